@@ -1,0 +1,31 @@
+"""Trains a model: `python scripts/train.py model.head=last_hidden`."""
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from seqmodels.cli import readable_errors
+from seqmodels.errors import UserError
+
+
+@readable_errors()
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+@readable_errors()
+def main(config: DictConfig) -> None:
+    settings = HydraConfig.get()
+    if settings.mode == RunMode.MULTIRUN and str(config.trainer.strategy).startswith("ddp"):
+        raise UserError(
+            "trainer.strategy=ddp starts this command again in every process, and with it the whole "
+            "sweep: run the sweep with trainer.devices=1, or the jobs one by one"
+        )
+    from seqmodels.heads import find_head  # so that a wrong name is found before slow imports
+
+    find_head(config.model.head)
+    from seqmodels.run import train
+
+    train(config, overrides=list(settings.overrides.task))
+
+
+if __name__ == "__main__":
+    main()

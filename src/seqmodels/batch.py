@@ -1,0 +1,111 @@
+"""A batch of sequences of different lengths: what every room of the house is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
+
+
+def valid_steps(lengths: Int[Tensor, " batch"], time: int, device: torch.device) -> Tensor:
+    """True at each row's valid steps: `(B, T)` bool on `device`, from CPU `lengths`."""
+    lengths = lengths.to(device, non_blocking=True)
+    return torch.arange(time, device=device) < lengths.unsqueeze(1)
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceBatch:
+    """Sequences padded at the end to one length, with their true lengths and targets.
+
+    Args:
+        inputs: tokens `(B, T)` int64, or features `(B, T, F)` floating point.
+        lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
+            to a device: packing needs them there, and reading them back would stall every step.
+        targets: `(B,)` int64, one per sequence; or `(B, T)` int64, one per step, -100 at padding;
+            or None where there is nothing to learn.
+
+    Raises:
+        ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
+    """
+
+    inputs: Int[Tensor, "batch time"] | Float[Tensor, "batch time features"]
+    lengths: Int[Tensor, " batch"]
+    targets: Int[Tensor, " batch"] | Int[Tensor, "batch time"] | None = None
+
+    def __post_init__(self) -> None:
+        inputs, lengths, targets = self.inputs, self.lengths, self.targets
+        tokens = inputs.dtype == torch.int64 and inputs.dim() == 2
+        features = inputs.is_floating_point() and inputs.dim() == 3
+        if not (tokens or features):
+            raise ValueError(
+                "inputs must be tokens (B, T) int64 or features (B, T, F) floating point, "
+                f"got {tuple(inputs.shape)} {inputs.dtype}"
+            )
+        batch, time = inputs.shape[:2]
+        if lengths.shape != (batch,) or lengths.dtype != torch.int64:
+            raise ValueError(
+                f"lengths must be ({batch},) int64, got {tuple(lengths.shape)} {lengths.dtype}"
+            )
+        if lengths.device.type != "cpu":
+            raise ValueError(f"lengths must be on the CPU, got {lengths.device}")
+        shortest, longest = torch.aminmax(lengths) if batch else (torch.tensor(1), torch.tensor(1))
+        if shortest < 1:
+            row = int(torch.argmin(lengths))
+            raise ValueError(f"lengths[{row}] is {int(shortest)}: a sequence needs at least 1 step")
+        if longest > time:
+            row = int(torch.argmax(lengths))
+            raise ValueError(f"lengths[{row}] is {int(longest)}, but inputs have only {time} steps")
+        if targets is None:
+            return
+        if targets.shape not in ((batch,), (batch, time)) or targets.dtype != torch.int64:
+            raise ValueError(
+                f"targets must be ({batch},) or ({batch}, {time}) int64, "
+                f"got {tuple(targets.shape)} {targets.dtype}"
+            )
+        if targets.dim() == 2 and shortest < time:
+            padding = ~valid_steps(lengths, time, targets.device)
+            wrong = (padding & (targets != PADDING_TARGET)).nonzero()
+            if len(wrong):
+                row, step = wrong[0].tolist()
+                raise ValueError(
+                    f"targets[{row}, {step}] is {int(targets[row, step])}, but row {row} has only "
+                    f"{int(lengths[row])} steps: targets at padding must be {PADDING_TARGET}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def mask(self) -> Tensor:
+        """True at valid steps: `(B, T)` bool, on the device of `inputs`."""
+        return valid_steps(self.lengths, self.inputs.shape[1], self.inputs.device)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same batch with `inputs` and `targets` on `device`; `lengths` stay on the CPU."""
+        if self.inputs.device == torch.device(device):
+            return self
+        return self._with(
+            self.inputs.to(device, non_blocking=non_blocking),
+            self.lengths,
+            None if self.targets is None else self.targets.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Self:
+        """The same batch in page-locked memory, from where copies to a GPU are asynchronous."""
+        return self._with(
+            self.inputs.pin_memory(),
+            self.lengths.pin_memory(),
+            None if self.targets is None else self.targets.pin_memory(),
+        )
+
+    def _with(self, inputs: Tensor, lengths: Tensor, targets: Tensor | None) -> Self:
+        # skips __post_init__: the values were checked already, and checking on a device would stall
+        batch = object.__new__(type(self))
+        for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
+            object.__setattr__(batch, name, value)
+        return batch

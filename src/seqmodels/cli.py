@@ -1,0 +1,62 @@
+"""What every script needs: errors for people, and run folders that never collide."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seqmodels.errors import UserError, choices, one_line
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
+
+
+def _run_folder(resume: str | None, fresh: str) -> str:
+    # a run that is resumed goes on in its folder
+    return resume if resume and Path(resume).is_dir() else fresh
+
+
+OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(4), use_cache=True)
+OmegaConf.register_new_resolver("run_folder", _run_folder)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """A person's mistake ends in one line and exit status 2; anything else, in a traceback.
+
+    `HYDRA_FULL_ERROR=1` shows the traceback of both. Decorates a script's function twice: inside
+    `hydra.main` for what we find wrong, which Hydra would report in its own words first, and
+    outside for what Hydra finds wrong.
+    """
+    os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints what it likes, and exits by itself
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if WANTS_TRACEBACK:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def explain(error: BaseException) -> str:
+    """One line that says what is wrong, where, and what to do."""
+    cause = error.__cause__
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if unknown and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
+        key = unknown[1].split("@")[0]
+        group = ".".join(str(cause.full_key).split(".")[:-1])
+        names = [f"{group}.{name}" if group else str(name) for name in cause.parent_node]
+        return f"{key} is not a key of the configuration: {choices(key, names)}"
+    missing = re.match(r"Missing mandatory value: (\S+)", str(error))
+    if missing:
+        return f"{missing[1]} must be given: add {missing[1]}=<value>"
+    return one_line(error)

@@ -1,0 +1,37 @@
+"""Files as the person at the keyboard names them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from seqmodels.errors import UserError, choices
+
+
+def existing_file(path: str) -> str:
+    """The path, if there is a file.
+
+    Raises:
+        UserError: naming the path, and the nearest name in its folder.
+    """
+    if Path(path).is_file():
+        return path
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such file, and no folder {folder}")
+    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    near = choices(Path(path).name, names).partition("; ")[2]
+    raise UserError(f"{path}: no such file" + (f"; {near}" if near else ""))
+
+
+def lines_of(path: str, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a file, or of standard input for `-`, as they come."""
+    if path == "-":
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        return
+    try:
+        with open(existing_file(path), encoding=encoding) as file:
+            yield from (line.rstrip("\r\n") for line in file)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not {encoding} text ({error.reason})") from error

@@ -1,0 +1,108 @@
+"""Time series of the UEA/UCR archive, by name, through sktime; several sets lie inside sktime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from seqmodels.data.files import existing_file, lines_of
+from seqmodels.data.module import SequenceDataModule, Split
+from seqmodels.data.preprocessing import SeriesPreprocessor
+from seqmodels.data.split import Examples
+from seqmodels.errors import UserError, one_line
+
+
+class UEA(SequenceDataModule):
+    """A set of the UEA/UCR archive (https://timeseriesclassification.com), with its own test part.
+
+    Args:
+        name: as the archive spells it; sets that are not inside sktime are downloaded once.
+        downsample, missing: as in `SeriesPreprocessor`.
+        folder: where downloaded sets are kept; None means sktime's own place.
+        options: as in `SequenceDataModule`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        downsample: int = 1,
+        missing: Literal["error", "interpolate"] = "error",
+        folder: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(SeriesPreprocessor(downsample=downsample, missing=missing), **options)
+        self.name, self.folder = name, folder
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def read(self) -> Mapping[Split, Examples]:
+        from sktime.datasets import load_UCR_UEA_dataset  # slow to import
+
+        parts: dict[Split, Examples] = {}
+        for split in ("train", "test"):
+            try:
+                table, labels = load_UCR_UEA_dataset(
+                    self.name, split=split, return_X_y=True, extract_path=self.folder
+                )
+            except Exception as error:  # sktime raises whatever its download or parser met
+                raise UserError(
+                    f"data.name={self.name}: the set is neither inside sktime nor to be had from "
+                    f"the archive ({type(error).__name__}: {one_line(error)}); check its spelling "
+                    "and the network, or choose JapaneseVowels, PLAID, BasicMotions, ..."
+                ) from error
+            parts[split] = _examples(table, labels, f"{self.name} {split}")
+        return parts
+
+    def read_file(self, path: str) -> Iterator[tuple[Any, str | None]]:
+        """A `.ts` file, or JSON Lines: `[[step 1 channel 1, ...], ...]`, or an object with such a
+        list under `series` and perhaps a `label`."""
+        if path.endswith(".ts"):
+            from sktime.datasets import load_from_tsfile
+
+            try:
+                loaded = load_from_tsfile(existing_file(path))
+            except Exception as error:  # the parser raises several kinds
+                raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
+            table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
+            for row, label in zip(table.itertuples(index=False), labels, strict=True):
+                yield _array(row), None if label is None else str(label)
+            return
+        for number, line in enumerate(lines_of(path), start=1):
+            try:
+                value = json.loads(line)
+                series, label = (
+                    (value["series"], value.get("label"))
+                    if isinstance(value, dict)
+                    else (value, None)
+                )
+                array = np.array(series, dtype=np.float64)  # null becomes nan
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{path}, line {number}: not a series in JSON, such as [[0.1, 0.2], [0.3, 0.4]] "
+                    f"for two steps of two channels ({one_line(error)})"
+                ) from error
+            yield array, None if label is None else str(label)
+
+
+def _array(row: Any) -> np.ndarray:
+    """One series from a row of sktime's nested table, a cell a channel: `(T, F)`."""
+    lengths = {len(cell) for cell in row}
+    longest = max(lengths)
+    channels = [np.asarray(cell, dtype=np.float64) for cell in row]
+    if len(lengths) > 1:  # channels of one series may end at different steps in the archive
+        channels = [np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in channels]
+    return np.stack(channels, axis=1)
+
+
+def _examples(table: Any, labels: Any, source: str) -> Examples:
+    return Examples(
+        [_array(row) for row in table.itertuples(index=False)],
+        [str(label) for label in labels],
+        source,
+    )

@@ -1,0 +1,174 @@
+"""`nn.LSTM`, `nn.GRU` and `nn.RNN` on sequences of different lengths, without the traps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seqmodels.batch import valid_steps
+from seqmodels.ragged import State, run_padded
+
+Cell = Literal["lstm", "gru", "rnn"]
+Packing = Literal["auto", "packed", "padded"]
+
+CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+@dataclass(frozen=True, eq=False)
+class RNNOutput:
+    """What a recurrent network returns, with layers and directions already apart.
+
+    Args:
+        output: `(B, T, D*H)`: `h_t` of the last layer at every step, forward half then backward
+            half; zero after each sequence's end.
+        h_n: `(L, D, B, H)`: `h` of every layer and direction after its own last step, which for
+            the backward direction is step 0.
+        c_n: `(L, D, B, Hc)`: likewise the LSTM's cell state; None for GRU and RNN.
+        lengths: `(B,)` int64 on the CPU.
+    """
+
+    output: Float[Tensor, "batch time directions*hidden"]
+    h_n: Float[Tensor, "layers directions batch hidden"]
+    c_n: Float[Tensor, "layers directions batch cell"] | None
+    lengths: Int[Tensor, " batch"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "batch time"]:
+        """True at valid steps, on the device of `output`."""
+        return valid_steps(self.lengths, self.output.shape[1], self.output.device)
+
+    @property
+    def state(self) -> State:
+        """The final states in PyTorch's own layout: `(L*D, B, H)`, a pair `(h_n, c_n)` for LSTM.
+
+        What `nn.LSTM`, `nn.GRU`, `nn.RNN` and `RecurrentEncoder` take as their initial state.
+        """
+        h_n = self.h_n.flatten(0, 1)
+        return h_n if self.c_n is None else (h_n, self.c_n.flatten(0, 1))
+
+
+class RecurrentEncoder(nn.Module):
+    """A real `nn.LSTM`, `nn.GRU` or `nn.RNN` in `self.rnn`, correct and fast on ragged batches.
+
+    Any such module's `state_dict` loads into `self.rnn`, and back.
+
+    Args:
+        input_size, hidden_size, num_layers, bidirectional, dropout, proj_size: as in PyTorch.
+        cell: `lstm`, `gru` or `rnn` (tanh).
+        packing: how sequences of different lengths are run; the results agree to rounding.
+            `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.ragged`. `auto`: the faster of
+            the two for the device and shape at hand, as measured in `benchmarks/`.
+
+    Raises:
+        ValueError: naming the argument and what to change.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        cell: Cell = "lstm",
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        proj_size: int = 0,
+        packing: Packing = "auto",
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"encoder.cell is {cell!r}: choose one of {', '.join(CELLS)}")
+        if packing not in ("auto", "packed", "padded"):
+            raise ValueError(f"encoder.packing is {packing!r}: choose auto, packed or padded")
+        for name, size in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
+            if size < 1:
+                raise ValueError(f"encoder.{name} is {size}: it must be at least 1")
+        if proj_size and cell != "lstm":
+            raise ValueError(f"encoder.proj_size is {proj_size}: only cell=lstm has projections")
+        if not 0 <= proj_size < hidden_size:
+            raise ValueError(
+                f"encoder.proj_size is {proj_size}: it must be 0 (none) or less than "
+                f"hidden_size={hidden_size}"
+            )
+        if dropout and num_layers == 1:
+            raise ValueError(
+                f"encoder.dropout is {dropout}, but it acts between layers and there is only one: "
+                "set encoder.dropout=0 or encoder.num_layers=2"
+            )
+        options: dict[str, Any] = {"proj_size": proj_size} if cell == "lstm" else {}
+        self.rnn = CELLS[cell](
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            **options,
+        )
+        self.cell = cell
+        self.packing = packing
+
+    @property
+    def bidirectional(self) -> bool:
+        return self.rnn.bidirectional
+
+    @property
+    def num_layers(self) -> int:
+        return self.rnn.num_layers
+
+    @property
+    def num_directions(self) -> int:
+        """`D`: 2 if bidirectional else 1."""
+        return 2 if self.rnn.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """`H`, the width of one direction of `output` and of `h_n`: `proj_size or hidden_size`."""
+        return self.rnn.proj_size or self.rnn.hidden_size
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time features"],
+        lengths: Int[Tensor, " batch"] | None = None,
+        state: State | None = None,
+    ) -> RNNOutput:
+        """Runs the network over each row's valid steps.
+
+        Args:
+            inputs: `(B, T, F)`, padded at the end. What the padding holds changes nothing.
+            lengths: `(B,)` int64 on the CPU, each in `1..T`; None means that all rows are full.
+            state: where to start, as `RNNOutput.state` gives it; None starts from zeros.
+        """
+        batch, time = inputs.shape[:2]
+        if lengths is None:
+            lengths = torch.full((batch,), time)
+        if bool((lengths == time).all()):
+            output, final = self.rnn(inputs, state)
+        elif self._packs(inputs):
+            packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+            output, final = self.rnn(packed, state)
+            output, _ = pad_packed_sequence(output, batch_first=True, total_length=time)
+        else:
+            output, final = run_padded(self.rnn, inputs, lengths, state)
+        h_n, c_n = (final, None) if isinstance(final, Tensor) else final
+        layout = (self.num_layers, self.num_directions)  # (L*D, B, H) -> (L, D, B, H)
+        return RNNOutput(
+            output=output,
+            h_n=h_n.unflatten(0, layout),
+            c_n=None if c_n is None else c_n.unflatten(0, layout),
+            lengths=lengths,
+        )
+
+    def _packs(self, inputs: Tensor) -> bool:
+        if self.packing != "auto":
+            return self.packing == "packed"
+        return inputs.device.type != "cpu"

@@ -1,0 +1,23 @@
+"""Mistakes that the person at the keyboard can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """What is wrong, where, and what to do, in one line; scripts print it and exit with status 2."""
+
+
+def choices(wrong: str, names: Iterable[str]) -> str:
+    """`choose one of a, b, c; did you mean b?`"""
+    names = sorted(names)
+    near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.5)
+    return f"choose one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks, cut at 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

@@ -1,0 +1,44 @@
+"""Heads that read where a direction ended."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqmodels.encoder import RNNOutput
+from seqmodels.heads.base import Head
+
+
+class LastHidden(Head, name="last_hidden"):
+    """`h_n` of the last layer: what the network remembers after its last step."""
+
+    reads = ("h_n",)
+    requires_bidirectional = False
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return states.h_n[-1, 0]  # (L, 1, B, H) -> (B, H)
+
+
+class BidirectionalConcat(Head, name="bidirectional_concat"):
+    """`h_n` of the last layer, forward (after the last step) beside backward (after the first)."""
+
+    reads = ("h_n",)
+    requires_bidirectional = True
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return torch.cat([states.h_n[-1, 0], states.h_n[-1, 1]], dim=-1)  # -> (B, 2H)
+
+
+class LastOutput(Head, name="last_output"):
+    """`output` at each row's own last step: equals `last_hidden`, the long way round.
+
+    One direction only: at the last step the backward direction has seen a single element.
+    """
+
+    reads = ("output",)
+    requires_bidirectional = False
+
+    def select(self, states: RNNOutput) -> Tensor:
+        last = states.lengths.to(states.output.device, non_blocking=True) - 1
+        index = last.view(-1, 1, 1).expand(-1, 1, states.output.shape[-1])
+        return states.output.gather(1, index).squeeze(1)  # (B, T, H) -> (B, H)

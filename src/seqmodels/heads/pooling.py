@@ -1,0 +1,48 @@
+"""Heads that pool `output` over the valid steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqmodels.encoder import RNNOutput
+from seqmodels.heads.base import Head
+
+
+def mean_over_steps(states: RNNOutput) -> Tensor:
+    """`(B, T, D*H) -> (B, D*H)`; `output` is zero at padding, so only the divisor needs care."""
+    lengths = states.lengths.to(states.output.device, non_blocking=True)
+    return states.output.sum(dim=1) / lengths.unsqueeze(1)
+
+
+def max_over_steps(states: RNNOutput) -> Tensor:
+    """`(B, T, D*H) -> (B, D*H)`."""
+    return states.output.masked_fill(~states.mask.unsqueeze(-1), -torch.inf).amax(dim=1)
+
+
+class MeanPool(Head, name="mean_pool"):
+    """The mean of `output` over the valid steps."""
+
+    reads = ("output",)
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return mean_over_steps(states)  # (B, D*H)
+
+
+class MaxPool(Head, name="max_pool"):
+    """The maximum of each feature of `output` over the valid steps."""
+
+    reads = ("output",)
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return max_over_steps(states)  # (B, D*H)
+
+
+class ConcatPool(Head, name="concat_pool"):
+    """Final state(s), maximum and mean side by side (ULMFiT, https://arxiv.org/abs/1801.06146)."""
+
+    reads = ("output", "h_n")
+
+    def select(self, states: RNNOutput) -> Tensor:
+        final = states.h_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
+        return torch.cat([final, max_over_steps(states), mean_over_steps(states)], dim=-1)

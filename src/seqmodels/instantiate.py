@@ -1,0 +1,99 @@
+"""Objects from configuration, from an allowlist: a config cannot run code of its choosing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from hydra.utils import instantiate as hydra_instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.errors import UserError, one_line
+
+ALLOWED = (
+    "seqmodels.",
+    "torch.optim.",
+    "torch.nn.",
+    "torchmetrics.",
+    "lightning.pytorch.callbacks.",
+    "lightning.pytorch.loggers.",
+    "lightning.pytorch.profilers.",
+    "lightning.pytorch.strategies.",
+    "lightning.pytorch.plugins.",
+    "lightning.pytorch.trainer.",
+)
+
+
+def instantiate(
+    config: Mapping[str, Any] | DictConfig,
+    /,
+    *args: Any,
+    allowed_targets: Iterable[str] = (),
+    **kwargs: Any,
+) -> Any:
+    """What `hydra.utils.instantiate` makes of `config`, if every `_target_` in it is allowed.
+
+    Allowed are the classes of `ALLOWED`, judged by where the class itself says that it lives, so
+    that no alias slips through; functions are not, and neither are methods of allowed classes.
+
+    Args:
+        config: with a `_target_`; nested ones and partial ones count.
+        allowed_targets: more targets, each a full name, or a prefix that ends in a dot. Never take
+            these from a checkpoint or a run folder.
+        args, kwargs: handed on to the target.
+
+    Raises:
+        UserError: naming the target and the key it stands under.
+    """
+    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    _check(plain, tuple(allowed_targets), where="")
+    target = plain["_target_"]  # type: ignore[index,call-overload]
+    try:
+        # the arguments do not pass through Hydra, which would take them for configuration
+        build = hydra_instantiate({**plain, "_partial_": True}, _convert_="all")  # type: ignore[dict-item]
+        return build(*args, **kwargs)
+    except UserError:
+        raise
+    except (TypeError, ValueError, HydraException, MisconfigurationException) as error:
+        raise UserError(f"{target}: {one_line(error.__cause__ or error)}") from error
+
+
+def _check(node: Any, extra: tuple[str, ...], where: str) -> None:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            _check_target(node["_target_"], extra, f"{where}_target_")
+        for key, value in node.items():
+            _check(value, extra, f"{where}{key}.")
+    elif isinstance(node, list | tuple):
+        for number, value in enumerate(node):
+            _check(value, extra, f"{where}{number}.")
+
+
+def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
+    if not isinstance(target, str):
+        raise UserError(f"{where} must be the name of a class, got {target!r}")
+    refusal = UserError(
+        f"{where}={target} is not allowed: it is not a class of "
+        f"{', '.join(prefix.rstrip('.') for prefix in ALLOWED)}; "
+        f"if you trust it, add allowed_targets=[{target}]"
+    )
+    # importing runs code too, so a name from elsewhere is refused before it is looked up
+    roots = tuple(prefix.partition(".")[0] + "." for prefix in ALLOWED)
+    if not target.startswith(roots) and not _listed(target, extra):
+        raise refusal
+    try:
+        found = get_object(target)
+    except Exception as error:  # the import may fail in any way
+        raise UserError(f"{where}={target} cannot be found: {one_line(error)}") from error
+    identity = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    ours = inspect.isclass(found) and identity.startswith(ALLOWED)
+    if not ours and not _listed(identity, extra) and not _listed(target, extra):
+        raise refusal
+
+
+def _listed(name: str, extra: tuple[str, ...]) -> bool:
+    return any(name == entry or (entry.endswith(".") and name.startswith(entry)) for entry in extra)

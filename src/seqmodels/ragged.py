@@ -1,0 +1,189 @@
+"""Runs an `nn.LSTM`, `nn.GRU` or `nn.RNN` on rows of different lengths without packing.
+
+On a CPU a ragged `PackedSequence` leaves oneDNN's LSTM and goes step by step, which costs more than
+the padding it saves. Here each layer and direction is one call on padded rows, and exact, because:
+
+- steps after a row's end never change its valid steps, so forward `h_n` is `output` at `length - 1`;
+- the backward direction is a forward pass over each row reversed within its own length;
+- `c_n` is in no output, so padded steps are made to keep it: a column that is 1 at padding drives
+  the input gate to exactly 0 and the forget gate to exactly 1;
+- rows that have ended need not run on: sorted by length, the batch is cut in time into a few
+  blocks, each over only the rows that still run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.batch import valid_steps
+
+# Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
+# and beyond 8 blocks the calls get too small to gain.
+STEPS_PER_BLOCK = 128
+MOST_BLOCKS = 8
+SATURATED = 1e4  # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type
+
+State = Tensor | tuple[Tensor, Tensor]
+"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: PyTorch's own layout."""
+
+_CALLS = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh}
+
+
+class _Permute(torch.autograd.Function):
+    """Reorders rows by an index that is its own inverse, so its gradient is the same reordering."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        return _Permute.apply(gradient, index), None  # type: ignore[no-any-return]
+
+
+def time_blocks(lengths: Tensor) -> list[tuple[int, int, int]]:
+    """Cuts a batch in time where rows end: `(start, stop, rows still running)`.
+
+    Args:
+        lengths: `(B,)`, longest first.
+    """
+    rows, longest = len(lengths), int(lengths[0])
+    padded_steps = rows * longest - int(lengths.sum())
+    count = min(max(int((padded_steps / STEPS_PER_BLOCK) ** 0.5), 1), MOST_BLOCKS)
+    stops = sorted({int(lengths[rows * block // count]) for block in range(count)})
+    starts = [0, *stops[:-1]]
+    return [(a, b, int((lengths > a).sum())) for a, b in zip(starts, stops, strict=True)]
+
+
+class _Rows:
+    """A batch's rows sorted longest first, its padding, and its blocks of time."""
+
+    def __init__(self, lengths: Tensor, device: torch.device) -> None:
+        sorted_lengths, order = lengths.sort(descending=True, stable=True)
+        self.blocks = time_blocks(sorted_lengths)
+        self.sorted = len(self.blocks) > 1
+        if not self.sorted:
+            sorted_lengths = lengths
+        self.longest = int(lengths.max())
+        self.order = order.to(device, non_blocking=True)
+        self.original = order.argsort().to(device, non_blocking=True)
+        self.last = (sorted_lengths - 1).to(device, non_blocking=True)
+        self.padding = ~valid_steps(sorted_lengths, self.longest, device).unsqueeze(-1)  # (B, T, 1)
+        step = torch.arange(self.longest)
+        ends = sorted_lengths.unsqueeze(1)
+        within = torch.where(step < ends, ends - 1 - step, step)  # (B, T), its own inverse
+        rows = torch.arange(len(lengths)).unsqueeze(1) * self.longest
+        self.reversal = (rows + within).flatten().to(device, non_blocking=True)
+
+    def sort(self, x: Tensor, dim: int) -> Tensor:
+        return x.index_select(dim, self.order) if self.sorted else x
+
+    def unsort(self, x: Tensor, dim: int) -> Tensor:
+        return x.index_select(dim, self.original) if self.sorted else x
+
+    def reverse(self, x: Tensor) -> Tensor:
+        """Each row reversed within its own length: `(B, T, F)`."""
+        return _Permute.apply(x.flatten(0, 1), self.reversal).view_as(x)  # type: ignore[no-any-return]
+
+    def at_last_step(self, x: Tensor) -> Tensor:
+        """`(B, T, F) -> (B, F)` at `length - 1`."""
+        index = self.last.view(-1, 1, 1).expand(-1, 1, x.shape[-1])
+        return x.gather(1, index).squeeze(1)
+
+
+def run_padded(
+    rnn: nn.RNNBase, inputs: Tensor, lengths: Tensor, state: State | None = None
+) -> tuple[Tensor, State]:
+    """What `rnn` returns for `pack_padded_sequence(inputs, lengths)`, padded back to `T` steps.
+
+    Args:
+        rnn: built with `batch_first=True`.
+        inputs: `(B, T, F)`. What the padding holds changes nothing.
+        lengths: `(B,)` int64 on the CPU.
+        state: `(h, c)` for LSTM, `h` else, each `(L*D, B, ...)`; None starts from zeros.
+
+    Returns:
+        `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
+    """
+    rows = _Rows(lengths, inputs.device)
+    directions = 2 if rnn.bidirectional else 1
+    if state is None:
+        widths = (rnn.proj_size or rnn.hidden_size, rnn.hidden_size)
+        start = [
+            inputs.new_zeros(rnn.num_layers * directions, len(lengths), width)
+            for width in (widths if rnn.mode == "LSTM" else widths[:1])
+        ]
+    else:
+        start = [rows.sort(part, 1) for part in ([state] if isinstance(state, Tensor) else state)]
+
+    layer = rows.sort(inputs[:, : rows.longest], dim=0).masked_fill(rows.padding, 0.0)
+    finals: list[tuple[Tensor, ...]] = []
+    for number in range(rnn.num_layers):
+        if number > 0 and rnn.dropout:
+            layer = F.dropout(layer, rnn.dropout, rnn.training)
+        if rnn.mode == "LSTM":
+            layer = torch.cat([layer, rows.padding.to(layer.dtype)], dim=-1)
+        outputs = []
+        for direction in range(directions):
+            index = number * directions + direction
+            output, final = _run_direction(
+                rnn,
+                rnn.all_weights[index],
+                rows.reverse(layer) if direction else layer,
+                tuple(part[index].unsqueeze(0) for part in start),
+                rows,
+            )
+            finals.append(final)
+            outputs.append(rows.reverse(output) if direction else output)
+        layer = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
+
+    output = rows.unsort(layer.masked_fill(rows.padding, 0.0), dim=0)
+    output = F.pad(output, (0, 0, 0, inputs.shape[1] - rows.longest))
+    h_n, *c_n = (rows.unsort(torch.stack(part), dim=1) for part in zip(*finals, strict=True))
+    return output, (h_n, *c_n) if c_n else h_n
+
+
+def _run_direction(
+    rnn: nn.RNNBase,
+    weights: list[Tensor],
+    steps: Tensor,
+    state: tuple[Tensor, ...],
+    rows: _Rows,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One layer, one direction: `output` `(B, T, H)` and the final `(h, c)` or `(h,)`, `(B, ...)`."""
+    is_lstm = rnn.mode == "LSTM"
+    if is_lstm:
+        column = torch.zeros_like(weights[0][:, :1])  # gates in PyTorch's order: i, f, g, o
+        column[: rnn.hidden_size] = -SATURATED
+        column[rnn.hidden_size : 2 * rnn.hidden_size] = SATURATED
+        weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
+    total = len(steps)
+    outputs: list[Tensor] = []
+    ended: list[Tensor] = []  # c_n of the rows that end in each block
+    running = [rows_in_block for _, _, rows_in_block in rows.blocks]
+    for (start, stop, count), still in zip(rows.blocks, [*running[1:], 0], strict=True):
+        state = tuple(part[:, :count] for part in state)
+        output, *state_list = _CALLS[rnn.mode](
+            steps[:count, start:stop],
+            state if is_lstm else state[0],
+            weights,
+            rnn.bias,
+            1,  # layers
+            0.0,  # dropout between them
+            rnn.training,
+            False,  # bidirectional
+            True,  # batch_first
+        )
+        state = tuple(state_list)
+        outputs.append(F.pad(output, (0, 0, 0, 0, 0, total - count)) if count < total else output)
+        if is_lstm:
+            ended.append(state[1][0, still:])
+    output = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
+    h_n = rows.at_last_step(output)
+    return output, (h_n, torch.cat(ended[::-1])) if is_lstm else (h_n,)

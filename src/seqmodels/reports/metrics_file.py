@@ -1,0 +1,73 @@
+"""`metrics.csv`: one row for each epoch, kept when a run is resumed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+
+class MetricsFile(Logger):
+    """Writes what is logged to `folder/metrics.csv`, a row an epoch and step.
+
+    Lightning's own CSVLogger deletes the file that it finds; this one goes on with it, and an epoch
+    that is trained again after a resume replaces its row.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self.rows: dict[tuple[int, int], dict[str, Any]] = {}
+        self._changed = False
+        for row in read_metrics(self.path):
+            self.rows[int(row["epoch"]), int(row["step"])] = row
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def log_dir(self) -> str:
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """They are in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        key = (int(metrics.get("epoch", 0)), int(step or 0))
+        row = self.rows.setdefault(key, {"epoch": key[0], "step": key[1]})
+        row.update((name, value) for name, value in metrics.items() if name != "epoch")
+        self._changed = True
+
+    @rank_zero_only
+    def save(self) -> None:
+        if not self._changed:
+            return
+        names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        partial = self.path.with_suffix(".tmp")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows[key] for key in sorted(self.rows))
+        partial.replace(self.path)
+        self._changed = False
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.csv`, without their empty cells; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,5 @@
+"""Tasks: what `model=<name>` chooses."""
+
+from seqmodels.tasks.classification import SequenceClassifier
+
+__all__ = ["SequenceClassifier"]

@@ -1,0 +1,86 @@
+"""What every task needs to be optimised and resumed, from plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from seqmodels.errors import UserError
+from seqmodels.instantiate import instantiate
+
+TOTAL_STEPS = "total_steps"
+
+
+class TrainingTask(pl.LightningModule):
+    """A LightningModule with hyper-parameters `optimizer` and `scheduler`, resumed bit for bit.
+
+    `hparams["optimizer"]` and `hparams["scheduler"]` are plain dicts with a `_target_`. The
+    scheduler goes by step, and a value "total_steps" in it stands for the number of optimiser steps
+    of the whole training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allowed_targets: tuple[str, ...] = ()  # as in `instantiate`; never from a checkpoint
+        self._random_state: dict[str, Tensor] | None = None
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = instantiate(
+            self.hparams["optimizer"], self.parameters(), allowed_targets=self.allowed_targets
+        )
+        config = self.hparams["scheduler"]
+        if config is None:
+            return optimizer  # type: ignore[no-any-return]
+        if TOTAL_STEPS in config.values():
+            steps = total_steps(self.trainer)
+            config = {k: steps if v == TOTAL_STEPS else v for k, v in config.items()}
+        scheduler = instantiate(config, optimizer, allowed_targets=self.allowed_targets)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    # Lightning saves no random state, and dropout draws from it
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_start(self) -> None:
+        if self._random_state is not None:  # this training goes on from a checkpoint
+            torch.set_rng_state(self._random_state["cpu"])
+            if self.device.type == "cuda" and "cuda" in self._random_state:
+                torch.cuda.set_rng_state(self._random_state["cuda"], self.device)
+            self._random_state = None
+
+
+def total_steps(trainer: pl.Trainer) -> int:
+    """The number of optimiser steps of the whole training.
+
+    `trainer.estimated_stepping_batches` would make the training loader before a checkpoint is
+    restored, which loses the loader's saved position (Lightning issue 20550).
+
+    Raises:
+        UserError: if the training has no end.
+    """
+    if trainer.max_steps >= 0:
+        return trainer.max_steps
+    if trainer.max_epochs is None or trainer.max_epochs < 0:
+        raise UserError(
+            "model.scheduler needs the number of steps: set trainer.max_epochs or trainer.max_steps, "
+            "or model.scheduler=null"
+        )
+    if trainer.datamodule is None:  # type: ignore[attr-defined]
+        return int(trainer.estimated_stepping_batches)
+    batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    limit = trainer.overfit_batches or trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches)
