@@ -16,8 +16,8 @@ def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
     if settings.mode == RunMode.MULTIRUN and str(config.trainer.strategy).startswith("ddp"):
         raise UserError(
-            "trainer.strategy=ddp starts this command again in every process, and with it the whole "
-            "sweep: run the sweep with trainer.devices=1, or the jobs one by one"
+            "trainer.strategy=ddp starts this command again in every process, and with it the "
+            "whole sweep: run the sweep with trainer.devices=1, or the jobs one by one"
         )
     from seqmodels.heads import find_head  # so that a wrong name is found before slow imports
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -85,7 +84,7 @@ class SequenceBatch:
         """True at valid steps: `(B, T)` bool, on the device of `inputs`."""
         return valid_steps(self.lengths, self.inputs.shape[1], self.inputs.device)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SequenceBatch:
         """The same batch with `inputs` and `targets` on `device`; `lengths` stay on the CPU."""
         if self.inputs.device == torch.device(device):
             return self
@@ -95,7 +94,7 @@ class SequenceBatch:
             None if self.targets is None else self.targets.to(device, non_blocking=non_blocking),
         )
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> SequenceBatch:
         """The same batch in page-locked memory, from where copies to a GPU are asynchronous."""
         return self._with(
             self.inputs.pin_memory(),
@@ -103,7 +102,7 @@ class SequenceBatch:
             None if self.targets is None else self.targets.pin_memory(),
         )
 
-    def _with(self, inputs: Tensor, lengths: Tensor, targets: Tensor | None) -> Self:
+    def _with(self, inputs: Tensor, lengths: Tensor, targets: Tensor | None) -> SequenceBatch:
         # skips __post_init__: the values were checked already, and checking on a device would stall
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import valid_steps
+from seqmodels.errors import choices
 from seqmodels.ragged import State, run_padded
 
-Cell = Literal["lstm", "gru", "rnn"]
-Packing = Literal["auto", "packed", "padded"]
+PACKINGS = ("auto", "packed", "padded")
 
-CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +62,8 @@ class RecurrentEncoder(nn.Module):
         input_size, hidden_size, num_layers, bidirectional, dropout, proj_size: as in PyTorch.
         cell: `lstm`, `gru` or `rnn` (tanh).
         packing: how sequences of different lengths are run; the results agree to rounding.
-            `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.ragged`. `auto`: the faster of
-            the two for the device and shape at hand, as measured in `benchmarks/`.
+            `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.ragged`. `auto`: the faster
+            of the two for the device and cell at hand, as measured in `benchmarks/`.
 
     Raises:
         ValueError: naming the argument and what to change.
@@ -74,17 +75,17 @@ class RecurrentEncoder(nn.Module):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        cell: Cell = "lstm",
+        cell: str = "lstm",
         bidirectional: bool = False,
         dropout: float = 0.0,
         proj_size: int = 0,
-        packing: Packing = "auto",
+        packing: str = "auto",
     ) -> None:
         super().__init__()
         if cell not in CELLS:
-            raise ValueError(f"encoder.cell is {cell!r}: choose one of {', '.join(CELLS)}")
-        if packing not in ("auto", "packed", "padded"):
-            raise ValueError(f"encoder.packing is {packing!r}: choose auto, packed or padded")
+            raise ValueError(f"encoder.cell is {cell!r}: {choices(cell, CELLS)}")
+        if packing not in PACKINGS:
+            raise ValueError(f"encoder.packing is {packing!r}: {choices(packing, PACKINGS)}")
         for name, size in (
             ("input_size", input_size),
             ("hidden_size", hidden_size),
@@ -171,4 +172,8 @@ class RecurrentEncoder(nn.Module):
     def _packs(self, inputs: Tensor) -> bool:
         if self.packing != "auto":
             return self.packing == "packed"
-        return inputs.device.type != "cpu"
+        if inputs.device.type != "cpu":
+            return True
+        # training gains from padded for every cell; inference, where oneDNN runs the cell
+        by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
+        return not (torch.is_grad_enabled() or by_onednn)

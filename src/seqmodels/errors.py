@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """What is wrong, where, and what to do, in one line; scripts print it and exit with status 2."""
+    """What is wrong, where, and what to do, in one line. Scripts print it and exit with 2."""
 
 
 def choices(wrong: str, names: Iterable[str]) -> str:

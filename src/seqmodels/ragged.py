@@ -3,7 +3,7 @@
 On a CPU a ragged `PackedSequence` leaves oneDNN's LSTM and goes step by step, which costs more than
 the padding it saves. Here each layer and direction is one call on padded rows, and exact, because:
 
-- steps after a row's end never change its valid steps, so forward `h_n` is `output` at `length - 1`;
+- steps after a row's end never change its valid steps: forward, `h_n` is `output` at `length - 1`;
 - the backward direction is a forward pass over each row reversed within its own length;
 - `c_n` is in no output, so padded steps are made to keep it: a column that is 1 at padding drives
   the input gate to exactly 0 and the forget gate to exactly 1;
@@ -13,6 +13,7 @@ the padding it saves. Here each layer and direction is one call on padded rows, 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +31,11 @@ SATURATED = 1e4  # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-po
 State = Tensor | tuple[Tensor, Tensor]
 """`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: PyTorch's own layout."""
 
-_CALLS = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh}
+_CALLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+}
 
 
 class _Permute(torch.autograd.Function):
@@ -42,9 +47,9 @@ class _Permute(torch.autograd.Function):
         return rows.index_select(0, index)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        return _Permute.apply(gradient, index), None  # type: ignore[no-any-return]
+        return _Permute.apply(gradient, index), None
 
 
 def time_blocks(lengths: Tensor) -> list[tuple[int, int, int]]:
@@ -89,7 +94,7 @@ class _Rows:
 
     def reverse(self, x: Tensor) -> Tensor:
         """Each row reversed within its own length: `(B, T, F)`."""
-        return _Permute.apply(x.flatten(0, 1), self.reversal).view_as(x)  # type: ignore[no-any-return]
+        return _Permute.apply(x.flatten(0, 1), self.reversal).view_as(x)
 
     def at_last_step(self, x: Tensor) -> Tensor:
         """`(B, T, F) -> (B, F)` at `length - 1`."""
@@ -146,17 +151,17 @@ def run_padded(
     output = rows.unsort(layer.masked_fill(rows.padding, 0.0), dim=0)
     output = F.pad(output, (0, 0, 0, inputs.shape[1] - rows.longest))
     h_n, *c_n = (rows.unsort(torch.stack(part), dim=1) for part in zip(*finals, strict=True))
-    return output, (h_n, *c_n) if c_n else h_n
+    return output, (h_n, c_n[0]) if c_n else h_n
 
 
 def _run_direction(
     rnn: nn.RNNBase,
-    weights: list[Tensor],
+    weights: Sequence[Tensor],
     steps: Tensor,
     state: tuple[Tensor, ...],
     rows: _Rows,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer, one direction: `output` `(B, T, H)` and the final `(h, c)` or `(h,)`, `(B, ...)`."""
+    """One layer, one direction: `output` `(B, T, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
     is_lstm = rnn.mode == "LSTM"
     if is_lstm:
         column = torch.zeros_like(weights[0][:, :1])  # gates in PyTorch's order: i, f, g, o

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -76,6 +77,9 @@ def recording(folder: Path, result: dict[str, Any]) -> Iterator[None]:
     try:
         yield
         result["status"] = "completed"
+    except MisconfigurationException as error:  # Lightning's word for a mistake in trainer.*
+        result |= {"status": "failed", "error": one_line(error)}
+        raise UserError(f"trainer: {one_line(error)}") from error
     except Exception as error:
         result |= {"status": "failed", "error": f"{type(error).__name__}: {one_line(error)}"}
         raise
@@ -116,4 +120,4 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not a usable checkpoint ({one_line(error)}); "
             "it may be cut off: take another one, such as last.ckpt beside best.ckpt"
         ) from error
-    return content  # type: ignore[no-any-return]
+    return content

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from seqmodels.batch import SequenceBatch
 from seqmodels.data import SPLITS, SequenceDataModule
-from seqmodels.data.loading import SequenceDataset
+from seqmodels.data.loading import SequenceDataset, available
 from seqmodels.data.split import Examples
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError, choices, one_line
@@ -61,7 +59,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     folder = Path(config.folder)
     try:
         find_head(config.model.head)
-        check_device(config.trainer.accelerator)
+        find_device(config.trainer.accelerator)
         checkpoint = _resumed_checkpoint(config.resume)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         allowed = tuple(config.allowed_targets)
@@ -124,25 +122,32 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return result
 
 
-def check_device(accelerator: Any) -> None:
-    """Raises UserError if PyTorch has no such device here."""
-    present = {
-        "gpu": torch.cuda.is_available() or torch.backends.mps.is_available(),
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not present.get(accelerator, True):
+def find_device(accelerator: str) -> torch.device:
+    """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine.
+
+    Raises:
+        UserError: if PyTorch finds none of that kind.
+    """
+    here = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    kinds = {"auto": (here.type,), "cpu": ("cpu",), "gpu": ("cuda", "mps"), "cuda": ("cuda",)}
+    kinds["mps"] = ("mps",)
+    if accelerator not in kinds:
+        raise UserError(f"accelerator={accelerator}: {choices(accelerator, kinds)}")
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if here.type not in kinds[accelerator]:
         raise UserError(
-            f"trainer.accelerator={accelerator}: PyTorch finds no such device on this machine; "
-            "use trainer=auto or trainer=cpu"
+            f"accelerator={accelerator}: PyTorch finds no such device on this machine; "
+            "use auto or cpu"
         )
+    return here
 
 
 def _quieten_lightning() -> None:
-    # its hints are for people who configure Lightning by hand, which the files in configs/ have done
+    # its hints are for people who configure Lightning by hand, as configs/ has done already
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for hint in (".*does not have many workers.*", ".*smaller than the logging interval.*"):
-        warnings.filterwarnings("ignore", hint)
+    for hint in ("does not have many workers", "smaller than the logging interval", "LeafSpec"):
+        warnings.filterwarnings("ignore", f".*{hint}")
 
 
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> pl.Trainer:
@@ -150,7 +155,7 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
         entries = [entry for entry in (group or {}).values() if entry is not None]
         return [instantiate(entry, allowed_targets=allowed) for entry in entries]
 
-    return instantiate(  # type: ignore[no-any-return]
+    return instantiate(
         config.trainer,
         callbacks=build(config.callbacks),
         logger=[MetricsFile(str(folder)), *build(config.logger)],
@@ -211,7 +216,7 @@ class Run:
         Raises:
             UserError: for an unknown part, or a file that is absent, broken or without labels.
         """
-        check_device(accelerator)
+        find_device(accelerator)
         if file is not None:
             split, dataset = "file", self.data.encode(self._labelled(file))
         elif split not in SPLITS:
@@ -221,7 +226,6 @@ class Run:
             if self.result.get("fingerprint") not in (None, self.data.fingerprint):
                 log.warning("the data are not those of the training: their fingerprint has changed")
             dataset = self.data.datasets[split]
-        _quieten_lightning()
         trainer = pl.Trainer(
             accelerator=accelerator,
             devices=1,
@@ -232,28 +236,28 @@ class Run:
         [metrics] = trainer.test(self.task, self.data.loader(dataset), verbose=False)
         return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
-    def predict(self, inputs: Iterable[Any], source: str = "inputs") -> Iterator[dict[str, Any]]:
+    def predict(
+        self, inputs: Iterable[Any], source: str = "inputs", accelerator: str = "auto"
+    ) -> Iterator[dict[str, Any]]:
         """The label and the probability of every class, for each input, in order, as they come.
 
         Args:
-            inputs: raw ones, as the data module's `read_file` gives them: texts, or series `(T, F)`.
+            inputs: raw, as the data module's `read_file` gives them: texts, or series `(T, F)`.
             source: what to call them in an error.
+
+        Raises:
+            UserError: for an input that cannot be encoded, naming its number.
         """
-        classes = self.task.hparams["data"]["classes"]
-        self.task.eval()
-        inputs = iter(inputs)
-        while chunk := list(islice(inputs, self.data.batch_size)):
-            sequences = self.data.preprocessor.encode(chunk, source)
-            dataset = SequenceDataset(sequences, targets=None)
-            batch: SequenceBatch = dataset.__getitems__(list(range(len(chunk))))
+        task = self.task.to(find_device(accelerator)).eval()
+        classes = task.hparams["data"]["classes"]
+        for first, chunk in available(inputs, self.data.batch_size):
+            sequences = self.data.preprocessor.encode(chunk, source, first)
+            batch = SequenceDataset(sequences, targets=None).__getitems__(list(range(len(chunk))))
             with torch.inference_mode():
-                probabilities = self.task.predict_step(batch.to(self.task.device))
+                probabilities = task.predict_step(batch.to(task.device))
             for row in probabilities.tolist():
-                best = max(range(len(classes)), key=row.__getitem__)
-                yield {
-                    "label": classes[best],
-                    "probabilities": dict(zip(classes, row, strict=True)),
-                }
+                ranked = dict(zip(classes, row, strict=True))
+                yield {"label": max(ranked, key=ranked.__getitem__), "probabilities": ranked}
 
     def _labelled(self, file: str) -> Examples:
         inputs, labels = [], []
@@ -284,12 +288,14 @@ def load_run(
     Raises:
         UserError: if the folder is none of a run, or its checkpoint is broken.
     """
+    _quieten_lightning()
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
         raise UserError(f"run={folder} is not the folder of a run: it has no config.yaml")
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     hyper_parameters = read_checkpoint(path)["hyper_parameters"]
     config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
     if batch_size is not None:
         config.data.batch_size = batch_size
     data: SequenceDataModule = instantiate(config.data, allowed_targets=allowed_targets)

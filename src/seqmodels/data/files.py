@@ -31,7 +31,7 @@ def lines_of(path: str, encoding: str = "utf-8") -> Iterator[str]:
         yield from (line.rstrip("\r\n") for line in sys.stdin)
         return
     try:
-        with open(existing_file(path), encoding=encoding) as file:
+        with Path(existing_file(path)).open(encoding=encoding) as file:
             yield from (line.rstrip("\r\n") for line in file)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not {encoding} text ({error.reason})") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
+from queue import Queue
+from threading import Thread
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqmodels.batch import SequenceBatch
+
+T = TypeVar("T")
 
 
 class SequenceDataset(Dataset[SequenceBatch]):
@@ -98,7 +103,7 @@ class LengthBatchSampler(Sampler[list[int]]):
 
 
 class SequenceLoader(DataLoader[SequenceBatch]):
-    """A `DataLoader` over batches that goes on in the middle of an epoch after `load_state_dict`."""
+    """A `DataLoader` of batches that can go on in the middle of an epoch: `load_state_dict`."""
 
     def __init__(
         self, dataset: SequenceDataset, sampler: LengthBatchSampler, **options: Any
@@ -129,5 +134,44 @@ class SequenceLoader(DataLoader[SequenceBatch]):
         self._skip = state["given"] % len(self)
 
 
-def _as_it_is(batch: SequenceBatch) -> SequenceBatch:
+def available(items: Iterable[T], most: int) -> Iterator[tuple[int, list[T]]]:
+    """What has come in so far, in groups of at most `most`: `(number of the first, group)`.
+
+    A group is given out as soon as there is one item, so that a slow source (a person, a pipe) is
+    answered at once, and a fast one in full batches.
+    """
+    end = object()
+    waiting: Queue[Any] = Queue(maxsize=4 * most)
+
+    def read() -> None:
+        try:
+            for item in items:
+                waiting.put(item)
+            waiting.put(end)
+        except BaseException as error:  # noqa: BLE001 (raised again where the items are used)
+            waiting.put(_Failure(error))
+
+    Thread(target=read, daemon=True).start()
+    number, open_ended = 1, True
+    while open_ended:
+        group = [waiting.get()]
+        while len(group) < most and not waiting.empty():
+            group.append(waiting.get())
+        last = group[-1]
+        if last is end or isinstance(last, _Failure):
+            open_ended = False
+            group.pop()
+        if group:
+            yield number, group
+        number += len(group)
+        if isinstance(last, _Failure):
+            raise last.error
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: BaseException
+
+
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -191,7 +191,9 @@ class SequenceDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> SequenceLoader:
-        return self.loader(self.datasets["train"], shuffle=True)
+        # trainer.overfit_batches means the same few batches again and again
+        overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
+        return self.loader(self.datasets["train"], shuffle=not overfit)
 
     def val_dataloader(self) -> SequenceLoader:
         return self.loader(self.datasets["validation"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Needle(Text):
     def __init__(
         self,
         *,
-        position: Literal["start", "middle", "end"] = "start",
+        position: str = "start",
         length: int = 100,
         needles: int = 3,
         num_classes: int = 4,
@@ -61,7 +61,7 @@ class Needle(Text):
         return parts
 
     def _sequence(self, label: int, random: np.random.Generator) -> str:
-        filler = random.integers(self.length * 3 // 4, self.length + 1) - self.needles
+        filler = int(random.integers(self.length * 3 // 4, self.length + 1)) - self.needles
         words = [f"filler{number}" for number in random.integers(FILLERS, size=filler)]
         place = {"start": 0, "middle": filler // 2, "end": filler}[self.position]
         words[place:place] = [f"needle{label}"] * self.needles

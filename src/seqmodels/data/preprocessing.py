@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.data.tokenizer import Level, train_tokenizer
+from seqmodels.data.tokenizer import train_tokenizer
 from seqmodels.errors import UserError, choices
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ class TextPreprocessor:
 
     def __init__(
         self,
-        tokenizer: Level = "word",
+        tokenizer: str = "word",
         *,
         lowercase: bool = True,
         min_count: int = 1,
         vocabulary_size: int = 30_000,
         max_length: int | None = None,
-        keep: Literal["start", "end"] = "start",
+        keep: str = "start",
     ) -> None:
         if keep not in ("start", "end"):
             raise UserError(f"data.keep is {keep!r}: choose start or end")
@@ -71,10 +71,10 @@ class TextPreprocessor:
             vocabulary_size=self.options["vocabulary_size"],
         )
 
-    def encode(self, inputs: Sequence[str], source: str) -> list[Tensor]:
-        """Raises UserError for a text without a single token, naming its place."""
+    def encode(self, inputs: Sequence[str], source: str, first: int = 1) -> list[Tensor]:
+        """Raises UserError for a text without a single token; `first` is the first one's number."""
         sequences, limit, cut = [], self.options["max_length"], 0
-        for number, encoding in enumerate(self._trained().encode_batch_fast(list(inputs)), start=1):
+        for number, encoding in enumerate(self._trained().encode_batch_fast(list(inputs)), first):
             tokens = encoding.ids
             if not tokens:
                 raise UserError(f"{source}: text {number} is empty; remove it or give it some text")
@@ -106,9 +106,7 @@ class SeriesPreprocessor:
 
     kind: ClassVar[str] = "features"
 
-    def __init__(
-        self, *, downsample: int = 1, missing: Literal["error", "interpolate"] = "error"
-    ) -> None:
+    def __init__(self, *, downsample: int = 1, missing: str = "error") -> None:
         if downsample < 1:
             raise UserError(f"data.downsample is {downsample}: it must be at least 1")
         if missing not in ("error", "interpolate"):
@@ -129,18 +127,19 @@ class SeriesPreprocessor:
         deviation = steps.std(axis=0)
         self.deviation = np.where(deviation > 0, deviation, 1.0)  # a constant channel becomes 0
 
-    def encode(self, inputs: Sequence[np.ndarray], source: str) -> list[Tensor]:
-        """Raises UserError for a series that is empty, has other channels, or misses values."""
+    def encode(self, inputs: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
+        """Raises UserError for a series that is empty, has other channels, or misses values;
+        `first` is the first one's number."""
         if self.mean is None or self.deviation is None:
             raise RuntimeError("nothing was learned yet: call fit, or load a saved state")
         return [
             torch.from_numpy(((x - self.mean) / self.deviation).astype(np.float32))
-            for x in self._clean(inputs, source)
+            for x in self._clean(inputs, source, first)
         ]
 
-    def _clean(self, inputs: Sequence[np.ndarray], source: str) -> list[np.ndarray]:
+    def _clean(self, inputs: Sequence[np.ndarray], source: str, first: int = 1) -> list[np.ndarray]:
         cleaned = []
-        for number, series in enumerate(inputs, start=1):
+        for number, series in enumerate(inputs, first):
             series = np.asarray(series, dtype=np.float64)
             if series.ndim != 2 or len(series) == 0:
                 raise UserError(

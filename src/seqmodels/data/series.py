@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -30,16 +30,16 @@ class UEA(SequenceDataModule):
         name: str,
         *,
         downsample: int = 1,
-        missing: Literal["error", "interpolate"] = "error",
+        missing: str = "error",
         folder: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(SeriesPreprocessor(downsample=downsample, missing=missing), **options)
-        self.name, self.folder = name, folder
+        self.dataset_name, self.folder = name, folder
 
     @property
     def title(self) -> str:
-        return self.name
+        return self.dataset_name
 
     def read(self) -> Mapping[Split, Examples]:
         from sktime.datasets import load_UCR_UEA_dataset  # slow to import
@@ -48,15 +48,15 @@ class UEA(SequenceDataModule):
         for split in ("train", "test"):
             try:
                 table, labels = load_UCR_UEA_dataset(
-                    self.name, split=split, return_X_y=True, extract_path=self.folder
+                    self.dataset_name, split=split, return_X_y=True, extract_path=self.folder
                 )
             except Exception as error:  # sktime raises whatever its download or parser met
                 raise UserError(
-                    f"data.name={self.name}: the set is neither inside sktime nor to be had from "
-                    f"the archive ({type(error).__name__}: {one_line(error)}); check its spelling "
-                    "and the network, or choose JapaneseVowels, PLAID, BasicMotions, ..."
+                    f"data.name={self.dataset_name}: the set is neither inside sktime nor to be "
+                    f"had from the archive ({type(error).__name__}: {one_line(error)}); check its "
+                    "spelling and the network, or choose JapaneseVowels, PLAID, BasicMotions, ..."
                 ) from error
-            parts[split] = _examples(table, labels, f"{self.name} {split}")
+            parts[split] = _examples(table, labels, f"{self.dataset_name} {split}")
         return parts
 
     def read_file(self, path: str) -> Iterator[tuple[Any, str | None]]:
@@ -84,8 +84,8 @@ class UEA(SequenceDataModule):
                 array = np.array(series, dtype=np.float64)  # null becomes nan
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"{path}, line {number}: not a series in JSON, such as [[0.1, 0.2], [0.3, 0.4]] "
-                    f"for two steps of two channels ({one_line(error)})"
+                    f"{path}, line {number}: not a series in JSON, such as "
+                    f"[[0.1, 0.2], [0.3, 0.4]] for two steps of two channels ({one_line(error)})"
                 ) from error
             yield array, None if label is None else str(label)
 

@@ -6,13 +6,12 @@ import csv
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seqmodels.data.files import existing_file, lines_of
 from seqmodels.data.module import SPLITS, SequenceDataModule, Split
 from seqmodels.data.preprocessing import TextPreprocessor
 from seqmodels.data.split import Examples
-from seqmodels.data.tokenizer import Level
 from seqmodels.errors import UserError, choices, one_line
 
 BUILDERS = {
@@ -52,12 +51,12 @@ class Text(SequenceDataModule):
         columns: list[str] | None = None,
         quoting: bool | None = None,
         encoding: str = "utf-8",
-        tokenizer: Level = "word",
+        tokenizer: str = "word",
         lowercase: bool = True,
         min_count: int = 1,
         vocabulary_size: int = 30_000,
         max_length: int | None = None,
-        keep: Literal["start", "end"] = "start",
+        keep: str = "start",
         **options: Any,
     ) -> None:
         preprocessor = TextPreprocessor(

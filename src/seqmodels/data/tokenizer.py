@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seqmodels.errors import UserError, choices
 
-Level = Literal["word", "char", "byte", "bpe"]
 LEVELS = ("word", "char", "byte", "bpe")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"  # ids 0 and 1
 
 
 def train_tokenizer(
     texts: Iterable[str],
-    level: Level = "word",
+    level: str = "word",
     *,
     lowercase: bool = False,
     min_count: int = 1,
@@ -50,7 +48,7 @@ def train_tokenizer(
     if by_bytes:
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         size = len(special) + len(alphabet) if level == "byte" else vocabulary_size
-        trainer = trainers.BpeTrainer(
+        trainer: trainers.Trainer = trainers.BpeTrainer(
             vocab_size=size,
             min_frequency=min_count,
             special_tokens=special,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import torch
+from rich.console import Group
 from rich.table import Table
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.tasks import SequenceClassifier
 
 HOLDS = {
-    "output": "h_t of the last layer at every step",
-    "h_n": "h of every layer and direction after its own last step",
-    "c_n": "c likewise; never part of output",
+    "output": "h of the last layer, every step",
+    "h_n": "h of all layers, own last step",
+    "c_n": "c likewise; never in output",
 }
 
 
-def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Table:
+def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:
     """Every tensor on the way from a batch to its logits: symbolic shape, actual shape, what it
     holds, and whether the head reads it.
 
@@ -33,26 +34,27 @@ def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Table:
     task.train(was_training)
 
     head, encoder = task.head, task.encoder
-    unflattened = "LSTM" if encoder.cell == "lstm" else encoder.cell.upper()
+    cell = encoder.cell.upper()
     size = "P" if encoder.rnn.proj_size else "H"
     both = "D*" if encoder.bidirectional else ""
-    table = Table(
-        title=f"Which tensor feeds the head? {unflattened}, {encoder.num_layers} layer(s), "
-        f"{encoder.num_directions} direction(s), head {head.name}",
-        title_justify="left",
+    title = (
+        f"Which tensor feeds the head? {cell}, {encoder.num_layers} layer(s), "
+        f"{encoder.num_directions} direction(s), model.head={head.name}"
     )
-    for column in ("tensor", "symbolic", "actual shape", "what it holds", "feeds the head"):
-        table.add_column(column)
+    table = Table()
+    table.add_column("tensor", no_wrap=True)
+    table.add_column("shape", no_wrap=True)
+    table.add_column("here", no_wrap=True)
+    table.add_column("what it holds")
 
     def row(name: str, symbolic: str, tensor: torch.Tensor, holds: str) -> None:
-        reads = name in head.reads
+        read = name in head.reads
         table.add_row(
-            name,
+            f"{name} -> head" if read else name,
             symbolic,
             str(tuple(tensor.shape)),
             holds,
-            f"yes, by {head.name}" if reads else "",
-            style="bold green" if reads else None,
+            style="bold green" if read else None,
         )
 
     symbolic = "(B, T, F)" if batch.inputs.dim() == 3 else "(B, T)"
@@ -62,11 +64,6 @@ def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Table:
     row("h_n", f"(L, D, B, {size})", states.h_n, HOLDS["h_n"])
     if states.c_n is not None:
         row("c_n", "(L, D, B, H)", states.c_n, HOLDS["c_n"])
-    row("selected", "(B, S)", selected, (type(head).__doc__ or "").splitlines()[0])
-    row(
-        "logits",
-        "(B, C)",
-        logits,
-        f"one for each of {len(task.hparams['data']['classes'])} classes",
-    )
-    return table
+    row("selected", "(B, S)", selected, f"what {head.name} makes of it")
+    row("logits", "(B, C)", logits, "one for each class")
+    return Group(title, table)

@@ -75,7 +75,7 @@ class Head(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define select")
 
     def forward(self, states: RNNOutput) -> Float[Tensor, "batch classes"]:
-        return self.project(self.dropout(self.select(states)))  # type: ignore[no-any-return]
+        return self.project(self.dropout(self.select(states)))
 
     def _selected_width(self, encoder: RecurrentEncoder) -> int:
         # asked of `select` itself, so that no head has to say it twice

@@ -74,6 +74,7 @@ class SequenceClassifier(TrainingTask):
         ):
             if value < 0 or (value >= 1 and (name != "input_noise" or data["inputs"] == "tokens")):
                 raise UserError(f"model.{name} is {value}: it must be at least 0 and less than 1")
+        self.class_weights: Tensor | None
         self.embedding: nn.Module
         if data["inputs"] == "tokens":
             width = embedding_size or TOKEN_EMBEDDING_SIZE
@@ -139,38 +140,35 @@ class SequenceClassifier(TrainingTask):
 
     def encode(self, batch: SequenceBatch) -> RNNOutput:
         """Everything that the recurrent network returns."""
-        return self.encoder(self.embed(batch), batch.lengths)  # type: ignore[no-any-return]
+        return self.encoder(self.embed(batch), batch.lengths)
 
     def forward(self, batch: SequenceBatch) -> Float[Tensor, "batch classes"]:
         """Logits, `(B, C)`, in the order of `data["classes"]`."""
-        return self.head(self.encode(batch))  # type: ignore[no-any-return]
+        return self.head(self.encode(batch))
 
     def training_step(self, batch: SequenceBatch) -> Tensor:
-        logits = self(batch)
-        loss = F.cross_entropy(
-            logits,
-            batch.targets,
-            weight=self.class_weights,
-            label_smoothing=self.hparams["label_smoothing"],
-        )
         self.examples_seen += len(batch)
-        self._steps["train"].append((logits.detach().argmax(dim=-1), batch.targets, loss.detach()))
-        return loss
+        return self._step(batch, "train", self.hparams["label_smoothing"])
 
     def validation_step(self, batch: SequenceBatch) -> None:
-        self._evaluation_step(batch, "validation")
+        self._step(batch, "validation")
 
     def test_step(self, batch: SequenceBatch) -> None:
-        self._evaluation_step(batch, "test")
+        self._step(batch, "test")
 
-    def _evaluation_step(self, batch: SequenceBatch, stage: str) -> None:
+    def _step(self, batch: SequenceBatch, stage: str, label_smoothing: float = 0.0) -> Tensor:
+        if batch.targets is None:
+            raise ValueError("this batch has no targets: use predict_step")
         logits = self(batch)
-        loss = F.cross_entropy(logits, batch.targets, weight=self.class_weights)
-        self._steps[stage].append((logits.argmax(dim=-1), batch.targets, loss))
+        loss = F.cross_entropy(
+            logits, batch.targets, weight=self.class_weights, label_smoothing=label_smoothing
+        )
+        self._steps[stage].append((logits.detach().argmax(dim=-1), batch.targets, loss.detach()))
+        return loss
 
     def predict_step(self, batch: SequenceBatch) -> Float[Tensor, "batch classes"]:
         """Probabilities, `(B, C)`."""
-        return self(batch).softmax(dim=-1)  # type: ignore[no-any-return]
+        return self(batch).softmax(dim=-1)
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train", self.train_metrics)
@@ -195,5 +193,6 @@ class SequenceClassifier(TrainingTask):
             value=torch.stack(losses),
             weight=torch.tensor([len(t) for t in targets], device=self.device),
         )
-        self.log_dict(metrics.compute(), prog_bar=stage == "validation")
+        for name, value in metrics.compute().items():
+            self.log(name, value, prog_bar=name == "validation/accuracy")
         metrics.reset()

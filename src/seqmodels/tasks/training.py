@@ -34,7 +34,7 @@ class TrainingTask(pl.LightningModule):
         )
         config = self.hparams["scheduler"]
         if config is None:
-            return optimizer  # type: ignore[no-any-return]
+            return optimizer
         if TOTAL_STEPS in config.values():
             steps = total_steps(self.trainer)
             config = {k: steps if v == TOTAL_STEPS else v for k, v in config.items()}
@@ -75,12 +75,12 @@ def total_steps(trainer: pl.Trainer) -> int:
         return trainer.max_steps
     if trainer.max_epochs is None or trainer.max_epochs < 0:
         raise UserError(
-            "model.scheduler needs the number of steps: set trainer.max_epochs or trainer.max_steps, "
-            "or model.scheduler=null"
+            "model.scheduler needs the number of steps: set trainer.max_epochs or "
+            "trainer.max_steps, or model.scheduler=null"
         )
     if trainer.datamodule is None:  # type: ignore[attr-defined]
         return int(trainer.estimated_stepping_batches)
     batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-    limit = trainer.overfit_batches or trainer.limit_train_batches
+    limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     return trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches)

@@ -1,0 +1,30 @@
+"""Measures a finished run again: `python scripts/evaluate.py run=<folder> split=validation`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from seqmodels.cli import readable_errors
+
+
+@readable_errors()
+@hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
+@readable_errors()
+def main(config: DictConfig) -> None:
+    run_folder = config.run  # an absent one is found before slow imports
+    from rich import print
+
+    from seqmodels.reports.table import metrics_table
+    from seqmodels.run import load_run
+
+    run = load_run(
+        run_folder,
+        config.checkpoint,
+        batch_size=config.batch_size,
+        allowed_targets=config.allowed_targets,
+    )
+    metrics = run.evaluate(config.split, config.file, config.accelerator)
+    print(metrics_table(metrics, f"{run_folder} on {config.file or config.split}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+import seqmodels.cli  # noqa: F401 (registers the resolvers that configs/ uses)
+
+ROOT = Path(__file__).parents[1]
+
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
+    """`config("model.head=max_pool")`: configs/train.yaml composed for a quick run in tmp_path."""
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+
+        def composed(*overrides: str) -> DictConfig:
+            return compose(
+                "train",
+                [
+                    f"folder={tmp_path / 'run'}",
+                    "model.encoder.hidden_size=16",
+                    "trainer=cpu",
+                    "trainer.max_epochs=2",
+                    "callbacks.progress=null",
+                    "trainer.enable_progress_bar=false",
+                    *overrides,
+                ],
+            )
+
+        yield composed
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    """`script("train.py", "model.head=max_pool")`: a script as a person runs it, in tmp_path."""
+
+    def run(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / name), *arguments],
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        )
+
+    return run
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """A CSV of 60 made-up texts, `good` or `bad` by one word, with commas and quotes inside."""
+    path = tmp_path / "reviews.csv"
+    rows = ["text,label"]
+    for number in range(60):
+        word, label = (("fine", "good"), ("dull", "bad"))[number % 2]
+        filler = " ".join(["well,", '""so""', "and", "then"][: 1 + number % 4])
+        rows.append(f'"{filler} a {word} film {"!" * (number % 3)}",{label}')
+    path.write_text("\n".join(rows) + "\n")
+    return path
