@@ -33,7 +33,7 @@ class RNNOutput:
         lengths: `(B,)` int64 on the CPU.
     """
 
-    output: Float[Tensor, "batch time directions*hidden"]
+    output: Float[Tensor, "batch time output_size"]
     h_n: Float[Tensor, "layers directions batch hidden"]
     c_n: Float[Tensor, "layers directions batch cell"] | None
     lengths: Int[Tensor, " batch"]

@@ -26,7 +26,9 @@ from seqmodels.batch import valid_steps
 # and beyond 8 blocks the calls get too small to gain.
 STEPS_PER_BLOCK = 128
 MOST_BLOCKS = 8
-SATURATED = 1e4  # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type
+# sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, whatever else the gate is
+# given, as long as that stays well below 1e4 in size (fp16 ends at 65504, so there is little room)
+SATURATED = 1e4
 
 State = Tensor | tuple[Tensor, Tensor]
 """`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: PyTorch's own layout."""

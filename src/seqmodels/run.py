@@ -20,7 +20,7 @@ from rich.console import Console
 from seqmodels.data import SPLITS, SequenceDataModule
 from seqmodels.data.loading import SequenceDataset, available
 from seqmodels.data.split import Examples
-from seqmodels.dataflow.table import tensor_table
+from seqmodels.dataflow.table import save_picture, tensor_table
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
@@ -93,6 +93,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     write_inputs(folder, config, overrides, device)
     with recording(folder, result):
         console.print(table)
+        save_picture(table, folder / "tensors.svg")
         console.print(f"{result['parameters']:,} parameters, on {device}")
         clock = time.perf_counter()
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -146,7 +147,13 @@ def find_device(accelerator: str) -> torch.device:
 def _quieten_lightning() -> None:
     # its hints are for people who configure Lightning by hand, as configs/ has done already
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for hint in ("does not have many workers", "smaller than the logging interval", "LeafSpec"):
+    for hint in (
+        "does not have many workers",
+        "smaller than the logging interval",
+        "LeafSpec",
+        "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed",
+    ):
         warnings.filterwarnings("ignore", f".*{hint}")
 
 

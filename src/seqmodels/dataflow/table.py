@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import torch
-from rich.console import Group
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.console import Console, Group
 from rich.table import Table
 
 from seqmodels.batch import SequenceBatch
@@ -14,6 +18,14 @@ HOLDS = {
     "h_n": "h of all layers, own last step",
     "c_n": "c likewise; never in output",
 }
+
+
+@rank_zero_only
+def save_picture(table: Group, path: Path) -> None:
+    """The table as an SVG picture, as a terminal shows it."""
+    console = Console(record=True, file=io.StringIO(), width=88)
+    console.print(table)
+    console.save_svg(str(path), title="seqmodels")
 
 
 def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:

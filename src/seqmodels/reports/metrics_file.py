@@ -21,7 +21,7 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
-        self._changed = False
+        self._changed = self._finished = False
         for row in read_metrics(self.path):
             self.rows[int(row["epoch"]), int(row["step"])] = row
 
@@ -43,6 +43,8 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if self._finished:  # tests after the training are in result.json
+            return
         key = (int(metrics.get("epoch", 0)), int(step or 0))
         row = self.rows.setdefault(key, {"epoch": key[0], "step": key[1]})
         row.update((name, value) for name, value in metrics.items() if name != "epoch")
@@ -60,6 +62,10 @@ class MetricsFile(Logger):
             writer.writerows(self.rows[key] for key in sorted(self.rows))
         partial.replace(self.path)
         self._changed = False
+
+    def finalize(self, status: str) -> None:
+        self.save()
+        self._finished = True
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

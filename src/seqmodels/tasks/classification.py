@@ -172,6 +172,7 @@ class SequenceClassifier(TrainingTask):
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train", self.train_metrics)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("validation", self.validation_metrics)

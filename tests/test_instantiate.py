@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from seqmodels.errors import UserError
+from seqmodels.instantiate import instantiate
+
+
+def test_allowed_classes_are_made() -> None:
+    config = OmegaConf.create({"_target_": "torch.nn.Linear", "in_features": 3})
+    layer = instantiate(config, out_features=2)
+    assert isinstance(layer, nn.Linear) and layer.weight.shape == (2, 3)
+
+
+def test_arguments_reach_the_target() -> None:
+    nested = {"_target_": "torch.nn.ModuleDict", "modules": {"a": {"_target_": "torch.nn.ReLU"}}}
+    assert isinstance(instantiate(nested)["a"], nn.ReLU)
+    optimizer = instantiate(
+        {"_target_": "torch.optim.SGD", "lr": 0.5}, nn.Linear(1, 1).parameters()
+    )
+    assert optimizer.defaults["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "torch.load",
+        "torch.hub.load",
+        "torch.nn.modules.module.torch.load",  # an alias through an allowed module
+        "torch.optim.lr_scheduler.partial",
+        "seqmodels.record.subprocess.run",
+        "seqmodels.instantiate.instantiate",  # functions are not allowed, ours neither
+        "seqmodels.tasks.SequenceClassifier.load_from_checkpoint",  # nor are methods
+        "torch.nn.functional.linear",
+        "lightning.pytorch.LightningModule.load_from_checkpoint",
+        "hydra.utils.get_method",
+        "functools.partial",
+    ],
+)
+@pytest.mark.parametrize("depth", ["outer", "nested", "partial", "in a list"])
+def test_everything_else_is_refused(target: str, depth: str) -> None:
+    config = {
+        "outer": {"_target_": target},
+        "nested": {"_target_": "torch.nn.Sequential", "layer": {"_target_": target}},
+        "partial": {"_target_": target, "_partial_": True},
+        "in a list": {"_target_": "torch.nn.Sequential", "layers": [[{"_target_": target}]]},
+    }[depth]
+    with pytest.raises(UserError, match=r"_target_=.* is not allowed.*allowed_targets="):
+        instantiate(config)
+
+
+def test_a_refused_module_is_not_even_imported(tmp_path, monkeypatch) -> None:
+    (tmp_path / "stranger.py").write_text("raise SystemExit('this code ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="stranger.Model is not allowed"):
+        instantiate({"_target_": "stranger.Model"})
+
+
+def test_more_targets_can_be_allowed_by_name_or_prefix() -> None:
+    config = {"_target_": "datetime.timedelta", "days": 2}
+    assert instantiate(config, allowed_targets=["datetime.timedelta"]).days == 2
+    assert instantiate(config, allowed_targets=["datetime."]).days == 2
+    with pytest.raises(UserError, match="not allowed"):
+        instantiate(config, allowed_targets=["datetime.time"])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"_target_": "torch.optim.Adamm"}, "_target_=torch.optim.Adamm cannot be found"),
+        ({"_target_": 3}, "_target_ must be the name of a class, got 3"),
+        (
+            {"_target_": "torch.nn.Linear", "sizes": 3},
+            "torch.nn.Linear: .*unexpected keyword.*sizes",
+        ),
+        (
+            {"_target_": "lightning.pytorch.Trainer", "accelerator": "gpuu", "logger": False},
+            "lightning.pytorch.Trainer: .*gpuu",
+        ),
+    ],
+)
+def test_mistakes_are_named(config: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        instantiate(config)
+
+
+def test_arguments_do_not_pass_through_the_configuration_language() -> None:
+    held = instantiate({"_target_": "torch.nn.ParameterDict"}, {"${seed}": torch.ones(1)})
+    assert list(held) == ["${seed}"]
