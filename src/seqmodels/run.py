@@ -69,6 +69,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
             config.model, data=data.spec, allowed_targets=allowed
         )
         task.allowed_targets = allowed
+        task.build_optimizers(steps=1000)  # a mistake in them is found before anything is written
         table = tensor_table(task, next(iter(data.train_dataloader())))
         trainer = _build_trainer(config, folder, allowed)
     except BaseException:

@@ -7,7 +7,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
 
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
@@ -26,19 +25,28 @@ class TrainingTask(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.allowed_targets: tuple[str, ...] = ()  # as in `instantiate`; never from a checkpoint
-        self._random_state: dict[str, Tensor] | None = None
+        self._total_steps: int | None = None
+        self._resumed: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        if TOTAL_STEPS in (self.hparams["scheduler"] or {}).values():
+            self._total_steps = total_steps(self.trainer)
+        return self.build_optimizers(self._total_steps)
+
+    def build_optimizers(self, steps: int | None) -> OptimizerLRScheduler:
+        """Optimiser and scheduler for a training of so many steps.
+
+        Raises:
+            UserError: naming the class and what is wrong with its arguments.
+        """
+        allowed, config = self.allowed_targets, self.hparams["scheduler"]
         optimizer = instantiate(
-            self.hparams["optimizer"], self.parameters(), allowed_targets=self.allowed_targets
+            self.hparams["optimizer"], self.parameters(), allowed_targets=allowed
         )
-        config = self.hparams["scheduler"]
         if config is None:
             return optimizer
-        if TOTAL_STEPS in config.values():
-            steps = total_steps(self.trainer)
-            config = {k: steps if v == TOTAL_STEPS else v for k, v in config.items()}
-        scheduler = instantiate(config, optimizer, allowed_targets=self.allowed_targets)
+        config = {k: steps if v == TOTAL_STEPS else v for k, v in config.items()}
+        scheduler = instantiate(config, optimizer, allowed_targets=allowed)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -47,19 +55,27 @@ class TrainingTask(pl.LightningModule):
     # Lightning saves no random state, and dropout draws from it
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
+        checkpoint["resume"] = {"total_steps": self._total_steps, "cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
-            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)
+            checkpoint["resume"]["cuda"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._random_state = checkpoint.get("random_state")
+        self._resumed = checkpoint.get("resume")
 
     def on_train_start(self) -> None:
-        if self._random_state is not None:  # this training goes on from a checkpoint
-            torch.set_rng_state(self._random_state["cpu"])
-            if self.device.type == "cuda" and "cuda" in self._random_state:
-                torch.cuda.set_rng_state(self._random_state["cuda"], self.device)
-            self._random_state = None
+        if self._resumed is None:
+            return
+        planned = self._resumed["total_steps"]
+        if planned is not None and self._total_steps not in (None, planned):
+            raise UserError(
+                f"the checkpoint's scheduler was planned for {planned} steps and this training has "
+                f"{self._total_steps}: keep trainer.max_epochs and the batch size as they were, or "
+                "set model.scheduler=null"
+            )
+        torch.set_rng_state(self._resumed["cpu"])
+        if self.device.type == "cuda" and "cuda" in self._resumed:
+            torch.cuda.set_rng_state(self._resumed["cuda"], self.device)
+        self._resumed = None
 
 
 def total_steps(trainer: pl.Trainer) -> int:

@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.data import UEA, Text
+from seqmodels.errors import UserError
+from seqmodels.heads import HEADS
+from seqmodels.reports.baseline import baselines
+from seqmodels.reports.metrics_file import MetricsFile, read_metrics
+from seqmodels.run import find_device, load_run, train
+from seqmodels.tasks import SequenceClassifier
+
+Config = Callable[..., DictConfig]
+
+
+def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
+    settings = config("model.head=max_pool", "seed=3")
+    result = train(settings, overrides=["model.head=max_pool", "seed=3"])
+    folder = Path(settings.folder)
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == {
+        "config.yaml",
+        "overrides.yaml",
+        "environment.json",
+        "metrics.csv",
+        "tensors.svg",
+        "result.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "figures/learning_curves.png",
+        "figures/confusion_matrix.png",
+    }
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["status"] == "completed" and result["error"] is None
+    assert (result["task"], result["data"]) == ("SequenceClassifier", "JapaneseVowels")
+    assert (result["head"], result["reads"], result["seed"]) == ("max_pool", ["output"], 3)
+    assert set(result["metrics"]) == {
+        f"{stage}/{name}"
+        for stage in ("validation", "test")
+        for name in ("accuracy", "loss", "macro_f1")
+    }
+    assert result["parameters"] == 4 * 16 * (12 + 16 + 2) + 9 * 17
+    assert result["examples_per_second"] > 0 and set(result["seconds"]) == {
+        "setup",
+        "fit",
+        "test",
+        "total",
+    }
+    assert OmegaConf.load(folder / "overrides.yaml") == ["model.head=max_pool", "seed=3"]
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert saved.model.head == "max_pool" and saved.data.seed == 3  # resolved
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(row["train/loss"] and row["validation/accuracy"] for row in rows)
+    for picture in ("learning_curves", "confusion_matrix"):
+        assert (folder / "figures" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_every_head_trains_by_its_name_alone(config: Config, head: str) -> None:
+    result = train(config(f"model.head={head}", "trainer.max_epochs=1"))
+    assert result["status"] == "completed" and result["head"] == head
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_every_cell_trains(config: Config, cell: str) -> None:
+    overrides = (f"model.encoder.cell={cell}", "model.encoder.num_layers=2")
+    assert train(config(*overrides, "model.encoder.dropout=0.1"))["status"] == "completed"
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(
+    config: Config, tmp_path: Path
+) -> None:
+    runs = [
+        train(config(f"seed={seed}", f"folder={tmp_path / str(number)}"))["metrics"]
+        for number, seed in enumerate((0, 0, 1))
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+class Stop(Callback):
+    """Ends the process of training as a crash would, after a number of steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, *args: object) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("the power went out")
+
+
+@pytest.mark.parametrize("where", ["between epochs", "in the middle of an epoch"])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    config: Config, tmp_path: Path, where: str
+) -> None:
+    # 14 steps an epoch; dropout and noise draw from the random state
+    step = {"between epochs": 28, "in the middle of an epoch": 33}[where]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    common = ["trainer.max_epochs=4", "baseline=false"]
+    if where == "in the middle of an epoch":
+        common += ["+callbacks.checkpoint.every_n_train_steps=5"]
+    expected = train(config(*common, f"folder={whole}"))
+
+    stop = f"+callbacks.stop={{_target_:{Stop.__module__}.Stop,step:{step}}}"
+    allow = f"allowed_targets=[{Stop.__module__}.Stop]"
+    with pytest.raises(RuntimeError, match="the power went out"):
+        train(config(*common, f"folder={broken}", stop, allow))
+    failed = json.loads((broken / "result.json").read_text())
+    assert failed["status"] == "failed" and "the power went out" in failed["error"]
+
+    resumed = train(config(*common, f"folder={broken}", f"resume={broken}"))
+    assert resumed["status"] == "completed"
+    assert resumed["metrics"] == expected["metrics"]
+    for name in ("last", "best"):
+        for key, value in weights(whole, name).items():
+            assert torch.equal(value, weights(broken, name)[key]), (name, key)
+    rows, again = read_metrics(whole / "metrics.csv"), read_metrics(broken / "metrics.csv")
+    assert [row["epoch"] for row in again] == [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert [r["validation/loss"] for r in again] == [r["validation/loss"] for r in rows]
+
+
+def test_training_can_start_from_a_checkpoint_in_a_new_folder(
+    config: Config, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(config(f"folder={first}"))
+    checkpoint = first / "checkpoints" / "last.ckpt"
+    longer = [f"folder={second}", f"resume={checkpoint}", "trainer.max_epochs=3"]
+    with pytest.raises(UserError, match="planned for 28 steps and this training has 42: keep"):
+        train(config(*longer))
+    train(config(*longer, "model.scheduler=null"))
+    assert [row["epoch"] for row in read_metrics(second / "metrics.csv")] == [2]
+
+
+def test_a_finished_run_evaluates_to_the_same_numbers(config: Config) -> None:
+    settings = config("model.head=attention_pool")
+    result = train(settings)
+    run = load_run(settings.folder)
+    for split in ("test", "validation"):
+        metrics = run.evaluate(split, accelerator="cpu")
+        assert metrics == {k: v for k, v in result["metrics"].items() if k.startswith(split)}
+    assert load_run(settings.folder, batch_size=5).evaluate(accelerator="cpu") == pytest.approx(
+        {k: v for k, v in result["metrics"].items() if k.startswith("test")}
+    )
+    with pytest.raises(UserError, match="split=tset: .* did you mean test"):
+        run.evaluate("tset")
+
+
+def test_predictions_come_in_order_and_equal_one_by_one(config: Config) -> None:
+    settings = config("model.head=max_pool")
+    result = train(settings)
+    run = load_run(settings.folder, batch_size=7)
+    data = UEA("JapaneseVowels")
+    data.setup()
+    test = data.examples["test"]
+    predictions = list(run.predict(test.inputs))
+    assert len(predictions) == 370
+    right = np.mean([p["label"] == label for p, label in zip(predictions, test.labels)])
+    assert right == pytest.approx(result["metrics"]["test/accuracy"])
+    for index in (0, 100, 369):
+        [alone] = run.predict([test.inputs[index]])
+        assert alone["probabilities"] == pytest.approx(
+            predictions[index]["probabilities"], abs=1e-6
+        )
+        assert alone["label"] == max(alone["probabilities"], key=alone["probabilities"].get)
+        assert sum(alone["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_text_run_needs_nothing_but_its_folder_to_predict(config: Config, reviews: Path) -> None:
+    settings = config(
+        "data=text",
+        f"data.train={reviews}",
+        "model.input_noise=0.0",
+        "trainer.max_epochs=30",
+        "model.optimizer.lr=0.02",
+        "data.batch_size=8",
+    )
+    assert train(settings)["metrics"]["test/accuracy"] == 1.0
+    reviews.unlink()
+    run = load_run(settings.folder)
+    labels = [p["label"] for p in run.predict(["a dull film", "a FINE film"])]
+    assert labels == ["bad", "good"]
+    with pytest.raises(UserError, match="reviews.csv: no such file"):
+        run.evaluate()
+
+
+def test_checkpoints_hold_only_plain_values(config: Config) -> None:
+    settings = config()
+    train(settings)
+    for name in ("best", "last"):
+        path = Path(settings.folder) / "checkpoints" / f"{name}.ckpt"
+        content = torch.load(path, weights_only=True)
+        json.dumps(content["hyper_parameters"])
+        assert isinstance(SequenceClassifier.load_from_checkpoint(path), SequenceClassifier)
+
+
+def test_a_run_that_fails_says_so(config: Config) -> None:
+    settings = config(f"+callbacks.stop={{_target_:{Stop.__module__}.Stop,step:3}}")
+    with pytest.raises(UserError, match="Stop is not allowed"):
+        train(settings)
+    assert not Path(settings.folder).exists()  # it never began
+
+
+def test_an_interrupted_run_says_so(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SequenceClassifier, "on_validation_epoch_end", interrupt)
+    settings = config()
+    with pytest.raises(SystemExit):
+        train(settings)
+    result = json.loads((Path(settings.folder) / "result.json").read_text())
+    assert result["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.head=max_pol"], "model.head=max_pol is not a head: .* did you mean max_pool"),
+        (["trainer.accelerator=gpu"], "accelerator=gpu: PyTorch finds no such device"),
+        (["resume=nothing_here"], "resume=nothing_here: no such run folder, and not a .ckpt"),
+        (["resume=nothing.ckpt"], "nothing.ckpt: no such checkpoint"),
+        (["data=text"], "give either data.train=<file> or data.hub=<name>"),
+        (["model.encoder.cell=lstn"], "encoder.cell is 'lstn': .* did you mean lstm"),
+        (["model.encoder.dropout=0.5"], "it acts between layers and there is only one"),
+        (["model.optimizer.lr=-1"], "torch.optim.AdamW: Invalid learning rate"),
+        (["model.scheduler._target_=torch.optim.lr_scheduler.OneCycel"], "cannot be found"),
+        (["trainer.precision=12"], "lightning.pytorch.Trainer: .*12"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="one case needs a machine without a GPU")
+def test_mistakes_are_named_and_leave_no_folder(
+    config: Config, overrides: list[str], message: str
+) -> None:
+    settings = config(*overrides)
+    with pytest.raises(UserError, match=message):
+        train(settings)
+    assert not Path(settings.folder).exists()
+
+
+def test_broken_runs_are_named(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not the folder of a run: it has no config.yaml"):
+        load_run(tmp_path)
+    settings = config()
+    train(settings)
+    path = Path(settings.folder) / "checkpoints" / "best.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="best.ckpt is not a usable checkpoint"):
+        load_run(settings.folder)
+    load_run(settings.folder, checkpoint="last")
+    with pytest.raises(UserError, match="best.ckpt is not a usable checkpoint"):
+        train(config(f"resume={path}", f"folder={tmp_path / 'new'}"))
+
+
+def test_a_run_folder_from_a_stranger_runs_no_code(config: Config, tmp_path: Path) -> None:
+    settings = config()
+    train(settings)
+    file = Path(settings.folder) / "config.yaml"
+    stranger = OmegaConf.load(file)
+    stranger.data = {"_target_": "pathlib.Path", "_args_": ["x"]}
+    stranger.allowed_targets = ["pathlib.Path"]
+    OmegaConf.save(stranger, file)
+    with pytest.raises(UserError, match="pathlib.Path is not allowed"):
+        load_run(settings.folder)
+
+
+def test_devices_by_name() -> None:
+    assert find_device("cpu").type == "cpu"
+    with pytest.raises(UserError, match="accelerator=gpuu: .* did you mean gpu"):
+        find_device("gpuu")
+
+
+# ---------------------------------------------------------------- what a person sees beside it
+
+
+def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path) -> None:
+    first = MetricsFile(str(tmp_path))
+    for epoch in range(3):
+        first.log_metrics({"epoch": epoch, "a": 10.0 + epoch}, step=epoch * 5)
+        first.log_metrics({"epoch": epoch, "b": 20.0 + epoch}, step=epoch * 5)
+    first.save()
+    second = MetricsFile(str(tmp_path))
+    second.log_metrics({"epoch": 2, "a": 99.0}, step=10)
+    second.log_metrics({"epoch": 3, "c": 1.0}, step=15)
+    second.save()
+    assert read_metrics(tmp_path / "metrics.csv") == [
+        {"epoch": 0, "step": 0, "a": 10.0, "b": 20.0},
+        {"epoch": 1, "step": 5, "a": 11.0, "b": 21.0},
+        {"epoch": 2, "step": 10, "a": 99.0, "b": 22.0},
+        {"epoch": 3, "step": 15, "c": 1.0},
+    ]
+
+
+def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> None:
+    data = UEA("JapaneseVowels")
+    data.setup()
+    found = baselines(data)
+    labels = list(data.examples["test"].labels)
+    # classes of the training part are equally frequent, so the majority is the first met
+    assert found["majority class"] in {labels.count(c) / len(labels) for c in data.classes}
+
+    def summary(part):  # by hand
+        return np.array([np.r_[x.mean(0), x.std(0)] for x in part.inputs])
+
+    train_part, test_part = data.examples["train"], data.examples["test"]
+    reference = summary(train_part)
+    mean, deviation = reference.mean(0), reference.std(0)
+    right = 0
+    for x, label in zip(summary(test_part), test_part.labels):
+        distances = (((reference - mean) / deviation - (x - mean) / deviation) ** 2).sum(1)
+        right += train_part.labels[int(distances.argmin())] == label
+    expected = right / len(test_part)
+    assert found["nearest neighbour on channel means and deviations"] == pytest.approx(expected)
+
+
+def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Text(str(reviews))
+    data.setup()
+    first = baselines(data)
+    assert first["tf-idf + logistic regression"] == 1.0
+    monkeypatch.setattr("seqmodels.reports.baseline._logistic_regression", lambda *_: 0.0)
+    assert baselines(data) == first
+    other = Text(str(reviews), split_seed=1)
+    other.setup()
+    assert baselines(other)["tf-idf + logistic regression"] == 0.0
