@@ -31,7 +31,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "overrides.yaml",
         "environment.json",
         "metrics.csv",
-        "tensors.svg",
+        "dataflow.svg",
         "result.json",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -56,6 +56,8 @@ def explain(error: BaseException) -> str:
         group = ".".join(str(cause.full_key).split(".")[:-1])
         names = [f"{group}.{name}" if group else str(name) for name in cause.parent_node]
         return f"{key} is not a key of the configuration: {choices(key, names)}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override}: {one_line(error)}"
     missing = re.match(r"Missing mandatory value: (\S+)", str(error))
     if missing:
         return f"{missing[1]} must be given: add {missing[1]}=<value>"

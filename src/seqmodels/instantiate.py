@@ -49,12 +49,14 @@ def instantiate(
     Raises:
         UserError: naming the target and the key it stands under.
     """
-    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    plain: Any = config
+    if isinstance(config, DictConfig):
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     _check(plain, tuple(allowed_targets), where="")
-    target = plain["_target_"]  # type: ignore[index,call-overload]
+    target = plain["_target_"]
     try:
         # the arguments do not pass through Hydra, which would take them for configuration
-        build = hydra_instantiate({**plain, "_partial_": True}, _convert_="all")  # type: ignore[dict-item]
+        build = hydra_instantiate({**plain, "_partial_": True}, _convert_="all")
         return build(*args, **kwargs)
     except UserError:
         raise

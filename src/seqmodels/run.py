@@ -69,9 +69,11 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
             config.model, data=data.spec, allowed_targets=allowed
         )
         task.allowed_targets = allowed
-        task.build_optimizers(steps=1000)  # a mistake in them is found before anything is written
         table = tensor_table(task, next(iter(data.train_dataloader())))
         trainer = _build_trainer(config, folder, allowed)
+        task.build_optimizers(
+            trainer, data
+        )  # a mistake in them is found before anything is written
     except BaseException:
         discard_if_unused(folder)
         raise
@@ -94,7 +96,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     write_inputs(folder, config, overrides, device)
     with recording(folder, result):
         console.print(table)
-        save_picture(table, folder / "tensors.svg")
+        save_picture(table, folder / "dataflow.svg")
         console.print(f"{result['parameters']:,} parameters, on {device}")
         clock = time.perf_counter()
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)

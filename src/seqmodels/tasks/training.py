@@ -29,12 +29,12 @@ class TrainingTask(pl.LightningModule):
         self._resumed: dict[str, Any] | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        if TOTAL_STEPS in (self.hparams["scheduler"] or {}).values():
-            self._total_steps = total_steps(self.trainer)
-        return self.build_optimizers(self._total_steps)
+        return self.build_optimizers(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
 
-    def build_optimizers(self, steps: int | None) -> OptimizerLRScheduler:
-        """Optimiser and scheduler for a training of so many steps.
+    def build_optimizers(
+        self, trainer: pl.Trainer, data: pl.LightningDataModule | None
+    ) -> OptimizerLRScheduler:
+        """Optimiser and scheduler for such a training.
 
         Raises:
             UserError: naming the class and what is wrong with its arguments.
@@ -45,7 +45,9 @@ class TrainingTask(pl.LightningModule):
         )
         if config is None:
             return optimizer
-        config = {k: steps if v == TOTAL_STEPS else v for k, v in config.items()}
+        if TOTAL_STEPS in config.values():
+            self._total_steps = total_steps(trainer, data)
+            config = {k: self._total_steps if v == TOTAL_STEPS else v for k, v in config.items()}
         scheduler = instantiate(config, optimizer, allowed_targets=allowed)
         return {
             "optimizer": optimizer,
@@ -78,11 +80,14 @@ class TrainingTask(pl.LightningModule):
         self._resumed = None
 
 
-def total_steps(trainer: pl.Trainer) -> int:
+def total_steps(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> int:
     """The number of optimiser steps of the whole training.
 
     `trainer.estimated_stepping_batches` would make the training loader before a checkpoint is
     restored, which loses the loader's saved position (Lightning issue 20550).
+
+    Args:
+        data: None where the trainer was given loaders of its own.
 
     Raises:
         UserError: if the training has no end.
@@ -94,9 +99,9 @@ def total_steps(trainer: pl.Trainer) -> int:
             "model.scheduler needs the number of steps: set trainer.max_epochs or "
             "trainer.max_steps, or model.scheduler=null"
         )
-    if trainer.datamodule is None:  # type: ignore[attr-defined]
+    if data is None:
         return int(trainer.estimated_stepping_batches)
-    batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    batches = len(data.train_dataloader())
     limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     return trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches)

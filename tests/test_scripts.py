@@ -1,0 +1,178 @@
+"""The scripts as a person runs them: in a process of their own, from another folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, Script
+
+QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
+
+
+def the_only_run(folder: Path) -> Path:
+    [run] = (folder / "runs").iterdir()
+    return run
+
+
+def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
+    done = script("train.py", "model.head=last_hidden", *QUICK)
+    assert done.returncode == 0, done.stderr
+    run = the_only_run(tmp_path)
+    # which tensor is read; the metrics beside the baselines; where everything is
+    assert re.search(r"h_n -> head .*\(L, D, B, H\).*\(1, 1, 16, 16\)", done.stdout)
+    assert not re.search(r"(output|c_n) -> head", done.stdout)
+    accuracy = json.loads((run / "result.json").read_text())["metrics"]["test/accuracy"]
+    assert "test/accuracy" in done.stdout and f"{100 * accuracy:.2f} %" in done.stdout
+    assert "majority class" in done.stdout and "nearest neighbour" in done.stdout
+    assert str(run) in done.stdout
+    assert "data: train 216, validation 54, test 370" in (run / "train.log").read_text()
+
+    again = script("evaluate.py", f"run={run}", "accelerator=cpu")
+    assert again.returncode == 0, again.stderr
+    assert f"{100 * accuracy:.2f} %" in again.stdout
+
+    series = "\n".join(json.dumps([[0.1 * step] * 12] * 9) for step in range(5))
+    predicted = script("predict.py", f"run={run}", "input=-", "accelerator=cpu", stdin=series)
+    assert predicted.returncode == 0, predicted.stderr
+    lines = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert len(lines) == 5 and all(line["label"] in line["probabilities"] for line in lines)
+    assert predicted.stderr == ""
+
+    labelled = tmp_path / "labelled.jsonl"
+    labelled.write_text("\n".join(json.dumps({"series": [[0.1] * 12], "label": n}) for n in (1, 2)))
+    on_file = script("evaluate.py", f"run={run}", f"file={labelled}", "accelerator=cpu")
+    assert "file/accuracy" in on_file.stdout, on_file.stderr
+
+
+def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
+    done = script("train.py", "--help")
+    assert done.returncode == 0
+    for words in ("which tensor feeds its head", "japanese_vowels", "head: last_hidden", "seed: 0"):
+        assert words in done.stdout
+    code = "import sys; sys.argv = ['train.py', '--help']; import runpy\n"
+    code += f"try: runpy.run_path({str(ROOT / 'scripts' / 'train.py')!r}, run_name='__main__')\n"
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules, 'torch was imported'"
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("train.py", ["model.head=last_hiden"], "did you mean last_hidden?"),
+        (
+            "train.py",
+            ["model.hed=last_hidden"],
+            "model.hed is not a key .*mean model.head?",
+        ),
+        ("train.py", ["sed=1"], "sed is not a key of the configuration: .* did you mean seed?"),
+        ("train.py", ["data=txt"], "Could not find 'data/txt'.*text"),
+        ("train.py", ["model.head="], "model.head"),
+        ("train.py", ["seed=[1"], "cannot read seed=.1: "),
+        ("train.py", ["data=uea"], "data.name must be given: add data.name=<value>"),
+        ("train.py", ["data=text", "data.train=absent.csv"], "absent.csv: no such file"),
+        ("train.py", ["data=text", "data.train={tmp}/wrong.csv"], "has no column 'text'"),
+        ("train.py", ["data=text", "data.train={tmp}/empty.csv"], "the text of row 2 is empty"),
+        (
+            "train.py",
+            ["data=text", "data.train={tmp}/good.csv", "data.test={tmp}/label.csv"],
+            "label 'c' of example 1 was never seen in training",
+        ),
+        ("train.py", ["resume={tmp}/broken.ckpt"], "broken.ckpt is not a usable checkpoint"),
+        ("train.py", ["trainer=gpu"], "accelerator=gpu: PyTorch finds no such device"),
+        ("train.py", ["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
+        (
+            "train.py",
+            ["-m", "trainer=ddp", "seed=0,1"],
+            "starts this command again",
+        ),
+        ("evaluate.py", [], "run must be given: add run=<value>"),
+        ("evaluate.py", ["run=nowhere"], "run=nowhere is not the folder of a run"),
+        ("predict.py", ["run=nowhere"], "input must be given"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    script: Script, tmp_path: Path, name: str, arguments: list[str], message: str
+) -> None:
+    if "trainer=gpu" in arguments and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    (tmp_path / "wrong.csv").write_text("words,label\na,b\n")
+    (tmp_path / "empty.csv").write_text("text,label\na,b\n,c\n")
+    (tmp_path / "good.csv").write_text("text,label\n" + "x,a\ny,b\n" * 10)
+    (tmp_path / "label.csv").write_text("text,label\nx,c\n")
+    (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
+    before = sorted(tmp_path.rglob("*"))
+    done = script(name, *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and re.search(message, line), line
+    assert done.stdout == "" or name == "train.py"
+    left = [p for p in tmp_path.rglob("*") if p not in before and "cache" not in p.parts]
+    assert [p for p in left if p.is_file() and p.name != "multirun.yaml"] == []
+
+
+def test_an_error_shows_its_traceback_on_request(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    done = script("train.py", "model.head=last_hiden")
+    assert done.returncode != 0 and "Traceback" in done.stderr and "UserError" in done.stderr
+
+
+def test_runs_started_together_have_folders_of_their_own() -> None:
+    from omegaconf import OmegaConf
+
+    folders = {OmegaConf.create({"a": "${unique:}"}).a for _ in range(1000)}
+    assert len(folders) == 1000
+
+
+@pytest.mark.slow
+def test_a_text_file_trains_from_the_command_line_as_it_is(script: Script, tmp_path: Path) -> None:
+    rows = [f'{("ham", "spam")[n % 2]}\tso "{("hi", "win")[n % 2]} {n % 5}' for n in range(80)]
+    (tmp_path / "sms.tsv").write_text("\n".join(rows) + "\n")
+    done = script(
+        "train.py",
+        "data=text",
+        "data.train=sms.tsv",
+        "data.columns=[label,text]",
+        "model.head=attention_pool",
+        *QUICK,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tf-idf + logistic regression" in done.stdout
+    (tmp_path / "new.txt").write_text("you win\nhi there\n")
+    predicted = script("predict.py", f"run={the_only_run(tmp_path)}", "input=new.txt")
+    assert len(predicted.stdout.splitlines()) == 2, predicted.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_combination(script: Script, tmp_path: Path) -> None:
+    done = script("train.py", "-m", "model.head=last_hidden,max_pool", "baseline=false", *QUICK)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("runs/*/*/result.json"))]
+    assert [result["head"] for result in results] == ["last_hidden", "max_pool"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("debug", ["fast", "overfit", "limit", "profile"])
+def test_debug_configurations_run(script: Script, tmp_path: Path, debug: str) -> None:
+    done = script("train.py", f"debug={debug}", "trainer=cpu", "baseline=false")
+    assert done.returncode == 0, done.stderr
+    if debug == "overfit":
+        metrics = (the_only_run(tmp_path) / "metrics.csv").read_text().splitlines()
+        names, last = metrics[0].split(","), metrics[-1].split(",")
+        assert float(last[names.index("train/loss")]) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["surnames", "needle"])
+def test_bundled_data_trains(script: Script, data: str) -> None:
+    done = script("train.py", f"data={data}", "debug=limit", "trainer=cpu", "model.head=max_pool")
+    assert done.returncode == 0, done.stderr
