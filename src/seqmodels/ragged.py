@@ -69,9 +69,13 @@ def time_blocks(lengths: Tensor) -> list[tuple[int, int, int]]:
 
 
 class _Rows:
-    """A batch's rows sorted longest first, its padding, and its blocks of time."""
+    """A batch's rows sorted longest first, its padding, and its blocks of time.
 
-    def __init__(self, lengths: Tensor, device: torch.device) -> None:
+    Everything inside is time first, `(T, B, ...)`, as the cells run: batch first would be turned
+    around for every call.
+    """
+
+    def __init__(self, lengths: Tensor, device: torch.device, *, reversible: bool) -> None:
         sorted_lengths, order = lengths.sort(descending=True, stable=True)
         self.blocks = time_blocks(sorted_lengths)
         self.sorted = len(self.blocks) > 1
@@ -81,12 +85,12 @@ class _Rows:
         self.order = order.to(device, non_blocking=True)
         self.original = order.argsort().to(device, non_blocking=True)
         self.last = (sorted_lengths - 1).to(device, non_blocking=True)
-        self.padding = ~valid_steps(sorted_lengths, self.longest, device).unsqueeze(-1)  # (B, T, 1)
-        step = torch.arange(self.longest)
-        ends = sorted_lengths.unsqueeze(1)
-        within = torch.where(step < ends, ends - 1 - step, step)  # (B, T), its own inverse
-        rows = torch.arange(len(lengths)).unsqueeze(1) * self.longest
-        self.reversal = (rows + within).flatten().to(device, non_blocking=True)
+        padding = ~valid_steps(sorted_lengths, self.longest, device)
+        self.padding = padding.T.unsqueeze(-1).contiguous()  # (T, B, 1)
+        if reversible:
+            step, row = torch.arange(self.longest).unsqueeze(1), torch.arange(len(lengths))
+            mirrored = torch.where(step < sorted_lengths, sorted_lengths - 1 - step, step)  # (T, B)
+            self.reversal = (mirrored * len(lengths) + row).flatten().to(device, non_blocking=True)
 
     def sort(self, x: Tensor, dim: int) -> Tensor:
         return x.index_select(dim, self.order) if self.sorted else x
@@ -95,13 +99,13 @@ class _Rows:
         return x.index_select(dim, self.original) if self.sorted else x
 
     def reverse(self, x: Tensor) -> Tensor:
-        """Each row reversed within its own length: `(B, T, F)`."""
+        """Each row reversed within its own length: `(T, B, F)`."""
         return _Permute.apply(x.flatten(0, 1), self.reversal).view_as(x)
 
     def at_last_step(self, x: Tensor) -> Tensor:
-        """`(B, T, F) -> (B, F)` at `length - 1`."""
-        index = self.last.view(-1, 1, 1).expand(-1, 1, x.shape[-1])
-        return x.gather(1, index).squeeze(1)
+        """`(T, B, F) -> (B, F)` at `length - 1`."""
+        index = self.last.view(1, -1, 1).expand(1, -1, x.shape[-1])
+        return x.gather(0, index).squeeze(0)
 
 
 def run_padded(
@@ -118,7 +122,7 @@ def run_padded(
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
     """
-    rows = _Rows(lengths, inputs.device)
+    rows = _Rows(lengths, inputs.device, reversible=rnn.bidirectional)
     directions = 2 if rnn.bidirectional else 1
     if state is None:
         widths = (rnn.proj_size or rnn.hidden_size, rnn.hidden_size)
@@ -129,7 +133,8 @@ def run_padded(
     else:
         start = [rows.sort(part, 1) for part in ([state] if isinstance(state, Tensor) else state)]
 
-    layer = rows.sort(inputs[:, : rows.longest], dim=0).masked_fill(rows.padding, 0.0)
+    layer = rows.sort(inputs[:, : rows.longest].transpose(0, 1), dim=1)
+    layer = layer.masked_fill(rows.padding, 0.0)
     finals: list[tuple[Tensor, ...]] = []
     for number in range(rnn.num_layers):
         if number > 0 and rnn.dropout:
@@ -150,8 +155,8 @@ def run_padded(
             outputs.append(rows.reverse(output) if direction else output)
         layer = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
 
-    output = rows.unsort(layer.masked_fill(rows.padding, 0.0), dim=0)
-    output = F.pad(output, (0, 0, 0, inputs.shape[1] - rows.longest))
+    output = rows.unsort(layer.masked_fill(rows.padding, 0.0), dim=1)
+    output = F.pad(output, (0, 0, 0, 0, 0, inputs.shape[1] - rows.longest)).transpose(0, 1)
     h_n, *c_n = (rows.unsort(torch.stack(part), dim=1) for part in zip(*finals, strict=True))
     return output, (h_n, c_n[0]) if c_n else h_n
 
@@ -163,21 +168,21 @@ def _run_direction(
     state: tuple[Tensor, ...],
     rows: _Rows,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer, one direction: `output` `(B, T, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
+    """One layer, one direction: `output` `(T, B, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
     is_lstm = rnn.mode == "LSTM"
     if is_lstm:
         column = torch.zeros_like(weights[0][:, :1])  # gates in PyTorch's order: i, f, g, o
         column[: rnn.hidden_size] = -SATURATED
         column[rnn.hidden_size : 2 * rnn.hidden_size] = SATURATED
         weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
-    total = len(steps)
+    total = steps.shape[1]
     outputs: list[Tensor] = []
     ended: list[Tensor] = []  # c_n of the rows that end in each block
     running = [rows_in_block for _, _, rows_in_block in rows.blocks]
     for (start, stop, count), still in zip(rows.blocks, [*running[1:], 0], strict=True):
         state = tuple(part[:, :count] for part in state)
         output, *state_list = _CALLS[rnn.mode](
-            steps[:count, start:stop],
+            steps[start:stop, :count],
             state if is_lstm else state[0],
             weights,
             rnn.bias,
@@ -185,12 +190,12 @@ def _run_direction(
             0.0,  # dropout between them
             rnn.training,
             False,  # bidirectional
-            True,  # batch_first
+            False,  # batch_first
         )
         state = tuple(state_list)
-        outputs.append(F.pad(output, (0, 0, 0, 0, 0, total - count)) if count < total else output)
+        outputs.append(F.pad(output, (0, 0, 0, total - count)) if count < total else output)
         if is_lstm:
             ended.append(state[1][0, still:])
-    output = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
+    output = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     h_n = rows.at_last_step(output)
     return output, (h_n, torch.cat(ended[::-1])) if is_lstm else (h_n,)

@@ -71,9 +71,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         task.allowed_targets = allowed
         table = tensor_table(task, next(iter(data.train_dataloader())))
         trainer = _build_trainer(config, folder, allowed)
-        task.build_optimizers(
-            trainer, data
-        )  # a mistake in them is found before anything is written
+        task.build_optimizers(trainer, data)  # so that a mistake in them is found now
     except BaseException:
         discard_if_unused(folder)
         raise
@@ -98,6 +96,8 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         console.print(table)
         save_picture(table, folder / "dataflow.svg")
         console.print(f"{result['parameters']:,} parameters, on {device}")
+        if config.baseline and trainer.is_global_zero:
+            result["baselines"] = baselines(data)
         clock = time.perf_counter()
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         fitted = result["seconds"]["fit"] = time.perf_counter() - clock
@@ -111,15 +111,11 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         [test] = trainer.test(task, datamodule=data, verbose=False)
         result["seconds"]["test"] = time.perf_counter() - clock
         result["metrics"] = {**validation, **test}
+        confused = task.test_confusion.compute().cpu().numpy()  # asks the other processes too
         if trainer.is_global_zero:
-            if config.baseline:
-                result["baselines"] = baselines(data)
-            learning_curves(folder / "metrics.csv", folder / "figures" / "learning_curves.png")
-            confusion_matrix(
-                task.test_confusion.compute().cpu().numpy(),
-                data.classes,
-                folder / "figures" / "confusion_matrix.png",
-            )
+            figures = folder / "figures"
+            learning_curves(folder / "metrics.csv", figures / "learning_curves.png")
+            confusion_matrix(confused, data.classes, figures / "confusion_matrix.png")
         result["seconds"]["total"] = time.perf_counter() - started
     console.print(results_table(result))
     console.print(f"run folder: {folder}", soft_wrap=True)

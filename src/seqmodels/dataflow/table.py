@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.tasks import SequenceClassifier
@@ -49,14 +50,15 @@ def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:
     cell = encoder.cell.upper()
     size = "P" if encoder.rnn.proj_size else "H"
     both = "D*" if encoder.bidirectional else ""
-    title = (
-        f"Which tensor feeds the head? {cell}, {encoder.num_layers} layer(s), "
-        f"{encoder.num_directions} direction(s), model.head={head.name}"
+    layers = "1 layer" if encoder.num_layers == 1 else f"{encoder.num_layers} layers"
+    directions = "both directions" if encoder.bidirectional else "one direction"
+    title = Text(
+        f"Which tensor feeds the head? {cell}, {layers}, {directions}, {head.name}", style="bold"
     )
     table = Table()
     table.add_column("tensor", no_wrap=True)
     table.add_column("shape", no_wrap=True)
-    table.add_column("here", no_wrap=True)
+    table.add_column("this run", no_wrap=True)
     table.add_column("what it holds")
 
     def row(name: str, symbolic: str, tensor: torch.Tensor, holds: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 
 def metrics_table(
@@ -22,7 +23,7 @@ def metrics_table(
         table.add_section()
         for name, value in baselines.items():
             table.add_row(f"accuracy of {name}", f"{100 * value:.2f} %", style="dim")
-    return Group(title, table)
+    return Group(Text(title, style="bold"), table)
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
