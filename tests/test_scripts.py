@@ -161,6 +161,19 @@ def test_a_sweep_runs_every_combination(script: Script, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_give_the_metrics_of_one(script: Script, tmp_path: Path) -> None:
+    two = ("trainer.devices=2", "trainer.strategy=ddp", "baseline=false")
+    done = script("train.py", "model.head=max_pool", *QUICK, *two)
+    assert done.returncode == 0, done.stderr
+    run = the_only_run(tmp_path)
+    result = json.loads((run / "result.json").read_text())
+    assert result["status"] == "completed" and result["device"] == "2 x cpu"
+    alone = script("evaluate.py", f"run={run}", "accelerator=cpu")
+    for name in ("accuracy", "macro_f1"):  # each sample counted once, over both processes
+        assert f"{100 * result['metrics'][f'test/{name}']:.2f} %" in alone.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", ["fast", "overfit", "limit", "profile"])
 def test_debug_configurations_run(script: Script, tmp_path: Path, debug: str) -> None:
     done = script("train.py", f"debug={debug}", "trainer=cpu", "baseline=false")

@@ -152,6 +152,7 @@ def _quieten_lightning() -> None:
         "LeafSpec",
         "Checkpoint directory .* exists and is not empty",
         "The dirpath has changed",
+        "It is recommended to use .*sync_dist",  # torchmetrics has put the processes together
     ):
         warnings.filterwarnings("ignore", f".*{hint}")
 
