@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seqmodels.errors import UserError, choices, one_line
 
@@ -58,7 +58,6 @@ def explain(error: BaseException) -> str:
         return f"{key} is not a key of the configuration: {choices(key, names)}"
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override}: {one_line(error)}"
-    missing = re.match(r"Missing mandatory value: (\S+)", str(error))
-    if missing:
-        return f"{missing[1]} must be given: add {missing[1]}=<value>"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} must be given: add {error.full_key}=<value>"
     return one_line(error)
