@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
+from seqmodels.machine import find_device
 from seqmodels.reports.baseline import baselines
 from seqmodels.reports.metrics_file import MetricsFile, read_metrics
-from seqmodels.run import find_device, load_run, train
+from seqmodels.run import load_run, train
 from seqmodels.tasks import SequenceClassifier
 
 Config = Callable[..., DictConfig]

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
-from seqmodels.data import SPLITS, SequenceDataModule
-from seqmodels.data.loading import SequenceDataset, available
-from seqmodels.data.split import Examples
+from seqmodels.data import SequenceDataModule
 from seqmodels.dataflow.table import save_picture, tensor_table
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.errors import UserError
+from seqmodels.finished import Run, load_run
 from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
-from seqmodels.record import (
-    discard_if_unused,
-    read_checkpoint,
-    read_json,
-    recording,
-    write_inputs,
-)
+from seqmodels.machine import device_name, find_device, quieten_lightning
+from seqmodels.record import discard_if_unused, read_checkpoint, recording, write_inputs
 from seqmodels.reports.baseline import baselines
 from seqmodels.reports.figures import confusion_matrix, learning_curves
 from seqmodels.reports.metrics_file import MetricsFile
 from seqmodels.reports.table import results_table
 from seqmodels.tasks import SequenceClassifier
 
-log = logging.getLogger(__name__)
+__all__ = ["Run", "load_run", "train"]
 
 
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -55,7 +45,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     started = time.perf_counter()
     console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
-    _quieten_lightning()
+    quieten_lightning()
     folder = Path(config.folder)
     try:
         find_head(config.model.head)
@@ -76,7 +66,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         discard_if_unused(folder)
         raise
 
-    device = _device_name(trainer)
+    device = device_name(trainer)
     result: dict[str, Any] = {
         "task": type(task).__name__,
         "data": data.title,
@@ -122,41 +112,6 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return result
 
 
-def find_device(accelerator: str) -> torch.device:
-    """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine.
-
-    Raises:
-        UserError: if PyTorch finds none of that kind.
-    """
-    here = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    kinds = {"auto": (here.type,), "cpu": ("cpu",), "gpu": ("cuda", "mps"), "cuda": ("cuda",)}
-    kinds["mps"] = ("mps",)
-    if accelerator not in kinds:
-        raise UserError(f"accelerator={accelerator}: {choices(accelerator, kinds)}")
-    if accelerator == "cpu":
-        return torch.device("cpu")
-    if here.type not in kinds[accelerator]:
-        raise UserError(
-            f"accelerator={accelerator}: PyTorch finds no such device on this machine; "
-            "use auto or cpu"
-        )
-    return here
-
-
-def _quieten_lightning() -> None:
-    # its hints are for people who configure Lightning by hand, as configs/ has done already
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for hint in (
-        "does not have many workers",
-        "smaller than the logging interval",
-        "LeafSpec",
-        "Checkpoint directory .* exists and is not empty",
-        "The dirpath has changed",
-        "It is recommended to use .*sync_dist",  # torchmetrics has put the processes together
-    ):
-        warnings.filterwarnings("ignore", f".*{hint}")
-
-
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> pl.Trainer:
     def build(group: Mapping[str, Any] | None) -> list[Any]:
         entries = [entry for entry in (group or {}).values() if entry is not None]
@@ -194,123 +149,3 @@ def _best_checkpoint(trainer: pl.Trainer) -> str | None:
     if not Path(path).is_file():  # its atomic save swallows a PermissionError
         raise UserError(f"no checkpoint was saved in {callback.dirpath}: is the folder writable?")
     return path
-
-
-def _device_name(trainer: pl.Trainer) -> str:
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its task with trained weights, and its data, ready to encode as in training.
-
-    Nothing is read from the data's own files until `evaluate` asks for a part of them.
-    """
-
-    folder: Path
-    config: DictConfig
-    result: dict[str, Any]
-    task: SequenceClassifier
-    data: SequenceDataModule
-
-    def evaluate(
-        self, split: str = "test", file: str | None = None, accelerator: str = "auto"
-    ) -> dict[str, float]:
-        """Loss, accuracy and macro-F1 on a part of the run's data, or on a labelled file like it.
-
-        Raises:
-            UserError: for an unknown part, or a file that is absent, broken or without labels.
-        """
-        find_device(accelerator)
-        if file is not None:
-            split, dataset = "file", self.data.encode(self._labelled(file))
-        elif split not in SPLITS:
-            raise UserError(f"split={split}: {choices(split, SPLITS)}")
-        else:
-            self.data.setup()
-            if self.result.get("fingerprint") not in (None, self.data.fingerprint):
-                log.warning("the data are not those of the training: their fingerprint has changed")
-            dataset = self.data.datasets[split]
-        trainer = pl.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-        )
-        [metrics] = trainer.test(self.task, self.data.loader(dataset), verbose=False)
-        return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
-
-    def predict(
-        self, inputs: Iterable[Any], source: str = "inputs", accelerator: str = "auto"
-    ) -> Iterator[dict[str, Any]]:
-        """The label and the probability of every class, for each input, in order, as they come.
-
-        Args:
-            inputs: raw, as the data module's `read_file` gives them: texts, or series `(T, F)`.
-            source: what to call them in an error.
-
-        Raises:
-            UserError: for an input that cannot be encoded, naming its number.
-        """
-        task = self.task.to(find_device(accelerator)).eval()
-        classes = task.hparams["data"]["classes"]
-        for first, chunk in available(inputs, self.data.batch_size):
-            sequences = self.data.preprocessor.encode(chunk, source, first)
-            batch = SequenceDataset(sequences, targets=None).__getitems__(list(range(len(chunk))))
-            with torch.inference_mode():
-                probabilities = task.predict_step(batch.to(task.device))
-            for row in probabilities.tolist():
-                ranked = dict(zip(classes, row, strict=True))
-                yield {"label": max(ranked, key=ranked.__getitem__), "probabilities": ranked}
-
-    def _labelled(self, file: str) -> Examples:
-        inputs, labels = [], []
-        for number, (raw, label) in enumerate(self.data.read_file(file), start=1):
-            if label is None:
-                raise UserError(f"{file}: example {number} has no label to compare with")
-            inputs.append(raw)
-            labels.append(label)
-        if not inputs:
-            raise UserError(f"{file} is empty")
-        return Examples(inputs, labels, file)
-
-
-def load_run(
-    folder: str | Path,
-    checkpoint: str = "best",
-    *,
-    batch_size: int | None = None,
-    allowed_targets: Sequence[str] = (),
-) -> Run:
-    """A finished run from its folder.
-
-    Args:
-        checkpoint: `best` or `last`.
-        batch_size: another one than in training.
-        allowed_targets: as in `instantiate`; the folder's own are not believed.
-
-    Raises:
-        UserError: if the folder is none of a run, or its checkpoint is broken.
-    """
-    _quieten_lightning()
-    folder = Path(folder)
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"run={folder} is not the folder of a run: it has no config.yaml")
-    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    hyper_parameters = read_checkpoint(path)["hyper_parameters"]
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    if batch_size is not None:
-        config.data.batch_size = batch_size
-    data: SequenceDataModule = instantiate(config.data, allowed_targets=allowed_targets)
-    try:
-        task = SequenceClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} does not fit this version of the code: {one_line(error)}"
-        ) from error
-    data.use_spec(hyper_parameters["data"])
-    return Run(folder, config, read_json(folder / "result.json"), task.eval(), data)

@@ -75,7 +75,7 @@ class Text(SequenceDataModule):
 
     @property
     def title(self) -> str:
-        return str(self.hub or self.files["train"])
+        return str(self.hub or Path(str(self.files["train"])).name)
 
     def read(self) -> Mapping[Split, Examples]:
         if (self.files["train"] is None) == (self.hub is None):
