@@ -27,6 +27,8 @@ class SequenceBatch:
             to a device: packing needs them there, and reading them back would stall every step.
         targets: `(B,)` int64, one per sequence; or `(B, T)` int64, one per step, -100 at padding;
             or None where there is nothing to learn.
+        continues: whether each row goes on where the same row of the batch before ended, as the
+            windows of a stream do; then the final state of that batch starts this one.
 
     Raises:
         ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
@@ -35,6 +37,7 @@ class SequenceBatch:
     inputs: Int[Tensor, "batch time"] | Float[Tensor, "batch time features"]
     lengths: Int[Tensor, " batch"]
     targets: Int[Tensor, " batch"] | Int[Tensor, "batch time"] | None = None
+    continues: bool = False
 
     def __post_init__(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets
@@ -107,4 +110,5 @@ class SequenceBatch:
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
+        object.__setattr__(batch, "continues", self.continues)
         return batch

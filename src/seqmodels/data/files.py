@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from seqmodels.errors import UserError, choices
+
+
+def cache_folder(name: str) -> Path:
+    """The folder of that name among this program's files in the user's cache, made if need be."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "seqmodels" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def existing_file(path: str) -> str:

@@ -106,7 +106,7 @@ class SequenceLoader(DataLoader[SequenceBatch]):
     """A `DataLoader` of batches that can go on in the middle of an epoch: `load_state_dict`."""
 
     def __init__(
-        self, dataset: SequenceDataset, sampler: LengthBatchSampler, **options: Any
+        self, dataset: Dataset[SequenceBatch], sampler: Sampler[Any], **options: Any
     ) -> None:
         self._given = self._skip = 0
         super().__init__(

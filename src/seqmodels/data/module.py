@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -23,7 +24,58 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-class SequenceDataModule(pl.LightningDataModule):
+class DataModule(pl.LightningDataModule):
+    """What a run asks of any data."""
+
+    every_step: ClassVar[bool]  # whether there is a target for each step, or one for a sequence
+
+    @property
+    def title(self) -> str:
+        """What to call this data in a table."""
+        return type(self).__name__.lower()
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a task must know of its data, in plain values: saved inside the checkpoint."""
+        raise NotImplementedError(f"{type(self).__name__} must define spec")
+
+    def use_spec(self, spec: Mapping[str, Any]) -> None:
+        """Encodes with what a finished run has learned, instead of learning it again."""
+        raise NotImplementedError(f"{type(self).__name__} must define use_spec")
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of every part: equal where data and split are equal."""
+        raise NotImplementedError(f"{type(self).__name__} must define fingerprint")
+
+    def split_loader(self, split: str) -> SequenceLoader:
+        """Batches of a part, each sample once, to evaluate with."""
+        raise NotImplementedError(f"{type(self).__name__} must define split_loader")
+
+    def file_loader(self, path: str) -> SequenceLoader:
+        """Likewise of another file of the same form.
+
+        Raises:
+            UserError: for a file that is absent, empty, broken or without labels.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define file_loader")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads and encodes, once."""
+        raise NotImplementedError(f"{type(self).__name__} must define setup")
+
+    @property
+    def process(self) -> tuple[int, int]:
+        """This process's rank, and how many processes share the data."""
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+    @property
+    def on_cuda(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+class SequenceDataModule(DataModule):
     """Labelled sequences in memory. New data is a subclass with `read`, and one YAML.
 
     Parts that `read` does not return are cut from the training part: stratified, and the same for
@@ -38,6 +90,8 @@ class SequenceDataModule(pl.LightningDataModule):
         pool: how many batches are sorted by length together; 1 gives plain random batches.
         num_workers: processes that make batches; data in memory needs none.
     """
+
+    every_step = False
 
     def __init__(
         self,
@@ -78,15 +132,8 @@ class SequenceDataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define read_file")
 
     @property
-    def title(self) -> str:
-        """What to call this data in a table."""
-        return type(self).__name__.lower()
-
-    @property
     def spec(self) -> dict[str, Any]:
-        """What a task must know of its data, in plain values: saved inside the checkpoint.
-
-        `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
+        """`inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
         `classes`: their names in the order of the logits; `preprocessor`: how to encode new inputs.
         """
         return {
@@ -97,12 +144,11 @@ class SequenceDataModule(pl.LightningDataModule):
         }
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
-        """Encodes with what a finished run has learned, instead of learning it again."""
         self.preprocessor = load_preprocessor(spec["preprocessor"])
         self.classes = list(spec["classes"])
         self._fitted = True
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of every input and label of every part: equal where data and split are equal."""
         digest = hashlib.sha256()
@@ -172,22 +218,22 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def loader(self, dataset: SequenceDataset, *, shuffle: bool = False) -> SequenceLoader:
         """Batches of similar length; this process's share of them, where there are several."""
-        trainer = self.trainer
+        rank, world_size = self.process
         sampler = LengthBatchSampler(
             dataset.lengths,
             self.batch_size,
             shuffle=shuffle,
             seed=self.seed,
             pool=self.pool,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            rank=rank,
+            world_size=world_size,
         )
         return SequenceLoader(
             dataset,
             sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            pin_memory=self.on_cuda,
         )
 
     def train_dataloader(self) -> SequenceLoader:
@@ -195,11 +241,25 @@ class SequenceDataModule(pl.LightningDataModule):
         overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
         return self.loader(self.datasets["train"], shuffle=not overfit)
 
+    def split_loader(self, split: str) -> SequenceLoader:
+        return self.loader(self.datasets[split])
+
+    def file_loader(self, path: str) -> SequenceLoader:
+        inputs, labels = [], []
+        for number, (raw, label) in enumerate(self.read_file(path), start=1):
+            if label is None:
+                raise UserError(f"{path}: example {number} has no label to compare with")
+            inputs.append(raw)
+            labels.append(label)
+        if not inputs:
+            raise UserError(f"{path} is empty")
+        return self.loader(self.encode(Examples(inputs, labels, path)))
+
     def val_dataloader(self) -> SequenceLoader:
-        return self.loader(self.datasets["validation"])
+        return self.split_loader("validation")
 
     def test_dataloader(self) -> SequenceLoader:
-        return self.loader(self.datasets["test"])
+        return self.split_loader("test")
 
 
 def _numbers_first(label: str) -> tuple[int, float, str]:

@@ -9,7 +9,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from seqmodels.errors import UserError, choices
 
 LEVELS = ("word", "char", "byte", "bpe")
-PADDING, UNKNOWN = "[PAD]", "[UNK]"  # ids 0 and 1
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+START_ID, UNKNOWN_ID = 0, 1  # padding is no part of a stream, so its id can stand for the start
+
+# a word or a run of punctuation with the space before it, or other whitespace
+KEEPING_WHITESPACE = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"
 
 
 def train_tokenizer(
@@ -19,6 +23,7 @@ def train_tokenizer(
     lowercase: bool = False,
     min_count: int = 1,
     vocabulary_size: int = 30_000,
+    keep_whitespace: bool = False,
 ) -> Tokenizer:
     """A tokenizer whose vocabulary comes from `texts`; id 0 is padding, 1 unknown.
 
@@ -27,6 +32,11 @@ def train_tokenizer(
             `byte`: the 256 bytes, nothing unknown; `bpe`: byte-level byte-pair encoding.
         min_count: rarer words and characters become unknown; rarer pairs are not merged.
         vocabulary_size: at most this many tokens.
+        keep_whitespace: words hold the space before them, and other whitespace is tokens too, so
+            that what is decoded is the text again. The other levels always do.
+
+    Raises:
+        UserError: naming the option, its value and what to choose.
     """
     if level not in LEVELS:
         raise UserError(f"data.tokenizer is {level!r}: {choices(level, LEVELS)}")
@@ -36,7 +46,11 @@ def train_tokenizer(
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
     if level == "word":
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        if keep_whitespace:
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(KEEPING_WHITESPACE), "isolated")
+            tokenizer.decoder = decoders.Fuse()
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     elif level == "char":
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         tokenizer.decoder = decoders.Fuse()

@@ -1,0 +1,35 @@
+"""Real text that is on every machine: the source of Python's own standard library."""
+
+from __future__ import annotations
+
+import platform
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from seqmodels.data.corpus import Part, whole
+from seqmodels.data.module import Split
+from seqmodels.data.streams import StreamDataModule
+
+NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
+
+
+class PythonSource(StreamDataModule):
+    """The modules of the running Python's standard library, without its tests; split by file.
+
+    Args:
+        options: as in `StreamDataModule`.
+    """
+
+    @property
+    def title(self) -> str:
+        return f"source of Python {platform.python_version()}"
+
+    def read(self) -> Mapping[Split, Part]:
+        root = Path(sysconfig.get_path("stdlib"))
+        files = [
+            path
+            for path in sorted(root.rglob("*.py"))
+            if not NOT_IN_EVERY_INSTALLATION.intersection(path.relative_to(root).parts)
+        ]
+        return {"train": [piece for piece in map(whole, files) if len(piece)]}

@@ -1,0 +1,233 @@
+"""Text files as token ids on disk."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqmodels.data import PlainText, PythonSource, corpus
+from seqmodels.data.corpus import Piece, texts, whole
+from seqmodels.data.streams import cut
+from seqmodels.data.tokenizer import LEVELS, train_tokenizer
+from seqmodels.errors import UserError
+
+TEXT = "Grüße an Zoë,  und an 東京!\n\tdef f(x): return x\r\n\n" * 7
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+# ---------------------------------------------------------------- reading in blocks
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 64, 1 << 18])
+def test_blocks_put_together_are_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(corpus, "BLOCK", block)  # cuts through characters of several bytes
+    path = written(tmp_path, "a.txt", TEXT + "no newline at the end")
+    read = list(texts([whole(path)]))
+    assert "".join(read) == TEXT + "no newline at the end"
+    assert all(text.endswith("\n") for text in read[:-1]) or block < 64
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_one_file_is_cut_at_the_end_of_a_line(tmp_path: Path, fraction: float) -> None:
+    path = written(tmp_path, "a.txt", TEXT)
+    rest, off = whole(path).cut(fraction)
+    assert "".join(texts([rest])) + "".join(texts([off])) == TEXT
+    assert "".join(texts([rest])).endswith("\n")
+    assert len(off) == pytest.approx(fraction * len(TEXT.encode()), abs=40)
+
+
+def test_several_files_are_cut_whole_and_by_seed(tmp_path: Path) -> None:
+    part = [whole(written(tmp_path, f"{n}.txt", "x" * (n + 1))) for n in range(40)]
+    rest, off = cut(part, 0.25, 0, "test")
+    assert sorted([*rest, *off], key=lambda piece: piece.stop) == part
+    assert corpus.size(off) == pytest.approx(0.25 * corpus.size(part), rel=0.05)
+    assert cut(part, 0.25, 0, "test")[1] == off != cut(part, 0.25, 1, "test")[1]
+
+
+def test_a_cut_leaves_something_on_both_sides(tmp_path: Path) -> None:
+    part = [whole(written(tmp_path, f"{n}.txt", "x" * 100)) for n in range(2)]
+    assert [len(side) for side in cut(part, 0.01, 0, "test")] == [1, 1]
+    with pytest.raises(UserError, match=r"data.test_fraction is 1.0: it must lie between 0 and 1"):
+        cut(part, 1.0, 0, "test")
+
+
+def test_fingerprint_follows_content_and_cut_not_names(tmp_path: Path) -> None:
+    a, b = written(tmp_path, "a.txt", TEXT), written(tmp_path, "b.txt", TEXT)
+    of = lambda *part: corpus.fingerprint({"train": list(part)})  # noqa: E731
+    assert of(whole(a)) == of(whole(b)) != of(whole(a), whole(b))
+    assert of(*whole(a).cut(0.5)) != of(whole(a))
+    assert of(Piece(a, 0, 10)) != of(Piece(a, 0, 11))
+
+
+def test_other_encodings_and_their_mistakes(tmp_path: Path) -> None:
+    path = written(tmp_path, "latin.txt", "é".encode("latin-1") * 900)
+    data = PlainText(str(path), encoding="latin-1", tokenizer="char", evaluation_streams=1)
+    data.setup()
+    assert data.tokens["train"].num_bytes == 2 * len(data.tokens["train"])  # in UTF-8
+    with pytest.raises(UserError, match=r"latin.txt cannot be read: .*; set data.encoding"):
+        PlainText(str(path)).setup()
+    with pytest.raises(UserError, match="Python knows no such encoding"):
+        PlainText(str(path), encoding="latin-99")
+    with pytest.raises(UserError, match="data.encoding=utf-16: convert the files to utf-8"):
+        PlainText(str(path), encoding="utf-16")
+
+
+# ---------------------------------------------------------------- tokens
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@given(extra=st.text(st.sampled_from("ab Z_9é東\n\t.,'\"()"), max_size=60))
+@settings(max_examples=30, deadline=None)
+def test_what_is_encoded_decodes_to_the_same_text(level: str, extra: str) -> None:
+    # every character and word of `extra` is in the vocabulary
+    tokenizer = train_tokenizer([TEXT, extra], level, vocabulary_size=600, keep_whitespace=True)
+    assert tokenizer.decode(tokenizer.encode(extra).ids) == extra
+
+
+def test_words_hold_the_space_before_them() -> None:
+    tokenizer = train_tokenizer(["if x:\n    y = f(x)"], "word", keep_whitespace=True)
+    tokens = tokenizer.encode("if x:\n    y = f(x)").tokens
+    assert tokens == ["if", " x", ":", "\n   ", " y", " =", " f", "(", "x", ")"]
+
+
+@pytest.mark.parametrize(
+    ("level", "size", "dtype"), [("byte", 258, np.uint16), ("char", 30, np.uint8)]
+)
+def test_tokens_take_the_smallest_integers(
+    tmp_path: Path, level: str, size: int, dtype: type
+) -> None:
+    data = PlainText(str(written(tmp_path, "a.txt", TEXT)), tokenizer=level, evaluation_streams=1)
+    data.setup()
+    train = data.tokens["train"]
+    assert isinstance(train.ids, np.memmap) and train.ids.dtype == dtype
+    assert abs(data.spec["num_inputs"] - size) <= 5
+    everything = b"".join(
+        data.text_of(data.tokens[split].ids[1:].tolist()).encode()
+        for split in ("train", "validation", "test")
+    )
+    assert everything == TEXT.encode()
+    assert sum(part.num_bytes for part in data.tokens.values()) == len(TEXT.encode())
+
+
+def test_tokens_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(written(tmp_path, "a.txt", TEXT))
+    first = PlainText(path, tokenizer="char", evaluation_streams=1)
+    first.setup()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("encoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus, "_write", fail)
+        again = PlainText(path, tokenizer="char", evaluation_streams=1)
+        again.setup()
+        later = PlainText(path, tokenizer="char", evaluation_streams=1)
+        later.use_spec(first.spec)  # as a finished run does
+        later.setup()
+        assert later.tokens["train"].ids.filename == first.tokens["train"].ids.filename
+        with pytest.raises(AssertionError, match="encoded again"):
+            PlainText(path, tokenizer="byte", evaluation_streams=1).setup()
+    written(tmp_path, "a.txt", "Ω\n" + TEXT)
+    changed = PlainText(path, tokenizer="char", evaluation_streams=1)
+    changed.setup()
+    assert changed.fingerprint != first.fingerprint
+    # a finished run keeps its own vocabulary, whatever the file holds by now
+    kept = PlainText(path, tokenizer="char", evaluation_streams=1)
+    kept.use_spec(first.spec)
+    kept.setup()
+    assert kept.spec["tokenizer"] == first.spec["tokenizer"] != changed.spec["tokenizer"]
+
+
+def test_a_broken_encoding_leaves_no_half_cache(tmp_path: Path) -> None:
+    written(tmp_path, "1.txt", TEXT)
+    written(tmp_path, "2.txt", TEXT.encode() + b"\xff")
+    with pytest.raises(UserError, match="2.txt cannot be read"):
+        PlainText(str(tmp_path / "*.txt")).setup()
+    assert list((tmp_path / "cache" / "seqmodels" / "tokens").iterdir()) == []
+
+
+def test_unknown_tokens_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train = written(tmp_path, "train.txt", "a b c\n" * 20)
+    test = written(tmp_path, "test.txt", "a ? b !\n" * 20)
+    data = PlainText(str(train), str(test), str(test), tokenizer="char", evaluation_streams=1)
+    with caplog.at_level(logging.INFO):
+        data.setup()
+    assert data.tokens["test"].unknown == 40 and data.tokens["train"].unknown == 0
+    assert "data: test 160 tokens of 160 bytes, 25.00 % unknown" in caplog.text
+
+
+# ---------------------------------------------------------------- where text comes from
+
+
+def test_globs_and_lists_are_read_in_order(tmp_path: Path) -> None:
+    written(tmp_path, "b/2.txt", "22\n" * 30)
+    written(tmp_path, "a/1.txt", "11\n" * 30)
+    other = written(tmp_path, "c.md", "33\n" * 30)
+    data = PlainText([str(tmp_path / "**" / "*.txt"), str(other)], str(other), str(other))
+    assert [piece.path.name for piece in data.read()["train"]] == ["1.txt", "2.txt", "c.md"]
+
+
+def test_a_hub_data_set_is_read_from_a_local_folder(tmp_path: Path) -> None:
+    rows = "\n".join(f'{{"body": "line {n}"}}' for n in range(50))
+    for split in ("train", "validation", "test"):
+        written(tmp_path, f"set/{split}.jsonl", rows)
+    data = PlainText(hub=str(tmp_path / "set"), text_column="body", evaluation_streams=2)
+    data.setup()
+    assert data.text_of(data.tokens["test"].ids[1:12].tolist()).startswith("line 0\nline 1\n")
+    with pytest.raises(UserError, match="has no column 'text': set data.text_column; .*body"):
+        PlainText(hub=str(tmp_path / "set")).setup()
+    with pytest.raises(UserError, match="data.hub=.*nowhere"):
+        PlainText(hub=str(tmp_path / "nowhere")).setup()
+
+
+def test_python_source_is_real_code_split_by_file() -> None:
+    data = PythonSource(vocabulary_size=300)
+    parts = {"train": data.read()["train"]}
+    parts["train"], parts["test"] = cut(parts["train"], 0.05, 0, "test")
+    names = {split: {piece.path for piece in part} for split, part in parts.items()}
+    assert not names["train"] & names["test"]
+    assert 5e6 < corpus.size(parts["train"]) < 5e7
+    assert any(path.name == "argparse.py" for path in names["train"] | names["test"])
+    assert not any("test" in path.parts for path in names["train"])
+    assert data.title.startswith("source of Python 3.")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train": "{tmp}/empty.txt"}, "the train part of empty.txt is empty: it has no text"),
+        ({"train": "{tmp}/absent.txt"}, "absent.txt: no such file"),
+        ({"train": "{tmp}/*.nothing"}, "nothing: no file matches"),
+        ({}, "give either data.train=<file or glob> or data.hub=<name>"),
+        ({"train": "{tmp}/short.txt"}, "the train part of short.txt has .* tokens, too few"),
+        (
+            {"train": "{tmp}/short.txt", "batch_size": 1, "window": 2},
+            "the validation part of short.txt has .* tokens, too few for 16 streams",
+        ),
+        ({"train": "x", "tokenizer": "words"}, "data.tokenizer is 'words': .* did you mean word"),
+        ({"train": "x", "window": 0}, "data.window is 0: it must be at least 1"),
+        ({"train": "x", "window": 5, "vary_window": True}, "it must be at least 10 to vary"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, options: dict, message: str) -> None:
+    written(tmp_path, "empty.txt", "")
+    written(tmp_path, "short.txt", "a b\n" * 10)
+    options = {k: v.format(tmp=tmp_path) if isinstance(v, str) else v for k, v in options.items()}
+    with pytest.raises(UserError, match=message):
+        data = PlainText(**{"tokenizer": "char", **options})
+        data.setup()
+        data.train_dataloader()
+        data.val_dataloader()

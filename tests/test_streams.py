@@ -1,0 +1,142 @@
+"""Windows of contiguous streams."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.data.corpus import TokenFile
+from seqmodels.data.loading import SequenceLoader
+from seqmodels.data.streams import StreamDataset, WindowSampler
+
+
+def numbered(count: int) -> TokenFile:
+    """The tokens 1, 2, 3, ... after the start 0: a token is its own place."""
+    return TokenFile(np.arange(count + 1, dtype=np.uint16), num_bytes=2 * count, unknown=0)
+
+
+def windows(
+    count: int, streams: int, window: int, *, drop_last: bool, rank: int = 0, world: int = 1
+) -> list[SequenceBatch]:
+    dataset = StreamDataset(
+        numbered(count), streams, drop_last=drop_last, rank=rank, world_size=world
+    )
+    return list(SequenceLoader(dataset, WindowSampler(dataset.steps, window)))
+
+
+def test_training_windows_are_those_of_a_hand_written_loop() -> None:
+    # PyTorch's word language model: batchify, then get_batch
+    tokens, streams, window = list(range(0, 104)), 5, 7
+    steps = (len(tokens) - 1) // streams
+    rows = [tokens[row * steps : (row + 1) * steps + 1] for row in range(streams)]
+    batches = windows(103, streams, window, drop_last=True)
+    for number, start in enumerate(range(0, steps, window)):
+        stop = min(start + window, steps)
+        assert batches[number].inputs.tolist() == [row[start:stop] for row in rows]
+        assert batches[number].targets.tolist() == [row[start + 1 : stop + 1] for row in rows]
+    assert len(batches) == number + 1
+
+
+def test_only_the_first_window_starts_afresh() -> None:
+    batches = windows(103, 5, 7, drop_last=True)
+    assert [batch.continues for batch in batches] == [False, True, True]
+    assert batches[1].to("meta").continues and not batches[0].to("meta").continues
+
+
+@given(
+    count=st.integers(1, 200),
+    streams=st.integers(1, 9),
+    window=st.integers(1, 12),
+    world=st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_evaluation_scores_every_token_exactly_once(
+    count: int, streams: int, window: int, world: int
+) -> None:
+    if count < streams or streams < world:
+        return
+    scored: list[int] = []
+    number = set()
+    for rank in range(world):
+        batches = windows(count, streams, window, drop_last=False, rank=rank, world=world)
+        number.add(len(batches))
+        for batch in batches:
+            valid = batch.targets != -100
+            assert torch.equal(valid, batch.mask)
+            # each token is predicted from the one before it
+            assert torch.equal(batch.inputs[valid] + 1, batch.targets[valid])
+            scored.extend(batch.targets[valid].tolist())
+    assert sorted(scored) == list(range(1, count + 1))
+    assert len(number) == 1  # no process waits for another
+
+
+def test_processes_train_on_streams_of_their_own() -> None:
+    seen = [
+        {int(t) for b in windows(100, 4, 5, drop_last=True, rank=rank, world=2) for t in
+         b.targets.flatten()}
+        for rank in range(2)
+    ]  # fmt: skip
+    assert seen[0] == set(range(1, 51)) and seen[1] == set(range(51, 101))
+
+
+@given(steps=st.integers(1, 500), window=st.integers(1, 40))
+def test_windows_follow_one_another_without_a_gap(steps: int, window: int) -> None:
+    cuts = [piece for [piece] in WindowSampler(steps, window)]
+    assert len(cuts) == len(WindowSampler(steps, window))
+    assert cuts[0][0] == 0 and cuts[-1][1] == steps
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(cuts))
+    assert all(stop - start == window for start, stop in cuts[:-1])
+    assert 1 <= cuts[-1][1] - cuts[-1][0] <= window + 1
+
+
+def test_varied_windows_are_those_of_awd_lstm() -> None:
+    sampler = WindowSampler(70_000, 70, varied=True, seed=1)
+    lengths = []
+    for epoch in range(5):
+        sampler.set_epoch(epoch)
+        cuts = [piece for [piece] in sampler]
+        assert len(cuts) == len(sampler) == 1000 and cuts[-1][1] == 70_000
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(cuts))
+        lengths.append(np.array([stop - start for start, stop in cuts]))
+    assert not np.array_equal(lengths[0], lengths[1])
+    assert [piece for [piece] in sampler] == cuts  # the same seed and epoch, the same cut
+    every = np.concatenate(lengths)
+    long = every[every > 54]
+    assert len(long) / len(every) == pytest.approx(0.95, abs=0.02)
+    assert long.std() == pytest.approx(5, rel=0.1)
+    assert np.median(every[every < 54]) == pytest.approx(35, rel=0.1)
+
+
+def test_a_loader_goes_on_in_the_middle_of_an_epoch_of_varied_windows() -> None:
+    def loader() -> SequenceLoader:
+        dataset = StreamDataset(numbered(900), 3, drop_last=True)
+        return SequenceLoader(dataset, WindowSampler(dataset.steps, 20, varied=True, seed=4))
+
+    first = loader()
+    first.batch_sampler.set_epoch(2)
+    whole = [batch.targets.tolist() for batch in first]
+    batches = iter(first)
+    for _ in range(4):
+        next(batches)
+    saved = first.state_dict()
+    second = loader()
+    second.load_state_dict(saved)
+    assert [batch.targets.tolist() for batch in second] == whole[4:]
+
+
+def test_a_window_reads_no_more_of_the_file_than_it_needs(tmp_path) -> None:
+    # a file of 8 GiB, all but empty on disk: reading all of it would not fit
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.seek((1 << 33) - 2)
+        file.write(b"\x07\x00")
+    ids = np.memmap(path, np.uint16, mode="r")
+    dataset = StreamDataset(TokenFile(ids, num_bytes=1, unknown=0), 4, drop_last=False)
+    batch = dataset[dataset.steps - 3, dataset.steps]
+    assert int(batch.targets[-1][batch.lengths[-1] - 1]) == 7
