@@ -22,8 +22,16 @@ def main(config: DictConfig) -> None:
         batch_size=config.batch_size,
         allowed_targets=config.allowed_targets,
     )
-    metrics = run.evaluate(config.split, config.file, config.accelerator)
-    print(metrics_table(metrics, f"{run_folder} on {config.file or config.split}"))
+    metrics = run.evaluate(
+        config.split,
+        config.file,
+        config.accelerator,
+        dynamic=config.dynamic,
+        dynamic_learning_rate=config.dynamic_learning_rate,
+        dynamic_decay=config.dynamic_decay,
+    )
+    how = ", learning on" if config.dynamic else ""
+    print(metrics_table(metrics, f"{run_folder} on {config.file or config.split}{how}"))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,16 @@ OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(4), use_cach
 OmegaConf.register_new_resolver("run_folder", _run_folder)
 
 
+def take_text(key: str) -> str | None:
+    """Takes `key=text` off the command line, so that Hydra, which would trim it and give meaning
+    to its brackets and commas, does not see it; None where there is none."""
+    prefix, text = f"{key}=", None
+    for argument in [a for a in sys.argv[1:] if a.startswith(prefix)]:
+        sys.argv.remove(argument)
+        text = argument.removeprefix(prefix)
+    return text
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """A person's mistake ends in one line and exit status 2; anything else, in a traceback.

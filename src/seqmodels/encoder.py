@@ -20,6 +20,13 @@ PACKINGS = ("auto", "packed", "padded")
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
+class LockedDropout(nn.Dropout1d):
+    """Drops the same features at all steps of a row: `(B, T, F) -> (B, T, F)`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+
+
 @dataclass(frozen=True, eq=False)
 class RNNOutput:
     """What a recurrent network returns, with layers and directions already apart.
@@ -64,6 +71,8 @@ class RecurrentEncoder(nn.Module):
         packing: how sequences of different lengths are run; the results agree to rounding.
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.ragged`. `auto`: the faster
             of the two for the device and cell at hand, as measured in `benchmarks/`.
+        locked_dropout: the dropout between layers drops the same features at all steps of a row
+            (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
 
     Raises:
         ValueError: naming the argument and what to change.
@@ -80,6 +89,7 @@ class RecurrentEncoder(nn.Module):
         dropout: float = 0.0,
         proj_size: int = 0,
         packing: str = "auto",
+        locked_dropout: bool = False,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
@@ -117,6 +127,7 @@ class RecurrentEncoder(nn.Module):
         )
         self.cell = cell
         self.packing = packing
+        self.locked_dropout = locked_dropout
 
     @property
     def bidirectional(self) -> bool:
@@ -152,7 +163,9 @@ class RecurrentEncoder(nn.Module):
         batch, time = inputs.shape[:2]
         if lengths is None:
             lengths = torch.full((batch,), time)
-        if bool((lengths == time).all()):
+        if self.locked_dropout and self.training and self.rnn.dropout:
+            output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=True)
+        elif bool((lengths == time).all()):
             output, final = self.rnn(inputs, state)
         elif self._packs(inputs):
             packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)

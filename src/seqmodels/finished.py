@@ -1,4 +1,4 @@
-"""A finished run: evaluate it again, or predict with it."""
+"""A finished run: evaluate it again, predict with it, or have it write."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from tokenizers.decoders import DecodeStream
 
-from seqmodels.data import SPLITS, SequenceDataModule
+from seqmodels.data import SPLITS, DataModule, SequenceDataModule, StreamDataModule
 from seqmodels.data.loading import SequenceDataset, available
-from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
 from seqmodels.record import read_checkpoint, read_json
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
+from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
+from seqmodels.tasks.generation import generate
 
 log = logging.getLogger(__name__)
 
@@ -34,35 +36,58 @@ class Run:
     folder: Path
     config: DictConfig
     result: dict[str, Any]
-    task: SequenceClassifier
-    data: SequenceDataModule
+    task: TrainingTask
+    data: DataModule
 
     def evaluate(
-        self, split: str = "test", file: str | None = None, accelerator: str = "auto"
+        self,
+        split: str = "test",
+        file: str | None = None,
+        accelerator: str = "auto",
+        *,
+        dynamic: bool = False,
+        dynamic_learning_rate: float = 0.1,
+        dynamic_decay: float = 1e-3,
     ) -> dict[str, float]:
-        """Loss, accuracy and macro-F1 on a part of the run's data, or on a labelled file like it.
+        """The task's metrics on a part of the run's data, or on a file like it.
+
+        Args:
+            file: labelled, for a classifier; plain text, for a language model.
+            dynamic: a language model goes on learning from each window after it is scored.
+            dynamic_learning_rate, dynamic_decay: as in `dynamic_evaluation`.
 
         Raises:
             UserError: for an unknown part, or a file that is absent, broken or without labels.
         """
-        find_device(accelerator)
+        device = find_device(accelerator)
         if file is not None:
-            split, dataset = "file", self.data.encode(self._labelled(file))
+            split, loader = "file", self.data.file_loader(file)
         elif split not in SPLITS:
             raise UserError(f"split={split}: {choices(split, SPLITS)}")
         else:
             self.data.setup()
             if self.result.get("fingerprint") not in (None, self.data.fingerprint):
                 log.warning("the data are not those of the training: their fingerprint has changed")
-            dataset = self.data.datasets[split]
-        trainer = pl.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-        )
-        [metrics] = trainer.test(self.task, self.data.loader(dataset), verbose=False)
+            loader = self.data.split_loader(split)
+        if dynamic:
+            if not isinstance(self.task, LanguageModel):
+                raise UserError(f"dynamic=true: {self.folder} is not the run of a language model")
+            metrics = dynamic_evaluation(
+                self.task.to(device),
+                loader,
+                learning_rate=dynamic_learning_rate,
+                decay=dynamic_decay,
+            )
+        else:
+            trainer = pl.Trainer(
+                accelerator=accelerator,
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+            )
+            [tested] = trainer.test(self.task, loader, verbose=False)
+            metrics = dict(tested)
         return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
     def predict(
@@ -77,10 +102,11 @@ class Run:
         Raises:
             UserError: for an input that cannot be encoded, naming its number.
         """
-        task = self.task.to(find_device(accelerator)).eval()
+        task, data = self.classifier
+        task = task.to(find_device(accelerator)).eval()
         classes = task.hparams["data"]["classes"]
-        for first, chunk in available(inputs, self.data.batch_size):
-            sequences = self.data.preprocessor.encode(chunk, source, first)
+        for first, chunk in available(inputs, data.batch_size):
+            sequences = data.preprocessor.encode(chunk, source, first)
             batch = SequenceDataset(sequences, targets=None).__getitems__(list(range(len(chunk))))
             with torch.inference_mode():
                 probabilities = task.predict_step(batch.to(task.device))
@@ -88,16 +114,48 @@ class Run:
                 ranked = dict(zip(classes, row, strict=True))
                 yield {"label": max(ranked, key=ranked.__getitem__), "probabilities": ranked}
 
-    def _labelled(self, file: str) -> Examples:
-        inputs, labels = [], []
-        for number, (raw, label) in enumerate(self.data.read_file(file), start=1):
-            if label is None:
-                raise UserError(f"{file}: example {number} has no label to compare with")
-            inputs.append(raw)
-            labels.append(label)
-        if not inputs:
-            raise UserError(f"{file} is empty")
-        return Examples(inputs, labels, file)
+    def generate(
+        self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any
+    ) -> Iterator[str]:
+        """Text that goes on from the prompt, in pieces, as it is made: `length` tokens of it.
+
+        Args:
+            options: `temperature`, `top_k`, `top_p` and `seed`, as in `generation.generate`.
+
+        Raises:
+            UserError: for a prompt that the vocabulary does not know, or a wrong option.
+        """
+        task, data = self.language_model
+        ids = generate(
+            task.to(find_device(accelerator)), data.ids_of(prompt), length, **options
+        )  # a wrong option is found now
+        return self._decoded(data, ids)
+
+    @staticmethod
+    def _decoded(data: StreamDataModule, ids: Iterator[int]) -> Iterator[str]:
+        # a token may be a part of a character: pieces come out when they are whole
+        decoder = DecodeStream(skip_special_tokens=True)
+        for token in ids:
+            piece = decoder.step(data.vocabulary, token)
+            yield piece or ""
+
+    @property
+    def classifier(self) -> tuple[SequenceClassifier, SequenceDataModule]:
+        if isinstance(self.task, SequenceClassifier) and isinstance(self.data, SequenceDataModule):
+            return self.task, self.data
+        raise UserError(
+            f"{self.folder} is the run of a {self.result['task']}, which gives no labels: "
+            "generate.py shows what a language model writes"
+        )
+
+    @property
+    def language_model(self) -> tuple[LanguageModel, StreamDataModule]:
+        if isinstance(self.task, LanguageModel) and isinstance(self.data, StreamDataModule):
+            return self.task, self.data
+        raise UserError(
+            f"{self.folder} is the run of a {self.result['task']}, which writes no text: "
+            "predict.py gives its labels"
+        )
 
 
 def load_run(
@@ -122,17 +180,19 @@ def load_run(
     if not (folder / "config.yaml").is_file():
         raise UserError(f"run={folder} is not the folder of a run: it has no config.yaml")
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    hyper_parameters = read_checkpoint(path)["hyper_parameters"]
+    checkpoint_content = read_checkpoint(path)
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
     if batch_size is not None:
         config.data.batch_size = batch_size
-    data: SequenceDataModule = instantiate(config.data, allowed_targets=allowed_targets)
+    data: DataModule = instantiate(config.data, allowed_targets=allowed_targets)
+    spec = checkpoint_content["hyper_parameters"]["data"]
+    task: TrainingTask = instantiate(config.model, data=spec, allowed_targets=allowed_targets)
     try:
-        task = SequenceClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        task.load_state_dict(checkpoint_content["state_dict"])
+        data.use_spec(spec)
     except (RuntimeError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} does not fit this version of the code: {one_line(error)}"
         ) from error
-    data.use_spec(hyper_parameters["data"])
     return Run(folder, config, read_json(folder / "result.json"), task.eval(), data)

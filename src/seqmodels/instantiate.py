@@ -64,6 +64,14 @@ def instantiate(
         raise UserError(f"{target}: {one_line(error.__cause__ or error)}") from error
 
 
+def allowed_class(
+    config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = ()
+) -> Any:
+    """What `config._target_` names, if it is allowed, as in `instantiate`."""
+    _check_target(config["_target_"], tuple(allowed_targets), where="_target_")
+    return get_object(config["_target_"])
+
+
 def _check(node: Any, extra: tuple[str, ...], where: str) -> None:
     if isinstance(node, Mapping):
         if "_target_" in node:

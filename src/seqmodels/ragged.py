@@ -109,7 +109,12 @@ class _Rows:
 
 
 def run_padded(
-    rnn: nn.RNNBase, inputs: Tensor, lengths: Tensor, state: State | None = None
+    rnn: nn.RNNBase,
+    inputs: Tensor,
+    lengths: Tensor,
+    state: State | None = None,
+    *,
+    locked_dropout: bool = False,
 ) -> tuple[Tensor, State]:
     """What `rnn` returns for `pack_padded_sequence(inputs, lengths)`, padded back to `T` steps.
 
@@ -118,6 +123,7 @@ def run_padded(
         inputs: `(B, T, F)`. What the padding holds changes nothing.
         lengths: `(B,)` int64 on the CPU.
         state: `(h, c)` for LSTM, `h` else, each `(L*D, B, ...)`; None starts from zeros.
+        locked_dropout: the dropout between layers drops the same features at all steps of a row.
 
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
@@ -138,7 +144,11 @@ def run_padded(
     finals: list[tuple[Tensor, ...]] = []
     for number in range(rnn.num_layers):
         if number > 0 and rnn.dropout:
-            layer = F.dropout(layer, rnn.dropout, rnn.training)
+            if locked_dropout:  # dropout1d drops whole channels of (B, F, T)
+                layer = F.dropout1d(layer.permute(1, 2, 0), rnn.dropout, rnn.training)
+                layer = layer.permute(2, 0, 1)
+            else:
+                layer = F.dropout(layer, rnn.dropout, rnn.training)
         if rnn.mode == "LSTM":
             layer = torch.cat([layer, rows.padding.to(layer.dtype)], dim=-1)
         outputs = []

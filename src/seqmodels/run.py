@@ -13,19 +13,19 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from rich.console import Console
 
-from seqmodels.data import SequenceDataModule
+from seqmodels.data import DataModule, SequenceDataModule
 from seqmodels.dataflow.table import save_picture, tensor_table
 from seqmodels.errors import UserError
 from seqmodels.finished import Run, load_run
 from seqmodels.heads import find_head
-from seqmodels.instantiate import instantiate
-from seqmodels.machine import device_name, find_device, quieten_lightning
+from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.record import discard_if_unused, read_checkpoint, recording, write_inputs
 from seqmodels.reports.baseline import baselines
 from seqmodels.reports.figures import confusion_matrix, learning_curves
 from seqmodels.reports.metrics_file import MetricsFile
 from seqmodels.reports.table import results_table
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks import SequenceClassifier, TrainingTask
 
 __all__ = ["Run", "load_run", "train"]
 
@@ -46,18 +46,20 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     started = time.perf_counter()
     console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
     quieten_lightning()
+    keep_memory()
     folder = Path(config.folder)
     try:
         find_head(config.model.head)
         find_device(config.trainer.accelerator)
+        allowed = tuple(config.allowed_targets)
+        task_class = allowed_class(config.model, allowed)
+        _check_data(task_class, allowed_class(config.data, allowed))
+        task_class.check(config.model)
         checkpoint = _resumed_checkpoint(config.resume)
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        allowed = tuple(config.allowed_targets)
-        data: SequenceDataModule = instantiate(config.data, allowed_targets=allowed)
+        data: DataModule = instantiate(config.data, allowed_targets=allowed)
         data.setup()
-        task: SequenceClassifier = instantiate(
-            config.model, data=data.spec, allowed_targets=allowed
-        )
+        task: TrainingTask = instantiate(config.model, data=data.spec, allowed_targets=allowed)
         task.allowed_targets = allowed
         table = tensor_table(task, next(iter(data.train_dataloader())))
         trainer = _build_trainer(config, folder, allowed)
@@ -78,7 +80,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         "metrics": {},
         "baselines": {},
         "seconds": {"setup": time.perf_counter() - started},
-        "examples_per_second": None,
+        f"{task.unit}_per_second": None,
         "device": device,
     }
     write_inputs(folder, config, overrides, device)
@@ -91,7 +93,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         clock = time.perf_counter()
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         fitted = result["seconds"]["fit"] = time.perf_counter() - clock
-        result["examples_per_second"] = task.examples_seen * trainer.world_size / fitted
+        result[f"{task.unit}_per_second"] = task.seen * trainer.world_size / fitted
 
         clock = time.perf_counter()
         best = _best_checkpoint(trainer)
@@ -101,15 +103,30 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         [test] = trainer.test(task, datamodule=data, verbose=False)
         result["seconds"]["test"] = time.perf_counter() - clock
         result["metrics"] = {**validation, **test}
-        confused = task.test_confusion.compute().cpu().numpy()  # asks the other processes too
+        figures = folder / "figures"
         if trainer.is_global_zero:
-            figures = folder / "figures"
-            learning_curves(folder / "metrics.csv", figures / "learning_curves.png")
-            confusion_matrix(confused, data.classes, figures / "confusion_matrix.png")
+            learning_curves(folder / "metrics.csv", figures / "learning_curves.png", task.curves)
+        if isinstance(task, SequenceClassifier) and isinstance(data, SequenceDataModule):
+            confused = task.test_confusion.compute().cpu().numpy()  # asks the other processes too
+            if trainer.is_global_zero:
+                confusion_matrix(confused, data.classes, figures / "confusion_matrix.png")
         result["seconds"]["total"] = time.perf_counter() - started
     console.print(results_table(result))
     console.print(f"run folder: {folder}", soft_wrap=True)
     return result
+
+
+def _check_data(task: type[TrainingTask], data: type[DataModule]) -> None:
+    if task.every_step and not data.every_step:
+        raise UserError(
+            f"{data.__name__} has one label for a sequence, and a language model needs a next "
+            "token at every step: set data=python_source or data=text_lm"
+        )
+    if data.every_step and not task.every_step:
+        raise UserError(
+            f"{data.__name__} is text without labels, which a classifier cannot learn from: "
+            "set model=language_model, or choose other data"
+        )
 
 
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> pl.Trainer:

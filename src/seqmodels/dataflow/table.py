@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks import TrainingTask
 
 HOLDS = {
     "output": "h of the last layer, every step",
@@ -29,7 +29,7 @@ def save_picture(table: Group, path: Path) -> None:
     console.save_svg(str(path), title="seqmodels")
 
 
-def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:
+def tensor_table(task: TrainingTask, batch: SequenceBatch) -> Group:
     """Every tensor on the way from a batch to its logits: symbolic shape, actual shape, what it
     holds, and whether the head reads it.
 
@@ -43,7 +43,7 @@ def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:
         embedded = task.embed(batch)
         states = task.encoder(embedded, batch.lengths)
         selected = task.head.select(states)
-        logits = task.head.project(selected)
+        logits = task.head(states)
     task.train(was_training)
 
     head, encoder = task.head, task.encoder
@@ -52,8 +52,10 @@ def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:
     both = "D*" if encoder.bidirectional else ""
     layers = "1 layer" if encoder.num_layers == 1 else f"{encoder.num_layers} layers"
     directions = "both directions" if encoder.bidirectional else "one direction"
+    every_step = ", every step" if head.every_step else ""
     title = Text(
-        f"Which tensor feeds the head? {cell}, {layers}, {directions}, {head.name}", style="bold"
+        f"{', '.join(head.reads)} -> {head.name}{every_step}: {cell}, {layers}, {directions}",
+        style="bold",
     )
     table = Table()
     table.add_column("tensor", no_wrap=True)
@@ -63,13 +65,12 @@ def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:
 
     def row(name: str, symbolic: str, tensor: torch.Tensor, holds: str) -> None:
         read = name in head.reads
-        table.add_row(
-            f"{name} -> head" if read else name,
-            symbolic,
-            str(tuple(tensor.shape)),
-            holds,
-            style="bold green" if read else None,
-        )
+        if read:
+            name = f"{name} -> head"
+        elif head.every_step and name in ("h_n", "c_n"):
+            name = f"{name} -> next window"
+        style = "bold green" if read else None
+        table.add_row(name, symbolic, str(tuple(tensor.shape)), holds, style=style)
 
     symbolic = "(B, T, F)" if batch.inputs.dim() == 3 else "(B, T)"
     row("inputs", symbolic, batch.inputs, task.hparams["data"]["inputs"])
@@ -78,6 +79,9 @@ def tensor_table(task: SequenceClassifier, batch: SequenceBatch) -> Group:
     row("h_n", f"(L, D, B, {size})", states.h_n, HOLDS["h_n"])
     if states.c_n is not None:
         row("c_n", "(L, D, B, H)", states.c_n, HOLDS["c_n"])
-    row("selected", "(B, S)", selected, f"what {head.name} makes of it")
-    row("logits", "(B, C)", logits, "one for each class")
+    if head.every_step:
+        row("logits", "(B, T, V)", logits, "the next token, at every step")
+    else:
+        row("selected", "(B, S)", selected, f"what {head.name} makes of it")
+        row("logits", "(B, C)", logits, "one for each class")
     return Group(title, table)

@@ -31,6 +31,7 @@ class Head(nn.Module):
         encoder: the network whose tensors will be read.
         num_classes: how many logits.
         dropout: on the selected features, in training.
+        embedding: the embedding of the tokens, for heads that share it.
         options: handed to `build`.
 
     Raises:
@@ -40,22 +41,33 @@ class Head(nn.Module):
     name: ClassVar[str]
     reads: ClassVar[tuple[Literal["output", "h_n", "c_n"], ...]]
     requires_bidirectional: ClassVar[bool | None] = None  # None: serves one direction and both
+    because: ClassVar[str] = ""  # why it requires that
+    every_step: ClassVar[bool] = False  # a prediction for each step, as a language model needs
 
-    def __init_subclass__(cls, *, name: str, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if name is None:  # a common base of several heads
+            return
         if name in HEADS:
             raise ValueError(f"two heads are called {name!r}: {HEADS[name].__module__} has one")
         cls.name = name
         HEADS[name] = cls
 
     def __init__(
-        self, encoder: RecurrentEncoder, num_classes: int, dropout: float = 0.0, **options: Any
+        self,
+        encoder: RecurrentEncoder,
+        num_classes: int,
+        dropout: float = 0.0,
+        *,
+        embedding: nn.Embedding | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         if self.requires_bidirectional not in (None, encoder.bidirectional):
             raise UserError(
                 f"head {self.name!r} needs a "
-                f"{'bidirectional' if self.requires_bidirectional else 'one-directional'} encoder: "
+                f"{'bidirectional' if self.requires_bidirectional else 'one-directional'} encoder"
+                f"{self.because}: "
                 "set model.encoder.bidirectional=null and it gets one, or choose another model.head"
             )
         if "c_n" in self.reads and encoder.cell != "lstm":
@@ -64,17 +76,22 @@ class Head(nn.Module):
                 "set model.encoder.cell=lstm"
             )
         self.build(encoder, **options)
-        self.dropout = nn.Dropout(dropout)
-        self.project = nn.Linear(self._selected_width(encoder), num_classes)
+        self.dropout: nn.Module = nn.Dropout(dropout)
+        self.project = self.projection(self._selected_width(encoder), num_classes, embedding)
 
     def build(self, encoder: RecurrentEncoder) -> None:
         """Makes the head's own parameters, if it has any; its keywords are `model.head_options`."""
 
-    def select(self, states: RNNOutput) -> Float[Tensor, "batch selected"]:
-        """The features that the head reads, `(B, S)`."""
+    def projection(self, width: int, num_classes: int, embedding: nn.Embedding | None) -> nn.Module:
+        """What turns selected features into logits; a head that needs another one redefines it."""
+        return nn.Linear(width, num_classes)
+
+    def select(self, states: RNNOutput) -> Float[Tensor, "*steps selected"]:
+        """The features that the head reads: `(B, S)`, or `(B, T, S)` for a head of every step."""
         raise NotImplementedError(f"{type(self).__name__} must define select")
 
-    def forward(self, states: RNNOutput) -> Float[Tensor, "batch classes"]:
+    def forward(self, states: RNNOutput) -> Float[Tensor, "*steps classes"]:
+        """Logits: `(B, C)`, or `(B, T, C)` for a head of every step."""
         return self.project(self.dropout(self.select(states)))
 
     def _selected_width(self, encoder: RecurrentEncoder) -> int:
@@ -93,14 +110,26 @@ class Head(nn.Module):
         return selected.shape[-1]
 
 
-def find_head(name: str) -> type[Head]:
+def find_head(name: str, *, every_step: bool | None = None) -> type[Head]:
     """The head of that name.
+
+    Args:
+        every_step: True: it must serve a language model; False: a classifier; None: any.
 
     Raises:
         UserError: with the names there are, and the nearest.
     """
+    fitting = [n for n, head in HEADS.items() if every_step in (None, head.every_step)]
     if name not in HEADS:
-        raise UserError(f"model.head={name} is not a head: {choices(name, HEADS)}")
+        raise UserError(f"model.head={name} is not a head: {choices(name, fitting)}")
+    if name not in fitting:
+        raise UserError(
+            f"model.head={name} predicts the next token at every step, and a classifier needs one "
+            f"label for the sequence: {choices(name, fitting)}; or set model=language_model"
+            if HEADS[name].every_step
+            else f"model.head={name} makes one prediction of a whole sequence, and a language "
+            f"model needs one at every step: {choices(name, fitting)}"
+        )
     return HEADS[name]
 
 
@@ -110,6 +139,7 @@ def build_head(
     num_classes: int,
     dropout: float = 0.0,
     options: Mapping[str, Any] | None = None,
+    embedding: nn.Embedding | None = None,
 ) -> Head:
     """The head of that name for this encoder; `options` are checked against its `build`."""
     cls, options = find_head(name), options or {}
@@ -120,4 +150,4 @@ def build_head(
             raise UserError(
                 f"model.head_options.{option}: head {name!r} has no such option; {offers}"
             )
-    return cls(encoder, num_classes, dropout, **options)
+    return cls(encoder, num_classes, dropout, embedding=embedding, **options)

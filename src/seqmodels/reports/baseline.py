@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import bz2
 import json
-import os
+import lzma
 from collections import Counter
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from seqmodels.data import SequenceDataModule
+from seqmodels.data import DataModule, SequenceDataModule, StreamDataModule
+from seqmodels.data.corpus import texts
+from seqmodels.data.files import cache_folder
 from seqmodels.data.split import Examples
+from seqmodels.record import write_json
 
 
-def baselines(data: SequenceDataModule) -> dict[str, float]:
-    """Test accuracies of the majority class and of a simple model; kept for the next run on it.
+def baselines(data: DataModule) -> dict[str, dict[str, float]]:
+    """Test metrics of simple means, `metric -> what gives it -> value`; kept for the next run.
 
-    Text: tf-idf of words and pairs of words (of characters up to 4, where the texts are single
-    words) and logistic regression. Series: the nearest neighbour by each channel's mean and
-    deviation.
+    Labelled texts: the majority class; tf-idf of words and pairs of words (of characters up to 4,
+    where the texts are single words) and logistic regression. Labelled series: the majority class;
+    the nearest neighbour by each channel's mean and deviation. Text for a language model: what
+    general compressors need for the same bytes.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    file = cache / "seqmodels" / "baselines" / f"{data.fingerprint}.json"
+    file = cache_folder("baselines") / f"{data.fingerprint}.json"
     if file.is_file():
         return json.loads(file.read_text())
+    if isinstance(data, SequenceDataModule):
+        found = {"test/accuracy": _classifiers(data)}
+    elif isinstance(data, StreamDataModule):
+        found = {"test/bits_per_byte": _compressors(data)}
+    else:
+        return {}
+    write_json(file, found)
+    return found
+
+
+def _classifiers(data: SequenceDataModule) -> dict[str, float]:
     train, test = data.examples["train"], data.examples["test"]
     majority = Counter(train.labels).most_common(1)[0][0]
     found = {"majority class": float(np.mean([label == majority for label in test.labels]))}
@@ -31,11 +46,21 @@ def baselines(data: SequenceDataModule) -> dict[str, float]:
         found["tf-idf + logistic regression"] = _logistic_regression(train, test)
     else:
         found["nearest neighbour on channel means and deviations"] = _nearest_neighbour(train, test)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(found))
-    partial.replace(file)
     return found
+
+
+def _compressors(data: StreamDataModule) -> dict[str, float]:
+    packers: dict[str, Any] = {
+        "lzma": lzma.LZMACompressor(preset=9),
+        "bz2": bz2.BZ2Compressor(9),
+    }
+    sizes, total = dict.fromkeys(packers, 0), 0
+    for text in texts(data.parts["test"], data.encoding):
+        content = text.encode()
+        total += len(content)
+        for name, packer in packers.items():
+            sizes[name] += len(packer.compress(content))
+    return {name: 8 * (sizes[name] + len(packers[name].flush())) / total for name in packers}
 
 
 def _logistic_regression(train: Examples, test: Examples) -> float:

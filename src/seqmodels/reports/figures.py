@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from seqmodels.reports.metrics_file import read_metrics
 
 
-def learning_curves(metrics_file: Path, picture: Path) -> None:
-    """Loss and accuracy by epoch, training and validation, from a `metrics.csv`."""
+def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -> None:
+    """Metrics by epoch, training and validation, from a `metrics.csv`."""
     rows = read_metrics(metrics_file)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    figure = Figure(figsize=(5 * len(metrics), 4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
         for stage, style in (("train", "--"), ("validation", "-")):
             points = [(r["epoch"] + 1, r[n]) for r in rows if (n := f"{stage}/{metric}") in r]
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=stage, marker=".", markersize=4)
-        axes.set(xlabel="epoch", ylabel=metric, title=metric)
+        axes.set(xlabel="epoch", ylabel=metric, title=metric.replace("_", " "))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(picture, dpi=120)

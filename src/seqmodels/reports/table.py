@@ -9,28 +9,41 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+SHARES = ("accuracy", "f1")
+
 
 def metrics_table(
-    metrics: Mapping[str, float], title: str, baselines: Mapping[str, float] | None = None
+    metrics: Mapping[str, float],
+    title: str,
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Group:
-    """A row for each metric: accuracies and F1 in per cent, losses as they are."""
+    """A row for each metric: accuracies and F1 in per cent, others as they are.
+
+    Args:
+        baselines: metric -> what gives it -> value.
+    """
     table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in metrics.items():
-        table.add_row(name, f"{value:.4f}" if name.endswith("loss") else f"{100 * value:.2f} %")
-    if baselines:
+        table.add_row(name, _shown(name, value))
+    for metric, rows in (baselines or {}).items():
         table.add_section()
-        for name, value in baselines.items():
-            table.add_row(f"accuracy of {name}", f"{100 * value:.2f} %", style="dim")
+        for name, value in rows.items():
+            table.add_row(f"{metric} of {name}", _shown(metric, value), style="dim")
     return Group(Text(title, style="bold"), table)
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if name.endswith(SHARES) else f"{value:.4f}"
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
     """A finished run's test metrics beside what little would do on the same split."""
+    [speed] = [name for name in result if name.endswith("_per_second")]
     return metrics_table(
         {name: value for name, value in result["metrics"].items() if name.startswith("test/")},
         f"{result['data']}, {result['head']} reads {' and '.join(result['reads'])}: "
-        f"{result['seconds']['fit']:.1f} s, {result['examples_per_second']:,.0f} examples/s",
+        f"{result['seconds']['fit']:.1f} s, {result[speed]:,.0f} {speed.partition('_')[0]}/s",
         result["baselines"],
     )

@@ -16,10 +16,10 @@ from torchmetrics.classification import (
 )
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.encoder import RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
-from seqmodels.tasks.training import TrainingTask
+from seqmodels.tasks.training import TrainingTask, build_encoder
 
 TOKEN_EMBEDDING_SIZE = 128
 
@@ -50,6 +50,10 @@ class SequenceClassifier(TrainingTask):
         UserError: naming the key and what to change.
     """
 
+    every_step = False
+    unit = "examples"
+    curves = ("loss", "accuracy")
+
     def __init__(
         self,
         data: dict[str, Any],
@@ -75,7 +79,6 @@ class SequenceClassifier(TrainingTask):
             if value < 0 or (value >= 1 and (name != "input_noise" or data["inputs"] == "tokens")):
                 raise UserError(f"model.{name} is {value}: it must be at least 0 and less than 1")
         self.class_weights: Tensor | None
-        self.embedding: nn.Module
         if data["inputs"] == "tokens":
             width = embedding_size or TOKEN_EMBEDDING_SIZE
             self.embedding = nn.Embedding(num_inputs, width)
@@ -83,13 +86,7 @@ class SequenceClassifier(TrainingTask):
             width, self.embedding = embedding_size, nn.Linear(num_inputs, embedding_size)
         else:
             width, self.embedding = num_inputs, nn.Identity()
-        options = dict(encoder)
-        if options.get("bidirectional") is None:
-            options["bidirectional"] = find_head(head).requires_bidirectional or False
-        try:
-            self.encoder = RecurrentEncoder(width, **options)
-        except TypeError as error:  # a key that no encoder has
-            raise UserError(f"model.encoder: {error}") from error
+        self.encoder = build_encoder(width, encoder, find_head(head, every_step=self.every_step))
         self.head = build_head(head, self.encoder, len(classes), dropout, head_options)
         if class_weights is not None and len(class_weights) != len(classes):
             raise UserError(
@@ -112,7 +109,6 @@ class SequenceClassifier(TrainingTask):
         self.validation_metrics = metrics.clone("validation/")
         self.test_metrics = metrics.clone("test/")
         self.test_confusion = MulticlassConfusionMatrix(len(classes), validate_args=False)
-        self.examples_seen = 0  # in training, by this process
         # (predictions, targets, loss) of each step, on the device: handed to the metrics once an
         # epoch, because their update would wait for the device at every step
         self._steps: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {
@@ -147,7 +143,7 @@ class SequenceClassifier(TrainingTask):
         return self.head(self.encode(batch))
 
     def training_step(self, batch: SequenceBatch) -> Tensor:
-        self.examples_seen += len(batch)
+        self.seen += len(batch)
         return self._step(batch, "train", self.hparams["label_smoothing"])
 
     def validation_step(self, batch: SequenceBatch) -> None:

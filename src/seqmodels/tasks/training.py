@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 import lightning.pytorch as pl
 import torch
+from jaxtyping import Float
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from seqmodels.batch import SequenceBatch
+from seqmodels.encoder import RecurrentEncoder
 from seqmodels.errors import UserError
+from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import instantiate
+
+T = TypeVar("T")
 
 TOTAL_STEPS = "total_steps"
 
@@ -22,11 +33,41 @@ class TrainingTask(pl.LightningModule):
     of the whole training.
     """
 
+    every_step: ClassVar[bool]  # whether it needs a head that predicts at every step
+    unit: ClassVar[str]  # what `seen` counts: `examples`, `tokens`
+    curves: ClassVar[tuple[str, ...]]  # the metrics to draw, by epoch
+    embedding: nn.Module
+    encoder: RecurrentEncoder
+    head: Head
+
     def __init__(self) -> None:
         super().__init__()
+        self.seen = 0  # in training, by this process
         self.allowed_targets: tuple[str, ...] = ()  # as in `instantiate`; never from a checkpoint
         self._total_steps: int | None = None
         self._resumed: dict[str, Any] | None = None
+
+    @classmethod
+    def check(cls, model: Mapping[str, Any]) -> None:
+        """Whether encoder and head can be built as `model` says, before any data are read.
+
+        Raises:
+            UserError: naming the key and what to change.
+        """
+        with torch.device("meta"):  # which takes neither memory nor random numbers
+            build_head(
+                model["head"],
+                build_encoder(
+                    1, model["encoder"], find_head(model["head"], every_step=cls.every_step)
+                ),
+                2**31 - 1,
+                options=model.get("head_options"),
+                embedding=nn.Embedding(2**31 - 1, 1),
+            )
+
+    def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
+        """The encoder's inputs, `(B, T, E)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define embed")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return self.build_optimizers(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
@@ -54,12 +95,38 @@ class TrainingTask(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning refuses to clip for a fused optimiser in mixed precision, because that one
+        # undoes the scaling of gradients itself; bfloat16 has no scaling
+        precision = self.trainer.precision_plugin
+        if isinstance(precision, MixedPrecision) and precision.scaler is None:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     # Lightning saves no random state, and dropout draws from it
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["resume"] = {"total_steps": self._total_steps, "cpu": torch.get_rng_state()}
+        process: dict[str, Any] = {"cpu": torch.get_rng_state(), **self.process_state()}
         if self.device.type == "cuda":
-            checkpoint["resume"]["cuda"] = torch.cuda.get_rng_state(self.device)
+            process["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["resume"] = {
+            "total_steps": self._total_steps,
+            "processes": everyone(process),
+        }
+
+    def process_state(self) -> dict[str, Any]:
+        """What else each process has of its own and needs to go on, on the CPU."""
+        return {}
+
+    def restore_process_state(self, state: dict[str, Any]) -> None:
+        """Takes what `process_state` gave."""
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
@@ -74,10 +141,44 @@ class TrainingTask(pl.LightningModule):
                 f"{self._total_steps}: keep trainer.max_epochs and the batch size as they were, or "
                 "set model.scheduler=null"
             )
-        torch.set_rng_state(self._resumed["cpu"])
-        if self.device.type == "cuda" and "cuda" in self._resumed:
-            torch.cuda.set_rng_state(self._resumed["cuda"], self.device)
+        processes = self._resumed["processes"]
+        if len(processes) != self.trainer.world_size:
+            raise UserError(
+                f"the checkpoint is of a training with {len(processes)} processes and this one has "
+                f"{self.trainer.world_size}: keep trainer.devices as it was"
+            )
+        state = processes[self.trainer.global_rank]
+        self.restore_process_state(state)
+        torch.set_rng_state(state["cpu"])
+        if self.device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
         self._resumed = None
+
+
+def build_encoder(width: int, options: Mapping[str, Any], head: type[Head]) -> RecurrentEncoder:
+    """The encoder for this head; `bidirectional` None means what the head needs.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    options = dict(options)
+    if options.get("bidirectional") is None:
+        options["bidirectional"] = head.requires_bidirectional or False
+    try:
+        return RecurrentEncoder(width, **options)
+    except TypeError as error:  # a key that no encoder has
+        raise UserError(f"model.encoder: {error}") from error
+    except ValueError as error:
+        raise UserError(f"model.{error}") from error
+
+
+def everyone(value: T) -> list[T]:
+    """The value of each process, by rank."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def total_steps(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> int:

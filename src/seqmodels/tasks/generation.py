@@ -1,0 +1,109 @@
+"""Text from a language model, one step at a time from the carried state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID
+from seqmodels.errors import UserError
+from seqmodels.tasks.language_modeling import LanguageModel
+
+
+def generate(
+    task: LanguageModel,
+    prompt: Sequence[int] = (),
+    length: int = 200,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> Iterator[int]:
+    """Token ids that go on from the prompt, each as soon as it is drawn.
+
+    The prompt is read once; after it, each token costs one step of the network.
+
+    Args:
+        task: on any device; it is left as it was.
+        prompt: token ids; empty: the start of a text.
+        length: how many tokens to make.
+        temperature: divides the logits; 0 takes the likeliest token every time.
+        top_k: draws from this many likeliest tokens only.
+        top_p: draws from the likeliest tokens that together hold this probability
+            (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
+        seed: of the draws, which leave the global random state alone.
+
+    Raises:
+        UserError: naming the option and what to change.
+    """
+    check_options(length, temperature, top_k, top_p)
+    return _generate(task, [START_ID, *prompt], length, temperature, top_k, top_p, seed)
+
+
+def check_options(
+    length: int, temperature: float, top_k: int | None = None, top_p: float | None = None
+) -> None:
+    """Raises UserError for a value that `generate` does not take."""
+    if temperature < 0:
+        raise UserError(f"temperature={temperature}: it must be 0 (the likeliest) or more")
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k={top_k}: it must be at least 1, or null")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p={top_p}: it must be more than 0 and at most 1, or null")
+    if length < 0:
+        raise UserError(f"length={length}: it must be 0 or more")
+
+
+def _generate(
+    task: LanguageModel,
+    ids: list[int],
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+) -> Iterator[int]:
+    generator = torch.Generator().manual_seed(seed)
+    was_training = task.training
+    state = None
+    try:
+        for _ in range(length):
+            task.eval()
+            with torch.inference_mode():
+                inputs = torch.tensor([ids], device=task.device)
+                states = task.encode(SequenceBatch(inputs, torch.tensor([len(ids)])), state)
+                state = states.state
+                logits = task.head(states)[0, -1].float().cpu()
+                logits[[START_ID, UNKNOWN_ID]] = -torch.inf  # they stand for no text
+                token = draw(logits, temperature, top_k, top_p, generator)
+            task.train(was_training)
+            ids = [token]
+            yield token
+    finally:
+        task.train(was_training)
+
+
+def draw(
+    logits: Float[Tensor, " vocabulary"],
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    generator: torch.Generator,
+) -> int:
+    """One token id, drawn from the softmax of the logits as `generate` says."""
+    if temperature == 0:
+        return int(logits.argmax())
+    logits = logits / temperature
+    if top_k is not None and top_k < len(logits):
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], -torch.inf)
+    probabilities = logits.softmax(dim=-1)
+    if top_p is not None and top_p < 1:
+        ranked, order = probabilities.sort(descending=True)
+        beyond = ranked.cumsum(dim=0) - ranked >= top_p  # the likeliest is never among them
+        probabilities = probabilities.index_fill(0, order[beyond], 0.0)
+    return int(torch.multinomial(probabilities, 1, generator=generator))

@@ -1,0 +1,240 @@
+"""The next token at every step, with the state carried from window to window."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.encoder import LockedDropout, RNNOutput
+from seqmodels.errors import UserError
+from seqmodels.heads import build_head, find_head
+from seqmodels.heads.language import AdaptiveSoftmax, LanguageHead
+from seqmodels.ragged import State
+from seqmodels.tasks.training import TrainingTask, build_encoder
+
+
+class LanguageModel(TrainingTask):
+    """Embedding, `RecurrentEncoder` (one direction), every step of `output` into a softmax.
+
+    Where a batch `continues` the one before, as the windows of a stream do, its first step starts
+    from that one's final `(h_n, c_n)`, detached: truncated backpropagation through time. Training,
+    validation and test each carry a state of their own.
+
+    All arguments are plain values and are saved, so `LanguageModel.load_from_checkpoint(path)`
+    needs neither Hydra nor the data.
+
+    Args:
+        data: what the data decides, as `StreamDataModule.spec` says it. A training window of
+            another length than `data["window"]` has its learning rate scaled in proportion.
+        encoder: arguments of `RecurrentEncoder`; its `dropout` acts between layers.
+        head: `softmax`, `tied_softmax` or `adaptive_softmax`.
+        head_options: arguments of that head's `build`.
+        embedding_size: None: as wide as `output`.
+        dropout: on `output`, in front of the softmax.
+        embedding_dropout: on the embeddings; None: as `dropout`.
+        locked_dropout: all dropout drops the same features at all steps of a window (Gal and
+            Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        optimizer, scheduler: as in `SequenceClassifier`.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+
+    every_step = True
+    unit = "tokens"
+    curves = ("loss", "bits_per_byte")
+    head: LanguageHead
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        encoder: dict[str, Any],
+        head: str = "softmax",
+        head_options: dict[str, Any] | None = None,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        embedding_dropout: float | None = None,
+        locked_dropout: bool = False,
+        optimizer: dict[str, Any] | None = None,
+        scheduler: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        if embedding_dropout is None:
+            embedding_dropout = dropout
+        for name, value in (("dropout", dropout), ("embedding_dropout", embedding_dropout)):
+            if not 0 <= value < 1:
+                raise UserError(f"model.{name} is {value}: it must be at least 0 and less than 1")
+        head_class = find_head(head, every_step=True)
+        if issubclass(head_class, AdaptiveSoftmax) and not data.get("frequent_first", True):
+            raise UserError(
+                f"model.head={head} needs token ids that go from frequent to rare, which those of "
+                "this tokenizer do not: set data.tokenizer=word, or model.head=softmax"
+            )
+        width = embedding_size or encoder.get("proj_size") or encoder["hidden_size"]
+        self.embedding = nn.Embedding(data["num_inputs"], width)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        make = LockedDropout if locked_dropout else nn.Dropout
+        self.embedding_dropout = make(embedding_dropout)
+        options = {"locked_dropout": locked_dropout, **encoder}
+        self.encoder = build_encoder(width, options, head_class)
+        built = build_head(
+            head, self.encoder, data["num_inputs"], options=head_options, embedding=self.embedding
+        )
+        assert isinstance(built, LanguageHead)
+        self.head = built
+        self.head.dropout = make(dropout)
+
+        self.train_loss = MeanMetric()
+        self.validation_loss = MeanMetric()
+        self.test_loss = MeanMetric()
+        # (loss, tokens) of each step: the losses stay on the device until the end of the epoch
+        self._steps: dict[str, list[tuple[Tensor, int]]] = {
+            "train": [],
+            "validation": [],
+            "test": [],
+        }
+        self._carried: dict[str, State] = {}
+        self._scale = 1.0
+        self._training_since: float | None = None
+        self._paused = 0.0
+        self._seen_before = 0
+
+    def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
+        return self.embedding_dropout(self.embedding(batch.inputs))
+
+    def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
+        """Everything that the recurrent network returns, started from `state`."""
+        return self.encoder(self.embed(batch), batch.lengths, state)
+
+    def forward(
+        self, batch: SequenceBatch, state: State | None = None
+    ) -> Float[Tensor, "batch time vocabulary"]:
+        """Logits of the next token at every step, `(B, T, V)`."""
+        return self.head(self.encode(batch, state))
+
+    def training_step(self, batch: SequenceBatch) -> Tensor:
+        self.seen += int(batch.lengths.sum())
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: SequenceBatch) -> None:
+        self._step(batch, "validation")
+
+    def test_step(self, batch: SequenceBatch) -> None:
+        self._step(batch, "test")
+
+    def _step(self, batch: SequenceBatch, stage: str) -> Tensor:
+        if batch.targets is None:
+            raise ValueError("this batch has no targets: a language model needs the next tokens")
+        state = self._carried.get(stage) if batch.continues else None
+        if state is not None and (rows := parts_of(state)[0].shape[1]) != len(batch):
+            raise UserError(
+                f"the checkpoint carries the state of {rows} streams and this training has "
+                f"{len(batch)}: keep data.batch_size as it was"
+            )
+        states = self.encode(batch, state)
+        self._carried[stage] = without_gradient(states.state)  # starts the next window
+        loss = self.head.loss(states, batch.targets)
+        self._steps[stage].append((loss.detach(), int(batch.lengths.sum())))
+        return loss
+
+    # a window of another length than usual: the learning rate in proportion (AWD-LSTM)
+
+    def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
+        window = self.hparams["data"].get("window")
+        self._scale = batch.inputs.shape[1] / window if window else 1.0
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Any = None,
+    ) -> None:
+        usual = [group["lr"] for group in optimizer.param_groups]
+        for group, lr in zip(optimizer.param_groups, usual, strict=True):
+            group["lr"] = lr * self._scale
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        for group, lr in zip(optimizer.param_groups, usual, strict=True):
+            group["lr"] = lr
+
+    # the state between windows belongs to the checkpoint
+
+    def process_state(self) -> dict[str, Any]:
+        state = self._carried.get("train")
+        if state is None:
+            return {}
+        return {"carried": [part.cpu() for part in parts_of(state)]}
+
+    def restore_process_state(self, state: dict[str, Any]) -> None:
+        if "carried" in state:
+            parts = tuple(part.to(self.device) for part in state["carried"])
+            self._carried["train"] = parts if len(parts) == 2 else parts[0]
+
+    # metrics
+
+    def on_train_epoch_start(self) -> None:
+        self._training_since, self._seen_before = time.perf_counter(), self.seen
+
+    def on_validation_start(self) -> None:
+        if self._training_since is not None:  # validation takes place inside the epoch
+            self._paused = time.perf_counter()
+
+    def on_validation_end(self) -> None:
+        if self._training_since is not None:
+            self._training_since += time.perf_counter() - self._paused
+
+    def on_train_epoch_end(self) -> None:
+        self._log_epoch("train", self.train_loss, self.trainer.train_dataloader)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        if self._training_since is not None:
+            seconds = time.perf_counter() - self._training_since
+            seen = (self.seen - self._seen_before) * self.trainer.world_size
+            self.log("train/tokens_per_second", seen / seconds)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("validation", self.validation_loss, self.trainer.val_dataloaders)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test", self.test_loss, self.trainer.test_dataloaders)
+
+    def _log_epoch(self, stage: str, metric: MeanMetric, loader: Any) -> None:
+        steps, self._steps[stage] = self._steps[stage], []
+        if stage != "train":
+            self._carried.pop(stage, None)
+        if not steps or self.trainer.sanity_checking:
+            return
+        losses, tokens = zip(*steps, strict=True)
+        metric.update(torch.stack(losses), torch.tensor(tokens, device=self.device))
+        for name, value in metrics_of(stage, metric.compute(), loader).items():
+            self.log(name, value, prog_bar=name == "validation/perplexity")
+        metric.reset()
+
+
+def metrics_of(stage: str, loss: Tensor, loader: Any) -> dict[str, Tensor]:
+    """The mean loss in nats a token, as perplexity, and as bits a byte of the text where the
+    loader's data set knows its `tokens_per_byte`: the one to compare tokenizers by."""
+    metrics = {f"{stage}/loss": loss, f"{stage}/perplexity": loss.exp()}
+    tokens_per_byte = getattr(getattr(loader, "dataset", None), "tokens_per_byte", None)
+    if tokens_per_byte is not None:
+        metrics[f"{stage}/bits_per_byte"] = loss / math.log(2) * tokens_per_byte
+    return metrics
+
+
+def parts_of(state: State) -> tuple[Tensor, ...]:
+    """`(h,)` or `(h, c)`."""
+    return (state,) if isinstance(state, Tensor) else state
+
+
+def without_gradient(state: State) -> State:
+    """The same values, from which no gradient flows back."""
+    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())

@@ -1,0 +1,633 @@
+"""Every step of `output` into a softmax, and the state from window to window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.cross_entropy import MOST_LOGITS, ROWS, linear_cross_entropy
+from seqmodels.data import StreamDataModule
+from seqmodels.data.corpus import TokenFile
+from seqmodels.encoder import LockedDropout, RecurrentEncoder
+from seqmodels.errors import UserError
+from seqmodels.heads import HEADS
+from seqmodels.machine import quieten_lightning
+from seqmodels.ragged import State
+from seqmodels.reports.metrics_file import read_metrics
+from seqmodels.run import load_run, train
+from seqmodels.tasks import LanguageModel, SequenceClassifier
+from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
+from tests.test_run import Stop, weights
+
+Config = Callable[..., DictConfig]
+
+B, T, V, H, E = 3, 11, 23, 16, 5
+HEAD_NAMES = sorted(name for name, head in HEADS.items() if head.every_step)
+every_head = pytest.mark.parametrize("head", HEAD_NAMES)
+SGD = {"_target_": "torch.optim.SGD", "lr": 1.0}
+
+
+def model(head: str = "softmax", **options: Any) -> LanguageModel:
+    torch.manual_seed(0)
+    encoder = {"hidden_size": H, "num_layers": 2, **options.pop("encoder", {})}
+    data = {"inputs": "tokens", "num_inputs": V, "window": T, "frequent_first": True}
+    arguments = {"optimizer": SGD, "embedding_size": E, **options}
+    return LanguageModel(data=data, encoder=encoder, head=head, **arguments).eval()
+
+
+def quiet_trainer(**options: Any) -> pl.Trainer:
+    quieten_lightning()
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def tokens(batch: int = B, time: int = T, seed: int = 1) -> Tensor:
+    return torch.randint(2, V, (batch, time + 1), generator=torch.Generator().manual_seed(seed))
+
+
+def window(ids: Tensor, start: int = 0, stop: int = T) -> SequenceBatch:
+    """Steps `start..stop`: the input is a token, the target the next."""
+    return SequenceBatch(
+        ids[:, start:stop].contiguous(),
+        torch.full((len(ids),), stop - start),
+        ids[:, start + 1 : stop + 1].contiguous(),
+        continues=start > 0,
+    )
+
+
+# ---------------------------------------------------------------- which tensor feeds what
+
+
+@every_head
+def test_every_step_of_output_gives_the_next_token(head: str) -> None:
+    task, ids = model(head), tokens()
+    logits = task(window(ids))
+    assert logits.shape == (B, T, V)
+    # by hand: PyTorch's own LSTM and the formula, step by step
+    output, _ = task.encoder.rnn(task.embedding(ids[:, :-1]))
+    project = task.head.project
+    nats = torch.zeros(())
+    for row in range(B):
+        for step in range(T):
+            h, target = output[row, step], ids[row, step + 1]
+            if head == "adaptive_softmax":
+                log_p = project.log_prob(h.unsqueeze(0))[0]
+            else:
+                h = task.head.resize(h) if head == "tied_softmax" else h
+                log_p = torch.log_softmax(project.weight @ h + project.bias, dim=0)
+            torch.testing.assert_close(logits[row, step].log_softmax(0), log_p)
+            nats -= log_p[target] / (B * T)
+    with torch.enable_grad():
+        loss = task.head.loss(task.encode(window(ids)), window(ids).targets)
+    torch.testing.assert_close(loss, nats, rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        scored = task._step(window(ids), "test")
+    torch.testing.assert_close(scored, nats.detach(), rtol=1e-5, atol=1e-6)
+
+
+@every_head
+def test_the_future_changes_nothing(head: str) -> None:
+    task, ids = model(head), tokens()
+    other = ids.clone()
+    other[:, 6:] = tokens(seed=9)[:, 6:]
+    assert torch.equal(task(window(ids))[:, :6], task(window(other))[:, :6])
+    assert not torch.equal(task(window(ids))[:, 6:], task(window(other))[:, 6:])
+
+
+def test_tied_softmax_shares_the_embedding() -> None:
+    task = model("tied_softmax")
+    assert task.head.project.weight is task.embedding.weight
+    assert task.head.resize.weight.shape == (E, H)
+    same_width = model("tied_softmax", embedding_size=None)
+    assert isinstance(same_width.head.resize, nn.Identity)
+    assert sum(p.numel() for p in same_width.head.parameters()) == V * H + V
+
+
+def test_adaptive_softmax_takes_its_cut_offs_from_the_vocabulary() -> None:
+    assert model("adaptive_softmax").head.project.cutoffs == [2, 7, V]
+    chosen = model("adaptive_softmax", head_options={"cutoffs": [4], "div_value": 2.0})
+    assert chosen.head.project.cutoffs == [4, V] and chosen.head.project.div_value == 2.0
+    with pytest.raises(UserError, match=r"head_options.cutoffs is \[40\], for a vocabulary of 23"):
+        model("adaptive_softmax", head_options={"cutoffs": [40]})
+
+
+@every_head
+def test_targets_at_padding_are_left_out(head: str) -> None:
+    task, ids = model(head), tokens()
+    full = window(ids)
+    assert full.targets is not None
+    targets = full.targets.clone()
+    targets[1, 4:] = -100
+    ragged = SequenceBatch(full.inputs, torch.tensor([T, 4, T]), targets)
+    nats = 0.0
+    for row, length in enumerate((T, 4, T)):
+        alone = window(ids[row : row + 1], 0, length)
+        nats += length * float(task.head.loss(task.encode(alone), alone.targets).detach())
+    loss = task.head.loss(task.encode(ragged), targets)
+    assert float(loss.detach()) == pytest.approx(nats / (2 * T + 4), abs=1e-5)
+
+
+# ---------------------------------------------------------------- the loss
+
+
+def losses(rows: int, vocabulary: int, width: int, bias: bool) -> tuple[list, list]:
+    """Loss and gradients of ours and of the plain formula, in float64."""
+    torch.manual_seed(3)
+    found = []
+    values = [torch.randn(rows, width), torch.randn(vocabulary, width) / 3, torch.randn(vocabulary)]
+    targets = torch.randint(vocabulary, (rows,))
+    targets[::7] = -100
+    for plain in (False, True):
+        x, w, b = (v.double() if plain else v.clone() for v in values)
+        leaves = [x.requires_grad_(), w.requires_grad_(), *([b.requires_grad_()] if bias else [])]
+        if plain:
+            logits = x @ w.T + (b if bias else 0)
+            log_p = torch.log_softmax(logits, dim=1)
+            valid = targets >= 0
+            loss = -log_p[valid].gather(1, targets[valid, None]).mean()
+        else:
+            loss = linear_cross_entropy(x, w, b if bias else None, targets)
+        loss.backward()
+        found.append([loss.detach().double(), *(leaf.grad.double() for leaf in leaves)])
+        with torch.no_grad():
+            again = linear_cross_entropy(x.float(), w.float(), b.float() if bias else None, targets)
+        assert float(again) == pytest.approx(float(loss.detach()), abs=1e-5)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_loss_and_gradients_equal_the_plain_loss(
+    bias: bool, chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if chunked:
+        monkeypatch.setattr("seqmodels.cross_entropy.MOST_LOGITS", 0)
+        monkeypatch.setattr("seqmodels.cross_entropy.ROWS", 13)
+    ours, plain = losses(101, 57, 8, bias)
+    for a, b in zip(ours, plain):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_many_logits_are_never_all_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        pytest.skip(f"torch {torch.__version__} has no chunked loss")
+    rows, vocabulary = 3000, MOST_LOGITS // 3000 + 1000
+    largest = 0
+    linear = F.linear
+
+    def watched(*args: Any) -> Tensor:
+        nonlocal largest
+        result = linear(*args)
+        largest = max(largest, result.numel())
+        return result
+
+    monkeypatch.setattr(F, "linear", watched)
+    ours, plain = losses(rows, vocabulary, 8, bias=True)
+    for a, b in zip(ours, plain):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+    assert largest <= ROWS * vocabulary  # in evaluation; in training PyTorch does it inside
+
+
+def test_in_bfloat16_the_loss_and_gradients_are_close() -> None:
+    torch.manual_seed(0)
+    x, w, b = torch.randn(64, 32), torch.randn(5000, 32) / 6, torch.zeros(5000)
+    targets = torch.randint(5000, (64,))
+    found = []
+    for enabled in (True, False):
+        leaves = [v.clone().requires_grad_() for v in (x, w, b)]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = linear_cross_entropy(*leaves, targets)
+        assert loss.dtype == torch.float32
+        loss.backward()
+        found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    for ours, exact in zip(*found):
+        assert float((ours - exact).norm() / exact.norm()) < 0.02
+
+
+# ---------------------------------------------------------------- dropout
+
+
+def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
+    dropped = LockedDropout(0.5)(torch.ones(B, T, 40)) == 0
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert not torch.equal(dropped[0], dropped[1])  # other features in another row
+    assert dropped.float().mean() == pytest.approx(0.5, abs=0.2)
+    x = torch.randn(B, T, 4)
+    assert torch.equal(LockedDropout(0.5).eval()(x), x)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_locked_dropout_between_layers(cell: str) -> None:
+    encoder = RecurrentEncoder(4, H, 2, cell=cell, dropout=0.5, locked_dropout=True)
+    x = torch.randn(B, T, 4)
+    # with the second layer made to pass its input on, the mask can be seen
+    torch.manual_seed(5)
+    states = encoder(x)
+    first = RecurrentEncoder(4, H, 1, cell=cell)
+    first.rnn.load_state_dict(
+        {k: v for k, v in encoder.rnn.state_dict().items() if k.endswith("_l0")}
+    )
+    second = RecurrentEncoder(H, H, 1, cell=cell)
+    second.rnn.load_state_dict(
+        {k.replace("_l1", "_l0"): v for k, v in encoder.rnn.state_dict().items() if "_l1" in k}
+    )
+    torch.manual_seed(5)
+    mask = F.dropout1d(torch.ones(B, H, T), 0.5).transpose(1, 2)
+    expected = second(first(x).output * mask)
+    torch.testing.assert_close(states.output, expected.output)
+    torch.testing.assert_close(states.h_n[-1], expected.h_n[0])
+    plain = nn.LSTM(4, H, 2, batch_first=True) if cell == "lstm" else None
+    if plain is not None:  # in evaluation it is PyTorch's own
+        plain.load_state_dict(encoder.rnn.state_dict())
+        assert torch.equal(encoder.eval()(x).output, plain(x)[0])
+
+
+def test_dropout_acts_in_all_three_places() -> None:
+    options = {"dropout": 0.3, "embedding_dropout": 0.2, "encoder": {"dropout": 0.4}}
+    task = model(**options)
+    assert (task.embedding_dropout.p, task.encoder.rnn.dropout, task.head.dropout.p) == (
+        0.2,
+        0.4,
+        0.3,
+    )
+    assert not isinstance(task.head.dropout, LockedDropout)
+    locked = model(**options, locked_dropout=True)
+    assert isinstance(locked.head.dropout, LockedDropout)
+    assert isinstance(locked.embedding_dropout, LockedDropout)
+    assert locked.encoder.locked_dropout
+    assert model(dropout=0.3).embedding_dropout.p == 0.3
+
+
+# ---------------------------------------------------------------- the carried state
+
+
+def in_windows(task: LanguageModel, ids: Tensor, size: int) -> list[Tensor]:
+    return [
+        task._step(window(ids, start, min(start + size, T)), "test") for start in range(0, T, size)
+    ]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("size", [1, 4])
+def test_windows_with_the_state_carried_equal_a_full_pass(cell: str, size: int) -> None:
+    task, ids = model(encoder={"cell": cell}), tokens()
+    full = task._step(window(ids), "test")
+    sizes = [min(size, T - start) for start in range(0, T, size)]
+    windowed = sum(n * loss for n, loss in zip(sizes, in_windows(task, ids, size))) / T
+    torch.testing.assert_close(windowed, full, rtol=1e-5, atol=1e-6)
+
+
+def test_a_state_that_is_reset_changes_the_result() -> None:
+    task, ids = model(), tokens()
+    carried = in_windows(task, ids, 4)
+    afresh = []
+    for start in (0, 4, 8):
+        piece = window(ids, start, min(start + 4, T))
+        alone = SequenceBatch(piece.inputs, piece.lengths, piece.targets)
+        afresh.append(task._step(alone, "test"))
+    assert torch.equal(carried[0], afresh[0])
+    assert not torch.isclose(carried[1], afresh[1], atol=1e-5)
+
+
+def test_no_gradient_flows_into_the_window_before() -> None:
+    task, ids = model().train(), tokens()
+    task._step(window(ids, 0, 4), "train")
+    assert all(not part.requires_grad for part in task._carried["train"])
+    task._step(window(ids, 4, 8), "train").backward()
+    seen = task.embedding.weight.grad.abs().sum(1) > 0
+    assert set(seen.nonzero().flatten().tolist()) == set(ids[:, 4:8].flatten().tolist())
+
+
+def test_each_stage_carries_a_state_of_its_own() -> None:
+    task, ids = model(), tokens()
+    for stage, other in (("train", ids), ("validation", tokens(seed=2))):
+        task._step(window(other, 0, 4), stage)
+    continued = task._step(window(ids, 4, 8), "train")
+    alone = in_windows(model(), ids, 4)[1]
+    torch.testing.assert_close(continued, alone)
+
+
+def test_a_short_window_learns_with_a_smaller_rate() -> None:
+    # one step of SGD by hand, lr in proportion to the window's length
+    for stop in (T, 5):
+        task, ids = model(), tokens()
+        start = {name: p.detach().clone() for name, p in task.named_parameters()}
+        with torch.enable_grad():
+            task.head.loss(
+                task.encode(window(ids, 0, stop)), window(ids, 0, stop).targets
+            ).backward()
+        expected = {name: start[name] - (stop / T) * p.grad for name, p in task.named_parameters()}
+        task.zero_grad()
+        trainer = quiet_trainer(max_steps=1)
+        loader = torch.utils.data.DataLoader([window(ids, 0, stop)], collate_fn=lambda b: b[0])
+        trainer.fit(task, loader, loader)
+        for name, parameter in task.named_parameters():
+            torch.testing.assert_close(parameter, expected[name], rtol=1e-5, atol=1e-6)
+        assert trainer.optimizers[0].param_groups[0]["lr"] == 1.0
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """A small text with something to learn in it."""
+    random = np.random.default_rng(0)
+    words = ["the", "cat", "sat", "on", "a", "mat", "and", "then", "it", "ran"]
+    lines = [" ".join(random.choice(words, 7)) + ".\n" for _ in range(200)]
+    path = tmp_path / "text.txt"
+    path.write_text("".join(lines))
+    return str(path)
+
+
+QUICK = (
+    "experiment=language_model",
+    "data=text_lm",
+    "data.tokenizer=char",
+    "data.batch_size=4",
+    "data.window=25",
+    "data.evaluation_streams=2",
+    "model.encoder.hidden_size=16",
+    "callbacks.sample.length=20",
+    "trainer.max_epochs=2",
+)
+
+
+def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> None:
+    settings = config(*QUICK, f"data.train={text}")
+    result = train(settings)
+    folder = Path(settings.folder)
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == {
+        "config.yaml",
+        "overrides.yaml",
+        "environment.json",
+        "metrics.csv",
+        "dataflow.svg",
+        "result.json",
+        "samples.txt",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "figures/learning_curves.png",
+    }
+    assert (result["task"], result["data"]) == ("LanguageModel", "text.txt")
+    assert (result["head"], result["reads"]) == ("tied_softmax", ["output"])
+    assert result["tokens_per_second"] > 0
+    names = ("loss", "perplexity", "bits_per_byte")
+    assert set(result["metrics"]) == {f"{s}/{n}" for s in ("validation", "test") for n in names}
+    loss = result["metrics"]["test/loss"]
+    assert result["metrics"]["test/perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
+    # one character is one byte here
+    assert result["metrics"]["test/bits_per_byte"] == pytest.approx(loss / math.log(2), rel=1e-5)
+    assert set(result["baselines"]["test/bits_per_byte"]) == {"lzma", "bz2"}
+    rows = read_metrics(folder / "metrics.csv")
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert all(row["train/tokens_per_second"] > 0 for row in rows)
+    samples = (folder / "samples.txt").read_text()
+    assert "--- after epoch 1\n" in samples and "--- after epoch 2\n" in samples
+
+
+def test_a_sample_changes_nothing_in_the_training(config: Config, text: str) -> None:
+    options = (*QUICK, f"data.train={text}", "model.dropout=0.2")
+    runs = [
+        train(config(*options, *more, f"folder={Path(text).parent / str(number)}"))["metrics"]
+        for number, more in enumerate(((), ("callbacks.sample=null",)))
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_a_finished_run_evaluates_to_the_same_numbers(config: Config, text: str) -> None:
+    settings = config(*QUICK, f"data.train={text}")
+    result = train(settings)
+    run = load_run(settings.folder)
+    expected = {k: v for k, v in result["metrics"].items() if k.startswith("test")}
+    assert run.evaluate(accelerator="cpu") == pytest.approx(expected, rel=1e-6)
+    other = Path(text).with_name("other.txt")
+    other.write_text("the cat sat on a mat.\n" * 40)
+    metrics = run.evaluate(file=str(other), accelerator="cpu")
+    assert set(metrics) == {"file/loss", "file/perplexity", "file/bits_per_byte"}
+    [label] = [
+        pytest.raises(UserError, match="is the run of a LanguageModel, which gives no labels")
+    ]
+    with label:
+        next(run.predict(["x"]))
+    assert isinstance(
+        LanguageModel.load_from_checkpoint(Path(settings.folder) / "checkpoints" / "best.ckpt"),
+        LanguageModel,
+    )
+
+
+def test_dynamic_evaluation_scores_before_it_learns(config: Config, text: str) -> None:
+    settings = config(*QUICK, f"data.train={text}")
+    train(settings)
+    run = load_run(settings.folder)
+    other = Path(text).with_name("other.txt")
+    other.write_text("zzz yyy".replace("z", "m").replace("y", "c") + "\n" * 3000)
+    before = {name: p.clone() for name, p in run.task.state_dict().items()}
+    static = run.evaluate(file=str(other), accelerator="cpu")
+    dynamic = run.evaluate(file=str(other), accelerator="cpu", dynamic=True)
+    still = run.evaluate(
+        file=str(other), accelerator="cpu", dynamic=True, dynamic_learning_rate=0.0
+    )
+    assert dynamic["file/loss"] < 0.8 * static["file/loss"]  # it has learned to repeat
+    assert still == pytest.approx(static, rel=1e-5)  # without learning it is the same scoring
+    for name, parameter in run.task.state_dict().items():
+        assert torch.equal(parameter, before[name])
+    with pytest.raises(UserError, match="dynamic_decay=-1.0: it must be at least 0"):
+        dynamic_evaluation(run.task, [], learning_rate=0.1, decay=-1.0)
+
+
+@pytest.mark.parametrize("where", ["between epochs", "in the middle of an epoch"])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    config: Config, tmp_path: Path, text: str, where: str
+) -> None:
+    step = {"between epochs": 72, "in the middle of an epoch": 87}[where]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    common = [*QUICK, f"data.train={text}", "trainer.max_epochs=3", "baseline=false"]
+    common += ["model.dropout=0.2", "data.vary_window=true", "callbacks.sample=null"]
+    if where == "in the middle of an epoch":
+        common += ["+callbacks.checkpoint.every_n_train_steps=10"]
+    expected = train(config(*common, f"folder={whole}"))
+    stop = f"+callbacks.stop={{_target_:{Stop.__module__}.Stop,step:{step}}}"
+    allow = f"allowed_targets=[{Stop.__module__}.Stop]"
+    with pytest.raises(RuntimeError, match="the power went out"):
+        train(config(*common, f"folder={broken}", stop, allow))
+    saved = torch.load(broken / "checkpoints" / "last.ckpt", weights_only=True)
+    [process] = saved["resume"]["processes"]
+    assert len(process["carried"]) == 2  # (h, c)
+    resumed = train(config(*common, f"folder={broken}", f"resume={broken}"))
+    assert resumed["metrics"] == expected["metrics"]
+    for name in ("last", "best"):
+        for key, value in weights(whole, name).items():
+            assert torch.equal(value, weights(broken, name)[key]), (name, key)
+    if where == "in the middle of an epoch":  # without the carried state it would be another run
+        lost = tmp_path / "lost"
+        process["carried"] = [torch.zeros_like(part) for part in process["carried"]]
+        torch.save(saved, tmp_path / "lost.ckpt")
+        other = train(config(*common, f"folder={lost}", f"resume={tmp_path / 'lost.ckpt'}"))
+        assert other["metrics"] != expected["metrics"]
+
+
+def test_another_batch_size_cannot_go_on_with_the_carried_state(
+    config: Config, tmp_path: Path, text: str
+) -> None:
+    common = [*QUICK, f"data.train={text}", "model.scheduler=null", "baseline=false"]
+    common += ["+callbacks.checkpoint.every_n_train_steps=25"]
+    train(config(*common))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match="carries the state of 4 streams .* has 5"):
+        train(
+            config(
+                *common,
+                "data.batch_size=5",
+                f"resume={checkpoint}",
+                f"folder={tmp_path / 'new'}",
+                "trainer.max_epochs=4",
+            )
+        )
+
+
+class Chain(StreamDataModule):
+    """A Markov chain over 12 tokens, each followed by one of three with known probabilities."""
+
+    STATES, SHARES = 12, (0.7, 0.2, 0.1)
+
+    def setup(self, stage: str | None = None) -> None:
+        random = np.random.default_rng(0)
+        following = np.array([random.permutation(self.STATES)[:3] for _ in range(self.STATES)])
+        for split, size in (("train", 400_000), ("validation", 50_000), ("test", 50_000)):
+            drawn = random.choice(3, size, p=self.SHARES)
+            ids, state = np.zeros(size + 1, np.uint8), 0
+            for step in range(size):
+                state = following[state, drawn[step]]
+                ids[step + 1] = state + 2
+            self.tokens[split] = TokenFile(ids, num_bytes=size, unknown=0)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"inputs": "tokens", "num_inputs": self.STATES + 2, "window": self.window}
+
+
+@pytest.mark.slow
+def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy() -> None:
+    data = Chain(batch_size=64, window=32)
+    data.setup()
+    pl.seed_everything(0, verbose=False)
+    task = LanguageModel(
+        data.spec,
+        {"hidden_size": 32},
+        optimizer={"_target_": "torch.optim.AdamW", "lr": 0.01},
+        scheduler={
+            "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+            "max_lr": 0.01,
+            "total_steps": "total_steps",
+        },
+    )
+    trainer = quiet_trainer(max_epochs=3)
+    trainer.fit(task, datamodule=data)
+    [metrics] = trainer.test(task, datamodule=data, verbose=False)
+    entropy = -sum(p * math.log(p) for p in Chain.SHARES)
+    assert metrics["test/perplexity"] == pytest.approx(math.exp(entropy), rel=0.01)
+
+
+# ---------------------------------------------------------------- what it refuses
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model.encoder.bidirectional=true"],
+            "needs a one-directional encoder, because a backward direction has seen the token",
+        ),
+        (
+            ["model.head=last_hidden"],
+            "model.head=last_hidden makes one prediction of a whole sequence, and a language "
+            "model needs one at every step: choose one of adaptive_softmax, softmax, tied_softmax",
+        ),
+        (["model.head=softmaks"], "softmaks is not a head: .* did you mean softmax"),
+        (
+            ["model.head=adaptive_softmax", "data.tokenizer=byte"],
+            "needs token ids that go from frequent to rare",
+        ),
+        (["model.dropout=1.0"], "model.dropout is 1.0: it must be at least 0 and less than 1"),
+        (["+model.encoder.hidden=3"], "model.encoder: .*unexpected keyword argument 'hidden'"),
+        (["callbacks.sample.temperature=-1.0"], "temperature=-1.0: it must be 0"),
+    ],
+)
+def test_mistakes_are_named_and_leave_no_folder(
+    config: Config, text: str, overrides: list[str], message: str
+) -> None:
+    settings = config(*QUICK, f"data.train={text}", *overrides)
+    with pytest.raises(UserError, match=message):
+        train(settings)
+    assert not Path(settings.folder).exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model=language_model", "data=needle"],
+            "Needle has one label for a sequence, and a language model needs a next token",
+        ),
+        (
+            ["data=text_lm", "data.train=x"],
+            "PlainText is text without labels, .* set model=language_model",
+        ),
+    ],
+)
+def test_data_of_the_other_task_are_refused(
+    config: Config, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(config(*overrides))
+
+
+def test_a_prompt_that_is_not_in_the_vocabulary_is_found_before_training(
+    config: Config, text: str
+) -> None:
+    with pytest.raises(UserError, match="prompt: the training text had no 'ß', 'ü': leave"):
+        train(config(*QUICK, f"data.train={text}", "callbacks.sample.prompt='süßs'"))
+
+
+def test_adaptive_softmax_needs_some_width() -> None:
+    with pytest.raises(UserError, match="3 features are too few for 2 clusters, .* div_value=4"):
+        model("adaptive_softmax", encoder={"hidden_size": 3})
+
+
+def test_a_classifier_refuses_a_language_models_head() -> None:
+    with pytest.raises(UserError, match="softmax predicts the next token at every step, and a"):
+        SequenceClassifier(
+            {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]},
+            {"hidden_size": 4},
+            head="softmax",
+        )
+
+
+def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
+    def carried(cell: str) -> State:
+        task = model(encoder={"cell": cell})
+        task._step(window(tokens()), "train")
+        return task._carried["train"]
+
+    assert carried("gru").shape == (2, B, H)
+    h, c = carried("lstm")
+    assert h.shape == c.shape == (2, B, H)
