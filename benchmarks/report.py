@@ -1,4 +1,4 @@
-"""What both benchmarks need: the machine in words, its noise, a table's lines."""
+"""What every benchmark needs: the machine in words, its noise, a table's lines."""
 
 from __future__ import annotations
 

@@ -29,15 +29,14 @@ def main(config: DictConfig) -> None:
         top_p=config.top_p,
         seed=config.seed,
     )
-    started, tokens = time.perf_counter(), 0
+    started = time.perf_counter()
     sys.stdout.write(prompt)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
-        tokens += 1
-    seconds = time.perf_counter() - started
+    speed = config.length / (time.perf_counter() - started)
     print()
-    print(f"{tokens} tokens, {tokens / seconds:,.0f} tokens/s", file=sys.stderr)
+    print(f"{config.length} tokens, {speed:,.0f} tokens/s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def main(config: DictConfig) -> None:
         batch_size=config.batch_size,
         allowed_targets=config.allowed_targets,
     )
-    inputs = (raw for raw, _ in run.data.read_file(source))
+    _, data = run.classifier
+    inputs = (raw for raw, _ in data.read_file(source))
     predictions = run.predict(inputs, source, config.accelerator)
     screen = Console(stderr=True)
     for prediction in track(

@@ -206,7 +206,12 @@ def test_many_logits_are_never_all_in_memory(monkeypatch: pytest.MonkeyPatch) ->
     assert largest <= ROWS * vocabulary  # in evaluation; in training PyTorch does it inside
 
 
-def test_in_bfloat16_the_loss_and_gradients_are_close() -> None:
+@pytest.mark.parametrize("chunked", [True, False])
+def test_in_bfloat16_the_loss_and_gradients_are_close(
+    chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if chunked:
+        monkeypatch.setattr("seqmodels.cross_entropy.MOST_LOGITS", 0)
     torch.manual_seed(0)
     x, w, b = torch.randn(64, 32), torch.randn(5000, 32) / 6, torch.zeros(5000)
     targets = torch.randint(5000, (64,))
@@ -276,6 +281,30 @@ def test_dropout_acts_in_all_three_places() -> None:
     assert model(dropout=0.3).embedding_dropout.p == 0.3
 
 
+def test_input_noise_drops_whole_tokens_in_training_only() -> None:
+    task, batch = model(input_noise=0.5, embedding_size=40), window(tokens(20))
+    assert torch.equal(task.embed(batch), task.embedding(batch.inputs))
+    embedded = task.train().embed(batch)
+    dropped = (embedded == 0).all(-1)
+    assert dropped.float().mean() == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(embedded[~dropped], task.embedding(batch.inputs)[~dropped])
+
+
+@pytest.mark.parametrize("head", ["softmax", "tied_softmax"])
+def test_label_smoothing_acts_in_training_only(head: str) -> None:
+    task, batch = model(head, label_smoothing=0.2), window(tokens())
+    logits = task(batch).flatten(0, 1)
+    for stage, smoothing in (("train", 0.2), ("validation", 0.0)):
+        expected = F.cross_entropy(logits, batch.targets.flatten(), label_smoothing=smoothing)
+        torch.testing.assert_close(task._step(batch, stage), expected)
+
+
+def test_adaptive_softmax_refuses_label_smoothing() -> None:
+    task = model("adaptive_softmax", label_smoothing=0.2)
+    with pytest.raises(UserError, match="'adaptive_softmax' knows no model.label_smoothing"):
+        task._step(window(tokens()), "train")
+
+
 # ---------------------------------------------------------------- the carried state
 
 
@@ -328,7 +357,7 @@ def test_each_stage_carries_a_state_of_its_own() -> None:
 def test_a_short_window_learns_with_a_smaller_rate() -> None:
     # one step of SGD by hand, lr in proportion to the window's length
     for stop in (T, 5):
-        task, ids = model(), tokens()
+        task, ids = model().train(), tokens()
         start = {name: p.detach().clone() for name, p in task.named_parameters()}
         with torch.enable_grad():
             task.head.loss(
@@ -367,6 +396,7 @@ QUICK = (
     "data.evaluation_streams=2",
     "model.encoder.hidden_size=16",
     "callbacks.sample.length=20",
+    "trainer.precision=32-true",
     "trainer.max_epochs=2",
 )
 

@@ -29,8 +29,11 @@ def block(containing: str) -> str:
     return found
 
 
-def test_the_encoder_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    code = block("encoder = RecurrentEncoder")
+@pytest.mark.parametrize("containing", ["encoder = RecurrentEncoder", "model = LanguageModel"])
+def test_an_example_prints_what_it_says(
+    containing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = block(containing)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
 

@@ -12,6 +12,7 @@ import torch
 from tests.conftest import ROOT, Script
 
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
+LANGUAGE = ("model=language_model", "data=text_lm", "trainer=cpu")
 
 
 def the_only_run(folder: Path) -> Path:
@@ -93,6 +94,28 @@ def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
             ["-m", "trainer=ddp", "seed=0,1"],
             "starts this command again",
         ),
+        (
+            "train.py",
+            [*LANGUAGE, "data.train={tmp}/nothing.txt"],
+            "the train part of nothing.txt is empty: it has no text",
+        ),
+        (
+            "train.py",
+            [*LANGUAGE, "data.train={tmp}/good.csv"],
+            "the train part of good.csv has .* tokens, too few for one window: .* need 2048",
+        ),
+        (
+            "train.py",
+            [*LANGUAGE, "data.train={tmp}/good.csv", "model.encoder.bidirectional=true"],
+            "needs a one-directional encoder, because a backward direction has seen",
+        ),
+        (
+            "train.py",
+            [*LANGUAGE, "data.train={tmp}/good.csv", "model.head=mean_pool"],
+            "model.head=mean_pool makes one prediction of a whole sequence",
+        ),
+        ("train.py", ["model.head=softmax"], "model.head=softmax predicts the next token at every"),
+        ("generate.py", ["run=nowhere"], "run=nowhere is not the folder of a run"),
         ("evaluate.py", [], "run must be given: add run=<value>"),
         ("evaluate.py", ["run=nowhere"], "run=nowhere is not the folder of a run"),
         ("predict.py", ["run=nowhere"], "input must be given"),
@@ -106,6 +129,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     (tmp_path / "wrong.csv").write_text("words,label\na,b\n")
     (tmp_path / "empty.csv").write_text("text,label\na,b\n,c\n")
     (tmp_path / "good.csv").write_text("text,label\n" + "x,a\ny,b\n" * 10)
+    (tmp_path / "nothing.txt").write_text("")
     (tmp_path / "label.csv").write_text("text,label\nx,c\n")
     (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
     before = sorted(tmp_path.rglob("*"))
@@ -158,6 +182,72 @@ def test_a_sweep_runs_every_combination(script: Script, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     results = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("runs/*/*/result.json"))]
     assert [result["head"] for result in results] == ["last_hidden", "max_pool"]
+
+
+@pytest.fixture
+def language_run(script: Script, tmp_path: Path) -> Path:
+    """The run of a small language model, trained by two processes."""
+    lines = [f"def f{n % 7}(x):\n    return x + {n % 5}\n\n" for n in range(300)]
+    (tmp_path / "code.py").write_text("".join(lines))
+    done = script(
+        "train.py",
+        "experiment=language_model",
+        "data=text_lm",
+        "data.train=code.py",
+        "data.tokenizer=char",
+        "data.batch_size=4",
+        "data.window=25",
+        "data.evaluation_streams=3",
+        "callbacks.sample.length=40",
+        *QUICK,
+        "trainer=ddp_sim",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "output -> tied_softmax, every step" in done.stdout
+    assert re.search(r"output -> head .*\(B, T, H\).*\(4, 25, 16\)", done.stdout)
+    assert re.search(r"test/bits_per_byte of lzma +│ +\d\.\d{4}", done.stdout)
+    return the_only_run(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_language_model_from_two_processes_to_its_text(
+    script: Script, language_run: Path
+) -> None:
+    result = json.loads((language_run / "result.json").read_text())
+    assert result["status"] == "completed" and result["device"] == "2 x cpu"
+    # each process scored streams of its own; together, what one process scores
+    for split in ("validation", "test"):
+        alone = script("evaluate.py", f"run={language_run}", f"split={split}", "accelerator=cpu")
+        assert alone.returncode == 0, alone.stderr
+        for name in ("loss", "perplexity", "bits_per_byte"):
+            shown = re.search(rf"{split}/{name} +│ +([\d.]+)", alone.stdout)
+            assert shown, alone.stdout
+            assert float(shown[1]) == pytest.approx(result["metrics"][f"{split}/{name}"], abs=1e-4)
+    dynamic = script("evaluate.py", f"run={language_run}", "dynamic=true", "accelerator=cpu")
+    assert "learning on" in dynamic.stdout, dynamic.stderr
+
+    common = (f"run={language_run}", "accelerator=cpu", "length=30", "seed=3")
+    made = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("def f3(x): ") and len(made.stdout) == 11 + 30 + 1
+    assert re.fullmatch(r"30 tokens, [\d,]+ tokens/s\n", made.stderr)
+    again = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
+    assert again.stdout == made.stdout
+    greedy = [
+        script("generate.py", *common[:3], f"seed={seed}", "temperature=0").stdout
+        for seed in (1, 2)
+    ]
+    assert greedy[0] == greedy[1] and len(greedy[0]) == 31
+    for arguments, message in (
+        (["prompt=é@"], "prompt: the training text had no '@', 'é': leave it out"),
+        (["temperature=-1"], "temperature=-1: it must be 0"),
+    ):
+        wrong = script("generate.py", *common, *arguments)
+        assert wrong.returncode == 2 and wrong.stdout == ""
+        [line] = wrong.stderr.splitlines()
+        assert line.startswith("error: ") and message in line
+    labels = script("predict.py", f"run={language_run}", "input=-")
+    assert labels.returncode == 2 and "which gives no labels" in labels.stderr
 
 
 @pytest.mark.slow

@@ -25,6 +25,13 @@ def _run_folder(resume: str | None, fresh: str) -> str:
     return resume if resume and Path(resume).is_dir() else fresh
 
 
+def _fastest_precision(accelerator: str) -> str:
+    from seqmodels.machine import fastest_precision  # slow to import, so not for --help
+
+    return fastest_precision(accelerator)
+
+
+OmegaConf.register_new_resolver("fastest_precision", _fastest_precision)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(4), use_cache=True)
 OmegaConf.register_new_resolver("run_folder", _run_folder)
 

@@ -82,6 +82,7 @@ class Run:
             trainer = pl.Trainer(
                 accelerator=accelerator,
                 devices=1,
+                precision=self.config.trainer.precision,
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -134,10 +135,14 @@ class Run:
     @staticmethod
     def _decoded(data: StreamDataModule, ids: Iterator[int]) -> Iterator[str]:
         # a token may be a part of a character: pieces come out when they are whole
-        decoder = DecodeStream(skip_special_tokens=True)
+        decoder, made, shown = DecodeStream(skip_special_tokens=True), [], 0
         for token in ids:
-            piece = decoder.step(data.vocabulary, token)
-            yield piece or ""
+            made.append(token)
+            if piece := decoder.step(data.vocabulary, token):
+                shown += len(piece)
+                yield piece
+        if rest := data.text_of(made)[shown:]:  # broken bytes, as a replacement character
+            yield rest
 
     @property
     def classifier(self) -> tuple[SequenceClassifier, SequenceDataModule]:

@@ -7,6 +7,8 @@ import logging
 import platform
 import sys
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -35,6 +37,21 @@ def find_device(accelerator: str) -> torch.device:
     return here
 
 
+def fastest_precision(accelerator: str) -> str:
+    """`bf16-mixed` where the device computes in bfloat16 by itself, else `32-true`."""
+    device = find_device(accelerator)
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        told: Mapping[str, Any] = getattr(
+            torch.cpu, "get_capabilities", dict
+        )()  # not in every torch
+        native = any(told.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    else:
+        native = False
+    return "bf16-mixed" if native else "32-true"
+
+
 def device_name(trainer: pl.Trainer) -> str:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -45,8 +62,8 @@ def keep_memory() -> None:
     """Has this process keep freed memory for its next step, where the C library is glibc.
 
     By default, glibc gives blocks of megabytes back to the kernel when they are freed, and every
-    step of training on a CPU pays for their pages again: up to a third of its time
-    (benchmarks/language_model.py).
+    step of training on a CPU pays for their pages again: up to a third of its time. Kept, it is
+    not there for other processes (benchmarks/language_model.py shows both).
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return

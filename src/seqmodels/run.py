@@ -87,7 +87,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with recording(folder, result):
         console.print(table)
         save_picture(table, folder / "dataflow.svg")
-        console.print(f"{result['parameters']:,} parameters, on {device}")
+        console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
         if config.baseline and trainer.is_global_zero:
             result["baselines"] = baselines(data)
         clock = time.perf_counter()

@@ -23,17 +23,27 @@ class LanguageHead(Head):
     def select(self, states: RNNOutput) -> Tensor:
         return states.output  # (B, T, H): all of it
 
-    def loss(self, states: RNNOutput, targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
+    def loss(
+        self,
+        states: RNNOutput,
+        targets: Int[Tensor, "batch time"],
+        label_smoothing: float = 0.0,
+    ) -> Float[Tensor, ""]:
         """The mean cross-entropy, in nats, over the targets that are not -100."""
         features = self.dropout(self.select(states))
-        return self.cross_entropy(features.flatten(0, 1), targets.flatten())
+        return self.cross_entropy(features.flatten(0, 1), targets.flatten(), label_smoothing)
 
     def cross_entropy(
-        self, features: Float[Tensor, "steps width"], targets: Int[Tensor, " steps"]
+        self,
+        features: Float[Tensor, "steps width"],
+        targets: Int[Tensor, " steps"],
+        label_smoothing: float,
     ) -> Float[Tensor, ""]:
         project = self.project
         assert isinstance(project, nn.Linear)
-        return linear_cross_entropy(features, project.weight, project.bias, targets)
+        return linear_cross_entropy(
+            features, project.weight, project.bias, targets, label_smoothing
+        )
 
 
 class Softmax(LanguageHead, name="softmax"):
@@ -59,8 +69,8 @@ class TiedSoftmax(LanguageHead, name="tied_softmax"):
     def forward(self, states: RNNOutput) -> Tensor:
         return self.project(self.resize(self.dropout(self.select(states))))
 
-    def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
-        return super().cross_entropy(self.resize(features), targets)
+    def cross_entropy(self, features: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        return super().cross_entropy(self.resize(features), targets, label_smoothing)
 
 
 class AdaptiveSoftmax(LanguageHead, name="adaptive_softmax"):
@@ -103,7 +113,9 @@ class AdaptiveSoftmax(LanguageHead, name="adaptive_softmax"):
         assert isinstance(project, nn.AdaptiveLogSoftmaxWithLoss)
         return project.log_prob(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
-    def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
+    def cross_entropy(self, features: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        if label_smoothing:
+            raise UserError(f"head {self.name!r} knows no model.label_smoothing: set it to 0")
         valid = targets != PADDING_TARGET
         if not bool(valid.all()):
             features, targets = features[valid], targets[valid]

@@ -19,7 +19,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.encoder import RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
-from seqmodels.tasks.training import TrainingTask, build_encoder
+from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens
 
 TOKEN_EMBEDDING_SIZE = 128
 
@@ -126,10 +126,7 @@ class SequenceClassifier(TrainingTask):
                 inputs = inputs + noise * torch.randn_like(inputs)
             embedded = self.embedding(inputs)
         else:
-            embedded = self.embedding(inputs)
-            if noise:
-                kept = torch.rand_like(embedded[..., :1]) >= noise
-                embedded = embedded * kept
+            embedded = drop_tokens(self.embedding(inputs), noise)
         if isinstance(self.embedding, nn.Identity):
             return embedded
         return F.dropout(embedded, self.hparams["dropout"], self.training)

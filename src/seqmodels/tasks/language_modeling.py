@@ -19,7 +19,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
 from seqmodels.heads.language import AdaptiveSoftmax, LanguageHead
 from seqmodels.ragged import State
-from seqmodels.tasks.training import TrainingTask, build_encoder
+from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens
 
 
 class LanguageModel(TrainingTask):
@@ -41,6 +41,8 @@ class LanguageModel(TrainingTask):
         embedding_size: None: as wide as `output`.
         dropout: on `output`, in front of the softmax.
         embedding_dropout: on the embeddings; None: as `dropout`.
+        input_noise: the share of the input tokens that is dropped in training (embedding zero).
+        label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
         locked_dropout: all dropout drops the same features at all steps of a window (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
         optimizer, scheduler: as in `SequenceClassifier`.
@@ -64,6 +66,8 @@ class LanguageModel(TrainingTask):
         dropout: float = 0.0,
         embedding_dropout: float | None = None,
         locked_dropout: bool = False,
+        input_noise: float = 0.0,
+        label_smoothing: float = 0.0,
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
     ) -> None:
@@ -71,7 +75,12 @@ class LanguageModel(TrainingTask):
         self.save_hyperparameters(logger=False)
         if embedding_dropout is None:
             embedding_dropout = dropout
-        for name, value in (("dropout", dropout), ("embedding_dropout", embedding_dropout)):
+        for name, value in (
+            ("dropout", dropout),
+            ("embedding_dropout", embedding_dropout),
+            ("input_noise", input_noise),
+            ("label_smoothing", label_smoothing),
+        ):
             if not 0 <= value < 1:
                 raise UserError(f"model.{name} is {value}: it must be at least 0 and less than 1")
         head_class = find_head(head, every_step=True)
@@ -105,12 +114,11 @@ class LanguageModel(TrainingTask):
         }
         self._carried: dict[str, State] = {}
         self._scale = 1.0
-        self._training_since: float | None = None
-        self._paused = 0.0
-        self._seen_before = 0
+        self._since, self._training_seconds, self._seen_before = 0.0, 0.0, 0
 
     def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
-        return self.embedding_dropout(self.embedding(batch.inputs))
+        noise = self.hparams["input_noise"] if self.training else 0.0
+        return self.embedding_dropout(drop_tokens(self.embedding(batch.inputs), noise))
 
     def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
@@ -143,7 +151,8 @@ class LanguageModel(TrainingTask):
             )
         states = self.encode(batch, state)
         self._carried[stage] = without_gradient(states.state)  # starts the next window
-        loss = self.head.loss(states, batch.targets)
+        smoothing = self.hparams["label_smoothing"] if stage == "train" else 0.0
+        loss = self.head.loss(states, batch.targets, smoothing)
         self._steps[stage].append((loss.detach(), int(batch.lengths.sum())))
         return loss
 
@@ -182,24 +191,29 @@ class LanguageModel(TrainingTask):
 
     # metrics
 
-    def on_train_epoch_start(self) -> None:
-        self._training_since, self._seen_before = time.perf_counter(), self.seen
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self._start_clock()  # an epoch that is resumed in the middle does not start again
 
-    def on_validation_start(self) -> None:
-        if self._training_since is not None:  # validation takes place inside the epoch
-            self._paused = time.perf_counter()
+    def on_train_epoch_start(self) -> None:
+        self._start_clock()
+
+    def on_train_batch_end(self, outputs: Any, batch: SequenceBatch, batch_idx: int) -> None:
+        now = time.perf_counter()
+        self._training_seconds += now - self._since
+        self._since = now
 
     def on_validation_end(self) -> None:
-        if self._training_since is not None:
-            self._training_since += time.perf_counter() - self._paused
+        self._since = time.perf_counter()  # validation may take place inside an epoch
+
+    def _start_clock(self) -> None:
+        self._since, self._training_seconds, self._seen_before = time.perf_counter(), 0.0, self.seen
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train", self.train_loss, self.trainer.train_dataloader)
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        if self._training_since is not None:
-            seconds = time.perf_counter() - self._training_since
-            seen = (self.seen - self._seen_before) * self.trainer.world_size
-            self.log("train/tokens_per_second", seen / seconds)
+        seen = (self.seen - self._seen_before) * self.trainer.world_size
+        self.log("train/tokens_per_second", seen / self._training_seconds)
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("validation", self.validation_loss, self.trainer.val_dataloaders)

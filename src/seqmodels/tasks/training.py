@@ -172,6 +172,13 @@ def build_encoder(width: int, options: Mapping[str, Any], head: type[Head]) -> R
         raise UserError(f"model.{error}") from error
 
 
+def drop_tokens(embedded: Tensor, share: float) -> Tensor:
+    """Sets the embeddings `(B, T, E)` of a random share of the tokens to zero."""
+    if not share:
+        return embedded
+    return embedded * (torch.rand_like(embedded[..., :1]) >= share)
+
+
 def everyone(value: T) -> list[T]:
     """The value of each process, by rank."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
