@@ -66,7 +66,7 @@ from seqmodels.tasks import LanguageModel
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WIDTH, LAYERS, BATCH, WINDOW = 200, 2, 20, 35
-LEARNING_RATE, CLIP = 5.0, 0.25
+LEARNING_RATE, CLIP = 2.0, 0.25
 WARM_UP = 10  # windows before the clock starts
 VALIDATION_WINDOWS = 20
 SUCCESSORS, FOLLOWING = 4, 0.5  # words that often follow a word; how often one of them does

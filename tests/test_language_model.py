@@ -373,6 +373,17 @@ def test_a_short_window_learns_with_a_smaller_rate() -> None:
         assert trainer.optimizers[0].param_groups[0]["lr"] == 1.0
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_for_a_fused_optimizer_in_any_precision(precision: str) -> None:
+    task = model(optimizer={**SGD, "fused": True}).train()
+    before = {name: p.detach().clone() for name, p in task.named_parameters()}
+    trainer = quiet_trainer(max_steps=1, precision=precision, gradient_clip_val=1e-3)
+    loader = torch.utils.data.DataLoader([window(tokens())], collate_fn=lambda b: b[0])
+    trainer.fit(task, loader, loader)
+    change = [(p - before[name]).norm() for name, p in task.named_parameters()]
+    assert float(torch.stack(change).norm().detach()) == pytest.approx(1e-3, rel=0.01)
+
+
 # ---------------------------------------------------------------- whole runs
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
-from seqmodels.machine import find_device
+from seqmodels.machine import fastest_precision, find_device
 from seqmodels.reports.baseline import baselines
 from seqmodels.reports.metrics_file import MetricsFile, read_metrics
 from seqmodels.run import load_run, train
@@ -277,6 +277,18 @@ def test_a_run_folder_from_a_stranger_runs_no_code(config: Config, tmp_path: Pat
     OmegaConf.save(stranger, file)
     with pytest.raises(UserError, match="pathlib.Path is not allowed"):
         load_run(settings.folder)
+
+
+@pytest.mark.parametrize(
+    ("told", "precision"),
+    [({"avx512_bf16": True}, "bf16-mixed"), ({"avx512_f": True}, "32-true"), ({}, "32-true")],
+)
+def test_bfloat16_is_chosen_only_where_the_cpu_computes_in_it(
+    told: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert fastest_precision("cpu") == precision
+    assert OmegaConf.create({"a": "${fastest_precision:cpu}"}).a == precision
 
 
 def test_devices_by_name() -> None:

@@ -15,7 +15,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.tasks import TrainingTask
 
 HOLDS = {
-    "output": "h of the last layer, every step",
+    "output": "h of last layer, every step",
     "h_n": "h of all layers, own last step",
     "c_n": "c likewise; never in output",
 }

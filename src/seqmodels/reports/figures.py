@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seqmodels.reports.metrics_file import read_metrics
 
@@ -20,7 +21,8 @@ def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -
             points = [(r["epoch"] + 1, r[n]) for r in rows if (n := f"{stage}/{metric}") in r]
             if points:
                 axes.plot(*zip(*points, strict=True), style, label=stage, marker=".", markersize=4)
-        axes.set(xlabel="epoch", ylabel=metric, title=metric.replace("_", " "))
+        axes.set(xlabel="epoch", ylabel=metric.replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(picture, dpi=120)

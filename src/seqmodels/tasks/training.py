@@ -102,9 +102,14 @@ class TrainingTask(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         # Lightning refuses to clip for a fused optimiser in mixed precision, because that one
-        # undoes the scaling of gradients itself; bfloat16 has no scaling
+        # undoes the scaling of float16 gradients itself; but bfloat16 has no scaling
         precision = self.trainer.precision_plugin
-        if isinstance(precision, MixedPrecision) and precision.scaler is None:
+        if isinstance(precision, MixedPrecision) and optimizer.defaults.get("fused"):
+            if precision.scaler is not None:
+                raise UserError(
+                    "trainer.precision=16-mixed cannot clip the gradients of a fused optimizer: "
+                    "set model.optimizer.fused=false, or trainer.precision=bf16-mixed"
+                )
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
             Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, algorithm)
         else:
