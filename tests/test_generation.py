@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from seqmodels.batch import SequenceBatch
 from seqmodels.cli import take_text
 from seqmodels.errors import UserError
+from seqmodels.finished import open_end
 from seqmodels.run import load_run, train
 from seqmodels.tasks.generation import draw, generate
 from tests.test_language_model import QUICK, V, every_head, model, text, tokens
@@ -147,6 +148,34 @@ def test_a_run_writes_whole_characters(config: Config, tmp_path: Path) -> None:
     assert all(len(piece) == 1 for piece in pieces)  # each as soon as its last byte is there
     with pytest.raises(UserError, match="temperature=-1.0"):
         run.generate(temperature=-1.0)
+
+
+def test_a_word_may_go_on_where_the_prompt_ends(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("def first(x):\ndef finally_(x):\nx  y\n" * 200)
+    settings = config(
+        *QUICK,
+        f"data.train={path}",
+        "data.tokenizer=word",
+        "model.head=softmax",
+        "trainer.max_epochs=15",
+        "model.optimizer.lr=0.02",
+        "callbacks.sample=null",
+    )
+    train(settings)
+    run = load_run(settings.folder)
+    vocabulary = run.data.vocabulary
+    ids, first = open_end(vocabulary, run.data.ids_of("def "))
+    assert [vocabulary.id_to_token(i) for i in ids] == ["def"]
+    assert {vocabulary.id_to_token(i) for i in first} == {" ", " first", " finally_", " y"}
+    for prompt in ("def ", "def first", "def"):
+        made = prompt + "".join(run.generate(prompt, 4, accelerator="cpu", temperature=0.0))
+        assert made.startswith(("def first(x", "def finally_(x")), made
+    # where no other token begins like the last one, the prompt stays as it is
+    assert open_end(vocabulary, run.data.ids_of("def first(")) == (
+        run.data.ids_of("def first("),
+        None,
+    )
 
 
 def test_a_prompt_is_taken_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from seqmodels.data import SPLITS, DataModule, SequenceDataModule, StreamDataModule
@@ -127,21 +128,21 @@ class Run:
             UserError: for a prompt that the vocabulary does not know, or a wrong option.
         """
         task, data = self.language_model
-        ids = generate(
-            task.to(find_device(accelerator)), data.ids_of(prompt), length, **options
-        )  # a wrong option is found now
-        return self._decoded(data, ids)
+        ids, first = open_end(data.vocabulary, data.ids_of(prompt))
+        known = data.text_of([first[0]]) if first else ""
+        made = generate(task.to(find_device(accelerator)), ids, length, first=first, **options)
+        return self._decoded(data, made, skip=len(known))  # a wrong option was found by now
 
     @staticmethod
-    def _decoded(data: StreamDataModule, ids: Iterator[int]) -> Iterator[str]:
+    def _decoded(data: StreamDataModule, ids: Iterator[int], skip: int) -> Iterator[str]:
         # a token may be a part of a character: pieces come out when they are whole
         decoder, made, shown = DecodeStream(skip_special_tokens=True), [], 0
         for token in ids:
             made.append(token)
             if piece := decoder.step(data.vocabulary, token):
+                yield piece[max(skip - shown, 0) :]
                 shown += len(piece)
-                yield piece
-        if rest := data.text_of(made)[shown:]:  # broken bytes, as a replacement character
+        if rest := data.text_of(made)[max(skip, shown) :]:  # bytes that are no whole character
             yield rest
 
     @property
@@ -161,6 +162,23 @@ class Run:
             f"{self.folder} is the run of a {self.result['task']}, which writes no text: "
             "predict.py gives its labels"
         )
+
+
+def open_end(vocabulary: Tokenizer, ids: list[int]) -> tuple[list[int], list[int] | None]:
+    """A prompt without its last token, and the ids of the tokens that begin like it, itself first.
+
+    A word may go on where the prompt ends: after `def `, the space belongs to the token of the name
+    that follows, and the token of a lone space is followed by anything but a name. None where no
+    other token begins like the last one.
+    """
+    if not ids:
+        return ids, None
+    tokens = vocabulary.get_vocab()
+    last = next(token for token, i in tokens.items() if i == ids[-1])
+    longer = sorted(i for token, i in tokens.items() if token.startswith(last) and i != ids[-1])
+    if not longer or "\ufffd" in vocabulary.decode(ids[-1:]):  # a part of a character
+        return ids, None
+    return ids[:-1], [ids[-1], *longer]
 
 
 def load_run(

@@ -24,7 +24,8 @@ def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -
         axes.set(xlabel="epoch", ylabel=metric.replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:  # none where nothing was logged, as in debug=fast
+            axes.legend()
     figure.savefig(picture, dpi=120)
 
 

@@ -23,6 +23,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int = 0,
+    first: Sequence[int] | None = None,
 ) -> Iterator[int]:
     """Token ids that go on from the prompt, each as soon as it is drawn.
 
@@ -37,12 +38,13 @@ def generate(
         top_p: draws from the likeliest tokens that together hold this probability
             (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
         seed: of the draws, which leave the global random state alone.
+        first: the ids that the first token may have; None: any.
 
     Raises:
         UserError: naming the option and what to change.
     """
     check_options(length, temperature, top_k, top_p)
-    return _generate(task, [START_ID, *prompt], length, temperature, top_k, top_p, seed)
+    return _generate(task, [START_ID, *prompt], length, temperature, top_k, top_p, seed, first)
 
 
 def check_options(
@@ -67,6 +69,7 @@ def _generate(
     top_k: int | None,
     top_p: float | None,
     seed: int,
+    first: Sequence[int] | None,
 ) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
     was_training = task.training
@@ -80,6 +83,11 @@ def _generate(
                 state = states.state
                 logits = task.head(states)[0, -1].float().cpu()
                 logits[[START_ID, UNKNOWN_ID]] = -torch.inf  # they stand for no text
+                if first is not None:
+                    logits = torch.full_like(logits, -torch.inf).index_copy(
+                        0, torch.tensor(first), logits[first]
+                    )
+                    first = None
                 token = draw(logits, temperature, top_k, top_p, generator)
             task.train(was_training)
             ids = [token]
