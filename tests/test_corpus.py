@@ -161,12 +161,14 @@ def test_a_broken_encoding_leaves_no_half_cache(tmp_path: Path) -> None:
 
 def test_unknown_tokens_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train = written(tmp_path, "train.txt", "a b c\n" * 20)
-    test = written(tmp_path, "test.txt", "a ? b !\n" * 20)
+    test = written(tmp_path, "test.txt", "a é b !\n" * 20)
     data = PlainText(str(train), str(test), str(test), tokenizer="char", evaluation_streams=1)
     with caplog.at_level(logging.INFO):
         data.setup()
     assert data.tokens["test"].unknown == 40 and data.tokens["train"].unknown == 0
-    assert "data: test 160 tokens of 160 bytes, 25.00 % unknown" in caplog.text
+    assert data.tokens["test"].unknown_bytes == 2 * 20 + 20  # "é" has two
+    assert data.tokens["train"].unknown_bytes == 0
+    assert "data: test 160 tokens of 180 bytes, 25.00 % unknown" in caplog.text
 
 
 # ---------------------------------------------------------------- where text comes from

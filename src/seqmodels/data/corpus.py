@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 BLOCK = 1 << 18  # bytes of text that are encoded as one
 BLOCKS = 16  # as many of them at a time, in parallel
-FORMAT = 1  # of the cached files
+FORMAT = 2  # of the cached files
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,13 @@ class TokenFile:
             memory: `ids[0]` is the start, `ids[1:]` the N tokens.
         num_bytes: of the text, in UTF-8.
         unknown: how many of the tokens are unknown to the vocabulary.
+        unknown_bytes: how many bytes of the text they stand for.
     """
 
     ids: np.ndarray
     num_bytes: int
-    unknown: int
+    unknown: int = 0
+    unknown_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.ids) - 1
@@ -210,20 +212,30 @@ def _write(
             )
             tokenizer = train_tokenizer(read, **options)
         dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
+        # of words and characters; tokens of bytes are never unknown
+        lengths = np.zeros(tokenizer.get_vocab_size(), np.int64)
+        for token, index in tokenizer.get_vocab().items():
+            lengths[index] = 0 if index <= UNKNOWN_ID else len(token.encode())
         for name, part in parts.items():
             bar = progress.add_task(f"encoding {name}", total=size(part))
             blocks = texts(part, encoding)
-            num_bytes = unknown = 0
+            num_bytes = unknown = known_bytes = 0
             with (folder / f"{name}.bin").open("wb") as file:
                 file.write(np.array([START_ID], dtype).tobytes())
                 while some := list(islice(blocks, BLOCKS)):
                     for encoded in tokenizer.encode_batch_fast(some):
                         ids = np.array(encoded.ids, dtype)
                         unknown += int((ids == UNKNOWN_ID).sum())
+                        known_bytes += int(lengths[ids].sum())
                         file.write(ids.tobytes())
                     num_bytes += sum(len(text.encode()) for text in some)
                     progress.update(bar, completed=num_bytes)
-            facts[name] = {"num_bytes": num_bytes, "unknown": unknown}
+            unknown_bytes = num_bytes - known_bytes if unknown else 0
+            facts[name] = {
+                "num_bytes": num_bytes,
+                "unknown": unknown,
+                "unknown_bytes": unknown_bytes,
+            }
         log.info(f"encoded {sum(f['num_bytes'] for f in facts.values()):,} bytes")
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "corpus.json").write_text(json.dumps(facts))

@@ -55,6 +55,7 @@ class StreamDataset(Dataset[SequenceBatch]):
         self.tokens, self.starts, self.lengths = tokens, starts[mine], lengths[mine]
         self.steps = int(lengths.max())  # the same in every process
         self.tokens_per_byte = len(tokens) / tokens.num_bytes
+        self.spelling_bits_per_byte = 8 * tokens.unknown_bytes / tokens.num_bytes
 
     def __len__(self) -> int:
         return self.steps

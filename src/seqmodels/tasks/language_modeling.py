@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.data.streams import StreamDataset
 from seqmodels.encoder import LockedDropout, RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
@@ -236,11 +237,13 @@ class LanguageModel(TrainingTask):
 
 def metrics_of(stage: str, loss: Tensor, loader: Any) -> dict[str, Tensor]:
     """The mean loss in nats a token, as perplexity, and as bits a byte of the text where the
-    loader's data set knows its `tokens_per_byte`: the one to compare tokenizers by."""
+    loader reads a text: the one to compare tokenizers by. What is unknown to the vocabulary costs
+    8 bits a byte there, on top of the loss, because it has to be spelled out."""
     metrics = {f"{stage}/loss": loss, f"{stage}/perplexity": loss.exp()}
-    tokens_per_byte = getattr(getattr(loader, "dataset", None), "tokens_per_byte", None)
-    if tokens_per_byte is not None:
-        metrics[f"{stage}/bits_per_byte"] = loss / math.log(2) * tokens_per_byte
+    data = getattr(loader, "dataset", None)
+    if isinstance(data, StreamDataset):
+        bits = loss / math.log(2) * data.tokens_per_byte + data.spelling_bits_per_byte
+        metrics[f"{stage}/bits_per_byte"] = bits
     return metrics
 
 
