@@ -107,7 +107,7 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
         if self.varied:
             random = np.random.default_rng((self.seed, self.epoch))
             mean = np.where(random.random(count) < 0.95, self.window, self.window / 2)
-            lengths = np.maximum(random.normal(mean, 5), min(5, self.window))
+            lengths = np.maximum(random.normal(mean, 5), 5)
             ends = np.round(np.cumsum(lengths) * (self.steps / lengths.sum())).astype(int)
         else:
             ends = np.arange(1, count + 1) * self.window
