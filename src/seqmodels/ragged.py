@@ -33,6 +33,12 @@ SATURATED = 1e4
 State = Tensor | tuple[Tensor, Tensor]
 """`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: PyTorch's own layout."""
 
+
+def parts_of(state: State) -> tuple[Tensor, ...]:
+    """`(h,)` or `(h, c)`."""
+    return (state,) if isinstance(state, Tensor) else state
+
+
 _CALLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": torch.lstm,
     "GRU": torch.gru,

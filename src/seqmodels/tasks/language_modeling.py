@@ -19,7 +19,7 @@ from seqmodels.encoder import LockedDropout, RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
 from seqmodels.heads.language import AdaptiveSoftmax, LanguageHead
-from seqmodels.ragged import State
+from seqmodels.ragged import State, parts_of
 from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens
 
 
@@ -245,11 +245,6 @@ def metrics_of(stage: str, loss: Tensor, loader: Any) -> dict[str, Tensor]:
         bits = loss / math.log(2) * data.tokens_per_byte + data.spelling_bits_per_byte
         metrics[f"{stage}/bits_per_byte"] = bits
     return metrics
-
-
-def parts_of(state: State) -> tuple[Tensor, ...]:
-    """`(h,)` or `(h, c)`."""
-    return (state,) if isinstance(state, Tensor) else state
 
 
 def without_gradient(state: State) -> State:
