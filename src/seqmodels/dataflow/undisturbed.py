@@ -1,0 +1,70 @@
+"""A model is looked at and left as it was: modes, weights, random numbers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def undisturbed(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
+    """Within: evaluation mode, random numbers from `seed`, gradients. After: all as it was.
+
+    The backward pass of cuDNN's recurrent kernels needs training mode, so others are used.
+    """
+    parts = [part for module in modules for part in module.modules()]
+    modes = [part.training for part in parts]
+    devices = {t.device for part in modules for t in chain(part.parameters(), part.buffers())}
+    with (
+        torch.random.fork_rng([d for d in devices if d.type == "cuda"]),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.backends.cudnn.flags(enabled=False),
+        warnings.catch_warnings(action="ignore"),  # of kernels that are not the fastest
+    ):
+        torch.manual_seed(seed)
+        try:
+            for module in modules:
+                module.eval()
+            yield
+        finally:
+            for part, mode in zip(parts, modes, strict=True):
+                part.training = mode
+
+
+@contextmanager
+def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within: every floating-point parameter or buffer is `change` of itself. After: itself."""
+    floating = {id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}
+    before = [(tensor, tensor.data) for tensor in floating.values()]
+    try:
+        for tensor, data in before:
+            tensor.data = change(data)
+        yield
+    finally:
+        for tensor, data in before:
+            tensor.data = data
+
+
+def modules_of(model: Callable[..., Any]) -> list[nn.Module]:
+    """The modules that a callable computes with: itself, or those that a function refers to."""
+    if isinstance(model, nn.Module):
+        return [model]
+    if isinstance(model, functools.partial):
+        found = [model.func, *model.args, *model.keywords.values()]
+    elif inspect.ismethod(model):
+        found = [model.__self__]
+    elif inspect.isfunction(model):
+        names = inspect.getclosurevars(inspect.unwrap(model))  # without decorators
+        found = [*names.nonlocals.values(), *names.globals.values()]
+    else:
+        found = list(getattr(model, "__dict__", {}).values())
+    return list(dict.fromkeys(m for m in found if isinstance(m, nn.Module)))
