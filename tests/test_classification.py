@@ -180,7 +180,7 @@ def test_a_checkpoint_loads_safely_without_hydra_or_data(tmp_path: Path) -> None
         ({"encoder": {"hidden_size": 3, "size": 3}}, "model.encoder: .*'size'"),
         (
             {"encoder": {"hidden_size": 3, "bidirectional": True}, "head": "last_hidden"},
-            "needs a one-directional encoder: set model.encoder.bidirectional=null",
+            "needs a one-directional encoder, because .*: set model.encoder.bidirectional=null",
         ),
     ],
 )

@@ -301,7 +301,8 @@ def test_attention_size_is_the_width_of_the_hidden_layer(
 def test_head_rejects_the_wrong_number_of_directions(name: str) -> None:
     needed = HEADS[name].requires_bidirectional
     message = (
-        f"head {name!r} needs a {'bidirectional' if needed else 'one-directional'} encoder: "
+        f"head {name!r} needs a {'bidirectional' if needed else 'one-directional'} encoder"
+        f"{HEADS[name].because}: "
         "set model.encoder.bidirectional=null and it gets one, or choose another model.head"
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):

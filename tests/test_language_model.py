@@ -427,6 +427,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/learning_curves.png",
+        "figures/contributions.png",
     }
     assert (result["task"], result["data"]) == ("LanguageModel", "text.txt")
     assert (result["head"], result["reads"]) == ("tied_softmax", ["output"])

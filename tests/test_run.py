@@ -37,6 +37,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/learning_curves.png",
+        "figures/contributions.png",
         "figures/confusion_matrix.png",
     }
     assert json.loads((folder / "result.json").read_text()) == result

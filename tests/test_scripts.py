@@ -14,6 +14,34 @@ from tests.conftest import ROOT, Script
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
 LANGUAGE = ("model=language_model", "data=text_lm", "trainer=cpu")
 
+MODELS = """
+import torch
+from torch import nn
+
+class Last(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(12, 8, batch_first=True)
+        self.classify = nn.Linear(8, 3)
+
+    def forward(self, inputs, lengths):
+        return self.classify(self.rnn(inputs)[0][:, -1])
+
+class Right(Last):
+    def forward(self, inputs, lengths):
+        return self.classify(self.rnn(inputs)[0][torch.arange(len(lengths)), lengths - 1])
+
+def build_model():
+    return Last()
+
+model = Right()
+broken = nn.Linear(5, 5)
+number = 3
+
+def build_nothing():
+    raise RuntimeError("no such luck")
+"""
+
 
 def the_only_run(folder: Path) -> Path:
     [run] = (folder / "runs").iterdir()
@@ -25,8 +53,8 @@ def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     run = the_only_run(tmp_path)
     # which tensor is read; the metrics beside the baselines; where everything is
-    assert re.search(r"h_n -> head .*\(L, D, B, H\).*\(1, 1, 16, 16\)", done.stdout)
-    assert not re.search(r"(output|c_n) -> head", done.stdout)
+    assert re.search(r"h_n .*\(L, D, B, H\) .*\(1, 1, 16, 16\) .*head: layer 1, 100%", done.stdout)
+    assert not re.search(r"(output|c_n) .*head", done.stdout)
     accuracy = json.loads((run / "result.json").read_text())["metrics"]["test/accuracy"]
     assert "test/accuracy" in done.stdout and f"{100 * accuracy:.2f} %" in done.stdout
     assert "majority class" in done.stdout and "nearest neighbour" in done.stdout
@@ -74,6 +102,28 @@ def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
             "model.hed is not a key .*mean model.head?",
         ),
         ("train.py", ["sed=1"], "sed is not a key of the configuration: .* did you mean seed?"),
+        ("explain.py", ["model.head=last_hiden"], "did you mean last_hidden?"),
+        (
+            "explain.py",
+            ["model.head=last_hidden", "model.encoder.bidirectional=true"],
+            "needs a one-directional encoder, because h_n",
+        ),
+        ("explain.py", ["model.encoder.cell=gru", "model.encoder.proj_size=3"], "only cell=lstm"),
+        ("audit.py", [], "target must be given: add target=<value>"),
+        ("audit.py", ["target=models"], "target=models must be module:name"),
+        ("audit.py", ["target=models:Last"], "give one of input.features=<number> and input.voc"),
+        ("audit.py", ["target=none:Last", "input.features=2"], "ModuleNotFoundError: No module"),
+        (
+            "audit.py",
+            ["target=models:Lst", "input.features=2"],
+            "no such name .* did you mean Last",
+        ),
+        ("audit.py", ["target=models:number", "input.features=2"], "is no model"),
+        ("audit.py", ["target=models:build_nothing", "input.features=2"], "no such luck"),
+        ("audit.py", ["target=models:model", "input.features=0"], "input.features is 0: .*least 1"),
+        ("audit.py", ["target=models:model", "input.features=7"], "cannot be run: RuntimeError"),
+        ("audit.py", ["target=models:broken", "input.features=5"], "cannot be run: TypeError"),
+        ("audit.py", ["target=models:model", "input.features=12", "kind=all"], "kind=all: choose"),
         ("train.py", ["data=txt"], "Could not find 'data/txt'.*text"),
         ("train.py", ["model.head="], "model.head"),
         ("train.py", ["seed=[1"], "cannot read seed=.1: "),
@@ -132,13 +182,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     (tmp_path / "nothing.txt").write_text("")
     (tmp_path / "label.csv").write_text("text,label\nx,c\n")
     (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
+    (tmp_path / "models.py").write_text(MODELS)
     before = sorted(tmp_path.rglob("*"))
     done = script(name, *(argument.format(tmp=tmp_path) for argument in arguments))
     assert done.returncode == 2, done.stderr
     [line] = done.stderr.strip().splitlines()
     assert line.startswith("error: ") and re.search(message, line), line
     assert done.stdout == "" or name == "train.py"
-    left = [p for p in tmp_path.rglob("*") if p not in before and "cache" not in p.parts]
+    caches = {"cache", "__pycache__"}
+    left = [p for p in tmp_path.rglob("*") if p not in before and not caches & set(p.parts)]
     assert [p for p in left if p.is_file() and p.name != "multirun.yaml"] == []
 
 
@@ -204,7 +256,7 @@ def language_run(script: Script, tmp_path: Path) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert "output -> tied_softmax, every step" in done.stdout
-    assert re.search(r"output -> head .*\(B, T, H\).*\(4, 25, 16\)", done.stdout)
+    assert re.search(r"output .*\(4, 25, 16\) .*head: every step, 100%", done.stdout)
     assert re.search(r"test/bits_per_byte of lzma +│ +\d\.\d{4}", done.stdout)
     return the_only_run(tmp_path)
 
@@ -279,3 +331,45 @@ def test_debug_configurations_run(script: Script, tmp_path: Path, debug: str) ->
 def test_bundled_data_trains(script: Script, data: str) -> None:
     done = script("train.py", f"data={data}", "debug=limit", "trainer=cpu", "model.head=max_pool")
     assert done.returncode == 0, done.stderr
+
+
+def test_explain_writes_all_three_without_training(script: Script, tmp_path: Path) -> None:
+    done = script("explain.py", "model.head=bidirectional_concat", "model.encoder.num_layers=2")
+    assert done.returncode == 0, done.stderr
+    assert "h_n -> bidirectional_concat: LSTM, 2 layers, both directions" in done.stdout
+    assert re.search(r"h_n +\(L, D, B, H\) .*head: layer 2, both directions, 100%", done.stdout)
+    assert re.search(
+        r"layer 2 → \[LSTM\]─→\[LSTM\]─→\[LSTM\]─→ \d\d % ──······→h_n  c_n", done.stdout
+    )
+    differences = re.findall(r"│ (\d\.\de[-+]\d\d) ", done.stdout)
+    assert len(differences) == 5 and all(float(number) < 1e-5 for number in differences)
+    assert {path.name for path in (tmp_path / "explain").iterdir()} == {
+        "dataflow.svg",
+        "dataflow.html",
+    }
+    assert not (tmp_path / "runs").exists()
+    # the picture in README.md is this one; the measured shares may differ in the last digit
+    ours, shown = (
+        re.sub(r"#\w{6}|\d+ %", "", path.read_text())
+        for path in (tmp_path / "explain" / "dataflow.svg", ROOT / "docs" / "dataflow.svg")
+    )
+    assert ours == shown
+
+
+def test_explain_a_language_model(script: Script) -> None:
+    done = script("explain.py", "model=language_model", "folder=pictures")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"output .*head: every step, 100%", done.stdout)
+    assert "p(x1)" in done.stdout and "pictures/dataflow.html" in done.stdout
+    assert "steps one by one, each started from h_n and c_n" in done.stdout
+
+
+def test_audit_exits_with_what_it_found(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "models.py").write_text(MODELS)
+    found = script("audit.py", "target=mine.models:build_model", "input.features=12")
+    assert found.returncode == 1 and found.stderr == ""
+    assert "padding_leak" in found.stdout and "gather" in found.stdout
+    for target in ("Right", "model"):
+        clean = script("audit.py", f"target=mine.models:{target}", "input.features=12")
+        assert clean.returncode == 0 and "nothing found" in clean.stdout

@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from seqmodels.data import DataModule, SequenceDataModule
-from seqmodels.dataflow.table import save_picture, tensor_table
 from seqmodels.errors import UserError
 from seqmodels.finished import Run, load_run
 from seqmodels.heads import find_head
@@ -61,7 +60,6 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         data.setup()
         task: TrainingTask = instantiate(config.model, data=data.spec, allowed_targets=allowed)
         task.allowed_targets = allowed
-        table = tensor_table(task, next(iter(data.train_dataloader())))
         trainer = _build_trainer(config, folder, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
     except BaseException:
@@ -85,8 +83,6 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     }
     write_inputs(folder, config, overrides, device)
     with recording(folder, result):
-        console.print(table)
-        save_picture(table, folder / "dataflow.svg")
         console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
         if config.baseline and trainer.is_global_zero:
             result["baselines"] = baselines(data)

@@ -1,87 +1,127 @@
-"""Which tensor is which, and which one the head reads: a table from the shapes of a real batch."""
+"""What a trace measured and an audit found, as tables."""
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
-import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from rich.console import Console, Group
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
-from seqmodels.batch import SequenceBatch
-from seqmodels.tasks import TrainingTask
-
-HOLDS = {
-    "output": "h of last layer, every step",
-    "h_n": "h of all layers, own last step",
-    "c_n": "c likewise; never in output",
-}
+from seqmodels.dataflow.auditing import Audit
+from seqmodels.dataflow.diagram import title_of
+from seqmodels.dataflow.tracing import Trace
+from seqmodels.encoder import RecurrentEncoder
+from seqmodels.heads import Head
 
 
-@rank_zero_only
-def save_picture(table: Group, path: Path) -> None:
-    """The table as an SVG picture, as a terminal shows it."""
-    console = Console(record=True, file=io.StringIO(), width=88)
-    console.print(table)
-    console.save_svg(str(path), title="seqmodels")
-
-
-def tensor_table(task: TrainingTask, batch: SequenceBatch) -> Group:
+def tensor_table(head: Head, encoder: RecurrentEncoder, trace: Trace) -> Group:
     """Every tensor on the way from a batch to its logits: symbolic shape, actual shape, what it
-    holds, and whether the head reads it.
+    holds, and what of it the head was measured to read, with its share of the gradient.
 
     Args:
-        task: on any device, trained or not; it is left as it was.
-        batch: a real one, on the task's device.
+        head, encoder: those of the task that was traced.
     """
-    was_training = task.training
-    task.eval()
-    with torch.inference_mode():
-        embedded = task.embed(batch)
-        states = task.encoder(embedded, batch.lengths)
-        selected = task.head.select(states)
-        logits = task.head(states)
-    task.train(was_training)
-
-    head, encoder = task.head, task.encoder
-    cell = encoder.cell.upper()
     size = "P" if encoder.rnn.proj_size else "H"
-    both = "D*" if encoder.bidirectional else ""
-    layers = "1 layer" if encoder.num_layers == 1 else f"{encoder.num_layers} layers"
-    directions = "both directions" if encoder.bidirectional else "one direction"
-    every_step = ", every step" if head.every_step else ""
-    title = Text(
-        f"{', '.join(head.reads)} -> {head.name}{every_step}: {cell}, {layers}, {directions}",
-        style="bold",
-    )
-    table = Table()
-    table.add_column("tensor", no_wrap=True)
-    table.add_column("shape", no_wrap=True)
-    table.add_column("this run", no_wrap=True)
-    table.add_column("what it holds")
-
-    def row(name: str, symbolic: str, tensor: torch.Tensor, holds: str) -> None:
-        read = name in head.reads
+    wide = f"D*{size}" if encoder.bidirectional else size
+    tokens = len(trace.shapes["inputs"]) == 2
+    steps, vocabulary = ("B, T", "V") if head.every_step else ("B", "C")
+    symbolic = {
+        "inputs": "(B, T)" if tokens else "(B, T, F)",
+        "embedded": "(B, T, E)",
+        "output": f"(B, T, {wide})",
+        "h_n": f"(L, D, B, {size})",
+        "c_n": "(L, D, B, H)",
+        "selected": f"({steps}, S)",
+        "logits": f"({steps}, {vocabulary})",
+    }
+    holds = {
+        "output": "last layer, every step",
+        "h_n": "all layers, own end",
+        "c_n": "all layers, own end",
+        "inputs": "tokens" if tokens else "features",
+        "logits": "of the next token" if head.every_step else "of the classes",
+    }
+    shares = trace.shares
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
+        table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))
+    for name, shape in trace.shapes.items():
+        read, goes = name in trace.reads, ""
         if read:
-            name = f"{name} -> head"
+            goes = f"head: {where_read(trace, name)}, {shares[name]:.0%}"
         elif head.every_step and name in ("h_n", "c_n"):
-            name = f"{name} -> next window"
-        style = "bold green" if read else None
-        table.add_row(name, symbolic, str(tuple(tensor.shape)), holds, style=style)
+            goes = "next window"
+        elif name == "inputs":
+            goes = reached(trace)
+        table.add_row(
+            name,
+            symbolic[name],
+            str(shape),
+            holds.get(name, ""),
+            goes,
+            style="bold green" if read else None,
+        )
+    return Group(Text(title_of(head, encoder), style="bold"), table)
 
-    symbolic = "(B, T, F)" if batch.inputs.dim() == 3 else "(B, T)"
-    row("inputs", symbolic, batch.inputs, task.hparams["data"]["inputs"])
-    row("embedded", "(B, T, E)", embedded, "what the encoder is given")
-    row("output", f"(B, T, {both}{size})", states.output, HOLDS["output"])
-    row("h_n", f"(L, D, B, {size})", states.h_n, HOLDS["h_n"])
-    if states.c_n is not None:
-        row("c_n", "(L, D, B, H)", states.c_n, HOLDS["c_n"])
-    if head.every_step:
-        row("logits", "(B, T, V)", logits, "the next token, at every step")
+
+def findings_table(result: Audit, title: str) -> Group:
+    """What an audit found, with its evidence and advice, and what it could not test."""
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    if result.findings:
+        table = Table(show_lines=True)
+        table.add_column("finding", no_wrap=True)
+        table.add_column("evidence")
+        table.add_column("what to do")
+        for finding in result.findings:
+            style = "red" if finding.severity == "error" else "yellow"
+            name = Text(f"{finding.name}\n{finding.severity}", style=style)
+            table.add_row(name, finding.evidence, finding.advice)
+        parts.append(table)
     else:
-        row("selected", "(B, S)", selected, f"what {head.name} makes of it")
-        row("logits", "(B, C)", logits, "one for each class")
-    return Group(title, table)
+        parts.append(Text("nothing found", style="green"))
+    parts += [Text(f"not tested: {reason}", style="dim") for reason in result.untested]
+    return Group(*parts)
+
+
+def where_read(trace: Trace, name: str) -> str:
+    """`every step, both directions`, `layer 2, forward`: the cells that have a share."""
+    if name == "output":
+        return f"{_steps(trace)}, {_directions(trace.output.any(dim=(0, 1)))}".removesuffix(", ")
+    cells = trace.h_n if name == "h_n" else trace.c_n
+    assert cells is not None
+    read = cells.any(dim=0)  # (L, D)
+    return "; ".join(
+        f"layer {layer + 1}" + (f", {direction}" if (direction := _directions(row)) else "")
+        for layer, row in enumerate(read)
+        if row.any()
+    )
+
+
+def reached(trace: Trace) -> str:
+    """How many of the valid input steps reach a logit of their row, if not all do."""
+    through = trace.inputs.any(dim=1) if trace.inputs.dim() == 3 else trace.inputs > 0  # (B, T)
+    count, total = int(through.sum()), int(trace.lengths.sum())
+    return "" if count == total else f"{count / total:.0%} of the steps reach the logits"
+
+
+def _directions(read: Tensor) -> str:
+    if len(read) == 1:
+        return ""
+    return {(True, True): "both directions", (True, False): "forward"}.get(
+        tuple(read.tolist()), "backward"
+    )
+
+
+def _steps(trace: Trace) -> str:
+    read = trace.output.any(dim=2)  # (B, T)
+    counts, lengths = read.sum(dim=1), trace.lengths
+    if bool((counts == lengths).all()):
+        return "every step"
+    if bool((counts == 1).all()):
+        steps = read.int().argmax(dim=1)
+        if bool((steps == lengths - 1).all()):
+            return "own last step"
+        if bool((steps == 0).all()):
+            return "first step"
+    return f"{int(counts.sum()) / int(lengths.sum()):.0%} of the steps"

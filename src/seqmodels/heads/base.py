@@ -43,6 +43,9 @@ class Head(nn.Module):
     requires_bidirectional: ClassVar[bool | None] = None  # None: serves one direction and both
     because: ClassVar[str] = ""  # why it requires that
     every_step: ClassVar[bool] = False  # a prediction for each step, as a language model needs
+    # what `select` does as one writes it without this package, for the explanation page: sets
+    # `features` from output, h_n and c_n as PyTorch returns them, lengths, mask and D
+    in_pytorch: ClassVar[str] = ""
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -13,7 +13,9 @@ class LastHidden(Head, name="last_hidden"):
     """`h_n` of the last layer: what the network remembers after its last step."""
 
     reads = ("h_n",)
+    in_pytorch = "features = h_n[-1]"
     requires_bidirectional = False
+    because = ", because h_n[-1] of two directions is the backward one alone"
 
     def select(self, states: RNNOutput) -> Tensor:
         return states.h_n[-1, 0]  # (L, 1, B, H) -> (B, H)
@@ -23,6 +25,7 @@ class BidirectionalConcat(Head, name="bidirectional_concat"):
     """`h_n` of the last layer, forward (after the last step) beside backward (after the first)."""
 
     reads = ("h_n",)
+    in_pytorch = "features = torch.cat([h_n[-2], h_n[-1]], dim=1)"
     requires_bidirectional = True
 
     def select(self, states: RNNOutput) -> Tensor:
@@ -30,13 +33,12 @@ class BidirectionalConcat(Head, name="bidirectional_concat"):
 
 
 class LastOutput(Head, name="last_output"):
-    """`output` at each row's own last step: equals `last_hidden`, the long way round.
-
-    One direction only: at the last step the backward direction has seen a single element.
-    """
+    """`output` at each row's own last step: equals `last_hidden`, the long way round."""
 
     reads = ("output",)
+    in_pytorch = "features = output[torch.arange(len(lengths)), lengths - 1]"
     requires_bidirectional = False
+    because = ", because at the last step the backward direction has seen one step only"
 
     def select(self, states: RNNOutput) -> Tensor:
         last = states.lengths.to(states.output.device, non_blocking=True) - 1

@@ -16,6 +16,7 @@ class LanguageHead(Head):
     """`p(w_{t+1} | w_1..w_t)` from `h_t`, for every `t`; one direction only."""
 
     reads = ("output",)
+    in_pytorch = "features = output"
     requires_bidirectional = False
     because = ", because a backward direction has seen the token that is to be predicted"
     every_step = True

@@ -24,6 +24,7 @@ class MeanPool(Head, name="mean_pool"):
     """The mean of `output` over the valid steps."""
 
     reads = ("output",)
+    in_pytorch = "features = output.sum(dim=1) / lengths[:, None]"
 
     def select(self, states: RNNOutput) -> Tensor:
         return mean_over_steps(states)  # (B, D*H)
@@ -33,6 +34,7 @@ class MaxPool(Head, name="max_pool"):
     """The maximum of each feature of `output` over the valid steps."""
 
     reads = ("output",)
+    in_pytorch = "features = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)"
 
     def select(self, states: RNNOutput) -> Tensor:
         return max_over_steps(states)  # (B, D*H)
@@ -42,6 +44,9 @@ class ConcatPool(Head, name="concat_pool"):
     """Final state(s), maximum and mean side by side (ULMFiT, https://arxiv.org/abs/1801.06146)."""
 
     reads = ("output", "h_n")
+    in_pytorch = """largest = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)
+mean = output.sum(dim=1) / lengths[:, None]
+features = torch.cat([*h_n[-D:], largest, mean], dim=1)"""
 
     def select(self, states: RNNOutput) -> Tensor:
         final = states.h_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)

@@ -1,0 +1,126 @@
+"""Shows which tensor a model reads before it is trained, and what it made of it after."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from torch import Tensor
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.dataflow.auditing import as_model, audit
+from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.rendering import to_svg
+from seqmodels.dataflow.table import tensor_table
+from seqmodels.dataflow.tracing import reach, shapes, trace
+from seqmodels.errors import UserError
+from seqmodels.reports.figures import contributions
+from seqmodels.tasks import TrainingTask
+
+log = logging.getLogger(__name__)
+
+DRAWN_STEPS = 5  # in dataflow.svg
+
+
+class Dataflow(Callback):
+    """Before the first step: traces a real batch, prints the table of tensors, draws
+    `dataflow.svg`, and audits the model, which is not trained if its logits are wrong. After the
+    last step: draws it again, and how much each input step counts, before and after, in
+    `figures/contributions.png`.
+
+    Args:
+        refuse: whether an error found by the audit stops the training; False: it is a warning.
+
+    Raises:
+        UserError: when the training starts, for a model that leaks, or a head that reads other
+            tensors than it declares.
+    """
+
+    def __init__(self, refuse: bool = True) -> None:
+        self.refuse = refuse
+        self._batch: SequenceBatch | None = None  # of the validation part
+        self._before: Tensor | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingTask)
+        batch = _first_batch(trainer.fit_loop, pl_module)
+        assert batch is not None
+        seen = trace(pl_module, excerpt(batch, rows=2, steps=8 if pl_module.every_step else None))
+        self._audit(pl_module, batch)
+        if not trainer.is_global_zero:
+            return
+        seen = replace(seen, shapes=shapes(pl_module, batch))
+        Console().print(tensor_table(pl_module.head, pl_module.encoder, seen))
+        held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, pl_module)
+        self._batch = excerpt(
+            batch if held_out is None else held_out,
+            rows=8,
+            steps=32 if pl_module.every_step else None,
+        )
+        self._before = reach(pl_module, self._batch, last_step=True)
+        _draw(pl_module, self._batch, trainer)
+
+    def _audit(self, task: TrainingTask, batch: SequenceBatch) -> None:
+        kind = "per_step" if task.every_step else "sequence"
+        result = audit(as_model(task), batch.inputs, batch.lengths, kind, causal=task.every_step)
+        for finding in result.findings:
+            if finding.severity == "error" and self.refuse:
+                raise UserError(
+                    f"model.head={task.head.name}: {finding}; "
+                    "callbacks.dataflow.refuse=false trains it all the same"
+                )
+            log.warning(f"model.head={task.head.name}: {finding}")
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._batch is None or self._before is None:
+            return
+        assert isinstance(pl_module, TrainingTask)
+        figures = Path(trainer.default_root_dir) / "figures"
+        figures.mkdir(exist_ok=True)
+        contributions(
+            self._before.numpy(),
+            reach(pl_module, self._batch, last_step=True).numpy(),
+            self._batch.lengths.tolist(),
+            figures / "contributions.png",
+            backwards=pl_module.every_step,
+        )
+        _draw(pl_module, self._batch, trainer)
+
+
+def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> SequenceBatch:
+    """The first rows of a batch, and of those the first steps."""
+    lengths = batch.lengths[:rows].clamp(max=steps or batch.inputs.shape[1])
+    return SequenceBatch(batch.inputs[:rows, : int(lengths.max())], lengths)
+
+
+def _first_batch(loop: Any, task: TrainingTask) -> SequenceBatch | None:
+    # from a loader of its own: that of the training may be in the middle of an epoch
+    source = loop._data_source
+    if not source.is_defined():
+        return None
+    loaders = source.dataloader()
+    batch = next(iter(loaders[0] if isinstance(loaders, list | tuple) else loaders))
+    return batch.to(task.device)
+
+
+def _draw(task: TrainingTask, batch: SequenceBatch, trainer: pl.Trainer) -> None:
+    few = few_steps(batch)
+    picture = to_svg(draw(task.head, task.encoder, trace(task, few), row=1))
+    (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
+
+
+def few_steps(batch: SequenceBatch) -> SequenceBatch:
+    """Two rows of so few steps that they can be drawn, the second with a step of padding."""
+    first = int(batch.lengths.argmax())
+    second = next((row for row in range(len(batch)) if row != first), first)
+    time = min(int(batch.lengths[first]), DRAWN_STEPS)
+    length = max(min(int(batch.lengths[second]), time - 1), 1)
+    inputs = batch.inputs[[first, second], :time].clone()
+    inputs[1, length:] = 0
+    return SequenceBatch(inputs, torch.tensor([time, length]))

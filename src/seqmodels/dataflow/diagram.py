@@ -1,0 +1,189 @@
+"""The picture: cells by layer and step, `output` along the top, `h_n` and `c_n` at the end of each
+direction, and lit what the head was measured to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seqmodels.dataflow.tracing import Trace
+from seqmodels.encoder import RecurrentEncoder
+from seqmodels.heads import Head
+
+CELL, PITCH, STATE, MARGIN = 6, 8, 4, 10  # widths, in characters
+
+Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle, one line high, with text in its middle. `share` 0: not read by the head."""
+
+    x: int
+    y: int
+    width: int
+    text: str
+    kind: Kind
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """A line from one point to another, horizontal or upwards; `reads`: into the head."""
+
+    x: int
+    y: int
+    to_x: int
+    to_y: int
+    reads: bool = False
+
+
+@dataclass(frozen=True)
+class Label:
+    x: int
+    y: int
+    text: str
+
+
+@dataclass
+class Drawing:
+    """Boxes over labels over arrows, in characters and lines from the upper left corner.
+
+    A terminal shows it as it is, `to_svg` larger.
+    """
+
+    title: str
+    width: int
+    height: int
+    boxes: list[Box] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    arrows: list[Arrow] = field(default_factory=list)
+
+
+def title_of(head: Head, encoder: RecurrentEncoder) -> str:
+    """`h_n -> last_hidden: LSTM, 2 layers, one direction`."""
+    layers = "1 layer" if encoder.num_layers == 1 else f"{encoder.num_layers} layers"
+    directions = "both directions" if encoder.bidirectional else "one direction"
+    every_step = ", every step" if head.every_step else ""
+    reads = " and ".join(head.reads)
+    return f"{reads} -> {head.name}{every_step}: {encoder.cell.upper()}, {layers}, {directions}"
+
+
+def draw(head: Head, encoder: RecurrentEncoder, trace: Trace, row: int) -> Drawing:
+    """The picture of one row of a traced batch; of a few steps, or it gets too wide to be seen.
+
+    Args:
+        head, encoder: those of the task that was traced.
+    """
+    time, length = trace.output.shape[1], int(trace.lengths[row])
+    layers, directions = encoder.num_layers, encoder.num_directions
+    columns = [MARGIN + PITCH * step for step in range(time)]
+    right = columns[-1] + CELL + 1  # where the states of the forward direction begin
+    lines = 6 + layers * (directions + 1) + 2
+    room = MARGIN + 3 if encoder.bidirectional or head.every_step else MARGIN  # for a label
+    drawing = Drawing(title_of(head, encoder), right + room, lines)
+    boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
+    below_head, output_y, first_y = 3, 4, 6
+
+    boxes.append(Box(0, 2, drawing.width, head.name, "head"))
+    if head.every_step:
+        for step, x in enumerate(columns[:length]):
+            boxes.append(Box(x, 0, CELL, f"p(x{step + 1})", "logits"))
+            arrows.append(Arrow(x + CELL // 2, 2, x + CELL // 2, 1))
+    else:
+        middle = drawing.width // 2
+        boxes.append(Box(middle - 4, 0, 8, "logits", "logits"))
+        arrows.append(Arrow(middle, 2, middle, 1))
+
+    labels.append(Label(0, output_y, "output"))
+    for step, x in enumerate(columns):
+        half = CELL // directions
+        for direction in range(directions):
+            share = float(trace.output[row, step, direction])
+            kind: Kind = "output" if step < length else "padding"
+            text = percent(share, half) if step < length else "0"  # as the encoder leaves it
+            left = x + direction * half
+            boxes.append(Box(left, output_y, half, text, kind, share))
+            if share:
+                middle = left + half // 2
+                arrows.append(Arrow(middle, output_y, middle, below_head, reads=True))
+
+    for layer in range(layers):
+        top = first_y + (layers - 1 - layer) * (directions + 1)
+        for direction in range(directions):
+            y = top + directions - 1 - direction
+            _draw_direction(drawing, head, encoder, trace, row, (layer, direction), y, columns)
+        for x in columns[:length]:  # what this layer gives to the next, or to output
+            middle = x + CELL // 2
+            arrows.append(Arrow(middle, top, middle, top - 1))
+
+    inputs_y = first_y + layers * (directions + 1)
+    if head.every_step:
+        labels.append(Label(right, inputs_y - 1, "→ next window"))
+    labels.append(Label(0, inputs_y, "inputs"))
+    for step, x in enumerate(columns):
+        if step < length:
+            share = 0.0 if head.every_step else float(trace.inputs[row, step])
+            arrows.append(Arrow(x + CELL // 2, inputs_y, x + CELL // 2, inputs_y - 1))
+            boxes.append(Box(x, inputs_y, CELL, f"x{step}", "input", share))
+        else:
+            boxes.append(Box(x, inputs_y, CELL, "pad", "padding"))
+        labels.append(Label(x + 1, inputs_y + 1, f"t={step}"))
+    return drawing
+
+
+def _draw_direction(
+    drawing: Drawing,
+    head: Head,
+    encoder: RecurrentEncoder,
+    trace: Trace,
+    row: int,
+    place: tuple[int, int],
+    y: int,
+    columns: list[int],
+) -> None:
+    """The cells of one layer and direction, from where it starts to its `h_n` and `c_n`."""
+    boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
+    (layer, direction), length = place, int(trace.lengths[row])
+    last_layer, backward = layer == encoder.num_layers - 1, direction == 1
+    after = columns[-1] + CELL + 1
+    end = 0 if backward else length - 1
+    finals = {"h_n": float(trace.h_n[row, layer, direction])}
+    if trace.c_n is not None:
+        finals["c_n"] = float(trace.c_n[row, layer, direction])
+
+    for step, x in enumerate(columns):
+        share = float(trace.output[row, step, direction]) if last_layer else 0.0
+        share += sum(finals.values()) if step == end else 0.0
+        if step >= length:
+            boxes.append(Box(x, y, CELL, "", "padding", share))
+            continue
+        text = percent(share, CELL) if share else encoder.cell.upper()
+        boxes.append(Box(x, y, CELL, text, "cell", share))
+        if step != end:
+            gap = (x, x - 2) if backward else (x + CELL - 1, x + CELL + 1)
+            arrows.append(Arrow(gap[0], y, gap[1], y))
+    arrows.append(
+        Arrow(columns[0], y, MARGIN - 1, y)
+        if backward
+        else Arrow(columns[end] + CELL - 1, y, after - 1, y)
+    )
+    for number, (name, share) in enumerate(finals.items()):
+        offset = number * (STATE + 1)
+        x = MARGIN - 1 - STATE - offset if backward else after + offset
+        boxes.append(Box(x, y, STATE, name, "state", share))
+        if share:
+            arrows.append(Arrow(x + STATE // 2, y, x + STATE // 2, 3, reads=True))
+    if encoder.bidirectional:
+        label = f"← layer {layer + 1}" if backward else f"layer {layer + 1} →"
+        labels.append(Label(after + 3 if backward else 0, y, label))
+    else:
+        labels.append(Label(0, y, f"layer {layer + 1}"))
+
+
+def percent(share: float, width: int) -> str:
+    """As much of `17 %` as there is room for."""
+    if not share:
+        return ""
+    text = "<1" if share < 0.005 else f"{share:.0%}"[:-1]
+    return f"{text} %" if width >= 5 else text

@@ -1,0 +1,123 @@
+"""What `output`, `h_n` and `c_n` have to do with each other, checked in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqmodels.dataflow.undisturbed import undisturbed
+from seqmodels.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.ragged import State, parts_of
+
+TOLERANCE = 1e-5
+LENGTHS, TIME = [7, 4, 1], 7
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Two ways to the same numbers, and how far apart they came out."""
+
+    statement: str
+    difference: float
+
+    @property
+    def holds(self) -> bool:
+        return self.difference <= TOLERANCE
+
+
+def identities(encoder: RecurrentEncoder) -> list[Identity]:
+    """Checks on a random ragged batch what holds for this kind of encoder, whatever its weights."""
+    generator = torch.Generator().manual_seed(0)
+    size, layers, rnn = encoder.output_size, encoder.num_layers, encoder.rnn
+    inputs = torch.randn(len(LENGTHS), TIME, rnn.input_size, generator=generator)
+    lengths = torch.tensor(LENGTHS)
+    found: list[Identity] = []
+
+    def check(statement: str, *pairs: tuple[Tensor, Tensor]) -> None:
+        largest = max(float((one - other).abs().max()) for one, other in pairs)
+        found.append(Identity(statement, largest))
+
+    with undisturbed([encoder]), torch.no_grad():
+        states = first_layers(encoder, layers, packing="packed")(
+            inputs, lengths
+        )  # by PyTorch alone
+        last = states.output[torch.arange(len(LENGTHS)), lengths - 1]
+        check(
+            "output at a row's last step, forward half = h_n, last layer, forward",
+            (last[:, :size], states.h_n[-1, 0]),
+        )
+        if encoder.bidirectional:
+            check(
+                "output at step 0, backward half = h_n, last layer, backward",
+                (states.output[:, 0, size:], states.h_n[-1, 1]),
+            )
+        for fewer in range(1, layers):
+            lower = first_layers(encoder, fewer)(inputs, lengths)
+            which = "layer 1" if fewer == 1 else f"layers 1 to {fewer}"
+            check(
+                f"h_n{_and_c_n(states)} of {which} = of a network with no further layers",
+                *zip(_finals(states, fewer), _finals(lower, fewer), strict=True),
+            )
+        alone = [
+            encoder(inputs[row : row + 1, :n], lengths[row : row + 1])
+            for row, n in enumerate(LENGTHS)
+        ]
+        check(
+            "a padded row = the row alone",
+            *(
+                (states.output[row, :n], one.output[0])
+                for (row, n), one in zip(enumerate(LENGTHS), alone, strict=True)
+            ),
+            *((states.h_n[:, :, row], one.h_n[:, :, 0]) for row, one in enumerate(alone)),
+        )
+        ours = first_layers(encoder, layers, packing="padded")(inputs, lengths)
+        check(
+            f"this encoder, without packing = torch.nn.{type(rnn).__name__} on a packed sequence",
+            (ours.output, states.output),
+            *zip(parts_of(ours.state), parts_of(states.state), strict=True),
+        )
+        if not encoder.bidirectional:
+            whole = encoder(inputs)
+            for window, what in ((3, "windows of 3 steps"), (1, "steps one by one")):
+                state: State | None = None
+                outputs = []
+                for piece in inputs.split(window, dim=1):
+                    now = encoder(piece, state=state)
+                    state = now.state
+                    outputs.append(now.output)
+                check(
+                    f"{what}, each started from h_n{_and_c_n(states)} of the one before = one pass",
+                    (torch.cat(outputs, dim=1), whole.output),
+                    *zip(parts_of(now.state), parts_of(whole.state), strict=True),
+                )
+    return found
+
+
+def first_layers(
+    encoder: RecurrentEncoder, count: int, packing: str = "padded"
+) -> RecurrentEncoder:
+    """An encoder of the first layers only, with the same weights."""
+    rnn = encoder.rnn
+    lower = RecurrentEncoder(
+        rnn.input_size,
+        rnn.hidden_size,
+        count,
+        cell=encoder.cell,
+        bidirectional=encoder.bidirectional,
+        proj_size=rnn.proj_size,
+        packing=packing,
+    )
+    weights = rnn.state_dict()
+    lower.rnn.load_state_dict({name: weights[name] for name in lower.rnn.state_dict()})
+    return lower
+
+
+def _and_c_n(states: RNNOutput) -> str:
+    return "" if states.c_n is None else " and c_n"
+
+
+def _finals(states: RNNOutput, layers: int) -> list[Tensor]:
+    finals = [states.h_n] if states.c_n is None else [states.h_n, states.c_n]
+    return [part[:layers] for part in finals]

@@ -1,0 +1,156 @@
+"""A drawing as SVG, and for a terminal."""
+
+from __future__ import annotations
+
+from html import escape
+
+from rich.style import Style
+from rich.text import Text
+
+from seqmodels.dataflow.diagram import Box, Drawing
+
+WIDE, HIGH = 10, 26  # pixels of a character and of a line
+FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
+LIGHT, DARK = (214, 242, 220), (22, 120, 55)  # what little and much of the gradient look like
+BLUE_LIGHT, BLUE_DARK = (219, 234, 254), (29, 78, 176)  # likewise for inputs
+FILLS = {
+    "cell": "#f3f4f6",
+    "output": "#ffffff",
+    "state": "#ffffff",
+    "input": "#ffffff",
+    "head": "#fff7d6",
+    "logits": "#fff7d6",
+    "padding": "#fafafa",
+}
+
+
+def colour(box: Box, largest: float) -> tuple[int, int, int] | None:
+    """The light of a box that is read, relative to the largest share of its kind; None: unlit."""
+    if not box.share or not largest:
+        return None
+    light, dark = (BLUE_LIGHT, BLUE_DARK) if box.kind == "input" else (LIGHT, DARK)
+    depth = min(box.share / largest, 1.0) ** 0.7
+    red, green, blue = (round(a + depth * (b - a)) for a, b in zip(light, dark, strict=True))
+    return red, green, blue
+
+
+def largest_shares(drawing: Drawing) -> dict[str, float]:
+    """By kind of box. Cells, `output` and states share one scale."""
+    scale = {"cell": "read", "output": "read", "state": "read", "padding": "read"}
+    largest: dict[str, float] = {}
+    for box in drawing.boxes:
+        kind = scale.get(box.kind, box.kind)
+        largest[kind] = max(largest.get(kind, 0.0), box.share)
+    return {kind: largest.get(scale.get(kind, kind), 0.0) for kind in FILLS}
+
+
+def is_dark(rgb: tuple[int, int, int]) -> bool:
+    return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 140
+
+
+def to_svg(drawing: Drawing) -> str:
+    """A self-contained picture, on white."""
+    pad, top = 14, 34
+    width, height = drawing.width * WIDE + 2 * pad, drawing.height * HIGH + top + 28
+    largest = largest_shares(drawing)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" role="img" font-family="{FONT}">',
+        f"<title>{escape(drawing.title)}</title>",
+        f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>',
+        f'<text x="{pad}" y="22" font-size="14" font-weight="600" fill="#111">'
+        f"{escape(drawing.title)}</text>",
+        f'<g transform="translate({pad} {top})" font-size="12" stroke-linejoin="round">',
+    ]
+    lines: dict[bool, list[str]] = {False: [], True: []}
+    for arrow in drawing.arrows:
+        x, y = (arrow.x + 0.5) * WIDE, (arrow.y + 0.5) * HIGH
+        to_x, to_y = (arrow.to_x + 0.5) * WIDE, (arrow.to_y + 0.5) * HIGH
+        if arrow.y != arrow.to_y:  # from the upper edge of a box to the lower edge of another
+            x = to_x = arrow.x * WIDE
+            y, to_y = arrow.y * HIGH + 2, arrow.to_y * HIGH + 1
+            head = "m-4 6l4 -6l4 6"
+        else:
+            side = 1 if to_x > x else -1
+            x, to_x = x + side * WIDE / 2, to_x + side * WIDE / 2 - 2 * side
+            head = f"m{-6 * side} -4l{6 * side} 4l{-6 * side} 4"
+        lines[arrow.reads].append(f"M{x:g} {y:g}L{to_x:g} {to_y:g}{head}")
+    for reads, stroke, weight in ((False, "#9ca3af", 1.3), (True, "#16783a", 2)):
+        if lines[reads]:
+            path = "".join(lines[reads])
+            parts.append(
+                f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{weight}"/>'
+            )
+    parts += [
+        f'<text x="{label.x * WIDE}" y="{label.y * HIGH + 17}" fill="#4b5563">'
+        f"{escape(label.text)}</text>"
+        for label in drawing.labels
+    ]
+    for box in drawing.boxes:
+        rgb = colour(box, largest[box.kind])
+        fill = FILLS[box.kind] if rgb is None else "#{:02x}{:02x}{:02x}".format(*rgb)
+        dashed = ' stroke-dasharray="3 3"' if box.kind == "padding" else ""
+        stroke = "#d1d5db" if box.kind == "padding" else "#6b7280"
+        parts.append(
+            f'<rect x="{box.x * WIDE + 1}" y="{box.y * HIGH + 2}" width="{box.width * WIDE - 2}" '
+            f'height="{HIGH - 4}" rx="4" fill="{fill}" stroke="{stroke}"{dashed}/>'
+        )
+        if box.text:
+            ink = "#9ca3af" if box.kind == "padding" else "#111"
+            ink = "#fff" if rgb is not None and is_dark(rgb) else ink
+            parts.append(
+                f'<text x="{(box.x + box.width / 2) * WIDE:g}" y="{box.y * HIGH + 17}" '
+                f'text-anchor="middle" fill="{ink}">{escape(box.text)}</text>'
+            )
+    parts.append("</g>")
+    legend = "green: read by the head, with its share of the gradient"
+    legend += "; blue: how much each input step counts" if largest["input"] else ""
+    parts.append(f'<text x="{pad}" y="{height - 10}" font-size="11" fill="#4b5563">{legend}</text>')
+    parts.append("</svg>")
+    return "".join(parts) + "\n"
+
+
+def to_text(drawing: Drawing) -> Text:
+    """The drawing in characters, for Rich to print."""
+    letters = [[" "] * drawing.width for _ in range(drawing.height)]
+    styles = [[Style()] * drawing.width for _ in range(drawing.height)]
+    largest = largest_shares(drawing)
+
+    def put(x: int, y: int, text: str, style: Style) -> None:
+        for column, letter in enumerate(text, start=x):
+            if 0 <= column < drawing.width:
+                letters[y][column], styles[y][column] = letter, style
+
+    for arrow in drawing.arrows:
+        style = Style(color="green", bold=True) if arrow.reads else Style(dim=True)
+        if arrow.y == arrow.to_y:
+            first, last = sorted((arrow.x, arrow.to_x))
+            forward = arrow.to_x > arrow.x
+            put(first, arrow.y, "─" * (last - first + 1), style)
+            put(arrow.to_x, arrow.y, "→" if forward else "←", style)
+        else:
+            for y in range(arrow.to_y, arrow.y):
+                put(arrow.x, y, "↑" if y == arrow.to_y else "│", style)
+    for label in drawing.labels:
+        put(label.x, label.y, label.text, Style(dim=True))
+    for box in drawing.boxes:
+        rgb = colour(box, largest[box.kind])
+        text = box.text.center(box.width)
+        if rgb is not None:
+            ink = "white" if is_dark(rgb) else "black"
+            style = Style(color=ink, bgcolor="rgb({},{},{})".format(*rgb))
+        elif box.kind in ("head", "logits"):
+            style = Style(bold=True, reverse=True)
+        elif box.kind == "padding":
+            text, style = box.text.center(box.width, "·"), Style(dim=True)
+        else:
+            style = Style()
+            if box.kind in ("cell", "input") or box.width >= 5:
+                text = f"[{box.text.center(box.width - 2)}]"
+        put(box.x, box.y, text[: box.width], style)
+    picture = Text()
+    for line, line_styles in zip(letters, styles, strict=True):
+        for letter, style in zip(line, line_styles, strict=True):
+            picture.append(letter, style)
+        picture.append("\n")
+    return picture

@@ -1,0 +1,395 @@
+"""The picture, the table, the callback that shows them, and the identities behind them."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from torch import Tensor, nn
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.dataflow import Dataflow, Trace, trace
+from seqmodels.dataflow.callback import few_steps
+from seqmodels.dataflow.diagram import Drawing, draw, percent
+from seqmodels.dataflow.identities import TOLERANCE, identities
+from seqmodels.dataflow.page import code_of, example_batch, example_task, torch_shapes
+from seqmodels.dataflow.rendering import to_svg, to_text
+from seqmodels.dataflow.table import tensor_table
+from seqmodels.encoder import CELLS, RecurrentEncoder, RNNOutput
+from seqmodels.errors import UserError
+from seqmodels.heads import HEADS, Head
+from seqmodels.run import train
+from seqmodels.tasks import SequenceClassifier
+
+Config = Callable[..., DictConfig]
+
+LENGTH = 4
+
+# every head with each number of directions that it serves
+heads_and_directions = pytest.mark.parametrize(
+    ("head", "directions"),
+    [
+        (head, directions)
+        for head in sorted(HEADS)
+        for directions in (1, 2)
+        if HEADS[head].requires_bidirectional in (None, directions == 2)
+    ],
+)
+
+
+@pytest.fixture
+def scratch_registry() -> Iterator[None]:
+    before = dict(HEADS)
+    yield
+    HEADS.clear()
+    HEADS.update(before)
+
+
+def drawn(head: str, layers: int, directions: int, cell: str = "lstm") -> tuple[Drawing, Trace]:
+    task = example_task(cell, layers, directions == 2, head)
+    seen = trace(task, example_batch(task, LENGTH))
+    return draw(task.head, task.encoder, seen, row=1), seen
+
+
+# ---------------------------------------------------------------- the picture
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@heads_and_directions
+def test_what_is_lit_is_what_was_measured(head: str, directions: int, layers: int) -> None:
+    drawing, seen = drawn(head, layers, directions)
+    time = seen.output.shape[1]
+    boxes = drawing.boxes
+    output = [box for box in boxes if box.y == 4]
+    assert [box.share for box in output] == seen.output[1].flatten().tolist()
+    states = [box for box in boxes if box.kind == "state"]
+    assert len(states) == 2 * layers * directions  # h_n and c_n of each layer and direction
+    read = [box for box in states if box.share]
+    assert {box.text for box in read} == set(HEADS[head].reads) - {"output"}
+    assert all(box.y < 6 + directions for box in read)  # of the last layer
+    cells = [box for box in boxes if box.kind == "cell"]
+    assert len(cells) == layers * directions * LENGTH
+    # the cells of the last layer carry what is read of output and of the final states
+    assert sum(box.share for box in cells) == pytest.approx(1, abs=1e-5)
+    assert sum(box.kind == "padding" for box in boxes) == (time - LENGTH) * (
+        directions + layers * directions + 1
+    )
+    arrows = [arrow for arrow in drawing.arrows if arrow.reads]
+    assert len(arrows) == sum(box.share > 0 for box in output) + len(read)
+
+
+def test_each_direction_ends_where_it_should() -> None:
+    drawing, _ = drawn("bidirectional_concat", 2, 2)
+    forward, backward = (
+        sorted(box.x for box in drawing.boxes if box.kind == "cell" and box.y == y and box.share)
+        for y in (7, 6)
+    )
+    columns = sorted({box.x for box in drawing.boxes if box.kind == "cell"})
+    assert forward == [columns[LENGTH - 1]] and backward == [columns[0]]
+    states = {(box.text, box.y): box.x for box in drawing.boxes if box.kind == "state"}
+    assert states["h_n", 7] > columns[-1] and states["h_n", 6] < columns[0]
+
+
+@heads_and_directions
+def test_nothing_overlaps_and_all_is_inside(head: str, directions: int) -> None:
+    drawing, _ = drawn(head, 2, directions)
+    taken: set[tuple[int, int]] = set()
+    for box in drawing.boxes:
+        places = {(x, box.y) for x in range(box.x, box.x + box.width)}
+        assert not taken & places
+        taken |= places
+        assert box.x >= 0 and box.x + box.width <= drawing.width and 0 <= box.y < drawing.height
+    for label in drawing.labels:
+        assert not taken & {(x, label.y) for x in range(label.x, label.x + len(label.text))}
+        assert label.x + len(label.text) <= drawing.width
+
+
+@heads_and_directions
+def test_terminal_and_svg_show_the_same(head: str, directions: int) -> None:
+    drawing, _ = drawn(head, 2, directions)
+    text = to_text(drawing).plain
+    assert all(len(line) == drawing.width for line in text.splitlines())
+    picture = ET.fromstring(to_svg(drawing))
+    words = [element.text or "" for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    for box in drawing.boxes:
+        if box.text:
+            line = text.splitlines()[box.y][box.x : box.x + box.width]
+            assert box.text in line and box.text in words
+    assert drawing.title in words
+    rectangles = list(picture.iter("{http://www.w3.org/2000/svg}rect"))
+    assert len(rectangles) == len(drawing.boxes) + 1  # the white paper
+
+
+def test_more_of_the_gradient_is_darker() -> None:
+    drawing, _ = drawn("concat_pool", 1, 1)
+    output = sorted((box for box in drawing.boxes if box.y == 4), key=lambda box: box.share)
+    fills = re.findall(r'y="106" width="58" height="22" rx="4" fill="#(..)', to_svg(drawing))
+    by_step = sorted((box.x, fill) for box, fill in zip(sorted(output, key=lambda b: b.x), fills))
+    reds = {x: int(fill, 16) for x, fill in by_step}
+    darkness = [reds[box.x] for box in output if box.share]
+    assert darkness == sorted(darkness, reverse=True) and len(set(darkness)) > 1
+
+
+def test_the_title_is_safe_in_markup(scratch_registry: None) -> None:
+    class Odd(Head, name="<odd> & head"):
+        reads = ("h_n",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.h_n[-1, 0]
+
+    drawing, _ = drawn("<odd> & head", 1, 1)
+    assert "h_n -> <odd> & head" in drawing.title
+    ET.fromstring(to_svg(drawing))
+
+
+@pytest.mark.parametrize(
+    ("share", "width", "text"),
+    [(0.0, 6, ""), (0.001, 6, "<1 %"), (0.174, 6, "17 %"), (1.0, 6, "100 %"), (1.0, 3, "100")],
+)
+def test_percent(share: float, width: int, text: str) -> None:
+    assert percent(share, width) == text and len(text) <= width
+
+
+@pytest.mark.parametrize("lengths", [[9, 7, 2], [2, 9], [1, 1], [3]], ids=str)
+def test_few_steps_of_any_batch(lengths: list[int]) -> None:
+    batch = SequenceBatch(torch.randn(len(lengths), max(lengths), 3), torch.tensor(lengths))
+    few = few_steps(batch)
+    assert len(few) == 2 and few.inputs.shape[1] == min(max(lengths), 5)
+    assert int(few.lengths[1]) >= 1 and not few.inputs[1, few.lengths[1] :].any()
+
+
+# ---------------------------------------------------------------- the table
+
+
+def table_of(head: str, layers: int, directions: int) -> str:
+    task = example_task("lstm", layers, directions == 2, head)
+    seen = trace(task, example_batch(task, LENGTH))
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(tensor_table(task.head, task.encoder, seen))
+    return capture.get()
+
+
+@pytest.mark.parametrize(
+    ("head", "layers", "directions", "rows"),
+    [
+        ("last_hidden", 1, 1, [r"h_n +\(L, D, B, H\) +\(1, 1, 2, 32\) .*head: layer 1, 100%"]),
+        (
+            "bidirectional_concat",
+            3,
+            2,
+            [r"h_n +\(L, D, B, H\) +\(3, 2, 2, 32\) .*head: layer 3, both directions, 100%"],
+        ),
+        ("last_output", 2, 1, [r"output +\(B, T, H\) +\(2, 5, 32\) .*head: own last step, 100%"]),
+        (
+            "concat_pool",
+            2,
+            2,
+            [
+                r"output +\(B, T, D\*H\) +\(2, 5, 64\) .*head: every step, both directions, \d\d%",
+                r"h_n .*head: layer 2, both directions, \d\d%",
+            ],
+        ),
+        ("softmax", 1, 1, [r"output .*head: every step, 100%", r"h_n .*next window", "c_n .*next"]),
+    ],
+)
+def test_the_table_says_what_is_read(
+    head: str, layers: int, directions: int, rows: list[str]
+) -> None:
+    table = table_of(head, layers, directions)
+    for row in rows:
+        assert re.search(row, table), table
+    assert table.count("head:") == len(HEADS[head].reads)
+
+
+# ---------------------------------------------------------------- the identities
+
+
+@pytest.mark.parametrize("packing", ["padded", "packed"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(("cell", "proj_size"), [("lstm", 0), ("gru", 0), ("rnn", 0), ("lstm", 4)])
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_identities_hold(
+    cell: str, proj_size: int, layers: int, bidirectional: bool, packing: str
+) -> None:
+    torch.manual_seed(0)
+    encoder = RecurrentEncoder(
+        3,
+        9,
+        layers,
+        cell=cell,
+        bidirectional=bidirectional,
+        proj_size=proj_size,
+        packing=packing,
+        dropout=0.5 if layers > 1 else 0.0,
+    )
+    checked = identities(encoder)
+    assert all(identity.holds for identity in checked), checked
+    assert len(checked) == 3 + (1 if bidirectional else 2) + layers - 1
+
+
+def test_an_identity_that_fails_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = RecurrentEncoder.forward
+
+    def shifted(self: RecurrentEncoder, *arguments: Any, **options: Any) -> RNNOutput:
+        states = forward(self, *arguments, **options)
+        return RNNOutput(states.output + 2 * TOLERANCE, states.h_n, states.c_n, states.lengths)
+
+    monkeypatch.setattr(RecurrentEncoder, "forward", shifted)
+    checked = identities(RecurrentEncoder(3, 9))
+    assert not checked[0].holds and "last step" in checked[0].statement
+
+
+# ---------------------------------------------------------------- the code beside the picture
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize("layers", [1, 3])
+@heads_and_directions
+def test_the_code_that_is_shown_selects_what_the_head_selects(
+    head: str, directions: int, layers: int, cell: str
+) -> None:
+    task = example_task(cell, layers, directions == 2, head)
+    batch = example_batch(task, LENGTH)
+    task.eval()
+    names: dict[str, Any] = {
+        "torch": torch,
+        "nn": nn,
+        "pack_padded_sequence": nn.utils.rnn.pack_padded_sequence,
+        "pad_packed_sequence": nn.utils.rnn.pad_packed_sequence,
+        "inputs": task.embed(batch),
+        "lengths": batch.lengths,
+        "F": task.encoder.rnn.input_size,
+        "H": task.encoder.rnn.hidden_size,
+        **dict(task.head.named_children()),
+    }
+    setup, select = code_of(task.head, task.encoder)
+    first, *rest = setup.splitlines()
+    exec(first, names)
+    assert isinstance(names["rnn"], type(task.encoder.rnn))
+    names["rnn"].load_state_dict(task.encoder.rnn.state_dict())
+    exec("\n".join([*rest, select]), names)
+    expected = task.head.select(task.encoder(task.embed(batch), batch.lengths))
+    assert torch.allclose(names["features"], expected, atol=1e-6)
+    sizes = {"B": 2, "T": 5, "H": names["H"]}
+    for name, shape in torch_shapes(task.encoder).items():
+        assert tuple(names[name].shape) == eval(shape, sizes)
+
+
+def test_a_head_without_pytorch_code_shows_its_own(scratch_registry: None) -> None:
+    class Forked(Head, name="forked"):
+        reads = ("h_n",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.h_n[-1, 0]
+
+    task = example_task("lstm", 1, False, "forked")
+    assert code_of(task.head, task.encoder)[1].endswith("return states.h_n[-1, 0]")
+
+
+# ---------------------------------------------------------------- the callback
+
+
+def test_a_run_is_drawn_before_and_after(config: Config) -> None:
+    settings = config("model.head=bidirectional_concat", "model.encoder.num_layers=2")
+    train(settings)
+    folder = Path(settings.folder)
+    picture = (folder / "dataflow.svg").read_text()
+    assert "h_n -&gt; bidirectional_concat: LSTM, 2 layers, both directions" in picture
+    assert (folder / "figures" / "contributions.png").stat().st_size > 10_000
+
+
+@pytest.fixture
+def leaking_head(scratch_registry: None) -> str:
+    class Leaking(Head, name="leaking"):
+        reads = ("output",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.output.mean(dim=1)
+
+    return "leaking"
+
+
+def test_a_model_that_leaks_is_not_trained(config: Config, leaking_head: str) -> None:
+    settings = config(f"model.head={leaking_head}")
+    with pytest.raises(UserError, match="model.head=leaking: padding_leak: .* mask .*refuse=false"):
+        train(settings)
+    result = json.loads((Path(settings.folder) / "result.json").read_text())
+    assert result["status"] == "failed" and "padding_leak" in result["error"]
+
+
+def test_or_with_a_warning(
+    config: Config, leaking_head: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = train(config(f"model.head={leaking_head}", "callbacks.dataflow.refuse=false"))
+    assert result["status"] == "completed"
+    assert "model.head=leaking: padding_leak" in caplog.text
+
+
+def test_what_is_unused_is_a_warning(
+    config: Config, scratch_registry: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    class First(Head, name="first"):
+        reads = ("output",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.output[:, 0]
+
+    assert train(config("model.head=first"))["status"] == "completed"
+    assert "model.head=first: unread_step" in caplog.text
+
+
+def test_a_wrong_declaration_is_not_trained(config: Config, scratch_registry: None) -> None:
+    class Wrong(Head, name="wrong"):
+        reads = ("h_n",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.output[:, 0]
+
+    with pytest.raises(UserError, match="'wrong' declares reads=.*depend on output"):
+        train(config("model.head=wrong"))
+
+
+def test_the_callback_changes_no_run(config: Config, tmp_path: Path) -> None:
+    runs = [
+        train(config(f"folder={tmp_path / name}", *more))
+        for name, more in (("with", []), ("without", ["callbacks.dataflow=null"]))
+    ]
+    assert runs[0]["metrics"] == runs[1]["metrics"]
+
+
+@pytest.mark.filterwarnings("ignore:You defined a .validation_step", "ignore:.*LeafSpec")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_it_works_without_hydra_and_without_a_data_module(tmp_path: Path) -> None:
+    data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+    task = SequenceClassifier(
+        data, {"hidden_size": 8}, optimizer={"_target_": "torch.optim.SGD", "lr": 0.1}
+    )
+    batches = [
+        SequenceBatch(torch.randn(4, 6, 3), torch.tensor([6, 2, 5, 1]), torch.tensor([0, 1, 1, 0]))
+        for _ in range(3)
+    ]
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[Dataflow()],
+    )
+    trainer.fit(task, loader)
+    assert (tmp_path / "dataflow.svg").is_file()
+    assert (tmp_path / "figures" / "contributions.png").is_file()
