@@ -1,0 +1,145 @@
+"""One HTML page in which a person changes the network and sees which tensor feeds what.
+
+Every picture in it is of a model that was built and traced here: the page itself only chooses.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from importlib import resources
+from itertools import product
+from typing import Any
+
+import torch
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.rendering import to_svg
+from seqmodels.dataflow.tracing import trace
+from seqmodels.encoder import CELLS, RecurrentEncoder
+from seqmodels.errors import UserError
+from seqmodels.heads import HEADS, Head
+from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
+
+TIME, LENGTHS = 5, (5, 4, 2)
+HIDDEN_SIZE, FEATURES = 32, 3
+
+
+def page(chosen: dict[str, Any]) -> str:
+    """The page, with nothing to load from anywhere.
+
+    Args:
+        chosen: what it shows first: `cell`, `layers`, `directions`, `length` and `head`.
+    """
+    options: dict[str, list[Any]] = {
+        "cell": list(CELLS),
+        "layers": list(range(1, max(3, chosen["layers"]) + 1)),
+        "directions": [1, 2],
+        "length": list(LENGTHS),
+        "head": list(HEADS),
+    }
+    entries = dict(_entries(options))
+    packed = base64.b64encode(gzip.compress(json.dumps(entries).encode(), mtime=0)).decode()
+    template = resources.files("seqmodels.dataflow").joinpath("page.html").read_text("utf-8")
+    for name, value in (
+        ("OPTIONS", json.dumps(options)),
+        ("CHOSEN", json.dumps(chosen)),
+        ("ENTRIES", packed),
+        ("FIRST", entries[key_of(chosen)].get("picture", "")),
+    ):
+        template = template.replace(f"<!--{name}-->", value)
+    return template
+
+
+def key_of(choice: dict[str, Any]) -> str:
+    """`lstm-2-1-4-max_pool`: the name of a choice, and the page's anchor for it."""
+    return "-".join(
+        str(choice[name]) for name in ("cell", "layers", "directions", "length", "head")
+    )
+
+
+def _entries(options: dict[str, list[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for cell, layers, directions, head in product(
+        *(options[name] for name in ("cell", "layers", "directions", "head"))
+    ):
+        choice = {"cell": cell, "layers": layers, "directions": directions, "head": head}
+        try:
+            task = example_task(cell, layers, directions == 2, head)
+        except UserError as error:
+            for length in options["length"]:
+                yield key_of(choice | {"length": length}), {"refused": _reason(error)}
+            continue
+        shared = {"shapes": torch_shapes(task.encoder), "code": code_of(task.head, task.encoder)}
+        for length in options["length"]:
+            traced = trace(task, example_batch(task, length))
+            picture = to_svg(draw(task.head, task.encoder, traced, row=1))
+            yield key_of(choice | {"length": length}), {"picture": picture, **shared}
+
+
+def _reason(error: UserError) -> str:
+    # what to do about it is on the page: another number of directions
+    return str(error).split(": set ")[0].rstrip(":") + "."
+
+
+def example_task(cell: str, layers: int, bidirectional: bool, head: str) -> TrainingTask:
+    """A small untrained task, the same every time."""
+    encoder = {
+        "cell": cell,
+        "hidden_size": HIDDEN_SIZE,
+        "num_layers": layers,
+        "bidirectional": bidirectional,
+    }
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        if HEADS[head].every_step:
+            return LanguageModel({"num_inputs": 20}, encoder, head)
+        data = {"inputs": "features", "num_inputs": FEATURES, "classes": ["a", "b", "c"]}
+        return SequenceClassifier(data, encoder, head)
+
+
+def example_batch(task: TrainingTask, length: int, time: int = TIME) -> SequenceBatch:
+    """Two random rows: a full one, and one of `length` steps."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([time, length])
+    if task.every_step:
+        tokens = torch.randint(task.hparams["data"]["num_inputs"], (2, time), generator=generator)
+        return SequenceBatch(tokens, lengths)
+    features = torch.randn(2, time, task.hparams["data"]["num_inputs"], generator=generator)
+    return SequenceBatch(features, lengths)
+
+
+def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:
+    """What PyTorch itself returns, with this encoder's numbers of layers and directions."""
+    size = "P" if encoder.rnn.proj_size else "H"
+    double = "2*" if encoder.bidirectional else ""
+    states = encoder.num_layers * encoder.num_directions
+    shapes = {"output": f"(B, T, {double}{size})", "h_n": f"({states}, B, {size})"}
+    return shapes | ({"c_n": f"({states}, B, H)"} if encoder.cell == "lstm" else {})
+
+
+def code_of(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
+    """The same in plain PyTorch: from `inputs` and `lengths` to the tensors, and from there to
+    `features`, which for a head that does not say it in PyTorch is its own `select`."""
+    rnn = encoder.rnn
+    options = [f"num_layers={rnn.num_layers}"] if rnn.num_layers > 1 else []
+    options += ["bidirectional=True"] if rnn.bidirectional else []
+    options += [f"proj_size={rnn.proj_size}"] if rnn.proj_size else []
+    final = "(h_n, c_n)" if encoder.cell == "lstm" else "h_n"
+    lines = [
+        f"rnn = nn.{type(rnn).__name__}({', '.join(['F', 'H', *options])}, batch_first=True)",
+        "packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)",
+        f"output, {final} = rnn(packed)",
+        "output, _ = pad_packed_sequence(output, batch_first=True)",
+    ]
+    if re.search(r"\bmask\b", head.in_pytorch):
+        lines.append("mask = torch.arange(output.shape[1]) < lengths[:, None]")
+    if re.search(r"\bD\b", head.in_pytorch):
+        lines.append(f"D = {encoder.num_directions}")
+    own = textwrap.dedent(inspect.getsource(type(head).select)).rstrip()
+    return "\n".join(lines), head.in_pytorch or own

@@ -1,0 +1,83 @@
+"""A model that a person names on the command line, and inputs for it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.errors import UserError, choices, one_line
+
+
+def find_model(target: str) -> Callable[..., Any]:
+    """The model that `module:name` names, or that what it names builds, called without arguments.
+
+    Imports and calls code of that module: name only what you trust.
+
+    Raises:
+        UserError: if there is none.
+    """
+    module_name, colon, name = target.partition(":")
+    if not colon or not name:
+        raise UserError(f"target={target} must be module:name, such as my_package.module:build")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the import may fail in any way
+        raise UserError(f"target={target}: {type(error).__name__}: {one_line(error)}") from error
+    found = getattr(module, name, None)
+    if found is None:
+        raise UserError(
+            f"target={target}: no such name in {module_name}: {choices(name, dir(module))}"
+        )
+    if isinstance(found, nn.Module) or not _takes_nothing(found):
+        built = found
+    else:
+        try:
+            built = found()
+        except Exception as error:
+            raise UserError(
+                f"target={target}(): {type(error).__name__}: {one_line(error)}"
+            ) from error
+    if inspect.isclass(built) or not callable(built):
+        raise UserError(
+            f"target={target} is no model, and cannot be called without arguments to build one: "
+            "name a function that builds it"
+        )
+    return built
+
+
+def _takes_nothing(found: Any) -> bool:
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def random_batch(
+    features: int | None, vocabulary: int | None, batch: int, time: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Random features `(B, T, F)` or tokens `(B, T)`, 0 at padding, and lengths, longest first.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if (features is None) == (vocabulary is None):
+        raise UserError("give one of input.features=<number> and input.vocabulary=<number>")
+    sizes = {"features": features, "vocabulary": vocabulary, "batch": batch, "time": time}
+    for name, size in sizes.items():
+        least = 2 if name == "vocabulary" else 1
+        if size is not None and size < least:
+            raise UserError(f"input.{name} is {size}: it must be at least {least}")
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.linspace(time, max(time // 4, 1), batch).round().long()
+    mask = torch.arange(time) < lengths.unsqueeze(1)
+    if vocabulary is not None:
+        tokens = torch.randint(1, vocabulary, (batch, time), generator=generator)
+        return tokens * mask, lengths
+    assert features is not None
+    return torch.randn(batch, time, features, generator=generator) * mask.unsqueeze(-1), lengths

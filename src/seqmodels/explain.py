@@ -1,0 +1,64 @@
+"""Explains a configuration without training: table, picture, page, and identities in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.identities import Identity, identities
+from seqmodels.dataflow.page import FEATURES, LENGTHS, example_batch, page
+from seqmodels.dataflow.rendering import to_svg, to_text
+from seqmodels.dataflow.table import tensor_table
+from seqmodels.dataflow.tracing import trace
+from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.tasks import TrainingTask
+
+
+def explain(config: DictConfig) -> list[Identity]:
+    """Prints the table of tensors, the picture and the identities of `config.model`, and writes
+    `dataflow.svg` and `dataflow.html` to `config.folder`.
+
+    Raises:
+        UserError: for a model that cannot be built, or a head that reads other than it declares.
+    """
+    torch.manual_seed(0)
+    task_class: type[TrainingTask] = allowed_class(config.model)
+    task_class.check(config.model)
+    spec = (
+        {"num_inputs": 100}
+        if task_class.every_step
+        else {"inputs": "features", "num_inputs": FEATURES, "classes": ["a", "b", "c"]}
+    )
+    task: TrainingTask = instantiate(config.model, data=spec)
+    head, encoder = task.head, task.encoder
+    traced = trace(task, example_batch(task, length=LENGTHS[1]))
+    drawing = draw(head, encoder, traced, row=1)
+    checked = identities(encoder)
+
+    console = Console()
+    console.print(tensor_table(head, encoder, traced))
+    console.print(to_text(drawing))
+    table = Table("what holds for this encoder, whatever its weights", "largest difference")
+    for identity in checked:
+        style = None if identity.holds else "bold red"
+        table.add_row(identity.statement, f"{identity.difference:.1e}", style=style)
+    console.print(table)
+
+    folder = Path(config.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = {
+        "cell": encoder.cell,
+        "layers": encoder.num_layers,
+        "directions": encoder.num_directions,
+        "length": LENGTHS[1],
+        "head": head.name,
+    }
+    for name, content in (("dataflow.svg", to_svg(drawing)), ("dataflow.html", page(chosen))):
+        (folder / name).write_text(content, encoding="utf-8")
+        console.print(f"{folder / name}", soft_wrap=True)
+    return checked

@@ -1,0 +1,148 @@
+"""The HTML page, opened in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from seqmodels.dataflow import trace
+from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.page import LENGTHS, example_batch, example_task, key_of, page
+from seqmodels.dataflow.rendering import to_svg
+from seqmodels.encoder import CELLS
+from seqmodels.heads import HEADS
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+CHOSEN = {"cell": "lstm", "layers": 2, "directions": 2, "length": 4, "head": "bidirectional_concat"}
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return page(CHOSEN)
+
+
+@pytest.fixture(scope="module")
+def entries(html: str) -> dict[str, Any]:
+    [packed] = re.findall(r'const packed = "(.*?)";', html)
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium is installed: apt install chromium, or Google Chrome")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+class Opened:
+    """The page in a window of that width, and what it said and asked for."""
+
+    def __init__(self, browser: Browser, file: Path, width: int, anchor: str = "") -> None:
+        self.page: Page = browser.new_page(viewport={"width": width, "height": 800}, offline=True)
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri() + anchor)
+        self.page.wait_for_selector("html[data-ready]")
+
+    def choose(self, **choice: Any) -> None:
+        for name, value in choice.items():
+            self.page.select_option(f"select[name={name}]", str(value))
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).text_content() or ""
+
+
+@pytest.fixture
+def file(html: str, tmp_path: Path) -> Path:
+    path = tmp_path / "page.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def test_every_choice_has_its_measured_picture(entries: dict[str, Any]) -> None:
+    names = list(CHOSEN)
+    for values in product(CELLS, (1, 2, 3), (1, 2), LENGTHS, HEADS):
+        choice = dict(zip(names, values, strict=True))
+        entry, needs = entries[key_of(choice)], HEADS[choice["head"]].requires_bidirectional
+        if needs not in (None, choice["directions"] == 2):
+            assert "needs a" in entry["refused"] and "picture" not in entry
+            continue
+        if choice["layers"] == 2 and choice["length"] == 4:  # the others are made the same way
+            task = example_task(choice["cell"], 2, choice["directions"] == 2, choice["head"])
+            seen = trace(task, example_batch(task, 4))
+            assert entry["picture"] == to_svg(draw(task.head, task.encoder, seen, row=1))
+        assert f"{choice['layers']} layer" in entry["picture"]
+    assert len(entries) == 3 * 3 * 2 * len(LENGTHS) * len(HEADS)
+
+
+def test_more_layers_than_three_can_be_shown() -> None:
+    assert '"layers": [1, 2, 3, 4]' in page(CHOSEN | {"layers": 4, "head": "mean_pool"})
+
+
+def test_it_shows_what_is_chosen(browser: Browser, file: Path) -> None:
+    opened = Opened(browser, file, 1000)
+    assert "h_n -> bidirectional_concat: LSTM, 2 layers, both" in opened.text("figure title")
+    opened.choose(head="mean_pool", layers=3, directions=1, cell="gru", length=2)
+    assert opened.text("figure title") == "output -> mean_pool: GRU, 3 layers, one direction"
+    assert opened.page.locator("figure svg").get_by_text("50 %").count() == 4  # cells and output
+    assert "nn.GRU(F, H, num_layers=3, batch_first=True)" in opened.text("pre")
+    assert opened.text("pre strong") == "features = output.sum(dim=1) / lengths[:, None]"
+    assert opened.page.locator("tbody tr").all_text_contents() == [
+        "output(B, T, H)h of the last layer at every step: forward half, then backward half",
+        "h_n(3, B, H)h of every layer and direction after its own last step",
+    ]
+    opened.choose(head="last_hidden", directions=2)
+    assert "needs a one-directional encoder, because h_n[-1]" in opened.text("figure")
+    assert not opened.page.locator("pre").is_visible()
+    opened.choose(directions=1, cell="lstm")
+    assert opened.text("figure title") == "h_n -> last_hidden: LSTM, 3 layers, one direction"
+    assert "c_n(3, B, H)" in opened.text("tbody")
+    assert opened.said == [] and opened.requests == [file.as_uri()]
+
+
+def test_it_is_used_by_keyboard(browser: Browser, file: Path) -> None:
+    opened = Opened(browser, file, 1000)
+    opened.page.keyboard.press("Tab")
+    opened.page.keyboard.press("ArrowDown")
+    assert "GRU" in opened.text("figure title")
+    for _ in range(4):
+        opened.page.keyboard.press("Tab")
+    opened.page.keyboard.type("max_p")
+    assert "max_pool" in opened.text("figure title")
+    assert opened.page.evaluate("document.activeElement.name") == "head"
+
+
+def test_a_choice_has_an_address(browser: Browser, file: Path) -> None:
+    opened = Opened(browser, file, 1000, "#rnn-1-2-5-max_pool")
+    assert opened.text("figure title") == "output -> max_pool: RNN, 1 layer, both directions"
+    opened.choose(layers=3)
+    assert opened.page.url.endswith("#rnn-3-2-5-max_pool")
+    assert Opened(browser, file, 1000, "#nonsense").page.url.endswith(
+        "#lstm-2-2-4-bidirectional_concat"
+    )
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_it_fits(browser: Browser, file: Path, width: int) -> None:
+    opened = Opened(browser, file, width)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    for select in opened.page.locator("select").all():
+        box = select.bounding_box()
+        assert box is not None and box["width"] >= 90 and box["height"] >= 32
+    assert opened.said == []
