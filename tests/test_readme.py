@@ -11,6 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from seqmodels.dataflow import ADVICE
 from seqmodels.encoder import RNNOutput
 from seqmodels.heads import HEADS
 from tests.conftest import ROOT
@@ -29,7 +30,9 @@ def block(containing: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("containing", ["encoder = RecurrentEncoder", "model = LanguageModel"])
+@pytest.mark.parametrize(
+    "containing", ["encoder = RecurrentEncoder", "model = LanguageModel", "class Tutorial"]
+)
 def test_an_example_prints_what_it_says(
     containing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +68,11 @@ def test_every_head_is_in_the_table_with_what_it_reads() -> None:
 def test_every_command_composes(command: str, config: Callable[..., DictConfig]) -> None:
     overrides = [word for word in shlex.split(command)[2:] if not word.startswith("-")]
     config(*(o if "-m" not in command else o.split(",")[0] for o in overrides))
+
+
+def test_every_finding_is_in_the_table() -> None:
+    table = README[README.index("| finding |") : README.index("In your tests:")]
+    assert set(re.findall(r"`(\w+_\w+)`", table)) == set(ADVICE)
 
 
 def test_every_experiment_and_logger_composes(config: Callable[..., DictConfig]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from seqmodels.dataflow.auditing import as_model, audit
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
-from seqmodels.dataflow.tracing import reach, shapes, trace
+from seqmodels.dataflow.tracing import reach, trace
 from seqmodels.errors import UserError
 from seqmodels.reports.figures import contributions
 from seqmodels.tasks import TrainingTask
@@ -55,8 +54,7 @@ class Dataflow(Callback):
         self._audit(pl_module, batch)
         if not trainer.is_global_zero:
             return
-        seen = replace(seen, shapes=shapes(pl_module, batch))
-        Console().print(tensor_table(pl_module.head, pl_module.encoder, seen))
+        Console().print(tensor_table(pl_module.head, pl_module.encoder, seen, batch))
         held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, pl_module)
         self._batch = excerpt(
             batch if held_out is None else held_out,

@@ -1,4 +1,4 @@
-"""A model under audit: what to give it, and how to call it the same way every time."""
+"""A model under audit, called the same way every time."""
 
 from __future__ import annotations
 
@@ -13,82 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import valid_steps
+from seqmodels.dataflow.sampling import Sampler
 from seqmodels.dataflow.undisturbed import changed, modules_of, undisturbed
 from seqmodels.errors import UserError, one_line
 
 MOST_ROWS = 2  # of a long batch
 SHORT = 12  # steps of a short batch: little fades within, and it costs little
-
-
-class Sampler:
-    """Random inputs like those that a model is used to.
-
-    Args:
-        inputs: tokens `(B, T)` int64 or features `(B, T, F)`.
-        lengths: `(B,)` int64 on the CPU.
-
-    Raises:
-        UserError: if they are no padded batch, or hold only one token.
-    """
-
-    def __init__(self, inputs: Tensor, lengths: Tensor, seed: int) -> None:
-        self.tokens = not inputs.is_floating_point()
-        if inputs.dim() != (2 if self.tokens else 3) or (
-            lengths.shape != inputs.shape[:1]
-            or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
-        ):
-            raise UserError(
-                "inputs must be tokens (B, T) int64 or features (B, T, F), and lengths (B,) from 1 "
-                f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.tolist()[:10]}"
-            )
-        self.generator = torch.Generator().manual_seed(seed)
-        self.lengths = lengths.cpu()
-        mask = valid_steps(lengths, inputs.shape[1], torch.device("cpu"))
-        values = inputs.detach().cpu()
-        self.dtype = inputs.dtype
-        self.padding = values[~mask][0] if not bool(mask.all()) else torch.zeros_like(values[0, 0])
-        if self.tokens:
-            self.ids = values[mask].unique()
-            if len(self.ids) == 1:
-                self.ids = torch.arange(int(self.ids) + 1)  # a smaller id is one, too
-            if len(self.ids) < 2:
-                raise UserError("inputs hold no token but 0: an audit needs some to choose from")
-        else:
-            valid = values[mask].double()  # (steps, F)
-            self.mean, spread = valid.mean(dim=0), valid.std(dim=0, correction=0)
-            self.spread = spread.where(spread > 0, 1.0)
-
-    @contextmanager
-    def moderate(self) -> Iterator[None]:
-        """Within: features have mean 0 and deviation 1, whatever the model is used to."""
-        if self.tokens:
-            yield
-            return
-        before = self.mean, self.spread
-        self.mean, self.spread = torch.zeros_like(self.mean), torch.ones_like(self.spread)
-        yield
-        self.mean, self.spread = before
-
-    def content(self, rows: int, time: int, spread: float = 1.0) -> Tensor:
-        """`(B, T)` or `(B, T, F)`: random, everywhere."""
-        if self.tokens:
-            chosen = torch.randint(len(self.ids), (rows, time), generator=self.generator)
-            return self.ids[chosen]
-        noise = torch.randn(rows, time, len(self.mean), generator=self.generator).double()
-        return self.mean + spread * self.spread * noise
-
-    def batch(self, lengths: Sequence[int], *, constant: bool = False) -> Tensor:
-        """Random content at valid steps; at padding, what the model is used to.
-
-        Args:
-            constant: the same content at all steps of a row.
-        """
-        time = max(lengths)
-        inputs = self.content(len(lengths), time)
-        if constant:
-            inputs = inputs[:, :1].repeat_interleave(time, dim=1)
-        inputs[~valid_steps(torch.tensor(lengths), time, inputs.device)] = self.padding.to(inputs)
-        return inputs
 
 
 class Probe:
@@ -99,6 +29,8 @@ class Probe:
         model, kind, seed: as in `audit`.
 
     Attributes:
+        modules: that it computes with, as far as they can be seen.
+        parameters: likewise; of a black box, those that its logits were computed from.
         lengths: of a batch with padding: short, and longest first as `pack_padded_sequence` wants
             it, if the model takes such a one; else those of the sampler.
         stateful: whether the model takes a state and returns one.
@@ -113,14 +45,16 @@ class Probe:
     def __init__(self, model: Callable[..., Any], kind: str, sampler: Sampler, seed: int) -> None:
         self.model, self.kind, self.sampler, self.seed = model, kind, sampler, seed
         self.modules = modules_of(model)
-        parameters = [p for module in self.modules for p in module.parameters()]
-        self.device = parameters[0].device if parameters else torch.device("cpu")
+        self.parameters: list[Tensor] = [p for module in self.modules for p in module.parameters()]
+        self.device = self.parameters[0].device if self.parameters else torch.device("cpu")
         self.tolerance = 1e-5
         self._stack = ExitStack()
 
     def __enter__(self) -> Probe:
         with ExitStack() as stack:
             stack.enter_context(undisturbed(self.modules, self.seed))
+            if not self.modules:
+                self._find_parameters()
             self._enter_as_it_runs(stack)
             if not self.wrong_shape:
                 once, again = (self.rows(self.sampler.batch(self.lengths)) for _ in range(2))
@@ -131,6 +65,17 @@ class Probe:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def _find_parameters(self) -> None:
+        # a black box computes with something, and the graph of its logits says with what
+        self.dtype, lengths = self.sampler.dtype, self.sampler.lengths.tolist()
+        try:
+            logits, _ = self(self.sampler.batch(lengths), lengths)
+        except Exception:  # noqa: BLE001 (what is wrong is said when it runs again)
+            return
+        if isinstance(logits, Tensor) and logits.grad_fn is not None:
+            self.parameters = leaves_of(logits)
+            self.device = self.parameters[0].device if self.parameters else self.device
 
     def _enter_as_it_runs(self, stack: ExitStack) -> None:
         time = min(max(int(self.sampler.lengths.max()), SHORT // 2), SHORT)
@@ -166,8 +111,7 @@ class Probe:
             noise = torch.randn(data.shape, generator=self.sampler.generator)
             return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
 
-        parameters = chain.from_iterable(m.parameters() for m in self.modules)
-        with changed(parameters, blurred):
+        with changed(self.parameters, blurred):
             after = self.rows(inputs if self.sampler.tokens else blurred(inputs.to(self.dtype)))
         moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
         if moved > 0.25 * self.tolerance * largest:
@@ -178,8 +122,8 @@ class Probe:
         if self.dtype == self.sampler.dtype:
             yield
             return
-        tensors = chain.from_iterable(chain(m.parameters(), m.buffers()) for m in self.modules)
-        with changed(tensors, lambda data: data.to(torch.float64)):
+        buffers = chain.from_iterable(module.buffers() for module in self.modules)
+        with changed(chain(self.parameters, buffers), lambda data: data.to(torch.float64)):
             yield
 
     def _problem(self) -> str:
@@ -305,9 +249,23 @@ class Probe:
             noise = torch.randn(data.shape, generator=self.sampler.generator)
             return (noise / fan_in**0.5).to(data)
 
-        parameters = chain.from_iterable(m.parameters() for m in self.modules)
-        with changed(parameters, draw), self.sampler.moderate():
+        with changed(self.parameters, draw), self.sampler.moderate():
             yield
+
+
+def leaves_of(tensor: Tensor) -> list[Tensor]:
+    """The tensors that require a gradient and from which this one was computed."""
+    found: dict[int, Tensor] = {}
+    seen, ahead = set(), [tensor.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if (leaf := getattr(node, "variable", None)) is not None:
+            found[id(leaf)] = leaf
+        ahead += [function for function, _ in node.next_functions]
+    return list(found.values())
 
 
 def _takes_state(model: Callable[..., Any]) -> bool:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow.auditing import Audit
 from seqmodels.dataflow.diagram import title_of
 from seqmodels.dataflow.tracing import Trace
@@ -15,12 +16,15 @@ from seqmodels.encoder import RecurrentEncoder
 from seqmodels.heads import Head
 
 
-def tensor_table(head: Head, encoder: RecurrentEncoder, trace: Trace) -> Group:
+def tensor_table(
+    head: Head, encoder: RecurrentEncoder, trace: Trace, batch: SequenceBatch | None = None
+) -> Group:
     """Every tensor on the way from a batch to its logits: symbolic shape, actual shape, what it
     holds, and what of it the head was measured to read, with its share of the gradient.
 
     Args:
         head, encoder: those of the task that was traced.
+        batch: the one whose shapes are shown, if only a part of it was traced.
     """
     size = "P" if encoder.rnn.proj_size else "H"
     wide = f"D*{size}" if encoder.bidirectional else size
@@ -42,11 +46,14 @@ def tensor_table(head: Head, encoder: RecurrentEncoder, trace: Trace) -> Group:
         "inputs": "tokens" if tokens else "features",
         "logits": "of the next token" if head.every_step else "of the classes",
     }
+    whole = {} if batch is None else dict(zip(("B", "T"), batch.inputs.shape[:2], strict=True))
     shares = trace.shares
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
         table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))
-    for name, shape in trace.shapes.items():
+    for name, traced in trace.shapes.items():
+        letters = symbolic[name].strip("()").split(", ")
+        shape = tuple(whole.get(letter, n) for letter, n in zip(letters, traced, strict=True))
         read, goes = name in trace.reads, ""
         if read:
             goes = f"head: {where_read(trace, name)}, {shares[name]:.0%}"

@@ -1,0 +1,85 @@
+"""Random inputs like those that a model is used to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from seqmodels.batch import valid_steps
+from seqmodels.errors import UserError
+
+
+class Sampler:
+    """Random inputs like those that a model is used to.
+
+    Args:
+        inputs: tokens `(B, T)` int64 or features `(B, T, F)`.
+        lengths: `(B,)` int64 on the CPU.
+
+    Raises:
+        UserError: if they are no padded batch, or hold no token but 0.
+    """
+
+    def __init__(self, inputs: Tensor, lengths: Tensor, seed: int) -> None:
+        self.tokens = not inputs.is_floating_point()
+        if inputs.dim() != (2 if self.tokens else 3) or (
+            lengths.shape != inputs.shape[:1]
+            or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
+        ):
+            raise UserError(
+                "inputs must be tokens (B, T) int64 or features (B, T, F), and lengths (B,) from 1 "
+                f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.tolist()[:10]}"
+            )
+        self.generator = torch.Generator().manual_seed(seed)
+        self.lengths = lengths.cpu()
+        mask = valid_steps(lengths, inputs.shape[1], torch.device("cpu"))
+        values = inputs.detach().cpu()
+        self.dtype = inputs.dtype
+        self.padding = values[~mask][0] if not bool(mask.all()) else torch.zeros_like(values[0, 0])
+        if self.tokens:
+            self.ids = values[mask].unique()
+            if len(self.ids) == 1:
+                self.ids = torch.arange(int(self.ids) + 1)  # a smaller id is one, too
+            if len(self.ids) < 2:
+                raise UserError("inputs hold no token but 0: an audit needs some to choose from")
+        else:
+            valid = values[mask].double()  # (steps, F)
+            self.mean, spread = valid.mean(dim=0), valid.std(dim=0, correction=0)
+            self.spread = spread.where(spread > 0, 1.0)
+
+    @contextmanager
+    def moderate(self) -> Iterator[None]:
+        """Within: features have mean 0 and deviation 1, whatever the model is used to."""
+        if self.tokens:
+            yield
+            return
+        before = self.mean, self.spread
+        self.mean, self.spread = torch.zeros_like(self.mean), torch.ones_like(self.spread)
+        try:
+            yield
+        finally:
+            self.mean, self.spread = before
+
+    def content(self, rows: int, time: int, spread: float = 1.0) -> Tensor:
+        """`(B, T)` or `(B, T, F)`: random, everywhere."""
+        if self.tokens:
+            chosen = torch.randint(len(self.ids), (rows, time), generator=self.generator)
+            return self.ids[chosen]
+        noise = torch.randn(rows, time, len(self.mean), generator=self.generator).double()
+        return self.mean + spread * self.spread * noise
+
+    def batch(self, lengths: Sequence[int], *, constant: bool = False) -> Tensor:
+        """Random content at valid steps; at padding, what the model is used to.
+
+        Args:
+            constant: the same content at all steps of a row.
+        """
+        time = max(lengths)
+        inputs = self.content(len(lengths), time)
+        if constant:
+            inputs = inputs[:, :1].repeat_interleave(time, dim=1)
+        inputs[~valid_steps(torch.tensor(lengths), time, inputs.device)] = self.padding.to(inputs)
+        return inputs
