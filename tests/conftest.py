@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,10 +10,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from playwright.sync_api import Browser, sync_playwright
 
 import seqmodels.cli  # noqa: F401 (registers the resolvers that configs/ uses)
 
 ROOT = Path(__file__).parents[1]
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -73,3 +77,13 @@ def reviews(tmp_path: Path) -> Path:
         rows.append(f'"{filler} a {word} film {"!" * (number % 3)}",{label}')
     path.write_text("\n".join(rows) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if path is None:
+        pytest.skip(f"no Chromium is installed (looked for {', '.join(CHROMIUMS)})")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

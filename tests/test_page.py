@@ -6,14 +6,12 @@ import base64
 import gzip
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from seqmodels.dataflow import trace
 from seqmodels.dataflow.diagram import draw
@@ -22,9 +20,6 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.encoder import CELLS
 from seqmodels.heads import HEADS
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 CHOSEN = {"cell": "lstm", "layers": 2, "directions": 2, "length": 4, "head": "bidirectional_concat"}
 
 
@@ -37,14 +32,6 @@ def html() -> str:
 def entries(html: str) -> dict[str, Any]:
     [packed] = re.findall(r'const packed = "(.*?)";', html)
     return json.loads(gzip.decompress(base64.b64decode(packed)))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium is installed: apt install chromium, or Google Chrome")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
 class Opened:

@@ -46,6 +46,13 @@ def take_text(key: str) -> str | None:
     return text
 
 
+def take_positional() -> list[str]:
+    """Takes the arguments that are neither `key=value` nor an option off the command line."""
+    taken = [a for a in sys.argv[1:] if "=" not in a and not a.startswith("-")]
+    sys.argv[1:] = [a for a in sys.argv[1:] if a not in taken]
+    return taken
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """A person's mistake ends in one line and exit status 2; anything else, in a traceback.

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seqmodels.data import DataModule, SequenceDataModule
@@ -74,6 +74,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         "head": task.head.name,
         "reads": list(task.head.reads),
         "seed": config.seed,
+        "config": OmegaConf.to_container(config, resolve=True),
         "parameters": sum(p.numel() for p in task.parameters()),
         "metrics": {},
         "baselines": {},

@@ -1,0 +1,203 @@
+"""Runs compared: which setting is better, by how much, how sure, at what cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seqmodels.errors import UserError
+from seqmodels.reports.runs import (
+    Record,
+    find_runs,
+    higher_is_better,
+    pick_metric,
+    varied_keys,
+)
+from seqmodels.reports.statistics import (
+    Difference,
+    Summary,
+    against_best,
+    find_best,
+    summarize,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All completed runs that differ by their seed only, and how they compare.
+
+    Args:
+        values: of `Comparison.keys`.
+        scores: the metric by seed.
+        difference: to the best setting on the same data; None for the best.
+    """
+
+    values: tuple[Any, ...]
+    records: Sequence[Record]
+    scores: dict[int, float]
+    summary: Summary
+    difference: Difference | None
+
+    @property
+    def parameters(self) -> int:
+        return int(self.records[0].result["parameters"])
+
+    @property
+    def per_second(self) -> float:
+        """Examples or tokens a second in training, mean over runs."""
+        return _mean(
+            next(v for name, v in r.result.items() if name.endswith("_per_second"))
+            for r in self.records
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Of training, mean over runs."""
+        return _mean(record.result["seconds"]["fit"] for record in self.records)
+
+    @property
+    def name(self) -> str:
+        return ", ".join(str(value) for value in self.values) or "all runs"
+
+
+@dataclass(frozen=True)
+class Section:
+    """The settings that saw the same data, the best first."""
+
+    data: str
+    settings: Sequence[Setting]
+
+    def verdict(self, metric: str) -> str:
+        """What these runs can say, and what not."""
+        best, *others = self.settings
+        if not others:
+            return f"{best.name}: nothing to compare with"
+        untested = [s for s in others if s.difference and math.isnan(s.difference.p)]
+        if len(untested) == len(others):
+            return (
+                f"{best.name} has the best mean, but no test is possible: a paired one needs two "
+                "seeds that settings share"
+            )
+        equal = [s for s in others if s.difference and s.difference.p >= 0.05]
+        if not equal and not untested:
+            return f"{best.name} is better than all others (p < 0.05, corrected for all pairs)"
+        names = ", ".join(setting.name for setting in equal)
+        text = f"these runs cannot tell {best.name}, the best by its mean, from {names}"
+        needed = [
+            s.difference.seeds_needed - s.difference.shared
+            for s in equal
+            if s.difference and s.difference.seeds_needed
+        ]
+        if needed:
+            text += f"; about {max(min(needed), 1)} more seeds might, for the nearest to be told"
+        return text
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Args:
+        keys: what varied between the settings, besides the seed.
+        failed: runs that did not complete.
+    """
+
+    metric: str
+    keys: Sequence[str]
+    sections: Sequence[Section]
+    failed: Sequence[Record]
+
+
+def compare(
+    places: Sequence[str], metric: str | None = None, *, different_data: bool = False
+) -> Comparison:
+    """Compares the runs in some folders.
+
+    Args:
+        places: folders of runs, folders of those, globs.
+        metric: None: accuracy, or else bits a byte, or else the loss, on the test part.
+        different_data: whether settings may have seen different data; then they are compared with
+            those that saw the same.
+
+    Raises:
+        UserError: if there is nothing to compare, or the data differ.
+    """
+    records = find_runs(places)
+    metric = pick_metric(records, metric)
+    completed = [r for r in records if r.completed and metric in r.result["metrics"]]
+    keys = varied_keys(completed)
+    if not different_data:
+        _check_same_data(completed)
+    by_setting: dict[tuple[str, ...], list[Record]] = {}
+    for record in completed:
+        by_setting.setdefault(_setting_of(record, keys), []).append(record)
+    by_data: dict[str, list[list[Record]]] = {}
+    for group in by_setting.values():
+        by_data.setdefault(_data_of(group[0], keys), []).append(group)
+    return Comparison(
+        metric,
+        keys,
+        [_section(data, groups, keys, metric) for data, groups in by_data.items()],
+        [r for r in records if not r.completed],
+    )
+
+
+def _section(
+    data: str, groups: Sequence[Sequence[Record]], keys: Sequence[str], metric: str
+) -> Section:
+    scores = [_scores(group, metric) for group in groups]
+    better = higher_is_better(metric)
+    best = find_best(scores, higher_is_better=better)
+    settings = [
+        Setting(
+            tuple(group[0].config.get(key) for key in keys),
+            group,
+            score,
+            summarize(score),
+            difference,
+        )
+        for group, score, difference in zip(groups, scores, against_best(scores, best), strict=True)
+    ]
+    settings.sort(key=lambda s: (s.difference is not None, (-1 if better else 1) * s.summary.mean))
+    return Section(data, settings)
+
+
+def _scores(group: Sequence[Record], metric: str) -> dict[int, float]:
+    by_seed: dict[int, list[float]] = {}
+    for record in group:
+        by_seed.setdefault(record.seed, []).append(record.result["metrics"][metric])
+    return {seed: _mean(values) for seed, values in sorted(by_seed.items())}
+
+
+def _setting_of(record: Record, keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(repr(record.config.get(key)) for key in keys)
+
+
+def _data_of(record: Record, keys: Sequence[str]) -> str:
+    """The data in words, as far as they vary."""
+    varied = [f"{k.removeprefix('data.')}={record.config.get(k)}" for k in keys if _is_data(k)]
+    return ", ".join([record.result["data"], *varied])
+
+
+def _is_data(key: str) -> bool:
+    return key.startswith("data.")
+
+
+def _check_same_data(records: Sequence[Record]) -> None:
+    """For each seed, all settings must have seen the same parts of the same data."""
+    seen: dict[int, Record] = {}
+    for record in records:
+        other = seen.setdefault(record.seed, record)
+        if other.result["fingerprint"] != record.result["fingerprint"]:
+            raise UserError(
+                f"{other.folder} and {record.folder} have the same seed and saw different data "
+                f"or another split of them ({other.result['data']}, {record.result['data']}): "
+                "different_data=true compares each setting with those that saw the same"
+            )
+
+
+def _mean(values: Any) -> float:
+    listed = list(values)
+    return math.fsum(listed) / len(listed)

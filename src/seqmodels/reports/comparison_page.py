@@ -1,0 +1,110 @@
+"""A comparison as one HTML page, with nothing to load from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterator
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from seqmodels.reports.comparison import Comparison, Section, Setting
+from seqmodels.reports.comparison_tables import as_csv, as_markdown, columns_of, failures, row_of
+from seqmodels.reports.figures import compared_curves, compared_runs
+
+MOST_DIAGRAMS = 20
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
+    """`comparison.csv`, `.md`, `.png` and `.html` in that folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = _png(compared_runs(comparison))
+    contents = {
+        "csv": as_csv(comparison).encode(),
+        "md": as_markdown(comparison).encode(),
+        "png": runs,
+        "html": page(comparison, folder, runs).encode(),
+    }
+    paths = [folder / f"comparison.{kind}" for kind in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        partial = path.with_suffix(".tmp")
+        partial.write_bytes(content)
+        partial.replace(path)
+    return paths
+
+
+def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
+    """Tables that sort, figures, the diagram of each setting, links to the runs.
+
+    Args:
+        folder: where the page will lie, from which the links go out.
+        runs: the figure of the runs, PNG.
+    """
+    body = [
+        *(line for section in comparison.sections for line in _tables(comparison, section)),
+        *(f"<p class=failed>{escape(line)}</p>" for line in failures(comparison)),
+        f"<h2>Every run</h2>{_image(runs, 'a dot for every run')}",
+        f"<h2>Learning curves</h2>{_image(_png(compared_curves(comparison)), 'learning curves')}",
+        *_diagrams(comparison),
+        "<h2>Runs</h2>",
+        *(
+            line
+            for section in comparison.sections
+            for setting in section.settings
+            for line in _links(setting, folder)
+        ),
+    ]
+    template = resources.files("seqmodels.reports").joinpath("comparison.html").read_text("utf-8")
+    return template.replace("<!--METRIC-->", escape(comparison.metric)).replace(
+        "<!--BODY-->", "\n".join(body)
+    )
+
+
+def _tables(comparison: Comparison, section: Section) -> Iterator[str]:
+    yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict(comparison.metric))}.</p>"
+    yield "<div class=table><table><thead><tr>"
+    for column in columns_of(comparison):
+        yield f'<th scope="col"><button type="button">{escape(column)}</button></th>'
+    yield "</tr></thead><tbody>"
+    for setting in section.settings:
+        best = ' class="best"' if setting.difference is None else ""
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row_of(comparison, setting))
+        yield f"<tr{best}>{cells}</tr>"
+    yield "</tbody></table></div>"
+
+
+def _diagrams(comparison: Comparison) -> Iterator[str]:
+    drawn: set[str] = set()
+    for section in comparison.sections:
+        for setting in section.settings:
+            picture = setting.records[0].folder / "dataflow.svg"
+            name = str(setting.records[0].result["head"])
+            if name in drawn or len(drawn) == MOST_DIAGRAMS or not picture.is_file():
+                continue
+            if not drawn:
+                yield "<h2>Which tensor each head reads</h2>"
+            drawn.add(name)
+            yield f"<figure>{picture.read_text('utf-8')}</figure>"
+
+
+def _links(setting: Setting, folder: Path) -> Iterator[str]:
+    yield f"<details><summary>{escape(setting.name)}</summary><ul>"
+    for record in setting.records:
+        link = escape(os.path.relpath(record.folder, folder), quote=True)
+        yield f'<li><a href="{link}">seed {record.seed}: {link}</a></li>'
+    yield "</ul></details>"
+
+
+def _image(png: bytes, text: str) -> str:
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{text}" src="data:image/png;base64,{data}">'
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()

@@ -1,0 +1,437 @@
+"""Comparing runs: the statistics against independent ones, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+from rich.console import Console
+from scipy import stats
+
+from seqmodels.errors import UserError
+from seqmodels.reports.comparison import Comparison, compare
+from seqmodels.reports.comparison_page import write_comparison
+from seqmodels.reports.comparison_tables import as_csv, as_markdown, comparison_table
+from seqmodels.reports.runs import Record, flattened, varied_keys
+from seqmodels.reports.statistics import against_best, find_best, seeds_needed, summarize
+from tests.conftest import Script
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_a_summary_is_that_of_a_textbook() -> None:
+    # Student 1908, the sleep data: extra hours with the second drug
+    hours = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    summary = summarize(dict(enumerate(hours)))
+    assert summary.count == 10 and summary.mean == pytest.approx(2.33)
+    assert summary.deviation == pytest.approx(2.002249, abs=1e-6)
+    low, high = stats.t.interval(0.95, 9, loc=np.mean(hours), scale=stats.sem(hours))
+    assert summary.interval == pytest.approx((high - low) / 2)
+    single = summarize({3: 0.5})
+    assert (single.count, single.mean) == (1, 0.5)
+    assert math.isnan(single.deviation) and math.isnan(single.interval)
+
+
+def test_two_settings_are_compared_as_in_a_textbook() -> None:
+    # the same data, both drugs: t = 4.0621, p = 0.002833
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    settings = [dict(enumerate(first)), dict(enumerate(second))]
+    best = find_best(settings, higher_is_better=True)
+    assert best == 1 and find_best(settings, higher_is_better=False) == 0
+    found = against_best(settings, best)
+    assert found[1] is None and found[0] is not None
+    assert found[0].mean == pytest.approx(-1.58) and found[0].shared == 10
+    assert found[0].p == pytest.approx(0.002833, abs=1e-6) and found[0].significant
+    assert found[0].seeds_needed is None
+
+
+def holm(p_values: list[float], pairs: int) -> list[float]:
+    """By hand: sorted, multiplied by what is left, made monotone."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, number in enumerate(np.argsort(p_values)):
+        largest = max(largest, min(1.0, p_values[number] * (pairs - rank)))
+        corrected[number] = largest
+    return corrected
+
+
+def test_p_values_equal_scipy_and_a_correction_by_hand() -> None:
+    random = np.random.default_rng(0)
+    means = [0.80, 0.82, 0.90, 0.70]
+    scores = [mean + 0.05 * random.standard_normal(7) for mean in means]
+    settings = [dict(enumerate(values)) for values in scores]
+    best = find_best(settings, higher_is_better=True)
+    others = [n for n in range(4) if n != best]
+    raw = [float(stats.ttest_rel(scores[n], scores[best]).pvalue) for n in others]
+    found = against_best(settings, best)
+    ours = [difference.p for n in others if (difference := found[n]) is not None]
+    assert ours == pytest.approx(holm(raw, pairs=6))
+
+
+def test_only_shared_seeds_are_paired() -> None:
+    settings = [{0: 1.0, 1: 2.0, 2: 4.0}, {1: 1.5, 2: 3.0, 7: -5.0}, {9: 0.1}]
+    found = against_best(settings, 0)
+    assert found[1] is not None and found[2] is not None
+    assert (found[1].shared, found[1].mean) == (2, -0.75)
+    assert found[2].shared == 0 and math.isnan(found[2].p)
+    assert found[2].mean == pytest.approx(0.1 - 7 / 3)
+
+
+@pytest.mark.parametrize(("delta", "p"), [(0.0, 1.0), (0.1, 0.0)])
+def test_differences_that_are_all_the_same(delta: float, p: float) -> None:
+    settings = [dict.fromkeys(range(4), 0.5 + delta), dict.fromkeys(range(4), 0.5)]
+    found = against_best(settings, 0)
+    assert found[1] is not None and found[1].p == p and found[1].seeds_needed is None
+
+
+def sweeps(
+    heads: int, seeds: int, shift: float, noise: float = 1.0
+) -> list[list[dict[int, float]]]:
+    """1,000 sweeps; the first head is better by `shift`; runs of one seed share their luck."""
+    random = np.random.default_rng(1)
+    made = []
+    for _ in range(1000):
+        luck = random.standard_normal(seeds)
+        scores = luck + noise * random.standard_normal((heads, seeds))
+        scores[0] += shift
+        made.append([dict(enumerate(row)) for row in scores])
+    return made
+
+
+def found_any(settings: list[dict[int, float]]) -> bool:
+    best = find_best(settings, higher_is_better=True)
+    return any(d.significant for d in against_best(settings, best) if d is not None)
+
+
+@pytest.mark.parametrize(("heads", "seeds"), [(2, 10), (5, 5), (8, 10)])
+def test_equal_heads_are_called_equal(heads: int, seeds: int) -> None:
+    called_different = sum(map(found_any, sweeps(heads, seeds, shift=0.0)))
+    assert called_different <= 60  # of 1,000
+
+
+def test_a_difference_of_one_deviation_is_found_with_ten_seeds() -> None:
+    # of the paired differences: each is the difference of two runs of deviation 1 / sqrt(2)
+    found = sum(map(found_any, sweeps(2, 10, shift=1.0, noise=math.sqrt(0.5))))
+    exact = 1000 * (1 - stats.nct.cdf(stats.t.ppf(0.975, 9), 9, math.sqrt(10)))
+    assert exact > 750 and abs(found - exact) < 50
+
+
+@pytest.mark.parametrize("pairs", [1, 10, 28])
+@pytest.mark.parametrize("effect", [0.2, 0.5, 1.0, 2.5])
+def test_the_seeds_needed_have_the_power_that_is_promised(effect: float, pairs: int) -> None:
+    deltas = np.array([effect - math.sqrt(0.5), effect + math.sqrt(0.5)])  # of deviation 1
+    needed = seeds_needed(deltas, pairs)
+    assert needed is not None
+
+    def power(count: int) -> float:
+        critical = stats.t.ppf(1 - 0.05 / pairs / 2, count - 1)
+        return float(stats.nct.sf(critical, count - 1, effect * math.sqrt(count)))
+
+    exact = next(count for count in range(2, 2000) if power(count) >= 0.8)
+    assert abs(needed - exact) <= 1
+
+
+def test_no_number_of_seeds_finds_nothing() -> None:
+    assert seeds_needed(np.array([0.1, -0.1]), 1) is None
+    assert seeds_needed(np.array([1e-9 + 1, 1e-9 - 1]), 1) is None
+
+
+# ---------------------------------------------------------------- runs
+
+Maker = Callable[..., Path]
+
+
+@pytest.fixture
+def made_run(tmp_path: Path) -> Maker:
+    """`made_run("max_pool", seed=1, accuracy=0.9)`: the folder of a made-up run."""
+
+    def make(
+        head: str,
+        seed: int,
+        accuracy: float = 0.5,
+        *,
+        folder: str = "sweep",
+        status: str = "completed",
+        fingerprint: str = "abc",
+        metrics: Mapping[str, float] | None = None,
+        **config: Any,
+    ) -> Path:
+        number = len(list(tmp_path.rglob("result.json")))
+        path = tmp_path / folder / f"{number}_{head}_seed{seed}"
+        path.mkdir(parents=True)
+        result = {
+            "status": status,
+            "error": None if status == "completed" else "ValueError: no luck",
+            "data": "Vowels",
+            "fingerprint": fingerprint,
+            "head": head,
+            "seed": seed,
+            "config": {
+                "seed": seed,
+                "folder": str(path),
+                "model": {"head": head, "encoder": {"hidden_size": 8}},
+                "data": {"seed": seed},
+                "callbacks": {"checkpoint": {"dirpath": f"{path}/checkpoints"}},
+                **config,
+            },
+            "parameters": 1234,
+            "metrics": {"test/accuracy": accuracy, "test/loss": 1 - accuracy, **(metrics or {})},
+            "seconds": {"fit": 2.5},
+            "examples_per_second": 1000.0,
+        }
+        (path / "result.json").write_text(json.dumps(result))
+        (path / "metrics.csv").write_text(
+            "epoch,step,validation/loss\n" + "".join(f"{e},{e},{1 / (e + 1)}\n" for e in range(4))
+        )
+        (path / "dataflow.svg").write_text(f"<svg><title>{head}</title></svg>")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def sweep(made_run: Maker, tmp_path: Path) -> Path:
+    """Three heads, five seeds: the last is clearly worse, the first two cannot be told apart."""
+    for head, mean, luck in (
+        ("max_pool", 0.91, [0.01, -0.01, 0.0, 0.02, -0.02]),
+        ("mean_pool", 0.905, [-0.01, 0.02, -0.015, 0.015, -0.01]),
+        ("last_hidden", 0.7, [0.0, 0.01, -0.02, 0.01, 0.0]),
+    ):
+        for seed, deviation in enumerate(luck):
+            made_run(head, seed, mean + deviation)
+    return tmp_path / "sweep"
+
+
+def records(*configs: dict[str, Any]) -> list[Record]:
+    return [
+        Record(Path(), {"seed": config.get("seed", 0)}, flattened(config)) for config in configs
+    ]
+
+
+def test_what_varied_is_found() -> None:
+    base = {"model": {"head": "a", "optimizer": {"lr": 0.1}}, "data": {"seed": 0}, "seed": 0}
+    assert varied_keys(records(base, base)) == []
+    other_seed = {**base, "seed": 1, "data": {"seed": 1}}
+    assert varied_keys(records(base, other_seed)) == []
+    other_head = {**base, "model": {"head": "b", "optimizer": {"lr": 0.1}}}
+    assert varied_keys(records(base, other_seed, other_head)) == ["model.head"]
+    both = {**base, "model": {"head": "b", "optimizer": {"lr": 0.2}}}
+    assert varied_keys(records(base, both)) == ["model.head"]  # the rate follows from the head
+    assert varied_keys(records(base, other_head, both)) == ["model.head", "model.optimizer.lr"]
+    lists = [{**base, "sizes": [1, 2]}, {**base, "sizes": [1, 3]}]
+    assert varied_keys(records(*lists)) == ["sizes"]
+
+
+def test_settings_are_compared(sweep: Path) -> None:
+    comparison = compare([str(sweep)])
+    assert comparison.metric == "test/accuracy" and comparison.keys == ["model.head"]
+    [section] = comparison.sections
+    assert [setting.values for setting in section.settings] == [
+        ("max_pool",),
+        ("mean_pool",),
+        ("last_hidden",),
+    ]
+    best, near, far = section.settings
+    assert best.difference is None
+    assert near.difference is not None and not near.difference.significant
+    assert far.difference is not None and far.difference.significant
+    assert far.difference.mean == pytest.approx(-0.21, abs=0.02)
+    verdict = section.verdict(comparison.metric)
+    assert "cannot tell max_pool, the best by its mean, from mean_pool; about" in verdict
+    assert "last_hidden" not in verdict
+    assert (best.parameters, best.per_second, best.seconds) == (1234, 1000.0, 2.5)
+
+
+def test_a_lower_loss_is_better(sweep: Path) -> None:
+    [section] = compare([str(sweep)], "test/loss").sections
+    assert section.settings[0].values == ("max_pool",)
+    assert section.settings[-1].values == ("last_hidden",)
+
+
+def test_a_clear_winner_is_said(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(6):
+        made_run("max_pool", seed, 0.9 + 0.01 * (seed % 2))
+        made_run("last_hidden", seed, 0.5 + 0.01 * (seed % 3))
+    [section] = compare([str(tmp_path)]).sections
+    assert section.verdict("test/accuracy").startswith("max_pool is better than all others (p <")
+
+
+def test_one_seed_allows_no_test(made_run: Maker, tmp_path: Path) -> None:
+    made_run("max_pool", 0, 0.9)
+    made_run("last_hidden", 0, 0.5)
+    comparison = compare([str(tmp_path)])
+    assert "no test is possible" in comparison.sections[0].verdict(comparison.metric)
+    assert "| last_hidden | 1 | 50.00 | - | - | -40.00 | - |" in as_markdown(comparison)
+
+
+def test_several_folders_and_globs_and_failed_runs(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(3):
+        made_run("max_pool", seed, 0.8, folder="one")
+        made_run("mean_pool", seed, 0.7, folder="two")
+    made_run("mean_pool", 3, status="failed", folder="two")
+    made_run("mean_pool", 4, status="interrupted", folder="two")
+    by_glob = compare([str(tmp_path / "*")])
+    by_name = compare([str(tmp_path / "one"), str(tmp_path / "two"), str(tmp_path / "two")])
+    assert as_csv(by_glob) == as_csv(by_name)
+    assert [record.result["status"] for record in by_glob.failed] == ["failed", "interrupted"]
+    assert "- failed: " in as_markdown(by_glob) and "ValueError: no luck" in as_markdown(by_glob)
+
+
+def test_the_same_run_twice_counts_once(made_run: Maker, tmp_path: Path) -> None:
+    for seed in (0, 1, 1):
+        made_run("max_pool", seed, 0.8 + 0.1 * seed)
+    [section] = compare([str(tmp_path)]).sections
+    assert section.settings[0].scores == {0: 0.8, 1: pytest.approx(0.9)}
+
+
+def test_different_data_are_refused_unless_told(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(3):
+        for length in (50, 100):
+            for head, accuracy in (("max_pool", 0.9), ("mean_pool", 0.8)):
+                made_run(
+                    head,
+                    seed,
+                    accuracy - length / 1000,
+                    fingerprint=f"{length}-{seed}",
+                    data={"length": length, "seed": seed},
+                )
+    with pytest.raises(UserError, match="saw different data .* different_data=true"):
+        compare([str(tmp_path)])
+    comparison = compare([str(tmp_path)], different_data=True)
+    assert list(comparison.keys) == ["model.head", "data.length"]
+    assert [section.data for section in comparison.sections] == [
+        "Vowels, length=50",
+        "Vowels, length=100",
+    ]
+    for section in comparison.sections:  # each with those that saw the same
+        assert [setting.values[0] for setting in section.settings] == ["max_pool", "mean_pool"]
+        assert [setting.difference is None for setting in section.settings] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "options", "message"),
+    [
+        (lambda make: None, {}, "no run there"),
+        (
+            lambda make: make("max_pool", 0),
+            {"metric": "test/acuracy"},
+            "did you mean test/accuracy",
+        ),
+        (lambda make: make("max_pool", 0, status="failed", metrics={}), {}, "none .* completed"),
+    ],
+)
+def test_mistakes_are_one_line(
+    made_run: Maker, tmp_path: Path, prepare: Any, options: dict[str, Any], message: str
+) -> None:
+    prepare(made_run)
+    with pytest.raises(UserError, match=message):
+        compare([str(tmp_path)], **options)
+
+
+def test_a_result_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"status": "completed"}')
+    with pytest.raises(UserError, match="is not the result of a run of this version"):
+        compare([str(tmp_path)])
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_all_tables_say_the_same(sweep: Path) -> None:
+    comparison = compare([str(sweep)])
+    rows = list(csv.DictReader(as_csv(comparison).splitlines()))
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(comparison_table(comparison))
+    for row in rows:
+        mean = f"{100 * float(row['mean']):.2f}"
+        for text in (as_markdown(comparison), capture.get()):
+            [line] = [
+                li
+                for li in text.splitlines()
+                if re.search(rf"\b{row['model.head']} .*\d", li) and "cannot" not in li
+            ]
+            assert mean in line and "1,234" in line
+    assert rows[0]["p"] == "" and float(rows[2]["p"]) < 0.05
+    assert all(
+        line.count("|") == 11 for line in as_markdown(comparison).splitlines() if "|" in line
+    )
+
+
+@pytest.fixture
+def written(sweep: Path) -> tuple[Comparison, Path]:
+    comparison = compare([str(sweep)])
+    paths = write_comparison(comparison, sweep)
+    assert [path.name for path in paths] == [
+        f"comparison.{s}" for s in ("csv", "md", "png", "html")
+    ]
+    assert all(path.stat().st_size > 200 for path in paths)
+    return comparison, sweep / "comparison.html"
+
+
+def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Browser) -> None:
+    _, file = written
+    page = browser.new_page(viewport={"width": 1000, "height": 800}, offline=True)
+    said: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+
+    def column(number: int) -> list[str]:
+        return page.locator(f"tbody tr td:nth-child({number})").all_text_contents()
+
+    assert column(1) == ["max_pool", "mean_pool", "last_hidden"]
+    page.get_by_role("button", name="test/accuracy").click()
+    assert column(1) == ["last_hidden", "mean_pool", "max_pool"]
+    assert page.locator("th[aria-sort=ascending]").count() == 1
+    page.get_by_role("button", name="head").focus()
+    page.keyboard.press("Enter")
+    assert column(1) == ["last_hidden", "max_pool", "mean_pool"]
+    page.get_by_role("button", name="head").click()
+    assert column(1) == ["mean_pool", "max_pool", "last_hidden"]
+    assert page.locator("figure title").all_text_contents() == [
+        "max_pool",
+        "mean_pool",
+        "last_hidden",
+    ]
+    links = [link.get_attribute("href") or "" for link in page.locator("a").all()]
+    assert len(links) == 15 and all((file.parent / link).is_dir() for link in links)
+    assert said == []
+    assert all(url == file.as_uri() or url.startswith("data:") for url in requests)
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.slow
+def test_a_sweep_of_real_runs_is_compared(script: Script, tmp_path: Path) -> None:
+    done = script(
+        "train.py",
+        "-m",
+        "model.head=last_hidden,max_pool",
+        "seed=0,1",
+        "model.encoder.hidden_size=8",
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "baseline=false",
+    )
+    assert done.returncode == 0, done.stderr
+    [sweep] = (tmp_path / "runs").iterdir()
+    compared = script("compare.py", str(sweep))
+    assert compared.returncode == 0, compared.stderr
+    assert re.search(r"head +runs +test/accuracy, %", compared.stdout)
+    assert re.search(r"max_pool +2 +\d", compared.stdout)
+    assert (sweep / "comparison.html").is_file()
+    elsewhere = script("compare.py", str(sweep), "metric=test/macro_f1", "output=here")
+    assert "test/macro_f1" in elsewhere.stdout and (tmp_path / "here" / "comparison.md").is_file()
+    nothing = script("compare.py")
+    assert nothing.returncode == 2 and "name the folders to compare" in nothing.stderr
