@@ -6,7 +6,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seqmodels.cli import readable_errors
-from seqmodels.errors import UserError
 
 
 @readable_errors()
@@ -14,17 +13,18 @@ from seqmodels.errors import UserError
 @readable_errors()
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
-    if settings.mode == RunMode.MULTIRUN and str(config.trainer.strategy).startswith("ddp"):
-        raise UserError(
-            "trainer.strategy=ddp starts this command again in every process, and with it the "
-            "whole sweep: run the sweep with trainer.devices=1, or the jobs one by one"
-        )
+    overrides = list(settings.overrides.task)
+    if settings.mode == RunMode.MULTIRUN:
+        from seqmodels.sweep import run_job
+
+        run_job(config, overrides)
+        return
     from seqmodels.heads import find_head  # so that a wrong name is found before slow imports
 
     find_head(config.model.head)
     from seqmodels.run import train
 
-    train(config, overrides=list(settings.overrides.task))
+    train(config, overrides)
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ def test_settings_are_compared(sweep: Path) -> None:
     assert far.difference is not None and far.difference.significant
     assert far.difference.mean == pytest.approx(-0.21, abs=0.02)
     verdict = section.verdict(comparison.metric)
-    assert "cannot tell max_pool, the best by its mean, from mean_pool; about" in verdict
+    assert "cannot tell max_pool, the best by its mean, from mean_pool; " in verdict
     assert "last_hidden" not in verdict
     assert (best.parameters, best.per_second, best.seconds) == (1234, 1000.0, 2.5)
 

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,20 @@ def _fastest_precision(accelerator: str) -> str:
     return fastest_precision(accelerator)
 
 
+def _sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
+    from seqmodels.sweep import sweep_folder
+
+    return sweep_folder(resume, fresh, list(overrides))
+
+
+def _short_name(overrides: Sequence[str]) -> str:
+    from seqmodels.sweep import short_name
+
+    return short_name(list(overrides))
+
+
+OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True)
+OmegaConf.register_new_resolver("short_name", _short_name)
 OmegaConf.register_new_resolver("fastest_precision", _fastest_precision)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(4), use_cache=True)
 OmegaConf.register_new_resolver("run_folder", _run_folder)
@@ -74,6 +88,9 @@ def readable_errors() -> Iterator[None]:
 def explain(error: BaseException) -> str:
     """One line that says what is wrong, where, and what to do."""
     cause = error.__cause__
+    resolving = re.search(r"^UserError raised while resolving interpolation: (.*)", str(error))
+    if resolving:
+        return resolving[1]
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if unknown and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
         key = unknown[1].split("@")[0]

@@ -91,7 +91,8 @@ class Section:
             if s.difference and s.difference.seeds_needed
         ]
         if needed:
-            text += f"; about {max(min(needed), 1)} more seeds might, for the nearest to be told"
+            more = max(min(needed), 1)
+            text += f"; {more} more seed{'s' if more > 1 else ''} may tell the first of them apart"
         return text
 
 

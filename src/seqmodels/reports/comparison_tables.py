@@ -78,6 +78,11 @@ def comparison_table(comparison: Comparison) -> Group:
         parts += [Text(section.data, style="bold"), table]
         parts.append(Text(section.verdict(comparison.metric) + "\n"))
     parts += [Text(line, style="red") for line in failures(comparison)]
+    if comparison.failed:
+        count = sum(len(setting.records) for s in comparison.sections for setting in s.settings)
+        parts.append(
+            Text(f"{len(comparison.failed)} of {count + len(comparison.failed)} runs failed")
+        )
     return Group(*parts)
 
 

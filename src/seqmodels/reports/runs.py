@@ -13,6 +13,7 @@ from seqmodels.errors import UserError, choices
 
 HIGHER_IS_BETTER = ("accuracy", "f1")
 DEFAULT_METRICS = ("test/accuracy", "test/bits_per_byte", "test/loss")
+NO_SETTING = ("folder", "resume", "baseline", "sweep.")  # how a run is run, and not what it is
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
 
@@ -80,7 +81,9 @@ def varied_keys(records: Sequence[Record]) -> list[str]:
     Left out is what is the same in all runs, what is the seed or the run's folder by another name,
     and what follows from the keys before it (as the optimiser does from the experiment).
     """
-    names = dict.fromkeys(key for record in records for key in record.config)
+    names = dict.fromkeys(
+        key for record in records for key in record.config if not key.startswith(NO_SETTING)
+    )
     columns: dict[str, list[str]] = {}
     for name in names:
         values = [record.config.get(name) for record in records]

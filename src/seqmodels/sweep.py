@@ -1,0 +1,180 @@
+"""A sweep: many runs of one command, of which one may fail without the others."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seqmodels.cli import explain
+from seqmodels.errors import UserError, one_line
+
+PLAN = "sweep.json"  # in the folder of a sweep: its command and its number of jobs
+BAR = 20
+
+
+def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
+    """The folder of a sweep: a new one, or that of an earlier one that is to be completed.
+
+    Args:
+        resume: the folder of an earlier sweep; True: the newest beside `fresh` of the same command.
+        fresh: where a new one would be.
+        overrides: the command.
+
+    Raises:
+        UserError: if there is no such sweep.
+    """
+    if resume is None or resume is False:
+        return fresh
+    if resume is not True:
+        if not (Path(resume) / PLAN).is_file():
+            raise UserError(f"sweep.resume={resume}: no sweep there (it has no {PLAN})")
+        return resume
+    plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
+    for plan in reversed(plans):
+        if json.loads(plan.read_text())["overrides"] == _without_resume(overrides):
+            return str(plan.parent)
+    raise UserError(
+        f"sweep.resume=true: no earlier sweep of this command in {Path(fresh).parent}; "
+        "name its folder, or leave sweep.resume out"
+    )
+
+
+def _without_resume(overrides: Sequence[str]) -> list[str]:
+    return [override for override in overrides if not override.startswith("sweep.resume=")]
+
+
+def short_name(overrides: Sequence[str]) -> str:
+    """`max_pool_seed-2`: overrides as a part of a folder's name."""
+    parts = []
+    for override in _without_resume(overrides):
+        key, _, value = override.lstrip("+~").partition("=")
+        name = key.rpartition(".")[2]
+        part = value if name == "head" else f"{name}-{value}"
+        if not key.startswith("hydra"):
+            parts.append("".join(c if c.isalnum() or c in "-_." else "-" for c in part))
+    return "_".join(parts)[:80]
+
+
+class SweepReport(Callback):
+    """Hydra's: counts the jobs of a sweep before it starts, and compares the runs at its end."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            if str(config.trainer.strategy).startswith("ddp"):
+                raise UserError(
+                    "trainer.strategy=ddp starts this command again in every process, and with it "
+                    "the whole sweep: run the sweep with trainer.devices=1, or the jobs one by one"
+                )
+            folder = Path(config.hydra.sweep.dir)
+        except (UserError, OmegaConfBaseException) as error:  # Hydra makes warnings of them
+            print(f"error: {explain(error)}", file=sys.stderr)
+            sys.exit(2)
+        folder.mkdir(parents=True, exist_ok=True)
+        overrides = _without_resume(config.hydra.overrides.task)
+        always = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+        parsed = OverridesParser.create().parse_overrides([*always, *overrides])
+        jobs = math.prod(
+            len(list(override.sweep_iterator()))
+            for override in parsed
+            if override.is_sweep_override()
+        )
+        (folder / PLAN).write_text(json.dumps({"overrides": overrides, "jobs": jobs}) + "\n")
+        print(f"sweep of {jobs} jobs: {folder}", flush=True)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        from rich.console import Console
+
+        from seqmodels.reports.comparison import compare
+        from seqmodels.reports.comparison_page import write_comparison
+        from seqmodels.reports.comparison_tables import comparison_table
+
+        console = Console()
+        try:
+            comparison = compare(
+                [str(folder)], config.sweep.metric, different_data=config.sweep.different_data
+            )
+        except UserError as error:
+            console.print(f"error: {error}", soft_wrap=True)
+            sys.exit(1)
+        console.print(comparison_table(comparison))
+        for path in write_comparison(comparison, folder):
+            console.print(f"{path}", soft_wrap=True)
+        if comparison.failed:
+            sys.exit(1)
+
+
+def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
+    """One job: trained, unless an earlier sweep in this folder has completed it; and one line.
+
+    What it prints goes to its `train.log`. An error ends this job alone, and is in its
+    `result.json`.
+    """
+    from seqmodels.record import read_json, write_json
+    from seqmodels.run import train
+
+    folder = Path(config.folder)
+    file = folder / "result.json"
+    plain = OmegaConf.to_container(config, resolve=True)
+    if not (file.is_file() and read_json(file)["status"] == "completed"):
+        for left in folder.iterdir():  # by a job that was cut off; the log is open, and goes on
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.suffix != ".log":
+                left.unlink()
+        try:
+            with (folder / "train.log").open("a") as log, redirect_stdout(log):
+                train(config, overrides)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the other jobs go on)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not file.is_file():  # it failed before there was a run
+                write_json(
+                    file,
+                    {
+                        "status": "failed",
+                        "error": one_line(error),
+                        "head": config.model.head,
+                        "seed": config.seed,
+                        "config": plain,
+                        "metrics": {},
+                    },
+                )
+    elif _but_for_folders(read_json(file)["config"]) != _but_for_folders(plain):
+        raise UserError(f"{folder} holds a run of another configuration: sweep into another folder")
+    print(_line(folder), flush=True)
+
+
+def _but_for_folders(config: Any) -> Any:
+    # how a sweep is run changes none of its runs
+    return {
+        key: value for key, value in config.items() if key not in ("folder", "sweep", "callbacks")
+    }
+
+
+def _line(folder: Path) -> str:
+    from seqmodels.record import read_json
+    from seqmodels.reports.runs import DEFAULT_METRICS
+
+    result = read_json(folder / "result.json")
+    done = sum(
+        read_json(file)["status"] != "interrupted" for file in folder.parent.glob("*/result.json")
+    )
+    jobs = json.loads((folder.parent / PLAN).read_text())["jobs"]
+    full = BAR * done // max(jobs, done)
+    bar = f"{'━' * full}{'─' * (BAR - full)} {done}/{jobs}"
+    if result["status"] != "completed":
+        return f"{bar} {folder.name}: {result['status']}, {result['error']}"
+    metric = next(name for name in DEFAULT_METRICS if name in result["metrics"])
+    value, seconds = result["metrics"][metric], result["seconds"]["total"]
+    return f"{bar} {folder.name}: {metric} {value:.4f}, {seconds:.1f} s"

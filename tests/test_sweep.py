@@ -1,0 +1,161 @@
+"""A sweep from the command line: failures, interruptions, and nothing that leaks between jobs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from seqmodels.errors import UserError
+from seqmodels.run import train
+from seqmodels.sweep import PLAN, short_name, sweep_folder
+from tests.conftest import ROOT, Script
+
+QUICK = (
+    "model.encoder.hidden_size=16",
+    "trainer.max_epochs=2",
+    "trainer=cpu",
+    "baseline=false",
+)
+
+
+def results(sweep: Path) -> dict[str, Any]:
+    """By head and seed."""
+    found = [json.loads(file.read_text()) for file in sweep.glob("*/result.json")]
+    return {f"{result['head']} {result['seed']}": result for result in found}
+
+
+def the_sweep(folder: Path) -> Path:
+    [sweep] = [path.parent for path in (folder / "runs").glob(f"*/{PLAN}")]
+    return sweep
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Path) -> None:
+    done = script("train.py", "-m", "model.head=last_hidden,oops,max_pool", "seed=0,1", *QUICK)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    sweep = the_sweep(tmp_path)
+    found = results(sweep)
+    assert {name: result["status"] for name, result in found.items()} == {
+        "last_hidden 0": "completed",
+        "last_hidden 1": "completed",
+        "oops 0": "failed",
+        "oops 1": "failed",
+        "max_pool 0": "completed",
+        "max_pool 1": "completed",
+    }
+    assert (
+        "did you mean max_pool?" in found["oops 0"]["error"] or "oops" in found["oops 0"]["error"]
+    )
+    # a line for each job, with a bar over all; what a run prints is in its log
+    lines = [line for line in done.stdout.splitlines() if re.match("[━─]{20} ", line)]
+    assert [line.split()[1] for line in lines] == [f"{n}/6" for n in range(1, 7)]
+    assert re.fullmatch(
+        r"━━━─+ 1/6 0_last_hidden_seed-0_\S+: test/accuracy 0\.\d{4}, \d+\.\d s", lines[0]
+    )
+    assert "failed, model.head=oops is not a head" in lines[2]
+    assert not re.search("where it goes", done.stdout)
+    [log] = sweep.glob("0_*/train.log")
+    assert "where it goes" in log.read_text() and "data: train 216" in log.read_text()
+    # and an answer at the end
+    assert re.search(r"max_pool +2 +\d+\.\d\d", done.stdout) and "2 of 6 runs failed" in done.stdout
+    for kind in ("csv", "md", "png", "html"):
+        assert (sweep / f"comparison.{kind}").stat().st_size > 0
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> None:
+    arguments = ("-m", "model.head=last_hidden,mean_pool", "seed=0,1", *QUICK)
+    whole = script("train.py", *arguments, f"hydra.sweep.dir={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.stderr
+
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while True:
+        done = [json.loads(f.read_text()) for f in (tmp_path / "runs").glob("*/*/result.json")]
+        if any(result["status"] == "completed" for result in done):
+            break
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    sweep = the_sweep(tmp_path)
+    before = {
+        file: file.stat().st_mtime_ns
+        for file in sweep.glob("*/result.json")
+        if json.loads(file.read_text())["status"] == "completed"
+    }
+    assert 1 <= len(before) < 4
+
+    again = script("train.py", *arguments, "sweep.resume=true")
+    assert again.returncode == 0, again.stderr
+    assert the_sweep(tmp_path) == sweep and len(results(sweep)) == 4
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
+
+    def table(folder: Path) -> list[dict[str, str]]:
+        rows = list(csv.DictReader((folder / "comparison.csv").open()))
+        return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+
+    assert table(sweep) == table(tmp_path / "whole")
+    by_name = script("train.py", *arguments, f"sweep.resume={sweep}")
+    assert by_name.returncode == 0 and "4/4" in by_name.stdout
+
+
+@pytest.mark.slow
+def test_a_job_alone_equals_the_same_job_in_a_sweep(
+    script: Script, tmp_path: Path, config: Any
+) -> None:
+    done = script("train.py", "-m", "model.head=attention_pool,max_pool", "seed=3,4", *QUICK)
+    assert done.returncode == 0, done.stderr
+    alone: DictConfig = config("model.head=max_pool", "seed=4", "baseline=false")
+    assert results(the_sweep(tmp_path))["max_pool 4"]["metrics"] == train(alone)["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["model.head=max_pool", "seed=2"], "max_pool_seed-2"),
+        (["data=needle", "data.length=50", "sweep.resume=true"], "data-needle_length-50"),
+        (["+a.b=[1,2]", "~c", "hydra.sweep.dir=x"], "b--1-2-_c-"),
+        (["x=" + "y" * 200], "x-" + "y" * 78),
+    ],
+)
+def test_short_names(overrides: list[str], name: str) -> None:
+    assert short_name(overrides) == name
+
+
+def test_the_folder_of_a_sweep(tmp_path: Path) -> None:
+    fresh, command = str(tmp_path / "new"), ["seed=0,1"]
+    assert sweep_folder(None, fresh, command) == fresh
+    with pytest.raises(UserError, match="no earlier sweep of this command"):
+        sweep_folder(True, fresh, command)
+    for number, overrides in enumerate((command, ["seed=0,1,2"], command)):
+        folder = tmp_path / f"sweep{number}"
+        folder.mkdir()
+        (folder / PLAN).write_text(json.dumps({"overrides": overrides, "jobs": 2}))
+        os.utime(folder / PLAN, (number, number))
+    resumed = [*command, "sweep.resume=true"]
+    assert sweep_folder(True, fresh, resumed) == str(tmp_path / "sweep2")
+    assert sweep_folder(str(tmp_path / "sweep1"), fresh, command) == str(tmp_path / "sweep1")
+    with pytest.raises(UserError, match="no sweep there"):
+        sweep_folder(str(tmp_path), fresh, command)
