@@ -58,11 +58,10 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
         "did you mean max_pool?" in found["oops 0"]["error"] or "oops" in found["oops 0"]["error"]
     )
     # a line for each job, with a bar over all; what a run prints is in its log
-    lines = [line for line in done.stdout.splitlines() if re.match("[━─]{20} ", line)]
-    assert [line.split()[1] for line in lines] == [f"{n}/6" for n in range(1, 7)]
-    assert re.fullmatch(
-        r"━━━─+ 1/6 0_last_hidden_seed-0_\S+: test/accuracy 0\.\d{4}, \d+\.\d s", lines[0]
-    )
+    assert done.stdout.startswith("sweep of 6 jobs: ") and "6/6" in done.stdout
+    lines = [line for line in done.stdout.splitlines() if re.match(r"\d_", line)]
+    assert [line[0] for line in lines] == list("012345")
+    assert re.fullmatch(r"0_last_hidden_seed-0_\S+: test/accuracy 0\.\d{4}, \d+\.\d s", lines[0])
     assert "failed, model.head=oops is not a head" in lines[2]
     assert not re.search("where it goes", done.stdout)
     [log] = sweep.glob("0_*/train.log")
@@ -118,7 +117,26 @@ def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> 
 
     assert table(sweep) == table(tmp_path / "whole")
     by_name = script("train.py", *arguments, f"sweep.resume={sweep}")
-    assert by_name.returncode == 0 and "4/4" in by_name.stdout
+    assert by_name.returncode == 0 and "4 of them are there" in by_name.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]])
+def test_every_launcher_gives_the_same(script: Script, tmp_path: Path, launcher: list[str]) -> None:
+    arguments = ("-m", "model.head=mean_pool,oops", "seed=0,1", *QUICK)
+    one, other = tmp_path / "one", tmp_path / "other"
+    serial = script("train.py", *arguments, f"hydra.sweep.dir={one}")
+    more = (f"hydra/launcher={launcher[0]}", *launcher[1:])
+    parallel = script("train.py", *arguments, f"hydra.sweep.dir={other}", *more)
+    assert serial.returncode == parallel.returncode == 1, parallel.stderr
+    ours, theirs = results(one), results(other)
+    assert set(ours) == set(theirs) and len(ours) == 4
+    for name, result in ours.items():
+        for key in ("status", "error", "metrics"):
+            assert result[key] == theirs[name][key]
+    assert sorted(re.findall(r"^\d_\S+:", parallel.stdout, flags=re.MULTILINE)) == sorted(
+        re.findall(r"^\d_\S+:", serial.stdout, flags=re.MULTILINE)
+    )
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ContextDecorator
 from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
@@ -67,22 +67,23 @@ def take_positional() -> list[str]:
     return taken
 
 
-@contextmanager
-def readable_errors() -> Iterator[None]:
+class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
     """A person's mistake ends in one line and exit status 2; anything else, in a traceback.
 
     `HYDRA_FULL_ERROR=1` shows the traceback of both. Decorates a script's function twice: inside
     `hydra.main` for what we find wrong, which Hydra would report in its own words first, and
-    outside for what Hydra finds wrong.
+    outside for what Hydra finds wrong. Has no state, so that launchers can send the function to
+    other processes.
     """
-    os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints what it likes, and exits by itself
-    try:
-        yield
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if WANTS_TRACEBACK:
-            raise
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
+
+    def __enter__(self) -> None:
+        os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints what it likes, and exits by itself
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        mistakes = (UserError, HydraException, OmegaConfBaseException)
+        if isinstance(error, mistakes) and not WANTS_TRACEBACK:
+            print(f"error: {explain(error)}", file=sys.stderr)
+            sys.exit(2)
 
 
 def explain(error: BaseException) -> str:

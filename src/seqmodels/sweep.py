@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seqmodels.cli import explain
 from seqmodels.errors import UserError, one_line
+from seqmodels.reports.runs import DEFAULT_METRICS
 
 PLAN = "sweep.json"  # in the folder of a sweep: its command and its number of jobs
-BAR = 20
 
 
 def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
@@ -69,6 +71,9 @@ def short_name(overrides: Sequence[str]) -> str:
 class SweepReport(Callback):
     """Hydra's: counts the jobs of a sweep before it starts, and compares the runs at its end."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # launchers send it to other processes, which watch nothing
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             if str(config.trainer.strategy).startswith("ddp"):
@@ -90,9 +95,10 @@ class SweepReport(Callback):
             if override.is_sweep_override()
         )
         (folder / PLAN).write_text(json.dumps({"overrides": overrides, "jobs": jobs}) + "\n")
-        print(f"sweep of {jobs} jobs: {folder}", flush=True)
+        self._watch = Watch(folder, jobs)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self._watch.stop()
         folder = Path(config.hydra.sweep.dir)
         from rich.console import Console
 
@@ -115,19 +121,88 @@ class SweepReport(Callback):
             sys.exit(1)
 
 
+class Watch:
+    """A line for each job that ends, whichever process runs it, and a bar over all of them."""
+
+    def __init__(self, folder: Path, jobs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+        self._folder = folder
+        self._ended: set[Path] = set()
+        self._over = threading.Event()
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(file=sys.stdout),  # the jobs turn sys.stdout elsewhere
+            refresh_per_second=2,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._bar.add_task("", total=jobs)
+        self._bar.console.print(f"sweep of {jobs} jobs: {folder}", soft_wrap=True)
+        self._take_over()
+        self._bar.start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Looks a last time, and takes the bar away."""
+        if not self._over.is_set():
+            self._over.set()
+            self._thread.join()
+            self._look()
+            self._bar.stop()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.5):
+            self._look()
+
+    def _take_over(self) -> None:
+        """Counts what an earlier sweep has completed, and forgets what failed in it."""
+        for file in self._folder.glob("*/result.json"):
+            status = _result(file).get("status")
+            if status == "completed":
+                self._ended.add(file)
+            elif status == "failed":
+                file.unlink()
+        if self._ended:
+            self._bar.console.print(f"{len(self._ended)} of them are there")
+            self._bar.advance(self._task, len(self._ended))
+
+    def _look(self) -> None:
+        for file in sorted(set(self._folder.glob("*/result.json")) - self._ended):
+            result = _result(file)
+            if result.get("status") in ("completed", "failed"):
+                self._ended.add(file)
+                self._bar.advance(self._task)
+                self._bar.console.print(_line(file.parent, result), soft_wrap=True)
+
+
+def _line(folder: Path, result: Mapping[str, Any]) -> str:
+    if result["status"] != "completed":
+        return f"{folder.name}: {result['status']}, {result['error']}"
+    metric = next((name for name in DEFAULT_METRICS if name in result["metrics"]), None)
+    value = f"{metric} {result['metrics'][metric]:.4f}" if metric else "no metric"
+    return f"{folder.name}: {value}, {result['seconds']['total']:.1f} s"
+
+
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
-    """One job: trained, unless an earlier sweep in this folder has completed it; and one line.
+    """One job: trained, unless an earlier sweep in this folder has completed it.
 
     What it prints goes to its `train.log`. An error ends this job alone, and is in its
     `result.json`.
     """
-    from seqmodels.record import read_json, write_json
+    from seqmodels.record import write_json
     from seqmodels.run import train
 
     folder = Path(config.folder)
     file = folder / "result.json"
     plain = OmegaConf.to_container(config, resolve=True)
-    if not (file.is_file() and read_json(file)["status"] == "completed"):
+    there = _result(file)
+    if there.get("status") != "completed":
         for left in folder.iterdir():  # by a job that was cut off; the log is open, and goes on
             if left.is_dir():
                 shutil.rmtree(left)
@@ -150,9 +225,16 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
                         "metrics": {},
                     },
                 )
-    elif _but_for_folders(read_json(file)["config"]) != _but_for_folders(plain):
+    elif _but_for_folders(there["config"]) != _but_for_folders(plain):
         raise UserError(f"{folder} holds a run of another configuration: sweep into another folder")
-    print(_line(folder), flush=True)
+
+
+def _result(file: Path) -> dict[str, Any]:
+    """What a `result.json` holds; nothing where there is none, or its job is just clearing it."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _but_for_folders(config: Any) -> Any:
@@ -160,21 +242,3 @@ def _but_for_folders(config: Any) -> Any:
     return {
         key: value for key, value in config.items() if key not in ("folder", "sweep", "callbacks")
     }
-
-
-def _line(folder: Path) -> str:
-    from seqmodels.record import read_json
-    from seqmodels.reports.runs import DEFAULT_METRICS
-
-    result = read_json(folder / "result.json")
-    done = sum(
-        read_json(file)["status"] != "interrupted" for file in folder.parent.glob("*/result.json")
-    )
-    jobs = json.loads((folder.parent / PLAN).read_text())["jobs"]
-    full = BAR * done // max(jobs, done)
-    bar = f"{'━' * full}{'─' * (BAR - full)} {done}/{jobs}"
-    if result["status"] != "completed":
-        return f"{bar} {folder.name}: {result['status']}, {result['error']}"
-    metric = next(name for name in DEFAULT_METRICS if name in result["metrics"])
-    value, seconds = result["metrics"][metric], result["seconds"]["total"]
-    return f"{bar} {folder.name}: {metric} {value:.4f}, {seconds:.1f} s"
