@@ -32,7 +32,7 @@ def columns_of(comparison: Comparison) -> list[str]:
         "runs",
         comparison.metric + unit,
         "sd",
-        "95 %",
+        "± 95 %",
         "to best",
         "p",
         "parameters",
@@ -49,13 +49,12 @@ def row_of(comparison: Comparison, setting: Setting) -> list[str]:
         delta = shown(metric, difference.mean)
         p = "-" if math.isnan(difference.p) else f"{difference.p:.3f}"
         p = "<0.001" if difference.p < 0.001 else p
-    interval = shown(metric, summary.interval)
     return [
         *(str(value) for value in setting.values),
         str(len(setting.records)),
         shown(metric, summary.mean),
         shown(metric, summary.deviation),
-        interval if interval == "-" else f"± {interval}",
+        shown(metric, summary.interval),
         delta,
         p,
         f"{setting.parameters:,}",
