@@ -244,7 +244,7 @@ def test_settings_are_compared(sweep: Path) -> None:
     assert near.difference is not None and not near.difference.significant
     assert far.difference is not None and far.difference.significant
     assert far.difference.mean == pytest.approx(-0.21, abs=0.02)
-    verdict = section.verdict(comparison.metric)
+    verdict = section.verdict()
     assert "cannot tell max_pool, the best by its mean, from mean_pool; " in verdict
     assert "last_hidden" not in verdict
     assert (best.parameters, best.per_second, best.seconds) == (1234, 1000.0, 2.5)
@@ -261,15 +261,24 @@ def test_a_clear_winner_is_said(made_run: Maker, tmp_path: Path) -> None:
         made_run("max_pool", seed, 0.9 + 0.01 * (seed % 2))
         made_run("last_hidden", seed, 0.5 + 0.01 * (seed % 3))
     [section] = compare([str(tmp_path)]).sections
-    assert section.verdict("test/accuracy").startswith("max_pool is better than all others (p <")
+    assert section.verdict().startswith("max_pool is better than all others (p <")
 
 
 def test_one_seed_allows_no_test(made_run: Maker, tmp_path: Path) -> None:
     made_run("max_pool", 0, 0.9)
     made_run("last_hidden", 0, 0.5)
     comparison = compare([str(tmp_path)])
-    assert "no test is possible" in comparison.sections[0].verdict(comparison.metric)
+    assert "no test is possible" in comparison.sections[0].verdict()
     assert "| last_hidden | 1 | 50.00 | - | - | -40.00 | - |" in as_markdown(comparison)
+
+
+def test_a_setting_without_shared_seeds_is_not_told_apart(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(6):
+        made_run("max_pool", seed, 0.9 + 0.01 * (seed % 2))
+        made_run("last_hidden", seed, 0.5 + 0.01 * (seed % 3))
+        made_run("mean_pool", seed + 10, 0.8)
+    [section] = compare([str(tmp_path)]).sections
+    assert section.verdict().endswith("cannot tell max_pool, the best by its mean, from mean_pool")
 
 
 def test_several_folders_and_globs_and_failed_runs(made_run: Maker, tmp_path: Path) -> None:

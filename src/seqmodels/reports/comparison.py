@@ -11,11 +11,12 @@ from seqmodels.errors import UserError
 from seqmodels.reports.runs import (
     Record,
     find_runs,
-    higher_is_better,
+    is_share,
     pick_metric,
     varied_keys,
 )
 from seqmodels.reports.statistics import (
+    LEVEL,
     Difference,
     Summary,
     against_best,
@@ -69,20 +70,19 @@ class Section:
     data: str
     settings: Sequence[Setting]
 
-    def verdict(self, metric: str) -> str:
+    def verdict(self) -> str:
         """What these runs can say, and what not."""
         best, *others = self.settings
         if not others:
             return f"{best.name}: nothing to compare with"
-        untested = [s for s in others if s.difference and math.isnan(s.difference.p)]
-        if len(untested) == len(others):
+        if all(s.difference and math.isnan(s.difference.p) for s in others):
             return (
                 f"{best.name} has the best mean, but no test is possible: a paired one needs two "
                 "seeds that settings share"
             )
-        equal = [s for s in others if s.difference and s.difference.p >= 0.05]
-        if not equal and not untested:
-            return f"{best.name} is better than all others (p < 0.05, corrected for all pairs)"
+        equal = [s for s in others if s.difference and not s.difference.significant]
+        if not equal:
+            return f"{best.name} is better than all others (p < {LEVEL}, corrected for all pairs)"
         names = ", ".join(setting.name for setting in equal)
         text = f"these runs cannot tell {best.name}, the best by its mean, from {names}"
         needed = [
@@ -149,7 +149,7 @@ def _section(
     data: str, groups: Sequence[Sequence[Record]], keys: Sequence[str], metric: str
 ) -> Section:
     scores = [_scores(group, metric) for group in groups]
-    better = higher_is_better(metric)
+    better = is_share(metric)
     best = find_best(scores, higher_is_better=better)
     settings = [
         Setting(

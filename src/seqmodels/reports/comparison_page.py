@@ -65,7 +65,7 @@ def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
 
 
 def _tables(comparison: Comparison, section: Section) -> Iterator[str]:
-    yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict(comparison.metric))}.</p>"
+    yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}.</p>"
     yield "<div class=table><table><thead><tr>"
     for column in columns_of(comparison):
         yield f'<th scope="col"><button type="button">{escape(column)}</button></th>'

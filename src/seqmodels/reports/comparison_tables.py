@@ -14,19 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.reports.comparison import Comparison, Setting
-from seqmodels.reports.runs import HIGHER_IS_BETTER
+from seqmodels.reports.runs import is_share
 
 
 def shown(metric: str, value: float) -> str:
     """Accuracies and F1 in per cent, others as they are."""
     if math.isnan(value):
         return "-"
-    return f"{100 * value:.2f}" if metric.endswith(HIGHER_IS_BETTER) else f"{value:.4f}"
+    return f"{100 * value:.2f}" if is_share(metric) else f"{value:.4f}"
 
 
 def columns_of(comparison: Comparison) -> list[str]:
     """What stands above `row_of`."""
-    unit = ", %" if comparison.metric.endswith(HIGHER_IS_BETTER) else ""
+    unit = ", %" if is_share(comparison.metric) else ""
     return [
         *(key.removeprefix("model.") for key in comparison.keys),
         "runs",
@@ -75,7 +75,7 @@ def comparison_table(comparison: Comparison) -> Group:
             style = "bold green" if setting.difference is None else None
             table.add_row(*row_of(comparison, setting), style=style)
         parts += [Text(section.data, style="bold"), table]
-        parts.append(Text(section.verdict(comparison.metric) + "\n"))
+        parts.append(Text(section.verdict() + "\n"))
     parts += [Text(line, style="red") for line in failures(comparison)]
     if comparison.failed:
         count = sum(len(setting.records) for s in comparison.sections for setting in s.settings)
@@ -102,7 +102,7 @@ def as_markdown(comparison: Comparison) -> str:
         rule = ["---"] * len(comparison.keys) + ["---:"] * (len(columns) - len(comparison.keys))
         lines += [f"**{section.data}**", "", _line(columns), _line(rule)]
         lines += [_line(row_of(comparison, setting)) for setting in section.settings]
-        lines += ["", section.verdict(comparison.metric) + ".", ""]
+        lines += ["", section.verdict() + ".", ""]
     lines += [f"- {line}" for line in failures(comparison)]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from seqmodels.reports.comparison import Comparison
 from seqmodels.reports.metrics_file import read_metrics
-from seqmodels.reports.runs import HIGHER_IS_BETTER
+from seqmodels.reports.runs import is_share
 
 
 def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     heights = [0.9 + 0.32 * len(settings) for settings in sections]
     figure = Figure(figsize=(8, sum(heights) + 0.3), layout="constrained")
     grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights)
-    factor = 100 if comparison.metric.endswith(HIGHER_IS_BETTER) else 1
+    factor = 100 if is_share(comparison.metric) else 1
     for axes, settings, section in zip(grid[:, 0], sections, comparison.sections, strict=True):
         for place, setting in enumerate(settings):
             scores = [factor * score for score in setting.scores.values()]

@@ -11,7 +11,6 @@ from typing import Any
 
 from seqmodels.errors import UserError, choices
 
-HIGHER_IS_BETTER = ("accuracy", "f1")
 DEFAULT_METRICS = ("test/accuracy", "test/bits_per_byte", "test/loss")
 NO_SETTING = ("folder", "resume", "baseline", "sweep.")  # how a run is run, and not what it is
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
@@ -128,5 +127,6 @@ def pick_metric(records: Sequence[Record], metric: str | None) -> str:
     return metric
 
 
-def higher_is_better(metric: str) -> bool:
-    return metric.endswith(HIGHER_IS_BETTER)
+def is_share(metric: str) -> bool:
+    """Accuracies and F1: shown in per cent, and the higher, the better."""
+    return metric.endswith(("accuracy", "f1"))

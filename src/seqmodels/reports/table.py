@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-SHARES = ("accuracy", "f1")
+from seqmodels.reports.runs import is_share
 
 
 def metrics_table(
@@ -35,7 +35,7 @@ def metrics_table(
 
 
 def _shown(name: str, value: float) -> str:
-    return f"{100 * value:.2f} %" if name.endswith(SHARES) else f"{value:.4f}"
+    return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4f}"
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
