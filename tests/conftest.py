@@ -67,6 +67,17 @@ def script(tmp_path: Path) -> Script:
 
 
 @pytest.fixture
+def scratch_registry() -> Iterator[None]:
+    """Heads that a test defines are forgotten after it."""
+    from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
+
+    before = dict(HEADS)
+    yield
+    HEADS.clear()
+    HEADS.update(before)
+
+
+@pytest.fixture
 def reviews(tmp_path: Path) -> Path:
     """A CSV of 60 made-up texts, `good` or `bad` by one word, with commas and quotes inside."""
     path = tmp_path / "reviews.csv"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -74,14 +74,6 @@ def test_every_name_is_tested_here() -> None:
 
 
 # ---------------------------------------------------------------- a head that a forker writes
-
-
-@pytest.fixture
-def scratch_registry() -> Iterator[None]:
-    before = dict(HEADS)
-    yield
-    HEADS.clear()
-    HEADS.update(before)
 
 
 @pytest.mark.parametrize(

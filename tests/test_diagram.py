@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,6 @@ heads_and_directions = pytest.mark.parametrize(
         if HEADS[head].requires_bidirectional in (None, directions == 2)
     ],
 )
-
-
-@pytest.fixture
-def scratch_registry() -> Iterator[None]:
-    before = dict(HEADS)
-    yield
-    HEADS.clear()
-    HEADS.update(before)
 
 
 def drawn(head: str, layers: int, directions: int, cell: str = "lstm") -> tuple[Drawing, Trace]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -106,15 +106,6 @@ def with_padding(states: RNNOutput, time: int) -> RNNOutput:
     kept = min(time, states.output.shape[1])
     output[:, :kept] = states.output[:, :kept]
     return RNNOutput(output, states.h_n, states.c_n, states.lengths)
-
-
-@pytest.fixture
-def scratch_registry() -> Iterator[None]:
-    """Heads that a test defines are forgotten after it."""
-    before = dict(HEADS)
-    yield
-    HEADS.clear()
-    HEADS.update(before)
 
 
 # ---------------------------------------------------------------- what each head selects

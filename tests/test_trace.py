@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -42,15 +41,6 @@ def make_batch(task: TrainingTask, lengths: list[int] = LENGTHS) -> SequenceBatc
     rows, time = len(lengths), max(lengths)
     inputs = torch.randint(V, (rows, time)) if task.every_step else torch.randn(rows, time, F)
     return SequenceBatch(inputs, torch.tensor(lengths))
-
-
-@pytest.fixture
-def scratch_registry() -> Iterator[None]:
-    """Heads that a test defines are forgotten after it."""
-    before = dict(HEADS)
-    yield
-    HEADS.clear()
-    HEADS.update(before)
 
 
 def valid(lengths: list[int] = LENGTHS) -> Tensor:
