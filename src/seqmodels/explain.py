@@ -11,7 +11,7 @@ from rich.table import Table
 
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.identities import Identity, identities
-from seqmodels.dataflow.page import FEATURES, LENGTHS, example_batch, page
+from seqmodels.dataflow.page import LENGTHS, example_batch, example_spec, page
 from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
@@ -29,11 +29,7 @@ def explain(config: DictConfig) -> list[Identity]:
     torch.manual_seed(0)
     task_class: type[TrainingTask] = allowed_class(config.model)
     task_class.check(config.model)
-    spec = (
-        {"num_inputs": 100}
-        if task_class.every_step
-        else {"inputs": "features", "num_inputs": FEATURES, "classes": ["a", "b", "c"]}
-    )
+    spec = example_spec(task_class.every_step)
     task: TrainingTask = instantiate(config.model, data=spec)
     head, encoder = task.head, task.encoder
     traced = trace(task, example_batch(task, length=LENGTHS[1]))

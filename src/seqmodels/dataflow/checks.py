@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqmodels.batch import valid_steps
 from seqmodels.dataflow.inside import MOST_DRAWS, Reading
 from seqmodels.dataflow.probing import Probe, tensors_of
+from seqmodels.dataflow.sampling import valid_of
 from seqmodels.errors import one_line
 
 MOST_STEPS = 32  # that are changed one by one, where gradients do not tell
@@ -47,7 +47,7 @@ def batch_leak(probe: Probe, untested: list[str]) -> str:
 
 def padding_leak(probe: Probe, untested: list[str]) -> str:
     sampler, lengths, time = probe.sampler, probe.lengths, max(probe.lengths)
-    padding = ~valid_steps(torch.tensor(lengths), time, torch.device("cpu"))
+    padding = ~valid_of(lengths)
     if not bool(padding.any()):
         untested.append("padding_leak: the model takes only rows without padding")
         return ""
@@ -172,7 +172,7 @@ def _without_effect(
     probe: Probe, inputs: Tensor, lengths: list[int], suspected: Tensor | None
 ) -> Tensor:
     """The valid steps, `(B, T)` bool, that reach no logit, neither by gradient nor by change."""
-    valid = valid_steps(torch.tensor(lengths), inputs.shape[1], torch.device("cpu"))
+    valid = valid_of(lengths)
     unread = valid & ~probe.reached(inputs, lengths)
     if suspected is not None:
         unread &= suspected
@@ -200,7 +200,7 @@ def _moves(probe: Probe, inputs: Tensor, lengths: list[int], valid: Tensor, step
 def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
     """Whether the steps that do move logits move them hardly more than rounding."""
     inputs = probe.sampler.batch(lengths)
-    valid = valid_steps(torch.tensor(lengths), inputs.shape[1], torch.device("cpu"))
+    valid = valid_of(lengths)
     largest = max(float(row.abs().max()) for row in probe.rows(inputs, lengths))
     steps = range(0, inputs.shape[1], -(-inputs.shape[1] // MOST_STEPS))
     moves = torch.stack([_moves(probe, inputs, lengths, valid, s) for s in steps], dim=1)

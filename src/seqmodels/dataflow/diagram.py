@@ -11,6 +11,7 @@ from seqmodels.encoder import RecurrentEncoder
 from seqmodels.heads import Head
 
 CELL, PITCH, STATE, MARGIN = 6, 8, 4, 10  # widths, in characters
+BELOW_HEAD, OUTPUT_Y, FIRST_Y = 3, 4, 6  # lines: under the head, of output, of the last layer
 
 Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
 
@@ -78,12 +79,11 @@ def draw(head: Head, encoder: RecurrentEncoder, trace: Trace, row: int) -> Drawi
     time, length = trace.output.shape[1], int(trace.lengths[row])
     layers, directions = encoder.num_layers, encoder.num_directions
     columns = [MARGIN + PITCH * step for step in range(time)]
-    right = columns[-1] + CELL + 1  # where the states of the forward direction begin
+    right = _after(columns)
     lines = 6 + layers * (directions + 1) + 2
     room = MARGIN + 3 if encoder.bidirectional or head.every_step else MARGIN  # for a label
     drawing = Drawing(title_of(head, encoder), right + room, lines)
     boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
-    below_head, output_y, first_y = 3, 4, 6
 
     boxes.append(Box(0, 2, drawing.width, head.name, "head"))
     if head.every_step:
@@ -95,7 +95,7 @@ def draw(head: Head, encoder: RecurrentEncoder, trace: Trace, row: int) -> Drawi
         boxes.append(Box(middle - 4, 0, 8, "logits", "logits"))
         arrows.append(Arrow(middle, 2, middle, 1))
 
-    labels.append(Label(0, output_y, "output"))
+    labels.append(Label(0, OUTPUT_Y, "output"))
     for step, x in enumerate(columns):
         half = CELL // directions
         for direction in range(directions):
@@ -103,21 +103,21 @@ def draw(head: Head, encoder: RecurrentEncoder, trace: Trace, row: int) -> Drawi
             kind: Kind = "output" if step < length else "padding"
             text = percent(share, half) if step < length else "0"  # as the encoder leaves it
             left = x + direction * half
-            boxes.append(Box(left, output_y, half, text, kind, share))
+            boxes.append(Box(left, OUTPUT_Y, half, text, kind, share))
             if share:
                 middle = left + half // 2
-                arrows.append(Arrow(middle, output_y, middle, below_head, reads=True))
+                arrows.append(Arrow(middle, OUTPUT_Y, middle, BELOW_HEAD, reads=True))
 
     for layer in range(layers):
-        top = first_y + (layers - 1 - layer) * (directions + 1)
+        top = FIRST_Y + (layers - 1 - layer) * (directions + 1)
         for direction in range(directions):
             y = top + directions - 1 - direction
-            _draw_direction(drawing, head, encoder, trace, row, (layer, direction), y, columns)
+            _draw_direction(drawing, encoder, trace, row, (layer, direction), y, columns)
         for x in columns[:length]:  # what this layer gives to the next, or to output
             middle = x + CELL // 2
             arrows.append(Arrow(middle, top, middle, top - 1))
 
-    inputs_y = first_y + layers * (directions + 1)
+    inputs_y = FIRST_Y + layers * (directions + 1)
     if head.every_step:
         labels.append(Label(right, inputs_y - 1, "→ next window"))
     labels.append(Label(0, inputs_y, "inputs"))
@@ -134,7 +134,6 @@ def draw(head: Head, encoder: RecurrentEncoder, trace: Trace, row: int) -> Drawi
 
 def _draw_direction(
     drawing: Drawing,
-    head: Head,
     encoder: RecurrentEncoder,
     trace: Trace,
     row: int,
@@ -146,7 +145,7 @@ def _draw_direction(
     boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
     (layer, direction), length = place, int(trace.lengths[row])
     last_layer, backward = layer == encoder.num_layers - 1, direction == 1
-    after = columns[-1] + CELL + 1
+    after = _after(columns)
     end = 0 if backward else length - 1
     finals = {"h_n": float(trace.h_n[row, layer, direction])}
     if trace.c_n is not None:
@@ -173,12 +172,17 @@ def _draw_direction(
         x = MARGIN - 1 - STATE - offset if backward else after + offset
         boxes.append(Box(x, y, STATE, name, "state", share))
         if share:
-            arrows.append(Arrow(x + STATE // 2, y, x + STATE // 2, 3, reads=True))
+            arrows.append(Arrow(x + STATE // 2, y, x + STATE // 2, BELOW_HEAD, reads=True))
     if encoder.bidirectional:
         label = f"← layer {layer + 1}" if backward else f"layer {layer + 1} →"
         labels.append(Label(after + 3 if backward else 0, y, label))
     else:
         labels.append(Label(0, y, f"layer {layer + 1}"))
+
+
+def _after(columns: list[int]) -> int:
+    """Where the states of the forward direction begin."""
+    return columns[-1] + CELL + 1
 
 
 def percent(share: float, width: int) -> str:

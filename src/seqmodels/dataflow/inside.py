@@ -30,7 +30,7 @@ class Reading:
         self.called = False
 
     def __str__(self) -> str:
-        kind = {"LSTM": "LSTM", "GRU": "GRU"}.get(self.rnn.mode, "RNN")
+        kind = type(self.rnn).__name__
         return f"{kind} {self.name!r}" if self.name else kind
 
     def unread(self) -> list[str]:
@@ -64,12 +64,12 @@ def readings(probe: Probe) -> list[Reading]:
     }
     found = [Reading(name, rnn) for name, rnn in named.values()]
     for reading in found:
-        for draw in range(MOST_DRAWS):
-            if draw == 0:
+        _read(probe, reading, lengths)
+        for _ in range(MOST_DRAWS):
+            if not reading.called or not (reading.unread() or reading.truncated()):
+                break
+            with probe.random_weights():
                 _read(probe, reading, lengths)
-            elif reading.unread() or reading.truncated():
-                with probe.random_weights():
-                    _read(probe, reading, lengths)
     return [reading for reading in found if reading.called]
 
 

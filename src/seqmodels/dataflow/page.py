@@ -28,7 +28,7 @@ from seqmodels.heads import HEADS, Head
 from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
 
 TIME, LENGTHS = 5, (5, 4, 2)
-HIDDEN_SIZE, FEATURES = 32, 3
+HIDDEN_SIZE, FEATURES, VOCABULARY = 32, 3, 100
 
 
 def page(chosen: dict[str, Any]) -> str:
@@ -97,10 +97,16 @@ def example_task(cell: str, layers: int, bidirectional: bool, head: str) -> Trai
     }
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        if HEADS[head].every_step:
-            return LanguageModel({"num_inputs": 20}, encoder, head)
-        data = {"inputs": "features", "num_inputs": FEATURES, "classes": ["a", "b", "c"]}
-        return SequenceClassifier(data, encoder, head)
+        every_step = HEADS[head].every_step
+        make = LanguageModel if every_step else SequenceClassifier
+        return make(example_spec(every_step), encoder, head)
+
+
+def example_spec(every_step: bool) -> dict[str, Any]:
+    """What a datamodule of made-up data would decide."""
+    if every_step:
+        return {"num_inputs": VOCABULARY}
+    return {"inputs": "features", "num_inputs": FEATURES, "classes": ["a", "b", "c"]}
 
 
 def example_batch(task: TrainingTask, length: int, time: int = TIME) -> SequenceBatch:

@@ -197,12 +197,11 @@ class Probe:
         """Those of the sampler, where no gradient fades to nothing in the type of the weights."""
         type_ = self.dtype if self.dtype.is_floating_point else torch.get_default_dtype()
         most = int(-math.log2(torch.finfo(type_).tiny) / 4)
-        own = self.sampler.lengths.tolist()
-        cut = [min(length, most) for length in own[:MOST_ROWS]]
+        cut = [min(length, most) for length in self.sampler.lengths[:MOST_ROWS].tolist()]
         try:
             self.rows(self.sampler.batch(cut), cut)
         except Exception:  # noqa: BLE001 (a model may dislike a shape in any way)
-            return own if self.lengths == own else self.lengths
+            return self.lengths
         return cut
 
     def reached(self, inputs: Tensor, lengths: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ from html import escape
 from rich.style import Style
 from rich.text import Text
 
-from seqmodels.dataflow.diagram import Box, Drawing
+from seqmodels.dataflow.diagram import Drawing
 
 WIDE, HIGH = 10, 26  # pixels of a character and of a line
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -24,24 +24,26 @@ FILLS = {
 }
 
 
-def colour(box: Box, largest: float) -> tuple[int, int, int] | None:
-    """The light of a box that is read, relative to the largest share of its kind; None: unlit."""
-    if not box.share or not largest:
-        return None
-    light, dark = (BLUE_LIGHT, BLUE_DARK) if box.kind == "input" else (LIGHT, DARK)
-    depth = min(box.share / largest, 1.0) ** 0.7
-    red, green, blue = (round(a + depth * (b - a)) for a, b in zip(light, dark, strict=True))
-    return red, green, blue
-
-
-def largest_shares(drawing: Drawing) -> dict[str, float]:
-    """By kind of box. Cells, `output` and states share one scale."""
-    scale = {"cell": "read", "output": "read", "state": "read", "padding": "read"}
-    largest: dict[str, float] = {}
+def lights(drawing: Drawing) -> list[tuple[int, int, int] | None]:
+    """The colour of each box, by its share of the largest among inputs, or among what is read;
+    None: unlit."""
+    largest = {
+        of_inputs: max(
+            (b.share for b in drawing.boxes if (b.kind == "input") == of_inputs), default=0
+        )
+        for of_inputs in (True, False)
+    }
+    colours: list[tuple[int, int, int] | None] = []
     for box in drawing.boxes:
-        kind = scale.get(box.kind, box.kind)
-        largest[kind] = max(largest.get(kind, 0.0), box.share)
-    return {kind: largest.get(scale.get(kind, kind), 0.0) for kind in FILLS}
+        if not box.share:
+            colours.append(None)
+            continue
+        of_inputs = box.kind == "input"
+        light, dark = (BLUE_LIGHT, BLUE_DARK) if of_inputs else (LIGHT, DARK)
+        depth = (box.share / largest[of_inputs]) ** 0.7
+        red, green, blue = (round(a + depth * (b - a)) for a, b in zip(light, dark, strict=True))
+        colours.append((red, green, blue))
+    return colours
 
 
 def is_dark(rgb: tuple[int, int, int]) -> bool:
@@ -52,7 +54,6 @@ def to_svg(drawing: Drawing) -> str:
     """A self-contained picture, on white."""
     pad, top = 14, 34
     width, height = drawing.width * WIDE + 2 * pad, drawing.height * HIGH + top + 28
-    largest = largest_shares(drawing)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img" font-family="{FONT}">',
@@ -86,8 +87,7 @@ def to_svg(drawing: Drawing) -> str:
         f"{escape(label.text)}</text>"
         for label in drawing.labels
     ]
-    for box in drawing.boxes:
-        rgb = colour(box, largest[box.kind])
+    for box, rgb in zip(drawing.boxes, lights(drawing), strict=True):
         fill = FILLS[box.kind] if rgb is None else "#{:02x}{:02x}{:02x}".format(*rgb)
         dashed = ' stroke-dasharray="3 3"' if box.kind == "padding" else ""
         stroke = "#d1d5db" if box.kind == "padding" else "#6b7280"
@@ -103,8 +103,9 @@ def to_svg(drawing: Drawing) -> str:
                 f'text-anchor="middle" fill="{ink}">{escape(box.text)}</text>'
             )
     parts.append("</g>")
+    counted = any(box.share for box in drawing.boxes if box.kind == "input")
     legend = "green: read by the head, with its share of the gradient"
-    legend += "; blue: how much each input step counts" if largest["input"] else ""
+    legend += "; blue: how much each input step counts" if counted else ""
     parts.append(f'<text x="{pad}" y="{height - 10}" font-size="11" fill="#4b5563">{legend}</text>')
     parts.append("</svg>")
     return "".join(parts) + "\n"
@@ -114,7 +115,6 @@ def to_text(drawing: Drawing) -> Text:
     """The drawing in characters, for Rich to print."""
     letters = [[" "] * drawing.width for _ in range(drawing.height)]
     styles = [[Style()] * drawing.width for _ in range(drawing.height)]
-    largest = largest_shares(drawing)
 
     def put(x: int, y: int, text: str, style: Style) -> None:
         for column, letter in enumerate(text, start=x):
@@ -133,8 +133,7 @@ def to_text(drawing: Drawing) -> Text:
                 put(arrow.x, y, "↑" if y == arrow.to_y else "│", style)
     for label in drawing.labels:
         put(label.x, label.y, label.text, Style(dim=True))
-    for box in drawing.boxes:
-        rgb = colour(box, largest[box.kind])
+    for box, rgb in zip(drawing.boxes, lights(drawing), strict=True):
         text = box.text.center(box.width)
         if rgb is not None:
             ink = "white" if is_dark(rgb) else "black"

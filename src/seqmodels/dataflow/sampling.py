@@ -12,6 +12,11 @@ from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError
 
 
+def valid_of(lengths: Sequence[int]) -> Tensor:
+    """`(B, T)` bool: the valid steps of rows of these lengths."""
+    return valid_steps(torch.tensor(lengths), max(lengths), torch.device("cpu"))
+
+
 class Sampler:
     """Random inputs like those that a model is used to.
 
@@ -81,5 +86,5 @@ class Sampler:
         inputs = self.content(len(lengths), time)
         if constant:
             inputs = inputs[:, :1].repeat_interleave(time, dim=1)
-        inputs[~valid_steps(torch.tensor(lengths), time, inputs.device)] = self.padding.to(inputs)
+        inputs[~valid_of(lengths)] = self.padding.to(inputs)
         return inputs

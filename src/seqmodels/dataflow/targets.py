@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError, choices, one_line
 
 
@@ -75,7 +76,7 @@ def random_batch(
             raise UserError(f"input.{name} is {size}: it must be at least {least}")
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.linspace(time, max(time // 4, 1), batch).round().long()
-    mask = torch.arange(time) < lengths.unsqueeze(1)
+    mask = valid_steps(lengths, time, torch.device("cpu"))
     if vocabulary is not None:
         tokens = torch.randint(1, vocabulary, (batch, time), generator=generator)
         return tokens * mask, lengths

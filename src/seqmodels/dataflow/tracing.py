@@ -97,8 +97,17 @@ def trace(task: TrainingTask, batch: SequenceBatch) -> Trace:
         total = sum(part.flatten(1).sum(dim=1) for part in (output, *final))
         output, *final = (_share(part, total) for part in (output, *final))
 
+    tensors_by_name = {
+        "inputs": batch.inputs,
+        "embedded": embedded,
+        "output": states.output,
+        "h_n": states.h_n,
+        **({} if states.c_n is None else {"c_n": states.c_n}),
+        "selected": selected,
+        "logits": logits,
+    }
     return Trace(
-        shapes=shapes(task, batch),
+        shapes={name: tuple(tensor.shape) for name, tensor in tensors_by_name.items()},
         lengths=batch.lengths,
         output=output,
         h_n=final[0],
@@ -136,17 +145,6 @@ def reach(
                 break  # else the projection starts from zero
     shares = torch.stack([_share(norm, norm.sum(dim=-1)) for norm in norms], dim=1)  # (B, T, T)
     return shares if result.dim() == 3 else shares.squeeze(1)
-
-
-def shapes(task: TrainingTask, batch: SequenceBatch) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor from a batch to its logits, in order, by name."""
-    with undisturbed([task]), torch.no_grad():
-        embedded = task.embed(batch)
-        states = task.encoder(embedded, batch.lengths)
-        tensors = {"inputs": batch.inputs, "embedded": embedded, "output": states.output}
-        tensors |= {"h_n": states.h_n} | ({} if states.c_n is None else {"c_n": states.c_n})
-        tensors |= {"selected": task.head.select(states), "logits": task.head(states)}
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _gradient_norms(result: Tensor, sources: list[Tensor]) -> list[Tensor]:
