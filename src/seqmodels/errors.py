@@ -18,6 +18,6 @@ def choices(wrong: str, names: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks, cut at 300 characters."""
+    """An exception's message without line breaks; that of a library is cut at 300 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return text if len(text) <= 300 or isinstance(error, UserError) else text[:297] + "..."

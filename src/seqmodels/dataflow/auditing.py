@@ -26,7 +26,8 @@ Severity = Literal["error", "warning"]
 
 KINDS = ("sequence", "per_step")
 
-# name: (severity, what to do). An error makes the logits wrong; a warning leaves something unused.
+# name: (severity, what to do). An error makes the logits wrong, or loses a direction that was asked
+# for; a warning leaves steps unused, which may be what a person wants.
 ADVICE: dict[str, tuple[Severity, str]] = {
     "padding_leak": (
         "error",
@@ -53,12 +54,12 @@ ADVICE: dict[str, tuple[Severity, str]] = {
         "view(-1, hidden_size) changes the number of rows",
     ),
     "truncated_direction": (
-        "warning",
+        "error",
         "forward ends at the last step and backward at the first: take h_n of both, or "
         "output[:, last, :H] and output[:, 0, H:], or pool over all steps",
     ),
     "unread_direction": (
-        "warning",
+        "error",
         "in h_n, h_n[-2] is forward and h_n[-1] backward in the last layer: read both, or build "
         "the network without what is not read",
     ),
@@ -83,7 +84,7 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """`error`: logits are wrong; `warning`: a part of the network or the input is unused."""
+        """`error`: logits are wrong, or a direction is lost; `warning`: steps are unused."""
         return ADVICE[self.name][0]
 
     @property

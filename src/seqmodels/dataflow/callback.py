@@ -37,8 +37,8 @@ class Dataflow(Callback):
         refuse: whether an error found by the audit stops the training; False: it is a warning.
 
     Raises:
-        UserError: when the training starts, for a model that leaks, or a head that reads other
-            tensors than it declares.
+        UserError: when the training starts, for a model that leaks or loses a direction, or a
+            head that reads other tensors than it declares.
     """
 
     def __init__(self, refuse: bool = True) -> None:
