@@ -14,7 +14,6 @@ from seqmodels.cli import readable_errors
 @readable_errors()
 def main(config: DictConfig) -> None:
     target = config.target  # an absent one is found before slow imports
-    sys.path.insert(0, "")  # the target may lie where the script is called
     from rich import print
 
     from seqmodels.dataflow import audit

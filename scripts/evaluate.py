@@ -13,9 +13,11 @@ def main(config: DictConfig) -> None:
     run_folder = config.run  # an absent one is found before slow imports
     from rich import print
 
+    from seqmodels.imports import import_modules
     from seqmodels.reports.table import metrics_table
     from seqmodels.run import load_run
 
+    import_modules(config.imports)
     run = load_run(
         run_folder,
         config.checkpoint,

@@ -13,7 +13,9 @@ from seqmodels.cli import readable_errors
 @readable_errors()
 def main(config: DictConfig) -> None:
     from seqmodels.heads import find_head  # so that a wrong name is found before slow imports
+    from seqmodels.imports import import_modules
 
+    import_modules(config.imports)
     find_head(config.model.head)
     from seqmodels.explain import explain
 

@@ -16,8 +16,10 @@ PROMPT = take_text("prompt")
 @readable_errors()
 def main(config: DictConfig) -> None:
     run_folder = config.run  # an absent one is found before slow imports
+    from seqmodels.imports import import_modules
     from seqmodels.run import load_run
 
+    import_modules(config.imports)
     run = load_run(run_folder, config.checkpoint, allowed_targets=config.allowed_targets)
     prompt = config.prompt if PROMPT is None else PROMPT
     pieces = run.generate(

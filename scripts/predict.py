@@ -17,8 +17,10 @@ def main(config: DictConfig) -> None:
     from rich.console import Console
     from rich.progress import track
 
+    from seqmodels.imports import import_modules
     from seqmodels.run import load_run
 
+    import_modules(config.imports)
     run = load_run(
         run_folder,
         config.checkpoint,

@@ -20,7 +20,9 @@ def main(config: DictConfig) -> None:
         run_job(config, overrides)
         return
     from seqmodels.heads import find_head  # so that a wrong name is found before slow imports
+    from seqmodels.imports import import_modules
 
+    import_modules(config.imports)
     find_head(config.model.head)
     from seqmodels.run import train
 

@@ -17,6 +17,7 @@ from seqmodels.data import DataModule, SequenceDataModule
 from seqmodels.errors import UserError
 from seqmodels.finished import Run, load_run
 from seqmodels.heads import find_head
+from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.record import discard_if_unused, read_checkpoint, recording, write_inputs
@@ -48,6 +49,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     keep_memory()
     folder = Path(config.folder)
     try:
+        import_modules(config.imports)
         find_head(config.model.head)
         find_device(config.trainer.accelerator)
         allowed = tuple(config.allowed_targets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError, choices, one_line
+from seqmodels.imports import import_module
 
 
 def find_model(target: str) -> Callable[..., Any]:
@@ -25,10 +25,7 @@ def find_model(target: str) -> Callable[..., Any]:
     module_name, colon, name = target.partition(":")
     if not colon or not name:
         raise UserError(f"target={target} must be module:name, such as my_package.module:build")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the import may fail in any way
-        raise UserError(f"target={target}: {type(error).__name__}: {one_line(error)}") from error
+    module = import_module(module_name, f"target={target}")
     found = getattr(module, name, None)
     if found is None:
         raise UserError(

@@ -12,7 +12,13 @@ from typing import Any
 from seqmodels.errors import UserError, choices
 
 DEFAULT_METRICS = ("test/accuracy", "test/bits_per_byte", "test/loss")
-NO_SETTING = ("folder", "resume", "baseline", "sweep.")  # how a run is run, and not what it is
+NO_SETTING = (
+    "folder",
+    "resume",
+    "baseline",
+    "sweep.",
+    "imports",
+)  # how a run is run, and not what it is
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
 

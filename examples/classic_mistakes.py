@@ -1,0 +1,47 @@
+"""Three heads that read the wrong tensor, as tutorials and libraries do, to see what it costs.
+
+The audit refuses to train them, and says why; `callbacks.dataflow.refuse=false` trains them:
+
+    python scripts/train.py imports=[examples.classic_mistakes] model.head=padded_last_step
+    python scripts/train.py -m experiment=study_mistakes
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from seqmodels.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.heads import Head
+
+
+def _forget_lengths(encoder: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return args[:1]  # (inputs, lengths) -> (inputs,)
+
+
+class PaddedLastStep(Head, name="padded_last_step"):
+    """`output[:, -1]` of a network that was never told the lengths: it has read the padding."""
+
+    reads = ("output",)
+    requires_bidirectional: bool | None = False
+
+    def build(self, encoder: RecurrentEncoder) -> None:
+        encoder.register_forward_pre_hook(_forget_lengths)
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return states.output[:, -1]  # (B, T, D*H) -> (B, D*H)
+
+
+class PaddedLastStepOfBoth(PaddedLastStep, name="padded_last_step_of_both"):
+    """The same of two directions: the backward half has read one step, and that one is padding."""
+
+    requires_bidirectional = True
+
+
+class BackwardOnly(Head, name="backward_only"):
+    """`h_n[-1]` of two directions: the backward one, and nothing of the forward one."""
+
+    reads = ("h_n",)
+    requires_bidirectional = True
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return states.h_n[-1, -1]  # (L, D, B, H) -> (B, H)
