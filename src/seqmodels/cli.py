@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ContextDecorator
 from pathlib import Path
@@ -37,12 +38,14 @@ def _sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str
     return sweep_folder(resume, fresh, list(overrides))
 
 
-def _short_name(overrides: Sequence[str]) -> str:
+def _short_name(overrides: Sequence[str], sweep: str) -> str:
     from seqmodels.sweep import short_name
 
-    return short_name(list(overrides))
+    return short_name(list(overrides), sweep)
 
 
+# each file in configs/hydra/launcher has the name of the plugin's own, which lends it types
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
 OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True)
 OmegaConf.register_new_resolver("short_name", _short_name)
 OmegaConf.register_new_resolver("fastest_precision", _fastest_precision)

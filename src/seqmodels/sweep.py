@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import math
+import os
 import shutil
 import sys
 import threading
@@ -13,6 +14,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +30,8 @@ PLAN = "sweep.json"  # in the folder of a sweep: its command and its number of j
 def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
     """The folder of a sweep: a new one, or that of an earlier one that is to be completed.
 
+    As an absolute path, since jobs may start in other working directories.
+
     Args:
         resume: the folder of an earlier sweep; True: the newest beside `fresh` of the same command.
         fresh: where a new one would be.
@@ -37,15 +41,15 @@ def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]
         UserError: if there is no such sweep.
     """
     if resume is None or resume is False:
-        return fresh
+        return str(Path(fresh).resolve())
     if resume is not True:
         if not (Path(resume) / PLAN).is_file():
             raise UserError(f"sweep.resume={resume}: no sweep there (it has no {PLAN})")
-        return resume
+        return str(Path(resume).resolve())
     plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
     for plan in reversed(plans):
         if json.loads(plan.read_text())["overrides"] == _without_resume(overrides):
-            return str(plan.parent)
+            return str(plan.parent.resolve())
     raise UserError(
         f"sweep.resume=true: no earlier sweep of this command in {Path(fresh).parent}; "
         "name its folder, or leave sweep.resume out"
@@ -56,14 +60,15 @@ def _without_resume(overrides: Sequence[str]) -> list[str]:
     return [override for override in overrides if not override.startswith("sweep.resume=")]
 
 
-def short_name(overrides: Sequence[str]) -> str:
-    """`max_pool_seed-2`: overrides as a part of a folder's name."""
+def short_name(overrides: Sequence[str], sweep: str) -> str:
+    """`max_pool_seed-2`: what a job's overrides vary in the sweep of this folder."""
+    varied = json.loads((Path(sweep) / PLAN).read_text())["varied"]
     parts = []
-    for override in _without_resume(overrides):
-        key, _, value = override.lstrip("+~").partition("=")
-        name = key.rpartition(".")[2]
-        part = value if name == "head" else f"{name}-{value}"
-        if not key.startswith("hydra"):
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key in varied:
+            name = key.rpartition(".")[2]
+            part = value if name == "head" else f"{name}-{value}"
             parts.append("".join(c if c.isalnum() or c in "-_." else "-" for c in part))
     return "_".join(parts)[:80]
 
@@ -89,12 +94,19 @@ class SweepReport(Callback):
         overrides = _without_resume(config.hydra.overrides.task)
         always = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
         parsed = OverridesParser.create().parse_overrides([*always, *overrides])
-        jobs = math.prod(
-            len(list(override.sweep_iterator()))
-            for override in parsed
+        choices = {  # the last override of a key counts
+            override.get_key_element().lstrip("+"): len(list(override.sweep_iterator()))
             if override.is_sweep_override()
-        )
-        (folder / PLAN).write_text(json.dumps({"overrides": overrides, "jobs": jobs}) + "\n")
+            else 1
+            for override in parsed
+        }
+        jobs = math.prod(choices.values())
+        varied = [key for key, count in choices.items() if count > 1]
+        plan = {"overrides": overrides, "jobs": jobs, "varied": varied}
+        (folder / PLAN).write_text(json.dumps(plan) + "\n")
+        threads = config.hydra.launcher.get("cpus_per_task")
+        if threads is not None:  # submitit starts its jobs from here, and divides nothing
+            os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self._watch = Watch(folder, jobs)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -198,6 +210,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     from seqmodels.record import write_json
     from seqmodels.run import train
 
+    os.chdir(HydraConfig.get().runtime.cwd)  # a cluster starts its jobs where it was started
     folder = Path(config.folder)
     file = folder / "result.json"
     plain = OmegaConf.to_container(config, resolve=True)
