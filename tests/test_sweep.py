@@ -7,18 +7,21 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from seqmodels.errors import UserError
 from seqmodels.run import train
-from seqmodels.sweep import PLAN, short_name, sweep_folder
+from seqmodels.sweep import PLAN, SweepReport, short_name, sweep_folder
 from tests.conftest import ROOT, Script
 
 QUICK = (
@@ -120,23 +123,146 @@ def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> 
     assert by_name.returncode == 0 and "4 of them are there" in by_name.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]])
-def test_every_launcher_gives_the_same(script: Script, tmp_path: Path, launcher: list[str]) -> None:
-    arguments = ("-m", "model.head=mean_pool,oops", "seed=0,1", *QUICK)
-    one, other = tmp_path / "one", tmp_path / "other"
-    serial = script("train.py", *arguments, f"hydra.sweep.dir={one}")
-    more = (f"hydra/launcher={launcher[0]}", *launcher[1:])
-    parallel = script("train.py", *arguments, f"hydra.sweep.dir={other}", *more)
-    assert serial.returncode == parallel.returncode == 1, parallel.stderr
-    ours, theirs = results(one), results(other)
-    assert set(ours) == set(theirs) and len(ours) == 4
-    for name, result in ours.items():
+SIX = ("-m", "model.head=mean_pool,max_pool,oops", "seed=0,1", *QUICK)
+
+
+def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The line of each job, without its seconds, by number."""
+    lines = re.findall(r"^\d_.*", done.stdout, flags=re.MULTILINE)
+    return sorted(re.sub(r"[\d.]+ s$", "", line) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
+    """Six jobs one after the other, two of which fail: their results, and their lines."""
+    folder = tmp_path_factory.mktemp("serial")
+    done = subprocess.run(
+        command(*SIX, f"hydra.sweep.dir={folder}"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1, done.stderr
+    return results(folder), ended(done)
+
+
+def same(
+    serial: tuple[dict[str, Any], list[str]],
+    done: subprocess.CompletedProcess[str],
+    folder: Path,
+) -> None:
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "Warning" not in done.stderr
+    expected, theirs = serial[0], results(the_sweep(folder))
+    assert set(expected) == set(theirs) and len(theirs) == 6
+    for name, result in expected.items():
         for key in ("status", "error", "metrics"):
             assert result[key] == theirs[name][key]
-    assert sorted(re.findall(r"^\d_\S+:", parallel.stdout, flags=re.MULTILINE)) == sorted(
-        re.findall(r"^\d_\S+:", serial.stdout, flags=re.MULTILINE)
-    )
+    assert ended(done) == serial[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]], ids=lambda x: x[0]
+)
+def test_every_launcher_gives_the_same(
+    script: Script, tmp_path: Path, serial: Any, launcher: list[str]
+) -> None:
+    more = (f"hydra/launcher={launcher[0]}", *launcher[1:])
+    same(serial, script("train.py", *SIX, *more), tmp_path)
+
+
+SLURM = {  # what submitit asks of a cluster, on this machine
+    "sbatch": """\
+        last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%2$/\\1/p' "$1")
+        grep -q '^#SBATCH --cpus-per-task=1$' "$1" || exit 1
+        export SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=here
+        export SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_ARRAY_JOB_ID=7
+        for task in $(seq 0 $last); do
+            SLURM_JOB_ID=7$task SLURM_ARRAY_TASK_ID=$task bash "$1" >/dev/null 2>&1 &
+        done
+        echo "Submitted batch job 7"
+        """,
+    "srun": 'shift 5; exec "$@"',  # --unbuffered --output <file> --error <file>
+    "sacct": "echo 'JobID|State|NodeList'; echo '7_[0-5]|RUNNING|here'",
+}
+
+
+@pytest.mark.slow
+def test_slurm_gives_the_same(
+    script: Script, tmp_path: Path, serial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, text in SLURM.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    more = ("hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=2")
+    same(serial, script("train.py", *SIX, *more), tmp_path)
+
+
+@pytest.fixture
+def ray_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a Ray cluster of two workers, started in another folder."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # otherwise workers give way to all else
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "elsewhere").mkdir()
+    started: list[subprocess.Popen[bytes]] = []
+    head = ["--head", f"--port={port}", "--include-dashboard=false"]
+    try:
+        for role in (head, [f"--address=127.0.0.1:{port}"]):
+            ray = [sys.executable, "-m", "ray.scripts.scripts", "start", *role]
+            path = tmp_path / f"ray{len(started)}.log"
+            with path.open("w") as log:
+                started.append(
+                    subprocess.Popen(
+                        [*ray, "--num-cpus=1", "--block"],
+                        cwd=tmp_path / "elsewhere",
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+            deadline = time.monotonic() + 120
+            while "Ray runtime started" not in path.read_text():
+                assert time.monotonic() < deadline and started[-1].poll() is None, path.read_text()
+                time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same(script: Script, tmp_path: Path, serial: Any, ray_cluster: str) -> None:
+    more = ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}")
+    same(serial, script("train.py", *SIX, *more), tmp_path)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:\\s*.hydra/launcher.* is validated against")
+@pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_a_launcher_that_is_not_installed(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = name.partition("_")[0]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        composed = compose("train", [f"hydra/launcher={name}"], return_hydra_config=True)
+    monkeypatch.setitem(sys.modules, f"hydra_plugins.hydra_{extra}_launcher", None)
+    for module in [
+        m for m in sys.modules if m.startswith(f"hydra_plugins.hydra_{extra}_launcher.")
+    ]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(SystemExit, match="2"):
+        SweepReport().on_multirun_start(composed)
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: hydra/launcher={name} needs what is not installed")
+    assert error.endswith(f"pip install -e '.[{extra}]'\n")
 
 
 @pytest.mark.slow

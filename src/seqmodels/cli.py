@@ -83,8 +83,9 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints what it likes, and exits by itself
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        mistakes = (UserError, HydraException, OmegaConfBaseException)
-        if isinstance(error, mistakes) and not WANTS_TRACEBACK:
+        if WANTS_TRACEBACK or error is None or isinstance(error, BrokenPipeError):
+            return
+        if isinstance(error, (UserError, HydraException, OmegaConfBaseException, ConnectionError)):
             print(f"error: {explain(error)}", file=sys.stderr)
             sys.exit(2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import math
 import os
@@ -86,6 +87,7 @@ class SweepReport(Callback):
                     "trainer.strategy=ddp starts this command again in every process, and with it "
                     "the whole sweep: run the sweep with trainer.devices=1, or the jobs one by one"
                 )
+            _check_launcher(config.hydra)
             folder = Path(config.hydra.sweep.dir)
         except (UserError, OmegaConfBaseException) as error:  # Hydra makes warnings of them
             print(f"error: {explain(error)}", file=sys.stderr)
@@ -131,6 +133,17 @@ class SweepReport(Callback):
             console.print(f"{path}", soft_wrap=True)
         if comparison.failed:
             sys.exit(1)
+
+
+def _check_launcher(hydra: DictConfig) -> None:
+    try:
+        importlib.import_module(hydra.launcher._target_.rpartition(".")[0])
+    except ImportError as error:
+        name = hydra.runtime.choices["hydra/launcher"]
+        raise UserError(
+            f"hydra/launcher={name} needs what is not installed ({one_line(error)}): "
+            f"pip install -e '.[{name.partition('_')[0]}]'"
+        ) from error
 
 
 class Watch:
