@@ -65,9 +65,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Section:
-    """The settings that saw the same data, the best first."""
+    """The settings that saw the same data, the best first.
+
+    Args:
+        data: its name.
+        values: of `Comparison.data_keys`.
+    """
 
     data: str
+    values: tuple[Any, ...]
     settings: Sequence[Setting]
 
     def verdict(self) -> str:
@@ -102,11 +108,13 @@ class Comparison:
 
     Args:
         keys: what varied between the settings, besides the seed.
+        data_keys: what varied between the sections only.
         failed: runs that did not complete.
     """
 
     metric: str
     keys: Sequence[str]
+    data_keys: Sequence[str]
     sections: Sequence[Section]
     failed: Sequence[Record]
 
@@ -134,26 +142,58 @@ def compare(
     by_setting: dict[tuple[str, ...], list[Record]] = {}
     for record in completed:
         by_setting.setdefault(_setting_of(record, keys), []).append(record)
-    by_data: dict[str, list[list[Record]]] = {}
-    for group in by_setting.values():
-        by_data.setdefault(_data_of(group[0], keys), []).append(group)
+    by_data = _by_data(list(by_setting.values()))
+    data_keys = [
+        key
+        for key in keys
+        if key.startswith("data.")
+        and len(by_data) > 1
+        and all(len({_setting_of(group[0], [key]) for group in groups}) == 1 for groups in by_data)
+    ]
+    setting_keys = [key for key in keys if key not in data_keys]
+    names = [groups[0][0].result["data"] for groups in by_data]
+    if len(set(names)) < len(names):
+        names = [_longer_name(groups[0][0], data_keys) for groups in by_data]
     return Comparison(
         metric,
-        keys,
-        [_section(data, groups, keys, metric) for data, groups in by_data.items()],
+        setting_keys,
+        data_keys,
+        [
+            Section(name, _values(groups[0][0], data_keys), _settings(groups, setting_keys, metric))
+            for name, groups in zip(names, by_data, strict=True)
+        ],
         [r for r in records if not r.completed],
     )
 
 
-def _section(
-    data: str, groups: Sequence[Sequence[Record]], keys: Sequence[str], metric: str
-) -> Section:
+Group = list[Record]  # the runs of one setting
+
+
+def _by_data(groups: Sequence[Group]) -> list[list[Group]]:
+    """Together what saw the same: for each seed they share, the same parts of the same data."""
+    sections: list[tuple[str, dict[int, str], list[Group]]] = []
+    for group in groups:
+        name = group[0].result["data"]
+        seen = {record.seed: record.result["fingerprint"] for record in group}
+        for other_name, others, members in sections:
+            shared = seen.keys() & others.keys()
+            same = all(seen[seed] == others[seed] for seed in shared)
+            if same and (shared or (name == other_name and {*seen.values()} & {*others.values()})):
+                members.append(group)
+                others |= seen
+                break
+        else:
+            sections.append((name, seen, [group]))
+    return [members for _, _, members in sections]
+
+
+def _settings(groups: Sequence[Group], keys: Sequence[str], metric: str) -> list[Setting]:
     scores = [_scores(group, metric) for group in groups]
     better = is_share(metric)
     best = find_best(scores, higher_is_better=better)
     settings = [
         Setting(
-            tuple(group[0].config.get(key) for key in keys),
+            _values(group[0], keys),
             group,
             score,
             summarize(score),
@@ -162,7 +202,7 @@ def _section(
         for group, score, difference in zip(groups, scores, against_best(scores, best), strict=True)
     ]
     settings.sort(key=lambda s: (s.difference is not None, (-1 if better else 1) * s.summary.mean))
-    return Section(data, settings)
+    return settings
 
 
 def _scores(group: Sequence[Record], metric: str) -> dict[int, float]:
@@ -176,14 +216,13 @@ def _setting_of(record: Record, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(repr(record.config.get(key)) for key in keys)
 
 
-def _data_of(record: Record, keys: Sequence[str]) -> str:
-    """The data in words, as far as they vary."""
-    varied = [f"{k.removeprefix('data.')}={record.config.get(k)}" for k in keys if _is_data(k)]
+def _values(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(record.config.get(key) for key in keys)
+
+
+def _longer_name(record: Record, data_keys: Sequence[str]) -> str:
+    varied = [f"{key.removeprefix('data.')}={record.config.get(key)}" for key in data_keys]
     return ", ".join([record.result["data"], *varied])
-
-
-def _is_data(key: str) -> bool:
-    return key.startswith("data.")
 
 
 def _check_same_data(records: Sequence[Record]) -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from seqmodels.reports.comparison import Comparison, Section, Setting
-from seqmodels.reports.comparison_tables import as_csv, as_markdown, columns_of, failures, row_of
+from seqmodels.reports.comparison_tables import (
+    as_csv,
+    as_markdown,
+    columns_of,
+    failures,
+    overview,
+    row_of,
+)
 from seqmodels.reports.figures import compared_curves, compared_runs
 
 MOST_DIAGRAMS = 20
@@ -45,6 +53,7 @@ def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
         runs: the figure of the runs, PNG.
     """
     body = [
+        *_table(overview(comparison)),
         *(line for section in comparison.sections for line in _tables(comparison, section)),
         *(f"<p class=failed>{escape(line)}</p>" for line in failures(comparison)),
         f"<h2>Every run</h2>{_image(runs, 'a dot for every run')}",
@@ -66,14 +75,23 @@ def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
 
 def _tables(comparison: Comparison, section: Section) -> Iterator[str]:
     yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}.</p>"
+    yield from _table(
+        [columns_of(comparison), *(row_of(comparison, setting) for setting in section.settings)],
+        [setting.difference is None for setting in section.settings],
+    )
+
+
+def _table(rows: Sequence[Sequence[str]], best: Sequence[bool] = ()) -> Iterator[str]:
+    if not rows:
+        return
     yield "<div class=table><table><thead><tr>"
-    for column in columns_of(comparison):
+    for column in rows[0]:
         yield f'<th scope="col"><button type="button">{escape(column)}</button></th>'
     yield "</tr></thead><tbody>"
-    for setting in section.settings:
-        best = ' class="best"' if setting.difference is None else ""
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row_of(comparison, setting))
-        yield f"<tr{best}>{cells}</tr>"
+    for row, is_best in zip_longest(rows[1:], best, fillvalue=False):
+        assert not isinstance(row, bool)
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        yield f"<tr{' class=best' if is_best else ''}>{cells}</tr>"
     yield "</tbody></table></div>"
 
 

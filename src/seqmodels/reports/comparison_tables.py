@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -26,11 +27,10 @@ def shown(metric: str, value: float) -> str:
 
 def columns_of(comparison: Comparison) -> list[str]:
     """What stands above `row_of`."""
-    unit = ", %" if is_share(comparison.metric) else ""
     return [
         *(key.removeprefix("model.") for key in comparison.keys),
         "runs",
-        comparison.metric + unit,
+        mean_of(comparison),
         "sd",
         "± 95 %",
         "to best",
@@ -63,19 +63,45 @@ def row_of(comparison: Comparison, setting: Setting) -> list[str]:
     ]
 
 
+def overview(comparison: Comparison) -> list[list[str]]:
+    """The mean of each setting on each of several data sets, the best setting first; with a header.
+    Nothing for one data set."""
+    if len(comparison.sections) == 1:
+        return []
+    means: dict[str, dict[str, float]] = {}
+    for section in comparison.sections:
+        for setting in section.settings:
+            means.setdefault(setting.name, {})[section.data] = setting.summary.mean
+    overall = {name: math.fsum(values.values()) / len(values) for name, values in means.items()}
+    names = sorted(overall, key=overall.__getitem__, reverse=is_share(comparison.metric))
+    rows = [
+        [section.data]
+        + [shown(comparison.metric, means[name].get(section.data, math.nan)) for name in names]
+        for section in comparison.sections
+    ]
+    return [[mean_of(comparison), *names], *rows]
+
+
+def mean_of(comparison: Comparison) -> str:
+    """The metric with its unit."""
+    return comparison.metric + (", %" if is_share(comparison.metric) else "")
+
+
 def comparison_table(comparison: Comparison) -> Group:
     """For a terminal."""
     parts: list[Any] = []
     for section in comparison.sections:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for number, column in enumerate(columns_of(comparison)):
-            justify: Literal["left", "right"] = "left" if number < len(comparison.keys) else "right"
-            table.add_column(column, justify=justify, no_wrap=number < len(comparison.keys))
+        table = _table(columns_of(comparison), len(comparison.keys))
         for setting in section.settings:
             style = "bold green" if setting.difference is None else None
             table.add_row(*row_of(comparison, setting), style=style)
         parts += [Text(section.data, style="bold"), table]
         parts.append(Text(section.verdict() + "\n"))
+    if rows := overview(comparison):
+        table = _table(["", *rows[0][1:]], 1)
+        for row in rows[1:]:
+            table.add_row(*row)
+        parts += [Text(f"all data sets: {rows[0][0]}", style="bold"), table]
     parts += [Text(line, style="red") for line in failures(comparison)]
     if comparison.failed:
         count = sum(len(setting.records) for s in comparison.sections for setting in s.settings)
@@ -83,6 +109,19 @@ def comparison_table(comparison: Comparison) -> Group:
             Text(f"{len(comparison.failed)} of {count + len(comparison.failed)} runs failed")
         )
     return Group(*parts)
+
+
+def _table(columns: Sequence[str], names: int) -> Table:
+    """Of so many columns of names, which are folded where the terminal is narrow, then numbers."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    for number, column in enumerate(columns):
+        if number < names:
+            table.add_column(column, overflow="fold")
+        else:
+            header = re.sub(r"(?<=\w)[/_]|, |(?<!\d) ", lambda m: m[0].strip() + "\n", column)
+            header = header.replace("parameters", "param-\neters")
+            table.add_column(header, justify="right", no_wrap=True)
+    return table
 
 
 def failures(comparison: Comparison) -> list[str]:
@@ -97,14 +136,18 @@ def failures(comparison: Comparison) -> list[str]:
 def as_markdown(comparison: Comparison) -> str:
     """A table for a README."""
     lines: list[str] = []
-    columns = columns_of(comparison)
+    if rows := overview(comparison):
+        lines += [*_head(rows[0], 1), *(_line(row) for row in rows[1:]), ""]
     for section in comparison.sections:
-        rule = ["---"] * len(comparison.keys) + ["---:"] * (len(columns) - len(comparison.keys))
-        lines += [f"**{section.data}**", "", _line(columns), _line(rule)]
+        lines += [f"**{section.data}**", "", *_head(columns_of(comparison), len(comparison.keys))]
         lines += [_line(row_of(comparison, setting)) for setting in section.settings]
         lines += ["", section.verdict() + ".", ""]
     lines += [f"- {line}" for line in failures(comparison)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _head(columns: Sequence[str], names: int) -> list[str]:
+    return [_line(columns), _line(["---"] * names + ["---:"] * (len(columns) - names))]
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -118,7 +161,7 @@ def as_csv(comparison: Comparison) -> str:
     costs = ["parameters", "per_second", "seconds"]
     against = ["difference_to_best", "shared_seeds", "p", "seeds_needed"]
     moments = ["runs", "metric", "mean", "deviation", "interval"]
-    writer.writerow(["data", *comparison.keys, *moments, *against, *costs])
+    writer.writerow(["data", *comparison.data_keys, *comparison.keys, *moments, *against, *costs])
     for section in comparison.sections:
         for setting in section.settings:
             summary, difference = setting.summary, setting.difference
@@ -129,6 +172,6 @@ def as_csv(comparison: Comparison) -> str:
                 numbers += [difference.mean, difference.shared, difference.p]
                 numbers += ["" if difference.seeds_needed is None else difference.seeds_needed]
             numbers += [setting.parameters, setting.per_second, setting.seconds]
-            what = [section.data, *setting.values, len(setting.records), comparison.metric]
-            writer.writerow([*what, *numbers])
+            what = [section.data, *section.values, *setting.values]
+            writer.writerow([*what, len(setting.records), comparison.metric, *numbers])
     return file.getvalue()

@@ -63,8 +63,9 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     sections = [list(section.settings)[:most] for section in comparison.sections]
     heights = [0.9 + 0.32 * len(settings) for settings in sections]
     figure = Figure(figsize=(8, sum(heights) + 0.3), layout="constrained")
-    grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights)
-    factor = 100 if is_share(comparison.metric) else 1
+    share = is_share(comparison.metric)
+    factor = 100 if share else 1
+    grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights, sharex=share)
     for axes, settings, section in zip(grid[:, 0], sections, comparison.sections, strict=True):
         for place, setting in enumerate(settings):
             scores = [factor * score for score in setting.scores.values()]
@@ -84,6 +85,9 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
         axes.set_ylim(len(settings) - 0.5, -0.5)
         axes.set_title(section.data, fontsize=10, loc="left")
         axes.grid(axis="x", alpha=0.3)
+    if share:  # an interval may go beyond what there is
+        low, high = grid[0, 0].get_xlim()
+        grid[0, 0].set_xlim(max(low, -2), min(high, 102))
     unit = ", %" if factor == 100 else ""
     grid[-1, 0].set_xlabel(f"{comparison.metric}{unit}; dots: runs; bars: mean, 95 % interval")
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,8 @@ from typing import Any
 from seqmodels.errors import UserError, choices
 
 DEFAULT_METRICS = ("test/accuracy", "test/bits_per_byte", "test/loss")
-NO_SETTING = (
-    "folder",
-    "resume",
-    "baseline",
-    "sweep.",
-    "imports",
-)  # how a run is run, and not what it is
+# how a run is run, and not what it is
+NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports")
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
 
@@ -50,12 +46,17 @@ def find_runs(places: Iterable[str]) -> list[Record]:
         found = [
             file
             for match in sorted(glob.glob(place))  # noqa: PTH207 (absolute ones as well)
-            for file in sorted(Path(match).rglob("result.json"))
+            for file in sorted(Path(match).rglob("result.json"), key=_by_number)
         ]
         if not found:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
         files |= dict.fromkeys(found)
     return [_read(file) for file in files]
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    # job 2 of a sweep before job 10
+    return [(int(n or 0), rest) for n, rest in re.findall(r"(\d*)(\D*)", str(file))]
 
 
 def _read(file: Path) -> Record:
