@@ -76,6 +76,9 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(script: Script, tmp_
     assert done.returncode == 0, done.stderr
     swept = script("train.py", "-m", "imports=[my_heads]", "model.head=first,max_pool", *quick)
     assert swept.returncode == 0 and "0_first: test/accuracy" in swept.stdout
+    assert swept.stderr == ""  # what the audit warns of is in the job's own log
+    [log] = tmp_path.glob("runs/*/0_first/train.log")
+    assert "unread_step" in log.read_text()
     without = script("evaluate.py", "run=run")
     assert without.returncode == 2 and "model.head=first is not a head" in without.stderr
     assert script("evaluate.py", "run=run", "imports=[my_heads]").returncode == 0

@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import importlib
 import json
+import logging
 import math
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -217,12 +218,15 @@ def _line(folder: Path, result: Mapping[str, Any]) -> str:
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     """One job: trained, unless an earlier sweep in this folder has completed it.
 
-    What it prints goes to its `train.log`. An error ends this job alone, and is in its
+    What it prints, warnings too, goes to its `train.log`. An error ends this job alone, and is in its
     `result.json`.
     """
     from seqmodels.record import write_json
     from seqmodels.run import train
 
+    for handler in list(logging.getLogger().handlers):  # warnings are in the log as well
+        if type(handler) is logging.StreamHandler:
+            logging.getLogger().removeHandler(handler)
     os.chdir(HydraConfig.get().runtime.cwd)  # a cluster starts its jobs where it was started
     folder = Path(config.folder)
     file = folder / "result.json"
@@ -235,7 +239,11 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
             elif left.suffix != ".log":
                 left.unlink()
         try:
-            with (folder / "train.log").open("a") as log, redirect_stdout(log):
+            with (
+                (folder / "train.log").open("a") as log,
+                redirect_stdout(log),
+                redirect_stderr(log),
+            ):
                 train(config, overrides)
         except Exception as error:  # noqa: BLE001 (whatever it is, the other jobs go on)
             folder.mkdir(parents=True, exist_ok=True)
