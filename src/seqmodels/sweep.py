@@ -218,8 +218,8 @@ def _line(folder: Path, result: Mapping[str, Any]) -> str:
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     """One job: trained, unless an earlier sweep in this folder has completed it.
 
-    What it prints, warnings too, goes to its `train.log`. An error ends this job alone, and is in its
-    `result.json`.
+    What it prints, warnings too, goes to its `train.log`. An error ends this job alone, and is in
+    its `result.json`.
     """
     from seqmodels.record import write_json
     from seqmodels.run import train
