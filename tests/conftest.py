@@ -39,7 +39,6 @@ def config(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
                     "model.encoder.hidden_size=16",
                     "trainer=cpu",
                     "trainer.max_epochs=2",
-                    "callbacks.progress=null",
                     "trainer.enable_progress_bar=false",
                     *overrides,
                 ],

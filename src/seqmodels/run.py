@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -133,9 +133,12 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
         entries = [entry for entry in (group or {}).values() if entry is not None]
         return [instantiate(entry, allowed_targets=allowed) for entry in entries]
 
+    callbacks = build(config.callbacks)
+    if not config.trainer.enable_progress_bar:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     return instantiate(
         config.trainer,
-        callbacks=build(config.callbacks),
+        callbacks=callbacks,
         logger=[MetricsFile(str(folder)), *build(config.logger)],
         default_root_dir=folder,
         allowed_targets=allowed,

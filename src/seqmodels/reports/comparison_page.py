@@ -86,7 +86,8 @@ def _table(rows: Sequence[Sequence[str]], best: Sequence[bool] = ()) -> Iterator
         return
     yield "<div class=table><table><thead><tr>"
     for column in rows[0]:
-        yield f'<th scope="col"><button type="button">{escape(column)}</button></th>'
+        header = escape(column).replace("_", "_<wbr>")
+        yield f'<th scope="col"><button type="button">{header}</button></th>'
     yield "</tr></thead><tbody>"
     for row, is_best in zip_longest(rows[1:], best, fillvalue=False):
         assert not isinstance(row, bool)
