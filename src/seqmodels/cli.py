@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import sys
 import warnings
-from collections.abc import Sequence
 from contextlib import ContextDecorator
-from pathlib import Path
 
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.errors import UserError, explain
+from seqmodels.folders import run_folder, short_name, sweep_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
-
-
-def _run_folder(resume: str | None, fresh: str) -> str:
-    # a run that is resumed goes on in its folder
-    return resume if resume and Path(resume).is_dir() else fresh
 
 
 def _fastest_precision(accelerator: str) -> str:
@@ -32,25 +25,13 @@ def _fastest_precision(accelerator: str) -> str:
     return fastest_precision(accelerator)
 
 
-def _sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
-    from seqmodels.sweep import sweep_folder
-
-    return sweep_folder(resume, fresh, list(overrides))
-
-
-def _short_name(overrides: Sequence[str], sweep: str) -> str:
-    from seqmodels.sweep import short_name
-
-    return short_name(list(overrides), sweep)
-
-
 # each file in configs/hydra/launcher has the name of the plugin's own, which lends it types
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
-OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, use_cache=True)
-OmegaConf.register_new_resolver("short_name", _short_name)
+OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True)
+OmegaConf.register_new_resolver("short_name", short_name)
 OmegaConf.register_new_resolver("fastest_precision", _fastest_precision)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(4), use_cache=True)
-OmegaConf.register_new_resolver("run_folder", _run_folder)
+OmegaConf.register_new_resolver("run_folder", run_folder)
 
 
 def take_text(key: str) -> str | None:
@@ -88,22 +69,3 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         if isinstance(error, (UserError, HydraException, OmegaConfBaseException, ConnectionError)):
             print(f"error: {explain(error)}", file=sys.stderr)
             sys.exit(2)
-
-
-def explain(error: BaseException) -> str:
-    """One line that says what is wrong, where, and what to do."""
-    cause = error.__cause__
-    resolving = re.search(r"^UserError raised while resolving interpolation: (.*)", str(error))
-    if resolving:
-        return resolving[1]
-    unknown = re.match(r"Could not override '([^']+)'", str(error))
-    if unknown and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
-        key = unknown[1].split("@")[0]
-        group = ".".join(str(cause.full_key).split(".")[:-1])
-        names = [f"{group}.{name}" if group else str(name) for name in cause.parent_node]
-        return f"{key} is not a key of the configuration: {choices(key, names)}"
-    if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override}: {one_line(error)}"
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} must be given: add {error.full_key}=<value>"
-    return one_line(error)

@@ -22,57 +22,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.cli import explain
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, explain, one_line
+from seqmodels.folders import PLAN, without_resume
 from seqmodels.reports.runs import DEFAULT_METRICS
-
-PLAN = "sweep.json"  # in the folder of a sweep: its command and its number of jobs
-
-
-def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
-    """The folder of a sweep: a new one, or that of an earlier one that is to be completed.
-
-    As an absolute path, since jobs may start in other working directories.
-
-    Args:
-        resume: the folder of an earlier sweep; True: the newest beside `fresh` of the same command.
-        fresh: where a new one would be.
-        overrides: the command.
-
-    Raises:
-        UserError: if there is no such sweep.
-    """
-    if resume is None or resume is False:
-        return str(Path(fresh).resolve())
-    if resume is not True:
-        if not (Path(resume) / PLAN).is_file():
-            raise UserError(f"sweep.resume={resume}: no sweep there (it has no {PLAN})")
-        return str(Path(resume).resolve())
-    plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
-    for plan in reversed(plans):
-        if json.loads(plan.read_text())["overrides"] == _without_resume(overrides):
-            return str(plan.parent.resolve())
-    raise UserError(
-        f"sweep.resume=true: no earlier sweep of this command in {Path(fresh).parent}; "
-        "name its folder, or leave sweep.resume out"
-    )
-
-
-def _without_resume(overrides: Sequence[str]) -> list[str]:
-    return [override for override in overrides if not override.startswith("sweep.resume=")]
-
-
-def short_name(overrides: Sequence[str], sweep: str) -> str:
-    """`max_pool_seed-2`: what a job's overrides vary in the sweep of this folder."""
-    varied = json.loads((Path(sweep) / PLAN).read_text())["varied"]
-    parts = []
-    for override in overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        if key in varied:
-            name = key.rpartition(".")[2]
-            part = value if name == "head" else f"{name}-{value}"
-            parts.append("".join(c if c.isalnum() or c in "-_." else "-" for c in part))
-    return "_".join(parts)[:80]
 
 
 class SweepReport(Callback):
@@ -94,7 +46,7 @@ class SweepReport(Callback):
             print(f"error: {explain(error)}", file=sys.stderr)
             sys.exit(2)
         folder.mkdir(parents=True, exist_ok=True)
-        overrides = _without_resume(config.hydra.overrides.task)
+        overrides = without_resume(config.hydra.overrides.task)
         always = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
         parsed = OverridesParser.create().parse_overrides([*always, *overrides])
         choices = {  # the last override of a key counts
