@@ -212,7 +212,7 @@ def sweep(made_run: Maker, tmp_path: Path) -> Path:
 
 def records(*configs: dict[str, Any]) -> list[Record]:
     return [
-        Record(Path(), {"seed": config.get("seed", 0)}, flattened(config)) for config in configs
+        Record(Path(), {"seed": config.get("seed", 0)}, flattened(config), {}) for config in configs
     ]
 
 
@@ -337,6 +337,18 @@ def test_different_data_are_refused_unless_told(made_run: Maker, tmp_path: Path)
         ("50", "max_pool"),
         ("100", "max_pool"),
     ]
+
+
+def test_what_else_differs_is_said(made_run: Maker, tmp_path: Path) -> None:
+    for seed, threads in enumerate((2, 1, 1)):
+        folder = made_run("max_pool", seed)
+        surroundings = {"threads": threads, "device": "cpu", "git": None}
+        (folder / "environment.json").write_text(json.dumps(surroundings))
+    comparison = compare([str(tmp_path)])
+    assert list(comparison.others) == ["threads: 1, 2"]
+    assert "- these runs also differ in other things, which counts: threads: 1, 2" in as_markdown(
+        comparison
+    )
 
 
 def test_the_same_data_in_other_batches_are_the_same(made_run: Maker, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from seqmodels.reports.runs import (
     Record,
     find_runs,
     is_share,
+    other_differences,
     pick_metric,
     varied_keys,
 )
@@ -110,6 +111,7 @@ class Comparison:
         keys: what varied between the settings, besides the seed.
         data_keys: what varied between the sections only.
         failed: runs that did not complete.
+        others: what else was not the same in all runs, such as the number of threads.
     """
 
     metric: str
@@ -117,6 +119,7 @@ class Comparison:
     data_keys: Sequence[str]
     sections: Sequence[Section]
     failed: Sequence[Record]
+    others: Sequence[str]
 
 
 def compare(
@@ -163,6 +166,7 @@ def compare(
             for name, groups in zip(names, by_data, strict=True)
         ],
         [r for r in records if not r.completed],
+        other_differences(completed),
     )
 
 

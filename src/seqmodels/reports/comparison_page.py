@@ -17,6 +17,7 @@ from seqmodels.reports.comparison import Comparison, Section, Setting
 from seqmodels.reports.comparison_tables import (
     as_csv,
     as_markdown,
+    cautions,
     columns_of,
     failures,
     overview,
@@ -55,7 +56,10 @@ def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
     body = [
         *_table(overview(comparison)),
         *(line for section in comparison.sections for line in _tables(comparison, section)),
-        *(f"<p class=failed>{escape(line)}</p>" for line in failures(comparison)),
+        *(
+            f"<p class=failed>{escape(line)}</p>"
+            for line in (*cautions(comparison), *failures(comparison))
+        ),
         f"<h2>Every run</h2>{_image(runs, 'a dot for every run')}",
         f"<h2>Learning curves</h2>{_image(_png(compared_curves(comparison)), 'learning curves')}",
         *_diagrams(comparison),

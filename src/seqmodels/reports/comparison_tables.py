@@ -102,6 +102,7 @@ def comparison_table(comparison: Comparison) -> Group:
         for row in rows[1:]:
             table.add_row(*row)
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold"), table]
+    parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
     if comparison.failed:
         count = sum(len(setting.records) for s in comparison.sections for setting in s.settings)
@@ -124,6 +125,13 @@ def _table(columns: Sequence[str], names: int) -> Table:
     return table
 
 
+def cautions(comparison: Comparison) -> list[str]:
+    """What may make a difference that is not one of the settings."""
+    if not comparison.others:
+        return []
+    return [f"these runs also differ in other things, which counts: {'; '.join(comparison.others)}"]
+
+
 def failures(comparison: Comparison) -> list[str]:
     """A line for each run that did not complete."""
     return [
@@ -142,7 +150,7 @@ def as_markdown(comparison: Comparison) -> str:
         lines += [f"**{section.data}**", "", *_head(columns_of(comparison), len(comparison.keys))]
         lines += [_line(row_of(comparison, setting)) for setting in section.settings]
         lines += ["", section.verdict() + ".", ""]
-    lines += [f"- {line}" for line in failures(comparison)]
+    lines += [f"- {line}" for line in (*cautions(comparison), *failures(comparison))]
     return "\n".join(lines).rstrip() + "\n"
 
 

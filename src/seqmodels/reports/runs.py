@@ -20,11 +20,13 @@ FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
 @dataclass(frozen=True)
 class Record:
-    """One run as its folder tells it: `result.json`, with its configuration by dotted keys."""
+    """One run as its folder tells it: `result.json`, with its configuration by dotted keys, and
+    `environment.json`, likewise."""
 
     folder: Path
     result: Mapping[str, Any]
     config: Mapping[str, Any]
+    environment: Mapping[str, Any]
 
     @property
     def seed(self) -> int:
@@ -63,11 +65,15 @@ def _read(file: Path) -> Record:
     try:
         result = json.loads(file.read_text())
         config = flattened(result["config"])
+        surroundings = file.with_name("environment.json")  # a run that failed early has none
+        environment = (
+            flattened(json.loads(surroundings.read_text())) if surroundings.is_file() else {}
+        )
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(
             f"{file} is not the result of a run of this version ({type(error).__name__}: {error})"
         ) from error
-    return Record(file.parent, result, config)
+    return Record(file.parent, result, config, environment)
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -116,6 +122,22 @@ def varied_keys(records: Sequence[Record]) -> list[str]:
         if others and len(without) == len(set(settings)):
             kept.remove(name)
     return kept
+
+
+def other_differences(records: Sequence[Record]) -> list[str]:
+    """`threads: 1, 2`: what was not the same in all runs, besides their configuration."""
+    found = []
+    for name, key in (
+        ("commits", "git.commit"),
+        ("threads", "threads"),
+        ("devices", "device"),
+        ("versions of torch", "packages.torch"),
+    ):
+        values = {str(r.environment[key])[:40] for r in records if r.environment.get(key)}
+        if len(values) > 1:
+            shown = sorted(value[:8] if key == "git.commit" else value for value in values)
+            found.append(f"{name}: {', '.join(shown)}")
+    return found
 
 
 def pick_metric(records: Sequence[Record], metric: str | None) -> str:
