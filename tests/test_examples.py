@@ -81,7 +81,7 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(script: Script, tmp_
     assert "unread_step" in log.read_text()
     without = script("evaluate.py", "run=run")
     assert without.returncode == 2 and "model.head=first is not a head" in without.stderr
-    assert script("evaluate.py", "run=run", "imports=[my_heads]").returncode == 0
+    assert script("evaluate.py", "run=run", "imports=my_heads").returncode == 0
     absent = script("train.py", "imports=[my_haeds]", "model.head=first", "folder=other", *quick)
     assert absent.returncode == 2 and len(absent.stderr.splitlines()) == 1
     assert "error: imports=my_haeds: ModuleNotFoundError: No module named" in absent.stderr

@@ -29,7 +29,8 @@ def import_module(name: str, key: str) -> ModuleType:
         raise UserError(f"{key}: {type(error).__name__}: {one_line(error)}") from error
 
 
-def import_modules(names: Iterable[str]) -> None:
-    """Imports what `imports` of the configuration names, whose heads then have their names."""
-    for name in names:
+def import_modules(names: str | Iterable[str]) -> None:
+    """Imports what `imports` of the configuration names, one or several, whose heads are then known
+    by their names."""
+    for name in [names] if isinstance(names, str) else names:
         import_module(name, f"imports={name}")
