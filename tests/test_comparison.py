@@ -369,6 +369,7 @@ def test_settings_of_other_seeds_join_those_of_the_same_data(
     comparison = compare([str(tmp_path)], different_data=True)
     found = [[s.values[0] for s in section.settings] for section in comparison.sections]
     assert found == [["a", "c"], ["b"], ["d"]]
+    assert [s.data for s in comparison.sections] == ["Vowels, x", "Vowels, y", "Vowels, z"]
 
 
 @pytest.mark.parametrize(

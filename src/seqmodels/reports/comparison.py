@@ -154,9 +154,7 @@ def compare(
         and all(len({_setting_of(group[0], [key]) for group in groups}) == 1 for groups in by_data)
     ]
     setting_keys = [key for key in keys if key not in data_keys]
-    names = [groups[0][0].result["data"] for groups in by_data]
-    if len(set(names)) < len(names):
-        names = [_longer_name(groups[0][0], data_keys) for groups in by_data]
+    names = _names_of_data([groups[0][0] for groups in by_data], data_keys)
     return Comparison(
         metric,
         setting_keys,
@@ -224,9 +222,17 @@ def _values(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:
     return tuple(record.config.get(key) for key in keys)
 
 
-def _longer_name(record: Record, data_keys: Sequence[str]) -> str:
-    varied = [f"{key.removeprefix('data.')}={record.config.get(key)}" for key in data_keys]
-    return ", ".join([record.result["data"], *varied])
+def _names_of_data(records: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
+    """As short as they tell the data of these runs apart."""
+    names = [record.result["data"] for record in records]
+    varied = [
+        "".join(f", {key.removeprefix('data.')}={record.config.get(key)}" for key in data_keys)
+        for record in records
+    ]
+    for more in (varied, [f", {record.result['fingerprint'][:8]}" for record in records]):
+        if len(set(names)) < len(names):
+            names = [f"{name}{end}" for name, end in zip(names, more, strict=True)]
+    return names
 
 
 def _check_same_data(records: Sequence[Record]) -> None:

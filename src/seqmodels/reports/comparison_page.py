@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
-from itertools import zip_longest
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -81,11 +80,11 @@ def _tables(comparison: Comparison, section: Section) -> Iterator[str]:
     yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}.</p>"
     yield from _table(
         [columns_of(comparison), *(row_of(comparison, setting) for setting in section.settings)],
-        [setting.difference is None for setting in section.settings],
+        best_first=True,
     )
 
 
-def _table(rows: Sequence[Sequence[str]], best: Sequence[bool] = ()) -> Iterator[str]:
+def _table(rows: Sequence[Sequence[str]], *, best_first: bool = False) -> Iterator[str]:
     if not rows:
         return
     yield "<div class=table><table><thead><tr>"
@@ -93,10 +92,9 @@ def _table(rows: Sequence[Sequence[str]], best: Sequence[bool] = ()) -> Iterator
         header = escape(column).replace("_", "_<wbr>")
         yield f'<th scope="col"><button type="button">{header}</button></th>'
     yield "</tr></thead><tbody>"
-    for row, is_best in zip_longest(rows[1:], best, fillvalue=False):
-        assert not isinstance(row, bool)
+    for number, row in enumerate(rows[1:]):
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        yield f"<tr{' class=best' if is_best else ''}>{cells}</tr>"
+        yield f"<tr{' class=best' if best_first and number == 0 else ''}>{cells}</tr>"
     yield "</tbody></table></div>"
 
 
