@@ -91,6 +91,16 @@ def test_processes_share_evaluation_samples_exactly_once(world_size: int) -> Non
     assert all(len(list(part)) == len(part) for part in parts)
 
 
+def test_every_process_has_something_to_evaluate() -> None:
+    for samples, world_size in ((10, 8), (7, 7), (54, 4)):
+        few = {"lengths": LENGTHS[:samples], "shuffle": False, "world_size": world_size}
+        parts = [list(sampler(batch_size=64, rank=r, **few)) for r in range(world_size)]
+        assert all(parts)
+        assert sorted(i for part in parts for batch in part for i in batch) == list(range(samples))
+    with pytest.raises(UserError, match="2 examples are too few to evaluate with 3 processes"):
+        sampler(lengths=LENGTHS[:2], shuffle=False, world_size=3)
+
+
 def loader(**options: object) -> SequenceLoader:
     sequences = [torch.full((int(n),), i) for i, n in enumerate(LENGTHS)]
     return SequenceLoader(SequenceDataset(sequences, torch.arange(203)), sampler(), **options)

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.errors import UserError
 
 T = TypeVar("T")
 
@@ -52,11 +53,15 @@ class LengthBatchSampler(Sampler[list[int]]):
     length, and the batches are shuffled; the order depends on nothing but `(seed, epoch)`. With
     several processes, batches of the same step come from neighbouring lengths, so no process waits
     for another, and the last step is filled up so that all take the same number of steps.
-    Evaluation: sorted by length, each sample exactly once over all processes.
+    Evaluation: sorted by length, each sample exactly once over all processes; smaller batches where
+    some process would have none, and the others would wait for its metrics.
 
     Args:
         lengths: `(N,)`.
         pool: how many batches are sorted together; 1 gives plain random batches.
+
+    Raises:
+        UserError: if there are fewer samples to evaluate than processes.
     """
 
     def __init__(
@@ -70,6 +75,13 @@ class LengthBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        if not shuffle:
+            if len(lengths) < world_size:
+                raise UserError(
+                    f"{len(lengths)} examples are too few to evaluate with {world_size} processes: "
+                    "set trainer.devices lower"
+                )
+            batch_size = min(batch_size, len(lengths) // world_size)
         self.lengths, self.batch_size = lengths, batch_size
         self.shuffle, self.seed, self.pool = shuffle, seed, pool
         self.rank, self.world_size = rank, world_size
