@@ -294,6 +294,19 @@ def test_several_folders_and_globs_and_failed_runs(made_run: Maker, tmp_path: Pa
     assert "- failed: " in as_markdown(by_glob) and "ValueError: no luck" in as_markdown(by_glob)
 
 
+def test_a_run_without_the_metric_is_left_out_and_said(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(3):
+        made_run("max_pool", seed, 0.8, metrics={"test/f1": 0.7})
+        made_run("mean_pool", seed, 0.7)
+    made_run("max_pool", 3, metrics={"test/f1": math.nan})
+    comparison = compare([str(tmp_path)], "test/f1")
+    [setting] = comparison.sections[0].settings
+    assert setting.scores == dict.fromkeys(range(3), 0.7) and len(comparison.left_out) == 4
+    said = [line for line in as_markdown(comparison).splitlines() if "left out" in line]
+    assert len(said) == 1 and said[0].startswith("- left out, without a finite test/f1: ")
+    assert "1_mean_pool_seed0" in said[0] and said[0].endswith(" and 1 more")
+
+
 def test_the_same_run_twice_counts_once(made_run: Maker, tmp_path: Path) -> None:
     for seed in (0, 1, 1):
         made_run("max_pool", seed, 0.8 + 0.1 * seed)
@@ -382,6 +395,11 @@ def test_settings_of_other_seeds_join_those_of_the_same_data(
             "did you mean test/accuracy",
         ),
         (lambda make: make("max_pool", 0, status="failed", metrics={}), {}, "none .* completed"),
+        (
+            lambda make: make("max_pool", 0, metrics={"test/accuracy": math.inf}),
+            {},
+            "metric=test/accuracy is not a finite number in any of these runs",
+        ),
     ],
 )
 def test_mistakes_are_one_line(

@@ -285,6 +285,7 @@ def test_the_name_of_a_job_is_what_varies(tmp_path: Path) -> None:
 
     assert name("model.head=max_pool", "seed=2", "trainer=cpu") == "max_pool_seed-2"
     assert name("sweep.resume=true", "data=needle", "+a.b=[1,2]") == "data-needle_b--1-2-"
+    assert name("a.b=1e-09") == "b-1e-09" and name("a.b=1e+18") == "b-1e+18"
     assert name("seed=" + "2" * 200) == "seed-" + "2" * 75
 
 

@@ -59,5 +59,5 @@ def short_name(overrides: Sequence[str], sweep: str) -> str:
         if key in varied:
             name = key.rpartition(".")[2]
             part = value if name == "head" else f"{name}-{value}"
-            parts.append("".join(c if c.isalnum() or c in "-_." else "-" for c in part))
+            parts.append("".join(c if c.isalnum() or c in "-_.+" else "-" for c in part))
     return "_".join(parts)[:80]

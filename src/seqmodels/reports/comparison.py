@@ -111,6 +111,7 @@ class Comparison:
         keys: what varied between the settings, besides the seed.
         data_keys: what varied between the sections only.
         failed: runs that did not complete.
+        left_out: runs that did, but without the metric, or with one that is not finite.
         others: what else was not the same in all runs, such as the number of threads.
     """
 
@@ -119,6 +120,7 @@ class Comparison:
     data_keys: Sequence[str]
     sections: Sequence[Section]
     failed: Sequence[Record]
+    left_out: Sequence[Record]
     others: Sequence[str]
 
 
@@ -129,7 +131,8 @@ def compare(
 
     Args:
         places: folders of runs, folders of those, globs.
-        metric: None: accuracy, or else bits a byte, or else the loss, on the test part.
+        metric: None: accuracy, or else bits a byte, or else the loss, on the test part; on that of
+            validation, if no run was tested.
         different_data: whether settings may have seen different data; then they are compared with
             those that saw the same.
 
@@ -138,12 +141,15 @@ def compare(
     """
     records = find_runs(places)
     metric = pick_metric(records, metric)
-    completed = [r for r in records if r.completed and metric in r.result["metrics"]]
-    keys = varied_keys(completed)
+    completed = [r for r in records if r.completed]
+    scored = [r for r in completed if _has(r, metric)]
+    if not scored:
+        raise UserError(f"metric={metric} is not a finite number in any of these runs")
+    keys = varied_keys(scored)
     if not different_data:
-        _check_same_data(completed)
+        _check_same_data(scored)
     by_setting: dict[tuple[str, ...], list[Record]] = {}
-    for record in completed:
+    for record in scored:
         by_setting.setdefault(_setting_of(record, keys), []).append(record)
     by_data = _by_data(list(by_setting.values()))
     data_keys = [
@@ -164,7 +170,8 @@ def compare(
             for name, groups in zip(names, by_data, strict=True)
         ],
         [r for r in records if not r.completed],
-        other_differences(completed),
+        [r for r in completed if not _has(r, metric)],
+        other_differences(scored),
     )
 
 
@@ -205,6 +212,10 @@ def _settings(groups: Sequence[Group], keys: Sequence[str], metric: str) -> list
     ]
     settings.sort(key=lambda s: (s.difference is not None, (-1 if better else 1) * s.summary.mean))
     return settings
+
+
+def _has(record: Record, metric: str) -> bool:
+    return math.isfinite(record.result["metrics"].get(metric, math.nan))
 
 
 def _scores(group: Sequence[Record], metric: str) -> dict[int, float]:

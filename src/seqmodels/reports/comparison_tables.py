@@ -126,10 +126,16 @@ def _table(columns: Sequence[str], names: int) -> Table:
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """What may make a difference that is not one of the settings."""
-    if not comparison.others:
-        return []
-    return [f"these runs also differ in other things, which counts: {'; '.join(comparison.others)}"]
+    """What the tables do not show."""
+    lines = []
+    if comparison.others:
+        others = "; ".join(comparison.others)
+        lines.append(f"these runs also differ in other things, which counts: {others}")
+    if left_out := comparison.left_out:
+        folders = ", ".join(str(record.folder) for record in left_out[:3])
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        lines.append(f"left out, without a finite {comparison.metric}: {folders}{more}")
+    return lines
 
 
 def failures(comparison: Comparison) -> list[str]:
