@@ -140,6 +140,13 @@ def test_metrics_equal_those_of_another_library(tmp_path: Path) -> None:
     assert torch.equal(task.test_confusion.compute(), expected)
 
 
+def test_a_loss_that_is_no_number_is_not_hidden_among_others(tmp_path: Path) -> None:
+    task, data = classifier(), Batches(3)
+    data.batches[1].inputs[0, 0] = torch.nan
+    [metrics] = trainer_for(tmp_path).test(task, data, verbose=False)
+    assert np.isnan(metrics["test/loss"])
+
+
 def test_scheduler_goes_by_step_to_the_end_of_the_training(tmp_path: Path) -> None:
     task = classifier(
         optimizer={"_target_": "torch.optim.AdamW", "lr": 0.1},

@@ -22,7 +22,7 @@ from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import Drawing, draw, percent
 from seqmodels.dataflow.identities import TOLERANCE, identities
 from seqmodels.dataflow.page import code_of, example_batch, example_task, torch_shapes
-from seqmodels.dataflow.rendering import to_svg, to_text
+from seqmodels.dataflow.rendering import lights, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.encoder import CELLS, RecurrentEncoder, RNNOutput
 from seqmodels.errors import UserError
@@ -89,6 +89,13 @@ def test_each_direction_ends_where_it_should() -> None:
     assert forward == [columns[LENGTH - 1]] and backward == [columns[0]]
     states = {(box.text, box.y): box.x for box in drawing.boxes if box.kind == "state"}
     assert states["h_n", 7] > columns[-1] and states["h_n", 6] < columns[0]
+
+
+def test_weights_that_are_no_numbers_are_drawn_unlit() -> None:
+    task = example_task("lstm", 1, False, "last_hidden")
+    torch.nn.init.constant_(task.head.project.weight, torch.nan)
+    seen = trace(task, example_batch(task, LENGTH))
+    assert set(lights(draw(task.head, task.encoder, seen, row=1))) == {None}
 
 
 @heads_and_directions

@@ -446,6 +446,20 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
     assert "--- after epoch 1\n" in samples and "--- after epoch 2\n" in samples
 
 
+def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(config: Config, text: str) -> None:
+    settings = config(*QUICK, f"data.train={text}", "trainer.max_steps=7", "baseline=false")
+    result = train(settings)
+    [row] = read_metrics(Path(settings.folder) / "metrics.csv")
+    assert row["validation/loss"] == pytest.approx(result["metrics"]["validation/loss"])
+    assert row["train/tokens_per_second"] > 0
+
+
+def test_a_training_that_diverges_ends_with_a_sentence(config: Config, text: str) -> None:
+    diverging = ("model.optimizer.lr=1e18", "trainer.gradient_clip_val=null", "baseline=false")
+    with pytest.raises(UserError, match="validation/loss is nan after .* lower model.optimizer.lr"):
+        train(config(*QUICK, f"data.train={text}", *diverging))
+
+
 def test_a_sample_changes_nothing_in_the_training(config: Config, text: str) -> None:
     options = (*QUICK, f"data.train={text}", "model.dropout=0.2")
     runs = [

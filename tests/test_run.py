@@ -16,6 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.machine import fastest_precision, find_device
 from seqmodels.reports.baseline import baselines
+from seqmodels.reports.comparison import compare
 from seqmodels.reports.metrics_file import MetricsFile, read_metrics
 from seqmodels.run import load_run, train
 from seqmodels.tasks import SequenceClassifier
@@ -105,14 +106,15 @@ class Stop(Callback):
             raise RuntimeError("the power went out")
 
 
+@pytest.mark.parametrize("end", ["trainer.max_epochs=4", "trainer.max_steps=50"])
 @pytest.mark.parametrize("where", ["between epochs", "in the middle of an epoch"])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    config: Config, tmp_path: Path, where: str
+    config: Config, tmp_path: Path, where: str, end: str
 ) -> None:
     # 14 steps an epoch; dropout and noise draw from the random state
     step = {"between epochs": 28, "in the middle of an epoch": 33}[where]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    common = ["trainer.max_epochs=4", "baseline=false"]
+    common = ["trainer.max_epochs=60", end, "baseline=false"]
     if where == "in the middle of an epoch":
         common += ["+callbacks.checkpoint.every_n_train_steps=5"]
     expected = train(config(*common, f"folder={whole}"))
@@ -133,6 +135,57 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     rows, again = read_metrics(whole / "metrics.csv"), read_metrics(broken / "metrics.csv")
     assert [row["epoch"] for row in again] == [row["epoch"] for row in rows] == [0, 1, 2, 3]
     assert [r["validation/loss"] for r in again] == [r["validation/loss"] for r in rows]
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(5, [0]), (14, [0]), (20, [0, 1])])
+def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(
+    config: Config, steps: int, epochs: list[int]
+) -> None:
+    settings = config(f"trainer.max_steps={steps}", "trainer.max_epochs=60", "baseline=false")
+    result = train(settings)
+    rows = read_metrics(Path(settings.folder) / "metrics.csv")
+    assert [row["epoch"] for row in rows] == epochs
+    assert all(row["validation/loss"] > 0 for row in rows)
+    assert result["metrics"]["validation/loss"] == pytest.approx(
+        min(row["validation/loss"] for row in rows)
+    )
+    last = torch.load(Path(settings.folder) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == steps
+
+
+def test_a_part_that_is_limited_to_nothing_has_no_metrics(config: Config) -> None:
+    limits = ("trainer.limit_val_batches=0", "callbacks.checkpoint.monitor=null")
+    metrics = train(config(*limits, "baseline=false"))["metrics"]
+    assert {name.partition("/")[0] for name in metrics} == {"test"}
+    settings = config("trainer.limit_test_batches=0", "baseline=false")
+    metrics = train(settings)["metrics"]
+    assert {name.partition("/")[0] for name in metrics} == {"validation"}
+    compared = compare([settings.folder])
+    assert compared.metric == "validation/accuracy"
+
+
+class Spoil(Callback):
+    """Does to the weights of the second epoch what too high a learning rate does."""
+
+    def on_train_batch_start(self, trainer, pl_module, *args: object) -> None:
+        if trainer.global_step == 20:
+            torch.nn.init.constant_(pl_module.head.project.weight, torch.nan)
+
+
+def test_a_training_that_diverges_ends_with_a_sentence_and_the_weights_before(
+    config: Config,
+) -> None:
+    settings = config(
+        f"+callbacks.spoil={{_target_:{Spoil.__module__}.Spoil}}",
+        f"allowed_targets=[{Spoil.__module__}.Spoil]",
+        "baseline=false",
+    )
+    with pytest.raises(UserError, match="validation/loss is nan after 28 steps, so .* diverged"):
+        train(settings)
+    folder = Path(settings.folder)
+    assert "has diverged" in json.loads((folder / "result.json").read_text())["error"]
+    for name in ("best", "last"):
+        assert all(value.isfinite().all() for value in weights(folder, name).values())
 
 
 def test_training_can_start_from_a_checkpoint_in_a_new_folder(

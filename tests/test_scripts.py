@@ -139,6 +139,9 @@ def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
         ("train.py", ["resume={tmp}/broken.ckpt"], "broken.ckpt is not a usable checkpoint"),
         ("train.py", ["trainer=gpu"], "accelerator=gpu: PyTorch finds no such device"),
         ("train.py", ["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
+        ("train.py", ["trainer.limit_val_batches=0"], "by which the best checkpoint is chosen"),
+        ("train.py", ["trainer.check_val_every_n_epoch=99"], "without a validation, no checkpoint"),
+        ("train.py", ["trainer.val_check_interval=15"], "more than the 14 batches of an epoch"),
         (
             "train.py",
             ["-m", "trainer=ddp", "seed=0,1"],
@@ -301,7 +304,8 @@ def test_a_language_model_from_two_processes_to_its_text(
 
 @pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(script: Script, tmp_path: Path) -> None:
-    two = ("trainer.devices=2", "trainer.strategy=ddp", "baseline=false")
+    # so large batches that one would hold all of the validation part
+    two = ("trainer.devices=2", "trainer.strategy=ddp", "baseline=false", "data.batch_size=64")
     done = script("train.py", "model.head=max_pool", *QUICK, *two)
     assert done.returncode == 0, done.stderr
     run = the_only_run(tmp_path)

@@ -26,6 +26,7 @@ from seqmodels.reports.figures import confusion_matrix, learning_curves
 from seqmodels.reports.metrics_file import MetricsFile
 from seqmodels.reports.table import results_table
 from seqmodels.tasks import SequenceClassifier, TrainingTask
+from seqmodels.tasks.training import batches_per_epoch
 
 __all__ = ["Run", "load_run", "train"]
 
@@ -64,6 +65,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
         task.allowed_targets = allowed
         trainer = _build_trainer(config, folder, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
+        _check_validation(trainer, data)
     except BaseException:
         discard_if_unused(folder)
         raise
@@ -96,16 +98,17 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
         clock = time.perf_counter()
         best = _best_checkpoint(trainer)
-        [validation] = trainer.validate(
-            task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
-        )
-        [test] = trainer.test(task, datamodule=data, verbose=False)
+        for evaluate in (trainer.validate, trainer.test):
+            for metrics in evaluate(
+                task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
+            ):  # none, if it is limited to no batches
+                result["metrics"] |= metrics
         result["seconds"]["test"] = time.perf_counter() - clock
-        result["metrics"] = {**validation, **test}
         figures = folder / "figures"
         if trainer.is_global_zero:
             learning_curves(folder / "metrics.csv", figures / "learning_curves.png", task.curves)
-        if isinstance(task, SequenceClassifier) and isinstance(data, SequenceDataModule):
+        tested = "test/loss" in result["metrics"]
+        if isinstance(task, SequenceClassifier) and isinstance(data, SequenceDataModule) and tested:
             confused = task.test_confusion.compute().cpu().numpy()  # asks the other processes too
             if trainer.is_global_zero:
                 confusion_matrix(confused, data.classes, figures / "confusion_matrix.png")
@@ -136,13 +139,21 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
     callbacks = build(config.callbacks)
     if not config.trainer.enable_progress_bar:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-    return instantiate(
+    trainer: pl.Trainer = instantiate(
         config.trainer,
         callbacks=callbacks,
         logger=[MetricsFile(str(folder)), *build(config.logger)],
         default_root_dir=folder,
         allowed_targets=allowed,
     )
+    # Lightning resumes a finished epoch as an unfinished one if there are max_steps (its issue
+    # 19617); it asks this for nothing but where to resume
+    trainer.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
+    return trainer
+
+
+def _no() -> bool:
+    return False
 
 
 def _resumed_checkpoint(resume: str | None) -> Path | None:
@@ -156,6 +167,35 @@ def _resumed_checkpoint(resume: str | None) -> Path | None:
         raise UserError(f"resume={resume}: no such run folder, and not a .ckpt file")
     read_checkpoint(path)  # a broken one is found before anything else happens
     return path
+
+
+def _check_validation(trainer: pl.Trainer, data: DataModule) -> None:
+    """That there will be one, after which checkpoints are saved, and the best is chosen."""
+    every, interval, epochs = (
+        trainer.check_val_every_n_epoch,
+        trainer.val_check_interval,
+        trainer.max_epochs,
+    )
+    if every is not None and isinstance(interval, int):
+        batches = batches_per_epoch(trainer, data)
+        if interval > batches:
+            raise UserError(
+                f"trainer.val_check_interval={interval} is more than the {batches} batches of an "
+                "epoch: trainer.check_val_every_n_epoch=null counts on over epochs"
+            )
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, ModelCheckpoint):
+        return
+    if every is not None and epochs is not None and 0 < epochs < every:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}: "
+            "without a validation, no checkpoint is saved"
+        )
+    if trainer.limit_val_batches == 0 and str(callback.monitor).startswith("validation/"):
+        raise UserError(
+            "trainer.limit_val_batches=0 leaves no validation, by which the best checkpoint is "
+            "chosen: set callbacks.checkpoint.monitor=null, with which the last one is tested"
+        )
 
 
 def _best_checkpoint(trainer: pl.Trainer) -> str | None:

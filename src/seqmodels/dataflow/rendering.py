@@ -35,7 +35,7 @@ def lights(drawing: Drawing) -> list[tuple[int, int, int] | None]:
     }
     colours: list[tuple[int, int, int] | None] = []
     for box in drawing.boxes:
-        if not box.share:
+        if not box.share > 0:
             colours.append(None)
             continue
         of_inputs = box.kind == "input"

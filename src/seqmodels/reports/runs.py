@@ -12,7 +12,11 @@ from typing import Any
 
 from seqmodels.errors import UserError, choices
 
-DEFAULT_METRICS = ("test/accuracy", "test/bits_per_byte", "test/loss")
+DEFAULT_METRICS = tuple(
+    f"{part}/{name}"
+    for part in ("test", "validation")
+    for name in ("accuracy", "bits_per_byte", "loss")
+)
 # how a run is run, and not what it is
 NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports")
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")

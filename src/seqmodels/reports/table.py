@@ -39,10 +39,12 @@ def _shown(name: str, value: float) -> str:
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
-    """A finished run's test metrics beside what little would do on the same split."""
+    """A finished run's test metrics (those of validation, if it was not tested) beside what little
+    would do on the same split."""
     [speed] = [name for name in result if name.endswith("_per_second")]
+    metrics = result["metrics"]
     return metrics_table(
-        {name: value for name, value in result["metrics"].items() if name.startswith("test/")},
+        {name: value for name, value in metrics.items() if name.startswith("test/")} or metrics,
         f"{result['data']}, {result['head']} reads {' and '.join(result['reads'])}: "
         f"{result['seconds']['fit']:.1f} s, {result[speed]:,.0f} {speed.partition('_')[0]}/s",
         result["baselines"],

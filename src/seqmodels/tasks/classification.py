@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ class SequenceClassifier(TrainingTask):
             {
                 "accuracy": MulticlassAccuracy(len(classes), average="micro", validate_args=False),
                 "macro_f1": MulticlassF1Score(len(classes), average="macro", validate_args=False),
-                "loss": MeanMetric(),
+                "loss": MeanMetric(nan_strategy=math.nan),  # which stays what it is
             }
         )
         self.train_metrics = metrics.clone("train/")
@@ -187,6 +188,9 @@ class SequenceClassifier(TrainingTask):
             value=torch.stack(losses),
             weight=torch.tensor([len(t) for t in targets], device=self.device),
         )
-        for name, value in metrics.compute().items():
+        computed = metrics.compute()
+        if stage == "validation":
+            self.check_finite(computed["validation/loss"])
+        for name, value in computed.items():
             self.log(name, value, prog_bar=name == "validation/accuracy")
         metrics.reset()

@@ -104,9 +104,10 @@ class LanguageModel(TrainingTask):
         self.head = built
         self.head.dropout = make(dropout)
 
-        self.train_loss = MeanMetric()
-        self.validation_loss = MeanMetric()
-        self.test_loss = MeanMetric()
+        # a nan stays what it is
+        self.train_loss = MeanMetric(nan_strategy=math.nan)
+        self.validation_loss = MeanMetric(nan_strategy=math.nan)
+        self.test_loss = MeanMetric(nan_strategy=math.nan)
         # (loss, tokens) of each step: the losses stay on the device until the end of the epoch
         self._steps: dict[str, list[tuple[Tensor, int]]] = {
             "train": [],
@@ -199,7 +200,8 @@ class LanguageModel(TrainingTask):
     def on_train_epoch_start(self) -> None:
         self._start_clock()
 
-    def on_train_batch_end(self, outputs: Any, batch: SequenceBatch, batch_idx: int) -> None:
+    def on_train_batch_end(self, *args: Any) -> None:
+        super().on_train_batch_end(*args)
         now = time.perf_counter()
         self._training_seconds += now - self._since
         self._since = now
@@ -230,7 +232,10 @@ class LanguageModel(TrainingTask):
             return
         losses, tokens = zip(*steps, strict=True)
         metric.update(torch.stack(losses), torch.tensor(tokens, device=self.device))
-        for name, value in metrics_of(stage, metric.compute(), loader).items():
+        loss = metric.compute()
+        if stage == "validation":
+            self.check_finite(loss)
+        for name, value in metrics_of(stage, loss, loader).items():
             self.log(name, value, prog_bar=name == "validation/perplexity")
         metric.reset()
 

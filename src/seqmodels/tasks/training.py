@@ -95,6 +95,23 @@ class TrainingTask(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        # otherwise Lightning ends there without a validation, and so without a checkpoint
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True
+
+    def check_finite(self, loss: Tensor) -> None:
+        """Of a whole validation, before its weights are saved.
+
+        Raises:
+            UserError: if it is not.
+        """
+        if not bool(loss.isfinite()):
+            raise UserError(
+                f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
+                "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"
+            )
+
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
@@ -214,7 +231,13 @@ def total_steps(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> int
         )
     if data is None:
         return int(trainer.estimated_stepping_batches)
+    return trainer.max_epochs * -(
+        -batches_per_epoch(trainer, data) // trainer.accumulate_grad_batches
+    )
+
+
+def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
+    """Of the training, on each process."""
     batches = len(data.train_dataloader())
     limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
-    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    return trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches)
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
