@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 import warnings
 from contextlib import ContextDecorator
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from seqmodels.errors import UserError, explain
+from seqmodels.errors import UserError, choices, one_line
 from seqmodels.folders import run_folder, short_name, sweep_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -69,3 +70,22 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         if isinstance(error, (UserError, HydraException, OmegaConfBaseException, ConnectionError)):
             print(f"error: {explain(error)}", file=sys.stderr)
             sys.exit(2)
+
+
+def explain(error: BaseException) -> str:
+    """One line that says what is wrong, where, and what to do."""
+    cause = error.__cause__
+    resolving = re.search(r"^UserError raised while resolving interpolation: (.*)", str(error))
+    if resolving:
+        return resolving[1]
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if unknown and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
+        key = unknown[1].split("@")[0]
+        group = ".".join(str(cause.full_key).split(".")[:-1])
+        names = [f"{group}.{name}" if group else str(name) for name in cause.parent_node]
+        return f"{key} is not a key of the configuration: {choices(key, names)}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override}: {one_line(error)}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} must be given: add {error.full_key}=<value>"
+    return one_line(error)

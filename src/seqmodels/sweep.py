@@ -22,7 +22,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.errors import UserError, explain, one_line
+from seqmodels.cli import explain
+from seqmodels.errors import UserError, one_line
 from seqmodels.folders import PLAN, without_resume
 from seqmodels.reports.runs import DEFAULT_METRICS
 
