@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
@@ -20,7 +19,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.encoder import RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
-from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens
+from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens, mean_loss
 
 TOKEN_EMBEDDING_SIZE = 128
 
@@ -103,7 +102,7 @@ class SequenceClassifier(TrainingTask):
             {
                 "accuracy": MulticlassAccuracy(len(classes), average="micro", validate_args=False),
                 "macro_f1": MulticlassF1Score(len(classes), average="macro", validate_args=False),
-                "loss": MeanMetric(nan_strategy=math.nan),  # which stays what it is
+                "loss": mean_loss(),
             }
         )
         self.train_metrics = metrics.clone("train/")
@@ -188,9 +187,5 @@ class SequenceClassifier(TrainingTask):
             value=torch.stack(losses),
             weight=torch.tensor([len(t) for t in targets], device=self.device),
         )
-        computed = metrics.compute()
-        if stage == "validation":
-            self.check_finite(computed["validation/loss"])
-        for name, value in computed.items():
-            self.log(name, value, prog_bar=name == "validation/accuracy")
+        self.log_metrics(metrics.compute(), in_bar="validation/accuracy")
         metrics.reset()

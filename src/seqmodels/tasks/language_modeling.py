@@ -20,7 +20,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
 from seqmodels.heads.language import AdaptiveSoftmax, LanguageHead
 from seqmodels.ragged import State, parts_of
-from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens
+from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens, mean_loss
 
 
 class LanguageModel(TrainingTask):
@@ -104,10 +104,9 @@ class LanguageModel(TrainingTask):
         self.head = built
         self.head.dropout = make(dropout)
 
-        # a nan stays what it is
-        self.train_loss = MeanMetric(nan_strategy=math.nan)
-        self.validation_loss = MeanMetric(nan_strategy=math.nan)
-        self.test_loss = MeanMetric(nan_strategy=math.nan)
+        self.train_loss = mean_loss()
+        self.validation_loss = mean_loss()
+        self.test_loss = mean_loss()
         # (loss, tokens) of each step: the losses stay on the device until the end of the epoch
         self._steps: dict[str, list[tuple[Tensor, int]]] = {
             "train": [],
@@ -232,11 +231,9 @@ class LanguageModel(TrainingTask):
             return
         losses, tokens = zip(*steps, strict=True)
         metric.update(torch.stack(losses), torch.tensor(tokens, device=self.device))
-        loss = metric.compute()
-        if stage == "validation":
-            self.check_finite(loss)
-        for name, value in metrics_of(stage, loss, loader).items():
-            self.log(name, value, prog_bar=name == "validation/perplexity")
+        self.log_metrics(
+            metrics_of(stage, metric.compute(), loader), in_bar="validation/perplexity"
+        )
         metric.reset()
 
 

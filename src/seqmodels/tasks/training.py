@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +14,7 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.encoder import RecurrentEncoder
@@ -100,17 +102,20 @@ class TrainingTask(pl.LightningModule):
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True
 
-    def check_finite(self, loss: Tensor) -> None:
-        """Of a whole validation, before its weights are saved.
+    def log_metrics(self, metrics: Mapping[str, Tensor], in_bar: str) -> None:
+        """Of a whole epoch; one of them is in the progress bar.
 
         Raises:
-            UserError: if it is not.
+            UserError: if the loss of a validation is not finite, before its weights are saved.
         """
-        if not bool(loss.isfinite()):
+        loss = metrics.get("validation/loss")
+        if loss is not None and not bool(loss.isfinite()):
             raise UserError(
                 f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
                 "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"
             )
+        for name, value in metrics.items():
+            self.log(name, value, prog_bar=name == in_bar)
 
     def configure_gradient_clipping(
         self,
@@ -199,6 +204,11 @@ def drop_tokens(embedded: Tensor, share: float) -> Tensor:
     if not share:
         return embedded
     return embedded * (torch.rand_like(embedded[..., :1]) >= share)
+
+
+def mean_loss() -> MeanMetric:
+    """By default, the metric leaves nans out; in this one they stay what they are."""
+    return MeanMetric(nan_strategy=math.nan)
 
 
 def everyone(value: T) -> list[T]:
