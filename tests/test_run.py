@@ -154,9 +154,12 @@ def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(
 
 
 def test_a_part_that_is_limited_to_nothing_has_no_metrics(config: Config) -> None:
-    limits = ("trainer.limit_val_batches=0", "callbacks.checkpoint.monitor=null")
-    metrics = train(config(*limits, "baseline=false"))["metrics"]
+    limits = ("trainer.limit_val_batches=0", "callbacks.checkpoint.monitor=train/loss")
+    first_is_best = ("callbacks.checkpoint.mode=max", "trainer.max_epochs=4")
+    settings = config(*limits, *first_is_best, "baseline=false")
+    metrics = train(settings)["metrics"]
     assert {name.partition("/")[0] for name in metrics} == {"test"}
+    assert metrics == load_run(settings.folder).evaluate(accelerator="cpu")
     settings = config("trainer.limit_test_batches=0", "baseline=false")
     metrics = train(settings)["metrics"]
     assert {name.partition("/")[0] for name in metrics} == {"validation"}

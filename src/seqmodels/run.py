@@ -98,11 +98,11 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
         clock = time.perf_counter()
         best = _best_checkpoint(trainer)
-        for evaluate in (trainer.validate, trainer.test):
-            for metrics in evaluate(
-                task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
-            ):  # none, if it is limited to no batches
-                result["metrics"] |= metrics
+        validated = trainer.validate(
+            task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
+        )  # loads the weights, even where it is limited to no batches
+        for metrics in (*validated, *trainer.test(task, datamodule=data, verbose=False)):
+            result["metrics"] |= metrics
         result["seconds"]["test"] = time.perf_counter() - clock
         figures = folder / "figures"
         if trainer.is_global_zero:
@@ -171,11 +171,7 @@ def _resumed_checkpoint(resume: str | None) -> Path | None:
 
 def _check_validation(trainer: pl.Trainer, data: DataModule) -> None:
     """That there will be one, after which checkpoints are saved, and the best is chosen."""
-    every, interval, epochs = (
-        trainer.check_val_every_n_epoch,
-        trainer.val_check_interval,
-        trainer.max_epochs,
-    )
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
     if every is not None and isinstance(interval, int):
         batches = batches_per_epoch(trainer, data)
         if interval > batches:
@@ -186,10 +182,10 @@ def _check_validation(trainer: pl.Trainer, data: DataModule) -> None:
     callback = trainer.checkpoint_callback
     if not isinstance(callback, ModelCheckpoint):
         return
-    if every is not None and epochs is not None and 0 < epochs < every:
+    if every is not None and 0 < (trainer.max_epochs or 0) < every:
         raise UserError(
-            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}: "
-            "without a validation, no checkpoint is saved"
+            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs="
+            f"{trainer.max_epochs}: without a validation, no checkpoint is saved"
         )
     if trainer.limit_val_batches == 0 and str(callback.monitor).startswith("validation/"):
         raise UserError(
