@@ -17,10 +17,12 @@ import torch
 from report import Noise, default_output, heading, machine_lines, row, write
 from torch.utils.data import DataLoader
 
+from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow import Dataflow, as_model, audit
+from seqmodels.dataflow import Dataflow
 from seqmodels.machine import quieten_lightning
 from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
+from seqmodels.tasks.base import as_model
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 

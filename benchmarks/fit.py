@@ -42,12 +42,12 @@ from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import SequenceDataModule
+from seqmodels.data.inputs import TextPreprocessor
 from seqmodels.data.module import SPLITS
-from seqmodels.data.preprocessing import TextPreprocessor
 from seqmodels.data.split import Examples
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import keep_memory
-from seqmodels.reports.metrics_file import MetricsFile
+from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.tasks import SequenceClassifier
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -11,7 +11,7 @@ of LSTM, an untied softmax over all words) from the same weights, the same strea
 windows, the state carried, the same SGD and clipping, nothing random. So float32 losses must agree
 to rounding, and those of bfloat16 show what its speed costs.
 
-Each way runs in a process of its own, because `keep_memory`, which `seqmodels.run.train` calls and
+Each way runs in a process of its own, because `keep_memory`, which `seqmodels.runs.train` calls and
 so do both `trainer.fit` here, acts on the whole process. The plain loop stands there twice, as one
 finds it and with `keep_memory`, so that one sees how much of the gain is memory that is not given
 back. What remains is the optimiser (`fused` as shipped, against `p.data.add_`), the loss, and
@@ -56,12 +56,12 @@ from report import Noise, default_output, heading, machine_lines, row, synchroni
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.cross_entropy import linear_cross_entropy
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, keep_memory, quieten_lightning
-from seqmodels.reports.metrics_file import MetricsFile
+from seqmodels.nn.cross_entropy import linear_cross_entropy
+from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.tasks import LanguageModel
 
 CONFIGS = Path(__file__).parents[1] / "configs"

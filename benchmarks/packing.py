@@ -25,7 +25,7 @@ import torch
 from report import Noise, default_output, heading, machine_lines, row, synchronize, write
 from torch import Tensor, nn
 
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 SAMPLE_SECONDS = 0.03  # one sample is as many calls as fill this
 

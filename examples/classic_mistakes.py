@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.heads import Head
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 
 def _forget_lengths(encoder: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

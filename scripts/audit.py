@@ -6,7 +6,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from seqmodels.cli import readable_errors
+from seqmodels.launch.command_line import readable_errors
 
 
 @readable_errors()
@@ -16,9 +16,9 @@ def main(config: DictConfig) -> None:
     target = config.target  # an absent one is found before slow imports
     from rich import print
 
-    from seqmodels.dataflow import audit
-    from seqmodels.dataflow.table import findings_table
-    from seqmodels.dataflow.targets import find_model, random_batch
+    from seqmodels.audit import audit
+    from seqmodels.audit.table import findings_table
+    from seqmodels.audit.targets import find_model, random_batch
 
     model = find_model(target)
     inputs, lengths = random_batch(**config.input, seed=config.seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from seqmodels.cli import readable_errors, take_positional
+from seqmodels.launch.command_line import readable_errors, take_positional
 
 PLACES = take_positional()
 
@@ -16,10 +16,10 @@ PLACES = take_positional()
 def main(config: DictConfig) -> None:
     from rich.console import Console
 
+    from seqmodels.compare.comparison import compare
+    from seqmodels.compare.page import write_comparison
+    from seqmodels.compare.tables import comparison_table
     from seqmodels.errors import UserError
-    from seqmodels.reports.comparison import compare
-    from seqmodels.reports.comparison_page import write_comparison
-    from seqmodels.reports.comparison_tables import comparison_table
 
     if not PLACES:
         raise UserError("name the folders to compare: python scripts/compare.py runs/<sweep>")

@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from seqmodels.cli import readable_errors
+from seqmodels.launch.command_line import readable_errors
 
 
 @readable_errors()
@@ -14,8 +14,8 @@ def main(config: DictConfig) -> None:
     from rich import print
 
     from seqmodels.imports import import_modules
-    from seqmodels.reports.table import metrics_table
-    from seqmodels.run import load_run
+    from seqmodels.runs import load_run
+    from seqmodels.runs.table import metrics_table
 
     import_modules(config.imports)
     run = load_run(

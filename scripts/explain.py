@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from seqmodels.cli import readable_errors
+from seqmodels.launch.command_line import readable_errors
 
 
 @readable_errors()
@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
 
     import_modules(config.imports)
     find_head(config.model.head)
-    from seqmodels.explain import explain
+    from seqmodels.dataflow.explain import explain
 
     if not all(identity.holds for identity in explain(config)):
         sys.exit(1)

@@ -6,7 +6,7 @@ import time
 import hydra
 from omegaconf import DictConfig
 
-from seqmodels.cli import readable_errors, take_text
+from seqmodels.launch.command_line import readable_errors, take_text
 
 PROMPT = take_text("prompt")
 
@@ -17,7 +17,7 @@ PROMPT = take_text("prompt")
 def main(config: DictConfig) -> None:
     run_folder = config.run  # an absent one is found before slow imports
     from seqmodels.imports import import_modules
-    from seqmodels.run import load_run
+    from seqmodels.runs import load_run
 
     import_modules(config.imports)
     run = load_run(run_folder, config.checkpoint, allowed_targets=config.allowed_targets)

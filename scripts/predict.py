@@ -6,7 +6,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from seqmodels.cli import readable_errors
+from seqmodels.launch.command_line import readable_errors
 
 
 @readable_errors()
@@ -18,7 +18,7 @@ def main(config: DictConfig) -> None:
     from rich.progress import track
 
     from seqmodels.imports import import_modules
-    from seqmodels.run import load_run
+    from seqmodels.runs import load_run
 
     import_modules(config.imports)
     run = load_run(

@@ -5,7 +5,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from seqmodels.cli import readable_errors
+from seqmodels.launch.command_line import readable_errors
 
 
 @readable_errors()
@@ -15,7 +15,7 @@ def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
     overrides = list(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
-        from seqmodels.sweep import run_job
+        from seqmodels.launch.sweep import run_job
 
         run_job(config, overrides)
         return
@@ -24,7 +24,7 @@ def main(config: DictConfig) -> None:
 
     import_modules(config.imports)
     find_head(config.model.head)
-    from seqmodels.run import train
+    from seqmodels.runs import train
 
     train(config, overrides)
 

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from playwright.sync_api import Browser, sync_playwright
 
-import seqmodels.cli  # noqa: F401 (registers the resolvers that configs/ uses)
+import seqmodels.launch.command_line  # noqa: F401 (registers the resolvers that configs/ uses)
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqmodels.dataflow import ADVICE, as_model, assert_clean, audit
-from seqmodels.encoder import RNNOutput
+from seqmodels.audit import ADVICE, assert_clean, audit
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
+from seqmodels.tasks.base import as_model
 from tests.bank import RIGHT, WRONG, F, H, LastColumn, LastHidden, V, inputs_for, mask_of
 
 pytestmark = pytest.mark.filterwarnings(

@@ -16,12 +16,12 @@ from playwright.sync_api import Browser
 from rich.console import Console
 from scipy import stats
 
+from seqmodels.compare.comparison import Comparison, compare
+from seqmodels.compare.page import write_comparison
+from seqmodels.compare.records import Record, flattened, varied_keys
+from seqmodels.compare.statistics import against_best, find_best, seeds_needed, summarize
+from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview
 from seqmodels.errors import UserError
-from seqmodels.reports.comparison import Comparison, compare
-from seqmodels.reports.comparison_page import write_comparison
-from seqmodels.reports.comparison_tables import as_csv, as_markdown, comparison_table, overview
-from seqmodels.reports.runs import Record, flattened, varied_keys
-from seqmodels.reports.statistics import against_best, find_best, seeds_needed, summarize
 from tests.conftest import Script
 
 # ---------------------------------------------------------------- statistics

@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer
 
 from seqmodels.data import UEA, Examples, Needle, SequenceDataModule, Surnames, Text
+from seqmodels.data.inputs import SeriesPreprocessor, TextPreprocessor, load_preprocessor
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, available
-from seqmodels.data.preprocessing import SeriesPreprocessor, TextPreprocessor, load_preprocessor
 from seqmodels.data.split import cut
 from seqmodels.data.tokenizer import train_tokenizer
 from seqmodels.errors import UserError

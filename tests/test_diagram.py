@@ -24,10 +24,10 @@ from seqmodels.dataflow.identities import TOLERANCE, identities
 from seqmodels.dataflow.page import code_of, example_batch, example_task, torch_shapes
 from seqmodels.dataflow.rendering import lights, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
-from seqmodels.encoder import CELLS, RecurrentEncoder, RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
-from seqmodels.run import train
+from seqmodels.nn.encoder import CELLS, RecurrentEncoder, RNNOutput
+from seqmodels.runs import train
 from seqmodels.tasks import SequenceClassifier
 
 Config = Callable[..., DictConfig]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqmodels import ragged
-from seqmodels.encoder import CELLS, RecurrentEncoder, RNNOutput
+from seqmodels.nn import ragged
+from seqmodels.nn.encoder import CELLS, RecurrentEncoder, RNNOutput
 from tests.reference import run_reference
 
 pytestmark = pytest.mark.filterwarnings(

@@ -11,11 +11,11 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from seqmodels.encoder import RecurrentEncoder
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head
 from seqmodels.imports import import_module
-from seqmodels.run import train
+from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.runs import train
 from tests.conftest import Script
 
 MODULE = "examples.classic_mistakes"

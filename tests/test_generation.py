@@ -10,10 +10,10 @@ import torch
 from omegaconf import DictConfig
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.cli import take_text
 from seqmodels.errors import UserError
-from seqmodels.finished import open_end
-from seqmodels.run import load_run, train
+from seqmodels.launch.command_line import take_text
+from seqmodels.runs import load_run, train
+from seqmodels.runs.finished import open_end
 from seqmodels.tasks.generation import draw, generate
 from tests.test_language_model import QUICK, V, every_head, model, text, tokens
 

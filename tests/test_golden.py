@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_lstm.json").read_text())
 ROUNDED = 5e-5  # the numbers are published with 4 digits

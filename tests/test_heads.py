@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head, build_head, find_head
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.cross_entropy import MOST_LOGITS, ROWS, linear_cross_entropy
 from seqmodels.data import StreamDataModule
 from seqmodels.data.corpus import TokenFile
-from seqmodels.encoder import LockedDropout, RecurrentEncoder
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.machine import quieten_lightning
-from seqmodels.ragged import State
-from seqmodels.reports.metrics_file import read_metrics
-from seqmodels.run import load_run, train
+from seqmodels.nn.cross_entropy import MOST_LOGITS, ROWS, linear_cross_entropy
+from seqmodels.nn.encoder import LockedDropout, RecurrentEncoder
+from seqmodels.nn.state import State
+from seqmodels.runs import load_run, train
+from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks import LanguageModel, SequenceClassifier
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
 from tests.test_run import Stop, weights
@@ -178,8 +178,8 @@ def test_loss_and_gradients_equal_the_plain_loss(
     bias: bool, chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if chunked:
-        monkeypatch.setattr("seqmodels.cross_entropy.MOST_LOGITS", 0)
-        monkeypatch.setattr("seqmodels.cross_entropy.ROWS", 13)
+        monkeypatch.setattr("seqmodels.nn.cross_entropy.MOST_LOGITS", 0)
+        monkeypatch.setattr("seqmodels.nn.cross_entropy.ROWS", 13)
     ours, plain = losses(101, 57, 8, bias)
     for a, b in zip(ours, plain):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
@@ -211,7 +211,7 @@ def test_in_bfloat16_the_loss_and_gradients_are_close(
     chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if chunked:
-        monkeypatch.setattr("seqmodels.cross_entropy.MOST_LOGITS", 0)
+        monkeypatch.setattr("seqmodels.nn.cross_entropy.MOST_LOGITS", 0)
     torch.manual_seed(0)
     x, w, b = torch.randn(64, 32), torch.randn(5000, 32) / 6, torch.zeros(5000)
     targets = torch.randint(5000, (64,))

@@ -17,8 +17,8 @@ from seqmodels.dataflow import trace
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.page import LENGTHS, example_batch, example_task, key_of, page
 from seqmodels.dataflow.rendering import to_svg
-from seqmodels.encoder import CELLS
 from seqmodels.heads import HEADS
+from seqmodels.nn.encoder import CELLS
 
 CHOSEN = {"cell": "lstm", "layers": 2, "directions": 2, "length": 4, "head": "bidirectional_concat"}
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from seqmodels.dataflow import ADVICE
-from seqmodels.encoder import RNNOutput
+from seqmodels.audit import ADVICE
 from seqmodels.heads import HEADS
+from seqmodels.nn.encoder import RNNOutput
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

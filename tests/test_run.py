@@ -11,14 +11,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.compare.comparison import compare
 from seqmodels.data import UEA, Text
+from seqmodels.data.baselines import baselines
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.machine import fastest_precision, find_device
-from seqmodels.reports.baseline import baselines
-from seqmodels.reports.comparison import compare
-from seqmodels.reports.metrics_file import MetricsFile, read_metrics
-from seqmodels.run import load_run, train
+from seqmodels.runs import load_run, train
+from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.tasks import SequenceClassifier
 
 Config = Callable[..., DictConfig]
@@ -402,7 +402,7 @@ def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.Mo
     data.setup()
     first = baselines(data)
     assert first["test/accuracy"]["tf-idf + logistic regression"] == 1.0
-    monkeypatch.setattr("seqmodels.reports.baseline._logistic_regression", lambda *_: 0.0)
+    monkeypatch.setattr("seqmodels.data.baselines._logistic_regression", lambda *_: 0.0)
     assert baselines(data) == first
     other = Text(str(reviews), split_seed=1)
     other.setup()

@@ -20,9 +20,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from seqmodels.errors import UserError
-from seqmodels.folders import PLAN, short_name, sweep_folder
-from seqmodels.run import train
-from seqmodels.sweep import SweepReport
+from seqmodels.launch.naming import PLAN, short_name, sweep_folder
+from seqmodels.launch.sweep import SweepReport
+from seqmodels.runs import train
 from tests.conftest import ROOT, Script
 
 QUICK = (

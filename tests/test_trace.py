@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Trace, trace
 from seqmodels.dataflow.tracing import reach
-from seqmodels.encoder import RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
 
 pytestmark = pytest.mark.filterwarnings(

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.progress import Progress
 from tokenizers import Tokenizer
 
-from seqmodels.data.files import cache_folder
 from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, train_tokenizer
 from seqmodels.errors import UserError, one_line
+from seqmodels.files import cache_folder
 
 log = logging.getLogger(__name__)
 

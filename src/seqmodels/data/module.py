@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.data.inputs import Preprocessor, load_preprocessor
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader
-from seqmodels.data.preprocessing import Preprocessor, load_preprocessor
 from seqmodels.data.split import Examples, cut
 from seqmodels.errors import UserError, choices
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.data.files import existing_file, lines_of
+from seqmodels.data.inputs import SeriesPreprocessor
 from seqmodels.data.module import SequenceDataModule, Split
-from seqmodels.data.preprocessing import SeriesPreprocessor
 from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, one_line
+from seqmodels.files import existing_file, lines_of
 
 
 class UEA(SequenceDataModule):

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset, Sampler
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
 from seqmodels.data import corpus
 from seqmodels.data.corpus import Part, TokenFile, whole
-from seqmodels.data.files import existing_file
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.tokenizer import LEVELS, UNKNOWN_ID
 from seqmodels.errors import UserError, choices
+from seqmodels.files import existing_file
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from seqmodels.data.files import existing_file, lines_of
+from seqmodels.data.inputs import TextPreprocessor
 from seqmodels.data.module import SPLITS, SequenceDataModule, Split
-from seqmodels.data.preprocessing import TextPreprocessor
 from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, choices, one_line
+from seqmodels.files import existing_file, lines_of
 
 BUILDERS = {
     ".csv": "csv",

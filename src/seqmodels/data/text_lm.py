@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.data.corpus import Part, whole
-from seqmodels.data.files import cache_folder, existing_file
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.errors import UserError, choices, one_line
+from seqmodels.files import cache_folder, existing_file
 
 
 class PlainText(StreamDataModule):

@@ -12,15 +12,16 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from torch import Tensor
 
+from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow.auditing import as_model, audit
 from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.figures import contributions
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import reach, trace
 from seqmodels.errors import UserError
-from seqmodels.reports.figures import contributions
 from seqmodels.tasks import TrainingTask
+from seqmodels.tasks.base import as_model
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seqmodels.dataflow.tracing import Trace
-from seqmodels.encoder import RecurrentEncoder
 from seqmodels.heads import Head
+from seqmodels.nn.encoder import RecurrentEncoder
 
 CELL, PITCH, STATE, MARGIN = 6, 8, 4, 10  # widths, in characters
 BELOW_HEAD, OUTPUT_Y, FIRST_Y = 3, 4, 6  # lines: under the head, of output, of the last layer

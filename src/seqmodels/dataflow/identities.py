@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqmodels.dataflow.undisturbed import undisturbed
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.ragged import State, parts_of
+from seqmodels.audit.undisturbed import undisturbed
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.state import State, parts_of
 
 TOLERANCE = 1e-5
 LENGTHS, TIME = [7, 4, 1], 7

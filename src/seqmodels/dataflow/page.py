@@ -22,9 +22,9 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
-from seqmodels.encoder import CELLS, RecurrentEncoder
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
+from seqmodels.nn.encoder import CELLS, RecurrentEncoder
 from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
 
 TIME, LENGTHS = 5, (5, 4, 2)

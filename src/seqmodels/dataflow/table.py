@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow.auditing import Audit
 from seqmodels.dataflow.diagram import title_of
 from seqmodels.dataflow.tracing import Trace
-from seqmodels.encoder import RecurrentEncoder
 from seqmodels.heads import Head
+from seqmodels.nn.encoder import RecurrentEncoder
 
 
 def tensor_table(
@@ -70,25 +69,6 @@ def tensor_table(
             style="bold green" if read else None,
         )
     return Group(Text(title_of(head, encoder), style="bold"), table)
-
-
-def findings_table(result: Audit, title: str) -> Group:
-    """What an audit found, with its evidence and advice, and what it could not test."""
-    parts: list[RenderableType] = [Text(title, style="bold")]
-    if result.findings:
-        table = Table(show_lines=True)
-        table.add_column("finding", no_wrap=True)
-        table.add_column("evidence")
-        table.add_column("what to do")
-        for finding in result.findings:
-            style = "red" if finding.severity == "error" else "yellow"
-            name = Text(f"{finding.name}\n{finding.severity}", style=style)
-            table.add_row(name, finding.evidence, finding.advice)
-        parts.append(table)
-    else:
-        parts.append(Text("nothing found", style="green"))
-    parts += [Text(f"not tested: {reason}", style="dim") for reason in result.untested]
-    return Group(*parts)
 
 
 def where_read(trace: Trace, name: str) -> str:

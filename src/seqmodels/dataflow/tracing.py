@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seqmodels.audit.undisturbed import undisturbed
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow.undisturbed import undisturbed
-from seqmodels.encoder import RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.tasks import TrainingTask
 
 DIRECTIONS_OF_GRADIENT = 4  # random combinations of the logits whose gradients are taken

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.heads.base import Head
 from seqmodels.heads.pooling import max_over_steps
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 
 def softmax_over_steps(scores: Tensor, states: RNNOutput) -> Tensor:

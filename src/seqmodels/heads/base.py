@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.errors import UserError, choices
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 HEADS: dict[str, type[Head]] = {}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqmodels.encoder import RNNOutput
 from seqmodels.heads.base import Head
+from seqmodels.nn.encoder import RNNOutput
 
 
 def mean_over_steps(states: RNNOutput) -> Tensor:

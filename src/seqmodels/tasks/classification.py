@@ -16,10 +16,10 @@ from torchmetrics.classification import (
 )
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.encoder import RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
-from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens, mean_loss
+from seqmodels.nn.encoder import RNNOutput
+from seqmodels.tasks.base import TrainingTask, build_encoder, drop_tokens, mean_loss
 
 TOKEN_EMBEDDING_SIZE = 128
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
-from seqmodels.tasks.language_modeling import LanguageModel, metrics_of, without_gradient
+from seqmodels.nn.state import without_gradient
+from seqmodels.tasks.language_modeling import LanguageModel, metrics_of
 
 
 def dynamic_evaluation(

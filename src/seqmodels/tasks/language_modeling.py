@@ -15,12 +15,12 @@ from torchmetrics import MeanMetric
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.streams import StreamDataset
-from seqmodels.encoder import LockedDropout, RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
-from seqmodels.heads.language import AdaptiveSoftmax, LanguageHead
-from seqmodels.ragged import State, parts_of
-from seqmodels.tasks.training import TrainingTask, build_encoder, drop_tokens, mean_loss
+from seqmodels.heads.softmax import AdaptiveSoftmax, LanguageHead
+from seqmodels.nn.encoder import LockedDropout, RNNOutput
+from seqmodels.nn.state import State, parts_of, without_gradient
+from seqmodels.tasks.base import TrainingTask, build_encoder, drop_tokens, mean_loss
 
 
 class LanguageModel(TrainingTask):
@@ -247,8 +247,3 @@ def metrics_of(stage: str, loss: Tensor, loader: Any) -> dict[str, Tensor]:
         bits = loss / math.log(2) * data.tokens_per_byte + data.spelling_bits_per_byte
         metrics[f"{stage}/bits_per_byte"] = bits
     return metrics
-
-
-def without_gradient(state: State) -> State:
-    """The same values, from which no gradient flows back."""
-    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())

@@ -22,10 +22,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.cli import explain
+from seqmodels.compare.records import DEFAULT_METRICS
 from seqmodels.errors import UserError, one_line
-from seqmodels.folders import PLAN, without_resume
-from seqmodels.reports.runs import DEFAULT_METRICS
+from seqmodels.launch.command_line import explain
+from seqmodels.launch.naming import PLAN, without_resume
 
 
 class SweepReport(Callback):
@@ -70,9 +70,9 @@ class SweepReport(Callback):
         folder = Path(config.hydra.sweep.dir)
         from rich.console import Console
 
-        from seqmodels.reports.comparison import compare
-        from seqmodels.reports.comparison_page import write_comparison
-        from seqmodels.reports.comparison_tables import comparison_table
+        from seqmodels.compare.comparison import compare
+        from seqmodels.compare.page import write_comparison
+        from seqmodels.compare.tables import comparison_table
 
         console = Console()
         try:
@@ -174,8 +174,8 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     What it prints, warnings too, goes to its `train.log`. An error ends this job alone, and is in
     its `result.json`.
     """
-    from seqmodels.record import write_json
-    from seqmodels.run import train
+    from seqmodels.files import write_json
+    from seqmodels.runs import train
 
     for handler in list(logging.getLogger().handlers):  # warnings are in the log as well
         if type(handler) is logging.StreamHandler:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import shutil
 import subprocess
@@ -19,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.files import write_json
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "hydra-core", "sktime", "datasets", "tokenizers")
 
@@ -60,12 +59,7 @@ def write_inputs(folder: Path, config: DictConfig, overrides: Sequence[str], dev
     write_json(folder / "environment.json", environment(device))
 
 
-@rank_zero_only
-def write_json(path: Path, value: Any) -> None:
-    """All of it or nothing: never half a file."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(path)
+_write_json = rank_zero_only(write_json)
 
 
 @contextmanager
@@ -73,7 +67,7 @@ def recording(folder: Path, result: dict[str, Any]) -> Iterator[None]:
     """Writes `result` to `folder/result.json` at the end, with `status` and `error`, whatever the
     end is: completed, failed or interrupted."""
     result |= {"status": "interrupted", "error": None}
-    write_json(folder / "result.json", result)  # what is left if the process is killed
+    _write_json(folder / "result.json", result)  # what is left if the process is killed
     try:
         yield
         result["status"] = "completed"
@@ -84,23 +78,13 @@ def recording(folder: Path, result: dict[str, Any]) -> Iterator[None]:
         result |= {"status": "failed", "error": f"{type(error).__name__}: {one_line(error)}"}
         raise
     finally:
-        write_json(folder / "result.json", result)
+        _write_json(folder / "result.json", result)
 
 
 def discard_if_unused(folder: Path) -> None:
     """Removes the folder of a run that never began, which holds nothing but an empty log."""
     if folder.is_dir() and all(f.name.endswith(".log") for f in folder.iterdir()):
         shutil.rmtree(folder)
-
-
-def read_json(path: Path) -> Any:
-    """Raises UserError where there is no such file or no JSON in it."""
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {one_line(error)}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

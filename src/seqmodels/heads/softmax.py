@@ -6,10 +6,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.cross_entropy import linear_cross_entropy
-from seqmodels.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.errors import UserError
 from seqmodels.heads.base import Head
+from seqmodels.nn.cross_entropy import linear_cross_entropy
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 
 class LanguageHead(Head):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqmodels.dataflow.inside import MOST_DRAWS, Reading
-from seqmodels.dataflow.probing import Probe, tensors_of
-from seqmodels.dataflow.sampling import valid_of
+from seqmodels.audit.inside import MOST_DRAWS, Reading
+from seqmodels.audit.probing import Probe, tensors_of
+from seqmodels.audit.sampling import valid_of
 from seqmodels.errors import one_line
 
 MOST_STEPS = 32  # that are changed one by one, where gradients do not tell

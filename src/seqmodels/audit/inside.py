@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from seqmodels.dataflow.probing import Probe
+from seqmodels.audit.probing import Probe
 
 PLACES = ("start", "middle", "end")
 MOST_DRAWS = 24

@@ -14,19 +14,19 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seqmodels.data import DataModule, SequenceDataModule
+from seqmodels.data.baselines import baselines
 from seqmodels.errors import UserError
-from seqmodels.finished import Run, load_run
 from seqmodels.heads import find_head
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
-from seqmodels.record import discard_if_unused, read_checkpoint, recording, write_inputs
-from seqmodels.reports.baseline import baselines
-from seqmodels.reports.figures import confusion_matrix, learning_curves
-from seqmodels.reports.metrics_file import MetricsFile
-from seqmodels.reports.table import results_table
+from seqmodels.runs.figures import confusion_matrix, learning_curves
+from seqmodels.runs.finished import Run, load_run
+from seqmodels.runs.folder import discard_if_unused, read_checkpoint, recording, write_inputs
+from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.table import results_table
 from seqmodels.tasks import SequenceClassifier, TrainingTask
-from seqmodels.tasks.training import batches_per_epoch
+from seqmodels.tasks.base import batches_per_epoch
 
 __all__ = ["Run", "load_run", "train"]
 

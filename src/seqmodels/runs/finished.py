@@ -17,9 +17,10 @@ from tokenizers.decoders import DecodeStream
 from seqmodels.data import SPLITS, DataModule, SequenceDataModule, StreamDataModule
 from seqmodels.data.loading import SequenceDataset, available
 from seqmodels.errors import UserError, choices, one_line
+from seqmodels.files import read_json
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
-from seqmodels.record import read_checkpoint, read_json
+from seqmodels.runs.folder import read_checkpoint
 from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.generation import generate

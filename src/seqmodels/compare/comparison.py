@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqmodels.errors import UserError
-from seqmodels.reports.runs import (
+from seqmodels.compare.records import (
     Record,
     find_runs,
-    is_share,
     other_differences,
     pick_metric,
     varied_keys,
 )
-from seqmodels.reports.statistics import (
+from seqmodels.compare.statistics import (
     LEVEL,
     Difference,
     Summary,
@@ -24,6 +22,8 @@ from seqmodels.reports.statistics import (
     find_best,
     summarize,
 )
+from seqmodels.errors import UserError
+from seqmodels.tasks.metrics import is_share
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError, choices, one_line
 
 
 def cache_folder(name: str) -> Path:
@@ -44,3 +46,20 @@ def lines_of(path: str, encoding: str = "utf-8") -> Iterator[str]:
             yield from (line.rstrip("\r\n") for line in file)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not {encoding} text ({error.reason})") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """All of it or nothing: never half a file."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError where there is no such file or no JSON in it."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {one_line(error)}") from error

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.batch import valid_steps
+from seqmodels.nn.state import State
 
 # Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
 # and beyond 8 blocks the calls get too small to gain.
@@ -29,15 +30,6 @@ MOST_BLOCKS = 8
 # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, whatever else the gate is
 # given, as long as that stays well below 1e4 in size (fp16 ends at 65504, so there is little room)
 SATURATED = 1e4
-
-State = Tensor | tuple[Tensor, Tensor]
-"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: PyTorch's own layout."""
-
-
-def parts_of(state: State) -> tuple[Tensor, ...]:
-    """`(h,)` or `(h, c)`."""
-    return (state,) if isinstance(state, Tensor) else state
-
 
 _CALLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": torch.lstm,

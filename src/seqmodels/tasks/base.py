@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import lightning.pytorch as pl
@@ -17,10 +17,11 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.encoder import RecurrentEncoder
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import instantiate
+from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.state import State
 
 T = TypeVar("T")
 
@@ -251,3 +252,18 @@ def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
     batches = len(data.train_dataloader())
     limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def as_model(task: TrainingTask) -> Callable[..., Any]:
+    """A task as `audit` takes a model; a language model carries its state."""
+
+    def classify(inputs: Tensor, lengths: Tensor) -> Tensor:
+        return task(SequenceBatch(inputs, lengths))
+
+    def predict_next(
+        inputs: Tensor, lengths: Tensor, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        states = task.encoder(task.embed(SequenceBatch(inputs, lengths)), lengths, state)
+        return task.head(states), states.state
+
+    return predict_next if task.every_step else classify

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.reports.runs import is_share
+from seqmodels.tasks.metrics import is_share
 
 
 def metrics_table(

@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import valid_steps
 from seqmodels.errors import choices
-from seqmodels.ragged import State, run_padded
+from seqmodels.nn.ragged import run_padded
+from seqmodels.nn.state import State
 
 PACKINGS = ("auto", "packed", "padded")
 
@@ -69,8 +70,8 @@ class RecurrentEncoder(nn.Module):
         input_size, hidden_size, num_layers, bidirectional, dropout, proj_size: as in PyTorch.
         cell: `lstm`, `gru` or `rnn` (tanh).
         packing: how sequences of different lengths are run; the results agree to rounding.
-            `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.ragged`. `auto`: the faster
-            of the two for the device and cell at hand, as measured in `benchmarks/`.
+            `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
+            faster of the two for the device and cell at hand, as measured in `benchmarks/`.
         locked_dropout: the dropout between layers drops the same features at all steps of a row
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
 

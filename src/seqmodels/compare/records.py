@@ -158,8 +158,3 @@ def pick_metric(records: Sequence[Record], metric: str | None) -> str:
             raise UserError("none of these runs is completed: there is nothing to compare")
         raise UserError(f"metric={metric}: {choices(str(metric), names)}")
     return metric
-
-
-def is_share(metric: str) -> bool:
-    """Accuracies and F1: shown in per cent, and the higher, the better."""
-    return metric.endswith(("accuracy", "f1"))

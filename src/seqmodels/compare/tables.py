@@ -14,8 +14,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.reports.comparison import Comparison, Setting
-from seqmodels.reports.runs import is_share
+from seqmodels.compare.comparison import Comparison, Setting
+from seqmodels.tasks.metrics import is_share
 
 
 def shown(metric: str, value: float) -> str:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seqmodels.errors import UserError, choices, one_line
-from seqmodels.folders import run_folder, short_name, sweep_folder
+from seqmodels.launch.naming import run_folder, short_name, sweep_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"

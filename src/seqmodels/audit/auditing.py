@@ -13,14 +13,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow import checks
-from seqmodels.dataflow.inside import readings
-from seqmodels.dataflow.probing import Probe
-from seqmodels.dataflow.sampling import Sampler
+from seqmodels.audit import checks
+from seqmodels.audit.inside import readings
+from seqmodels.audit.probing import Probe
+from seqmodels.audit.sampling import Sampler
 from seqmodels.errors import UserError, choices
-from seqmodels.ragged import State
-from seqmodels.tasks import TrainingTask
 
 Severity = Literal["error", "warning"]
 
@@ -186,18 +183,3 @@ def assert_clean(
     __tracebackhide__ = True
     findings = audit(model, inputs, lengths, kind, causal, seed=seed).findings
     assert not findings, "\n".join(str(finding) for finding in findings)
-
-
-def as_model(task: TrainingTask) -> Callable[..., Any]:
-    """A task as `audit` takes a model; a language model carries its state."""
-
-    def classify(inputs: Tensor, lengths: Tensor) -> Tensor:
-        return task(SequenceBatch(inputs, lengths))
-
-    def predict_next(
-        inputs: Tensor, lengths: Tensor, state: State | None = None
-    ) -> tuple[Tensor, State]:
-        states = task.encoder(task.embed(SequenceBatch(inputs, lengths)), lengths, state)
-        return task.head(states), states.state
-
-    return predict_next if task.every_step else classify

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqmodels.audit.sampling import Sampler
+from seqmodels.audit.undisturbed import changed, modules_of, undisturbed
 from seqmodels.batch import valid_steps
-from seqmodels.dataflow.sampling import Sampler
-from seqmodels.dataflow.undisturbed import changed, modules_of, undisturbed
 from seqmodels.errors import UserError, one_line
 
 MOST_ROWS = 2  # of a long batch

@@ -12,9 +12,8 @@ import numpy as np
 
 from seqmodels.data import DataModule, SequenceDataModule, StreamDataModule
 from seqmodels.data.corpus import texts
-from seqmodels.data.files import cache_folder
 from seqmodels.data.split import Examples
-from seqmodels.record import write_json
+from seqmodels.files import cache_folder, write_json
 
 
 def baselines(data: DataModule) -> dict[str, dict[str, float]]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from seqmodels.reports.comparison import Comparison, Section, Setting
-from seqmodels.reports.comparison_tables import (
+from seqmodels.compare.comparison import Comparison, Section, Setting
+from seqmodels.compare.figures import compared_curves, compared_runs
+from seqmodels.compare.tables import (
     as_csv,
     as_markdown,
     cautions,
@@ -22,7 +23,6 @@ from seqmodels.reports.comparison_tables import (
     overview,
     row_of,
 )
-from seqmodels.reports.figures import compared_curves, compared_runs
 
 MOST_DIAGRAMS = 20
 
@@ -70,7 +70,7 @@ def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
             for line in _links(setting, folder)
         ),
     ]
-    template = resources.files("seqmodels.reports").joinpath("comparison.html").read_text("utf-8")
+    template = resources.files("seqmodels.compare").joinpath("page.html").read_text("utf-8")
     return template.replace("<!--METRIC-->", escape(comparison.metric)).replace(
         "<!--BODY-->", "\n".join(body)
     )

@@ -1,0 +1,18 @@
+"""The state that a recurrent network carries, in PyTorch's own layout."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+State = Tensor | tuple[Tensor, Tensor]
+"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: what PyTorch's own modules take and return."""
+
+
+def parts_of(state: State) -> tuple[Tensor, ...]:
+    """`(h,)` or `(h, c)`."""
+    return (state,) if isinstance(state, Tensor) else state
+
+
+def without_gradient(state: State) -> State:
+    """The same values, from which no gradient flows back."""
+    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())
