@@ -21,15 +21,12 @@ from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow
 from seqmodels.machine import quieten_lightning
-from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
-from seqmodels.tasks.base import as_model
+from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 
 
-def classifier(
-    rows: int, time: int, head: str, **encoder: Any
-) -> tuple[TrainingTask, SequenceBatch]:
+def classifier(rows: int, time: int, head: str, **encoder: Any) -> tuple[Task, SequenceBatch]:
     """Of 12 features and 9 classes, on rows of a third of `time` to all of it."""
     data = {"inputs": "features", "num_inputs": 12, "classes": list("abcdefghi")}
     options = {"bidirectional": None, **encoder}
@@ -40,13 +37,13 @@ def classifier(
 
 def language_model(
     rows: int, window: int, vocabulary: int, head: str = "softmax", **encoder: Any
-) -> tuple[TrainingTask, SequenceBatch]:
+) -> tuple[Task, SequenceBatch]:
     tokens = torch.randint(vocabulary, (rows, window))
     batch = SequenceBatch(tokens, torch.full((rows,), window), tokens)
     return LanguageModel({"num_inputs": vocabulary}, encoder, head, optimizer=SGD), batch
 
 
-CASES: dict[str, Callable[[], tuple[TrainingTask, SequenceBatch]]] = {
+CASES: dict[str, Callable[[], tuple[Task, SequenceBatch]]] = {
     "classifier, B4 T20 H64": lambda: classifier(4, 20, "last_hidden", hidden_size=64),
     "classifier, B16 T26 H128": lambda: classifier(16, 26, "last_hidden", hidden_size=128),
     "classifier, B64 T50 H256, 2 directions": lambda: classifier(
@@ -87,11 +84,11 @@ class Timed(Dataflow):
 def measure(make: Callable[[], Any], repeats: int, device: torch.device) -> list[str]:
     """Medians in seconds: an audit; the callback before the first step, and after the last."""
     task, batch = make()
-    kind, causal = ("per_step", True) if task.every_step else ("sequence", False)
+    kind, causal = ("per_step", True) if task.contract.per == "step" else ("sequence", False)
     samples: list[tuple[float, float, float]] = []
     for _ in range(repeats):
         started = time.perf_counter()
-        found = audit(as_model(task.to(device)), batch.inputs, batch.lengths, kind, causal)
+        found = audit(task.to(device).as_function(), batch.inputs, batch.lengths, kind, causal)
         audited = time.perf_counter() - started
         assert not found.findings
         callback = Timed()

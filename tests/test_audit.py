@@ -15,9 +15,9 @@ from seqmodels.audit import ADVICE, assert_clean, audit
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
-from seqmodels.tasks.base import as_model
+from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
 from tests.bank import RIGHT, WRONG, F, H, LastColumn, LastHidden, V, inputs_for, mask_of
+from tests.shipped import ALL_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -45,27 +45,29 @@ def test_a_right_model_is_clean(name: str) -> None:
     assert audit(model, *inputs_for(model, LENGTHS), kind, causal).findings == []
 
 
-def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> TrainingTask:
+def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Task:
     options = {"hidden_size": H, "bidirectional": bidirectional, **encoder}
-    if HEADS[head].every_step:
+    if HEADS[head].per == "step":
         head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
-        return LanguageModel({"num_inputs": V}, options, head, head_options, dropout=0.3)
+        return LanguageModel(
+            {"num_inputs": V}, options, head, head_options=head_options, dropout=0.3
+        )
     data = {"inputs": "features", "num_inputs": F, "classes": ["a", "b", "c"]}
     return SequenceClassifier(data, options, head, dropout=0.3, input_noise=0.1)
 
 
-def audit_task(task: TrainingTask, **options: Any) -> Any:
-    kind = "per_step" if task.every_step else "sequence"
+def audit_task(task: Task, **options: Any) -> Any:
+    kind = "per_step" if task.contract.per == "step" else "sequence"
     inputs, lengths = inputs_for(task, LENGTHS)
-    return audit(as_model(task), inputs, lengths, kind, task.every_step, **options)
+    return audit(task.as_function(), inputs, lengths, kind, task.contract.causal, **options)
 
 
 @pytest.mark.parametrize("packing", ["padded", "packed"])
-@pytest.mark.parametrize("head", sorted(HEADS))
+@pytest.mark.parametrize("head", ALL_HEADS)
 def test_our_own_are_clean(head: str, packing: str) -> None:
     torch.manual_seed(0)
-    bidirectional = HEADS[head].requires_bidirectional
-    task = our_task(head, bidirectional is not False, num_layers=2, dropout=0.2, packing=packing)
+    bidirectional = fitting_directions(head)[-1]
+    task = our_task(head, bidirectional, num_layers=2, dropout=0.2, packing=packing)
     assert audit_task(task.train()).findings == []
 
 
@@ -117,7 +119,7 @@ def test_any_shape(lengths: list[int], tokens: bool) -> None:
         {**data, "classes": ["a", "b"]}, {"hidden_size": 4, "bidirectional": True}, "max_pool"
     )
     inputs, batch_lengths = inputs_for(task, lengths)
-    assert audit(as_model(task), inputs, batch_lengths).findings == []
+    assert audit(task.as_function(), inputs, batch_lengths).findings == []
     wrong = nn.ModuleList([LastColumn()])[0]
     if not tokens:
         assert audit(wrong, inputs, batch_lengths).names == ["padding_leak"]
@@ -259,7 +261,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
         model: Any = module
         lengths.sort(reverse=True)
     else:
-        name = rng.choice(sorted(HEADS))
+        name = rng.choice(ALL_HEADS)
         cell, layers = rng.choice(["lstm", "lstm", "gru", "rnn"]), rng.choice([1, 2, 3])
         hidden = 32 if name == "adaptive_softmax" else rng.choice([1, 2, 5, 32])
         encoder = {
@@ -270,12 +272,10 @@ def random_case(seed: int) -> tuple[str, list[str]]:
             "dropout": 0.3 if layers > 1 else 0.0,
             "proj_size": hidden // 2 if cell == "lstm" and 2 < hidden < 32 else 0,
         }
-        bidirectional = HEADS[name].requires_bidirectional
-        task = our_task(
-            name, rng.random() < 0.5 if bidirectional is None else bidirectional, **encoder
-        )
-        module, model = task, as_model(task)
-        kind, causal = ("per_step", True) if task.every_step else ("sequence", False)
+        fitting = fitting_directions(name)
+        task = our_task(name, fitting[-1] if len(fitting) == 1 else rng.random() < 0.5, **encoder)
+        module, model = task, task.as_function()
+        kind, causal = ("per_step", True) if task.contract.causal else ("sequence", False)
         name += f" {encoder}"
     scale, size = rng.choice([0.01, 1, 1, 30]), rng.choice([1e-3, 1, 1, 1000])
     with torch.no_grad():

@@ -13,9 +13,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.callbacks.confusion_matrix import ConfusionMatrix
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
+from seqmodels.nn.embedding import FeatureNoise
 from seqmodels.tasks import SequenceClassifier
+from tests.shipped import CLASSIFIER_HEADS
 
 FEATURES = {"inputs": "features", "num_inputs": 5, "classes": ["a", "b", "c"], "preprocessor": {}}
 TOKENS = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"], "preprocessor": {}}
@@ -37,7 +40,7 @@ def classifier(data: dict = FEATURES, **options: object) -> SequenceClassifier:
     return SequenceClassifier(data=data, **{**arguments, **options})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("head", [name for name in sorted(HEADS) if not HEADS[name].every_step])
+@pytest.mark.parametrize("head", CLASSIFIER_HEADS)
 @pytest.mark.parametrize("data", [FEATURES, TOKENS], ids=["features", "tokens"])
 def test_every_head_gets_the_directions_it_needs_and_gives_logits(head: str, data: dict) -> None:
     task = classifier(data, head=head)
@@ -52,11 +55,11 @@ def test_logits_equal_the_parts_put_together_by_hand() -> None:
     for row, length in enumerate(batch.lengths):
         embedded = task.embedding.weight[batch.inputs[row, :length]]
         _, (h_n, _) = task.encoder.rnn(embedded.unsqueeze(0))
-        expected = h_n[-1, 0] @ task.head.project.weight.T + task.head.project.bias
+        expected = h_n[-1, 0] @ task.head.output.project.weight.T + task.head.output.project.bias
         assert torch.allclose(task(batch)[row], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("size", "kind"), [(None, nn.Identity), (8, nn.Linear)])
+@pytest.mark.parametrize(("size", "kind"), [(None, FeatureNoise), (8, nn.Linear)])
 def test_features_are_projected_if_asked(size: int | None, kind: type) -> None:
     task = classifier(embedding_size=size)
     assert isinstance(task.embedding, kind)
@@ -86,8 +89,8 @@ def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> 
     smoothed = F.cross_entropy(task(batch), batch.targets, weight=weight, label_smoothing=0.2)
     plain = F.cross_entropy(task(batch), batch.targets, weight=weight)
     assert torch.equal(task.training_step(batch), smoothed)
-    task.validation_step(batch)
-    assert torch.equal(task._steps["validation"][0][2], plain)
+    task.eval().validation_step(batch)
+    assert torch.equal(task.steps["validation"][0].loss, plain)
 
 
 class Batches(pl.LightningDataModule):
@@ -125,7 +128,9 @@ pytestmark = quiet
 
 def test_metrics_equal_those_of_another_library(tmp_path: Path) -> None:
     task, data = classifier(), Batches(5)
-    [metrics] = trainer_for(tmp_path).test(task, data, verbose=False)
+    confusion = ConfusionMatrix()
+    trainer = trainer_for(tmp_path, callbacks=[confusion])
+    [metrics] = trainer.test(task, data, verbose=False)
     task.eval()
     logits = torch.cat([task(batch) for batch in data.batches]).detach()
     targets = torch.cat([batch.targets for batch in data.batches])
@@ -137,7 +142,7 @@ def test_metrics_equal_those_of_another_library(tmp_path: Path) -> None:
     expected = torch.zeros(3, 3).long()
     for target, prediction in zip(targets, predicted):
         expected[target, prediction] += 1
-    assert torch.equal(task.test_confusion.compute(), expected)
+    assert torch.equal(confusion.counts, expected)
 
 
 def test_a_loss_that_is_no_number_is_not_hidden_among_others(tmp_path: Path) -> None:
@@ -179,7 +184,7 @@ def test_a_checkpoint_loads_safely_without_hydra_or_data(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "last_hiden"}, "model.head=last_hiden is not a head: .*did you mean last_hidden"),
+        ({"head": "last_hiden"}, "unknown model.head=last_hiden: .*did you mean last_hidden"),
         ({"dropout": 1.0}, "model.dropout is 1.0: it must be at least 0 and less than 1"),
         ({"label_smoothing": -0.1}, "model.label_smoothing is -0.1"),
         ({"input_noise": -1.0}, "model.input_noise is -1.0"),
@@ -200,8 +205,12 @@ def test_batches_without_targets_are_for_prediction_only() -> None:
     task = classifier().eval()
     batch = batch_of(FEATURES)
     bare = SequenceBatch(batch.inputs, batch.lengths)
-    assert torch.allclose(task.predict_step(bare).sum(1), torch.ones(7))
-    with pytest.raises(ValueError, match="no targets: use predict_step"):
+    described = task.predict_step(bare)
+    json.dumps(described)
+    probabilities = torch.tensor([list(row["probabilities"].values()) for row in described])
+    torch.testing.assert_close(probabilities, task(bare).softmax(1).detach())
+    assert [row["label"] for row in described] == ["abc"[n] for n in task(bare).argmax(1)]
+    with pytest.raises(ValueError, match="no targets to learn from: use predict_step"):
         task.training_step(bare)
 
 

@@ -20,8 +20,9 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow, Trace, trace
 from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import Drawing, draw, percent
+from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.identities import TOLERANCE, identities
-from seqmodels.dataflow.page import code_of, example_batch, example_task, torch_shapes
+from seqmodels.dataflow.page import code_of, torch_shapes
 from seqmodels.dataflow.rendering import lights, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
@@ -29,19 +30,19 @@ from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import CELLS, RecurrentEncoder, RNNOutput
 from seqmodels.runs import train
 from seqmodels.tasks import SequenceClassifier
+from tests.shipped import ALL_HEADS, fitting_directions
 
 Config = Callable[..., DictConfig]
 
 LENGTH = 4
 
-# every head with each number of directions that it serves
+# every head with each number of directions that it fits
 heads_and_directions = pytest.mark.parametrize(
     ("head", "directions"),
     [
-        (head, directions)
-        for head in sorted(HEADS)
-        for directions in (1, 2)
-        if HEADS[head].requires_bidirectional in (None, directions == 2)
+        (head, 2 if bidirectional else 1)
+        for head in ALL_HEADS
+        for bidirectional in fitting_directions(head)
     ],
 )
 
@@ -49,7 +50,7 @@ heads_and_directions = pytest.mark.parametrize(
 def drawn(head: str, layers: int, directions: int, cell: str = "lstm") -> tuple[Drawing, Trace]:
     task = example_task(cell, layers, directions == 2, head)
     seen = trace(task, example_batch(task, LENGTH))
-    return draw(task.head, task.encoder, seen, row=1), seen
+    return draw(task, seen, row=1), seen
 
 
 # ---------------------------------------------------------------- the picture
@@ -93,9 +94,9 @@ def test_each_direction_ends_where_it_should() -> None:
 
 def test_weights_that_are_no_numbers_are_drawn_unlit() -> None:
     task = example_task("lstm", 1, False, "last_hidden")
-    torch.nn.init.constant_(task.head.project.weight, torch.nan)
+    torch.nn.init.constant_(task.head.output.project.weight, torch.nan)
     seen = trace(task, example_batch(task, LENGTH))
-    assert set(lights(draw(task.head, task.encoder, seen, row=1))) == {None}
+    assert set(lights(draw(task, seen, row=1))) == {None}
 
 
 @heads_and_directions
@@ -174,7 +175,7 @@ def table_of(head: str, layers: int, directions: int) -> str:
     seen = trace(task, example_batch(task, LENGTH))
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(tensor_table(task.head, task.encoder, seen))
+        console.print(tensor_table(task, seen))
     return capture.get()
 
 

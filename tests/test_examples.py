@@ -15,6 +15,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import build_head
 from seqmodels.imports import import_module
 from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.outputs import Classes
 from seqmodels.runs import train
 from tests.conftest import Script
 
@@ -37,7 +38,7 @@ def mistakes(scratch_registry: None) -> Iterator[None]:
 def test_a_mistake_is_refused_unless_told_otherwise(
     config: Callable[..., DictConfig], head: str, finding: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(UserError, match=f"model.head={head}: {finding}: .*refuse=false trains it"):
+    with pytest.raises(UserError, match=f"model.head={head}: {finding}: .*refuse=false to train"):
         train(config(f"imports=[{MODULE}]", f"model.head={head}"))
     told = config(f"imports=[{MODULE}]", f"model.head={head}", "callbacks.dataflow.refuse=false")
     assert train(told)["status"] == "completed"
@@ -48,7 +49,7 @@ def test_a_mistake_is_refused_unless_told_otherwise(
 def test_a_mistake_is_what_tutorials_write(head: str) -> None:
     B, T, F, H = 3, 7, 5, 4  # noqa: N806
     encoder = RecurrentEncoder(F, H, num_layers=2, bidirectional=head != "padded_last_step")
-    wrong = build_head(head, encoder, num_classes=2)
+    wrong = build_head(head, encoder, lambda width: Classes(width, 2))
     rnn = nn.LSTM(F, H, 2, batch_first=True, bidirectional=encoder.bidirectional)
     rnn.load_state_dict(encoder.rnn.state_dict())
     inputs, lengths = torch.randn(B, T, F), torch.tensor([7, 4, 2])
@@ -80,7 +81,7 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(script: Script, tmp_
     [log] = tmp_path.glob("runs/*/0_first/train.log")
     assert "unread_step" in log.read_text()
     without = script("evaluate.py", "run=run")
-    assert without.returncode == 2 and "model.head=first is not a head" in without.stderr
+    assert without.returncode == 2 and "unknown model.head=first" in without.stderr
     assert script("evaluate.py", "run=run", "imports=my_heads").returncode == 0
     absent = script("train.py", "imports=[my_haeds]", "model.head=first", "folder=other", *quick)
     assert absent.returncode == 2 and len(absent.stderr.splitlines()) == 1

@@ -13,8 +13,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.launch.command_line import take_text
 from seqmodels.runs import load_run, train
-from seqmodels.runs.finished import open_end
-from seqmodels.tasks.generation import draw, generate
+from seqmodels.tasks.generation import draw, generate, open_end
 from tests.test_language_model import QUICK, V, every_head, model, text, tokens
 
 __all__ = ["text"]  # a fixture

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head, build_head, find_head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.outputs import Classes
+from tests.shipped import ALL_HEADS, CLASSIFIER_HEADS
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -62,14 +64,14 @@ DEFINITIONS: dict[str, Definition] = {
     "max_attention_pool": max_attention,
 }
 
-# heads of every step are tested with the language model
-CLASSIFIERS = sorted(name for name, head in HEADS.items() if not head.every_step)
+# heads that read every step are tested with the language model
+CLASSIFIERS = list(CLASSIFIER_HEADS)
 
 every_head = pytest.mark.parametrize("name", CLASSIFIERS)
 attention_heads = pytest.mark.parametrize(
     "name", [name for name in CLASSIFIERS if hasattr(HEADS[name], "weights")]
 )
-# each head with each number of directions that it serves
+# each head with each number of directions that it fits
 every_head_and_direction = pytest.mark.parametrize(
     ("name", "bidirectional"),
     [
@@ -92,7 +94,7 @@ def encoder_for(name: str, **options: Any) -> Any:
 
 def make_head(name: str, encoder: RecurrentEncoder, **options: Any) -> Any:
     torch.manual_seed(1)
-    return build_head(name, encoder, CLASSES, **options)
+    return build_head(name, encoder, lambda width, **_: Classes(width, CLASSES), **options)
 
 
 def make_states(encoder: RecurrentEncoder) -> RNNOutput:
@@ -129,11 +131,11 @@ def test_head_equals_its_definition(
     head, states = make_head(name, encoder), make_states(encoder)
     selected, logits = head.select(states), head(states)
     assert logits.shape == (B, CLASSES)
-    assert selected.shape == (B, head.project.in_features)
+    assert selected.shape == (B, head.output.project.in_features)
     for row, length in enumerate(LENGTHS):
         expected = DEFINITIONS[name](head, states.output[row, :length], states.h_n[:, :, row])
         torch.testing.assert_close(selected[row], expected, rtol=1e-5, atol=1e-6)
-        expected_logits = head.project.weight @ expected + head.project.bias
+        expected_logits = head.output.project.weight @ expected + head.output.project.bias
         torch.testing.assert_close(logits[row], expected_logits, rtol=1e-5, atol=1e-6)
 
 
@@ -225,9 +227,9 @@ def test_gradients_flow_into_every_parameter(name: str, bidirectional: bool) -> 
 @every_head
 def test_dropout_acts_on_the_selected_features_in_training_only(name: str) -> None:
     encoder = encoder_for(name)
-    head, states = make_head(name, encoder, dropout=1.0), make_states(encoder)
+    head, states = make_head(name, encoder, dropout=nn.Dropout(1.0)), make_states(encoder)
     plain = make_head(name, encoder)
-    assert torch.equal(head(states), head.project.bias.expand(B, CLASSES))
+    assert torch.equal(head(states), head.output.project.bias.expand(B, CLASSES))
     assert torch.equal(head.eval()(states), plain(states))
 
 
@@ -258,7 +260,7 @@ def test_attention_weights_are_those_that_select_uses(name: str) -> None:
 
 
 def test_both_attention_heads_tell_their_weights() -> None:
-    assert {name for name in HEADS if hasattr(HEADS[name], "weights")} == {
+    assert {name for name in ALL_HEADS if hasattr(HEADS[name], "weights")} == {
         "attention_pool",
         "max_attention_pool",
     }
@@ -266,7 +268,10 @@ def test_both_attention_heads_tell_their_weights() -> None:
 
 def test_max_attention_pool_has_no_parameters_but_the_projection() -> None:
     head = make_head("max_attention_pool", make_encoder())
-    assert {name for name, _ in head.named_parameters()} == {"project.weight", "project.bias"}
+    assert {name for name, _ in head.named_parameters()} == {
+        "output.project.weight",
+        "output.project.bias",
+    }
 
 
 @pytest.mark.parametrize(("options", "width"), [(None, 2 * H), ({"attention_size": 5}, 5)])
@@ -336,7 +341,7 @@ def test_head_that_reads_c_n_rejects_a_cell_without_it(cell: str) -> None:
     # c_n is hidden_size wide, also where h_n is narrower
     encoder = make_encoder(proj_size=P)
     head, states = make_head("last_cell", encoder), make_states(encoder)
-    assert head.project.in_features == H
+    assert head.output.project.in_features == H
     assert states.c_n is not None
     assert torch.equal(head.select(states), states.c_n[-1, 0])
 
@@ -357,7 +362,7 @@ def test_head_is_found_by_its_name(name: str) -> None:
 )
 def test_unknown_head_is_an_error_that_names_the_nearest(wrong: str, nearest: str) -> None:
     message = (
-        f"model.head={wrong} is not a head: choose one of {', '.join(sorted(HEADS))}; "
+        f"unknown model.head={wrong}: choose one of {', '.join(sorted(HEADS))}; "
         f"did you mean {nearest}?"
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
@@ -366,7 +371,7 @@ def test_unknown_head_is_an_error_that_names_the_nearest(wrong: str, nearest: st
 
 def test_unknown_head_near_to_none_names_them_all() -> None:
     names = ", ".join(sorted(HEADS))
-    with pytest.raises(UserError, match=rf"^model.head=zzz is not a head: choose one of {names}$"):
+    with pytest.raises(UserError, match=rf"^unknown model.head=zzz: choose one of {names}$"):
         find_head("zzz")
 
 
@@ -403,7 +408,7 @@ def test_new_head_is_a_name_what_it_reads_and_select() -> None:
     encoder = make_encoder(bidirectional=True)
     head, states = make_head("first_output", encoder), make_states(encoder)
     assert isinstance(head, FirstOutput)
-    logits = states.output[:, 0] @ head.project.weight.T + head.project.bias
+    logits = states.output[:, 0] @ head.output.project.weight.T + head.output.project.bias
     torch.testing.assert_close(head(states), logits)
 
 

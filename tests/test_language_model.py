@@ -16,25 +16,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.callbacks.window_learning_rate import WindowLearningRate
 from seqmodels.data import StreamDataModule
 from seqmodels.data.corpus import TokenFile
 from seqmodels.errors import UserError
-from seqmodels.heads import HEADS
 from seqmodels.machine import quieten_lightning
 from seqmodels.nn.cross_entropy import MOST_LOGITS, ROWS, linear_cross_entropy
-from seqmodels.nn.encoder import LockedDropout, RecurrentEncoder
+from seqmodels.nn.embedding import LockedDropout
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks import LanguageModel, SequenceClassifier
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
+from tests.shipped import LANGUAGE_HEADS
 from tests.test_run import Stop, weights
 
 Config = Callable[..., DictConfig]
 
 B, T, V, H, E = 3, 11, 23, 16, 5
-HEAD_NAMES = sorted(name for name, head in HEADS.items() if head.every_step)
-every_head = pytest.mark.parametrize("head", HEAD_NAMES)
+every_head = pytest.mark.parametrize("head", LANGUAGE_HEADS)
 SGD = {"_target_": "torch.optim.SGD", "lr": 1.0}
 
 
@@ -44,6 +45,12 @@ def model(head: str = "softmax", **options: Any) -> LanguageModel:
     data = {"inputs": "tokens", "num_inputs": V, "window": T, "frequent_first": True}
     arguments = {"optimizer": SGD, "embedding_size": E, **options}
     return LanguageModel(data=data, encoder=encoder, head=head, **arguments).eval()
+
+
+def scored(task: LanguageModel, batch: SequenceBatch, split: str = "test") -> Tensor:
+    """The loss of a batch as an epoch of that split counts it."""
+    getattr(task, {"train": "training"}.get(split, split) + "_step")(batch)
+    return task.steps[split][-1].loss
 
 
 def quiet_trainer(**options: Any) -> pl.Trainer:
@@ -82,7 +89,7 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
     assert logits.shape == (B, T, V)
     # by hand: PyTorch's own LSTM and the formula, step by step
     output, _ = task.encoder.rnn(task.embedding(ids[:, :-1]))
-    project = task.head.project
+    project = task.head.output.project
     nats = torch.zeros(())
     for row in range(B):
         for step in range(T):
@@ -90,7 +97,7 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
             if head == "adaptive_softmax":
                 log_p = project.log_prob(h.unsqueeze(0))[0]
             else:
-                h = task.head.resize(h) if head == "tied_softmax" else h
+                h = task.head.output.resize(h) if head == "tied_softmax" else h
                 log_p = torch.log_softmax(project.weight @ h + project.bias, dim=0)
             torch.testing.assert_close(logits[row, step].log_softmax(0), log_p)
             nats -= log_p[target] / (B * T)
@@ -98,8 +105,8 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
         loss = task.head.loss(task.encode(window(ids)), window(ids).targets)
     torch.testing.assert_close(loss, nats, rtol=1e-5, atol=1e-6)
     with torch.no_grad():
-        scored = task._step(window(ids), "test")
-    torch.testing.assert_close(scored, nats.detach(), rtol=1e-5, atol=1e-6)
+        loss = scored(task, window(ids))
+    torch.testing.assert_close(loss, nats.detach(), rtol=1e-5, atol=1e-6)
 
 
 @every_head
@@ -113,17 +120,19 @@ def test_the_future_changes_nothing(head: str) -> None:
 
 def test_tied_softmax_shares_the_embedding() -> None:
     task = model("tied_softmax")
-    assert task.head.project.weight is task.embedding.weight
-    assert task.head.resize.weight.shape == (E, H)
+    assert task.head.output.project.weight is task.embedding.weight
+    assert task.head.output.resize.weight.shape == (E, H)
     same_width = model("tied_softmax", embedding_size=None)
-    assert isinstance(same_width.head.resize, nn.Identity)
+    assert isinstance(same_width.head.output.resize, nn.Identity)
     assert sum(p.numel() for p in same_width.head.parameters()) == V * H + V
 
 
 def test_adaptive_softmax_takes_its_cut_offs_from_the_vocabulary() -> None:
-    assert model("adaptive_softmax").head.project.cutoffs == [2, 7, V]
+    assert model("adaptive_softmax").head.output.project.cutoffs == [2, 7, V]
     chosen = model("adaptive_softmax", head_options={"cutoffs": [4], "div_value": 2.0})
-    assert chosen.head.project.cutoffs == [4, V] and chosen.head.project.div_value == 2.0
+    assert (
+        chosen.head.output.project.cutoffs == [4, V] and chosen.head.output.project.div_value == 2.0
+    )
     with pytest.raises(UserError, match=r"head_options.cutoffs is \[40\], for a vocabulary of 23"):
         model("adaptive_softmax", head_options={"cutoffs": [40]})
 
@@ -268,7 +277,7 @@ def test_locked_dropout_between_layers(cell: str) -> None:
 def test_dropout_acts_in_all_three_places() -> None:
     options = {"dropout": 0.3, "embedding_dropout": 0.2, "encoder": {"dropout": 0.4}}
     task = model(**options)
-    assert (task.embedding_dropout.p, task.encoder.rnn.dropout, task.head.dropout.p) == (
+    assert (task.embedding.dropout.p, task.encoder.rnn.dropout, task.head.dropout.p) == (
         0.2,
         0.4,
         0.3,
@@ -276,49 +285,47 @@ def test_dropout_acts_in_all_three_places() -> None:
     assert not isinstance(task.head.dropout, LockedDropout)
     locked = model(**options, locked_dropout=True)
     assert isinstance(locked.head.dropout, LockedDropout)
-    assert isinstance(locked.embedding_dropout, LockedDropout)
+    assert isinstance(locked.embedding.dropout, LockedDropout)
     assert locked.encoder.locked_dropout
-    assert model(dropout=0.3).embedding_dropout.p == 0.3
+    assert model(dropout=0.3).embedding.dropout.p == 0.3
 
 
 def test_input_noise_drops_whole_tokens_in_training_only() -> None:
     task, batch = model(input_noise=0.5, embedding_size=40), window(tokens(20))
-    assert torch.equal(task.embed(batch), task.embedding(batch.inputs))
+    assert torch.equal(task.embed(batch), task.embedding.weight[batch.inputs])
     embedded = task.train().embed(batch)
     dropped = (embedded == 0).all(-1)
     assert dropped.float().mean() == pytest.approx(0.5, abs=0.1)
-    assert torch.equal(embedded[~dropped], task.embedding(batch.inputs)[~dropped])
+    assert torch.equal(embedded[~dropped], task.embedding.weight[batch.inputs][~dropped])
 
 
 @pytest.mark.parametrize("head", ["softmax", "tied_softmax"])
 def test_label_smoothing_acts_in_training_only(head: str) -> None:
     task, batch = model(head, label_smoothing=0.2), window(tokens())
     logits = task(batch).flatten(0, 1)
-    for stage, smoothing in (("train", 0.2), ("validation", 0.0)):
+    for split, smoothing in (("train", 0.2), ("validation", 0.0)):
+        task.train(split == "train")
         expected = F.cross_entropy(logits, batch.targets.flatten(), label_smoothing=smoothing)
-        torch.testing.assert_close(task._step(batch, stage), expected)
+        torch.testing.assert_close(scored(task, batch, split), expected.detach())
 
 
 def test_adaptive_softmax_refuses_label_smoothing() -> None:
-    task = model("adaptive_softmax", label_smoothing=0.2)
-    with pytest.raises(UserError, match="'adaptive_softmax' knows no model.label_smoothing"):
-        task._step(window(tokens()), "train")
+    with pytest.raises(UserError, match="cannot smooth labels: set model.label_smoothing=0"):
+        model("adaptive_softmax", label_smoothing=0.2)
 
 
 # ---------------------------------------------------------------- the carried state
 
 
 def in_windows(task: LanguageModel, ids: Tensor, size: int) -> list[Tensor]:
-    return [
-        task._step(window(ids, start, min(start + size, T)), "test") for start in range(0, T, size)
-    ]
+    return [scored(task, window(ids, start, min(start + size, T))) for start in range(0, T, size)]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("size", [1, 4])
 def test_windows_with_the_state_carried_equal_a_full_pass(cell: str, size: int) -> None:
     task, ids = model(encoder={"cell": cell}), tokens()
-    full = task._step(window(ids), "test")
+    full = scored(task, window(ids))
     sizes = [min(size, T - start) for start in range(0, T, size)]
     windowed = sum(n * loss for n, loss in zip(sizes, in_windows(task, ids, size))) / T
     torch.testing.assert_close(windowed, full, rtol=1e-5, atol=1e-6)
@@ -331,16 +338,16 @@ def test_a_state_that_is_reset_changes_the_result() -> None:
     for start in (0, 4, 8):
         piece = window(ids, start, min(start + 4, T))
         alone = SequenceBatch(piece.inputs, piece.lengths, piece.targets)
-        afresh.append(task._step(alone, "test"))
+        afresh.append(scored(task, alone))
     assert torch.equal(carried[0], afresh[0])
     assert not torch.isclose(carried[1], afresh[1], atol=1e-5)
 
 
 def test_no_gradient_flows_into_the_window_before() -> None:
     task, ids = model().train(), tokens()
-    task._step(window(ids, 0, 4), "train")
-    assert all(not part.requires_grad for part in task._carried["train"])
-    task._step(window(ids, 4, 8), "train").backward()
+    task.training_step(window(ids, 0, 4))
+    assert all(not part.requires_grad for part in task.carried["train"])
+    task.training_step(window(ids, 4, 8)).backward()
     seen = task.embedding.weight.grad.abs().sum(1) > 0
     assert set(seen.nonzero().flatten().tolist()) == set(ids[:, 4:8].flatten().tolist())
 
@@ -348,8 +355,8 @@ def test_no_gradient_flows_into_the_window_before() -> None:
 def test_each_stage_carries_a_state_of_its_own() -> None:
     task, ids = model(), tokens()
     for stage, other in (("train", ids), ("validation", tokens(seed=2))):
-        task._step(window(other, 0, 4), stage)
-    continued = task._step(window(ids, 4, 8), "train")
+        scored(task, window(other, 0, 4), stage)
+    continued = scored(task, window(ids, 4, 8), "train")
     alone = in_windows(model(), ids, 4)[1]
     torch.testing.assert_close(continued, alone)
 
@@ -365,7 +372,7 @@ def test_a_short_window_learns_with_a_smaller_rate() -> None:
             ).backward()
         expected = {name: start[name] - (stop / T) * p.grad for name, p in task.named_parameters()}
         task.zero_grad()
-        trainer = quiet_trainer(max_steps=1)
+        trainer = quiet_trainer(max_steps=1, callbacks=[WindowLearningRate()])
         loader = torch.utils.data.DataLoader([window(ids, 0, stop)], collate_fn=lambda b: b[0])
         trainer.fit(task, loader, loader)
         for name, parameter in task.named_parameters():
@@ -480,7 +487,7 @@ def test_a_finished_run_evaluates_to_the_same_numbers(config: Config, text: str)
     metrics = run.evaluate(file=str(other), accelerator="cpu")
     assert set(metrics) == {"file/loss", "file/perplexity", "file/bits_per_byte"}
     [label] = [
-        pytest.raises(UserError, match="is the run of a LanguageModel, which gives no labels")
+        pytest.raises(UserError, match="a language model has no labels to predict; use generate")
     ]
     with label:
         next(run.predict(["x"]))
@@ -611,14 +618,14 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
     [
         (
             ["model.encoder.bidirectional=true"],
-            "needs a one-directional encoder, because a backward direction has seen the token",
+            "must read in one direction, because a backward direction has already seen it: set",
         ),
         (
             ["model.head=last_hidden"],
-            "model.head=last_hidden makes one prediction of a whole sequence, and a language "
-            "model needs one at every step: choose one of adaptive_softmax, softmax, tied_softmax",
+            "model.head=last_hidden reads one vector for each sequence, and this model needs one "
+            "for each step: choose one of adaptive_softmax, softmax, tied_softmax",
         ),
-        (["model.head=softmaks"], "softmaks is not a head: .* did you mean softmax"),
+        (["model.head=softmaks"], "unknown model.head=softmaks: .* did you mean softmax"),
         (
             ["model.head=adaptive_softmax", "data.tokenizer=byte"],
             "needs token ids that go from frequent to rare",
@@ -642,11 +649,13 @@ def test_mistakes_are_named_and_leave_no_folder(
     [
         (
             ["model=language_model", "data=needle"],
-            "Needle has one label for a sequence, and a language model needs a next token",
+            "Needle has a class for each sequence, and LanguageModel learns the next token for "
+            "each step: choose data and model that fit, such as model=language_model data=text_lm",
         ),
         (
             ["data=text_lm", "data.train=x"],
-            "PlainText is text without labels, .* set model=language_model",
+            "PlainText has the next token for each step, and SequenceClassifier learns a class for "
+            "each sequence: choose data and model that fit, such as model=classifier data=text",
         ),
     ],
 )
@@ -665,12 +674,15 @@ def test_a_prompt_that_is_not_in_the_vocabulary_is_found_before_training(
 
 
 def test_adaptive_softmax_needs_some_width() -> None:
-    with pytest.raises(UserError, match="3 features are too few for 2 clusters, .* div_value=4"):
+    with pytest.raises(UserError, match="cannot cut 3 features into 2 clusters, .* div_value=4"):
         model("adaptive_softmax", encoder={"hidden_size": 3})
 
 
 def test_a_classifier_refuses_a_language_models_head() -> None:
-    with pytest.raises(UserError, match="softmax predicts the next token at every step, and a"):
+    with pytest.raises(
+        UserError,
+        match="softmax reads one vector for each step, and this model",
+    ):
         SequenceClassifier(
             {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]},
             {"hidden_size": 4},
@@ -681,8 +693,8 @@ def test_a_classifier_refuses_a_language_models_head() -> None:
 def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     def carried(cell: str) -> State:
         task = model(encoder={"cell": cell})
-        task._step(window(tokens()), "train")
-        return task._carried["train"]
+        task.training_step(window(tokens()))
+        return task.carried["train"]
 
     assert carried("gru").shape == (2, B, H)
     h, c = carried("lstm")

@@ -15,10 +15,12 @@ from playwright.sync_api import Browser, Page
 
 from seqmodels.dataflow import trace
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.page import LENGTHS, example_batch, example_task, key_of, page
+from seqmodels.dataflow.example import example_batch, example_task
+from seqmodels.dataflow.page import LENGTHS, choice_name, page
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.heads import HEADS
 from seqmodels.nn.encoder import CELLS
+from tests.shipped import ALL_HEADS, fitting_directions
 
 CHOSEN = {"cell": "lstm", "layers": 2, "directions": 2, "length": 4, "head": "bidirectional_concat"}
 
@@ -64,16 +66,17 @@ def file(html: str, tmp_path: Path) -> Path:
 
 def test_every_choice_has_its_measured_picture(entries: dict[str, Any]) -> None:
     names = list(CHOSEN)
-    for values in product(CELLS, (1, 2, 3), (1, 2), LENGTHS, HEADS):
+    for values in product(CELLS, (1, 2, 3), (1, 2), LENGTHS, ALL_HEADS):
         choice = dict(zip(names, values, strict=True))
-        entry, needs = entries[key_of(choice)], HEADS[choice["head"]].requires_bidirectional
-        if needs not in (None, choice["directions"] == 2):
-            assert "needs a" in entry["refused"] and "picture" not in entry
+        entry = entries[choice_name(choice)]
+        if (choice["directions"] == 2) not in fitting_directions(choice["head"]):
+            assert re.search("needs a|must read in one direction", entry["refused"])
+            assert "picture" not in entry
             continue
         if choice["layers"] == 2 and choice["length"] == 4:  # the others are made the same way
             task = example_task(choice["cell"], 2, choice["directions"] == 2, choice["head"])
             seen = trace(task, example_batch(task, 4))
-            assert entry["picture"] == to_svg(draw(task.head, task.encoder, seen, row=1))
+            assert entry["picture"] == to_svg(draw(task, seen, row=1))
         assert f"{choice['layers']} layer" in entry["picture"]
     assert len(entries) == 3 * 3 * 2 * len(LENGTHS) * len(HEADS)
 

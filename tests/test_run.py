@@ -15,11 +15,11 @@ from seqmodels.compare.comparison import compare
 from seqmodels.data import UEA, Text
 from seqmodels.data.baselines import baselines
 from seqmodels.errors import UserError
-from seqmodels.heads import HEADS
 from seqmodels.machine import fastest_precision, find_device
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.tasks import SequenceClassifier
+from tests.shipped import CLASSIFIER_HEADS
 
 Config = Callable[..., DictConfig]
 
@@ -69,7 +69,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         assert (folder / "figures" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("head", [name for name in sorted(HEADS) if not HEADS[name].every_step])
+@pytest.mark.parametrize("head", CLASSIFIER_HEADS)
 def test_every_head_trains_by_its_name_alone(config: Config, head: str) -> None:
     result = train(config(f"model.head={head}", "trainer.max_epochs=1"))
     assert result["status"] == "completed" and result["head"] == head
@@ -172,7 +172,7 @@ class Spoil(Callback):
 
     def on_train_batch_start(self, trainer, pl_module, *args: object) -> None:
         if trainer.global_step == 20:
-            torch.nn.init.constant_(pl_module.head.project.weight, torch.nan)
+            torch.nn.init.constant_(pl_module.head.output.project.weight, torch.nan)
 
 
 def test_a_training_that_diverges_ends_with_a_sentence_and_the_weights_before(
@@ -288,7 +288,7 @@ def test_an_interrupted_run_says_so(config: Config, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model.head=max_pol"], "model.head=max_pol is not a head: .* did you mean max_pool"),
+        (["model.head=max_pol"], "unknown model.head=max_pol: .* did you mean max_pool"),
         (["trainer.accelerator=gpu"], "accelerator=gpu: PyTorch finds no such device"),
         (["resume=nothing_here"], "resume=nothing_here: no such run folder, and not a .ckpt"),
         (["resume=nothing.ckpt"], "nothing.ckpt: no such checkpoint"),
@@ -297,7 +297,7 @@ def test_an_interrupted_run_says_so(config: Config, monkeypatch: pytest.MonkeyPa
         (["model.encoder.dropout=0.5"], "it acts between layers and there is only one"),
         (["model.optimizer.lr=-1"], "torch.optim.AdamW: Invalid learning rate"),
         (["model.scheduler._target_=torch.optim.lr_scheduler.OneCycel"], "cannot be found"),
-        (["trainer.precision=12"], "lightning.pytorch.Trainer: .*12"),
+        (["trainer.precision=12"], "seqmodels.runs.Trainer: .*12"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one case needs a machine without a GPU")
@@ -311,7 +311,7 @@ def test_mistakes_are_named_and_leave_no_folder(
 
 
 def test_broken_runs_are_named(config: Config, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not the folder of a run: it has no config.yaml"):
+    with pytest.raises(UserError, match="is not a run folder: it has no config.yaml"):
         load_run(tmp_path)
     settings = config()
     train(settings)

@@ -167,7 +167,7 @@ def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
             [*LANGUAGE, "data.train={tmp}/good.csv", "model.head=mean_pool"],
             "model.head=mean_pool makes one prediction of a whole sequence",
         ),
-        ("train.py", ["model.head=softmax"], "model.head=softmax predicts the next token at every"),
+        ("train.py", ["model.head=softmax"], "model.head=softmax reads one vector for each step"),
         ("train.py", ["-m", "seed=0,1", "sweep.resume=true"], "no earlier sweep of this command"),
         ("train.py", ["-m", "seed=0,1", "sweep.resume=gone"], "sweep.resume=gone: no sweep there"),
         ("train.py", ["-m", "seed=0,1", "model.hed=x"], "model.hed is not a key"),
@@ -299,7 +299,7 @@ def test_a_language_model_from_two_processes_to_its_text(
         [line] = wrong.stderr.splitlines()
         assert line.startswith("error: ") and message in line
     labels = script("predict.py", f"run={language_run}", "input=-")
-    assert labels.returncode == 2 and "which gives no labels" in labels.stderr
+    assert labels.returncode == 2 and "has no labels to predict" in labels.stderr
 
 
 @pytest.mark.slow

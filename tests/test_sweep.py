@@ -66,7 +66,7 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
     lines = [line for line in done.stdout.splitlines() if re.match(r"\d_", line)]
     assert [line[0] for line in lines] == list("012345")
     assert re.fullmatch(r"0_last_hidden_seed-0: test/accuracy 0\.\d{4}, \d+\.\d s", lines[0])
-    assert "failed, model.head=oops is not a head" in lines[2]
+    assert "failed, unknown model.head=oops" in lines[2]
     assert not re.search("where it goes", done.stdout)
     [log] = sweep.glob("0_*/train.log")
     assert "where it goes" in log.read_text() and "data: train 216" in log.read_text()

@@ -16,7 +16,8 @@ from seqmodels.dataflow.tracing import reach
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
+from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
+from tests.shipped import ALL_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -26,20 +27,24 @@ F, H, P, V, CLASSES = 3, 16, 5, 11, ["a", "b", "c", "d"]
 B, T, LENGTHS = 5, 7, [7, 4, 1, 6, 2]
 
 
-def make_task(head: str, **encoder: Any) -> TrainingTask:
+def make_task(head: str, **encoder: Any) -> Task:
     torch.manual_seed(0)
     options = {"hidden_size": H, "bidirectional": None, **encoder}
-    if HEADS[head].every_step:
+    if HEADS[head].per == "step":
         head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
-        return LanguageModel({"num_inputs": V}, options, head, head_options)
+        return LanguageModel({"num_inputs": V}, options, head, head_options=head_options)
     data = {"inputs": "features", "num_inputs": F, "classes": CLASSES}
     return SequenceClassifier(data, options, head, dropout=0.4, input_noise=0.5)
 
 
-def make_batch(task: TrainingTask, lengths: list[int] = LENGTHS) -> SequenceBatch:
+def make_batch(task: Task, lengths: list[int] = LENGTHS) -> SequenceBatch:
     torch.manual_seed(1)
     rows, time = len(lengths), max(lengths)
-    inputs = torch.randint(V, (rows, time)) if task.every_step else torch.randn(rows, time, F)
+    inputs = (
+        torch.randint(V, (rows, time))
+        if task.contract.per == "step"
+        else torch.randn(rows, time, F)
+    )
     return SequenceBatch(inputs, torch.tensor(lengths))
 
 
@@ -76,9 +81,8 @@ THEORY: dict[str, tuple[Tensor | None, bool]] = {
     ("name", "bidirectional"),
     [
         pytest.param(name, bidirectional, id=f"{name}-{'two' if bidirectional else 'one'}")
-        for name in sorted(HEADS)
-        for bidirectional in (False, True)
-        if HEADS[name].requires_bidirectional in (None, bidirectional)
+        for name in ALL_HEADS
+        for bidirectional in fitting_directions(name)
     ],
 )
 def test_the_trace_is_what_the_head_declares_and_theory_says(
@@ -106,7 +110,7 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
         assert torch.equal(seen.h_n > 0, expected)
 
     # through the network: all valid steps, but for a language model only those up to each logit
-    if task.every_step:
+    if task.contract.per == "step":
         causal = torch.ones(T, T, dtype=torch.bool).tril()
         assert torch.equal(seen.inputs > 0, causal & valid().unsqueeze(1) & valid().unsqueeze(2))
     elif name == "max_pool" and not bidirectional:
@@ -176,8 +180,8 @@ def test_a_long_sequence_does_not_underflow() -> None:
 
 def test_a_projection_that_starts_from_zero_is_traced_by_what_it_is_given() -> None:
     task = make_task("last_hidden")
-    assert isinstance(task.head.project, nn.Linear)
-    nn.init.zeros_(task.head.project.weight)
+    assert isinstance(task.head.output.project, nn.Linear)
+    nn.init.zeros_(task.head.output.project.weight)
     seen = trace(task, make_batch(task))
     assert seen.reads == ("h_n",) and torch.equal(seen.inputs > 0, valid())
 

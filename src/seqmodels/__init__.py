@@ -1,0 +1,35 @@
+"""Recurrent sequence models in PyTorch Lightning and Hydra, and which of their tensors feeds what.
+
+The names below are loaded when they are first used, so that `import seqmodels` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqmodels.batch import SequenceBatch
+    from seqmodels.heads import Head
+    from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+    from seqmodels.runs import load_run
+
+__all__ = ["Head", "RNNOutput", "RecurrentEncoder", "SequenceBatch", "load_run"]
+
+_PLACES = {
+    "Head": "seqmodels.heads",
+    "RNNOutput": "seqmodels.nn.encoder",
+    "RecurrentEncoder": "seqmodels.nn.encoder",
+    "SequenceBatch": "seqmodels.batch",
+    "load_run": "seqmodels.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

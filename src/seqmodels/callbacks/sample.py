@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.data import StreamDataModule
+from seqmodels.errors import UserError
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.generation import check_options, generate
 
@@ -28,14 +30,15 @@ class SampleText(Callback):
         self.prompt, self.length, self.temperature = prompt, length, temperature
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(pl_module, LanguageModel) and isinstance(data, StreamDataModule)
-        self._data, self._prompt_ids = data, data.ids_of(self.prompt)
+        self._task = cast(LanguageModel, pl_module)
+        if self._task.contract.target != "next_token":
+            raise UserError("only a language model can write samples: set callbacks.sample=null")
+        self._data: StreamDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        self._prompt_ids = self._data.ids_of(self.prompt)
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, LanguageModel)
-        ids = generate(pl_module, self._prompt_ids, self.length, temperature=self.temperature)
+        ids = generate(self._task, self._prompt_ids, self.length, temperature=self.temperature)
         text = self.prompt + self._data.text_of(ids)
         title = f"after epoch {trainer.current_epoch + 1}"
         log.info(f"{title}:\n{text}")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.batch import SequenceBatch
 from seqmodels.data.inputs import Preprocessor, load_preprocessor
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader
 from seqmodels.data.split import Examples, cut
@@ -27,7 +28,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class DataModule(pl.LightningDataModule):
     """What a run asks of any data."""
 
-    every_step: ClassVar[bool]  # whether there is a target for each step, or one for a sequence
+    per: ClassVar[Literal["sequence", "step"]]
+    target: ClassVar[Literal["class", "tag", "value", "next_token", "text"]]
+    batch_size: int
 
     @property
     def title(self) -> str:
@@ -60,6 +63,10 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define file_loader")
 
+    def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
+        """Raw inputs as one batch without targets."""
+        raise UserError("a language model has no labels to predict; use generate.py")
+
     def setup(self, stage: str | None = None) -> None:
         """Reads and encodes, once."""
         raise NotImplementedError(f"{type(self).__name__} must define setup")
@@ -91,7 +98,8 @@ class SequenceDataModule(DataModule):
         num_workers: processes that make batches; data in memory needs none.
     """
 
-    every_step = False
+    per = "sequence"
+    target = "class"
 
     def __init__(
         self,
@@ -215,6 +223,10 @@ class SequenceDataModule(DataModule):
                     f"{choices(label, self.classes)}"
                 )
         return torch.tensor([index[label] for label in labels], dtype=torch.int64)
+
+    def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
+        sequences = self.preprocessor.encode(raw, source, first)
+        return SequenceDataset(sequences, targets=None).__getitems__(list(range(len(raw))))
 
     def loader(self, dataset: SequenceDataset, *, shuffle: bool = False) -> SequenceLoader:
         """Batches of similar length; this process's share of them, where there are several."""

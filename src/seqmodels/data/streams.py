@@ -138,7 +138,8 @@ class StreamDataModule(DataModule):
         validation_fraction, test_fraction: how much is cut off, where a part is missing.
     """
 
-    every_step = True
+    per = "step"
+    target = "next_token"
 
     def __init__(
         self,

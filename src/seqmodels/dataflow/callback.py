@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -20,8 +20,7 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import reach, trace
 from seqmodels.errors import UserError
-from seqmodels.tasks import TrainingTask
-from seqmodels.tasks.base import as_model
+from seqmodels.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -48,48 +47,50 @@ class Dataflow(Callback):
         self._before: Tensor | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, TrainingTask)
-        batch = _first_batch(trainer.fit_loop, pl_module)
+        task = cast(Task, pl_module)
+        by_step = task.contract.per == "step"
+        batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        seen = trace(pl_module, excerpt(batch, rows=2, steps=8 if pl_module.every_step else None))
-        self._audit(pl_module, batch)
+        seen = trace(task, excerpt(batch, rows=2, steps=8 if by_step else None))
+        self._audit(task, batch)
         if not trainer.is_global_zero:
             return
-        Console().print(tensor_table(pl_module.head, pl_module.encoder, seen, batch))
-        held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, pl_module)
+        Console().print(tensor_table(task, seen, batch))
+        held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task)
         self._batch = excerpt(
             batch if held_out is None else held_out,
             rows=8,
-            steps=32 if pl_module.every_step else None,
+            steps=32 if by_step else None,
         )
-        self._before = reach(pl_module, self._batch, last_step=True)
-        _draw(pl_module, self._batch, trainer)
+        self._before = reach(task, self._batch, last_step=True)
+        _draw(task, self._batch, trainer)
 
-    def _audit(self, task: TrainingTask, batch: SequenceBatch) -> None:
-        kind = "per_step" if task.every_step else "sequence"
-        result = audit(as_model(task), batch.inputs, batch.lengths, kind, causal=task.every_step)
+    def _audit(self, task: Task, batch: SequenceBatch) -> None:
+        kind = "per_step" if task.contract.per == "step" else "sequence"
+        model, causal = task.as_function(), task.contract.causal
+        result = audit(model, batch.inputs, batch.lengths, kind, causal)
         for finding in result.findings:
             if finding.severity == "error" and self.refuse:
                 raise UserError(
                     f"model.head={task.head.name}: {finding}; "
-                    "callbacks.dataflow.refuse=false trains it all the same"
+                    "set callbacks.dataflow.refuse=false to train anyway"
                 )
             log.warning(f"model.head={task.head.name}: {finding}")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._batch is None or self._before is None:
             return
-        assert isinstance(pl_module, TrainingTask)
+        task = cast(Task, pl_module)
         figures = Path(trainer.default_root_dir) / "figures"
         figures.mkdir(exist_ok=True)
         contributions(
             self._before.numpy(),
-            reach(pl_module, self._batch, last_step=True).numpy(),
+            reach(task, self._batch, last_step=True).numpy(),
             self._batch.lengths.tolist(),
             figures / "contributions.png",
-            backwards=pl_module.every_step,
+            backwards=task.contract.per == "step",
         )
-        _draw(pl_module, self._batch, trainer)
+        _draw(task, self._batch, trainer)
 
 
 def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> SequenceBatch:
@@ -98,7 +99,7 @@ def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> Sequen
     return SequenceBatch(batch.inputs[:rows, : int(lengths.max())], lengths)
 
 
-def _first_batch(loop: Any, task: TrainingTask) -> SequenceBatch | None:
+def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
     # from a loader of its own: that of the training may be in the middle of an epoch
     source = loop._data_source
     if not source.is_defined():
@@ -108,9 +109,9 @@ def _first_batch(loop: Any, task: TrainingTask) -> SequenceBatch | None:
     return batch.to(task.device)
 
 
-def _draw(task: TrainingTask, batch: SequenceBatch, trainer: pl.Trainer) -> None:
+def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
     few = few_steps(batch)
-    picture = to_svg(draw(task.head, task.encoder, trace(task, few), row=1))
+    picture = to_svg(draw(task, trace(task, few), row=1))
     (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
 
 

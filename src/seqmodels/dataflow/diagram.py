@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seqmodels.dataflow.tracing import Trace
-from seqmodels.heads import Head
 from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.tasks import Task
 
 CELL, PITCH, STATE, MARGIN = 6, 8, 4, 10  # widths, in characters
 BELOW_HEAD, OUTPUT_Y, FIRST_Y = 3, 4, 6  # lines: under the head, of output, of the last layer
@@ -61,34 +61,38 @@ class Drawing:
     arrows: list[Arrow] = field(default_factory=list)
 
 
-def title_of(head: Head, encoder: RecurrentEncoder) -> str:
+def title(task: Task) -> str:
     """`h_n -> last_hidden: LSTM, 2 layers, one direction`."""
+    head, encoder = task.head, task.encoder
     layers = "1 layer" if encoder.num_layers == 1 else f"{encoder.num_layers} layers"
     directions = "both directions" if encoder.bidirectional else "one direction"
-    every_step = ", every step" if head.every_step else ""
+    steps = ", every step" if head.per == "step" else ""
     reads = " and ".join(head.reads)
-    return f"{reads} -> {head.name}{every_step}: {encoder.cell.upper()}, {layers}, {directions}"
+    return f"{reads} -> {head.name}{steps}: {encoder.cell.upper()}, {layers}, {directions}"
 
 
-def draw(head: Head, encoder: RecurrentEncoder, trace: Trace, row: int) -> Drawing:
+def draw(task: Task, trace: Trace, row: int) -> Drawing:
     """The picture of one row of a traced batch; of a few steps, or it gets too wide to be seen.
 
     Args:
-        head, encoder: those of the task that was traced.
+        task: the one that was traced.
     """
+    head, encoder, contract = task.head, task.encoder, task.contract
+    by_step = contract.per == "step"
     time, length = trace.output.shape[1], int(trace.lengths[row])
     layers, directions = encoder.num_layers, encoder.num_directions
     columns = [MARGIN + PITCH * step for step in range(time)]
     right = _after(columns)
     lines = 6 + layers * (directions + 1) + 2
-    room = MARGIN + 3 if encoder.bidirectional or head.every_step else MARGIN  # for a label
-    drawing = Drawing(title_of(head, encoder), right + room, lines)
+    room = MARGIN + 3 if encoder.bidirectional or by_step else MARGIN  # for a label
+    drawing = Drawing(title(task), right + room, lines)
     boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
 
     boxes.append(Box(0, 2, drawing.width, head.name, "head"))
-    if head.every_step:
+    if by_step:
         for step, x in enumerate(columns[:length]):
-            boxes.append(Box(x, 0, CELL, f"p(x{step + 1})", "logits"))
+            predicted = f"p(x{step + 1})" if contract.causal else f"y{step}"
+            boxes.append(Box(x, 0, CELL, predicted, "logits"))
             arrows.append(Arrow(x + CELL // 2, 2, x + CELL // 2, 1))
     else:
         middle = drawing.width // 2
@@ -118,12 +122,12 @@ def draw(head: Head, encoder: RecurrentEncoder, trace: Trace, row: int) -> Drawi
             arrows.append(Arrow(middle, top, middle, top - 1))
 
     inputs_y = FIRST_Y + layers * (directions + 1)
-    if head.every_step:
+    if contract.stateful:
         labels.append(Label(right, inputs_y - 1, "→ next window"))
     labels.append(Label(0, inputs_y, "inputs"))
     for step, x in enumerate(columns):
         if step < length:
-            share = 0.0 if head.every_step else float(trace.inputs[row, step])
+            share = 0.0 if by_step else float(trace.inputs[row, step])
             arrows.append(Arrow(x + CELL // 2, inputs_y, x + CELL // 2, inputs_y - 1))
             boxes.append(Box(x, inputs_y, CELL, f"x{step}", "input", share))
         else:

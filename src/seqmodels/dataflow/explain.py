@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.example import example_batch, example_spec
 from seqmodels.dataflow.identities import Identity, identities
-from seqmodels.dataflow.page import LENGTHS, example_batch, example_spec, page
+from seqmodels.dataflow.page import LENGTHS, page
 from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.instantiate import allowed_class, instantiate
-from seqmodels.tasks import TrainingTask
+from seqmodels.tasks import Task
 
 
 def explain(config: DictConfig) -> list[Identity]:
@@ -27,17 +28,17 @@ def explain(config: DictConfig) -> list[Identity]:
         UserError: for a model that cannot be built, or a head that reads other than it declares.
     """
     torch.manual_seed(0)
-    task_class: type[TrainingTask] = allowed_class(config.model)
+    task_class: type[Task] = allowed_class(config.model)
     task_class.check(config.model)
-    spec = example_spec(task_class.every_step)
-    task: TrainingTask = instantiate(config.model, data=spec)
+    spec = example_spec(task_class.contract)
+    task: Task = instantiate(config.model, data=spec)
     head, encoder = task.head, task.encoder
     traced = trace(task, example_batch(task, length=LENGTHS[1]))
-    drawing = draw(head, encoder, traced, row=1)
+    drawing = draw(task, traced, row=1)
     checked = identities(encoder)
 
     console = Console()
-    console.print(tensor_table(head, encoder, traced))
+    console.print(tensor_table(task, traced))
     console.print(to_text(drawing))
     table = Table("what holds for this encoder, whatever its weights", "largest difference")
     for identity in checked:
@@ -54,7 +55,10 @@ def explain(config: DictConfig) -> list[Identity]:
         "length": LENGTHS[1],
         "head": head.name,
     }
-    for name, content in (("dataflow.svg", to_svg(drawing)), ("dataflow.html", page(chosen))):
+    for name, content in (
+        ("dataflow.svg", to_svg(drawing)),
+        ("dataflow.html", page(chosen, task_class)),
+    ):
         (folder / name).write_text(content, encoding="utf-8")
         console.print(f"{folder / name}", soft_wrap=True)
     return checked

@@ -16,26 +16,25 @@ from importlib import resources
 from itertools import product
 from typing import Any
 
-import torch
-
-from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import CELLS, RecurrentEncoder
-from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
+from seqmodels.tasks import Task
 
-TIME, LENGTHS = 5, (5, 4, 2)
-HIDDEN_SIZE, FEATURES, VOCABULARY = 32, 3, 100
+LENGTHS = (5, 4, 2)
 
 
-def page(chosen: dict[str, Any]) -> str:
+def page(chosen: dict[str, Any], task: type[Task] | None = None) -> str:
     """The page, with nothing to load from anywhere.
 
     Args:
         chosen: what it shows first: `cell`, `layers`, `directions`, `length` and `head`.
+        task: with which to show the heads that fit it; the others are shown with a classifier or a
+            language model.
     """
     options: dict[str, list[Any]] = {
         "cell": list(CELLS),
@@ -44,80 +43,49 @@ def page(chosen: dict[str, Any]) -> str:
         "length": list(LENGTHS),
         "head": list(HEADS),
     }
-    entries = dict(_entries(options))
+    entries = dict(_entries(options, task))
     packed = base64.b64encode(gzip.compress(json.dumps(entries).encode(), mtime=0)).decode()
     template = resources.files("seqmodels.dataflow").joinpath("page.html").read_text("utf-8")
     for name, value in (
         ("OPTIONS", json.dumps(options)),
         ("CHOSEN", json.dumps(chosen)),
         ("ENTRIES", packed),
-        ("FIRST", entries[key_of(chosen)].get("picture", "")),
+        ("FIRST", entries[choice_name(chosen)].get("picture", "")),
     ):
         template = template.replace(f"<!--{name}-->", value)
     return template
 
 
-def key_of(choice: dict[str, Any]) -> str:
+def choice_name(choice: dict[str, Any]) -> str:
     """`lstm-2-1-4-max_pool`: the name of a choice, and the page's anchor for it."""
     return "-".join(
         str(choice[name]) for name in ("cell", "layers", "directions", "length", "head")
     )
 
 
-def _entries(options: dict[str, list[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _entries(
+    options: dict[str, list[Any]], task_class: type[Task] | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for cell, layers, directions, head in product(
         *(options[name] for name in ("cell", "layers", "directions", "head"))
     ):
         choice = {"cell": cell, "layers": layers, "directions": directions, "head": head}
         try:
-            task = example_task(cell, layers, directions == 2, head)
+            task = example_task(cell, layers, directions == 2, head, task_class)
         except UserError as error:
             for length in options["length"]:
-                yield key_of(choice | {"length": length}), {"refused": _reason(error)}
+                yield choice_name(choice | {"length": length}), {"refused": _reason(error)}
             continue
         shared = {"shapes": torch_shapes(task.encoder), "code": code_of(task.head, task.encoder)}
         for length in options["length"]:
             traced = trace(task, example_batch(task, length))
-            picture = to_svg(draw(task.head, task.encoder, traced, row=1))
-            yield key_of(choice | {"length": length}), {"picture": picture, **shared}
+            picture = to_svg(draw(task, traced, row=1))
+            yield choice_name(choice | {"length": length}), {"picture": picture, **shared}
 
 
 def _reason(error: UserError) -> str:
     # what to do about it is on the page: another number of directions
     return str(error).split(": set ")[0].rstrip(":") + "."
-
-
-def example_task(cell: str, layers: int, bidirectional: bool, head: str) -> TrainingTask:
-    """A small untrained task, the same every time."""
-    encoder = {
-        "cell": cell,
-        "hidden_size": HIDDEN_SIZE,
-        "num_layers": layers,
-        "bidirectional": bidirectional,
-    }
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        every_step = HEADS[head].every_step
-        make = LanguageModel if every_step else SequenceClassifier
-        return make(example_spec(every_step), encoder, head)
-
-
-def example_spec(every_step: bool) -> dict[str, Any]:
-    """What a datamodule of made-up data would decide."""
-    if every_step:
-        return {"num_inputs": VOCABULARY}
-    return {"inputs": "features", "num_inputs": FEATURES, "classes": ["a", "b", "c"]}
-
-
-def example_batch(task: TrainingTask, length: int, time: int = TIME) -> SequenceBatch:
-    """Two random rows: a full one, and one of `length` steps."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([time, length])
-    if task.every_step:
-        tokens = torch.randint(task.hparams["data"]["num_inputs"], (2, time), generator=generator)
-        return SequenceBatch(tokens, lengths)
-    features = torch.randn(2, time, task.hparams["data"]["num_inputs"], generator=generator)
-    return SequenceBatch(features, lengths)
 
 
 def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:

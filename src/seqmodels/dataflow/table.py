@@ -9,26 +9,24 @@ from rich.text import Text
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow.diagram import title_of
+from seqmodels.dataflow.diagram import title
 from seqmodels.dataflow.tracing import Trace
-from seqmodels.heads import Head
-from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.tasks import Task
 
 
-def tensor_table(
-    head: Head, encoder: RecurrentEncoder, trace: Trace, batch: SequenceBatch | None = None
-) -> Group:
+def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -> Group:
     """Every tensor on the way from a batch to its logits: symbolic shape, actual shape, what it
     holds, and what of it the head was measured to read, with its share of the gradient.
 
     Args:
-        head, encoder: those of the task that was traced.
+        task: the one that was traced.
         batch: the one whose shapes are shown, if only a part of it was traced.
     """
+    encoder, contract = task.encoder, task.contract
     size = "P" if encoder.rnn.proj_size else "H"
     wide = f"D*{size}" if encoder.bidirectional else size
     tokens = len(trace.shapes["inputs"]) == 2
-    steps, vocabulary = ("B, T", "V") if head.every_step else ("B", "C")
+    steps = "B, T" if contract.per == "step" else "B"
     symbolic = {
         "inputs": "(B, T)" if tokens else "(B, T, F)",
         "embedded": "(B, T, E)",
@@ -36,14 +34,14 @@ def tensor_table(
         "h_n": f"(L, D, B, {size})",
         "c_n": "(L, D, B, H)",
         "selected": f"({steps}, S)",
-        "logits": f"({steps}, {vocabulary})",
+        "logits": f"({steps}, {contract.words.size})",
     }
     holds = {
         "output": "last layer, every step",
-        "h_n": "all layers, own end",
-        "c_n": "all layers, own end",
+        "h_n": "every layer, after its last step",
+        "c_n": "every layer, after its last step",
         "inputs": "tokens" if tokens else "features",
-        "logits": "of the next token" if head.every_step else "of the classes",
+        "logits": contract.words.logits,
     }
     whole = {} if batch is None else dict(zip(("B", "T"), batch.inputs.shape[:2], strict=True))
     shares = trace.shares
@@ -56,7 +54,7 @@ def tensor_table(
         read, goes = name in trace.reads, ""
         if read:
             goes = f"head: {where_read(trace, name)}, {shares[name]:.0%}"
-        elif head.every_step and name in ("h_n", "c_n"):
+        elif contract.stateful and name in ("h_n", "c_n"):
             goes = "next window"
         elif name == "inputs":
             goes = reached(trace)
@@ -68,7 +66,7 @@ def tensor_table(
             goes,
             style="bold green" if read else None,
         )
-    return Group(Text(title_of(head, encoder), style="bold"), table)
+    return Group(Text(title(task), style="bold"), table)
 
 
 def where_read(trace: Trace, name: str) -> str:

@@ -14,7 +14,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import TrainingTask
+from seqmodels.tasks import Task
 
 DIRECTIONS_OF_GRADIENT = 4  # random combinations of the logits whose gradients are taken
 
@@ -33,7 +33,7 @@ class Trace:
             `output` is a constant, whoever reads it.
         h_n, c_n: `(B, L, D)`: likewise of each layer and direction; `c_n` is None without one.
         inputs: `(B, T)`: which input steps reach the logits of a row, through the whole network;
-            for a head of every step `(B, T, T)`: which input steps (last) reach which logits.
+            for a prediction at every step `(B, T, T)`: which input steps (last) reach which logits.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -59,14 +59,14 @@ class Trace:
         return cells if self.c_n is None else [*cells, ("c_n", self.c_n)]
 
 
-def trace(task: TrainingTask, batch: SequenceBatch) -> Trace:
+def trace(task: Task, batch: SequenceBatch) -> Trace:
     """Makes `output`, `h_n` and `c_n` leaves, runs the head, and reads from the gradients what it
     read; then the same from the inputs, through the whole network.
 
     Args:
         task: trained or not; it is left as it was.
-        batch: a real one, on the task's device. A head of every step costs a backward pass for
-            each step.
+        batch: a real one, on the task's device. A prediction at every step costs a backward
+            pass for each step.
 
     Raises:
         UserError: if the head reads other tensors than it declares in `reads`.
@@ -117,23 +117,23 @@ def trace(task: TrainingTask, batch: SequenceBatch) -> Trace:
 
 
 def reach(
-    task: TrainingTask, batch: SequenceBatch, *, last_step: bool = False
+    task: Task, batch: SequenceBatch, *, last_step: bool = False
 ) -> Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]:
     """Which input steps reach the logits, through the whole network, as shares.
 
     Args:
         task, batch: as in `trace`.
-        last_step: of a head of every step, only the logits of each row's last step.
+        last_step: of predictions at every step, only those of each row's last step.
 
     Returns:
-        `(B, T)`; for all logits of a head of every step, `(B, T, T)`, input steps last.
+        `(B, T)`; for predictions at every step `(B, T, T)`, input steps last.
     """
     with undisturbed([task]):
         embedded = task.embed(batch).detach().requires_grad_()
         states = task.encoder(embedded, batch.lengths)
         for read_from in (task.head, task.head.select):
             result = read_from(states)
-            if task.head.every_step and last_step:
+            if task.head.per == "step" and last_step:
                 result = result[torch.arange(len(batch)), batch.lengths - 1]
             results = [result]
             if result.dim() == 3:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.outputs import Output
 
 HEADS: dict[str, type[Head]] = {}
 
+Per = Literal["sequence", "step"]
+
 
 class Head(nn.Module):
-    """Turns an `RNNOutput` into logits: `select` one vector a sequence, then `project` it.
+    """Reads an `RNNOutput`: `select` says which tensor, and `output` makes logits of it.
 
     A new head is a subclass with a name, `reads` and `select`, in a file of its own in this folder:
 
@@ -29,20 +32,21 @@ class Head(nn.Module):
 
     Args:
         encoder: the network whose tensors will be read.
-        num_classes: how many logits.
-        dropout: on the selected features, in training.
-        embedding: the embedding of the tokens, for heads that share it.
+        make_output: called with the width of the selected features, and with what `build` put into
+            `output_options`.
+        dropout: on the selected features; None for none.
         options: handed to `build`.
 
     Raises:
-        UserError: if the head cannot serve this encoder, saying what to change.
+        UserError: if the head does not fit this encoder, saying what to change.
     """
 
     name: ClassVar[str]
     reads: ClassVar[tuple[Literal["output", "h_n", "c_n"], ...]]
-    requires_bidirectional: ClassVar[bool | None] = None  # None: serves one direction and both
+    per: ClassVar[Per] = "sequence"  # whether `select` gives a vector a sequence or one a step
+    requires_bidirectional: ClassVar[bool | None] = None  # None: fits one direction and both
     because: ClassVar[str] = ""  # why it requires that
-    every_step: ClassVar[bool] = False  # a prediction for each step, as a language model needs
+    output_class: ClassVar[type[Output] | None] = None  # None: the task's own
     # what `select` does as one writes it without this package, for the explanation page: sets
     # `features` from output, h_n and c_n as PyTorch returns them, lengths, mask and D
     in_pytorch: ClassVar[str] = ""
@@ -59,10 +63,8 @@ class Head(nn.Module):
     def __init__(
         self,
         encoder: RecurrentEncoder,
-        num_classes: int,
-        dropout: float = 0.0,
-        *,
-        embedding: nn.Embedding | None = None,
+        make_output: Callable[..., Output],
+        dropout: nn.Module | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -78,27 +80,49 @@ class Head(nn.Module):
                 f"head {self.name!r} reads c_n, which a {encoder.cell} does not have: "
                 "set model.encoder.cell=lstm"
             )
+        self.output_options: dict[str, Any] = {}
         self.build(encoder, **options)
-        self.dropout: nn.Module = nn.Dropout(dropout)
-        self.project = self.projection(self._selected_width(encoder), num_classes, embedding)
+        self.dropout = dropout or nn.Identity()
+        self.output = make_output(self._selected_width(encoder), **self.output_options)
+        self.register_load_state_dict_pre_hook(_rename_older_keys)
 
     def build(self, encoder: RecurrentEncoder) -> None:
         """Makes the head's own parameters, if it has any; its keywords are `model.head_options`."""
 
-    def projection(self, width: int, num_classes: int, embedding: nn.Embedding | None) -> nn.Module:
-        """What turns selected features into logits; a head that needs another one redefines it."""
-        return nn.Linear(width, num_classes)
-
     def select(self, states: RNNOutput) -> Float[Tensor, "*steps selected"]:
-        """The features that the head reads: `(B, S)`, or `(B, T, S)` for a head of every step."""
+        """The features that the head reads: `(B, S)`, or `(B, T, S)` where `per` is "step"."""
         raise NotImplementedError(f"{type(self).__name__} must define select")
 
-    def forward(self, states: RNNOutput) -> Float[Tensor, "*steps classes"]:
-        """Logits: `(B, C)`, or `(B, T, C)` for a head of every step."""
-        return self.project(self.dropout(self.select(states)))
+    @final
+    def features(self, states: RNNOutput) -> Float[Tensor, "*steps selected"]:
+        """What `select` gives, after dropout."""
+        return self.dropout(self.select(states))
+
+    @final  # type: ignore[misc]
+    def forward(self, states: RNNOutput) -> Float[Tensor, "*steps logits"]:
+        """Logits: `(B, C)`, or `(B, T, C)` where `per` is "step"."""
+        return self.output(self.features(states))
+
+    @final
+    def loss(self, states: RNNOutput, targets: Tensor) -> Float[Tensor, ""]:
+        """The mean loss over the targets that are there."""
+        return self.output.loss(self.features(states), targets, self._mask(states))
+
+    @final
+    def decode(self, states: RNNOutput) -> Tensor:
+        """The decision for each sequence `(B, ...)` or step `(B, T, ...)`."""
+        return self.output.decode(self.features(states), self._mask(states))
+
+    @final
+    def loss_and_decision(self, states: RNNOutput, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Both from the same features, so that dropout is drawn once."""
+        return self.output.loss_and_decision(self.features(states), targets, self._mask(states))
+
+    def _mask(self, states: RNNOutput) -> Tensor | None:
+        return states.mask if self.per == "step" else None
 
     def _selected_width(self, encoder: RecurrentEncoder) -> int:
-        # asked of `select` itself, so that no head has to say it twice
+        # asked of `select` itself, so that a head never states its width twice
         layers, directions, width = encoder.num_layers, encoder.num_directions, encoder.output_size
         cell_state = torch.zeros(layers, directions, 1, encoder.rnn.hidden_size)
         with torch.no_grad():
@@ -113,25 +137,30 @@ class Head(nn.Module):
         return selected.shape[-1]
 
 
-def find_head(name: str, *, every_step: bool | None = None) -> type[Head]:
+def _rename_older_keys(head: Head, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    # until version 0.1 the projection lay in the head itself, as in checkpoints of that time
+    for name in ("project", "resize"):
+        if not hasattr(head, name):
+            for key in [key for key in state_dict if key.startswith(f"{prefix}{name}.")]:
+                state_dict[f"{prefix}output.{key.removeprefix(prefix)}"] = state_dict.pop(key)
+
+
+def find_head(name: str, *, per: Per | None = None) -> type[Head]:
     """The head of that name.
 
     Args:
-        every_step: True: it must serve a language model; False: a classifier; None: any.
+        per: what its features must be for: each `sequence`, or each `step`; None: either.
 
     Raises:
         UserError: with the names there are, and the nearest.
     """
-    fitting = [n for n, head in HEADS.items() if every_step in (None, head.every_step)]
+    fitting = [n for n, head in HEADS.items() if per in (None, head.per)]
     if name not in HEADS:
-        raise UserError(f"model.head={name} is not a head: {choices(name, fitting)}")
+        raise UserError(f"unknown model.head={name}: {choices(name, fitting)}")
     if name not in fitting:
         raise UserError(
-            f"model.head={name} predicts the next token at every step, and a classifier needs one "
-            f"label for the sequence: {choices(name, fitting)}; or set model=language_model"
-            if HEADS[name].every_step
-            else f"model.head={name} makes one prediction of a whole sequence, and a language "
-            f"model needs one at every step: {choices(name, fitting)}"
+            f"model.head={name} reads one vector for each {HEADS[name].per}, and this model needs "
+            f"one for each {per}: {choices(name, fitting)}"
         )
     return HEADS[name]
 
@@ -139,10 +168,9 @@ def find_head(name: str, *, every_step: bool | None = None) -> type[Head]:
 def build_head(
     name: str,
     encoder: RecurrentEncoder,
-    num_classes: int,
-    dropout: float = 0.0,
+    make_output: Callable[..., Output],
+    dropout: nn.Module | None = None,
     options: Mapping[str, Any] | None = None,
-    embedding: nn.Embedding | None = None,
 ) -> Head:
     """The head of that name for this encoder; `options` are checked against its `build`."""
     cls, options = find_head(name), options or {}
@@ -153,4 +181,4 @@ def build_head(
             raise UserError(
                 f"model.head_options.{option}: head {name!r} has no such option; {offers}"
             )
-    return cls(encoder, num_classes, dropout, embedding=embedding, **options)
+    return cls(encoder, make_output, dropout, **options)

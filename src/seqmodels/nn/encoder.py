@@ -21,13 +21,6 @@ PACKINGS = ("auto", "packed", "padded")
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
-class LockedDropout(nn.Dropout1d):
-    """Drops the same features at all steps of a row: `(B, T, F) -> (B, T, F)`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.transpose(1, 2)).transpose(1, 2)
-
-
 @dataclass(frozen=True, eq=False)
 class RNNOutput:
     """What a recurrent network returns, with layers and directions already apart.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -26,27 +25,4 @@ def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -
         axes.grid(alpha=0.3)
         if axes.lines:  # none where nothing was logged, as in debug=fast
             axes.legend()
-    figure.savefig(picture, dpi=120)
-
-
-def confusion_matrix(counts: np.ndarray, classes: Sequence[str], picture: Path) -> None:
-    """How often each true class (row) was taken for each class (column).
-
-    Args:
-        counts: `(C, C)` integers.
-    """
-    side = min(max(4.0, 0.45 * len(classes) + 2), 20)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    ticks = np.arange(len(classes))
-    axes.set_xticks(ticks, classes, rotation=90 if max(map(len, classes)) > 3 else 0)
-    axes.set_yticks(ticks, classes)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test part")
-    if len(classes) <= 30:
-        for row, column in np.argwhere(counts > 0):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
     figure.savefig(picture, dpi=120)

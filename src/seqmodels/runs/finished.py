@@ -1,4 +1,4 @@
-"""A finished run: evaluate it again, predict with it, or have it write."""
+"""A finished run: load it to evaluate, predict or generate."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
-from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
+from omegaconf import DictConfig
 
-from seqmodels.data import SPLITS, DataModule, SequenceDataModule, StreamDataModule
-from seqmodels.data.loading import SequenceDataset, available
+from seqmodels.data import SPLITS, DataModule, StreamDataModule
+from seqmodels.data.loading import available
 from seqmodels.errors import UserError, choices, one_line
-from seqmodels.files import read_json
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
-from seqmodels.runs.folder import read_checkpoint
-from seqmodels.tasks import LanguageModel, SequenceClassifier, TrainingTask
+from seqmodels.runs.folder import RunFolder, read_checkpoint
+from seqmodels.tasks import LanguageModel, Task
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
-from seqmodels.tasks.generation import generate
+from seqmodels.tasks.generation import write
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +29,13 @@ log = logging.getLogger(__name__)
 class Run:
     """A finished run: its task with trained weights, and its data, ready to encode as in training.
 
-    Nothing is read from the data's own files until `evaluate` asks for a part of them.
+    The data's own files are read only when `evaluate` asks for a split of them.
     """
 
     folder: Path
     config: DictConfig
     result: dict[str, Any]
-    task: TrainingTask
+    task: Task
     data: DataModule
 
     def evaluate(
@@ -51,15 +48,16 @@ class Run:
         dynamic_learning_rate: float = 0.1,
         dynamic_decay: float = 1e-3,
     ) -> dict[str, float]:
-        """The task's metrics on a part of the run's data, or on a file like it.
+        """The task's metrics on a split of the run's data, or on a file like it.
 
         Args:
-            file: labelled, for a classifier; plain text, for a language model.
-            dynamic: a language model goes on learning from each window after it is scored.
-            dynamic_learning_rate, dynamic_decay: as in `dynamic_evaluation`.
+            file: with targets; for a language model, plain text.
+            dynamic: a language model keeps learning from each window after it is scored.
+            dynamic_learning_rate: of those steps.
+            dynamic_decay: the share of the way back to the trained weights after each of them.
 
         Raises:
-            UserError: for an unknown part, or a file that is absent, broken or without labels.
+            UserError: for an unknown split, or a file that is absent, broken or without targets.
         """
         device = find_device(accelerator)
         if file is not None:
@@ -69,13 +67,11 @@ class Run:
         else:
             self.data.setup()
             if self.result.get("fingerprint") not in (None, self.data.fingerprint):
-                log.warning("the data are not those of the training: their fingerprint has changed")
+                log.warning("this is not the data the model was trained on (fingerprint differs)")
             loader = self.data.split_loader(split)
         if dynamic:
-            if not isinstance(self.task, LanguageModel):
-                raise UserError(f"dynamic=true: {self.folder} is not the run of a language model")
             metrics = dynamic_evaluation(
-                self.task.to(device),
+                self._language_model("dynamic=true adapts a language model").to(device),
                 loader,
                 learning_rate=dynamic_learning_rate,
                 decay=dynamic_decay,
@@ -96,90 +92,41 @@ class Run:
     def predict(
         self, inputs: Iterable[Any], source: str = "inputs", accelerator: str = "auto"
     ) -> Iterator[dict[str, Any]]:
-        """The label and the probability of every class, for each input, in order, as they come.
+        """The task's description of each input, in order, as soon as it is there: for a classifier
+        its label and the probability of every class.
 
         Args:
-            inputs: raw, as the data module's `read_file` gives them: texts, or series `(T, F)`.
+            inputs: raw, as the data module's `read_inputs` gives them: texts, or series `(T, F)`.
             source: what to call them in an error.
 
         Raises:
             UserError: for an input that cannot be encoded, naming its number.
         """
-        task, data = self.classifier
-        task = task.to(find_device(accelerator)).eval()
-        classes = task.hparams["data"]["classes"]
-        for first, chunk in available(inputs, data.batch_size):
-            sequences = data.preprocessor.encode(chunk, source, first)
-            batch = SequenceDataset(sequences, targets=None).__getitems__(list(range(len(chunk))))
+        task = self.task.to(find_device(accelerator)).eval()
+        for first, chunk in available(inputs, self.data.batch_size):
+            batch = self.data.batch_of(chunk, source, first)
             with torch.inference_mode():
-                probabilities = task.predict_step(batch.to(task.device))
-            for row in probabilities.tolist():
-                ranked = dict(zip(classes, row, strict=True))
-                yield {"label": max(ranked, key=ranked.__getitem__), "probabilities": ranked}
+                yield from task.describe(batch.to(task.device))
 
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any
     ) -> Iterator[str]:
-        """Text that goes on from the prompt, in pieces, as it is made: `length` tokens of it.
+        """Text that continues the prompt, in pieces, as it is made: `length` tokens of it.
 
         Args:
-            options: `temperature`, `top_k`, `top_p` and `seed`, as in `generation.generate`.
+            options: `temperature`, `top_k`, `top_p` and `seed` of `tasks.generation.generate`.
 
         Raises:
-            UserError: for a prompt that the vocabulary does not know, or a wrong option.
+            UserError: for a prompt with unknown tokens, or a wrong option.
         """
-        task, data = self.language_model
-        ids, first = open_end(data.vocabulary, data.ids_of(prompt))
-        known = data.text_of([first[0]]) if first else ""
-        made = generate(task.to(find_device(accelerator)), ids, length, first=first, **options)
-        return self._decoded(data, made, skip=len(known))  # a wrong option was found by now
+        task = self._language_model("only a language model can generate text")
+        data = cast(StreamDataModule, self.data)
+        return write(task.to(find_device(accelerator)), data, prompt, length, **options)
 
-    @staticmethod
-    def _decoded(data: StreamDataModule, ids: Iterator[int], skip: int) -> Iterator[str]:
-        # a token may be a part of a character: pieces come out when they are whole
-        decoder, made, shown = DecodeStream(skip_special_tokens=True), [], 0
-        for token in ids:
-            made.append(token)
-            if piece := decoder.step(data.vocabulary, token):
-                yield piece[max(skip - shown, 0) :]
-                shown += len(piece)
-        if rest := data.text_of(made)[max(skip, shown) :]:  # bytes that are no whole character
-            yield rest
-
-    @property
-    def classifier(self) -> tuple[SequenceClassifier, SequenceDataModule]:
-        if isinstance(self.task, SequenceClassifier) and isinstance(self.data, SequenceDataModule):
-            return self.task, self.data
-        raise UserError(
-            f"{self.folder} is the run of a {self.result['task']}, which gives no labels: "
-            "generate.py shows what a language model writes"
-        )
-
-    @property
-    def language_model(self) -> tuple[LanguageModel, StreamDataModule]:
-        if isinstance(self.task, LanguageModel) and isinstance(self.data, StreamDataModule):
-            return self.task, self.data
-        raise UserError(
-            f"{self.folder} is the run of a {self.result['task']}, which writes no text: "
-            "predict.py gives its labels"
-        )
-
-
-def open_end(vocabulary: Tokenizer, ids: list[int]) -> tuple[list[int], list[int] | None]:
-    """A prompt without its last token, and the ids of the tokens that begin like it, itself first.
-
-    A word may go on where the prompt ends: after `def `, the space belongs to the token of the name
-    that follows, and the token of a lone space is followed by anything but a name. None where no
-    other token begins like the last one.
-    """
-    if not ids:
-        return ids, None
-    tokens = vocabulary.get_vocab()
-    last = next(token for token, i in tokens.items() if i == ids[-1])
-    longer = sorted(i for token, i in tokens.items() if token.startswith(last) and i != ids[-1])
-    if not longer or "\ufffd" in vocabulary.decode(ids[-1:]):  # a part of a character
-        return ids, None
-    return ids[:-1], [ids[-1], *longer]
+    def _language_model(self, why: str) -> LanguageModel:
+        if self.task.contract.target != "next_token":
+            raise UserError(f"{why}, and {self.folder} is the run of a {self.result['task']}")
+        return cast(LanguageModel, self.task)
 
 
 def load_run(
@@ -194,29 +141,27 @@ def load_run(
     Args:
         checkpoint: `best` or `last`.
         batch_size: another one than in training.
-        allowed_targets: as in `instantiate`; the folder's own are not believed.
+        allowed_targets: classes to allow besides the built-in ones; those that the run folder
+            names are ignored (untrusted).
 
     Raises:
-        UserError: if the folder is none of a run, or its checkpoint is broken.
+        UserError: if this is not a run folder, or its checkpoint is broken.
     """
     quieten_lightning()
-    folder = Path(folder)
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"run={folder} is not the folder of a run: it has no config.yaml")
-    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    checkpoint_content = read_checkpoint(path)
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
+    files = RunFolder(Path(folder))
+    config = files.read_config()
+    path = files.checkpoint_file(checkpoint)
+    saved = read_checkpoint(path)
     if batch_size is not None:
         config.data.batch_size = batch_size
     data: DataModule = instantiate(config.data, allowed_targets=allowed_targets)
-    spec = checkpoint_content["hyper_parameters"]["data"]
-    task: TrainingTask = instantiate(config.model, data=spec, allowed_targets=allowed_targets)
+    spec = saved["hyper_parameters"]["data"]
+    task: Task = instantiate(config.model, data=spec, allowed_targets=allowed_targets)
     try:
-        task.load_state_dict(checkpoint_content["state_dict"])
+        task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
     except (RuntimeError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} does not fit this version of the code: {one_line(error)}"
         ) from error
-    return Run(folder, config, read_json(folder / "result.json"), task.eval(), data)
+    return Run(files.path, config, files.read_result(), task.eval(), data)

@@ -1,9 +1,10 @@
-"""Train, load, evaluate, predict: what the scripts call, and a notebook can."""
+"""Train: `prepare` a configuration, then `fit` it. What train.py calls, and a notebook can."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,20 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from seqmodels.data import DataModule, SequenceDataModule
+from seqmodels.data import DataModule
 from seqmodels.data.baselines import baselines
 from seqmodels.errors import UserError
-from seqmodels.heads import find_head
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
-from seqmodels.runs.figures import confusion_matrix, learning_curves
-from seqmodels.runs.finished import Run, load_run
-from seqmodels.runs.folder import discard_if_unused, read_checkpoint, recording, write_inputs
+from seqmodels.runs.environment import environment
+from seqmodels.runs.figures import learning_curves
+from seqmodels.runs.folder import RunFolder, read_checkpoint
 from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.table import results_table
-from seqmodels.tasks import SequenceClassifier, TrainingTask
-from seqmodels.tasks.base import batches_per_epoch
-
-__all__ = ["Run", "load_run", "train"]
+from seqmodels.runs.trainer import check_validation
+from seqmodels.tasks import Task
+from seqmodels.tasks.contract import describe_target
 
 
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -44,90 +43,121 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: before anything is written, for what can be known by then.
     """
+    return fit(prepare(config), overrides)
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a training needs, built and checked; nothing is written yet.
+
+    Args:
+        checkpoint: to resume from; None for a new training.
+        started: by `time.perf_counter`.
+    """
+
+    config: DictConfig
+    folder: RunFolder
+    data: DataModule
+    task: Task
+    trainer: pl.Trainer
+    checkpoint: Path | None
+    started: float
+
+
+def prepare(config: DictConfig) -> Training:
+    """Reads the data and builds task and trainer, cheap checks first.
+
+    Raises:
+        UserError: naming the key and what to change; nothing is left behind.
+    """
     started = time.perf_counter()
-    console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
     quieten_lightning()
     keep_memory()
-    folder = Path(config.folder)
+    folder = RunFolder(Path(config.folder))
     try:
         import_modules(config.imports)
-        find_head(config.model.head)
         find_device(config.trainer.accelerator)
         allowed = tuple(config.allowed_targets)
-        task_class = allowed_class(config.model, allowed)
-        _check_data(task_class, allowed_class(config.data, allowed))
+        task_class: type[Task] = allowed_class(config.model, allowed)
         task_class.check(config.model)
         checkpoint = _resumed_checkpoint(config.resume)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
+        _check_data(task_class, data)
         data.setup()
-        task: TrainingTask = instantiate(config.model, data=data.spec, allowed_targets=allowed)
+        task: Task = instantiate(config.model, data=data.spec, allowed_targets=allowed)
         task.allowed_targets = allowed
-        trainer = _build_trainer(config, folder, allowed)
+        trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
-        _check_validation(trainer, data)
+        check_validation(trainer, data)
+        if checkpoint is None:
+            task.initialize(data)
     except BaseException:
-        discard_if_unused(folder)
+        folder.discard_if_unused()
         raise
+    return Training(config, folder, data, task, trainer, checkpoint, started)
 
+
+def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Trains and tests what `prepare` built; returns what `result.json` holds."""
+    folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
+    console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
     device = device_name(trainer)
-    result: dict[str, Any] = {
+    result = _beginning(training, device)
+    seconds = result["seconds"]
+    folder.write_beginning(training.config, overrides, environment(device))
+    with folder.recording(result):
+        console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
+        if training.config.baseline and trainer.is_global_zero:
+            result["baselines"] = baselines(data)
+        clock = time.perf_counter()
+        trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
+        seconds["fit"] = time.perf_counter() - clock
+        speed = f"{task.contract.words.unit}_per_second"
+        result[speed] = task.seen * trainer.world_size / seconds["fit"]
+
+        clock = time.perf_counter()
+        _load_best(trainer, task)
+        for evaluate in (trainer.validate, trainer.test):
+            for metrics in evaluate(task, datamodule=data, verbose=False):
+                result["metrics"] |= metrics
+        seconds["test"] = time.perf_counter() - clock
+        if trainer.is_global_zero:
+            curves = folder.figures / "learning_curves.png"
+            learning_curves(folder.metrics_file, curves, task.curves)
+        seconds["total"] = time.perf_counter() - training.started
+    console.print(results_table(result))
+    console.print(f"run folder: {folder.path}", soft_wrap=True)
+    return result
+
+
+def _beginning(training: Training, device: str) -> dict[str, Any]:
+    """What is known of a run before it starts."""
+    task, data = training.task, training.data
+    return {
         "task": type(task).__name__,
         "data": data.title,
         "fingerprint": data.fingerprint,
         "head": task.head.name,
         "reads": list(task.head.reads),
-        "seed": config.seed,
-        "config": OmegaConf.to_container(config, resolve=True),
+        "seed": training.config.seed,
+        "config": OmegaConf.to_container(training.config, resolve=True),
         "parameters": sum(p.numel() for p in task.parameters()),
         "metrics": {},
         "baselines": {},
-        "seconds": {"setup": time.perf_counter() - started},
-        f"{task.unit}_per_second": None,
+        "seconds": {"setup": time.perf_counter() - training.started},
+        f"{task.contract.words.unit}_per_second": None,
         "device": device,
     }
-    write_inputs(folder, config, overrides, device)
-    with recording(folder, result):
-        console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
-        if config.baseline and trainer.is_global_zero:
-            result["baselines"] = baselines(data)
-        clock = time.perf_counter()
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        fitted = result["seconds"]["fit"] = time.perf_counter() - clock
-        result[f"{task.unit}_per_second"] = task.seen * trainer.world_size / fitted
-
-        clock = time.perf_counter()
-        best = _best_checkpoint(trainer)
-        validated = trainer.validate(
-            task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
-        )  # loads the weights, even where it is limited to no batches
-        for metrics in (*validated, *trainer.test(task, datamodule=data, verbose=False)):
-            result["metrics"] |= metrics
-        result["seconds"]["test"] = time.perf_counter() - clock
-        figures = folder / "figures"
-        if trainer.is_global_zero:
-            learning_curves(folder / "metrics.csv", figures / "learning_curves.png", task.curves)
-        tested = "test/loss" in result["metrics"]
-        if isinstance(task, SequenceClassifier) and isinstance(data, SequenceDataModule) and tested:
-            confused = task.test_confusion.compute().cpu().numpy()  # asks the other processes too
-            if trainer.is_global_zero:
-                confusion_matrix(confused, data.classes, figures / "confusion_matrix.png")
-        result["seconds"]["total"] = time.perf_counter() - started
-    console.print(results_table(result))
-    console.print(f"run folder: {folder}", soft_wrap=True)
-    return result
 
 
-def _check_data(task: type[TrainingTask], data: type[DataModule]) -> None:
-    if task.every_step and not data.every_step:
+def _check_data(task: type[Task], data: DataModule) -> None:
+    contract = task.contract
+    if (data.per, data.target) != (contract.per, contract.target):
         raise UserError(
-            f"{data.__name__} has one label for a sequence, and a language model needs a next "
-            "token at every step: set data=python_source or data=text_lm"
-        )
-    if data.every_step and not task.every_step:
-        raise UserError(
-            f"{data.__name__} is text without labels, which a classifier cannot learn from: "
-            "set model=language_model, or choose other data"
+            f"{type(data).__name__} has {describe_target(data.per, data.target)}, and "
+            f"{task.__name__} learns {describe_target(contract.per, contract.target)}: choose data "
+            f"and model that fit, such as {contract.words.choose}"
         )
 
 
@@ -139,68 +169,35 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
     callbacks = build(config.callbacks)
     if not config.trainer.enable_progress_bar:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-    trainer: pl.Trainer = instantiate(
+    return instantiate(
         config.trainer,
         callbacks=callbacks,
         logger=[MetricsFile(str(folder)), *build(config.logger)],
         default_root_dir=folder,
         allowed_targets=allowed,
     )
-    # Lightning resumes a finished epoch as an unfinished one if there are max_steps (its issue
-    # 19617); it asks this for nothing but where to resume
-    trainer.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
-    return trainer
-
-
-def _no() -> bool:
-    return False
 
 
 def _resumed_checkpoint(resume: str | None) -> Path | None:
-    """`resume` is a run folder, which goes on in place, or a checkpoint, which starts a new one."""
+    """`resume` is a run folder, which is resumed in place, or a checkpoint, which starts a new
+    one."""
     if resume is None:
         return None
     path = Path(resume)
     if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
+        path = RunFolder(path).checkpoint_file("last")
     elif path.suffix != ".ckpt":
         raise UserError(f"resume={resume}: no such run folder, and not a .ckpt file")
     read_checkpoint(path)  # a broken one is found before anything else happens
     return path
 
 
-def _check_validation(trainer: pl.Trainer, data: DataModule) -> None:
-    """That there will be one, after which checkpoints are saved, and the best is chosen."""
-    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
-    if every is not None and isinstance(interval, int):
-        batches = batches_per_epoch(trainer, data)
-        if interval > batches:
-            raise UserError(
-                f"trainer.val_check_interval={interval} is more than the {batches} batches of an "
-                "epoch: trainer.check_val_every_n_epoch=null counts on over epochs"
-            )
+def _load_best(trainer: pl.Trainer, task: Task) -> None:
+    """Gives the task the weights of the best checkpoint, in every process."""
     callback = trainer.checkpoint_callback
-    if not isinstance(callback, ModelCheckpoint):
-        return
-    if every is not None and 0 < (trainer.max_epochs or 0) < every:
-        raise UserError(
-            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs="
-            f"{trainer.max_epochs}: without a validation, no checkpoint is saved"
-        )
-    if trainer.limit_val_batches == 0 and str(callback.monitor).startswith("validation/"):
-        raise UserError(
-            "trainer.limit_val_batches=0 leaves no validation, by which the best checkpoint is "
-            "chosen: set callbacks.checkpoint.monitor=null, with which the last one is tested"
-        )
-
-
-def _best_checkpoint(trainer: pl.Trainer) -> str | None:
-    callback = trainer.checkpoint_callback
-    if not isinstance(callback, ModelCheckpoint) or not trainer.checkpoint_callbacks:
-        return None  # the user took it out of `callbacks`: test what was trained last
-    path = callback.best_model_path
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return None  # Lightning saves nothing then
-    if not Path(path).is_file():  # its atomic save swallows a PermissionError
+    if not isinstance(callback, ModelCheckpoint) or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return  # nothing was saved: test what was trained last
+    path = Path(callback.best_model_path)
+    if not path.is_file():  # Lightning's atomic save swallows a PermissionError
         raise UserError(f"no checkpoint was saved in {callback.dirpath}: is the folder writable?")
-    return path
+    task.load_state_dict(read_checkpoint(path)["state_dict"])

@@ -1,76 +1,278 @@
-"""What every task needs to be optimised and resumed, from plain values."""
+"""The engine of every task: steps, epochs, metrics, optimisation, resume."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
 from jaxtyping import Float
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
-from seqmodels.instantiate import instantiate
-from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.embedding import FeatureNoise, FeatureProjection, TokenEmbedding
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
+from seqmodels.tasks.contract import Contract
+from seqmodels.tasks.optimization import TOTAL_STEPS, build_optimizer, clip_gradients, count_steps
+from seqmodels.tasks.resume import check_plan, restore_random_state, saved_state
 
-T = TypeVar("T")
-
-TOTAL_STEPS = "total_steps"
+TOKEN_EMBEDDING_SIZE = 128
 
 
-class TrainingTask(pl.LightningModule):
-    """A LightningModule with hyper-parameters `optimizer` and `scheduler`, resumed bit for bit.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a task makes of one batch.
 
-    `hparams["optimizer"]` and `hparams["scheduler"]` are plain dicts with a `_target_`. The
-    scheduler goes by step, and a value "total_steps" in it stands for the number of optimiser steps
-    of the whole training.
+    Args:
+        loss: a scalar, the mean over `weight` targets.
+        weight: how many targets there are; known without waiting for the device.
+        predictions, targets: handed to the metrics at the end of the epoch; None without metrics.
     """
 
-    every_step: ClassVar[bool]  # whether it needs a head that predicts at every step
-    unit: ClassVar[str]  # what `seen` counts: `examples`, `tokens`
-    curves: ClassVar[tuple[str, ...]]  # the metrics to draw, by epoch
-    embedding: nn.Module
-    encoder: RecurrentEncoder
-    head: Head
+    loss: Float[Tensor, ""]
+    weight: int
+    predictions: Tensor | None = None
+    targets: Tensor | None = None
 
-    def __init__(self) -> None:
+
+class Task(pl.LightningModule):
+    """Embedding, `RecurrentEncoder`, head, and the loops around them.
+
+    A new task is a subclass with a `contract`, `make_output`, `step`, `metrics` and `describe`, in
+    a file of its own in this folder. All arguments are plain values and are saved, so
+    `load_from_checkpoint` needs neither Hydra nor the data.
+
+    Args:
+        data: what the data decides, as the data module's `spec` says it.
+        encoder: arguments of `RecurrentEncoder`; `bidirectional` None lets head and task decide.
+        head: a name from `seqmodels.heads.HEADS`.
+        head_options: arguments of that head's `build`.
+        embedding_size: tokens: the width of the embedding (None: 128); features: the width of a
+            linear projection in front of the encoder (None: no projection).
+        dropout: on what the embedding (or projection) gives, and on the features the head selects.
+        input_noise: in training: tokens: the share that is dropped (its embedding set to zero);
+            features: the deviation of Gaussian noise that is added.
+        label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
+        optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
+        scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the number of
+            steps of the whole training. None keeps the learning rate.
+        own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+
+    contract: ClassVar[Contract]
+    curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
+    bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        encoder: dict[str, Any],
+        head: str = "last_hidden",
+        head_options: dict[str, Any] | None = None,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        input_noise: float = 0.0,
+        label_smoothing: float = 0.0,
+        optimizer: dict[str, Any] | None = None,
+        scheduler: dict[str, Any] | None = None,
+        **own: Any,
+    ) -> None:
         super().__init__()
-        self.seen = 0  # in training, by this process
-        self.allowed_targets: tuple[str, ...] = ()  # as in `instantiate`; never from a checkpoint
+        for name in own.keys() - inspect.signature(type(self).__init__).parameters:
+            raise TypeError(f"unexpected keyword argument {name!r}")
+        self.save_hyperparameters(
+            {
+                "data": data,
+                "encoder": encoder,
+                "head": head,
+                "head_options": head_options,
+                "embedding_size": embedding_size,
+                "dropout": dropout,
+                "input_noise": input_noise,
+                "label_smoothing": label_smoothing,
+                "optimizer": optimizer,
+                "scheduler": scheduler,
+                **own,
+            },
+            logger=False,
+        )
+        self.check_shares("dropout", "label_smoothing")
+        if input_noise < 0 or (data.get("inputs") != "features" and input_noise >= 1):
+            raise UserError(
+                f"model.input_noise is {input_noise}: it must be at least 0 and less than 1"
+            )
+        self.seen = 0  # targets in training, by this process
+        self.split = "train"  # of the batch that `step` gets
+        self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
+        self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self._total_steps: int | None = None
         self._resumed: dict[str, Any] | None = None
 
-    @classmethod
-    def check(cls, model: Mapping[str, Any]) -> None:
-        """Whether encoder and head can be built as `model` says, before any data are read.
+        head_class = find_head(head, per=self.contract.per)
+        self.embedding, width = self.make_embedding()
+        self.encoder = build_encoder(width, self.encoder_options(), head_class, self.contract)
+        self.head: Head = build_head(
+            head, self.encoder, self.make_output, self.make_dropout(dropout), head_options
+        )
+        epoch = MetricCollection({**self.metrics(), "loss": mean_loss()})
+        self.train_metrics = epoch.clone("train/")
+        self.validation_metrics = epoch.clone("validation/")
+        self.test_metrics = epoch.clone("test/")
 
-        Raises:
-            UserError: naming the key and what to change.
-        """
-        with torch.device("meta"):  # which takes neither memory nor random numbers
-            build_head(
-                model["head"],
-                build_encoder(
-                    1, model["encoder"], find_head(model["head"], every_step=cls.every_step)
-                ),
-                2**31 - 1,
-                options=model.get("head_options"),
-                embedding=nn.Embedding(2**31 - 1, 1),
+    # what a task defines
+
+    def make_output(self, width: int, **options: Any) -> Output:
+        """Logits, loss and decision from features of this width; `options` are the head's."""
+        raise NotImplementedError(f"{type(self).__name__} must define make_output")
+
+    def step(self, batch: SequenceBatch) -> Step:
+        """The loss of one batch of `self.split`, and what the metrics need."""
+        raise NotImplementedError(f"{type(self).__name__} must define step")
+
+    def metrics(self) -> dict[str, Metric]:
+        """What is measured over an epoch, besides the loss, by name."""
+        return {}
+
+    def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
+        """What follows from the mean loss of an epoch over this dataset, by name."""
+        return {}
+
+    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """The prediction for each row, in plain values that JSON can hold."""
+        raise NotImplementedError(f"{type(self).__name__} must define describe")
+
+    def initialize(self, data: pl.LightningDataModule) -> None:
+        """Called once, after building and before a new training: sets weights from the data, such
+        as pre-trained vectors of its vocabulary."""
+
+    def make_embedding(self) -> tuple[nn.Module, int]:
+        """From a batch's inputs to the encoder's, `(B, T, E)`; and their width `E`."""
+        data, size = self.hparams["data"], self.hparams["embedding_size"]
+        dropout, noise = self.hparams["dropout"], self.hparams["input_noise"]
+        if data["inputs"] == "tokens":
+            width = size or TOKEN_EMBEDDING_SIZE
+            embedding = TokenEmbedding(
+                data["num_inputs"], width, dropout=nn.Dropout(dropout), token_dropout=noise
             )
+            return embedding, width
+        if size is None:
+            return FeatureNoise(noise), data["num_inputs"]
+        return FeatureProjection(data["num_inputs"], size, noise=noise, dropout=dropout), size
+
+    def make_dropout(self, share: float) -> nn.Module:
+        return nn.Dropout(share)
+
+    def encoder_options(self) -> dict[str, Any]:
+        """Arguments of `RecurrentEncoder`."""
+        return dict(self.hparams["encoder"])
+
+    # the way of a batch
 
     def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
-        """The encoder's inputs, `(B, T, E)`."""
-        raise NotImplementedError(f"{type(self).__name__} must define embed")
+        """The encoder's inputs, `(B, T, E)`; noisy in training."""
+        return self.embedding(batch.inputs)
+
+    def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
+        """Everything that the recurrent network returns, started from `state`."""
+        return self.encoder(self.embed(batch), batch.lengths, state)
+
+    def forward(
+        self, batch: SequenceBatch, state: State | None = None
+    ) -> Float[Tensor, "*steps logits"]:
+        """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
+        return self.head(self.encode(batch, state))
+
+    def as_function(self) -> Callable[..., Any]:
+        """`(inputs, lengths) -> logits`; where the task carries a state,
+        `(inputs, lengths, state=None) -> (logits, state)`. What an audit, generation and an export
+        run."""
+
+        def predict(inputs: Tensor, lengths: Tensor) -> Tensor:
+            return self(SequenceBatch(inputs, lengths))
+
+        def predict_and_carry(
+            inputs: Tensor, lengths: Tensor, state: State | None = None
+        ) -> tuple[Tensor, State]:
+            states = self.encode(SequenceBatch(inputs, lengths), state)
+            return self.head(states), states.state
+
+        return predict_and_carry if self.contract.stateful else predict
+
+    # steps and epochs
+
+    def training_step(self, batch: SequenceBatch) -> Tensor:
+        step = self._step(batch, "train")
+        self.seen += step.weight
+        return step.loss
+
+    def validation_step(self, batch: SequenceBatch) -> None:
+        self._step(batch, "validation")
+
+    def test_step(self, batch: SequenceBatch) -> None:
+        self._step(batch, "test")
+
+    def predict_step(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        return self.describe(batch)
+
+    def _step(self, batch: SequenceBatch, split: str) -> Step:
+        if batch.targets is None:
+            raise ValueError("this batch has no targets to learn from: use predict_step")
+        self.split = split
+        step = self.step(batch)
+        # kept on the device: the metrics are updated once an epoch, because their update would
+        # wait for the device at every step
+        self.steps[split].append(replace(step, loss=step.loss.detach()))
+        return step
+
+    def on_train_epoch_end(self) -> None:
+        self._end_epoch("train", self.train_metrics, self.trainer.train_dataloader)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_epoch_end(self) -> None:
+        self._end_epoch("validation", self.validation_metrics, self.trainer.val_dataloaders)
+
+    def on_test_epoch_end(self) -> None:
+        self._end_epoch("test", self.test_metrics, self.trainer.test_dataloaders)
+
+    def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
+        steps, self.steps[split] = self.steps[split], []
+        if not steps or self.trainer.sanity_checking:
+            return
+        values: dict[str, Tensor] = {
+            "value": torch.stack([step.loss for step in steps]),
+            "weight": torch.tensor([step.weight for step in steps], device=self.device),
+        }
+        if steps[0].predictions is not None:
+            values["preds"] = torch.cat([step.predictions for step in steps])  # type: ignore[misc]
+            values["target"] = torch.cat([step.targets for step in steps])  # type: ignore[misc]
+        metrics.update(**values)
+        computed: dict[str, Tensor] = metrics.compute()
+        metrics.reset()
+        loss = computed[f"{split}/loss"]
+        if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
+            raise UserError(
+                f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
+                "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"
+            )
+        of_loss = self.metrics_of_loss(loss, getattr(loader, "dataset", None))
+        for name, value in {**computed, **{f"{split}/{n}": v for n, v in of_loss.items()}}.items():
+            self.log(name, value, prog_bar=name == f"validation/{self.bar}")
+
+    # optimisation
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return self.build_optimizers(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
@@ -83,40 +285,16 @@ class TrainingTask(pl.LightningModule):
         Raises:
             UserError: naming the class and what is wrong with its arguments.
         """
-        allowed, config = self.allowed_targets, self.hparams["scheduler"]
-        optimizer = instantiate(
-            self.hparams["optimizer"], self.parameters(), allowed_targets=allowed
+        scheduler = self.hparams["scheduler"]
+        if scheduler is not None and TOTAL_STEPS in scheduler.values():
+            self._total_steps = count_steps(trainer, data)
+        return build_optimizer(
+            self.parameters(),
+            self.hparams["optimizer"],
+            scheduler,
+            self._total_steps,
+            self.allowed_targets,
         )
-        if config is None:
-            return optimizer
-        if TOTAL_STEPS in config.values():
-            self._total_steps = total_steps(trainer, data)
-            config = {k: self._total_steps if v == TOTAL_STEPS else v for k, v in config.items()}
-        scheduler = instantiate(config, optimizer, allowed_targets=allowed)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        # otherwise Lightning ends there without a validation, and so without a checkpoint
-        if self.trainer.global_step == self.trainer.max_steps:
-            self.trainer.should_stop = True
-
-    def log_metrics(self, metrics: Mapping[str, Tensor], in_bar: str) -> None:
-        """Of a whole epoch; one of them is in the progress bar.
-
-        Raises:
-            UserError: if the loss of a validation is not finite, before its weights are saved.
-        """
-        loss = metrics.get("validation/loss")
-        if loss is not None and not bool(loss.isfinite()):
-            raise UserError(
-                f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
-                "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"
-            )
-        for name, value in metrics.items():
-            self.log(name, value, prog_bar=name == in_bar)
 
     def configure_gradient_clipping(
         self,
@@ -124,37 +302,20 @@ class TrainingTask(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # Lightning refuses to clip for a fused optimiser in mixed precision, because that one
-        # undoes the scaling of float16 gradients itself; but bfloat16 has no scaling
-        precision = self.trainer.precision_plugin
-        if isinstance(precision, MixedPrecision) and optimizer.defaults.get("fused"):
-            if precision.scaler is not None:
-                raise UserError(
-                    "trainer.precision=16-mixed cannot clip the gradients of a fused optimizer: "
-                    "set model.optimizer.fused=false, or trainer.precision=bf16-mixed"
-                )
-            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-            Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, algorithm)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    # Lightning saves no random state, and dropout draws from it
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        process: dict[str, Any] = {"cpu": torch.get_rng_state(), **self.process_state()}
-        if self.device.type == "cuda":
-            process["cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoint["resume"] = {
-            "total_steps": self._total_steps,
-            "processes": everyone(process),
-        }
+    # resume
 
     def process_state(self) -> dict[str, Any]:
-        """What else each process has of its own and needs to go on, on the CPU."""
+        """What each process has of its own and needs to resume, besides random numbers; on the
+        CPU."""
         return {}
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         """Takes what `process_state` gave."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["resume"] = saved_state(self.device, self._total_steps, self.process_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
@@ -162,36 +323,61 @@ class TrainingTask(pl.LightningModule):
     def on_train_start(self) -> None:
         if self._resumed is None:
             return
-        planned = self._resumed["total_steps"]
-        if planned is not None and self._total_steps not in (None, planned):
-            raise UserError(
-                f"the checkpoint's scheduler was planned for {planned} steps and this training has "
-                f"{self._total_steps}: keep trainer.max_epochs and the batch size as they were, or "
-                "set model.scheduler=null"
-            )
-        processes = self._resumed["processes"]
-        if len(processes) != self.trainer.world_size:
-            raise UserError(
-                f"the checkpoint is of a training with {len(processes)} processes and this one has "
-                f"{self.trainer.world_size}: keep trainer.devices as it was"
-            )
-        state = processes[self.trainer.global_rank]
-        self.restore_process_state(state)
-        torch.set_rng_state(state["cpu"])
-        if self.device.type == "cuda" and "cuda" in state:
-            torch.cuda.set_rng_state(state["cuda"], self.device)
+        check_plan(self._resumed, self._total_steps, self.trainer)
+        process = self._resumed["processes"][self.trainer.global_rank]
+        self.restore_process_state(process)
+        restore_random_state(process, self.device)
         self._resumed = None
 
+    # checks
 
-def build_encoder(width: int, options: Mapping[str, Any], head: type[Head]) -> RecurrentEncoder:
-    """The encoder for this head; `bidirectional` None means what the head needs.
+    def check_shares(self, *names: str) -> None:
+        """Raises UserError for a hyper-parameter of these that is not in [0, 1)."""
+        for name in names:
+            if not 0 <= self.hparams[name] < 1:
+                raise UserError(
+                    f"model.{name} is {self.hparams[name]}: it must be at least 0 and less than 1"
+                )
+
+    @classmethod
+    def check(cls, model: Mapping[str, Any]) -> None:
+        """Whether head and encoder fit, as `model` says them, before any data are read.
+
+        Raises:
+            UserError: naming the key and what to change.
+        """
+        head = find_head(model["head"], per=cls.contract.per)
+        with torch.device("meta"):  # which takes neither memory nor random numbers
+            encoder = build_encoder(1, model["encoder"], head, cls.contract)
+            build_head(
+                model["head"],
+                encoder,
+                lambda width, **options: Output(),
+                options=model.get("head_options"),
+            )
+
+
+def build_encoder(
+    width: int, options: Mapping[str, Any], head: type[Head], contract: Contract
+) -> RecurrentEncoder:
+    """The encoder for this head and task.
+
+    `bidirectional` None means what the head needs; where it fits one direction and two, two for a
+    prediction at every step that may look ahead, else one.
 
     Raises:
         UserError: naming the key and what to change.
     """
     options = dict(options)
     if options.get("bidirectional") is None:
-        options["bidirectional"] = head.requires_bidirectional or False
+        looks_ahead = contract.per == "step" and not contract.causal
+        needed = head.requires_bidirectional
+        options["bidirectional"] = looks_ahead if needed is None else needed
+    if contract.causal and options["bidirectional"]:
+        raise UserError(
+            "this model predicts what comes next, so its encoder must read in one direction, "
+            "because a backward direction has already seen it: set model.encoder.bidirectional=null"
+        )
     try:
         return RecurrentEncoder(width, **options)
     except TypeError as error:  # a key that no encoder has
@@ -200,70 +386,6 @@ def build_encoder(width: int, options: Mapping[str, Any], head: type[Head]) -> R
         raise UserError(f"model.{error}") from error
 
 
-def drop_tokens(embedded: Tensor, share: float) -> Tensor:
-    """Sets the embeddings `(B, T, E)` of a random share of the tokens to zero."""
-    if not share:
-        return embedded
-    return embedded * (torch.rand_like(embedded[..., :1]) >= share)
-
-
 def mean_loss() -> MeanMetric:
     """By default, the metric leaves nans out; in this one they stay what they are."""
     return MeanMetric(nan_strategy=math.nan)
-
-
-def everyone(value: T) -> list[T]:
-    """The value of each process, by rank."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def total_steps(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> int:
-    """The number of optimiser steps of the whole training.
-
-    `trainer.estimated_stepping_batches` would make the training loader before a checkpoint is
-    restored, which loses the loader's saved position (Lightning issue 20550).
-
-    Args:
-        data: None where the trainer was given loaders of its own.
-
-    Raises:
-        UserError: if the training has no end.
-    """
-    if trainer.max_steps >= 0:
-        return trainer.max_steps
-    if trainer.max_epochs is None or trainer.max_epochs < 0:
-        raise UserError(
-            "model.scheduler needs the number of steps: set trainer.max_epochs or "
-            "trainer.max_steps, or model.scheduler=null"
-        )
-    if data is None:
-        return int(trainer.estimated_stepping_batches)
-    return trainer.max_epochs * -(
-        -batches_per_epoch(trainer, data) // trainer.accumulate_grad_batches
-    )
-
-
-def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
-    """Of the training, on each process."""
-    batches = len(data.train_dataloader())
-    limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def as_model(task: TrainingTask) -> Callable[..., Any]:
-    """A task as `audit` takes a model; a language model carries its state."""
-
-    def classify(inputs: Tensor, lengths: Tensor) -> Tensor:
-        return task(SequenceBatch(inputs, lengths))
-
-    def predict_next(
-        inputs: Tensor, lengths: Tensor, state: State | None = None
-    ) -> tuple[Tensor, State]:
-        states = task.encoder(task.embed(SequenceBatch(inputs, lengths)), lengths, state)
-        return task.head(states), states.state
-
-    return predict_next if task.every_step else classify

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.nn.state import without_gradient
-from seqmodels.tasks.language_modeling import LanguageModel, metrics_of
+from seqmodels.tasks.language_modeling import LanguageModel
 
 
 def dynamic_evaluation(
@@ -66,4 +66,6 @@ def dynamic_evaluation(
         with torch.no_grad():
             torch._foreach_copy_(parameters, trained)
         optimizer.zero_grad()
-    return {name: float(value) for name, value in metrics_of("test", nats / count, loader).items()}
+    loss = nats / count
+    metrics = {"loss": loss, **task.metrics_of_loss(loss, getattr(loader, "dataset", None))}
+    return {f"test/{name}": float(value) for name, value in metrics.items()}

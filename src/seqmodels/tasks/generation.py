@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
 from seqmodels.tasks.language_modeling import LanguageModel
@@ -47,6 +50,53 @@ def generate(
     return _generate(task, [START_ID, *prompt], length, temperature, top_k, top_p, seed, first)
 
 
+def write(
+    task: LanguageModel, data: StreamDataModule, prompt: str, length: int, **options: Any
+) -> Iterator[str]:
+    """Text that continues the prompt, in pieces, as it is made.
+
+    Args:
+        data: whose tokenizer the task was trained with.
+        options: of `generate`.
+
+    Raises:
+        UserError: for a prompt with unknown tokens, or a wrong option.
+    """
+    ids, first = open_end(data.vocabulary, data.ids_of(prompt))
+    known = data.text_of([first[0]]) if first else ""
+    made = generate(task, ids, length, first=first, **options)  # finds a wrong option now
+    return _decoded(data, made, skip=len(known))
+
+
+def _decoded(data: StreamDataModule, ids: Iterator[int], skip: int) -> Iterator[str]:
+    # a token may be a part of a character: pieces come out when they are whole
+    decoder, made, shown = DecodeStream(skip_special_tokens=True), [], 0
+    for token in ids:
+        made.append(token)
+        if piece := decoder.step(data.vocabulary, token):
+            yield piece[max(skip - shown, 0) :]
+            shown += len(piece)
+    if rest := data.text_of(made)[max(skip, shown) :]:  # bytes that are no whole character
+        yield rest
+
+
+def open_end(vocabulary: Tokenizer, ids: list[int]) -> tuple[list[int], list[int] | None]:
+    """A prompt without its last token, and the ids of the tokens that begin like it, itself first.
+
+    A word may continue where the prompt ends: after `def `, the space belongs to the token of the
+    name that follows, and the token of a lone space is followed by anything but a name. None where
+    no other token begins like the last one.
+    """
+    if not ids:
+        return ids, None
+    tokens = vocabulary.get_vocab()
+    last = next(token for token, i in tokens.items() if i == ids[-1])
+    longer = sorted(i for token, i in tokens.items() if token.startswith(last) and i != ids[-1])
+    if not longer or "\ufffd" in vocabulary.decode(ids[-1:]):  # a part of a character
+        return ids, None
+    return ids[:-1], [ids[-1], *longer]
+
+
 def check_options(
     length: int, temperature: float, top_k: int | None = None, top_p: float | None = None
 ) -> None:
@@ -72,16 +122,14 @@ def _generate(
     first: Sequence[int] | None,
 ) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
-    was_training = task.training
-    state = None
+    predict, was_training, state = task.as_function(), task.training, None
     try:
         for _ in range(length):
             task.eval()
             with torch.inference_mode():
                 inputs = torch.tensor([ids], device=task.device)
-                states = task.encode(SequenceBatch(inputs, torch.tensor([len(ids)])), state)
-                state = states.state
-                logits = task.head(states)[0, -1].float().cpu()
+                logits, state = predict(inputs, torch.tensor([len(ids)]), state)
+                logits = logits[0, -1].float().cpu()
                 logits[[START_ID, UNKNOWN_ID]] = -torch.inf  # they stand for no text
                 if first is not None:
                     logits = torch.full_like(logits, -torch.inf).index_copy(

@@ -1,0 +1,66 @@
+"""Lightning's Trainer with its known faults repaired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from seqmodels.errors import UserError
+from seqmodels.tasks.optimization import batches_per_epoch
+
+
+class Trainer(pl.Trainer):
+    """`lightning.pytorch.Trainer`, all arguments alike, that
+
+    - resumes a finished epoch as a finished one, if there are `max_steps` (Lightning issue 19617);
+    - ends a training by `max_steps` with a validation, and so with a checkpoint.
+    """
+
+    def __init__(self, *, callbacks: list[Callback] | None = None, **options: Any) -> None:
+        super().__init__(callbacks=[*(callbacks or []), _EndWithValidation()], **options)
+        # asked for nothing but where to resume
+        self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
+
+
+def _no() -> bool:
+    return False
+
+
+class _EndWithValidation(Callback):
+    """Otherwise Lightning ends at `max_steps` without one."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
+
+
+def check_validation(trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
+    """Whether there will be a validation, after which checkpoints are saved and the best is chosen.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    if every is not None and isinstance(interval, int):
+        batches = batches_per_epoch(trainer, data)
+        if interval > batches:
+            raise UserError(
+                f"trainer.val_check_interval={interval} is more than the {batches} batches of "
+                "an epoch: set trainer.check_val_every_n_epoch=null to count batches across "
+                "epochs"
+            )
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, ModelCheckpoint):
+        return
+    if every is not None and 0 < (trainer.max_epochs or 0) < every:
+        raise UserError(
+            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs="
+            f"{trainer.max_epochs}: without a validation, no checkpoint is saved"
+        )
+    if trainer.limit_val_batches == 0 and str(callback.monitor).startswith("validation/"):
+        raise UserError(
+            "trainer.limit_val_batches=0 leaves no validation, by which the best checkpoint is "
+            "chosen: set callbacks.checkpoint.monitor=null to test the last one"
+        )

@@ -1,0 +1,55 @@
+"""What Lightning's checkpoints lack for a resumed training to equal an uninterrupted one."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import lightning.pytorch as pl
+import torch
+
+from seqmodels.errors import UserError
+
+T = TypeVar("T")
+
+
+def saved_state(
+    device: torch.device, total_steps: int | None, process_state: dict[str, Any]
+) -> dict[str, Any]:
+    """What goes into a checkpoint under `resume`: the planned steps, and of each process its
+    random numbers, which dropout draws, and what else it has of its own."""
+    process: dict[str, Any] = {"cpu": torch.get_rng_state(), **process_state}
+    if device.type == "cuda":
+        process["cuda"] = torch.cuda.get_rng_state(device)
+    return {"total_steps": total_steps, "processes": from_every_process(process)}
+
+
+def check_plan(saved: dict[str, Any], total_steps: int | None, trainer: pl.Trainer) -> None:
+    """Raises UserError where this training is another one than the checkpoint's."""
+    planned, count = saved["total_steps"], len(saved["processes"])
+    if planned is not None and total_steps not in (None, planned):
+        raise UserError(
+            f"the checkpoint's scheduler was planned for {planned} steps and this training has "
+            f"{total_steps}: keep trainer.max_epochs and the batch size as they were, or "
+            "set model.scheduler=null"
+        )
+    if count != trainer.world_size:
+        raise UserError(
+            f"the checkpoint is of a training with {count} processes and this one has "
+            f"{trainer.world_size}: keep trainer.devices as it was"
+        )
+
+
+def restore_random_state(process: dict[str, Any], device: torch.device) -> None:
+    """Draws the random numbers from where the checkpoint was saved."""
+    torch.set_rng_state(process["cpu"])
+    if device.type == "cuda" and "cuda" in process:
+        torch.cuda.set_rng_state(process["cuda"], device)
+
+
+def from_every_process(value: T) -> list[T]:
+    """The value of each process, by rank."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values

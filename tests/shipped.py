@@ -1,0 +1,26 @@
+"""The heads that the package ships with. Tests of theirs use this list, so that a head of your own
+needs a test only if you write one."""
+
+from __future__ import annotations
+
+from seqmodels.heads import HEADS
+
+CLASSIFIER_HEADS = (
+    "attention_pool",
+    "bidirectional_concat",
+    "concat_pool",
+    "last_hidden",
+    "last_output",
+    "max_attention_pool",
+    "max_pool",
+    "mean_pool",
+)
+LANGUAGE_HEADS = ("adaptive_softmax", "softmax", "tied_softmax")
+ALL_HEADS = tuple(sorted(CLASSIFIER_HEADS + LANGUAGE_HEADS))
+
+
+def fitting_directions(head: str) -> list[bool]:
+    """`bidirectional` as that head, with the task it is made for, allows it."""
+    if head in LANGUAGE_HEADS:
+        return [False]
+    return [d for d in (False, True) if HEADS[head].requires_bidirectional in (None, d)]
