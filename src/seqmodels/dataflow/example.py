@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.heads.base import Per
 from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Task
@@ -27,9 +28,8 @@ def example_task(
     Raises:
         UserError: if head, encoder and task do not fit together.
     """
-    per = find_head(head).per
-    if task is None or task.contract.per != per:
-        task = USUAL[per]
+    if task is None or not fits(head, task):
+        task = USUAL[find_head(head).per]
     encoder = {
         "cell": cell,
         "hidden_size": HIDDEN_SIZE,
@@ -39,6 +39,15 @@ def example_task(
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return task(example_spec(task.contract), encoder, head=head)
+
+
+def fits(head: str, task: type[Task]) -> bool:
+    """Whether a task of this kind can have that head."""
+    try:
+        find_head(head, per=task.contract.per, target=task.contract.target)
+    except UserError:
+        return False
+    return True
 
 
 def example_spec(contract: Contract) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.tasks import Task
+from seqmodels.tasks.fitting import check_model
 
 
 def explain(config: DictConfig) -> list[Identity]:
@@ -29,7 +30,7 @@ def explain(config: DictConfig) -> list[Identity]:
     """
     torch.manual_seed(0)
     task_class: type[Task] = allowed_class(config.model)
-    task_class.check(config.model)
+    check_model(task_class.contract, config.model)
     spec = example_spec(task_class.contract)
     task: Task = instantiate(config.model, data=spec)
     head, encoder = task.head, task.encoder

@@ -145,24 +145,37 @@ def _rename_older_keys(head: Head, state_dict: dict[str, Any], prefix: str, *_: 
                 state_dict[f"{prefix}output.{key.removeprefix(prefix)}"] = state_dict.pop(key)
 
 
-def find_head(name: str, *, per: Per | None = None) -> type[Head]:
+def find_head(name: str, *, per: Per | None = None, target: str | None = None) -> type[Head]:
     """The head of that name.
 
     Args:
         per: what its features must be for: each `sequence`, or each `step`; None: either.
+        target: what is predicted from them; None: anything.
 
     Raises:
         UserError: with the names there are, and the nearest.
     """
-    fitting = [n for n, head in HEADS.items() if per in (None, head.per)]
+    fitting = [n for n, head in HEADS.items() if per in (None, head.per) and _makes(head, target)]
     if name not in HEADS:
         raise UserError(f"unknown model.head={name}: {choices(name, fitting)}")
-    if name not in fitting:
+    head = HEADS[name]
+    if per not in (None, head.per):
         raise UserError(
-            f"model.head={name} reads one vector for each {HEADS[name].per}, and this model needs "
-            f"one for each {per}: {choices(name, fitting)}"
+            f"model.head={name} reads one vector for each {head.per}, and this model needs one for "
+            f"each {per}: {choices(name, fitting)}"
         )
-    return HEADS[name]
+    if not _makes(head, target):
+        raise UserError(
+            f"model.head={name} ends in a softmax over a vocabulary, which this model does not "
+            f"predict: {choices(name, fitting)}"
+        )
+    return head
+
+
+def _makes(head: type[Head], target: str | None) -> bool:
+    """Whether its output can be of this target; most heads leave that to the task."""
+    output = head.output_class
+    return target is None or output is None or not output.targets or target in output.targets
 
 
 def build_head(

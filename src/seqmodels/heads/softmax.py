@@ -8,7 +8,8 @@ from torch import Tensor
 
 from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.outputs import AdaptiveVocabulary, Output, TiedVocabulary, Vocabulary
+from seqmodels.nn.outputs import Output
+from seqmodels.nn.vocabulary import AdaptiveVocabulary, TiedVocabulary, Vocabulary
 
 
 class Softmax(Head, name="softmax"):

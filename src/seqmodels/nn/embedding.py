@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+TOKEN_EMBEDDING_SIZE = 128
 
 
 class LockedDropout(nn.Dropout1d):
@@ -19,21 +24,15 @@ class TokenEmbedding(nn.Embedding):
     """An `nn.Embedding` that drops whole tokens, then single features, in training.
 
     Args:
-        dropout: acts on the embeddings.
         token_dropout: the share of the tokens whose embedding is set to zero.
+        dropout: acts on the embeddings.
     """
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        width: int,
-        *,
-        dropout: nn.Module | None = None,
-        token_dropout: float = 0.0,
+        self, vocabulary_size: int, width: int, token_dropout: float, dropout: nn.Module
     ) -> None:
         super().__init__(vocabulary_size, width)
-        self.dropout = dropout or nn.Identity()
-        self.token_dropout = token_dropout
+        self.token_dropout, self.dropout = token_dropout, dropout
 
     def forward(self, input: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
         embedded = super().forward(input)
@@ -45,7 +44,7 @@ class TokenEmbedding(nn.Embedding):
 class FeatureNoise(nn.Module):
     """Adds Gaussian noise of this deviation to the features `(B, T, F)` in training."""
 
-    def __init__(self, deviation: float = 0.0) -> None:
+    def __init__(self, deviation: float) -> None:
         super().__init__()
         self.deviation = deviation
 
@@ -56,18 +55,37 @@ class FeatureNoise(nn.Module):
 
 
 class FeatureProjection(nn.Linear):
-    """Noise, a linear layer and dropout: `(B, T, F) -> (B, T, E)`.
+    """Noise, a linear layer and dropout: `(B, T, F) -> (B, T, E)`."""
 
-    Args:
-        noise: the deviation of Gaussian noise on the features, in training.
-        dropout: on what the linear layer gives.
-    """
-
-    def __init__(
-        self, num_features: int, width: int, *, noise: float = 0.0, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, num_features: int, width: int, noise: float, dropout: nn.Module) -> None:
         super().__init__(num_features, width)
-        self.noise, self.dropout = FeatureNoise(noise), nn.Dropout(dropout)
+        self.noise, self.dropout = FeatureNoise(noise), dropout
 
     def forward(self, input: Tensor) -> Tensor:
         return self.dropout(super().forward(self.noise(input)))
+
+
+def build_embedding(
+    data: Mapping[str, Any],
+    size: int | None,
+    noise: float,
+    dropout: nn.Module,
+    uniform: float | None = None,
+) -> tuple[nn.Module, int]:
+    """What turns a batch's inputs into those of the encoder `(B, T, E)`, and their width `E`.
+
+    Args:
+        data: with `inputs`, "tokens" or "features", and how many there are in `num_inputs`.
+        size: tokens: of the embedding (None: 128); features: of a linear layer (None: no layer).
+        noise: tokens: the share that is dropped; features: the deviation of Gaussian noise.
+        uniform: the range of uniform weights of a token embedding; None: PyTorch's normal ones.
+    """
+    count = data["num_inputs"]
+    if data.get("inputs") == "features":
+        if size is None:
+            return FeatureNoise(noise), count
+        return FeatureProjection(count, size, noise, dropout), size
+    embedding = TokenEmbedding(count, size or TOKEN_EMBEDDING_SIZE, noise, dropout)
+    if uniform is not None:
+        nn.init.uniform_(embedding.weight, -uniform, uniform)
+    return embedding, embedding.embedding_dim

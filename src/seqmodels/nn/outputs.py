@@ -10,9 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.batch import PADDING_TARGET
 from seqmodels.errors import UserError, choices
-from seqmodels.nn.cross_entropy import linear_cross_entropy
 
 Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
@@ -25,6 +23,7 @@ class Output(nn.Module):
     `mask` is True at valid steps, `(B, T)`; None for features of whole sequences.
     """
 
+    targets: ClassVar[tuple[str, ...]] = ()  # kinds of target it is for; empty: any
     frequent_first: ClassVar[bool] = False  # needs ids that go from frequent to rare
 
     def forward(self, features: Features) -> Float[Tensor, "*steps logits"]:
@@ -95,125 +94,6 @@ class Classes(Output):
             label_smoothing=self.label_smoothing if self.training else 0.0,
         )
         return loss, logits.detach().argmax(dim=-1)
-
-
-class Vocabulary(Output):
-    """`softmax(W h_t + b)` over a vocabulary at every step, by cross-entropy in nats a token.
-
-    Args:
-        width: of the features.
-        embedding: of the input tokens, for a subclass that shares it.
-        label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        vocabulary_size: int,
-        *,
-        embedding: nn.Embedding | None = None,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.label_smoothing = label_smoothing
-        self.resize, self.project = self.layers(width, vocabulary_size, embedding)
-
-    def layers(
-        self, width: int, vocabulary_size: int, embedding: nn.Embedding | None
-    ) -> tuple[nn.Module, nn.Linear]:
-        """What comes before the projection, and the projection."""
-        return nn.Identity(), nn.Linear(width, vocabulary_size)
-
-    def forward(self, features: Features) -> Tensor:
-        return self.project(self.resize(features))
-
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        return linear_cross_entropy(
-            self.resize(features).flatten(0, 1),
-            self.project.weight,
-            self.project.bias,
-            targets.flatten(),
-            self.label_smoothing if self.training else 0.0,
-        )
-
-    def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self(features).argmax(dim=-1)
-
-
-class TiedVocabulary(Vocabulary):
-    """`softmax(E h_t + b)` with the embedding's own weight `E` (Press and Wolf 2017,
-    https://arxiv.org/abs/1608.05859). Where `h_t` is not as wide as the embedding, a linear layer
-    comes between."""
-
-    def layers(
-        self, width: int, vocabulary_size: int, embedding: nn.Embedding | None
-    ) -> tuple[nn.Module, nn.Linear]:
-        if embedding is None:
-            raise UserError("a tied softmax shares the embedding of the tokens: give it one")
-        project = nn.Linear(embedding.embedding_dim, vocabulary_size)
-        nn.init.zeros_(project.bias)
-        project.weight = embedding.weight
-        if width == embedding.embedding_dim:
-            return nn.Identity(), project
-        return nn.Linear(width, embedding.embedding_dim), project
-
-
-class AdaptiveVocabulary(Output):
-    """Rare tokens in clusters of fewer features, computed only where needed (Grave et al. 2017,
-    https://arxiv.org/abs/1609.04309), by `nn.AdaptiveLogSoftmaxWithLoss`.
-
-    Token ids must go from frequent to rare, as `word` and `char` tokenizers number them.
-
-    Args:
-        cutoffs: where each cluster begins; None: at a tenth and at a third of the vocabulary.
-        div_value: each cluster has this many times fewer features than the one before.
-
-    Raises:
-        UserError: naming the option and what to change.
-    """
-
-    frequent_first = True
-
-    def __init__(
-        self,
-        width: int,
-        vocabulary_size: int,
-        *,
-        embedding: nn.Embedding | None = None,
-        label_smoothing: float = 0.0,
-        cutoffs: list[int] | None = None,
-        div_value: float = 4.0,
-    ) -> None:
-        super().__init__()
-        if label_smoothing:
-            raise UserError("an adaptive softmax cannot smooth labels: set model.label_smoothing=0")
-        cutoffs = cutoffs or [max(vocabulary_size // 10, 1), max(vocabulary_size // 3, 2)]
-        if width < div_value ** len(cutoffs):
-            raise UserError(
-                f"an adaptive softmax cannot cut {width} features into {len(cutoffs)} clusters, "
-                f"each with div_value={div_value:g} times fewer: give fewer "
-                "model.head_options.cutoffs, a lower div_value or a larger encoder.hidden_size"
-            )
-        try:
-            self.project = nn.AdaptiveLogSoftmaxWithLoss(width, vocabulary_size, cutoffs, div_value)
-        except ValueError as error:
-            raise UserError(
-                f"model.head_options.cutoffs is {cutoffs}, for a vocabulary of {vocabulary_size}: "
-                f"{error}"
-            ) from error
-
-    def forward(self, features: Features) -> Tensor:
-        return self.project.log_prob(features.flatten(0, 1)).unflatten(0, features.shape[:2])
-
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        features, targets = features.flatten(0, 1), targets.flatten()
-        valid = targets != PADDING_TARGET
-        if not bool(valid.all()):
-            features, targets = features[valid], targets[valid]
-        return self.project(features, targets).loss
-
-    def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self.project.predict(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
 
 ERRORS: dict[str, Callable[..., Tensor]] = {

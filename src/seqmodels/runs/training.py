@@ -28,6 +28,7 @@ from seqmodels.runs.table import results_table
 from seqmodels.runs.trainer import check_validation
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
+from seqmodels.tasks.fitting import check_model
 
 
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def prepare(config: DictConfig) -> Training:
         find_device(config.trainer.accelerator)
         allowed = tuple(config.allowed_targets)
         task_class: type[Task] = allowed_class(config.model, allowed)
-        task_class.check(config.model)
+        check_model(task_class.contract, config.model)
         checkpoint = _resumed_checkpoint(config.resume)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -19,31 +19,14 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
-from seqmodels.nn.embedding import FeatureNoise, FeatureProjection, TokenEmbedding
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.embedding import LockedDropout, build_embedding
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
-from seqmodels.tasks.contract import Contract
+from seqmodels.tasks.contract import Contract, Step
+from seqmodels.tasks.fitting import build_encoder, check_shares
 from seqmodels.tasks.optimization import TOTAL_STEPS, build_optimizer, clip_gradients, count_steps
 from seqmodels.tasks.resume import check_plan, restore_random_state, saved_state
-
-TOKEN_EMBEDDING_SIZE = 128
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What a task makes of one batch.
-
-    Args:
-        loss: a scalar, the mean over `weight` targets.
-        weight: how many targets there are; known without waiting for the device.
-        predictions, targets: handed to the metrics at the end of the epoch; None without metrics.
-    """
-
-    loss: Float[Tensor, ""]
-    weight: int
-    predictions: Tensor | None = None
-    targets: Tensor | None = None
 
 
 class Task(pl.LightningModule):
@@ -60,7 +43,10 @@ class Task(pl.LightningModule):
         head_options: arguments of that head's `build`.
         embedding_size: tokens: the width of the embedding (None: 128); features: the width of a
             linear projection in front of the encoder (None: no projection).
-        dropout: on what the embedding (or projection) gives, and on the features the head selects.
+        dropout: on the features that the head selects.
+        embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
+        locked_dropout: all dropout drops the same features at all steps of a row (Gal and
+            Ghahramani 2016, https://arxiv.org/abs/1512.05287).
         input_noise: in training: tokens: the share that is dropped (its embedding set to zero);
             features: the deviation of Gaussian noise that is added.
         label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
@@ -76,6 +62,7 @@ class Task(pl.LightningModule):
     contract: ClassVar[Contract]
     curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+    embedding_range: ClassVar[float | None] = None  # of uniform weights; None: PyTorch's normal
 
     def __init__(
         self,
@@ -85,36 +72,27 @@ class Task(pl.LightningModule):
         head_options: dict[str, Any] | None = None,
         embedding_size: int | None = None,
         dropout: float = 0.0,
+        embedding_dropout: float | None = None,
+        locked_dropout: bool = False,
         input_noise: float = 0.0,
         label_smoothing: float = 0.0,
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
         **own: Any,
     ) -> None:
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
         for name in own.keys() - inspect.signature(type(self).__init__).parameters:
             raise TypeError(f"unexpected keyword argument {name!r}")
-        self.save_hyperparameters(
-            {
-                "data": data,
-                "encoder": encoder,
-                "head": head,
-                "head_options": head_options,
-                "embedding_size": embedding_size,
-                "dropout": dropout,
-                "input_noise": input_noise,
-                "label_smoothing": label_smoothing,
-                "optimizer": optimizer,
-                "scheduler": scheduler,
-                **own,
-            },
-            logger=False,
+        self.save_hyperparameters({**arguments, **own}, logger=False)
+        if embedding_dropout is None:
+            embedding_dropout = dropout
+        check_shares(
+            dropout=dropout,
+            embedding_dropout=embedding_dropout,
+            label_smoothing=label_smoothing,
+            input_noise=input_noise if data.get("inputs") != "features" else min(input_noise, 0.0),
         )
-        self.check_shares("dropout", "label_smoothing")
-        if input_noise < 0 or (data.get("inputs") != "features" and input_noise >= 1):
-            raise UserError(
-                f"model.input_noise is {input_noise}: it must be at least 0 and less than 1"
-            )
         self.seen = 0  # targets in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
@@ -122,11 +100,18 @@ class Task(pl.LightningModule):
         self._total_steps: int | None = None
         self._resumed: dict[str, Any] | None = None
 
-        head_class = find_head(head, per=self.contract.per)
-        self.embedding, width = self.make_embedding()
-        self.encoder = build_encoder(width, self.encoder_options(), head_class, self.contract)
+        make_dropout = LockedDropout if locked_dropout else nn.Dropout
+        self.embedding, width = build_embedding(
+            data, embedding_size, input_noise, make_dropout(embedding_dropout), self.embedding_range
+        )
+        self.encoder = build_encoder(
+            width,
+            {"locked_dropout": locked_dropout, **encoder},
+            find_head(head, per=self.contract.per, target=self.contract.target),
+            self.contract,
+        )
         self.head: Head = build_head(
-            head, self.encoder, self.make_output, self.make_dropout(dropout), head_options
+            head, self.encoder, self.make_output, make_dropout(dropout), head_options
         )
         epoch = MetricCollection({**self.metrics(), "loss": mean_loss()})
         self.train_metrics = epoch.clone("train/")
@@ -158,27 +143,6 @@ class Task(pl.LightningModule):
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data, such
         as pre-trained vectors of its vocabulary."""
-
-    def make_embedding(self) -> tuple[nn.Module, int]:
-        """From a batch's inputs to the encoder's, `(B, T, E)`; and their width `E`."""
-        data, size = self.hparams["data"], self.hparams["embedding_size"]
-        dropout, noise = self.hparams["dropout"], self.hparams["input_noise"]
-        if data["inputs"] == "tokens":
-            width = size or TOKEN_EMBEDDING_SIZE
-            embedding = TokenEmbedding(
-                data["num_inputs"], width, dropout=nn.Dropout(dropout), token_dropout=noise
-            )
-            return embedding, width
-        if size is None:
-            return FeatureNoise(noise), data["num_inputs"]
-        return FeatureProjection(data["num_inputs"], size, noise=noise, dropout=dropout), size
-
-    def make_dropout(self, share: float) -> nn.Module:
-        return nn.Dropout(share)
-
-    def encoder_options(self) -> dict[str, Any]:
-        """Arguments of `RecurrentEncoder`."""
-        return dict(self.hparams["encoder"])
 
     # the way of a batch
 
@@ -328,62 +292,6 @@ class Task(pl.LightningModule):
         self.restore_process_state(process)
         restore_random_state(process, self.device)
         self._resumed = None
-
-    # checks
-
-    def check_shares(self, *names: str) -> None:
-        """Raises UserError for a hyper-parameter of these that is not in [0, 1)."""
-        for name in names:
-            if not 0 <= self.hparams[name] < 1:
-                raise UserError(
-                    f"model.{name} is {self.hparams[name]}: it must be at least 0 and less than 1"
-                )
-
-    @classmethod
-    def check(cls, model: Mapping[str, Any]) -> None:
-        """Whether head and encoder fit, as `model` says them, before any data are read.
-
-        Raises:
-            UserError: naming the key and what to change.
-        """
-        head = find_head(model["head"], per=cls.contract.per)
-        with torch.device("meta"):  # which takes neither memory nor random numbers
-            encoder = build_encoder(1, model["encoder"], head, cls.contract)
-            build_head(
-                model["head"],
-                encoder,
-                lambda width, **options: Output(),
-                options=model.get("head_options"),
-            )
-
-
-def build_encoder(
-    width: int, options: Mapping[str, Any], head: type[Head], contract: Contract
-) -> RecurrentEncoder:
-    """The encoder for this head and task.
-
-    `bidirectional` None means what the head needs; where it fits one direction and two, two for a
-    prediction at every step that may look ahead, else one.
-
-    Raises:
-        UserError: naming the key and what to change.
-    """
-    options = dict(options)
-    if options.get("bidirectional") is None:
-        looks_ahead = contract.per == "step" and not contract.causal
-        needed = head.requires_bidirectional
-        options["bidirectional"] = looks_ahead if needed is None else needed
-    if contract.causal and options["bidirectional"]:
-        raise UserError(
-            "this model predicts what comes next, so its encoder must read in one direction, "
-            "because a backward direction has already seen it: set model.encoder.bidirectional=null"
-        )
-    try:
-        return RecurrentEncoder(width, **options)
-    except TypeError as error:  # a key that no encoder has
-        raise UserError(f"model.encoder: {error}") from error
-    except ValueError as error:
-        raise UserError(f"model.{error}") from error
 
 
 def mean_loss() -> MeanMetric:

@@ -10,8 +10,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Classes
-from seqmodels.tasks.base import Step, Task
-from seqmodels.tasks.contract import Contract
+from seqmodels.tasks.base import Task
+from seqmodels.tasks.contract import Contract, Step
 
 
 class SequenceClassifier(Task):

@@ -1,9 +1,12 @@
-"""What a task asks of its data, its head and its encoder."""
+"""What a task asks of its data, its head and its encoder, and what it gives to the engine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
 
 from seqmodels.heads.base import Per
 
@@ -66,3 +69,19 @@ class Contract:
 def describe_target(per: Per, target: Target) -> str:
     """`a class for each sequence`."""
     return f"{WORDS[target].target} for each {per}"
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a task makes of one batch.
+
+    Args:
+        loss: a scalar, the mean over `weight` targets.
+        weight: how many targets there are; known without waiting for the device.
+        predictions, targets: handed to the metrics at the end of the epoch; None without metrics.
+    """
+
+    loss: Float[Tensor, ""]
+    weight: int
+    predictions: Tensor | None = None
+    targets: Tensor | None = None

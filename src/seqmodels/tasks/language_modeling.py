@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.streams import StreamDataset
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.nn.embedding import LockedDropout, TokenEmbedding
-from seqmodels.nn.outputs import Output, Vocabulary
+from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State, parts_of, without_gradient
-from seqmodels.tasks.base import Step, Task
-from seqmodels.tasks.contract import Contract
+from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.tasks.base import Task
+from seqmodels.tasks.contract import Contract, Step
 
 
 class LanguageModel(Task):
@@ -26,11 +26,8 @@ class LanguageModel(Task):
     validation and test each carry a state of their own.
 
     Args:
-        data, encoder, head, options: as `Task` documents them; `embedding_size` None: as wide as
-            `output`; `dropout` acts on `output`, in front of the softmax.
-        embedding_dropout: on the embeddings; None: as `dropout`.
-        locked_dropout: all dropout drops the same features at all steps of a window (Gal and
-            Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        data, encoder, head, options: as `Task` documents them.
+        embedding_size: None: as wide as `output`.
 
     Raises:
         UserError: naming the key and what to change.
@@ -39,6 +36,7 @@ class LanguageModel(Task):
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
+    embedding_range = 0.1
 
     def __init__(
         self,
@@ -46,33 +44,12 @@ class LanguageModel(Task):
         encoder: dict[str, Any],
         head: str = "softmax",
         *,
-        embedding_dropout: float | None = None,
-        locked_dropout: bool = False,
+        embedding_size: int | None = None,
         **options: Any,
     ) -> None:
-        own = {"embedding_dropout": embedding_dropout, "locked_dropout": locked_dropout}
-        super().__init__(data, encoder, head, **own, **options)
+        width = embedding_size or encoder.get("proj_size") or encoder["hidden_size"]
+        super().__init__(data, encoder, head, embedding_size=width, **options)
         self.carried: dict[str, State] = {}  # by split: where the next window starts
-
-    def make_embedding(self) -> tuple[nn.Module, int]:
-        data, encoder, dropout = (self.hparams[n] for n in ("data", "encoder", "embedding_dropout"))
-        if dropout is not None:
-            self.check_shares("embedding_dropout")
-        width = self.hparams["embedding_size"] or encoder.get("proj_size") or encoder["hidden_size"]
-        embedding = TokenEmbedding(
-            data["num_inputs"],
-            width,
-            dropout=self.make_dropout(self.hparams["dropout"] if dropout is None else dropout),
-            token_dropout=self.hparams["input_noise"],
-        )
-        nn.init.uniform_(embedding.weight, -0.1, 0.1)
-        return embedding, width
-
-    def make_dropout(self, share: float) -> nn.Module:
-        return LockedDropout(share) if self.hparams["locked_dropout"] else nn.Dropout(share)
-
-    def encoder_options(self) -> dict[str, Any]:
-        return {"locked_dropout": self.hparams["locked_dropout"], **self.hparams["encoder"]}
 
     def make_output(self, width: int, **options: Any) -> Output:
         name, data = self.hparams["head"], self.hparams["data"]

@@ -1,0 +1,66 @@
+"""Whether encoder, head and task fit together; said before any data are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from seqmodels.errors import UserError
+from seqmodels.heads import Head, build_head, find_head
+from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.outputs import Output
+from seqmodels.tasks.contract import Contract
+
+
+def check_model(contract: Contract, model: Mapping[str, Any]) -> None:
+    """Builds head and encoder as `model` says them, without weights or data.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    head = find_head(model["head"], per=contract.per, target=contract.target)
+    with torch.device("meta"):  # which takes neither memory nor random numbers
+        encoder = build_encoder(1, model["encoder"], head, contract)
+        build_head(model["head"], encoder, _no_output, options=model.get("head_options"))
+
+
+def _no_output(width: int, **options: Any) -> Output:
+    return Output()
+
+
+def build_encoder(
+    width: int, options: Mapping[str, Any], head: type[Head], contract: Contract
+) -> RecurrentEncoder:
+    """The encoder for this head and task.
+
+    `bidirectional` None means what the head needs; where it fits one direction and two, two for a
+    prediction at every step that may look ahead, else one.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    options = dict(options)
+    if options.get("bidirectional") is None:
+        looks_ahead = contract.per == "step" and not contract.causal
+        needed = head.requires_bidirectional
+        options["bidirectional"] = looks_ahead if needed is None else needed
+    if contract.causal and options["bidirectional"]:
+        raise UserError(
+            "this model predicts what comes next, so its encoder must read in one direction, "
+            "because a backward direction has already seen it: set model.encoder.bidirectional=null"
+        )
+    try:
+        return RecurrentEncoder(width, **options)
+    except TypeError as error:  # a key that no encoder has
+        raise UserError(f"model.encoder: {error}") from error
+    except ValueError as error:
+        raise UserError(f"model.{error}") from error
+
+
+def check_shares(**shares: float) -> None:
+    """Raises UserError for one that is not in [0, 1)."""
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise UserError(f"model.{name} is {share}: it must be at least 0 and less than 1")

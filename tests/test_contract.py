@@ -1,0 +1,141 @@
+"""What follows from a contract: heads, directions, data, words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqmodels.audit import audit
+from seqmodels.batch import SequenceBatch
+from seqmodels.dataflow import trace
+from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.example import example_batch, example_task
+from seqmodels.dataflow.page import page
+from seqmodels.errors import UserError
+from seqmodels.heads import Head
+from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.outputs import Classes, Values
+from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Step, Task
+
+DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
+
+
+class Tagging(Task):
+    """Looks ahead: may read in both directions, and must not be called a leak for it."""
+
+    contract = Contract(per="step", target="tag")
+
+    def make_output(self, width: int, **options: Any) -> Classes:
+        return Classes(width, len(self.hparams["data"]["classes"]), **options)
+
+    def step(self, batch: SequenceBatch) -> Step:
+        assert batch.targets is not None
+        loss, tags = self.head.loss_and_decision(self.encode(batch), batch.targets)
+        return Step(loss, int(batch.lengths.sum()), tags, batch.targets)
+
+
+class Regression(Tagging):
+    contract = Contract(per="sequence", target="value")
+
+    def make_output(self, width: int, **options: Any) -> Values:
+        return Values(width, 1)
+
+
+@pytest.fixture
+def step_head(scratch_registry: None) -> str:
+    class All(Head, name="all_of_output"):
+        reads = ("output",)
+        per = "step"
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.output
+
+    return All.name
+
+
+def test_a_task_that_looks_ahead_reads_in_both_directions_unless_told(step_head: str) -> None:
+    assert Tagging(DATA, {"hidden_size": 4}, step_head).encoder.bidirectional
+    one = Tagging(DATA, {"hidden_size": 4, "bidirectional": False}, step_head)
+    assert not one.encoder.bidirectional
+    assert not LanguageModel(DATA, {"hidden_size": 4}, step_head).encoder.bidirectional
+
+
+@pytest.mark.parametrize("head", ["softmax", "tied_softmax", "all_of_output"])
+def test_a_causal_task_refuses_two_directions_for_every_head(head: str, step_head: str) -> None:
+    with pytest.raises(UserError, match=r"must read in one direction, because .*: set model\.enc"):
+        LanguageModel(DATA, {"hidden_size": 4, "bidirectional": True}, head)
+
+
+def test_a_tagger_of_both_directions_is_clean_and_a_language_model_would_leak(
+    step_head: str,
+) -> None:
+    task = Tagging(DATA, {"hidden_size": 4}, step_head)
+    inputs, lengths = torch.randint(11, (4, 9)), torch.tensor([9, 7, 4, 2])
+    found = audit(task.as_function(), inputs, lengths, "per_step", task.contract.causal)
+    assert found.names == []
+    assert "future_leak" in audit(task.as_function(), inputs, lengths, "per_step", True).names
+
+
+def test_heads_that_do_not_fit_are_refused(step_head: str) -> None:
+    with pytest.raises(UserError, match="max_pool reads one vector for each sequence, .* each st"):
+        Tagging(DATA, {"hidden_size": 4}, "max_pool")
+    with pytest.raises(UserError, match="all_of_output reads one vector for each step, and this"):
+        SequenceClassifier(DATA, {"hidden_size": 4}, step_head)
+    with pytest.raises(UserError, match="adaptive_softmax ends in a softmax over a vocabulary"):
+        Tagging(DATA, {"hidden_size": 4}, "adaptive_softmax")
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "size", "holds"),
+    [
+        (Tagging, "all_of_output", "(B, T, C)", "of the tags"),
+        (Regression, "mean_pool", "(B, K)", "the values"),
+        (SequenceClassifier, "mean_pool", "(B, C)", "of the classes"),
+        (LanguageModel, "softmax", "(B, T, V)", "of the next token"),
+    ],
+)
+def test_table_picture_and_page_take_their_words_from_the_contract(
+    task: type[Task],
+    head: str,
+    size: str,
+    holds: str,
+    step_head: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from rich.console import Console
+
+    from seqmodels.dataflow.table import tensor_table
+
+    made = example_task("lstm", 1, False, head, task)
+    assert type(made) is task
+    seen = trace(made, example_batch(made, 4))
+    Console(width=150).print(tensor_table(made, seen))
+    [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" logits")]
+    assert size in row and holds in row
+    drawing = draw(made, seen, row=1)
+    assert any(label.text == "→ next window" for label in drawing.labels) == (task is LanguageModel)
+    predicted = [box.text for box in drawing.boxes if box.kind == "logits"]
+    by_step = {Tagging: ["y0", "y1"], LanguageModel: ["p(x1)", "p(x2)"]}
+    assert predicted[:2] == by_step.get(task, ["logits"])
+    chosen = {"cell": "lstm", "layers": 1, "directions": 1, "length": 4, "head": head}
+    assert f"-&gt; {head}" in page(chosen, task)
+
+
+def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so() -> None:
+    task = LanguageModel(DATA, {"hidden_size": 4}).eval()
+    ids, lengths = torch.randint(11, (2, 6)), torch.tensor([6, 6])
+    whole, _ = task.as_function()(ids, lengths)
+    first, state = task.as_function()(ids[:, :4], lengths - 2)
+    second, _ = task.as_function()(ids[:, 4:], lengths - 4, state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
+    classifier = SequenceClassifier(DATA, {"hidden_size": 4}).eval()
+    logits = classifier.as_function()(ids, lengths)
+    assert torch.equal(logits, classifier(SequenceBatch(ids, lengths)))
+
+
+def test_an_option_that_no_task_has_is_an_error() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hidden'"):
+        SequenceClassifier(DATA, {"hidden_size": 4}, hidden=3)

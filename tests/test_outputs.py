@@ -1,0 +1,104 @@
+"""Logits, loss and decision against their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import UserError
+from seqmodels.nn.outputs import Classes, Values
+from seqmodels.nn.vocabulary import AdaptiveVocabulary, TiedVocabulary, Vocabulary
+
+B, T, S, C, K = 5, 7, 6, 4, 3
+
+
+def features(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, S, generator=torch.Generator().manual_seed(seed))
+
+
+def test_classes_of_sequences_equal_another_library() -> None:
+    output, x, targets = Classes(S, C), features(B), torch.tensor([3, 0, 1, 1, 2])
+    probabilities = output(x).double().softmax(1).detach()
+    expected = log_loss(targets, probabilities, labels=range(C))
+    assert float(output.loss(x, targets).detach()) == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(output.decode(x), probabilities.argmax(1))
+
+
+def test_classes_of_steps_leave_out_what_has_no_target() -> None:
+    output, x = Classes(S, C), features(B, T)
+    targets = torch.randint(C, (B, T), generator=torch.Generator().manual_seed(1))
+    targets[1, 3:] = targets[4, 0] = -100
+    nats = [
+        -float(output(x)[b, t].log_softmax(0)[targets[b, t]].detach())
+        for b in range(B)
+        for t in range(T)
+        if targets[b, t] >= 0
+    ]
+    loss, decision = output.loss_and_decision(x, targets)
+    assert float(loss.detach()) == pytest.approx(math.fsum(nats) / len(nats), rel=1e-5)
+    assert decision.shape == (B, T) and torch.equal(decision, output.decode(x))
+
+
+def test_weights_and_smoothing_of_classes_are_those_of_pytorch() -> None:
+    weights = [1.0, 2.0, 5.0, 0.5]
+    output, x = Classes(S, C, weights=weights, label_smoothing=0.2), features(B)
+    targets = torch.tensor([3, 0, 1, 1, 2])
+    for training, smoothing in ((True, 0.2), (False, 0.0)):
+        expected = F.cross_entropy(
+            output(x), targets, weight=torch.tensor(weights), label_smoothing=smoothing
+        )
+        assert torch.equal(output.train(training).loss(x, targets), expected)
+    assert set(output.state_dict()) == {"project.weight", "project.bias"}
+
+
+@pytest.mark.parametrize(
+    ("error", "reference"),
+    [("squared", mean_squared_error), ("absolute", mean_absolute_error)],
+)
+def test_values_leave_out_what_is_nan(error: str, reference: object) -> None:
+    output, x, targets = Values(S, K, error=error), features(B), torch.randn(B, K)
+    targets[2, 1] = targets[4, 0] = torch.nan
+    known = ~targets.isnan()
+    loss, decision = output.loss_and_decision(x, targets)
+    expected = reference(targets[known], output(x)[known].detach())  # type: ignore[operator]
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(decision, output(x)) and not decision.requires_grad
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in output.parameters())
+
+
+def test_one_value_a_sequence_may_be_flat() -> None:
+    output, x, targets = Values(S, 1), features(B), torch.randn(B)
+    expected = mean_squared_error(targets, output(x).squeeze(1).detach())
+    assert float(output.loss(x, targets).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_huber_is_quadratic_near_and_linear_far() -> None:
+    output, x = Values(S, 1, error="huber"), features(2)
+    target = output(x).detach() + torch.tensor([[0.5], [3.0]])
+    assert float(output.loss(x, target).detach()) == pytest.approx((0.125 + 2.5) / 2, rel=1e-5)
+    with pytest.raises(UserError, match="error is 'hubr': .* did you mean huber"):
+        Values(S, 1, error="hubr")
+
+
+@pytest.mark.parametrize("kind", [Vocabulary, TiedVocabulary, AdaptiveVocabulary])
+def test_a_vocabulary_decodes_to_its_likeliest_token(kind: type) -> None:
+    options = {"embedding": nn.Embedding(30, 5)}
+    if kind is AdaptiveVocabulary:
+        options |= {"cutoffs": [10], "div_value": 2.0}  # type: ignore[dict-item]
+    output, x = kind(S, 30, **options), features(B, T)
+    assert output(x).shape == (B, T, 30)
+    assert torch.equal(output.decode(x), output(x).argmax(-1))
+
+
+def test_loss_and_decision_of_any_output_are_its_loss_and_its_decision() -> None:
+    output, x = Vocabulary(S, 30), features(B, T)
+    targets = torch.randint(30, (B, T))
+    loss, decision = output.loss_and_decision(x, targets)
+    assert torch.equal(loss, output.loss(x, targets))
+    assert torch.equal(decision, output.decode(x))
