@@ -221,8 +221,10 @@ class Task(pl.LightningModule):
             "weight": torch.tensor([step.weight for step in steps], device=self.device),
         }
         if steps[0].predictions is not None:
-            values["preds"] = torch.cat([step.predictions for step in steps])  # type: ignore[misc]
-            values["target"] = torch.cat([step.targets for step in steps])  # type: ignore[misc]
+            # batches of steps are of different lengths: (B, T) -> (B * T,)
+            last = 1 if self.contract.per == "step" else 0
+            for name, field in (("preds", "predictions"), ("target", "targets")):
+                values[name] = torch.cat([getattr(s, field).flatten(0, last) for s in steps])
         metrics.update(**values)
         computed: dict[str, Tensor] = metrics.compute()
         metrics.reset()

@@ -1,0 +1,49 @@
+"""Runs made by version 0.1, before tasks had contracts, load and give the numbers they gave then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seqmodels.runs import load_run
+from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
+
+OLDER = Path(__file__).parent / "older_runs"
+TASKS = {"classifier": SequenceClassifier, "language_model": LanguageModel}
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The text that the language model was trained on, where its run looks for it."""
+    monkeypatch.chdir(tmp_path)
+    lines = [f"def f{n % 7}(x):\n    return x + {n % 5}\n\n" for n in range(300)]
+    (tmp_path / "code.txt").write_text("".join(lines))
+    return tmp_path / "code.txt"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_it_evaluates_to_the_numbers_it_gave(name: str, code: Path) -> None:
+    run = load_run(OLDER / name)
+    expected = {k: v for k, v in run.result["metrics"].items() if k.startswith("test/")}
+    assert run.evaluate(accelerator="cpu") == pytest.approx(expected, rel=1e-5)
+    assert run.result["fingerprint"] == run.data.fingerprint
+
+
+def test_it_predicts_and_generates(code: Path) -> None:
+    run = load_run(OLDER / "classifier")
+    [predicted] = run.predict([np.full((9, 12), 0.1)])
+    assert predicted["label"] in run.task.hparams["data"]["classes"]
+    assert len("".join(load_run(OLDER / "language_model").generate("def ", 12))) == 12
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_its_optimizer_goes_with_the_parameters_of_today(name: str) -> None:
+    path = OLDER / name / "checkpoints" / "best.ckpt"
+    task: Task = TASKS[name].load_from_checkpoint(path, weights_only=True)
+    [saved] = torch.load(path, weights_only=True)["optimizer_states"]
+    moments = [saved["state"][index]["exp_avg"] for index in range(len(saved["state"]))]
+    parameters = list(task.parameters())
+    assert [m.shape for m in moments] == [p.shape for p in parameters]
