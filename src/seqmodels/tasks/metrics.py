@@ -106,8 +106,3 @@ def show(name: str, value: float) -> str:
     training can't fail.
     """
     return f"{100 * value:.2f}" if unit(name) == "%" else f"{value:.4f}"
-
-
-def is_share(metric: str) -> bool:
-    """Accuracies and F1: shown in per cent, and the higher, the better."""
-    return metric.endswith(("accuracy", "f1"))
