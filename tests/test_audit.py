@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -233,6 +235,14 @@ def test_a_model_that_cannot_be_audited_says_why(
 def test_inputs_that_are_no_batch(inputs: Tensor, lengths: Tensor, message: str) -> None:
     with pytest.raises(UserError, match=message):
         audit(LastHidden(), inputs, lengths)
+
+
+def test_an_audit_needs_only_torch() -> None:
+    """You can use it in a project that has none of the template's other dependencies."""
+    heavy = ("lightning", "hydra", "omegaconf", "matplotlib", "scipy", "tokenizers", "datasets")
+    code = f"import sys, seqmodels.audit; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
 
 
 def test_assert_clean_lists_what_is_wrong() -> None:

@@ -8,106 +8,18 @@ an `nn.LSTM`, `nn.GRU` or `nn.RNN` is inside, its `output`, `h_n` and `c_n` are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from seqmodels.audit import checks
+from seqmodels.audit.findings import Audit
 from seqmodels.audit.inside import readings
-from seqmodels.audit.probing import Probe
+from seqmodels.audit.probing import open_probe, with_measured_rounding
 from seqmodels.audit.sampling import Sampler
 from seqmodels.errors import UserError, choices
 
-Severity = Literal["error", "warning"]
-
 KINDS = ("sequence", "per_step")
-
-# name: (severity, what to do). An error makes the logits wrong, or loses a direction that was asked
-# for; a warning leaves steps unused, which may be what a person wants.
-ADVICE: dict[str, tuple[Severity, str]] = {
-    "padding_leak": (
-        "error",
-        "read only valid steps: gather at length - 1 or take h_n of a packed sequence, and mask "
-        "padding before pooling, by lengths and not by the batch's longest",
-    ),
-    "batch_leak": (
-        "error",
-        "keep rows apart: h_n is (L*D, B, H), so transpose it to (B, L*D, H) before flattening",
-    ),
-    "future_leak": (
-        "error",
-        "a step may depend on itself and earlier ones only: use one direction, a causal mask, or "
-        "padding on the left",
-    ),
-    "state_mixup": (
-        "error",
-        "hand on h and c, each in its own place and (L*D, B, H), exactly as the network returned "
-        "them, and keep nothing between calls",
-    ),
-    "row_count": (
-        "error",
-        "give logits (B, ...), and (B, T, ...) at every step: with proj_size=P, h_n is P wide, and "
-        "view(-1, hidden_size) changes the number of rows",
-    ),
-    "truncated_direction": (
-        "error",
-        "forward ends at the last step and backward at the first: take h_n of both, or "
-        "output[:, last, :H] and output[:, 0, H:], or pool over all steps",
-    ),
-    "unread_direction": (
-        "error",
-        "in h_n, h_n[-2] is forward and h_n[-1] backward in the last layer: read both, or build "
-        "the network without what is not read",
-    ),
-    "unread_step": (
-        "warning",
-        "some valid steps are ignored: look for an index or a mask that is off, or for a cut",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One mistake.
-
-    Args:
-        name: a key of `ADVICE`.
-        evidence: what was changed, and what happened, in numbers.
-    """
-
-    name: str
-    evidence: str
-
-    @property
-    def severity(self) -> Severity:
-        """`error`: logits are wrong, or a direction is lost; `warning`: steps are unused."""
-        return ADVICE[self.name][0]
-
-    @property
-    def advice(self) -> str:
-        return ADVICE[self.name][1]
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.evidence}; {self.advice}"
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found, and what it could not test, with the reason."""
-
-    findings: list[Finding] = field(default_factory=list)
-    untested: list[str] = field(default_factory=list)
-
-    @property
-    def names(self) -> list[str]:
-        return [finding.name for finding in self.findings]
-
-    def found(self, name: str, evidence: str) -> Audit:
-        """Adds a finding, if there is evidence."""
-        if evidence:
-            self.findings.append(Finding(name, evidence))
-        return self
 
 
 def audit(
@@ -145,12 +57,12 @@ def audit(
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
     result = Audit()
     sampler = Sampler(inputs, lengths, seed)
-    with Probe(model, kind, sampler, seed) as probe:
+    with open_probe(model, kind, sampler, seed) as probe:
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
         if evidence := checks.remembers(probe):
             return result.found("state_mixup", evidence)
-        probe.measure_rounding()
+        probe = with_measured_rounding(probe)
         result.found("batch_leak", checks.batch_leak(probe, result.untested))
         if not result.findings:  # else a longer row beside a row changes it anyway
             result.found("padding_leak", checks.padding_leak(probe, result.untested))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seqmodels.audit.calling import state_tensors
+from seqmodels.audit.gradients import steps_with_gradient
 from seqmodels.audit.inside import MOST_DRAWS, Reading
-from seqmodels.audit.probing import Probe, tensors_of
-from seqmodels.audit.sampling import valid_of
+from seqmodels.audit.probing import Probe
+from seqmodels.audit.sampling import valid_mask
 from seqmodels.errors import one_line
 
 MOST_STEPS = 32  # that are changed one by one, where gradients do not tell
@@ -47,7 +49,7 @@ def batch_leak(probe: Probe, untested: list[str]) -> str:
 
 def padding_leak(probe: Probe, untested: list[str]) -> str:
     sampler, lengths, time = probe.sampler, probe.lengths, max(probe.lengths)
-    padding = ~valid_of(lengths)
+    padding = ~valid_mask(lengths)
     if not bool(padding.any()):
         untested.append("padding_leak: the model takes only rows without padding")
         return ""
@@ -99,10 +101,10 @@ def state_mixup(probe: Probe, untested: list[str]) -> str:
     def run(inputs: Tensor, window: int) -> tuple[list[Tensor], list[Tensor]]:
         state, pieces = None, []
         for piece in inputs.split(window, dim=1):
-            logits, state = probe(piece, [piece.shape[1]] * count, state)
+            logits, state = probe.call(piece, [piece.shape[1]] * count, state)
             pieces.append(logits)
         rows = probe.valid(torch.cat(pieces, dim=1), full) if probe.kind == "per_step" else []
-        return rows, [part.cpu().double() for part in tensors_of(state)]
+        return rows, [part.cpu().double() for part in state_tensors(state)]
 
     with torch.no_grad():
         rows, states = run(inputs, time)
@@ -172,8 +174,8 @@ def _without_effect(
     probe: Probe, inputs: Tensor, lengths: list[int], suspected: Tensor | None
 ) -> Tensor:
     """The valid steps, `(B, T)` bool, that reach no logit, neither by gradient nor by change."""
-    valid = valid_of(lengths)
-    unread = valid & ~probe.reached(inputs, lengths)
+    valid = valid_mask(lengths)
+    unread = valid & ~steps_with_gradient(probe, inputs, lengths)
     if suspected is not None:
         unread &= suspected
     steps = unread.any(dim=0).nonzero().flatten().tolist()
@@ -200,7 +202,7 @@ def _moves(probe: Probe, inputs: Tensor, lengths: list[int], valid: Tensor, step
 def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
     """Whether the steps that do move logits move them hardly more than rounding."""
     inputs = probe.sampler.batch(lengths)
-    valid = valid_of(lengths)
+    valid = valid_mask(lengths)
     largest = max(float(row.abs().max()) for row in probe.rows(inputs, lengths))
     steps = range(0, inputs.shape[1], -(-inputs.shape[1] // MOST_STEPS))
     moves = torch.stack([_moves(probe, inputs, lengths, valid, s) for s in steps], dim=1)

@@ -12,7 +12,7 @@ from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError
 
 
-def valid_of(lengths: Sequence[int]) -> Tensor:
+def valid_mask(lengths: Sequence[int]) -> Tensor:
     """`(B, T)` bool: the valid steps of rows of these lengths."""
     return valid_steps(torch.tensor(lengths), max(lengths), torch.device("cpu"))
 
@@ -86,5 +86,5 @@ class Sampler:
         inputs = self.content(len(lengths), time)
         if constant:
             inputs = inputs[:, :1].repeat_interleave(time, dim=1)
-        inputs[~valid_of(lengths)] = self.padding.to(inputs)
+        inputs[~valid_mask(lengths)] = self.padding.to(inputs)
         return inputs

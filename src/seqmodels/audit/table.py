@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.audit.auditing import Audit
+from seqmodels.audit.findings import Audit
 
 
 def findings_table(result: Audit, title: str) -> Group:

@@ -54,7 +54,7 @@ def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> It
             tensor.data = data
 
 
-def modules_of(model: Callable[..., Any]) -> list[nn.Module]:
+def find_modules(model: Callable[..., Any]) -> list[nn.Module]:
     """The modules that a callable computes with: itself, or those that a function refers to."""
     if isinstance(model, nn.Module):
         return [model]
