@@ -1,8 +1,9 @@
-"""Does a model read what it should? Mistakes with tensors, found by changing its inputs.
+"""Audit a model: does it read what it should?
 
-Works on anything that maps `(inputs, lengths)` to logits. A part of the input that must not matter
-is changed, and the logits must stay; a part that must matter is changed, and they must move. Where
-an `nn.LSTM`, `nn.GRU` or `nn.RNN` is inside, its `output`, `h_n` and `c_n` are changed as well.
+Works on anything that maps `(inputs, lengths)` to logits. The audit changes a part of the input
+that must not matter, and the logits must stay; it changes a part that must matter, and the logits
+must move. If an `nn.LSTM`, `nn.GRU` or `nn.RNN` is inside, it changes its `output`, `h_n` and `c_n`
+as well.
 """
 
 from __future__ import annotations
@@ -31,25 +32,28 @@ def audit(
     *,
     seed: int = 0,
 ) -> Audit:
-    """Looks for the mistakes of `ADVICE`.
+    """Looks for the mistakes listed in `ADVICE`.
 
-    A model in evaluation mode, with its own weights in float64 where that can be, is run some dozen
-    times on random batches that are made of the values in `inputs`. It is left as it was, and so
-    are the random numbers. A finding that something is *not* read is made only if random weights do
-    not read it either.
+    Runs the model some dozens of times, in evaluation mode and in float64 if it can, on random
+    batches made of the values in `inputs`. Leaves the model and the random number generators as
+    they were. Reports that something is *not* read only if random weights don't read it either.
 
     Args:
-        model: an `nn.Module` or a function, `model(inputs, lengths) -> logits`; or, with a state
-            that is carried on, `model(inputs, lengths, state=None) -> (logits, state)`.
-        inputs: tokens `(B, T)` int64 or features `(B, T, F)`, as the model is used to; padded at
-            the end.
+        model: an `nn.Module` or a function `model(inputs, lengths) -> logits`. If it carries a
+            state, `model(inputs, lengths, state=None) -> (logits, state)`.
+        inputs: tokens `(B, T)` int64 or features `(B, T, F)` such as the model gets in use, padded
+            at the end.
         lengths: `(B,)` int64 on the CPU.
-        kind: `sequence`: logits `(B, ...)`; `per_step`: logits `(B, T, ...)`.
-        causal: a step's logits may depend on that step and earlier ones only (`per_step`).
-        seed: of the random batches; the same seed, the same findings.
+        kind: `sequence` for logits `(B, ...)`, `per_step` for logits `(B, T, ...)`.
+        causal: whether the logits of a step may depend only on that step and earlier ones; needs
+            `kind="per_step"`.
+        seed: of the random batches. The same seed gives the same findings.
+
+    Returns:
+        What it found, and what it could not test.
 
     Raises:
-        UserError: if the model cannot be run on such inputs.
+        UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
     """
     if kind not in KINDS:
         raise UserError(f"kind={kind}: {choices(kind, KINDS)}")
@@ -64,7 +68,7 @@ def audit(
             return result.found("state_mixup", evidence)
         probe = with_measured_rounding(probe)
         result.found("batch_leak", checks.batch_leak(probe, result.untested))
-        if not result.findings:  # else a longer row beside a row changes it anyway
+        if not result.findings:  # a batch leak looks like a padding leak: other rows are longer
             result.found("padding_leak", checks.padding_leak(probe, result.untested))
         if causal:
             result.found("future_leak", checks.future_leak(probe))
@@ -76,8 +80,8 @@ def audit(
         result.found("unread_step", checks.unread_step(probe, result.untested))
         if probe.tolerance > 0.1:
             result.untested.append(
-                "leaks: this network amplifies rounding, so moves of the logits by up to "
-                f"{probe.tolerance:.0%} say nothing"
+                f"leaks: rounding alone changes these logits by up to {probe.tolerance:.0%}, so "
+                "smaller changes are ignored"
             )
     return result
 
@@ -91,7 +95,12 @@ def assert_clean(
     *,
     seed: int = 0,
 ) -> None:
-    """For tests: an `AssertionError` that lists what `audit` finds, if it finds anything."""
+    """For tests: runs `audit` with the same arguments.
+
+    Raises:
+        AssertionError: listing the findings, if there are any.
+        UserError: as `audit` does.
+    """
     __tracebackhide__ = True
     findings = audit(model, inputs, lengths, kind, causal, seed=seed).findings
     assert not findings, "\n".join(str(finding) for finding in findings)

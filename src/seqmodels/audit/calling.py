@@ -76,7 +76,7 @@ def first_call(call: Caller, kind: str, inputs: Tensor, lengths: list[int]) -> F
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         returned = type(logits).__name__
         raise ValueError(
-            f"it returns {returned}, and not logits, or a tuple that begins with logits"
+            f"it returns {returned} instead of logits, or of a tuple that begins with logits"
         )
     if not bool(logits.isfinite().all()):
         raise ValueError(f"logits are not finite for lengths {lengths}")
