@@ -17,8 +17,8 @@ def main(config: DictConfig) -> None:
     from rich import print
 
     from seqmodels.audit import audit
+    from seqmodels.audit.find_model import find_model, random_batch
     from seqmodels.audit.table import findings_table
-    from seqmodels.audit.targets import find_model, random_batch
 
     model = find_model(target)
     inputs, lengths = random_batch(**config.input, seed=config.seed)

@@ -1,4 +1,4 @@
-"""Models by hand, right and wrong: the mistakes that well-known libraries ship, and their cures."""
+"""Hand-written models: mistakes that well-known libraries ship, and their cures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def mask_of(lengths: Tensor, time: int) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """Features, a recurrent network, and a linear layer on what `select` takes."""
+    """A recurrent network on features, and a linear layer on what `select` returns."""
 
     packs = True
     width = H
@@ -44,7 +44,7 @@ class Classifier(nn.Module):
 
 
 class LastColumn(Classifier):
-    """Countless tutorials: the last column, which is padding for all rows but the longest."""
+    """Countless tutorials: the last column, which is padding in all rows but the longest."""
 
     packs = False
 
@@ -104,15 +104,42 @@ class MaxOfAll(Classifier):
 
 
 class FilledWithOnes(Classifier):
-    """Padding does not matter, but how much of it there is does."""
+    """The content of padding does not matter, but its amount does."""
 
     def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
         padding = ~mask_of(lengths, output.shape[1])
         return output.masked_fill(padding.unsqueeze(-1), 1.0).mean(dim=1)
 
 
+class AttentionToAll(Classifier):
+    """Attention over the steps of `output` without a mask."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.score = nn.Linear(H, 1)
+
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        return (self.score(output).softmax(dim=1) * output).sum(dim=1)
+
+
+class ForecastOfLastColumns(nn.Module):
+    """`output[:, -h:]` as the h forecasts: in padded rows, they come from padding.
+
+    Even in rows without padding, all forecasts but the last miss the newest observations.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(F, H, batch_first=True)
+        self.forecast = nn.Linear(H, 1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        output, _ = self.rnn(inputs)
+        return self.forecast(output[:, -4:]).squeeze(-1)
+
+
 class CopiedState(nn.Module):
-    """Hands on `h` where `c` belongs."""
+    """Passes on `h` where `c` belongs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +156,7 @@ class CopiedState(nn.Module):
 
 
 class RotatedState(CopiedState):
-    """Hands each row the state of its neighbour."""
+    """Gives each row the state of its neighbour."""
 
     def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         logits, (h, _) = super().forward(inputs, lengths, state)
@@ -187,7 +214,7 @@ class ShiftedMask(Classifier):
 
 
 class LowestLayer(Classifier):
-    """`h_n[0]` of two layers: the upper one is computed for nothing."""
+    """`h_n[0]` of two layers: the upper layer is computed in vain."""
 
     def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
         return h_n[0]
@@ -224,6 +251,8 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], str, bool, list[str]]] = {
     "mean of padded steps": (MeanOfAll, "sequence", False, ["padding_leak"]),
     "maximum of padded steps": (MaxOfAll, "sequence", False, ["padding_leak"]),
     "padding of ones": (FilledWithOnes, "sequence", False, ["padding_leak"]),
+    "attention without a mask": (AttentionToAll, "sequence", False, ["padding_leak"]),
+    "forecast of the last columns": (ForecastOfLastColumns, "sequence", False, ["padding_leak"]),
     "h carried as c": (CopiedState, "per_step", True, ["state_mixup"]),
     "state of the neighbour": (RotatedState, "per_step", True, ["state_mixup"]),
     "state kept between calls": (Remembering, "sequence", False, ["state_mixup"]),
@@ -242,7 +271,7 @@ class LastHidden(Classifier):
 
 
 class SortedOnly(LastHidden):
-    """Takes rows sorted by length only."""
+    """Takes only rows sorted by length."""
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         _, (h_n, _) = self.rnn(pack_padded_sequence(inputs, lengths, batch_first=True))
@@ -402,7 +431,7 @@ class ZeroProjection(LastHidden):
 
 
 class WithWeights(Attention):
-    """Gives more than logits."""
+    """Returns more than logits."""
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Any:
         return super().forward(inputs, lengths), lengths
@@ -422,7 +451,7 @@ class FixedShape(nn.Module):
 
 
 class FloatOnly(LastHidden):
-    """Builds its first state in float32 whatever it is given."""
+    """Builds its first state in float32, whatever dtype its inputs have."""
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)

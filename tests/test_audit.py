@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -210,7 +212,7 @@ def test_what_cannot_be_tested_is_said() -> None:
     [
         (lambda inputs: inputs, {}, "cannot be run: TypeError: .*takes 1 positional argument"),
         (lambda inputs, lengths: lengths.double() / 0, {}, "logits are not finite"),
-        (lambda inputs, lengths: "logits", {}, "returns str, and not logits"),
+        (lambda inputs, lengths: "logits", {}, "returns str instead of logits"),
         (lambda inputs, lengths: inputs, {}, "one for each step: set kind=per_step"),
         (lambda inputs, lengths: inputs, {"kind": "step"}, "kind=step: choose one of"),
         (lambda inputs, lengths: inputs[:, 0], {"causal": True}, "needs kind='per_step'"),
@@ -229,12 +231,20 @@ def test_a_model_that_cannot_be_audited_says_why(
         (torch.randn(3, 6), torch.tensor([6, 4, 1]), r"tokens \(B, T\) int64 or features"),
         (torch.randn(3, 6, F), torch.tensor([6, 4]), "lengths"),
         (torch.randn(3, 6, F), torch.tensor([7, 4, 1]), "from 1 to T"),
-        (torch.zeros(3, 6, dtype=torch.int64), torch.tensor([6, 4, 1]), "no token but 0"),
+        (torch.zeros(3, 6, dtype=torch.int64), torch.tensor([6, 4, 1]), "contain only token 0"),
     ],
 )
 def test_inputs_that_are_no_batch(inputs: Tensor, lengths: Tensor, message: str) -> None:
     with pytest.raises(UserError, match=message):
         audit(LastHidden(), inputs, lengths)
+
+
+def test_an_audit_needs_only_torch() -> None:
+    """You can use it in a project that has none of the template's other dependencies."""
+    heavy = ("lightning", "hydra", "omegaconf", "matplotlib", "scipy", "tokenizers", "datasets")
+    code = f"import sys, seqmodels.audit; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
 
 
 def test_assert_clean_lists_what_is_wrong() -> None:

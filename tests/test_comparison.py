@@ -16,13 +16,70 @@ from playwright.sync_api import Browser
 from rich.console import Console
 from scipy import stats
 
+from seqmodels.compare.columns import overview
 from seqmodels.compare.comparison import Comparison, compare
 from seqmodels.compare.page import write_comparison
-from seqmodels.compare.records import Record, flattened, varied_keys
+from seqmodels.compare.records import Record, flattened
+from seqmodels.compare.settings import varied_keys
 from seqmodels.compare.statistics import against_best, find_best, seeds_needed, summarize
-from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview
+from seqmodels.compare.tables import as_csv, as_markdown, comparison_table
 from seqmodels.errors import UserError
+from seqmodels.runs.table import metrics_table
+from seqmodels.tasks.metrics import METRICS, Metric, metric_named, show
 from tests.conftest import Script
+
+# ---------------------------------------------------------------- metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "higher_is_better", "shown"),
+    [
+        ("test/accuracy", True, "25.00"),
+        ("validation/macro_f1", True, "25.00"),
+        ("bleu", True, "25.00"),
+        ("test/exact_match", True, "25.00"),
+        ("test/r2", True, "0.2500"),
+        ("test/symbol_error_rate", False, "25.00"),
+        ("test/loss", False, "0.2500"),
+        ("test/rmse", False, "0.2500"),
+        ("test/bits_per_byte", False, "0.2500"),
+    ],
+)
+def test_a_metric_has_a_direction_and_a_unit(name: str, higher_is_better: bool, shown: str) -> None:
+    assert metric_named(name).higher_is_better == higher_is_better
+    assert show(name, 0.25) == shown
+
+
+def test_an_unknown_metric_is_asked_for_and_not_guessed() -> None:
+    with pytest.raises(UserError) as error:
+        metric_named("test/top_5_accuracy")  # a name that ends like a known one
+    assert str(error.value) == (
+        "unknown metric test/top_5_accuracy (did you mean accuracy?): to use it, add "
+        'METRICS["top_5_accuracy"] = Metric(higher_is_better=...), with True or False, to the file '
+        "of your task (from seqmodels.tasks.metrics import METRICS, Metric)"
+    )
+    with pytest.raises(UserError, match=r"unknown metric zzz: to use it"):
+        metric_named("zzz")
+
+
+def test_a_task_adds_its_own_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METRICS, "lag", Metric(higher_is_better=False, unit="ms"))
+    assert metric_named("test/lag") == Metric(False, "ms") and show("test/lag", 2.5) == "2.5000"
+
+
+def test_the_table_of_a_run_shows_units_and_survives_unknown_metrics() -> None:
+    metrics = {"test/accuracy": 0.25, "test/loss": 0.25, "test/mine": 0.25}
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(metrics_table(metrics, "a title", {"test/accuracy": {"majority": 0.5}}))
+    rows = re.findall(r"│ (\S.*?) +│ +(\S.*?) │", capture.get())
+    assert rows == [
+        ("test/accuracy", "25.00 %"),
+        ("test/loss", "0.2500"),
+        ("test/mine", "0.2500"),
+        ("test/accuracy of majority", "50.00 %"),
+    ]
+
 
 # ---------------------------------------------------------------- statistics
 
@@ -162,6 +219,7 @@ def made_run(tmp_path: Path) -> Maker:
         status: str = "completed",
         fingerprint: str = "abc",
         metrics: Mapping[str, float] | None = None,
+        directions: Mapping[str, bool] | None = None,
         **config: Any,
     ) -> Path:
         number = len(list(tmp_path.rglob("result.json")))
@@ -186,6 +244,7 @@ def made_run(tmp_path: Path) -> Maker:
             "metrics": {"test/accuracy": accuracy, "test/loss": 1 - accuracy, **(metrics or {})},
             "seconds": {"fit": 2.5},
             "examples_per_second": 1000.0,
+            **({"higher_is_better": directions} if directions else {}),
         }
         (path / "result.json").write_text(json.dumps(result))
         (path / "metrics.csv").write_text(
@@ -245,7 +304,12 @@ def test_settings_are_compared(sweep: Path) -> None:
     assert far.difference is not None and far.difference.significant
     assert far.difference.mean == pytest.approx(-0.21, abs=0.02)
     verdict = section.verdict()
-    assert "cannot tell max_pool, the best by its mean, from mean_pool; " in verdict
+    assert verdict.startswith(
+        "These runs cannot tell max_pool, which has the best mean, from mean_pool. About "
+    )
+    assert verdict.endswith(" more seeds might separate max_pool from mean_pool.")
+    assert near.difference.seeds_needed is not None
+    assert f"About {near.difference.seeds_needed - 5} more seeds" in verdict
     assert "last_hidden" not in verdict
     assert (best.parameters, best.per_second, best.seconds) == (1234, 1000.0, 2.5)
 
@@ -254,6 +318,64 @@ def test_a_lower_loss_is_better(sweep: Path) -> None:
     [section] = compare([str(sweep)], "test/loss").sections
     assert section.settings[0].values == ("max_pool",)
     assert section.settings[-1].values == ("last_hidden",)
+
+
+def test_a_higher_bleu_is_better(made_run: Maker, tmp_path: Path) -> None:
+    for head, bleu in (("max_pool", 0.2), ("mean_pool", 0.3), ("last_hidden", 0.1)):
+        made_run(head, 0, metrics={"test/bleu": bleu})
+    comparison = compare([str(tmp_path)], "test/bleu")
+    [section] = comparison.sections
+    assert [s.values[0] for s in section.settings] == ["mean_pool", "max_pool", "last_hidden"]
+    assert "| mean_pool | 1 | 30.00 |" in as_markdown(comparison)
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_runs_carry_the_direction_of_a_metric_that_is_not_imported(
+    made_run: Maker, tmp_path: Path, higher_is_better: bool
+) -> None:
+    for head, value in (("max_pool", 2.0), ("mean_pool", 3.0), ("last_hidden", 1.0)):
+        # what a run says of a known metric is ignored
+        directions = {"mine": higher_is_better, "accuracy": False}
+        made_run(head, 0, value / 10, metrics={"test/mine": value}, directions=directions)
+    comparison = compare([str(tmp_path)], "test/mine")
+    [section] = comparison.sections
+    order = ["last_hidden", "max_pool", "mean_pool"]
+    assert [s.values[0] for s in section.settings] == order[:: -1 if higher_is_better else 1]
+    assert f"| {section.settings[0].values[0]} | 1 | {3 if higher_is_better else 1}.0000 |" in (
+        as_markdown(comparison)
+    )
+    [section] = compare([str(tmp_path)]).sections
+    assert section.settings[0].values == ("mean_pool",)
+
+
+def test_a_metric_without_a_direction_is_refused(made_run: Maker, tmp_path: Path) -> None:
+    made_run("max_pool", 0, metrics={"test/mine": 1.0})
+    with pytest.raises(UserError, match=r'unknown metric test/mine.*METRICS\["mine"\]'):
+        compare([str(tmp_path)], "test/mine")
+    for seed, higher_is_better in enumerate((True, False)):
+        made_run("max_pool", seed, directions={"mine": higher_is_better})
+    with pytest.raises(UserError, match="metric=test/mine: some of these runs say that higher is"):
+        compare([str(tmp_path)], "test/mine")
+
+
+def test_the_pair_that_needs_the_fewest_seeds_is_named(made_run: Maker, tmp_path: Path) -> None:
+    noise = [0.0, 0.02, -0.02, 0.03, -0.03]
+    for head, mean in (("best", 0.9), ("close", 0.895), ("nearly_worse", 0.87)):
+        for seed, luck in enumerate(noise):
+            made_run(head, seed, mean + (luck if head == "best" else -luck))
+    [section] = compare([str(tmp_path)]).sections
+    needed = {s.name: s.difference.seeds_needed for s in section.settings[1:] if s.difference}
+    assert needed["nearly_worse"] < needed["close"]  # fewer seeds for a larger difference
+    assert section.verdict() == (
+        "These runs cannot tell best, which has the best mean, from close, nearly_worse. About "
+        f"{needed['nearly_worse'] - 5} more seeds might separate best from nearly_worse."
+    )
+
+
+def test_a_single_setting_has_nothing_to_compare_with(made_run: Maker, tmp_path: Path) -> None:
+    made_run("max_pool", 0)
+    [section] = compare([str(tmp_path)]).sections
+    assert section.verdict() == "There is only one setting, all runs: nothing to compare it with."
 
 
 def test_a_clear_winner_is_said(made_run: Maker, tmp_path: Path) -> None:
@@ -278,7 +400,9 @@ def test_a_setting_without_shared_seeds_is_not_told_apart(made_run: Maker, tmp_p
         made_run("last_hidden", seed, 0.5 + 0.01 * (seed % 3))
         made_run("mean_pool", seed + 10, 0.8)
     [section] = compare([str(tmp_path)]).sections
-    assert section.verdict().endswith("cannot tell max_pool, the best by its mean, from mean_pool")
+    assert section.verdict().endswith(
+        "cannot tell max_pool, which has the best mean, from mean_pool."
+    )
 
 
 def test_several_folders_and_globs_and_failed_runs(made_run: Maker, tmp_path: Path) -> None:
@@ -303,7 +427,9 @@ def test_a_run_without_the_metric_is_left_out_and_said(made_run: Maker, tmp_path
     [setting] = comparison.sections[0].settings
     assert setting.scores == dict.fromkeys(range(3), 0.7) and len(comparison.left_out) == 4
     said = [line for line in as_markdown(comparison).splitlines() if "left out" in line]
-    assert len(said) == 1 and said[0].startswith("- left out, without a finite test/f1: ")
+    assert len(said) == 1 and said[0].startswith(
+        "- left out, because test/f1 is missing or not finite: "
+    )
     assert "1_mean_pool_seed0" in said[0] and said[0].endswith(" and 1 more")
 
 
@@ -358,10 +484,8 @@ def test_what_else_differs_is_said(made_run: Maker, tmp_path: Path) -> None:
         surroundings = {"threads": threads, "device": "cpu", "git": None}
         (folder / "environment.json").write_text(json.dumps(surroundings))
     comparison = compare([str(tmp_path)])
-    assert list(comparison.others) == ["threads: 1, 2"]
-    assert "- these runs also differ in other things, which counts: threads: 1, 2" in as_markdown(
-        comparison
-    )
+    assert list(comparison.others) == ["threads (1, 2)"]
+    assert "- caution: the runs also differ in threads (1, 2)\n" in as_markdown(comparison)
 
 
 def test_the_same_data_in_other_batches_are_the_same(made_run: Maker, tmp_path: Path) -> None:
@@ -410,10 +534,46 @@ def test_mistakes_are_one_line(
         compare([str(tmp_path)], **options)
 
 
-def test_a_result_of_another_kind_is_named(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text('{"status": "completed"}')
-    with pytest.raises(UserError, match="is not the result of a run of this version"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": None}, "of this version: status is None"),
+        ({"seed": "one"}, "of this version: seed is 'one'"),
+        ({"config": []}, r"of this version: config is \[\]"),
+        ({"fingerprint": None}, "of this version: fingerprint is None"),
+        ({"parameters": None}, "of this version: parameters is None"),
+        ({"seconds": {}}, "of this version: seconds has no fit"),
+        ({"metrics": {"test/loss": "low"}}, "metrics holds something other than numbers"),
+        ({"higher_is_better": {"mine": "false"}}, "something other than true and false"),
+    ],
+    ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None,
+)
+def test_a_result_of_another_kind_is_named(
+    made_run: Maker, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    file = made_run("max_pool", 0) / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match=f"result.json is not the result of a run .*{message}"):
         compare([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[]", "is not the result of a run of this"), ("{", "is not JSON")]
+)
+def test_a_broken_result_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UserError, match=f"result.json {message}"):
+        compare([str(tmp_path)])
+
+
+def test_a_run_that_failed_before_it_began_is_listed(made_run: Maker, tmp_path: Path) -> None:
+    made_run("max_pool", 0)
+    folder = made_run("mean_pool", 1, status="failed")
+    result = json.loads((folder / "result.json").read_text())
+    kept = {name: result[name] for name in ("status", "error", "head", "seed", "config")}
+    (folder / "result.json").write_text(json.dumps({**kept, "metrics": {}}))
+    comparison = compare([str(tmp_path)])
+    assert f"- failed: {folder} (ValueError: no luck)" in as_markdown(comparison)
 
 
 # ---------------------------------------------------------------- what is written
@@ -421,6 +581,13 @@ def test_a_result_of_another_kind_is_named(tmp_path: Path) -> None:
 
 def test_all_tables_say_the_same(sweep: Path) -> None:
     comparison = compare([str(sweep)])
+    assert as_csv(comparison).splitlines()[0] == (
+        "data,model.head,runs,metric,mean,deviation,interval,difference_to_best,shared_seeds,p,"
+        "seeds_needed,parameters,per_second,seconds"
+    )
+    assert as_markdown(comparison).splitlines()[2] == (
+        "| head | runs | test/accuracy, % | sd | ± 95 % | to best | p | parameters | /s | s |"
+    )
     rows = list(csv.DictReader(as_csv(comparison).splitlines()))
     console = Console(width=140)
     with console.capture() as capture:

@@ -118,7 +118,7 @@ def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
             ["target=models:Lst", "input.features=2"],
             "no such name .* did you mean Last",
         ),
-        ("audit.py", ["target=models:number", "input.features=2"], "is no model"),
+        ("audit.py", ["target=models:number", "input.features=2"], "is not a model"),
         ("audit.py", ["target=models:build_nothing", "input.features=2"], "no such luck"),
         ("audit.py", ["target=models:model", "input.features=0"], "input.features is 0: .*least 1"),
         ("audit.py", ["target=models:model", "input.features=7"], "cannot be run: RuntimeError"),

@@ -1,20 +1,23 @@
-"""What an audit tries, one function a mistake: each gives its evidence, in words, or nothing."""
+"""The checks of an audit, one function per mistake. Each returns its evidence; "" for none."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from seqmodels.audit.calling import state_tensors
+from seqmodels.audit.gradients import steps_with_gradient
 from seqmodels.audit.inside import MOST_DRAWS, Reading
-from seqmodels.audit.probing import Probe, tensors_of
-from seqmodels.audit.sampling import valid_of
+from seqmodels.audit.probing import Probe
+from seqmodels.audit.sampling import valid_mask
 from seqmodels.errors import one_line
 
-MOST_STEPS = 32  # that are changed one by one, where gradients do not tell
-MOST_EPS = 1e-3  # of the numbers in which two ways to the same logits can be compared
+MOST_STEPS = 32  # changed one by one, if gradients don't show that they are read
+MOST_EPS = 1e-3  # in coarser dtypes, two ways to the same logits differ by rounding alone
 
 
 def remembers(probe: Probe) -> str:
+    """A call leaves something behind that changes the next one."""
     inputs = probe.sampler.batch(probe.lengths)
     before = probe.rows(inputs)
     probe.rows(probe.sampler.batch(probe.lengths))
@@ -23,6 +26,7 @@ def remembers(probe: Probe) -> str:
 
 
 def batch_leak(probe: Probe, untested: list[str]) -> str:
+    """The content or the order of other rows changes a row."""
     sampler, lengths = probe.sampler, probe.lengths
     count = len(lengths)
     if count == 1:
@@ -35,7 +39,7 @@ def batch_leak(probe: Probe, untested: list[str]) -> str:
         others[keep] = inputs[keep]
         if moved := probe.moved(before, probe.rows(others), rows=[keep]):
             return f"new content in the other rows moves, of row {keep}, {moved}"
-    # rows of equal length change places, because some models want them sorted by length
+    # swap only rows of equal length, because some models take rows sorted by length
     places = {length: [i for i in range(count) if lengths[i] == length] for length in lengths}
     order = list(range(count))
     for rows in places.values():
@@ -46,8 +50,9 @@ def batch_leak(probe: Probe, untested: list[str]) -> str:
 
 
 def padding_leak(probe: Probe, untested: list[str]) -> str:
+    """The content or the amount of padding changes a row."""
     sampler, lengths, time = probe.sampler, probe.lengths, max(probe.lengths)
-    padding = ~valid_of(lengths)
+    padding = ~valid_mask(lengths)
     if not bool(padding.any()):
         untested.append("padding_leak: the model takes only rows without padding")
         return ""
@@ -75,6 +80,7 @@ def padding_leak(probe: Probe, untested: list[str]) -> str:
 
 
 def future_leak(probe: Probe) -> str:
+    """A later step changes the logits of an earlier one."""
     time, count = max(probe.lengths), len(probe.lengths)
     full = [time] * count
     inputs = probe.sampler.batch(full)
@@ -84,13 +90,16 @@ def future_leak(probe: Probe) -> str:
         other[:, cut:] = probe.sampler.batch(full)[:, cut:]
         after = probe.rows(other, full)
         if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
-            return f"other content from step {cut} on moves, at the steps before, {moved}"
+            return f"other content from step {cut} on moves, at earlier steps, {moved}"
     return ""
 
 
 def state_mixup(probe: Probe, untested: list[str]) -> str:
+    """Windows with the carried state give other logits than one pass."""
     if not probe.parameters and probe.eps > MOST_EPS:
-        untested.append("state_mixup: in half precision a black box may differ by rounding alone")
+        untested.append(
+            "state_mixup: in half precision, rounding alone changes the logits of this black box"
+        )
         return ""
     time, count = max(probe.lengths), len(probe.lengths)
     full = [time] * count
@@ -99,10 +108,10 @@ def state_mixup(probe: Probe, untested: list[str]) -> str:
     def run(inputs: Tensor, window: int) -> tuple[list[Tensor], list[Tensor]]:
         state, pieces = None, []
         for piece in inputs.split(window, dim=1):
-            logits, state = probe(piece, [piece.shape[1]] * count, state)
+            logits, state = probe.call(piece, [piece.shape[1]] * count, state)
             pieces.append(logits)
         rows = probe.valid(torch.cat(pieces, dim=1), full) if probe.kind == "per_step" else []
-        return rows, [part.cpu().double() for part in tensors_of(state)]
+        return rows, [part.cpu().double() for part in state_tensors(state)]
 
     with torch.no_grad():
         rows, states = run(inputs, time)
@@ -110,26 +119,27 @@ def state_mixup(probe: Probe, untested: list[str]) -> str:
             try:
                 rows_now, states_now = run(inputs, window)
             except Exception as error:  # noqa: BLE001 (a model may dislike its own state in any way)
-                return f"going on from its own state fails: {one_line(error)}"
-            how = f"windows of {window} with the carried state, against one pass, move"
+                return f"calling it with the state that it returned fails: {one_line(error)}"
+            how = f"windows of {window} steps with the carried state, compared with one pass, move"
             if rows and (moved := probe.moved(rows, rows_now)):
                 return f"{how} {moved}"
             if [s.shape for s in states] != [s.shape for s in states_now]:
                 return f"{how} the shape of the state"
             if moved := probe.moved(states, states_now, what="the state"):
                 return f"{how} {moved}"
-        others = inputs.clone()  # row 0 alone stays in the first window
+        others = inputs.clone()  # in the first window, all rows but row 0 change
         others[1:, : time // 2] = probe.sampler.batch(full)[1:, : time // 2]
         rows_now, _ = run(others, time // 2)
         if rows and (moved := probe.moved(rows, rows_now, rows=[0])):
-            return f"other rows of an earlier window move, of row 0, {moved}"
+            return f"new content in other rows of an earlier window moves, of row 0, {moved}"
     return ""
 
 
 def truncated_direction(inside: list[Reading]) -> str:
+    """A direction is read where it has seen one step, and nowhere between there and its end."""
     return "; ".join(
-        f"{reading}: {direction} is read at step {place}, where it has seen one step only, and "
-        "at none between there and its end"
+        f"{reading}: {direction} is read at step {place}, where it has seen only one step, and at "
+        "no step between there and its end"
         for reading in inside
         for direction in reading.truncated()
         for place in ["0" if direction == "forward" else "length - 1"]
@@ -137,6 +147,7 @@ def truncated_direction(inside: list[Reading]) -> str:
 
 
 def unread_direction(inside: list[Reading]) -> str:
+    """A direction of the last layer reaches no logit."""
     return "; ".join(
         f"{reading}: no change of the last layer's {direction} states moves a logit"
         for reading in inside
@@ -145,17 +156,18 @@ def unread_direction(inside: list[Reading]) -> str:
 
 
 def unread_step(probe: Probe, untested: list[str]) -> str:
+    """A valid step reaches no logit."""
     for lengths in (probe.lengths, probe.long_lengths()):
         unread = _without_effect(probe, probe.sampler.batch(lengths), lengths, None)
         for draw in range(MOST_DRAWS):
             if not bool(unread.any()):
                 break
             with probe.random_weights():
-                # where steps are all alike, each may be the maximum
+                # a maximum reads only one of several steps, but any step if they are all alike
                 inputs = probe.sampler.batch(lengths, constant=draw % 2 == 0)
                 unread = _without_effect(probe, inputs, lengths, unread)
         if bool(unread.any()) and not probe.parameters and _is_faint(probe, lengths, unread):
-            untested.append("unread_step: what a step does to this black box is lost in rounding")
+            untested.append("unread_step: a step moves these logits no more than rounding does")
             break
         for row, steps in enumerate(unread):
             if bool(steps.any()):
@@ -171,9 +183,13 @@ def unread_step(probe: Probe, untested: list[str]) -> str:
 def _without_effect(
     probe: Probe, inputs: Tensor, lengths: list[int], suspected: Tensor | None
 ) -> Tensor:
-    """The valid steps, `(B, T)` bool, that reach no logit, neither by gradient nor by change."""
-    valid = valid_of(lengths)
-    unread = valid & ~probe.reached(inputs, lengths)
+    """The valid steps, `(B, T)` bool, that have no gradient and move no logit if changed.
+
+    Args:
+        suspected: `(B, T)` bool, to test only these steps; None for all.
+    """
+    valid = valid_mask(lengths)
+    unread = valid & ~steps_with_gradient(probe, inputs, lengths)
     if suspected is not None:
         unread &= suspected
     steps = unread.any(dim=0).nonzero().flatten().tolist()
@@ -185,7 +201,7 @@ def _without_effect(
 
 
 def _moves(probe: Probe, inputs: Tensor, lengths: list[int], valid: Tensor, step: int) -> Tensor:
-    """`(B,)`: how far other content at one step moves the logits of its row."""
+    """How far new content at one step moves the logits of each row, `(B,)`."""
     before = probe.rows(inputs, lengths)
     largest = torch.zeros(len(lengths), dtype=torch.float64)
     for spread in (1.0, 10.0, 1.0, 10.0):
@@ -198,9 +214,9 @@ def _moves(probe: Probe, inputs: Tensor, lengths: list[int], valid: Tensor, step
 
 
 def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
-    """Whether the steps that do move logits move them hardly more than rounding."""
+    """Whether steps that do move logits hardly move them more than rounding does."""
     inputs = probe.sampler.batch(lengths)
-    valid = valid_of(lengths)
+    valid = valid_mask(lengths)
     largest = max(float(row.abs().max()) for row in probe.rows(inputs, lengths))
     steps = range(0, inputs.shape[1], -(-inputs.shape[1] // MOST_STEPS))
     moves = torch.stack([_moves(probe, inputs, lengths, valid, s) for s in steps], dim=1)

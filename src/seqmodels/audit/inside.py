@@ -1,4 +1,4 @@
-"""What is read of an `nn.LSTM`, `nn.GRU` or `nn.RNN` that is somewhere inside a model."""
+"""Find out which parts of an `nn.LSTM`, `nn.GRU` or `nn.RNN` inside a model are read."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from torch.nn.utils.rnn import PackedSequence
 from seqmodels.audit.probing import Probe
 
 PLACES = ("start", "middle", "end")
-MOST_DRAWS = 24
+MOST_DRAWS = 24  # of random weights, before something counts as unread
 
 
 class Reading:
-    """Which cells of the last layer of a recurrent network reach the logits of a model.
+    """Which states in the last layer of a recurrent network reach the logits.
 
-    A direction has three places: its `start`, the step where it has seen one step only; its `end`,
-    where it has seen all, with `h_n` and `c_n`; and the `middle`.
+    A direction has three places: its `start`, where it has seen only one step; its `end`, where it
+    has seen all steps, with `h_n` and `c_n`; and the `middle`.
+
+    Args:
+        name: of the network in the model; empty if it is the model.
+        rnn: the network.
+
+    Attributes:
+        read: the (direction, place) pairs that reach a logit.
+        called: whether the model ran the network on rows with a middle.
     """
 
     def __init__(self, name: str, rnn: nn.RNNBase) -> None:
         self.name, self.rnn = name, rnn
         self.directions = ("forward", "backward") if rnn.bidirectional else ("forward",)
-        self.read: set[tuple[str, str]] = set()  # (direction, place)
+        self.read: set[tuple[str, str]] = set()
         self.called = False
 
     def __str__(self) -> str:
@@ -34,12 +42,14 @@ class Reading:
         return f"{kind} {self.name!r}" if self.name else kind
 
     def unread(self) -> list[str]:
-        """The directions of which nothing is read."""
+        """The directions that reach no logit at all."""
         return [d for d in self.directions if not any((d, place) in self.read for place in PLACES)]
 
     def truncated(self) -> list[str]:
-        """The directions that are read where they have seen one step, and not between there and
-        their end: which is no pooling, but an index."""
+        """The directions that are read at their start but not in their middle.
+
+        A pooling reads the middle as well, so this is a wrong index.
+        """
         if len(self.directions) == 1:
             return []
         return [
@@ -50,10 +60,10 @@ class Reading:
 
 
 def readings(probe: Probe) -> list[Reading]:
-    """Changes each place of each direction in turn, and sees whether any logit changes.
+    """Adds noise to each place of each direction in turn, and checks whether any logit changes.
 
-    What stays without effect is tried again with random weights: a unit may be saturated, a maximum
-    elsewhere.
+    Tries again with random weights where nothing changes: a unit may be saturated, or a maximum may
+    lie at another step.
     """
     lengths = [max(probe.lengths)] * len(probe.lengths)
     named = {
@@ -89,7 +99,7 @@ def _read(probe: Probe, reading: Reading, lengths: Sequence[int]) -> None:
 
 @contextmanager
 def _changing(reading: Reading, direction: str, place: str, size: float) -> Iterator[None]:
-    """Within: noise is added to one place of the last layer's `output`, `h_n` and `c_n`."""
+    """Within: the network adds noise to one place of its last layer's `output`, `h_n` and `c_n`."""
     rnn, count = reading.rnn, len(reading.directions)
     number = reading.directions.index(direction)
 
@@ -128,8 +138,10 @@ def _changing(reading: Reading, direction: str, place: str, size: float) -> Iter
 def _steps_seen(
     rnn: nn.RNNBase, output: Tensor | PackedSequence, direction: str
 ) -> tuple[Tensor, Tensor]:
-    """For each step of `output`: how many steps the direction has seen before it, and how many
-    there are; both broadcast against `output` without its last dimension."""
+    """For each step of `output`: how many steps the direction has seen before it, and the length.
+
+    Both broadcast against `output` without its last dimension.
+    """
     if isinstance(output, PackedSequence):
         counts = output.batch_sizes
         step = torch.arange(len(counts)).repeat_interleave(counts)

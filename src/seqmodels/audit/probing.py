@@ -1,176 +1,63 @@
-"""A model under audit, called the same way every time."""
+"""A model under audit: how to run it, and how far its logits move."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seqmodels.audit.calling import Caller, first_call, gradient_leaves, in_float64
 from seqmodels.audit.sampling import Sampler
-from seqmodels.audit.undisturbed import changed, modules_of, undisturbed
-from seqmodels.batch import valid_steps
-from seqmodels.errors import UserError, one_line
+from seqmodels.audit.undisturbed import changed, find_modules, undisturbed
+from seqmodels.errors import UserError
 
 MOST_ROWS = 2  # of a long batch
-SHORT = 12  # steps of a short batch: little fades within, and it costs little
+SHORT = 12  # steps of a short batch: little fades within them, and they cost little
 
 
+@dataclass(frozen=True)
 class Probe:
-    """A model as an audit calls it; within its context it is in evaluation mode, and in float64 if
-    that can be.
+    """A model as an audit runs it. `open_probe` makes one.
 
     Args:
-        model, kind, seed: as in `audit`.
-
-    Attributes:
-        modules: that it computes with, as far as they can be seen.
-        parameters: likewise; of a black box, those that its logits were computed from.
-        lengths: of a batch with padding: short, and longest first as `pack_padded_sequence` wants
-            it, if the model takes such a one; else those of the sampler.
+        call: runs the model.
+        kind: `sequence` or `per_step`, as in `audit`.
+        sampler: makes its inputs.
+        modules: what it computes with, as far as that can be seen; empty for a black box.
+        parameters: the weights; of a black box, those that its logits were computed from.
+        lengths: of a short batch that the model takes; with padding and longest first, if it takes
+            such a batch.
         stateful: whether the model takes a state and returns one.
-        wrong_shape: what is wrong with the shape of the logits; empty: nothing.
-        tolerance: what may be rounding, as a part of the largest logit: a true leak is of the order
-            of the logits.
-
-    Raises:
-        UserError: on entering, if the model cannot be run.
+        wrong_shape: what is wrong with the shape of the logits; empty if nothing is.
+        eps: the rounding unit of the logits.
+        tolerance: how far logits may move by rounding alone, as a share of the largest logit. A
+            true leak moves them by about their own size.
     """
 
-    def __init__(self, model: Callable[..., Any], kind: str, sampler: Sampler, seed: int) -> None:
-        self.model, self.kind, self.sampler, self.seed = model, kind, sampler, seed
-        self.modules = modules_of(model)
-        self.parameters: list[Tensor] = [p for module in self.modules for p in module.parameters()]
-        self.device = self.parameters[0].device if self.parameters else torch.device("cpu")
-        self.tolerance = 1e-5
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Probe:
-        with ExitStack() as stack:
-            stack.enter_context(undisturbed(self.modules, self.seed))
-            if not self.modules:
-                self._find_parameters()
-            self._enter_as_it_runs(stack)
-            if not self.wrong_shape:
-                once, again = (self.rows(self.sampler.batch(self.lengths)) for _ in range(2))
-                if all(map(torch.equal, once, again)):
-                    stack.enter_context(self.random_weights())  # a projection starts from zero
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
-
-    def _find_parameters(self) -> None:
-        # a black box computes with something, and the graph of its logits says with what
-        self.dtype, lengths = self.sampler.dtype, self.sampler.lengths.tolist()
-        try:
-            logits, _ = self(self.sampler.batch(lengths), lengths)
-        except Exception:  # noqa: BLE001 (what is wrong is said when it runs again)
-            return
-        if isinstance(logits, Tensor) and logits.grad_fn is not None:
-            self.parameters = leaves_of(logits)
-            self.device = self.parameters[0].device if self.parameters else self.device
-
-    def _enter_as_it_runs(self, stack: ExitStack) -> None:
-        time = min(max(int(self.sampler.lengths.max()), SHORT // 2), SHORT)
-        half = time // 2
-        shapes = [
-            [time, time, half, half, 1, 1],
-            [time, time, time - 1, time - 1],
-            self.sampler.lengths.tolist(),
-        ]
-        problem = ""
-        for dtype in (torch.float64, self.sampler.dtype):
-            self.dtype, trial = dtype, ExitStack()
-            try:
-                trial.enter_context(self._in_dtype())
-            except TypeError:  # a device without float64
-                continue
-            for lengths in shapes:
-                self.lengths = lengths
-                problem = self._problem()
-                if not problem:
-                    stack.enter_context(trial)
-                    return
-            trial.close()
-        raise UserError(f"model(inputs, lengths) cannot be run: {problem}")
-
-    def measure_rounding(self) -> None:
-        """Widens `tolerance` for a network that amplifies rounding, as large weights do."""
-        inputs = self.sampler.batch(self.lengths)
-        before = self.rows(inputs)
-        largest = max(float(row.abs().max()) for row in before)
-
-        def blurred(data: Tensor) -> Tensor:
-            noise = torch.randn(data.shape, generator=self.sampler.generator)
-            return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
-
-        with changed(self.parameters, blurred):
-            after = self.rows(inputs if self.sampler.tokens else blurred(inputs.to(self.dtype)))
-        moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
-        if moved > 0.25 * self.tolerance * largest:
-            self.tolerance = 4 * moved / largest
-
-    @contextmanager
-    def _in_dtype(self) -> Iterator[None]:
-        if self.dtype == self.sampler.dtype:
-            yield
-            return
-        buffers = chain.from_iterable(module.buffers() for module in self.modules)
-        with changed(chain(self.parameters, buffers), lambda data: data.to(torch.float64)):
-            yield
-
-    def _problem(self) -> str:
-        inputs = self.sampler.batch(self.lengths)
-        try:
-            logits, state = self(inputs, self.lengths)
-        except Exception as error:  # noqa: BLE001 (a model may dislike a shape or a type in any way)
-            return f"{type(error).__name__}: {one_line(error)}"
-        if not isinstance(logits, Tensor) or not logits.is_floating_point():
-            kind = type(logits).__name__
-            return f"it returns {kind}, and not logits, or a tuple that begins with logits"
-        if not bool(logits.isfinite().all()):
-            return f"logits are not finite for lengths {self.lengths}"
-        self.stateful = state is not None
-        rows, steps = len(self.lengths), max(self.lengths)
-        self.wrong_shape, shape = "", tuple(logits.shape)
-        if self.kind == "sequence":
-            if shape[:1] != (rows,):
-                self.wrong_shape = f"logits for {rows} rows are {shape}"
-            elif len(shape) == 3 and shape[1] == steps > 1:
-                return f"logits are {shape}, one for each step: set kind=per_step"
-        elif len(shape) < 2 or shape[0] != rows or shape[1] < steps:
-            self.wrong_shape = f"logits for {rows} rows of {steps} steps are {shape}"
-        return ""
-
-    def __call__(
-        self, inputs: Tensor, lengths: Sequence[int], state: Any = None
-    ) -> tuple[Any, Any]:
-        """`(logits, state)`; the state is None where the model returns none."""
-        torch.manual_seed(self.seed)
-        dtype = inputs.dtype if self.sampler.tokens else self.dtype
-        more = () if state is None else (state,)
-        result = self.model(inputs.to(self.device, dtype), torch.tensor(lengths), *more)
-        if not isinstance(result, tuple):
-            return result, None
-        carried = len(result) == 2 and tensors_of(result[1]) and _takes_state(self.model)
-        return result[0], result[1] if carried else None
+    call: Caller
+    kind: str
+    sampler: Sampler
+    modules: Sequence[nn.Module]
+    parameters: Sequence[Tensor]
+    lengths: list[int]
+    stateful: bool
+    wrong_shape: str
+    eps: float
+    tolerance: float
 
     def rows(self, inputs: Tensor, lengths: Sequence[int] | None = None) -> list[Tensor]:
         """The logits of each row, at its valid steps, on the CPU in float64."""
+        lengths = lengths or self.lengths
         with torch.no_grad():
-            return self.valid(self(inputs, lengths or self.lengths)[0], lengths or self.lengths)
+            return self.valid(self.call(inputs, lengths)[0], lengths)
 
     def valid(self, logits: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-        """Row by row, without padding."""
-        self.eps = torch.finfo(logits.dtype).eps
-        self.tolerance = max(self.tolerance, min(256 * self.eps, 0.1))
+        """Splits logits into rows, without padding, on the CPU in float64."""
         logits = logits.detach().cpu().double()
         if self.kind == "sequence":
             return list(logits)
@@ -183,7 +70,7 @@ class Probe:
         rows: Sequence[int] | None = None,
         what: str = "logits",
     ) -> str:
-        """How far they moved, in words; empty if no farther than by rounding."""
+        """How far the rows moved, in words; empty if no farther than by rounding."""
         largest = max(float(row.abs().max()) for row in before)
         moves = [
             float((before[row] - after[row]).abs().max())
@@ -194,54 +81,20 @@ class Probe:
         return f"{what} by up to {max(moves):.2g} (they are up to {largest:.2g} in size)"
 
     def long_lengths(self) -> list[int]:
-        """Those of the sampler, where no gradient fades to nothing in the type of the weights."""
-        type_ = self.dtype if self.dtype.is_floating_point else torch.get_default_dtype()
-        most = int(-math.log2(torch.finfo(type_).tiny) / 4)
+        """The lengths that the model is used to, cut where no gradient underflows to 0."""
+        dtype = self.call.dtype
+        dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
+        most = int(-math.log2(torch.finfo(dtype).tiny) / 4)
         cut = [min(length, most) for length in self.sampler.lengths[:MOST_ROWS].tolist()]
         try:
             self.rows(self.sampler.batch(cut), cut)
-        except Exception:  # noqa: BLE001 (a model may dislike a shape in any way)
+        except Exception:  # noqa: BLE001 (a model may refuse a shape in any way)
             return self.lengths
         return cut
 
-    def reached(self, inputs: Tensor, lengths: Sequence[int]) -> Tensor:
-        """The input steps, `(B, T)` bool, from which a gradient reaches a logit of any row; none
-        where gradients do not tell."""
-        leaves: list[Tensor] = []
-
-        def leaf(embedded: Tensor) -> Tensor:
-            if embedded.shape[:2] != inputs.shape[:2]:
-                return embedded
-            leaves.append(embedded.detach().requires_grad_())
-            return leaves[-1]
-
-        parts = [part for module in self.modules for part in module.modules()]
-        handles = [
-            part.register_forward_hook(lambda module, arguments, embedded: leaf(embedded))
-            for part in parts
-            if isinstance(part, nn.Embedding)
-        ]
-        try:
-            given = inputs if self.sampler.tokens else leaf(inputs.to(self.device, self.dtype))
-            logits, _ = self(given, lengths)
-        finally:
-            for handle in handles:
-                handle.remove()
-        read = torch.zeros(inputs.shape[:2], dtype=torch.bool)
-        if not logits.requires_grad or not leaves:
-            return read
-        weights = torch.randn(logits.shape, generator=self.sampler.generator).to(logits)
-        if self.kind == "per_step":  # logits at padding are of no interest
-            steps = valid_steps(torch.tensor(lengths), logits.shape[1], logits.device)
-            weights = weights * steps.view(*steps.shape, *[1] * (logits.dim() - 2))
-        for gradient in torch.autograd.grad(logits, leaves, weights, allow_unused=True):
-            if gradient is not None:
-                read |= (gradient.cpu() != 0).flatten(2).any(dim=2)
-        return read
-
     @contextmanager
     def random_weights(self) -> Iterator[None]:
-        """Within: moderate random parameters and features, so that nothing is saturated or dead."""
+        """Within: moderate random weights and features, so that no unit is saturated or dead."""
 
         def draw(data: Tensor) -> Tensor:
             fan_in = data[0].numel() if data.dim() > 1 else 4
@@ -252,36 +105,125 @@ class Probe:
             yield
 
 
-def leaves_of(tensor: Tensor) -> list[Tensor]:
-    """The tensors that require a gradient and from which this one was computed."""
-    found: dict[int, Tensor] = {}
-    seen, ahead = set(), [tensor.grad_fn]
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if (leaf := getattr(node, "variable", None)) is not None:
-            found[id(leaf)] = leaf
-        ahead += [function for function, _ in node.next_functions]
-    return list(found.values())
+@contextmanager
+def open_probe(
+    model: Callable[..., Any], kind: str, sampler: Sampler, seed: int
+) -> Iterator[Probe]:
+    """Within: the model is in evaluation mode, in float64 if it runs in float64, and random where
+    its own weights are not. After: it is as it was.
+
+    Args:
+        model, kind, seed: as in `audit`.
+
+    Raises:
+        UserError: if the model cannot be run.
+    """
+    modules = find_modules(model)
+    call = Caller(model, sampler.tokens, sampler.dtype, torch.device("cpu"), seed)
+    with ExitStack() as stack:
+        stack.enter_context(undisturbed(modules, seed))
+        parameters = _find_parameters(call, modules, sampler)
+        if parameters:
+            call = replace(call, device=parameters[0].device)
+        probe = stack.enter_context(_running(call, kind, sampler, modules, parameters))
+        if not probe.wrong_shape and _is_constant(probe):
+            # a projection may start from zero weights, and then nothing moves the logits
+            stack.enter_context(probe.random_weights())
+        yield probe
 
 
-def _takes_state(model: Callable[..., Any]) -> bool:
-    """Whether it has a third parameter."""
-    parameters = inspect.signature(
-        model.forward if isinstance(model, nn.Module) else model
-    ).parameters
-    places = [
-        p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+def _find_parameters(call: Caller, modules: Sequence[nn.Module], sampler: Sampler) -> list[Tensor]:
+    """The weights of the modules, or those that the graph of a black box's logits leads to."""
+    if modules:
+        return [parameter for module in modules for parameter in module.parameters()]
+    lengths = sampler.lengths.tolist()
+    try:
+        logits, _ = call(sampler.batch(lengths), lengths)
+    except Exception:  # noqa: BLE001 (`_running` calls it again, and says what is wrong)
+        return []
+    if not isinstance(logits, Tensor) or logits.grad_fn is None:
+        return []
+    return gradient_leaves(logits)
+
+
+@contextmanager
+def _running(
+    call: Caller,
+    kind: str,
+    sampler: Sampler,
+    modules: Sequence[nn.Module],
+    parameters: Sequence[Tensor],
+) -> Iterator[Probe]:
+    """Within: the model in the first dtype, and with the first lengths, with which it runs."""
+    problem = ""
+    for dtype in (torch.float64, sampler.dtype):
+        call, changes_dtype = replace(call, dtype=dtype), dtype != sampler.dtype
+        with ExitStack() as stack:
+            try:
+                if changes_dtype:
+                    stack.enter_context(in_float64(modules, parameters))
+            except TypeError:  # a device without float64
+                continue
+            for lengths in _short_lengths(sampler):
+                try:
+                    first = first_call(call, kind, sampler.batch(lengths), lengths)
+                except ValueError as error:
+                    problem = str(error)
+                    continue
+                yield Probe(
+                    call,
+                    kind,
+                    sampler,
+                    modules,
+                    parameters,
+                    lengths,
+                    first.stateful,
+                    first.wrong_shape,
+                    first.eps,
+                    least_tolerance(first.eps),
+                )
+                return
+    raise UserError(f"model(inputs, lengths) cannot be run: {problem}")
+
+
+def _short_lengths(sampler: Sampler) -> list[list[int]]:
+    """Of batches to try, longest first because `pack_padded_sequence` may want that."""
+    time = min(max(int(sampler.lengths.max()), SHORT // 2), SHORT)
+    half = time // 2
+    return [
+        [time, time, half, half, 1, 1],
+        [time, time, time - 1, time - 1],
+        sampler.lengths.tolist(),
     ]
-    return len(places) >= 3
 
 
-def tensors_of(state: Any) -> list[Tensor]:
-    """The tensors of a state, however they are nested."""
-    if isinstance(state, Tensor):
-        return [state]
-    if isinstance(state, tuple | list):
-        return [tensor for part in state for tensor in tensors_of(part)]
-    return []
+def _is_constant(probe: Probe) -> bool:
+    """Whether two random batches have the same logits."""
+    one, other = (probe.rows(probe.sampler.batch(probe.lengths)) for _ in range(2))
+    return all(map(torch.equal, one, other))
+
+
+def least_tolerance(eps: float) -> float:
+    """What rounding does to the logits of any network, as a share of the largest one."""
+    return max(1e-5, min(256 * eps, 0.1))
+
+
+def with_measured_rounding(probe: Probe) -> Probe:
+    """The same probe, with more tolerance if its network amplifies rounding, as large weights do.
+
+    Changes weights and features by some rounding units and measures how far the logits move.
+    """
+    inputs = probe.sampler.batch(probe.lengths)
+    before = probe.rows(inputs)
+    largest = max(float(row.abs().max()) for row in before)
+
+    def blurred(data: Tensor) -> Tensor:
+        noise = torch.randn(data.shape, generator=probe.sampler.generator)
+        return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
+
+    with changed(probe.parameters, blurred):
+        after = probe.rows(inputs if probe.call.tokens else blurred(inputs.to(probe.call.dtype)))
+    moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
+    if moved <= 0.25 * probe.tolerance * largest:
+        return probe
+    return replace(probe, tolerance=4 * moved / largest)

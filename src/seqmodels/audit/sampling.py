@@ -1,4 +1,4 @@
-"""Random inputs like those that a model is used to."""
+"""Make random inputs like those that a model gets in use."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError
 
 
-def valid_of(lengths: Sequence[int]) -> Tensor:
-    """`(B, T)` bool: the valid steps of rows of these lengths."""
+def valid_mask(lengths: Sequence[int]) -> Tensor:
+    """True at the valid steps of rows of these lengths: `(B, T)` bool."""
     return valid_steps(torch.tensor(lengths), max(lengths), torch.device("cpu"))
 
 
 class Sampler:
-    """Random inputs like those that a model is used to.
+    """Draws inputs from the tokens of a batch, or with the mean and spread of its features.
 
     Args:
         inputs: tokens `(B, T)` int64 or features `(B, T, F)`.
         lengths: `(B,)` int64 on the CPU.
+        seed: of the draws.
 
     Raises:
-        UserError: if they are no padded batch, or hold no token but 0.
+        UserError: if they are not a padded batch, or contain only token 0.
     """
 
     def __init__(self, inputs: Tensor, lengths: Tensor, seed: int) -> None:
@@ -47,9 +48,9 @@ class Sampler:
         if self.tokens:
             self.ids = values[mask].unique()
             if len(self.ids) == 1:
-                self.ids = torch.arange(int(self.ids) + 1)  # a smaller id is one, too
+                self.ids = torch.arange(int(self.ids) + 1)  # smaller ids are tokens as well
             if len(self.ids) < 2:
-                raise UserError("inputs hold no token but 0: an audit needs some to choose from")
+                raise UserError("inputs contain only token 0: give at least two different tokens")
         else:
             valid = values[mask].double()  # (steps, F)
             self.mean, spread = valid.mean(dim=0), valid.std(dim=0, correction=0)
@@ -57,7 +58,7 @@ class Sampler:
 
     @contextmanager
     def moderate(self) -> Iterator[None]:
-        """Within: features have mean 0 and deviation 1, whatever the model is used to."""
+        """Within: features have mean 0 and deviation 1 instead of those of the batch."""
         if self.tokens:
             yield
             return
@@ -69,7 +70,7 @@ class Sampler:
             self.mean, self.spread = before
 
     def content(self, rows: int, time: int, spread: float = 1.0) -> Tensor:
-        """`(B, T)` or `(B, T, F)`: random, everywhere."""
+        """Random content at every step: `(B, T)` tokens or `(B, T, F)` features."""
         if self.tokens:
             chosen = torch.randint(len(self.ids), (rows, time), generator=self.generator)
             return self.ids[chosen]
@@ -77,14 +78,14 @@ class Sampler:
         return self.mean + spread * self.spread * noise
 
     def batch(self, lengths: Sequence[int], *, constant: bool = False) -> Tensor:
-        """Random content at valid steps; at padding, what the model is used to.
+        """Random content at valid steps, and at padding the same as in the given batch.
 
         Args:
-            constant: the same content at all steps of a row.
+            constant: whether all steps of a row have the same content.
         """
         time = max(lengths)
         inputs = self.content(len(lengths), time)
         if constant:
             inputs = inputs[:, :1].repeat_interleave(time, dim=1)
-        inputs[~valid_of(lengths)] = self.padding.to(inputs)
+        inputs[~valid_mask(lengths)] = self.padding.to(inputs)
         return inputs

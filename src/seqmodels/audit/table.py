@@ -1,4 +1,4 @@
-"""What an audit found, as a table."""
+"""Show an audit as a table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.audit.auditing import Audit
+from seqmodels.audit.findings import Audit
 
 
 def findings_table(result: Audit, title: str) -> Group:
-    """What an audit found, with its evidence and advice, and what it could not test."""
+    """Each finding with its evidence and advice, and what could not be tested."""
     parts: list[RenderableType] = [Text(title, style="bold")]
     if result.findings:
         table = Table(show_lines=True)

@@ -1,4 +1,4 @@
-"""A model is looked at and left as it was: modes, weights, random numbers."""
+"""Look at a model and leave it as it was: modes, weights, random numbers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 @contextmanager
 def undisturbed(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
-    """Within: evaluation mode, random numbers from `seed`, gradients. After: all as it was.
+    """Within: evaluation mode, random numbers from `seed`, gradients on. After: all as it was.
 
-    The backward pass of cuDNN's recurrent kernels needs training mode, so others are used.
+    Turns cuDNN off, because the backward pass of its recurrent kernels needs training mode.
     """
     parts = [part for module in modules for part in module.modules()]
     modes = [part.training for part in parts]
@@ -28,7 +28,7 @@ def undisturbed(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.backends.cudnn.flags(enabled=False),
-        warnings.catch_warnings(action="ignore"),  # of kernels that are not the fastest
+        warnings.catch_warnings(action="ignore"),  # about slow kernels
     ):
         torch.manual_seed(seed)
         try:
@@ -42,7 +42,7 @@ def undisturbed(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Within: every floating-point parameter or buffer is `change` of itself. After: itself."""
+    """Within: `change` is applied to each floating-point tensor. After: they are as they were."""
     floating = {id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}
     before = [(tensor, tensor.data) for tensor in floating.values()]
     try:
@@ -54,8 +54,11 @@ def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> It
             tensor.data = data
 
 
-def modules_of(model: Callable[..., Any]) -> list[nn.Module]:
-    """The modules that a callable computes with: itself, or those that a function refers to."""
+def find_modules(model: Callable[..., Any]) -> list[nn.Module]:
+    """The modules that a callable computes with: itself, or those that a function refers to.
+
+    Empty for a black box, which hides its modules in a list, for example.
+    """
     if isinstance(model, nn.Module):
         return [model]
     if isinstance(model, functools.partial):

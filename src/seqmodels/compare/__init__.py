@@ -1,1 +1,1 @@
-"""Many runs: which setting is better, by how much, how sure, at what cost."""
+"""Compare many runs: which setting is better, by how much, how sure, at what cost."""

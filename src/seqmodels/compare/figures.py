@@ -1,27 +1,28 @@
-"""Pictures of a comparison."""
+"""Figures of a comparison."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from seqmodels.compare.columns import metric_header
 from seqmodels.compare.comparison import Comparison
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.tasks.metrics import is_share
+from seqmodels.tasks.metrics import unit
 
 
 def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
-    """A dot for every run, the mean and its 95 % interval; the best setting on top.
+    """A dot per run, and the mean of each setting with its 95 % interval; the best on top.
 
     Args:
-        most: how many settings of a data set are drawn, the best ones.
+        most: how many settings of a data set to draw, the best ones.
     """
     sections = [list(section.settings)[:most] for section in comparison.sections]
     heights = [0.9 + 0.32 * len(settings) for settings in sections]
     figure = Figure(figsize=(8, sum(heights) + 0.3), layout="constrained")
-    share = is_share(comparison.metric)
-    factor = 100 if share else 1
-    grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights, sharex=share)
+    percent = unit(comparison.metric) == "%"
+    factor = 100 if percent else 1
+    grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights, sharex=percent)
     for axes, settings, section in zip(grid[:, 0], sections, comparison.sections, strict=True):
         for place, setting in enumerate(settings):
             scores = [factor * score for score in setting.scores.values()]
@@ -41,11 +42,12 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
         axes.set_ylim(len(settings) - 0.5, -0.5)
         axes.set_title(section.data, fontsize=10, loc="left")
         axes.grid(axis="x", alpha=0.3)
-    if share:  # an interval may go beyond what there is
+    if percent:  # the interval of a mean may go beyond 0 and 100 %; an error rate itself, too
+        highest = max(max(s.scores.values()) for settings in sections for s in settings)
         low, high = grid[0, 0].get_xlim()
-        grid[0, 0].set_xlim(max(low, -2), min(high, 102))
-    unit = ", %" if factor == 100 else ""
-    grid[-1, 0].set_xlabel(f"{comparison.metric}{unit}; dots: runs; bars: mean, 95 % interval")
+        grid[0, 0].set_xlim(max(low, -2), min(high, max(102, 102 * highest)))
+    label = metric_header(comparison.metric)
+    grid[-1, 0].set_xlabel(f"{label}; dots: runs; bars: mean, 95 % interval")
     return figure
 
 
@@ -53,7 +55,7 @@ def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
     """The validation loss by epoch, mean over the runs of each setting.
 
     Args:
-        most: how many settings of a data set are drawn, the best ones.
+        most: how many settings of a data set to draw, the best ones.
     """
     count = len(comparison.sections)
     figure = Figure(figsize=(8, 3.4 * count), layout="constrained")

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page, with nothing to load from anywhere."""
+"""A comparison as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from seqmodels.compare.columns import cautions, failures, overview, table
 from seqmodels.compare.comparison import Comparison, Section, Setting
 from seqmodels.compare.figures import compared_curves, compared_runs
-from seqmodels.compare.tables import (
-    as_csv,
-    as_markdown,
-    cautions,
-    columns_of,
-    failures,
-    overview,
-    row_of,
-)
+from seqmodels.compare.tables import as_csv, as_markdown
 
-MOST_DIAGRAMS = 20
+MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """`comparison.csv`, `.md`, `.png` and `.html` in that folder."""
+    """Writes `comparison.csv`, `.md`, `.png` and `.html`, and returns their paths.
+
+    Args:
+        folder: created if it is missing. Older files of these names are replaced.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     runs = _png(compared_runs(comparison))
     contents = {
@@ -46,15 +43,15 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
-    """Tables that sort, figures, the diagram of each setting, links to the runs.
+    """The page's HTML: tables that sort, figures, each head's diagram, links to the runs.
 
     Args:
-        folder: where the page will lie, from which the links go out.
-        runs: the figure of the runs, PNG.
+        folder: the folder that you will write the page to; links are relative to it.
+        runs: the figure of the runs as PNG.
     """
     body = [
-        *_table(overview(comparison)),
-        *(line for section in comparison.sections for line in _tables(comparison, section)),
+        *_html_table(overview(comparison)),
+        *(line for section in comparison.sections for line in _section(comparison, section)),
         *(
             f"<p class=failed>{escape(line)}</p>"
             for line in (*cautions(comparison), *failures(comparison))
@@ -76,21 +73,18 @@ def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
     )
 
 
-def _tables(comparison: Comparison, section: Section) -> Iterator[str]:
-    yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}.</p>"
-    yield from _table(
-        [columns_of(comparison), *(row_of(comparison, setting) for setting in section.settings)],
-        best_first=True,
-    )
+def _section(comparison: Comparison, section: Section) -> Iterator[str]:
+    yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}</p>"
+    yield from _html_table(table(comparison, section), best_first=True)
 
 
-def _table(rows: Sequence[Sequence[str]], *, best_first: bool = False) -> Iterator[str]:
+def _html_table(rows: Sequence[Sequence[str]], *, best_first: bool = False) -> Iterator[str]:
     if not rows:
         return
     yield "<div class=table><table><thead><tr>"
     for column in rows[0]:
-        header = escape(column).replace("_", "_<wbr>")
-        yield f'<th scope="col"><button type="button">{header}</button></th>'
+        text = escape(column).replace("_", "_<wbr>")
+        yield f'<th scope="col"><button type="button">{text}</button></th>'
     yield "</tr></thead><tbody>"
     for number, row in enumerate(rows[1:]):
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)

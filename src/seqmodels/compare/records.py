@@ -1,9 +1,8 @@
-"""The runs in some folders, grouped by what their configurations say differently."""
+"""Read the runs in some folders."""
 
 from __future__ import annotations
 
 import glob
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.errors import UserError, choices
+from seqmodels.files import read_json
 
 DEFAULT_METRICS = tuple(
-    f"{part}/{name}"
-    for part in ("test", "validation")
+    f"{split}/{name}"
+    for split in ("test", "validation")
     for name in ("accuracy", "bits_per_byte", "loss")
 )
-# how a run is run, and not what it is
-NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports")
-FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
+# what a result.json must hold; a run that failed early has only the first
+ALWAYS = {"status": str, "seed": int, "config": Mapping, "metrics": Mapping}
+COMPLETED = {"data": str, "fingerprint": str, "head": str, "parameters": int, "seconds": Mapping}
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run as its folder tells it: `result.json`, with its configuration by dotted keys, and
-    `environment.json`, likewise."""
+    """What the folder of one run says about it.
+
+    Args:
+        folder: the run folder.
+        result: the content of `result.json`.
+        config: its configuration by dotted keys, such as `model.head`.
+        environment: the content of `environment.json` by dotted keys; empty without that file.
+    """
 
     folder: Path
     result: Mapping[str, Any]
@@ -40,24 +46,32 @@ class Record:
     def completed(self) -> bool:
         return self.result["status"] == "completed"
 
+    @property
+    def per_second(self) -> float:
+        """Examples or tokens per second of training, whichever the task counts."""
+        return next(v for name, v in self.result.items() if name.endswith("_per_second"))
+
 
 def find_runs(places: Iterable[str]) -> list[Record]:
-    """The runs in folders, in folders of folders, and in what globs match.
+    """Reads each run once, in the order of its job numbers.
+
+    Args:
+        places: run folders, folders at any height above them, or globs of those.
 
     Raises:
-        UserError: if a place holds no run, or a run is not one of this version.
+        UserError: if a place holds no run, or a `result.json` is broken or of another version.
     """
     files: dict[Path, None] = {}
     for place in places:
         found = [
             file
-            for match in sorted(glob.glob(place))  # noqa: PTH207 (absolute ones as well)
+            for match in sorted(glob.glob(place))  # noqa: PTH207 (Path.glob refuses absolute ones)
             for file in sorted(Path(match).rglob("result.json"), key=_by_number)
         ]
         if not found:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
         files |= dict.fromkeys(found)
-    return [_read(file) for file in files]
+    return [read_record(file.parent) for file in files]
 
 
 def _by_number(file: Path) -> list[tuple[int, str]]:
@@ -65,23 +79,47 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
     return [(int(n or 0), rest) for n, rest in re.findall(r"(\d*)(\D*)", str(file))]
 
 
-def _read(file: Path) -> Record:
-    try:
-        result = json.loads(file.read_text())
-        config = flattened(result["config"])
-        surroundings = file.with_name("environment.json")  # a run that failed early has none
-        environment = (
-            flattened(json.loads(surroundings.read_text())) if surroundings.is_file() else {}
-        )
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{file} is not the result of a run of this version ({type(error).__name__}: {error})"
-        ) from error
-    return Record(file.parent, result, config, environment)
+def read_record(folder: Path) -> Record:
+    """Reads `result.json` and, where there is one, `environment.json`.
+
+    Raises:
+        UserError: naming the file, if it is absent, not JSON, or not what a run of this version
+            writes.
+    """
+    file, surroundings = folder / "result.json", folder / "environment.json"
+    result = read_json(file)
+    environment = read_json(surroundings) if surroundings.is_file() else {}
+    if problem := _problem(result):
+        raise UserError(f"{file} is not the result of a run of this version: {problem}")
+    if not isinstance(environment, Mapping):
+        raise UserError(f"{surroundings} is not the environment of a run of this version")
+    return Record(folder, result, flattened(result["config"]), flattened(environment))
+
+
+def _problem(result: Any) -> str:
+    """What keeps a `result.json` from being compared; empty if nothing does."""
+    if not isinstance(result, Mapping):
+        return "it is not a mapping"
+    completed = result.get("status") == "completed"
+    for name, kind in {**ALWAYS, **(COMPLETED if completed else {})}.items():
+        if not isinstance(result.get(name), kind):
+            return f"{name} is {result.get(name)!r:.40}"
+    if completed and not any(name.endswith("_per_second") for name in result):
+        return "it has no examples_per_second or tokens_per_second"
+    if completed and "fit" not in result["seconds"]:
+        return "seconds has no fit"
+    if not all(isinstance(value, int | float) for value in result["metrics"].values()):
+        return "metrics holds something other than numbers"
+    directions = result.get("higher_is_better", {})
+    if not isinstance(directions, Mapping) or not all(
+        isinstance(higher_is_better, bool) for higher_is_better in directions.values()
+    ):
+        return "higher_is_better holds something other than true and false"
+    return ""
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"head": "max_pool"}}` as `{"model.head": "max_pool"}`; lists as they are."""
+    """`{"model": {"head": "max_pool"}}` as `{"model.head": "max_pool"}`; lists stay as they are."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -91,64 +129,14 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def varied_keys(records: Sequence[Record]) -> list[str]:
-    """The fewest keys that tell the settings apart, as far as the seed does not.
-
-    Left out is what is the same in all runs, what is the seed or the run's folder by another name,
-    and what follows from the keys before it (as the optimiser does from the experiment).
-    """
-    names = dict.fromkeys(
-        key for record in records for key in record.config if not key.startswith(NO_SETTING)
-    )
-    columns: dict[str, list[str]] = {}
-    for name in names:
-        values = [record.config.get(name) for record in records]
-        if all(value == values[0] for value in values[1:]):
-            continue
-        if all(value == record.seed for value, record in zip(values, records, strict=True)):
-            continue
-        folders = [str(record.config.get("folder")) for record in records]
-        if all(str(v).startswith(f) for v, f in zip(values, folders, strict=True)):
-            continue
-        columns[name] = [json.dumps(value, sort_keys=True) for value in values]
-    first = {key: number for number, key in enumerate(FIRST_KEYS)}
-    order = sorted(columns, key=lambda key: (first.get(key, len(first)), key.count("."), key))
-    kept: list[str] = []
-    settings: list[tuple[str, ...]] = [()] * len(records)
-    for name in order:
-        finer = [(*s, value) for s, value in zip(settings, columns[name], strict=True)]
-        if len(set(finer)) > len(set(settings)):
-            kept.append(name)
-            settings = finer
-    for name in reversed(kept):  # what a later key says as well
-        others = [key for key in kept if key != name]
-        without = set(zip(*(columns[key] for key in others), strict=True))
-        if others and len(without) == len(set(settings)):
-            kept.remove(name)
-    return kept
-
-
-def other_differences(records: Sequence[Record]) -> list[str]:
-    """`threads: 1, 2`: what was not the same in all runs, besides their configuration."""
-    found = []
-    for name, key in (
-        ("commits", "git.commit"),
-        ("threads", "threads"),
-        ("devices", "device"),
-        ("versions of torch", "packages.torch"),
-    ):
-        values = {str(r.environment[key])[:40] for r in records if r.environment.get(key)}
-        if len(values) > 1:
-            shown = sorted(value[:8] if key == "git.commit" else value for value in values)
-            found.append(f"{name}: {', '.join(shown)}")
-    return found
-
-
 def pick_metric(records: Sequence[Record], metric: str | None) -> str:
-    """The metric by its name, or the first of `DEFAULT_METRICS` that the completed runs have.
+    """The metric to compare by.
+
+    Args:
+        metric: its name; None for the first of `DEFAULT_METRICS` that a completed run has.
 
     Raises:
-        UserError: with the names that there are.
+        UserError: if no run has it, with the names to choose from.
     """
     names = {n for record in records if record.completed for n in record.result["metrics"]}
     if metric is None:

@@ -1,4 +1,4 @@
-"""Which of several settings is better, by how much, and how sure: paired over shared seeds."""
+"""Statistics over seeds: which setting is better, by how much, and how sure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.05  # of significance, for all pairs together; intervals are those of 1 - LEVEL
-POWER = 0.8  # with which `seeds_needed` would find the difference that was seen
-MOST_SEEDS = 10_000
+LEVEL = 0.05  # significance level for all pairs together; intervals have confidence 1 - LEVEL
+POWER = 0.8  # how often `seeds_needed` seeds find a difference of the size that was observed
+MOST_SEEDS = 10_000  # a larger estimate is reported as None
 
 Scores = Mapping[int, float]
-"""A metric by seed."""
+"""The metric of one setting by seed."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What came out of one setting.
+    """The metric of one setting over its seeds, in the metric's own scale.
 
     Args:
-        deviation: of the runs, with `n - 1`; nan for one run.
-        interval: half the width of the 95 % interval of the mean (Student's t); nan for one run.
+        count: the number of seeds.
+        mean: over seeds.
+        deviation: the standard deviation, with `n - 1`; nan for one seed.
+        interval: half the width of the mean's 95 % interval (Student's t); nan for one seed.
     """
 
     count: int
@@ -38,12 +40,13 @@ class Difference:
     """A setting against the best one.
 
     Args:
-        mean: of the differences over shared seeds, or of the means where no seeds are shared.
-        shared: how many seeds both have.
-        p: of a two-sided paired t-test, corrected for the number of all pairs (Holm 1979); nan
-            where fewer than two seeds are shared.
+        mean: the mean difference over shared seeds; without shared seeds, the difference of the
+            two means.
+        shared: the number of seeds that both settings have.
+        p: from a two-sided paired t-test, corrected for the number of all pairs (Holm 1979); nan
+            for fewer than two shared seeds.
         seeds_needed: how many shared seeds would find this difference with a power of 80 %; None
-            where it has been found, or where there is nothing to go by.
+            if it is significant already, or if it cannot be estimated.
     """
 
     mean: float
@@ -57,7 +60,7 @@ class Difference:
 
 
 def summarize(scores: Scores) -> Summary:
-    """Mean, deviation and interval over seeds."""
+    """Mean, deviation and interval over seeds (at least one)."""
     values = np.array(list(scores.values()), dtype=float)
     count, mean = len(values), float(values.mean())
     if count < 2:
@@ -68,7 +71,7 @@ def summarize(scores: Scores) -> Summary:
 
 
 def find_best(settings: Sequence[Scores], *, higher_is_better: bool) -> int:
-    """The number of the setting with the best mean."""
+    """The index of the setting with the best mean."""
     means = [summarize(scores).mean for scores in settings]
     return int(np.argmax(means) if higher_is_better else np.argmin(means))
 
@@ -76,12 +79,15 @@ def find_best(settings: Sequence[Scores], *, higher_is_better: bool) -> int:
 def against_best(settings: Sequence[Scores], best: int) -> list[Difference | None]:
     """Each setting against the best one, which was chosen by the same runs.
 
-    Because the best is chosen by its luck, too, the correction is for all pairs of settings, and
-    not only for those with the best in them: settings that are all equal are called different in no
-    more than 5 % of sweeps.
+    The best setting may owe its place to luck, so the correction counts all pairs of settings, not
+    only the pairs with the best: equal settings are called different in at most 5 % of sweeps.
+
+    Args:
+        settings: the scores of each.
+        best: the index of the best one.
 
     Returns:
-        By setting; None for the best itself.
+        One entry per setting; None for the best itself.
     """
     pairs = len(settings) * (len(settings) - 1) // 2
     deltas = [_deltas(scores, settings[best]) for scores in settings]
@@ -110,8 +116,12 @@ def against_best(settings: Sequence[Scores], best: int) -> list[Difference | Non
 def seeds_needed(deltas: np.ndarray, pairs: int) -> int | None:
     """How many paired differences like these a t-test at `LEVEL / pairs` needs for `POWER`.
 
+    Args:
+        deltas: the observed differences, one per shared seed, at least two.
+        pairs: the number of pairs of settings.
+
     Returns:
-        None where there is no difference, or more than `MOST_SEEDS` are needed.
+        None if the mean difference or its deviation is 0, or if more than `MOST_SEEDS` are needed.
     """
     deviation = float(deltas.std(ddof=1))
     if not deviation or not deltas.mean():
@@ -119,7 +129,7 @@ def seeds_needed(deltas: np.ndarray, pairs: int) -> int | None:
     effect = abs(float(deltas.mean())) / deviation
     counts, critical = _critical(pairs)
     freedom, shift = counts - 1, effect * np.sqrt(counts)
-    # the noncentral t, by a normal distribution (Johnson and Kotz 1970, chapter 31)
+    # the noncentral t by its normal approximation (Johnson and Kotz 1970, chapter 31)
     spread = np.sqrt(1 + critical**2 / (2 * freedom))
     power = 1 - stats.norm.cdf((critical * (1 - 1 / (4 * freedom)) - shift) / spread)
     enough = np.nonzero(power >= POWER)[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,178 +13,67 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.compare.comparison import Comparison, Setting
-from seqmodels.tasks.metrics import is_share
-
-
-def shown(metric: str, value: float) -> str:
-    """Accuracies and F1 in per cent, others as they are."""
-    if math.isnan(value):
-        return "-"
-    return f"{100 * value:.2f}" if is_share(metric) else f"{value:.4f}"
-
-
-def columns_of(comparison: Comparison) -> list[str]:
-    """What stands above `row_of`."""
-    return [
-        *(key.removeprefix("model.") for key in comparison.keys),
-        "runs",
-        mean_of(comparison),
-        "sd",
-        "± 95 %",
-        "to best",
-        "p",
-        "parameters",
-        "/s",
-        "s",
-    ]
-
-
-def row_of(comparison: Comparison, setting: Setting) -> list[str]:
-    """A setting in words."""
-    summary, difference, metric = setting.summary, setting.difference, comparison.metric
-    delta = p = ""
-    if difference is not None:
-        delta = shown(metric, difference.mean)
-        p = "-" if math.isnan(difference.p) else f"{difference.p:.3f}"
-        p = "<0.001" if difference.p < 0.001 else p
-    return [
-        *(str(value) for value in setting.values),
-        str(len(setting.records)),
-        shown(metric, summary.mean),
-        shown(metric, summary.deviation),
-        shown(metric, summary.interval),
-        delta,
-        p,
-        f"{setting.parameters:,}",
-        f"{setting.per_second:,.0f}",
-        f"{setting.seconds:.1f}",
-    ]
-
-
-def overview(comparison: Comparison) -> list[list[str]]:
-    """The mean of each setting on each of several data sets, the best setting first; with a header.
-    Nothing for one data set."""
-    if len(comparison.sections) == 1:
-        return []
-    means: dict[str, dict[str, float]] = {}
-    for section in comparison.sections:
-        for setting in section.settings:
-            means.setdefault(setting.name, {})[section.data] = setting.summary.mean
-    overall = {name: math.fsum(values.values()) / len(values) for name, values in means.items()}
-    names = sorted(overall, key=overall.__getitem__, reverse=is_share(comparison.metric))
-    rows = [
-        [section.data]
-        + [shown(comparison.metric, means[name].get(section.data, math.nan)) for name in names]
-        for section in comparison.sections
-    ]
-    return [[mean_of(comparison), *names], *rows]
-
-
-def mean_of(comparison: Comparison) -> str:
-    """The metric with its unit."""
-    return comparison.metric + (", %" if is_share(comparison.metric) else "")
+from seqmodels.compare.columns import cautions, failures, overview, raw_table, table
+from seqmodels.compare.comparison import Comparison
 
 
 def comparison_table(comparison: Comparison) -> Group:
-    """For a terminal."""
+    """For a terminal: a table and a verdict per data set, an overview, and what to keep in mind."""
     parts: list[Any] = []
     for section in comparison.sections:
-        table = _table(columns_of(comparison), len(comparison.keys))
-        for setting in section.settings:
-            style = "bold green" if setting.difference is None else None
-            table.add_row(*row_of(comparison, setting), style=style)
-        parts += [Text(section.data, style="bold"), table]
-        parts.append(Text(section.verdict() + "\n"))
+        rows = table(comparison, section)
+        shown = _rich_table(rows, names=len(comparison.keys), best_first=True)
+        parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
-        table = _table(["", *rows[0][1:]], 1)
-        for row in rows[1:]:
-            table.add_row(*row)
-        parts += [Text(f"all data sets: {rows[0][0]}", style="bold"), table]
+        parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
+        parts += [_rich_table([["", *rows[0][1:]], *rows[1:]], names=1)]
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
-    if comparison.failed:
-        count = sum(len(setting.records) for s in comparison.sections for setting in s.settings)
-        parts.append(
-            Text(f"{len(comparison.failed)} of {count + len(comparison.failed)} runs failed")
-        )
+    if failed := len(comparison.failed):
+        done = sum(len(setting.records) for s in comparison.sections for setting in s.settings)
+        parts.append(Text(f"{failed} of {done + failed} runs failed"))
     return Group(*parts)
 
 
-def _table(columns: Sequence[str], names: int) -> Table:
-    """Of so many columns of names, which are folded where the terminal is narrow, then numbers."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for number, column in enumerate(columns):
+def _rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:
+    """The first `names` columns are names and fold in a narrow terminal; the others are numbers."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    for number, column in enumerate(rows[0]):
         if number < names:
-            table.add_column(column, overflow="fold")
+            shown.add_column(column, overflow="fold")
         else:
+            # break the header wherever it may be broken, because the numbers below it are short
             header = re.sub(r"(?<=\w)[/_]|, |(?<!\d) ", lambda m: m[0].strip() + "\n", column)
             header = header.replace("parameters", "param-\neters")
-            table.add_column(header, justify="right", no_wrap=True)
-    return table
-
-
-def cautions(comparison: Comparison) -> list[str]:
-    """What the tables do not show."""
-    lines = []
-    if comparison.others:
-        others = "; ".join(comparison.others)
-        lines.append(f"these runs also differ in other things, which counts: {others}")
-    if left_out := comparison.left_out:
-        folders = ", ".join(str(record.folder) for record in left_out[:3])
-        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-        lines.append(f"left out, without a finite {comparison.metric}: {folders}{more}")
-    return lines
-
-
-def failures(comparison: Comparison) -> list[str]:
-    """A line for each run that did not complete."""
-    return [
-        f"{record.result['status']}: {record.folder}"
-        + (f" ({record.result['error']})" if record.result["error"] else "")
-        for record in comparison.failed
-    ]
+            shown.add_column(header, justify="right", no_wrap=True)
+    for number, row in enumerate(rows[1:]):
+        shown.add_row(*row, style="bold green" if best_first and number == 0 else None)
+    return shown
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """A table for a README."""
+    """For a README: an overview, a table and a verdict per data set, and what to keep in mind."""
     lines: list[str] = []
     if rows := overview(comparison):
-        lines += [*_head(rows[0], 1), *(_line(row) for row in rows[1:]), ""]
+        lines += [*_markdown_table(rows, names=1), ""]
     for section in comparison.sections:
-        lines += [f"**{section.data}**", "", *_head(columns_of(comparison), len(comparison.keys))]
-        lines += [_line(row_of(comparison, setting)) for setting in section.settings]
-        lines += ["", section.verdict() + ".", ""]
+        rows = table(comparison, section)
+        lines += [f"**{section.data}**", "", *_markdown_table(rows, names=len(comparison.keys))]
+        lines += ["", section.verdict(), ""]
     lines += [f"- {line}" for line in (*cautions(comparison), *failures(comparison))]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _head(columns: Sequence[str], names: int) -> list[str]:
-    return [_line(columns), _line(["---"] * names + ["---:"] * (len(columns) - names))]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _markdown_table(rows: Sequence[Sequence[str]], names: int) -> list[str]:
+    first, *others = [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
+    ]
+    alignment = ["---"] * names + ["---:"] * (len(rows[0]) - names)
+    return [first, f"| {' | '.join(alignment)} |", *others]
 
 
 def as_csv(comparison: Comparison) -> str:
-    """A row for each setting, numbers as they are."""
+    """For a program: one row per setting and data set, numbers unrounded."""
     file = io.StringIO()
-    writer = csv.writer(file)
-    costs = ["parameters", "per_second", "seconds"]
-    against = ["difference_to_best", "shared_seeds", "p", "seeds_needed"]
-    moments = ["runs", "metric", "mean", "deviation", "interval"]
-    writer.writerow(["data", *comparison.data_keys, *comparison.keys, *moments, *against, *costs])
-    for section in comparison.sections:
-        for setting in section.settings:
-            summary, difference = setting.summary, setting.difference
-            numbers: list[Any] = [summary.mean, summary.deviation, summary.interval]
-            if difference is None:
-                numbers += [0.0, len(setting.scores), "", ""]
-            else:
-                numbers += [difference.mean, difference.shared, difference.p]
-                numbers += ["" if difference.seeds_needed is None else difference.seeds_needed]
-            numbers += [setting.parameters, setting.per_second, setting.seconds]
-            what = [section.data, *section.values, *setting.values]
-            writer.writerow([*what, len(setting.records), comparison.metric, *numbers])
+    csv.writer(file).writerows(raw_table(comparison))
     return file.getvalue()

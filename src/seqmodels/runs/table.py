@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.tasks.metrics import is_share
+from seqmodels.tasks.metrics import show, unit
 
 
 def metrics_table(
@@ -17,30 +17,35 @@ def metrics_table(
     title: str,
     baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Group:
-    """A row for each metric: accuracies and F1 in per cent, others as they are.
+    """One row per metric, in the metric's unit; an unknown metric is a plain number.
 
     Args:
-        baselines: metric -> what gives it -> value.
+        metrics: value by name; shares such as an accuracy from 0 to 1.
+        title: printed above the table.
+        baselines: metric -> name of the baseline -> value.
     """
     table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in metrics.items():
-        table.add_row(name, _shown(name, value))
+        table.add_row(name, _with_unit(name, value))
     for metric, rows in (baselines or {}).items():
         table.add_section()
         for name, value in rows.items():
-            table.add_row(f"{metric} of {name}", _shown(metric, value), style="dim")
+            table.add_row(f"{metric} of {name}", _with_unit(metric, value), style="dim")
     return Group(Text(title, style="bold"), table)
 
 
-def _shown(name: str, value: float) -> str:
-    return f"{100 * value:.2f} %" if is_share(name) else f"{value:.4f}"
+def _with_unit(name: str, value: float) -> str:
+    return f"{show(name, value)} {unit(name)}".rstrip()
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
-    """A finished run's test metrics (those of validation, if it was not tested) beside what little
-    would do on the same split."""
+    """The test metrics of a finished run beside simple baselines on the same split.
+
+    Args:
+        result: the content of `result.json`. Without test metrics, all others are shown.
+    """
     [speed] = [name for name in result if name.endswith("_per_second")]
     metrics = result["metrics"]
     return metrics_table(

@@ -1,4 +1,4 @@
-"""A model that a person names on the command line, and inputs for it."""
+"""Find the model that you name on the command line, and make inputs for it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from seqmodels.imports import import_module
 
 
 def find_model(target: str) -> Callable[..., Any]:
-    """The model that `module:name` names, or that what it names builds, called without arguments.
+    """The model that `module:name` names.
 
-    Imports and calls code of that module: name only what you trust.
+    If the name is a class or function that takes no arguments, calls it to build the model. This
+    imports and runs code of that module: name only what you trust.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no such module or name, if building fails, or if the result is not
+            a model.
     """
     module_name, colon, name = target.partition(":")
     if not colon or not name:
@@ -42,8 +44,8 @@ def find_model(target: str) -> Callable[..., Any]:
             ) from error
     if inspect.isclass(built) or not callable(built):
         raise UserError(
-            f"target={target} is no model, and cannot be called without arguments to build one: "
-            "name a function that builds it"
+            f"target={target} is not a model, and does not build one when called without "
+            "arguments: name a function that builds it"
         )
     return built
 
@@ -59,10 +61,17 @@ def _takes_nothing(found: Any) -> bool:
 def random_batch(
     features: int | None, vocabulary: int | None, batch: int, time: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Random features `(B, T, F)` or tokens `(B, T)`, 0 at padding, and lengths, longest first.
+    """Random inputs, 0 at padding, and their lengths `(B,)`, longest first.
+
+    Args:
+        features: F, for features `(B, T, F)`.
+        vocabulary: for tokens `(B, T)`, from 1 to `vocabulary - 1`.
+        batch: B.
+        time: T, the longest length; the shortest is a quarter of it.
+        seed: of the random numbers.
 
     Raises:
-        UserError: naming the key.
+        UserError: for both or neither of `features` and `vocabulary`, or a size that is too small.
     """
     if (features is None) == (vocabulary is None):
         raise UserError("give one of input.features=<number> and input.vocabulary=<number>")
