@@ -1,6 +1,6 @@
 """Your own task, whole: a regression reads the last state of each sequence and gives a number.
 
-python scripts/train.py --config-dir examples/configs model=regression data=mean_level
+python scripts/train.py --config-dir examples/configs model=regression data=waves
 """
 
 from typing import Any
@@ -30,6 +30,9 @@ class Regression(Task):
         rows = self.head.decode(self.encode(batch)).tolist()
         scale = list(zip(data["values"], data["mean"], data["deviation"], strict=True))
         return [
-            {name: mean + x * deviation for x, (name, mean, deviation) in zip(row, scale, strict=True)}
+            {
+                name: mean + x * deviation
+                for x, (name, mean, deviation) in zip(row, scale, strict=True)
+            }
             for row in rows
         ]

@@ -29,6 +29,7 @@ from seqmodels.runs.trainer import check_validation
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
 from seqmodels.tasks.fitting import check_model
+from seqmodels.tasks.metrics import metric_named, without_split
 
 
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -122,6 +123,9 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         for evaluate in (trainer.validate, trainer.test):
             for metrics in evaluate(task, datamodule=data, verbose=False):
                 result["metrics"] |= metrics
+        result["higher_is_better"] = {
+            without_split(name): metric_named(name).higher_is_better for name in result["metrics"]
+        }
         seconds["test"] = time.perf_counter() - clock
         if trainer.is_global_zero:
             curves = folder.figures / "learning_curves.png"

@@ -25,6 +25,7 @@ from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.fitting import build_encoder, check_shares
+from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.optimization import TOTAL_STEPS, build_optimizer, clip_gradients, count_steps
 from seqmodels.tasks.resume import check_plan, restore_random_state, saved_state
 
@@ -114,6 +115,8 @@ class Task(pl.LightningModule):
             head, self.encoder, self.make_output, make_dropout(dropout), head_options
         )
         epoch = MetricCollection({**self.metrics(), "loss": mean_loss()})
+        for name in epoch:
+            metric_named(name)  # an unknown one is an error now, not after the training
         self.train_metrics = epoch.clone("train/")
         self.validation_metrics = epoch.clone("validation/")
         self.test_metrics = epoch.clone("test/")

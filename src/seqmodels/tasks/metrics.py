@@ -22,47 +22,19 @@ class Metric:
     unit: str = ""
 
 
-_SHARE = Metric(higher_is_better=True, unit="%")
-_ERROR_RATE = Metric(higher_is_better=False, unit="%")
-_SCORE = Metric(higher_is_better=True)
-_ERROR = Metric(higher_is_better=False)
-
 METRICS: dict[str, Metric] = {
-    # classes and tags
-    "accuracy": _SHARE,
-    "balanced_accuracy": _SHARE,
-    "precision": _SHARE,
-    "recall": _SHARE,
-    "f1": _SHARE,
-    "macro_f1": _SHARE,
-    "micro_f1": _SHARE,
-    "auroc": _SHARE,
-    "matthews_correlation": _SCORE,
-    "calibration_error": _ERROR_RATE,
-    # text, as torchmetrics stores it: BLEU and chrF from 0 to 1
-    "exact_match": _SHARE,
-    "bleu": _SHARE,
-    "chrf": _SHARE,
-    "rouge_l": _SHARE,
-    "word_error_rate": _ERROR_RATE,
-    "character_error_rate": _ERROR_RATE,
-    "symbol_error_rate": _ERROR_RATE,
-    "edit_distance": _ERROR,
-    # language models
-    "loss": _ERROR,
-    "perplexity": _ERROR,
-    "bits_per_byte": _ERROR,
-    "bits_per_character": _ERROR,
-    # values
-    "r2": _SCORE,
-    "pearson": _SCORE,
-    "spearman": _SCORE,
-    "mse": _ERROR,
-    "rmse": _ERROR,
-    "mae": _ERROR,
-    "mase": _ERROR,
-    "mape": _ERROR_RATE,
-    "smape": _ERROR_RATE,
+    **dict.fromkeys(
+        ("accuracy", "precision", "recall", "f1", "macro_f1", "exact_match", "bleu", "chrf"),
+        Metric(higher_is_better=True, unit="%"),
+    ),
+    **dict.fromkeys(
+        ("word_error_rate", "symbol_error_rate"), Metric(higher_is_better=False, unit="%")
+    ),
+    **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
+    **dict.fromkeys(
+        ("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "mase"),
+        Metric(higher_is_better=False),
+    ),
 }
 """By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
 

@@ -1,0 +1,39 @@
+"""Your own data: a word and its tag a line, a blank line between sentences; as in CoNLL's files."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from seqmodels.data import SPLITS, Examples, SequenceDataModule, Split
+from seqmodels.data.inputs import Tokens
+from seqmodels.data.targets import Tags
+from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.files import lines_of
+
+
+class CoNLL(SequenceDataModule):
+    """Splits that are not given are cut from `train`; the last column is the tag."""
+
+    def __init__(
+        self, train: str, validation: str | None = None, test: str | None = None, **options
+    ):
+        tokens = Tokens(TokenizerOptions(tokenizer="space", lowercase=True, min_count=2))
+        super().__init__(tokens, Tags(), **options)
+        self.files = {"train": train, "validation": validation, "test": test}
+
+    def read(self) -> Mapping[Split, Examples]:
+        return {split: self._examples(self.files[split]) for split in SPLITS if self.files[split]}
+
+    def read_file(self, path: str) -> Iterator[tuple[str, list[str]]]:
+        words, tags = [], []
+        for line in [*lines_of(path), ""]:
+            if line.strip():
+                word, *_, tag = line.split()
+                words.append(word)
+                tags.append(tag)
+            elif words:
+                yield " ".join(words), tags
+                words, tags = [], []
+
+    def _examples(self, path: str) -> Examples:
+        inputs, targets = zip(*self.read_file(path), strict=True)
+        return Examples(inputs, targets, path)
