@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from seqmodels.data import SPLITS, DataModule, SequenceDataModule, StreamDataModule
-from seqmodels.data.loading import SequenceDataset, available
+from seqmodels.data.loading import available
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.files import read_json
 from seqmodels.instantiate import instantiate
@@ -109,8 +109,7 @@ class Run:
         task = task.to(find_device(accelerator)).eval()
         classes = task.hparams["data"]["classes"]
         for first, chunk in available(inputs, data.batch_size):
-            sequences = data.preprocessor.encode(chunk, source, first)
-            batch = SequenceDataset(sequences, targets=None).__getitems__(list(range(len(chunk))))
+            batch = data.batch_of(chunk, source, first)
             with torch.inference_mode():
                 probabilities = task.predict_step(batch.to(task.device))
             for row in probabilities.tolist():

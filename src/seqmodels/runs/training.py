@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seqmodels.data import DataModule, SequenceDataModule
-from seqmodels.data.baselines import baselines
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.imports import import_modules
@@ -90,7 +89,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with recording(folder, result):
         console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
         if config.baseline and trainer.is_global_zero:
-            result["baselines"] = baselines(data)
+            result["baselines"] = data.baselines()
         clock = time.perf_counter()
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         fitted = result["seconds"]["fit"] = time.perf_counter() - clock
