@@ -42,7 +42,7 @@ from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import SequenceDataModule
-from seqmodels.data.inputs import TextPreprocessor
+from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import SPLITS
 from seqmodels.data.split import Examples
 from seqmodels.instantiate import instantiate
@@ -99,7 +99,7 @@ class Made(SequenceDataModule):
     """Words at random, among which some tell of the class."""
 
     def __init__(self, setting: Setting) -> None:
-        super().__init__(TextPreprocessor("word"), batch_size=setting.batch_size)
+        super().__init__(Tokens(), batch_size=setting.batch_size)
         self.setting = setting
 
     def read(self) -> Mapping[Any, Examples]:
@@ -167,7 +167,7 @@ class Runner:
         self.setting, self.epochs, self.device = setting, setting.epochs or epochs, device
         self.data = Made(setting)
         self.data.setup()
-        assert self.data.preprocessor.num_inputs == setting.vocabulary
+        assert self.data.inputs.num_inputs == setting.vocabulary
         self.config = self._config()
         torch.manual_seed(0)
         self.initial = self._task().state_dict()

@@ -1,13 +1,9 @@
 """Your own data: a word and its tag a line, a blank line between sentences; as in CoNLL's files."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from seqmodels.data import SPLITS, Examples, SequenceDataModule, Split
-from seqmodels.data.inputs import Tokens
-from seqmodels.data.targets import Tags
-from seqmodels.data.tokenizer import TokenizerOptions
-from seqmodels.files import lines_of
+from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tags, TokenizerOptions, Tokens
+from seqmodels.files import read_lines
 
 
 class CoNLL(SequenceDataModule):
@@ -16,16 +12,16 @@ class CoNLL(SequenceDataModule):
     def __init__(
         self, train: str, validation: str | None = None, test: str | None = None, **options
     ):
-        tokens = Tokens(TokenizerOptions(tokenizer="space", lowercase=True, min_count=2))
+        tokens = Tokens(TokenizerOptions(level="space", lowercase=True, min_count=2))
         super().__init__(tokens, Tags(), **options)
         self.files = {"train": train, "validation": validation, "test": test}
 
-    def read(self) -> Mapping[Split, Examples]:
+    def read(self) -> Mapping[str, Examples]:
         return {split: self._examples(self.files[split]) for split in SPLITS if self.files[split]}
 
     def read_file(self, path: str) -> Iterator[tuple[str, list[str]]]:
         words, tags = [], []
-        for line in [*lines_of(path), ""]:
+        for line in [*read_lines(path), ""]:
             if line.strip():
                 word, *_, tag = line.split()
                 words.append(word)

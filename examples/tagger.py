@@ -1,4 +1,4 @@
-"""Your own task, whole: a tagger reads every step of `output`, both directions, and gives each a tag.
+"""Your own task: a tagger reads every step of `output`, both directions, and gives each a tag.
 
 python scripts/train.py --config-dir examples/configs model=tagger data=conll data.train=train.txt
 """

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seqmodels.data import SPLITS, Examples, SequenceDataModule, Split
-from seqmodels.data.inputs import Series
-from seqmodels.data.targets import Values
+from seqmodels.data import SPLITS, Examples, SequenceDataModule, Series, Values
 
 
 class Waves(SequenceDataModule):
@@ -16,7 +14,7 @@ class Waves(SequenceDataModule):
         super().__init__(Series(), Values(["frequency"]), **options)
         self.size, self.noise = size, noise
 
-    def read(self) -> Mapping[Split, Examples]:
+    def read(self) -> Mapping[str, Examples]:
         random = np.random.default_rng(self.split_seed)
         return {split: self._waves(random, split) for split in SPLITS}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.batch import PADDING_TARGET, SequenceBatch, valid_steps
+from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch, valid_steps
 
 B, T, F = 3, 5, 4
 LENGTHS = [2, 5, 1]
@@ -34,8 +34,12 @@ def step_targets() -> Tensor:
     return torch.tensor([[7, 8, -100, -100, -100], [1, 2, 3, 4, 5], [6, -100, -100, -100, -100]])
 
 
+VALUES = torch.tensor([[0.5, torch.nan], [1.5, 2.5], [torch.nan, 3.5]])  # (B, K)
+TARGETS = [None, torch.tensor([0, 2, 1]), step_targets(), VALUES[:, 0], VALUES, VALUES.double()]
+
+
 @pytest.mark.parametrize("inputs", [tokens(), torch.rand(B, T, F), torch.rand(B, T, F).double()])
-@pytest.mark.parametrize("targets", [None, torch.tensor([0, 2, 1]), step_targets()])
+@pytest.mark.parametrize("targets", TARGETS)
 def test_valid_batch_keeps_what_it_was_given(inputs: Tensor, targets: Tensor | None) -> None:
     batch = SequenceBatch(inputs, lengths(), targets)
     assert batch.inputs is inputs
@@ -134,12 +138,19 @@ def test_length_beyond_the_inputs_is_an_error_that_names_the_row(row: int) -> No
     [
         torch.zeros(B + 1, dtype=torch.int64),
         torch.full((B, T - 1), PADDING_TARGET),
-        torch.zeros(B),
+        torch.zeros(B, dtype=torch.int32),
         torch.zeros(B, T, F, dtype=torch.int64),
+        torch.zeros(B + 1),
+        torch.zeros(B + 1, 2),
+        torch.zeros(B, T, 2),
+        torch.zeros(()),
     ],
 )
 def test_wrong_targets_are_named_with_shape_and_type(targets: Tensor) -> None:
-    message = f"targets must be (3,) or (3, 5) int64, got {tuple(targets.shape)} {targets.dtype}"
+    message = (
+        "targets must be (3,) or (3, 5) int64, or (3,) or (3, K) floating point, "
+        f"got {tuple(targets.shape)} {targets.dtype}"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         SequenceBatch(tokens(), lengths(), targets)
 
@@ -162,13 +173,18 @@ def test_valid_step_may_have_no_target() -> None:
     assert SequenceBatch(tokens(), lengths(), targets).targets is targets
 
 
+def test_values_as_wide_as_the_inputs_are_long_are_not_taken_for_steps() -> None:
+    targets = torch.full((B, T), 0.5)  # rows 0 and 2 are shorter than T
+    assert SequenceBatch(tokens(), lengths(), targets).targets is targets
+
+
 def test_padding_target_is_what_cross_entropy_ignores() -> None:
     logits, targets = torch.randn(2, 3), torch.tensor([1, PADDING_TARGET])
     both = torch.nn.functional.cross_entropy(logits, targets)
     torch.testing.assert_close(both, torch.nn.functional.cross_entropy(logits[:1], targets[:1]))
 
 
-@pytest.mark.parametrize("targets", [None, torch.tensor([0, 2, 1]), step_targets()])
+@pytest.mark.parametrize("targets", TARGETS)
 def test_move_keeps_lengths_on_the_cpu_and_does_not_validate_again(
     targets: Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,3 +220,43 @@ def test_pin_memory_pins_every_tensor(targets: Tensor | None) -> None:
     assert pinned.lengths.is_pinned()
     assert targets is None or (pinned.targets is not None and pinned.targets.is_pinned())
     assert pinned.lengths.tolist() == LENGTHS
+
+
+# ---------------------------------------------------------------- pairs
+
+
+def pair() -> PairBatch:
+    source = SequenceBatch(torch.rand(B, T, F), lengths())
+    target = SequenceBatch(torch.arange(B * 2).view(B, 2), torch.tensor([2, 1, 2]))
+    return PairBatch(source, target)
+
+
+def test_a_pair_has_as_many_rows_as_each_side() -> None:
+    assert len(pair()) == B == len(pair().source) == len(pair().target)
+
+
+def test_sides_of_different_numbers_of_rows_are_an_error() -> None:
+    short = SequenceBatch(torch.zeros(2, 7, dtype=torch.int64), torch.tensor([7, 1]))
+    message = "source and target must have the same number of rows, got 3 and 2"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        PairBatch(pair().source, short)
+
+
+def test_a_pair_is_frozen() -> None:
+    batch = pair()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        batch.source = batch.target  # type: ignore[misc]
+
+
+def test_a_pair_moves_both_sides_and_keeps_their_lengths_on_the_cpu() -> None:
+    moved = pair().to("meta")
+    for side, shape in ((moved.source, (B, T, F)), (moved.target, (B, 2))):
+        assert side.inputs.device.type == "meta" and side.inputs.shape == shape
+        assert side.lengths.device.type == "cpu"
+    assert moved.target.lengths.tolist() == [2, 1, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a CUDA GPU")
+def test_pin_memory_pins_both_sides() -> None:
+    pinned = pair().pin_memory()
+    assert pinned.source.inputs.is_pinned() and pinned.target.inputs.is_pinned()

@@ -1,4 +1,4 @@
-"""Runs made by version 0.1, before tasks had contracts, load and give the numbers they gave then."""
+"""Runs made by version 0.1, before tasks had contracts, load and give the same numbers."""
 
 from __future__ import annotations
 

@@ -1,18 +1,25 @@
-"""A batch of sequences of different lengths: what every room of the house is handed."""
+"""Padded batches of sequences: the one type that every module passes on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+Per = Literal["sequence", "step"]
+"""What there is one target for."""
+
+Target = Literal["class", "tag", "value", "next_token", "text"]
+"""What a target is."""
+
 PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
 
 
 def valid_steps(lengths: Int[Tensor, " batch"], time: int, device: torch.device) -> Tensor:
-    """True at each row's valid steps: `(B, T)` bool on `device`, from CPU `lengths`."""
+    """True at each row's valid steps: `(B, T)` bool on `device`, from `lengths` on the CPU."""
     lengths = lengths.to(device, non_blocking=True)
     return torch.arange(time, device=device) < lengths.unsqueeze(1)
 
@@ -24,11 +31,12 @@ class SequenceBatch:
     Args:
         inputs: tokens `(B, T)` int64, or features `(B, T, F)` floating point.
         lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
-            to a device: packing needs them there, and reading them back would stall every step.
-        targets: `(B,)` int64, one per sequence; or `(B, T)` int64, one per step, -100 at padding;
-            or None where there is nothing to learn.
-        continues: whether each row goes on where the same row of the batch before ended, as the
-            windows of a stream do; then the final state of that batch starts this one.
+            to a device: packing needs them there, and copying them back would stall every step.
+        targets: classes int64, `(B,)` for one per sequence or `(B, T)` for one per step, with -100
+            where there is none (always at padding); or values floating point, `(B,)` or `(B, K)`,
+            with nan where there is none; or None for inputs without targets.
+        continues: whether each row continues the same row of the previous batch, as the windows of
+            a stream do; if so, start from that batch's final state.
 
     Raises:
         ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
@@ -36,7 +44,13 @@ class SequenceBatch:
 
     inputs: Int[Tensor, "batch time"] | Float[Tensor, "batch time features"]
     lengths: Int[Tensor, " batch"]
-    targets: Int[Tensor, " batch"] | Int[Tensor, "batch time"] | None = None
+    targets: (
+        Int[Tensor, " batch"]
+        | Int[Tensor, "batch time"]
+        | Float[Tensor, " batch"]
+        | Float[Tensor, "batch values"]
+        | None
+    ) = None
     continues: bool = False
 
     def __post_init__(self) -> None:
@@ -64,12 +78,14 @@ class SequenceBatch:
             raise ValueError(f"lengths[{row}] is {int(longest)}, but inputs have only {time} steps")
         if targets is None:
             return
-        if targets.shape not in ((batch,), (batch, time)) or targets.dtype != torch.int64:
+        classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
+        values = targets.is_floating_point() and targets.dim() in (1, 2) and len(targets) == batch
+        if not (classes or values):
             raise ValueError(
-                f"targets must be ({batch},) or ({batch}, {time}) int64, "
-                f"got {tuple(targets.shape)} {targets.dtype}"
+                f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},) or "
+                f"({batch}, K) floating point, got {tuple(targets.shape)} {targets.dtype}"
             )
-        if targets.dim() == 2 and shortest < time:
+        if classes and targets.dim() == 2 and shortest < time:
             padding = ~valid_steps(lengths, time, targets.device)
             wrong = (padding & (targets != PADDING_TARGET)).nonzero()
             if len(wrong):
@@ -98,7 +114,7 @@ class SequenceBatch:
         )
 
     def pin_memory(self) -> SequenceBatch:
-        """The same batch in page-locked memory, from where copies to a GPU are asynchronous."""
+        """The same batch in page-locked memory, so that copies to a GPU are asynchronous."""
         return self._with(
             self.inputs.pin_memory(),
             self.lengths.pin_memory(),
@@ -106,9 +122,43 @@ class SequenceBatch:
         )
 
     def _with(self, inputs: Tensor, lengths: Tensor, targets: Tensor | None) -> SequenceBatch:
-        # skips __post_init__: the values were checked already, and checking on a device would stall
+        # without __post_init__: checking the values again on a device would wait for it
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
         object.__setattr__(batch, "continues", self.continues)
         return batch
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """Source sequences and the target sequences to write for them, row by row.
+
+    Args:
+        source: what the encoder reads: B sequences, padded to the longest of them.
+        target: what the decoder writes: B sequences, padded to the longest of these.
+
+    Raises:
+        ValueError: if they do not have the same number of rows.
+    """
+
+    source: SequenceBatch
+    target: SequenceBatch
+
+    def __post_init__(self) -> None:
+        if len(self.source) != len(self.target):
+            raise ValueError(
+                "source and target must have the same number of rows, "
+                f"got {len(self.source)} and {len(self.target)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
+        """The same pair on `device`; the `lengths` of both sides stay on the CPU."""
+        return PairBatch(self.source.to(device, non_blocking), self.target.to(device, non_blocking))
+
+    def pin_memory(self) -> PairBatch:
+        """The same pair in page-locked memory, so that copies to a GPU are asynchronous."""
+        return PairBatch(self.source.pin_memory(), self.target.pin_memory())

@@ -1,4 +1,4 @@
-"""Files as the person at the keyboard names them."""
+"""Read and write the files that the user names, and the cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from seqmodels.errors import UserError, choices, one_line
 
 
 def cache_folder(name: str) -> Path:
-    """The folder of that name among this program's files in the user's cache, made if need be."""
+    """The folder `seqmodels/<name>` in the user's cache, created if it is missing.
+
+    The cache is `$XDG_CACHE_HOME`, or `~/.cache`.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "seqmodels" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,10 +24,10 @@ def cache_folder(name: str) -> Path:
 
 
 def existing_file(path: str) -> str:
-    """The path, if there is a file.
+    """Returns `path` if it is a file.
 
     Raises:
-        UserError: naming the path, and the nearest name in its folder.
+        UserError: naming the path, and the most similar name in its folder.
     """
     if Path(path).is_file():
         return path
@@ -36,8 +39,12 @@ def existing_file(path: str) -> str:
     raise UserError(f"{path}: no such file" + (f"; {near}" if near else ""))
 
 
-def lines_of(path: str, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of a file, or of standard input for `-`, as they come."""
+def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a file, or of standard input if the path is `-`, one by one without line ends.
+
+    Raises:
+        UserError: if the file is missing or is not text in this encoding.
+    """
     if path == "-":
         yield from (line.rstrip("\r\n") for line in sys.stdin)
         return
@@ -49,14 +56,18 @@ def lines_of(path: str, encoding: str = "utf-8") -> Iterator[str]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """All of it or nothing: never half a file."""
+    """Writes a value as JSON. A crash leaves the old file or the new one, never half of one."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     partial.write_text(json.dumps(value, indent=2) + "\n")
     partial.replace(path)
 
 
 def read_json(path: Path) -> Any:
-    """Raises UserError where there is no such file or no JSON in it."""
+    """The value in a JSON file.
+
+    Raises:
+        UserError: if the file cannot be read or is not JSON.
+    """
     try:
         return json.loads(path.read_text())
     except OSError as error:

@@ -1,26 +1,38 @@
-"""Data modules: what `data=<name>` chooses."""
+"""Data modules: `data=<name>` chooses one of them."""
 
-from seqmodels.data.module import SPLITS, DataModule, SequenceDataModule, Split
+from seqmodels.data.inputs import InputEncoder, Series, Tokens
+from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
 from seqmodels.data.python_source import PythonSource
+from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.surnames import Surnames
+from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
+from seqmodels.data.tokenizer import TokenizerOptions
 
 __all__ = [
     "SPLITS",
     "UEA",
+    "Classes",
     "DataModule",
     "Examples",
+    "InputEncoder",
     "Needle",
     "PlainText",
     "PythonSource",
     "SequenceDataModule",
+    "Series",
     "Split",
     "StreamDataModule",
     "Surnames",
+    "Tags",
+    "TargetEncoder",
     "Text",
+    "TokenizerOptions",
+    "Tokens",
+    "Values",
 ]

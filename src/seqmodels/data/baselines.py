@@ -1,81 +1,126 @@
-"""What little would do on the same split, so that a newcomer can judge a number."""
+"""Simple baselines on the same splits, so you can judge a model's test metrics."""
 
 from __future__ import annotations
 
 import bz2
-import json
 import lzma
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from seqmodels.data import DataModule, SequenceDataModule, StreamDataModule
-from seqmodels.data.corpus import texts
+from seqmodels.data.loading import SequenceDataset
 from seqmodels.data.split import Examples
-from seqmodels.files import cache_folder, write_json
+
+Metrics = dict[str, dict[str, float]]  # metric -> baseline -> value
 
 
-def baselines(data: DataModule) -> dict[str, dict[str, float]]:
-    """Test metrics of simple means, `metric -> what gives it -> value`; kept for the next run.
+@dataclass(frozen=True)
+class EncodedSplits:
+    """The splits of a data module, raw and encoded.
 
-    Labelled texts: the majority class; tf-idf of words and pairs of words (of characters up to 4,
-    where the texts are single words) and logistic regression. Labelled series: the majority class;
-    the nearest neighbour by each channel's mean and deviation. Text for a language model: what
-    general compressors need for the same bytes.
+    Args:
+        kind: of the inputs: `tokens` (the raw ones are texts) or `features` (series).
+        examples: raw inputs and targets by split.
+        datasets: the same, encoded.
     """
-    file = cache_folder("baselines") / f"{data.fingerprint}.json"
-    if file.is_file():
-        return json.loads(file.read_text())
-    if isinstance(data, SequenceDataModule):
-        found = {"test/accuracy": _classifiers(data)}
-    elif isinstance(data, StreamDataModule):
-        found = {"test/bits_per_byte": _compressors(data)}
-    else:
-        return {}
-    write_json(file, found)
-    return found
+
+    kind: str
+    examples: Mapping[str, Examples]
+    datasets: Mapping[str, SequenceDataset]
 
 
-def _classifiers(data: SequenceDataModule) -> dict[str, float]:
+def class_baselines(data: EncodedSplits) -> Metrics:
+    """`test/accuracy` of the most frequent class, and of a classifier without a network.
+
+    For texts, that is logistic regression on tf-idf of words and pairs of words, or of up to four
+    characters if the texts are single words. For series, it is the nearest neighbour by the mean
+    and deviation of each channel.
+    """
     train, test = data.examples["train"], data.examples["test"]
-    majority = Counter(train.labels).most_common(1)[0][0]
-    found = {"majority class": float(np.mean([label == majority for label in test.labels]))}
-    if data.preprocessor.kind == "tokens":
-        found["tf-idf + logistic regression"] = _logistic_regression(train, test)
+    majority = Counter(train.targets).most_common(1)[0][0]
+    accuracy = {"majority class": float(np.mean([label == majority for label in test.targets]))}
+    if data.kind == "tokens":
+        accuracy["tf-idf + logistic regression"] = _logistic_regression(train, test)
     else:
-        found["nearest neighbour on channel means and deviations"] = _nearest_neighbour(train, test)
-    return found
+        accuracy["nearest neighbour on channel means and deviations"] = _nearest_neighbour(
+            train, test
+        )
+    return {"test/accuracy": accuracy}
 
 
-def _compressors(data: StreamDataModule) -> dict[str, float]:
+def tag_baselines(data: EncodedSplits) -> Metrics:
+    """`test/accuracy` over all steps of the most frequent tag, and of that of each token.
+
+    A token that training never saw gets the most frequent tag of all.
+    """
+    (tokens, tags), (test_tokens, test_tags) = (_steps(data, split) for split in ("train", "test"))
+    size = max(int(tags.max()), int(test_tags.max())) + 1
+    overall = int(np.bincount(tags, minlength=size).argmax())
+    accuracy = {"most frequent tag": float(np.mean(test_tags == overall))}
+    if data.kind == "tokens":
+        counts = np.zeros((max(int(tokens.max()), int(test_tokens.max())) + 1, size), np.int64)
+        np.add.at(counts, (tokens, tags), 1)
+        frequent = np.where(counts.any(axis=1), counts.argmax(axis=1), overall)
+        accuracy["most frequent tag of each token"] = float(
+            np.mean(frequent[test_tokens] == test_tags)
+        )
+    return {"test/accuracy": accuracy}
+
+
+def value_baselines(data: EncodedSplits, restore: Callable[[Tensor], Tensor]) -> Metrics:
+    """`test/rmse` and `test/mae` of the training mean, and of a linear model without a network.
+
+    The linear model is ridge regression on tf-idf of words for texts, and on the mean and deviation
+    of each channel for series. Both errors are in the values' own units and average over all values
+    that are not missing.
+
+    Args:
+        restore: from standardised values to their own units.
+    """
+    train, test = (_values(data, split, restore) for split in ("train", "test"))
+    mean = np.broadcast_to(np.nanmean(train, axis=0), test.shape)
+    errors = {"training mean": mean - test, _RIDGE[data.kind]: _ridge(data, train) - test}
+    return {
+        "test/rmse": {name: float(np.sqrt(np.nanmean(e**2))) for name, e in errors.items()},
+        "test/mae": {name: float(np.nanmean(np.abs(e))) for name, e in errors.items()},
+    }
+
+
+def compressor_baselines(texts: Iterable[str]) -> Metrics:
+    """`test/bits_per_byte` of general compressors for the texts of the test split, in UTF-8."""
     packers: dict[str, Any] = {
         "lzma": lzma.LZMACompressor(preset=9),
         "bz2": bz2.BZ2Compressor(9),
     }
     sizes, total = dict.fromkeys(packers, 0), 0
-    for text in texts(data.parts["test"], data.encoding):
+    for text in texts:
         content = text.encode()
         total += len(content)
         for name, packer in packers.items():
             sizes[name] += len(packer.compress(content))
-    return {name: 8 * (sizes[name] + len(packers[name].flush())) / total for name in packers}
+    bits = {name: 8 * (sizes[name] + len(packers[name].flush())) / total for name in packers}
+    return {"test/bits_per_byte": bits}
 
 
 def _logistic_regression(train: Examples, test: Examples) -> float:
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    single_words = all(len(text.split()) == 1 for text in train.inputs)
-    vectorizer = (
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
-        if single_words
-        else TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    )
-    model = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=1000))
-    model.fit(train.inputs, train.labels)
-    return float(model.score(test.inputs, test.labels))
+    model = make_pipeline(_tf_idf(train.inputs), LogisticRegression(C=10, max_iter=1000))
+    model.fit(train.inputs, train.targets)
+    return float(model.score(test.inputs, test.targets))
+
+
+def _tf_idf(texts: Iterable[str]) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if all(len(text.split()) == 1 for text in texts):
+        return TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
 
 
 def _nearest_neighbour(train: Examples, test: Examples) -> float:
@@ -83,11 +128,57 @@ def _nearest_neighbour(train: Examples, test: Examples) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def summary(examples: Examples) -> np.ndarray:
-        return np.nan_to_num(
-            np.stack([np.concatenate([np.nanmean(x, 0), np.nanstd(x, 0)]) for x in examples.inputs])
-        )
-
     model = make_pipeline(StandardScaler(), KNeighborsClassifier(n_neighbors=1))
-    model.fit(summary(train), train.labels)
-    return float(model.score(summary(test), test.labels))
+    model.fit(_summary(train), train.targets)
+    return float(model.score(_summary(test), test.targets))
+
+
+def _summary(examples: Examples) -> np.ndarray:
+    return np.nan_to_num(
+        np.stack([np.concatenate([np.nanmean(x, 0), np.nanstd(x, 0)]) for x in examples.inputs])
+    )
+
+
+_RIDGE = {
+    "tokens": "tf-idf + ridge regression",
+    "features": "ridge regression on channel means and deviations",
+}
+
+
+def _ridge(data: EncodedSplits, values: np.ndarray) -> np.ndarray:
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    train, test = data.examples["train"], data.examples["test"]
+    if data.kind == "tokens":
+        vectorizer = _tf_idf(train.inputs)
+        features, test_features = (
+            vectorizer.fit_transform(train.inputs),
+            vectorizer.transform(test.inputs),
+        )
+    else:
+        scaler = StandardScaler()
+        features, test_features = (
+            scaler.fit_transform(_summary(train)),
+            scaler.transform(_summary(test)),
+        )
+    columns = []
+    for column in values.T:  # each has missing values of its own
+        known = ~np.isnan(column)
+        columns.append(Ridge().fit(features[known], column[known]).predict(test_features))
+    return np.stack(columns, axis=1)
+
+
+def _steps(data: EncodedSplits, split: str) -> tuple[np.ndarray, np.ndarray]:
+    dataset = data.datasets[split]
+    assert dataset.targets is not None
+    inputs, tags = (
+        np.concatenate([*map(np.asarray, x)]) for x in (dataset.sequences, dataset.targets)
+    )
+    return inputs, tags
+
+
+def _values(data: EncodedSplits, split: str, restore: Callable[[Tensor], Tensor]) -> np.ndarray:
+    targets = data.datasets[split].targets
+    assert isinstance(targets, Tensor)
+    return restore(targets.double()).numpy()

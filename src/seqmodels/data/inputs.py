@@ -1,41 +1,81 @@
-"""From raw inputs to tensors. What is learned here, from the training part alone, is saved inside
-the checkpoint, so that prediction needs nothing else."""
+"""Encode raw inputs as tensors. What an encoder learns from the training split is saved in the
+checkpoint, so you can predict without the training data."""
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.data.tokenizer import train_tokenizer
+from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
 from seqmodels.errors import UserError, choices
 
 log = logging.getLogger(__name__)
 
 
-class TextPreprocessor:
-    """Tokenises; cuts texts longer than `max_length` tokens and counts what it cut.
+class InputEncoder(ABC):
+    """Encodes raw inputs as one tensor per example.
 
-    Args:
-        tokenizer: `word`, `char`, `byte` or `bpe`.
-        max_length: in tokens; None keeps all.
-        keep: which end of a longer text stays: `start` or `end`.
+    `options` are the constructor's settings as plain values; they are saved with the encoder.
     """
 
-    kind: ClassVar[str] = "tokens"
+    kind: ClassVar[Literal["tokens", "features"]]
+    options: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def num_inputs(self) -> int:
+        """The vocabulary size for tokens, the number of features a step otherwise."""
+
+    @abstractmethod
+    def fit(self, raw: Sequence[Any]) -> None:
+        """Learns from the raw inputs of the training split."""
+
+    @abstractmethod
+    def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
+        """One tensor per raw input: `(T,)` int64 tokens or `(T, F)` float32 features.
+
+        Args:
+            source: where the inputs come from, for error messages.
+            first: the number of the first input within the source.
+
+        Raises:
+            UserError: naming the source and the number of an input that cannot be encoded.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Everything `load_inputs` needs, as plain values: `kind`, `options` and `fitted`."""
+
+    @abstractmethod
+    def load(self, fitted: Any) -> None:
+        """Restores what `fit` learned from the `fitted` of a saved state."""
+
+
+class Tokens(InputEncoder):
+    """Tokenises texts, and truncates those longer than `max_length`.
+
+    Args:
+        tokenizer: how to train the tokenizer; None takes the default options.
+        max_length: the largest number of tokens a text may keep; None keeps all.
+        keep: which end of a longer text to keep, `start` or `end`.
+
+    Raises:
+        UserError: for a wrong `max_length` or `keep`.
+    """
+
+    kind = "tokens"
 
     def __init__(
         self,
-        tokenizer: str = "word",
+        tokenizer: TokenizerOptions | None = None,
         *,
-        lowercase: bool = True,
-        min_count: int = 1,
-        vocabulary_size: int = 30_000,
         max_length: int | None = None,
         keep: str = "start",
     ) -> None:
@@ -43,15 +83,28 @@ class TextPreprocessor:
             raise UserError(f"data.keep is {keep!r}: choose start or end")
         if max_length is not None and max_length < 1:
             raise UserError(f"data.max_length is {max_length}: it must be at least 1, or null")
-        self.options: dict[str, Any] = {
-            "tokenizer": tokenizer,
-            "lowercase": lowercase,
-            "min_count": min_count,
-            "vocabulary_size": vocabulary_size,
+        self.tokenizer_options = tokenizer or TokenizerOptions()
+        self.max_length, self.keep = max_length, keep
+        self.options = {
+            "tokenizer": self.tokenizer_options.level,
+            "lowercase": self.tokenizer_options.lowercase,
+            "min_count": self.tokenizer_options.min_count,
+            "vocabulary_size": self.tokenizer_options.vocabulary_size,
             "max_length": max_length,
             "keep": keep,
         }
         self.tokenizer: Tokenizer | None = None
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> Tokens:
+        """An encoder with saved `options`."""
+        tokenizer = TokenizerOptions(
+            options["tokenizer"],
+            options["lowercase"],
+            options["min_count"],
+            options["vocabulary_size"],
+        )
+        return cls(tokenizer, max_length=options["max_length"], keep=options["keep"])
 
     def _trained(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -62,30 +115,23 @@ class TextPreprocessor:
     def num_inputs(self) -> int:
         return self._trained().get_vocab_size()
 
-    def fit(self, inputs: Sequence[str]) -> None:
-        self.tokenizer = train_tokenizer(
-            inputs,
-            self.options["tokenizer"],
-            lowercase=self.options["lowercase"],
-            min_count=self.options["min_count"],
-            vocabulary_size=self.options["vocabulary_size"],
-        )
+    def fit(self, raw: Sequence[str]) -> None:
+        self.tokenizer = train_tokenizer(raw, self.tokenizer_options)
 
-    def encode(self, inputs: Sequence[str], source: str, first: int = 1) -> list[Tensor]:
-        """Raises UserError for a text without a single token; `first` is the first one's number."""
-        sequences, limit, cut = [], self.options["max_length"], 0
-        for number, encoding in enumerate(self._trained().encode_batch_fast(list(inputs)), first):
+    def encode(self, raw: Sequence[str], source: str, first: int = 1) -> list[Tensor]:
+        sequences, limit, truncated = [], self.max_length, 0
+        for number, encoding in enumerate(self._trained().encode_batch_fast(list(raw)), first):
             tokens = encoding.ids
             if not tokens:
                 raise UserError(f"{source}: text {number} is empty; remove it or give it some text")
             if limit is not None and len(tokens) > limit:
-                cut += 1
-                tokens = tokens[:limit] if self.options["keep"] == "start" else tokens[-limit:]
+                truncated += 1
+                tokens = tokens[:limit] if self.keep == "start" else tokens[-limit:]
             sequences.append(torch.tensor(tokens, dtype=torch.int64))
-        if cut:
+        if truncated:
             log.info(
-                f"{source}: data.max_length={limit} cut {cut} of {len(sequences)} texts "
-                f"(kept the {self.options['keep']})"
+                f"{source}: data.max_length={limit} truncated {truncated} of {len(sequences)} "
+                f"texts (kept the {self.keep})"
             )
         return sequences
 
@@ -96,50 +142,59 @@ class TextPreprocessor:
         self.tokenizer = Tokenizer.from_str(fitted)
 
 
-class SeriesPreprocessor:
-    """Standardises each channel by the training part's mean and deviation.
+class Series(InputEncoder):
+    """Standardises each channel by its mean and deviation in the training split.
 
     Args:
-        downsample: averages each window of this many steps into one.
-        missing: `error` names a series with missing values; `interpolate` fills them linearly.
+        downsample: average windows of this many steps into one step.
+        missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
+
+    Raises:
+        UserError: for a wrong `downsample` or `missing`.
     """
 
-    kind: ClassVar[str] = "features"
+    kind = "features"
 
     def __init__(self, *, downsample: int = 1, missing: str = "error") -> None:
         if downsample < 1:
             raise UserError(f"data.downsample is {downsample}: it must be at least 1")
         if missing not in ("error", "interpolate"):
             raise UserError(f"data.missing is {missing!r}: choose error or interpolate")
-        self.options: dict[str, Any] = {"downsample": downsample, "missing": missing}
+        self.downsample, self.missing = downsample, missing
+        self.options = {"downsample": downsample, "missing": missing}
         self.mean: np.ndarray | None = None
         self.deviation: np.ndarray | None = None
 
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> Series:
+        """An encoder with saved `options`."""
+        return cls(downsample=options["downsample"], missing=options["missing"])
+
+    def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.mean is None or self.deviation is None:
+            raise RuntimeError("mean and deviation are unknown: call fit, or load a saved state")
+        return self.mean, self.deviation
+
     @property
     def num_inputs(self) -> int:
-        if self.mean is None:
-            raise RuntimeError("nothing was learned yet: call fit, or load a saved state")
-        return len(self.mean)
+        return len(self._fitted()[0])
 
-    def fit(self, inputs: Sequence[np.ndarray]) -> None:
-        steps = np.concatenate(self._clean(inputs, "the training part"))
+    def fit(self, raw: Sequence[np.ndarray]) -> None:
+        steps = np.concatenate(self._clean(raw, "the training split"))
         self.mean = steps.mean(axis=0)
         deviation = steps.std(axis=0)
         self.deviation = np.where(deviation > 0, deviation, 1.0)  # a constant channel becomes 0
 
-    def encode(self, inputs: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
-        """Raises UserError for a series that is empty, has other channels, or misses values;
-        `first` is the first one's number."""
-        if self.mean is None or self.deviation is None:
-            raise RuntimeError("nothing was learned yet: call fit, or load a saved state")
+    def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
+        mean, deviation = self._fitted()
         return [
-            torch.from_numpy(((x - self.mean) / self.deviation).astype(np.float32))
-            for x in self._clean(inputs, source, first)
+            torch.from_numpy(((series - mean) / deviation).astype(np.float32))
+            for series in self._clean(raw, source, first)
         ]
 
-    def _clean(self, inputs: Sequence[np.ndarray], source: str, first: int = 1) -> list[np.ndarray]:
+    def _clean(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[np.ndarray]:
         cleaned = []
-        for number, series in enumerate(inputs, first):
+        for number, series in enumerate(raw, first):
             series = np.asarray(series, dtype=np.float64)
             if series.ndim != 2 or len(series) == 0:
                 raise UserError(
@@ -153,9 +208,8 @@ class SeriesPreprocessor:
                 )
             if not np.isfinite(series).all():
                 series = self._fill(series, f"{source}: series {number}")
-            step = self.options["downsample"]
-            if step > 1:
-                starts = np.arange(0, len(series), step)
+            if self.downsample > 1:
+                starts = np.arange(0, len(series), self.downsample)
                 counts = np.diff(np.append(starts, len(series)))[:, None]
                 series = np.add.reduceat(series, starts, axis=0) / counts
             cleaned.append(series)
@@ -163,14 +217,14 @@ class SeriesPreprocessor:
 
     def _fill(self, series: np.ndarray, where: str) -> np.ndarray:
         known = np.isfinite(series)
-        if self.options["missing"] == "error":
+        if self.missing == "error":
+            count = (~known).sum()
             raise UserError(
-                f"{where} misses {(~known).sum()} values; set data.missing=interpolate to fill them"
+                f"{where} has {count} missing value{'s' if count > 1 else ''}; "
+                "set data.missing=interpolate to fill them"
             )
         if not known.any(axis=0).all():
-            raise UserError(
-                f"{where} has a channel without a single value: nothing to fill it from"
-            )
+            raise UserError(f"{where} has a channel without any value to interpolate from")
         steps = np.arange(len(series))
         return np.stack(
             [
@@ -181,26 +235,25 @@ class SeriesPreprocessor:
         )
 
     def state(self) -> dict[str, Any]:
-        if self.mean is None or self.deviation is None:
-            raise RuntimeError("nothing was learned yet: call fit, or load a saved state")
-        fitted = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+        mean, deviation = self._fitted()
+        fitted = {"mean": mean.tolist(), "deviation": deviation.tolist()}
         return {"kind": self.kind, "options": self.options, "fitted": fitted}
 
     def load(self, fitted: dict[str, list[float]]) -> None:
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
 
 
-Preprocessor = TextPreprocessor | SeriesPreprocessor
-
-_KINDS: dict[str, type[TextPreprocessor] | type[SeriesPreprocessor]] = {
-    cls.kind: cls for cls in (TextPreprocessor, SeriesPreprocessor)
-}
+_KINDS: dict[str, type[Tokens] | type[Series]] = {cls.kind: cls for cls in (Tokens, Series)}
 
 
-def load_preprocessor(state: dict[str, Any]) -> Preprocessor:
-    """The preprocessor that `state()` describes, ready to encode."""
+def load_inputs(state: dict[str, Any]) -> InputEncoder:
+    """The fitted encoder that `state()` describes.
+
+    Raises:
+        UserError: for an unknown kind of inputs.
+    """
     if state["kind"] not in _KINDS:
-        raise UserError(f"preprocessor {state['kind']!r}: {choices(state['kind'], _KINDS)}")
-    preprocessor = _KINDS[state["kind"]](**state["options"])
-    preprocessor.load(state["fitted"])
-    return preprocessor
+        raise UserError(f"inputs are {state['kind']!r}: {choices(state['kind'], _KINDS)}")
+    encoder = _KINDS[state["kind"]].from_options(state["options"])
+    encoder.load(state["fitted"])
+    return encoder

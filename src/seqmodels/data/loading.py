@@ -1,4 +1,4 @@
-"""From encoded sequences to batches: similar lengths together, in an order that can be resumed."""
+"""Batch encoded sequences: similar lengths together, in an order that can be resumed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,45 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import PADDING_TARGET, SequenceBatch
 from seqmodels.errors import UserError
 
 T = TypeVar("T")
 
 
-class SequenceDataset(Dataset[SequenceBatch]):
-    """Sequences in memory, `(T,)` tokens or `(T, F)` features, with a target each.
+def collate(
+    sequences: Sequence[Tensor],
+    lengths: Tensor | None = None,
+    targets: Tensor | Sequence[Tensor] | None = None,
+) -> SequenceBatch:
+    """Pads sequences to the longest of them.
 
-    `__getitems__` makes a whole batch at once, so that a `DataLoader` has nothing to collate.
+    Args:
+        sequences: B tensors, `(T,)` int64 tokens or `(T, F)` features.
+        lengths: `(B,)` int64, if you have them already.
+        targets: a row per sequence, or a tensor `(T,)` int64 per sequence, padded with -100.
+    """
+    if lengths is None:
+        lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
+    if targets is not None and not isinstance(targets, Tensor):
+        targets = pad_sequence(list(targets), batch_first=True, padding_value=PADDING_TARGET)
+    return SequenceBatch(pad_sequence(list(sequences), batch_first=True), lengths, targets)
+
+
+class SequenceDataset(Dataset[SequenceBatch]):
+    """Encoded sequences in memory with their targets.
+
+    `__getitems__` makes a whole batch at once, so a `DataLoader` has nothing to collate.
+
+    Args:
+        sequences: N tensors, `(T,)` int64 tokens or `(T, F)` features.
+        targets: one row per sequence, `(N,)` int64 classes, `(N,)` or `(N, K)` floating-point
+            values; or for each sequence one class a step, N tensors `(T,)` int64; or None.
     """
 
-    def __init__(self, sequences: Sequence[Tensor], targets: Tensor | None) -> None:
+    def __init__(
+        self, sequences: Sequence[Tensor], targets: Tensor | Sequence[Tensor] | None
+    ) -> None:
         self.sequences = sequences
         self.targets = targets
         self.lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
@@ -38,27 +64,33 @@ class SequenceDataset(Dataset[SequenceBatch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> SequenceBatch:
-        chosen = torch.tensor(indices)
-        return SequenceBatch(
-            inputs=pad_sequence([self.sequences[i] for i in indices], batch_first=True),
-            lengths=self.lengths[chosen],
-            targets=None if self.targets is None else self.targets[chosen],
-        )
+        chosen, targets = torch.tensor(indices), self.targets
+        if isinstance(targets, Tensor):
+            targets = targets[chosen]
+        elif targets is not None:
+            targets = [targets[i] for i in indices]
+        return collate([self.sequences[i] for i in indices], self.lengths[chosen], targets)
 
 
 class LengthBatchSampler(Sampler[list[int]]):
     """Batches of samples of similar length.
 
-    Training (`shuffle`): samples are shuffled, a pool of some batches at a time is sorted by
-    length, and the batches are shuffled; the order depends on nothing but `(seed, epoch)`. With
-    several processes, batches of the same step come from neighbouring lengths, so no process waits
-    for another, and the last step is filled up so that all take the same number of steps.
-    Evaluation: sorted by length, each sample exactly once over all processes; smaller batches where
-    some process would have none, and the others would wait for its metrics.
+    In training (`shuffle`), it shuffles the samples, sorts a pool of batches at a time by length,
+    and shuffles the batches. The order depends only on `(seed, epoch)`. Several processes get
+    batches of similar length at each step, so none waits for another, and the last step repeats
+    batches so that all processes take the same number of steps.
+
+    In evaluation, it sorts all samples by length and gives each one to exactly one process. It
+    makes batches smaller if some process would otherwise get none, because computing metrics would
+    then wait for that process forever.
 
     Args:
-        lengths: `(N,)`.
-        pool: how many batches are sorted together; 1 gives plain random batches.
+        lengths: `(N,)`, the length of each sample.
+        batch_size: samples in a batch.
+        shuffle: True in training, False in evaluation.
+        seed: of the order in training.
+        pool: how many batches to sort by length together; 1 gives plain random batches.
+        rank, world_size: this process, and the number of processes that share the samples.
 
     Raises:
         UserError: if there are fewer samples to evaluate than processes.
@@ -79,14 +111,14 @@ class LengthBatchSampler(Sampler[list[int]]):
             if len(lengths) < world_size:
                 raise UserError(
                     f"{len(lengths)} examples are too few to evaluate with {world_size} processes: "
-                    "set trainer.devices lower"
+                    "lower trainer.devices"
                 )
             batch_size = min(batch_size, len(lengths) // world_size)
         self.lengths, self.batch_size = lengths, batch_size
         self.shuffle, self.seed, self.pool = shuffle, seed, pool
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
-        self.sampler = self  # where Lightning looks for `set_epoch`
+        self.sampler = self  # Lightning calls `batch_sampler.sampler.set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -115,7 +147,7 @@ class LengthBatchSampler(Sampler[list[int]]):
 
 
 class SequenceLoader(DataLoader[SequenceBatch]):
-    """A `DataLoader` of batches that can go on in the middle of an epoch: `load_state_dict`."""
+    """A `DataLoader` of whole batches that can resume in the middle of an epoch."""
 
     def __init__(
         self, dataset: Dataset[SequenceBatch], sampler: Sampler[Any], **options: Any
@@ -125,7 +157,7 @@ class SequenceLoader(DataLoader[SequenceBatch]):
             dataset,
             batch_sampler=sampler,
             collate_fn=_as_it_is,
-            generator=torch.Generator().manual_seed(0),  # leave the global random state alone
+            generator=torch.Generator().manual_seed(0),  # otherwise it draws from the global one
             **options,
         )
 
@@ -137,20 +169,24 @@ class SequenceLoader(DataLoader[SequenceBatch]):
                 yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of which epoch were given out."""
+        """The epoch, and how many of its batches were given out."""
         return {"epoch": self.batch_sampler.epoch, "given": self._given}  # type: ignore[union-attr]
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass goes on where the saved one stood."""
+        """Starts the next pass after the batches that the saved one gave out."""
         self.batch_sampler.set_epoch(state["epoch"])  # type: ignore[union-attr]
         self._skip = state["given"] % len(self)
 
 
 def available(items: Iterable[T], most: int) -> Iterator[tuple[int, list[T]]]:
-    """What has come in so far, in groups of at most `most`: `(number of the first, group)`.
+    """Groups of the items that have arrived so far: `(number of the first item, group)`.
 
-    A group is given out as soon as there is one item, so that a slow source (a person, a pipe) is
-    answered at once, and a fast one in full batches.
+    It yields a group as soon as one item has arrived. A slow source (a person, a pipe) gets its
+    answer at once, and a fast one fills whole batches.
+
+    Args:
+        items: read in a thread of its own; an error in it is raised after the items before it.
+        most: the largest number of items in a group.
     """
     end = object()
     waiting: Queue[Any] = Queue(maxsize=4 * most)
@@ -160,7 +196,7 @@ def available(items: Iterable[T], most: int) -> Iterator[tuple[int, list[T]]]:
             for item in items:
                 waiting.put(item)
             waiting.put(end)
-        except BaseException as error:  # noqa: BLE001 (raised again where the items are used)
+        except BaseException as error:  # noqa: BLE001 (raised again by the consumer)
             waiting.put(_Failure(error))
 
     Thread(target=read, daemon=True).start()

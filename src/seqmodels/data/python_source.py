@@ -1,4 +1,4 @@
-"""Real text that is on every machine: the source of Python's own standard library."""
+"""Real text that every machine has: the source of Python's standard library."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from seqmodels.data.corpus import Part, whole
 from seqmodels.data.module import Split
+from seqmodels.data.pieces import Pieces, whole
 from seqmodels.data.streams import StreamDataModule
 
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 
 
 class PythonSource(StreamDataModule):
-    """The modules of the running Python's standard library, without its tests; split by file.
+    """The modules of the running Python's standard library, without its tests, split by file.
 
     Args:
-        options: as in `StreamDataModule`.
+        options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
     """
 
     @property
     def title(self) -> str:
         return f"source of Python {platform.python_version()}"
 
-    def read(self) -> Mapping[Split, Part]:
+    def read(self) -> Mapping[Split, Pieces]:
         root = Path(sysconfig.get_path("stdlib"))
         files = [
             path

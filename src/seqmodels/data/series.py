@@ -1,4 +1,4 @@
-"""Time series of the UEA/UCR archive, by name, through sktime; several sets lie inside sktime."""
+"""Time series of the UEA/UCR archive, loaded by name with sktime, which bundles some of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.data.inputs import SeriesPreprocessor
-from seqmodels.data.module import SequenceDataModule, Split
+from seqmodels.data.inputs import Series
+from seqmodels.data.module import Split
+from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, one_line
-from seqmodels.files import existing_file, lines_of
+from seqmodels.files import existing_file, read_lines
 
 
 class UEA(SequenceDataModule):
-    """A set of the UEA/UCR archive (https://timeseriesclassification.com), with its own test part.
+    """A data set of the UEA/UCR archive (https://timeseriesclassification.com).
+
+    The archive has a training and a test split; validation is cut from training.
 
     Args:
-        name: as the archive spells it; sets that are not inside sktime are downloaded once.
-        downsample, missing: as in `SeriesPreprocessor`.
-        folder: where downloaded sets are kept; None means sktime's own place.
-        options: as in `SequenceDataModule`.
+        name: as the archive spells it. Data sets that sktime does not bundle are downloaded once.
+        downsample: average windows of this many steps into one step.
+        missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
+        folder: where to keep downloaded data sets; None means sktime's own folder.
+        options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class UEA(SequenceDataModule):
         folder: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(SeriesPreprocessor(downsample=downsample, missing=missing), **options)
+        super().__init__(Series(downsample=downsample, missing=missing), **options)
         self.dataset_name, self.folder = name, folder
 
     @property
@@ -44,36 +48,43 @@ class UEA(SequenceDataModule):
     def read(self) -> Mapping[Split, Examples]:
         from sktime.datasets import load_UCR_UEA_dataset  # slow to import
 
-        parts: dict[Split, Examples] = {}
+        examples: dict[Split, Examples] = {}
         for split in ("train", "test"):
             try:
                 table, labels = load_UCR_UEA_dataset(
                     self.dataset_name, split=split, return_X_y=True, extract_path=self.folder
                 )
-            except Exception as error:  # sktime raises whatever its download or parser met
+            except Exception as error:  # sktime raises errors of many kinds
                 raise UserError(
-                    f"data.name={self.dataset_name}: the set is neither inside sktime nor to be "
-                    f"had from the archive ({type(error).__name__}: {one_line(error)}); check its "
-                    "spelling and the network, or choose JapaneseVowels, PLAID, BasicMotions, ..."
+                    f"data.name={self.dataset_name}: the data set is neither bundled with sktime "
+                    f"nor available from the archive ({type(error).__name__}: {one_line(error)}); "
+                    "check its spelling and the network, or choose JapaneseVowels, PLAID, "
+                    "BasicMotions, ..."
                 ) from error
-            parts[split] = _examples(table, labels, f"{self.dataset_name} {split}")
-        return parts
+            examples[split] = _examples(table, labels, f"{self.dataset_name} {split}")
+        return examples
 
     def read_file(self, path: str) -> Iterator[tuple[Any, str | None]]:
-        """A `.ts` file, or JSON Lines: `[[step 1 channel 1, ...], ...]`, or an object with such a
-        list under `series` and perhaps a `label`."""
+        """The series `(T, F)` and label of each line of a `.ts` file or of JSON Lines.
+
+        A line of JSON is a list of steps, `[[step 1 channel 1, ...], ...]`, or an object with such
+        a list as `series` and, if you want, a `label`.
+
+        Raises:
+            UserError: naming the file and the line that is not a series.
+        """
         if path.endswith(".ts"):
             from sktime.datasets import load_from_tsfile
 
             try:
                 loaded = load_from_tsfile(existing_file(path))
-            except Exception as error:  # the parser raises several kinds
+            except Exception as error:  # the parser raises errors of many kinds
                 raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
             table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
             for row, label in zip(table.itertuples(index=False), labels, strict=True):
                 yield _array(row), None if label is None else str(label)
             return
-        for number, line in enumerate(lines_of(path), start=1):
+        for number, line in enumerate(read_lines(path), start=1):
             try:
                 value = json.loads(line)
                 series, label = (
@@ -91,11 +102,11 @@ class UEA(SequenceDataModule):
 
 
 def _array(row: Any) -> np.ndarray:
-    """One series from a row of sktime's nested table, a cell a channel: `(T, F)`."""
+    """A row of sktime's nested table, which has one channel in each cell, as `(T, F)`."""
     lengths = {len(cell) for cell in row}
     longest = max(lengths)
     channels = [np.asarray(cell, dtype=np.float64) for cell in row]
-    if len(lengths) > 1:  # channels of one series may end at different steps in the archive
+    if len(lengths) > 1:  # some data sets have channels of different lengths
         channels = [np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in channels]
     return np.stack(channels, axis=1)
 

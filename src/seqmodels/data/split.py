@@ -1,4 +1,4 @@
-"""Cuts a part off a labelled set, the same way every time."""
+"""Labelled examples, and a cut that takes the same ones off every time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from seqmodels.errors import UserError
 
 @dataclass(frozen=True)
 class Examples:
-    """Raw inputs (texts, or series as `(T, F)` arrays) and a label for each."""
+    """Raw inputs with a raw target each.
+
+    Args:
+        inputs: texts, or series as `(T, F)` arrays.
+        targets: what the data module's target encoder takes: the name of a class, a list of tags,
+            or values.
+        source: where the examples come from, for error messages.
+    """
 
     inputs: Sequence[Any]
-    labels: Sequence[str]
+    targets: Sequence[Any]
     source: str
 
     def __len__(self) -> int:
@@ -25,33 +32,43 @@ class Examples:
     def take(self, indices: Sequence[int]) -> Examples:
         """The examples at these indices."""
         return Examples(
-            [self.inputs[i] for i in indices], [self.labels[i] for i in indices], self.source
+            [self.inputs[i] for i in indices], [self.targets[i] for i in indices], self.source
         )
 
 
-def cut(examples: Examples, fraction: float, seed: int, part: str) -> tuple[Examples, Examples]:
-    """Cuts `fraction` of each class off, at random: `(what remains, what was cut off)`.
+def cut(
+    examples: Examples,
+    fraction: float,
+    seed: int,
+    split: str,
+    strata: Sequence[str] | None = None,
+) -> tuple[Examples, Examples]:
+    """Cuts `fraction` of the examples off at random: `(what remains, what was cut off)`.
 
-    A class with one example stays whole in what remains.
+    Args:
+        seed: the same seed cuts the same examples off.
+        split: the name of the split to cut off, for error messages.
+        strata: a name per example; cut the fraction off each name's examples. A name with a single
+            example stays in what remains. None cuts regardless of names.
 
     Raises:
         UserError: if the fraction leaves nothing on one side.
     """
     if not 0 < fraction < 1:
-        raise UserError(f"data.{part}_fraction is {fraction}: it must lie between 0 and 1")
+        raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     random = np.random.default_rng(seed)
-    by_class: dict[str, list[int]] = {}
-    for index, label in enumerate(examples.labels):
-        by_class.setdefault(label, []).append(index)
+    by_name: dict[str, list[int]] = {}
+    for index, name in enumerate([""] * len(examples) if strata is None else strata):
+        by_name.setdefault(name, []).append(index)
     chosen: set[int] = set()
-    for label in sorted(by_class):
-        members = by_class[label]
+    for name in sorted(by_name):
+        members = by_name[name]
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         chosen.update(random.permutation(members)[:count].tolist())
     if not chosen:
+        few = "there are fewer than two examples" if strata is None else "no class has two examples"
         raise UserError(
-            f"cannot cut a {part} part from {examples.source}: no class has two examples; "
-            f"give data.{part}"
+            f"cannot cut a {split} split from {examples.source}: {few}; give data.{split}"
         )
     remaining = [i for i in range(len(examples)) if i not in chosen]
     return examples.take(remaining), examples.take(sorted(chosen))

@@ -1,13 +1,17 @@
-"""Surname to language group: an offline text example, from the lists inside `Faker`."""
+"""Surnames and their language groups, from the lists in the package `Faker`."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
+from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
-from seqmodels.data.text import Text
+from seqmodels.data.text_files import TextFiles
+from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 
 GROUPS = {
@@ -20,14 +24,25 @@ GROUPS = {
 }
 
 
-class Surnames(Text):
-    """Surnames in Latin script; names that occur in several groups are left out.
+class Surnames(SequenceDataModule):
+    """Surnames in Latin script. Surnames that occur in several language groups are dropped.
 
     Args:
-        options: as in `Text`, but for the files and columns.
+        tokenizer: `word`, `char`, `byte` or `bpe`.
+        lowercase: whether to lowercase surnames first.
+        min_count: rarer characters become the unknown token; rarer pairs are not merged.
+        options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
-    title = "surnames"
+    def __init__(
+        self,
+        *,
+        tokenizer: str = TokenizerOptions.level,
+        lowercase: bool = TokenizerOptions.lowercase,
+        min_count: int = TokenizerOptions.min_count,
+        **options: Any,
+    ) -> None:
+        super().__init__(Tokens(TokenizerOptions(tokenizer, lowercase, min_count)), **options)
 
     def read(self) -> Mapping[Split, Examples]:
         groups = {group: _surnames(locales) for group, locales in GROUPS.items()}
@@ -40,6 +55,9 @@ class Surnames(Text):
         texts, labels = zip(*names, strict=True)
         return {"train": Examples(texts, labels, "surnames")}
 
+    def read_file(self, path: str) -> Iterator[tuple[str, str | None]]:
+        return TextFiles().pairs(path)
+
 
 def _surnames(locales: tuple[str, ...]) -> set[str]:
     names: set[str] = set()
@@ -48,7 +66,7 @@ def _surnames(locales: tuple[str, ...]) -> set[str]:
             module = importlib.import_module(f"faker.providers.person.{locale}")
         except ImportError as error:
             raise UserError(
-                "data=surnames needs Faker, which is not installed: pip install -e '.[examples]'"
+                "data=surnames needs the package Faker: pip install -e '.[examples]'"
             ) from error
         for attribute in ("last_names", "last_names_male", "last_names_female"):
             names.update(vars(module.Provider).get(attribute, ()))

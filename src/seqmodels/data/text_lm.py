@@ -1,4 +1,4 @@
-"""Your own plain text for a language model: files, globs, or a hub name."""
+"""Your own plain text for a language model, from files or the HuggingFace hub."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqmodels.data.corpus import Part, whole
 from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.pieces import Pieces, whole
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.files import cache_folder, existing_file
 
 
 class PlainText(StreamDataModule):
-    """Plain text, read as one long stream a part. Parts that are not given are cut from `train`.
+    """Plain text, read as one long stream per split. Splits without files are cut from `train`.
 
     Args:
-        train, validation, test: files or globs (`books/**/*.txt`), one or a list.
-        hub: a data set's name on the HuggingFace hub (or a folder in its form), instead of files.
-        hub_config: which of its configurations, where it has several.
-        text_column: where the texts of a hub data set are.
-        options: as in `StreamDataModule`.
+        train, validation, test: a file or a glob such as `books/**/*.txt`, or a list of them.
+        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
+            is organised like one.
+        hub_config: the configuration of the hub data set, if it has several.
+        text_column: the column of the hub data set with the texts.
+        options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class PlainText(StreamDataModule):
         first = self.files["train"]
         return Path(first).name if isinstance(first, str) else ", ".join(first or [])
 
-    def read(self) -> Mapping[Split, Part]:
+    def read(self) -> Mapping[Split, Pieces]:
         if (self.files["train"] is None) == (self.hub is None):
             raise UserError("give either data.train=<file or glob> or data.hub=<name>")
         if self.hub is not None:
@@ -57,8 +58,8 @@ class PlainText(StreamDataModule):
         given = {split: files for split in SPLITS if (files := self.files[split]) is not None}
         return {split: [whole(Path(path)) for path in _found(f)] for split, f in given.items()}
 
-    def _read_hub(self, name: str) -> dict[Split, Part]:
-        """The data set's texts as files, a text a line, in the user's cache."""
+    def _read_hub(self, name: str) -> dict[Split, Pieces]:
+        """The data set's texts as files in the user's cache, one text per line."""
         import datasets  # slow to import
 
         try:
@@ -66,8 +67,8 @@ class PlainText(StreamDataModule):
         except Exception as error:  # network, name, format: the library raises many kinds
             raise UserError(f"data.hub={name}: {one_line(error)}") from error
         if "train" not in loaded:
-            raise UserError(f"data.hub={name} has no train part, only {', '.join(loaded)}")
-        parts: dict[Split, Part] = {}
+            raise UserError(f"data.hub={name} has no train split, only {', '.join(loaded)}")
+        splits: dict[Split, Pieces] = {}
         for split in SPLITS:
             if split not in loaded:
                 continue
@@ -77,8 +78,8 @@ class PlainText(StreamDataModule):
                     f"data.hub={name} has no column {self.text_column!r}: set data.text_column; "
                     f"{choices(self.text_column, rows.column_names)}"
                 )
-            parts[split] = [whole(self._as_file(rows))]
-        return parts
+            splits[split] = [whole(self._as_file(rows))]
+        return splits
 
     def _as_file(self, rows: Any) -> Path:
         key = hashlib.blake2b(f"{rows._fingerprint} {self.text_column}".encode(), digest_size=8)
@@ -98,7 +99,7 @@ def _found(names: str | list[str]) -> list[str]:
         if not glob.has_magic(name):
             paths.append(existing_file(name))
             continue
-        found = glob.glob(name, recursive=True)  # noqa: PTH207 (a Path would have to be cut up)
+        found = glob.glob(name, recursive=True)  # noqa: PTH207 (Path.glob wants folder and pattern apart)
         matches = sorted(path for path in found if Path(path).is_file())
         if not matches:
             raise UserError(f"{name}: no file matches")

@@ -1,80 +1,91 @@
-"""Text to token ids, by HuggingFace `tokenizers`: trained on the training part, saved as JSON."""
+"""Text to token ids with HuggingFace `tokenizers`: trained on the training split, saved as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seqmodels.errors import UserError, choices
 
-LEVELS = ("word", "char", "byte", "bpe")
+LEVELS = ("word", "space", "char", "byte", "bpe")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
-START_ID, UNKNOWN_ID = 0, 1  # padding is no part of a stream, so its id can stand for the start
+START_ID, UNKNOWN_ID = 0, 1  # a stream has no padding, so the padding id can mark its start
 
 # a word or a run of punctuation with the space before it, or other whitespace
 KEEPING_WHITESPACE = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"
 
 
-def train_tokenizer(
-    texts: Iterable[str],
-    level: str = "word",
-    *,
-    lowercase: bool = False,
-    min_count: int = 1,
-    vocabulary_size: int = 30_000,
-    keep_whitespace: bool = False,
-) -> Tokenizer:
-    """A tokenizer whose vocabulary comes from `texts`; id 0 is padding, 1 unknown.
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """How to train a tokenizer.
 
     Args:
-        level: `word`: runs of letters and digits, runs of punctuation; `char`: Unicode characters;
-            `byte`: the 256 bytes, nothing unknown; `bpe`: byte-level byte-pair encoding.
-        min_count: rarer words and characters become unknown; rarer pairs are not merged.
-        vocabulary_size: at most this many tokens.
-        keep_whitespace: words hold the space before them, and other whitespace is tokens too, so
-            that what is decoded is the text again. The other levels always do.
+        level: `word` splits runs of letters and digits from runs of punctuation; `space` splits at
+            white space only, for texts whose tokens are separated already; `char` gives
+            Unicode characters; `byte` gives bytes and has no unknown tokens; `bpe` merges frequent
+            pairs of bytes and has no unknown tokens either.
+        lowercase: whether to lowercase texts first.
+        min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
+        vocabulary_size: the largest number of tokens. Level `byte` always has 258.
+        keep_whitespace: whether words hold the space before them and other whitespace gives tokens
+            too, so that decoding gives the text again. The other levels always keep whitespace.
 
     Raises:
-        UserError: naming the option, its value and what to choose.
+        UserError: for an unknown level.
     """
-    if level not in LEVELS:
-        raise UserError(f"data.tokenizer is {level!r}: {choices(level, LEVELS)}")
+
+    level: str = "word"
+    lowercase: bool = False
+    min_count: int = 1
+    vocabulary_size: int = 30_000
+    keep_whitespace: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise UserError(f"data.tokenizer is {self.level!r}: {choices(self.level, LEVELS)}")
+
+
+def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
+    """Trains a tokenizer on `texts`. Id 0 is padding, id 1 the unknown token."""
     special = [PADDING, UNKNOWN]
-    by_bytes = level in ("byte", "bpe")
+    by_bytes = options.level in ("byte", "bpe")
     tokenizer = Tokenizer(models.BPE() if by_bytes else models.WordLevel(unk_token=UNKNOWN))
-    if lowercase:
+    if options.lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
-    if level == "word":
-        if keep_whitespace:
+    if options.level == "word":
+        if options.keep_whitespace:
             tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(KEEPING_WHITESPACE), "isolated")
             tokenizer.decoder = decoders.Fuse()
         else:
             tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    elif level == "char":
+    elif options.level == "space":
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    elif options.level == "char":
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         tokenizer.decoder = decoders.Fuse()
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
-            add_prefix_space=False, use_regex=level == "bpe"
+            add_prefix_space=False, use_regex=options.level == "bpe"
         )
         tokenizer.decoder = decoders.ByteLevel()
     if by_bytes:
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        size = len(special) + len(alphabet) if level == "byte" else vocabulary_size
+        only_bytes = len(special) + len(alphabet)
         trainer: trainers.Trainer = trainers.BpeTrainer(
-            vocab_size=size,
-            min_frequency=min_count,
+            vocab_size=only_bytes if options.level == "byte" else options.vocabulary_size,
+            min_frequency=options.min_count,
             special_tokens=special,
             initial_alphabet=alphabet,
             show_progress=False,
         )
     else:
         trainer = trainers.WordLevelTrainer(
-            vocab_size=vocabulary_size,
-            min_frequency=min_count,
+            vocab_size=options.vocabulary_size,
+            min_frequency=options.min_count,
             special_tokens=special,
             show_progress=False,
         )
-    tokenizer.train_from_iterator([] if level == "byte" else texts, trainer)
+    tokenizer.train_from_iterator([] if options.level == "byte" else texts, trainer)
     return tokenizer

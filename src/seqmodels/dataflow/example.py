@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import Per, SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.heads.base import Per
 from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Task
 
 TIME, HIDDEN_SIZE, FEATURES, VOCABULARY = 5, 32, 3, 100

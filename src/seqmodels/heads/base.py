@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seqmodels.batch import Per
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 
 HEADS: dict[str, type[Head]] = {}
-
-Per = Literal["sequence", "step"]
 
 
 class Head(nn.Module):

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seqmodels.data import DataModule
-from seqmodels.data.baselines import baselines
 from seqmodels.errors import UserError
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
@@ -111,7 +110,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with folder.recording(result):
         console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
         if training.config.baseline and trainer.is_global_zero:
-            result["baselines"] = baselines(data)
+            result["baselines"] = data.baselines()
         clock = time.perf_counter()
         trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
         seconds["fit"] = time.perf_counter() - clock

@@ -115,7 +115,7 @@ class Task(pl.LightningModule):
             head, self.encoder, self.make_output, make_dropout(dropout), head_options
         )
         epoch = MetricCollection({**self.metrics(), "loss": mean_loss()})
-        for name in epoch:
+        for name in self.metrics():
             metric_named(name)  # an unknown one is an error now, not after the training
         self.train_metrics = epoch.clone("train/")
         self.validation_metrics = epoch.clone("validation/")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
-from seqmodels.heads.base import Per
-
-Target = Literal["class", "tag", "value", "next_token", "text"]
+from seqmodels.batch import Per, Target
 
 
 @dataclass(frozen=True)

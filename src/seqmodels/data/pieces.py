@@ -1,0 +1,145 @@
+"""Text files of any size: pieces of them, read in blocks and cut at line ends."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seqmodels.errors import UserError, one_line
+
+BLOCK = 1 << 18  # bytes to read at a time
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The bytes `start..stop` of a file."""
+
+    path: Path
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def cut(self, fraction: float) -> tuple[Piece, Piece]:
+        """Cuts about `fraction` off the end: `(what remains, what was cut off)`.
+
+        It cuts after a line if the next line end is near, and otherwise between two characters.
+        """
+        position = self.start + int(len(self) * (1 - fraction))
+        with self.path.open("rb") as file:
+            file.seek(position)
+            line = file.readline(min(BLOCK, self.stop - position))
+        if line.endswith(b"\n") and position + len(line) < self.stop:
+            position += len(line)
+        else:  # in UTF-8, a byte 10xxxxxx is inside a character
+            position += next((i for i, byte in enumerate(line[:4]) if byte & 0xC0 != 0x80), 0)
+        return Piece(self.path, self.start, position), Piece(self.path, position, self.stop)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes of the piece, at most `BLOCK` at a time."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            left = len(self)
+            while block := file.read(min(BLOCK, left)):
+                left -= len(block)
+                yield block
+
+
+Pieces = Sequence[Piece]  # the text of one split
+
+
+def whole(path: Path) -> Piece:
+    """A whole file as one piece."""
+    return Piece(path, 0, path.stat().st_size)
+
+
+def size(pieces: Pieces) -> int:
+    """The number of bytes."""
+    return sum(len(piece) for piece in pieces)
+
+
+def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
+    """The decoded text in blocks of about `BLOCK` bytes, which end with a line if possible.
+
+    Raises:
+        UserError: naming the file that is not text in this encoding.
+    """
+    for piece in pieces:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        unfinished = ""
+        try:
+            for block in piece.blocks():
+                text = unfinished + decoder.decode(block)
+                end = text.rfind("\n") + 1 or len(text)
+                unfinished = text[end:]
+                if end:
+                    yield text[:end]
+            unfinished += decoder.decode(b"", final=True)
+        except (UnicodeDecodeError, OSError) as error:
+            advice = "; set data.encoding" if isinstance(error, UnicodeDecodeError) else ""
+            raise UserError(f"{piece.path} cannot be read: {one_line(error)}{advice}") from error
+        if unfinished:
+            yield unfinished
+
+
+def fingerprint(splits: Mapping[str, Pieces]) -> str:
+    """A hash of the content of each split and of where it is cut, whatever the files are called."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, pieces in splits.items():
+        digest.update(f"{name}:{size(pieces)}\0".encode())
+        for piece in pieces:
+            digest.update(b"%d:" % len(piece))
+            for block in piece.blocks():
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def cut(pieces: Pieces, fraction: float, seed: int, split: str) -> tuple[Pieces, Pieces]:
+    """Cuts about `fraction` of the bytes off: `(what remains, what was cut off)`.
+
+    It cuts whole pieces off at random if there are several, and the end of the piece if there is
+    only one.
+
+    Args:
+        seed: the same seed cuts the same pieces off.
+        split: the name of the split to cut off, for error messages.
+
+    Raises:
+        UserError: if the fraction leaves nothing on one side.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
+    if len(pieces) == 1:
+        remaining, off = pieces[0].cut(fraction)
+        return [remaining], [off]
+    wanted, total, chosen = fraction * size(pieces), 0, set[int]()
+    for index in np.random.default_rng(seed).permutation(len(pieces)).tolist():
+        if total + len(pieces[index]) <= wanted:
+            chosen.add(index)
+            total += len(pieces[index])
+    if not total:  # each piece is larger than the fraction: take the smallest that has text
+        chosen = {min(range(len(pieces)), key=lambda index: len(pieces[index]) or float("inf"))}
+    return (
+        [piece for index, piece in enumerate(pieces) if index not in chosen],
+        [pieces[index] for index in sorted(chosen)],
+    )
+
+
+def one_byte_newlines(encoding: str) -> str:
+    """Returns the encoding if its line ends are the byte 10, so that files can be cut there.
+
+    Raises:
+        UserError: for an unknown encoding, or one whose line ends are longer.
+    """
+    try:
+        if "\n".encode(encoding) == b"\n":
+            return encoding
+    except LookupError:
+        raise UserError(f"data.encoding={encoding}: Python has no such encoding") from None
+    raise UserError(f"data.encoding={encoding}: convert the files to utf-8 first")

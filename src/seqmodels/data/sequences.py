@@ -1,0 +1,224 @@
+"""Sequences with targets, in memory: read, cut into splits, encode, batch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.data.baselines import EncodedSplits
+from seqmodels.data.inputs import InputEncoder, load_inputs
+from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
+from seqmodels.data.module import SPLITS, DataModule, Split
+from seqmodels.data.split import Examples, cut
+from seqmodels.data.targets import Classes, TargetEncoder
+from seqmodels.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class SequenceDataModule(DataModule):
+    """Sequences with targets, in memory. New data is a subclass with `read`, and one YAML.
+
+    Splits that `read` does not return are cut from the training split. The cut is the same for
+    every `seed`, so you can compare runs with different seeds.
+
+    Args:
+        inputs: encodes the raw inputs; learns from the training split.
+        targets: encodes the raw targets; learns from the training split. None means `Classes()`.
+        batch_size: sequences in a batch, on each device.
+        seed: of the order of the training batches.
+        split_seed: of the cut.
+        validation_fraction, test_fraction: the share to cut off if that split is missing.
+        pool: how many batches to sort by length together; 1 gives plain random batches.
+        num_workers: processes that make batches; data in memory needs none.
+
+    Raises:
+        UserError: for a `batch_size` or `pool` below 1.
+    """
+
+    def __init__(
+        self,
+        inputs: InputEncoder,
+        targets: TargetEncoder | None = None,
+        *,
+        batch_size: int = 32,
+        seed: int = 0,
+        split_seed: int = 0,
+        validation_fraction: float = 0.2,
+        test_fraction: float = 0.2,
+        pool: int = 50,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("pool", pool)):
+            if value < 1:
+                raise UserError(f"data.{name} is {value}: it must be at least 1")
+        self.inputs, self.targets = inputs, targets or Classes()
+        self.per, self.target = self.targets.per, self.targets.target
+        self.batch_size, self.pool, self.num_workers = batch_size, pool, num_workers
+        self.seed, self.split_seed = seed, split_seed
+        self.fractions = {"test": test_fraction, "validation": validation_fraction}
+        self.examples: dict[str, Examples] = {}
+        self.datasets: dict[str, SequenceDataset] = {}
+        self._fitted = False
+
+    def read(self) -> Mapping[Split, Examples]:
+        """The splits that exist; `train` must be among them."""
+        raise NotImplementedError(f"{type(self).__name__} must define read")
+
+    def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:
+        """The raw input and raw target of each example in a file; None if it has no target.
+
+        Yields each example as soon as it can be read; `-` is standard input.
+
+        Raises:
+            UserError: naming the file, the place in it and what to do.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define read_file")
+
+    def read_inputs(self, path: str) -> Iterator[Any]:
+        return (raw for raw, _ in self.read_file(path))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes or tags, in the order of the logits."""
+        return list(self.targets.spec["classes"])
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a task has to know, as plain values.
+
+        `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
+        `preprocessor`: how to encode new inputs; and the spec of the targets.
+        """
+        return {
+            "inputs": self.inputs.kind,
+            "num_inputs": self.inputs.num_inputs,
+            **self.targets.spec,
+            "preprocessor": self.inputs.state(),
+        }
+
+    def use_spec(self, spec: Mapping[str, Any]) -> None:
+        self.inputs = load_inputs(spec["preprocessor"])
+        self.targets.load(spec)
+        self._fitted = True
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every raw input and target of all splits."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            examples = self.examples[split]
+            for raw, target in zip(examples.inputs, examples.targets, strict=True):
+                content = _as_bytes(raw)
+                digest.update(b"%d:" % len(content) + content + _as_bytes(target) + b"\0")
+            digest.update(b"\1")
+        return digest.hexdigest()[:16]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored.
+
+        Raises:
+            UserError: naming the file, the row and what to do.
+        """
+        if self.datasets:
+            return
+        examples: dict[Any, Examples] = dict(self.read())
+        for split, fraction in self.fractions.items():
+            if split not in examples:
+                train = examples["train"]
+                examples["train"], examples[split] = cut(
+                    train, fraction, self.split_seed, split, self.targets.strata(train.targets)
+                )
+        for split in SPLITS:
+            if not len(examples[split]):
+                raise UserError(f"the {split} split is empty: {examples[split].source}")
+        self.examples = {split: examples[split] for split in SPLITS}
+        if not self._fitted:
+            train = self.examples["train"]
+            self.targets.fit(train.targets, train.source)
+            self.inputs.fit(train.inputs)
+            self._fitted = True
+        for split in SPLITS:
+            self.datasets[split] = self.encode(self.examples[split])
+        sizes = ", ".join(f"{split} {len(self.datasets[split])}" for split in SPLITS)
+        log.info(f"data: {sizes}; {self.targets.summary}")
+
+    def encode(self, examples: Examples) -> SequenceDataset:
+        """Encodes inputs and targets.
+
+        Raises:
+            UserError: naming the source and the example that cannot be encoded, such as one with a
+                class that training never saw, or with more tags than steps.
+        """
+        sequences = self.inputs.encode(examples.inputs, examples.source)
+        targets = self.targets.encode(examples.targets, examples.source)
+        if not isinstance(targets, Tensor):
+            for number, (steps, tags) in enumerate(zip(sequences, targets, strict=True), start=1):
+                if len(steps) != len(tags):
+                    raise UserError(
+                        f"{examples.source}: example {number} has {len(steps)} encoded steps and "
+                        f"{len(tags)} tags; give each step one tag"
+                    )
+        return SequenceDataset(sequences, targets)
+
+    def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
+        return collate(self.inputs.encode(raw, source, first))
+
+    def compute_baselines(self) -> dict[str, dict[str, float]]:
+        data = EncodedSplits(self.inputs.kind, self.examples, self.datasets)
+        return self.targets.baselines(data)
+
+    def loader(self, dataset: SequenceDataset, *, shuffle: bool = False) -> SequenceLoader:
+        """Batches of similar length. Several processes share them.
+
+        Args:
+            shuffle: True in training, False to evaluate each example once.
+        """
+        rank, world_size = self.process
+        sampler = LengthBatchSampler(
+            dataset.lengths,
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            pool=self.pool,
+            rank=rank,
+            world_size=world_size,
+        )
+        return SequenceLoader(
+            dataset,
+            sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.on_cuda,
+        )
+
+    def train_dataloader(self) -> SequenceLoader:
+        # shuffled, trainer.overfit_batches would take other batches in every epoch
+        overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
+        return self.loader(self.datasets["train"], shuffle=not overfit)
+
+    def split_loader(self, split: str) -> SequenceLoader:
+        return self.loader(self.datasets[split])
+
+    def file_loader(self, path: str) -> SequenceLoader:
+        inputs, targets = [], []
+        for number, (raw, target) in enumerate(self.read_file(path), start=1):
+            if target is None:
+                raise UserError(f"{path}: example {number} has no label to compare with")
+            inputs.append(raw)
+            targets.append(target)
+        if not inputs:
+            raise UserError(f"{path} is empty")
+        return self.loader(self.encode(Examples(inputs, targets, path)))
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
