@@ -16,23 +16,17 @@ class Regression(Task):
     contract = Contract(per="sequence", target="value")
 
     def make_output(self, width: int, **options: Any) -> Values:
-        return Values(width, len(self.hparams["data"]["values"]))
+        data = self.hparams["data"]
+        scale = {"mean": data["mean"], "deviation": data["deviation"]}
+        return Values(width, len(data["values"]), **scale)
 
     def step(self, batch: SequenceBatch) -> Step:
         loss, values = self.head.loss_and_decision(self.encode(batch), batch.targets)
-        return Step(loss, len(batch), values, batch.targets)
+        return Step(loss, len(batch), values, self.head.output.restore(batch.targets))
 
     def metrics(self) -> dict[str, Metric]:
-        return {"mae": MeanAbsoluteError(), "r2": R2Score()}  # of standardised values
+        return {"mae": MeanAbsoluteError(), "r2": R2Score()}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        data = self.hparams["data"]
-        rows = self.head.decode(self.encode(batch)).tolist()
-        scale = list(zip(data["values"], data["mean"], data["deviation"], strict=True))
-        return [
-            {
-                name: mean + x * deviation
-                for x, (name, mean, deviation) in zip(row, scale, strict=True)
-            }
-            for row in rows
-        ]
+        names, rows = self.hparams["data"]["values"], self.head.decode(self.encode(batch))
+        return [dict(zip(names, row, strict=True)) for row in rows.tolist()]

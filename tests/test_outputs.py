@@ -78,6 +78,18 @@ def test_one_value_a_sequence_may_be_flat() -> None:
     assert float(output.loss(x, targets).detach()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_values_are_decided_in_their_own_units() -> None:
+    mean, deviation = [10.0, -2.0, 0.0], [3.0, 0.5, 1.0]
+    output, x = Values(S, K, mean=mean, deviation=deviation), features(B)
+    raw = torch.tensor(mean) + torch.tensor(deviation) * torch.randn(B, K)
+    targets = (raw - torch.tensor(mean)) / torch.tensor(deviation)
+    loss, decision = output.loss_and_decision(x, targets)
+    off = (decision - raw) / torch.tensor(deviation)
+    torch.testing.assert_close(loss.detach(), off.square().mean())
+    torch.testing.assert_close(output.restore(targets), raw)
+    assert set(output.state_dict()) == {"project.weight", "project.bias"}
+
+
 def test_huber_is_quadratic_near_and_linear_far() -> None:
     output, x = Values(S, 1, error="huber"), features(2)
     target = output(x).detach() + torch.tensor([[0.5], [3.0]])

@@ -104,19 +104,36 @@ ERRORS: dict[str, Callable[..., Tensor]] = {
 
 
 class Values(Output):
-    """`num_values` numbers; the loss is the mean error over the targets that are not nan.
+    """`num_values` numbers. They are learned standardised, and decided in their own units.
 
     Args:
         width: of the features.
-        error: `squared`, `absolute` or `huber` (quadratic below 1, linear above).
+        mean, deviation: one each a value, by which the targets were standardised; None: they are
+            in their own units.
+        error: `squared`, `absolute` or `huber` (quadratic below 1, linear above); the loss is its
+            mean over the targets that are not nan.
     """
 
-    def __init__(self, width: int, num_values: int, *, error: str = "squared") -> None:
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        num_values: int,
+        *,
+        mean: Sequence[float] | None = None,
+        deviation: Sequence[float] | None = None,
+        error: str = "squared",
+    ) -> None:
         super().__init__()
         if error not in ERRORS:
             raise UserError(f"error is {error!r}: {choices(error, ERRORS)}")
         self.project = nn.Linear(width, num_values)
         self.error = error
+        for name, value, usual in (("mean", mean, 0.0), ("deviation", deviation, 1.0)):
+            scale = torch.tensor([usual] * num_values if value is None else value)
+            self.register_buffer(name, scale, persistent=False)  # they are in the data's spec
 
     def forward(self, features: Features) -> Tensor:
         return self.project(features)
@@ -125,7 +142,7 @@ class Values(Output):
         return self.loss_and_decision(features, targets, mask)[0]
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self(features)
+        return self.restore(self(features))
 
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
@@ -137,4 +154,8 @@ class Values(Output):
             known = known & mask.unsqueeze(-1)
         targets = targets.where(known, predictions.detach())  # no error, and no gradient
         errors = ERRORS[self.error](predictions, targets, reduction="sum")
-        return errors / known.sum(), predictions.detach()
+        return errors / known.sum(), self.restore(predictions.detach())
+
+    def restore(self, standardised: Tensor) -> Tensor:
+        """Standardised values `(..., K)` in their own units."""
+        return standardised * self.deviation + self.mean

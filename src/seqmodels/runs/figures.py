@@ -15,7 +15,9 @@ def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -
     """Metrics by epoch, training and validation, from a `metrics.csv`."""
     rows = read_metrics(metrics_file)
     figure = Figure(figsize=(5 * len(metrics), 4), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
+    for axes, metric in zip(
+        figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
+    ):
         for stage, style in (("train", "--"), ("validation", "-")):
             points = [(r["epoch"] + 1, r[n]) for r in rows if (n := f"{stage}/{metric}") in r]
             if points:
