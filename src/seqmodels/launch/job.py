@@ -1,0 +1,94 @@
+"""Run one job of a sweep."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.errors import UserError, one_line
+from seqmodels.files import write_json
+
+# keys that say how a sweep is run; they change none of its results
+NO_SETTING = ("folder", "sweep", "callbacks")
+
+
+def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Train one job of a sweep, or skip it if an earlier sweep in this folder completed it.
+
+    Everything it prints, warnings included, goes to its `train.log`. An error ends this job only,
+    and is recorded in its `result.json`.
+
+    Raises:
+        UserError: if the folder holds a completed run with another configuration.
+    """
+    for handler in list(logging.getLogger().handlers):  # the log has the warnings already
+        if type(handler) is logging.StreamHandler:
+            logging.getLogger().removeHandler(handler)
+    os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's workers start in a folder of their own
+    folder = Path(config.folder)
+    earlier = read_result(folder)
+    if earlier.get("status") == "completed":
+        if _setting(earlier["config"]) != _setting(_plain(config)):
+            raise UserError(
+                f"{folder} holds a run with another configuration: choose another sweep folder"
+            )
+        return
+    _clear(folder)
+    with (folder / "train.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        _train(config, overrides)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return a job's `result.json`, or nothing while it is missing or being replaced."""
+    try:
+        return json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an interrupted job left, except its log, which is already open."""
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.suffix != ".log":
+            left.unlink()
+
+
+def _train(config: DictConfig, overrides: Sequence[str]) -> None:
+    from seqmodels.runs import train
+
+    file = Path(config.folder) / "result.json"
+    try:
+        train(config, overrides)
+    except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.is_file():  # it failed before the run had a folder
+            write_json(
+                file,
+                {
+                    "status": "failed",
+                    "error": one_line(error),
+                    "head": config.model.head,
+                    "seed": config.seed,
+                    "config": _plain(config),
+                    "metrics": {},
+                },
+            )
+
+
+def _plain(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _setting(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in NO_SETTING}
