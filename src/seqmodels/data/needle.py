@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Needle(Text):
         length: int = 100,
         needles: int = 3,
         num_classes: int = 4,
-        sizes: tuple[int, int, int] = (2000, 500, 1000),
+        sizes: Sequence[int] = (2000, 500, 1000),
         **options: Any,
     ) -> None:
         super().__init__(**options)
