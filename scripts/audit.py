@@ -1,29 +1,26 @@
-"""Looks for mistakes with tensors in any model:
-`python scripts/audit.py target=my_package.module:build_model input.features=12`."""
+"""Check any model for mistakes with tensors.
+
+python scripts/audit.py target=my_package.module:build_model input.features=12
+"""
 
 import sys
+from types import SimpleNamespace
 
-import hydra
-from omegaconf import DictConfig
-
-from seqmodels.launch.command_line import readable_errors
+from seqmodels.launch.command_line import command
 
 
-@readable_errors()
-@hydra.main(version_base="1.3", config_path="../configs", config_name="audit")
-@readable_errors()
-def main(config: DictConfig) -> None:
-    target = config.target  # an absent one is found before slow imports
-    from rich import print
+@command("audit")
+def main(config: SimpleNamespace) -> None:
+    from rich.console import Console
 
     from seqmodels.audit import audit
     from seqmodels.audit.find_model import find_model, random_batch
     from seqmodels.audit.table import findings_table
 
-    model = find_model(target)
-    inputs, lengths = random_batch(**config.input, seed=config.seed)
+    model = find_model(config.target)
+    inputs, lengths = random_batch(**vars(config.input), seed=config.seed)
     result = audit(model, inputs, lengths, config.kind, config.causal, seed=config.seed)
-    print(findings_table(result, target))
+    Console().print(findings_table(result, config.target))
     sys.exit(1 if result.findings else 0)
 
 

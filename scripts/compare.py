@@ -1,34 +1,33 @@
-"""Which setting is better, and how sure: `python scripts/compare.py runs/<sweep>`."""
+"""Compare runs: which setting is better, and how sure is that?
+
+python scripts/compare.py runs/<sweep> 'runs/2026-*' metric=test/macro_f1
+"""
 
 from pathlib import Path
+from types import SimpleNamespace
 
-import hydra
-from omegaconf import DictConfig
-
-from seqmodels.launch.command_line import readable_errors, take_positional
-
-PLACES = take_positional()
+from seqmodels.launch.command_line import command
 
 
-@readable_errors()
-@hydra.main(version_base="1.3", config_path="../configs", config_name="compare")
-@readable_errors()
-def main(config: DictConfig) -> None:
+@command("compare", positional="places")
+def main(config: SimpleNamespace) -> None:
+    from seqmodels.errors import UserError
+
+    if not config.places:
+        raise UserError("name the folders to compare: python scripts/compare.py runs/<sweep>")
     from rich.console import Console
 
     from seqmodels.compare.comparison import compare
     from seqmodels.compare.page import write_comparison
     from seqmodels.compare.tables import comparison_table
-    from seqmodels.errors import UserError
 
-    if not PLACES:
-        raise UserError("name the folders to compare: python scripts/compare.py runs/<sweep>")
-    comparison = compare(PLACES, config.metric, different_data=config.different_data)
+    comparison = compare(config.places, config.metric, different_data=config.different_data)
     console = Console()
     console.print(comparison_table(comparison))
-    first = Path(PLACES[0])
-    output = config.output or (first if len(PLACES) == 1 and first.is_dir() else "comparison")
-    for path in write_comparison(comparison, Path(output)):
+    first = Path(config.places[0])
+    only_folder = first if len(config.places) == 1 and first.is_dir() else None
+    output = Path(str(config.output or only_folder or "comparison"))  # output=2026 is a number
+    for path in write_comparison(comparison, output):
         console.print(f"{path}", soft_wrap=True)
 
 

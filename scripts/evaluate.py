@@ -1,17 +1,16 @@
-"""Measures a finished run again: `python scripts/evaluate.py run=<folder> split=validation`."""
+"""Evaluate a finished run.
 
-import hydra
-from omegaconf import DictConfig
+python scripts/evaluate.py run=runs/<folder> split=validation
+"""
 
-from seqmodels.launch.command_line import readable_errors
+from types import SimpleNamespace
+
+from seqmodels.launch.command_line import command
 
 
-@readable_errors()
-@hydra.main(version_base="1.3", config_path="../configs", config_name="evaluate")
-@readable_errors()
-def main(config: DictConfig) -> None:
-    run_folder = config.run  # an absent one is found before slow imports
-    from rich import print
+@command("evaluate")
+def main(config: SimpleNamespace) -> None:
+    from rich.console import Console
 
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run
@@ -19,7 +18,7 @@ def main(config: DictConfig) -> None:
 
     import_modules(config.imports)
     run = load_run(
-        run_folder,
+        config.run,
         config.checkpoint,
         batch_size=config.batch_size,
         allowed_targets=config.allowed_targets,
@@ -32,8 +31,9 @@ def main(config: DictConfig) -> None:
         dynamic_learning_rate=config.dynamic_learning_rate,
         dynamic_decay=config.dynamic_decay,
     )
-    how = ", learning on" if config.dynamic else ""
-    print(metrics_table(metrics, f"{run_folder} on {config.file or config.split}{how}"))
+    how = ", dynamic evaluation" if config.dynamic else ""
+    title = f"{config.run} on {config.file or config.split}{how}"
+    Console().print(metrics_table(metrics, title))
 
 
 if __name__ == "__main__":

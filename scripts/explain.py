@@ -1,22 +1,22 @@
-"""Which tensor feeds what, without training: `python scripts/explain.py model.head=mean_pool`."""
+"""Show which tensor feeds what, without training.
+
+python scripts/explain.py model.head=bidirectional_concat model.encoder.num_layers=2
+"""
 
 import sys
 
-import hydra
 from omegaconf import DictConfig
 
-from seqmodels.launch.command_line import readable_errors
+from seqmodels.launch.command_line import composed
 
 
-@readable_errors()
-@hydra.main(version_base="1.3", config_path="../configs", config_name="explain")
-@readable_errors()
+@composed("explain")
 def main(config: DictConfig) -> None:
-    from seqmodels.heads import find_head  # so that a wrong name is found before slow imports
+    from seqmodels.heads import find_head
     from seqmodels.imports import import_modules
 
     import_modules(config.imports)
-    find_head(config.model.head)
+    find_head(config.model.head)  # now, because the next import is slow
     from seqmodels.dataflow.explain import explain
 
     if not all(identity.holds for identity in explain(config)):

@@ -1,29 +1,24 @@
-"""Text from a language model: `python scripts/generate.py run=<folder> prompt="def "`."""
+"""Continue a prompt with a language model.
+
+python scripts/generate.py run=runs/<folder> prompt="def " length=400
+"""
 
 import sys
 import time
+from types import SimpleNamespace
 
-import hydra
-from omegaconf import DictConfig
-
-from seqmodels.launch.command_line import readable_errors, take_text
-
-PROMPT = take_text("prompt")
+from seqmodels.launch.command_line import command
 
 
-@readable_errors()
-@hydra.main(version_base="1.3", config_path="../configs", config_name="generate")
-@readable_errors()
-def main(config: DictConfig) -> None:
-    run_folder = config.run  # an absent one is found before slow imports
+@command("generate")
+def main(config: SimpleNamespace) -> None:
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run
 
     import_modules(config.imports)
-    run = load_run(run_folder, config.checkpoint, allowed_targets=config.allowed_targets)
-    prompt = config.prompt if PROMPT is None else PROMPT
+    run = load_run(config.run, config.checkpoint, allowed_targets=config.allowed_targets)
     pieces = run.generate(
-        prompt,
+        config.prompt,
         config.length,
         config.accelerator,
         temperature=config.temperature,
@@ -32,7 +27,7 @@ def main(config: DictConfig) -> None:
         seed=config.seed,
     )
     started = time.perf_counter()
-    sys.stdout.write(prompt)
+    sys.stdout.write(config.prompt)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()

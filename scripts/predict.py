@@ -1,19 +1,17 @@
-"""Labels for new inputs, a JSON line each: `python scripts/predict.py run=<folder> input=-`."""
+"""Predict labels for new inputs: one JSON line per input.
+
+python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
+"""
 
 import json
 import sys
+from types import SimpleNamespace
 
-import hydra
-from omegaconf import DictConfig
-
-from seqmodels.launch.command_line import readable_errors
+from seqmodels.launch.command_line import command
 
 
-@readable_errors()
-@hydra.main(version_base="1.3", config_path="../configs", config_name="predict")
-@readable_errors()
-def main(config: DictConfig) -> None:
-    run_folder, source = config.run, config.input  # absent ones are found before slow imports
+@command("predict")
+def main(config: SimpleNamespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
@@ -22,14 +20,13 @@ def main(config: DictConfig) -> None:
 
     import_modules(config.imports)
     run = load_run(
-        run_folder,
+        config.run,
         config.checkpoint,
         batch_size=config.batch_size,
         allowed_targets=config.allowed_targets,
     )
-    _, data = run.classifier
-    inputs = (raw for raw, _ in data.read_file(source))
-    predictions = run.predict(inputs, source, config.accelerator)
+    inputs = run.data.read_inputs(config.input)
+    predictions = run.predict(inputs, config.input, config.accelerator)
     screen = Console(stderr=True)
     for prediction in track(
         predictions, "predicting", console=screen, disable=not screen.is_terminal, transient=True

@@ -1,29 +1,29 @@
-"""Trains a model: `python scripts/train.py model.head=last_hidden`."""
+"""Train a model, or a sweep of many.
 
-import hydra
+python scripts/train.py model.head=last_hidden
+"""
+
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from seqmodels.launch.command_line import readable_errors
+from seqmodels.launch.command_line import composed
 
 
-@readable_errors()
-@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
-@readable_errors()
+@composed("train")
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
     overrides = list(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
-        from seqmodels.launch.sweep import run_job
+        from seqmodels.launch.job import run_job
 
         run_job(config, overrides)
         return
-    from seqmodels.heads import find_head  # so that a wrong name is found before slow imports
+    from seqmodels.heads import find_head
     from seqmodels.imports import import_modules
 
     import_modules(config.imports)
-    find_head(config.model.head)
+    find_head(config.model.head)  # now, because the next import is slow
     from seqmodels.runs import train
 
     train(config, overrides)

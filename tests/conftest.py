@@ -1,6 +1,11 @@
+"""Fixtures for all tests. Sets one thread per process before torch reads the number of cores."""
+
 from __future__ import annotations
 
 import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a process per core
+
 import shutil
 import subprocess
 import sys
@@ -12,13 +17,21 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from playwright.sync_api import Browser, sync_playwright
 
-import seqmodels.launch.command_line  # noqa: F401 (registers the resolvers that configs/ uses)
+from seqmodels.launch.hydra_setup import register_resolvers
+from tests.in_process import run_in_process
+
+register_resolvers()
 
 ROOT = Path(__file__).parents[1]
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    """The command line of a script."""
+    return [sys.executable, str(ROOT / "scripts" / name), *arguments]
 
 
 @pytest.fixture(autouse=True)
@@ -49,17 +62,33 @@ def config(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """`script("train.py", "model.head=max_pool")`: a script as a person runs it, in tmp_path."""
+    """`script("train.py", "model.head=max_pool")`: run a script in tmp_path, without a new process.
+
+    Takes `stdin=` and returns what `subprocess.run` does.
+    """
+
+    def run(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return run_in_process(ROOT / "scripts" / name, arguments, tmp_path, stdin)
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Script:
+    """`process("train.py", "trainer=ddp_sim")`: as `script`, in a process of its own.
+
+    Starts Python and imports everything again, so use it where the process is what you test.
+    """
 
     def run(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / name), *arguments],
+            command(name, *arguments),
             cwd=tmp_path,
             input=stdin,
             capture_output=True,
             text=True,
             timeout=300,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+            env={**os.environ, "COLUMNS": "120"},
         )
 
     return run

@@ -669,7 +669,7 @@ def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Bro
 
 
 @pytest.mark.slow
-def test_a_sweep_of_real_runs_is_compared(script: Script, tmp_path: Path) -> None:
+def test_a_sweep_of_real_runs_is_compared(script: Script, process: Script, tmp_path: Path) -> None:
     done = script(
         "train.py",
         "-m",
@@ -682,7 +682,7 @@ def test_a_sweep_of_real_runs_is_compared(script: Script, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     [sweep] = (tmp_path / "runs").iterdir()
-    compared = script("compare.py", str(sweep))
+    compared = process("compare.py", str(sweep))
     assert compared.returncode == 0, compared.stderr
     assert re.search(r"head +runs +% ", compared.stdout)
     assert re.search(r"max_pool +2 +\d", compared.stdout)

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
-from seqmodels.launch.command_line import take_text
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.generation import draw, generate, open_end
 from tests.test_language_model import QUICK, V, every_head, model, text, tokens
@@ -175,13 +174,3 @@ def test_a_word_may_go_on_where_the_prompt_ends(config: Config, tmp_path: Path) 
         run.data.ids_of("def first("),
         None,
     )
-
-
-def test_a_prompt_is_taken_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["generate.py", "run=x", "prompt=def f(x, y='{a}'): ", "length=3"]
-    monkeypatch.setattr("sys.argv", list(arguments))
-    import sys
-
-    assert take_text("prompt") == "def f(x, y='{a}'): "
-    assert sys.argv == ["generate.py", "run=x", "length=3"]
-    assert take_text("prompt") is None

@@ -1,15 +1,21 @@
-"""The scripts as a person runs them: in a process of their own, from another folder."""
+"""The scripts from their command lines, called from another folder."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import runpy
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT, Script, command
 
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
 LANGUAGE = ("model=language_model", "data=text_lm", "trainer=cpu")
@@ -48,8 +54,31 @@ def the_only_run(folder: Path) -> Path:
     return run
 
 
-def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
-    done = script("train.py", "model.head=last_hidden", *QUICK)
+def predicted_one_by_one(run: Path, inputs: list[str], folder: Path) -> Iterator[tuple[int, str]]:
+    """Write an input only after the prediction of the one before has been read; leave early."""
+    arguments = (f"run={run}", "input=-", "accelerator=cpu")
+    with subprocess.Popen(
+        command("predict.py", *arguments),
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as predicting:
+        assert predicting.stdin and predicting.stdout and predicting.stderr
+        for number, line in enumerate(inputs[:-1]):
+            predicting.stdin.write(f"{line}\n")
+            predicting.stdin.flush()
+            yield number, predicting.stdout.readline()
+        predicting.stdout.close()  # as `head` does
+        predicting.stdin.write(f"{inputs[-1]}\n")
+        predicting.stdin.close()
+        assert predicting.stderr.read() == ""
+        assert predicting.wait() == 1
+
+
+def test_train_evaluate_predict(script: Script, process: Script, tmp_path: Path) -> None:
+    done = process("train.py", "model.head=last_hidden", *QUICK)
     assert done.returncode == 0, done.stderr
     run = the_only_run(tmp_path)
     # which tensor is read; the metrics beside the baselines; where everything is
@@ -61,7 +90,7 @@ def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
     assert str(run) in done.stdout
     assert "data: train 216, validation 54, test 370" in (run / "train.log").read_text()
 
-    again = script("evaluate.py", f"run={run}", "accelerator=cpu")
+    again = process("evaluate.py", f"run={run}", "accelerator=cpu")
     assert again.returncode == 0, again.stderr
     assert f"{100 * accuracy:.2f} %" in again.stdout
 
@@ -71,6 +100,9 @@ def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in predicted.stdout.splitlines()]
     assert len(lines) == 5 and all(line["label"] in line["probabilities"] for line in lines)
     assert predicted.stderr == ""
+    for number, prediction in predicted_one_by_one(run, series.splitlines(), tmp_path):
+        probabilities = json.loads(prediction)["probabilities"]
+        assert probabilities == pytest.approx(lines[number]["probabilities"])
 
     labelled = tmp_path / "labelled.jsonl"
     labelled.write_text("\n".join(json.dumps({"series": [[0.1] * 12], "label": n}) for n in (1, 2)))
@@ -78,18 +110,53 @@ def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
     assert "file/accuracy" in on_file.stdout, on_file.stderr
 
 
+PLAIN = ("audit", "compare", "evaluate", "generate", "predict")
+
+
+def imported_by_help(name: str) -> set[str]:
+    """The modules that a script has imported when it has printed its help."""
+    code = f"""
+import runpy, sys
+sys.argv = ["{name}", "--help"]
+try:
+    runpy.run_path({str(ROOT / "scripts" / name)!r}, run_name="__main__")
+except SystemExit as end:
+    assert not end.code
+print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stderr.split())
+
+
 def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
     done = script("train.py", "--help")
     assert done.returncode == 0
     for words in ("which tensor feeds its head", "japanese_vowels", "head: last_hidden", "seed: 0"):
         assert words in done.stdout
-    code = "import sys; sys.argv = ['train.py', '--help']; import runpy\n"
-    code += f"try: runpy.run_path({str(ROOT / 'scripts' / 'train.py')!r}, run_name='__main__')\n"
-    code += "except SystemExit: pass\nassert 'torch' not in sys.modules, 'torch was imported'"
-    import subprocess
-    import sys
+    for name in ("train.py", "explain.py"):
+        assert "torch" not in imported_by_help(name)
 
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_help_is_one_screen_with_the_comments(script: Script, name: str) -> None:
+    defaults = (ROOT / "configs" / f"{name}.yaml").read_text()
+    for option in ("--help", "-h"):
+        done = script(f"{name}.py", "unread=1", option)
+        assert done.returncode == 0 and done.stderr == ""
+        first, _, example, *_ = lines = done.stdout.splitlines()
+        assert re.fullmatch(r"[A-Z].*[.?]", first) and f"python scripts/{name}.py " in example
+        assert done.stdout.endswith(f"\n\n{defaults}") and len(lines) <= 40
+    assert not {"torch", "lightning", "hydra"} & imported_by_help(f"{name}.py")
+
+
+@pytest.mark.parametrize("name", ["train", "explain", *PLAIN])
+def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["prompt=[a", "--wrong"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    before = dict(os.environ), list(warnings.filters)
+    runpy.run_path(str(ROOT / "scripts" / f"{name}.py"), run_name="imported")
+    assert arguments == ["prompt=[a", "--wrong"]
+    assert before == (dict(os.environ), list(warnings.filters))
 
 
 @pytest.mark.parametrize(
@@ -169,11 +236,19 @@ def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
         ),
         ("train.py", ["model.head=softmax"], "model.head=softmax reads one vector for each step"),
         ("train.py", ["-m", "seed=0,1", "sweep.resume=true"], "no earlier sweep of this command"),
-        ("train.py", ["-m", "seed=0,1", "sweep.resume=gone"], "sweep.resume=gone: no sweep there"),
+        (
+            "train.py",
+            ["-m", "seed=0,1", "sweep.resume=gone"],
+            "sweep.resume=gone is not a sweep folder",
+        ),
         ("train.py", ["-m", "seed=0,1", "model.hed=x"], "model.hed is not a key"),
         ("compare.py", [], "name the folders to compare"),
         ("compare.py", ["nowhere"], "nowhere: no run there"),
         ("generate.py", ["run=nowhere"], "run=nowhere is not the folder of a run"),
+        ("compare.py", ["--cfg", "job"], "--cfg is not an option: --help shows"),
+        ("evaluate.py", ["job"], "cannot read job: write key=value; --help shows the keys"),
+        ("evaluate.py", ["rn=x"], "rn is not a key of the configuration: choose .* mean run[?]"),
+        ("audit.py", ["target=a:b", "input.featurs=2"], "did you mean input.features[?]"),
         ("evaluate.py", [], "run must be given: add run=<value>"),
         ("evaluate.py", ["run=nowhere"], "run=nowhere is not the folder of a run"),
         ("predict.py", ["run=nowhere"], "input must be given"),
@@ -202,12 +277,17 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert [p for p in left if p.is_file()] == []
 
 
+@pytest.mark.parametrize("words", [("train.py", "model.head=last_hiden"), ("evaluate.py", "rn=x")])
 def test_an_error_shows_its_traceback_on_request(
-    script: Script, monkeypatch: pytest.MonkeyPatch
+    script: Script, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    done = script("train.py", "model.head=last_hiden")
+    done = script(*words)
     assert done.returncode != 0 and "Traceback" in done.stderr and "UserError" in done.stderr
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    again = script(*words)  # the script itself sets the variable, and puts it back
+    assert again.returncode == 2 and "Traceback" not in again.stderr
+    assert "HYDRA_FULL_ERROR" not in os.environ
 
 
 def test_runs_started_together_have_folders_of_their_own() -> None:
@@ -237,11 +317,11 @@ def test_a_text_file_trains_from_the_command_line_as_it_is(script: Script, tmp_p
 
 
 @pytest.fixture
-def language_run(script: Script, tmp_path: Path) -> Path:
+def language_run(process: Script, tmp_path: Path) -> Path:
     """The run of a small language model, trained by two processes."""
     lines = [f"def f{n % 7}(x):\n    return x + {n % 5}\n\n" for n in range(300)]
     (tmp_path / "code.py").write_text("".join(lines))
-    done = script(
+    done = process(
         "train.py",
         "experiment=language_model",
         "data=text_lm",
@@ -263,7 +343,7 @@ def language_run(script: Script, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_language_model_from_two_processes_to_its_text(
-    script: Script, language_run: Path
+    script: Script, process: Script, language_run: Path
 ) -> None:
     result = json.loads((language_run / "result.json").read_text())
     assert result["status"] == "completed" and result["device"] == "2 x cpu"
@@ -276,14 +356,14 @@ def test_a_language_model_from_two_processes_to_its_text(
             assert shown, alone.stdout
             assert float(shown[1]) == pytest.approx(result["metrics"][f"{split}/{name}"], abs=1e-4)
     dynamic = script("evaluate.py", f"run={language_run}", "dynamic=true", "accelerator=cpu")
-    assert "learning on" in dynamic.stdout, dynamic.stderr
+    assert "dynamic evaluation" in dynamic.stdout, dynamic.stderr
 
     common = (f"run={language_run}", "accelerator=cpu", "length=30", "seed=3")
     made = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith("def f3(x): ") and len(made.stdout) == 11 + 30 + 1
     assert re.fullmatch(r"30 tokens, [\d,]+ tokens/s\n", made.stderr)
-    again = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
+    again = process("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
     assert again.stdout == made.stdout
     greedy = [
         script("generate.py", *common[:3], f"seed={seed}", "temperature=0").stdout
@@ -292,7 +372,7 @@ def test_a_language_model_from_two_processes_to_its_text(
     assert greedy[0] == greedy[1] and len(greedy[0]) == 31
     for arguments, message in (
         (["prompt=é@"], "prompt: the training text had no '@', 'é': leave it out"),
-        (["temperature=-1"], "temperature=-1: it must be 0"),
+        (["temperature=-1"], "temperature=-1.0: it must be 0"),
     ):
         wrong = script("generate.py", *common, *arguments)
         assert wrong.returncode == 2 and wrong.stdout == ""
@@ -303,10 +383,12 @@ def test_a_language_model_from_two_processes_to_its_text(
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_metrics_of_one(script: Script, tmp_path: Path) -> None:
+def test_two_processes_give_the_metrics_of_one(
+    script: Script, process: Script, tmp_path: Path
+) -> None:
     # so large batches that one would hold all of the validation part
     two = ("trainer.devices=2", "trainer.strategy=ddp", "baseline=false", "data.batch_size=64")
-    done = script("train.py", "model.head=max_pool", *QUICK, *two)
+    done = process("train.py", "model.head=max_pool", *QUICK, *two)
     assert done.returncode == 0, done.stderr
     run = the_only_run(tmp_path)
     result = json.loads((run / "result.json").read_text())
@@ -334,8 +416,8 @@ def test_bundled_data_trains(script: Script, data: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_explain_writes_all_three_without_training(script: Script, tmp_path: Path) -> None:
-    done = script("explain.py", "model.head=bidirectional_concat", "model.encoder.num_layers=2")
+def test_explain_writes_all_three_without_training(process: Script, tmp_path: Path) -> None:
+    done = process("explain.py", "model.head=bidirectional_concat", "model.encoder.num_layers=2")
     assert done.returncode == 0, done.stderr
     assert "h_n -> bidirectional_concat: LSTM, 2 layers, both directions" in done.stdout
     assert re.search(r"h_n +\(L, D, B, H\) .*head: layer 2, both directions, 100%", done.stdout)
@@ -365,10 +447,10 @@ def test_explain_a_language_model(script: Script) -> None:
     assert "steps one by one, each started from h_n and c_n" in done.stdout
 
 
-def test_audit_exits_with_what_it_found(script: Script, tmp_path: Path) -> None:
+def test_audit_exits_with_what_it_found(script: Script, process: Script, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "models.py").write_text(MODELS)
-    found = script("audit.py", "target=mine.models:build_model", "input.features=12")
+    found = process("audit.py", "target=mine.models:build_model", "input.features=12")
     assert found.returncode == 1 and found.stderr == ""
     assert "padding_leak" in found.stdout and "gather" in found.stdout
     for target in ("Right", "model"):

@@ -23,7 +23,8 @@ from seqmodels.errors import UserError
 from seqmodels.launch.naming import PLAN, short_name, sweep_folder
 from seqmodels.launch.sweep import SweepReport
 from seqmodels.runs import train
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT, Script, command
+from tests.in_process import run_in_process
 
 QUICK = (
     "model.encoder.hidden_size=16",
@@ -76,10 +77,6 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
         assert (sweep / f"comparison.{kind}").stat().st_size > 0
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
-
-
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> None:
     arguments = ("-m", "model.head=last_hidden,mean_pool", "seed=0,1", *QUICK)
@@ -87,11 +84,10 @@ def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> 
     assert whole.returncode == 0, whole.stderr
 
     process = subprocess.Popen(
-        command(*arguments),
+        command("train.py", *arguments),
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 120
     while True:
@@ -121,10 +117,10 @@ def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> 
 
     assert table(sweep) == table(tmp_path / "whole")
     by_name = script("train.py", *arguments, f"sweep.resume={sweep}")
-    assert by_name.returncode == 0 and "4 of them are there" in by_name.stdout
+    assert by_name.returncode == 0 and "4 already completed" in by_name.stdout
 
 
-SIX = ("-m", "model.head=mean_pool,max_pool,oops", "seed=0,1", *QUICK)
+FOUR = ("-m", "model.head=mean_pool,oops", "seed=0,1", *QUICK)
 
 
 def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -135,15 +131,10 @@ def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
-    """Six jobs one after the other, two of which fail: their results, and their lines."""
+    """Four jobs one after the other, two of which fail: their results, and their lines."""
     folder = tmp_path_factory.mktemp("serial")
-    done = subprocess.run(
-        command(*SIX, f"hydra.sweep.dir={folder}"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    arguments = (*FOUR, f"hydra.sweep.dir={folder}")
+    done = run_in_process(ROOT / "scripts" / "train.py", arguments, folder)
     assert done.returncode == 1, done.stderr
     return results(folder), ended(done)
 
@@ -156,7 +147,7 @@ def same(
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert "Warning" not in done.stderr
     expected, theirs = serial[0], results(the_sweep(folder))
-    assert set(expected) == set(theirs) and len(theirs) == 6
+    assert set(expected) == set(theirs) and len(theirs) == 4
     for name, result in expected.items():
         for key in ("status", "error", "metrics"):
             assert result[key] == theirs[name][key]
@@ -168,10 +159,10 @@ def same(
     "launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]], ids=lambda x: x[0]
 )
 def test_every_launcher_gives_the_same(
-    script: Script, tmp_path: Path, serial: Any, launcher: list[str]
+    process: Script, tmp_path: Path, serial: Any, launcher: list[str]
 ) -> None:
     more = (f"hydra/launcher={launcher[0]}", *launcher[1:])
-    same(serial, script("train.py", *SIX, *more), tmp_path)
+    same(serial, process("train.py", *FOUR, *more), tmp_path)
 
 
 SLURM = {  # what submitit asks of a cluster, on this machine
@@ -186,13 +177,13 @@ SLURM = {  # what submitit asks of a cluster, on this machine
         echo "Submitted batch job 7"
         """,
     "srun": 'shift 5; exec "$@"',  # --unbuffered --output <file> --error <file>
-    "sacct": "echo 'JobID|State|NodeList'; echo '7_[0-5]|RUNNING|here'",
+    "sacct": "echo 'JobID|State|NodeList'; echo '7_[0-3]|RUNNING|here'",
 }
 
 
 @pytest.mark.slow
 def test_slurm_gives_the_same(
-    script: Script, tmp_path: Path, serial: Any, monkeypatch: pytest.MonkeyPatch
+    process: Script, tmp_path: Path, serial: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
     for name, text in SLURM.items():
@@ -200,7 +191,7 @@ def test_slurm_gives_the_same(
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     more = ("hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=2")
-    same(serial, script("train.py", *SIX, *more), tmp_path)
+    same(serial, process("train.py", *FOUR, *more), tmp_path)
 
 
 @pytest.fixture
@@ -240,9 +231,9 @@ def ray_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same(script: Script, tmp_path: Path, serial: Any, ray_cluster: str) -> None:
+def test_ray_gives_the_same(process: Script, tmp_path: Path, serial: Any, ray_cluster: str) -> None:
     more = ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}")
-    same(serial, script("train.py", *SIX, *more), tmp_path)
+    same(serial, process("train.py", *FOUR, *more), tmp_path)
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -262,8 +253,22 @@ def test_a_launcher_that_is_not_installed(
     with pytest.raises(SystemExit, match="2"):
         SweepReport().on_multirun_start(composed)
     error = capsys.readouterr().err
-    assert error.startswith(f"error: hydra/launcher={name} needs what is not installed")
+    assert error.startswith(f"error: hydra/launcher={name} needs a package that is not installed")
     assert error.endswith(f"pip install -e '.[{extra}]'\n")
+
+
+@pytest.mark.slow
+def test_a_completed_job_is_not_taken_for_one_of_another_configuration(
+    script: Script, tmp_path: Path
+) -> None:
+    arguments = ("-m", "seed=0", *QUICK, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert script("train.py", *arguments).returncode == 0
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("sweep/*/*")}
+    other = script("train.py", *arguments, "model.dropout=0.4")
+    assert other.returncode == 2
+    [line] = other.stderr.splitlines()
+    assert re.fullmatch("error: .* holds a run with another configuration: choose another .*", line)
+    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.glob("sweep/*/*")}
 
 
 @pytest.mark.slow
@@ -302,5 +307,5 @@ def test_the_folder_of_a_sweep(tmp_path: Path) -> None:
     resumed = [*command, "sweep.resume=true"]
     assert sweep_folder(True, fresh, resumed) == str(tmp_path / "sweep2")
     assert sweep_folder(str(tmp_path / "sweep1"), fresh, command) == str(tmp_path / "sweep1")
-    with pytest.raises(UserError, match="no sweep there"):
+    with pytest.raises(UserError, match="is not a sweep folder"):
         sweep_folder(str(tmp_path), fresh, command)

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.errors import UserError, choices
-from seqmodels.files import read_json
+from seqmodels.runs.folder import RunFolder
 
 DEFAULT_METRICS = tuple(
     f"{split}/{name}"
     for split in ("test", "validation")
     for name in ("accuracy", "bits_per_byte", "loss")
 )
-# what a result.json must hold; a run that failed early has only the first
-ALWAYS = {"status": str, "seed": int, "config": Mapping, "metrics": Mapping}
+# what the result of a completed run holds besides
 COMPLETED = {"data": str, "fingerprint": str, "head": str, "parameters": int, "seconds": Mapping}
 
 
@@ -86,28 +85,25 @@ def read_record(folder: Path) -> Record:
         UserError: naming the file, if it is absent, not JSON, or not what a run of this version
             writes.
     """
-    file, surroundings = folder / "result.json", folder / "environment.json"
-    result = read_json(file)
-    environment = read_json(surroundings) if surroundings.is_file() else {}
+    files = RunFolder(folder)
+    result, environment = files.read_result(), files.read_environment()
     if problem := _problem(result):
-        raise UserError(f"{file} is not the result of a run of this version: {problem}")
-    if not isinstance(environment, Mapping):
-        raise UserError(f"{surroundings} is not the environment of a run of this version")
+        raise UserError(
+            f"{files.result_file} is not the result of a run of this version: {problem}"
+        )
     return Record(folder, result, flattened(result["config"]), flattened(environment))
 
 
-def _problem(result: Any) -> str:
-    """What keeps a `result.json` from being compared; empty if nothing does."""
-    if not isinstance(result, Mapping):
-        return "it is not a mapping"
-    completed = result.get("status") == "completed"
-    for name, kind in {**ALWAYS, **(COMPLETED if completed else {})}.items():
-        if not isinstance(result.get(name), kind):
-            return f"{name} is {result.get(name)!r:.40}"
-    if completed and not any(name.endswith("_per_second") for name in result):
-        return "it has no examples_per_second or tokens_per_second"
-    if completed and "fit" not in result["seconds"]:
-        return "seconds has no fit"
+def _problem(result: Mapping[str, Any]) -> str:
+    """What keeps a result from being compared; empty if nothing does."""
+    if result["status"] == "completed":
+        for name, kind in COMPLETED.items():
+            if not isinstance(result.get(name), kind):
+                return f"{name} is {result.get(name)!r:.40}"
+        if not any(name.endswith("_per_second") for name in result):
+            return "it has no examples_per_second or tokens_per_second"
+        if "fit" not in result["seconds"]:
+            return "seconds has no fit"
     if not all(isinstance(value, int | float) for value in result["metrics"].values()):
         return "metrics holds something other than numbers"
     directions = result.get("higher_is_better", {})

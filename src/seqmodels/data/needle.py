@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Needle(SequenceDataModule):
         length: int = 100,
         needles: int = 3,
         num_classes: int = 4,
-        sizes: tuple[int, int, int] = (2000, 500, 1000),
+        sizes: Sequence[int] = (2000, 500, 1000),
         **options: Any,
     ) -> None:
         super().__init__(Tokens(TokenizerOptions(lowercase=True)), **options)

@@ -1,1 +1,1 @@
-"""From a command line to a run, or to a sweep of many."""
+"""Read a command line and start a run, or a sweep of many runs."""

@@ -1,91 +1,94 @@
-"""What every script needs: errors for people, and run folders that never collide."""
+"""Turn a function of a configuration into a script."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-import re
-import secrets
 import sys
-import warnings
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from seqmodels.launch.readable_errors import FULL_ERROR, readable_errors
+from seqmodels.launch.settings import read_settings
 
-from seqmodels.errors import UserError, choices, one_line
-from seqmodels.launch.naming import run_folder, short_name, sweep_folder
-
-FULL_ERROR = "HYDRA_FULL_ERROR"
-WANTS_TRACEBACK = os.environ.get(FULL_ERROR) == "1"
+Script = Callable[[], None]
 
 
-def _fastest_precision(accelerator: str) -> str:
-    from seqmodels.machine import fastest_precision  # slow to import, so not for --help
+def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any], None]], Script]:
+    """Make a script of a function, with `key=value` words over `configs/<name>.yaml`.
 
-    return fastest_precision(accelerator)
+    The function receives the values as attributes: `config.input.features`. `--help` prints the
+    docstring of the function's module and the YAML file with its comments.
 
-
-# each file in configs/hydra/launcher has the name of the plugin's own, which lends it types
-warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
-OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True)
-OmegaConf.register_new_resolver("short_name", short_name)
-OmegaConf.register_new_resolver("fastest_precision", _fastest_precision)
-OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(4), use_cache=True)
-OmegaConf.register_new_resolver("run_folder", run_folder)
-
-
-def take_text(key: str) -> str | None:
-    """Takes `key=text` off the command line, so that Hydra, which would trim it and give meaning
-    to its brackets and commas, does not see it; None where there is none."""
-    prefix, text = f"{key}=", None
-    for argument in [a for a in sys.argv[1:] if a.startswith(prefix)]:
-        sys.argv.remove(argument)
-        text = argument.removeprefix(prefix)
-    return text
-
-
-def take_positional() -> list[str]:
-    """Takes the arguments that are neither `key=value` nor an option off the command line."""
-    taken = [a for a in sys.argv[1:] if "=" not in a and not a.startswith("-")]
-    sys.argv[1:] = [a for a in sys.argv[1:] if a not in taken]
-    return taken
-
-
-class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
-    """A person's mistake ends in one line and exit status 2; anything else, in a traceback.
-
-    `HYDRA_FULL_ERROR=1` shows the traceback of both. Decorates a script's function twice: inside
-    `hydra.main` for what we find wrong, which Hydra would report in its own words first, and
-    outside for what Hydra finds wrong. Has no state, so that launchers can send the function to
-    other processes.
+    Args:
+        name: of the file in `configs/`, beside the folder of the script.
+        positional: the attribute that takes the words without a key, if the script takes any.
     """
 
-    def __enter__(self) -> None:
-        os.environ[FULL_ERROR] = "1"  # otherwise Hydra prints what it likes, and exits by itself
+    def decorate(function: Callable[[Any], None]) -> Script:
+        @functools.wraps(function)
+        def main() -> None:
+            file = _configs(function) / f"{name}.yaml"
+            words = sys.argv[1:]
+            with readable_errors():
+                if "--help" in words or "-h" in words:
+                    docstring = inspect.cleandoc(function.__globals__["__doc__"])
+                    print(f"{docstring}\n\n{file.read_text()}", end="")
+                else:
+                    function(read_settings(file, words, positional))
+                sys.stdout.flush()  # here, where a closed pipe is handled
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if WANTS_TRACEBACK or error is None or isinstance(error, BrokenPipeError):
-            return
-        if isinstance(error, (UserError, HydraException, OmegaConfBaseException, ConnectionError)):
-            print(f"error: {explain(error)}", file=sys.stderr)
-            sys.exit(2)
+        return main
+
+    return decorate
 
 
-def explain(error: BaseException) -> str:
-    """One line that says what is wrong, where, and what to do."""
-    cause = error.__cause__
-    resolving = re.search(r"^UserError raised while resolving interpolation: (.*)", str(error))
-    if resolving:
-        return resolving[1]
-    unknown = re.match(r"Could not override '([^']+)'", str(error))
-    if unknown and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
-        key = unknown[1].split("@")[0]
-        group = ".".join(str(cause.full_key).split(".")[:-1])
-        names = [f"{group}.{name}" if group else str(name) for name in cause.parent_node]
-        return f"{key} is not a key of the configuration: {choices(key, names)}"
-    if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override}: {one_line(error)}"
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} must be given: add {error.full_key}=<value>"
-    return one_line(error)
+def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
+    """Make a script of a function, with the configuration that Hydra composes from
+    `configs/<name>.yaml`.
+
+    Errors are made readable on both sides of Hydra: inside, because it would print its own words
+    about ours before it passes them on, and outside for its own.
+    """
+
+    def decorate(function: Callable[[Any], None]) -> Script:
+        @functools.wraps(function)
+        def main() -> None:
+            import hydra  # here, because most scripts start without it
+
+            from seqmodels.launch.hydra_setup import ignore_launcher_warning, register_resolvers
+
+            register_resolvers()
+            ignore_launcher_warning()
+            readable = readable_errors()
+            run = hydra.main(
+                version_base="1.3", config_path=str(_configs(function)), config_name=name
+            )(readable(function))
+            with readable, _errors_from_hydra():
+                run()
+                sys.stdout.flush()
+
+        return main
+
+    return decorate
+
+
+@contextmanager
+def _errors_from_hydra() -> Iterator[None]:
+    """Have Hydra raise errors. Otherwise it prints them in its own words and exits."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before
+
+
+def _configs(function: Callable[..., None]) -> Path:
+    return Path(inspect.getfile(function)).resolve().parents[1] / "configs"

@@ -1,4 +1,4 @@
-"""Where runs and sweeps are written."""
+"""Name the folders of runs and sweeps."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from pathlib import Path
 
 from seqmodels.errors import UserError
 
-PLAN = "sweep.json"  # in the folder of a sweep: its command, its number of jobs, what varies
+PLAN = "sweep.json"  # in each sweep folder: the sweep's overrides, number of jobs, varied keys
 
 
 def run_folder(resume: str | None, fresh: str) -> str:
-    """The folder of a run: a new one, or that of the run that goes on in it."""
+    """Return the folder of the run to resume, or `fresh` for a new run."""
     return resume if resume and Path(resume).is_dir() else fresh
 
 
 def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
-    """The folder of a sweep: a new one, or that of an earlier one that is to be completed.
+    """Return the folder of the sweep to resume, or `fresh` for a new sweep.
 
-    As an absolute path, since jobs may start in other working directories.
+    The path is absolute, because jobs may start in other working directories.
 
     Args:
-        resume: the folder of an earlier sweep; True: the newest beside `fresh` of the same command.
-        fresh: where a new one would be.
-        overrides: the command.
+        resume: the folder of an earlier sweep; or True, for the newest sweep beside `fresh` that
+            has the same overrides.
+        fresh: the folder of a new sweep.
+        overrides: those of this sweep.
 
     Raises:
         UserError: if there is no such sweep.
@@ -33,7 +34,7 @@ def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]
         return str(Path(fresh).resolve())
     if resume is not True:
         if not (Path(resume) / PLAN).is_file():
-            raise UserError(f"sweep.resume={resume}: no sweep there (it has no {PLAN})")
+            raise UserError(f"sweep.resume={resume} is not a sweep folder: it has no {PLAN}")
         return str(Path(resume).resolve())
     plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
     for plan in reversed(plans):
@@ -41,17 +42,22 @@ def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]
             return str(plan.parent.resolve())
     raise UserError(
         f"sweep.resume=true: no earlier sweep of this command in {Path(fresh).parent}; "
-        "name its folder, or leave sweep.resume out"
+        "name its folder, or leave out sweep.resume"
     )
 
 
 def without_resume(overrides: Sequence[str]) -> list[str]:
-    """The command of a sweep, whether it is completed later or not."""
+    """Return the overrides that identify a sweep, which resuming it does not change."""
     return [override for override in overrides if not override.startswith("sweep.resume=")]
 
 
 def short_name(overrides: Sequence[str], sweep: str) -> str:
-    """`max_pool_seed-2`: what a job's overrides vary in the sweep of this folder."""
+    """Name a job after the values that vary in its sweep, such as `max_pool_seed-2`.
+
+    Args:
+        overrides: those of the job.
+        sweep: the sweep folder, which holds the plan.
+    """
     varied = json.loads((Path(sweep) / PLAN).read_text())["varied"]
     parts = []
     for override in overrides:

@@ -1,7 +1,21 @@
 """One run: train it, load it, evaluate it, predict with it."""
 
-from seqmodels.runs.finished import Run, load_run
-from seqmodels.runs.trainer import Trainer
-from seqmodels.runs.training import fit, prepare, train
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqmodels.runs.finished import Run, load_run
+    from seqmodels.runs.trainer import Trainer
+    from seqmodels.runs.training import fit, prepare, train
 
 __all__ = ["Run", "Trainer", "fit", "load_run", "prepare", "train"]
+
+_PLACES = {"Run": "finished", "load_run": "finished", "Trainer": "trainer"}
+
+
+def __getattr__(name: str) -> Any:  # so that who needs the run folder only need not wait for torch
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES.get(name, 'training')}"), name)

@@ -17,7 +17,8 @@ from seqmodels.data.loading import available
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
-from seqmodels.runs.folder import RunFolder, read_checkpoint
+from seqmodels.runs.checkpoint import read_checkpoint
+from seqmodels.runs.folder import RunFolder
 from seqmodels.tasks import LanguageModel, Task
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.generation import write

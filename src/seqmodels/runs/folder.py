@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
@@ -60,7 +57,6 @@ class RunFolder:
 
     # the beginning of a run
 
-    @rank_zero_only
     def write_beginning(
         self, config: DictConfig, overrides: Sequence[str], environment: dict[str, Any]
     ) -> None:
@@ -85,7 +81,6 @@ class RunFolder:
 
     # the result
 
-    @rank_zero_only
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result_file, result)
 
@@ -96,35 +91,44 @@ class RunFolder:
             UserError: if there is none, or it is not the result of a run.
         """
         result = read_json(self.result_file)
-        if not isinstance(result, dict) or "status" not in result:
-            raise UserError(f"{self.result_file} is not the result of a run: it has no status")
+        if not isinstance(result, dict):
+            raise UserError(f"{self.result_file} is not the result of a run")
+        for name, kind in (("status", str), ("seed", int), ("config", dict), ("metrics", dict)):
+            if not isinstance(result.get(name), kind):
+                raise UserError(
+                    f"{self.result_file} is not the result of a run: {name} is "
+                    f"{result.get(name)!r:.40}"
+                )
         return result
 
-    def status(self) -> str | None:
-        """`completed`, `failed` or `interrupted`; None where no run has begun, or its result is
-        being written."""
+    def result_if_any(self) -> dict[str, Any]:
+        """The same; empty where no run has written one, or it is just being replaced."""
         try:
-            return str(self.read_result()["status"])
+            return self.read_result()
         except UserError:
-            return None
+            return {}
 
     @contextmanager
-    def recording(self, result: dict[str, Any]) -> Iterator[None]:
+    def recording(self, result: dict[str, Any], *, write: bool = True) -> Iterator[None]:
         """Writes `result` at the end, with `status` and `error`, whatever the end is: completed,
-        failed or interrupted."""
+        failed or interrupted.
+
+        Args:
+            write: False in all processes but the first.
+        """
         result |= {"status": "interrupted", "error": None}
-        self.write_result(result)  # what is left if the process is killed
+        if write:
+            self.write_result(result)  # what is left if the process is killed
         try:
             yield
             result["status"] = "completed"
-        except MisconfigurationException as error:  # Lightning's word for a mistake in trainer.*
-            result |= {"status": "failed", "error": one_line(error)}
-            raise UserError(f"trainer: {one_line(error)}") from error
         except Exception as error:
-            result |= {"status": "failed", "error": f"{type(error).__name__}: {one_line(error)}"}
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            result |= {"status": "failed", "error": f"{kind}{one_line(error)}"}
             raise
         finally:
-            self.write_result(result)
+            if write:
+                self.write_result(result)
 
     # going back to a run
 
@@ -146,24 +150,7 @@ class RunFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """What `environment.json` holds; nothing for a run that failed before it was written."""
-        return read_json(self.environment_file) if self.environment_file.is_file() else {}
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU, loaded without running code from it.
-
-    Raises:
-        UserError: if it is absent, broken, or holds more than plain values.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if "state_dict" not in content or "hyper_parameters" not in content:
-            raise ValueError("it holds no state_dict and hyper_parameters")
-    except Exception as error:  # torch raises many kinds on a broken file
-        raise UserError(
-            f"{path} is not a usable checkpoint ({one_line(error)}); "
-            "it may be cut off: take another one, such as last.ckpt beside best.ckpt"
-        ) from error
-    return content
+        environment = read_json(self.environment_file) if self.environment_file.is_file() else {}
+        if not isinstance(environment, dict):
+            raise UserError(f"{self.environment_file} is not the environment of a run")
+        return environment

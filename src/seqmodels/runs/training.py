@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from seqmodels.data import DataModule
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, one_line
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
+from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
-from seqmodels.runs.folder import RunFolder, read_checkpoint
+from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.table import results_table
 from seqmodels.runs.trainer import check_validation
@@ -102,14 +104,16 @@ def prepare(config: DictConfig) -> Training:
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
-    console = Console(quiet=rank_zero_only.rank != 0)  # type: ignore[attr-defined]
+    console = Console(quiet=not trainer.is_global_zero)
     device = device_name(trainer)
     result = _beginning(training, device)
     seconds = result["seconds"]
-    folder.write_beginning(training.config, overrides, environment(device))
-    with folder.recording(result):
+    first = trainer.is_global_zero
+    if first:
+        folder.write_beginning(training.config, overrides, environment(device))
+    with folder.recording(result, write=first), _mistakes_in_trainer():
         console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
-        if training.config.baseline and trainer.is_global_zero:
+        if training.config.baseline and first:
             result["baselines"] = data.baselines()
         clock = time.perf_counter()
         trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
@@ -126,13 +130,21 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             without_split(name): metric_named(name).higher_is_better for name in result["metrics"]
         }
         seconds["test"] = time.perf_counter() - clock
-        if trainer.is_global_zero:
+        if first:
             curves = folder.figures / "learning_curves.png"
             learning_curves(folder.metrics_file, curves, task.curves)
         seconds["total"] = time.perf_counter() - training.started
     console.print(results_table(result))
     console.print(f"run folder: {folder.path}", soft_wrap=True)
     return result
+
+
+@contextmanager
+def _mistakes_in_trainer() -> Iterator[None]:
+    try:
+        yield
+    except MisconfigurationException as error:  # Lightning's word for a mistake in trainer.*
+        raise UserError(f"trainer: {one_line(error)}") from error
 
 
 def _beginning(training: Training, device: str) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""Prepare OmegaConf and Hydra for what `configs/` contains."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+
+from omegaconf import OmegaConf
+
+from seqmodels.launch.naming import run_folder, short_name, sweep_folder
+
+
+def register_resolvers() -> None:
+    """Register the functions that `configs/` calls, such as `${unique:}`."""
+    for name, resolver, use_cache in (
+        ("sweep_folder", sweep_folder, True),
+        ("run_folder", run_folder, False),
+        ("short_name", short_name, False),
+        ("fastest_precision", _fastest_precision, False),
+        ("unique", lambda: secrets.token_hex(4), True),
+    ):
+        OmegaConf.register_new_resolver(name, resolver, use_cache=use_cache, replace=True)
+
+
+def ignore_launcher_warning() -> None:
+    """Ignore Hydra's warning about the files in `configs/hydra/launcher`.
+
+    They are named like the launchers' own configurations, and so take their types from them.
+    """
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
+
+
+def _fastest_precision(accelerator: str) -> str:
+    from seqmodels.machine import fastest_precision  # imports torch, which --help must not wait for
+
+    return fastest_precision(accelerator)

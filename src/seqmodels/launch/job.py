@@ -1,0 +1,74 @@
+"""Run one job of a sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.errors import UserError, one_line
+from seqmodels.runs.folder import RunFolder
+
+# keys that say how a sweep is run; they change none of its results
+NO_SETTING = ("folder", "sweep", "callbacks")
+
+
+def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Train one job of a sweep, or skip it if an earlier sweep in this folder completed it.
+
+    Everything it prints, warnings included, goes to its `train.log`. An error ends this job only,
+    and is recorded in its `result.json`.
+
+    Raises:
+        UserError: if the folder holds a completed run with another configuration.
+    """
+    for handler in list(logging.getLogger().handlers):  # the log has the warnings already
+        if type(handler) is logging.StreamHandler:
+            logging.getLogger().removeHandler(handler)
+    os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's workers start in a folder of their own
+    folder = RunFolder(Path(config.folder))
+    earlier = folder.result_if_any()
+    if earlier.get("status") == "completed":
+        if _setting(earlier["config"]) != _setting(_plain(config)):
+            raise UserError(
+                f"{folder.path} holds a run with another configuration: choose another sweep folder"
+            )
+        return
+    folder.clear()
+    log_file = folder.path / "train.log"
+    with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        _train(config, overrides, folder)
+
+
+def _train(config: DictConfig, overrides: Sequence[str], folder: RunFolder) -> None:
+    from seqmodels.runs import train
+
+    try:
+        train(config, overrides)
+    except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        if not folder.result_file.is_file():  # it failed before the run had a folder
+            folder.write_result(
+                {
+                    "status": "failed",
+                    "error": one_line(error),
+                    "head": config.model.head,
+                    "seed": config.seed,
+                    "config": _plain(config),
+                    "metrics": {},
+                }
+            )
+
+
+def _plain(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _setting(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in NO_SETTING}

@@ -1,0 +1,88 @@
+"""Show the progress of a sweep, whichever process runs its jobs."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from seqmodels.compare.records import DEFAULT_METRICS
+from seqmodels.runs.folder import RunFolder
+
+
+class SweepProgress:
+    """Print a line for each job that ends, above a bar over all jobs.
+
+    Watches the `result.json` files in the sweep folder, because jobs may run in other processes or
+    on other machines.
+    """
+
+    def __init__(self, folder: Path, jobs: int) -> None:
+        self._folder = folder
+        self._ended: set[Path] = set()
+        self._stopped = threading.Event()
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(file=sys.stdout),  # the jobs redirect sys.stdout
+            refresh_per_second=2,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._bar.add_task("", total=jobs)
+        self._bar.console.print(f"sweep of {jobs} jobs: {folder}", soft_wrap=True)
+        self._resume()
+        self._bar.start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Show the jobs that ended since the last look, and remove the bar."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._thread.join()
+            self._look()
+            self._bar.stop()
+
+    def _resume(self) -> None:
+        """Count the jobs that an earlier sweep completed, and let the failed ones run again."""
+        for job in self._jobs():
+            status = RunFolder(job).result_if_any().get("status")
+            if status == "completed":
+                self._ended.add(job)
+            elif status == "failed":
+                RunFolder(job).result_file.unlink()
+        if self._ended:
+            self._bar.console.print(f"{len(self._ended)} already completed")
+            self._bar.advance(self._task, len(self._ended))
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.5):
+            self._look()
+
+    def _look(self) -> None:
+        for job in sorted(self._jobs() - self._ended):
+            result = RunFolder(job).result_if_any()
+            if result.get("status") in ("completed", "failed"):
+                self._ended.add(job)
+                self._bar.advance(self._task)
+                self._bar.console.print(_summary(job, result), soft_wrap=True)
+
+    def _jobs(self) -> set[Path]:
+        return {file.parent for file in self._folder.glob("*/result.json")}
+
+
+def _summary(job: Path, result: Mapping[str, Any]) -> str:
+    if result["status"] != "completed":
+        return f"{job.name}: {result['status']}, {result['error']}"
+    metric = next((name for name in DEFAULT_METRICS if name in result["metrics"]), None)
+    value = f"{metric} {result['metrics'][metric]:.4f}" if metric else "no metric"
+    return f"{job.name}: {value}, {result['seconds']['total']:.1f} s"

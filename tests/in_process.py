@@ -1,0 +1,209 @@
+"""Run a script inside the test's own process, and leave no trace of it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TextIO
+
+import numpy as np
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def run_in_process(
+    script: Path, arguments: Sequence[str], folder: Path, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a script as `python <script> <arguments>` would in `folder`, without a new process."""
+    command = [str(script), *arguments]
+    stdout, stderr = _text(), _text()
+    with ExitStack() as restored:
+        for state in (
+            _python(command, folder),
+            _streams(_text(stdin), stdout, stderr),
+            _warnings_of_a_new_process(),
+            _logging(),
+            _signals(),
+            _hydra(),
+            _heads(),
+            _random_numbers(),
+            _torch_flags(),
+        ):
+            restored.enter_context(state)
+        code: object = None
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        except Exception:  # noqa: BLE001 (the interpreter would print it and exit)
+            traceback.print_exc()
+            code = 1
+    assert code is None or isinstance(code, int), code
+    return subprocess.CompletedProcess(command, code or 0, _read(stdout), _read(stderr))
+
+
+def _text(content: str = "") -> TextIO:
+    # with a buffer and an encoding, as the real streams have
+    return io.TextIOWrapper(io.BytesIO(content.encode()), encoding="utf-8", write_through=True)
+
+
+def _read(stream: TextIO) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
+@contextmanager
+def _python(command: list[str], folder: Path) -> Iterator[None]:
+    cwd, environment, argv, path = Path.cwd(), dict(os.environ), sys.argv, list(sys.path)
+    modules = set(sys.modules)
+    os.chdir(folder)
+    os.environ["COLUMNS"] = "120"
+    sys.argv = command
+    importlib.invalidate_caches()  # the test may have written modules a moment ago
+    try:
+        yield
+    finally:
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv, sys.path[:] = argv, path
+        for name in set(sys.modules) - modules:
+            if _lies_in(sys.modules[name], folder):
+                del sys.modules[name]
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    spec = getattr(module, "__spec__", None)
+    places = [spec.origin, *(spec.submodule_search_locations or [])] if spec else []
+    return any(place and Path(place).is_relative_to(folder) for place in places)
+
+
+@contextmanager
+def _streams(stdin: TextIO, stdout: TextIO, stderr: TextIO) -> Iterator[None]:
+    before = sys.stdin, sys.stdout, sys.stderr
+    sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def _warnings_of_a_new_process() -> Iterator[None]:
+    """Show warnings on stderr and hide those that Python hides, instead of raising all of them."""
+
+    def show(message: Warning | str, category: type[Warning], *where: object) -> None:
+        sys.stderr.write(f"{category.__name__}: {message}\n")
+
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for hidden in (
+            DeprecationWarning,
+            PendingDeprecationWarning,
+            ImportWarning,
+            ResourceWarning,
+        ):
+            warnings.simplefilter("ignore", hidden)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    def loggers() -> list[logging.Logger]:
+        named = logging.root.manager.loggerDict.values()
+        return [logging.root, *(each for each in named if isinstance(each, logging.Logger))]
+
+    before = {
+        each: (each.level, list(each.handlers), each.propagate, each.disabled) for each in loggers()
+    }
+    opened = set()
+    try:
+        yield
+    finally:
+        for each in loggers():
+            level, handlers, propagate, disabled = before.get(each, (0, [], True, False))
+            opened |= set(each.handlers) - set(handlers)
+            each.setLevel(level)
+            each.handlers[:], each.propagate, each.disabled = handlers, propagate, disabled
+        for handler in opened:
+            handler.close()
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    hydra, config = GlobalHydra.instance(), HydraConfig.instance()
+    before = hydra.hydra, config.cfg
+    hydra.hydra, config.cfg = None, None
+    try:
+        yield
+    finally:
+        hydra.hydra, config.cfg = before
+
+
+@contextmanager
+def _heads() -> Iterator[None]:
+    from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
+
+    before = dict(HEADS)
+    try:
+        yield
+    finally:
+        HEADS.clear()
+        HEADS.update(before)
+
+
+@contextmanager
+def _random_numbers() -> Iterator[None]:
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+@contextmanager
+def _torch_flags() -> Iterator[None]:
+    cudnn = torch.backends.cudnn
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = cudnn.deterministic, cudnn.benchmark, torch.get_default_dtype()
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    gradients = torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        cudnn.deterministic, cudnn.benchmark = before[:2]
+        torch.set_default_dtype(before[2])
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_grad_enabled(gradients)
