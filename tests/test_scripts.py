@@ -150,12 +150,12 @@ def test_help_shows_the_program_without_importing_torch(script: Script) -> None:
         (
             "train.py",
             [*LANGUAGE, "data.train={tmp}/nothing.txt"],
-            "the train part of nothing.txt is empty: it has no text",
+            "the train split of nothing.txt has no text",
         ),
         (
             "train.py",
             [*LANGUAGE, "data.train={tmp}/good.csv"],
-            "the train part of good.csv has .* tokens, too few for one window: .* need 2048",
+            "the train split of good.csv has .* tokens, too few for one window: .* need 2048",
         ),
         (
             "train.py",
@@ -291,7 +291,7 @@ def test_a_language_model_from_two_processes_to_its_text(
     ]
     assert greedy[0] == greedy[1] and len(greedy[0]) == 31
     for arguments, message in (
-        (["prompt=é@"], "prompt: the training text had no '@', 'é': leave it out"),
+        (["prompt=é@"], "prompt: '@', 'é' are not in the vocabulary; remove them from the prompt"),
         (["temperature=-1"], "temperature=-1: it must be 0"),
     ):
         wrong = script("generate.py", *common, *arguments)

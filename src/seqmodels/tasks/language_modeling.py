@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data.streams import StreamDataset
+from seqmodels.data.windows import StreamDataset
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head, find_head
 from seqmodels.heads.softmax import AdaptiveSoftmax, LanguageHead
