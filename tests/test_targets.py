@@ -113,7 +113,10 @@ def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
     tags: list[str], count: int
 ) -> None:
     wrong = {**TAGGED, "test": examples(["b", "ab"], [["C"], tags], "test.json")}
-    message = f"^test.json: example 2 has 2 encoded steps and {count} tags; give each step one tag$"
+    message = (
+        f"^test.json: example 2 has 2 steps once encoded and {count} tags; each step needs one "
+        "tag, so check data.tokenizer, data.max_length and data.downsample$"
+    )
     with pytest.raises(UserError, match=message):
         characters(wrong).setup()
 
