@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodels.data import PlainText, PythonSource, corpus
-from seqmodels.data.corpus import Piece, texts, whole
-from seqmodels.data.streams import cut
+from seqmodels.data import PlainText, PythonSource, TokenizerOptions, corpus, pieces
+from seqmodels.data.pieces import Piece, cut, fingerprint, size, texts, whole
 from seqmodels.data.tokenizer import LEVELS, train_tokenizer
 from seqmodels.errors import UserError
 
@@ -33,7 +32,7 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
 def test_blocks_put_together_are_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(corpus, "BLOCK", block)  # cuts through characters of several bytes
+    monkeypatch.setattr(pieces, "BLOCK", block)  # cuts through characters of several bytes
     path = written(tmp_path, "a.txt", TEXT + "no newline at the end")
     read = list(texts([whole(path)]))
     assert "".join(read) == TEXT + "no newline at the end"
@@ -53,7 +52,7 @@ def test_several_files_are_cut_whole_and_by_seed(tmp_path: Path) -> None:
     part = [whole(written(tmp_path, f"{n}.txt", "x" * (n + 1))) for n in range(40)]
     rest, off = cut(part, 0.25, 0, "test")
     assert sorted([*rest, *off], key=lambda piece: piece.stop) == part
-    assert corpus.size(off) == pytest.approx(0.25 * corpus.size(part), rel=0.05)
+    assert size(off) == pytest.approx(0.25 * size(part), rel=0.05)
     assert cut(part, 0.25, 0, "test")[1] == off != cut(part, 0.25, 1, "test")[1]
 
 
@@ -66,7 +65,7 @@ def test_a_cut_leaves_something_on_both_sides(tmp_path: Path) -> None:
 
 def test_fingerprint_follows_content_and_cut_not_names(tmp_path: Path) -> None:
     a, b = written(tmp_path, "a.txt", TEXT), written(tmp_path, "b.txt", TEXT)
-    of = lambda *part: corpus.fingerprint({"train": list(part)})  # noqa: E731
+    of = lambda *part: fingerprint({"train": list(part)})  # noqa: E731
     assert of(whole(a)) == of(whole(b)) != of(whole(a), whole(b))
     assert of(*whole(a).cut(0.5)) != of(whole(a))
     assert of(Piece(a, 0, 10)) != of(Piece(a, 0, 11))
@@ -79,7 +78,7 @@ def test_other_encodings_and_their_mistakes(tmp_path: Path) -> None:
     assert data.tokens["train"].num_bytes == 2 * len(data.tokens["train"])  # in UTF-8
     with pytest.raises(UserError, match=r"latin.txt cannot be read: .*; set data.encoding"):
         PlainText(str(path)).setup()
-    with pytest.raises(UserError, match="Python knows no such encoding"):
+    with pytest.raises(UserError, match="Python has no such encoding"):
         PlainText(str(path), encoding="latin-99")
     with pytest.raises(UserError, match="data.encoding=utf-16: convert the files to utf-8"):
         PlainText(str(path), encoding="utf-16")
@@ -93,12 +92,13 @@ def test_other_encodings_and_their_mistakes(tmp_path: Path) -> None:
 @settings(max_examples=30, deadline=None)
 def test_what_is_encoded_decodes_to_the_same_text(level: str, extra: str) -> None:
     # every character and word of `extra` is in the vocabulary
-    tokenizer = train_tokenizer([TEXT, extra], level, vocabulary_size=600, keep_whitespace=True)
+    options = TokenizerOptions(level, vocabulary_size=600, keep_whitespace=True)
+    tokenizer = train_tokenizer([TEXT, extra], options)
     assert tokenizer.decode(tokenizer.encode(extra).ids) == extra
 
 
 def test_words_hold_the_space_before_them() -> None:
-    tokenizer = train_tokenizer(["if x:\n    y = f(x)"], "word", keep_whitespace=True)
+    tokenizer = train_tokenizer(["if x:\n    y = f(x)"], TokenizerOptions(keep_whitespace=True))
     tokens = tokenizer.encode("if x:\n    y = f(x)").tokens
     assert tokens == ["if", " x", ":", "\n   ", " y", " =", " f", "(", "x", ")"]
 
@@ -201,7 +201,7 @@ def test_python_source_is_real_code_split_by_file() -> None:
     parts["train"], parts["test"] = cut(parts["train"], 0.05, 0, "test")
     names = {split: {piece.path for piece in part} for split, part in parts.items()}
     assert not names["train"] & names["test"]
-    assert 5e6 < corpus.size(parts["train"]) < 5e7
+    assert 5e6 < size(parts["train"]) < 5e7
     assert any(path.name == "argparse.py" for path in names["train"] | names["test"])
     assert not any("test" in path.parts for path in names["train"])
     assert data.title.startswith("source of Python 3.")
@@ -210,14 +210,14 @@ def test_python_source_is_real_code_split_by_file() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train": "{tmp}/empty.txt"}, "the train part of empty.txt is empty: it has no text"),
+        ({"train": "{tmp}/empty.txt"}, "the train split of empty.txt has no text"),
         ({"train": "{tmp}/absent.txt"}, "absent.txt: no such file"),
         ({"train": "{tmp}/*.nothing"}, "nothing: no file matches"),
         ({}, "give either data.train=<file or glob> or data.hub=<name>"),
-        ({"train": "{tmp}/short.txt"}, "the train part of short.txt has .* tokens, too few"),
+        ({"train": "{tmp}/short.txt"}, "the train split of short.txt has .* tokens, too few"),
         (
             {"train": "{tmp}/short.txt", "batch_size": 1, "window": 2},
-            "the validation part of short.txt has .* tokens, too few for 16 streams",
+            "the validation split of short.txt has .* tokens, too few for 16 streams",
         ),
         ({"train": "x", "tokenizer": "words"}, "data.tokenizer is 'words': .* did you mean word"),
         ({"train": "x", "window": 0}, "data.window is 0: it must be at least 1"),

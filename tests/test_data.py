@@ -10,8 +10,18 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from seqmodels.data import UEA, Examples, Needle, SequenceDataModule, Surnames, Text
-from seqmodels.data.inputs import SeriesPreprocessor, TextPreprocessor, load_preprocessor
+from seqmodels.data import (
+    UEA,
+    Examples,
+    Needle,
+    SequenceDataModule,
+    Series,
+    Surnames,
+    Text,
+    TokenizerOptions,
+    Tokens,
+)
+from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, available
 from seqmodels.data.split import cut
 from seqmodels.data.tokenizer import train_tokenizer
@@ -22,25 +32,44 @@ from seqmodels.errors import UserError
 
 def test_cut_is_stratified_seeded_and_complete() -> None:
     examples = Examples(list(range(100)), ["a"] * 80 + ["b"] * 20, "made up")
-    rest, part = cut(examples, 0.25, seed=3, part="validation")
-    assert sorted([*rest.inputs, *part.inputs]) == list(range(100))
-    assert part.labels.count("a") == 20 and part.labels.count("b") == 5
-    assert cut(examples, 0.25, seed=3, part="validation")[1].inputs == part.inputs
-    assert cut(examples, 0.25, seed=4, part="validation")[1].inputs != part.inputs
-    assert all(examples.labels[i] == label for i, label in zip(part.inputs, part.labels))
+    rest, off = cut(examples, 0.25, 3, "validation", examples.targets)
+    assert sorted([*rest.inputs, *off.inputs]) == list(range(100))
+    assert off.targets.count("a") == 20 and off.targets.count("b") == 5
+    assert cut(examples, 0.25, 3, "validation", examples.targets)[1].inputs == off.inputs
+    assert cut(examples, 0.25, 4, "validation", examples.targets)[1].inputs != off.inputs
+    assert all(examples.targets[i] == label for i, label in zip(off.inputs, off.targets))
+
+
+def test_a_cut_without_strata_is_random_seeded_and_complete() -> None:
+    examples = Examples(list(range(100)), [[n, n] for n in range(100)], "made up")
+    rest, off = cut(examples, 0.3, 3, "test")
+    assert sorted([*rest.inputs, *off.inputs]) == list(range(100)) and len(off) == 30
+    assert off.inputs != list(range(70, 100))
+    assert all(target == [i, i] for i, target in zip(off.inputs, off.targets))
+    assert cut(examples, 0.3, 3, "test")[1].inputs == off.inputs
+    assert cut(examples, 0.3, 4, "test")[1].inputs != off.inputs
+
+
+def test_splits_of_labelled_data_never_change() -> None:
+    # published numbers of runs depend on these splits
+    data = UEA("JapaneseVowels")
+    data.setup()
+    assert data.fingerprint == "115cd2872c7a328c"
 
 
 def test_cut_never_empties_a_class() -> None:
     examples = Examples(list(range(12)), ["common"] * 10 + ["pair"] * 2, "made up")
-    rest, part = cut(examples, 0.9, seed=0, part="test")
-    assert set(rest.labels) == {"common", "pair"} == set(part.labels)
+    rest, off = cut(examples, 0.9, 0, "test", examples.targets)
+    assert set(rest.targets) == {"common", "pair"} == set(off.targets)
 
 
 def test_cut_refuses_what_it_cannot_do() -> None:
     with pytest.raises(UserError, match=r"data.test_fraction is 1.5: it must lie between 0 and 1"):
         cut(Examples([1], ["a"], "x"), 1.5, 0, "test")
     with pytest.raises(UserError, match="no class has two examples; give data.test"):
-        cut(Examples([1, 2], ["a", "b"], "x"), 0.5, 0, "test")
+        cut(Examples([1, 2], ["a", "b"], "x"), 0.5, 0, "test", ["a", "b"])
+    with pytest.raises(UserError, match="test split from x: there are fewer than two examples; gi"):
+        cut(Examples([1], ["a"], "x"), 0.5, 0, "test")
 
 
 # ---------------------------------------------------------------- batches
@@ -162,24 +191,24 @@ def ids(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def test_word_tokenizer_splits_words_and_punctuation() -> None:
-    tokenizer = train_tokenizer(TEXTS, "word", lowercase=True)
+    tokenizer = train_tokenizer(TEXTS, TokenizerOptions("word", lowercase=True))
     assert ids(tokenizer, "The cat, a bird!") == ["the", "cat", ",", "a", "[UNK]", "!"]
     assert tokenizer.token_to_id("[PAD]") == 0 and tokenizer.token_to_id("[UNK]") == 1
 
 
 def test_word_tokenizer_drops_rare_words() -> None:
-    tokenizer = train_tokenizer(TEXTS, "word", lowercase=True, min_count=2)
+    tokenizer = train_tokenizer(TEXTS, TokenizerOptions("word", lowercase=True, min_count=2))
     assert ids(tokenizer, "the dog sat") == ["the", "dog", "[UNK]"]
 
 
 def test_char_tokenizer_keeps_every_character() -> None:
-    tokenizer = train_tokenizer(["ab\n", "é c"], "char")
+    tokenizer = train_tokenizer(["ab\n", "é c"], TokenizerOptions("char"))
     assert ids(tokenizer, "aé\nz b") == ["a", "é", "\n", "[UNK]", " ", "b"]
 
 
 @pytest.mark.parametrize("level", ["byte", "bpe"])
 def test_byte_level_tokenizers_know_every_text(level: str) -> None:
-    tokenizer = train_tokenizer(TEXTS * 50, level, vocabulary_size=300)  # type: ignore[arg-type]
+    tokenizer = train_tokenizer(TEXTS * 50, TokenizerOptions(level, vocabulary_size=300))
     text = "naïve 😀\n\ttext"
     encoding = tokenizer.encode(text)
     assert 1 not in encoding.ids and tokenizer.decode(encoding.ids) == text
@@ -190,26 +219,51 @@ def test_byte_level_tokenizers_know_every_text(level: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["word", "char", "byte", "bpe"])
-def test_text_preprocessor_survives_saving(level: str) -> None:
-    preprocessor = TextPreprocessor(level, lowercase=False)  # type: ignore[arg-type]
-    preprocessor.fit(TEXTS)
-    saved = json.loads(json.dumps(preprocessor.state()))
-    for old, new in zip(
-        preprocessor.encode(TEXTS, "x"), load_preprocessor(saved).encode(TEXTS, "x")
-    ):
+def test_tokens_survive_saving(level: str) -> None:
+    encoder = Tokens(TokenizerOptions(level, lowercase=True), max_length=3, keep="end")
+    encoder.fit(TEXTS)
+    loaded = load_inputs(json.loads(json.dumps(encoder.state())))
+    for old, new in zip(encoder.encode(TEXTS, "x"), loaded.encode(TEXTS, "x")):
         assert torch.equal(old, new)
+    assert loaded.state() == encoder.state()
 
 
-def test_long_texts_are_cut_at_the_chosen_end_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_saved_form_of_inputs_stays_loadable() -> None:
+    # checkpoints hold exactly this
+    options = {
+        "tokenizer": "word",
+        "lowercase": True,
+        "min_count": 1,
+        "vocabulary_size": 30_000,
+        "max_length": 2,
+        "keep": "end",
+    }
+    fitted = train_tokenizer(TEXTS, TokenizerOptions("word", lowercase=True)).to_str()
+    tokens = load_inputs({"kind": "tokens", "options": options, "fitted": fitted})
+    assert tokens.kind == "tokens" and tokens.state()["options"] == options
+    [encoded] = tokens.encode(["The DOG sat"], "x")
+    assert tokens.tokenizer.decode(encoded.tolist()) == "dog sat"
+    fitted = {"mean": [1.0, 2.0], "deviation": [2.0, 4.0]}
+    options = {"downsample": 1, "missing": "error"}
+    series = load_inputs({"kind": "features", "options": options, "fitted": fitted})
+    assert series.encode([np.array([[3.0, 6.0]])], "x")[0].tolist() == [[1.0, 1.0]]
+    with pytest.raises(UserError, match="inputs are 'token': choose .* did you mean tokens"):
+        load_inputs({"kind": "token", "options": {}, "fitted": ""})
+
+
+def test_long_texts_are_truncated_at_the_chosen_end_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO)
     for keep, expected in (("start", "a b"), ("end", "c d")):
-        preprocessor = TextPreprocessor("word", max_length=2, keep=keep)  # type: ignore[arg-type]
-        preprocessor.fit(["a b c d"])
-        long, short = preprocessor.encode(["a b c d", "a"], "part.csv")
-        assert preprocessor.tokenizer is not None
-        assert preprocessor.tokenizer.decode(long.tolist()) == expected
+        encoder = Tokens(max_length=2, keep=keep)
+        encoder.fit(["a b c d"])
+        long, short = encoder.encode(["a b c d", "a"], "test.csv")
+        assert encoder.tokenizer is not None
+        assert encoder.tokenizer.decode(long.tolist()) == expected
         assert len(short) == 1
-        assert f"part.csv: data.max_length=2 cut 1 of 2 texts (kept the {keep})" in caplog.text
+        message = f"test.csv: data.max_length=2 truncated 1 of 2 texts (kept the {keep})"
+        assert message in caplog.text
 
 
 def test_csv_reads_quotes_commas_and_words_that_look_like_numbers(tmp_path: Path) -> None:
@@ -218,7 +272,7 @@ def test_csv_reads_quotes_commas_and_words_that_look_like_numbers(tmp_path: Path
     [text] = [Text(str(path))]
     examples = text.read()["train"]
     assert list(examples.inputs) == ['a, "b"', "None", "12", "x"]
-    assert list(examples.labels) == ["007", "7", "7", "007"]
+    assert list(examples.targets) == ["007", "7", "7", "007"]
 
 
 def test_tsv_without_header_takes_quotes_as_they_are(tmp_path: Path) -> None:
@@ -248,10 +302,10 @@ def test_every_file_form_gives_the_same_examples(tmp_path: Path, ending: str) ->
         frame.to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
     examples = Text(str(path), text_column="review", label_column="stars").read()["train"]
     assert list(examples.inputs) == ["good one", "bad one"]
-    assert list(examples.labels) == ["5", "1"]
+    assert list(examples.targets) == ["5", "1"]
 
 
-def test_hub_data_sets_are_read_with_their_parts_and_label_names(tmp_path: Path) -> None:
+def test_hub_data_sets_are_read_with_their_splits_and_label_names(tmp_path: Path) -> None:
     import datasets
 
     folder = tmp_path / "on_the_hub"
@@ -265,12 +319,12 @@ def test_hub_data_sets_are_read_with_their_parts_and_label_names(tmp_path: Path)
             folder / "data" / f"{split}-00000-of-00001.parquet"
         )
     parts = Text(hub=str(folder)).read()
-    assert list(parts["train"].labels) == ["pos", "neg", "pos"]
+    assert list(parts["train"].targets) == ["pos", "neg", "pos"]
     assert list(parts["test"].inputs) == ["test 0", "test 1"]
     assert "validation" not in parts
 
 
-def test_missing_parts_are_cut_from_training_the_same_for_every_seed(reviews: Path) -> None:
+def test_missing_splits_are_cut_from_training_the_same_for_every_seed(reviews: Path) -> None:
     one, two = (Text(str(reviews), seed=seed) for seed in (0, 1))
     one.setup()
     two.setup()
@@ -285,14 +339,14 @@ def test_missing_parts_are_cut_from_training_the_same_for_every_seed(reviews: Pa
     assert other.fingerprint != one.fingerprint
 
 
-def test_tokens_are_learned_from_the_training_part_alone(tmp_path: Path) -> None:
+def test_tokens_are_learned_from_the_training_split_alone(tmp_path: Path) -> None:
     for name, word in (("train", "seen"), ("test", "unseen")):
         rows = "".join(f"{word} {n},{'ab'[n % 2]}\n" for n in range(10))
         (tmp_path / f"{name}.csv").write_text("text,label\n" + rows)
     data = Text(str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv"))
     data.setup()
-    assert data.preprocessor.tokenizer.token_to_id("seen") is not None
-    assert data.preprocessor.tokenizer.token_to_id("unseen") is None
+    assert data.inputs.tokenizer.token_to_id("seen") is not None
+    assert data.inputs.tokenizer.token_to_id("unseen") is None
 
 
 @pytest.mark.parametrize(
@@ -303,7 +357,7 @@ def test_tokens_are_learned_from_the_training_part_alone(tmp_path: Path) -> None
         ("text,label\na,x\n ,y\n", r"the text of row 2 is empty; remove the row or fill it"),
         ("text,label\na,x\n,y\n", r"the text of row 2 is empty"),
         ("text,label\na,x\nb,\n", r"row 2 has no label"),
-        ("text,label\n", r"cannot cut|the .* part is empty|no column"),
+        ("text,label\n", r"cannot cut|the .* split is empty|no column"),
         ("text,label\na,x\nb,x\nc,x\nd,x\n", r"every label is 'x'; a classifier needs at least"),
     ],
 )
@@ -328,7 +382,7 @@ def test_absent_and_unknown_files(tmp_path: Path, reviews: Path) -> None:
         Text(str(reviews.with_name("review.csv"))).setup()
     with pytest.raises(UserError, match=r"nowhere/train\.csv: no such file, and no folder"):
         Text(str(tmp_path / "nowhere" / "train.csv")).setup()
-    with pytest.raises(UserError, match=r"the ending '\.xlsx' is unknown"):
+    with pytest.raises(UserError, match=r"unknown ending '\.xlsx'"):
         Text(str(tmp_path / "train.xlsx")).setup()
     with pytest.raises(UserError, match="give either data.train=<file> or data.hub=<name>"):
         Text().setup()
@@ -364,7 +418,7 @@ def test_japanese_vowels_has_the_published_shape() -> None:
     assert (counts == 6).all()  # stratified
 
 
-def test_channels_are_standardised_by_the_training_part_alone() -> None:
+def test_channels_are_standardised_by_the_training_split_alone() -> None:
     data = UEA("JapaneseVowels")
     data.setup()
     steps = torch.cat(list(data.datasets["train"].sequences))
@@ -385,27 +439,34 @@ def test_plaid_lies_inside_sktime_with_its_published_shape() -> None:
 
 
 def test_downsampling_averages_windows() -> None:
-    preprocessor = SeriesPreprocessor(downsample=3)
-    [cleaned] = preprocessor._clean([np.arange(8.0).reshape(8, 1)], "x")
-    assert cleaned.tolist() == [[1.0], [4.0], [6.5]]
+    encoder = Series(downsample=3)
+    encoder.fit([np.array([[-1.0], [-1.0], [-1.0], [1.0], [1.0], [1.0]])])  # mean 0, deviation 1
+    [encoded] = encoder.encode([np.arange(8.0).reshape(8, 1)], "x")
+    assert encoded.tolist() == [[1.0], [4.0], [6.5]]
 
 
 def test_missing_values_are_named_or_interpolated() -> None:
     series = np.array([[0.0, 1.0], [np.nan, 1.0], [4.0, 1.0]])
-    with pytest.raises(UserError, match=r"set x: series 2 misses 1 values; set data.missing="):
-        SeriesPreprocessor()._clean([np.zeros((2, 2)), series], "set x")
-    [filled] = SeriesPreprocessor(missing="interpolate")._clean([series], "set x")
+    encoder = Series()
+    encoder.fit([np.array([[-1.0, -1.0], [1.0, 1.0]])])  # mean 0, deviation 1
+    with pytest.raises(UserError, match=r"set x: series 2 has 1 missing value; set data.missing="):
+        encoder.encode([np.zeros((2, 2)), series], "set x")
+    with pytest.raises(UserError, match=r"set x: series 1 has 4 missing values; set data.missing="):
+        encoder.encode([np.full((2, 2), np.nan)], "set x")
+    filling = Series(missing="interpolate")
+    filling.load(encoder.state()["fitted"])
+    [filled] = filling.encode([series], "set x")
     assert filled[:, 0].tolist() == [0.0, 2.0, 4.0]
-    with pytest.raises(UserError, match="has a channel without a single value"):
-        SeriesPreprocessor(missing="interpolate")._clean([np.full((3, 1), np.nan)], "set x")
+    with pytest.raises(UserError, match="has a channel without any value to interpolate from"):
+        filling.encode([np.full((3, 2), np.nan)], "set x")
 
 
-def test_series_preprocessor_survives_saving() -> None:
-    preprocessor = SeriesPreprocessor(downsample=2)
+def test_series_survive_saving() -> None:
+    encoder = Series(downsample=2)
     series = [np.random.default_rng(0).normal(3, 2, (n, 3)) for n in (5, 8)]
-    preprocessor.fit(series)
-    saved = load_preprocessor(json.loads(json.dumps(preprocessor.state())))
-    for old, new in zip(preprocessor.encode(series, "x"), saved.encode(series, "x")):
+    encoder.fit(series)
+    saved = load_inputs(json.loads(json.dumps(encoder.state())))
+    for old, new in zip(encoder.encode(series, "x"), saved.encode(series, "x")):
         assert torch.equal(old, new)
     with pytest.raises(UserError, match="series 7 has 2 channels, not 3"):
         saved.encode([np.zeros((4, 2))], "x", first=7)
@@ -418,7 +479,9 @@ def test_an_unknown_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("no\nnetwork")
 
     monkeypatch.setattr(sktime.datasets, "load_UCR_UEA_dataset", absent)
-    with pytest.raises(UserError, match="data.name=JapaneseVowls: .*no network.*check its spell"):
+    with pytest.raises(
+        UserError, match="data.name=JapaneseVowls: .*nor available.*no network.*check"
+    ):
         UEA("JapaneseVowls").setup()
 
 
@@ -442,7 +505,7 @@ def test_needles_are_where_they_should_be(position: str) -> None:
     data = Needle(position=position, length=40, needles=2, num_classes=3, sizes=(30, 9, 9))  # type: ignore[arg-type]
     for split, part in data.read().items():
         assert len(part) == {"train": 30, "validation": 9, "test": 9}[split]
-        for text, label in zip(part.inputs, part.labels):
+        for text, label in zip(part.inputs, part.targets):
             words = text.split()
             assert 30 <= len(words) <= 40
             at = [n for n, word in enumerate(words) if word.startswith("needle")]
@@ -451,7 +514,7 @@ def test_needles_are_where_they_should_be(position: str) -> None:
             assert at == [start, start + 1]
 
 
-def test_needle_is_made_the_same_every_time_and_differs_between_parts() -> None:
+def test_needle_is_made_the_same_every_time_and_differs_between_splits() -> None:
     first, again = Needle(sizes=(20, 20, 20)).read(), Needle(sizes=(20, 20, 20)).read()
     assert first["train"].inputs == again["train"].inputs != first["test"].inputs
     assert Needle(sizes=(20, 20, 20), split_seed=1).read()["train"].inputs != first["train"].inputs
@@ -460,8 +523,8 @@ def test_needle_is_made_the_same_every_time_and_differs_between_parts() -> None:
 def test_surnames_belong_to_one_group_each() -> None:
     examples = Surnames(tokenizer="char").read()["train"]
     assert len(examples) > 5000 and len(set(examples.inputs)) == len(examples)
-    assert {"Celtic", "Germanic", "Romance", "Slavic"} < set(examples.labels)
-    assert dict(zip(examples.inputs, examples.labels))["Abatantuono"] == "Romance"
+    assert {"Celtic", "Germanic", "Romance", "Slavic"} < set(examples.targets)
+    assert dict(zip(examples.inputs, examples.targets))["Abatantuono"] == "Romance"
 
 
 def test_new_data_is_one_small_class() -> None:
@@ -470,7 +533,7 @@ def test_new_data_is_one_small_class() -> None:
             texts = ["a " * n for n in range(1, 41)]
             return {"train": Examples(texts, [str(n % 2) for n in range(1, 41)], "parity")}
 
-    data = Parity(TextPreprocessor("word"), batch_size=5)
+    data = Parity(Tokens(), batch_size=5)
     data.setup()
     assert max(len(batch) for batch in data.train_dataloader()) == 5
     with pytest.raises(NotImplementedError, match="Parity must define read_file"):

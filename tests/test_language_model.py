@@ -669,7 +669,7 @@ def test_data_of_the_other_task_are_refused(
 def test_a_prompt_that_is_not_in_the_vocabulary_is_found_before_training(
     config: Config, text: str
 ) -> None:
-    with pytest.raises(UserError, match="prompt: the training text had no 'ß', 'ü': leave"):
+    with pytest.raises(UserError, match="prompt: 'ß', 'ü' are not in the vocabulary; remove"):
         train(config(*QUICK, f"data.train={text}", "callbacks.sample.prompt='süßs'"))
 
 

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.compare.comparison import compare
 from seqmodels.data import UEA, Text
-from seqmodels.data.baselines import baselines
 from seqmodels.errors import UserError
 from seqmodels.machine import fastest_precision, find_device
 from seqmodels.runs import load_run, train
@@ -227,7 +226,7 @@ def test_predictions_come_in_order_and_equal_one_by_one(config: Config) -> None:
     test = data.examples["test"]
     predictions = list(run.predict(test.inputs))
     assert len(predictions) == 370
-    right = np.mean([p["label"] == label for p, label in zip(predictions, test.labels)])
+    right = np.mean([p["label"] == label for p, label in zip(predictions, test.targets)])
     assert right == pytest.approx(result["metrics"]["test/accuracy"])
     for index in (0, 100, 369):
         [alone] = run.predict([test.inputs[index]])
@@ -378,8 +377,8 @@ def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path)
 def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> None:
     data = UEA("JapaneseVowels")
     data.setup()
-    found = baselines(data)["test/accuracy"]
-    labels = list(data.examples["test"].labels)
+    found = data.baselines()["test/accuracy"]
+    labels = list(data.examples["test"].targets)
     # classes of the training part are equally frequent, so the majority is the first met
     assert found["majority class"] in {labels.count(c) / len(labels) for c in data.classes}
 
@@ -390,9 +389,9 @@ def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> Non
     reference = summary(train_part)
     mean, deviation = reference.mean(0), reference.std(0)
     right = 0
-    for x, label in zip(summary(test_part), test_part.labels):
+    for x, label in zip(summary(test_part), test_part.targets):
         distances = (((reference - mean) / deviation - (x - mean) / deviation) ** 2).sum(1)
-        right += train_part.labels[int(distances.argmin())] == label
+        right += train_part.targets[int(distances.argmin())] == label
     expected = right / len(test_part)
     assert found["nearest neighbour on channel means and deviations"] == pytest.approx(expected)
 
@@ -400,10 +399,10 @@ def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> Non
 def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Text(str(reviews))
     data.setup()
-    first = baselines(data)
+    first = data.baselines()
     assert first["test/accuracy"]["tf-idf + logistic regression"] == 1.0
     monkeypatch.setattr("seqmodels.data.baselines._logistic_regression", lambda *_: 0.0)
-    assert baselines(data) == first
+    assert data.baselines() == first
     other = Text(str(reviews), split_seed=1)
     other.setup()
-    assert baselines(other)["test/accuracy"]["tf-idf + logistic regression"] == 0.0
+    assert other.baselines()["test/accuracy"]["tf-idf + logistic regression"] == 0.0

@@ -217,22 +217,22 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         (
             "train.py",
             [*LANGUAGE, "data.train={tmp}/nothing.txt"],
-            "the train part of nothing.txt is empty: it has no text",
+            "the train split of nothing.txt has no text",
         ),
         (
             "train.py",
             [*LANGUAGE, "data.train={tmp}/good.csv"],
-            "the train part of good.csv has .* tokens, too few for one window: .* need 2048",
+            "the train split of good.csv has .* tokens, too few for one window: .* need 2048",
         ),
         (
             "train.py",
             [*LANGUAGE, "data.train={tmp}/good.csv", "model.encoder.bidirectional=true"],
-            "needs a one-directional encoder, because a backward direction has seen",
+            "must read in one direction, because a backward direction has already",
         ),
         (
             "train.py",
             [*LANGUAGE, "data.train={tmp}/good.csv", "model.head=mean_pool"],
-            "model.head=mean_pool makes one prediction of a whole sequence",
+            "model.head=mean_pool reads one vector for each sequence",
         ),
         ("train.py", ["model.head=softmax"], "model.head=softmax reads one vector for each step"),
         ("train.py", ["-m", "seed=0,1", "sweep.resume=true"], "no earlier sweep of this command"),
@@ -244,13 +244,13 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ("train.py", ["-m", "seed=0,1", "model.hed=x"], "model.hed is not a key"),
         ("compare.py", [], "name the folders to compare"),
         ("compare.py", ["nowhere"], "nowhere: no run there"),
-        ("generate.py", ["run=nowhere"], "run=nowhere is not the folder of a run"),
+        ("generate.py", ["run=nowhere"], "run=nowhere is not a run folder"),
         ("compare.py", ["--cfg", "job"], "--cfg is not an option: --help shows"),
         ("evaluate.py", ["job"], "cannot read job: write key=value; --help shows the keys"),
         ("evaluate.py", ["rn=x"], "rn is not a key of the configuration: choose .* mean run[?]"),
         ("audit.py", ["target=a:b", "input.featurs=2"], "did you mean input.features[?]"),
         ("evaluate.py", [], "run must be given: add run=<value>"),
-        ("evaluate.py", ["run=nowhere"], "run=nowhere is not the folder of a run"),
+        ("evaluate.py", ["run=nowhere"], "run=nowhere is not a run folder"),
         ("predict.py", ["run=nowhere"], "input must be given"),
     ],
 )
@@ -371,7 +371,7 @@ def test_a_language_model_from_two_processes_to_its_text(
     ]
     assert greedy[0] == greedy[1] and len(greedy[0]) == 31
     for arguments, message in (
-        (["prompt=é@"], "prompt: the training text had no '@', 'é': leave it out"),
+        (["prompt=é@"], "prompt: '@', 'é' are not in the vocabulary; remove them from the prompt"),
         (["temperature=-1"], "temperature=-1.0: it must be 0"),
     ):
         wrong = script("generate.py", *common, *arguments)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader
-from seqmodels.data.streams import StreamDataset, WindowSampler
+from seqmodels.data.windows import StreamDataset, WindowSampler
 from seqmodels.tasks.language_modeling import metrics_of
 
 

@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from seqmodels.data.resampling import average_windows, interpolate
 from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
 from seqmodels.errors import UserError, choices
 
@@ -194,45 +195,26 @@ class Series(InputEncoder):
 
     def _clean(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[np.ndarray]:
         cleaned = []
-        for number, series in enumerate(raw, first):
-            series = np.asarray(series, dtype=np.float64)
+        for number, given in enumerate(raw, first):
+            where = f"{source}: series {number}"
+            series = np.asarray(given, dtype=np.float64)
             if series.ndim != 2 or len(series) == 0:
                 raise UserError(
-                    f"{source}: series {number} has shape {series.shape}; "
+                    f"{where} has shape {series.shape}; "
                     "it must be (steps, channels) with at least one step"
                 )
             channels = series.shape[1] if self.mean is None else len(self.mean)
             if series.shape[1] != channels:
+                raise UserError(f"{where} has {series.shape[1]} channels, not {channels}")
+            missing = int((~np.isfinite(series)).sum())
+            if missing and self.missing == "error":
                 raise UserError(
-                    f"{source}: series {number} has {series.shape[1]} channels, not {channels}"
+                    f"{where} has {missing} missing value{'s' if missing > 1 else ''}; "
+                    "set data.missing=interpolate to fill them"
                 )
-            if not np.isfinite(series).all():
-                series = self._fill(series, f"{source}: series {number}")
-            if self.downsample > 1:
-                starts = np.arange(0, len(series), self.downsample)
-                counts = np.diff(np.append(starts, len(series)))[:, None]
-                series = np.add.reduceat(series, starts, axis=0) / counts
-            cleaned.append(series)
+            filled = interpolate(series, where) if missing else series
+            cleaned.append(average_windows(filled, self.downsample))
         return cleaned
-
-    def _fill(self, series: np.ndarray, where: str) -> np.ndarray:
-        known = np.isfinite(series)
-        if self.missing == "error":
-            count = (~known).sum()
-            raise UserError(
-                f"{where} has {count} missing value{'s' if count > 1 else ''}; "
-                "set data.missing=interpolate to fill them"
-            )
-        if not known.any(axis=0).all():
-            raise UserError(f"{where} has a channel without any value to interpolate from")
-        steps = np.arange(len(series))
-        return np.stack(
-            [
-                np.interp(steps, steps[known[:, channel]], series[known[:, channel], channel])
-                for channel in range(series.shape[1])
-            ],
-            axis=1,
-        )
 
     def state(self) -> dict[str, Any]:
         mean, deviation = self._fitted()

@@ -164,8 +164,9 @@ class SequenceDataModule(DataModule):
             for number, (steps, tags) in enumerate(zip(sequences, targets, strict=True), start=1):
                 if len(steps) != len(tags):
                     raise UserError(
-                        f"{examples.source}: example {number} has {len(steps)} encoded steps and "
-                        f"{len(tags)} tags; give each step one tag"
+                        f"{examples.source}: example {number} has {len(steps)} steps once encoded "
+                        f"and {len(tags)} tags; each step needs one tag, so check data.tokenizer, "
+                        "data.max_length and data.downsample"
                     )
         return SequenceDataset(sequences, targets)
 

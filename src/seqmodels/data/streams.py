@@ -18,7 +18,7 @@ from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.pieces import Pieces, cut, fingerprint, one_byte_newlines, size, texts, whole
 from seqmodels.data.targets import Per, Target
-from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions
+from seqmodels.data.tokenizer import START_ID, TokenizerOptions, known_ids
 from seqmodels.data.windows import StreamDataset, WindowSampler
 from seqmodels.errors import UserError
 from seqmodels.files import existing_file
@@ -181,21 +181,7 @@ class StreamDataModule(DataModule):
         Raises:
             UserError: naming the words or characters that are not in the vocabulary.
         """
-        encoding = self.vocabulary.encode(text)
-        unknown = sorted(
-            {
-                text[a:b]
-                for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True)
-                if i == UNKNOWN_ID
-            }
-        )
-        if unknown:
-            one = len(unknown) == 1
-            raise UserError(
-                f"{name}: {', '.join(map(repr, unknown))} {'is' if one else 'are'} not in the "
-                f"vocabulary; remove {'it' if one else 'them'} from the {name}"
-            )
-        return list(encoding.ids)
+        return known_ids(self.vocabulary, text, name)
 
     def text_of(self, ids: Iterable[int]) -> str:
         """The text that token ids stand for."""

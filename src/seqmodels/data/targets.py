@@ -84,6 +84,10 @@ class NamedTargets(TargetEncoder):
     def load(self, spec: Mapping[str, Any]) -> None:
         self.classes = list(spec["classes"])
 
+    @property
+    def summary(self) -> str:
+        return f"{len(self.classes)} {'classes' if self.target == 'class' else 'tags'}"
+
     def _index(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.classes)}
 
@@ -112,10 +116,6 @@ class Classes(NamedTargets):
             if label not in index:
                 raise self._unseen(f"{source}: label {label!r} of example {number}", label)
         return torch.tensor([index[label] for label in raw], dtype=torch.int64)
-
-    @property
-    def summary(self) -> str:
-        return f"{len(self.classes)} classes"
 
     def strata(self, raw: Sequence[str]) -> Sequence[str]:
         return raw
@@ -147,10 +147,6 @@ class Tags(NamedTargets):
                     where = f"{source}: tag {tag!r} of example {number} at step {step}"
                     raise self._unseen(where, tag)
         return [torch.tensor([index[tag] for tag in tags], dtype=torch.int64) for tags in raw]
-
-    @property
-    def summary(self) -> str:
-        return f"{len(self.classes)} tags"
 
     def baselines(self, data: EncodedSplits) -> Metrics:
         return tag_baselines(data)

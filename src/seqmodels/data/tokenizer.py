@@ -89,3 +89,29 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
         )
     tokenizer.train_from_iterator([] if options.level == "byte" else texts, trainer)
     return tokenizer
+
+
+def known_ids(tokenizer: Tokenizer, text: str, name: str) -> list[int]:
+    """The token ids of a text without unknown tokens.
+
+    Args:
+        name: what to call the text in the error message.
+
+    Raises:
+        UserError: naming the words or characters that are not in the vocabulary.
+    """
+    encoding = tokenizer.encode(text)
+    unknown = sorted(
+        {
+            text[start:stop]
+            for token, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+            if token == UNKNOWN_ID
+        }
+    )
+    if unknown:
+        verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
+        raise UserError(
+            f"{name}: {', '.join(map(repr, unknown))} {verb} not in the vocabulary; "
+            f"remove {them} from the {name}"
+        )
+    return list(encoding.ids)

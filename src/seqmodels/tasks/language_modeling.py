@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data.streams import StreamDataset
+from seqmodels.data.windows import StreamDataset
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
