@@ -1,10 +1,4 @@
-"""Audit a model: does it read what it should?
-
-Works on anything that maps `(inputs, lengths)` to logits. The audit changes a part of the input
-that must not matter, and the logits must stay; it changes a part that must matter, and the logits
-must move. If an `nn.LSTM`, `nn.GRU` or `nn.RNN` is inside, it changes its `output`, `h_n` and `c_n`
-as well.
-"""
+"""Audit a model: change its inputs, and check that the logits move or stay as they should."""
 
 from __future__ import annotations
 
@@ -16,11 +10,10 @@ from torch import Tensor
 from seqmodels.audit import checks
 from seqmodels.audit.findings import Audit
 from seqmodels.audit.inside import readings
-from seqmodels.audit.probing import open_probe, with_measured_rounding
+from seqmodels.audit.opening import open_probe
 from seqmodels.audit.sampling import Sampler
+from seqmodels.audit.unread import unread_step
 from seqmodels.errors import UserError, choices
-
-KINDS = ("sequence", "per_step")
 
 
 def audit(
@@ -35,8 +28,11 @@ def audit(
     """Looks for the mistakes listed in `ADVICE`.
 
     Runs the model some dozens of times, in evaluation mode and in float64 if it can, on random
-    batches made of the values in `inputs`. Leaves the model and the random number generators as
-    they were. Reports that something is *not* read only if random weights don't read it either.
+    batches made of the values in `inputs`. Changes what must not matter (padding, other rows, later
+    steps), and the logits must stay; changes what must matter (valid steps; `output`, `h_n` and
+    `c_n` of an `nn.LSTM`, `nn.GRU` or `nn.RNN` inside), and they must move. Leaves the model and
+    the random number generators as they were. Reports that something is *not* read only if random
+    weights don't read it either.
 
     Args:
         model: an `nn.Module` or a function `model(inputs, lengths) -> logits`. If it carries a
@@ -49,35 +45,33 @@ def audit(
             `kind="per_step"`.
         seed: of the random batches. The same seed gives the same findings.
 
-    Returns:
-        What it found, and what it could not test.
-
     Raises:
         UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
     """
-    if kind not in KINDS:
-        raise UserError(f"kind={kind}: {choices(kind, KINDS)}")
+    kinds = ("sequence", "per_step")
+    if kind not in kinds:
+        raise UserError(f"kind={kind}: {choices(kind, kinds)}")
     if causal and kind != "per_step":
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
-    result = Audit()
     sampler = Sampler(inputs, lengths, seed)
     with open_probe(model, kind, sampler, seed) as probe:
+        result = Audit(untested=probe.untested)
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
         if evidence := checks.remembers(probe):
             return result.found("state_mixup", evidence)
-        probe = with_measured_rounding(probe)
-        result.found("batch_leak", checks.batch_leak(probe, result.untested))
+        probe.measure_rounding()
+        result.found("batch_leak", checks.batch_leak(probe))
         if not result.findings:  # a batch leak looks like a padding leak: other rows are longer
-            result.found("padding_leak", checks.padding_leak(probe, result.untested))
+            result.found("padding_leak", checks.padding_leak(probe))
         if causal:
             result.found("future_leak", checks.future_leak(probe))
         if probe.stateful:
-            result.found("state_mixup", checks.state_mixup(probe, result.untested))
+            result.found("state_mixup", checks.state_mixup(probe))
         inside = readings(probe)
-        result.found("truncated_direction", checks.truncated_direction(inside))
-        result.found("unread_direction", checks.unread_direction(inside))
-        result.found("unread_step", checks.unread_step(probe, result.untested))
+        result.found("truncated_direction", "; ".join(t for r in inside for t in r.truncated()))
+        result.found("unread_direction", "; ".join(t for r in inside for t in r.unread()))
+        result.found("unread_step", unread_step(probe))
         if probe.tolerance > 0.1:
             result.untested.append(
                 f"leaks: rounding alone changes these logits by up to {probe.tolerance:.0%}, so "
@@ -95,12 +89,7 @@ def assert_clean(
     *,
     seed: int = 0,
 ) -> None:
-    """For tests: runs `audit` with the same arguments.
-
-    Raises:
-        AssertionError: listing the findings, if there are any.
-        UserError: as `audit` does.
-    """
+    """For your tests: raises an AssertionError that lists the findings of `audit`, if any."""
     __tracebackhide__ = True
     findings = audit(model, inputs, lengths, kind, causal, seed=seed).findings
     assert not findings, "\n".join(str(finding) for finding in findings)

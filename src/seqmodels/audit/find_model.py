@@ -21,8 +21,7 @@ def find_model(target: str) -> Callable[..., Any]:
     imports and runs code of that module: name only what you trust.
 
     Raises:
-        UserError: if there is no such module or name, if building fails, or if the result is not
-            a model.
+        UserError: if there is no such model, or building it fails.
     """
     module_name, colon, name = target.partition(":")
     if not colon or not name:
@@ -33,15 +32,13 @@ def find_model(target: str) -> Callable[..., Any]:
         raise UserError(
             f"target={target}: no such name in {module_name}: {choices(name, dir(module))}"
         )
-    if isinstance(found, nn.Module) or not _takes_nothing(found):
-        built = found
-    else:
+    built = found
+    if not isinstance(found, nn.Module) and _takes_nothing(found):
         try:
             built = found()
         except Exception as error:
-            raise UserError(
-                f"target={target}(): {type(error).__name__}: {one_line(error)}"
-            ) from error
+            what = f"{type(error).__name__}: {one_line(error)}"
+            raise UserError(f"target={target}(): {what}") from error
     if inspect.isclass(built) or not callable(built):
         raise UserError(
             f"target={target} is not a model, and does not build one when called without "
@@ -61,14 +58,8 @@ def _takes_nothing(found: Any) -> bool:
 def random_batch(
     features: int | None, vocabulary: int | None, batch: int, time: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Random inputs, 0 at padding, and their lengths `(B,)`, longest first.
-
-    Args:
-        features: F, for features `(B, T, F)`.
-        vocabulary: for tokens `(B, T)`, from 1 to `vocabulary - 1`.
-        batch: B.
-        time: T, the longest length; the shortest is a quarter of it.
-        seed: of the random numbers.
+    """Random features `(B, T, F)`, or tokens `(B, T)` from 1 to `vocabulary - 1`, 0 at padding; and
+    their lengths `(B,)`, from `time` down to a quarter of it.
 
     Raises:
         UserError: for both or neither of `features` and `vocabulary`, or a size that is too small.

@@ -3,75 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-Severity = Literal["error", "warning"]
-
-# name: (severity, what to do). An error makes the logits wrong or loses a direction of the network;
-# a warning leaves steps unused, which you may have intended.
-ADVICE: dict[str, tuple[Severity, str]] = {
+ADVICE = {
     "padding_leak": (
-        "error",
         "read only valid steps: gather output at length - 1, or take h_n of a packed sequence; "
-        "mask padding before pooling, and divide by each row's own length",
+        "mask padding before pooling, and divide by each row's own length"
     ),
     "batch_leak": (
-        "error",
-        "keep rows apart: h_n is (L*D, B, H), so transpose it to (B, L*D, H) before you flatten it",
+        "keep rows apart: h_n is (L*D, B, H), so transpose it to (B, L*D, H) before you flatten it"
     ),
     "future_leak": (
-        "error",
         "let a step depend only on itself and earlier steps: use one direction, a causal mask, or "
-        "convolutions padded on the left",
+        "convolutions padded on the left"
     ),
     "state_mixup": (
-        "error",
         "pass on h and c, each in its own place, as the (L*D, B, H) that the network returned, and "
-        "keep nothing between calls",
+        "keep nothing between calls"
     ),
     "row_count": (
-        "error",
         "return logits (B, ...), or (B, T, ...) for kind=per_step: with proj_size=P, h_n is P "
-        "wide, so view(-1, hidden_size) changes the number of rows",
+        "wide, so view(-1, hidden_size) changes the number of rows"
     ),
     "truncated_direction": (
-        "error",
         "take h_n of both directions, or output[:, last, :H] and output[:, 0, H:], or pool over "
-        "all steps: forward ends at the last step, backward at the first",
+        "all steps: forward ends at the last step, backward at the first"
     ),
     "unread_direction": (
-        "error",
         "read both h_n[-2] and h_n[-1], which are forward and backward of the last layer, or build "
-        "the network without the direction or layer that you don't read",
+        "the network without the direction or layer that you don't read"
     ),
     "unread_step": (
-        "warning",
-        "look for an index or a mask that is off by some steps, or for a cut: valid steps are lost",
+        "look for an index or a mask that is off by some steps, or for a cut: valid steps are lost"
     ),
 }
+"""What to do about each finding, by its name."""
+
+WARNINGS = ("unread_step",)  # you may have intended it; the others make logits wrong
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake.
-
-    Args:
-        name: a key of `ADVICE`.
-        evidence: what was changed, and what happened, in numbers.
-    """
+    """One mistake: a key of `ADVICE`, and what was changed and what happened, in numbers."""
 
     name: str
     evidence: str
 
     @property
-    def severity(self) -> Severity:
-        """`error` for wrong logits or a lost direction, `warning` for unused steps."""
-        return ADVICE[self.name][0]
+    def severity(self) -> str:
+        return "warning" if self.name in WARNINGS else "error"
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
-        return ADVICE[self.name][1]
+        return ADVICE[self.name]
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence}; {self.advice}"
@@ -79,23 +62,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """The result of an audit.
-
-    Args:
-        findings: the mistakes; empty for a clean model.
-        untested: what could not be tested, each with the reason.
-    """
+    """The mistakes found, none for a clean model; and what could not be tested, with the reason."""
 
     findings: list[Finding] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
-        """The names of the findings, keys of `ADVICE`."""
+        """Of the findings: keys of `ADVICE`."""
         return [finding.name for finding in self.findings]
 
     def found(self, name: str, evidence: str) -> Audit:
-        """Adds a finding if there is evidence, and returns this audit."""
+        """Adds a finding if there is evidence; returns this audit."""
         if evidence:
             self.findings.append(Finding(name, evidence))
         return self

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import torch
@@ -21,41 +22,38 @@ class Reading:
 
     A direction has three places: its `start`, where it has seen only one step; its `end`, where it
     has seen all steps, with `h_n` and `c_n`; and the `middle`.
-
-    Args:
-        name: of the network in the model; empty if it is the model.
-        rnn: the network.
-
-    Attributes:
-        read: the (direction, place) pairs that reach a logit.
-        called: whether the model ran the network on rows with a middle.
     """
 
     def __init__(self, name: str, rnn: nn.RNNBase) -> None:
         self.name, self.rnn = name, rnn
         self.directions = ("forward", "backward") if rnn.bidirectional else ("forward",)
-        self.read: set[tuple[str, str]] = set()
-        self.called = False
+        self.read: set[tuple[str, str]] = set()  # (direction, place) that reach a logit
+        self.called = False  # whether the model ran the network on rows with a middle
 
     def __str__(self) -> str:
         kind = type(self.rnn).__name__
         return f"{kind} {self.name!r}" if self.name else kind
 
     def unread(self) -> list[str]:
-        """The directions that reach no logit at all."""
-        return [d for d in self.directions if not any((d, place) in self.read for place in PLACES)]
+        """What to say of each direction that reaches no logit."""
+        return [
+            f"{self}: no change of the last layer's {direction} states moves a logit"
+            for direction in self.directions
+            if not any((direction, place) in self.read for place in PLACES)
+        ]
 
     def truncated(self) -> list[str]:
-        """The directions that are read at their start but not in their middle.
+        """What to say of each of two directions that is read at its start but not in its middle.
 
         A pooling reads the middle as well, so this is a wrong index.
         """
-        if len(self.directions) == 1:
-            return []
         return [
-            direction
-            for direction in self.directions
-            if (direction, "start") in self.read and (direction, "middle") not in self.read
+            f"{self}: {direction} is read at step {start}, where it has seen only one step, and at "
+            "no step between there and its end"
+            for direction, start in (("forward", "0"), ("backward", "length - 1"))
+            if self.rnn.bidirectional
+            and (direction, "start") in self.read
+            and (direction, "middle") not in self.read
         ]
 
 
@@ -65,70 +63,61 @@ def readings(probe: Probe) -> list[Reading]:
     Tries again with random weights where nothing changes: a unit may be saturated, or a maximum may
     lie at another step.
     """
-    lengths = [max(probe.lengths)] * len(probe.lengths)
-    named = {
-        id(part): (name, part)
+    found = {
+        id(part): Reading(name, part)
         for module in probe.modules
         for name, part in module.named_modules()
         if isinstance(part, nn.RNNBase)
     }
-    found = [Reading(name, rnn) for name, rnn in named.values()]
-    for reading in found:
-        _read(probe, reading, lengths)
+    for reading in found.values():
+        _read(probe, reading)
         for _ in range(MOST_DRAWS):
             if not reading.called or not (reading.unread() or reading.truncated()):
                 break
             with probe.random_weights():
-                _read(probe, reading, lengths)
-    return [reading for reading in found if reading.called]
+                _read(probe, reading)
+    return [reading for reading in found.values() if reading.called]
 
 
-def _read(probe: Probe, reading: Reading, lengths: Sequence[int]) -> None:
-    inputs = probe.sampler.batch(lengths)
-    before = probe.rows(inputs, lengths)
-    for direction in reading.directions:
-        for place in PLACES:
-            for size in (1.0, 10.0):
-                if (direction, place) in reading.read:
-                    break
-                with _changing(reading, direction, place, size):
-                    after = probe.rows(inputs, lengths)
-                if not all(map(torch.equal, before, after)):
-                    reading.read.add((direction, place))
+def _read(probe: Probe, reading: Reading) -> None:
+    inputs = probe.sampler.batch(probe.full)
+    before = probe.rows(inputs, probe.full)
+    for direction, place, size in product(reading.directions, PLACES, (1.0, 10.0)):
+        if (direction, place) not in reading.read:
+            with _changing(reading, direction, place, size):
+                after = probe.rows(inputs, probe.full)
+            if not all(map(torch.equal, before, after)):
+                reading.read.add((direction, place))
 
 
 @contextmanager
 def _changing(reading: Reading, direction: str, place: str, size: float) -> Iterator[None]:
     """Within: the network adds noise to one place of its last layer's `output`, `h_n` and `c_n`."""
-    rnn, count = reading.rnn, len(reading.directions)
-    number = reading.directions.index(direction)
+    count, number = len(reading.directions), reading.directions.index(direction)
+    generator = torch.Generator().manual_seed(0)
 
     def noise(tensor: Tensor) -> Tensor:
         return size * torch.randn(tensor.shape, generator=generator).to(tensor)
 
-    def hook(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
+    def hook(module: nn.RNNBase, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
         output, final = result
         data = output.data if isinstance(output, PackedSequence) else output
-        seen, length = _steps_seen(rnn, output, direction)
+        seen, length = _steps_seen(module, output, direction)
         where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
         here = where.get(place, seen == length - 1) & (length > 2)  # else there is no middle
         reading.called |= bool((length > 2).any())
-        width = data.shape[-1] // count
-        half = torch.arange(data.shape[-1]) // width == number
+        half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
         data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
         if isinstance(output, PackedSequence):
             data = output._replace(data=data)
         if place == "end":
-            final = tuple(final) if rnn.mode == "LSTM" else (final,)
-            added = torch.zeros(final[0].shape[0])
-            added[final[0].shape[0] - count + number] = 1.0
-            scale = added.view(-1, *[1] * (final[0].dim() - 1))
-            final = tuple(part + noise(part) * scale.to(part) for part in final)
-            final = final if rnn.mode == "LSTM" else final[0]
+            parts = [part.clone() for part in (final if isinstance(final, tuple) else (final,))]
+            for part in parts:  # (L*D, B, H)
+                part[number - count] += noise(part[number - count])
+            final = tuple(parts) if isinstance(final, tuple) else parts[0]
         return data, final
 
-    generator = torch.Generator().manual_seed(0)
-    handle = rnn.register_forward_hook(hook)
+    handle = reading.rnn.register_forward_hook(hook)
     try:
         yield
     finally:
@@ -138,10 +127,8 @@ def _changing(reading: Reading, direction: str, place: str, size: float) -> Iter
 def _steps_seen(
     rnn: nn.RNNBase, output: Tensor | PackedSequence, direction: str
 ) -> tuple[Tensor, Tensor]:
-    """For each step of `output`: how many steps the direction has seen before it, and the length.
-
-    Both broadcast against `output` without its last dimension.
-    """
+    """How many steps the direction has seen before each step of `output`, and the row's length;
+    both broadcast against `output` without its last dimension."""
     if isinstance(output, PackedSequence):
         counts = output.batch_sizes
         step = torch.arange(len(counts)).repeat_interleave(counts)

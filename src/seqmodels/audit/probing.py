@@ -1,54 +1,67 @@
-"""A model under audit: how to run it, and how far its logits move."""
+"""A model under audit: run it the same way every time, and see how far its logits move."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit.calling import Caller, first_call, gradient_leaves, in_float64
 from seqmodels.audit.sampling import Sampler
-from seqmodels.audit.undisturbed import changed, find_modules, undisturbed
-from seqmodels.errors import UserError
+from seqmodels.audit.undisturbed import changed
 
 MOST_ROWS = 2  # of a long batch
-SHORT = 12  # steps of a short batch: little fades within them, and they cost little
 
 
-@dataclass(frozen=True)
+@dataclass
 class Probe:
-    """A model as an audit runs it. `open_probe` makes one.
+    """A model and how to run it. `open_probe` makes one and finds out all but the first fields."""
 
-    Args:
-        call: runs the model.
-        kind: `sequence` or `per_step`, as in `audit`.
-        sampler: makes its inputs.
-        modules: what it computes with, as far as that can be seen; empty for a black box.
-        parameters: the weights; of a black box, those that its logits were computed from.
-        lengths: of a short batch that the model takes; with padding and longest first, if it takes
-            such a batch.
-        stateful: whether the model takes a state and returns one.
-        wrong_shape: what is wrong with the shape of the logits; empty if nothing is.
-        eps: the rounding unit of the logits.
-        tolerance: how far logits may move by rounding alone, as a share of the largest logit. A
-            true leak moves them by about their own size.
-    """
-
-    call: Caller
+    model: Callable[..., Any]
     kind: str
     sampler: Sampler
-    modules: Sequence[nn.Module]
-    parameters: Sequence[Tensor]
-    lengths: list[int]
-    stateful: bool
-    wrong_shape: str
-    eps: float
-    tolerance: float
+    seed: int
+    modules: Sequence[nn.Module]  # what the model computes with; empty for a black box
+    parameters: Sequence[Tensor] = ()  # of a black box: those that its logits were computed from
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float64  # of features; tokens keep theirs
+    # of a short batch that the model takes; with padding and longest first, if it takes such a one
+    lengths: list[int] = field(default_factory=list)
+    stateful: bool = False  # whether the model takes a state and returns one
+    wrong_shape: str = ""  # what is wrong with the shape of the logits
+    eps: float = 0.0  # the rounding unit of the logits
+    # how far logits may move by rounding alone, as a share of the largest logit; a true leak moves
+    # them by about their own size
+    tolerance: float = 0.0
+    untested: list[str] = field(default_factory=list)  # what could not be tested, with the reason
+
+    @property
+    def full(self) -> list[int]:
+        """The lengths of a batch without padding."""
+        return [max(self.lengths)] * len(self.lengths)
+
+    def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Any, Any]:
+        """Returns `(logits, state)`; the state is None if the model returns none."""
+        torch.manual_seed(self.seed)
+        dtype = inputs.dtype if self.sampler.tokens else self.dtype
+        more = () if state is None else (state,)
+        result = self.model(inputs.to(self.device, dtype), torch.tensor(lengths), *more)
+        if not isinstance(result, tuple):
+            return result, None
+        logits, *others = result
+        if len(others) != 1 or not state_tensors(others[0]):
+            return logits, None
+        forward = self.model.forward if isinstance(self.model, nn.Module) else self.model
+        kinds = [
+            parameter.kind.name for parameter in inspect.signature(forward).parameters.values()
+        ]
+        positional = [kind for kind in kinds if kind.startswith("POSITIONAL")]
+        return logits, others[0] if len(positional) >= 3 else None
 
     def rows(self, inputs: Tensor, lengths: Sequence[int] | None = None) -> list[Tensor]:
         """The logits of each row, at its valid steps, on the CPU in float64."""
@@ -72,18 +85,15 @@ class Probe:
     ) -> str:
         """How far the rows moved, in words; empty if no farther than by rounding."""
         largest = max(float(row.abs().max()) for row in before)
-        moves = [
-            float((before[row] - after[row]).abs().max())
-            for row in (range(len(before)) if rows is None else rows)
-        ]
-        if max(moves) <= self.tolerance * largest:
+        chosen = range(len(before)) if rows is None else rows
+        farthest = max(float((before[row] - after[row]).abs().max()) for row in chosen)
+        if farthest <= self.tolerance * largest:
             return ""
-        return f"{what} by up to {max(moves):.2g} (they are up to {largest:.2g} in size)"
+        return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
 
     def long_lengths(self) -> list[int]:
         """The lengths that the model is used to, cut where no gradient underflows to 0."""
-        dtype = self.call.dtype
-        dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
+        dtype = self.dtype if self.dtype.is_floating_point else torch.get_default_dtype()
         most = int(-math.log2(torch.finfo(dtype).tiny) / 4)
         cut = [min(length, most) for length in self.sampler.lengths[:MOST_ROWS].tolist()]
         try:
@@ -101,129 +111,37 @@ class Probe:
             noise = torch.randn(data.shape, generator=self.sampler.generator)
             return (noise / fan_in**0.5).to(data)
 
-        with changed(self.parameters, draw), self.sampler.moderate():
+        with (
+            changed(self.parameters, draw),
+            changed([self.sampler.mean], torch.zeros_like),
+            changed([self.sampler.spread], torch.ones_like),
+        ):
             yield
 
+    def measure_rounding(self) -> None:
+        """Raises the tolerance if the network amplifies rounding, as large weights do.
 
-@contextmanager
-def open_probe(
-    model: Callable[..., Any], kind: str, sampler: Sampler, seed: int
-) -> Iterator[Probe]:
-    """Within: the model is in evaluation mode, in float64 if it runs in float64, and random where
-    its own weights are not. After: it is as it was.
+        Changes weights and features by some rounding units and measures how far the logits move.
+        """
+        inputs = self.sampler.batch(self.lengths)
+        before = self.rows(inputs)
+        largest = max(float(row.abs().max()) for row in before)
 
-    Args:
-        model, kind, seed: as in `audit`.
+        def blurred(data: Tensor) -> Tensor:
+            noise = torch.randn(data.shape, generator=self.sampler.generator)
+            return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
 
-    Raises:
-        UserError: if the model cannot be run.
-    """
-    modules = find_modules(model)
-    call = Caller(model, sampler.tokens, sampler.dtype, torch.device("cpu"), seed)
-    with ExitStack() as stack:
-        stack.enter_context(undisturbed(modules, seed))
-        parameters = _find_parameters(call, modules, sampler)
-        if parameters:
-            call = replace(call, device=parameters[0].device)
-        probe = stack.enter_context(_running(call, kind, sampler, modules, parameters))
-        if not probe.wrong_shape and _is_constant(probe):
-            # a projection may start from zero weights, and then nothing moves the logits
-            stack.enter_context(probe.random_weights())
-        yield probe
+        with changed(self.parameters, blurred):
+            after = self.rows(inputs if self.sampler.tokens else blurred(inputs.to(self.dtype)))
+        moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
+        if moved > 0.25 * self.tolerance * largest:
+            self.tolerance = 4 * moved / largest
 
 
-def _find_parameters(call: Caller, modules: Sequence[nn.Module], sampler: Sampler) -> list[Tensor]:
-    """The weights of the modules, or those that the graph of a black box's logits leads to."""
-    if modules:
-        return [parameter for module in modules for parameter in module.parameters()]
-    lengths = sampler.lengths.tolist()
-    try:
-        logits, _ = call(sampler.batch(lengths), lengths)
-    except Exception:  # noqa: BLE001 (`_running` calls it again, and says what is wrong)
-        return []
-    if not isinstance(logits, Tensor) or logits.grad_fn is None:
-        return []
-    return gradient_leaves(logits)
-
-
-@contextmanager
-def _running(
-    call: Caller,
-    kind: str,
-    sampler: Sampler,
-    modules: Sequence[nn.Module],
-    parameters: Sequence[Tensor],
-) -> Iterator[Probe]:
-    """Within: the model in the first dtype, and with the first lengths, with which it runs."""
-    problem = ""
-    for dtype in (torch.float64, sampler.dtype):
-        call, changes_dtype = replace(call, dtype=dtype), dtype != sampler.dtype
-        with ExitStack() as stack:
-            try:
-                if changes_dtype:
-                    stack.enter_context(in_float64(modules, parameters))
-            except TypeError:  # a device without float64
-                continue
-            for lengths in _short_lengths(sampler):
-                try:
-                    first = first_call(call, kind, sampler.batch(lengths), lengths)
-                except ValueError as error:
-                    problem = str(error)
-                    continue
-                yield Probe(
-                    call,
-                    kind,
-                    sampler,
-                    modules,
-                    parameters,
-                    lengths,
-                    first.stateful,
-                    first.wrong_shape,
-                    first.eps,
-                    least_tolerance(first.eps),
-                )
-                return
-    raise UserError(f"model(inputs, lengths) cannot be run: {problem}")
-
-
-def _short_lengths(sampler: Sampler) -> list[list[int]]:
-    """Of batches to try, longest first because `pack_padded_sequence` may want that."""
-    time = min(max(int(sampler.lengths.max()), SHORT // 2), SHORT)
-    half = time // 2
-    return [
-        [time, time, half, half, 1, 1],
-        [time, time, time - 1, time - 1],
-        sampler.lengths.tolist(),
-    ]
-
-
-def _is_constant(probe: Probe) -> bool:
-    """Whether two random batches have the same logits."""
-    one, other = (probe.rows(probe.sampler.batch(probe.lengths)) for _ in range(2))
-    return all(map(torch.equal, one, other))
-
-
-def least_tolerance(eps: float) -> float:
-    """What rounding does to the logits of any network, as a share of the largest one."""
-    return max(1e-5, min(256 * eps, 0.1))
-
-
-def with_measured_rounding(probe: Probe) -> Probe:
-    """The same probe, with more tolerance if its network amplifies rounding, as large weights do.
-
-    Changes weights and features by some rounding units and measures how far the logits move.
-    """
-    inputs = probe.sampler.batch(probe.lengths)
-    before = probe.rows(inputs)
-    largest = max(float(row.abs().max()) for row in before)
-
-    def blurred(data: Tensor) -> Tensor:
-        noise = torch.randn(data.shape, generator=probe.sampler.generator)
-        return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
-
-    with changed(probe.parameters, blurred):
-        after = probe.rows(inputs if probe.call.tokens else blurred(inputs.to(probe.call.dtype)))
-    moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
-    if moved <= 0.25 * probe.tolerance * largest:
-        return probe
-    return replace(probe, tolerance=4 * moved / largest)
+def state_tensors(state: Any) -> list[Tensor]:
+    """The tensors of a state, however they are nested."""
+    if isinstance(state, Tensor):
+        return [state]
+    if isinstance(state, tuple | list):
+        return [tensor for part in state for tensor in state_tensors(part)]
+    return []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,11 +19,6 @@ def valid_mask(lengths: Sequence[int]) -> Tensor:
 class Sampler:
     """Draws inputs from the tokens of a batch, or with the mean and spread of its features.
 
-    Args:
-        inputs: tokens `(B, T)` int64 or features `(B, T, F)`.
-        lengths: `(B,)` int64 on the CPU.
-        seed: of the draws.
-
     Raises:
         UserError: if they are not a padded batch, or contain only token 0.
     """
@@ -40,11 +34,11 @@ class Sampler:
                 f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.tolist()[:10]}"
             )
         self.generator = torch.Generator().manual_seed(seed)
-        self.lengths = lengths.cpu()
+        self.lengths, self.dtype = lengths.cpu(), inputs.dtype
         mask = valid_steps(lengths, inputs.shape[1], torch.device("cpu"))
         values = inputs.detach().cpu()
-        self.dtype = inputs.dtype
-        self.padding = values[~mask][0] if not bool(mask.all()) else torch.zeros_like(values[0, 0])
+        self.padding = torch.zeros_like(values[0, 0]) if bool(mask.all()) else values[~mask][0]
+        self.mean, self.spread = torch.zeros(0), torch.ones(0)
         if self.tokens:
             self.ids = values[mask].unique()
             if len(self.ids) == 1:
@@ -56,19 +50,6 @@ class Sampler:
             self.mean, spread = valid.mean(dim=0), valid.std(dim=0, correction=0)
             self.spread = spread.where(spread > 0, 1.0)
 
-    @contextmanager
-    def moderate(self) -> Iterator[None]:
-        """Within: features have mean 0 and deviation 1 instead of those of the batch."""
-        if self.tokens:
-            yield
-            return
-        before = self.mean, self.spread
-        self.mean, self.spread = torch.zeros_like(self.mean), torch.ones_like(self.spread)
-        try:
-            yield
-        finally:
-            self.mean, self.spread = before
-
     def content(self, rows: int, time: int, spread: float = 1.0) -> Tensor:
         """Random content at every step: `(B, T)` tokens or `(B, T, F)` features."""
         if self.tokens:
@@ -78,11 +59,7 @@ class Sampler:
         return self.mean + spread * self.spread * noise
 
     def batch(self, lengths: Sequence[int], *, constant: bool = False) -> Tensor:
-        """Random content at valid steps, and at padding the same as in the given batch.
-
-        Args:
-            constant: whether all steps of a row have the same content.
-        """
+        """Random content, the same at all steps of a row if `constant`; padding as it was given."""
         time = max(lengths)
         inputs = self.content(len(lengths), time)
         if constant:

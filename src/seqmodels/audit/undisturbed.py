@@ -43,22 +43,19 @@ def undisturbed(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
 @contextmanager
 def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within: `change` is applied to each floating-point tensor. After: they are as they were."""
-    floating = {id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}
-    before = [(tensor, tensor.data) for tensor in floating.values()]
+    before = {id(tensor): (tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()}
     try:
-        for tensor, data in before:
+        for tensor, data in before.values():
             tensor.data = change(data)
         yield
     finally:
-        for tensor, data in before:
+        for tensor, data in before.values():
             tensor.data = data
 
 
 def find_modules(model: Callable[..., Any]) -> list[nn.Module]:
-    """The modules that a callable computes with: itself, or those that a function refers to.
-
-    Empty for a black box, which hides its modules in a list, for example.
-    """
+    """The model if it is a module, or the modules that a function refers to; none for a black box,
+    which hides them in a list, for example."""
     if isinstance(model, nn.Module):
         return [model]
     if isinstance(model, functools.partial):

@@ -1,0 +1,109 @@
+"""Find out how a model can be run, before you audit it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmodels.audit.probing import Probe
+from seqmodels.audit.sampling import Sampler
+from seqmodels.audit.undisturbed import changed, find_modules, undisturbed
+from seqmodels.errors import UserError, one_line
+
+SHORT = 12  # steps of a short batch: little fades within them, and they cost little
+
+
+@contextmanager
+def open_probe(
+    model: Callable[..., Any], kind: str, sampler: Sampler, seed: int
+) -> Iterator[Probe]:
+    """Within: the model is in evaluation mode, in float64 if it runs in float64, and random where
+    its own weights are constant. After: it is as it was.
+
+    Raises:
+        UserError: if the model cannot be run.
+    """
+    modules = find_modules(model)
+    time = min(max(int(sampler.lengths.max()), SHORT // 2), SHORT)
+    half = time // 2
+    candidates = (  # longest first, because `pack_padded_sequence` may want that
+        [time, time, half, half, 1, 1],
+        [time, time, time - 1, time - 1],
+        sampler.lengths.tolist(),
+    )
+    with undisturbed(modules, seed), ExitStack() as stack:
+        probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype)
+        probe.parameters = _find_parameters(probe)
+        if probe.parameters:
+            probe.device = probe.parameters[0].device
+        for dtype, lengths in product((torch.float64, sampler.dtype), candidates):
+            probe.dtype = dtype
+            with ExitStack() as attempt:
+                problem = _problem(probe, lengths, attempt)
+                if not problem:
+                    stack.push(attempt.pop_all())
+                    break
+        else:
+            raise UserError(f"model(inputs, lengths) cannot be run: {problem}")
+        if not probe.wrong_shape:
+            one, other = (probe.rows(sampler.batch(probe.lengths)) for _ in range(2))
+            if all(map(torch.equal, one, other)):
+                # a projection may start from zero weights, and then nothing moves the logits
+                stack.enter_context(probe.random_weights())
+        yield probe
+
+
+def _find_parameters(probe: Probe) -> list[Tensor]:
+    """The weights of the modules, or those that the graph of a black box's logits leads to."""
+    if probe.modules:
+        return [parameter for module in probe.modules for parameter in module.parameters()]
+    lengths = probe.sampler.lengths.tolist()
+    try:
+        logits, _ = probe.call(probe.sampler.batch(lengths), lengths)
+    except Exception:  # noqa: BLE001 (`_problem` calls it again, and says what is wrong)
+        return []
+    leaves, seen, ahead = [], set(), [getattr(logits, "grad_fn", None)]
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            leaves += [node.variable] if hasattr(node, "variable") else []
+            ahead += [function for function, _ in node.next_functions]
+    return leaves
+
+
+def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
+    """Why the model can't be audited with this dtype and rows of these lengths. If it can, notes in
+    the probe what it returns."""
+    inputs = probe.sampler.batch(lengths)
+    try:
+        if probe.dtype != probe.sampler.dtype:
+            buffers = [buffer for module in probe.modules for buffer in module.buffers()]
+            attempt.enter_context(changed([*probe.parameters, *buffers], Tensor.double))
+        logits, state = probe.call(inputs, lengths)
+    except Exception as error:  # noqa: BLE001 (a model may refuse a shape, a device float64)
+        return f"{type(error).__name__}: {one_line(error)}"
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        returned = type(logits).__name__
+        return f"it returns {returned} instead of logits, or of a tuple that begins with logits"
+    if not bool(logits.isfinite().all()):
+        return f"logits are not finite for lengths {lengths}"
+    shape, rows, steps = tuple(logits.shape), len(lengths), max(lengths)
+    if probe.kind == "sequence":
+        right = shape[:1] == (rows,)
+        if right and len(shape) == 3 and shape[1] == steps > 1:
+            return f"logits are {shape}, one for each step: set kind=per_step"
+    else:
+        right = len(shape) >= 2 and shape[0] == rows and shape[1] >= steps
+    if not right:
+        expected = f"{rows} rows" + (f" of {steps} steps" if probe.kind == "per_step" else "")
+        probe.wrong_shape = f"logits for {expected} are {shape}"
+    probe.lengths, probe.stateful = lengths, state is not None
+    probe.eps = torch.finfo(logits.dtype).eps
+    probe.tolerance = max(1e-5, min(256 * probe.eps, 0.1))  # what any network needs
+    return ""

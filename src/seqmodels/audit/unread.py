@@ -1,0 +1,113 @@
+"""Which input steps a model does not read: by gradients, then by changing them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.audit.inside import MOST_DRAWS
+from seqmodels.audit.probing import Probe
+from seqmodels.audit.sampling import valid_mask
+from seqmodels.batch import valid_steps
+
+MOST_STEPS = 32  # changed one by one, if gradients don't show that they are read
+
+
+def unread_step(probe: Probe) -> str:
+    """A valid step reaches no logit."""
+    for lengths in (probe.lengths, probe.long_lengths()):
+        unread = valid_mask(lengths)
+        _keep_unread(probe, probe.sampler.batch(lengths), lengths, unread)
+        for draw in range(MOST_DRAWS):
+            if not bool(unread.any()):
+                break
+            with probe.random_weights():
+                # a maximum reads only one of several steps, but any step if they are all alike
+                inputs = probe.sampler.batch(lengths, constant=draw % 2 == 0)
+                _keep_unread(probe, inputs, lengths, unread)
+        if bool(unread.any()) and not probe.parameters and _is_faint(probe, lengths, unread):
+            reason = "unread_step: a step moves these logits no more than rounding does"
+            probe.untested.append(reason)
+            break
+        for row, steps in enumerate(unread):
+            if bool(steps.any()):
+                which = steps.nonzero().flatten().tolist()
+                named = f"step {which[0]}" if len(which) == 1 else f"steps {which[0]}..{which[-1]}"
+                return (
+                    f"in a row of {lengths[row]} steps, no change of {named} "
+                    f"({len(which)} in all) moves a logit of the row"
+                )
+    return ""
+
+
+def _keep_unread(probe: Probe, inputs: Tensor, lengths: list[int], unread: Tensor) -> None:
+    """Keeps of `unread`, `(B, T)` bool, the steps without a gradient that move no logit."""
+    unread &= ~_steps_with_gradient(probe, inputs, lengths)
+    steps = unread.any(dim=0).nonzero().flatten().tolist()
+    tested = steps[:: -(-len(steps) // MOST_STEPS)] if steps else []
+    unread &= torch.isin(torch.arange(inputs.shape[1]), torch.tensor(tested, dtype=torch.int64))
+    for step in tested:
+        unread[:, step] &= _moves(probe, inputs, lengths, step) == 0
+
+
+def _moves(probe: Probe, inputs: Tensor, lengths: list[int], step: int) -> Tensor:
+    """How far new content at one step moves the logits of each row, `(B,)`."""
+    before, rows = probe.rows(inputs, lengths), valid_mask(lengths)[:, step]
+    largest = torch.zeros(len(lengths), dtype=torch.float64)
+    for spread in (1.0, 10.0, 1.0, 10.0):
+        other = inputs.clone()
+        other[rows, step] = probe.sampler.content(len(inputs), 1, spread)[rows, 0].to(other)
+        after = probe.rows(other, lengths)
+        moves = [(a - b).abs().max() for a, b in zip(before, after, strict=True)]
+        largest = largest.maximum(torch.stack(moves))
+    return largest
+
+
+def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
+    """Whether steps that do move logits hardly move them more than rounding does."""
+    inputs = probe.sampler.batch(lengths)
+    largest = max(float(row.abs().max()) for row in probe.rows(inputs, lengths))
+    steps = range(0, inputs.shape[1], -(-inputs.shape[1] // MOST_STEPS))
+    moves = torch.stack([_moves(probe, inputs, lengths, step) for step in steps], dim=1)
+    read = (valid_mask(lengths) & ~unread)[:, list(steps)]
+    return not bool(read.any()) or float(moves[read].min()) < max(16 * probe.eps, 1e-3) * largest
+
+
+def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Tensor:
+    """The steps, `(B, T)` bool, from which a gradient reaches a logit of any row.
+
+    All False if gradients cannot tell, as for a black box that embeds tokens.
+    """
+    leaves: list[Tensor] = []
+
+    def leaf(embedded: Tensor) -> Tensor:
+        if embedded.shape[:2] != inputs.shape[:2]:
+            return embedded
+        leaves.append(embedded.detach().requires_grad_())
+        return leaves[-1]
+
+    handles = [
+        part.register_forward_hook(lambda module, arguments, embedded: leaf(embedded))
+        for module in probe.modules
+        for part in module.modules()
+        if isinstance(part, nn.Embedding)
+    ]
+    if not probe.sampler.tokens:
+        inputs = leaf(inputs.to(probe.device, probe.dtype))
+    try:
+        logits, _ = probe.call(inputs, lengths)
+    finally:
+        for handle in handles:
+            handle.remove()
+    reached = torch.zeros(inputs.shape[:2], dtype=torch.bool)
+    if not logits.requires_grad or not leaves:
+        return reached
+    # random weights, because the sum of logits may not depend on what each of them depends on
+    weights = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
+    if probe.kind == "per_step":  # ignore the logits at padding
+        steps = valid_steps(torch.tensor(lengths), logits.shape[1], logits.device)
+        weights = weights * steps.view(*steps.shape, *[1] * (logits.dim() - 2))
+    for gradient in torch.autograd.grad(logits, leaves, weights, allow_unused=True):
+        if gradient is not None:
+            reached |= (gradient.cpu() != 0).flatten(2).any(dim=2)
+    return reached
