@@ -207,6 +207,23 @@ def test_what_cannot_be_tested_is_said() -> None:
     assert any(reason.startswith("padding_leak, by the amount") for reason in result.untested)
 
 
+def test_a_model_of_single_steps_is_clean() -> None:
+    class OneStep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.classify = nn.GRUCell(F, H), nn.Linear(H, 3)
+
+        def forward(
+            self, inputs: Tensor, lengths: Tensor, state: Tensor | None = None
+        ) -> tuple[Tensor, Tensor]:
+            [step] = inputs.unbind(dim=1)
+            state = self.cell(step, state)
+            return self.classify(state).unsqueeze(1), state
+
+    torch.manual_seed(0)
+    assert audit(OneStep(), torch.randn(3, 1, F), torch.ones(3).long(), "per_step").findings == []
+
+
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [

@@ -89,7 +89,7 @@ def state_mixup(probe: Probe) -> str:
         reason = "in half precision, rounding alone changes the logits of this black box"
         probe.untested.append(f"state_mixup: {reason}")
         return ""
-    full, half = probe.full, max(probe.full) // 2
+    full, half = probe.full, max(max(probe.full) // 2, 1)
     inputs = probe.sampler.batch(full)
 
     def run(inputs: Tensor, window: int) -> tuple[list[Tensor], list[Tensor]]:
