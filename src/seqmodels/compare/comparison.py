@@ -9,78 +9,38 @@ from typing import Any
 
 from seqmodels.compare.records import Record, find_runs, pick_metric
 from seqmodels.compare.settings import (
-    Group,
     check_same_data,
-    data_names,
     group_by_data,
-    group_by_setting,
     other_differences,
-    values,
-    varied_data_keys,
     varied_keys,
 )
-from seqmodels.compare.statistics import (
-    LEVEL,
-    Difference,
-    Summary,
-    against_best,
-    find_best,
-    summarize,
-)
+from seqmodels.compare.statistics import LEVEL, Difference, Summary, against_best, summarize
 from seqmodels.errors import UserError
 from seqmodels.tasks.metrics import METRICS, metric_named, without_split
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All completed runs that differ only in their seed, and how they compare.
+    """All completed runs that differ only in their seed, and how they compare."""
 
-    Args:
-        values: the values of `Comparison.keys`.
-        records: the runs, at least one.
-        scores: the metric by seed.
-        summary: of the scores.
-        difference: to the best setting on the same data; None for the best itself.
-    """
-
-    values: tuple[Any, ...]
-    records: Sequence[Record]
-    scores: dict[int, float]
+    values: tuple[Any, ...]  # of `Comparison.keys`
+    records: Sequence[Record]  # at least one
+    scores: dict[int, float]  # the metric by seed
     summary: Summary
-    difference: Difference | None
+    difference: Difference | None  # to the best setting on the same data; None for the best itself
 
     @property
     def name(self) -> str:
         return ", ".join(str(value) for value in self.values) or "all runs"
 
-    @property
-    def parameters(self) -> int:
-        return int(self.records[0].result["parameters"])
-
-    @property
-    def per_second(self) -> float:
-        """Examples or tokens per second of training, mean over runs."""
-        return mean(record.per_second for record in self.records)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, mean over runs."""
-        return mean(record.result["seconds"]["fit"] for record in self.records)
-
 
 @dataclass(frozen=True)
 class Section:
-    """The settings that saw the same data, the best first.
+    """The settings that saw the same data, the best first."""
 
-    Args:
-        data: the data's name.
-        values: the values of `Comparison.data_keys`.
-        settings: at least one.
-    """
-
-    data: str
-    values: tuple[Any, ...]
-    settings: Sequence[Setting]
+    data: str  # its name
+    values: tuple[Any, ...]  # of `Comparison.data_keys`
+    settings: Sequence[Setting]  # at least one
 
     def verdict(self) -> str:
         """What these runs show, and what they don't, in one or two sentences."""
@@ -108,27 +68,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare`.
-
-    Args:
-        metric: its name, such as `test/accuracy`.
-        higher_is_better: the metric's direction.
-        keys: the configuration keys that tell the settings apart.
-        data_keys: the configuration keys that tell only the data sets apart.
-        sections: one per data set.
-        failed: runs that did not complete.
-        left_out: completed runs that lack the metric, or where it is not finite.
-        others: what else differs between the runs, such as the number of threads.
-    """
+    """The result of `compare`."""
 
     metric: str
     higher_is_better: bool
-    keys: Sequence[str]
-    data_keys: Sequence[str]
-    sections: Sequence[Section]
-    failed: Sequence[Record]
-    left_out: Sequence[Record]
-    others: Sequence[str]
+    keys: Sequence[str]  # of the configuration, that tell the settings apart
+    data_keys: Sequence[str]  # that tell only the data sets apart
+    sections: Sequence[Section]  # one per data set
+    failed: Sequence[Record]  # runs that did not complete
+    left_out: Sequence[Record]  # completed runs that lack the metric, or where it is not finite
+    others: Sequence[str]  # what else differs between the runs, such as the number of threads
+
+    @property
+    def settings(self) -> list[Setting]:
+        return [setting for section in self.sections for setting in section.settings]
 
 
 def compare(
@@ -150,33 +103,27 @@ def compare(
     metric = pick_metric(records, metric)
     higher_is_better = direction(records, metric)
     completed = [record for record in records if record.completed]
-    scored = [record for record in completed if _has(record, metric)]
+    scored = [record for record in completed if math.isfinite(record.score(metric))]
     if not scored:
         raise UserError(f"metric={metric} is not a finite number in any of these runs")
     if not different_data:
         check_same_data(scored)
     keys = varied_keys(scored)
-    by_data = group_by_data(group_by_setting(scored, keys))
-    data_keys = varied_data_keys(by_data, keys)
+    data_keys, by_data = group_by_data(scored, keys)
     setting_keys = [key for key in keys if key not in data_keys]
-    names = data_names([groups[0][0] for groups in by_data], data_keys)
     sections = [
         Section(
             name,
-            values(groups[0][0], data_keys),
-            _settings(groups, setting_keys, metric, higher_is_better=higher_is_better),
+            groups[0][0].values(data_keys),
+            _settings(groups, setting_keys, metric, higher_is_better),
         )
-        for name, groups in zip(names, by_data, strict=True)
+        for name, groups in by_data
     ]
+    failed = [record for record in records if not record.completed]
+    left_out = [record for record in completed if not math.isfinite(record.score(metric))]
+    others = other_differences(scored)
     return Comparison(
-        metric,
-        higher_is_better,
-        setting_keys,
-        data_keys,
-        sections,
-        failed=[record for record in records if not record.completed],
-        left_out=[record for record in completed if not _has(record, metric)],
-        others=other_differences(scored),
+        metric, higher_is_better, setting_keys, data_keys, sections, failed, left_out, others
     )
 
 
@@ -189,11 +136,8 @@ def direction(records: Sequence[Record], metric: str) -> bool:
         UserError: if neither knows the metric, or if the runs disagree.
     """
     name = without_split(metric)
-    said = {
-        record.result["higher_is_better"][name]
-        for record in records
-        if name in record.result.get("higher_is_better", {})
-    }
+    directions = [record.result.get("higher_is_better", {}) for record in records]
+    said = {by_name[name] for by_name in directions if name in by_name}
     if name in METRICS or not said:
         return metric_named(metric).higher_is_better
     if len(said) == 2:
@@ -205,30 +149,23 @@ def direction(records: Sequence[Record], metric: str) -> bool:
 
 
 def _settings(
-    groups: Sequence[Group], keys: Sequence[str], metric: str, *, higher_is_better: bool
+    groups: Sequence[Sequence[Record]], keys: Sequence[str], metric: str, higher_is_better: bool
 ) -> list[Setting]:
     """Each setting against the best one, the best first."""
-    scores = [_scores(group, metric) for group in groups]
-    best = find_best(scores, higher_is_better=higher_is_better)
+    scores: list[dict[int, float]] = []
+    for group in groups:
+        by_seed: dict[int, list[float]] = {}
+        for record in group:
+            by_seed.setdefault(record.seed, []).append(record.score(metric))
+        # the mean, where a seed was run more than once
+        scores.append({seed: mean(values) for seed, values in sorted(by_seed.items())})
+    differences = against_best(scores, higher_is_better=higher_is_better)
     settings = [
-        Setting(values(group[0], keys), group, score, summarize(score), difference)
-        for group, score, difference in zip(groups, scores, against_best(scores, best), strict=True)
+        Setting(group[0].values(keys), group, score, summarize(score), difference)
+        for group, score, difference in zip(groups, scores, differences, strict=True)
     ]
     sign = -1 if higher_is_better else 1
-    settings.sort(key=lambda s: (s.difference is not None, sign * s.summary.mean))
-    return settings
-
-
-def _has(record: Record, metric: str) -> bool:
-    return math.isfinite(record.result["metrics"].get(metric, math.nan))
-
-
-def _scores(group: Group, metric: str) -> dict[int, float]:
-    """The metric by seed; the mean, where a seed was run more than once."""
-    by_seed: dict[int, list[float]] = {}
-    for record in group:
-        by_seed.setdefault(record.seed, []).append(record.result["metrics"][metric])
-    return {seed: mean(scores) for seed, scores in sorted(by_seed.items())}
+    return sorted(settings, key=lambda s: (s.difference is not None, sign * s.summary.mean))
 
 
 def mean(numbers: Iterable[float]) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.compare.columns import metric_header
 from seqmodels.compare.comparison import Comparison
+from seqmodels.compare.tables import metric_header
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks.metrics import unit
 
@@ -14,8 +14,7 @@ from seqmodels.tasks.metrics import unit
 def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     """A dot per run, and the mean of each setting with its 95 % interval; the best on top.
 
-    Args:
-        most: how many settings of a data set to draw, the best ones.
+    Draws only the best `most` settings of each data set.
     """
     sections = [list(section.settings)[:most] for section in comparison.sections]
     heights = [0.9 + 0.32 * len(settings) for settings in sections]
@@ -52,11 +51,7 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
 
 
 def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
-    """The validation loss by epoch, mean over the runs of each setting.
-
-    Args:
-        most: how many settings of a data set to draw, the best ones.
-    """
+    """The validation loss by epoch, mean over the runs of each of the best `most` settings."""
     count = len(comparison.sections)
     figure = Figure(figsize=(8, 3.4 * count), layout="constrained")
     grid = figure.subplots(count, 1, squeeze=False)

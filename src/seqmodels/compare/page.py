@@ -12,70 +12,58 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from seqmodels.compare.columns import cautions, failures, overview, table
-from seqmodels.compare.comparison import Comparison, Section, Setting
+from seqmodels.compare.comparison import Comparison
 from seqmodels.compare.figures import compared_curves, compared_runs
-from seqmodels.compare.tables import as_csv, as_markdown
+from seqmodels.compare.tables import as_csv, as_markdown, cautions, failures, overview, table
 
 MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes `comparison.csv`, `.md`, `.png` and `.html`, and returns their paths.
-
-    Args:
-        folder: created if it is missing. Older files of these names are replaced.
-    """
+    """Writes `comparison.csv`, `.md`, `.png` and `.html`, replacing older ones, and returns their
+    paths."""
     folder.mkdir(parents=True, exist_ok=True)
     runs = _png(compared_runs(comparison))
-    contents = {
-        "csv": as_csv(comparison).encode(),
-        "md": as_markdown(comparison).encode(),
-        "png": runs,
-        "html": page(comparison, folder, runs).encode(),
-    }
-    paths = [folder / f"comparison.{kind}" for kind in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        partial = path.with_suffix(".tmp")
+    template = resources.files("seqmodels.compare").joinpath("page.html").read_text("utf-8")
+    body = "\n".join(_body(comparison, folder, runs))
+    html = template.replace("<!--METRIC-->", escape(comparison.metric))
+    paths = []
+    for kind, content in (
+        ("csv", as_csv(comparison).encode()),
+        ("md", as_markdown(comparison).encode()),
+        ("png", runs),
+        ("html", html.replace("<!--BODY-->", body).encode()),
+    ):
+        paths.append(folder / f"comparison.{kind}")
+        partial = paths[-1].with_suffix(".tmp")
         partial.write_bytes(content)
-        partial.replace(path)
+        partial.replace(paths[-1])
     return paths
 
 
-def page(comparison: Comparison, folder: Path, runs: bytes) -> str:
-    """The page's HTML: tables that sort, figures, each head's diagram, links to the runs.
-
-    Args:
-        folder: the folder that you will write the page to; links are relative to it.
-        runs: the figure of the runs as PNG.
-    """
-    body = [
-        *_html_table(overview(comparison)),
-        *(line for section in comparison.sections for line in _section(comparison, section)),
-        *(
-            f"<p class=failed>{escape(line)}</p>"
-            for line in (*cautions(comparison), *failures(comparison))
-        ),
-        f"<h2>Every run</h2>{_image(runs, 'a dot for every run')}",
-        f"<h2>Learning curves</h2>{_image(_png(compared_curves(comparison)), 'learning curves')}",
-        *_diagrams(comparison),
-        "<h2>Runs</h2>",
-        *(
-            line
-            for section in comparison.sections
-            for setting in section.settings
-            for line in _links(setting, folder)
-        ),
-    ]
-    template = resources.files("seqmodels.compare").joinpath("page.html").read_text("utf-8")
-    return template.replace("<!--METRIC-->", escape(comparison.metric)).replace(
-        "<!--BODY-->", "\n".join(body)
-    )
-
-
-def _section(comparison: Comparison, section: Section) -> Iterator[str]:
-    yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}</p>"
-    yield from _html_table(table(comparison, section), best_first=True)
+def _body(comparison: Comparison, folder: Path, runs: bytes) -> Iterator[str]:
+    """Tables that sort, figures (`runs` is one, as PNG), each head's diagram, and links to the
+    runs, relative to `folder`."""
+    yield from _html_table(overview(comparison))
+    for section in comparison.sections:
+        yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}</p>"
+        yield from _html_table(table(comparison, section), best_first=True)
+    for line in (*cautions(comparison), *failures(comparison)):
+        yield f"<p class=failed>{escape(line)}</p>"
+    for title, alt, png in (
+        ("Every run", "a dot for every run", runs),
+        ("Learning curves", "learning curves", _png(compared_curves(comparison))),
+    ):
+        data = base64.b64encode(png).decode()
+        yield f'<h2>{title}</h2><img alt="{alt}" src="data:image/png;base64,{data}">'
+    yield from _diagrams(comparison)
+    yield "<h2>Runs</h2>"
+    for setting in comparison.settings:
+        yield f"<details><summary>{escape(setting.name)}</summary><ul>"
+        for record in setting.records:
+            link = escape(os.path.relpath(record.folder, folder), quote=True)
+            yield f'<li><a href="{link}">seed {record.seed}: {link}</a></li>'
+        yield "</ul></details>"
 
 
 def _html_table(rows: Sequence[Sequence[str]], *, best_first: bool = False) -> Iterator[str]:
@@ -94,29 +82,15 @@ def _html_table(rows: Sequence[Sequence[str]], *, best_first: bool = False) -> I
 
 def _diagrams(comparison: Comparison) -> Iterator[str]:
     drawn: set[str] = set()
-    for section in comparison.sections:
-        for setting in section.settings:
-            picture = setting.records[0].folder / "dataflow.svg"
-            name = str(setting.records[0].result["head"])
-            if name in drawn or len(drawn) == MOST_DIAGRAMS or not picture.is_file():
-                continue
-            if not drawn:
-                yield "<h2>Which tensor each head reads</h2>"
-            drawn.add(name)
-            yield f"<figure>{picture.read_text('utf-8')}</figure>"
-
-
-def _links(setting: Setting, folder: Path) -> Iterator[str]:
-    yield f"<details><summary>{escape(setting.name)}</summary><ul>"
-    for record in setting.records:
-        link = escape(os.path.relpath(record.folder, folder), quote=True)
-        yield f'<li><a href="{link}">seed {record.seed}: {link}</a></li>'
-    yield "</ul></details>"
-
-
-def _image(png: bytes, text: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<img alt="{text}" src="data:image/png;base64,{data}">'
+    for setting in comparison.settings:
+        picture = setting.records[0].folder / "dataflow.svg"
+        head = str(setting.records[0].result["head"])
+        if head in drawn or len(drawn) == MOST_DIAGRAMS or not picture.is_file():
+            continue
+        if not drawn:
+            yield "<h2>Which tensor each head reads</h2>"
+        drawn.add(head)
+        yield f"<figure>{picture.read_text('utf-8')}</figure>"
 
 
 def _png(figure: Figure) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from seqmodels.errors import UserError, choices
@@ -17,20 +19,22 @@ DEFAULT_METRICS = tuple(
     for split in ("test", "validation")
     for name in ("accuracy", "bits_per_byte", "loss")
 )
-# what the result of a completed run holds besides
-COMPLETED = {"data": str, "fingerprint": str, "head": str, "parameters": int, "seconds": Mapping}
+# what the result of a completed run holds, besides what every result holds
+COMPLETED: dict[str, type | UnionType] = {
+    "data": str,
+    "fingerprint": str,
+    "head": str,
+    "parameters": int,
+    "seconds.fit": int | float,
+}
+# what the other keys of any result begin with
+ENTRIES = (("metrics.", int | float), ("higher_is_better.", bool))
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the folder of one run says about it.
-
-    Args:
-        folder: the run folder.
-        result: the content of `result.json`.
-        config: its configuration by dotted keys, such as `model.head`.
-        environment: the content of `environment.json` by dotted keys; empty without that file.
-    """
+    """What a run folder holds: `result.json`, its configuration and `environment.json`; the last
+    two by dotted keys, such as `model.head`."""
 
     folder: Path
     result: Mapping[str, Any]
@@ -44,6 +48,14 @@ class Record:
     @property
     def completed(self) -> bool:
         return self.result["status"] == "completed"
+
+    def values(self, keys: Iterable[str]) -> tuple[Any, ...]:
+        """What the configuration holds at these keys; None where it lacks one."""
+        return tuple(self.config.get(key) for key in keys)
+
+    def score(self, metric: str) -> float:
+        """nan if it lacks the metric."""
+        return self.result["metrics"].get(metric, math.nan)
 
     @property
     def per_second(self) -> float:
@@ -60,58 +72,41 @@ def find_runs(places: Iterable[str]) -> list[Record]:
     Raises:
         UserError: if a place holds no run, or a `result.json` is broken or of another version.
     """
+
+    def by_number(file: Path) -> list[tuple[int, str]]:  # job 2 of a sweep before job 10
+        return [(int(n or 0), rest) for n, rest in re.findall(r"(\d*)(\D*)", str(file))]
+
     files: dict[Path, None] = {}
     for place in places:
         found = [
             file
             for match in sorted(glob.glob(place))  # noqa: PTH207 (Path.glob refuses absolute ones)
-            for file in sorted(Path(match).rglob("result.json"), key=_by_number)
+            for file in sorted(Path(match).rglob("result.json"), key=by_number)
         ]
         if not found:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
         files |= dict.fromkeys(found)
-    return [read_record(file.parent) for file in files]
+    return [read_record(RunFolder(file.parent)) for file in files]
 
 
-def _by_number(file: Path) -> list[tuple[int, str]]:
-    # job 2 of a sweep before job 10
-    return [(int(n or 0), rest) for n, rest in re.findall(r"(\d*)(\D*)", str(file))]
-
-
-def read_record(folder: Path) -> Record:
-    """Reads `result.json` and, where there is one, `environment.json`.
-
-    Raises:
-        UserError: naming the file, if it is absent, not JSON, or not what a run of this version
-            writes.
-    """
-    files = RunFolder(folder)
-    result, environment = files.read_result(), files.read_environment()
-    if problem := _problem(result):
+def read_record(folder: RunFolder) -> Record:
+    """Raises a UserError that names the file that is absent, broken or of another version."""
+    result = folder.read_result()
+    flat = flattened(result)
+    needed = COMPLETED if result["status"] == "completed" else {}
+    wrong = [name for name, kind in needed.items() if not isinstance(flat.get(name), kind)]
+    for prefix, kind in ENTRIES:
+        wrong += [n for n, v in flat.items() if n.startswith(prefix) and not isinstance(v, kind)]
+    if needed and not any(name.endswith("_per_second") for name in result):
+        wrong.append("examples_per_second or tokens_per_second")
+    if wrong:
         raise UserError(
-            f"{files.result_file} is not the result of a run of this version: {problem}"
+            f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "
+            f"{flat.get(wrong[0])!r:.40}"
         )
-    return Record(folder, result, flattened(result["config"]), flattened(environment))
-
-
-def _problem(result: Mapping[str, Any]) -> str:
-    """What keeps a result from being compared; empty if nothing does."""
-    if result["status"] == "completed":
-        for name, kind in COMPLETED.items():
-            if not isinstance(result.get(name), kind):
-                return f"{name} is {result.get(name)!r:.40}"
-        if not any(name.endswith("_per_second") for name in result):
-            return "it has no examples_per_second or tokens_per_second"
-        if "fit" not in result["seconds"]:
-            return "seconds has no fit"
-    if not all(isinstance(value, int | float) for value in result["metrics"].values()):
-        return "metrics holds something other than numbers"
-    directions = result.get("higher_is_better", {})
-    if not isinstance(directions, Mapping) or not all(
-        isinstance(higher_is_better, bool) for higher_is_better in directions.values()
-    ):
-        return "higher_is_better holds something other than true and false"
-    return ""
+    return Record(
+        folder.path, result, flattened(result["config"]), flattened(folder.read_environment())
+    )
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -126,19 +121,16 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def pick_metric(records: Sequence[Record], metric: str | None) -> str:
-    """The metric to compare by.
-
-    Args:
-        metric: its name; None for the first of `DEFAULT_METRICS` that a completed run has.
+    """The metric to compare by: the given one, or the first of `DEFAULT_METRICS` that a completed
+    run has.
 
     Raises:
         UserError: if no run has it, with the names to choose from.
     """
     names = {n for record in records if record.completed for n in record.result["metrics"]}
-    if metric is None:
-        metric = next((name for name in DEFAULT_METRICS if name in names), None)
-    if metric is None or metric not in names:
-        if not names:
-            raise UserError("none of these runs is completed: there is nothing to compare")
-        raise UserError(f"metric={metric}: {choices(str(metric), names)}")
+    if not names:
+        raise UserError("none of these runs is completed: there is nothing to compare")
+    metric = metric or next((name for name in DEFAULT_METRICS if name in names), "null")
+    if metric not in names:
+        raise UserError(f"metric={metric}: {choices(metric, names)}")
     return metric

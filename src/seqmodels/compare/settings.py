@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
@@ -14,9 +13,6 @@ NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports")
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
-Group = list[Record]
-"""The runs of one setting."""
-
 
 def varied_keys(records: Sequence[Record]) -> list[str]:
     """The smallest set of configuration keys that distinguishes the settings, ignoring the seed.
@@ -25,69 +21,65 @@ def varied_keys(records: Sequence[Record]) -> list[str]:
     that follow from other keys (as the optimiser follows from the experiment).
     """
     columns = _varied_columns(records)
+
+    def settings(keys: Sequence[str]) -> int:
+        return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
+
     first = {key: number for number, key in enumerate(FIRST_KEYS)}
-    order = sorted(columns, key=lambda key: (first.get(key, len(first)), key.count("."), key))
     kept: list[str] = []
-    for key in order:
-        if _count(columns, [*kept, key]) > _count(columns, kept):
+    for key in sorted(columns, key=lambda key: (first.get(key, len(first)), key.count("."), key)):
+        if settings([*kept, key]) > settings(kept):
             kept.append(key)
     for key in reversed(kept):  # a later key may tell the same runs apart, and more
         others = [other for other in kept if other != key]
-        if others and _count(columns, others) == _count(columns, kept):
+        if others and settings(others) == settings(kept):
             kept.remove(key)
     return kept
 
 
 def _varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     """Key -> its value in each run as JSON, for the keys that may make a setting."""
-    names = dict.fromkeys(
-        key for record in records for key in record.config if not key.startswith(NO_SETTING)
-    )
-    folders = [str(record.config.get("folder")) for record in records]
+    names = dict.fromkeys(name for record in records for name in record.config)
     columns: dict[str, list[str]] = {}
     for name in names:
         values = [record.config.get(name) for record in records]
         same = all(value == values[0] for value in values[1:])
         seed = all(value == record.seed for value, record in zip(values, records, strict=True))
+        folders = [str(record.config.get("folder")) for record in records]
         path = all(str(v).startswith(f) for v, f in zip(values, folders, strict=True))
-        if not (same or seed or path):
+        if not (same or seed or path or name.startswith(NO_SETTING)):
             columns[name] = [json.dumps(value, sort_keys=True) for value in values]
     return columns
-
-
-def _count(columns: dict[str, list[str]], keys: Sequence[str]) -> int:
-    """How many different settings these keys tell apart."""
-    return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
 
 
 def other_differences(records: Sequence[Record]) -> list[str]:
     """What differs between the runs besides their configuration, such as `threads (1, 2)`."""
     found = []
-    for name, key in (
-        ("commits", "git.commit"),
-        ("threads", "threads"),
-        ("devices", "device"),
-        ("versions of torch", "packages.torch"),
+    for name, key, width in (
+        ("commits", "git.commit", 8),
+        ("threads", "threads", 40),
+        ("devices", "device", 40),
+        ("versions of torch", "packages.torch", 40),
     ):
-        values = {str(r.environment[key])[:40] for r in records if r.environment.get(key)}
+        values = {str(r.environment[key])[:width] for r in records if r.environment.get(key)}
         if len(values) > 1:
-            texts = sorted(value[:8] if key == "git.commit" else value for value in values)
-            found.append(f"{name} ({', '.join(texts)})")
+            found.append(f"{name} ({', '.join(sorted(values))})")
     return found
 
 
-def group_by_setting(records: Sequence[Record], keys: Sequence[str]) -> list[Group]:
-    """The runs with the same values of these keys, in the order of their first run."""
-    groups: dict[tuple[str, ...], Group] = {}
+def group_by_data(
+    records: Sequence[Record], keys: Sequence[str]
+) -> tuple[list[str], list[tuple[str, list[list[Record]]]]]:
+    """Groups runs into settings, and those by the data they saw, the same at every shared seed.
+
+    Returns:
+        Of `keys`, those that tell only the data apart; and for each data set its name and settings.
+    """
+    settings: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(_identity(record, keys), []).append(record)
-    return list(groups.values())
-
-
-def group_by_data(groups: Sequence[Group]) -> list[list[Group]]:
-    """The settings that saw the same data and split at every seed they share."""
-    sections: list[tuple[str, dict[int, str], list[Group]]] = []
-    for group in groups:
+        settings.setdefault(repr(record.values(keys)), []).append(record)
+    sections: list[tuple[str, dict[int, str], list[list[Record]]]] = []
+    for group in settings.values():
         name = group[0].result["data"]
         seen = {record.seed: record.result["fingerprint"] for record in group}
         for other_name, others, members in sections:
@@ -99,41 +91,24 @@ def group_by_data(groups: Sequence[Group]) -> list[list[Group]]:
                 break
         else:
             sections.append((name, seen, [group]))
-    return [members for _, _, members in sections]
 
-
-def varied_data_keys(by_data: Sequence[Sequence[Group]], keys: Sequence[str]) -> list[str]:
-    """Of these keys, those of `data` that vary from data set to data set but never within one."""
-    if len(by_data) == 1:
-        return []
-    return [
+    data_keys = [
         key
         for key in keys
-        if key.startswith("data.")
-        and all(len({_identity(group[0], [key]) for group in groups}) == 1 for groups in by_data)
+        if len(sections) > 1
+        and key.startswith("data.")
+        and all(len({repr(g[0].values([key])) for g in groups}) == 1 for *_, groups in sections)
     ]
-
-
-def data_names(records: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
-    """The shortest names that tell the data of these runs apart."""
-    names = [record.result["data"] for record in records]
+    names = [name for name, *_ in sections]
+    firsts = [groups[0][0] for *_, groups in sections]
     varied = [
         "".join(f", {key.removeprefix('data.')}={record.config.get(key)}" for key in data_keys)
-        for record in records
+        for record in firsts
     ]
-    for more in (varied, [f", {record.result['fingerprint'][:8]}" for record in records]):
+    for more in (varied, [f", {record.result['fingerprint'][:8]}" for record in firsts]):
         if len(set(names)) < len(names):
             names = [f"{name}{end}" for name, end in zip(names, more, strict=True)]
-    return names
-
-
-def values(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:
-    """What a run's configuration holds at these keys; None where it lacks one."""
-    return tuple(record.config.get(key) for key in keys)
-
-
-def _identity(record: Record, keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple(repr(value) for value in values(record, keys))  # a list can't be a dict's key
+    return data_keys, list(zip(names, [groups for *_, groups in sections], strict=True))
 
 
 def check_same_data(records: Sequence[Record]) -> None:

@@ -20,19 +20,11 @@ Scores = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Summary:
-    """The metric of one setting over its seeds, in the metric's own scale.
+    """The metric of one setting over its seeds, in the metric's own scale."""
 
-    Args:
-        count: the number of seeds.
-        mean: over seeds.
-        deviation: the standard deviation, with `n - 1`; nan for one seed.
-        interval: half the width of the mean's 95 % interval (Student's t); nan for one seed.
-    """
-
-    count: int
     mean: float
-    deviation: float
-    interval: float
+    deviation: float  # the standard deviation, with `n - 1`; nan for one seed
+    interval: float  # half the width of the mean's 95 % interval (Student's t); nan for one seed
 
 
 @dataclass(frozen=True)
@@ -40,8 +32,7 @@ class Difference:
     """A setting against the best one.
 
     Args:
-        mean: the mean difference over shared seeds; without shared seeds, the difference of the
-            two means.
+        mean: the mean difference over shared seeds; without any, the difference of the two means.
         shared: the number of seeds that both settings have.
         p: from a two-sided paired t-test, corrected for the number of all pairs (Holm 1979); nan
             for fewer than two shared seeds.
@@ -64,64 +55,46 @@ def summarize(scores: Scores) -> Summary:
     values = np.array(list(scores.values()), dtype=float)
     count, mean = len(values), float(values.mean())
     if count < 2:
-        return Summary(count, mean, math.nan, math.nan)
+        return Summary(mean, math.nan, math.nan)
     deviation = float(values.std(ddof=1))
     interval = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * deviation / math.sqrt(count)
-    return Summary(count, mean, deviation, interval)
+    return Summary(mean, deviation, interval)
 
 
-def find_best(settings: Sequence[Scores], *, higher_is_better: bool) -> int:
-    """The index of the setting with the best mean."""
-    means = [summarize(scores).mean for scores in settings]
-    return int(np.argmax(means) if higher_is_better else np.argmin(means))
-
-
-def against_best(settings: Sequence[Scores], best: int) -> list[Difference | None]:
-    """Each setting against the best one, which was chosen by the same runs.
+def against_best(settings: Sequence[Scores], *, higher_is_better: bool) -> list[Difference | None]:
+    """Each setting against the one with the best mean; None for the best itself.
 
     The best setting may owe its place to luck, so the correction counts all pairs of settings, not
     only the pairs with the best: equal settings are called different in at most 5 % of sweeps.
-
-    Args:
-        settings: the scores of each.
-        best: the index of the best one.
-
-    Returns:
-        One entry per setting; None for the best itself.
     """
     pairs = len(settings) * (len(settings) - 1) // 2
-    deltas = [_deltas(scores, settings[best]) for scores in settings]
-    raw = {n: _paired_p(d) for n, d in enumerate(deltas) if n != best}
-    corrected, largest = dict.fromkeys(raw, math.nan), 0.0
-    tested = sorted((p, n) for n, p in raw.items() if not math.isnan(p))
+    means = [float(np.mean(list(scores.values()))) for scores in settings]
+    best = int(np.argmax(means) if higher_is_better else np.argmin(means))
+    shared = [sorted(scores.keys() & settings[best].keys()) for scores in settings]
+    deltas = [
+        np.array([scores[seed] - settings[best][seed] for seed in seeds], dtype=float)
+        for scores, seeds in zip(settings, shared, strict=True)
+    ]
+    others = [number for number in range(len(settings)) if number != best]
+    tested = sorted((_paired_p(deltas[n]), n) for n in others if len(deltas[n]) > 1)
+    corrected, largest = dict.fromkeys(others, math.nan), 0.0
     for rank, (p, number) in enumerate(tested):
         largest = max(largest, min(1.0, p * (pairs - rank)))
         corrected[number] = largest
-    found: list[Difference | None] = []
-    for number, scores in enumerate(settings):
-        if number == best:
-            found.append(None)
-            continue
-        delta, p = deltas[number], corrected[number]
-        mean = (
-            float(delta.mean())
-            if len(delta)
-            else (summarize(scores).mean - summarize(settings[best]).mean)
-        )
+    found: list[Difference | None] = [None] * len(settings)
+    for number, p in corrected.items():
+        delta = deltas[number]
+        mean = float(delta.mean()) if len(delta) else means[number] - means[best]
         needed = None if math.isnan(p) or p < LEVEL else seeds_needed(delta, pairs)
-        found.append(Difference(mean, len(delta), p, needed))
+        found[number] = Difference(mean, len(delta), p, needed)
     return found
 
 
 def seeds_needed(deltas: np.ndarray, pairs: int) -> int | None:
-    """How many paired differences like these a t-test at `LEVEL / pairs` needs for `POWER`.
+    """How many paired differences like these, at least two, a t-test at `LEVEL / pairs` needs for
+    `POWER`.
 
-    Args:
-        deltas: the observed differences, one per shared seed, at least two.
-        pairs: the number of pairs of settings.
-
-    Returns:
-        None if the mean difference or its deviation is 0, or if more than `MOST_SEEDS` are needed.
+    None if the mean difference or its deviation is 0, or if more than `MOST_SEEDS` are needed.
     """
     deviation = float(deltas.std(ddof=1))
     if not deviation or not deltas.mean():
@@ -142,14 +115,7 @@ def _critical(pairs: int) -> tuple[np.ndarray, np.ndarray]:
     return counts, stats.t.ppf(1 - LEVEL / pairs / 2, counts - 1)
 
 
-def _deltas(scores: Scores, others: Scores) -> np.ndarray:
-    shared = sorted(scores.keys() & others.keys())
-    return np.array([scores[seed] - others[seed] for seed in shared], dtype=float)
-
-
 def _paired_p(deltas: np.ndarray) -> float:
-    if len(deltas) < 2:
-        return math.nan
     if not deltas.std():
         return 1.0 if not deltas.mean() else 0.0  # the same difference at every seed
     return float(stats.ttest_1samp(deltas, 0.0).pvalue)

@@ -1,11 +1,12 @@
-"""A comparison as a table: for a terminal, for a README, for a program."""
+"""A comparison as tables: for a terminal, for a README, for a program."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,8 +14,112 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.compare.columns import cautions, failures, overview, raw_table, table
-from seqmodels.compare.comparison import Comparison
+from seqmodels.compare.comparison import Comparison, Section, Setting, mean
+from seqmodels.tasks.metrics import show, unit
+
+
+def numbers(setting: Setting, metric: str) -> dict[str, Any]:
+    """Every number of a setting, unrounded, by its header in `comparison.csv`."""
+    difference, records = setting.difference, setting.records
+    return {
+        "runs": len(records),
+        "metric": metric,
+        "mean": setting.summary.mean,
+        "deviation": setting.summary.deviation,
+        "interval": setting.summary.interval,
+        "difference_to_best": difference.mean if difference else 0.0,
+        "shared_seeds": difference.shared if difference else len(setting.scores),
+        "p": difference.p if difference else "",
+        "seeds_needed": (difference and difference.seeds_needed) or "",
+        "parameters": int(records[0].result["parameters"]),
+        "per_second": mean(record.per_second for record in records),
+        "seconds": mean(record.result["seconds"]["fit"] for record in records),
+    }
+
+
+def shown_columns(metric: str) -> dict[str, tuple[str, Callable[[Any], str]]]:
+    """The numbers that people read: the header of each, and how to write it."""
+
+    def score(value: float) -> str:
+        return "-" if math.isnan(value) else show(metric, value)
+
+    def p_value(p: float) -> str:
+        return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+    return {
+        "runs": ("runs", str),
+        "mean": (metric_header(metric), score),
+        "deviation": ("sd", score),
+        "interval": ("± 95 %", score),
+        "difference_to_best": ("to best", score),
+        "p": ("p", p_value),
+        "parameters": ("parameters", "{:,}".format),
+        "per_second": ("/s", "{:,.0f}".format),
+        "seconds": ("s", "{:.1f}".format),
+    }
+
+
+def metric_header(metric: str) -> str:
+    """The metric's name with its unit: `test/accuracy, %`."""
+    return f"{metric}, {unit(metric)}" if unit(metric) else metric
+
+
+def table(comparison: Comparison, section: Section) -> list[list[str]]:
+    """The header and a row per setting, the best first."""
+    columns = shown_columns(comparison.metric)
+    keys = [key.removeprefix("model.") for key in comparison.keys]
+    rows = [[*keys, *(header for header, _ in columns.values())]]
+    for setting in section.settings:
+        best = () if setting.difference else ("difference_to_best", "p")  # no difference to itself
+        values = numbers(setting, comparison.metric)
+        texts = ["" if n in best else text(values[n]) for n, (_, text) in columns.items()]
+        rows.append([*map(str, setting.values), *texts])
+    return rows
+
+
+def overview(comparison: Comparison) -> list[list[str]]:
+    """The header and a row per data set: the mean of each setting on it, the best setting first.
+
+    Empty for a single data set.
+    """
+    if len(comparison.sections) == 1:
+        return []
+    metric = comparison.metric
+    means: dict[str, dict[str, float]] = {}
+    for section in comparison.sections:
+        for setting in section.settings:
+            means.setdefault(setting.name, {})[section.data] = setting.summary.mean
+    overall = {name: mean(by_data.values()) for name, by_data in means.items()}
+    names = sorted(overall, key=overall.__getitem__, reverse=comparison.higher_is_better)
+
+    rows = [[metric_header(metric), *names]]
+    for data in (section.data for section in comparison.sections):
+        cells = (show(metric, means[n][data]) if data in means[n] else "-" for n in names)
+        rows.append([data, *cells])
+    return rows
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """What to keep in mind when you read the tables."""
+    lines = []
+    if comparison.others:
+        lines.append(f"caution: the runs also differ in {', '.join(comparison.others)}")
+    if left_out := [str(record.folder) for record in comparison.left_out]:
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        lines.append(
+            f"left out, because {comparison.metric} is missing or not finite: "
+            f"{', '.join(left_out[:3])}{more}"
+        )
+    return lines
+
+
+def failures(comparison: Comparison) -> list[str]:
+    """A line for each run that did not complete: its status, its folder and its error."""
+    return [
+        f"{record.result['status']}: {record.folder}"
+        + (f" ({error})" if (error := record.result.get("error")) else "")
+        for record in comparison.failed
+    ]
 
 
 def comparison_table(comparison: Comparison) -> Group:
@@ -30,7 +135,7 @@ def comparison_table(comparison: Comparison) -> Group:
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
     if failed := len(comparison.failed):
-        done = sum(len(setting.records) for s in comparison.sections for setting in s.settings)
+        done = sum(len(setting.records) for setting in comparison.settings)
         parts.append(Text(f"{failed} of {done + failed} runs failed"))
     return Group(*parts)
 
@@ -38,14 +143,13 @@ def comparison_table(comparison: Comparison) -> Group:
 def _rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:
     """The first `names` columns are names and fold in a narrow terminal; the others are numbers."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for number, column in enumerate(rows[0]):
-        if number < names:
-            shown.add_column(column, overflow="fold")
-        else:
-            # break the header wherever it may be broken, because the numbers below it are short
-            header = re.sub(r"(?<=\w)[/_]|, |(?<!\d) ", lambda m: m[0].strip() + "\n", column)
-            header = header.replace("parameters", "param-\neters")
-            shown.add_column(header, justify="right", no_wrap=True)
+    for column in rows[0][:names]:
+        shown.add_column(column, overflow="fold")
+    for column in rows[0][names:]:
+        # break the header wherever it may be broken, because the numbers below it are short
+        header = re.sub(r"(?<=\w)[/_]|, |(?<!\d) ", lambda m: m[0].strip() + "\n", column)
+        header = header.replace("parameters", "param-\neters")
+        shown.add_column(header, justify="right", no_wrap=True)
     for number, row in enumerate(rows[1:]):
         shown.add_row(*row, style="bold green" if best_first and number == 0 else None)
     return shown
@@ -65,15 +169,19 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 def _markdown_table(rows: Sequence[Sequence[str]], names: int) -> list[str]:
-    first, *others = [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
-    ]
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     alignment = ["---"] * names + ["---:"] * (len(rows[0]) - names)
-    return [first, f"| {' | '.join(alignment)} |", *others]
+    return [f"| {' | '.join(row)} |" for row in (escaped[0], alignment, *escaped[1:])]
 
 
 def as_csv(comparison: Comparison) -> str:
     """For a program: one row per setting and data set, numbers unrounded."""
     file = io.StringIO()
-    csv.writer(file).writerows(raw_table(comparison))
+    writer = csv.writer(file)
+    for section in comparison.sections:
+        for setting in section.settings:
+            values = numbers(setting, comparison.metric)
+            if not file.tell():
+                writer.writerow(["data", *comparison.data_keys, *comparison.keys, *values])
+            writer.writerow([section.data, *section.values, *setting.values, *values.values()])
     return file.getvalue()
