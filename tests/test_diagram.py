@@ -22,7 +22,7 @@ from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import Drawing, draw, percent
 from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.identities import TOLERANCE, identities
-from seqmodels.dataflow.page import code_of, torch_shapes
+from seqmodels.dataflow.page import pytorch_code, torch_shapes
 from seqmodels.dataflow.rendering import lights, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
@@ -170,7 +170,7 @@ def test_few_steps_of_any_batch(lengths: list[int]) -> None:
 # ---------------------------------------------------------------- the table
 
 
-def table_of(head: str, layers: int, directions: int) -> str:
+def printed_table(head: str, layers: int, directions: int) -> str:
     task = example_task("lstm", layers, directions == 2, head)
     seen = trace(task, example_batch(task, LENGTH))
     console = Console(width=120)
@@ -205,7 +205,7 @@ def table_of(head: str, layers: int, directions: int) -> str:
 def test_the_table_says_what_is_read(
     head: str, layers: int, directions: int, rows: list[str]
 ) -> None:
-    table = table_of(head, layers, directions)
+    table = printed_table(head, layers, directions)
     for row in rows:
         assert re.search(row, table), table
     assert table.count("head:") == len(HEADS[head].reads)
@@ -273,7 +273,7 @@ def test_the_code_that_is_shown_selects_what_the_head_selects(
         "H": task.encoder.rnn.hidden_size,
         **dict(task.head.named_children()),
     }
-    setup, select = code_of(task.head, task.encoder)
+    setup, select = pytorch_code(task.head, task.encoder)
     first, *rest = setup.splitlines()
     exec(first, names)
     assert isinstance(names["rnn"], type(task.encoder.rnn))
@@ -294,7 +294,7 @@ def test_a_head_without_pytorch_code_shows_its_own(scratch_registry: None) -> No
             return states.h_n[-1, 0]
 
     task = example_task("lstm", 1, False, "forked")
-    assert code_of(task.head, task.encoder)[1].endswith("return states.h_n[-1, 0]")
+    assert pytorch_code(task.head, task.encoder)[1].endswith("return states.h_n[-1, 0]")
 
 
 # ---------------------------------------------------------------- the callback

@@ -1,4 +1,4 @@
-"""Which tensor does a model read? Traced and drawn."""
+"""Trace which tensor a model reads, and draw it."""
 
 from seqmodels.dataflow.callback import Dataflow
 from seqmodels.dataflow.tracing import Trace, trace

@@ -1,4 +1,4 @@
-"""Shows which tensor a model reads before it is trained, and what it made of it after."""
+"""Show which tensor a model reads, before and after training, and refuse to train a wrong one."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ DRAWN_STEPS = 5  # in dataflow.svg
 
 
 class Dataflow(Callback):
-    """Before the first step: traces a real batch, prints the table of tensors, draws
-    `dataflow.svg`, and audits the model, which is not trained if its logits are wrong. After the
-    last step: draws it again, and how much each input step counts, before and after, in
-    `figures/contributions.png`.
+    """Before the first step: traces a real batch, audits the model, prints the table of tensors and
+    draws `dataflow.svg`. After the last step: draws it again, and draws in
+    `figures/contributions.png` how much each input step contributes, before and after.
 
     Args:
-        refuse: whether an error found by the audit stops the training; False: it is a warning.
+        refuse: whether an error found by the audit stops the training or is only a warning.
 
     Raises:
         UserError: when the training starts, for a model that leaks or loses a direction, or a
@@ -56,12 +55,8 @@ class Dataflow(Callback):
         if not trainer.is_global_zero:
             return
         Console().print(tensor_table(task, seen, batch))
-        held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task)
-        self._batch = excerpt(
-            batch if held_out is None else held_out,
-            rows=8,
-            steps=32 if by_step else None,
-        )
+        held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task) or batch
+        self._batch = excerpt(held_out, rows=8, steps=32 if by_step else None)
         self._before = reach(task, self._batch, last_step=True)
         _draw(task, self._batch, trainer)
 
@@ -94,13 +89,13 @@ class Dataflow(Callback):
 
 
 def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> SequenceBatch:
-    """The first rows of a batch, and of those the first steps."""
+    """Cuts a batch to its first rows and steps."""
     lengths = batch.lengths[:rows].clamp(max=steps or batch.inputs.shape[1])
     return SequenceBatch(batch.inputs[:rows, : int(lengths.max())], lengths)
 
 
 def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
-    # from a loader of its own: that of the training may be in the middle of an epoch
+    # from a new loader, because the one of the training may be in the middle of an epoch
     source = loop._data_source
     if not source.is_defined():
         return None
@@ -110,13 +105,12 @@ def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
 
 
 def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
-    few = few_steps(batch)
-    picture = to_svg(draw(task, trace(task, few), row=1))
+    picture = to_svg(draw(task, trace(task, few_steps(batch)), row=1))
     (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
 
 
 def few_steps(batch: SequenceBatch) -> SequenceBatch:
-    """Two rows of so few steps that they can be drawn, the second with a step of padding."""
+    """Two rows, cut to as many steps as fit in a picture, the second with a step of padding."""
     first = int(batch.lengths.argmax())
     second = next((row for row in range(len(batch)) if row != first), first)
     time = min(int(batch.lengths[first]), DRAWN_STEPS)

@@ -1,5 +1,5 @@
-"""The picture: cells by layer and step, `output` along the top, `h_n` and `c_n` at the end of each
-direction, and lit what the head was measured to read."""
+"""Draw a trace: cells by layer and step, `output` along the top, `h_n` and `c_n` at the end of each
+direction. What the head reads is coloured."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle, one line high, with text in its middle. `share` 0: not read by the head."""
+    """A rectangle, one line high, with text in its middle."""
 
     x: int
     y: int
     width: int
     text: str
     kind: Kind
-    share: float = 0.0
+    share: float = 0.0  # 0 if the head does not read it
 
 
 @dataclass(frozen=True)
 class Arrow:
-    """A line from one point to another, horizontal or upwards; `reads`: into the head."""
+    """A horizontal or upward line; `reads` if it goes into the head."""
 
     x: int
     y: int
@@ -48,10 +48,7 @@ class Label:
 
 @dataclass
 class Drawing:
-    """Boxes over labels over arrows, in characters and lines from the upper left corner.
-
-    A terminal shows it as it is, `to_svg` larger.
-    """
+    """Boxes over labels over arrows, in characters and lines from the upper left corner."""
 
     title: str
     width: int
@@ -72,20 +69,15 @@ def title(task: Task) -> str:
 
 
 def draw(task: Task, trace: Trace, row: int) -> Drawing:
-    """The picture of one row of a traced batch; of a few steps, or it gets too wide to be seen.
-
-    Args:
-        task: the one that was traced.
-    """
+    """Draws one row of a traced batch. Trace only a few steps, or the drawing gets too wide."""
     head, encoder, contract = task.head, task.encoder, task.contract
     by_step = contract.per == "step"
     time, length = trace.output.shape[1], int(trace.lengths[row])
     layers, directions = encoder.num_layers, encoder.num_directions
     columns = [MARGIN + PITCH * step for step in range(time)]
-    right = _after(columns)
-    lines = 6 + layers * (directions + 1) + 2
+    right = columns[-1] + CELL + 1  # where the states of the forward direction begin
     room = MARGIN + 3 if encoder.bidirectional or by_step else MARGIN  # for a label
-    drawing = Drawing(title(task), right + room, lines)
+    drawing = Drawing(title(task), right + room, FIRST_Y + layers * (directions + 1) + 2)
     boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
 
     boxes.append(Box(0, 2, drawing.width, head.name, "head"))
@@ -117,7 +109,7 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
         for direction in range(directions):
             y = top + directions - 1 - direction
             _draw_direction(drawing, encoder, trace, row, (layer, direction), y, columns)
-        for x in columns[:length]:  # what this layer gives to the next, or to output
+        for x in columns[:length]:  # from this layer to the next, or to output
             middle = x + CELL // 2
             arrows.append(Arrow(middle, top, middle, top - 1))
 
@@ -145,15 +137,14 @@ def _draw_direction(
     y: int,
     columns: list[int],
 ) -> None:
-    """The cells of one layer and direction, from where it starts to its `h_n` and `c_n`."""
+    """Draws the cells of one layer and direction, from its first step to its `h_n` and `c_n`."""
     boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
     (layer, direction), length = place, int(trace.lengths[row])
     last_layer, backward = layer == encoder.num_layers - 1, direction == 1
-    after = _after(columns)
+    after = columns[-1] + CELL + 1
     end = 0 if backward else length - 1
-    finals = {"h_n": float(trace.h_n[row, layer, direction])}
-    if trace.c_n is not None:
-        finals["c_n"] = float(trace.c_n[row, layer, direction])
+    states = [(name, cells) for name, cells in trace.cells.items() if name != "output"]
+    finals = {name: float(cells[row, layer, direction]) for name, cells in states}
 
     for step, x in enumerate(columns):
         share = float(trace.output[row, step, direction]) if last_layer else 0.0
@@ -166,31 +157,21 @@ def _draw_direction(
         if step != end:
             gap = (x, x - 2) if backward else (x + CELL - 1, x + CELL + 1)
             arrows.append(Arrow(gap[0], y, gap[1], y))
-    arrows.append(
-        Arrow(columns[0], y, MARGIN - 1, y)
-        if backward
-        else Arrow(columns[end] + CELL - 1, y, after - 1, y)
-    )
+    start, tip = (columns[0], MARGIN - 1) if backward else (columns[end] + CELL - 1, after - 1)
+    arrows.append(Arrow(start, y, tip, y))
     for number, (name, share) in enumerate(finals.items()):
         offset = number * (STATE + 1)
         x = MARGIN - 1 - STATE - offset if backward else after + offset
         boxes.append(Box(x, y, STATE, name, "state", share))
         if share:
             arrows.append(Arrow(x + STATE // 2, y, x + STATE // 2, BELOW_HEAD, reads=True))
-    if encoder.bidirectional:
-        label = f"← layer {layer + 1}" if backward else f"layer {layer + 1} →"
-        labels.append(Label(after + 3 if backward else 0, y, label))
-    else:
-        labels.append(Label(0, y, f"layer {layer + 1}"))
-
-
-def _after(columns: list[int]) -> int:
-    """Where the states of the forward direction begin."""
-    return columns[-1] + CELL + 1
+    label = f"← layer {layer + 1}" if backward else f"layer {layer + 1}"
+    label += " →" if encoder.bidirectional and not backward else ""
+    labels.append(Label(after + 3 if backward else 0, y, label))
 
 
 def percent(share: float, width: int) -> str:
-    """As much of `17 %` as there is room for."""
+    """`17 %`, without the sign if there is no room for it."""
     if not share:
         return ""
     text = "<1" if share < 0.005 else f"{share:.0%}"[:-1]

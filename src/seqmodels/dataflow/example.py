@@ -6,20 +6,18 @@ from typing import Any
 
 import torch
 
-from seqmodels.batch import Per, SequenceBatch
+from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Task
 
 TIME, HIDDEN_SIZE, FEATURES, VOCABULARY = 5, 32, 3, 100
 
-USUAL: dict[Per, type[Task]] = {"sequence": SequenceClassifier, "step": LanguageModel}
-
 
 def example_task(
     cell: str, layers: int, bidirectional: bool, head: str, task: type[Task] | None = None
 ) -> Task:
-    """A small task, with the same weights every time.
+    """Builds a small task, with the same weights every time.
 
     Args:
         task: used if the head fits it; otherwise a classifier or a language model.
@@ -27,34 +25,23 @@ def example_task(
     Raises:
         UserError: if head, encoder and task do not fit together.
     """
-    if task is None or not fits(head, task):
-        task = USUAL[find_head(head).per]
-    encoder = {
-        "cell": cell,
-        "hidden_size": HIDDEN_SIZE,
-        "num_layers": layers,
-        "bidirectional": bidirectional,
-    }
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        return task(example_spec(task.contract), encoder, head=head)
-
-
-def fits(head: str, task: type[Task]) -> bool:
-    """Whether a task of this kind can have that head."""
+    usual = SequenceClassifier if find_head(head).per == "sequence" else LanguageModel
+    task = task or usual
     try:
         find_head(head, per=task.contract.per, target=task.contract.target)
     except UserError:
-        return False
-    return True
+        task = usual
+    encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return task(example_spec(task.contract), {"hidden_size": HIDDEN_SIZE, **encoder}, head)
 
 
 def example_spec(contract: Contract) -> dict[str, Any]:
-    """What a data module of made-up data would decide."""
+    """What a data module would tell this task about made-up data."""
+    inputs: dict[str, Any] = {"inputs": "tokens", "num_inputs": VOCABULARY}
     if contract.target in ("class", "value"):
-        inputs: dict[str, Any] = {"inputs": "features", "num_inputs": FEATURES}
-    else:
-        inputs = {"inputs": "tokens", "num_inputs": VOCABULARY}
+        inputs = {"inputs": "features", "num_inputs": FEATURES}
     if contract.target == "value":
         return {**inputs, "values": ["a"], "mean": [0.0], "deviation": [1.0]}
     return {**inputs, "classes": ["a", "b", "c"]}
@@ -67,5 +54,4 @@ def example_batch(task: Task, length: int, time: int = TIME) -> SequenceBatch:
     if data.get("inputs") == "features":
         features = torch.randn(2, time, data["num_inputs"], generator=generator)
         return SequenceBatch(features, lengths)
-    tokens = torch.randint(data["num_inputs"], (2, time), generator=generator)
-    return SequenceBatch(tokens, lengths)
+    return SequenceBatch(torch.randint(data["num_inputs"], (2, time), generator=generator), lengths)

@@ -1,4 +1,4 @@
-"""Explains a configuration without training: table, picture, page, and identities in numbers."""
+"""Explain a configuration without training it: a table, a picture, a page, and identities."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ def explain(config: DictConfig) -> list[Identity]:
     `dataflow.svg` and `dataflow.html` to `config.folder`.
 
     Raises:
-        UserError: for a model that cannot be built, or a head that reads other than it declares.
+        UserError: if the model cannot be built, or its head reads other tensors than it declares.
     """
     torch.manual_seed(0)
     task_class: type[Task] = allowed_class(config.model)
     check_model(task_class.contract, config.model)
-    spec = example_spec(task_class.contract)
-    task: Task = instantiate(config.model, data=spec)
+    task: Task = instantiate(config.model, data=example_spec(task_class.contract))
     head, encoder = task.head, task.encoder
     traced = trace(task, example_batch(task, length=LENGTHS[1]))
     drawing = draw(task, traced, row=1)
@@ -41,7 +40,7 @@ def explain(config: DictConfig) -> list[Identity]:
     console = Console()
     console.print(tensor_table(task, traced))
     console.print(to_text(drawing))
-    table = Table("what holds for this encoder, whatever its weights", "largest difference")
+    table = Table("what holds for this encoder, with any weights", "largest difference")
     for identity in checked:
         style = None if identity.holds else "bold red"
         table.add_row(identity.statement, f"{identity.difference:.1e}", style=style)

@@ -1,4 +1,4 @@
-"""What `output`, `h_n` and `c_n` have to do with each other, checked in numbers."""
+"""Check in numbers how `output`, `h_n` and `c_n` are related."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.audit.undisturbed import undisturbed
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State, parts_of
 
 TOLERANCE = 1e-5
@@ -17,7 +17,7 @@ LENGTHS, TIME = [7, 4, 1], 7
 
 @dataclass(frozen=True)
 class Identity:
-    """Two ways to the same numbers, and how far apart they came out."""
+    """Two ways to compute the same numbers, and their largest difference."""
 
     statement: str
     difference: float
@@ -28,7 +28,7 @@ class Identity:
 
 
 def identities(encoder: RecurrentEncoder) -> list[Identity]:
-    """Checks on a random ragged batch what holds for this kind of encoder, whatever its weights."""
+    """Checks, on a random ragged batch, what holds for this kind of encoder with any weights."""
     generator = torch.Generator().manual_seed(0)
     size, layers, rnn = encoder.output_size, encoder.num_layers, encoder.rnn
     inputs = torch.randn(len(LENGTHS), TIME, rnn.input_size, generator=generator)
@@ -40,9 +40,9 @@ def identities(encoder: RecurrentEncoder) -> list[Identity]:
         found.append(Identity(statement, largest))
 
     with undisturbed([encoder]), torch.no_grad():
-        states = first_layers(encoder, layers, packing="packed")(
-            inputs, lengths
-        )  # by PyTorch alone
+        packed = first_layers(encoder, layers, packing="packed")  # PyTorch's own way
+        states = packed(inputs, lengths)
+        finals = "h_n" if states.c_n is None else "h_n and c_n"
         last = states.output[torch.arange(len(LENGTHS)), lengths - 1]
         check(
             "output at a row's last step, forward half = h_n, last layer, forward",
@@ -56,27 +56,22 @@ def identities(encoder: RecurrentEncoder) -> list[Identity]:
         for fewer in range(1, layers):
             lower = first_layers(encoder, fewer)(inputs, lengths)
             which = "layer 1" if fewer == 1 else f"layers 1 to {fewer}"
+            parts = zip(parts_of(states.state), parts_of(lower.state), strict=True)
             check(
-                f"h_n{_and_c_n(states)} of {which} = of a network with no further layers",
-                *zip(_finals(states, fewer), _finals(lower, fewer), strict=True),
+                f"{finals} of {which} = of a network with no further layers",
+                *((whole[: len(part)], part) for whole, part in parts),
             )
-        alone = [
-            encoder(inputs[row : row + 1, :n], lengths[row : row + 1])
-            for row, n in enumerate(LENGTHS)
-        ]
+        pairs = []
+        for row, length in enumerate(LENGTHS):
+            alone = encoder(inputs[row : row + 1, :length], lengths[row : row + 1])
+            pairs.append((states.output[row, :length], alone.output[0]))
+            pairs.append((states.h_n[:, :, row], alone.h_n[:, :, 0]))
+        check("a padded row = the row alone", *pairs)
+        padded = first_layers(encoder, layers)(inputs, lengths)
         check(
-            "a padded row = the row alone",
-            *(
-                (states.output[row, :n], one.output[0])
-                for (row, n), one in zip(enumerate(LENGTHS), alone, strict=True)
-            ),
-            *((states.h_n[:, :, row], one.h_n[:, :, 0]) for row, one in enumerate(alone)),
-        )
-        ours = first_layers(encoder, layers, packing="padded")(inputs, lengths)
-        check(
-            f"this encoder, without packing = torch.nn.{type(rnn).__name__} on a packed sequence",
-            (ours.output, states.output),
-            *zip(parts_of(ours.state), parts_of(states.state), strict=True),
+            f"this encoder on padded rows = torch.nn.{type(rnn).__name__} on a PackedSequence",
+            (padded.output, states.output),
+            *zip(parts_of(padded.state), parts_of(states.state), strict=True),
         )
         if not encoder.bidirectional:
             whole = encoder(inputs)
@@ -88,7 +83,7 @@ def identities(encoder: RecurrentEncoder) -> list[Identity]:
                     state = now.state
                     outputs.append(now.output)
                 check(
-                    f"{what}, each started from h_n{_and_c_n(states)} of the one before = one pass",
+                    f"{what}, each started from {finals} of the one before = one pass",
                     (torch.cat(outputs, dim=1), whole.output),
                     *zip(parts_of(now.state), parts_of(whole.state), strict=True),
                 )
@@ -98,7 +93,7 @@ def identities(encoder: RecurrentEncoder) -> list[Identity]:
 def first_layers(
     encoder: RecurrentEncoder, count: int, packing: str = "padded"
 ) -> RecurrentEncoder:
-    """An encoder of the first layers only, with the same weights."""
+    """Builds an encoder of the first layers only, with the same weights."""
     rnn = encoder.rnn
     lower = RecurrentEncoder(
         rnn.input_size,
@@ -112,12 +107,3 @@ def first_layers(
     weights = rnn.state_dict()
     lower.rnn.load_state_dict({name: weights[name] for name in lower.rnn.state_dict()})
     return lower
-
-
-def _and_c_n(states: RNNOutput) -> str:
-    return "" if states.c_n is None else " and c_n"
-
-
-def _finals(states: RNNOutput, layers: int) -> list[Tensor]:
-    finals = [states.h_n] if states.c_n is None else [states.h_n, states.c_n]
-    return [part[:layers] for part in finals]

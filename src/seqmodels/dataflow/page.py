@@ -1,6 +1,6 @@
-"""One HTML page in which a person changes the network and sees which tensor feeds what.
+"""Write an HTML page in which you change the network and see which tensor feeds what.
 
-Every picture in it is of a model that was built and traced here: the page itself only chooses.
+Every picture in it was traced here, from a real model; the page only chooses among them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LENGTHS = (5, 4, 2)
 
 
 def page(chosen: dict[str, Any], task: type[Task] | None = None) -> str:
-    """The page, with nothing to load from anywhere.
+    """The HTML of the page, which loads nothing else.
 
     Args:
-        chosen: what it shows first: `cell`, `layers`, `directions`, `length` and `head`.
-        task: with which to show the heads that fit it; the others are shown with a classifier or a
-            language model.
+        chosen: what to show first: `cell`, `layers`, `directions`, `length` and `head`.
+        task: show the heads that fit it with it, and the others with a classifier or a language
+            model.
     """
     options: dict[str, list[Any]] = {
         "cell": list(CELLS),
@@ -58,38 +58,34 @@ def page(chosen: dict[str, Any], task: type[Task] | None = None) -> str:
 
 def choice_name(choice: dict[str, Any]) -> str:
     """`lstm-2-1-4-max_pool`: the name of a choice, and the page's anchor for it."""
-    return "-".join(
-        str(choice[name]) for name in ("cell", "layers", "directions", "length", "head")
-    )
+    names = ("cell", "layers", "directions", "length", "head")
+    return "-".join(str(choice[name]) for name in names)
 
 
 def _entries(
     options: dict[str, list[Any]], task_class: type[Task] | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for cell, layers, directions, head in product(
-        *(options[name] for name in ("cell", "layers", "directions", "head"))
-    ):
+    names = ("cell", "layers", "directions", "head")
+    for cell, layers, directions, head in product(*(options[name] for name in names)):
         choice = {"cell": cell, "layers": layers, "directions": directions, "head": head}
         try:
             task = example_task(cell, layers, directions == 2, head, task_class)
         except UserError as error:
+            # leave out what to set: you choose other directions on the page
+            refused = str(error).split(": set ")[0].rstrip(":") + "."
             for length in options["length"]:
-                yield choice_name(choice | {"length": length}), {"refused": _reason(error)}
+                yield choice_name(choice | {"length": length}), {"refused": refused}
             continue
-        shared = {"shapes": torch_shapes(task.encoder), "code": code_of(task.head, task.encoder)}
+        code = pytorch_code(task.head, task.encoder)
+        shared = {"shapes": torch_shapes(task.encoder), "code": code}
         for length in options["length"]:
             traced = trace(task, example_batch(task, length))
             picture = to_svg(draw(task, traced, row=1))
             yield choice_name(choice | {"length": length}), {"picture": picture, **shared}
 
 
-def _reason(error: UserError) -> str:
-    # what to do about it is on the page: another number of directions
-    return str(error).split(": set ")[0].rstrip(":") + "."
-
-
 def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:
-    """What PyTorch itself returns, with this encoder's numbers of layers and directions."""
+    """The shapes that PyTorch returns for this encoder's numbers of layers and directions."""
     size = "P" if encoder.rnn.proj_size else "H"
     double = "2*" if encoder.bidirectional else ""
     states = encoder.num_layers * encoder.num_directions
@@ -97,9 +93,9 @@ def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:
     return shapes | ({"c_n": f"({states}, B, H)"} if encoder.cell == "lstm" else {})
 
 
-def code_of(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
-    """The same in plain PyTorch: from `inputs` and `lengths` to the tensors, and from there to
-    `features`, which for a head that does not say it in PyTorch is its own `select`."""
+def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
+    """The same in plain PyTorch: how to get the tensors from `inputs` and `lengths`, and `features`
+    from the tensors. Shows the source of `select` for a head without `in_pytorch`."""
     rnn = encoder.rnn
     options = [f"num_layers={rnn.num_layers}"] if rnn.num_layers > 1 else []
     options += ["bidirectional=True"] if rnn.bidirectional else []

@@ -1,4 +1,4 @@
-"""A drawing as SVG, and for a terminal."""
+"""Render a drawing as SVG, or as text for a terminal."""
 
 from __future__ import annotations
 
@@ -7,40 +7,28 @@ from html import escape
 from rich.style import Style
 from rich.text import Text
 
-from seqmodels.dataflow.diagram import Drawing
+from seqmodels.dataflow.diagram import Arrow, Drawing
 
 WIDE, HIGH = 10, 26  # pixels of a character and of a line
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
-LIGHT, DARK = (214, 242, 220), (22, 120, 55)  # what little and much of the gradient look like
-BLUE_LIGHT, BLUE_DARK = (219, 234, 254), (29, 78, 176)  # likewise for inputs
-FILLS = {
-    "cell": "#f3f4f6",
-    "output": "#ffffff",
-    "state": "#ffffff",
-    "input": "#ffffff",
-    "head": "#fff7d6",
-    "logits": "#fff7d6",
-    "padding": "#fafafa",
-}
+LIGHT, DARK = (214, 242, 220), (22, 120, 55)  # for a small and a large share of the gradient
+BLUE_LIGHT, BLUE_DARK = (219, 234, 254), (29, 78, 176)  # the same for inputs
+FILLS = {"cell": "#f3f4f6", "head": "#fff7d6", "logits": "#fff7d6", "padding": "#fafafa"}
 
 
 def lights(drawing: Drawing) -> list[tuple[int, int, int] | None]:
-    """The colour of each box, by its share of the largest among inputs, or among what is read;
-    None: unlit."""
-    largest = {
-        of_inputs: max(
-            (b.share for b in drawing.boxes if (b.kind == "input") == of_inputs), default=0
-        )
-        for of_inputs in (True, False)
-    }
+    """The colour of each box: darker for a larger share, compared with the largest one among the
+    inputs or among what the head reads. None for a box without a share."""
+    read = max((box.share for box in drawing.boxes if box.kind != "input"), default=0)
+    inputs = max((box.share for box in drawing.boxes if box.kind == "input"), default=0)
     colours: list[tuple[int, int, int] | None] = []
     for box in drawing.boxes:
         if not box.share > 0:
             colours.append(None)
             continue
-        of_inputs = box.kind == "input"
-        light, dark = (BLUE_LIGHT, BLUE_DARK) if of_inputs else (LIGHT, DARK)
-        depth = (box.share / largest[of_inputs]) ** 0.7
+        is_input = box.kind == "input"
+        light, dark = (BLUE_LIGHT, BLUE_DARK) if is_input else (LIGHT, DARK)
+        depth = (box.share / (inputs if is_input else read)) ** 0.7
         red, green, blue = (round(a + depth * (b - a)) for a, b in zip(light, dark, strict=True))
         colours.append((red, green, blue))
     return colours
@@ -51,7 +39,7 @@ def is_dark(rgb: tuple[int, int, int]) -> bool:
 
 
 def to_svg(drawing: Drawing) -> str:
-    """A self-contained picture, on white."""
+    """The drawing as a self-contained SVG with a white background."""
     pad, top = 14, 34
     width, height = drawing.width * WIDE + 2 * pad, drawing.height * HIGH + top + 28
     parts = [
@@ -63,22 +51,8 @@ def to_svg(drawing: Drawing) -> str:
         f"{escape(drawing.title)}</text>",
         f'<g transform="translate({pad} {top})" font-size="12" stroke-linejoin="round">',
     ]
-    lines: dict[bool, list[str]] = {False: [], True: []}
-    for arrow in drawing.arrows:
-        x, y = (arrow.x + 0.5) * WIDE, (arrow.y + 0.5) * HIGH
-        to_x, to_y = (arrow.to_x + 0.5) * WIDE, (arrow.to_y + 0.5) * HIGH
-        if arrow.y != arrow.to_y:  # from the upper edge of a box to the lower edge of another
-            x = to_x = arrow.x * WIDE
-            y, to_y = arrow.y * HIGH + 2, arrow.to_y * HIGH + 1
-            head = "m-4 6l4 -6l4 6"
-        else:
-            side = 1 if to_x > x else -1
-            x, to_x = x + side * WIDE / 2, to_x + side * WIDE / 2 - 2 * side
-            head = f"m{-6 * side} -4l{6 * side} 4l{-6 * side} 4"
-        lines[arrow.reads].append(f"M{x:g} {y:g}L{to_x:g} {to_y:g}{head}")
     for reads, stroke, weight in ((False, "#9ca3af", 1.3), (True, "#16783a", 2)):
-        if lines[reads]:
-            path = "".join(lines[reads])
+        if path := "".join(_path(arrow) for arrow in drawing.arrows if arrow.reads == reads):
             parts.append(
                 f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{weight}"/>'
             )
@@ -88,7 +62,7 @@ def to_svg(drawing: Drawing) -> str:
         for label in drawing.labels
     ]
     for box, rgb in zip(drawing.boxes, lights(drawing), strict=True):
-        fill = FILLS[box.kind] if rgb is None else "#{:02x}{:02x}{:02x}".format(*rgb)
+        fill = FILLS.get(box.kind, "#ffffff") if rgb is None else "#{:02x}{:02x}{:02x}".format(*rgb)
         dashed = ' stroke-dasharray="3 3"' if box.kind == "padding" else ""
         stroke = "#d1d5db" if box.kind == "padding" else "#6b7280"
         parts.append(
@@ -111,6 +85,16 @@ def to_svg(drawing: Drawing) -> str:
     return "".join(parts) + "\n"
 
 
+def _path(arrow: Arrow) -> str:
+    x, y = arrow.x * WIDE, arrow.y * HIGH
+    if arrow.y != arrow.to_y:  # from the upper edge of a box to the lower edge of another
+        return f"M{x} {y + 2}L{x} {arrow.to_y * HIGH + 1}m-4 6l4 -6l4 6"
+    side, middle = 1 if arrow.to_x > arrow.x else -1, y + HIGH / 2
+    start, tip = (at * WIDE + (1 + side) * WIDE / 2 for at in (arrow.x, arrow.to_x))
+    head = f"m{-6 * side} -4l{6 * side} 4l{-6 * side} 4"
+    return f"M{start:g} {middle:g}L{tip - 2 * side:g} {middle:g}{head}"
+
+
 def to_text(drawing: Drawing) -> Text:
     """The drawing in characters, for Rich to print."""
     letters = [[" "] * drawing.width for _ in range(drawing.height)]
@@ -125,9 +109,8 @@ def to_text(drawing: Drawing) -> Text:
         style = Style(color="green", bold=True) if arrow.reads else Style(dim=True)
         if arrow.y == arrow.to_y:
             first, last = sorted((arrow.x, arrow.to_x))
-            forward = arrow.to_x > arrow.x
             put(first, arrow.y, "─" * (last - first + 1), style)
-            put(arrow.to_x, arrow.y, "→" if forward else "←", style)
+            put(arrow.to_x, arrow.y, "→" if arrow.to_x > arrow.x else "←", style)
         else:
             for y in range(arrow.to_y, arrow.y):
                 put(arrow.x, y, "↑" if y == arrow.to_y else "│", style)

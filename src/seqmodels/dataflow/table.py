@@ -1,4 +1,4 @@
-"""What a trace measured and an audit found, as tables."""
+"""Show a trace as a table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ from seqmodels.tasks import Task
 
 
 def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -> Group:
-    """Every tensor on the way from a batch to its logits: symbolic shape, actual shape, what it
-    holds, and what of it the head was measured to read, with its share of the gradient.
-
-    Args:
-        task: the one that was traced.
-        batch: the one whose shapes are shown, if only a part of it was traced.
+    """Lists every tensor from the inputs to the logits: its shape, what it holds, and which part of
+    it the head reads, with its share of the gradient. Pass `batch` to show its shapes if you traced
+    only a part of it.
     """
     encoder, contract = task.encoder, task.contract
     size = "P" if encoder.rnn.proj_size else "H"
@@ -44,7 +41,6 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         "logits": contract.words.logits,
     }
     whole = {} if batch is None else dict(zip(("B", "T"), batch.inputs.shape[:2], strict=True))
-    shares = trace.shares
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
         table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))
@@ -53,29 +49,21 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         shape = tuple(whole.get(letter, n) for letter, n in zip(letters, traced, strict=True))
         read, goes = name in trace.reads, ""
         if read:
-            goes = f"head: {where_read(trace, name)}, {shares[name]:.0%}"
+            goes = f"head: {where_read(trace, name)}, {trace.shares[name]:.0%}"
         elif contract.stateful and name in ("h_n", "c_n"):
             goes = "next window"
         elif name == "inputs":
             goes = reached(trace)
-        table.add_row(
-            name,
-            symbolic[name],
-            str(shape),
-            holds.get(name, ""),
-            goes,
-            style="bold green" if read else None,
-        )
+        style = "bold green" if read else None
+        table.add_row(name, symbolic[name], str(shape), holds.get(name, ""), goes, style=style)
     return Group(Text(title(task), style="bold"), table)
 
 
 def where_read(trace: Trace, name: str) -> str:
-    """`every step, both directions`, `layer 2, forward`: the cells that have a share."""
+    """Names the cells that have a share: `every step, both directions`, `layer 2, forward`."""
     if name == "output":
         return f"{_steps(trace)}, {_directions(trace.output.any(dim=(0, 1)))}".removesuffix(", ")
-    cells = trace.h_n if name == "h_n" else trace.c_n
-    assert cells is not None
-    read = cells.any(dim=0)  # (L, D)
+    read = trace.cells[name].any(dim=0)  # (L, D)
     return "; ".join(
         f"layer {layer + 1}" + (f", {direction}" if (direction := _directions(row)) else "")
         for layer, row in enumerate(read)
@@ -84,7 +72,7 @@ def where_read(trace: Trace, name: str) -> str:
 
 
 def reached(trace: Trace) -> str:
-    """How many of the valid input steps reach a logit of their row, if not all do."""
+    """Says how many of the valid input steps reach a logit of their row, unless all do."""
     through = trace.inputs.any(dim=1) if trace.inputs.dim() == 3 else trace.inputs > 0  # (B, T)
     count, total = int(through.sum()), int(trace.lengths.sum())
     return "" if count == total else f"{count / total:.0%} of the steps reach the logits"
@@ -93,9 +81,7 @@ def reached(trace: Trace) -> str:
 def _directions(read: Tensor) -> str:
     if len(read) == 1:
         return ""
-    return {(True, True): "both directions", (True, False): "forward"}.get(
-        tuple(read.tolist()), "backward"
-    )
+    return "both directions" if bool(read.all()) else "forward" if bool(read[0]) else "backward"
 
 
 def _steps(trace: Trace) -> str:
