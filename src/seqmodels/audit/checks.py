@@ -1,4 +1,4 @@
-"""What an audit changes, one function per mistake. Each returns its evidence; "" for none."""
+"""Check for mistakes, one function for each. It returns the evidence, or an empty string."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def padding_leak(probe: Probe) -> str:
         try:
             before = probe.rows(padded[:, :length], [length, length])
             after = probe.rows(padded, [time, length])
-        except Exception as error:  # noqa: BLE001 (a model may dislike a shape in any way)
+        except Exception as error:  # noqa: BLE001 (a model may refuse a shape in any way)
             probe.untested.append(f"padding_leak, by the amount of padding: {one_line(error)}")
             return ""
         if moved := probe.moved(before, after, rows=[1]):
@@ -105,7 +105,7 @@ def state_mixup(probe: Probe) -> str:
         for window in (1, half):
             try:
                 rows_now, states_now = run(inputs, window)
-            except Exception as error:  # noqa: BLE001 (a model may dislike its own state in any way)
+            except Exception as error:  # noqa: BLE001 (a model may refuse its own state in any way)
                 return f"calling it with the state that it returned fails: {one_line(error)}"
             how = f"windows of {window} steps with the carried state, compared with one pass, move"
             if rows and (moved := probe.moved(rows, rows_now)):

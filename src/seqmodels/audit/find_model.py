@@ -75,7 +75,6 @@ def random_batch(
     lengths = torch.linspace(time, max(time // 4, 1), batch).round().long()
     mask = valid_steps(lengths, time, torch.device("cpu"))
     if vocabulary is not None:
-        tokens = torch.randint(1, vocabulary, (batch, time), generator=generator)
-        return tokens * mask, lengths
+        return torch.randint(1, vocabulary, (batch, time), generator=generator) * mask, lengths
     assert features is not None
     return torch.randn(batch, time, features, generator=generator) * mask.unsqueeze(-1), lengths

@@ -38,7 +38,7 @@ ADVICE = {
 }
 """What to do about each finding, by its name."""
 
-WARNINGS = ("unread_step",)  # you may have intended it; the others make logits wrong
+WARNINGS = ("unread_step",)  # you may intend it; the others are wrong logits or a lost direction
 
 
 @dataclass(frozen=True)

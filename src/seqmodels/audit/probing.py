@@ -92,7 +92,7 @@ class Probe:
         return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
 
     def long_lengths(self) -> list[int]:
-        """The lengths that the model is used to, cut where no gradient underflows to 0."""
+        """The lengths you give, cut so that no gradient underflows to 0."""
         dtype = self.dtype if self.dtype.is_floating_point else torch.get_default_dtype()
         most = int(-math.log2(torch.finfo(dtype).tiny) / 4)
         cut = [min(length, most) for length in self.sampler.lengths[:MOST_ROWS].tolist()]

@@ -1,4 +1,4 @@
-"""Make random inputs like those that a model gets in use."""
+"""Make random inputs like the ones you give."""
 
 from __future__ import annotations
 

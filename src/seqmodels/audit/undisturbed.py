@@ -1,4 +1,4 @@
-"""Look at a model and leave it as it was: modes, weights, random numbers."""
+"""Run a model, then restore its modes, its weights and the random numbers."""
 
 from __future__ import annotations
 

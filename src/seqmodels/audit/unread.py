@@ -1,4 +1,4 @@
-"""Which input steps a model does not read: by gradients, then by changing them."""
+"""Find input steps that a model does not read: by gradients, then by changing them."""
 
 from __future__ import annotations
 

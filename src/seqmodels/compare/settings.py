@@ -1,4 +1,4 @@
-"""Group runs into settings (the same but for the seed), and settings by the data they saw."""
+"""Group runs into settings, ignoring the seed, and settings by the data they saw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
 
-# these say how a run is run, not what it is
+# these don't change what is trained
 NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports")
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
