@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqmodels.errors import UserError
+
 TOKEN_EMBEDDING_SIZE = 128
 
 
@@ -79,9 +81,14 @@ def build_embedding(
         size: tokens: of the embedding (None: 128); features: of a linear layer (None: no layer).
         noise: tokens: the share that is dropped; features: the deviation of Gaussian noise.
         uniform: the range of uniform weights of a token embedding; None: PyTorch's normal ones.
+
+    Raises:
+        UserError: for a noise that is negative, or a share of 1 and more.
     """
-    count = data["num_inputs"]
-    if data.get("inputs") == "features":
+    count, by_token = data["num_inputs"], data.get("inputs") != "features"
+    if noise < 0 or (by_token and noise >= 1):
+        raise UserError(f"model.input_noise is {noise}: it must be at least 0 and less than 1")
+    if not by_token:
         if size is None:
             return FeatureNoise(noise), count
         return FeatureProjection(count, size, noise, dropout), size
