@@ -215,7 +215,8 @@ class StreamDataModule(DataModule):
                 f"data.evaluation_streams is {streams}, fewer than the {world_size} processes"
             )
         dataset = StreamDataset(tokens, streams, drop_last=False, rank=rank, world_size=world_size)
-        return self._loader(dataset, WindowSampler(dataset.steps, self.window))
+        sampler = WindowSampler(dataset.steps, self.window)
+        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
 
     def train_dataloader(self) -> SequenceLoader:
         tokens, (rank, world_size) = self.tokens["train"], self.process
@@ -228,7 +229,7 @@ class StreamDataModule(DataModule):
             )
         dataset = StreamDataset(tokens, streams, drop_last=True, rank=rank, world_size=world_size)
         sampler = WindowSampler(dataset.steps, self.window, varied=self.vary_window, seed=self.seed)
-        return self._loader(dataset, sampler)
+        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
 
     def split_loader(self, split: str) -> SequenceLoader:
         return self.loader(self.tokens[split], f"the {split} split of {self.title}")
@@ -241,6 +242,3 @@ class StreamDataModule(DataModule):
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         return compressor_baselines(texts(self.texts["test"], self.encoding))
-
-    def _loader(self, dataset: StreamDataset, sampler: WindowSampler) -> SequenceLoader:
-        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)

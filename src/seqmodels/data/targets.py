@@ -59,7 +59,7 @@ class TargetEncoder(ABC):
     @property
     @abstractmethod
     def summary(self) -> str:
-        """How many of what there are, for the log."""
+        """The targets in a few words for the log, such as `9 classes`."""
 
     def strata(self, raw: Sequence[Any]) -> Sequence[str] | None:
         """A name per example, whose shares a cut has to keep; None to cut at random."""
@@ -71,7 +71,7 @@ class TargetEncoder(ABC):
 
 
 class NamedTargets(TargetEncoder):
-    """Targets out of a fixed set of names, which training has to see."""
+    """Targets from the set of names that occur in the training split."""
 
     def __init__(self) -> None:
         self.classes: list[str] = []
@@ -155,7 +155,7 @@ class Tags(NamedTargets):
 class Values(TargetEncoder):
     """K numbers per sequence, standardised by their mean and deviation in the training split.
 
-    A raw target is a sequence of K numbers, or a single number where K is 1. A number may be
+    A raw target is a sequence of K numbers, or a single number if K is 1. A number may be
     written as text; None, nan and an empty text are missing values.
 
     Args:
@@ -218,8 +218,8 @@ class Values(TargetEncoder):
             values = [row] if np.ndim(row) == 0 else list(row)
             if len(values) != len(self.names):
                 raise UserError(
-                    f"{source}: row {number} has {len(values)} values, not {len(self.names)}: "
-                    f"{', '.join(self.names)}"
+                    f"{source}: row {number} must have {len(self.names)} values "
+                    f"({', '.join(self.names)}), but has {len(values)}"
                 )
             for column, (name, value) in enumerate(zip(self.names, values, strict=True)):
                 rows[number - 1, column] = _number(value, f"{source}: row {number}", name)

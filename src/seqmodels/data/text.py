@@ -27,7 +27,7 @@ class Text(SequenceDataModule):
         columns: the names of the columns, for CSV and TSV files without a header.
         quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
         encoding: of CSV, TSV and plain text files.
-        tokenizer: `word`, `char`, `byte` or `bpe`.
+        tokenizer: `word`, `space`, `char`, `byte` or `bpe`.
         lowercase: whether to lowercase texts first.
         min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
         vocabulary_size: the largest number of tokens.

@@ -23,17 +23,18 @@ class TokenizerOptions:
 
     Args:
         level: `word` splits runs of letters and digits from runs of punctuation; `space` splits at
-            white space only, for texts whose tokens are separated already; `char` gives
-            Unicode characters; `byte` gives bytes and has no unknown tokens; `bpe` merges frequent
-            pairs of bytes and has no unknown tokens either.
+            whitespace only, for texts whose tokens are already separated; `char` gives Unicode
+            characters; `byte` gives bytes and has no unknown tokens; `bpe` merges frequent pairs of
+            bytes and has no unknown tokens either.
         lowercase: whether to lowercase texts first.
         min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
         vocabulary_size: the largest number of tokens. Level `byte` always has 258.
         keep_whitespace: whether words hold the space before them and other whitespace gives tokens
-            too, so that decoding gives the text again. The other levels always keep whitespace.
+            too, so that decoding gives the text again. Level `space` cannot; `char`, `byte` and
+            `bpe` always do.
 
     Raises:
-        UserError: for an unknown level.
+        UserError: for an unknown level, or one that cannot keep whitespace.
     """
 
     level: str = "word"
@@ -45,6 +46,11 @@ class TokenizerOptions:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise UserError(f"data.tokenizer is {self.level!r}: {choices(self.level, LEVELS)}")
+        if self.level == "space" and self.keep_whitespace:
+            raise UserError(
+                "data.tokenizer=space drops whitespace, which a language model has to predict: "
+                "choose one of bpe, byte, char, word"
+            )
 
 
 def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
