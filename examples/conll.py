@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tags, TokenizerOptions, Tokens
+from seqmodels.errors import UserError
 from seqmodels.files import read_lines
 
 
@@ -21,11 +22,12 @@ class CoNLL(SequenceDataModule):
 
     def read_file(self, path: str) -> Iterator[tuple[str, list[str]]]:
         words, tags = [], []
-        for line in [*read_lines(path), ""]:
-            if line.strip():
-                word, *_, tag = line.split()
-                words.append(word)
-                tags.append(tag)
+        for number, line in enumerate([*read_lines(path), ""], start=1):
+            if columns := line.split():
+                if len(columns) == 1:
+                    raise UserError(f"{path}, line {number}: {line!r} has no tag after the word")
+                words.append(columns[0])
+                tags.append(columns[-1])
             elif words:
                 yield " ".join(words), tags
                 words, tags = [], []

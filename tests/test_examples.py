@@ -160,7 +160,7 @@ def test_the_tagger_learns_from_both_directions(script: Script, tmp_path: Path) 
         "input=-",
         "imports=[examples.tagger]",
         "allowed_targets=[examples.tagger.Tagger,examples.conll.CoNLL]",
-        stdin="red cat\n",
+        stdin="red ?\ncat ?\n",
     )
     assert predicted.stdout == '{"tags": ["BEFORE-CAT", "O"]}\n', predicted.stderr
     compared = script("compare.py", "both", "one")
