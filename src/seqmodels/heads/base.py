@@ -34,7 +34,7 @@ class Head(nn.Module):
         make_output: called with the width of the selected features, and with what `build` put into
             `output_options`.
         dropout: on the selected features; None for none.
-        options: handed to `build`.
+        options: passed to `build`.
 
     Raises:
         UserError: if the head does not fit this encoder, saying what to change.

@@ -75,7 +75,7 @@ class Step:
     Args:
         loss: a scalar, the mean over `weight` targets.
         weight: how many targets there are; known without waiting for the device.
-        predictions, targets: handed to the metrics at the end of the epoch; None without metrics.
+        predictions, targets: for the metrics, at the end of the epoch; None without metrics.
     """
 
     loss: Float[Tensor, ""]
