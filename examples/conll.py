@@ -1,4 +1,7 @@
-"""Your own data: a word and its tag a line, a blank line between sentences; as in CoNLL's files."""
+"""Your own data: one word and its tag per line, a blank line between sentences, as in CoNLL files.
+
+python scripts/train.py --config-dir examples/configs model=tagger data=conll data.train=train.txt
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +11,7 @@ from seqmodels.files import read_lines
 
 
 class CoNLL(SequenceDataModule):
-    """Splits that are not given are cut from `train`; the last column is the tag."""
+    """Reads the tag from the last column; cuts missing splits from `train`."""
 
     def __init__(
         self, train: str, validation: str | None = None, test: str | None = None, **options
