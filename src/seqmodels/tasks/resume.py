@@ -1,4 +1,5 @@
-"""What Lightning's checkpoints lack for a resumed training to equal an uninterrupted one."""
+"""Saves and restores what Lightning's checkpoints lack, so that a resumed training is bit for bit
+the uninterrupted one."""
 
 from __future__ import annotations
 
