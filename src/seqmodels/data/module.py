@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 
 from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.data.loading import SequenceLoader
+from seqmodels.errors import UserError
 from seqmodels.files import cache_folder, write_json
 
 Split = Literal["train", "validation", "test"]
@@ -31,24 +32,32 @@ class DataModule(pl.LightningDataModule):
     @property
     def spec(self) -> dict[str, Any]:
         """What a task has to know about its data, as plain values. Saved in the checkpoint."""
-        raise NotImplementedError(f"{type(self).__name__} must define spec")
+        raise self._undefined("spec")
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         """Encodes with what a finished run has learned instead of learning it again."""
-        raise NotImplementedError(f"{type(self).__name__} must define use_spec")
+        raise self._undefined("use_spec")
 
     @property
     def fingerprint(self) -> str:
         """A hash of all splits: equal if and only if data and splits are equal."""
-        raise NotImplementedError(f"{type(self).__name__} must define fingerprint")
+        raise self._undefined("fingerprint")
+
+    def read(self) -> Mapping[Split, Any]:
+        """The splits that exist, raw; `train` must be among them."""
+        raise self._undefined("read")
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, splits and encodes the data, once. `stage` is Lightning's and ignored."""
-        raise NotImplementedError(f"{type(self).__name__} must define setup")
+        """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored.
+
+        Raises:
+            UserError: naming the file or split, the place in it and what to do.
+        """
+        raise self._undefined("setup")
 
     def split_loader(self, split: str) -> SequenceLoader:
         """Batches of `train`, `validation` or `test` to evaluate on, each example once."""
-        raise NotImplementedError(f"{type(self).__name__} must define split_loader")
+        raise self._undefined("split_loader")
 
     def file_loader(self, path: str) -> SequenceLoader:
         """Batches of another file to evaluate on, each example once.
@@ -56,18 +65,15 @@ class DataModule(pl.LightningDataModule):
         Raises:
             UserError: for a file that is missing, empty, broken or without targets.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define file_loader")
+        raise self._undefined("file_loader")
 
     def read_inputs(self, path: str) -> Iterator[Any]:
-        """The raw inputs of a file one by one, each as soon as it can be read.
-
-        Args:
-            path: `-` is standard input.
+        """The raw inputs of a file, each as soon as it can be read; `-` is standard input.
 
         Raises:
             UserError: naming the file, the place in it and what to do.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
+        raise self._undefined("read_inputs")
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """A batch of raw inputs without targets, to predict with.
@@ -80,7 +86,7 @@ class DataModule(pl.LightningDataModule):
         Raises:
             UserError: naming the source and the number of an input that cannot be encoded.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define batch_of")
+        raise self._undefined("batch_of")
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Test metrics of simple baselines on the same splits: `metric -> baseline -> value`.
@@ -112,3 +118,13 @@ class DataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> SequenceLoader:
         return self.split_loader("test")
+
+    def _undefined(self, method: str) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} must define {method}")
+
+
+def check_counts(**counts: int) -> None:
+    """Raises a `UserError` for an option below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise UserError(f"data.{name} is {value}: it must be at least 1")

@@ -12,7 +12,8 @@ from typing import Any
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pieces import Pieces, whole
 from seqmodels.data.streams import StreamDataModule
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.data.text_files import load_hub
+from seqmodels.errors import UserError, choices
 from seqmodels.files import cache_folder, existing_file
 
 
@@ -59,26 +60,17 @@ class PlainText(StreamDataModule):
         return {split: [whole(Path(path)) for path in _found(f)] for split, f in given.items()}
 
     def _read_hub(self, name: str) -> dict[Split, Pieces]:
-        """The data set's texts as files in the user's cache, one text per line."""
-        import datasets  # slow to import
-
-        try:
-            loaded = datasets.load_dataset(name, self.hub_config)
-        except Exception as error:  # network, name, format: the library raises many kinds
-            raise UserError(f"data.hub={name}: {one_line(error)}") from error
-        if "train" not in loaded:
-            raise UserError(f"data.hub={name} has no train split, only {', '.join(loaded)}")
-        splits: dict[Split, Pieces] = {}
+        # as files in the cache, one text per line
+        loaded, splits = load_hub(name, self.hub_config), dict[Split, Pieces]()
         for split in SPLITS:
-            if split not in loaded:
-                continue
-            rows = loaded[split]
-            if self.text_column not in rows.column_names:
-                raise UserError(
-                    f"data.hub={name} has no column {self.text_column!r}: set data.text_column; "
-                    f"{choices(self.text_column, rows.column_names)}"
-                )
-            splits[split] = [whole(self._as_file(rows))]
+            if split in loaded:
+                columns = loaded[split].column_names
+                if self.text_column not in columns:
+                    raise UserError(
+                        f"data.hub={name} has no column {self.text_column!r}: set "
+                        f"data.text_column; {choices(self.text_column, columns)}"
+                    )
+                splits[split] = [whole(self._as_file(loaded[split]))]
         return splits
 
     def _as_file(self, rows: Any) -> Path:
