@@ -74,11 +74,10 @@ class Text(SequenceDataModule):
         return Examples.of(self.files.pairs_of(rows, source, labelled=True), source)
 
     def _read_hub(self, name: str) -> dict[Split, Examples]:
-        loaded, examples = load_hub(name), dict[Split, Examples]()
-        for split in SPLITS:
-            if split in loaded:
-                rows, label = loaded[split], self.files.label_column
-                if names := getattr(rows.features.get(label), "int2str", None):
-                    rows = ({**row, label: names(row[label])} for row in rows)
-                examples[split] = self._examples(rows, f"{name} {split}")
+        examples: dict[Split, Examples] = {}
+        for split, rows in load_hub(name).items():
+            label = self.files.label_column
+            if to_name := getattr(rows.features.get(label), "int2str", None):  # a ClassLabel
+                rows = ({**row, label: to_name(row[label])} for row in rows)
+            examples[split] = self._examples(rows, f"{name} {split}")
         return examples

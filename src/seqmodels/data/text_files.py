@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqmodels.data.module import SPLITS, Split
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.files import existing_file, read_lines
 
@@ -110,8 +111,8 @@ class TextFiles:
                 raise UserError(f"{path} cannot be read: {one_line(cause)}{advice}") from error
 
 
-def load_hub(name: str, config: str | None = None) -> Mapping[str, Any]:
-    """The splits of a data set on the HuggingFace hub, or of a folder that is organised like one.
+def load_hub(name: str, config: str | None = None) -> dict[Split, Any]:
+    """The rows of each split of a HuggingFace hub data set, or of a folder organised like one.
 
     Raises:
         UserError: with the library's message, or if there is no training split.
@@ -124,4 +125,4 @@ def load_hub(name: str, config: str | None = None) -> Mapping[str, Any]:
         raise UserError(f"data.hub={name}: {one_line(error)}") from error
     if "train" not in loaded:
         raise UserError(f"data.hub={name} has no train split, only {', '.join(loaded)}")
-    return loaded
+    return {split: loaded[split] for split in SPLITS if split in loaded}
