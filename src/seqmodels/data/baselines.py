@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 if TYPE_CHECKING:
     from seqmodels.data.sequences import SequenceDataModule
@@ -36,10 +37,7 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
 
 def compressor_baselines(texts: Iterable[str]) -> Metrics:
     """`test/bits_per_byte` of general compressors for the texts of the test split, in UTF-8."""
-    packers: dict[str, Any] = {
-        "lzma": lzma.LZMACompressor(preset=9),
-        "bz2": bz2.BZ2Compressor(9),
-    }
+    packers: dict[str, Any] = {"lzma": lzma.LZMACompressor(preset=9), "bz2": bz2.BZ2Compressor(9)}
     sizes, total = Counter[str](), 0
     for text in texts:
         content = text.encode()
@@ -68,25 +66,22 @@ def _of_classes(data: SequenceDataModule) -> Metrics:
 
 def _of_tags(data: SequenceDataModule) -> Metrics:
     train, test = (data.datasets[split] for split in ("train", "test"))
-    tags, test_tags = (
-        [tag for tags in dataset.targets for tag in tags.tolist()] for dataset in (train, test)
-    )
+    tags, test_tags = _steps(train.targets), _steps(test.targets)
     overall = Counter(tags).most_common(1)[0][0]
     guesses = {"most frequent tag": [overall] * len(test_tags)}
     if data.inputs.kind == "tokens":
-        tokens, test_tokens = (
-            [token for text in dataset.sequences for token in text.tolist()]
-            for dataset in (train, test)
-        )
         seen: dict[int, Counter[int]] = defaultdict(Counter)
-        for token, tag in zip(tokens, tags, strict=True):
+        for token, tag in zip(_steps(train.sequences), tags, strict=True):
             seen[token][tag] += 1
         frequent = {token: counts.most_common(1)[0][0] for token, counts in seen.items()}
-        guesses["most frequent tag of each token"] = [
-            frequent.get(token, overall) for token in test_tokens
-        ]
+        guessed = [frequent.get(token, overall) for token in _steps(test.sequences)]
+        guesses["most frequent tag of each token"] = guessed
     accuracy = {name: float(np.mean(np.equal(g, test_tags))) for name, g in guesses.items()}
     return {"test/accuracy": accuracy}
+
+
+def _steps(sequences: Iterable[Tensor]) -> list[int]:
+    return [step for sequence in sequences for step in sequence.tolist()]
 
 
 def _of_values(data: SequenceDataModule) -> Metrics:

@@ -32,20 +32,20 @@ class DataModule(pl.LightningDataModule):
     @property
     def spec(self) -> dict[str, Any]:
         """What a task has to know about its data, as plain values. Saved in the checkpoint."""
-        raise self._undefined("spec")
+        raise NotImplementedError(f"{type(self).__name__} must define spec")
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         """Encodes with what a finished run has learned instead of learning it again."""
-        raise self._undefined("use_spec")
+        raise NotImplementedError(f"{type(self).__name__} must define use_spec")
 
     @property
     def fingerprint(self) -> str:
         """A hash of all splits: equal if and only if data and splits are equal."""
-        raise self._undefined("fingerprint")
+        raise NotImplementedError(f"{type(self).__name__} must define fingerprint")
 
     def read(self) -> Mapping[Split, Any]:
         """The splits that exist, raw; `train` must be among them."""
-        raise self._undefined("read")
+        raise NotImplementedError(f"{type(self).__name__} must define read")
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored.
@@ -53,11 +53,11 @@ class DataModule(pl.LightningDataModule):
         Raises:
             UserError: naming the file or split, the place in it and what to do.
         """
-        raise self._undefined("setup")
+        raise NotImplementedError(f"{type(self).__name__} must define setup")
 
     def split_loader(self, split: str) -> SequenceLoader:
         """Batches of `train`, `validation` or `test` to evaluate on, each example once."""
-        raise self._undefined("split_loader")
+        raise NotImplementedError(f"{type(self).__name__} must define split_loader")
 
     def file_loader(self, path: str) -> SequenceLoader:
         """Batches of another file to evaluate on, each example once.
@@ -65,7 +65,7 @@ class DataModule(pl.LightningDataModule):
         Raises:
             UserError: for a file that is missing, empty, broken or without targets.
         """
-        raise self._undefined("file_loader")
+        raise NotImplementedError(f"{type(self).__name__} must define file_loader")
 
     def read_inputs(self, path: str) -> Iterator[Any]:
         """The raw inputs of a file, each as soon as it can be read; `-` is standard input.
@@ -73,20 +73,15 @@ class DataModule(pl.LightningDataModule):
         Raises:
             UserError: naming the file, the place in it and what to do.
         """
-        raise self._undefined("read_inputs")
+        raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        """A batch of raw inputs without targets, to predict with.
-
-        Args:
-            raw: B raw inputs, as `read_inputs` gives them.
-            source: where they come from, for error messages.
-            first: the number of the first one within the source, for error messages.
+        """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.
 
         Raises:
-            UserError: naming the source and the number of an input that cannot be encoded.
+            UserError: naming the source and, counted from `first`, an input that is wrong.
         """
-        raise self._undefined("batch_of")
+        raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Test metrics of simple baselines on the same splits: `metric -> baseline -> value`.
@@ -118,9 +113,6 @@ class DataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> SequenceLoader:
         return self.split_loader("test")
-
-    def _undefined(self, method: str) -> NotImplementedError:
-        return NotImplementedError(f"{type(self).__name__} must define {method}")
 
 
 def check_counts(**counts: int) -> None:

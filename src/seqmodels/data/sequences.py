@@ -69,14 +69,12 @@ class SequenceDataModule(DataModule):
         self._fitted = False
 
     def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:
-        """The raw input and raw target of each example in a file; None if it has no target.
-
-        Yields each example as soon as it can be read; `-` is standard input.
+        """Each raw input of a file with its raw target or None, as soon as it can be read.
 
         Raises:
             UserError: naming the file, the place in it and what to do.
         """
-        raise self._undefined("read_file")
+        raise NotImplementedError(f"{type(self).__name__} must define read_file")
 
     def read_inputs(self, path: str) -> Iterator[Any]:
         return (raw for raw, _ in self.read_file(path))
@@ -124,10 +122,9 @@ class SequenceDataModule(DataModule):
         found: dict[Any, Examples] = dict(self.read())
         for split, fraction in self.fractions.items():
             if split not in found:
-                strata = self.targets.strata(found["train"].targets)
-                found["train"], found[split] = cut(
-                    found["train"], fraction, self.split_seed, split, strata
-                )
+                train = found["train"]
+                strata = train.targets if self.target == "class" else None
+                found["train"], found[split] = cut(train, fraction, self.split_seed, split, strata)
         self.examples = {split: found[split] for split in SPLITS}
         for split, part in self.examples.items():
             if not len(part):
@@ -173,18 +170,17 @@ class SequenceDataModule(DataModule):
             shuffle: True in training, False to evaluate each example once.
         """
         rank, world_size = self.process
-        sampler = LengthBatchSampler(
-            dataset.lengths,
-            self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            pool=self.pool,
-            rank=rank,
-            world_size=world_size,
-        )
         return SequenceLoader(
             dataset,
-            sampler,
+            LengthBatchSampler(
+                dataset.lengths,
+                self.batch_size,
+                shuffle=shuffle,
+                seed=self.seed,
+                pool=self.pool,
+                rank=rank,
+                world_size=world_size,
+            ),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.on_cuda,

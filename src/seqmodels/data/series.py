@@ -88,12 +88,8 @@ class UEA(SequenceDataModule):
         for number, line in enumerate(read_lines(path), start=1):
             try:
                 value = json.loads(line)
-                series, label = (
-                    (value["series"], value.get("label"))
-                    if isinstance(value, dict)
-                    else (value, None)
-                )
-                array = np.array(series, dtype=np.float64)  # null becomes nan
+                row = value if isinstance(value, dict) else {"series": value}
+                array, label = np.array(row["series"], np.float64), row.get("label")  # null: nan
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
                     f"{path}, line {number}: not a series in JSON, such as "

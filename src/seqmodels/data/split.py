@@ -79,10 +79,9 @@ def cut(
         raise UserError(
             f"cannot cut a {split} split from {examples.source}: {few}; give data.{split}"
         )
+    inputs, targets = examples.inputs, examples.targets
     off, rest = sorted(chosen), sorted(set(range(len(examples))) - chosen)
-    return tuple(  # type: ignore[return-value]
-        Examples(
-            [examples.inputs[i] for i in part], [examples.targets[i] for i in part], examples.source
-        )
-        for part in (rest, off)
+    return (
+        Examples([inputs[i] for i in rest], [targets[i] for i in rest], examples.source),
+        Examples([inputs[i] for i in off], [targets[i] for i in off], examples.source),
     )

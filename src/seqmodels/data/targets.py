@@ -43,10 +43,6 @@ class TargetEncoder(ABC):
     def load(self, spec: Mapping[str, Any]) -> None:
         """Restores what `fit` learned from a saved `spec`."""
 
-    def strata(self, raw: Sequence[Any]) -> Sequence[str] | None:
-        """A name per example, whose shares a cut has to keep; None to cut at random."""
-        return None
-
 
 class NamedTargets(TargetEncoder):
     """Targets from the names that occur in training; `spec["classes"]` has the logits' order."""
@@ -86,9 +82,6 @@ class Classes(NamedTargets):
             if label not in self.names:
                 raise self._unseen(f"{source}: label {label!r} of example {number}", label)
         return torch.tensor([self.names[label] for label in raw], dtype=torch.int64)
-
-    def strata(self, raw: Sequence[str]) -> Sequence[str]:
-        return raw
 
 
 class Tags(NamedTargets):
