@@ -189,14 +189,19 @@ class StreamDataModule(DataModule):
             UserError: if there are too few tokens, or fewer streams than processes.
         """
         rank, world_size = self.process
-        streams, steps, advice = self.evaluation_streams, 1, "set data.evaluation_streams=1"
         if train:
-            streams, steps = self.batch_size * world_size, self.window
-            advice = "lower data.batch_size or data.window"
-        if len(tokens) < streams * steps:
+            streams = self.batch_size * world_size
+            least = streams * self.window
+            need = (
+                f"one window: {streams} streams of {self.window} steps need {least}; "
+                "lower data.batch_size or data.window"
+            )
+        else:
+            least = streams = self.evaluation_streams
+            need = f"{streams} streams: set data.evaluation_streams=1"
+        if len(tokens) < least:
             raise UserError(
-                f"{title} has {len(tokens)} tokens, too few for {streams} streams of at least "
-                f"{steps} steps: {advice}, or give more text"
+                f"{title} has {len(tokens)} tokens, too few for {need}, or give more text"
             )
         if streams < world_size:
             raise UserError(
