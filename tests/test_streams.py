@@ -149,5 +149,5 @@ def test_a_window_reads_no_more_of_the_file_than_it_needs(tmp_path) -> None:
         file.write(b"\x07\x00")
     ids = np.memmap(path, np.uint16, mode="r")
     dataset = StreamDataset(TokenFile(ids, num_bytes=1, unknown=0), 4, drop_last=False)
-    batch = dataset[dataset.steps - 3, dataset.steps]
+    batch = dataset.__getitems__([(dataset.steps - 3, dataset.steps)])
     assert int(batch.targets[-1][batch.lengths[-1] - 1]) == 7

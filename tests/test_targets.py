@@ -322,7 +322,7 @@ def test_labelled_files_evaluate_every_kind_of_texts(tmp_path: Path) -> None:
     assert sorted(batch.targets.tolist()) == [0, 1]
     lines = tmp_path / "new.txt"
     lines.write_text("needle1\n")
-    with pytest.raises(UserError, match="new.txt: example 1 has no label to compare with"):
+    with pytest.raises(UserError, match="new.txt: example 1 has no label"):
         data.file_loader(str(lines))
 
 
