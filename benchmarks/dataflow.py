@@ -1,4 +1,4 @@
-"""What it costs to show which tensor a model reads: an audit alone, and the callback of a run."""
+"""What it costs to show which tensor a model reads: the audit alone, and a run's callback."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""Samples per second of a whole `trainer.fit`, against a plain PyTorch loop that does the same.
+"""Sequences per second of a whole `trainer.fit`, against an equivalent plain PyTorch loop.
 
     python benchmarks/fit.py
     python benchmarks/fit.py --pairs 7 --epochs 4
     python benchmarks/fit.py --device cuda --output /tmp/fit.md
 
-`trainer.fit`: this package as `configs/` ships it (trainer, optimiser, checkpoints, metrics file),
-without the progress bar, regularisation and schedule. The plain loop: what one writes by hand with
-`nn.LSTM`, `pack_padded_sequence` and a `DataLoader` of random batches. Both train the same model
-from the same weights on the same sequences, batch size, optimiser, clipping and number of epochs,
-with a validation pass after each epoch. A third loop, by hand over this package's own model and
-batches, shows how much of the difference is Lightning and the records of the run. The plain loops
-save no checkpoints and write no files, which is in their favour. They take turns in one process,
-which keeps its freed memory (`keep_memory`), as a run of this package does: the plain loops gain
-from that too.
+`trainer.fit` runs this package as `configs/` ships it (trainer, optimiser, checkpoints, metrics
+file), without the progress bar, regularisation and schedule. The plain loop is what you would write
+by hand with `nn.LSTM`, `pack_padded_sequence` and a `DataLoader` of random batches. Both train the
+same model from the same weights on the same sequences, with the same batch size, optimiser,
+clipping and number of epochs, and validate after each epoch. A third loop, by hand over this
+package's own model and batches, shows how much of the difference is due to Lightning and the run
+folder. The plain loops save no checkpoints and write no files, which favours them. The loops take
+turns in one process that keeps its freed memory (`keep_memory`), as a run of this package does; the
+plain loops gain from that too.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.tasks import SequenceClassifier
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-CLASSES, TELLING, SHARE = 4, 20, 0.15  # classes; words that tell of one; their share in a sequence
+CLASSES, TELLING, SHARE = 4, 20, 0.15  # classes; keywords of each; their share in a sequence
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row: a model, and data of which every sequence has a length uniform in a range."""
+    """One row: a model, and data with lengths that are uniform in a range."""
 
     title: str
     head: str
@@ -96,7 +96,7 @@ SETTINGS = (
 
 
 class Made(SequenceDataModule):
-    """Words at random, among which some tell of the class."""
+    """Random words; some are keywords of the class."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(Tokens(), batch_size=setting.batch_size)
@@ -120,7 +120,7 @@ class Made(SequenceDataModule):
 
 
 class PlainClassifier(nn.Module):
-    """What one writes by hand."""
+    """The model that you would write by hand."""
 
     def __init__(self, vocabulary: int, setting: Setting) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tens
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished training: how long it took, and the losses of its last epoch."""
+    """A finished training: its seconds, and the losses of its last epoch."""
 
     seconds: float
     train_loss: float
@@ -161,7 +161,7 @@ class Fitted:
 
 
 class Runner:
-    """Everything of one setting that need not be timed: data, configuration, initial weights."""
+    """Prepares, untimed, what a setting needs: data, configuration, initial weights."""
 
     def __init__(self, setting: Setting, epochs: int, device: torch.device) -> None:
         self.setting, self.epochs, self.device = setting, setting.epochs or epochs, device
@@ -242,7 +242,7 @@ class Runner:
         return self._loop(model, train, validation)
 
     def by_hand_with_our_model(self) -> Fitted:
-        """The plain loop's code over this package's own model and batches."""
+        """The plain loop over this package's own model and batches."""
         task = self._initial_task().to(self.device)
         return self._loop(task, self.data.train_dataloader(), self.data.val_dataloader())
 

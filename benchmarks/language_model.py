@@ -1,34 +1,33 @@
-"""Tokens per second of training a word language model by `trainer.fit`, against a plain loop.
+"""Tokens per second of training a word language model: `trainer.fit` against a plain loop.
 
     python benchmarks/language_model.py
     python benchmarks/language_model.py --rounds 5 --threads 1
     python benchmarks/language_model.py --device cuda --output /tmp/language_model.md
 
-The plain loop is of the kind in PyTorch's examples/word_language_model: `batchify`, `get_batch`,
-`repackage_hidden`, `log_softmax`, `NLLLoss`, `p.data.add_`. `trainer.fit`: this package's
-`LanguageModel` by the trainer that `configs/` ships. Both learn the same: the same model (2 layers
-of LSTM, an untied softmax over all words) from the same weights, the same streams cut into the same
-windows, the state carried, the same SGD and clipping, nothing random. So float32 losses must agree
-to rounding, and those of bfloat16 show what its speed costs.
+The plain loop follows PyTorch's examples/word_language_model: `batchify`, `get_batch`,
+`repackage_hidden`, `log_softmax`, `NLLLoss`, `p.data.add_`. `trainer.fit` trains this package's
+`LanguageModel` with the trainer that `configs/` ships. Both train the same model (2 layers of LSTM,
+an untied softmax over all words) from the same weights, on the same streams cut into the same
+windows, carry the state, use the same SGD and clipping, and draw nothing at random. So float32
+losses must agree to rounding, and bfloat16 losses show what the speed costs.
 
-Each way runs in a process of its own, because `keep_memory`, which `seqmodels.runs.train` calls and
-so do both `trainer.fit` here, acts on the whole process. The plain loop stands there twice, as one
-finds it and with `keep_memory`, so that one sees how much of the gain is memory that is not given
-back. What remains is the optimiser (`fused` as shipped, against `p.data.add_`), the loss, and
-Lightning's own work. At the default sizes float32 logits are few enough for the package to make
-them all at once, as the plain loop does; in bfloat16 on a CPU it makes them in parts. The plain
-loop reads each loss by `item()`, as that example does, which on a GPU waits for every step. The
-ways take turns, so that a busy machine hits all of them.
+Each variant runs in its own process, because `keep_memory` acts on the whole process;
+`seqmodels.runs.train` calls it, and both `trainer.fit` variants here do too. The plain loop runs
+twice, unchanged and with `keep_memory`, to show how much of the gain comes from keeping memory. The
+rest comes from the optimiser (`fused` as shipped, against `p.data.add_`), the loss, and Lightning's
+own work. At the default sizes, the package computes all training logits at once, as the plain loop
+does. The plain loop reads each loss with `item()`, as that example does, which on a GPU waits at
+every step. The variants take turns, so a busy machine slows all of them equally.
 
-Timed is from the eleventh window to the end of the training. The start of the process, `fit`'s own
-start, validation and checkpoints are left out; `fit` logs its epoch and the plain loop writes
-nothing. The training loss is what each way reports for its windows, in its own precision; the final
-validation loss is computed alike for all, by hand and in float32. On a CPU the peak memory is that
-of the whole process, with some hundreds of MiB for the imported packages, which are the same in
-all; on a GPU, that of PyTorch's tensors.
+The clock runs from the eleventh window to the end of training. It leaves out process start, the
+start of `fit`, validation and checkpoints; `fit` logs its epoch, the plain loop writes nothing. The
+training loss is what each variant reports for its windows, in its own precision; the final
+validation loss is computed the same way for all, by hand and in float32. On a CPU, peak memory is
+that of the whole process, including some hundreds of MiB for imported packages, which are the same
+in all; on a GPU, that of PyTorch's tensors.
 
-A second table measures the loss alone, forward and backward: what it adds to the peak memory of a
-process that already holds inputs, weights and gradients, and its time.
+A second table measures the loss alone, forward and backward: its time, and what it adds to the peak
+memory of a process that already holds inputs, weights and gradients.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ LOSSES = (
 
 
 class Made(StreamDataModule):
-    """Words as in Zipf's law, half of which follow from the word before."""
+    """Words with Zipf's frequencies; the previous word determines half of them."""
 
     def __init__(self, vocabulary: int, windows: int) -> None:
         super().__init__(
@@ -120,7 +119,7 @@ class Made(StreamDataModule):
         words = np.arange(1, vocabulary)  # 0 is the start
         self.cumulative = np.cumsum(1 / words)
         self.successors = self._draw((vocabulary, SUCCESSORS)).tolist()
-        self.tokens = {  # with these, `setup` has nothing to do
+        self.tokens = {  # `setup` then has nothing to do
             "train": self._make(windows * WINDOW * BATCH),
             "validation": self._make(VALIDATION_WINDOWS * WINDOW * BATCH),
         }
@@ -138,7 +137,7 @@ class Made(StreamDataModule):
         ):
             ids.append(self.successors[ids[-1]][number] if following else fresh)
         made = np.array(ids, np.min_scalar_type(self.num_words - 1))
-        return TokenFile(made, num_bytes=size, unknown=0)  # as if each word were a byte of text
+        return TokenFile(made, num_bytes=size, unknown=0)  # counts each word as one byte of text
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -154,7 +153,7 @@ Hidden = tuple[Tensor, Tensor]
 
 
 class PlainModel(nn.Module):
-    """What one writes by hand."""
+    """The model that you would write by hand."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
@@ -300,7 +299,7 @@ def train_by_trainer(
 
 
 def peak_memory(device: torch.device) -> float:
-    """In MiB, so far: of the process, or of PyTorch's tensors on a GPU."""
+    """The peak so far in MiB: of the process, or on a GPU of PyTorch's tensors."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -354,11 +353,11 @@ def measure_loss(way: Loss, vocabulary: int, tokens: int, device: torch.device) 
         shapes = ((steps, WIDTH), (words, WIDTH), (words,))
         made = [torch.randn(shape, device=device).mul_(0.1).requires_grad_() for shape in shapes]
         for tensor in made:
-            # written to, because memory counts from its first use on
+            # write to it, because memory counts from its first use
             tensor.grad = torch.ones_like(tensor).zero_()
         return [*made, torch.randint(words, (steps,), device=device)]
 
-    way.function(*given(16, 100)).backward()  # what starts with the first call of all
+    way.function(*given(16, 100)).backward()  # warm up: the first call initialises libraries
     arguments = given(tokens, vocabulary)
     synchronize(device)
     if device.type == "cuda":
@@ -378,7 +377,7 @@ def measure_loss(way: Loss, vocabulary: int, tokens: int, device: torch.device) 
 
 
 def work(way: Training | Loss, arguments: argparse.Namespace) -> Trained | LossCost:
-    """What a process of its own does."""
+    """Runs in the child process."""
     quieten_lightning()
     if way.keeps_memory:
         keep_memory()
@@ -388,7 +387,7 @@ def work(way: Training | Loss, arguments: argparse.Namespace) -> Trained | LossC
 
 
 def in_a_process(way: Training | Loss, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `work` returns there."""
+    """Runs `work` in a child process and returns its result."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, __file__, "--way", way.title, "--result", str(result)]
@@ -454,7 +453,7 @@ def training_table(rounds: Sequence[dict[str, Trained]], windows: int) -> list[s
 
 
 def largest_difference(rounds: Sequence[dict[str, Trained]]) -> float:
-    """Of the loss of a window, between the plain loop and `trainer.fit` in float32."""
+    """The largest difference in a window's loss: plain loop and float32 `trainer.fit`."""
     return max(
         abs(a - b)
         for found in rounds
@@ -517,7 +516,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if fastest_precision(device.type) != HALF.precision:
         trainings.remove(HALF)
         left_out = [f"{HALF.title} is left out: this machine does not compute in bfloat16.", ""]
-    if device.type == "cuda":  # the memory that `keep_memory` means is not a GPU's
+    if device.type == "cuda":  # `keep_memory` does not act on a GPU's memory
         trainings.remove(KEPT)
         losses = [way for way in LOSSES if not way.keeps_memory]
     if left_out:

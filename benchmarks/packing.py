@@ -4,10 +4,10 @@
     python benchmarks/packing.py --device cuda --repeats 50
     python benchmarks/packing.py --only lstm --output /tmp/packing.md
 
-The two ways take turns, A B A B, so that whatever else the machine does hits both alike. A training
-step is forward, a loss that every part of `output` and `h_n` enters, and backward to the weights
-and the inputs; inference is forward alone. Before anything is timed, both ways are checked to give
-the same numbers.
+The two variants take turns, A B A B, so that a busy machine slows both equally. A training step is
+forward, a loss that depends on every part of `output` and `h_n`, and backward to the weights and
+the inputs; inference is forward alone. Before timing, the script checks that both give the same
+results.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def check_equal(encoders: Sequence[RecurrentEncoder], inputs: Tensor, lengths: T
 
 
 def chosen(shape: Shape, inputs: Tensor, lengths: Tensor, step: Callable[..., None]) -> str:
-    """Which way `packing=auto` goes: packed, if `encoder.rnn` is called (with packed rows)."""
+    """What `packing=auto` picks: packed, if `encoder.rnn` is called (with packed rows)."""
     encoder = shape.encoder("auto").to(inputs.device)
     calls: list[nn.Module] = []
     encoder.rnn.register_forward_pre_hook(lambda module, _: calls.append(module))
@@ -140,7 +140,7 @@ def chosen(shape: Shape, inputs: Tensor, lengths: Tensor, step: Callable[..., No
 
 
 def seconds(call: Callable[[], None], count: int, device: torch.device) -> float:
-    """Of one call, on average over `count`."""
+    """Seconds of one call, averaged over `count` calls."""
     synchronize(device)
     started = time.perf_counter()
     for _ in range(count):

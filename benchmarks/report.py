@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine in words, its noise, a table's lines."""
+"""Shared by all benchmarks: describe the machine, measure its noise, format tables."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def default_output(name: str, device: torch.device) -> Path:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Noise:
-    """How many cores other processes took between `with` and its end, on average (on Linux)."""
+    """Measures how many cores other processes used inside the `with` block, on average (Linux)."""
 
     def __enter__(self) -> Self:
         self._before = self._sample()
@@ -99,7 +99,7 @@ def row(cells: Sequence[str]) -> str:
 
 
 def write(path: Path, lines: Sequence[str]) -> None:
-    """Writes a results file and says where."""
+    """Writes a results file and prints its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     print(f"written: {path}")

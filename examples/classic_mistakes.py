@@ -1,6 +1,7 @@
-"""Three heads that read the wrong tensor, as tutorials and libraries do, to see what it costs.
+"""Three heads that read the wrong tensor, as tutorials and libraries do: measure what it costs.
 
-The audit refuses to train them, and says why; `callbacks.dataflow.refuse=false` trains them:
+The audit refuses to train them and tells you why; to train them anyway, add
+`callbacks.dataflow.refuse=false`, as the experiment does:
 
     python scripts/train.py imports=[examples.classic_mistakes] model.head=padded_last_step
     python scripts/train.py -m experiment=study_mistakes
@@ -19,7 +20,7 @@ def _forget_lengths(encoder: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...
 
 
 class PaddedLastStep(Head, name="padded_last_step"):
-    """`output[:, -1]` of a network that was never told the lengths: it has read the padding."""
+    """`output[:, -1]` of a network without lengths: it has read the padding."""
 
     reads = ("output",)
     requires_bidirectional: bool | None = False
@@ -32,13 +33,13 @@ class PaddedLastStep(Head, name="padded_last_step"):
 
 
 class PaddedLastStepOfBoth(PaddedLastStep, name="padded_last_step_of_both"):
-    """The same of two directions: the backward half has read one step, and that one is padding."""
+    """The same with two directions: the backward half has read one step, which is padding."""
 
     requires_bidirectional = True
 
 
 class BackwardOnly(Head, name="backward_only"):
-    """`h_n[-1]` of two directions: the backward one, and nothing of the forward one."""
+    """`h_n[-1]` of two directions: it reads the backward one and drops the forward one."""
 
     reads = ("h_n",)
     requires_bidirectional = True

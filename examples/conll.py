@@ -1,13 +1,17 @@
-"""Your own data: a word and its tag a line, a blank line between sentences; as in CoNLL's files."""
+"""Your own data: one word and its tag per line, a blank line between sentences, as in CoNLL files.
+
+python scripts/train.py --config-dir examples/configs model=tagger data=conll data.train=train.txt
+"""
 
 from collections.abc import Iterator, Mapping
 
 from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tags, TokenizerOptions, Tokens
+from seqmodels.errors import UserError
 from seqmodels.files import read_lines
 
 
 class CoNLL(SequenceDataModule):
-    """Splits that are not given are cut from `train`; the last column is the tag."""
+    """Reads the tag from the last column; cuts missing splits from `train`."""
 
     def __init__(
         self, train: str, validation: str | None = None, test: str | None = None, **options
@@ -21,11 +25,12 @@ class CoNLL(SequenceDataModule):
 
     def read_file(self, path: str) -> Iterator[tuple[str, list[str]]]:
         words, tags = [], []
-        for line in [*read_lines(path), ""]:
-            if line.strip():
-                word, *_, tag = line.split()
-                words.append(word)
-                tags.append(tag)
+        for number, line in enumerate([*read_lines(path), ""], start=1):
+            if columns := line.split():
+                if len(columns) == 1:
+                    raise UserError(f"{path}, line {number}: {line!r} has no tag after the word")
+                words.append(columns[0])
+                tags.append(columns[-1])
             elif words:
                 yield " ".join(words), tags
                 words, tags = [], []

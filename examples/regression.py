@@ -1,4 +1,4 @@
-"""Your own task: a regression reads the last state of each sequence and gives a number.
+"""Your own task: a regression that predicts a number from the last state of each sequence.
 
 python scripts/train.py --config-dir examples/configs model=regression data=waves
 """

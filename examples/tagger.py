@@ -1,4 +1,4 @@
-"""Your own task: a tagger reads every step of `output`, both directions, and gives each a tag.
+"""Your own task: a tagger that reads `output` of both directions and predicts a tag at every step.
 
 python scripts/train.py --config-dir examples/configs model=tagger data=conll data.train=train.txt
 """

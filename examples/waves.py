@@ -1,4 +1,7 @@
-"""Your own data: noisy sine waves of different lengths, and the frequency of each."""
+"""Your own data: noisy sine waves of different lengths, each with its frequency as the target.
+
+python scripts/train.py --config-dir examples/configs model=regression data=waves
+"""
 
 from collections.abc import Mapping
 
@@ -8,7 +11,7 @@ from seqmodels.data import SPLITS, Examples, SequenceDataModule, Series, Values
 
 
 class Waves(SequenceDataModule):
-    """Made on the fly; the frequency is in cycles for every 100 steps."""
+    """Makes the waves on the fly; the frequency is in cycles per 100 steps."""
 
     def __init__(self, size: int = 500, noise: float = 0.1, **options):
         super().__init__(Series(), Values(["frequency"]), **options)

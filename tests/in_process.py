@@ -175,8 +175,8 @@ def _heads() -> Iterator[None]:
     try:
         yield
     finally:
-        HEADS.clear()
-        HEADS.update(before)
+        for name in HEADS.keys() - before.keys():
+            sys.modules.pop(HEADS.pop(name).__module__, None)  # so that it is registered again
 
 
 @contextmanager

@@ -535,9 +535,9 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"status": None}, "run: status is None"),
-        ({"seed": "one"}, "run: seed is 'one'"),
-        ({"config": []}, r"run: config is \[\]"),
+        ({"status": None}, "of a run: status missing or of another type"),
+        ({"seed": "one"}, "of a run: seed missing or of another type"),
+        ({"config": []}, "of a run: config missing or of another type"),
         ({"fingerprint": None}, "of this version: fingerprint is None"),
         ({"parameters": None}, "of this version: parameters is None"),
         ({"seconds": {}}, "of this version: seconds.fit is None"),
@@ -551,12 +551,16 @@ def test_a_result_of_another_kind_is_named(
 ) -> None:
     file = made_run("max_pool", 0) / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(UserError, match=f"result.json is not the result of a .*{message}"):
+    with pytest.raises(UserError, match=f"result.json is not the result .*{message}"):
         compare([str(tmp_path)])
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("[]", "is not the result of a run"), ("{", "is not JSON")]
+    ("text", "message"),
+    [
+        ("[]", "is not the result of a run: status, seed, config, metrics missing"),
+        ("{", "is not JSON"),
+    ],
 )
 def test_a_broken_result_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "result.json").write_text(text)

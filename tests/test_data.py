@@ -472,6 +472,11 @@ def test_series_survive_saving() -> None:
         saved.encode([np.zeros((4, 2))], "x", first=7)
 
 
+def test_training_series_have_the_same_channels() -> None:
+    with pytest.raises(UserError, match="the training split: series 2 has 2 channels, not 3"):
+        Series().fit([np.zeros((4, 3)), np.zeros((4, 2))])
+
+
 def test_an_unknown_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sktime.datasets
 

@@ -1,11 +1,14 @@
-"""The wrong heads of `examples/`: refused unless told otherwise, and wrong in the way they say."""
+"""`examples/`: wrong heads that are refused, and a task, data and a head of your own that work."""
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -17,7 +20,7 @@ from seqmodels.imports import import_module
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Classes
 from seqmodels.runs import train
-from tests.conftest import Script
+from tests.conftest import ROOT, Script
 
 MODULE = "examples.classic_mistakes"
 FINDINGS = {
@@ -87,3 +90,112 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(script: Script, tmp_
     assert absent.returncode == 2 and len(absent.stderr.splitlines()) == 1
     assert "error: imports=my_haeds: ModuleNotFoundError: No module named" in absent.stderr
     assert not (tmp_path / "other").exists()
+
+
+# ---------------------------------------------------------------- your own task, data and head
+
+QUICK = ("trainer=cpu", "model.encoder.hidden_size=8", "baseline=false")
+EXAMPLES = ("--config-dir", str(ROOT / "examples" / "configs"))
+SIZES = {  # lines: what a person writes must stay this little
+    "tagger.py": 45,
+    "regression.py": 40,
+    "conll.py": 40,
+    "waves.py": 30,
+    "top_pool.py": 25,
+    "configs/data/conll.yaml": 8,
+    "configs/data/waves.yaml": 6,
+}
+
+
+@pytest.fixture
+def examples_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The folder `examples` can be imported, and is forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "examples"]:
+        if name != MODULE:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(("file", "most"), SIZES.items())
+def test_what_you_write_is_little(file: str, most: int) -> None:
+    assert len((ROOT / "examples" / file).read_text().splitlines()) <= most
+
+
+def conll_file(path: Path) -> Path:
+    """120 sentences in which the tag of a word depends on the word after it."""
+    random = np.random.default_rng(0)
+    lines = []
+    for _ in range(120):
+        words = random.choice(["red", "blue", "cat", "dog"], random.integers(3, 9)).tolist()
+        for word, following in zip(words, [*words[1:], "."]):
+            lines.append(f"{word} X {'BEFORE-CAT' if following == 'cat' else 'O'}")
+        lines.append("")
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.usefixtures("examples_importable")
+def test_the_tagger_learns_from_both_directions(script: Script, tmp_path: Path) -> None:
+    file = conll_file(tmp_path / "train.txt")
+    common = (*EXAMPLES, "model=tagger", "data=conll", f"data.train={file}", *QUICK)
+    common = (*common, "trainer.max_epochs=40", "model.dropout=0.0")
+    common = (*common, "data.batch_size=8", "model.optimizer.lr=0.03")
+    for directions, folder in (("null", "both"), ("false", "one")):
+        done = script(
+            "train.py", *common, f"model.encoder.bidirectional={directions}", f"folder={folder}"
+        )
+        assert done.returncode == 0, done.stderr
+        assert "output -> every_output, every step" in done.stdout
+        assert re.search(r"logits +\(B, T, C\) +\(\d, \d, 2\) +of the tags", done.stdout)
+    both, one = (
+        json.loads((tmp_path / folder / "result.json").read_text()) for folder in ("both", "one")
+    )
+    assert both["metrics"]["test/accuracy"] == 1.0  # the word after it is in `output` too
+    assert one["metrics"]["test/accuracy"] < 0.9
+    assert both["higher_is_better"] == {"accuracy": True, "loss": False}
+    predicted = script(
+        "predict.py",
+        "run=both",
+        "input=-",
+        "imports=[examples.tagger]",
+        "allowed_targets=[examples.tagger.Tagger,examples.conll.CoNLL]",
+        stdin="red ?\ncat ?\n",
+    )
+    assert predicted.stdout == '{"tags": ["BEFORE-CAT", "O"]}\n', predicted.stderr
+    compared = script("compare.py", "both", "one")
+    assert compared.returncode == 0, compared.stderr
+    assert "test/accuracy" in (tmp_path / "comparison" / "comparison.csv").read_text()
+
+
+@pytest.mark.usefixtures("examples_importable")
+def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_path: Path) -> None:
+    done = script(
+        "train.py",
+        *EXAMPLES,
+        "model=regression",
+        "data=waves",
+        "data.size=300",
+        "trainer=cpu",
+        "model.encoder.hidden_size=64",
+        "model.dropout=0.0",
+        "model.optimizer.lr=0.01",
+        "trainer.max_epochs=25",
+        "folder=run",
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"logits +\(B, K\) +\(\d+, 1\) +the values", done.stdout)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    # cycles for every 100 steps: from 2 to 10
+    assert result["metrics"]["test/mae"] < 0.4 * result["baselines"]["test/mae"]["training mean"]
+    assert result["metrics"]["test/r2"] > 0.7
+
+
+@pytest.mark.usefixtures("examples_importable")
+def test_the_head_is_a_head_that_the_audit_lets_pass(script: Script, tmp_path: Path) -> None:
+    own = ("imports=[examples.top_pool]", "model.head=top_pool", "+model.head_options.k=2")
+    done = script("train.py", *own, *QUICK, "trainer.max_epochs=1", "folder=run")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"output .*head: \d+% of the steps, 100%", done.stdout)
+    explained = script("explain.py", *own[:2], "folder=pictures")
+    assert explained.returncode == 0 and "output -> top_pool" in explained.stdout

@@ -33,7 +33,7 @@ def test_arguments_reach_the_target() -> None:
         "torch.hub.load",
         "torch.nn.modules.module.torch.load",  # an alias through an allowed module
         "torch.optim.lr_scheduler.partial",
-        "seqmodels.runs.folder.subprocess.run",
+        "seqmodels.runs.environment.subprocess.run",
         "seqmodels.instantiate.instantiate",  # functions are not allowed, ours neither
         "seqmodels.tasks.SequenceClassifier.load_from_checkpoint",  # nor are methods
         "torch.nn.functional.linear",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +19,11 @@ from tests.shipped import ALL_HEADS
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [
-    line.split("  #")[0].replace("<folder>", "folder")
-    for line in README.splitlines()
-    if line.startswith("python scripts/train.py")
+    command.split("  #")[0].replace("<folder>", "folder").replace("<file>", "file")
+    for command in (
+        *re.findall(r"^python scripts/train\.py .*", README, flags=re.MULTILINE),
+        *re.findall(r"\| `(python scripts/train\.py [^`]*)` \|", README),  # in "Make it yours"
+    )
 ]
 
 
@@ -68,8 +69,12 @@ def test_every_head_is_in_the_table_with_what_it_reads() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes(command: str, config: Callable[..., DictConfig]) -> None:
-    overrides = [word for word in shlex.split(command)[2:] if not word.startswith("-")]
-    config(*(o if "-m" not in command else o.split(",")[0] for o in overrides))
+    words = shlex.split(command)[2:]
+    if "--config-dir" in words:
+        index = words.index("--config-dir")
+        words[index : index + 2] = [f"hydra.searchpath=[file://{ROOT / words[index + 1]}]"]
+    overrides = [word for word in words if not word.startswith("-")]
+    config(*(o if "-m" not in words else o.split(",")[0] for o in overrides))
 
 
 def test_every_finding_is_in_the_table() -> None:
@@ -83,7 +88,20 @@ def test_every_experiment_and_logger_composes(config: Callable[..., DictConfig])
             assert config(f"{group}={file.stem}")
 
 
-def test_the_picture_is_there() -> None:
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (ROOT / picture).is_file()
-    assert Path(ROOT / "LICENSE").is_file()
+def test_everything_that_is_linked_exists() -> None:
+    for path in [*re.findall(r"\]\((.*?)\)", README), "LICENSE"]:
+        assert (ROOT / path).exists(), path
+
+
+def test_every_example_is_linked() -> None:
+    for example in (ROOT / "examples").glob("*.py"):
+        assert f"](examples/{example.name})" in README
+
+
+def test_the_map_shows_every_folder_and_the_files_to_read() -> None:
+    package = ROOT / "src" / "seqmodels"
+    folders = {file.parent.name for file in package.glob("*/__init__.py")}
+    assert set(re.findall(r"^[├└]── (\w+)/ ", README, flags=re.MULTILINE)) == folders
+    files = re.findall(r"`(\w+/\w+\.py)`", README[README.index("## A map") :])
+    assert len(files) == 6
+    assert all((package / file).is_file() for file in files)

@@ -15,7 +15,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.windows import StreamDataset, WindowSampler
-from seqmodels.tasks.language_modeling import metrics_of
+from seqmodels.tasks import LanguageModel
 
 
 def numbered(count: int) -> TokenFile:
@@ -82,9 +82,9 @@ def test_what_is_unknown_has_to_be_spelled_out() -> None:
     tokens = TokenFile(np.zeros(11, np.uint8), num_bytes=40, unknown=2, unknown_bytes=10)
     dataset = StreamDataset(tokens, 2, drop_last=False)
     assert dataset.tokens_per_byte == 0.25 and dataset.spelling_bits_per_byte == 2.0
-    loader = SequenceLoader(dataset, WindowSampler(dataset.steps, 3))
-    metrics = metrics_of("test", torch.tensor(2.0), loader)
-    assert float(metrics["test/bits_per_byte"]) == pytest.approx(2 / math.log(2) / 4 + 2)
+    task = LanguageModel({"inputs": "tokens", "num_inputs": 5, "window": 3}, {"hidden_size": 2})
+    metrics = task.metrics_of_loss(torch.tensor(2.0), dataset)
+    assert float(metrics["bits_per_byte"]) == pytest.approx(2 / math.log(2) / 4 + 2)
 
 
 def test_processes_train_on_streams_of_their_own() -> None:
@@ -149,5 +149,5 @@ def test_a_window_reads_no_more_of_the_file_than_it_needs(tmp_path) -> None:
         file.write(b"\x07\x00")
     ids = np.memmap(path, np.uint16, mode="r")
     dataset = StreamDataset(TokenFile(ids, num_bytes=1, unknown=0), 4, drop_last=False)
-    batch = dataset[dataset.steps - 3, dataset.steps]
+    batch = dataset.__getitems__([(dataset.steps - 3, dataset.steps)])
     assert int(batch.targets[-1][batch.lengths[-1] - 1]) == 7

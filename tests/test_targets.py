@@ -33,6 +33,7 @@ from seqmodels.data import (
     Values,
 )
 from seqmodels.errors import UserError
+from seqmodels.instantiate import instantiate
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -182,8 +183,8 @@ def test_a_single_value_may_be_given_without_a_list() -> None:
     [
         ([1, "tall"], "new.csv: row 2 has 'tall' as 'b', which is not a finite number"),
         (["inf", 1], "new.csv: row 2 has 'inf' as 'a', which is not a finite number"),
-        ([1], "new.csv: row 2 has 1 values, not 2: a, b"),
-        ("5", "new.csv: row 2 has 1 values, not 2: a, b"),
+        ([1], r"new.csv: row 2 must have 2 values \(a, b\), but has 1"),
+        ("5", r"new.csv: row 2 must have 2 values \(a, b\), but has 1"),
     ],
 )
 def test_wrong_values_are_named_with_file_row_and_value(row: Any, message: str) -> None:
@@ -245,7 +246,9 @@ def test_baselines_of_values_are_in_their_own_units() -> None:
 def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("text,label\n" + "".join(f"word{n % 3} x,{n % 4}.5\n" for n in range(60)))
-    values, classes = Text(str(path), targets=Values(["score"])), Text(str(path))
+    config = {"_target_": "seqmodels.data.Text", "train": str(path)}
+    score = {"_target_": "seqmodels.data.Values", "names": ["score"]}
+    values, classes = instantiate({**config, "targets": score}), instantiate(config)
     for data in (values, classes):
         data.setup()
     assert values.spec["values"] == ["score"] and classes.spec["classes"][0] == "0.5"
@@ -319,7 +322,7 @@ def test_labelled_files_evaluate_every_kind_of_texts(tmp_path: Path) -> None:
     assert sorted(batch.targets.tolist()) == [0, 1]
     lines = tmp_path / "new.txt"
     lines.write_text("needle1\n")
-    with pytest.raises(UserError, match="new.txt: example 1 has no label to compare with"):
+    with pytest.raises(UserError, match="new.txt: example 1 has no label"):
         data.file_loader(str(lines))
 
 

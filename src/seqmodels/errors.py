@@ -1,4 +1,4 @@
-"""Mistakes that the person at the keyboard can mend."""
+"""Errors the user can fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """What is wrong, where, and what to do, in one line. Scripts print it and exit with 2."""
+    """One line: what is wrong, where, and what to do. Scripts print it and exit with status 2."""
 
 
 def choices(wrong: str, names: Iterable[str]) -> str:
@@ -18,6 +18,6 @@ def choices(wrong: str, names: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks; that of a library is cut at 300 characters."""
+    """An exception's message on one line, cut at 300 characters; a UserError's is never cut."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 or isinstance(error, UserError) else text[:297] + "..."

@@ -1,4 +1,4 @@
-"""Modules of the person's own, by the name that the command line gives."""
+"""Import user modules named on the command line."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from seqmodels.errors import UserError, one_line
 
 
 def import_module(name: str, key: str) -> ModuleType:
-    """The module of that name, which may lie where the script is called.
+    """Imports a module by its name; it may be in the current directory.
 
-    Runs its code: name only what you trust, and never what a checkpoint or a run folder names.
+    This runs the module's code: import only what you trust, and never what a checkpoint or a run
+    folder names.
 
     Args:
-        key: of the configuration, for the error.
+        key: the configuration key to name in an error.
 
     Raises:
-        UserError: if it cannot be imported.
+        UserError: if the import fails.
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the import may fail in any way
+    except Exception as error:  # the module's own code may raise anything
         raise UserError(f"{key}: {type(error).__name__}: {one_line(error)}") from error
 
 
 def import_modules(names: str | Iterable[str]) -> None:
-    """Imports what `imports` of the configuration names, one or several, whose heads are then known
-    by their names."""
+    """Imports the modules listed under `imports`, one or several, so that you can choose their
+    heads by name."""
     for name in [names] if isinstance(names, str) else names:
         import_module(name, f"imports={name}")

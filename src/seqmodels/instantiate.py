@@ -1,4 +1,4 @@
-"""Objects from configuration, from an allowlist: a config cannot run code of its choosing."""
+"""Build objects from configuration, from an allowlist: a config cannot run arbitrary code."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def instantiate(
     allowed_targets: Iterable[str] = (),
     **kwargs: Any,
 ) -> Any:
-    """What `hydra.utils.instantiate` makes of `config`, if every `_target_` in it is allowed.
+    """Builds what `hydra.utils.instantiate` would, if every `_target_` in `config` is allowed.
 
-    Allowed are the classes of `ALLOWED`, judged by where the class itself says that it lives, so
-    that no alias slips through; functions are not, and neither are methods of allowed classes.
+    You may name the classes in `ALLOWED`. The check uses the module that defines the class, so an
+    alias doesn't get through. Functions, and methods of allowed classes, are refused.
 
     Args:
-        config: with a `_target_`; nested ones and partial ones count.
+        config: with a `_target_`; nested and partial ones are checked too.
         allowed_targets: more targets, each a full name, or a prefix that ends in a dot. Never take
             these from a checkpoint or a run folder.
-        args, kwargs: handed on to the target.
+        args, kwargs: passed to the target.
 
     Raises:
-        UserError: naming the target and the key it stands under.
+        UserError: naming the target and its key.
     """
     plain: Any = config
     if isinstance(config, DictConfig):
@@ -55,7 +55,7 @@ def instantiate(
     _check(plain, tuple(allowed_targets), where="")
     target = plain["_target_"]
     try:
-        # the arguments do not pass through Hydra, which would take them for configuration
+        # the arguments bypass Hydra, which would take them for configuration
         build = hydra_instantiate({**plain, "_partial_": True}, _convert_="all")
         return build(*args, **kwargs)
     except UserError:
@@ -67,7 +67,7 @@ def instantiate(
 def allowed_class(
     config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = ()
 ) -> Any:
-    """What `config._target_` names, if it is allowed, as in `instantiate`."""
+    """The class that `config._target_` names, if it is allowed; see `instantiate`."""
     _check_target(config["_target_"], tuple(allowed_targets), where="_target_")
     return get_object(config["_target_"])
 
@@ -91,13 +91,13 @@ def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
         f"{', '.join(prefix.rstrip('.') for prefix in ALLOWED)}; "
         f"if you trust it, add allowed_targets=[{target}]"
     )
-    # importing runs code too, so a name from elsewhere is refused before it is looked up
+    # refuse other names before looking them up, because importing a module runs its code
     roots = tuple(prefix.partition(".")[0] + "." for prefix in ALLOWED)
     if not target.startswith(roots) and not _listed(target, extra):
         raise refusal
     try:
         found = get_object(target)
-    except Exception as error:  # the import may fail in any way
+    except Exception as error:  # the module's own code may raise anything
         raise UserError(f"{where}={target} cannot be found: {one_line(error)}") from error
     identity = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
     ours = inspect.isclass(found) and identity.startswith(ALLOWED)

@@ -1,4 +1,4 @@
-"""The device at hand, and Lightning's voice on it."""
+"""Pick the device; silence Lightning's hints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def find_device(accelerator: str) -> torch.device:
     """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine.
 
     Raises:
-        UserError: if PyTorch finds none of that kind.
+        UserError: if PyTorch finds no such device.
     """
     here = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     kinds = {"auto": (here.type,), "cpu": ("cpu",), "gpu": ("cuda", "mps"), "cuda": ("cuda",)}
@@ -38,7 +38,7 @@ def find_device(accelerator: str) -> torch.device:
 
 
 def fastest_precision(accelerator: str) -> str:
-    """`bf16-mixed` where the device computes in bfloat16 by itself, else `32-true`."""
+    """`bf16-mixed` if the device computes in bfloat16 natively, else `32-true`."""
     device = find_device(accelerator)
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -59,11 +59,11 @@ def device_name(trainer: pl.Trainer) -> str:
 
 
 def keep_memory() -> None:
-    """Has this process keep freed memory for its next step, where the C library is glibc.
+    """Makes this process keep freed memory for its next step, if the C library is glibc.
 
-    By default, glibc gives blocks of megabytes back to the kernel when they are freed, and every
-    step of training on a CPU pays for their pages again: up to a third of its time. Kept, it is
-    not there for other processes (benchmarks/language_model.py shows both).
+    By default, glibc returns freed blocks of megabytes to the kernel, and every training step on a
+    CPU pays to get their pages again: up to a third of its time. In exchange, other processes
+    cannot use the memory that this one keeps (benchmarks/language_model.py shows both).
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return
@@ -75,7 +75,7 @@ def keep_memory() -> None:
 
 
 def quieten_lightning() -> None:
-    # its hints are for people who configure Lightning by hand, as configs/ has done already
+    # these hints help if you configure Lightning by hand, which configs/ has already done
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for hint in (
         "does not have many workers",
@@ -83,6 +83,6 @@ def quieten_lightning() -> None:
         "LeafSpec",
         "Checkpoint directory .* exists and is not empty",
         "The dirpath has changed",
-        "It is recommended to use .*sync_dist",  # torchmetrics has put the processes together
+        "It is recommended to use .*sync_dist",  # torchmetrics already synchronises processes
     ):
         warnings.filterwarnings("ignore", f".*{hint}")

@@ -1,1 +1,1 @@
-"""What happens around the steps of a training: what `callbacks.<name>` switches on and off."""
+"""Callbacks: set `callbacks.<name>=null` to leave one out."""

@@ -1,4 +1,4 @@
-"""Which classes are taken for which others."""
+"""Draws which classes are mistaken for which others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A live bar that costs the training nothing."""
+"""A progress bar without device synchronisation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class LiveProgressBar(RichProgressBar):
-    """Lightning's Rich bar with the loss in it, brought up to date a few times a second.
+    """Lightning's Rich bar, plus the loss, updated a few times per second.
 
-    Lightning's own reads every metric of the bar at every step, and each reading waits for the
-    device.
+    Lightning's own bar reads every metric at every step, and each read waits for the device.
 
     Args:
         seconds: the shortest time between two updates.

@@ -1,4 +1,4 @@
-"""What a language model writes, epoch by epoch."""
+"""Let a language model write a sample after each epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class SampleText(Callback):
-    """Writes a sample to the log and to `samples.txt` in the run folder after each epoch.
+    """Adds a sample to the log and to `samples.txt` in the run folder after each epoch.
 
     Args:
         prompt, length, temperature: as in `generate`.

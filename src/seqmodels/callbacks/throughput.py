@@ -1,4 +1,4 @@
-"""How many examples or tokens a second, in the training of an epoch."""
+"""Measures examples or tokens per second in each training epoch."""
 
 from __future__ import annotations
 

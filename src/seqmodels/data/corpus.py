@@ -36,8 +36,8 @@ class TokenFile:
     """One split as N token ids on disk, after an id that marks its start.
 
     Args:
-        ids: `(N + 1,)`, the smallest unsigned integers that hold the vocabulary, mapped into
-            memory: `ids[0]` marks the start, `ids[1:]` are the tokens.
+        ids: `(N + 1,)` unsigned integers mapped into memory: `ids[0]` marks the start, `ids[1:]`
+            are the tokens.
         num_bytes: of the text, in UTF-8.
         unknown: the number of unknown tokens.
         unknown_bytes: the number of bytes of text that became unknown tokens.
@@ -52,22 +52,14 @@ class TokenFile:
         return len(self.ids) - 1
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """The splits of a corpus as token ids, and their tokenizer."""
-
-    tokenizer: Tokenizer
-    splits: dict[str, TokenFile]
-
-
 def encode(
     splits: Mapping[str, Pieces],
     content: str,
     options: TokenizerOptions,
     tokenizer: Tokenizer | None = None,
     encoding: str = "utf-8",
-) -> Corpus:
-    """Encodes the splits into files of the user's cache, unless they are already there.
+) -> tuple[Tokenizer, dict[str, TokenFile]]:
+    """The tokenizer, and the splits as files in the user's cache, encoded if they are not there.
 
     Args:
         content: the fingerprint of the splits.
@@ -80,8 +72,10 @@ def encode(
     """
     recipe = [FORMAT, tokenizers.__version__, content, sorted(asdict(options).items()), encoding]
     folder = _folder(recipe)
-    if tokenizer is not None and not _holds(folder, tokenizer):
-        folder = _folder([*recipe, tokenizer.to_str()])
+    if tokenizer is not None:  # its files may be those of the recipe
+        file = folder / "tokenizer.json"
+        if not file.is_file() or Tokenizer.from_file(str(file)).to_str() != tokenizer.to_str():
+            folder = _folder([*recipe, tokenizer.to_str()])
     if not (folder / "corpus.json").is_file():
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
@@ -92,23 +86,16 @@ def encode(
             shutil.rmtree(partial, ignore_errors=True)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
-    return Corpus(
-        tokenizer,
-        {
-            name: TokenFile(np.memmap(folder / f"{name}.bin", dtype, mode="r"), **facts)
-            for name, facts in json.loads((folder / "corpus.json").read_text()).items()
-        },
-    )
+    facts = json.loads((folder / "corpus.json").read_text())
+    return tokenizer, {
+        name: TokenFile(np.memmap(folder / f"{name}.bin", dtype, mode="r"), **numbers)
+        for name, numbers in facts.items()
+    }
 
 
 def _folder(recipe: list[Any]) -> Path:
     key = hashlib.blake2b(json.dumps(recipe).encode(), digest_size=8).hexdigest()
     return cache_folder("tokens") / key
-
-
-def _holds(folder: Path, tokenizer: Tokenizer) -> bool:
-    file = folder / "tokenizer.json"
-    return file.is_file() and Tokenizer.from_file(str(file)).to_str() == tokenizer.to_str()
 
 
 def _write(
@@ -118,9 +105,9 @@ def _write(
     tokenizer: Tokenizer | None,
     encoding: str,
 ) -> None:
-    console = Console(stderr=True)
     facts: dict[str, dict[str, int]] = {}
-    with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
+    shown = sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), disable=not shown, transient=True) as progress:
         if tokenizer is None:
             read = progress.track(
                 texts(splits["train"], encoding),
@@ -147,12 +134,8 @@ def _write(
                         file.write(ids.tobytes())
                     num_bytes += sum(len(text.encode()) for text in some)
                     progress.update(bar, completed=num_bytes)
-            unknown_bytes = num_bytes - known_bytes if unknown else 0
-            facts[name] = {
-                "num_bytes": num_bytes,
-                "unknown": unknown,
-                "unknown_bytes": unknown_bytes,
-            }
-        log.info(f"encoded {sum(f['num_bytes'] for f in facts.values()):,} bytes")
+            spelled = num_bytes - known_bytes if unknown else 0
+            facts[name] = {"num_bytes": num_bytes, "unknown": unknown, "unknown_bytes": spelled}
+        log.info(f"encoded {sum(map(size, splits.values())):,} bytes")
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "corpus.json").write_text(json.dumps(facts))

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.data.resampling import average_windows, interpolate
 from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
 from seqmodels.errors import UserError, choices
 
@@ -21,18 +21,10 @@ log = logging.getLogger(__name__)
 
 
 class InputEncoder(ABC):
-    """Encodes raw inputs as one tensor per example.
-
-    `options` are the constructor's settings as plain values; they are saved with the encoder.
-    """
+    """Encodes raw inputs as one tensor each: `(T,)` int64 tokens or `(T, F)` float32 features."""
 
     kind: ClassVar[Literal["tokens", "features"]]
-    options: dict[str, Any]
-
-    @property
-    @abstractmethod
-    def num_inputs(self) -> int:
-        """The vocabulary size for tokens, the number of features a step otherwise."""
+    num_inputs: int  # the vocabulary size or the number of features; known once `fit` or `load`
 
     @abstractmethod
     def fit(self, raw: Sequence[Any]) -> None:
@@ -40,19 +32,15 @@ class InputEncoder(ABC):
 
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
-        """One tensor per raw input: `(T,)` int64 tokens or `(T, F)` float32 features.
-
-        Args:
-            source: where the inputs come from, for error messages.
-            first: the number of the first input within the source.
+        """One tensor per raw input.
 
         Raises:
-            UserError: naming the source and the number of an input that cannot be encoded.
+            UserError: naming the source and, counted from `first`, an input that is wrong.
         """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Everything `load_inputs` needs, as plain values: `kind`, `options` and `fitted`."""
+        """What `load_inputs` needs, as plain values: `kind`, `options` and what was `fitted`."""
 
     @abstractmethod
     def load(self, fitted: Any) -> None:
@@ -72,6 +60,7 @@ class Tokens(InputEncoder):
     """
 
     kind = "tokens"
+    tokenizer: Tokenizer
 
     def __init__(
         self,
@@ -84,44 +73,15 @@ class Tokens(InputEncoder):
             raise UserError(f"data.keep is {keep!r}: choose start or end")
         if max_length is not None and max_length < 1:
             raise UserError(f"data.max_length is {max_length}: it must be at least 1, or null")
-        self.tokenizer_options = tokenizer or TokenizerOptions()
+        self.options = tokenizer or TokenizerOptions()
         self.max_length, self.keep = max_length, keep
-        self.options = {
-            "tokenizer": self.tokenizer_options.level,
-            "lowercase": self.tokenizer_options.lowercase,
-            "min_count": self.tokenizer_options.min_count,
-            "vocabulary_size": self.tokenizer_options.vocabulary_size,
-            "max_length": max_length,
-            "keep": keep,
-        }
-        self.tokenizer: Tokenizer | None = None
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Tokens:
-        """An encoder with saved `options`."""
-        tokenizer = TokenizerOptions(
-            options["tokenizer"],
-            options["lowercase"],
-            options["min_count"],
-            options["vocabulary_size"],
-        )
-        return cls(tokenizer, max_length=options["max_length"], keep=options["keep"])
-
-    def _trained(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise RuntimeError("the tokenizer is not trained yet: call fit, or load a saved state")
-        return self.tokenizer
-
-    @property
-    def num_inputs(self) -> int:
-        return self._trained().get_vocab_size()
 
     def fit(self, raw: Sequence[str]) -> None:
-        self.tokenizer = train_tokenizer(raw, self.tokenizer_options)
+        self.load(train_tokenizer(raw, self.options).to_str())
 
     def encode(self, raw: Sequence[str], source: str, first: int = 1) -> list[Tensor]:
         sequences, limit, truncated = [], self.max_length, 0
-        for number, encoding in enumerate(self._trained().encode_batch_fast(list(raw)), first):
+        for number, encoding in enumerate(self.tokenizer.encode_batch_fast(list(raw)), first):
             tokens = encoding.ids
             if not tokens:
                 raise UserError(f"{source}: text {number} is empty; remove it or give it some text")
@@ -137,10 +97,19 @@ class Tokens(InputEncoder):
         return sequences
 
     def state(self) -> dict[str, Any]:
-        return {"kind": self.kind, "options": self.options, "fitted": self._trained().to_str()}
+        options = {
+            "tokenizer": self.options.level,
+            "lowercase": self.options.lowercase,
+            "min_count": self.options.min_count,
+            "vocabulary_size": self.options.vocabulary_size,
+            "max_length": self.max_length,
+            "keep": self.keep,
+        }
+        return {"kind": self.kind, "options": options, "fitted": self.tokenizer.to_str()}
 
     def load(self, fitted: str) -> None:
         self.tokenizer = Tokenizer.from_str(fitted)
+        self.num_inputs = self.tokenizer.get_vocab_size()
 
 
 class Series(InputEncoder):
@@ -155,6 +124,8 @@ class Series(InputEncoder):
     """
 
     kind = "features"
+    mean: np.ndarray
+    deviation: np.ndarray
 
     def __init__(self, *, downsample: int = 1, missing: str = "error") -> None:
         if downsample < 1:
@@ -162,39 +133,29 @@ class Series(InputEncoder):
         if missing not in ("error", "interpolate"):
             raise UserError(f"data.missing is {missing!r}: choose error or interpolate")
         self.downsample, self.missing = downsample, missing
-        self.options = {"downsample": downsample, "missing": missing}
-        self.mean: np.ndarray | None = None
-        self.deviation: np.ndarray | None = None
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Series:
-        """An encoder with saved `options`."""
-        return cls(downsample=options["downsample"], missing=options["missing"])
-
-    def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.mean is None or self.deviation is None:
-            raise RuntimeError("mean and deviation are unknown: call fit, or load a saved state")
-        return self.mean, self.deviation
-
-    @property
-    def num_inputs(self) -> int:
-        return len(self._fitted()[0])
 
     def fit(self, raw: Sequence[np.ndarray]) -> None:
-        steps = np.concatenate(self._clean(raw, "the training split"))
-        self.mean = steps.mean(axis=0)
+        self.num_inputs = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
+        steps = np.concatenate([*self._clean(raw, "the training split")])
         deviation = steps.std(axis=0)
-        self.deviation = np.where(deviation > 0, deviation, 1.0)  # a constant channel becomes 0
+        self.load({"mean": steps.mean(axis=0), "deviation": np.where(deviation > 0, deviation, 1)})
 
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
-        mean, deviation = self._fitted()
         return [
-            torch.from_numpy(((series - mean) / deviation).astype(np.float32))
+            torch.from_numpy(((series - self.mean) / self.deviation).astype(np.float32))
             for series in self._clean(raw, source, first)
         ]
 
-    def _clean(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[np.ndarray]:
-        cleaned = []
+    def state(self) -> dict[str, Any]:
+        options = {"downsample": self.downsample, "missing": self.missing}
+        fitted = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+        return {"kind": self.kind, "options": options, "fitted": fitted}
+
+    def load(self, fitted: dict[str, Any]) -> None:
+        self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
+        self.num_inputs = len(self.mean)
+
+    def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):
             where = f"{source}: series {number}"
             series = np.asarray(given, dtype=np.float64)
@@ -203,9 +164,8 @@ class Series(InputEncoder):
                     f"{where} has shape {series.shape}; "
                     "it must be (steps, channels) with at least one step"
                 )
-            channels = series.shape[1] if self.mean is None else len(self.mean)
-            if series.shape[1] != channels:
-                raise UserError(f"{where} has {series.shape[1]} channels, not {channels}")
+            if series.shape[1] != self.num_inputs:
+                raise UserError(f"{where} has {series.shape[1]} channels, not {self.num_inputs}")
             missing = int((~np.isfinite(series)).sum())
             if missing and self.missing == "error":
                 raise UserError(
@@ -213,19 +173,29 @@ class Series(InputEncoder):
                     "set data.missing=interpolate to fill them"
                 )
             filled = interpolate(series, where) if missing else series
-            cleaned.append(average_windows(filled, self.downsample))
-        return cleaned
-
-    def state(self) -> dict[str, Any]:
-        mean, deviation = self._fitted()
-        fitted = {"mean": mean.tolist(), "deviation": deviation.tolist()}
-        return {"kind": self.kind, "options": self.options, "fitted": fitted}
-
-    def load(self, fitted: dict[str, list[float]]) -> None:
-        self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
+            yield average_windows(filled, self.downsample)
 
 
-_KINDS: dict[str, type[Tokens] | type[Series]] = {cls.kind: cls for cls in (Tokens, Series)}
+def interpolate(
+    series: Float[np.ndarray, "time channels"], where: str
+) -> Float[np.ndarray, "time channels"]:
+    """Fills nan and infinity linearly, channel by channel; at the ends with the nearest value."""
+    known, steps = np.isfinite(series), np.arange(len(series))
+    if not known.any(axis=0).all():
+        raise UserError(f"{where} has a channel without any value to interpolate from")
+    channels = zip(series.T, known.T, strict=True)
+    return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
+
+
+def average_windows(
+    series: Float[np.ndarray, "time channels"], window: int
+) -> Float[np.ndarray, "windows channels"]:
+    """Averages each `window` steps into one step; the last window may be shorter."""
+    if window == 1:
+        return series
+    starts = np.arange(0, len(series), window)
+    counts = np.diff(np.append(starts, len(series)))[:, None]
+    return np.add.reduceat(series, starts, axis=0) / counts
 
 
 def load_inputs(state: dict[str, Any]) -> InputEncoder:
@@ -234,8 +204,12 @@ def load_inputs(state: dict[str, Any]) -> InputEncoder:
     Raises:
         UserError: for an unknown kind of inputs.
     """
-    if state["kind"] not in _KINDS:
-        raise UserError(f"inputs are {state['kind']!r}: {choices(state['kind'], _KINDS)}")
-    encoder = _KINDS[state["kind"]].from_options(state["options"])
+    kind, options = state["kind"], dict(state["options"])
+    if kind == "tokens":
+        names = ("tokenizer", "lowercase", "min_count", "vocabulary_size")
+        options["tokenizer"] = TokenizerOptions(*(options.pop(name) for name in names))
+    elif kind != "features":
+        raise UserError(f"inputs are {kind!r}: {choices(kind, ('tokens', 'features'))}")
+    encoder: InputEncoder = Tokens(**options) if kind == "tokens" else Series(**options)
     encoder.load(state["fitted"])
     return encoder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle, islice
 from queue import Queue
 from threading import Thread
@@ -40,35 +39,24 @@ def collate(
 
 
 class SequenceDataset(Dataset[SequenceBatch]):
-    """Encoded sequences in memory with their targets.
-
-    `__getitems__` makes a whole batch at once, so a `DataLoader` has nothing to collate.
+    """Encoded sequences in memory with their targets. It makes a whole batch at once.
 
     Args:
         sequences: N tensors, `(T,)` int64 tokens or `(T, F)` features.
         targets: one row per sequence, `(N,)` int64 classes, `(N,)` or `(N, K)` floating-point
-            values; or for each sequence one class a step, N tensors `(T,)` int64; or None.
+            values; or for each sequence one class a step, N tensors `(T,)` int64.
     """
 
-    def __init__(
-        self, sequences: Sequence[Tensor], targets: Tensor | Sequence[Tensor] | None
-    ) -> None:
-        self.sequences = sequences
-        self.targets = targets
+    def __init__(self, sequences: Sequence[Tensor], targets: Tensor | Sequence[Tensor]) -> None:
+        self.sequences, self.targets = sequences, targets
         self.lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.sequences)
 
-    def __getitem__(self, index: int) -> SequenceBatch:
-        return self.__getitems__([index])
-
     def __getitems__(self, indices: list[int]) -> SequenceBatch:
         chosen, targets = torch.tensor(indices), self.targets
-        if isinstance(targets, Tensor):
-            targets = targets[chosen]
-        elif targets is not None:
-            targets = [targets[i] for i in indices]
+        targets = targets[chosen] if isinstance(targets, Tensor) else [targets[i] for i in indices]
         return collate([self.sequences[i] for i in indices], self.lengths[chosen], targets)
 
 
@@ -162,11 +150,10 @@ class SequenceLoader(DataLoader[SequenceBatch]):
         )
 
     def __iter__(self) -> Iterator[SequenceBatch]:  # type: ignore[override]
-        self._given, skip, self._skip = self._skip, self._skip, 0
-        for number, batch in enumerate(super().__iter__()):
-            if number >= skip:
-                self._given += 1
-                yield batch
+        self._given, self._skip = self._skip, 0
+        for batch in islice(super().__iter__(), self._given, None):
+            self._given += 1
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches were given out."""
@@ -188,37 +175,28 @@ def available(items: Iterable[T], most: int) -> Iterator[tuple[int, list[T]]]:
         items: read in a thread of its own; an error in it is raised after the items before it.
         most: the largest number of items in a group.
     """
-    end = object()
     waiting: Queue[Any] = Queue(maxsize=4 * most)
+    end, failures = object(), list[BaseException]()
 
     def read() -> None:
         try:
             for item in items:
                 waiting.put(item)
-            waiting.put(end)
         except BaseException as error:  # noqa: BLE001 (raised again by the consumer)
-            waiting.put(_Failure(error))
+            failures.append(error)
+        waiting.put(end)
 
     Thread(target=read, daemon=True).start()
-    number, open_ended = 1, True
-    while open_ended:
+    number, group = 1, list[Any]()
+    while not (group and group[-1] is end):
+        number += len(group)
         group = [waiting.get()]
         while len(group) < most and not waiting.empty():
             group.append(waiting.get())
-        last = group[-1]
-        if last is end or isinstance(last, _Failure):
-            open_ended = False
-            group.pop()
-        if group:
-            yield number, group
-        number += len(group)
-        if isinstance(last, _Failure):
-            raise last.error
-
-
-@dataclass(frozen=True)
-class _Failure:
-    error: BaseException
+        if found := [item for item in group if item is not end]:
+            yield number, found
+    if failures:
+        raise failures[0]
 
 
 def _as_it_is(batch: Any) -> Any:

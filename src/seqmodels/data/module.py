@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 
 from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.data.loading import SequenceLoader
+from seqmodels.errors import UserError
 from seqmodels.files import cache_folder, write_json
 
 Split = Literal["train", "validation", "test"]
@@ -42,8 +43,16 @@ class DataModule(pl.LightningDataModule):
         """A hash of all splits: equal if and only if data and splits are equal."""
         raise NotImplementedError(f"{type(self).__name__} must define fingerprint")
 
+    def read(self) -> Mapping[Split, Any]:
+        """The splits that exist, raw; `train` must be among them."""
+        raise NotImplementedError(f"{type(self).__name__} must define read")
+
     def setup(self, stage: str | None = None) -> None:
-        """Reads, splits and encodes the data, once. `stage` is Lightning's and ignored."""
+        """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored.
+
+        Raises:
+            UserError: naming the file or split, the place in it and what to do.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define setup")
 
     def split_loader(self, split: str) -> SequenceLoader:
@@ -59,10 +68,7 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define file_loader")
 
     def read_inputs(self, path: str) -> Iterator[Any]:
-        """The raw inputs of a file one by one, each as soon as it can be read.
-
-        Args:
-            path: `-` is standard input.
+        """The raw inputs of a file, each as soon as it can be read; `-` is standard input.
 
         Raises:
             UserError: naming the file, the place in it and what to do.
@@ -70,15 +76,10 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        """A batch of raw inputs without targets, to predict with.
-
-        Args:
-            raw: B raw inputs, as `read_inputs` gives them.
-            source: where they come from, for error messages.
-            first: the number of the first one within the source, for error messages.
+        """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.
 
         Raises:
-            UserError: naming the source and the number of an input that cannot be encoded.
+            UserError: naming the source and, counted from `first`, an input that is wrong.
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
@@ -112,3 +113,10 @@ class DataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> SequenceLoader:
         return self.split_loader("test")
+
+
+def check_counts(**counts: int) -> None:
+    """Raises a `UserError` for an option below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise UserError(f"data.{name} is {value}: it must be at least 1")

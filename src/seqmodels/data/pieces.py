@@ -45,9 +45,7 @@ class Piece:
         """The bytes of the piece, at most `BLOCK` at a time."""
         with self.path.open("rb") as file:
             file.seek(self.start)
-            left = len(self)
-            while block := file.read(min(BLOCK, left)):
-                left -= len(block)
+            while block := file.read(min(BLOCK, self.stop - file.tell())):
                 yield block
 
 
@@ -61,7 +59,7 @@ def whole(path: Path) -> Piece:
 
 def size(pieces: Pieces) -> int:
     """The number of bytes."""
-    return sum(len(piece) for piece in pieces)
+    return sum(map(len, pieces))
 
 
 def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
@@ -71,8 +69,7 @@ def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
         UserError: naming the file that is not text in this encoding.
     """
     for piece in pieces:
-        decoder = codecs.getincrementaldecoder(encoding)()
-        unfinished = ""
+        decoder, unfinished = codecs.getincrementaldecoder(encoding)(), ""
         try:
             for block in piece.blocks():
                 text = unfinished + decoder.decode(block)
@@ -111,35 +108,21 @@ def cut(pieces: Pieces, fraction: float, seed: int, split: str) -> tuple[Pieces,
         split: the name of the split to cut off, for error messages.
 
     Raises:
-        UserError: if the fraction leaves nothing on one side.
+        UserError: for a fraction that does not lie between 0 and 1.
     """
     if not 0 < fraction < 1:
         raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     if len(pieces) == 1:
         remaining, off = pieces[0].cut(fraction)
         return [remaining], [off]
-    wanted, total, chosen = fraction * size(pieces), 0, set[int]()
+    left, chosen = fraction * size(pieces), set[int]()
     for index in np.random.default_rng(seed).permutation(len(pieces)).tolist():
-        if total + len(pieces[index]) <= wanted:
+        if len(pieces[index]) <= left:
             chosen.add(index)
-            total += len(pieces[index])
-    if not total:  # each piece is larger than the fraction: take the smallest that has text
+            left -= len(pieces[index])
+    if not any(len(pieces[index]) for index in chosen):  # take the smallest that has text
         chosen = {min(range(len(pieces)), key=lambda index: len(pieces[index]) or float("inf"))}
-    return (
-        [piece for index, piece in enumerate(pieces) if index not in chosen],
-        [pieces[index] for index in sorted(chosen)],
-    )
-
-
-def one_byte_newlines(encoding: str) -> str:
-    """Returns the encoding if its line ends are the byte 10, so that files can be cut there.
-
-    Raises:
-        UserError: for an unknown encoding, or one whose line ends are longer.
-    """
-    try:
-        if "\n".encode(encoding) == b"\n":
-            return encoding
-    except LookupError:
-        raise UserError(f"data.encoding={encoding}: Python has no such encoding") from None
-    raise UserError(f"data.encoding={encoding}: convert the files to utf-8 first")
+    sides: tuple[list[Piece], list[Piece]] = ([], [])
+    for index, piece in enumerate(pieces):
+        sides[index in chosen].append(piece)
+    return sides

@@ -6,16 +6,17 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data.baselines import EncodedSplits
+from seqmodels.data.baselines import sequence_baselines
 from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, Split
+from seqmodels.data.module import SPLITS, DataModule, check_counts
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.errors import UserError
@@ -57,9 +58,7 @@ class SequenceDataModule(DataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("pool", pool)):
-            if value < 1:
-                raise UserError(f"data.{name} is {value}: it must be at least 1")
+        check_counts(batch_size=batch_size, pool=pool)
         self.inputs, self.targets = inputs, targets or Classes()
         self.per, self.target = self.targets.per, self.targets.target
         self.batch_size, self.pool, self.num_workers = batch_size, pool, num_workers
@@ -69,14 +68,8 @@ class SequenceDataModule(DataModule):
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
 
-    def read(self) -> Mapping[Split, Examples]:
-        """The splits that exist; `train` must be among them."""
-        raise NotImplementedError(f"{type(self).__name__} must define read")
-
     def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:
-        """The raw input and raw target of each example in a file; None if it has no target.
-
-        Yields each example as soon as it can be read; `-` is standard input.
+        """Each raw input of a file with its raw target or None, as soon as it can be read.
 
         Raises:
             UserError: naming the file, the place in it and what to do.
@@ -98,6 +91,8 @@ class SequenceDataModule(DataModule):
         `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
         `preprocessor`: how to encode new inputs; and the spec of the targets.
         """
+        if not self._fitted:
+            raise RuntimeError("nothing is learned from the training split yet: call setup first")
         return {
             "inputs": self.inputs.kind,
             "num_inputs": self.inputs.num_inputs,
@@ -112,51 +107,43 @@ class SequenceDataModule(DataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every raw input and target of all splits."""
         digest = hashlib.sha256()
         for split in SPLITS:
-            examples = self.examples[split]
-            for raw, target in zip(examples.inputs, examples.targets, strict=True):
+            part = self.examples[split]
+            for raw, target in zip(part.inputs, part.targets, strict=True):
                 content = _as_bytes(raw)
                 digest.update(b"%d:" % len(content) + content + _as_bytes(target) + b"\0")
             digest.update(b"\1")
         return digest.hexdigest()[:16]
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored.
-
-        Raises:
-            UserError: naming the file, the row and what to do.
-        """
         if self.datasets:
             return
-        examples: dict[Any, Examples] = dict(self.read())
+        found: dict[Any, Examples] = dict(self.read())
         for split, fraction in self.fractions.items():
-            if split not in examples:
-                train = examples["train"]
-                examples["train"], examples[split] = cut(
-                    train, fraction, self.split_seed, split, self.targets.strata(train.targets)
-                )
-        for split in SPLITS:
-            if not len(examples[split]):
-                raise UserError(f"the {split} split is empty: {examples[split].source}")
-        self.examples = {split: examples[split] for split in SPLITS}
+            if split not in found:
+                train = found["train"]
+                strata = train.targets if self.target == "class" else None
+                found["train"], found[split] = cut(train, fraction, self.split_seed, split, strata)
+        self.examples = {split: found[split] for split in SPLITS}
+        for split, part in self.examples.items():
+            if not len(part):
+                raise UserError(f"the {split} split is empty: {part.source}")
         if not self._fitted:
             train = self.examples["train"]
             self.targets.fit(train.targets, train.source)
             self.inputs.fit(train.inputs)
             self._fitted = True
-        for split in SPLITS:
-            self.datasets[split] = self.encode(self.examples[split])
-        sizes = ", ".join(f"{split} {len(self.datasets[split])}" for split in SPLITS)
-        log.info(f"data: {sizes}; {self.targets.summary}")
+        self.datasets = {split: self.encode(part) for split, part in self.examples.items()}
+        names = shorten(", ".join(map(str, self.targets.names)), 60)
+        sizes = ", ".join(f"{split} {len(part)}" for split, part in self.datasets.items())
+        log.info(f"data: {sizes}; {self.target}: {names}")
 
     def encode(self, examples: Examples) -> SequenceDataset:
         """Encodes inputs and targets.
 
         Raises:
-            UserError: naming the source and the example that cannot be encoded, such as one with a
-                class that training never saw, or with more tags than steps.
+            UserError: naming the source and the example that cannot be encoded.
         """
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
@@ -174,8 +161,7 @@ class SequenceDataModule(DataModule):
         return collate(self.inputs.encode(raw, source, first))
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
-        data = EncodedSplits(self.inputs.kind, self.examples, self.datasets)
-        return self.targets.baselines(data)
+        return sequence_baselines(self)
 
     def loader(self, dataset: SequenceDataset, *, shuffle: bool = False) -> SequenceLoader:
         """Batches of similar length. Several processes share them.
@@ -184,18 +170,17 @@ class SequenceDataModule(DataModule):
             shuffle: True in training, False to evaluate each example once.
         """
         rank, world_size = self.process
-        sampler = LengthBatchSampler(
-            dataset.lengths,
-            self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            pool=self.pool,
-            rank=rank,
-            world_size=world_size,
-        )
         return SequenceLoader(
             dataset,
-            sampler,
+            LengthBatchSampler(
+                dataset.lengths,
+                self.batch_size,
+                shuffle=shuffle,
+                seed=self.seed,
+                pool=self.pool,
+                rank=rank,
+                world_size=world_size,
+            ),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.on_cuda,
@@ -210,15 +195,10 @@ class SequenceDataModule(DataModule):
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
-        inputs, targets = [], []
-        for number, (raw, target) in enumerate(self.read_file(path), start=1):
-            if target is None:
-                raise UserError(f"{path}: example {number} has no label to compare with")
-            inputs.append(raw)
-            targets.append(target)
-        if not inputs:
+        examples = Examples.of(self.read_file(path), path)
+        if not len(examples):
             raise UserError(f"{path} is empty")
-        return self.loader(self.encode(Examples(inputs, targets, path)))
+        return self.loader(self.encode(examples))
 
 
 def _as_bytes(value: Any) -> bytes:

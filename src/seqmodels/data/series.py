@@ -61,7 +61,8 @@ class UEA(SequenceDataModule):
                     "check its spelling and the network, or choose JapaneseVowels, PLAID, "
                     "BasicMotions, ..."
                 ) from error
-            examples[split] = _examples(table, labels, f"{self.dataset_name} {split}")
+            pairs = zip(_arrays(table), map(str, labels), strict=True)
+            examples[split] = Examples.of(pairs, f"{self.dataset_name} {split}")
         return examples
 
     def read_file(self, path: str) -> Iterator[tuple[Any, str | None]]:
@@ -81,18 +82,14 @@ class UEA(SequenceDataModule):
             except Exception as error:  # the parser raises errors of many kinds
                 raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
             table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
-            for row, label in zip(table.itertuples(index=False), labels, strict=True):
-                yield _array(row), None if label is None else str(label)
+            for array, label in zip(_arrays(table), labels, strict=True):
+                yield array, None if label is None else str(label)
             return
         for number, line in enumerate(read_lines(path), start=1):
             try:
                 value = json.loads(line)
-                series, label = (
-                    (value["series"], value.get("label"))
-                    if isinstance(value, dict)
-                    else (value, None)
-                )
-                array = np.array(series, dtype=np.float64)  # null becomes nan
+                row = value if isinstance(value, dict) else {"series": value}
+                array, label = np.array(row["series"], np.float64), row.get("label")  # null: nan
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
                     f"{path}, line {number}: not a series in JSON, such as "
@@ -101,19 +98,10 @@ class UEA(SequenceDataModule):
             yield array, None if label is None else str(label)
 
 
-def _array(row: Any) -> np.ndarray:
-    """A row of sktime's nested table, which has one channel in each cell, as `(T, F)`."""
-    lengths = {len(cell) for cell in row}
-    longest = max(lengths)
-    channels = [np.asarray(cell, dtype=np.float64) for cell in row]
-    if len(lengths) > 1:  # some data sets have channels of different lengths
-        channels = [np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in channels]
-    return np.stack(channels, axis=1)
-
-
-def _examples(table: Any, labels: Any, source: str) -> Examples:
-    return Examples(
-        [_array(row) for row in table.itertuples(index=False)],
-        [str(label) for label in labels],
-        source,
-    )
+def _arrays(table: Any) -> Iterator[np.ndarray]:
+    # sktime's nested table has a channel in each cell; some are shorter than others in their row
+    for row in table.itertuples(index=False):
+        array = np.full((max(map(len, row)), len(row)), np.nan)
+        for channel, cell in enumerate(row):
+            array[: len(cell), channel] = cell
+        yield array

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +30,20 @@ class Examples:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def take(self, indices: Sequence[int]) -> Examples:
-        """The examples at these indices."""
-        return Examples(
-            [self.inputs[i] for i in indices], [self.targets[i] for i in indices], self.source
-        )
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Any, Any]], source: str) -> Examples:
+        """Examples of pairs `(input, target)`.
+
+        Raises:
+            UserError: naming the number of an example whose target is None.
+        """
+        inputs, targets = [], []
+        for number, (raw, target) in enumerate(pairs, start=1):
+            if target is None:
+                raise UserError(f"{source}: example {number} has no label")
+            inputs.append(raw)
+            targets.append(target)
+        return cls(inputs, targets, source)
 
 
 def cut(
@@ -57,12 +67,11 @@ def cut(
     if not 0 < fraction < 1:
         raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     random = np.random.default_rng(seed)
-    by_name: dict[str, list[int]] = {}
+    by_name: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate([""] * len(examples) if strata is None else strata):
-        by_name.setdefault(name, []).append(index)
+        by_name[name].append(index)
     chosen: set[int] = set()
-    for name in sorted(by_name):
-        members = by_name[name]
+    for _, members in sorted(by_name.items()):
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         chosen.update(random.permutation(members)[:count].tolist())
     if not chosen:
@@ -70,5 +79,9 @@ def cut(
         raise UserError(
             f"cannot cut a {split} split from {examples.source}: {few}; give data.{split}"
         )
-    remaining = [i for i in range(len(examples)) if i not in chosen]
-    return examples.take(remaining), examples.take(sorted(chosen))
+    inputs, targets = examples.inputs, examples.targets
+    off, rest = sorted(chosen), sorted(set(range(len(examples))) - chosen)
+    return (
+        Examples([inputs[i] for i in rest], [targets[i] for i in rest], examples.source),
+        Examples([inputs[i] for i in off], [targets[i] for i in off], examples.source),
+    )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.data import corpus
 from seqmodels.data.baselines import compressor_baselines
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, Split
-from seqmodels.data.pieces import Pieces, cut, fingerprint, one_byte_newlines, size, texts, whole
-from seqmodels.data.targets import Per, Target
-from seqmodels.data.tokenizer import START_ID, TokenizerOptions, known_ids
+from seqmodels.data.module import SPLITS, DataModule, check_counts
+from seqmodels.data.pieces import Pieces, cut, fingerprint, size, texts, whole
+from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions
 from seqmodels.data.windows import StreamDataset, WindowSampler
 from seqmodels.errors import UserError
 from seqmodels.files import existing_file
@@ -33,10 +33,8 @@ class StreamDataModule(DataModule):
     several, the end of the file if there is one.
 
     Args:
-        tokenizer: `word`, `char`, `byte` or `bpe`. All of them keep whitespace.
-        lowercase: whether to lowercase the text first.
-        min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
-        vocabulary_size: the largest number of tokens.
+        tokenizer, lowercase, min_count, vocabulary_size: as in `TokenizerOptions`; `tokenizer` is
+            its `level`: `word`, `char`, `byte` or `bpe`. All of them keep whitespace.
         encoding: of the files. Its line ends must be the byte 10.
         batch_size: streams to read in parallel in training, on each device.
         window: steps after which the gradient is cut (truncated backpropagation through time).
@@ -72,35 +70,29 @@ class StreamDataModule(DataModule):
         test_fraction: float = 0.05,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("batch_size", batch_size),
-            ("window", window),
-            ("evaluation_streams", evaluation_streams),
-        ):
-            if value < 1:
-                raise UserError(f"data.{name} is {value}: it must be at least 1")
+        check_counts(batch_size=batch_size, window=window, evaluation_streams=evaluation_streams)
         if vary_window and window < 10:
             raise UserError(f"data.window is {window}: it must be at least 10 to vary")
         self.options = TokenizerOptions(
             tokenizer, lowercase, min_count, vocabulary_size, keep_whitespace=True
         )
         self.tokenizer: Tokenizer | None = None  # until `setup` or `use_spec`
-        self.encoding = one_byte_newlines(encoding)
+        try:
+            if "\n".encode(encoding) != b"\n":  # where files are cut
+                raise UserError(f"data.encoding={encoding}: convert the files to utf-8 first")
+        except LookupError:
+            raise UserError(f"data.encoding={encoding}: Python has no such encoding") from None
+        self.encoding = encoding
         self.batch_size, self.window, self.vary_window = batch_size, window, vary_window
         self.evaluation_streams = evaluation_streams
         self.seed, self.split_seed = seed, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.texts: dict[str, Pieces] = {}
         self.tokens: dict[str, TokenFile] = {}
-        self._fingerprint = ""
 
-    def read(self) -> Mapping[Split, Pieces]:
-        """The splits that exist; `train` must be among them."""
-        raise NotImplementedError(f"{type(self).__name__} must define read")
-
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        return self._fingerprint
+        return fingerprint({split: self.texts[split] for split in SPLITS})
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -122,13 +114,6 @@ class StreamDataModule(DataModule):
         self.tokenizer = Tokenizer.from_str(spec["tokenizer"])
 
     def setup(self, stage: str | None = None) -> None:
-        """Finds, cuts and encodes the text, once. `stage` is Lightning's and ignored.
-
-        Text that was encoded before comes from the cache.
-
-        Raises:
-            UserError: naming the file or the split, and what to do.
-        """
         if self.tokens:
             return
         found: dict[Any, Pieces] = dict(self.read())
@@ -139,8 +124,7 @@ class StreamDataModule(DataModule):
         for split, pieces in self.texts.items():
             if not size(pieces):
                 raise UserError(f"the {split} split of {self.title} has no text")
-        self._fingerprint = fingerprint(self.texts)
-        self.tokens = self.encode(self.texts, self._fingerprint)
+        self.tokens = self.encode(self.texts, self.fingerprint)
         for split, tokens in self.tokens.items():
             log.info(
                 f"data: {split} {len(tokens):,} tokens of {tokens.num_bytes:,} bytes, "
@@ -148,17 +132,15 @@ class StreamDataModule(DataModule):
             )
 
     def encode(self, splits: Mapping[str, Pieces], content: str) -> dict[str, TokenFile]:
-        """Encodes splits as tokens. An untrained tokenizer is trained on the split `train`.
-
-        Args:
-            content: the fingerprint of the splits.
+        """Encodes splits with this fingerprint; trains the tokenizer on `train` if it is not yet.
 
         Raises:
             UserError: naming the file that is not text in this encoding.
         """
-        encoded = corpus.encode(splits, content, self.options, self.tokenizer, self.encoding)
-        self.tokenizer = encoded.tokenizer
-        return encoded.splits
+        self.tokenizer, tokens = corpus.encode(
+            splits, content, self.options, self.tokenizer, self.encoding
+        )
+        return tokens
 
     def batch_of(self, raw: Sequence[str], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """The tokens of each text after the id that marks the start, as in training.
@@ -172,16 +154,22 @@ class StreamDataModule(DataModule):
     def read_inputs(self, path: str) -> Iterator[str]:
         raise UserError(f"{self.title} has no labels to predict: use generate.py to continue texts")
 
-    def ids_of(self, text: str, name: str = "prompt") -> list[int]:
-        """The token ids of a text.
-
-        Args:
-            name: what to call the text in the error message.
+    def ids_of(self, text: str) -> list[int]:
+        """The token ids of a prompt.
 
         Raises:
             UserError: naming the words or characters that are not in the vocabulary.
         """
-        return known_ids(self.vocabulary, text, name)
+        encoding = self.vocabulary.encode(text)
+        places = zip(encoding.ids, encoding.offsets, strict=True)
+        unknown = {text[start:stop] for token, (start, stop) in places if token == UNKNOWN_ID}
+        if unknown:
+            verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
+            raise UserError(
+                f"prompt: {', '.join(map(repr, sorted(unknown)))} {verb} not in the vocabulary; "
+                f"remove {them} from the prompt"
+            )
+        return list(encoding.ids)
 
     def text_of(self, ids: Iterable[int]) -> str:
         """The text that token ids stand for."""
@@ -194,41 +182,39 @@ class StreamDataModule(DataModule):
             raise RuntimeError("the vocabulary is unknown: call setup or use_spec")
         return self.tokenizer
 
-    def loader(self, tokens: TokenFile, title: str = "the text") -> SequenceLoader:
-        """Windows that score every token once.
-
-        Args:
-            title: what to call the tokens in error messages.
+    def loader(self, tokens: TokenFile, title: str, *, train: bool = False) -> SequenceLoader:
+        """Windows of the tokens: to train on, or to score every token once.
 
         Raises:
-            UserError: if there are fewer tokens than streams, or fewer streams than processes.
+            UserError: if there are too few tokens, or fewer streams than processes.
         """
-        streams = self.evaluation_streams
-        if len(tokens) < streams:
-            raise UserError(
-                f"{title} has {len(tokens)} tokens, too few for {streams} streams: "
-                "set data.evaluation_streams=1, or give more text"
-            )
         rank, world_size = self.process
+        if train:
+            streams = self.batch_size * world_size
+            least = streams * self.window
+            need = (
+                f"one window: {streams} streams of {self.window} steps need {least}; "
+                "lower data.batch_size or data.window"
+            )
+        else:
+            least = streams = self.evaluation_streams
+            need = f"{streams} streams: set data.evaluation_streams=1"
+        if len(tokens) < least:
+            raise UserError(
+                f"{title} has {len(tokens)} tokens, too few for {need}, or give more text"
+            )
         if streams < world_size:
             raise UserError(
                 f"data.evaluation_streams is {streams}, fewer than the {world_size} processes"
             )
-        dataset = StreamDataset(tokens, streams, drop_last=False, rank=rank, world_size=world_size)
-        return self._loader(dataset, WindowSampler(dataset.steps, self.window))
+        dataset = StreamDataset(tokens, streams, drop_last=train, rank=rank, world_size=world_size)
+        varied = train and self.vary_window
+        sampler = WindowSampler(dataset.steps, self.window, varied=varied, seed=self.seed)
+        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
 
     def train_dataloader(self) -> SequenceLoader:
-        tokens, (rank, world_size) = self.tokens["train"], self.process
-        streams = self.batch_size * world_size
-        if len(tokens) < streams * self.window:
-            raise UserError(
-                f"the train split of {self.title} has {len(tokens)} tokens, too few for one "
-                f"window: {streams} streams of {self.window} steps need {streams * self.window}; "
-                "lower data.batch_size or data.window, or give more text"
-            )
-        dataset = StreamDataset(tokens, streams, drop_last=True, rank=rank, world_size=world_size)
-        sampler = WindowSampler(dataset.steps, self.window, varied=self.vary_window, seed=self.seed)
-        return self._loader(dataset, sampler)
+        title = f"the train split of {self.title}"
+        return self.loader(self.tokens["train"], title, train=True)
 
     def split_loader(self, split: str) -> SequenceLoader:
         return self.loader(self.tokens[split], f"the {split} split of {self.title}")
@@ -241,6 +227,3 @@ class StreamDataModule(DataModule):
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         return compressor_baselines(texts(self.texts["test"], self.encoding))
-
-    def _loader(self, dataset: StreamDataset, sampler: WindowSampler) -> SequenceLoader:
-        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)

@@ -28,9 +28,7 @@ class Surnames(SequenceDataModule):
     """Surnames in Latin script. Surnames that occur in several language groups are dropped.
 
     Args:
-        tokenizer: `word`, `char`, `byte` or `bpe`.
-        lowercase: whether to lowercase surnames first.
-        min_count: rarer characters become the unknown token; rarer pairs are not merged.
+        tokenizer, lowercase, min_count: as in `TokenizerOptions`; `tokenizer` is its `level`.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 

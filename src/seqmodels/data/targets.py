@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import Per, Target
-from seqmodels.data.baselines import (
-    EncodedSplits,
-    Metrics,
-    class_baselines,
-    tag_baselines,
-    value_baselines,
-)
 from seqmodels.errors import UserError, choices
 
 
@@ -27,17 +20,11 @@ class TargetEncoder(ABC):
 
     per: ClassVar[Per]
     target: ClassVar[Target]
+    names: Collection[str]  # of the classes, tags or values
 
     @abstractmethod
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        """Learns from the raw targets of the training split.
-
-        Args:
-            source: where the targets come from, for error messages.
-
-        Raises:
-            UserError: naming the source and what no model could learn from.
-        """
+        """Learns from the training split; raises a `UserError` for what no model could learn."""
 
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str) -> Tensor | list[Tensor]:
@@ -56,107 +43,72 @@ class TargetEncoder(ABC):
     def load(self, spec: Mapping[str, Any]) -> None:
         """Restores what `fit` learned from a saved `spec`."""
 
-    @property
-    @abstractmethod
-    def summary(self) -> str:
-        """How many of what there are, for the log."""
-
-    def strata(self, raw: Sequence[Any]) -> Sequence[str] | None:
-        """A name per example, whose shares a cut has to keep; None to cut at random."""
-        return None
-
-    def baselines(self, data: EncodedSplits) -> Metrics:
-        """Test metrics of simple baselines for such targets: `metric -> baseline -> value`."""
-        return {}
-
 
 class NamedTargets(TargetEncoder):
-    """Targets out of a fixed set of names, which training has to see."""
+    """Targets from the names that occur in training; `spec["classes"]` has the logits' order."""
 
     def __init__(self) -> None:
-        self.classes: list[str] = []
+        self.names: dict[str, int] = {}  # with the number of each
 
     @property
     def spec(self) -> dict[str, Any]:
-        """`classes`: the names, in the order of the logits."""
-        return {"classes": self.classes}
+        return {"classes": list(self.names)}
 
     def load(self, spec: Mapping[str, Any]) -> None:
-        self.classes = list(spec["classes"])
+        self.names = {name: number for number, name in enumerate(spec["classes"])}
 
-    @property
-    def summary(self) -> str:
-        return f"{len(self.classes)} {'classes' if self.target == 'class' else 'tags'}"
-
-    def _index(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.classes)}
+    def _learn(self, names: Iterable[str], what: str, advice: str) -> None:
+        classes = sorted(set(names), key=_numbers_first)
+        if len(classes) < 2:
+            only = repr(classes[0]) if classes else "missing"
+            raise UserError(f"{what} is {only}; {advice}")
+        self.load({"classes": classes})
 
     def _unseen(self, where: str, name: str) -> UserError:
-        return UserError(f"{where} was never seen in training: {choices(name, self.classes)}")
+        return UserError(f"{where} was never seen in training: {choices(name, self.names)}")
 
 
 class Classes(NamedTargets):
-    """One class per sequence. A raw target is the name of the class."""
+    """One class per sequence. A raw target is the name of the class; encoded, `(N,)` int64."""
 
     per = "sequence"
     target = "class"
 
     def fit(self, raw: Sequence[str], source: str) -> None:
-        self.classes = sorted(set(raw), key=_numbers_first)
-        if len(self.classes) < 2:
-            raise UserError(
-                f"{source}: every label is {self.classes[0]!r}; "
-                "a classifier needs at least two classes"
-            )
+        self._learn(raw, f"{source}: every label", "a classifier needs at least two classes")
 
-    def encode(self, raw: Sequence[str], source: str) -> Int[Tensor, " examples"]:
-        """The number of each example's class, `(N,)` int64."""
-        index = self._index()
+    def encode(self, raw: Sequence[str], source: str) -> Tensor:
         for number, label in enumerate(raw, start=1):
-            if label not in index:
+            if label not in self.names:
                 raise self._unseen(f"{source}: label {label!r} of example {number}", label)
-        return torch.tensor([index[label] for label in raw], dtype=torch.int64)
-
-    def strata(self, raw: Sequence[str]) -> Sequence[str]:
-        return raw
-
-    def baselines(self, data: EncodedSplits) -> Metrics:
-        return class_baselines(data)
+        return torch.tensor([self.names[label] for label in raw], dtype=torch.int64)
 
 
 class Tags(NamedTargets):
-    """One tag per step. A raw target is the list of an example's tags, one for each step."""
+    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64."""
 
     per = "step"
     target = "tag"
 
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        self.classes = sorted({tag for tags in raw for tag in tags}, key=_numbers_first)
-        if len(self.classes) < 2:
-            raise UserError(
-                f"{source}: every tag is {', '.join(map(repr, self.classes)) or 'missing'}; "
-                "a tagger needs at least two tags"
-            )
+        tags = (tag for tags in raw for tag in tags)
+        self._learn(tags, f"{source}: every tag", "a tagger needs at least two tags")
 
     def encode(self, raw: Sequence[Sequence[str]], source: str) -> list[Tensor]:
-        """The number of each step's tag, one tensor `(T,)` int64 per example."""
-        index = self._index()
         for number, tags in enumerate(raw, start=1):
             for step, tag in enumerate(tags, start=1):
-                if tag not in index:
+                if tag not in self.names:
                     where = f"{source}: tag {tag!r} of example {number} at step {step}"
                     raise self._unseen(where, tag)
-        return [torch.tensor([index[tag] for tag in tags], dtype=torch.int64) for tags in raw]
-
-    def baselines(self, data: EncodedSplits) -> Metrics:
-        return tag_baselines(data)
+        return [torch.tensor([self.names[t] for t in tags], dtype=torch.int64) for tags in raw]
 
 
 class Values(TargetEncoder):
     """K numbers per sequence, standardised by their mean and deviation in the training split.
 
-    A raw target is a sequence of K numbers, or a single number where K is 1. A number may be
-    written as text; None, nan and an empty text are missing values.
+    A raw target is a sequence of K numbers, or a single number if K is 1. A number may be
+    written as text; None, nan and an empty text are missing values. Encoded, they are `(N, K)`
+    float32, nan where one is missing. `mean` and `deviation` in `spec` are in their own units.
 
     Args:
         names: what the K values are called.
@@ -164,53 +116,39 @@ class Values(TargetEncoder):
 
     per = "sequence"
     target = "value"
+    mean: np.ndarray
+    deviation: np.ndarray
 
     def __init__(self, names: Sequence[str] = ("value",)) -> None:
         self.names = list(names)
-        self.mean: np.ndarray | None = None
-        self.deviation: np.ndarray | None = None
-
-    def _fitted(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.mean is None or self.deviation is None:
-            raise RuntimeError("mean and deviation are unknown: call fit, or load a saved spec")
-        return self.mean, self.deviation
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
         values = self._read(raw, source)
         for name, column in zip(self.names, values.T, strict=True):
             if np.isnan(column).all():
                 raise UserError(f"{source}: every {name!r} is missing; there is nothing to learn")
-        self.mean = np.nanmean(values, axis=0)
-        deviation = np.nanstd(values, axis=0)
+        self.mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         self.deviation = np.where(deviation > 0, deviation, 1.0)  # a constant value becomes 0
 
     def encode(self, raw: Sequence[Any], source: str) -> Float[Tensor, "examples values"]:
-        """Standardised values, `(N, K)` float32, nan where one is missing."""
-        mean, deviation = self._fitted()
-        standardised = (self._read(raw, source) - mean) / deviation
+        standardised = (self._read(raw, source) - self.mean) / self.deviation
         return torch.from_numpy(standardised.astype(np.float32))
 
     def restore(self, standardised: Float[Tensor, "*batch values"]) -> Tensor:
         """Standardised values `(..., K)` in their own units again."""
-        mean, deviation = (torch.from_numpy(array).to(standardised) for array in self._fitted())
+        mean, deviation = (
+            torch.from_numpy(array).to(standardised) for array in (self.mean, self.deviation)
+        )
         return standardised * deviation + mean
 
     @property
     def spec(self) -> dict[str, Any]:
-        """`values`: their names; `mean` and `deviation`: one each, in their own units."""
-        mean, deviation = self._fitted()
-        return {"values": self.names, "mean": mean.tolist(), "deviation": deviation.tolist()}
+        mean, deviation = self.mean.tolist(), self.deviation.tolist()
+        return {"values": self.names, "mean": mean, "deviation": deviation}
 
     def load(self, spec: Mapping[str, Any]) -> None:
         self.names = list(spec["values"])
         self.mean, self.deviation = np.array(spec["mean"]), np.array(spec["deviation"])
-
-    @property
-    def summary(self) -> str:
-        return f"values {', '.join(self.names)}"
-
-    def baselines(self, data: EncodedSplits) -> Metrics:
-        return value_baselines(data, self.restore)
 
     def _read(self, raw: Sequence[Any], source: str) -> np.ndarray:
         rows = np.full((len(raw), len(self.names)), np.nan)
@@ -218,8 +156,8 @@ class Values(TargetEncoder):
             values = [row] if np.ndim(row) == 0 else list(row)
             if len(values) != len(self.names):
                 raise UserError(
-                    f"{source}: row {number} has {len(values)} values, not {len(self.names)}: "
-                    f"{', '.join(self.names)}"
+                    f"{source}: row {number} must have {len(self.names)} values "
+                    f"({', '.join(self.names)}), but has {len(values)}"
                 )
             for column, (name, value) in enumerate(zip(self.names, values, strict=True)):
                 rows[number - 1, column] = _number(value, f"{source}: row {number}", name)

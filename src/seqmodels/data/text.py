@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
-from seqmodels.data.text_files import TextFiles
+from seqmodels.data.text_files import TextFiles, load_hub
 from seqmodels.data.tokenizer import TokenizerOptions
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError
 
 
 class Text(SequenceDataModule):
@@ -22,17 +22,10 @@ class Text(SequenceDataModule):
         train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
-        text_column: the column with the texts.
-        label_column: the column with the labels.
-        columns: the names of the columns, for CSV and TSV files without a header.
-        quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
-        encoding: of CSV, TSV and plain text files.
-        tokenizer: `word`, `char`, `byte` or `bpe`.
-        lowercase: whether to lowercase texts first.
-        min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
-        vocabulary_size: the largest number of tokens.
-        max_length: the largest number of tokens a text may keep; None keeps all.
-        keep: which end of a longer text to keep, `start` or `end`.
+        text_column, label_column, columns, quoting, encoding: of the files, as in `TextFiles`.
+        tokenizer, lowercase, min_count, vocabulary_size: as in `TokenizerOptions`; `tokenizer` is
+            its `level`.
+        max_length, keep: how to truncate texts, as in `Tokens`.
         options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
@@ -71,36 +64,20 @@ class Text(SequenceDataModule):
             raise UserError("give either data.train=<file> or data.hub=<name>")
         if self.hub is not None:
             return self._read_hub(self.hub)
-        return {
-            split: self.files.labelled(self.files.rows(path), path)
-            for split in SPLITS
-            if (path := self.paths[split]) is not None
-        }
+        given = {split: path for split in SPLITS if (path := self.paths[split]) is not None}
+        return {split: self._examples(self.files.rows(path), path) for split, path in given.items()}
 
     def read_file(self, path: str) -> Iterator[tuple[str, str | None]]:
         return self.files.pairs(path)
 
-    def _read_hub(self, name: str) -> dict[Split, Examples]:
-        import datasets  # slow to import
+    def _examples(self, rows: Iterable[Mapping[str, Any]], source: str) -> Examples:
+        return Examples.of(self.files.pairs_of(rows, source, labelled=True), source)
 
-        try:
-            loaded = datasets.load_dataset(name)
-        except Exception as error:  # network, name, format: the library raises many kinds
-            raise UserError(f"data.hub={name}: {one_line(error)}") from error
-        if "train" not in loaded:
-            raise UserError(f"data.hub={name} has no train split, only {', '.join(loaded)}")
-        label_column = self.files.label_column
+    def _read_hub(self, name: str) -> dict[Split, Examples]:
         examples: dict[Split, Examples] = {}
-        for split in SPLITS:
-            if split in loaded:
-                rows = loaded[split]
-                feature = rows.features.get(label_column)
-                if isinstance(feature, datasets.ClassLabel):  # numbers, with names in the feature
-                    rows = rows.map(
-                        lambda row, names=feature: {label_column: names.int2str(row[label_column])},
-                        features=datasets.Features(
-                            {**rows.features, label_column: datasets.Value("string")}
-                        ),
-                    )
-                examples[split] = self.files.labelled(rows, f"{name} {split}")
+        for split, rows in load_hub(name).items():
+            label = self.files.label_column
+            if to_name := getattr(rows.features.get(label), "int2str", None):  # a ClassLabel
+                rows = ({**row, label: to_name(row[label])} for row in rows)
+            examples[split] = self._examples(rows, f"{name} {split}")
         return examples

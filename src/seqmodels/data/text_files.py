@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqmodels.data.split import Examples
+from seqmodels.data.module import SPLITS, Split
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.files import existing_file, read_lines
 
@@ -52,44 +52,44 @@ class TextFiles:
             UserError: naming the file, the row and what to do.
         """
         if path == "-" or Path(path).suffix == ".txt":
-            for number, line in enumerate(read_lines(path, self.encoding), start=1):
-                yield _text(line, path, number), None
-            return
-        for number, row in enumerate(self.rows(path), start=1):
-            label = row.get(self.label_column)
-            text = _text(self._cell(row, self.text_column, path), path, number)
-            yield text, None if label is None else str(label)
+            lines = read_lines(path, self.encoding)
+            return self.pairs_of(({self.text_column: line} for line in lines), path)
+        return self.pairs_of(self.rows(path), path)
 
-    def labelled(self, rows: Iterable[Mapping[str, Any]], source: str) -> Examples:
-        """Rows as examples with a label each.
-
-        Raises:
-            UserError: naming the source, the row and what to do.
-        """
-        texts, labels = [], []
+    def pairs_of(
+        self, rows: Iterable[Mapping[str, Any]], source: str, *, labelled: bool = False
+    ) -> Iterator[tuple[str, str | None]]:
+        """The text and the label of each row: None without one, or an error if `labelled`."""
+        needed = {"text_column": self.text_column}
+        if labelled:
+            needed["label_column"] = self.label_column
         for number, row in enumerate(rows, start=1):
-            texts.append(_text(self._cell(row, self.text_column, source), source, number))
-            label = self._cell(row, self.label_column, source)
-            if label is None or label == "":
+            for key, column in needed.items():
+                if column not in row:
+                    raise UserError(
+                        f"{source} has no column {column!r}: set data.{key}, or data.columns if "
+                        f"the file has no header; {choices(column, map(str, row))}"
+                    )
+            text, label = row[self.text_column], row.get(self.label_column)
+            if text is None or not str(text).strip():
+                raise UserError(
+                    f"{source}: the text of row {number} is empty; remove the row or fill it"
+                )
+            if labelled and label in (None, ""):
                 raise UserError(f"{source}: row {number} has no label")
-            labels.append(str(label))
-        return Examples(texts, labels, source)
+            yield str(text), None if label is None else str(label)
 
     def rows(self, path: str) -> Iterator[dict[str, Any]]:
-        """The rows of a table, each as soon as it can be read.
-
-        Raises:
-            UserError: naming the file and what to do.
-        """
+        """The rows of a table, each as soon as it can be read."""
         import datasets  # slow to import
 
         suffix = Path(path).suffix.lower()
         if suffix not in BUILDERS:
             raise UserError(f"{path}: unknown ending {suffix!r}: {choices(suffix, BUILDERS)}")
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"data_files": existing_file(path)}
         if BUILDERS[suffix] == "csv":
             quoting = self.quoting if self.quoting is not None else suffix == ".csv"
-            options = {
+            options |= {
                 "sep": "\t" if suffix == ".tsv" else ",",
                 "quoting": csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
                 "encoding": self.encoding,
@@ -103,32 +103,26 @@ class TextFiles:
         with tempfile.TemporaryDirectory() as cache:
             try:
                 yield from datasets.load_dataset(
-                    BUILDERS[suffix],
-                    data_files=existing_file(path),
-                    split="train",
-                    streaming=True,
-                    cache_dir=cache,
-                    **options,
+                    BUILDERS[suffix], split="train", streaming=True, cache_dir=cache, **options
                 )
-            except UserError:
-                raise
             except Exception as error:  # the parsers raise errors of many kinds
                 cause = error.__cause__ or error
                 advice = "; set data.encoding" if isinstance(cause, UnicodeError) else ""
                 raise UserError(f"{path} cannot be read: {one_line(cause)}{advice}") from error
 
-    def _cell(self, row: Mapping[str, Any], column: str, source: str) -> Any:
-        if column not in row:
-            key = "text_column" if column == self.text_column else "label_column"
-            raise UserError(
-                f"{source} has no column {column!r}: set data.{key}, or data.columns if the "
-                f"file has no header; {choices(column, [str(name) for name in row])}"
-            )
-        return row[column]
 
+def load_hub(name: str, config: str | None = None) -> dict[Split, Any]:
+    """The rows of each split of a HuggingFace hub data set, or of a folder organised like one.
 
-def _text(value: Any, source: str, number: int) -> str:
-    text = "" if value is None else str(value)
-    if not text.strip():
-        raise UserError(f"{source}: the text of row {number} is empty; remove the row or fill it")
-    return text
+    Raises:
+        UserError: with the library's message, or if there is no training split.
+    """
+    import datasets  # slow to import
+
+    try:
+        loaded = datasets.load_dataset(name, config)
+    except Exception as error:  # network, name, format: the library raises many kinds
+        raise UserError(f"data.hub={name}: {one_line(error)}") from error
+    if "train" not in loaded:
+        raise UserError(f"data.hub={name} has no train split, only {', '.join(loaded)}")
+    return {split: loaded[split] for split in SPLITS if split in loaded}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.pieces import Pieces, whole
+from seqmodels.data.pieces import Piece, Pieces, whole
 from seqmodels.data.streams import StreamDataModule
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.data.text_files import load_hub
+from seqmodels.errors import UserError, choices
 from seqmodels.files import cache_folder, existing_file
 
 
@@ -56,30 +57,18 @@ class PlainText(StreamDataModule):
         if self.hub is not None:
             return self._read_hub(self.hub)
         given = {split: files for split in SPLITS if (files := self.files[split]) is not None}
-        return {split: [whole(Path(path)) for path in _found(f)] for split, f in given.items()}
+        return {split: [*_found(files)] for split, files in given.items()}
 
     def _read_hub(self, name: str) -> dict[Split, Pieces]:
-        """The data set's texts as files in the user's cache, one text per line."""
-        import datasets  # slow to import
-
-        try:
-            loaded = datasets.load_dataset(name, self.hub_config)
-        except Exception as error:  # network, name, format: the library raises many kinds
-            raise UserError(f"data.hub={name}: {one_line(error)}") from error
-        if "train" not in loaded:
-            raise UserError(f"data.hub={name} has no train split, only {', '.join(loaded)}")
-        splits: dict[Split, Pieces] = {}
-        for split in SPLITS:
-            if split not in loaded:
-                continue
-            rows = loaded[split]
+        # as files in the cache, one text per line
+        loaded = load_hub(name, self.hub_config)
+        for rows in loaded.values():
             if self.text_column not in rows.column_names:
                 raise UserError(
                     f"data.hub={name} has no column {self.text_column!r}: set data.text_column; "
                     f"{choices(self.text_column, rows.column_names)}"
                 )
-            splits[split] = [whole(self._as_file(rows))]
-        return splits
+        return {split: [whole(self._as_file(rows))] for split, rows in loaded.items()}
 
     def _as_file(self, rows: Any) -> Path:
         key = hashlib.blake2b(f"{rows._fingerprint} {self.text_column}".encode(), digest_size=8)
@@ -93,15 +82,12 @@ class PlainText(StreamDataModule):
         return path
 
 
-def _found(names: str | list[str]) -> list[str]:
-    paths: list[str] = []
+def _found(names: str | list[str]) -> Iterator[Piece]:
     for name in [names] if isinstance(names, str) else names:
-        if not glob.has_magic(name):
-            paths.append(existing_file(name))
-            continue
-        found = glob.glob(name, recursive=True)  # noqa: PTH207 (Path.glob wants folder and pattern apart)
-        matches = sorted(path for path in found if Path(path).is_file())
-        if not matches:
-            raise UserError(f"{name}: no file matches")
-        paths.extend(matches)
-    return paths
+        paths = [name]
+        if glob.has_magic(name):
+            found = glob.glob(name, recursive=True)  # noqa: PTH207 (Path.glob wants the folder apart)
+            paths = sorted(path for path in found if Path(path).is_file())
+            if not paths:
+                raise UserError(f"{name}: no file matches")
+        yield from (whole(Path(existing_file(path))) for path in paths)

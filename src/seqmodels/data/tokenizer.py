@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -23,17 +24,18 @@ class TokenizerOptions:
 
     Args:
         level: `word` splits runs of letters and digits from runs of punctuation; `space` splits at
-            white space only, for texts whose tokens are separated already; `char` gives
-            Unicode characters; `byte` gives bytes and has no unknown tokens; `bpe` merges frequent
-            pairs of bytes and has no unknown tokens either.
+            whitespace only, for texts whose tokens are already separated; `char` gives Unicode
+            characters; `byte` gives bytes and has no unknown tokens; `bpe` merges frequent pairs of
+            bytes and has no unknown tokens either.
         lowercase: whether to lowercase texts first.
         min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
         vocabulary_size: the largest number of tokens. Level `byte` always has 258.
         keep_whitespace: whether words hold the space before them and other whitespace gives tokens
-            too, so that decoding gives the text again. The other levels always keep whitespace.
+            too, so that decoding gives the text again. Level `space` cannot; `char`, `byte` and
+            `bpe` always do.
 
     Raises:
-        UserError: for an unknown level.
+        UserError: for an unknown level, or one that cannot keep whitespace.
     """
 
     level: str = "word"
@@ -45,73 +47,42 @@ class TokenizerOptions:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise UserError(f"data.tokenizer is {self.level!r}: {choices(self.level, LEVELS)}")
+        if self.level == "space" and self.keep_whitespace:
+            raise UserError(
+                "data.tokenizer=space drops whitespace, which a language model has to predict: "
+                "choose one of bpe, byte, char, word"
+            )
 
 
 def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
     """Trains a tokenizer on `texts`. Id 0 is padding, id 1 the unknown token."""
-    special = [PADDING, UNKNOWN]
-    by_bytes = options.level in ("byte", "bpe")
+    level = options.level
+    by_bytes = level in ("byte", "bpe")
     tokenizer = Tokenizer(models.BPE() if by_bytes else models.WordLevel(unk_token=UNKNOWN))
     if options.lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
-    if options.level == "word":
-        if options.keep_whitespace:
-            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(KEEPING_WHITESPACE), "isolated")
-            tokenizer.decoder = decoders.Fuse()
-        else:
-            tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    elif options.level == "space":
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    elif options.level == "char":
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-        tokenizer.decoder = decoders.Fuse()
-    else:
+    if by_bytes:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
-            add_prefix_space=False, use_regex=options.level == "bpe"
+            add_prefix_space=False, use_regex=level == "bpe"
         )
         tokenizer.decoder = decoders.ByteLevel()
-    if by_bytes:
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        only_bytes = len(special) + len(alphabet)
-        trainer: trainers.Trainer = trainers.BpeTrainer(
-            vocab_size=only_bytes if options.level == "byte" else options.vocabulary_size,
-            min_frequency=options.min_count,
-            special_tokens=special,
-            initial_alphabet=alphabet,
-            show_progress=False,
-        )
+    elif level == "space":
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    elif level == "word" and not options.keep_whitespace:
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     else:
-        trainer = trainers.WordLevelTrainer(
-            vocab_size=options.vocabulary_size,
-            min_frequency=options.min_count,
-            special_tokens=special,
-            show_progress=False,
-        )
-    tokenizer.train_from_iterator([] if options.level == "byte" else texts, trainer)
+        pattern = KEEPING_WHITESPACE if level == "word" else r"[\s\S]"
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    how: dict[str, Any] = {
+        "vocab_size": 2 + len(alphabet) if level == "byte" else options.vocabulary_size,
+        "min_frequency": options.min_count,
+        "special_tokens": [PADDING, UNKNOWN],
+        "show_progress": False,
+    }
+    trainer: trainers.Trainer = trainers.WordLevelTrainer(**how)
+    if by_bytes:
+        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **how)
+    tokenizer.train_from_iterator([] if level == "byte" else texts, trainer)
     return tokenizer
-
-
-def known_ids(tokenizer: Tokenizer, text: str, name: str) -> list[int]:
-    """The token ids of a text without unknown tokens.
-
-    Args:
-        name: what to call the text in the error message.
-
-    Raises:
-        UserError: naming the words or characters that are not in the vocabulary.
-    """
-    encoding = tokenizer.encode(text)
-    unknown = sorted(
-        {
-            text[start:stop]
-            for token, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
-            if token == UNKNOWN_ID
-        }
-    )
-    if unknown:
-        verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
-        raise UserError(
-            f"{name}: {', '.join(map(repr, unknown))} {verb} not in the vocabulary; "
-            f"remove {them} from the {name}"
-        )
-    return list(encoding.ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -36,11 +37,10 @@ class StreamDataset(Dataset[SequenceBatch]):
         world_size: int = 1,
     ) -> None:
         steps, longer = divmod(len(tokens), streams)
-        row = np.arange(streams)
-        starts = row * steps if drop_last else row * steps + np.minimum(row, longer)
-        lengths = np.full(streams, steps) + (0 if drop_last else row < longer)
-        mine = np.array_split(row, world_size)[rank]
-        self.tokens, self.starts, self.lengths = tokens, starts[mine], lengths[mine]
+        lengths = np.full(streams, steps)
+        lengths[: 0 if drop_last else longer] += 1
+        mine = np.array_split(np.arange(streams), world_size)[rank]
+        self.tokens, self.ends, self.lengths = tokens, lengths.cumsum()[mine], lengths[mine]
         self.steps = int(lengths.max())  # of all streams, so that processes agree
         self.tokens_per_byte = len(tokens) / tokens.num_bytes
         self.spelling_bits_per_byte = 8 * tokens.unknown_bytes / tokens.num_bytes
@@ -48,12 +48,11 @@ class StreamDataset(Dataset[SequenceBatch]):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, window: tuple[int, int]) -> SequenceBatch:
-        """The steps `start..stop` of this process's streams, as one batch."""
-        start, stop = window
-        steps = np.arange(start, stop + 1)
-        last = (self.starts + self.lengths)[:, None]
-        index = np.minimum(self.starts[:, None] + steps, last)
+    def __getitems__(self, windows: list[tuple[int, int]]) -> SequenceBatch:
+        """The steps `start..stop` of this process's streams, for a list of one `(start, stop)`."""
+        [(start, stop)] = windows
+        index = (self.ends - self.lengths)[:, None] + np.arange(start, stop + 1)
+        index = np.minimum(index, self.ends[:, None])
         ids = torch.from_numpy(self.tokens.ids[index].astype(np.int64))  # (B, T + 1)
         lengths = torch.from_numpy(np.minimum(self.lengths - start, stop - start))
         inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
@@ -62,16 +61,12 @@ class StreamDataset(Dataset[SequenceBatch]):
             targets.masked_fill_(ended, PADDING_TARGET)
         return SequenceBatch(inputs, lengths, targets, continues=start > 0)
 
-    def __getitems__(self, windows: list[tuple[int, int]]) -> SequenceBatch:
-        [window] = windows
-        return self[window]
-
 
 class WindowSampler(Sampler[list[tuple[int, int]]]):
     """Cuts steps into consecutive windows `(start, stop)`.
 
-    If a single step is left over, the last window takes it too. With `drop_last=False`, streams
-    may differ by one step, and a window of one step would have rows without a token.
+    If a single step is left over, the last window takes it too: the streams of evaluation may
+    differ by one step, and a window of one step would have rows without a token.
 
     Args:
         steps: the length of a stream.
@@ -95,16 +90,11 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
         return max(-(-(self.steps - 1) // self.window), 1)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        count = len(self)
+        lengths = np.full(len(self), float(self.window))
         if self.varied:
             random = np.random.default_rng((self.seed, self.epoch))
-            mean = np.where(random.random(count) < 0.95, self.window, self.window / 2)
-            lengths = np.maximum(random.normal(mean, 5), 5)
-            ends = np.round(np.cumsum(lengths) * (self.steps / lengths.sum())).astype(int)
-        else:
-            ends = np.arange(1, count + 1) * self.window
-        ends[-1] = self.steps
-        start = 0
-        for stop in ends.tolist():
-            yield [(start, stop)]
-            start = stop
+            lengths[random.random(len(self)) >= 0.95] /= 2
+            lengths = np.maximum(random.normal(lengths, 5), 5)
+            lengths *= self.steps / lengths.sum()
+        cuts = [0, *np.round(lengths.cumsum()[:-1]).astype(int).tolist(), self.steps]
+        return ([window] for window in pairwise(cuts))

@@ -1,4 +1,4 @@
-"""What a head is: the one place that says which tensor of the network is read."""
+"""Heads: the one place where a tensor of the network is chosen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Head(nn.Module):
         make_output: called with the width of the selected features, and with what `build` put into
             `output_options`.
         dropout: on the selected features; None for none.
-        options: handed to `build`.
+        options: passed to `build`.
 
     Raises:
         UserError: if the head does not fit this encoder, saying what to change.
@@ -42,7 +42,7 @@ class Head(nn.Module):
 
     name: ClassVar[str]
     reads: ClassVar[tuple[Literal["output", "h_n", "c_n"], ...]]
-    per: ClassVar[Per] = "sequence"  # whether `select` gives a vector a sequence or one a step
+    per: ClassVar[Per] = "sequence"  # does `select` give one vector per sequence, or one per step?
     requires_bidirectional: ClassVar[bool | None] = None  # None: fits one direction and both
     because: ClassVar[str] = ""  # why it requires that
     output_class: ClassVar[type[Output] | None] = None  # None: the task's own

@@ -1,4 +1,4 @@
-"""Show the progress of a sweep, whichever process runs its jobs."""
+"""Show the progress of a sweep, in whatever processes its jobs run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is computed: the recurrent network, and what is made of its tensors."""
+"""Networks: embedding, recurrent encoder, and output modules (logits, loss, decision)."""

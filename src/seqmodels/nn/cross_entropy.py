@@ -1,4 +1,4 @@
-"""The loss of a softmax over a large vocabulary, without keeping all of its logits in memory."""
+"""Cross-entropy over a large vocabulary, without keeping all logits in memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET
 
-ROWS = 512  # steps whose logits are made at a time; less is slower, more gains nothing
-# Measured (benchmarks/language_model.py): where memory is kept, the chunked loss of PyTorch takes
-# the time of the plain one, so it is chosen for its memory, from 256 MiB of float32 logits on.
+ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
+# Measured (benchmarks/language_model.py): with `keep_memory`, PyTorch's chunked loss is as fast as
+# the plain one, so it only saves memory; use it from 256 MiB of float32 logits on.
 MOST_LOGITS = 2**26
 
 
@@ -23,8 +23,8 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """`cross_entropy(features @ weight.T + bias, targets)`: the mean in nats over the targets that
-    are not -100. Equal to the plain loss to rounding, whichever way it is computed; in bfloat16 the
-    chunked loss, though not its gradient, is itself rounded to three digits.
+    are not -100. Chunked or not, it equals the plain loss to rounding; in bfloat16 the value of the
+    chunked loss, but not its gradient, is rounded to three digits.
     """
     if not torch.is_grad_enabled():
         total = features.new_zeros((), dtype=torch.float32)
@@ -37,7 +37,7 @@ def linear_cross_entropy(
     many = features.shape[0] * weight.shape[0] > MOST_LOGITS
     if many and hasattr(torch.nn, "LinearCrossEntropyOptions"):
         device = features.device.type
-        if torch.is_autocast_enabled(device):  # which does not know this function
+        if torch.is_autocast_enabled(device):  # autocast does not cover this function
             half = torch.get_autocast_dtype(device)
             features, weight = features.to(half), weight.to(half)
             bias = None if bias is None else bias.to(half)

@@ -1,4 +1,4 @@
-"""From a batch's inputs, tokens or features, to what the recurrent network takes."""
+"""Turn a batch's inputs, tokens or features, into the inputs of the recurrent network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from seqmodels.errors import UserError
 
 TOKEN_EMBEDDING_SIZE = 128
 
@@ -24,7 +26,7 @@ class TokenEmbedding(nn.Embedding):
     """An `nn.Embedding` that drops whole tokens, then single features, in training.
 
     Args:
-        token_dropout: the share of the tokens whose embedding is set to zero.
+        token_dropout: the share of tokens whose embedding is set to zero.
         dropout: acts on the embeddings.
     """
 
@@ -42,7 +44,7 @@ class TokenEmbedding(nn.Embedding):
 
 
 class FeatureNoise(nn.Module):
-    """Adds Gaussian noise of this deviation to the features `(B, T, F)` in training."""
+    """Adds Gaussian noise with this standard deviation to features `(B, T, F)` in training."""
 
     def __init__(self, deviation: float) -> None:
         super().__init__()
@@ -72,16 +74,22 @@ def build_embedding(
     dropout: nn.Module,
     uniform: float | None = None,
 ) -> tuple[nn.Module, int]:
-    """What turns a batch's inputs into those of the encoder `(B, T, E)`, and their width `E`.
+    """Builds the module that turns inputs into the encoder's `(B, T, E)`; returns it and `E`.
 
     Args:
-        data: with `inputs`, "tokens" or "features", and how many there are in `num_inputs`.
-        size: tokens: of the embedding (None: 128); features: of a linear layer (None: no layer).
-        noise: tokens: the share that is dropped; features: the deviation of Gaussian noise.
-        uniform: the range of uniform weights of a token embedding; None: PyTorch's normal ones.
+        data: `inputs` is "tokens" or "features", and `num_inputs` is their number.
+        size: the width of the embedding (None: 128), or for features of a linear layer (None: no
+            layer).
+        noise: tokens: the share to drop; features: the standard deviation of Gaussian noise.
+        uniform: draw token embeddings from -uniform to uniform; None: PyTorch's normal weights.
+
+    Raises:
+        UserError: for a noise that is negative, or a share of 1 and more.
     """
-    count = data["num_inputs"]
-    if data.get("inputs") == "features":
+    count, by_token = data["num_inputs"], data.get("inputs") != "features"
+    if noise < 0 or (by_token and noise >= 1):
+        raise UserError(f"model.input_noise is {noise}: it must be at least 0 and less than 1")
+    if not by_token:
         if size is None:
             return FeatureNoise(noise), count
         return FeatureProjection(count, size, noise, dropout), size

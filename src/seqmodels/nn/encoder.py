@@ -1,4 +1,4 @@
-"""`nn.LSTM`, `nn.GRU` and `nn.RNN` on sequences of different lengths, without the traps."""
+"""Run `nn.LSTM`, `nn.GRU` or `nn.RNN` on sequences of different lengths, without the traps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "
 
 @dataclass(frozen=True, eq=False)
 class RNNOutput:
-    """What a recurrent network returns, with layers and directions already apart.
+    """What a recurrent network returns, with separate axes for layers and directions.
 
     Args:
         output: `(B, T, D*H)`: `h_t` of the last layer at every step, forward half then backward
             half; zero after each sequence's end.
         h_n: `(L, D, B, H)`: `h` of every layer and direction after its own last step, which for
             the backward direction is step 0.
-        c_n: `(L, D, B, Hc)`: likewise the LSTM's cell state; None for GRU and RNN.
+        c_n: `(L, D, B, Hc)`: the LSTM's cell state after the same steps; None for GRU and RNN.
         lengths: `(B,)` int64 on the CPU.
     """
 
@@ -48,7 +48,7 @@ class RNNOutput:
     def state(self) -> State:
         """The final states in PyTorch's own layout: `(L*D, B, H)`, a pair `(h_n, c_n)` for LSTM.
 
-        What `nn.LSTM`, `nn.GRU`, `nn.RNN` and `RecurrentEncoder` take as their initial state.
+        Pass it to `nn.LSTM`, `nn.GRU`, `nn.RNN` or `RecurrentEncoder` as the initial state.
         """
         h_n = self.h_n.flatten(0, 1)
         return h_n if self.c_n is None else (h_n, self.c_n.flatten(0, 1))
@@ -57,14 +57,14 @@ class RNNOutput:
 class RecurrentEncoder(nn.Module):
     """A real `nn.LSTM`, `nn.GRU` or `nn.RNN` in `self.rnn`, correct and fast on ragged batches.
 
-    Any such module's `state_dict` loads into `self.rnn`, and back.
+    Load any such module's `state_dict` into `self.rnn`, or the other way round.
 
     Args:
         input_size, hidden_size, num_layers, bidirectional, dropout, proj_size: as in PyTorch.
         cell: `lstm`, `gru` or `rnn` (tanh).
-        packing: how sequences of different lengths are run; the results agree to rounding.
+        packing: how to run sequences of different lengths; the results agree to rounding.
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
-            faster of the two for the device and cell at hand, as measured in `benchmarks/`.
+            faster of the two for this device and cell, as measured in `benchmarks/`.
         locked_dropout: the dropout between layers drops the same features at all steps of a row
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
 
@@ -150,9 +150,9 @@ class RecurrentEncoder(nn.Module):
         """Runs the network over each row's valid steps.
 
         Args:
-            inputs: `(B, T, F)`, padded at the end. What the padding holds changes nothing.
-            lengths: `(B,)` int64 on the CPU, each in `1..T`; None means that all rows are full.
-            state: where to start, as `RNNOutput.state` gives it; None starts from zeros.
+            inputs: `(B, T, F)`, padded at the end. The content of the padding has no effect.
+            lengths: `(B,)` int64 on the CPU, each in `1..T`; None means that no row is padded.
+            state: the initial state, in the layout of `RNNOutput.state`; None means zeros.
         """
         batch, time = inputs.shape[:2]
         if lengths is None:
@@ -181,6 +181,6 @@ class RecurrentEncoder(nn.Module):
             return self.packing == "packed"
         if inputs.device.type != "cpu":
             return True
-        # training gains from padded for every cell; inference, where oneDNN runs the cell
+        # padded is faster in training with every cell, in inference only if oneDNN runs the cell
         by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
         return not (torch.is_grad_enabled() or by_onednn)

@@ -1,4 +1,4 @@
-"""What is made of the selected features: logits, a loss, a decision."""
+"""Output modules: turn the selected features into logits, a loss and a decision."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Mask = Bool[Tensor, "batch time"] | None
 class Output(nn.Module):
     """Turns features `(B, S)`, or `(B, T, S)` at every step, into logits, a loss and a decision.
 
-    Loss and decision of every task live in such a class, so a new one serves all heads and tasks.
-    `mask` is True at valid steps, `(B, T)`; None for features of whole sequences.
+    Every task takes its loss and decision from such a class, so a new one works with all heads and
+    tasks. `mask` is True at valid steps, `(B, T)`; None for features of whole sequences.
     """
 
-    targets: ClassVar[tuple[str, ...]] = ()  # kinds of target it is for; empty: any
-    frequent_first: ClassVar[bool] = False  # needs ids that go from frequent to rare
+    targets: ClassVar[tuple[str, ...]] = ()  # the kinds of target it can learn; empty: any
+    frequent_first: ClassVar[bool] = False  # needs token ids sorted from frequent to rare
 
     def forward(self, features: Features) -> Float[Tensor, "*steps logits"]:
         """Logits: `(B, C)` or `(B, T, C)`."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Float[Tensor, ""]:
-        """The mean loss over the targets that are there: not -100, not nan."""
+        """The mean loss over the known targets: not -100, not nan."""
         raise NotImplementedError(f"{type(self).__name__} must define loss")
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
@@ -41,18 +41,18 @@ class Output(nn.Module):
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
     ) -> tuple[Float[Tensor, ""], Tensor]:
-        """Both at once, for outputs that can share work between them; the decision is detached."""
+        """Both at once; override it to share work between them. The decision is detached."""
         loss = self.loss(features, targets, mask)
         with torch.no_grad():
             return loss, self.decode(features, mask)
 
 
 class Classes(Output):
-    """One of `num_classes`, by cross-entropy in nats.
+    """Predicts one of `num_classes`; the loss is cross-entropy in nats.
 
     Args:
         width: of the features.
-        weights: one number a class; None weighs all alike.
+        weights: one number per class; None weighs all equally.
         label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
     """
 
@@ -71,7 +71,7 @@ class Classes(Output):
         self.register_buffer(
             "weights",
             None if weights is None else torch.tensor(weights),
-            persistent=False,  # they are a hyper-parameter
+            persistent=False,  # already saved as a hyper-parameter
         )
 
     def forward(self, features: Features) -> Tensor:
@@ -104,11 +104,11 @@ ERRORS: dict[str, Callable[..., Tensor]] = {
 
 
 class Values(Output):
-    """`num_values` numbers. They are learned standardised, and decided in their own units.
+    """Predicts `num_values` numbers: learns them standardised, decides in their own units.
 
     Args:
         width: of the features.
-        mean, deviation: one each a value, by which the targets were standardised; None: they are
+        mean, deviation: one per value, as used to standardise the targets; None: the targets are
             in their own units.
         error: `squared`, `absolute` or `huber` (quadratic below 1, linear above); the loss is its
             mean over the targets that are not nan.
@@ -133,7 +133,7 @@ class Values(Output):
         self.error = error
         for name, value, usual in (("mean", mean, 0.0), ("deviation", deviation, 1.0)):
             scale = torch.tensor([usual] * num_values if value is None else value)
-            self.register_buffer(name, scale, persistent=False)  # they are in the data's spec
+            self.register_buffer(name, scale, persistent=False)  # already saved in the data's spec
 
     def forward(self, features: Features) -> Tensor:
         return self.project(features)
@@ -148,7 +148,7 @@ class Values(Output):
         self, features: Features, targets: Tensor, mask: Mask = None
     ) -> tuple[Tensor, Tensor]:
         predictions = self(features)
-        targets = targets.view_as(predictions)  # (B,) where there is one value
+        targets = targets.view_as(predictions)  # (B,) if there is one value
         known = ~targets.isnan()
         if mask is not None:
             known = known & mask.unsqueeze(-1)

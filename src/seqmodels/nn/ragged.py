@@ -1,14 +1,16 @@
-"""Runs an `nn.LSTM`, `nn.GRU` or `nn.RNN` on rows of different lengths without packing.
+"""Run an `nn.LSTM`, `nn.GRU` or `nn.RNN` on rows of different lengths without packing.
 
-On a CPU a ragged `PackedSequence` leaves oneDNN's LSTM and goes step by step, which costs more than
-the padding it saves. Here each layer and direction is one call on padded rows, and exact, because:
+On a CPU, a `PackedSequence` with unequal lengths falls off oneDNN's fused LSTM and runs step by
+step, which costs more than the padding it saves. Here each layer and direction is one call on
+padded rows. The result is exact, because:
 
 - steps after a row's end never change its valid steps: forward, `h_n` is `output` at `length - 1`;
 - the backward direction is a forward pass over each row reversed within its own length;
-- `c_n` is in no output, so padded steps are made to keep it: a column that is 1 at padding drives
-  the input gate to exactly 0 and the forget gate to exactly 1;
-- rows that have ended need not run on: sorted by length, the batch is cut in time into a few
-  blocks, each over only the rows that still run.
+- padded steps keep `c_n`, which no `output` holds: a column that is 1 at padding drives the input
+  gate to exactly 0 and the forget gate to exactly 1.
+
+To save work, the batch is sorted by length and cut in time into a few blocks, each with only the
+rows that have not ended.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from seqmodels.batch import valid_steps
 from seqmodels.nn.state import State
 
 # Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
-# and beyond 8 blocks the calls get too small to gain.
+# and with more than 8 blocks each call gets too small to be faster.
 STEPS_PER_BLOCK = 128
 MOST_BLOCKS = 8
-# sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, whatever else the gate is
-# given, as long as that stays well below 1e4 in size (fp16 ends at 65504, so there is little room)
+# sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, as long as the gate's other
+# inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
 
 _CALLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
@@ -39,7 +41,7 @@ _CALLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 
 
 class _Permute(torch.autograd.Function):
-    """Reorders rows by an index that is its own inverse, so its gradient is the same reordering."""
+    """Reorders rows by an index that is its own inverse; the gradient is reordered alike."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
@@ -53,7 +55,7 @@ class _Permute(torch.autograd.Function):
 
 
 def time_blocks(lengths: Tensor) -> list[tuple[int, int, int]]:
-    """Cuts a batch in time where rows end: `(start, stop, rows still running)`.
+    """Cuts a batch in time where rows end: `(start, stop, rows that have not ended)`.
 
     Args:
         lengths: `(B,)`, longest first.
@@ -69,8 +71,8 @@ def time_blocks(lengths: Tensor) -> list[tuple[int, int, int]]:
 class _Rows:
     """A batch's rows sorted longest first, its padding, and its blocks of time.
 
-    Everything inside is time first, `(T, B, ...)`, as the cells run: batch first would be turned
-    around for every call.
+    All tensors here are time first, `(T, B, ...)`, the layout of the cells: batch first would need
+    a transpose in every call.
     """
 
     def __init__(self, lengths: Tensor, device: torch.device, *, reversible: bool) -> None:
@@ -114,13 +116,13 @@ def run_padded(
     *,
     locked_dropout: bool = False,
 ) -> tuple[Tensor, State]:
-    """What `rnn` returns for `pack_padded_sequence(inputs, lengths)`, padded back to `T` steps.
+    """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps.
 
     Args:
         rnn: built with `batch_first=True`.
-        inputs: `(B, T, F)`. What the padding holds changes nothing.
+        inputs: `(B, T, F)`. The content of the padding has no effect.
         lengths: `(B,)` int64 on the CPU.
-        state: `(h, c)` for LSTM, `h` else, each `(L*D, B, ...)`; None starts from zeros.
+        state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
 
     Returns:

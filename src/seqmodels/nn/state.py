@@ -14,5 +14,5 @@ def parts_of(state: State) -> tuple[Tensor, ...]:
 
 
 def without_gradient(state: State) -> State:
-    """The same values, from which no gradient flows back."""
+    """The same values, detached: no gradient flows back through them."""
     return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())

@@ -1,4 +1,4 @@
-"""A softmax over a vocabulary at every step: plain, tied to the embedding, adaptive."""
+"""Softmax over a vocabulary at every step: plain, tied to the embedding, or adaptive."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from seqmodels.nn.outputs import Features, Mask, Output
 
 
 class Vocabulary(Output):
-    """`softmax(W h_t + b)` over a vocabulary at every step, by cross-entropy in nats a token.
+    """`softmax(W h_t + b)` over a vocabulary at every step; cross-entropy in nats per token.
 
     Args:
         width: of the features.
-        embedding: of the input tokens, for a subclass that shares it.
+        embedding: the embedding of the input tokens, for a subclass that shares it.
         label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
     """
 
@@ -36,7 +36,7 @@ class Vocabulary(Output):
     def layers(
         self, width: int, vocabulary_size: int, embedding: nn.Embedding | None
     ) -> tuple[nn.Module, nn.Linear]:
-        """What comes before the projection, and the projection."""
+        """The layer before the projection, and the projection."""
         return nn.Identity(), nn.Linear(width, vocabulary_size)
 
     def forward(self, features: Features) -> Tensor:
@@ -57,8 +57,8 @@ class Vocabulary(Output):
 
 class TiedVocabulary(Vocabulary):
     """`softmax(E h_t + b)` with the embedding's own weight `E` (Press and Wolf 2017,
-    https://arxiv.org/abs/1608.05859). Where `h_t` is not as wide as the embedding, a linear layer
-    comes between."""
+    https://arxiv.org/abs/1608.05859). If `h_t` and the embedding differ in width, a linear layer
+    resizes `h_t` first."""
 
     def layers(
         self, width: int, vocabulary_size: int, embedding: nn.Embedding | None
@@ -74,14 +74,14 @@ class TiedVocabulary(Vocabulary):
 
 
 class AdaptiveVocabulary(Output):
-    """Rare tokens in clusters of fewer features, computed only where needed (Grave et al. 2017,
+    """Puts rare tokens into clusters of fewer features, computed only if needed (Grave et al. 2017,
     https://arxiv.org/abs/1609.04309), by `nn.AdaptiveLogSoftmaxWithLoss`.
 
     Token ids must go from frequent to rare, as `word` and `char` tokenizers number them.
 
     Args:
-        cutoffs: where each cluster begins; None: at a tenth and at a third of the vocabulary.
-        div_value: each cluster has this many times fewer features than the one before.
+        cutoffs: the first id of each cluster; None: a tenth and a third of the vocabulary.
+        div_value: each cluster has this many times fewer features than the previous one.
 
     Raises:
         UserError: naming the option and what to change.

@@ -14,11 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import read_json, write_json
 
-DATAFLOW = "dataflow.svg"
-FIGURES = "figures"
-METRICS = "metrics.csv"
-RESULT = "result.json"
-
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -37,7 +32,7 @@ class RunFolder:
 
     @property
     def result_file(self) -> Path:
-        return self.path / RESULT
+        return self.path / "result.json"
 
     @property
     def environment_file(self) -> Path:
@@ -45,11 +40,15 @@ class RunFolder:
 
     @property
     def metrics_file(self) -> Path:
-        return self.path / METRICS
+        return self.path / "metrics.csv"
 
     @property
     def figures(self) -> Path:
-        return self.path / FIGURES
+        return self.path / "figures"
+
+    @property
+    def dataflow(self) -> Path:
+        return self.path / "dataflow.svg"
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""
@@ -91,14 +90,15 @@ class RunFolder:
             UserError: if there is none, or it is not the result of a run.
         """
         result = read_json(self.result_file)
-        if not isinstance(result, dict):
-            raise UserError(f"{self.result_file} is not the result of a run")
-        for name, kind in (("status", str), ("seed", int), ("config", dict), ("metrics", dict)):
-            if not isinstance(result.get(name), kind):
-                raise UserError(
-                    f"{self.result_file} is not the result of a run: {name} is "
-                    f"{result.get(name)!r:.40}"
-                )
+        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict}
+        content = result if isinstance(result, dict) else {}
+        if wrong := [
+            name for name, kind in kinds.items() if not isinstance(content.get(name), kind)
+        ]:
+            raise UserError(
+                f"{self.result_file} is not the result of a run: "
+                f"{', '.join(wrong)} missing or of another type"
+            )
         return result
 
     def result_if_any(self) -> dict[str, Any]:

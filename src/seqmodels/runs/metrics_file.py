@@ -1,4 +1,4 @@
-"""`metrics.csv`: one row for each epoch, kept when a run is resumed."""
+"""`metrics.csv`: one row per epoch, kept when a run is resumed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 
 class MetricsFile(Logger):
-    """Writes what is logged to `folder/metrics.csv`, a row an epoch and step.
+    """Writes what is logged to `folder/metrics.csv`, one row per epoch and step.
 
-    Lightning's own CSVLogger deletes the file that it finds; this one goes on with it, and an epoch
-    that is trained again after a resume replaces its row.
+    Lightning's own CSVLogger deletes an existing file. This one appends to it, and an epoch that is
+    trained again after a resume replaces its row.
     """
 
     def __init__(self, folder: str) -> None:

@@ -30,7 +30,7 @@ from seqmodels.runs.trainer import check_validation
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
 from seqmodels.tasks.fitting import check_model
-from seqmodels.tasks.metrics import metric_named, without_split
+from seqmodels.tasks.metrics import METRICS, without_split
 
 
 def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -126,9 +126,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         for evaluate in (trainer.validate, trainer.test):
             for metrics in evaluate(task, datamodule=data, verbose=False):
                 result["metrics"] |= metrics
-        result["higher_is_better"] = {
-            without_split(name): metric_named(name).higher_is_better for name in result["metrics"]
-        }
+        short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
+        result["higher_is_better"] = {n: METRICS[n].higher_is_better for n in sorted(short)}
         seconds["test"] = time.perf_counter() - clock
         if first:
             curves = folder.figures / "learning_curves.png"

@@ -27,7 +27,7 @@ from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.fitting import build_encoder, check_shares
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.optimization import TOTAL_STEPS, build_optimizer, clip_gradients, count_steps
-from seqmodels.tasks.resume import check_plan, restore_random_state, saved_state
+from seqmodels.tasks.resume import restored_state, saved_state
 
 
 class Task(pl.LightningModule):
@@ -89,16 +89,13 @@ class Task(pl.LightningModule):
         if embedding_dropout is None:
             embedding_dropout = dropout
         check_shares(
-            dropout=dropout,
-            embedding_dropout=embedding_dropout,
-            label_smoothing=label_smoothing,
-            input_noise=input_noise if data.get("inputs") != "features" else min(input_noise, 0.0),
+            dropout=dropout, embedding_dropout=embedding_dropout, label_smoothing=label_smoothing
         )
         self.seen = 0  # targets in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
-        self._total_steps: int | None = None
+        self.total_steps: int | None = None  # for which the scheduler is planned
         self._resumed: dict[str, Any] | None = None
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
@@ -114,7 +111,8 @@ class Task(pl.LightningModule):
         self.head: Head = build_head(
             head, self.encoder, self.make_output, make_dropout(dropout), head_options
         )
-        epoch = MetricCollection({**self.metrics(), "loss": mean_loss()})
+        loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out
+        epoch = MetricCollection({**self.metrics(), "loss": loss})
         for name in self.metrics():
             metric_named(name)  # an unknown one is an error now, not after the training
         self.train_metrics = epoch.clone("train/")
@@ -254,16 +252,11 @@ class Task(pl.LightningModule):
         Raises:
             UserError: naming the class and what is wrong with its arguments.
         """
-        scheduler = self.hparams["scheduler"]
+        optimizer, scheduler = self.hparams["optimizer"], self.hparams["scheduler"]
         if scheduler is not None and TOTAL_STEPS in scheduler.values():
-            self._total_steps = count_steps(trainer, data)
-        return build_optimizer(
-            self.parameters(),
-            self.hparams["optimizer"],
-            scheduler,
-            self._total_steps,
-            self.allowed_targets,
-        )
+            self.total_steps = count_steps(trainer, data)
+        allowed = self.allowed_targets
+        return build_optimizer(self.parameters(), optimizer, scheduler, self.total_steps, allowed)
 
     def configure_gradient_clipping(
         self,
@@ -276,29 +269,20 @@ class Task(pl.LightningModule):
     # resume
 
     def process_state(self) -> dict[str, Any]:
-        """What each process has of its own and needs to resume, besides random numbers; on the
-        CPU."""
+        """What this process alone has and needs to resume, on the CPU, besides random numbers."""
         return {}
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         """Takes what `process_state` gave."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["resume"] = saved_state(self.device, self._total_steps, self.process_state())
+        checkpoint["resume"] = saved_state(self.device, self.total_steps, self.process_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
 
     def on_train_start(self) -> None:
-        if self._resumed is None:
-            return
-        check_plan(self._resumed, self._total_steps, self.trainer)
-        process = self._resumed["processes"][self.trainer.global_rank]
-        self.restore_process_state(process)
-        restore_random_state(process, self.device)
-        self._resumed = None
-
-
-def mean_loss() -> MeanMetric:
-    """By default, the metric leaves nans out; in this one they stay what they are."""
-    return MeanMetric(nan_strategy=math.nan)
+        if self._resumed is not None:
+            process = restored_state(self._resumed, self.device, self.total_steps, self.trainer)
+            self.restore_process_state(process)
+            self._resumed = None

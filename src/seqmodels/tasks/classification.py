@@ -19,7 +19,7 @@ class SequenceClassifier(Task):
 
     Args:
         data, encoder, head, options: as `Task` documents them.
-        class_weights: one number a class, in the order of `data["classes"]`; None weighs all alike.
+        class_weights: one weight per class, in the order of `data["classes"]`; None: all equal.
 
     Raises:
         UserError: naming the key and what to change.

@@ -1,4 +1,4 @@
-"""What a task asks of its data, its head and its encoder, and what it gives to the engine."""
+"""The contract between a task and its data, head, encoder and engine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seqmodels.batch import Per, Target
 
 @dataclass(frozen=True)
 class Words:
-    """How a kind of target is called in tables, pictures and errors.
+    """The words for a kind of target in tables, pictures and errors.
 
     Args:
-        target: what there is for each sequence or step.
-        logits: what the logits are of.
-        size: the letter for how many there are.
+        target: the name of one target.
+        logits: a description of the logits.
+        size: the letter for the number of logits.
         unit: what a speed counts.
         choose: what to write on the command line to get this kind.
     """
@@ -45,9 +45,8 @@ class Contract:
     """The one statement of what a task is; everything else follows from it.
 
     Args:
-        per: whether there is one prediction for each sequence or one for each step: which heads
-            fit.
-        target: what is predicted: which data fit.
+        per: one prediction for each sequence, or one for each step; decides which heads fit.
+        target: what to predict; decides which data fit.
         causal: whether a step may depend on itself and earlier steps only; then the encoder reads
             in one direction, and the audit looks for leaks from the future.
         stateful: whether the final state of a batch starts the next one.
@@ -74,8 +73,8 @@ class Step:
 
     Args:
         loss: a scalar, the mean over `weight` targets.
-        weight: how many targets there are; known without waiting for the device.
-        predictions, targets: handed to the metrics at the end of the epoch; None without metrics.
+        weight: the number of targets, on the CPU: reading it must not wait for the device.
+        predictions, targets: for the metrics, at the end of the epoch; None without metrics.
     """
 
     loss: Float[Tensor, ""]

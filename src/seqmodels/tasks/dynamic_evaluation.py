@@ -1,4 +1,4 @@
-"""A language model that goes on learning from the text that it has just been scored on."""
+"""Dynamic evaluation: a language model keeps learning from each window after it is scored."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def dynamic_evaluation(
     """Scores each window, then takes a step of gradient descent on it (Krause et al. 2018,
     https://arxiv.org/abs/1709.07432, the variant with plain gradients).
 
-    No window is scored with weights that have seen it, so the result is a fair one; it is another
-    question than that of `test`, because the model adapts. The task is left as it was.
+    No window is scored with weights that have seen it, so the result is fair; but it answers
+    another question than `test`, because the model adapts. The task is left as it was.
 
     Args:
         learning_rate: of the steps; the gradient of a window is clipped to a norm of 1.

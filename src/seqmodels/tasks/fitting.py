@@ -1,4 +1,4 @@
-"""Whether encoder, head and task fit together; said before any data are read."""
+"""Checks that encoder, head and task fit together, before data is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqmodels.tasks.contract import Contract
 
 
 def check_model(contract: Contract, model: Mapping[str, Any]) -> None:
-    """Builds head and encoder as `model` says them, without weights or data.
+    """Builds head and encoder from `config.model`, without weights or data.
 
     Raises:
         UserError: naming the key and what to change.

@@ -28,7 +28,7 @@ def generate(
     seed: int = 0,
     first: Sequence[int] | None = None,
 ) -> Iterator[int]:
-    """Token ids that go on from the prompt, each as soon as it is drawn.
+    """Token ids that continue the prompt, each as soon as it is drawn.
 
     The prompt is read once; after it, each token costs one step of the network.
 

@@ -80,7 +80,7 @@ class LanguageModel(Task):
         return Step(self.head.loss(states, batch.targets), int(batch.lengths.sum()))
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
-        """The mean loss in nats a token, as perplexity, and as bits a byte of the text where a
+        """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a
         text was read: the one to compare tokenizers by. Unknown tokens are charged 8 extra bits
         for each of their bytes there, because they would have to be spelled out."""
         metrics = {"perplexity": loss.exp()}

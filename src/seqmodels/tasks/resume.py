@@ -1,4 +1,5 @@
-"""What Lightning's checkpoints lack for a resumed training to equal an uninterrupted one."""
+"""Saves and restores what Lightning's checkpoints lack, so that a resumed training is bit for bit
+the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -15,16 +16,22 @@ T = TypeVar("T")
 def saved_state(
     device: torch.device, total_steps: int | None, process_state: dict[str, Any]
 ) -> dict[str, Any]:
-    """What goes into a checkpoint under `resume`: the planned steps, and of each process its
-    random numbers, which dropout draws, and what else it has of its own."""
+    """The planned steps, and of each process its random numbers, which dropout draws, and its
+    `process_state`."""
     process: dict[str, Any] = {"cpu": torch.get_rng_state(), **process_state}
     if device.type == "cuda":
         process["cuda"] = torch.cuda.get_rng_state(device)
     return {"total_steps": total_steps, "processes": from_every_process(process)}
 
 
-def check_plan(saved: dict[str, Any], total_steps: int | None, trainer: pl.Trainer) -> None:
-    """Raises UserError where this training is another one than the checkpoint's."""
+def restored_state(
+    saved: dict[str, Any], device: torch.device, total_steps: int | None, trainer: pl.Trainer
+) -> dict[str, Any]:
+    """Continues the random numbers of a saved state; returns what it holds for this process.
+
+    Raises:
+        UserError: if this training cannot continue the saved one.
+    """
     planned, count = saved["total_steps"], len(saved["processes"])
     if planned is not None and total_steps not in (None, planned):
         raise UserError(
@@ -37,13 +44,11 @@ def check_plan(saved: dict[str, Any], total_steps: int | None, trainer: pl.Train
             f"the checkpoint is of a training with {count} processes and this one has "
             f"{trainer.world_size}: keep trainer.devices as it was"
         )
-
-
-def restore_random_state(process: dict[str, Any], device: torch.device) -> None:
-    """Draws the random numbers from where the checkpoint was saved."""
+    process: dict[str, Any] = saved["processes"][trainer.global_rank]
     torch.set_rng_state(process["cpu"])
     if device.type == "cuda" and "cuda" in process:
         torch.cuda.set_rng_state(process["cuda"], device)
+    return process
 
 
 def from_every_process(value: T) -> list[T]:
