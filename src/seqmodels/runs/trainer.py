@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from seqmodels.errors import UserError
+from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.tasks.optimization import batches_per_epoch
 
 
@@ -15,11 +16,23 @@ class Trainer(pl.Trainer):
     """`lightning.pytorch.Trainer`, all arguments alike, that
 
     - resumes a finished epoch as a finished one, if there are `max_steps` (Lightning issue 19617);
-    - ends a training by `max_steps` with a validation, and so with a checkpoint.
+    - ends a training by `max_steps` with a validation, and so with a checkpoint;
+    - writes checkpoints whole or not at all: Lightning's own writing ignores a PermissionError, and
+      is not atomic where the folder for temporary files is on another disk.
     """
 
-    def __init__(self, *, callbacks: list[Callback] | None = None, **options: Any) -> None:
-        super().__init__(callbacks=[*(callbacks or []), _EndWithValidation()], **options)
+    def __init__(
+        self,
+        *,
+        callbacks: list[Callback] | None = None,
+        plugins: list[Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            callbacks=[*(callbacks or []), _EndWithValidation()],
+            plugins=[*(plugins or []), CheckpointFiles()],
+            **options,
+        )
         # asked for nothing but where to resume
         self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
 
