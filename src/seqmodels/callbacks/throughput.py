@@ -35,6 +35,8 @@ class Throughput(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task = cast(Task, pl_module)
+        if not self._seconds:  # resumed at the end of the epoch
+            return
         seen = (task.seen - self._seen_before) * trainer.world_size
         task.log(f"train/{task.contract.words.unit}_per_second", seen / self._seconds)
 

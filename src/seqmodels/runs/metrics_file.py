@@ -23,7 +23,7 @@ class MetricsFile(Logger):
         self.path = Path(folder) / "metrics.csv"
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
         self._changed = self._finished = False
-        for row in read_metrics(self.path):
+        for row in read_rows(self.path):  # as they are, so that a resume changes no digit of them
             self.rows[int(row["epoch"]), int(row["step"])] = row
 
     @property
@@ -47,6 +47,8 @@ class MetricsFile(Logger):
         if self._finished:  # tests after the training are in result.json
             return
         key = (int(metrics.get("epoch", 0)), int(step or 0))
+        for later in [other for other in self.rows if other > key]:
+            del self.rows[later]  # of a training that was killed, and is resumed from before it
         row = self.rows.setdefault(key, {"epoch": key[0], "step": key[1]})
         row.update((name, value) for name, value in metrics.items() if name != "epoch")
         self._changed = True
@@ -71,10 +73,12 @@ class MetricsFile(Logger):
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a `metrics.csv`, without their empty cells; none where there is no file."""
+    return [{name: float(text) for name, text in row.items()} for row in read_rows(path)]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The same as text."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
-        return [
-            {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
+        return [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]

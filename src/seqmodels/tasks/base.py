@@ -95,8 +95,11 @@ class Task(pl.LightningModule):
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
+        self.fingerprint: str | None = None  # of the data, saved with the weights
         self.total_steps: int | None = None  # for which the scheduler is planned
+        self.replan = False  # whether a resumed scheduler takes `total_steps` for its own plan
         self._resumed: dict[str, Any] | None = None
+        self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
         self.embedding, width = build_embedding(
@@ -213,10 +216,14 @@ class Task(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._end_epoch("test", self.test_metrics, self.trainer.test_dataloaders)
 
-    def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
-        steps, self.steps[split] = self.steps[split], []
-        if not steps or self.trainer.sanity_checking:
-            return
+    def on_train_epoch_start(self) -> None:  # not for an epoch that is resumed in the middle
+        self._earlier = {}
+
+    def _epoch_so_far(self, split: str) -> dict[str, Tensor]:
+        """What the metrics need of the steps so far; nothing before the first one."""
+        steps, earlier = self.steps[split], self._earlier if split == "train" else {}
+        if not steps:
+            return earlier
         values: dict[str, Tensor] = {
             "value": torch.stack([step.loss for step in steps]),
             "weight": torch.tensor([step.weight for step in steps], device=self.device),
@@ -226,6 +233,13 @@ class Task(pl.LightningModule):
             last = 1 if self.contract.per == "step" else 0
             for name, field in (("preds", "predictions"), ("target", "targets")):
                 values[name] = torch.cat([getattr(s, field).flatten(0, last) for s in steps])
+        return {n: torch.cat([earlier[n], v]) if n in earlier else v for n, v in values.items()}
+
+    def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
+        values = self._epoch_so_far(split)
+        self.steps[split] = []
+        if not values or self.trainer.sanity_checking:
+            return
         metrics.update(**values)
         computed: dict[str, Tensor] = metrics.compute()
         metrics.reset()
@@ -270,16 +284,25 @@ class Task(pl.LightningModule):
 
     def process_state(self) -> dict[str, Any]:
         """What this process alone has and needs to resume, on the CPU, besides random numbers."""
-        return {}
+        epoch = self._epoch_so_far("train")
+        return {"epoch": {name: value.cpu() for name, value in epoch.items()}}
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         """Takes what `process_state` gave."""
+        epoch = state.get("epoch", {})  # absent in checkpoints of version 0.1
+        self._earlier = {name: value.to(self.device) for name, value in epoch.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["resume"] = saved_state(self.device, self.total_steps, self.process_state())
+        checkpoint["fingerprint"] = self.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
+        if self.replan and self._resumed is not None:  # the schedule keeps its place, not its plan
+            self._resumed["total_steps"] = self.total_steps
+            for scheduler in checkpoint["lr_schedulers"]:
+                for name in scheduler.keys() - {"last_epoch", "_step_count", "_last_lr"}:
+                    del scheduler[name]
 
     def on_train_start(self) -> None:
         if self._resumed is not None:

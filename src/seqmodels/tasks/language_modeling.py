@@ -104,11 +104,11 @@ class LanguageModel(Task):
 
     def process_state(self) -> dict[str, Any]:
         state = self.carried.get("train")
-        if state is None:
-            return {}
-        return {"carried": [part.cpu() for part in parts_of(state)]}
+        carried = {} if state is None else {"carried": [part.cpu() for part in parts_of(state)]}
+        return {**super().process_state(), **carried}
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
+        super().restore_process_state(state)
         if "carried" in state:
             parts = tuple(part.to(self.device) for part in state["carried"])
             self.carried["train"] = parts if len(parts) == 2 else parts[0]

@@ -1,0 +1,34 @@
+"""`best.ckpt`: the best state by a metric of the validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's `ModelCheckpoint`, for run folders that may be moved between two trainings.
+
+    Lightning forgets which checkpoint was the best one when its folder has another path, and then
+    replaces it with a worse one.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        # a resumed state was judged by its validation before it was saved; it has no metric now
+        self._last_global_step_saved = trainer.global_step
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = Path(str(self.dirpath))
+        moved = dict(state_dict, dirpath=self.dirpath)
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            if moved.get(name):
+                moved[name] = str(here / Path(moved[name]).name)
+        moved["best_k_models"] = {
+            str(here / Path(path).name): score
+            for path, score in moved.get("best_k_models", {}).items()
+        }
+        super().load_state_dict(moved)

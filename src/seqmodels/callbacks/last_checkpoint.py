@@ -1,0 +1,99 @@
+"""`last.ckpt`: the newest state of a training, whatever its metrics, and whatever ends it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+# Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class Interrupted(BaseException):
+    """A signal ended the training, after its state was saved.
+
+    Args:
+        signum: of the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves `last.ckpt` after every validation and every few minutes.
+
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 save it too, at the end of the step or validation that they
+    meet, and end the training there with `Interrupted`. A second Ctrl-C ends it at once.
+
+    Args:
+        dirpath: the folder to save it in.
+        minutes: how often to save it between validations; null for never.
+    """
+
+    def __init__(self, dirpath: str, minutes: float | None = 5.0) -> None:
+        super().__init__()
+        self.path = Path(dirpath) / "last.ckpt"
+        self.minutes = minutes
+        self._saved_at = 0.0
+        self._received: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_at = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # after Lightning has set its own, which end with exit status 0
+        if trainer.world_size == 1:
+            self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self._received is not None:
+            self._save(trainer)
+            raise Interrupted(self._received)
+        if self._is_due(trainer):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._save(trainer)
+        if self._received is not None:
+            raise Interrupted(self._received)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restore_handlers()
+        if trainer.is_global_zero:
+            self.path.with_name("previous.ckpt").unlink(missing_ok=True)
+
+    def on_exception(self, *_: Any) -> None:
+        self._restore_handlers()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._saved_at = time.monotonic()
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        if self.minutes is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return False
+        due = time.monotonic() - self._saved_at >= 60 * self.minutes
+        if trainer.world_size > 1:  # all processes save together; asking them at every step is slow
+            return trainer.global_step % 50 == 0 and trainer.strategy.reduce_boolean_decision(due)
+        return due
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if signum == signal.SIGINT and self._received == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._received = signum
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
