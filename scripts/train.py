@@ -24,9 +24,10 @@ def main(config: DictConfig) -> None:
 
     import_modules(config.imports)
     find_head(config.model.head)  # now, because the next import is slow
+    from seqmodels.launch.given import given_values
     from seqmodels.runs import train
 
-    train(config, overrides)
+    train(config, overrides, given_values(config, overrides) if config.resume else None)
 
 
 if __name__ == "__main__":

@@ -526,7 +526,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     common = [*QUICK, f"data.train={text}", "trainer.max_epochs=3", "baseline=false"]
     common += ["model.dropout=0.2", "data.vary_window=true", "callbacks.sample=null"]
     if where == "in the middle of an epoch":
-        common += ["+callbacks.checkpoint.every_n_train_steps=10"]
+        common += ["callbacks.last.minutes=0.0"]
     expected = train(config(*common, f"folder={whole}"))
     stop = f"+callbacks.stop={{_target_:{Stop.__module__}.Stop,step:{step}}}"
     allow = f"allowed_targets=[{Stop.__module__}.Stop]"
@@ -552,7 +552,7 @@ def test_another_batch_size_cannot_go_on_with_the_carried_state(
     config: Config, tmp_path: Path, text: str
 ) -> None:
     common = [*QUICK, f"data.train={text}", "model.scheduler=null", "baseline=false"]
-    common += ["+callbacks.checkpoint.every_n_train_steps=25"]
+    common += ["callbacks.last.minutes=0.0"]
     train(config(*common))
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="carries the state of 4 streams .* has 5"):

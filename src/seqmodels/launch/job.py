@@ -40,6 +40,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
                 f"{folder.path} holds a run with another configuration: choose another sweep folder"
             )
         return
+    folder.check_free()
     folder.clear()
     log_file = folder.path / "train.log"
     with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):

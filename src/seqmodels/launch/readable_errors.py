@@ -40,6 +40,9 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
             # Python flushes stdout once more at exit, which would print this error again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        if isinstance(error, KeyboardInterrupt) and not self._shows_traceback:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
         if isinstance(error, _mistakes()) and not self._shows_traceback:
             print(f"error: {error_line(error)}", file=sys.stderr)
             sys.exit(2)

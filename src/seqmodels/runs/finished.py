@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from omegaconf import DictConfig
 
 from seqmodels.data import SPLITS, DataModule, StreamDataModule
 from seqmodels.data.loading import available
@@ -34,7 +33,7 @@ class Run:
     """
 
     folder: Path
-    config: DictConfig
+    config: dict[str, Any]
     result: dict[str, Any]
     task: Task
     data: DataModule
@@ -81,7 +80,7 @@ class Run:
             trainer = pl.Trainer(
                 accelerator=accelerator,
                 devices=1,
-                precision=self.config.trainer.precision,
+                precision=self.config["trainer"]["precision"],
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -154,10 +153,10 @@ def load_run(
     path = files.checkpoint_file(checkpoint)
     saved = read_checkpoint(path)
     if batch_size is not None:
-        config.data.batch_size = batch_size
-    data: DataModule = instantiate(config.data, allowed_targets=allowed_targets)
+        config["data"]["batch_size"] = batch_size
+    data: DataModule = instantiate(config["data"], allowed_targets=allowed_targets)
     spec = saved["hyper_parameters"]["data"]
-    task: Task = instantiate(config.model, data=spec, allowed_targets=allowed_targets)
+    task: Task = instantiate(config["model"], data=spec, allowed_targets=allowed_targets)
     try:
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)

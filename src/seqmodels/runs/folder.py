@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +78,7 @@ class RunFolder:
         for left in self.path.iterdir():
             if left.is_dir():
                 shutil.rmtree(left)
-            elif left.suffix != ".log":
+            elif left.suffix != ".log" and left.name != "lock":
                 left.unlink()
 
     # the result
@@ -109,15 +112,18 @@ class RunFolder:
             return {}
 
     @contextmanager
-    def recording(self, result: dict[str, Any], *, write: bool = True) -> Iterator[None]:
+    def recording(
+        self, result: dict[str, Any], *, begun: Callable[[], bool], write: bool = True
+    ) -> Iterator[None]:
         """Writes `result` at the end, with `status` and `error`, whatever the end is: completed,
         failed or interrupted.
 
         Args:
+            begun: whether the training has begun; before that, nothing is written.
             write: False in all processes but the first.
         """
         result |= {"status": "interrupted", "error": None}
-        if write:
+        if write and begun():
             self.write_result(result)  # what is left if the process is killed
         try:
             yield
@@ -127,26 +133,72 @@ class RunFolder:
             result |= {"status": "failed", "error": f"{kind}{one_line(error)}"}
             raise
         finally:
-            if write:
+            if write and (begun() or result["status"] == "completed"):
                 self.write_result(result)
+
+    # one process at a time
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within: no other process can train in this folder.
+
+        Raises:
+            UserError: if one does. A lock that its process left behind is replaced.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.check_free()
+        lock = self.path / "lock"
+        try:
+            with lock.open("x") as file:
+                json.dump({"host": socket.gethostname(), "process": os.getpid()}, file)
+        except FileExistsError:  # another process was faster
+            self.check_free()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def check_free(self) -> None:
+        """Removes a lock that its process left behind.
+
+        Raises:
+            UserError: if a process trains in this folder.
+        """
+        lock = self.path / "lock"
+        if not lock.is_file():
+            return
+        try:
+            other = json.loads(lock.read_text())
+            host, process = str(other["host"]), int(other["process"])
+        except (OSError, ValueError, KeyError, TypeError):  # cut off, or removed meanwhile
+            host, process = socket.gethostname(), None
+        if host == socket.gethostname() and (process is None or not _is_alive(process)):
+            lock.unlink(missing_ok=True)
+        elif host != socket.gethostname() or process != os.getpid():
+            raise UserError(
+                f"{self.path}: process {process} on {host} is training in this folder; wait for "
+                f"its end, or remove {lock} if there is no such process"
+            )
 
     # going back to a run
 
-    def read_config(self) -> DictConfig:
-        """What `config.yaml` holds.
+    def read_config(self) -> dict[str, Any]:
+        """What `config.yaml` holds, as plain values: nothing in it is resolved.
 
         Raises:
-            UserError: if this is not a run folder.
+            UserError: if this is not a run folder, or a value would have to be resolved.
         """
         if not self.config_file.is_file():
             raise UserError(f"run={self.path} is not a run folder: it has no config.yaml")
         try:
-            config = OmegaConf.load(self.config_file)
+            config = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=False)
         except Exception as error:  # the parser raises several kinds
             raise UserError(f"{self.config_file} is not YAML: {one_line(error)}") from error
-        if not isinstance(config, DictConfig):
+        if not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")
-        return config
+        if "${" in str(config):  # a run writes resolved values; this may run code of a stranger
+            raise UserError(f"{self.config_file} holds an interpolation, which no run writes")
+        return config  # type: ignore[return-value]
 
     def read_environment(self) -> dict[str, Any]:
         """What `environment.json` holds; nothing for a run that failed before it was written."""
@@ -154,3 +206,13 @@ class RunFolder:
         if not isinstance(environment, dict):
             raise UserError(f"{self.environment_file} is not the environment of a run")
         return environment
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True

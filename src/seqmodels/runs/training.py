@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from seqmodels.callbacks.last_checkpoint import Interrupted
 from seqmodels.data import DataModule
 from seqmodels.errors import UserError, one_line
 from seqmodels.imports import import_modules
@@ -25,6 +27,7 @@ from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.resume import check_unfinished, checkpoint_to_resume, resumed_config
 from seqmodels.runs.table import results_table
 from seqmodels.runs.trainer import check_validation
 from seqmodels.tasks import Task
@@ -33,12 +36,16 @@ from seqmodels.tasks.fitting import check_model
 from seqmodels.tasks.metrics import METRICS, without_split
 
 
-def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def train(
+    config: DictConfig, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Trains, tests with the best checkpoint, and fills the run folder.
 
     Args:
-        config: as `configs/train.yaml` composes it; `config.folder` is the run folder.
+        config: as `configs/train.yaml` composes it; `config.folder` is the run folder. If
+            `config.resume` is a run folder, that run is resumed with its own configuration.
         overrides: what to write to `overrides.yaml`.
+        given: for `resume`: the values to lay on top, by dotted key; None: all of `config`.
 
     Returns:
         What `result.json` holds.
@@ -46,7 +53,7 @@ def train(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: before anything is written, for what can be known by then.
     """
-    return fit(prepare(config), overrides)
+    return fit(prepare(config, given), overrides)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Training:
 
     Args:
         checkpoint: to resume from; None for a new training.
+        notes: what the user should know of a resume.
         started: by `time.perf_counter`.
     """
 
@@ -64,11 +72,20 @@ class Training:
     task: Task
     trainer: pl.Trainer
     checkpoint: Path | None
+    notes: Sequence[str]
     started: float
 
+    @property
+    def resumes(self) -> bool:
+        """Whether it goes into the folder of the run that it resumes."""
+        return self.checkpoint is not None and RunFolder(self.checkpoint.parents[1]) == self.folder
 
-def prepare(config: DictConfig) -> Training:
+
+def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Training:
     """Reads the data and builds task and trainer, cheap checks first.
+
+    Args:
+        config, given: as `train` takes them.
 
     Raises:
         UserError: naming the key and what to change; nothing is left behind.
@@ -76,29 +93,47 @@ def prepare(config: DictConfig) -> Training:
     started = time.perf_counter()
     quieten_lightning()
     keep_memory()
+    notes: list[str] = []
+    checkpoint = None
+    if config.resume is not None and Path(config.resume).is_dir():
+        config, changes = resumed_config(config, given)
+        notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
+        check_unfinished(RunFolder(Path(config.folder)), config)
+        checkpoint = checkpoint_to_resume(RunFolder(Path(config.folder)))
+        if checkpoint is None:
+            notes.append("the run has no checkpoint yet: it starts again from the beginning")
+    elif config.resume is not None:
+        checkpoint = _checkpoint_file(config.resume)
     folder = RunFolder(Path(config.folder))
+    saved = {} if checkpoint is None else read_checkpoint(checkpoint)
     try:
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = tuple(config.allowed_targets)
         task_class: type[Task] = allowed_class(config.model, allowed)
         check_model(task_class.contract, config.model)
-        checkpoint = _resumed_checkpoint(config.resume)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
         _check_data(task_class, data)
         data.setup()
+        if saved.get("fingerprint") not in (None, data.fingerprint):
+            raise UserError(
+                f"resume={config.resume}: the data is not the data that this run was trained on "
+                "(fingerprint differs); restore its files, or start a new run"
+            )
         task: Task = instantiate(config.model, data=data.spec, allowed_targets=allowed)
-        task.allowed_targets = allowed
+        task.allowed_targets, task.fingerprint = allowed, data.fingerprint
         trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         check_validation(trainer, data)
         if checkpoint is None:
             task.initialize(data)
+        elif config.resume != str(checkpoint):
+            notes += _replanned(task, saved)
     except BaseException:
         folder.discard_if_unused()
         raise
-    return Training(config, folder, data, task, trainer, checkpoint, started)
+    return Training(config, folder, data, task, trainer, checkpoint, notes, started)
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -109,9 +144,22 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     result = _beginning(training, device)
     seconds = result["seconds"]
     first = trainer.is_global_zero
-    if first:
+    for note in training.notes:
+        console.print(note, soft_wrap=True)
+    restored = None
+    if training.resumes:  # writes nothing before all is restored
+        earlier = folder.result_if_any()
+        result["resumed"] = [*earlier.get("resumed", []), environment(device)]
+        restored = _Restored(folder, result)
+        trainer.callbacks.append(restored)  # type: ignore[attr-defined]
+    elif first:
         folder.write_beginning(training.config, overrides, environment(device))
-    with folder.recording(result, write=first), _mistakes_in_trainer():
+    with (
+        folder.locked() if first else nullcontext(),
+        folder.recording(result, begun=lambda: restored is None or restored.done, write=first),
+        _mistakes_in_trainer(),
+        _interruptions(folder, trainer, console),
+    ):
         console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
         if training.config.baseline and first:
             result["baselines"] = data.baselines()
@@ -144,6 +192,37 @@ def _mistakes_in_trainer() -> Iterator[None]:
         yield
     except MisconfigurationException as error:  # Lightning's word for a mistake in trainer.*
         raise UserError(f"trainer: {one_line(error)}") from error
+
+
+@contextmanager
+def _interruptions(folder: RunFolder, trainer: pl.Trainer, console: Console) -> Iterator[None]:
+    """Ends with the exit status that a shell gives to a signal: 130 for Ctrl-C, 143 for SIGTERM."""
+    try:
+        yield
+    except (Interrupted, SystemExit) as interruption:
+        if isinstance(interruption, SystemExit) and not trainer.interrupted:
+            raise
+        # Lightning makes exit status 1 of a KeyboardInterrupt, which a second Ctrl-C raises
+        signum = getattr(interruption, "signum", signal.SIGINT)
+        console.print(
+            f"\ninterrupted by {signal.Signals(signum).name}; resume with "
+            f"python scripts/train.py resume={folder.path}",
+            soft_wrap=True,
+        )
+        raise SystemExit(128 + signum) from interruption
+
+
+class _Restored(Callback):
+    """Writes the first result of a resumed run, once weights and optimiser are restored."""
+
+    def __init__(self, folder: RunFolder, result: dict[str, Any]) -> None:
+        self.folder, self.result, self.done = folder, result, False
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if not self.done:
+            self.done = True
+            if trainer.is_global_zero:
+                self.folder.write_result(self.result)
 
 
 def _beginning(training: Training, device: str) -> dict[str, Any]:
@@ -193,18 +272,23 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
     )
 
 
-def _resumed_checkpoint(resume: str | None) -> Path | None:
-    """`resume` is a run folder, which is resumed in place, or a checkpoint, which starts a new
-    one."""
-    if resume is None:
-        return None
+def _checkpoint_file(resume: str) -> Path:
     path = Path(resume)
-    if path.is_dir():
-        path = RunFolder(path).checkpoint_file("last")
-    elif path.suffix != ".ckpt":
+    if path.suffix != ".ckpt":
         raise UserError(f"resume={resume}: no such run folder, and not a .ckpt file")
-    read_checkpoint(path)  # a broken one is found before anything else happens
     return path
+
+
+def _replanned(task: Task, saved: dict[str, Any]) -> list[str]:
+    """Stretches the schedule of a resumed run that is to train longer, or less long."""
+    planned = saved["resume"]["total_steps"]
+    if planned is None or task.total_steps in (None, planned):
+        return []
+    task.replan = True
+    return [
+        f"the learning rate's schedule spans {task.total_steps} steps now instead of {planned}: it "
+        f"continues at step {saved['global_step']} of the new one"
+    ]
 
 
 def _load_best(trainer: pl.Trainer, task: Task) -> None:

@@ -1,0 +1,150 @@
+"""Resume a run from its folder: its own configuration, with your changes on top."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.errors import UserError
+from seqmodels.runs.checkpoint import read_checkpoint
+from seqmodels.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+# what makes a run this run and no other; all else may change when it is resumed
+IDENTITY = (
+    "seed",
+    "data",
+    "model._target_",
+    "model.head",
+    "model.head_options",
+    "model.encoder",
+    "model.embedding_size",
+)
+FREE = ("data.num_workers",)
+# callbacks that a run folder may name; whatever else it names is not trusted
+OURS = ("seqmodels.callbacks.", "seqmodels.dataflow.")
+
+
+def resumed_config(
+    config: DictConfig, given: Mapping[str, Any] | None = None
+) -> tuple[DictConfig, dict[str, tuple[Any, Any]]]:
+    """The configuration to resume `config.resume` with, and what it changes in the run's own.
+
+    Model, data and seed are the run folder's, and so are the plain values of trainer and callbacks.
+    Loggers, `imports` and `allowed_targets` are never taken from a folder.
+
+    Args:
+        config: as it was composed; its `resume` is a run folder.
+        given: the values that the command line gives, by dotted key; None: all of `config`.
+
+    Returns:
+        The configuration, and `{key: (value in the folder, value now)}`.
+
+    Raises:
+        UserError: if a change would make it another run.
+    """
+    folder = RunFolder(Path(config.resume))
+    saved = folder.read_config()
+    composed = leaves(OmegaConf.to_container(config, resolve=True))
+    given = composed if given is None else given
+    own = leaves(saved)
+    changes: dict[str, tuple[Any, Any]] = {}
+    for key, value in given.items():
+        if _is_identity(key):
+            if own.get(key) != value:
+                raise UserError(
+                    f"resume={config.resume}: {key} is {own.get(key)} in this run, and {value} "
+                    "would make it another one: leave it out, or start a new run without resume"
+                )
+        elif key.startswith(("trainer.", "model.")) and own.get(key) != value:
+            changes[key] = (own.get(key), value)
+    result = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(result, dict)
+    result["folder"] = str(folder.path)
+    for key in ("seed", "data", "model", "baseline"):
+        result[key] = deepcopy(saved.get(key, result.get(key)))
+    trainer = saved.get("trainer", {})
+    result["trainer"] |= {k: v for k, v in trainer.items() if k != "_target_"}
+    result["callbacks"] = _callbacks(saved.get("callbacks", {}), result["callbacks"], folder.path)
+    resumed = OmegaConf.create(result)
+    for key, (_, value) in changes.items():
+        OmegaConf.update(resumed, key, value, force_add=True)
+    return resumed, changes
+
+
+def _callbacks(
+    saved: Mapping[str, Any], composed: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    """The folder's callbacks, as far as they are ours, writing to where the folder lies now."""
+    chosen: dict[str, Any] = {}
+    for name, entry in saved.items():
+        if entry is None or str(entry.get("_target_")).startswith(OURS):
+            chosen[name] = deepcopy(entry)
+        elif name in composed:
+            chosen[name] = deepcopy(composed[name])
+        else:
+            log.warning(f"callbacks.{name} is not taken from the run folder: give it again")
+    for name in ("checkpoint", "last"):
+        chosen.setdefault(name, deepcopy(composed.get(name)))
+    for entry in chosen.values():
+        if entry and "dirpath" in entry:
+            entry["dirpath"] = str(folder / "checkpoints")
+    return chosen
+
+
+def checkpoint_to_resume(folder: RunFolder) -> Path | None:
+    """The newest checkpoint that is whole; None if the run has saved none yet.
+
+    Raises:
+        UserError: if there are some, and all are broken.
+    """
+    problem: UserError | None = None
+    for name in ("last", "previous"):
+        path = folder.checkpoint_file(name)
+        if not path.is_file():
+            continue
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            problem = problem or error
+            continue
+        if problem is not None:
+            log.warning(f"{problem}; resuming from {path.name}, the one before it")
+        return path
+    if problem is not None:
+        raise problem
+    return None
+
+
+def check_unfinished(folder: RunFolder, config: DictConfig) -> None:
+    """Raises UserError for a finished run that is not asked to train longer."""
+    result = folder.result_if_any()
+    if result.get("status") != "completed":
+        return
+    before, now = result["config"]["trainer"], config.trainer
+    if now.max_epochs == before["max_epochs"] and now.max_steps == before["max_steps"]:
+        raise UserError(
+            f"resume={folder.path}: this run is finished; to train longer, set "
+            f"trainer.max_epochs to more than {before['max_epochs']}"
+        )
+
+
+def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"trainer": {"devices": 1}}` as `{"trainer.devices": 1}`; lists stay as they are."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _is_identity(key: str) -> bool:
+    return key not in FREE and any(key == name or key.startswith(f"{name}.") for name in IDENTITY)

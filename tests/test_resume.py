@@ -1,0 +1,283 @@
+"""A run folder is enough to resume: nothing else is given again, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+
+from seqmodels.errors import UserError
+from seqmodels.runs import load_run, train
+from seqmodels.runs.checkpoint import CheckpointFiles, broken_part, read_checkpoint
+from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.resume import checkpoint_to_resume
+from tests.conftest import Script
+
+Config = Callable[..., DictConfig]
+
+# nothing of it is a default
+OWN = (
+    "model.head=max_pool",
+    "seed=3",
+    "model.encoder.hidden_size=12",
+    "trainer=cpu",
+    "trainer.max_epochs=4",
+    "baseline=false",
+)
+
+
+class Signal(Callback):
+    """Sends a signal to this process in the middle of an epoch."""
+
+    def __init__(self, number: int, step: int = 33) -> None:
+        self.number, self.step = number, step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def stopped_by(number: int, step: int = 33) -> tuple[str, str]:
+    name = f"{Signal.__module__}.Signal"
+    entry = f"{{_target_:{name},number:{int(number)},step:{step}}}"
+    return f"+callbacks.signal={entry}", f"allowed_targets=[{name}]"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
+
+
+def same_run(whole: Path, resumed: Path) -> None:
+    for name in ("last", "best"):
+        for key, value in weights(whole, name).items():
+            assert torch.equal(value, weights(resumed, name)[key]), (name, key)
+    assert (whole / "metrics.csv").read_bytes() == (resumed / "metrics.csv").read_bytes()
+    results = [json.loads((f / "result.json").read_text()) for f in (whole, resumed)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[1]["status"] == "completed"
+
+
+@pytest.fixture
+def whole(script: Script, tmp_path: Path) -> Path:
+    done = script("train.py", *OWN, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def cut(script: Script, tmp_path: Path) -> Path:
+    """The same run, ended by SIGTERM in its third epoch of four."""
+    folder = tmp_path / "cut"
+    done = script("train.py", *OWN, *stopped_by(signal.SIGTERM), f"hydra.run.dir={folder}")
+    assert done.returncode == 143, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_saves_the_run_and_says_how_to_resume_it(
+    script: Script, tmp_path: Path, number: int, status: int
+) -> None:
+    done = script("train.py", *OWN, *stopped_by(number), f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == status and "Traceback" not in done.stderr
+    assert f"resume with python scripts/train.py resume={tmp_path / 'run'}" in done.stdout
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
+    last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == 34  # the step that the signal met was finished
+
+
+def test_resumed_by_its_folder_alone_it_is_the_uninterrupted_run(
+    script: Script, whole: Path, cut: Path
+) -> None:
+    beginning = {name: (cut / name).read_bytes() for name in ("config.yaml", "overrides.yaml")}
+    done = script("train.py", f"resume={cut}")
+    assert done.returncode == 0, done.stderr
+    same_run(whole, cut)
+    for name, before in beginning.items():
+        assert (cut / name).read_bytes() == before
+    result = json.loads((cut / "result.json").read_text())
+    assert (result["head"], result["seed"], len(result["resumed"])) == ("max_pool", 3, 1)
+
+
+def test_the_same_command_again_resumes_too(script: Script, whole: Path, cut: Path) -> None:
+    done = script("train.py", *OWN, f"resume={cut}")
+    assert done.returncode == 0, done.stderr
+    same_run(whole, cut)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
+    script: Script, whole: Path, cut: Path
+) -> None:
+    shutil.rmtree(cut / "checkpoints")
+    done = script("train.py", f"resume={cut}")
+    assert done.returncode == 0 and "starts again from the beginning" in done.stdout, done.stderr
+    same_run(whole, cut)
+
+
+def test_a_moved_folder_is_resumed_where_it_lies(
+    script: Script, whole: Path, cut: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere" / "moved"
+    moved.parent.mkdir()
+    cut.rename(moved)
+    done = script("train.py", f"resume={moved}")
+    assert done.returncode == 0, done.stderr
+    same_run(whole, moved)
+    assert not cut.exists()
+
+
+def test_a_broken_last_checkpoint_is_replaced_by_the_one_before(
+    script: Script, whole: Path, cut: Path
+) -> None:
+    last, previous = (cut / "checkpoints" / f"{name}.ckpt" for name in ("last", "previous"))
+    flipped = bytearray(last.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    last.write_bytes(flipped)
+    assert broken_part(last) and not broken_part(previous)
+    assert checkpoint_to_resume(RunFolder(cut)) == previous
+    done = script("train.py", f"resume={cut}")
+    assert done.returncode == 0 and "resuming from previous.ckpt" in done.stderr, done.stderr
+    same_run(whole, cut)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.head=mean_pool", "model.head is max_pool in this run, and mean_pool would make it"),
+        ("seed=4", "seed is 3 in this run, and 4 would make it another one"),
+        ("model.encoder.hidden_size=16", "model.encoder.hidden_size is 12 in this run"),
+        ("data.batch_size=8", "data.batch_size is 16 in this run"),
+        ("model=language_model", "model.head is max_pool in this run, and softmax would make it"),
+    ],
+)
+def test_what_would_make_another_run_is_refused_and_changes_nothing(
+    script: Script, cut: Path, change: str, message: str
+) -> None:
+    before = content(cut)
+    done = script("train.py", f"resume={cut}", change)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert content(cut) == before
+
+
+def test_a_finished_run_is_not_touched_unless_it_is_to_train_longer(
+    script: Script, whole: Path
+) -> None:
+    before = content(whole)
+    done = script("train.py", f"resume={whole}")
+    assert done.returncode == 2 and "this run is finished; to train longer, set" in done.stderr
+    assert content(whole) == before
+    longer = script("train.py", f"resume={whole}", "trainer.max_epochs=6")
+    assert longer.returncode == 0, longer.stderr
+    assert "trainer.max_epochs: 4 -> 6" in longer.stdout
+    assert "the learning rate's schedule spans 84 steps now instead of 56" in longer.stdout
+    rows = (whole / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 6
+    assert read_checkpoint(whole / "checkpoints" / "last.ckpt")["global_step"] == 84
+
+
+def test_other_data_are_refused_and_change_nothing(
+    script: Script, reviews: Path, tmp_path: Path
+) -> None:
+    own = ("data=text", f"data.train={reviews}", "data.batch_size=4", *OWN)
+    stop = stopped_by(signal.SIGTERM, step=20)
+    done = script("train.py", *own, *stop, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 143, done.stderr
+    text = reviews.read_text()
+    reviews.write_text(text.replace("good", "?").replace("bad", "good").replace("?", "bad"))
+    before = content(tmp_path / "run")
+    again = script("train.py", f"resume={tmp_path / 'run'}")
+    assert again.returncode == 2 and "the data is not the data that this run was" in again.stderr
+    assert content(tmp_path / "run") == before
+    reviews.write_text(text)
+    assert script("train.py", f"resume={tmp_path / 'run'}").returncode == 0
+
+
+def test_a_run_folder_cannot_have_anything_resolved(script: Script, cut: Path) -> None:
+    file = cut / "config.yaml"
+    poison = cut.parent / "poisoned"
+    text = file.read_text()
+    for value in (
+        f"'${{oc.create:{{_target_:pathlib.Path.touch,_args_:[{poison}]}}}}'",
+        "'\\${oc.env:HOME}'",
+    ):
+        file.write_text(text.replace("seed: 3", f"seed: {value}", 1))
+        for open_it in (lambda: load_run(cut), lambda: RunFolder(cut).read_config()):
+            with pytest.raises(UserError, match=r"config\.yaml holds an interpolation"):
+                open_it()
+        done = script("train.py", f"resume={cut}")
+        assert done.returncode == 2 and "holds an interpolation" in done.stderr
+    assert not poison.exists()
+
+
+# ---------------------------------------------------------------- one process a folder
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> None:
+    settings = config("baseline=false")
+    folder = RunFolder(Path(settings.folder))
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        folder.path.mkdir()
+        with folder.locked():  # as that process would have written it
+            lock = json.loads((folder.path / "lock").read_text()) | {"process": other.pid}
+            (folder.path / "lock").write_text(json.dumps(lock))
+            with pytest.raises(UserError, match=f"process {other.pid} on .* is training in"):
+                train(settings)
+    finally:
+        other.communicate(b"\n")
+    (folder.path / "lock").write_text(json.dumps(lock))  # left by a process that is gone
+    assert train(settings)["status"] == "completed"
+    assert not (folder.path / "lock").exists()
+
+
+# ---------------------------------------------------------------- checkpoint files
+
+
+@pytest.mark.parametrize("where", ["while it is written", "before it is whole"])
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    path = tmp_path / "last.ckpt"
+    CheckpointFiles().save_checkpoint({"weights": torch.arange(5)}, path)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if where == "while it is written":
+        monkeypatch.setattr("os.fsync", full)
+    else:
+        monkeypatch.setattr("seqmodels.runs.checkpoint.broken_part", lambda path: "data/0")
+    with pytest.raises(UserError, match=r"last\.ckpt cannot be written \(.*free some space"):
+        CheckpointFiles().save_checkpoint({"weights": torch.arange(9)}, path)
+    assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_every_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    weights = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    CheckpointFiles().save_checkpoint({"weights": weights}, path)
+    whole = path.read_bytes()
+    start = whole.index(weights.numpy().tobytes())
+    for place in range(start, start + weights.numel() * 4, 7):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        assert broken_part(path), place
