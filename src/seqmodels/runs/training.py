@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from seqmodels.callbacks.last_checkpoint import Interrupted
 from seqmodels.data import DataModule
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
+from seqmodels.runs.endings import Restored, interruptions, trainer_mistakes
 from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
@@ -150,15 +148,15 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if training.resumes:  # writes nothing before all is restored
         earlier = folder.result_if_any()
         result["resumed"] = [*earlier.get("resumed", []), environment(device)]
-        restored = _Restored(folder, result)
+        restored = Restored(folder, result)
         trainer.callbacks.append(restored)  # type: ignore[attr-defined]
     elif first:
         folder.write_beginning(training.config, overrides, environment(device))
     with (
         folder.locked() if first else nullcontext(),
         folder.recording(result, begun=lambda: restored is None or restored.done, write=first),
-        _mistakes_in_trainer(),
-        _interruptions(folder, trainer, console),
+        trainer_mistakes(),
+        interruptions(folder, trainer, console),
     ):
         console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
         if training.config.baseline and first:
@@ -184,45 +182,6 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     console.print(results_table(result))
     console.print(f"run folder: {folder.path}", soft_wrap=True)
     return result
-
-
-@contextmanager
-def _mistakes_in_trainer() -> Iterator[None]:
-    try:
-        yield
-    except MisconfigurationException as error:  # Lightning's word for a mistake in trainer.*
-        raise UserError(f"trainer: {one_line(error)}") from error
-
-
-@contextmanager
-def _interruptions(folder: RunFolder, trainer: pl.Trainer, console: Console) -> Iterator[None]:
-    """Ends with the exit status that a shell gives to a signal: 130 for Ctrl-C, 143 for SIGTERM."""
-    try:
-        yield
-    except (Interrupted, SystemExit) as interruption:
-        if isinstance(interruption, SystemExit) and not trainer.interrupted:
-            raise
-        # Lightning makes exit status 1 of a KeyboardInterrupt, which a second Ctrl-C raises
-        signum = getattr(interruption, "signum", signal.SIGINT)
-        console.print(
-            f"\ninterrupted by {signal.Signals(signum).name}; resume with "
-            f"python scripts/train.py resume={folder.path}",
-            soft_wrap=True,
-        )
-        raise SystemExit(128 + signum) from interruption
-
-
-class _Restored(Callback):
-    """Writes the first result of a resumed run, once weights and optimiser are restored."""
-
-    def __init__(self, folder: RunFolder, result: dict[str, Any]) -> None:
-        self.folder, self.result, self.done = folder, result, False
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        if not self.done:
-            self.done = True
-            if trainer.is_global_zero:
-                self.folder.write_result(self.result)
 
 
 def _beginning(training: Training, device: str) -> dict[str, Any]:

@@ -23,11 +23,11 @@ from seqmodels.nn.embedding import LockedDropout, build_embedding
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
-from seqmodels.tasks.contract import Contract, Step
+from seqmodels.tasks.contract import Contract, Step, gather
 from seqmodels.tasks.fitting import build_encoder, check_shares
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.optimization import TOTAL_STEPS, build_optimizer, clip_gradients, count_steps
-from seqmodels.tasks.resume import restored_state, saved_state
+from seqmodels.tasks.resume import replan, restored_state, saved_state
 
 
 class Task(pl.LightningModule):
@@ -220,20 +220,11 @@ class Task(pl.LightningModule):
         self._earlier = {}
 
     def _epoch_so_far(self, split: str) -> dict[str, Tensor]:
-        """What the metrics need of the steps so far; nothing before the first one."""
-        steps, earlier = self.steps[split], self._earlier if split == "train" else {}
-        if not steps:
-            return earlier
-        values: dict[str, Tensor] = {
-            "value": torch.stack([step.loss for step in steps]),
-            "weight": torch.tensor([step.weight for step in steps], device=self.device),
-        }
-        if steps[0].predictions is not None:
-            # batches of steps are of different lengths: (B, T) -> (B * T,)
-            last = 1 if self.contract.per == "step" else 0
-            for name, field in (("preds", "predictions"), ("target", "targets")):
-                values[name] = torch.cat([getattr(s, field).flatten(0, last) for s in steps])
-        return {n: torch.cat([earlier[n], v]) if n in earlier else v for n, v in values.items()}
+        values = gather(self.steps[split], self.contract.per)
+        earlier = self._earlier if split == "train" else {}
+        if not (values and earlier):
+            return values or earlier
+        return {name: torch.cat([earlier[name], value]) for name, value in values.items()}
 
     def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
         values = self._epoch_so_far(split)
@@ -298,11 +289,8 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
-        if self.replan and self._resumed is not None:  # the schedule keeps its place, not its plan
-            self._resumed["total_steps"] = self.total_steps
-            for scheduler in checkpoint["lr_schedulers"]:
-                for name in scheduler.keys() - {"last_epoch", "_step_count", "_last_lr"}:
-                    del scheduler[name]
+        if self.replan:
+            replan(checkpoint, self.total_steps)
 
     def on_train_start(self) -> None:
         if self._resumed is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -81,3 +83,21 @@ class Step:
     weight: int
     predictions: Tensor | None = None
     targets: Tensor | None = None
+
+
+def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
+    """What metrics take of these steps, one after the other; nothing of none.
+
+    `value` and `weight` `(N,)`; `preds` and `target` `(B, ...)` of all batches, and of all steps,
+    padding included, where there is one target for each.
+    """
+    if not steps:
+        return {}
+    losses = torch.stack([step.loss for step in steps])
+    weights = torch.tensor([step.weight for step in steps], device=losses.device)
+    values = {"value": losses, "weight": weights}
+    if steps[0].predictions is not None:
+        last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
+        for name, field in (("preds", "predictions"), ("target", "targets")):
+            values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
+    return values

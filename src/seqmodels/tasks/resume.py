@@ -51,6 +51,15 @@ def restored_state(
     return process
 
 
+def replan(checkpoint: dict[str, Any], total_steps: int | None) -> None:
+    """Has a checkpoint's schedulers keep their place, but plan for this many steps."""
+    if "resume" in checkpoint:
+        checkpoint["resume"]["total_steps"] = total_steps
+    for scheduler in checkpoint["lr_schedulers"]:
+        for name in scheduler.keys() - {"last_epoch", "_step_count", "_last_lr"}:
+            del scheduler[name]
+
+
 def from_every_process(value: T) -> list[T]:
     """The value of each process, by rank."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
