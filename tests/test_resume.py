@@ -15,7 +15,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
@@ -224,6 +224,32 @@ def test_a_run_folder_cannot_have_anything_resolved(script: Script, cut: Path) -
         done = script("train.py", f"resume={cut}")
         assert done.returncode == 2 and "holds an interpolation" in done.stderr
     assert not poison.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data", {"_target_": "seqmodels.tasks.LanguageModel"}, "is not a DataModule"),
+        ("data", {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}, "is not a DataMod"),
+        ("model", {"_target_": "seqmodels.data.UEA", "name": "PLAID"}, "is not a Task"),
+        ("data.folder", {"_target_": "torch.nn.Identity"}, "data.folder._target_ of a run folder"),
+        ("data._args_", ["x"], "not allowed"),
+        ("model.scheduler._target_", "torch.nn.Identity", "model.scheduler._target_ of a run"),
+        ("model.encoder._target_", "torch.nn.LSTM", "model.encoder._target_ of a run folder"),
+    ],
+)
+def test_a_run_folder_names_a_task_its_data_and_an_optimiser_and_no_more(
+    script: Script, cut: Path, key: str, value: object, message: str
+) -> None:
+    config = OmegaConf.load(cut / "config.yaml")
+    OmegaConf.update(config, key, value, merge=False, force_add=True)
+    OmegaConf.save(config, cut / "config.yaml")
+    with pytest.raises(UserError, match=message):
+        load_run(cut)
+    before = content(cut)
+    done = script("train.py", f"resume={cut}")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert content(cut) == before
 
 
 # ---------------------------------------------------------------- one process a folder

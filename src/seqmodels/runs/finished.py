@@ -18,6 +18,7 @@ from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.trust import check_trusted
 from seqmodels.tasks import LanguageModel, Task
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.generation import write
@@ -150,6 +151,7 @@ def load_run(
     quieten_lightning()
     files = RunFolder(Path(folder))
     config = files.read_config()
+    check_trusted(config, allowed_targets)
     path = files.checkpoint_file(checkpoint)
     saved = read_checkpoint(path)
     if batch_size is not None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.trust import check_trusted
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def resumed_config(
     """
     folder = RunFolder(Path(config.resume))
     saved = folder.read_config()
+    check_trusted(saved, config.allowed_targets)
     composed = leaves(OmegaConf.to_container(config, resolve=True))
     given = composed if given is None else given
     own = leaves(saved)
