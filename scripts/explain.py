@@ -12,11 +12,9 @@ from seqmodels.launch.command_line import composed
 
 @composed("explain")
 def main(config: DictConfig) -> None:
-    from seqmodels.heads import find_head
-    from seqmodels.imports import import_modules
+    from seqmodels.launch.checks import check_head
 
-    import_modules(config.imports)
-    find_head(config.model.head)  # now, because the next import is slow
+    check_head(config)
     from seqmodels.dataflow.explain import explain
 
     if not all(identity.holds for identity in explain(config)):

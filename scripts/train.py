@@ -19,11 +19,9 @@ def main(config: DictConfig) -> None:
 
         run_job(config, overrides)
         return
-    from seqmodels.heads import find_head
-    from seqmodels.imports import import_modules
+    from seqmodels.launch.checks import check_head
 
-    import_modules(config.imports)
-    find_head(config.model.head)  # now, because the next import is slow
+    check_head(config)
     from seqmodels.launch.given import given_values
     from seqmodels.runs import train
 

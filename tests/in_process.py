@@ -175,8 +175,12 @@ def _heads() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in HEADS.keys() - before.keys():
-            sys.modules.pop(HEADS.pop(name).__module__, None)  # so that it is registered again
+        for name in HEADS.keys() - before.keys():  # imported again, it is registered again
+            module = HEADS.pop(name).__module__
+            sys.modules.pop(module, None)
+            package, _, last = module.rpartition(".")
+            if package in sys.modules:
+                vars(sys.modules[package]).pop(last, None)
 
 
 @contextmanager

@@ -169,6 +169,22 @@ def test_the_tagger_learns_from_both_directions(script: Script, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("examples_importable")
+def test_a_head_beside_its_task_is_found_without_an_import(script: Script, tmp_path: Path) -> None:
+    file = conll_file(tmp_path / "train.txt")
+    own = (*EXAMPLES, "model=tagger", "data=conll", f"data.train={file}", "imports=[]")
+    for name, arguments in (
+        ("train.py", (*own, *QUICK, "trainer.max_epochs=1")),
+        (
+            "explain.py",
+            (*EXAMPLES, "model=tagger", "imports=[]", f"folder={tmp_path / 'pictures'}"),
+        ),
+    ):
+        allowed = "allowed_targets=[examples.tagger.Tagger,examples.conll.CoNLL]"
+        done = script(name, *arguments, *([allowed] if name == "train.py" else []))
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("examples_importable")
 def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_path: Path) -> None:
     done = script(
         "train.py",

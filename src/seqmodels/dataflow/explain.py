@@ -29,9 +29,11 @@ def explain(config: DictConfig) -> list[Identity]:
         UserError: if the model cannot be built, or its head reads other tensors than it declares.
     """
     torch.manual_seed(0)
-    task_class: type[Task] = allowed_class(config.model)
+    allowed = tuple(config.allowed_targets)
+    task_class: type[Task] = allowed_class(config.model, allowed)
     check_model(task_class.contract, config.model)
-    task: Task = instantiate(config.model, data=example_spec(task_class.contract))
+    spec = example_spec(task_class.contract)
+    task: Task = instantiate(config.model, data=spec, allowed_targets=allowed)
     head, encoder = task.head, task.encoder
     traced = trace(task, example_batch(task, length=LENGTHS[1]))
     drawing = draw(task, traced, row=1)
