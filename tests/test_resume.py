@@ -307,3 +307,22 @@ def test_every_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path) -> None:
         flipped[place] ^= 1 << (place % 8)
         path.write_bytes(flipped)
         assert broken_part(path), place
+
+
+class Remove(Callback):
+    """Removes the run folder in the middle of the second epoch."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 20:
+            shutil.rmtree(trainer.default_root_dir)
+
+
+def test_a_folder_that_is_removed_while_it_is_trained_in_is_one_line(
+    script: Script, tmp_path: Path
+) -> None:
+    name = f"{Remove.__module__}.Remove"
+    own = (*OWN, f"+callbacks.remove={{_target_:{name}}}", f"allowed_targets=[{name}]")
+    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 2 and "cannot be written" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()

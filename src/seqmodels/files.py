@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,24 @@ def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a value as JSON. A crash leaves the old file or the new one, never half of one."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole, or not at all.
+
+    Raises:
+        UserError: if the disk is full, or the folder is not there or cannot be written to.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8", newline="")
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

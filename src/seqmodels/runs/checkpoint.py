@@ -26,7 +26,7 @@ class CheckpointFiles(TorchCheckpointIO):
         path = Path(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)  # not the run folder, if somebody has removed it
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,9 @@ class RunFolder:
             raise
         finally:
             if write and (begun() or result["status"] == "completed"):
-                self.write_result(result)
+                hidden = () if result["status"] == "completed" else (UserError,)  # by what ended it
+                with suppress(*hidden):
+                    self.write_result(result)
 
     # one process at a time
 

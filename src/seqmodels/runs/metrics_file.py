@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from seqmodels.files import write_text
 
 
 class MetricsFile(Logger):
@@ -58,12 +61,11 @@ class MetricsFile(Logger):
         if not self._changed:
             return
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        partial = self.path.with_suffix(".tmp")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows[key] for key in sorted(self.rows))
-        partial.replace(self.path)
+        file = io.StringIO()
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(self.rows[key] for key in sorted(self.rows))
+        write_text(self.path, file.getvalue())
         self._changed = False
 
     def finalize(self, status: str) -> None:
