@@ -1,6 +1,7 @@
 """Your own data: one word and its tag per line, a blank line between sentences, as in CoNLL files.
 
-python scripts/train.py --config-dir examples/configs model=tagger data=conll data.train=train.txt
+python scripts/train.py --config-dir examples/configs \\
+    model=example_tagger data=example_conll data.train=train.txt
 """
 
 from collections.abc import Iterator, Mapping

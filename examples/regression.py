@@ -1,6 +1,6 @@
 """Your own task: a regression that predicts a number from the last state of each sequence.
 
-python scripts/train.py --config-dir examples/configs model=regression data=waves
+python scripts/train.py --config-dir examples/configs model=example_regression data=example_waves
 """
 
 from typing import Any

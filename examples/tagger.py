@@ -1,6 +1,7 @@
 """Your own task: a tagger that reads `output` of both directions and predicts a tag at every step.
 
-python scripts/train.py --config-dir examples/configs model=tagger data=conll data.train=train.txt
+python scripts/train.py --config-dir examples/configs \\
+    model=example_tagger data=example_conll data.train=train.txt
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Your own data: noisy sine waves of different lengths, each with its frequency as the target.
 
-python scripts/train.py --config-dir examples/configs model=regression data=waves
+python scripts/train.py --config-dir examples/configs model=example_regression data=example_waves
 """
 
 from collections.abc import Mapping

@@ -102,8 +102,8 @@ SIZES = {  # lines: what a person writes must stay this little
     "conll.py": 40,
     "waves.py": 30,
     "top_pool.py": 25,
-    "configs/data/conll.yaml": 8,
-    "configs/data/waves.yaml": 6,
+    "configs/data/example_conll.yaml": 8,
+    "configs/data/example_waves.yaml": 6,
 }
 
 
@@ -138,7 +138,7 @@ def conll_file(path: Path) -> Path:
 @pytest.mark.usefixtures("examples_importable")
 def test_the_tagger_learns_from_both_directions(script: Script, tmp_path: Path) -> None:
     file = conll_file(tmp_path / "train.txt")
-    common = (*EXAMPLES, "model=tagger", "data=conll", f"data.train={file}", *QUICK)
+    common = (*EXAMPLES, "model=example_tagger", "data=example_conll", f"data.train={file}", *QUICK)
     common = (*common, "trainer.max_epochs=40", "model.dropout=0.0")
     common = (*common, "data.batch_size=8", "model.optimizer.lr=0.03")
     for directions, folder in (("null", "both"), ("false", "one")):
@@ -171,12 +171,18 @@ def test_the_tagger_learns_from_both_directions(script: Script, tmp_path: Path) 
 @pytest.mark.usefixtures("examples_importable")
 def test_a_head_beside_its_task_is_found_without_an_import(script: Script, tmp_path: Path) -> None:
     file = conll_file(tmp_path / "train.txt")
-    own = (*EXAMPLES, "model=tagger", "data=conll", f"data.train={file}", "imports=[]")
+    own = (
+        *EXAMPLES,
+        "model=example_tagger",
+        "data=example_conll",
+        f"data.train={file}",
+        "imports=[]",
+    )
     for name, arguments in (
         ("train.py", (*own, *QUICK, "trainer.max_epochs=1")),
         (
             "explain.py",
-            (*EXAMPLES, "model=tagger", "imports=[]", f"folder={tmp_path / 'pictures'}"),
+            (*EXAMPLES, "model=example_tagger", "imports=[]", f"folder={tmp_path / 'pictures'}"),
         ),
     ):
         allowed = "allowed_targets=[examples.tagger.Tagger,examples.conll.CoNLL]"
@@ -189,8 +195,8 @@ def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_pat
     done = script(
         "train.py",
         *EXAMPLES,
-        "model=regression",
-        "data=waves",
+        "model=example_regression",
+        "data=example_waves",
         "data.size=300",
         "trainer=cpu",
         "model.encoder.hidden_size=64",
