@@ -99,7 +99,7 @@ EXAMPLES = ("--config-dir", str(ROOT / "examples" / "configs"))
 SIZES = {  # lines: what a person writes must stay this little
     "tagger.py": 45,
     "regression.py": 40,
-    "conll.py": 40,
+    "conll.py": 45,
     "waves.py": 30,
     "top_pool.py": 25,
     "configs/data/example_conll.yaml": 8,
