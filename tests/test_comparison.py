@@ -18,11 +18,12 @@ from scipy import stats
 
 from seqmodels.compare.comparison import Comparison, compare
 from seqmodels.compare.page import write_comparison
-from seqmodels.compare.records import Record, flattened
+from seqmodels.compare.records import Record
 from seqmodels.compare.settings import varied_keys
 from seqmodels.compare.statistics import against_best, seeds_needed, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview
 from seqmodels.errors import UserError
+from seqmodels.files import flattened
 from seqmodels.runs.table import metrics_table
 from seqmodels.tasks.metrics import METRICS, Metric, metric_named, show
 from tests.conftest import Script

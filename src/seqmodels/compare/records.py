@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any
 
 from seqmodels.errors import UserError, choices
+from seqmodels.files import flattened
 from seqmodels.runs.folder import RunFolder
 
 DEFAULT_METRICS = tuple(
@@ -107,17 +108,6 @@ def read_record(folder: RunFolder) -> Record:
     return Record(
         folder.path, result, flattened(result["config"]), flattened(folder.read_environment())
     )
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"head": "max_pool"}}` as `{"model.head": "max_pool"}`; lists stay as they are."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def pick_metric(records: Sequence[Record], metric: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.runs.resume import leaves
+from seqmodels.files import flattened
 
 
 def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -19,8 +19,8 @@ def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]
         overrides: those of the command line.
     """
     paths = [o for o in overrides if o.startswith(("resume=", "folder=", "imports="))]
-    defaults = leaves(OmegaConf.to_container(compose("train", paths), resolve=True))
-    values = leaves(OmegaConf.to_container(config, resolve=True))
+    defaults = flattened(OmegaConf.to_container(compose("train", paths), resolve=True))
+    values = flattened(OmegaConf.to_container(config, resolve=True))
     named = {override.lstrip("+").partition("=")[0] for override in overrides}
     return {k: v for k, v in values.items() if k in named or defaults.get(k, _ABSENT) != v}
 

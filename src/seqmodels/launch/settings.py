@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.files import flattened
 from seqmodels.launch.readable_errors import missing_value, unknown_key
 
 MISSING = "???"  # the default of a key that must be given
@@ -44,7 +45,7 @@ def read_settings(
         UserError: for a word that is not `key=value`, an unknown key, a value of another type, or a
             missing value.
     """
-    values = _leaves(OmegaConf.to_container(OmegaConf.load(defaults)))
+    values = flattened(OmegaConf.to_container(OmegaConf.load(defaults)))
     missing = [key for key, value in values.items() if value == MISSING]
     given: dict[str, Any] = {}
     without_key = []
@@ -67,17 +68,6 @@ def read_settings(
     if positional:
         setattr(settings, positional, without_key)
     return settings
-
-
-def _leaves(values: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"input": {"batch": 4}}` as `{"input.batch": 4}`"""
-    leaves: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            leaves |= _leaves(value, f"{prefix}{name}.")
-        else:
-            leaves[f"{prefix}{name}"] = value
-    return leaves
 
 
 def _nested(leaves: Mapping[str, Any]) -> SimpleNamespace:

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
+from seqmodels.files import flattened
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.trust import check_trusted
@@ -53,9 +54,9 @@ def resumed_config(
     folder = RunFolder(Path(config.resume))
     saved = folder.read_config()
     check_trusted(saved, config.allowed_targets)
-    composed = leaves(OmegaConf.to_container(config, resolve=True))
+    composed = flattened(OmegaConf.to_container(config, resolve=True))
     given = composed if given is None else given
-    own = leaves(saved)
+    own = flattened(saved)
     changes: dict[str, tuple[Any, Any]] = {}
     for key, value in given.items():
         if _is_identity(key):
@@ -135,17 +136,6 @@ def check_unfinished(folder: RunFolder, config: DictConfig) -> None:
             f"resume={folder.path}: this run is finished; to train longer, set "
             f"trainer.max_epochs to more than {before['max_epochs']}"
         )
-
-
-def leaves(values: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"trainer": {"devices": 1}}` as `{"trainer.devices": 1}`; lists stay as they are."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= leaves(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _is_identity(key: str) -> bool:
