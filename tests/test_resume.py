@@ -38,19 +38,23 @@ OWN = (
 
 
 class Signal(Callback):
-    """Sends a signal to this process in the middle of an epoch."""
+    """Sends a signal to this process, in a step or in the validation after it."""
 
-    def __init__(self, number: int, step: int = 33) -> None:
-        self.number, self.step = number, step
+    def __init__(self, number: int, step: int = 33, validating: bool = False) -> None:
+        self.number, self.step, self.validating = number, step, validating
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and not self.validating:
+            os.kill(os.getpid(), self.number)
+
+    def on_validation_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == self.step and self.validating:
             os.kill(os.getpid(), self.number)
 
 
-def stopped_by(number: int, step: int = 33) -> tuple[str, str]:
+def stopped_by(number: int, step: int = 33, validating: bool = False) -> tuple[str, str]:
     name = f"{Signal.__module__}.Signal"
-    entry = f"{{_target_:{name},number:{int(number)},step:{step}}}"
+    entry = f"{{_target_:{name},number:{int(number)},step:{step},validating:{validating}}}"
     return f"+callbacks.signal={entry}", f"allowed_targets=[{name}]"
 
 
@@ -114,6 +118,30 @@ def test_resumed_by_its_folder_alone_it_is_the_uninterrupted_run(
         assert (cut / name).read_bytes() == before
     result = json.loads((cut / "result.json").read_text())
     assert (result["head"], result["seed"], len(result["resumed"])) == ("max_pool", 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("step", "validating", "interval"),
+    [
+        (41, False, 1.0),  # the last step of an epoch
+        (42, True, 1.0),  # its validation
+        (56, True, 1.0),  # that of the last epoch
+        (34, False, 7),  # the step before a validation inside an epoch
+        (35, True, 7),  # that validation
+    ],
+)
+def test_a_signal_is_harmless_wherever_it_comes(
+    script: Script, tmp_path: Path, step: int, validating: bool, interval: float
+) -> None:
+    own = (*OWN, f"trainer.val_check_interval={interval}")
+    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    stop = stopped_by(signal.SIGTERM, step, validating)
+    done = script("train.py", *own, *stop, f"hydra.run.dir={tmp_path / 'cut'}")
+    assert done.returncode == 143, done.stderr
+    done = script("train.py", f"resume={tmp_path / 'cut'}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_the_same_command_again_resumes_too(script: Script, whole: Path, cut: Path) -> None:

@@ -200,9 +200,7 @@ def test_training_can_start_from_a_checkpoint_in_a_new_folder(
     with pytest.raises(UserError, match="planned for 28 steps and this training has 42: keep"):
         train(config(*longer))
     train(config(*longer, "model.scheduler=null"))
-    ended, trained = read_metrics(second / "metrics.csv")
-    assert (ended["epoch"], trained["epoch"]) == (1, 2)
-    assert "train/loss" in ended and "validation/loss" not in ended  # it was validated before
+    assert [row["epoch"] for row in read_metrics(second / "metrics.csv")] == [2]
 
 
 def test_a_finished_run_evaluates_to_the_same_numbers(config: Config) -> None:
