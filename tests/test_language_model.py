@@ -553,7 +553,9 @@ def test_another_batch_size_cannot_go_on_with_the_carried_state(
 ) -> None:
     common = [*QUICK, f"data.train={text}", "model.scheduler=null", "baseline=false"]
     common += ["callbacks.last.minutes=0.0"]
-    train(config(*common))
+    stop = f"+callbacks.stop={{_target_:{Stop.__module__}.Stop,step:50}}"
+    with pytest.raises(RuntimeError, match="the power went out"):  # in the middle of an epoch
+        train(config(*common, stop, f"allowed_targets=[{Stop.__module__}.Stop]"))
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match="carries the state of 4 streams .* has 5"):
         train(
