@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
 from seqmodels.callbacks.last_checkpoint import Interrupted
@@ -34,8 +34,10 @@ def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Console) -> I
     except (Interrupted, SystemExit) as interruption:
         if isinstance(interruption, SystemExit) and not trainer.interrupted:
             raise
-        # Lightning makes exit status 1 of a KeyboardInterrupt, which a second Ctrl-C raises
-        signum = getattr(interruption, "signum", signal.SIGINT)
+        # outside of `fit`, Lightning has an exception of its own for SIGTERM, and 1 for Ctrl-C
+        sigterm = isinstance(interruption, SIGTERMException)
+        usual = signal.SIGTERM if sigterm else signal.SIGINT
+        signum = getattr(interruption, "signum", usual)
         console.print(
             f"\ninterrupted by {signal.Signals(signum).name}; resume with "
             f"python scripts/train.py resume={folder.path}",
