@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, broken_part, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.resume import checkpoint_to_resume
-from tests.conftest import Script
+from tests.conftest import Script, command
 
 Config = Callable[..., DictConfig]
 
@@ -214,10 +215,39 @@ def test_a_finished_run_is_not_touched_unless_it_is_to_train_longer(
     longer = script("train.py", f"resume={whole}", "trainer.max_epochs=6")
     assert longer.returncode == 0, longer.stderr
     assert "trainer.max_epochs: 4 -> 6" in longer.stdout
-    assert "the learning rate's schedule spans 84 steps now instead of 56" in longer.stdout
+    assert "it continues at step 56 of the new plan" in longer.stdout
     rows = (whole / "metrics.csv").read_text().splitlines()
     assert len(rows) == 1 + 6
-    assert read_checkpoint(whole / "checkpoints" / "last.ckpt")["global_step"] == 84
+    last = read_checkpoint(whole / "checkpoints" / "last.ckpt")
+    assert (last["global_step"], last["resume"]["total_steps"]) == (84, 84)
+    assert last["lr_schedulers"][0]["total_steps"] == 84
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_killed_are_resumed_bit_for_bit(
+    process: Script, tmp_path: Path
+) -> None:
+    own = (*OWN, "trainer=ddp_sim", "trainer.max_epochs=40", "callbacks.dataflow=null")
+    done = process("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    cut = tmp_path / "cut"
+    running = subprocess.Popen(
+        command("train.py", *own, f"hydra.run.dir={cut}"),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (cut / "checkpoints" / "previous.ckpt").is_file():
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert json.loads((cut / "result.json").read_text())["status"] == "interrupted"
+    done = process("train.py", f"resume={cut}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", cut)
 
 
 def test_other_data_are_refused_and_change_nothing(

@@ -92,7 +92,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     quieten_lightning()
     keep_memory()
     notes: list[str] = []
-    checkpoint = None
+    checkpoint, changes = None, dict[str, Any]()
     if config.resume is not None and Path(config.resume).is_dir():
         config, changes = resumed_config(config, given)
         notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
@@ -126,8 +126,12 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         check_validation(trainer, data)
         if checkpoint is None:
             task.initialize(data)
-        elif config.resume != str(checkpoint):
-            notes += _replanned(task, saved)
+        elif changes.keys() & {"trainer.max_epochs", "trainer.max_steps"}:
+            task.replan = True
+            notes.append(
+                "the learning rate's schedule is planned for the new end of the training: it "
+                f"continues at step {saved['global_step']} of the new plan"
+            )
     except BaseException:
         folder.discard_if_unused()
         raise
@@ -236,18 +240,6 @@ def _checkpoint_file(resume: str) -> Path:
     if path.suffix != ".ckpt":
         raise UserError(f"resume={resume}: no such run folder, and not a .ckpt file")
     return path
-
-
-def _replanned(task: Task, saved: dict[str, Any]) -> list[str]:
-    """Stretches the schedule of a resumed run that is to train longer, or less long."""
-    planned = saved["resume"]["total_steps"]
-    if planned is None or task.total_steps in (None, planned):
-        return []
-    task.replan = True
-    return [
-        f"the learning rate's schedule spans {task.total_steps} steps now instead of {planned}: it "
-        f"continues at step {saved['global_step']} of the new one"
-    ]
 
 
 def _load_best(trainer: pl.Trainer, task: Task) -> None:

@@ -97,7 +97,7 @@ class Task(pl.LightningModule):
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self.fingerprint: str | None = None  # of the data, saved with the weights
         self.total_steps: int | None = None  # for which the scheduler is planned
-        self.replan = False  # whether a resumed scheduler takes `total_steps` for its own plan
+        self.replan = False  # whether a resumed scheduler is planned anew, for `total_steps`
         self._resumed: dict[str, Any] | None = None
         self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
@@ -290,7 +290,7 @@ class Task(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
         if self.replan:
-            replan(checkpoint, self.total_steps)
+            replan(checkpoint)
 
     def on_train_start(self) -> None:
         if self._resumed is not None:

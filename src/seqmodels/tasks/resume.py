@@ -51,10 +51,10 @@ def restored_state(
     return process
 
 
-def replan(checkpoint: dict[str, Any], total_steps: int | None) -> None:
-    """Has a checkpoint's schedulers keep their place, but plan for this many steps."""
+def replan(checkpoint: dict[str, Any]) -> None:
+    """Has a checkpoint's schedulers keep their place, but take the plan of this training."""
     if "resume" in checkpoint:
-        checkpoint["resume"]["total_steps"] = total_steps
+        checkpoint["resume"]["total_steps"] = None
     for scheduler in checkpoint["lr_schedulers"]:
         for name in scheduler.keys() - {"last_epoch", "_step_count", "_last_lr"}:
             del scheduler[name]
