@@ -155,9 +155,21 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
     script: Script, whole: Path, cut: Path
 ) -> None:
     shutil.rmtree(cut / "checkpoints")
+    beginning = {name: (cut / name).read_bytes() for name in ("config.yaml", "overrides.yaml")}
     done = script("train.py", f"resume={cut}")
     assert done.returncode == 0 and "starts again from the beginning" in done.stdout, done.stderr
     same_run(whole, cut)
+    for name, before in beginning.items():
+        assert (cut / name).read_bytes() == before
+
+
+def test_a_callback_of_the_command_line_is_laid_on_top(script: Script, cut: Path) -> None:
+    done = script("train.py", f"resume={cut}", "callbacks.last.minutes=0.001", "baseline=true")
+    assert done.returncode == 0, done.stderr
+    assert "callbacks.last.minutes: 5.0 -> 0.001" in done.stdout
+    result = json.loads((cut / "result.json").read_text())
+    assert result["config"]["callbacks"]["last"]["minutes"] == 0.001
+    assert result["baselines"]
 
 
 def test_a_moved_folder_is_resumed_where_it_lies(
@@ -322,8 +334,10 @@ def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> 
         with folder.locked():  # as that process would have written it
             lock = json.loads((folder.path / "lock").read_text()) | {"process": other.pid}
             (folder.path / "lock").write_text(json.dumps(lock))
+            before = content(folder.path)
             with pytest.raises(UserError, match=f"process {other.pid} on .* is training in"):
                 train(settings)
+            assert content(folder.path) == before
     finally:
         other.communicate(b"\n")
     (folder.path / "lock").write_text(json.dumps(lock))  # left by a process that is gone

@@ -29,6 +29,7 @@ IDENTITY = (
     "model.embedding_size",
 )
 FREE = ("data.num_workers",)
+ON_TOP = ("trainer.", "model.", "callbacks.", "baseline")  # of which the folder has values too
 # callbacks that a run folder may name; whatever else it names is not trusted
 OURS = ("seqmodels.callbacks.", "seqmodels.dataflow.")
 
@@ -54,8 +55,9 @@ def resumed_config(
     folder = RunFolder(Path(config.resume))
     saved = folder.read_config()
     check_trusted(saved, config.allowed_targets)
-    composed = flattened(OmegaConf.to_container(config, resolve=True))
-    given = composed if given is None else given
+    result = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(result, dict)
+    given = flattened(result) if given is None else given
     own = flattened(saved)
     changes: dict[str, tuple[Any, Any]] = {}
     for key, value in given.items():
@@ -65,10 +67,8 @@ def resumed_config(
                     f"resume={config.resume}: {key} is {own.get(key)} in this run, and {value} "
                     "would make it another one: leave it out, or start a new run without resume"
                 )
-        elif key.startswith(("trainer.", "model.")) and own.get(key) != value:
+        elif key.startswith(ON_TOP) and not key.endswith(".dirpath") and own.get(key) != value:
             changes[key] = (own.get(key), value)
-    result = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(result, dict)
     result["folder"] = str(folder.path)
     for key in ("seed", "data", "model", "baseline"):
         result[key] = deepcopy(saved.get(key, result.get(key)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Training:
     @property
     def resumes(self) -> bool:
         """Whether it goes into the folder of the run that it resumes."""
-        return self.checkpoint is not None and RunFolder(self.checkpoint.parents[1]) == self.folder
+        return self.config.resume is not None and RunFolder(Path(self.config.resume)) == self.folder
 
 
 def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Training:
@@ -140,12 +140,11 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
-    folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
-    console = Console(quiet=not trainer.is_global_zero)
+    folder, trainer = training.folder, training.trainer
+    first = trainer.is_global_zero
+    console = Console(quiet=not first)
     device = device_name(trainer)
     result = _beginning(training, device)
-    seconds = result["seconds"]
-    first = trainer.is_global_zero
     for note in training.notes:
         console.print(note, soft_wrap=True)
     restored = None
@@ -154,15 +153,30 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         result["resumed"] = [*earlier.get("resumed", []), environment(device)]
         restored = Restored(folder, result)
         trainer.callbacks.append(restored)  # type: ignore[attr-defined]
-    elif first:
-        folder.write_beginning(training.config, overrides, environment(device))
+    with ExitStack() as locked:
+        if first:
+            locked.enter_context(folder.locked())
+            if restored is None:
+                folder.write_beginning(training.config, overrides, environment(device))
+        _fit(training, result, restored, console)
+    console.print(results_table(result))
+    console.print(f"run folder: {folder.path}", soft_wrap=True)
+    return result
+
+
+def _fit(
+    training: Training, result: dict[str, Any], restored: Restored | None, console: Console
+) -> None:
+    folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
+    first, seconds = trainer.is_global_zero, result["seconds"]
     with (
-        folder.locked() if first else nullcontext(),
         folder.recording(result, begun=lambda: restored is None or restored.done, write=first),
         trainer_mistakes(),
         interruptions(folder, trainer, console),
     ):
-        console.print(f"{result['parameters']:,} parameters, on {device}, {trainer.precision}")
+        console.print(
+            f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
+        )
         if training.config.baseline and first:
             result["baselines"] = data.baselines()
         clock = time.perf_counter()
@@ -183,9 +197,6 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             curves = folder.figures / "learning_curves.png"
             learning_curves(folder.metrics_file, curves, task.curves)
         seconds["total"] = time.perf_counter() - training.started
-    console.print(results_table(result))
-    console.print(f"run folder: {folder.path}", soft_wrap=True)
-    return result
 
 
 def _beginning(training: Training, device: str) -> dict[str, Any]:
