@@ -72,16 +72,21 @@ class Noise:
         return "unknown" if self.others is None else f"{self.others:.2f}"
 
 
-def machine_lines(device: torch.device, noise: Noise, packages: Sequence[str] = ()) -> list[str]:
-    """The head of a results file."""
+def machine_lines(
+    device: torch.device, noise: Noise | None = None, packages: Sequence[str] = ()
+) -> list[str]:
+    """The head of a results file; `noise` is what disturbed the times in it."""
     lines = [
         f"- date: {datetime.date.today().isoformat()}",
         f"- CPU: {processor_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         f"- versions: Python {platform.python_version()}, "
         + ", ".join([f"torch {torch.__version__}", *packages]),
-        f"- noise: other processes used {noise} of {os.cpu_count()} cores on average; "
-        "for each row, see its last column",
     ]
+    if noise is not None:
+        lines.append(
+            f"- noise: other processes used {noise} of {os.cpu_count()} cores on average; "
+            "for each row, see its last column"
+        )
     if device.type == "cuda":
         name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
         lines.insert(2, f"- GPU: {name}, CUDA {torch.version.cuda}, cuDNN {cudnn}")
