@@ -1,27 +1,21 @@
-"""Read and write the files that the user names, and the cache."""
+"""Read and write the files that the user names."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import stat
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from seqmodels.errors import UserError, choices, one_line
 
-
-def cache_folder(name: str) -> Path:
-    """The folder `seqmodels/<name>` in the user's cache, created if it is missing.
-
-    The cache is `$XDG_CACHE_HOME`, or `~/.cache`.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "seqmodels" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+BLOCK = 1 << 18  # bytes to read at a time
 
 
 def existing_file(path: str) -> str:
@@ -30,30 +24,126 @@ def existing_file(path: str) -> str:
     Raises:
         UserError: naming the path, and the most similar name in its folder.
     """
-    if Path(path).is_file():
-        return path
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise UserError(f"{path}: no such file, and no folder {folder}")
-    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
-    near = choices(Path(path).name, names).partition("; ")[2]
-    raise UserError(f"{path}: no such file" + (f"; {near}" if near else ""))
+    try:
+        kind = Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file{_similar(Path(path))}") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the path
+        raise UserError(f"{path!r} is not a path: {error}") from error
+    if stat.S_ISDIR(kind):
+        raise UserError(f"{path} is a folder: name a file in it")
+    if not stat.S_ISREG(kind):
+        raise UserError(f"{path} is a pipe or a device: save its content as a file first")
+    return path
 
 
-def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of a file, or of standard input if the path is `-`, one by one without line ends.
+def _similar(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f", and no folder {path.parent}"
+    names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    near = choices(path.name, names).partition("; ")[2]
+    return f"; {near}" if near else ""
+
+
+def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
+    """The lines of a file, or of standard input if the path is `-`, as soon as they can be read.
+
+    A line ends at a line feed, which is left out, and nowhere else: a carriage return stays.
+
+    Args:
+        encoding: of the file; None for a format that is always UTF-8.
 
     Raises:
-        UserError: if the file is missing or is not text in this encoding.
+        UserError: naming the file, and the line that is not text in this encoding.
     """
-    if path == "-":
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
-        return
+    source, unfinished, ends = "standard input" if path == "-" else path, list[str](), 0
+    for text in decoded(_blocks(path), source, encoding):
+        if "\0" in text:
+            line = ends + text[: text.index("\0")].count("\n") + 1
+            raise UserError(
+                f"{source}: line {line} holds a NUL character, so the file is damaged or has "
+                f"another encoding; {_advice(encoding)}"
+            )
+        first, *others = text.split("\n")
+        ends += len(others)
+        unfinished.append(first)
+        if others:
+            yield "".join(unfinished)
+            yield from others[:-1]
+            unfinished = others[-1:]
+    if last := "".join(unfinished):
+        yield last
+
+
+def decoded(
+    blocks: Iterable[bytes],
+    source: str,
+    encoding: str | None = None,
+    first_line: Callable[[], int] = lambda: 1,
+) -> Iterator[str]:
+    """The text of each block of bytes.
+
+    A byte order mark at the beginning of UTF-8 is left out.
+
+    Args:
+        source: what to call the bytes in an error.
+        encoding: of the bytes; None for a format that is always UTF-8.
+        first_line: counts the line that the first block begins in, for an error.
+
+    Raises:
+        UserError: for an unknown encoding, or naming the line that is not text in it.
+    """
+    decoder, ends = text_decoder(encoding or "utf-8"), 0
+    for block in chain(blocks, [b""]):
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeError as error:
+            if isinstance(error, UnicodeDecodeError):
+                good = error.object[: error.start]
+                ends += good.decode(encoding or "utf-8", "ignore").count("\n")
+            raise UserError(
+                f"{source} cannot be read: line {first_line() + ends} is not {encoding or 'utf-8'} "
+                f"text ({getattr(error, 'reason', error)}); {_advice(encoding)}"
+            ) from error
+        yield text
+        ends += text.count("\n")
+
+
+def _advice(encoding: str | None) -> str:
+    return "save it as utf-8" if encoding is None else "set data.encoding or correct the line"
+
+
+def text_decoder(encoding: str) -> codecs.IncrementalDecoder:
+    """Decodes text block by block, and leaves out a byte order mark at the beginning of UTF-8.
+
+    Raises:
+        UserError: if Python has no such text encoding.
+    """
     try:
-        with Path(existing_file(path)).open(encoding=encoding) as file:
-            yield from (line.rstrip("\r\n") for line in file)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not {encoding} text ({error.reason})") from error
+        "".encode(encoding)  # which is an error for codecs that don't give text, such as hex
+        utf_8 = codecs.lookup(encoding) == codecs.lookup("utf-8")
+        return codecs.getincrementaldecoder("utf-8-sig" if utf_8 else encoding)()
+    except (LookupError, ValueError, TypeError):
+        raise UserError(f"data.encoding={encoding}: Python has no such encoding") from None
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    # as large as possible without waiting for a pipe or a person to write more
+    try:
+        with _opened(path) as file:
+            yield from iter(lambda: file.read1(BLOCK), b"")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _opened(path: str) -> AbstractContextManager[Any]:
+    if path != "-":
+        return Path(existing_file(path)).open("rb")
+    if sys.stdin is None:
+        raise UserError("standard input is closed: name a file")
+    return nullcontext(sys.stdin.buffer)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tokenizers
@@ -21,14 +17,21 @@ from rich.console import Console
 from rich.progress import Progress
 from tokenizers import Tokenizer
 
-from seqmodels.data.pieces import BLOCK, Pieces, size, texts
-from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions, train_tokenizer
-from seqmodels.files import cache_folder
+from seqmodels.cache import cache_folder, cached
+from seqmodels.data.pieces import Pieces, size, texts
+from seqmodels.data.tokenizer import (
+    START_ID,
+    UNKNOWN_ID,
+    TokenizerOptions,
+    load_tokenizer,
+    train_tokenizer,
+)
+from seqmodels.files import BLOCK
 
 log = logging.getLogger(__name__)
 
 BLOCKS = 16  # blocks of text to encode at a time, in parallel
-FORMAT = 2  # of the cached files
+FORMAT = 3  # of the cached files
 
 
 @dataclass(frozen=True)
@@ -68,34 +71,27 @@ def encode(
         encoding: of the text files.
 
     Raises:
-        UserError: naming the file that is not text in this encoding.
+        UserError: naming the file that is not text in this encoding, or changed since it was
+            fingerprinted; if the cache cannot be written.
     """
     recipe = [FORMAT, tokenizers.__version__, content, sorted(asdict(options).items()), encoding]
-    folder = _folder(recipe)
     if tokenizer is not None:  # its files may be those of the recipe
-        file = folder / "tokenizer.json"
-        if not file.is_file() or Tokenizer.from_file(str(file)).to_str() != tokenizer.to_str():
-            folder = _folder([*recipe, tokenizer.to_str()])
-    if not (folder / "corpus.json").is_file():
-        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-        try:
-            _write(partial, splits, options, tokenizer, encoding)
-            with suppress(OSError):  # another process may have renamed its own first
-                partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        trained = None
+        with suppress(OSError):
+            file = cache_folder("tokens", recipe) / "tokenizer.json"
+            trained = file.read_text(encoding="utf-8")
+        if trained != tokenizer.to_str(pretty=True):
+            recipe = [*recipe, tokenizer.to_str()]
+    folder = cached(
+        "tokens", recipe, lambda folder: _write(folder, splits, options, tokenizer, encoding)
+    )
+    tokenizer = load_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"))
     dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
     facts = json.loads((folder / "corpus.json").read_text())
     return tokenizer, {
         name: TokenFile(np.memmap(folder / f"{name}.bin", dtype, mode="r"), **numbers)
         for name, numbers in facts.items()
     }
-
-
-def _folder(recipe: list[Any]) -> Path:
-    key = hashlib.blake2b(json.dumps(recipe).encode(), digest_size=8).hexdigest()
-    return cache_folder("tokens") / key
 
 
 def _write(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
+from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError, choices
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Tokens(InputEncoder):
         return {"kind": self.kind, "options": options, "fitted": self.tokenizer.to_str()}
 
     def load(self, fitted: str) -> None:
-        self.tokenizer = Tokenizer.from_str(fitted)
+        self.tokenizer = load_tokenizer(fitted)
         self.num_inputs = self.tokenizer.get_vocab_size()
 
 
@@ -141,10 +141,16 @@ class Series(InputEncoder):
         self.load({"mean": steps.mean(axis=0), "deviation": np.where(deviation > 0, deviation, 1)})
 
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
-        return [
-            torch.from_numpy(((series - self.mean) / self.deviation).astype(np.float32))
-            for series in self._clean(raw, source, first)
-        ]
+        encoded = []
+        for number, series in enumerate(self._clean(raw, source, first), first):
+            standardised = (series - self.mean) / self.deviation
+            if np.abs(standardised).max() > np.finfo(np.float32).max:
+                raise UserError(
+                    f"{source}: series {number} has a value too far from those of training "
+                    f"({np.abs(series).max():g}); correct it"
+                )
+            encoded.append(torch.from_numpy(standardised.astype(np.float32)))
+        return encoded
 
     def state(self) -> dict[str, Any]:
         options = {"downsample": self.downsample, "missing": self.missing}
@@ -166,7 +172,9 @@ class Series(InputEncoder):
                 )
             if series.shape[1] != self.num_inputs:
                 raise UserError(f"{where} has {series.shape[1]} channels, not {self.num_inputs}")
-            missing = int((~np.isfinite(series)).sum())
+            if np.isinf(series).any():
+                raise UserError(f"{where} has an infinite value; correct it, or leave it missing")
+            missing = int(np.isnan(series).sum())
             if missing and self.missing == "error":
                 raise UserError(
                     f"{where} has {missing} missing value{'s' if missing > 1 else ''}; "
@@ -179,8 +187,8 @@ class Series(InputEncoder):
 def interpolate(
     series: Float[np.ndarray, "time channels"], where: str
 ) -> Float[np.ndarray, "time channels"]:
-    """Fills nan and infinity linearly, channel by channel; at the ends with the nearest value."""
-    known, steps = np.isfinite(series), np.arange(len(series))
+    """Fills nan linearly, channel by channel; at the ends with the nearest value."""
+    known, steps = ~np.isnan(series), np.arange(len(series))
     if not known.any(axis=0).all():
         raise UserError(f"{where} has a channel without any value to interpolate from")
     channels = zip(series.T, known.T, strict=True)

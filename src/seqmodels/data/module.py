@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 
 from seqmodels.batch import Per, SequenceBatch, Target
+from seqmodels.cache import cached
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.errors import UserError
-from seqmodels.files import cache_folder, write_json
+from seqmodels.files import read_json, write_json
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -88,10 +89,13 @@ class DataModule(pl.LightningDataModule):
 
         They are computed once for each fingerprint and kind of target, and cached on disk.
         """
-        file = cache_folder("baselines") / f"{self.fingerprint}_{self.target}.json"
-        if not file.is_file():
-            write_json(file, self.compute_baselines())
-        return json.loads(file.read_text())
+
+        def write(folder: Path) -> None:
+            write_json(folder / "baselines.json", self.compute_baselines())
+
+        return read_json(
+            cached("baselines", [self.fingerprint, self.target], write) / "baselines.json"
+        )
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         """What `baselines` caches. Override it in data with a baseline of its own."""

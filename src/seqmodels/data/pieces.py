@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from seqmodels.errors import UserError, one_line
-
-BLOCK = 1 << 18  # bytes to read at a time
+from seqmodels.errors import UserError
+from seqmodels.files import BLOCK, decoded, existing_file
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The bytes `start..stop` of a file."""
+    """The bytes `start..stop` of a file, as it was at the time `modified` in nanoseconds."""
 
     path: Path
     start: int
     stop: int
+    modified: int | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -39,22 +39,44 @@ class Piece:
             position += len(line)
         else:  # in UTF-8, a byte 10xxxxxx is inside a character
             position += next((i for i, byte in enumerate(line[:4]) if byte & 0xC0 != 0x80), 0)
-        return Piece(self.path, self.start, position), Piece(self.path, position, self.stop)
+        return replace(self, stop=position), replace(self, start=position)
 
     def blocks(self) -> Iterator[bytes]:
-        """The bytes of the piece, at most `BLOCK` at a time."""
-        with self.path.open("rb") as file:
-            file.seek(self.start)
-            while block := file.read(min(BLOCK, self.stop - file.tell())):
-                yield block
+        """The bytes of the piece, at most `BLOCK` at a time.
+
+        Raises:
+            UserError: if the file cannot be read, or is another one than it was.
+        """
+        left = len(self)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                while block := file.read(min(BLOCK, left)):
+                    left -= len(block)
+                    yield block
+                modified = os.fstat(file.fileno()).st_mtime_ns
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {error.strerror}") from error
+        if left or self.modified not in (None, modified):
+            raise UserError(f"{self.path} changed while it was read: start again when it is final")
+
+    def first_line(self) -> int:
+        """The number of the line of the file that the piece begins in."""
+        before = Piece(self.path, 0, self.start)
+        return 1 + sum(block.count(b"\n") for block in before.blocks())
 
 
 Pieces = Sequence[Piece]  # the text of one split
 
 
 def whole(path: Path) -> Piece:
-    """A whole file as one piece."""
-    return Piece(path, 0, path.stat().st_size)
+    """A whole file as one piece.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    facts = Path(existing_file(str(path))).stat()
+    return Piece(path, 0, facts.st_size, facts.st_mtime_ns)
 
 
 def size(pieces: Pieces) -> int:
@@ -66,21 +88,16 @@ def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
     """The decoded text in blocks of about `BLOCK` bytes, which end with a line if possible.
 
     Raises:
-        UserError: naming the file that is not text in this encoding.
+        UserError: naming the file, and the line that is not text in this encoding.
     """
     for piece in pieces:
-        decoder, unfinished = codecs.getincrementaldecoder(encoding)(), ""
-        try:
-            for block in piece.blocks():
-                text = unfinished + decoder.decode(block)
-                end = text.rfind("\n") + 1 or len(text)
-                unfinished = text[end:]
-                if end:
-                    yield text[:end]
-            unfinished += decoder.decode(b"", final=True)
-        except (UnicodeDecodeError, OSError) as error:
-            advice = "; set data.encoding" if isinstance(error, UnicodeDecodeError) else ""
-            raise UserError(f"{piece.path} cannot be read: {one_line(error)}{advice}") from error
+        unfinished = ""
+        for block in decoded(piece.blocks(), str(piece.path), encoding, piece.first_line):
+            text = unfinished + block
+            end = text.rfind("\n") + 1 or len(text)
+            unfinished = text[end:]
+            if end:
+                yield text[:end]
         if unfinished:
             yield unfinished
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from seqmodels.data.inputs import Series
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
+from seqmodels.data.tables import Number, cell, read_json
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
 
@@ -74,34 +75,57 @@ class UEA(SequenceDataModule):
         Raises:
             UserError: naming the file and the line that is not a series.
         """
-        if path.endswith(".ts"):
-            from sktime.datasets import load_from_tsfile
-
-            try:
-                loaded = load_from_tsfile(existing_file(path))
-            except Exception as error:  # the parser raises errors of many kinds
-                raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
-            table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
-            for array, label in zip(_arrays(table), labels, strict=True):
-                yield array, None if label is None else str(label)
+        if Path(path).suffix.lower() == ".ts":
+            yield from _ts_file(existing_file(path))
             return
         for number, line in enumerate(read_lines(path), start=1):
-            try:
-                value = json.loads(line)
-                row = value if isinstance(value, dict) else {"series": value}
-                array, label = np.array(row["series"], np.float64), row.get("label")  # null: nan
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"{path}, line {number}: not a series in JSON, such as "
-                    f"[[0.1, 0.2], [0.3, 0.4]] for two steps of two channels ({one_line(error)})"
-                ) from error
-            yield array, None if label is None else str(label)
+            where = f"{path}: line {number}"
+            value = read_json(line, where)
+            row = value if isinstance(value, dict) else {"series": value}
+            yield (
+                _series(row.get("series", ()), where),
+                cell(row.get("label"), path, "label", number),
+            )
+
+
+def _ts_file(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
+    from sktime.datasets import load_from_tsfile
+
+    try:
+        loaded = load_from_tsfile(path)
+    except Exception as error:  # the parser raises errors of many kinds
+        raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
+    table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
+    for array, label in zip(_arrays(table), labels, strict=True):
+        yield array, None if label is None else str(label)
+
+
+def _series(steps: Any, where: str) -> np.ndarray:
+    # steps of JSON, where a number is the text that stands in the file, and a missing one None
+    try:
+        values = [[_number(value) for value in step] for step in steps]
+        if len({len(step) for step in values}) != 1:
+            raise ValueError("the steps are not equally long" if values else "there are no steps")
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{where}: not a series in JSON, such as [[0.1, 0.2], [0.3, 0.4]] for two steps of two "
+            f"channels ({one_line(error)})"
+        ) from error
+    return np.array(values)
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return float("nan")
+    if not isinstance(value, Number):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
 
 
 def _arrays(table: Any) -> Iterator[np.ndarray]:
     # sktime's nested table has a channel in each cell; some are shorter than others in their row
     for row in table.itertuples(index=False):
         array = np.full((max(map(len, row)), len(row)), np.nan)
-        for channel, cell in enumerate(row):
-            array[: len(cell), channel] = cell
+        for channel, values in enumerate(row):
+            array[: len(values), channel] = values
         yield array

@@ -18,10 +18,10 @@ from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts
 from seqmodels.data.pieces import Pieces, cut, fingerprint, size, texts, whole
-from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions
+from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions, load_tokenizer
 from seqmodels.data.windows import StreamDataset, WindowSampler
 from seqmodels.errors import UserError
-from seqmodels.files import existing_file
+from seqmodels.files import text_decoder
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,9 @@ class StreamDataModule(DataModule):
             tokenizer, lowercase, min_count, vocabulary_size, keep_whitespace=True
         )
         self.tokenizer: Tokenizer | None = None  # until `setup` or `use_spec`
-        try:
-            if "\n".encode(encoding) != b"\n":  # where files are cut
-                raise UserError(f"data.encoding={encoding}: convert the files to utf-8 first")
-        except LookupError:
-            raise UserError(f"data.encoding={encoding}: Python has no such encoding") from None
+        text_decoder(encoding)
+        if "\n".encode(encoding) != b"\n":  # where files are cut
+            raise UserError(f"data.encoding={encoding}: convert the files to utf-8 first")
         self.encoding = encoding
         self.batch_size, self.window, self.vary_window = batch_size, window, vary_window
         self.evaluation_streams = evaluation_streams
@@ -111,7 +109,7 @@ class StreamDataModule(DataModule):
         }
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
-        self.tokenizer = Tokenizer.from_str(spec["tokenizer"])
+        self.tokenizer = load_tokenizer(spec["tokenizer"])
 
     def setup(self, stage: str | None = None) -> None:
         if self.tokens:
@@ -220,7 +218,7 @@ class StreamDataModule(DataModule):
         return self.loader(self.tokens[split], f"the {split} split of {self.title}")
 
     def file_loader(self, path: str) -> SequenceLoader:
-        text = {"text": [whole(Path(existing_file(path)))]}
+        text = {"text": [whole(Path(path))]}
         if not size(text["text"]):
             raise UserError(f"{path} is empty")
         return self.loader(self.encode(text, fingerprint(text))["text"], path)

@@ -177,8 +177,9 @@ def _number(value: Any, where: str, name: str) -> float:
 
 
 def _numbers_first(label: str) -> tuple[int, float, str]:
-    # classes "1", "2", ... "10" in the order of the numbers
+    # classes "1", "2", ... "10" in the order of the numbers; nan has no place among them
     try:
-        return 0, float(label), label
+        number = float(label)
     except ValueError:
-        return 1, 0.0, label
+        number = float("nan")
+    return (1, 0.0, label) if np.isnan(number) else (0, number, label)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from seqmodels.data.hub import find_hub
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
-from seqmodels.data.text_files import TextFiles, load_hub
+from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 
@@ -63,21 +65,19 @@ class Text(SequenceDataModule):
         if (self.paths["train"] is None) == (self.hub is None):
             raise UserError("give either data.train=<file> or data.hub=<name>")
         if self.hub is not None:
-            return self._read_hub(self.hub)
+            found = find_hub(self.hub)
+            return {
+                split: self._examples(paths, f"{self.hub} {split}", found.classes)
+                for split, paths in found.files.items()
+            }
         given = {split: path for split in SPLITS if (path := self.paths[split]) is not None}
-        return {split: self._examples(self.files.rows(path), path) for split, path in given.items()}
+        return {split: self._examples([path], path) for split, path in given.items()}
 
     def read_file(self, path: str) -> Iterator[tuple[str, str | None]]:
         return self.files.pairs(path)
 
-    def _examples(self, rows: Iterable[Mapping[str, Any]], source: str) -> Examples:
-        return Examples.of(self.files.pairs_of(rows, source, labelled=True), source)
-
-    def _read_hub(self, name: str) -> dict[Split, Examples]:
-        examples: dict[Split, Examples] = {}
-        for split, rows in load_hub(name).items():
-            label = self.files.label_column
-            if to_name := getattr(rows.features.get(label), "int2str", None):  # a ClassLabel
-                rows = ({**row, label: to_name(row[label])} for row in rows)
-            examples[split] = self._examples(rows, f"{name} {split}")
-        return examples
+    def _examples(
+        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None = None
+    ) -> Examples:
+        pairs = (self.files.pairs(path, labelled=True, classes=classes or {}) for path in paths)
+        return Examples.of(chain.from_iterable(pairs), source)

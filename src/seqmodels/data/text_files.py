@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
-from seqmodels.data.module import SPLITS, Split
-from seqmodels.errors import UserError, choices, one_line
-from seqmodels.files import existing_file, read_lines
+from seqmodels.data.tables import Row, cell, class_name, json_rows, parquet_rows, separated_rows
+from seqmodels.errors import UserError, choices
+from seqmodels.files import read_lines
 
-BUILDERS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".parquet": "parquet",
-}
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True)
 class TextFiles:
     """How to read texts and labels from files; the ending of a file says which format it has.
+
+    `seqmodels.data.tables.cell` says what text a value of each format is.
 
     Args:
         text_column: the column with the texts.
@@ -41,88 +34,81 @@ class TextFiles:
     quoting: bool | None = None
     encoding: str = "utf-8"
 
-    def pairs(self, path: str) -> Iterator[tuple[str, str | None]]:
-        """Each text of a file with its label, or None without one, as soon as it can be read.
+    def pairs(
+        self,
+        path: str,
+        *,
+        labelled: bool = False,
+        classes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> Iterator[tuple[str, str | None]]:
+        """Each text of a file with its label, as soon as it can be read.
 
         Args:
             path: a table in one of the formats above, or plain text without labels, one text per
                 line: `.txt`, or `-` for standard input.
+            labelled: whether a text without a label is an error; otherwise its label is None.
+            classes: the names of the classes, for a column that may hold their numbers.
 
         Raises:
             UserError: naming the file, the row and what to do.
         """
-        if path == "-" or Path(path).suffix == ".txt":
-            lines = read_lines(path, self.encoding)
-            return self.pairs_of(({self.text_column: line} for line in lines), path)
-        return self.pairs_of(self.rows(path), path)
-
-    def pairs_of(
-        self, rows: Iterable[Mapping[str, Any]], source: str, *, labelled: bool = False
-    ) -> Iterator[tuple[str, str | None]]:
-        """The text and the label of each row: None without one, or an error if `labelled`."""
-        needed = {"text_column": self.text_column}
-        if labelled:
-            needed["label_column"] = self.label_column
-        for number, row in enumerate(rows, start=1):
-            for key, column in needed.items():
-                if column not in row:
-                    raise UserError(
-                        f"{source} has no column {column!r}: set data.{key}, or data.columns if "
-                        f"the file has no header; {choices(column, map(str, row))}"
-                    )
-            text, label = row[self.text_column], row.get(self.label_column)
-            if text is None or not str(text).strip():
+        text_column, label_column = self.text_column, self.label_column
+        for number, row in enumerate(self.rows(path), start=1):
+            if text_column not in row or (labelled and label_column not in row):
+                raise self._absent(row, path, number)
+            text = cell(row[text_column], path, "text", number)
+            if text is None or not text.strip():
                 raise UserError(
-                    f"{source}: the text of row {number} is empty; remove the row or fill it"
+                    f"{path}: the text of row {number} is empty; remove the row or fill it"
                 )
-            if labelled and label in (None, ""):
-                raise UserError(f"{source}: row {number} has no label")
-            yield str(text), None if label is None else str(label)
+            label = cell(row.get(label_column), path, "label", number)
+            if label is not None and label_column in classes:
+                label = class_name(label, classes[label_column], f"{path}: row {number}")
+            if label is None or not label.strip():
+                if labelled:
+                    raise UserError(f"{path}: row {number} has no label; remove it or label it")
+                label = None
+            yield text, label
 
-    def rows(self, path: str) -> Iterator[dict[str, Any]]:
-        """The rows of a table, each as soon as it can be read."""
-        import datasets  # slow to import
+    def texts(self, path: str) -> Iterator[str]:
+        """Each text of a file, even if it is empty.
 
-        suffix = Path(path).suffix.lower()
-        if suffix not in BUILDERS:
-            raise UserError(f"{path}: unknown ending {suffix!r}: {choices(suffix, BUILDERS)}")
-        options: dict[str, Any] = {"data_files": existing_file(path)}
-        if BUILDERS[suffix] == "csv":
-            quoting = self.quoting if self.quoting is not None else suffix == ".csv"
-            options |= {
-                "sep": "\t" if suffix == ".tsv" else ",",
-                "quoting": csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
-                "encoding": self.encoding,
-                "na_filter": False,  # otherwise the text "None" would be a missing value
-                "skip_blank_lines": False,  # otherwise an empty text would go unnoticed
-                # otherwise the label 007 would become the number 7
-                "converters": {self.text_column: str, self.label_column: str},
-            }
-            if self.columns is not None:
-                options["column_names"] = self.columns
-        with tempfile.TemporaryDirectory() as cache:
-            try:
-                yield from datasets.load_dataset(
-                    BUILDERS[suffix], split="train", streaming=True, cache_dir=cache, **options
-                )
-            except Exception as error:  # the parsers raise errors of many kinds
-                cause = error.__cause__ or error
-                advice = "; set data.encoding" if isinstance(cause, UnicodeError) else ""
-                raise UserError(f"{path} cannot be read: {one_line(cause)}{advice}") from error
+        Raises:
+            UserError: naming the file, the row and what to do.
+        """
+        for number, row in enumerate(self.rows(path), start=1):
+            if self.text_column not in row:
+                raise self._absent(row, path, number)
+            text = cell(row[self.text_column], path, "text", number)
+            if text is None:
+                raise UserError(f"{path}: row {number} has no text; remove the row or fill it")
+            yield text
 
+    def _absent(self, row: Row, path: str, number: int) -> UserError:
+        key = "text_column" if self.text_column not in row else "label_column"
+        column = getattr(self, key)
+        headed = Path(path).suffix.lower() in (".csv", ".tsv")
+        advice = "; if the file has no header, set data.columns" if headed else ""
+        return UserError(
+            f"{path}: row {number} has no column {column!r}: set data.{key}; "
+            f"{choices(column, row)}{advice}"
+        )
 
-def load_hub(name: str, config: str | None = None) -> dict[Split, Any]:
-    """The rows of each split of a HuggingFace hub data set, or of a folder organised like one.
-
-    Raises:
-        UserError: with the library's message, or if there is no training split.
-    """
-    import datasets  # slow to import
-
-    try:
-        loaded = datasets.load_dataset(name, config)
-    except Exception as error:  # network, name, format: the library raises many kinds
-        raise UserError(f"data.hub={name}: {one_line(error)}") from error
-    if "train" not in loaded:
-        raise UserError(f"data.hub={name} has no train split, only {', '.join(loaded)}")
-    return {split: loaded[split] for split in SPLITS if split in loaded}
+    def rows(self, path: str) -> Iterator[Row]:
+        """The rows of a file, each as soon as it can be read: values that `cell` gives texts of."""
+        ending = "" if path == "-" else Path(path).suffix.lower()
+        if path == "-" or ending == ".txt":
+            for line in read_lines(path, self.encoding):
+                yield {self.text_column: line.removesuffix("\r")}
+        elif ending in (".csv", ".tsv"):
+            quoting = self.quoting if self.quoting is not None else ending == ".csv"
+            separator = "\t" if ending == ".tsv" else ","
+            yield from separated_rows(
+                path, self.encoding, separator, quoting=quoting, columns=self.columns
+            )
+        elif ending == ".parquet":
+            yield from parquet_rows(path, (self.text_column, self.label_column))
+        elif ending in TABLES:
+            yield from json_rows(path)
+        else:
+            raise UserError(f"{path}: unknown ending {ending!r}: {choices(ending, TABLES)}")

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import glob
-import hashlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqmodels.cache import cached
+from seqmodels.data.hub import find_hub
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.pieces import Piece, Pieces, whole
+from seqmodels.data.pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.streams import StreamDataModule
-from seqmodels.data.text_files import load_hub
-from seqmodels.errors import UserError, choices
-from seqmodels.files import cache_folder, existing_file
+from seqmodels.data.text_files import TextFiles
+from seqmodels.errors import UserError
+
+FORMAT = 1  # of the cached files
 
 
 class PlainText(StreamDataModule):
     """Plain text, read as one long stream per split. Splits without files are cut from `train`.
 
     Args:
-        train, validation, test: a file or a glob such as `books/**/*.txt`, or a list of them.
+        train, validation, test: a file, a pattern such as `books/**/*.txt`, or a list of them. `*`,
+            `?` and `**` are the wildcards of a pattern; brackets are part of a name.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
         hub_config: the configuration of the hub data set, if it has several.
@@ -41,6 +43,8 @@ class PlainText(StreamDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if hub is not None:
+            self.encoding = "utf-8"  # of the files in the cache
         self.files = {"train": train, "validation": validation, "test": test}
         self.hub, self.hub_config, self.text_column = hub, hub_config, text_column
 
@@ -61,33 +65,30 @@ class PlainText(StreamDataModule):
 
     def _read_hub(self, name: str) -> dict[Split, Pieces]:
         # as files in the cache, one text per line
-        loaded = load_hub(name, self.hub_config)
-        for rows in loaded.values():
-            if self.text_column not in rows.column_names:
-                raise UserError(
-                    f"data.hub={name} has no column {self.text_column!r}: set data.text_column; "
-                    f"{choices(self.text_column, rows.column_names)}"
-                )
-        return {split: [whole(self._as_file(rows))] for split, rows in loaded.items()}
+        found = find_hub(name, self.hub_config)
+        return {split: [whole(self._as_file(paths))] for split, paths in found.files.items()}
 
-    def _as_file(self, rows: Any) -> Path:
-        key = hashlib.blake2b(f"{rows._fingerprint} {self.text_column}".encode(), digest_size=8)
-        path = cache_folder("hub") / f"{key.hexdigest()}.txt"
-        if not path.is_file():
-            partial = path.with_suffix(f".{os.getpid()}")
-            with partial.open("w", encoding=self.encoding, newline="") as file:
-                for text in rows[self.text_column]:
-                    file.write(text if text.endswith("\n") else f"{text}\n")
-            partial.replace(path)
-        return path
+    def _as_file(self, paths: Sequence[str]) -> Path:
+        given = [whole(Path(path)) for path in paths]
+        endings = [piece.path.suffix for piece in given]
+
+        def write(folder: Path) -> None:
+            with (folder / "text.txt").open("w", encoding="utf-8", newline="") as file:
+                for path in paths:
+                    for text in TextFiles(self.text_column).texts(path):
+                        file.write(text if text.endswith("\n") else f"{text}\n")
+
+        recipe = [FORMAT, fingerprint({"files": given}), endings, self.text_column]
+        return cached("hub", recipe, write) / "text.txt"
 
 
 def _found(names: str | list[str]) -> Iterator[Piece]:
     for name in [names] if isinstance(names, str) else names:
-        paths = [name]
-        if glob.has_magic(name):
-            found = glob.glob(name, recursive=True)  # noqa: PTH207 (Path.glob wants the folder apart)
-            paths = sorted(path for path in found if Path(path).is_file())
-            if not paths:
-                raise UserError(f"{name}: no file matches")
-        yield from (whole(Path(existing_file(path))) for path in paths)
+        if Path(name).exists() or not ("*" in name or "?" in name):
+            yield whole(Path(name))
+            continue
+        pattern = name.replace("[", "[[]")  # brackets are part of a name
+        found = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
+        if not found:
+            raise UserError(f"{name}: no file matches")
+        yield from (whole(Path(path)) for path in found)

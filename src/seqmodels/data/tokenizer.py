@@ -85,4 +85,11 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
     if by_bytes:
         trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **how)
     tokenizer.train_from_iterator([] if level == "byte" else texts, trainer)
+    return load_tokenizer(tokenizer.to_str())
+
+
+def load_tokenizer(saved: str) -> Tokenizer:
+    """A tokenizer from its JSON. It reads `[PAD]` in a text as the characters that they are."""
+    tokenizer = Tokenizer.from_str(saved)
+    tokenizer.encode_special_tokens = True  # otherwise as the id of padding; not in the JSON
     return tokenizer

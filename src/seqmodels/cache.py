@@ -1,0 +1,91 @@
+"""The user's cache: folders that are verified whenever they are used, or made again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from seqmodels.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CONTENTS = "contents.json"  # the size and the hash of each file in a folder of the cache
+
+
+def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills: from the cache if it is there and whole, made otherwise.
+
+    Every file is compared with its size and hash each time. A process that is killed, or a full
+    disk, leaves no half of a folder.
+
+    Args:
+        kind: the name of the folder of folders, for example `tokens`.
+        recipe: all that the content depends on, as plain values.
+        make: fills an empty folder with files.
+
+    Raises:
+        UserError: if the cache cannot be written.
+    """
+    folder = cache_folder(kind, recipe)
+    if is_whole(folder):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        try:
+            made = partial / "new"
+            made.mkdir()
+            make(made)
+            (made / CONTENTS).write_text(json.dumps(_contents(made)))
+            if folder.exists() and not is_whole(folder):
+                log.warning(f"{folder} in the cache is damaged: making it again")
+                with suppress(FileNotFoundError):  # another process has moved it first
+                    folder.rename(partial / "damaged")
+            with suppress(OSError):  # another process may have renamed its own first
+                made.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"the cache {folder.parent} cannot be written: {error.strerror}; make room, or set "
+            "XDG_CACHE_HOME to another folder"
+        ) from error
+    if not is_whole(folder):
+        raise UserError(f"the cache {folder} is damaged as soon as it is written: check the disk")
+    return folder
+
+
+def cache_folder(kind: str, recipe: Any) -> Path:
+    """Where the cache keeps what is made by this recipe: in `$XDG_CACHE_HOME`, or `~/.cache`."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "seqmodels" / kind / xxhash.xxh3_128_hexdigest(json.dumps(recipe).encode())
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the files of a folder are those that were written."""
+    try:
+        return json.loads((folder / CONTENTS).read_text()) == _contents(folder)
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _contents(folder: Path) -> dict[str, list[Any]]:
+    files = sorted(path for path in folder.iterdir() if path.name != CONTENTS)
+    return {path.name: [path.stat().st_size, _hash(path)] for path in files}
+
+
+def _hash(path: Path) -> str:
+    digest, buffer = xxhash.xxh3_128(), memoryview(bytearray(1 << 20))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()

@@ -1,0 +1,288 @@
+"""Rows of CSV, TSV, JSON and Parquet files, exactly as they stand there, one by one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from seqmodels.errors import UserError, choices, one_line
+from seqmodels.files import existing_file, read_lines
+
+Row = Mapping[str, Any]  # column -> value; `cell` gives the text of a value
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+SPACE = re.compile(r"[ \t\n\r]*")  # of JSON
+
+
+class Number(str):
+    """A number in JSON, as it stands in the file."""
+
+    __slots__ = ()
+
+
+def cell(value: Any, source: str, what: str, number: int) -> str | None:
+    """The text of a value, or None for a missing one. So texts and labels are read everywhere:
+
+    - CSV and TSV: the field as it stands in the file.
+    - JSON: the content of a string; a number, `true` or `false` as it stands in the file. So `1`
+      and `1.0` are different labels, and `1` and `"1"` are the same. `null` is missing.
+    - Parquet: a string; an integer in digits; `true` or `false`; a float in the fewest digits that
+      give it again; for class labels of HuggingFace `datasets` the name of the class. Null, nan
+      and a class of -1 are missing.
+
+    Args:
+        source, what, number: the file, `text` or `label`, and the row, for an error.
+
+    Raises:
+        UserError: for any other value, such as a list, or half of a character.
+    """
+    if isinstance(value, str):
+        if not value.isascii() and SURROGATE.search(value):
+            raise UserError(
+                f"{source}: the {what} of row {number} holds half of a surrogate pair, which is "
+                "not a character; remove it"
+            )
+        return str(value)
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    kind = "a list" if isinstance(value, list) else "an object"
+    raise UserError(f"{source}: the {what} of row {number} is {kind}; convert it to text")
+
+
+def separated_rows(
+    path: str, encoding: str, separator: str, *, quoting: bool, columns: Sequence[str] | None
+) -> Iterator[Row]:
+    """The rows of a CSV or TSV file.
+
+    Args:
+        quoting: whether double quotes enclose fields, which may then hold separators, line ends
+            and, doubled, quotes.
+        columns: the names of the columns if the file has no header.
+
+    Raises:
+        UserError: naming the row that is not as long as the header, or is wrongly quoted.
+    """
+    lines = read_lines(path, encoding)
+    if quoting:
+        csv.field_size_limit(sys.maxsize)  # of the whole process; the default is 131,072
+        ended = (f"{line}\n" for line in lines)
+        records: Iterator[list[str]] = csv.reader(ended, delimiter=separator, strict=True)
+    else:
+        records = (line.removesuffix("\r").split(separator) for line in lines)
+    numbered = _numbered(records, path, first=0 if columns is None else 1)
+    header = columns
+    for number, record in numbered:
+        if header is None:
+            header = record
+            check_columns(header, path)
+            continue
+        if number == 1 and columns is not None:
+            check_columns(columns, "data.columns")
+            if sorted(record) == sorted(columns):
+                raise UserError(f"{path} has a header: set data.columns=null")
+        if not record:  # a blank line
+            record = [""]
+        if len(record) != len(header):
+            if record == [""]:
+                raise UserError(f"{path}: row {number} is a blank line; remove it")
+            name = "tabs" if separator == "\t" else "commas"
+            raise UserError(
+                f"{path}: row {number} has {len(record)} fields, but there are {len(header)} "
+                f"columns ({', '.join(header)}); "
+                + (f"put fields that hold {name} in quotes" if quoting else f"remove extra {name}")
+                + ", and name every column in the first line or in data.columns"
+            )
+        yield dict(zip(header, record, strict=True))
+    if header is None:
+        raise UserError(f"{path} is empty")
+
+
+def _numbered(
+    records: Iterator[list[str]], path: str, first: int
+) -> Iterator[tuple[int, list[str]]]:
+    number = first
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = str(error).partition(" - ")[0]
+            if "unexpected end" in reason:
+                reason = "a quote opens a field and none closes it"
+            row = f"row {number}" if number else "the header"
+            raise UserError(
+                f"{path}: {row} is wrongly quoted ({reason}); enclose a field that holds quotes or "
+                "line breaks in quotes and double those inside, or set data.quoting=false"
+            ) from error
+        yield number, record
+        number += 1
+
+
+def check_columns(names: Iterable[str], source: str) -> None:
+    """Raises a `UserError` for a name that two columns have."""
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            raise UserError(f"{source}: two columns are called {name!r}; rename one of them")
+        seen.add(name)
+
+
+def json_rows(path: str) -> Iterator[Row]:
+    """The objects of a JSON file: one per line, or all of them in one list.
+
+    Raises:
+        UserError: naming the line or the row that is not an object.
+    """
+    lines = enumerate(read_lines(path), start=1)
+    for number, line in lines:
+        if line.lstrip(" \t\r").startswith("["):
+            text = "\n" * (number - 1) + "\n".join([line, *(rest for _, rest in lines)])
+            yield from _objects_of_list(text, path)
+            return
+        if line.strip(" \t\r"):
+            where = f"{path}: line {number}"
+            yield _as_object(read_json(line, where), where)
+
+
+def _objects_of_list(text: str, path: str) -> Iterator[Row]:
+    at, number, end = text.index("["), 0, ","
+    while end == ",":
+        at, number = _after_space(text, at + 1), number + 1
+        if number == 1 and text.startswith("]", at):
+            break
+        try:
+            value, at = DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise _not_json(error, f"{path}: row {number}") from error
+        yield _as_object(value, f"{path}: row {number}")
+        at = _after_space(text, at)
+        end = text[at : at + 1]
+        if end not in (",", "]"):
+            raise UserError(f"{path}: a comma or a closing ] is missing after row {number}")
+    if _after_space(text, at + 1) < len(text):
+        raise UserError(f"{path}: there is text after the closing ]; remove it")
+
+
+def _after_space(text: str, at: int) -> int:
+    match = SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _as_object(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise UserError(f'{where} is not a JSON object, such as {{"text": "...", "label": "..."}}')
+    return value
+
+
+def read_json(text: str, where: str) -> Any:
+    """The value of a JSON text, with each number as a `Number`.
+
+    Raises:
+        UserError: if it is not JSON, or an object has a key twice.
+    """
+    try:
+        return DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error, where) from error
+
+
+def _not_json(error: Exception, where: str) -> UserError:
+    reason = one_line(error)
+    if isinstance(error, json.JSONDecodeError):
+        reason = f"{error.msg} at column {error.colno}"
+    return UserError(f"{where} is not JSON ({reason}); correct it")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value; write null if it is missing")
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_constant
+)
+
+
+def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
+    """The wanted columns of a Parquet file, row by row. Other columns are None.
+
+    Raises:
+        UserError: if the file is damaged, or naming a column that holds neither texts nor numbers.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    existing_file(path)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            schema = file.schema_arrow
+            check_columns(schema.names, path)
+            chosen = [name for name in schema.names if name in set(wanted)]
+            for name in chosen:
+                _check_type(schema.field(name).type, f"{path}: column {name!r}")
+            absent: dict[str, Any] = {name: None for name in schema.names if name not in chosen}
+            names = _class_names(schema.metadata or {})
+            row: dict[str, Any]
+            for batch in file.iter_batches(batch_size=4096, columns=chosen):
+                for row in batch.to_pylist() if chosen else [absent] * len(batch):
+                    for column in names.keys() & row.keys():
+                        if (number := row[column]) is not None:
+                            row[column] = class_name(str(number), names[column], path)
+                    yield absent | row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {one_line(error)}; write it again") from error
+
+
+def _check_type(kind: Any, where: str) -> None:
+    import pyarrow.types as of
+
+    value = kind.value_type if of.is_dictionary(kind) else kind
+    texts = of.is_string(value) or of.is_large_string(value) or of.is_string_view(value)
+    numbers = of.is_integer(value) or of.is_floating(value) or of.is_boolean(value)
+    if not (texts or numbers or of.is_null(value)):
+        raise UserError(f"{where} holds values of type {value}: convert them to text")
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    # HuggingFace `datasets` describes the columns of a Parquet file in JSON inside it
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            column: feature["names"]
+            for column, feature in features.items()
+            if feature.get("_type") == "ClassLabel"
+        }
+    return {}
+
+
+def class_name(text: str, names: Sequence[str], source: str) -> str | None:
+    """The name of a class from its name or its number; None for -1, an example without a label.
+
+    Raises:
+        UserError: if there is no such class.
+    """
+    if text in names:
+        return text
+    if text == "-1":
+        return None
+    if not text.isdecimal() or int(text) >= len(names):
+        raise UserError(f"{source}: there is no class {text}: {choices(text, names)}")
+    return names[int(text)]
