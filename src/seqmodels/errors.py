@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 50  # to list in an error
+
 
 class UserError(ValueError):
     """One line: what is wrong, where, and what to do. Scripts print it and exit with status 2."""
@@ -14,7 +16,14 @@ def choices(wrong: str, names: Iterable[str]) -> str:
     """`choose one of a, b, c; did you mean b?`"""
     names = sorted(names)
     near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.5)
-    return f"choose one of {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
+    listed = ", ".join(map(shown, names[:MOST_NAMES])) + ", ..." * (len(names) > MOST_NAMES)
+    return f"choose one of {listed}" + (f"; did you mean {shown(near[0])}?" if near else "")
+
+
+def shown(text: str) -> str:
+    """A text out of a file as part of an error: escaped, and cut at 80 characters."""
+    line = text if text.isprintable() else repr(text)[1:-1]
+    return line if len(line) <= 80 else f"{line[:77]}..."
 
 
 def one_line(error: BaseException) -> str:

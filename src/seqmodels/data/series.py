@@ -97,7 +97,7 @@ def _ts_file(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
         raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
     table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
     for array, label in zip(_arrays(table), labels, strict=True):
-        yield array, None if label is None else str(label)
+        yield array, str(label) if label else None
 
 
 def _series(steps: Any, where: str) -> np.ndarray:

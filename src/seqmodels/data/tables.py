@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import existing_file, read_lines
 
 Row = Mapping[str, Any]  # column -> value; `cell` gives the text of a value
 
 SURROGATE = re.compile("[\ud800-\udfff]")
+CR, NUL = "\r", "\0"
 SPACE = re.compile(r"[ \t\n\r]*")  # of JSON
 
 
@@ -73,9 +74,7 @@ def separated_rows(
     """
     lines = read_lines(path, encoding)
     if quoting:
-        csv.field_size_limit(sys.maxsize)  # of the whole process; the default is 131,072
-        ended = (f"{line}\n" for line in lines)
-        records: Iterator[list[str]] = csv.reader(ended, delimiter=separator, strict=True)
+        records = _quoted(lines, separator)
     else:
         records = (line.removesuffix("\r").split(separator) for line in lines)
     numbered = _numbered(records, path, first=0 if columns is None else 1)
@@ -84,6 +83,8 @@ def separated_rows(
         if header is None:
             header = record
             check_columns(header, path)
+            if any(CR in name for name in header):
+                raise UserError(f"{path}: its lines end with carriage returns; use line feeds")
             continue
         if number == 1 and columns is not None:
             check_columns(columns, "data.columns")
@@ -97,13 +98,27 @@ def separated_rows(
             name = "tabs" if separator == "\t" else "commas"
             raise UserError(
                 f"{path}: row {number} has {len(record)} fields, but there are {len(header)} "
-                f"columns ({', '.join(header)}); "
+                f"columns ({', '.join(map(shown, header[:9]))}); "
                 + (f"put fields that hold {name} in quotes" if quoting else f"remove extra {name}")
                 + ", and name every column in the first line or in data.columns"
             )
         yield dict(zip(header, record, strict=True))
     if header is None:
         raise UserError(f"{path} is empty")
+
+
+def _quoted(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    csv.field_size_limit(sys.maxsize)  # of the whole process; the default is 131,072
+    # To `csv`, a carriage return ends a line. Only at the end of a line does it: elsewhere a NUL,
+    # which no text that `read_lines` gives contains, takes its place.
+    ended = (
+        f"{line}\n" if "\r" not in line else f"{line[:-1].replace(CR, NUL)}{line[-1]}\n"
+        for line in lines
+    )
+    for record in csv.reader(ended, delimiter=separator, strict=True):
+        if any(NUL in field for field in record):
+            record = [field.replace(NUL, CR) for field in record]
+        yield record
 
 
 def _numbered(
@@ -133,7 +148,7 @@ def check_columns(names: Iterable[str], source: str) -> None:
     seen = set[str]()
     for name in names:
         if name in seen:
-            raise UserError(f"{source}: two columns are called {name!r}; rename one of them")
+            raise UserError(f"{source}: two columns are called '{shown(name)}'; rename one of them")
         seen.add(name)
 
 
@@ -208,7 +223,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
+        raise ValueError(f"the key '{shown(twice)}' stands there twice")
     return found
 
 
@@ -284,5 +299,5 @@ def class_name(text: str, names: Sequence[str], source: str) -> str | None:
     if text == "-1":
         return None
     if not text.isdecimal() or int(text) >= len(names):
-        raise UserError(f"{source}: there is no class {text}: {choices(text, names)}")
+        raise UserError(f"{source}: there is no class '{shown(text)}': {choices(text, names)}")
     return names[int(text)]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import Per, Target
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError, choices, shown
 
 
 class TargetEncoder(ABC):
@@ -60,7 +60,7 @@ class NamedTargets(TargetEncoder):
     def _learn(self, names: Iterable[str], what: str, advice: str) -> None:
         classes = sorted(set(names), key=_numbers_first)
         if len(classes) < 2:
-            only = repr(classes[0]) if classes else "missing"
+            only = f"'{shown(classes[0])}'" if classes else "missing"
             raise UserError(f"{what} is {only}; {advice}")
         self.load({"classes": classes})
 
@@ -80,7 +80,7 @@ class Classes(NamedTargets):
     def encode(self, raw: Sequence[str], source: str) -> Tensor:
         for number, label in enumerate(raw, start=1):
             if label not in self.names:
-                raise self._unseen(f"{source}: label {label!r} of example {number}", label)
+                raise self._unseen(f"{source}: label '{shown(label)}' of example {number}", label)
         return torch.tensor([self.names[label] for label in raw], dtype=torch.int64)
 
 
@@ -98,7 +98,7 @@ class Tags(NamedTargets):
         for number, tags in enumerate(raw, start=1):
             for step, tag in enumerate(tags, start=1):
                 if tag not in self.names:
-                    where = f"{source}: tag {tag!r} of example {number} at step {step}"
+                    where = f"{source}: tag '{shown(tag)}' of example {number} at step {step}"
                     raise self._unseen(where, tag)
         return [torch.tensor([self.names[t] for t in tags], dtype=torch.int64) for tags in raw]
 
@@ -168,11 +168,13 @@ def _number(value: Any, where: str, name: str) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         return float("nan")
     try:
-        number = float(value)
+        number = float("inf" if "_" in str(value) else value)  # Python reads 1_000 as 1000
     except (TypeError, ValueError):
         number = float("inf")
     if np.isinf(number):
-        raise UserError(f"{where} has {value!r} as {name!r}, which is not a finite number")
+        raise UserError(
+            f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number"
+        )
     return number
 
 

@@ -80,4 +80,7 @@ class Text(SequenceDataModule):
         self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None = None
     ) -> Examples:
         pairs = (self.files.pairs(path, labelled=True, classes=classes or {}) for path in paths)
-        return Examples.of(chain.from_iterable(pairs), source)
+        examples = Examples.of(chain.from_iterable(pairs), source)
+        if not len(examples):
+            raise UserError(f"{source} has no rows")
+        return examples
