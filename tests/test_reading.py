@@ -324,6 +324,17 @@ def test_what_is_not_a_series_is_refused(tmp_path: Path, line: str, message: str
         list(UEA("JapaneseVowels").read_file(str(path)))
 
 
+def test_a_channel_of_a_ts_file_is_not_taken_for_a_label(tmp_path: Path) -> None:
+    head = "@timestamps false\n@univariate false\n@dimensions 2\n@classLabel true a b\n@data\n"
+    path = tmp_path / "a.ts"
+    path.write_text(f"@problemName x\n{head}1,2:3,4:a\n")
+    [(series, label)] = UEA("JapaneseVowels").read_file(str(path))
+    assert series.tolist() == [[1, 3], [2, 4]] and label == "a"
+    path.write_text(f"@problemName x\n{head}1,2:3,4\n")
+    with pytest.raises(UserError, match=r"a\.ts: series 1 has no label after its last channel"):
+        list(UEA("JapaneseVowels").read_file(str(path)))
+
+
 def test_series_keep_their_labels_and_refuse_what_float32_cannot_hold(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"series": [[1, 1e300]], "label": 1.10}\n[[1, 1e999]]\n')

@@ -99,6 +99,7 @@ def decoded(
     for block in chain(blocks, [b""]):
         try:
             text = decoder.decode(block, final=not block)
+            text.encode()  # half of a surrogate pair, as UTF-7 can hold, is not text
         except UnicodeError as error:
             if isinstance(error, UnicodeDecodeError):
                 good = error.object[: error.start]

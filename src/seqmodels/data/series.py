@@ -96,7 +96,9 @@ def _ts_file(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
     except Exception as error:  # the parser raises errors of many kinds
         raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
     table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
-    for array, label in zip(_arrays(table), labels, strict=True):
+    for number, (array, label) in enumerate(zip(_arrays(table), labels, strict=True), start=1):
+        if label and "," in str(label):  # sktime takes the last channel for the label
+            raise UserError(f"{path}: series {number} has no label after its last channel; add one")
         yield array, str(label) if label else None
 
 

@@ -87,7 +87,10 @@ class TextFiles:
     def _absent(self, row: Row, path: str, number: int) -> UserError:
         key = "text_column" if self.text_column not in row else "label_column"
         column = getattr(self, key)
-        headed = Path(path).suffix.lower() in (".csv", ".tsv")
+        ending = Path(path).suffix.lower()
+        if path == "-" or ending == ".txt":
+            return UserError(f"{path} has texts without labels: use one of {', '.join(TABLES)}")
+        headed = ending in (".csv", ".tsv")
         advice = "; if the file has no header, set data.columns" if headed else ""
         return UserError(
             f"{path}: row {number} has no column {column!r}: set data.{key}; "
