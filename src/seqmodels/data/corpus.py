@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import tokenizers
-from rich.console import Console
 from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from seqmodels.data.pieces import BLOCK, Pieces, size, texts
 from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions, train_tokenizer
 from seqmodels.files import cache_folder
+from seqmodels.screen import Screen
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _write(
 ) -> None:
     facts: dict[str, dict[str, int]] = {}
     shown = sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), disable=not shown, transient=True) as progress:
+    with Progress(console=Screen(stderr=True), disable=not shown, transient=True) as progress:
         if tokenizer is None:
             read = progress.track(
                 texts(splits["train"], encoding),

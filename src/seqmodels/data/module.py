@@ -24,6 +24,12 @@ class DataModule(pl.LightningDataModule):
     target: Target
     batch_size: int
 
+    @classmethod
+    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """What to keep of the arguments that a run folder gives, which may be a stranger's: files
+        to read, but no places to write to, and no more of this machine than it has."""
+        return dict(arguments)
+
     @property
     def title(self) -> str:
         """The name of this data in tables."""

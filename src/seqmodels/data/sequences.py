@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from textwrap import shorten
@@ -67,6 +68,12 @@ class SequenceDataModule(DataModule):
         self.examples: dict[str, Examples] = {}
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
+
+    @classmethod
+    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        workers, most = arguments.get("num_workers"), os.cpu_count() or 1
+        kept = {"num_workers": min(workers, most)} if isinstance(workers, int) else {}
+        return {**super().from_stranger(arguments), **kept}
 
     def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:
         """Each raw input of a file with its raw target or None, as soon as it can be read.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from seqmodels.dataflow.diagram import draw
@@ -17,6 +16,7 @@ from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.fitting import check_model
 
@@ -39,7 +39,7 @@ def explain(config: DictConfig) -> list[Identity]:
     drawing = draw(task, traced, row=1)
     checked = identities(encoder)
 
-    console = Console()
+    console = Screen()
     console.print(tensor_table(task, traced))
     console.print(to_text(drawing))
     table = Table("what holds for this encoder, with any weights", "largest difference")

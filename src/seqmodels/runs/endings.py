@@ -10,11 +10,11 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
-from rich.console import Console
 
 from seqmodels.callbacks.last_checkpoint import Interrupted
 from seqmodels.errors import UserError, one_line
 from seqmodels.runs.folder import RunFolder
+from seqmodels.screen import Screen
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def trainer_mistakes() -> Iterator[None]:
 
 
 @contextmanager
-def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Console) -> Iterator[None]:
+def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Screen) -> Iterator[None]:
     """Ends with the exit status that a shell gives to a signal: 130 for Ctrl-C, 143 for SIGTERM."""
     try:
         yield

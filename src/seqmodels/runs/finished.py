@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from torch.overrides import TorchFunctionMode
 
 from seqmodels.data import SPLITS, DataModule, StreamDataModule
 from seqmodels.data.loading import available
@@ -18,7 +20,7 @@ from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.trust import check_trusted
+from seqmodels.runs.trust import trusted_config
 from seqmodels.tasks import LanguageModel, Task
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.generation import write
@@ -150,20 +152,46 @@ def load_run(
     """
     quieten_lightning()
     files = RunFolder(Path(folder))
-    config = files.read_config()
-    check_trusted(config, allowed_targets)
+    config = trusted_config(files, allowed_targets)
     path = files.checkpoint_file(checkpoint)
     saved = read_checkpoint(path)
+    result = files.read_result()
     if batch_size is not None:
         config["data"]["batch_size"] = batch_size
-    data: DataModule = instantiate(config["data"], allowed_targets=allowed_targets)
-    spec = saved["hyper_parameters"]["data"]
-    task: Task = instantiate(config["model"], data=spec, allowed_targets=allowed_targets)
-    try:
+    with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
+        data: DataModule = instantiate(config["data"], allowed_targets=allowed_targets)
+        spec = saved["hyper_parameters"]["data"]
+        with _UnsetWeights():
+            task: Task = instantiate(config["model"], data=spec, allowed_targets=allowed_targets)
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} does not fit this version of the code: {one_line(error)}"
-        ) from error
-    return Run(files.path, config, files.read_result(), task.eval(), data)
+    return Run(files.path, config, result, task.eval(), data)
+
+
+class _UnsetWeights(TorchFunctionMode):
+    """Leaves new weights as the memory was: those of a checkpoint replace them.
+
+    Memory that nothing has written to is not used yet, so sizes that the checkpoint does not have
+    cost nothing until it is loaded, which finds them.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def unusable(what: str) -> Iterator[None]:
+    """Says in one line that a run cannot be used: its folder may hold anything.
+
+    Raises:
+        UserError: for an error of any other kind, with `what` before it.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what} ({type(error).__name__}: {one_line(error)})") from error

@@ -12,7 +12,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from seqmodels.data import DataModule
 from seqmodels.errors import UserError
@@ -28,6 +27,7 @@ from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.resume import check_unfinished, checkpoint_to_resume, resumed_config
 from seqmodels.runs.table import results_table
 from seqmodels.runs.trainer import check_validation
+from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
 from seqmodels.tasks.fitting import check_model
@@ -142,7 +142,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
     folder, trainer = training.folder, training.trainer
     first = trainer.is_global_zero
-    console = Console(quiet=not first)
+    console = Screen(quiet=not first)
     device = device_name(trainer)
     result = _beginning(training, device)
     for note in training.notes:
@@ -165,7 +165,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _fit(
-    training: Training, result: dict[str, Any], restored: Restored | None, console: Console
+    training: Training, result: dict[str, Any], restored: Restored | None, console: Screen
 ) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
