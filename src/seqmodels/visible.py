@@ -25,6 +25,12 @@ def visible_line(text: str) -> str:
     return visible(text.replace("\t", "\\t").replace("\n", "\\n"))
 
 
+def figure_text(text: str, most: int = 80) -> str:
+    """A short line that Matplotlib draws as it is: without `$...$` as a formula."""
+    line = visible_line(text)
+    return (line if len(line) <= most else f"{line[: most - 1]}…").replace("$", r"\$")
+
+
 class LogLines(logging.Formatter):
     """A record as visible lines. Those after the first are indented, so that none looks like a
     record of its own."""

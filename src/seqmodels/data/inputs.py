@@ -14,7 +14,7 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
+from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError, choices
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Tokens(InputEncoder):
         return {"kind": self.kind, "options": options, "fitted": self.tokenizer.to_str()}
 
     def load(self, fitted: str) -> None:
-        self.tokenizer = Tokenizer.from_str(fitted)
+        self.tokenizer = load_tokenizer(fitted, self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()
 
 

@@ -126,3 +126,12 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise UserError(f"data.{name} is {value}: it must be at least 1")
+
+
+def check_inputs(count: int, spec: Mapping[str, Any]) -> None:
+    """Raises a `UserError` if the encoding gives other inputs than the weights were made for."""
+    if count != spec["num_inputs"]:
+        raise UserError(
+            f"the checkpoint encodes {count} different inputs, and its weights are for "
+            f"{spec['num_inputs']}"
+        )

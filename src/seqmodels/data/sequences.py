@@ -17,7 +17,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data.baselines import sequence_baselines
 from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_counts
+from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.errors import UserError
@@ -109,6 +109,7 @@ class SequenceDataModule(DataModule):
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         self.inputs = load_inputs(spec["preprocessor"])
+        check_inputs(self.inputs.num_inputs, spec)
         self.targets.load(spec)
         self._fitted = True
 

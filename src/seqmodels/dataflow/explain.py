@@ -15,6 +15,7 @@ from seqmodels.dataflow.page import LENGTHS, page
 from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
+from seqmodels.files import write_text
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
@@ -61,6 +62,6 @@ def explain(config: DictConfig) -> list[Identity]:
         ("dataflow.svg", to_svg(drawing)),
         ("dataflow.html", page(chosen, task_class)),
     ):
-        (folder / name).write_text(content, encoding="utf-8")
+        write_text(folder / name, content)
         console.print(f"{folder / name}", soft_wrap=True)
     return checked

@@ -75,7 +75,11 @@ class SweepProgress:
             if result.get("status") in ("completed", "failed"):
                 self._ended.add(job)
                 self._bar.advance(self._task)
-                self._bar.console.print(visible_line(_summary(job, result)), soft_wrap=True)
+                try:
+                    summary = _summary(job, result)
+                except (KeyError, TypeError, ValueError):
+                    summary = f"{job.name}: {RunFolder(job).result_file} is not what a run writes"
+                self._bar.console.print(visible_line(summary), soft_wrap=True)
 
     def _jobs(self) -> set[Path]:
         return {file.parent for file in self._folder.glob("*/result.json")}

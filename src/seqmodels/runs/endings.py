@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from seqmodels.callbacks.last_checkpoint import Interrupted
 from seqmodels.errors import UserError, one_line
 from seqmodels.runs.folder import RunFolder
 from seqmodels.screen import Screen
+from seqmodels.tasks import Task
 
 
 @contextmanager
@@ -24,6 +26,19 @@ def trainer_mistakes() -> Iterator[None]:
         yield
     except MisconfigurationException as error:  # Lightning's word for a mistake in trainer.*
         raise UserError(f"trainer: {one_line(error)}") from error
+
+
+@contextmanager
+def restoring(checkpoint: Path | None, task: Task) -> Iterator[None]:
+    """Says in one line that a checkpoint does not fit, if something fails before it is restored."""
+    try:
+        yield
+    except Exception as error:
+        if checkpoint is None or task.restored or isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{checkpoint} cannot be resumed ({type(error).__name__}: {one_line(error)})"
+        ) from error
 
 
 @contextmanager

@@ -125,8 +125,8 @@ class RunFolder:
             UserError: if there is none, or it is not the result of a run.
         """
         result = read_json(self.result_file)
-        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict}
-        content = result if isinstance(result, dict) else {}
+        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict, "resumed": list}
+        content = {"resumed": [], **result} if isinstance(result, dict) else {}
         if wrong := [
             name for name, kind in kinds.items() if not isinstance(content.get(name), kind)
         ]:
