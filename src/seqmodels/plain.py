@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -100,38 +100,40 @@ def check_plain(value: Any, where: str) -> None:
     Raises:
         UserError: naming the place.
     """
-    for count, (place, depth, inner) in enumerate(_walk(value, where)):
-        if count > NODES:
-            raise UserError(f"{where} holds more than {NODES:,} values")
-        if depth > DEPTH:
-            raise UserError(f"{where} is nested more than {DEPTH} deep")
-        if isinstance(inner, str):
-            if NOT_TEXT.search(inner):
-                raise UserError(f"{place} is not text: it holds a NUL or half a character")
-        elif isinstance(inner, int):
-            if abs(inner) >= 2**63:
-                raise UserError(f"{place} is a number of more than 64 bits")
-        elif not (inner is None or isinstance(inner, float | Mapping | list | tuple)):
-            raise UserError(f"{place} is not a plain value but {type(inner).__name__}")
+    waiting: list[tuple[tuple[Any, ...], Any]] = [((where,), value)]
+    count = 0
+    while waiting:
+        place, inner = waiting.pop()
+        wrong = _what_is_wrong(inner)
+        if len(place) > DEPTH + 1:
+            wrong = f"is nested more than {DEPTH} deep"
+        if isinstance(inner, Mapping):
+            waiting += [((*place, key), v) for key, v in islice(inner.items(), NODES)]
+            wrong = next(filter(None, map(_wrong_key, islice(inner, NODES))), wrong)
+        elif isinstance(inner, list | tuple):
+            waiting += [((*place, number), v) for number, v in enumerate(islice(inner, NODES))]
+        count += 1
+        if count + len(waiting) > NODES:
+            wrong = f"holds more than {NODES:,} values"
+            place = place[:1]
+        if wrong:
+            raise UserError(f"{'.'.join(map(str, place)):.200} {wrong}")
 
 
-def _walk(value: Any, place: str, depth: int = 0) -> Iterator[tuple[str, int, Any]]:
-    """Each value with its place and depth; the caller stops where it gets too many or too deep."""
-    yield place, depth, value
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise UserError(f"{place} has a key that is not text: {key!r:.40}")
-            yield place, depth, key
-            yield from _walk(inner, f"{place}.{key}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            yield from _walk(inner, f"{place}.{number}", depth + 1)
+def _what_is_wrong(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "is not text: it holds a NUL or half a character" if NOT_TEXT.search(value) else None
+    if isinstance(value, int):
+        return "is a number of more than 64 bits" if abs(value) >= 2**63 else None
+    if value is None or isinstance(value, float | Mapping | list | tuple):
+        return None
+    return f"is not a plain value but {type(value).__name__}"
 
 
-def is_finite(value: Any) -> bool:
-    """Whether this is a number, and neither nan nor infinite; True and False are no numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _wrong_key(key: Any) -> str | None:
+    return (
+        _what_is_wrong(key) if isinstance(key, str) else f"has a key that is not text: {key!r:.40}"
+    )
 
 
 def _check_events(events: Iterator[Any], path: Path) -> None:

@@ -126,7 +126,7 @@ class RunFolder:
         """
         result = read_json(self.result_file)
         kinds = {"status": str, "seed": int, "config": dict, "metrics": dict, "resumed": list}
-        content = {"resumed": [], **result} if isinstance(result, dict) else {}
+        content = {"resumed": [], **(result if isinstance(result, dict) else {})}
         if wrong := [
             name for name, kind in kinds.items() if not isinstance(content.get(name), kind)
         ]:
