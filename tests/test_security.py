@@ -434,10 +434,8 @@ def test_a_comparison_of_hostile_runs_shows_their_names_and_obeys_none(
     page.on("dialog", lambda dialog: happened.append(dialog.message))
     page.on("request", lambda request: happened.append(request.url))
     page.goto(html.as_uri())
-    for link in page.locator("a").all():
-        page.evaluate("link => link.click()", link.element_handle())
-        page.goto(html.as_uri())
-    assert "poisoned" not in page.title()
+    assert page.evaluate("[...document.links].map(link => link.protocol)") == ["file:"] * 2
+    assert page.title().startswith("Comparison by")
     assert page.locator("img[src=x]").count() == page.locator("td script").count() == 0
     assert "<script>" in page.locator("table").first.inner_text()
     assert all(url.startswith(("file:", "data:")) for url in happened)
@@ -477,11 +475,8 @@ def test_a_terminal_gets_text_whatever_the_names_are(hostile_runs: Path) -> None
     name = f"{UNSEEN}{MARKUP}"
     table = Table(name)
     table.add_row(name)
-    for shown in (
-        name,
-        table,
-        comparison_table(compare([str(hostile_runs)], METRIC, different_data=True)),
-    ):
+    comparison = compare([str(hostile_runs)], METRIC, different_data=True)
+    for shown in (name, table, comparison_table(comparison)):
         file = io.StringIO()
         Screen(file=file, width=2000).print(shown)
         assert visible(file.getvalue()) == file.getvalue()
