@@ -11,16 +11,15 @@ from seqmodels.launch.command_line import command
 
 @command("audit")
 def main(config: SimpleNamespace) -> None:
-    from rich.console import Console
-
     from seqmodels.audit import audit
     from seqmodels.audit.find_model import find_model, random_batch
     from seqmodels.audit.table import findings_table
+    from seqmodels.screen import Screen
 
     model = find_model(config.target)
     inputs, lengths = random_batch(**vars(config.input), seed=config.seed)
     result = audit(model, inputs, lengths, config.kind, config.causal, seed=config.seed)
-    Console().print(findings_table(result, config.target))
+    Screen().print(findings_table(result, config.target))
     sys.exit(1 if result.findings else 0)
 
 

@@ -15,14 +15,13 @@ def main(config: SimpleNamespace) -> None:
 
     if not config.places:
         raise UserError("name the folders to compare: python scripts/compare.py runs/<sweep>")
-    from rich.console import Console
-
     from seqmodels.compare.comparison import compare
     from seqmodels.compare.page import write_comparison
     from seqmodels.compare.tables import comparison_table
+    from seqmodels.screen import Screen
 
     comparison = compare(config.places, config.metric, different_data=config.different_data)
-    console = Console()
+    console = Screen()
     console.print(comparison_table(comparison))
     first = Path(config.places[0])
     only_folder = first if len(config.places) == 1 and first.is_dir() else None

@@ -10,11 +10,10 @@ from seqmodels.launch.command_line import command
 
 @command("evaluate")
 def main(config: SimpleNamespace) -> None:
-    from rich.console import Console
-
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run
     from seqmodels.runs.table import metrics_table
+    from seqmodels.screen import Screen
 
     import_modules(config.imports)
     run = load_run(
@@ -33,7 +32,7 @@ def main(config: SimpleNamespace) -> None:
     )
     how = ", dynamic evaluation" if config.dynamic else ""
     title = f"{config.run} on {config.file or config.split}{how}"
-    Console().print(metrics_table(metrics, title))
+    Screen().print(metrics_table(metrics, title))
 
 
 if __name__ == "__main__":

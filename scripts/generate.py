@@ -14,6 +14,7 @@ from seqmodels.launch.command_line import command
 def main(config: SimpleNamespace) -> None:
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run
+    from seqmodels.visible import visible
 
     import_modules(config.imports)
     run = load_run(config.run, config.checkpoint, allowed_targets=config.allowed_targets)
@@ -27,9 +28,10 @@ def main(config: SimpleNamespace) -> None:
         seed=config.seed,
     )
     started = time.perf_counter()
-    sys.stdout.write(config.prompt)
+    shown = visible if sys.stdout.isatty() else str  # a file gets every character as it is
+    sys.stdout.write(shown(config.prompt))
     for piece in pieces:
-        sys.stdout.write(piece)
+        sys.stdout.write(shown(piece))
         sys.stdout.flush()
     speed = config.length / (time.perf_counter() - started)
     print()

@@ -12,11 +12,12 @@ from seqmodels.launch.command_line import command
 
 @command("predict")
 def main(config: SimpleNamespace) -> None:
-    from rich.console import Console
     from rich.progress import track
 
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run
+    from seqmodels.screen import Screen
+    from seqmodels.visible import visible
 
     import_modules(config.imports)
     run = load_run(
@@ -27,11 +28,11 @@ def main(config: SimpleNamespace) -> None:
     )
     inputs = run.data.read_inputs(config.input)
     predictions = run.predict(inputs, config.input, config.accelerator)
-    screen = Console(stderr=True)
+    screen = Screen(stderr=True)
     for prediction in track(
         predictions, "predicting", console=screen, disable=not screen.is_terminal, transient=True
     ):
-        sys.stdout.write(json.dumps(prediction, ensure_ascii=False) + "\n")
+        sys.stdout.write(visible(json.dumps(prediction, ensure_ascii=False)) + "\n")
         sys.stdout.flush()
 
 

@@ -234,7 +234,10 @@ def made_run(tmp_path: Path) -> Maker:
             "config": {
                 "seed": seed,
                 "folder": str(path),
-                "model": {"head": head, "encoder": {"hidden_size": 8}},
+                "model": {
+                    "head": head,
+                    "encoder": {"cell": "lstm", "num_layers": 1, "hidden_size": 8},
+                },
                 "data": {"seed": seed},
                 "callbacks": {"checkpoint": {"dirpath": f"{path}/checkpoints"}},
                 **config,
@@ -661,8 +664,9 @@ def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Bro
     assert column(1) == ["last_hidden", "max_pool", "mean_pool"]
     page.get_by_role("button", name="head").click()
     assert column(1) == ["mean_pool", "max_pool", "last_hidden"]
-    pictures = page.locator("figure img").evaluate_all("all => all.map(one => one.alt)")
-    assert pictures == ["max_pool", "mean_pool", "last_hidden"]
+    pictures = page.locator("figure title").all_text_contents()
+    heads = [title.partition("-> ")[2].partition(":")[0] for title in pictures]
+    assert heads == ["max_pool", "mean_pool", "last_hidden"]
     assert page.title() != "poisoned"
     links = [link.get_attribute("href") or "" for link in page.locator("a").all()]
     assert len(links) == 15 and all((file.parent / link).is_dir() for link in links)

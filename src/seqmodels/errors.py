@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 MOST_NAMES = 50  # to list in an error
 
@@ -30,3 +31,18 @@ def one_line(error: BaseException) -> str:
     """An exception's message on one line, cut at 300 characters; a UserError's is never cut."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 or isinstance(error, UserError) else text[:297] + "..."
+
+
+@contextmanager
+def unusable(what: str) -> Iterator[None]:
+    """Says in one line that a file or folder of others cannot be used: it may hold anything.
+
+    Raises:
+        UserError: for an error of any other kind, after the words `what`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what} ({type(error).__name__}: {one_line(error)})") from error

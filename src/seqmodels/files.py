@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
+import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.errors import UserError, choices
 
 BLOCK = 1 << 18  # bytes to read at a time
 
@@ -158,29 +158,25 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: if the disk is full, or the folder is not there or cannot be written to.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole, or not at all. A link at `path` is replaced, not followed.
+
+    Raises:
+        UserError: if the disk is full, or the folder is not there or cannot be written to.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
+        with partial.open("xb") as file:
+            file.write(content)
         partial.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        UserError: if the file cannot be read or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {one_line(error)}") from error
 
 
 def flattened(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hydra.errors import HydraException
 from hydra.utils import get_object
-from hydra.utils import instantiate as hydra_instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,6 +26,8 @@ ALLOWED = (
     "lightning.pytorch.trainer.",
 )
 
+KEYWORDS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # Hydra's
+
 
 def instantiate(
     config: Mapping[str, Any] | DictConfig,
@@ -36,6 +37,9 @@ def instantiate(
     **kwargs: Any,
 ) -> Any:
     """Builds what `hydra.utils.instantiate` would, if every `_target_` in `config` is allowed.
+
+    What is checked is what is built: Hydra would read texts once more, and resolve the `${...}` in
+    them after the check.
 
     You may name the classes in `ALLOWED`. The check uses the module that defines the class, so an
     alias doesn't get through. Functions, and methods of allowed classes, are refused.
@@ -55,13 +59,11 @@ def instantiate(
     _check(plain, tuple(allowed_targets), where="")
     target = plain["_target_"]
     try:
-        # the arguments bypass Hydra, which would take them for configuration
-        build = hydra_instantiate({**plain, "_partial_": True}, _convert_="all")
-        return build(*args, **kwargs)
+        return _build({**plain, "_partial_": True})(*args, **kwargs)
     except UserError:
         raise
-    except (TypeError, ValueError, HydraException, MisconfigurationException) as error:
-        raise UserError(f"{target}: {one_line(error.__cause__ or error)}") from error
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise UserError(f"{target}: {one_line(error)}") from error
 
 
 def allowed_class(
@@ -70,6 +72,20 @@ def allowed_class(
     """The class that `config._target_` names, if it is allowed; see `instantiate`."""
     _check_target(config["_target_"], tuple(allowed_targets), where="_target_")
     return get_object(config["_target_"])
+
+
+def _build(node: Any) -> Any:
+    if isinstance(node, list | tuple):
+        return [_build(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    own = {key: value for key, value in node.items() if key not in KEYWORDS}
+    if node.get("_recursive_", True):
+        own = {key: _build(value) for key, value in own.items()}
+    if "_target_" not in node:
+        return own
+    made = functools.partial(get_object(node["_target_"]), *_build(node.get("_args_", [])), **own)
+    return made if node.get("_partial_") else made()
 
 
 def _check(node: Any, extra: tuple[str, ...], where: str) -> None:

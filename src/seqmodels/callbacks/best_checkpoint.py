@@ -8,6 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from seqmodels.errors import UserError
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint`, for run folders that may be moved between two trainings.
@@ -22,13 +24,17 @@ class BestCheckpoint(ModelCheckpoint):
         self._last_global_step_saved = trainer.global_step
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        here = Path(str(self.dirpath))
         moved = dict(state_dict, dirpath=self.dirpath)
         for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
             if moved.get(name):
-                moved[name] = str(here / Path(moved[name]).name)
+                moved[name] = self._here(moved[name])
         moved["best_k_models"] = {
-            str(here / Path(path).name): score
-            for path, score in moved.get("best_k_models", {}).items()
+            self._here(path): score for path, score in moved.get("best_k_models", {}).items()
         }
         super().load_state_dict(moved)
+
+    def _here(self, path: str) -> str:
+        name = Path(path).name
+        if Path(name).suffix != ".ckpt":  # it is removed when a better one takes its place
+            raise UserError(f"the checkpoint names {path} as a checkpoint, which it is not")
+        return str(Path(str(self.dirpath)) / name)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from seqmodels.tasks import Task
+from seqmodels.visible import figure_text
 
 
 class ConfusionMatrix(Callback):
@@ -54,8 +55,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], picture: Path) 
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     ticks = np.arange(len(classes))
-    axes.set_xticks(ticks, classes, rotation=90 if max(map(len, classes)) > 3 else 0)
-    axes.set_yticks(ticks, classes)
+    names = [figure_text(name, most=40) for name in classes]
+    axes.set_xticks(ticks, names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(ticks, names)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test split")
     if len(classes) <= 30:
         for row, column in np.argwhere(counts > 0):

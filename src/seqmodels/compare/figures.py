@@ -9,6 +9,7 @@ from seqmodels.compare.comparison import Comparison
 from seqmodels.compare.tables import metric_header
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks.metrics import unit
+from seqmodels.visible import figure_text
 
 
 def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
@@ -37,15 +38,15 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
                 markersize=14,
                 capsize=4,
             )
-        axes.set_yticks(range(len(settings)), [setting.name for setting in settings])
+        axes.set_yticks(range(len(settings)), [figure_text(setting.name) for setting in settings])
         axes.set_ylim(len(settings) - 0.5, -0.5)
-        axes.set_title(section.data, fontsize=10, loc="left")
+        axes.set_title(figure_text(section.data), fontsize=10, loc="left")
         axes.grid(axis="x", alpha=0.3)
     if percent:  # the interval of a mean may go beyond 0 and 100 %; an error rate itself, too
         highest = max(max(s.scores.values()) for settings in sections for s in settings)
         low, high = grid[0, 0].get_xlim()
         grid[0, 0].set_xlim(max(low, -2), min(high, max(102, 102 * highest)))
-    label = metric_header(comparison.metric)
+    label = figure_text(metric_header(comparison.metric))
     grid[-1, 0].set_xlabel(f"{label}; dots: runs; bars: mean, 95 % interval")
     return figure
 
@@ -65,8 +66,9 @@ def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
             if by_epoch:
                 epochs = sorted(by_epoch)
                 means = [float(np.mean(by_epoch[epoch])) for epoch in epochs]
-                axes.plot(epochs, means, label=setting.name, marker="." if len(epochs) < 5 else "")
-        axes.set_title(section.data, fontsize=10, loc="left")
+                name, marker = figure_text(setting.name), "." if len(epochs) < 5 else ""
+                axes.plot(epochs, means, label=name, marker=marker)
+        axes.set_title(figure_text(section.data), fontsize=10, loc="left")
         axes.set(xlabel="epoch", ylabel="validation loss")
         axes.grid(alpha=0.3)
         if axes.lines:

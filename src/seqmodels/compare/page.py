@@ -9,14 +9,27 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
 from seqmodels.compare.comparison import Comparison
 from seqmodels.compare.figures import compared_curves, compared_runs
+from seqmodels.compare.records import Record
 from seqmodels.compare.tables import as_csv, as_markdown, cautions, failures, overview, table
+from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.example import example_batch, example_task
+from seqmodels.dataflow.page import with_policy
+from seqmodels.dataflow.rendering import to_svg
+from seqmodels.dataflow.tracing import trace
+from seqmodels.errors import UserError
+from seqmodels.files import write_bytes
+from seqmodels.heads import HEADS
+from seqmodels.nn.encoder import CELLS
+from seqmodels.visible import visible_line
 
 MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open
+MOST_LAYERS = 8  # in a diagram
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -26,7 +39,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     runs = _png(compared_runs(comparison))
     template = resources.files("seqmodels.compare").joinpath("page.html").read_text("utf-8")
     body = "\n".join(_body(comparison, folder, runs))
-    html = template.replace("<!--METRIC-->", escape(comparison.metric))
+    html = with_policy(template).replace("<!--METRIC-->", escape(comparison.metric))
     paths = []
     for kind, content in (
         ("csv", as_csv(comparison).encode()),
@@ -35,9 +48,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         ("html", html.replace("<!--BODY-->", body).encode()),
     ):
         paths.append(folder / f"comparison.{kind}")
-        partial = paths[-1].with_suffix(".tmp")
-        partial.write_bytes(content)
-        partial.replace(paths[-1])
+        write_bytes(paths[-1], content)
     return paths
 
 
@@ -61,8 +72,10 @@ def _body(comparison: Comparison, folder: Path, runs: bytes) -> Iterator[str]:
     for setting in comparison.settings:
         yield f"<details><summary>{escape(setting.name)}</summary><ul>"
         for record in setting.records:
-            link = escape(os.path.relpath(record.folder, folder), quote=True)
-            yield f'<li><a href="{link}">seed {record.seed}: {link}</a></li>'
+            path = os.path.relpath(record.folder, folder)
+            text = escape(f"seed {record.seed}: {visible_line(path)}")
+            # quoted, so that no name of a folder is the address of something else
+            yield f'<li><a href="{quote(os.fsencode(path))}">{text}</a></li>'
         yield "</ul></details>"
 
 
@@ -81,19 +94,34 @@ def _html_table(rows: Sequence[Sequence[str]], *, best_first: bool = False) -> I
 
 
 def _diagrams(comparison: Comparison) -> Iterator[str]:
+    """Each head's diagram, drawn here: a picture in a run folder may be anything."""
     drawn: set[str] = set()
     for setting in comparison.settings:
-        picture = setting.records[0].folder / "dataflow.svg"
-        head = str(setting.records[0].result["head"])
-        if head in drawn or len(drawn) == MOST_DIAGRAMS or not picture.is_file():
+        record = setting.records[0]
+        head = str(record.result["head"])
+        if head in drawn or len(drawn) == MOST_DIAGRAMS:
+            continue
+        picture = _diagram(head, record)
+        if picture is None:
             continue
         if not drawn:
             yield "<h2>Which tensor each head reads</h2>"
         drawn.add(head)
-        # as an image: a picture from a run folder must not bring scripts into this page
-        content = base64.b64encode(picture.read_bytes()).decode()
-        source = f"data:image/svg+xml;base64,{content}"
-        yield f'<figure><img alt="{escape(head)}" src="{source}"></figure>'
+        yield f"<figure>{picture}</figure>"
+
+
+def _diagram(head: str, record: Record) -> str | None:
+    """Of an untrained network like the run's; None where this process does not know the head."""
+    cell, layers, directions = record.values(
+        f"model.encoder.{key}" for key in ("cell", "num_layers", "bidirectional")
+    )
+    if head not in HEADS or str(cell) not in CELLS or layers not in range(1, MOST_LAYERS + 1):
+        return None
+    try:
+        task = example_task(str(cell), int(layers), directions is True or None, head)
+        return to_svg(draw(task, trace(task, example_batch(task, length=4)), row=1))
+    except UserError:  # the head does not fit
+        return None
 
 
 def _png(figure: Figure) -> bytes:

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError, choices, unusable
 from seqmodels.files import flattened
 from seqmodels.runs.folder import RunFolder
+from seqmodels.visible import visible_line
 
 DEFAULT_METRICS = tuple(
     f"{split}/{name}"
@@ -28,8 +29,8 @@ COMPLETED: dict[str, type | UnionType] = {
     "parameters": int,
     "seconds.fit": int | float,
 }
-# what the other keys of any result begin with
-ENTRIES = (("metrics.", int | float), ("higher_is_better.", bool))
+# what the mappings in any result hold
+ENTRIES: dict[str, type | UnionType] = {"metrics": int | float, "higher_is_better": bool}
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,12 @@ def find_runs(places: Iterable[str]) -> list[Record]:
 
     files: dict[Path, None] = {}
     for place in places:
-        found = [
-            file
-            for match in sorted(glob.glob(place))  # noqa: PTH207 (Path.glob refuses absolute ones)
-            for file in sorted(Path(match).rglob("result.json"), key=by_number)
-        ]
+        with unusable(f"{place} cannot be searched"):  # folders may be nested too deep for Python
+            found = [
+                file
+                for match in sorted(glob.glob(place))  # noqa: PTH207 (Path.glob wants relative ones)
+                for file in sorted(Path(match).rglob("result.json"), key=by_number)
+            ]
         if not found:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
         files |= dict.fromkeys(found)
@@ -91,23 +93,45 @@ def find_runs(places: Iterable[str]) -> list[Record]:
 
 
 def read_record(folder: RunFolder) -> Record:
-    """Raises a UserError that names the file that is absent, broken or of another version."""
-    result = folder.read_result()
+    """Reads one run; its texts are made visible, because all that is made of them is shown.
+
+    Raises:
+        UserError: naming the file that is absent, broken or of another version.
+    """
+    result = _shown(folder.read_result())
     flat = flattened(result)
     needed = COMPLETED if result["status"] == "completed" else {}
-    wrong = [name for name, kind in needed.items() if not isinstance(flat.get(name), kind)]
-    for prefix, kind in ENTRIES:
-        wrong += [n for n, v in flat.items() if n.startswith(prefix) and not isinstance(v, kind)]
-    if needed and not any(name.endswith("_per_second") for name in result):
+    wrong = [name for name, kind in needed.items() if not isinstance(_at(result, name), kind)]
+    for name, kind in ENTRIES.items():
+        entries = result.get(name, {})
+        if not isinstance(entries, dict):
+            wrong.append(name)
+            continue
+        wrong += [f"{name}.{n}" for n, v in entries.items() if not isinstance(v, kind)]
+    speeds = [name for name in result if name.endswith("_per_second")]
+    if needed and not any(isinstance(result[name], int | float) for name in speeds[:1]):
         wrong.append("examples_per_second or tokens_per_second")
     if wrong:
         raise UserError(
             f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "
             f"{flat.get(wrong[0])!r:.40}"
         )
-    return Record(
-        folder.path, result, flattened(result["config"]), flattened(folder.read_environment())
-    )
+    environment = flattened(_shown(folder.read_environment()))
+    return Record(folder.path, result, flattened(result["config"]), environment)
+
+
+def _at(value: Any, name: str) -> Any:
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible_line(value)
+    if isinstance(value, dict):
+        return {visible_line(key): _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list) else value
 
 
 def pick_metric(records: Sequence[Record], metric: str | None) -> str:

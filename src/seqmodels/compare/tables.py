@@ -16,6 +16,7 @@ from rich.text import Text
 
 from seqmodels.compare.comparison import Comparison, Section, Setting, mean
 from seqmodels.tasks.metrics import show, unit
+from seqmodels.visible import visible_line
 
 
 def numbers(setting: Setting, metric: str) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def cautions(comparison: Comparison) -> list[str]:
     lines = []
     if comparison.others:
         lines.append(f"caution: the runs also differ in {', '.join(comparison.others)}")
-    if left_out := [str(record.folder) for record in comparison.left_out]:
+    if left_out := [visible_line(str(record.folder)) for record in comparison.left_out]:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         lines.append(
             f"left out, because {comparison.metric} is missing or not finite: "
@@ -116,7 +117,7 @@ def cautions(comparison: Comparison) -> list[str]:
 def failures(comparison: Comparison) -> list[str]:
     """A line for each run that did not complete: its status, its folder and its error."""
     return [
-        f"{record.result['status']}: {record.folder}"
+        f"{record.result['status']}: {visible_line(str(record.folder))}"
         + (f" ({error})" if (error := record.result.get("error")) else "")
         for record in comparison.failed
     ]
@@ -162,14 +163,20 @@ def as_markdown(comparison: Comparison) -> str:
         lines += [*_markdown_table(rows, names=1), ""]
     for section in comparison.sections:
         rows = table(comparison, section)
-        lines += [f"**{section.data}**", "", *_markdown_table(rows, names=len(comparison.keys))]
-        lines += ["", section.verdict(), ""]
-    lines += [f"- {line}" for line in (*cautions(comparison), *failures(comparison))]
+        title = f"**{_markdown(section.data)}**"
+        lines += [title, "", *_markdown_table(rows, names=len(comparison.keys))]
+        lines += ["", _markdown(section.verdict()), ""]
+    lines += [f"- {_markdown(line)}" for line in (*cautions(comparison), *failures(comparison))]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _markdown(text: str) -> str:
+    """Text that Markdown shows as it is: no table cells, links, pictures or HTML in it."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text)
+
+
 def _markdown_table(rows: Sequence[Sequence[str]], names: int) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    escaped = [[_markdown(cell) for cell in row] for row in rows]
     alignment = ["---"] * names + ["---:"] * (len(rows[0]) - names)
     return [f"| {' | '.join(row)} |" for row in (escaped[0], alignment, *escaped[1:])]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import tokenizers
-from rich.console import Console
 from rich.progress import Progress
 from tokenizers import Tokenizer
 
@@ -27,6 +26,7 @@ from seqmodels.data.tokenizer import (
     train_tokenizer,
 )
 from seqmodels.files import BLOCK
+from seqmodels.screen import Screen
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,8 @@ def encode(
     folder = cached(
         "tokens", recipe, lambda folder: _write(folder, splits, options, tokenizer, encoding)
     )
-    tokenizer = load_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    saved = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    tokenizer = load_tokenizer(saved, options)
     dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
     facts = json.loads((folder / "corpus.json").read_text())
     return tokenizer, {
@@ -103,7 +104,7 @@ def _write(
 ) -> None:
     facts: dict[str, dict[str, int]] = {}
     shown = sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), disable=not shown, transient=True) as progress:
+    with Progress(console=Screen(stderr=True), disable=not shown, transient=True) as progress:
         if tokenizer is None:
             read = progress.track(
                 texts(splits["train"], encoding),

@@ -108,7 +108,7 @@ class Tokens(InputEncoder):
         return {"kind": self.kind, "options": options, "fitted": self.tokenizer.to_str()}
 
     def load(self, fitted: str) -> None:
-        self.tokenizer = load_tokenizer(fitted)
+        self.tokenizer = load_tokenizer(fitted, self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()
 
 

@@ -12,7 +12,8 @@ from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.cache import cached
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.errors import UserError
-from seqmodels.files import read_json, write_json
+from seqmodels.files import write_json
+from seqmodels.plain import read_json
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -24,6 +25,12 @@ class DataModule(pl.LightningDataModule):
     per: Per  # what there is one target for: each sequence, or each step
     target: Target
     batch_size: int
+
+    @classmethod
+    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """What to keep of the arguments that a run folder gives, which may be a stranger's: files
+        to read, but no places to write to, and no more of this machine than it has."""
+        return dict(arguments)
 
     @property
     def title(self) -> str:
@@ -124,3 +131,12 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise UserError(f"data.{name} is {value}: it must be at least 1")
+
+
+def check_inputs(count: int, spec: Mapping[str, Any]) -> None:
+    """Raises a `UserError` if the encoding gives other inputs than the weights were made for."""
+    if count != spec["num_inputs"]:
+        raise UserError(
+            f"the checkpoint encodes {count} different inputs, and its weights are for "
+            f"{spec['num_inputs']}"
+        )

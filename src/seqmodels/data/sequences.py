@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from textwrap import shorten
@@ -16,7 +17,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data.baselines import sequence_baselines
 from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_counts
+from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.errors import UserError
@@ -68,6 +69,12 @@ class SequenceDataModule(DataModule):
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
 
+    @classmethod
+    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        workers, most = arguments.get("num_workers"), os.cpu_count() or 1
+        kept = {"num_workers": min(workers, most)} if isinstance(workers, int) else {}
+        return {**super().from_stranger(arguments), **kept}
+
     def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:
         """Each raw input of a file with its raw target or None, as soon as it can be read.
 
@@ -102,6 +109,7 @@ class SequenceDataModule(DataModule):
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         self.inputs = load_inputs(spec["preprocessor"])
+        check_inputs(self.inputs.num_inputs, spec)
         self.targets.load(spec)
         self._fitted = True
 

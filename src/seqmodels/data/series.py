@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from seqmodels.data.split import Examples
 from seqmodels.data.tables import Number, cell, read_json
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
+
+log = logging.getLogger(__name__)
 
 
 class UEA(SequenceDataModule):
@@ -39,8 +43,19 @@ class UEA(SequenceDataModule):
         folder: str | None = None,
         **options: Any,
     ) -> None:
+        if not re.fullmatch(r"\w[\w-]*", name):
+            raise UserError(f"data.name is {name!r}: it must be a name, such as JapaneseVowels")
         super().__init__(Series(downsample=downsample, missing=missing), **options)
         self.dataset_name, self.folder = name, folder
+
+    @classmethod
+    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        kept, name = super().from_stranger(arguments), str(arguments.get("name"))
+        folder = kept.get("folder")
+        if folder is not None and not Path(str(folder), name, f"{name}_TRAIN.ts").is_file():
+            log.warning(f"data.folder of the run folder is ignored: {folder} does not hold {name}")
+            kept["folder"] = None
+        return kept
 
     @property
     def title(self) -> str:

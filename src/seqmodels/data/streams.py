@@ -16,7 +16,7 @@ from seqmodels.data import corpus
 from seqmodels.data.baselines import compressor_baselines
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_counts
+from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.pieces import Pieces, cut, fingerprint, size, texts, whole
 from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions, load_tokenizer
 from seqmodels.data.windows import StreamDataset, WindowSampler
@@ -109,7 +109,8 @@ class StreamDataModule(DataModule):
         }
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
-        self.tokenizer = load_tokenizer(spec["tokenizer"])
+        self.tokenizer = load_tokenizer(spec["tokenizer"], self.options)
+        check_inputs(self.tokenizer.get_vocab_size(), spec)
 
     def setup(self, stage: str | None = None) -> None:
         if self.tokens:

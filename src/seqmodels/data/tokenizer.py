@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError, choices, one_line
 
 LEVELS = ("word", "space", "char", "byte", "bpe")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
@@ -85,11 +86,37 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
     if by_bytes:
         trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **how)
     tokenizer.train_from_iterator([] if level == "byte" else texts, trainer)
-    return load_tokenizer(tokenizer.to_str())
+    tokenizer.encode_special_tokens = (
+        True  # reads `[PAD]` in a text as the characters that they are
+    )
+    return tokenizer
 
 
-def load_tokenizer(saved: str) -> Tokenizer:
-    """A tokenizer from its JSON. It reads `[PAD]` in a text as the characters that they are."""
-    tokenizer = Tokenizer.from_str(saved)
-    tokenizer.encode_special_tokens = True  # otherwise as the id of padding; not in the JSON
+def load_tokenizer(text: str, options: TokenizerOptions) -> Tokenizer:
+    """The tokenizer that was saved as this JSON, if `train_tokenizer` made it with these options.
+
+    A checkpoint may be a stranger's, and a pattern in a tokenizer can take forever to match.
+
+    Raises:
+        UserError: if it splits, cleans or joins texts in another way, or its ids have gaps.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(text)
+        saved = json.loads(tokenizer.to_str())
+    except BaseException as error:  # the library's own errors derive from that
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise UserError(f"the tokenizer of the checkpoint is broken: {one_line(error)}") from error
+    made = json.loads(train_tokenizer([], options).to_str())
+    for whole in (saved, made):
+        whole["model"] = {k: v for k, v in whole["model"].items() if k not in ("vocab", "merges")}
+    different = [name for name in made if saved.get(name) != made[name]]
+    if different or sorted(tokenizer.get_vocab().values()) != list(
+        range(tokenizer.get_vocab_size())
+    ):
+        raise UserError(
+            f"the tokenizer of the checkpoint is not one that data.tokenizer={options.level} makes "
+            f"(its {', '.join(different) or 'ids'})"
+        )
+    tokenizer.encode_special_tokens = True  # which is not in the JSON
     return tokenizer

@@ -9,7 +9,6 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 from torch import Tensor
 
 from seqmodels.audit import audit
@@ -20,6 +19,7 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import reach, trace
 from seqmodels.errors import UserError
+from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Dataflow(Callback):
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return
-        Console().print(tensor_table(task, seen, batch))
+        Screen().print(tensor_table(task, seen, batch))
         held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task) or batch
         self._batch = excerpt(held_out, rows=8, steps=32 if by_step else None)
         self._before = reach(task, self._batch, last_step=True)

@@ -15,11 +15,12 @@ TIME, HIDDEN_SIZE, FEATURES, VOCABULARY = 5, 32, 3, 100
 
 
 def example_task(
-    cell: str, layers: int, bidirectional: bool, head: str, task: type[Task] | None = None
+    cell: str, layers: int, bidirectional: bool | None, head: str, task: type[Task] | None = None
 ) -> Task:
     """Builds a small task, with the same weights every time.
 
     Args:
+        bidirectional: None lets the head decide.
         task: used if the head fits it; otherwise a classifier or a language model.
 
     Raises:

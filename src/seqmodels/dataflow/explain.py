@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from seqmodels.dataflow.diagram import draw
@@ -16,7 +15,9 @@ from seqmodels.dataflow.page import LENGTHS, page
 from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
+from seqmodels.files import write_text
 from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.fitting import check_model
 
@@ -39,7 +40,7 @@ def explain(config: DictConfig) -> list[Identity]:
     drawing = draw(task, traced, row=1)
     checked = identities(encoder)
 
-    console = Console()
+    console = Screen()
     console.print(tensor_table(task, traced))
     console.print(to_text(drawing))
     table = Table("what holds for this encoder, with any weights", "largest difference")
@@ -61,6 +62,6 @@ def explain(config: DictConfig) -> list[Identity]:
         ("dataflow.svg", to_svg(drawing)),
         ("dataflow.html", page(chosen, task_class)),
     ):
-        (folder / name).write_text(content, encoding="utf-8")
+        write_text(folder / name, content)
         console.print(f"{folder / name}", soft_wrap=True)
     return checked

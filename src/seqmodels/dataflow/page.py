@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import inspect
 import json
 import re
@@ -47,13 +48,30 @@ def page(chosen: dict[str, Any], task: type[Task] | None = None) -> str:
     packed = base64.b64encode(gzip.compress(json.dumps(entries).encode(), mtime=0)).decode()
     template = resources.files("seqmodels.dataflow").joinpath("page.html").read_text("utf-8")
     for name, value in (
-        ("OPTIONS", json.dumps(options)),
-        ("CHOSEN", json.dumps(chosen)),
+        ("OPTIONS", _script(options)),
+        ("CHOSEN", _script(chosen)),
         ("ENTRIES", packed),
         ("FIRST", entries[choice_name(chosen)].get("picture", "")),
     ):
         template = template.replace(f"<!--{name}-->", value)
-    return template
+    return with_policy(template)
+
+
+def with_policy(html: str) -> str:
+    """The page with a policy that lets a browser run its one script, and load nothing."""
+    [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    return html.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{meta}', 1)
+
+
+def _script(value: Any) -> str:
+    """A value to write into a script, which no text in it can end."""
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 def choice_name(choice: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 from seqmodels.launch.readable_errors import FULL_ERROR, readable_errors
 from seqmodels.launch.settings import read_settings
+from seqmodels.visible import LogLines
 
 Script = Callable[[], None]
 
@@ -33,6 +35,7 @@ def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any
         def main() -> None:
             file = _configs(function) / f"{name}.yaml"
             words = sys.argv[1:]
+            log_to_screen()
             with readable_errors():
                 if "--help" in words or "-h" in words:
                     docstring = inspect.cleandoc(function.__globals__["__doc__"])
@@ -44,6 +47,13 @@ def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any
         return main
 
     return decorate
+
+
+def log_to_screen() -> None:
+    """Shows warnings on standard error, as `configs/hydra/job_logging` does."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLines("%(levelname)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
 
 
 def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:

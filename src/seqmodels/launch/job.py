@@ -33,6 +33,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
             logging.getLogger().removeHandler(handler)
     os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's workers start in a folder of their own
     folder = RunFolder(Path(config.folder))
+    folder.check_contained()
     earlier = folder.result_if_any()
     if earlier.get("status") == "completed":
         if _setting(earlier["config"]) != _setting(_plain(config)):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from seqmodels.errors import UserError
+from seqmodels.plain import read_json
 
 PLAN = "sweep.json"  # in each sweep folder: the sweep's overrides, number of jobs, varied keys
 
@@ -38,7 +38,7 @@ def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]
         return str(Path(resume).resolve())
     plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
     for plan in reversed(plans):
-        if json.loads(plan.read_text())["overrides"] == without_resume(overrides):
+        if read_json(plan)["overrides"] == without_resume(overrides):
             return str(plan.parent.resolve())
     raise UserError(
         f"sweep.resume=true: no earlier sweep of this command in {Path(fresh).parent}; "
@@ -58,7 +58,7 @@ def short_name(overrides: Sequence[str], sweep: str) -> str:
         overrides: those of the job.
         sweep: the sweep folder, which holds the plan.
     """
-    varied = json.loads((Path(sweep) / PLAN).read_text())["varied"]
+    varied = read_json(Path(sweep) / PLAN)["varied"]
     parts = []
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from seqmodels.compare.records import DEFAULT_METRICS
 from seqmodels.runs.folder import RunFolder
+from seqmodels.screen import Screen
+from seqmodels.visible import visible_line
 
 
 class SweepProgress:
@@ -31,7 +32,7 @@ class SweepProgress:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=Console(file=sys.stdout),  # the jobs redirect sys.stdout
+            console=Screen(file=sys.stdout),  # the jobs redirect sys.stdout
             refresh_per_second=2,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -74,7 +75,11 @@ class SweepProgress:
             if result.get("status") in ("completed", "failed"):
                 self._ended.add(job)
                 self._bar.advance(self._task)
-                self._bar.console.print(_summary(job, result), soft_wrap=True)
+                try:
+                    summary = _summary(job, result)
+                except (KeyError, TypeError, ValueError):
+                    summary = f"{job.name}: {RunFolder(job).result_file} is not what a run writes"
+                self._bar.console.print(visible_line(summary), soft_wrap=True)
 
     def _jobs(self) -> set[Path]:
         return {file.parent for file in self._folder.glob("*/result.json")}

@@ -12,6 +12,7 @@ from contextlib import ContextDecorator
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seqmodels.errors import UserError, choices, one_line
+from seqmodels.visible import visible_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # set it to 1 to see the traceback of every error
 
@@ -44,7 +45,7 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         if isinstance(error, _mistakes()) and not self._shows_traceback:
-            print(f"error: {error_line(error)}", file=sys.stderr)
+            print(visible_line(f"error: {error_line(error)}"), file=sys.stderr)
             sys.exit(2)
 
 

@@ -20,6 +20,7 @@ from seqmodels.launch.hydra_setup import ignore_launcher_warning
 from seqmodels.launch.naming import PLAN, without_resume
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import error_line
+from seqmodels.visible import visible_line
 
 
 class SweepReport(Callback):
@@ -36,9 +37,10 @@ class SweepReport(Callback):
         try:
             _check(config)
             folder = Path(config.hydra.sweep.dir)
+            _check_links(folder)
         except (UserError, OmegaConfBaseException) as error:
             # Hydra turns an exception in a callback into a warning and starts the jobs
-            print(f"error: {error_line(error)}", file=sys.stderr)
+            print(visible_line(f"error: {error_line(error)}"), file=sys.stderr)
             sys.exit(2)
         folder.mkdir(parents=True, exist_ok=True)
         plan = _plan(config.hydra)
@@ -52,19 +54,18 @@ class SweepReport(Callback):
         """Compare the runs. Exits with status 1 if any failed."""
         self._progress.stop()
         folder = Path(config.hydra.sweep.dir)
-        from rich.console import Console
-
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table
+        from seqmodels.screen import Screen
 
-        console = Console()
+        console = Screen()
         try:
             comparison = compare(
                 [str(folder)], config.sweep.metric, different_data=config.sweep.different_data
             )
         except UserError as error:
-            console.print(f"error: {error}", soft_wrap=True)
+            console.print(visible_line(f"error: {error}"), soft_wrap=True)
             sys.exit(1)
         console.print(comparison_table(comparison))
         for path in write_comparison(comparison, folder):
@@ -87,6 +88,12 @@ def _check(config: DictConfig) -> None:
             f"hydra/launcher={name} needs a package that is not installed ({one_line(error)}): "
             f"pip install -e '.[{name.partition('_')[0]}]'"
         ) from error
+
+
+def _check_links(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_symlink():  # its job would clear the folder that it leads to
+            raise UserError(f"{path} is a link, which no sweep makes: remove it")
 
 
 def _plan(hydra: DictConfig) -> dict[str, Any]:

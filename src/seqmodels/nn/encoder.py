@@ -18,6 +18,8 @@ from seqmodels.nn.state import State
 
 PACKINGS = ("auto", "packed", "padded")
 
+MOST_LAYERS = 1000
+
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
@@ -97,6 +99,10 @@ class RecurrentEncoder(nn.Module):
         ):
             if size < 1:
                 raise ValueError(f"encoder.{name} is {size}: it must be at least 1")
+        if num_layers > MOST_LAYERS:
+            raise ValueError(
+                f"encoder.num_layers is {num_layers}: it must be at most {MOST_LAYERS}"
+            )
         if proj_size and cell != "lstm":
             raise ValueError(f"encoder.proj_size is {proj_size}: only cell=lstm has projections")
         if not 0 <= proj_size < hidden_size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.plain import check_plain
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -44,6 +46,10 @@ class CheckpointFiles(TorchCheckpointIO):
         finally:
             partial.unlink(missing_ok=True)
 
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes a file; Lightning's own would remove a folder with all that is in it."""
+        Path(path).unlink(missing_ok=True)
+
 
 def broken_part(path: Path) -> str | None:
     """The first part of a checkpoint that is not what was written, by its CRC; None if all are."""
@@ -63,14 +69,66 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
+        _check_size(path)
         if broken := broken_part(path):
             raise ValueError(f"{broken} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if "state_dict" not in content or "hyper_parameters" not in content:
-            raise ValueError("it holds no state_dict and hyper_parameters")
+        _check_content(content, path.stat().st_size)
     except Exception as error:  # torch raises many kinds on a broken file
         raise UserError(
             f"{path} is not a usable checkpoint ({one_line(error)}); "
             "it may be cut off: take another one, such as last.ckpt beside best.ckpt"
         ) from error
     return content
+
+
+def _check_size(path: Path) -> None:
+    """Makes sure that the file holds what it unpacks to: a small one could fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            entries = parts.infolist()
+    except zipfile.BadZipFile:
+        return  # `broken_part` says what is wrong
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("it is compressed, which no run does")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("its parts overlap")
+
+
+def _check_content(content: Any, size: int) -> None:
+    """Makes sure that it holds weights and hyper-parameters, and tensors of this size at most."""
+    if not isinstance(content, dict):
+        raise TypeError("it holds no state_dict and hyper_parameters")
+    weights, parameters = content.get("state_dict"), content.get("hyper_parameters")
+    if not isinstance(weights, dict) or not isinstance(parameters, dict):
+        raise TypeError("it holds no state_dict and hyper_parameters")
+    for name, tensor in weights.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"state_dict holds more than tensors: {name!r:.60}")
+    check_plain(parameters, "hyper_parameters")
+    storages: dict[int, int] = {}
+    for tensor in _tensors(content):
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise ValueError("it holds a tensor of a kind that no run saves")
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        if tensor.numel() * tensor.element_size() > storage.nbytes():
+            raise ValueError("it holds a tensor that is larger than its values")
+    if sum(storages.values()) > size:
+        raise ValueError("its tensors are larger than the file")
+
+
+def _tensors(content: Any) -> Iterator[torch.Tensor]:
+    """All tensors in mappings and sequences, each value once, whatever refers to whatever."""
+    waiting, seen = [content], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple | set):
+            waiting.extend(value)

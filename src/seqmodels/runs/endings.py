@@ -5,16 +5,18 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
-from rich.console import Console
 
 from seqmodels.callbacks.last_checkpoint import Interrupted
 from seqmodels.errors import UserError, one_line
 from seqmodels.runs.folder import RunFolder
+from seqmodels.screen import Screen
+from seqmodels.tasks import Task
 
 
 @contextmanager
@@ -27,7 +29,20 @@ def trainer_mistakes() -> Iterator[None]:
 
 
 @contextmanager
-def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Console) -> Iterator[None]:
+def restoring(checkpoint: Path | None, task: Task) -> Iterator[None]:
+    """Says in one line that a checkpoint does not fit, if something fails before it is restored."""
+    try:
+        yield
+    except Exception as error:
+        if checkpoint is None or task.restored or isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{checkpoint} cannot be resumed ({type(error).__name__}: {one_line(error)})"
+        ) from error
+
+
+@contextmanager
+def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Screen) -> Iterator[None]:
     """Ends with the exit status that a shell gives to a signal: 130 for Ctrl-C, 143 for SIGTERM."""
     try:
         yield

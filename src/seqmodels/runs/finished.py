@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from torch.overrides import TorchFunctionMode
 
 from seqmodels.data import SPLITS, DataModule, StreamDataModule
 from seqmodels.data.loading import available
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.errors import UserError, choices, unusable
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.trust import check_trusted
+from seqmodels.runs.trust import trusted_config
 from seqmodels.tasks import LanguageModel, Task
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.generation import write
@@ -60,35 +62,38 @@ class Run:
         Raises:
             UserError: for an unknown split, or a file that is absent, broken or without targets.
         """
-        device = find_device(accelerator)
-        if file is not None:
-            split, loader = "file", self.data.file_loader(file)
-        elif split not in SPLITS:
-            raise UserError(f"split={split}: {choices(split, SPLITS)}")
-        else:
-            self.data.setup()
-            if self.result.get("fingerprint") not in (None, self.data.fingerprint):
-                log.warning("this is not the data the model was trained on (fingerprint differs)")
-            loader = self.data.split_loader(split)
-        if dynamic:
-            metrics = dynamic_evaluation(
-                self._language_model("dynamic=true adapts a language model").to(device),
-                loader,
-                learning_rate=dynamic_learning_rate,
-                decay=dynamic_decay,
-            )
-        else:
-            trainer = pl.Trainer(
-                accelerator=accelerator,
-                devices=1,
-                precision=self.config["trainer"]["precision"],
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-            )
-            [tested] = trainer.test(self.task, loader, verbose=False)
-            metrics = dict(tested)
-        return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
+        with self._usable():
+            device = find_device(accelerator)
+            if file is not None:
+                split, loader = "file", self.data.file_loader(file)
+            elif split not in SPLITS:
+                raise UserError(f"split={split}: {choices(split, SPLITS)}")
+            else:
+                self.data.setup()
+                if self.result.get("fingerprint") not in (None, self.data.fingerprint):
+                    log.warning(
+                        "this is not the data the model was trained on (fingerprint differs)"
+                    )
+                loader = self.data.split_loader(split)
+            if dynamic:
+                metrics = dynamic_evaluation(
+                    self._language_model("dynamic=true adapts a language model").to(device),
+                    loader,
+                    learning_rate=dynamic_learning_rate,
+                    decay=dynamic_decay,
+                )
+            else:
+                trainer = pl.Trainer(
+                    accelerator=accelerator,
+                    devices=1,
+                    precision=self.config["trainer"]["precision"],
+                    logger=False,
+                    enable_checkpointing=False,
+                    enable_model_summary=False,
+                )
+                [tested] = trainer.test(self.task, loader, verbose=False)
+                metrics = dict(tested)
+            return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
     def predict(
         self, inputs: Iterable[Any], source: str = "inputs", accelerator: str = "auto"
@@ -104,10 +109,11 @@ class Run:
             UserError: for an input that cannot be encoded, naming its number.
         """
         task = self.task.to(find_device(accelerator)).eval()
-        for first, chunk in available(inputs, self.data.batch_size):
-            batch = self.data.batch_of(chunk, source, first)
-            with torch.inference_mode():
-                yield from task.describe(batch.to(task.device))
+        with self._usable():
+            for first, chunk in available(inputs, self.data.batch_size):
+                batch = self.data.batch_of(chunk, source, first)
+                with torch.inference_mode():
+                    yield from task.describe(batch.to(task.device))
 
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any
@@ -122,7 +128,16 @@ class Run:
         """
         task = self._language_model("only a language model can generate text")
         data = cast(StreamDataModule, self.data)
-        return write(task.to(find_device(accelerator)), data, prompt, length, **options)
+        with self._usable():
+            pieces = write(task.to(find_device(accelerator)), data, prompt, length, **options)
+        return self._guarded(pieces)
+
+    def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
+        with self._usable():
+            yield from pieces
+
+    def _usable(self) -> AbstractContextManager[None]:
+        return unusable(f"{self.folder} cannot be used")
 
     def _language_model(self, why: str) -> LanguageModel:
         if self.task.contract.target != "next_token":
@@ -150,20 +165,31 @@ def load_run(
     """
     quieten_lightning()
     files = RunFolder(Path(folder))
-    config = files.read_config()
-    check_trusted(config, allowed_targets)
+    config = trusted_config(files, allowed_targets)
     path = files.checkpoint_file(checkpoint)
     saved = read_checkpoint(path)
+    result = files.read_result()
     if batch_size is not None:
         config["data"]["batch_size"] = batch_size
-    data: DataModule = instantiate(config["data"], allowed_targets=allowed_targets)
-    spec = saved["hyper_parameters"]["data"]
-    task: Task = instantiate(config["model"], data=spec, allowed_targets=allowed_targets)
-    try:
+    with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
+        data: DataModule = instantiate(config["data"], allowed_targets=allowed_targets)
+        spec = saved["hyper_parameters"]["data"]
+        with _UnsetWeights():
+            task: Task = instantiate(config["model"], data=spec, allowed_targets=allowed_targets)
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} does not fit this version of the code: {one_line(error)}"
-        ) from error
-    return Run(files.path, config, files.read_result(), task.eval(), data)
+    return Run(files.path, config, result, task.eval(), data)
+
+
+class _UnsetWeights(TorchFunctionMode):
+    """Leaves new weights as the memory was: those of a checkpoint replace them.
+
+    Memory that nothing has written to is not used yet, so sizes that the checkpoint does not have
+    cost nothing until it is loaded, which finds them.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

@@ -15,7 +15,20 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.files import read_json, write_json
+from seqmodels.files import write_json
+from seqmodels.plain import read_json, read_yaml
+
+FILES = (
+    "config.yaml",
+    "overrides.yaml",
+    "environment.json",
+    "metrics.csv",
+    "result.json",
+    "train.log",
+    "samples.txt",
+    "dataflow.svg",
+    "lock",
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,25 @@ class RunFolder:
             elif left.suffix != ".log" and left.name != "lock":
                 left.unlink()
 
+    def check_contained(self) -> None:
+        """Makes sure that what a training writes into the folder stays in it.
+
+        Raises:
+            UserError: naming a link that leads out of the folder, or what is neither a file nor a
+                folder; a run writes neither, and a training would write through it.
+        """
+        home = os.path.realpath(self.path)
+        for place, folders, files in os.walk(self.path):
+            for path in (Path(place, name) for name in (*folders, *files)):
+                if Path(os.path.realpath(path)).is_relative_to(home) and (
+                    path.is_file() or (path.is_dir() and path.name not in FILES)
+                ):
+                    continue
+                raise UserError(
+                    f"{path} leads out of the run folder, or is not what a run writes there, and a "
+                    "training would write to it: remove it, or put the real file in its place"
+                )
+
     # the result
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -93,8 +125,8 @@ class RunFolder:
             UserError: if there is none, or it is not the result of a run.
         """
         result = read_json(self.result_file)
-        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict}
-        content = result if isinstance(result, dict) else {}
+        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict, "resumed": list}
+        content = {"resumed": [], **(result if isinstance(result, dict) else {})}
         if wrong := [
             name for name, kind in kinds.items() if not isinstance(content.get(name), kind)
         ]:
@@ -170,9 +202,9 @@ class RunFolder:
         if not lock.is_file():
             return
         try:
-            other = json.loads(lock.read_text())
+            other = read_json(lock)
             host, process = str(other["host"]), int(other["process"])
-        except (OSError, ValueError, KeyError, TypeError):  # cut off, or removed meanwhile
+        except (ValueError, KeyError, TypeError, OverflowError):  # cut off, or removed meanwhile
             host, process = socket.gethostname(), None
         if host == socket.gethostname() and (process is None or not _is_alive(process)):
             lock.unlink(missing_ok=True)
@@ -192,15 +224,12 @@ class RunFolder:
         """
         if not self.config_file.is_file():
             raise UserError(f"run={self.path} is not a run folder: it has no config.yaml")
-        try:
-            config = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=False)
-        except Exception as error:  # the parser raises several kinds
-            raise UserError(f"{self.config_file} is not YAML: {one_line(error)}") from error
+        config = read_yaml(self.config_file)
         if not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")
         if "${" in str(config):  # a run writes resolved values; this may run code of a stranger
             raise UserError(f"{self.config_file} holds an interpolation, which no run writes")
-        return config  # type: ignore[return-value]
+        return config
 
     def read_environment(self) -> dict[str, Any]:
         """What `environment.json` holds; nothing for a run that failed before it was written."""
@@ -213,7 +242,7 @@ class RunFolder:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that no process has
         return False
     except PermissionError:  # it is somebody else's
         return True

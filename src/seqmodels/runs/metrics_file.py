@@ -11,7 +11,9 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_text
+from seqmodels.plain import read_bytes
 
 
 class MetricsFile(Logger):
@@ -75,12 +77,22 @@ class MetricsFile(Logger):
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a `metrics.csv`, without their empty cells; none where there is no file."""
-    return [{name: float(text) for name, text in row.items()} for row in read_rows(path)]
+    try:
+        return [{name: float(text) for name, text in row.items()} for row in read_rows(path)]
+    except ValueError as error:
+        raise UserError(f"{path} is not the metrics of a run: {one_line(error)}") from error
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The same as text."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]
+    rows = []
+    try:
+        for row in csv.DictReader(io.StringIO(read_bytes(path).decode(), newline="")):
+            rows.append({name: text for name, text in row.items() if text})
+            if not {"epoch", "step"} <= rows[-1].keys() or None in row:
+                raise ValueError(f"row {len(rows)} has no epoch and step, or more than its header")
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not the metrics of a run: {one_line(error)}") from error
+    return rows

@@ -14,7 +14,7 @@ from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.trust import check_trusted
+from seqmodels.runs.trust import is_trusted_callback, trusted_config
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ IDENTITY = (
 )
 FREE = ("data.num_workers",)
 ON_TOP = ("trainer.", "model.", "callbacks.", "baseline")  # of which the folder has values too
-# callbacks that a run folder may name; whatever else it names is not trusted
-OURS = ("seqmodels.callbacks.", "seqmodels.dataflow.")
 
 
 def resumed_config(
@@ -53,8 +51,8 @@ def resumed_config(
         UserError: if a change would make it another run.
     """
     folder = RunFolder(Path(config.resume))
-    saved = folder.read_config()
-    check_trusted(saved, config.allowed_targets)
+    folder.check_contained()
+    saved = trusted_config(folder, config.allowed_targets)
     result = OmegaConf.to_container(config, resolve=True)
     assert isinstance(result, dict)
     given = flattened(result) if given is None else given
@@ -87,7 +85,7 @@ def _callbacks(
     """The folder's callbacks, as far as they are ours, writing to where the folder lies now."""
     chosen: dict[str, Any] = {}
     for name, entry in saved.items():
-        if entry is None or str(entry.get("_target_")).startswith(OURS):
+        if entry is None or is_trusted_callback(name, entry):
             chosen[name] = deepcopy(entry)
         elif name in composed:
             chosen[name] = deepcopy(composed[name])
@@ -130,11 +128,11 @@ def check_unfinished(folder: RunFolder, config: DictConfig) -> None:
     result = folder.result_if_any()
     if result.get("status") != "completed":
         return
-    before, now = result["config"]["trainer"], config.trainer
-    if now.max_epochs == before["max_epochs"] and now.max_steps == before["max_steps"]:
+    before, ends = flattened(result["config"]), ("max_epochs", "max_steps")
+    if all(config.trainer.get(end) == before.get(f"trainer.{end}") for end in ends):
         raise UserError(
             f"resume={folder.path}: this run is finished; to train longer, set "
-            f"trainer.max_epochs to more than {before['max_epochs']}"
+            f"trainer.max_epochs to more than {before.get('trainer.max_epochs')}"
         )
 
 

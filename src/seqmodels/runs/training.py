@@ -12,15 +12,14 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from seqmodels.data import DataModule
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, unusable
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import Restored, interruptions, trainer_mistakes
+from seqmodels.runs.endings import Restored, interruptions, restoring, trainer_mistakes
 from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
@@ -28,6 +27,7 @@ from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.resume import check_unfinished, checkpoint_to_resume, resumed_config
 from seqmodels.runs.table import results_table
 from seqmodels.runs.trainer import check_validation
+from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
 from seqmodels.tasks.fitting import check_model
@@ -93,18 +93,23 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     keep_memory()
     notes: list[str] = []
     checkpoint, changes = None, dict[str, Any]()
-    if config.resume is not None and Path(config.resume).is_dir():
-        config, changes = resumed_config(config, given)
+    resumes = config.resume is not None and Path(config.resume).is_dir()
+    if resumes:
+        with unusable(f"resume={config.resume}: this run cannot be resumed"):
+            config, changes = resumed_config(config, given)
+            check_unfinished(RunFolder(Path(config.folder)), config)
+            checkpoint = checkpoint_to_resume(RunFolder(Path(config.folder)))
         notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
-        check_unfinished(RunFolder(Path(config.folder)), config)
-        checkpoint = checkpoint_to_resume(RunFolder(Path(config.folder)))
         if checkpoint is None:
             notes.append("the run has no checkpoint yet: it starts again from the beginning")
     elif config.resume is not None:
         checkpoint = _checkpoint_file(config.resume)
     folder = RunFolder(Path(config.folder))
     saved = {} if checkpoint is None else read_checkpoint(checkpoint)
-    try:
+    with ExitStack() as checked:
+        checked.callback(folder.discard_if_unused)
+        if resumes:
+            checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = tuple(config.allowed_targets)
@@ -132,9 +137,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
                 "the learning rate's schedule is planned for the new end of the training: it "
                 f"continues at step {saved['global_step']} of the new plan"
             )
-    except BaseException:
-        folder.discard_if_unused()
-        raise
+        checked.pop_all()
     return Training(config, folder, data, task, trainer, checkpoint, notes, started)
 
 
@@ -142,7 +145,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
     folder, trainer = training.folder, training.trainer
     first = trainer.is_global_zero
-    console = Console(quiet=not first)
+    console = Screen(quiet=not first)
     device = device_name(trainer)
     result = _beginning(training, device)
     for note in training.notes:
@@ -165,7 +168,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _fit(
-    training: Training, result: dict[str, Any], restored: Restored | None, console: Console
+    training: Training, result: dict[str, Any], restored: Restored | None, console: Screen
 ) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
@@ -180,7 +183,8 @@ def _fit(
         if training.config.baseline and first:
             result["baselines"] = data.baselines()
         clock = time.perf_counter()
-        trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
+        with restoring(training.checkpoint, task):
+            trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
         seconds["fit"] = time.perf_counter() - clock
         speed = f"{task.contract.words.unit}_per_second"
         result[speed] = task.seen * trainer.world_size / seconds["fit"]

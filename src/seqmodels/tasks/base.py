@@ -99,6 +99,7 @@ class Task(pl.LightningModule):
         self.total_steps: int | None = None  # for which the scheduler is planned
         self.replan = False  # whether a resumed scheduler is planned anew, for `total_steps`
         self._resumed: dict[str, Any] | None = None
+        self.restored = False  # whether the training has begun, with all that a checkpoint holds
         self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
@@ -297,3 +298,4 @@ class Task(pl.LightningModule):
             process = restored_state(self._resumed, self.device, self.total_steps, self.trainer)
             self.restore_process_state(process)
             self._resumed = None
+        self.restored = True
