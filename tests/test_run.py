@@ -61,7 +61,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
     assert saved.model.head == "max_pool" and saved.data.seed == 3  # resolved
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
-    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert all(row["train/loss"] and row["validation/accuracy"] for row in rows)
     for picture in ("learning_curves", "confusion_matrix"):
