@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,11 @@ class PlainText(StreamDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.hub_files = TextFiles(text_column, encoding=self.encoding)
         if hub is not None:
             self.encoding = "utf-8"  # of the files in the cache
         self.files = {"train": train, "validation": validation, "test": test}
-        self.hub, self.hub_config, self.text_column = hub, hub_config, text_column
+        self.hub, self.hub_config = hub, hub_config
 
     @property
     def title(self) -> str:
@@ -75,10 +77,11 @@ class PlainText(StreamDataModule):
         def write(folder: Path) -> None:
             with (folder / "text.txt").open("w", encoding="utf-8", newline="") as file:
                 for path in paths:
-                    for text in TextFiles(self.text_column).texts(path):
+                    for text in self.hub_files.texts(path):
                         file.write(text if text.endswith("\n") else f"{text}\n")
 
-        recipe = [FORMAT, fingerprint({"files": given}), endings, self.text_column]
+        how = sorted(asdict(self.hub_files).items())
+        recipe = [FORMAT, fingerprint({"files": given}), endings, how]
         return cached("hub", recipe, write) / "text.txt"
 
 
