@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSON and Parquet files, exactly as they stand there, one by one."""
+"""Rows of CSV, TSV and JSON files, exactly as they stand there, one by one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
-from seqmodels.errors import UserError, choices, one_line, shown
-from seqmodels.files import existing_file, read_lines
+from seqmodels.errors import UserError, one_line, shown
+from seqmodels.files import read_lines
 
 Row = Mapping[str, Any]  # column -> value; `cell` gives the text of a value
 
@@ -234,70 +233,3 @@ def _constant(name: str) -> Any:
 DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_constant
 )
-
-
-def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
-    """The wanted columns of a Parquet file, row by row. Other columns are None.
-
-    Raises:
-        UserError: if the file is damaged, or naming a column that holds neither texts nor numbers.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    existing_file(path)
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            schema = file.schema_arrow
-            check_columns(schema.names, path)
-            chosen = [name for name in schema.names if name in set(wanted)]
-            for name in chosen:
-                _check_type(schema.field(name).type, f"{path}: column {name!r}")
-            absent: dict[str, Any] = {name: None for name in schema.names if name not in chosen}
-            names = _class_names(schema.metadata or {})
-            row: dict[str, Any]
-            for batch in file.iter_batches(batch_size=4096, columns=chosen):
-                for row in batch.to_pylist() if chosen else [absent] * len(batch):
-                    for column in names.keys() & row.keys():
-                        if (number := row[column]) is not None:
-                            row[column] = class_name(str(number), names[column], path)
-                    yield absent | row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {one_line(error)}; write it again") from error
-
-
-def _check_type(kind: Any, where: str) -> None:
-    import pyarrow.types as of
-
-    value = kind.value_type if of.is_dictionary(kind) else kind
-    texts = of.is_string(value) or of.is_large_string(value) or of.is_string_view(value)
-    numbers = of.is_integer(value) or of.is_floating(value) or of.is_boolean(value)
-    if not (texts or numbers or of.is_null(value)):
-        raise UserError(f"{where} holds values of type {value}: convert them to text")
-
-
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    # HuggingFace `datasets` describes the columns of a Parquet file in JSON inside it
-    with suppress(KeyError, TypeError, ValueError, AttributeError):
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return {
-            column: feature["names"]
-            for column, feature in features.items()
-            if feature.get("_type") == "ClassLabel"
-        }
-    return {}
-
-
-def class_name(text: str, names: Sequence[str], source: str) -> str | None:
-    """The name of a class from its name or its number; None for -1, an example without a label.
-
-    Raises:
-        UserError: if there is no such class.
-    """
-    if text in names:
-        return text
-    if text == "-1":
-        return None
-    if not text.isdecimal() or int(text) >= len(names):
-        raise UserError(f"{source}: there is no class '{shown(text)}': {choices(text, names)}")
-    return names[int(text)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from seqmodels.data.tables import Row, cell, class_name, json_rows, parquet_rows, separated_rows
+from seqmodels.data.parquet import class_name, parquet_rows
+from seqmodels.data.tables import Row, cell, json_rows, separated_rows
 from seqmodels.errors import UserError, choices
 from seqmodels.files import read_lines
 
