@@ -50,7 +50,7 @@ OLDER = Path(__file__).parent / "older_runs"
 UNSEEN = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r"
 MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
 HTML = "<script>document.title='poisoned'</script><img src=x onerror=\"document.title='poisoned'\">"
-MATH = "$\\frac$ costs $5"
+MATH = "$\\frac$ costs 5"
 METRIC = f"test/{HTML}{MATH}"
 
 
