@@ -50,7 +50,7 @@ OLDER = Path(__file__).parent / "older_runs"
 UNSEEN = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r"
 MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
 HTML = "<script>document.title='poisoned'</script><img src=x onerror=\"document.title='poisoned'\">"
-MATH = "$\\frac$ costs $5"
+MATH = "$\\frac$ costs 5"
 METRIC = f"test/{HTML}{MATH}"
 
 
@@ -327,13 +327,21 @@ def test_a_resume_writes_through_no_link(run: Path, script: Script, tmp_path: Pa
         "lock": lambda path: path.symlink_to(mine / "lock"),
         "samples.txt": os.mkfifo,
         "metrics.csv": lambda path: path.mkdir(),
+        "figures/x.png": lambda path: path.mkdir(),
+        "checkpoints/best": os.mkfifo,
         "loop": lambda path: path.symlink_to(path),
     }.items():
         path = run / name
+        path.parent.mkdir(exist_ok=True)
         make(path)
         with pytest.raises(UserError, match=f"{name} leads out of the run folder"):
             RunFolder(run).check_contained()
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    (run / "figures").rmdir()
+    (run / "figures").touch()
+    with pytest.raises(UserError, match="figures leads out"):
+        RunFolder(run).check_contained()
+    (run / "figures").unlink()
     RunFolder(run).check_contained()
     (run / "train.log").symlink_to(mine / "log")
     done = script("train.py", f"resume={run}", "trainer=cpu")

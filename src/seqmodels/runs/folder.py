@@ -18,17 +18,8 @@ from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
 from seqmodels.plain import read_json, read_yaml
 
-FILES = (
-    "config.yaml",
-    "overrides.yaml",
-    "environment.json",
-    "metrics.csv",
-    "result.json",
-    "train.log",
-    "samples.txt",
-    "dataflow.svg",
-    "lock",
-)
+FOLDERS = ("checkpoints", "figures")
+SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".ckpt")  # of files
 
 
 @dataclass(frozen=True)
@@ -104,9 +95,11 @@ class RunFolder:
         home = os.path.realpath(self.path)
         for place, folders, files in os.walk(self.path):
             for path in (Path(place, name) for name in (*folders, *files)):
-                if Path(os.path.realpath(path)).is_relative_to(home) and (
-                    path.is_file() or (path.is_dir() and path.name not in FILES)
-                ):
+                file = path.suffix in SUFFIXES or path.name == "lock"
+                of_kind = (path.is_dir() and not file) or (
+                    path.is_file() and path.name not in FOLDERS
+                )
+                if of_kind and Path(os.path.realpath(path)).is_relative_to(home):
                     continue
                 raise UserError(
                     f"{path} leads out of the run folder, or is not what a run writes there, and a "

@@ -298,4 +298,6 @@ class Task(pl.LightningModule):
             process = restored_state(self._resumed, self.device, self.total_steps, self.trainer)
             self.restore_process_state(process)
             self._resumed = None
-        self.restored = True
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.restored = True  # the optimizer's state too, which its first step has used
