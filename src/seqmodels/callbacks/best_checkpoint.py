@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,27 @@ class BestCheckpoint(ModelCheckpoint):
 
     Lightning forgets which checkpoint was the best one when its folder has another path, and then
     replaces it with a worse one.
+
+    With `save_top_k` other than 1, the checkpoints are named after their steps, `best-120.ckpt`,
+    and `best.ckpt` is the best of them.
     """
+
+    def format_checkpoint_name(self, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> str:
+        path = Path(super().format_checkpoint_name(metrics, *args, **kwargs))
+        if self.save_top_k == 1 or "{" in (self.filename or "{"):
+            return str(path)
+        return str(path.with_stem(f"{path.stem}-{int(metrics['step'])}"))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         # a resumed state was judged by its validation before it was saved; it has no metric now
         self._last_global_step_saved = trainer.global_step
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        best, here = Path(self.best_model_path), Path(str(self.dirpath)) / "best.ckpt"
+        if trainer.is_global_zero and best not in (here, Path()) and best.is_file():
+            _same_content(best, here)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         moved = dict(state_dict, dirpath=self.dirpath)
@@ -38,3 +55,14 @@ class BestCheckpoint(ModelCheckpoint):
         if Path(name).suffix != ".ckpt":  # it is removed when a better one takes its place
             raise UserError(f"the checkpoint names {path} as a checkpoint, which it is not")
         return str(Path(str(self.dirpath)) / name)
+
+def _same_content(source: Path, target: Path) -> None:
+    """Puts another name of a file in the place of `target`, or a copy where links are unknown."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, partial)
+    partial.replace(target)  # of the same file, this leaves both names
+    partial.unlink(missing_ok=True)

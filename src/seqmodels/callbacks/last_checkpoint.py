@@ -4,58 +4,63 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor, distributed
 
-# Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-
-
-class Interrupted(BaseException):
-    """A signal ended the training, after its state was saved.
-
-    Args:
-        signum: of the signal.
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signum).name}")
-        self.signum = signum
+from seqmodels.errors import UserError
+from seqmodels.interruption import Interrupted, handling_signals
 
 
 class LastCheckpoint(Checkpoint):
     """Saves `last.ckpt` after every validation and every few minutes.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 save it too, at the end of the step or validation that they
-    meet, and end the training there with `Interrupted`. A second Ctrl-C ends it at once.
+    meet in any process, and end the training there with `Interrupted`. A second Ctrl-C ends it at
+    once.
+
+    An exception between two steps, such as one of the data, saves the state after the last step.
+    In a step, part of the state may already be that of the next one. So there, in a validation, and
+    where several processes would have to save together, the last saved checkpoint stays.
 
     Args:
         dirpath: the folder to save it in.
         minutes: how often to save it between validations; null for never.
+
+    Attributes:
+        step: the step whose state is saved; None before anything is saved.
     """
 
     def __init__(self, dirpath: str, minutes: float | None = 5.0) -> None:
         super().__init__()
         self.path = Path(dirpath) / "last.ckpt"
         self.minutes = minutes
+        self.step: int | None = None
         self._saved_at = 0.0
-        self._received: int | None = None
-        self._handlers: dict[int, Any] = {}
+        self._received = 0
+        self._between_steps: Tensor | None = None  # the random numbers' state; None in a step
+        self._processes: Any = None  # the group to agree in
+        self._handling = ExitStack()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # after Lightning has set its own, which end with exit status 0; Python allows handlers in
-        # the main thread only
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if trainer.ckpt_path is not None:
+            self.step = trainer.global_step
+        if trainer.world_size > 1:  # on the CPU, so that no step waits for its device
+            self._processes = distributed.new_group(backend="gloo")
+        self._handling.enter_context(handling_signals(self._note))
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._between_steps = None
 
     def on_train_batch_end(
         self,
@@ -67,58 +72,75 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if validation_follows(trainer, batch_idx):
             return  # resumed from between the two, Lightning would skip the validation
-        if self._received is not None or self._is_due(trainer):
+        if accumulates(trainer):
+            return  # checkpoints hold no gradients
+        signum, due = self._agree(due=self._is_due())
+        if signum or due:
             self._save(trainer)
-            self._end_if_asked()
+        self._end(signum)
+        self._between_steps = torch.get_rng_state()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and not ends_epoch(trainer):
+        if trainer.state.fn != "fit" or trainer.sanity_checking or accumulates(trainer):
+            return
+        if not ends_epoch(trainer):
             self._save(trainer)
-            self._end_if_asked()
+            self._end(self._agree()[0])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if ends_epoch(trainer):  # after the best checkpoint, which is saved here too
             self._save(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._end_if_asked()  # only now, because the metrics of an epoch are logged after its end
+        self._end(self._agree()[0])  # only now: the metrics of an epoch are logged after its end
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._restore_handlers()
-        self._end_if_asked()
+        self._handling.close()
+        self._end(self._agree()[0])
         if trainer.is_global_zero:
             self.path.with_name("previous.ckpt").unlink(missing_ok=True)
 
-    def on_exception(self, *_: Any) -> None:
-        self._restore_handlers()
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._handling.close()
+        if self._between_steps is not None and trainer.world_size == 1:
+            torch.set_rng_state(self._between_steps)  # data that failed may have drawn from it
+            with suppress(UserError):  # of a full disk, which must not hide what happened
+                self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        self._between_steps = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         trainer.save_checkpoint(self.path)
-        self._saved_at = time.monotonic()
+        self.step, self._saved_at = trainer.global_step, time.monotonic()
 
-    def _end_if_asked(self) -> None:
-        if self._received is not None:
-            raise Interrupted(self._received)
+    def _is_due(self) -> bool:
+        return self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        if self.minutes is None:
-            return False
-        due = time.monotonic() - self._saved_at >= 60 * self.minutes
-        if trainer.world_size > 1:  # all processes save together; asking them at every step is slow
-            return trainer.global_step % 50 == 0 and trainer.strategy.reduce_boolean_decision(due)
-        return due
+    def _agree(self, *, due: bool = False) -> tuple[int, bool]:
+        """The signal that any process has received, or 0; whether a checkpoint is due in any."""
+        if self._processes is None:
+            return self._received, due
+        noted = torch.tensor([self._received, due])
+        distributed.all_reduce(noted, distributed.ReduceOp.MAX, self._processes)
+        signum, agreed = noted.tolist()
+        return signum, bool(agreed)
+
+    def _end(self, signum: int) -> None:
+        if signum:
+            raise Interrupted(signum)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self._received == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise Interrupted(signum)
         self._received = signum
 
-    def _restore_handlers(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+
+def accumulates(trainer: pl.Trainer) -> bool:
+    """Whether the gradients of this batch wait for those of the next one."""
+    return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
 def ends_epoch(trainer: pl.Trainer) -> bool:

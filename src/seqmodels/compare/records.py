@@ -116,6 +116,8 @@ def read_record(folder: RunFolder) -> Record:
             f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "
             f"{flat.get(wrong[0])!r:.40}"
         )
+    if result["status"] != "completed" and folder.is_training:
+        result |= {"status": "running", "error": None}
     environment = flattened(_shown(folder.read_environment()))
     return Record(folder.path, result, flattened(result["config"]), environment)
 

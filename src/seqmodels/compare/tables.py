@@ -137,7 +137,9 @@ def comparison_table(comparison: Comparison) -> Group:
     parts += [Text(line, style="red") for line in failures(comparison)]
     if failed := len(comparison.failed):
         done = sum(len(setting.records) for setting in comparison.settings)
-        parts.append(Text(f"{failed} of {done + failed} runs failed"))
+        statuses = [record.result["status"] for record in comparison.failed]
+        for status in sorted(set(statuses)):
+            parts.append(Text(f"{statuses.count(status)} of {done + failed} runs {status}"))
     return Group(*parts)
 
 

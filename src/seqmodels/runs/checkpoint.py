@@ -21,6 +21,14 @@ class CheckpointFiles(TorchCheckpointIO):
     `last.ckpt` is kept as `previous.ckpt` when a newer one takes its place.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[Path, dict[str, Any]] = {}  # read already, to be loaded once
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """The content of `path`; `UserError` if it is absent or broken."""
+        return self.known.pop(Path(path), None) or read_checkpoint(Path(path))
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from seqmodels.callbacks.last_checkpoint import Interrupted
+from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.errors import UserError, one_line
+from seqmodels.interruption import Interrupted, handling_signals, interrupt
 from seqmodels.runs.folder import RunFolder
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
@@ -43,22 +43,30 @@ def restoring(checkpoint: Path | None, task: Task) -> Iterator[None]:
 
 @contextmanager
 def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Screen) -> Iterator[None]:
-    """Ends with the exit status that a shell gives to a signal: 130 for Ctrl-C, 143 for SIGTERM."""
+    """Says what is saved if the training does not reach its end, and how to resume it.
+
+    A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM.
+    """
     try:
-        yield
-    except (Interrupted, SystemExit) as interruption:
-        if isinstance(interruption, SystemExit) and not trainer.interrupted:
-            raise
-        # outside of `fit`, Lightning has an exception of its own for SIGTERM, and 1 for Ctrl-C
-        sigterm = isinstance(interruption, SIGTERMException)
-        usual = signal.SIGTERM if sigterm else signal.SIGINT
-        signum = getattr(interruption, "signum", usual)
+        with handling_signals(interrupt):
+            yield
+    except Interrupted as interruption:
         console.print(
-            f"\ninterrupted by {signal.Signals(signum).name}; resume with "
-            f"python scripts/train.py resume={folder.path}",
+            f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer)}",
             soft_wrap=True,
         )
-        raise SystemExit(128 + signum) from interruption
+        raise SystemExit(128 + interruption.signum) from interruption
+    except Exception:
+        if folder.checkpoint_file("last").is_file():
+            console.print(f"\nfailed; {how_to_resume(folder, trainer)}", soft_wrap=True)
+        raise
+
+
+def how_to_resume(folder: RunFolder, trainer: pl.Trainer) -> str:
+    """`saved after step 34; resume with python scripts/train.py resume=<folder>`"""
+    last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
+    saved = f"saved after step {last[0]}; " if last and last[0] is not None else ""
+    return f"{saved}resume with python scripts/train.py resume={folder.path}"
 
 
 class Restored(Callback):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
 from seqmodels.plain import read_json, read_yaml
+from seqmodels.runs.lock import check_unlocked, is_locked, locked
 
 FOLDERS = ("checkpoints", "figures")
 SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".ckpt")  # of files
@@ -165,47 +163,18 @@ class RunFolder:
 
     # one process at a time
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Within: no other process can train in this folder.
-
-        Raises:
-            UserError: if one does. A lock that its process left behind is replaced.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.check_free()
-        lock = self.path / "lock"
-        try:
-            with lock.open("x") as file:
-                json.dump({"host": socket.gethostname(), "process": os.getpid()}, file)
-        except FileExistsError:  # another process was faster
-            self.check_free()
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+    def locked(self) -> AbstractContextManager[None]:
+        """Within: no other process can train in this folder; `UserError` if one does."""
+        return locked(self.path / "lock", "is training")
 
     def check_free(self) -> None:
-        """Removes a lock that its process left behind.
+        """Raises UserError if a process trains in this folder."""
+        check_unlocked(self.path / "lock", "is training")
 
-        Raises:
-            UserError: if a process trains in this folder.
-        """
-        lock = self.path / "lock"
-        if not lock.is_file():
-            return
-        try:
-            other = read_json(lock)
-            host, process = str(other["host"]), int(other["process"])
-        except (ValueError, KeyError, TypeError, OverflowError):  # cut off, or removed meanwhile
-            host, process = socket.gethostname(), None
-        if host == socket.gethostname() and (process is None or not _is_alive(process)):
-            lock.unlink(missing_ok=True)
-        elif host != socket.gethostname() or process != os.getpid():
-            raise UserError(
-                f"{self.path}: process {process} on {host} is training in this folder; wait for "
-                f"its end, or remove {lock} if there is no such process"
-            )
+    @property
+    def is_training(self) -> bool:
+        """Whether a process trains in this folder now."""
+        return is_locked(self.path / "lock")
 
     # going back to a run
 
@@ -230,13 +199,3 @@ class RunFolder:
         if not isinstance(environment, dict):
             raise UserError(f"{self.environment_file} is not the environment of a run")
         return environment
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):  # a number that no process has
-        return False
-    except PermissionError:  # it is somebody else's
-        return True
-    return True

@@ -99,8 +99,8 @@ def _callbacks(
     return chosen
 
 
-def checkpoint_to_resume(folder: RunFolder) -> Path | None:
-    """The newest checkpoint that is whole; None if the run has saved none yet.
+def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that is whole, and its content; None if the run has saved none yet.
 
     Raises:
         UserError: if there are some, and all are broken.
@@ -111,13 +111,13 @@ def checkpoint_to_resume(folder: RunFolder) -> Path | None:
         if not path.is_file():
             continue
         try:
-            read_checkpoint(path)
+            content = read_checkpoint(path)
         except UserError as error:
             problem = problem or error
             continue
         if problem is not None:
             log.warning(f"{problem}; resuming from {path.name}, the one before it")
-        return path
+        return path, content
     if problem is not None:
         raise problem
     return None

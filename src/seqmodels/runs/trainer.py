@@ -6,9 +6,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
+from seqmodels.runs.processes import Launcher
 from seqmodels.tasks.optimization import batches_per_epoch
 
 
@@ -18,7 +20,10 @@ class Trainer(pl.Trainer):
     - resumes a finished epoch as a finished one, if there are `max_steps` (Lightning issue 19617);
     - ends a training by `max_steps` with a validation, and so with a checkpoint;
     - writes checkpoints whole or not at all: Lightning's own writing ignores a PermissionError, and
-      is not atomic where the folder for temporary files is on another disk.
+      is not atomic where the folder for temporary files is on another disk;
+    - leaves signals alone: Lightning's SIGTERM ends with exit status 0, and at each step its
+      processes wait for their devices to ask each other for it;
+    - ends all of its processes in order when one of them is lost.
     """
 
     def __init__(
@@ -28,17 +33,26 @@ class Trainer(pl.Trainer):
         plugins: list[Any] | None = None,
         **options: Any,
     ) -> None:
+        self.checkpoint_files = CheckpointFiles()
         super().__init__(
             callbacks=[*(callbacks or []), _EndWithValidation()],
-            plugins=[*(plugins or []), CheckpointFiles()],
+            plugins=[*(plugins or []), self.checkpoint_files],
             **options,
         )
         # asked for nothing but where to resume
         self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
+        self._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+        if type(self.strategy.launcher) is _SubprocessScriptLauncher:
+            self.strategy._launcher = Launcher(self.strategy.launcher)
 
 
 def _no() -> bool:
     return False
+
+
+def _nothing() -> None:
+    pass
 
 
 class _EndWithValidation(Callback):
@@ -67,6 +81,11 @@ def check_validation(trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
     callback = trainer.checkpoint_callback
     if not isinstance(callback, ModelCheckpoint):
         return
+    if callback.save_top_k == 0:
+        raise UserError(
+            "callbacks.checkpoint.save_top_k=0 saves no checkpoint to test: set it to 1 or more, "
+            "or callbacks.checkpoint=null to test the last weights"
+        )
     if every is not None and 0 < (trainer.max_epochs or 0) < every:
         raise UserError(
             f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs="

@@ -24,9 +24,10 @@ from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.processes import together
 from seqmodels.runs.resume import check_unfinished, checkpoint_to_resume, resumed_config
 from seqmodels.runs.table import results_table
-from seqmodels.runs.trainer import check_validation
+from seqmodels.runs.trainer import Trainer, check_validation
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
@@ -68,7 +69,7 @@ class Training:
     folder: RunFolder
     data: DataModule
     task: Task
-    trainer: pl.Trainer
+    trainer: Trainer
     checkpoint: Path | None
     notes: Sequence[str]
     started: float
@@ -92,20 +93,21 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     quieten_lightning()
     keep_memory()
     notes: list[str] = []
-    checkpoint, changes = None, dict[str, Any]()
+    checkpoint, saved, changes = None, dict[str, Any](), dict[str, Any]()
     resumes = config.resume is not None and Path(config.resume).is_dir()
     if resumes:
         with unusable(f"resume={config.resume}: this run cannot be resumed"):
             config, changes = resumed_config(config, given)
             check_unfinished(RunFolder(Path(config.folder)), config)
-            checkpoint = checkpoint_to_resume(RunFolder(Path(config.folder)))
+            if found := checkpoint_to_resume(RunFolder(Path(config.folder))):
+                checkpoint, saved = found
         notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
         if checkpoint is None:
             notes.append("the run has no checkpoint yet: it starts again from the beginning")
     elif config.resume is not None:
         checkpoint = _checkpoint_file(config.resume)
+        saved = read_checkpoint(checkpoint)
     folder = RunFolder(Path(config.folder))
-    saved = {} if checkpoint is None else read_checkpoint(checkpoint)
     with ExitStack() as checked:
         checked.callback(folder.discard_if_unused)
         if resumes:
@@ -129,6 +131,8 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         check_validation(trainer, data)
+        if checkpoint is not None:
+            trainer.checkpoint_files.known[checkpoint] = saved
         if checkpoint is None:
             task.initialize(data)
         elif changes.keys() & {"trainer.max_epochs", "trainer.max_steps"}:
@@ -176,6 +180,7 @@ def _fit(
         folder.recording(result, begun=lambda: restored is None or restored.done, write=first),
         trainer_mistakes(),
         interruptions(folder, trainer, console),
+        together(trainer, folder, result),
     ):
         console.print(
             f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
@@ -233,7 +238,7 @@ def _check_data(task: type[Task], data: DataModule) -> None:
         )
 
 
-def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> pl.Trainer:
+def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
     def build(group: Mapping[str, Any] | None) -> list[Any]:
         entries = [entry for entry in (group or {}).values() if entry is not None]
         return [instantiate(entry, allowed_targets=allowed) for entry in entries]

@@ -1,0 +1,50 @@
+"""Signals that end a run or a sweep: Ctrl-C, SIGTERM, SIGHUP, and Slurm's warning, SIGUSR1."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+# Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class Interrupted(BaseException):
+    """A signal ended the training.
+
+    Args:
+        signum: of the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+    @property
+    def name(self) -> str:
+        """`SIGTERM`"""
+        return signal.Signals(self.signum).name
+
+
+def interrupt(signum: int, frame: FrameType | None = None) -> NoReturn:
+    """A signal handler that raises `Interrupted`."""
+    raise Interrupted(signum)
+
+
+@contextmanager
+def handling_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within: `handler` handles the signals. Not outside of the main thread, where Python allows
+    no handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

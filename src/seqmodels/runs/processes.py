@@ -1,0 +1,170 @@
+"""Several processes: when one is lost, all of them end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from seqmodels.errors import UserError
+from seqmodels.interruption import SIGNALS, Interrupted
+from seqmodels.runs.folder import RunFolder
+
+PARENT = "SEQMODELS_PARENT"  # in the environment of the processes that the first one started
+# seconds in which a process can end by itself; one that waits for a lost one may do so for ever
+GRACE = 5.0
+
+
+class Launcher(_SubprocessScriptLauncher):
+    """Lightning's, without its observer, which ends the first process by SIGKILL if another ends.
+
+    `together` observes the processes instead, and lets the first one say and record what happened.
+    """
+
+    def __init__(self, replaced: _SubprocessScriptLauncher) -> None:
+        super().__init__(replaced.cluster_environment, replaced.num_processes, replaced.num_nodes)
+
+    def launch(
+        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
+    ) -> Any:
+        self.cluster_environment.validate_settings(
+            num_devices=self.num_processes, num_nodes=self.num_nodes
+        )
+        if not self.cluster_environment.creates_processes_externally:
+            os.environ[PARENT] = str(os.getpid())
+            self._call_children_scripts()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        return function(*args, **kwargs)
+
+
+@contextmanager
+def together(trainer: pl.Trainer, folder: RunFolder, result: dict[str, Any]) -> Iterator[None]:
+    """Within: if one of the processes is lost, this one ends too, even while it waits for it.
+
+    Args:
+        folder, result: to record it in.
+
+    Raises:
+        UserError, Interrupted: in the first process, if another one has ended before it.
+    """
+    launcher = trainer.strategy.launcher
+    if trainer.world_size == 1 or not isinstance(launcher, Launcher):
+        yield
+    elif trainer.local_rank == 0:
+        with _Children(launcher, folder, result).watched():
+            yield
+    elif PARENT in os.environ:
+        with _watched_parent(int(os.environ[PARENT]), trainer, folder):
+            yield
+    else:  # torchrun or Slurm started it, and ends it
+        yield
+
+
+class _Children:
+    def __init__(self, launcher: Launcher, folder: RunFolder, result: dict[str, Any]) -> None:
+        self.launcher, self.folder, self.result = launcher, folder, result
+        self.ended = threading.Event()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        threading.Thread(target=self._watch, daemon=True).start()
+        grace = 0.0
+        try:
+            yield
+            grace = 60.0
+        except Interrupted:
+            grace = GRACE  # they end by the same signal
+            raise
+        except RuntimeError as error:  # perhaps of a connection to a process that was killed
+            if lost := self.lost(seconds=2.0):
+                raise lost from error
+            raise
+        finally:
+            self.ended.set()
+            self._end(grace)
+
+    def lost(self, seconds: float = 0.0) -> UserError | Interrupted | None:
+        """How the first process that failed has ended, if one does in these seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for number, process in enumerate(self.launcher.procs, start=1):
+                if code := process.poll():
+                    return self._how(number, code)
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.05)
+
+    def _how(self, number: int, code: int) -> UserError | Interrupted:
+        signum = -code if code < 0 else code - 128
+        if signum in SIGNALS:
+            return Interrupted(signum)
+        end = f"exit status {code}" if code > 0 else signal.Signals(signum).name
+        short = " (is the memory too small?)" if signum == signal.SIGKILL else ""
+        return UserError(
+            f"process {number} of {self.launcher.num_processes} has ended by {end}{short}"
+        )
+
+    def _watch(self) -> None:
+        lost = None
+        while not lost:
+            if self.ended.wait(0.5):
+                return
+            lost = self.lost()
+        if self.ended.wait(GRACE):
+            return
+        # the main thread waits for the lost process
+        self._end(0.0)
+        if isinstance(lost, Interrupted):
+            _say(f"interrupted by {lost.name}", self.folder)
+            os._exit(128 + lost.signum)
+        if self.folder.result_file.is_file():
+            with suppress(UserError):
+                self.folder.write_result(self.result | {"status": "failed", "error": str(lost)})
+        _say(f"error: {lost}", self.folder)
+        os._exit(2)
+
+    def _end(self, grace: float) -> None:
+        deadline = time.monotonic() + grace
+        for process in self.launcher.procs:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            if process.poll() is None:
+                process.kill()
+
+
+@contextmanager
+def _watched_parent(parent: int, trainer: pl.Trainer, folder: RunFolder) -> Iterator[None]:
+    ended = threading.Event()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            if ended.wait(0.5):
+                return
+        if trainer.local_rank == 1:  # one line, not one a process
+            _say(f"error: process 0 of {trainer.world_size} has ended", folder)
+        os._exit(2)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except Exception:
+        time.sleep(GRACE)  # the first process has failed too, says why, and ends this one
+        raise
+    finally:
+        ended.set()
+
+
+def _say(what: str, folder: RunFolder) -> None:
+    line = f"{what}; resume with python scripts/train.py resume={folder.path}"
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
