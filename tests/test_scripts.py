@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqmodels.data.loading import LengthBatchSampler
+from seqmodels.runs.checkpoint import read_checkpoint
 from tests.conftest import ROOT, Script, command
 
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
@@ -382,13 +384,32 @@ def test_a_language_model_from_two_processes_to_its_text(
     assert labels.returncode == 2 and "has no labels to predict" in labels.stderr
 
 
+class JoinedBatches(LengthBatchSampler):
+    """In one process, the batches that two of half the size would train on at the same step."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if not self.shuffle:
+            yield from super().__iter__()
+            return
+        half = (self.lengths, self.batch_size // 2)
+        ranks = [
+            LengthBatchSampler(*half, shuffle=True, seed=self.seed, rank=rank, world_size=2)
+            for rank in (0, 1)
+        ]
+        for rank in ranks:
+            rank.set_epoch(self.epoch)
+        yield from (first + second for first, second in zip(*ranks))
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_metrics_of_one(
-    script: Script, process: Script, tmp_path: Path
+def test_two_processes_train_and_score_like_one(
+    script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # so large batches that one would hold all of the validation part
-    two = ("trainer.devices=2", "trainer.strategy=ddp", "baseline=false", "data.batch_size=64")
-    done = process("train.py", "model.head=max_pool", *QUICK, *two)
+    own = ("model.head=max_pool", *QUICK, "model.dropout=0.0", "baseline=false")
+    # batches of the same size, so that the mean of two means is the mean of all; and so large that
+    # one would hold all of the validation part
+    two = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=54")
+    done = process("train.py", *own, *two)
     assert done.returncode == 0, done.stderr
     run = the_only_run(tmp_path)
     result = json.loads((run / "result.json").read_text())
@@ -396,6 +417,16 @@ def test_two_processes_give_the_metrics_of_one(
     alone = script("evaluate.py", f"run={run}", "accelerator=cpu")
     for name in ("accuracy", "macro_f1"):  # each sample counted once, over both processes
         assert f"{100 * result['metrics'][f'test/{name}']:.2f} %" in alone.stdout
+
+    monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
+    one = script("train.py", *own, "data.batch_size=108", f"hydra.run.dir={tmp_path / 'one'}")
+    assert one.returncode == 0, one.stderr
+    ours, theirs = (
+        read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (run, tmp_path / "one")
+    )
+    assert ours["global_step"] == theirs["global_step"] == 4
+    for name, weight in theirs["state_dict"].items():
+        torch.testing.assert_close(ours["state_dict"][name], weight, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

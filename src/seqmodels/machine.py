@@ -76,7 +76,8 @@ def keep_memory() -> None:
 
 def quieten_lightning() -> None:
     # these hints help if you configure Lightning by hand, which configs/ has already done
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for hint in (
         "does not have many workers",
         "smaller than the logging interval",

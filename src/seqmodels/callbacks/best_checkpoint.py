@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 def _same_content(source: Path, target: Path) -> None:
     """Puts another name of a file in the place of `target`, or a copy where links are unknown."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial = target.with_name(f".{target.name}")
     partial.unlink(missing_ok=True)
     try:
         partial.hardlink_to(source)

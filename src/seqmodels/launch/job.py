@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -16,14 +17,14 @@ from seqmodels.errors import UserError, one_line
 from seqmodels.runs.folder import RunFolder
 
 # keys that say how a sweep is run; they change none of its results
-NO_SETTING = ("folder", "sweep", "callbacks")
+NO_SETTING = ("folder", "sweep", "callbacks", "resume")
 
 
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Train one job of a sweep, or skip it if an earlier sweep in this folder completed it.
+    """Train one job of a sweep, resume it if it was interrupted, or skip it if it is completed.
 
     Everything it prints, warnings included, goes to its `train.log`. An error ends this job only,
-    and is recorded in its `result.json`.
+    and is recorded in its `result.json`; a signal ends the sweep.
 
     Raises:
         UserError: if the folder holds a completed run with another configuration.
@@ -35,17 +36,28 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     folder = RunFolder(Path(config.folder))
     folder.check_contained()
     earlier = folder.result_if_any()
+    same = bool(earlier) and _setting(earlier["config"]) == _setting(_plain(config))
     if earlier.get("status") == "completed":
-        if _setting(earlier["config"]) != _setting(_plain(config)):
+        if not same:
             raise UserError(
                 f"{folder.path} holds a run with another configuration: choose another sweep folder"
             )
         return
     folder.check_free()
-    folder.clear()
+    if earlier.get("status") == "interrupted" and same:
+        config = OmegaConf.merge(config, {"resume": str(folder.path)})  # type: ignore[assignment]
+    else:
+        folder.clear()
     log_file = folder.path / "train.log"
-    with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
-        _train(config, overrides, folder)
+    try:
+        with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+            _train(config, overrides, folder)
+    except SystemExit as end:  # by a signal, 128 + its number
+        signum = int(end.code or 0) - 128
+        of_the_sweep = signal.getsignal(signum)
+        if callable(of_the_sweep):  # in a launcher's worker, there is none
+            of_the_sweep(signum, None)
+        raise
 
 
 def _train(config: DictConfig, overrides: Sequence[str], folder: RunFolder) -> None:
@@ -55,7 +67,7 @@ def _train(config: DictConfig, overrides: Sequence[str], folder: RunFolder) -> N
         train(config, overrides)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)
-        if not folder.result_file.is_file():  # it failed before the run had a folder
+        if folder.result_if_any().get("status") != "failed":  # it failed before the run began
             folder.write_result(
                 {
                     "status": "failed",

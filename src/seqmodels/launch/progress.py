@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class SweepProgress:
     """
 
     def __init__(self, folder: Path, jobs: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._ended: set[Path] = set()
         self._stopped = threading.Event()
         self._bar = Progress(
@@ -45,13 +46,23 @@ class SweepProgress:
         self._thread.start()
         atexit.register(self.stop)
 
-    def stop(self) -> None:
+    def stop(self, last_line: str | None = None) -> None:
         """Show the jobs that ended since the last look, and remove the bar."""
         if not self._stopped.is_set():
             self._stopped.set()
             self._thread.join()
             self._look()
             self._bar.stop()
+            if last_line is not None:  # not by print, because a job may have redirected it
+                self._bar.console.print(last_line, soft_wrap=True)
+
+    def wait_for_workers(self, seconds: float = 60.0) -> None:
+        """Wait until no job trains any more, at most so long."""
+        deadline = time.monotonic() + seconds
+        while any(RunFolder(job).is_training for job in self._jobs()):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
 
     def _resume(self) -> None:
         """Count the jobs that an earlier sweep completed, and let the failed ones run again."""
@@ -82,7 +93,7 @@ class SweepProgress:
                 self._bar.console.print(visible_line(summary), soft_wrap=True)
 
     def _jobs(self) -> set[Path]:
-        return {file.parent for file in self._folder.glob("*/result.json")}
+        return {file.parent for file in self.folder.glob("*/result.json")}
 
 
 def _summary(job: Path, result: Mapping[str, Any]) -> str:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import multiprocessing
 import os
+import shlex
+import signal
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
@@ -16,43 +21,70 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.interruption import SIGNALS, handling_signals
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
 from seqmodels.launch.naming import PLAN, without_resume
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import error_line
+from seqmodels.runs.lock import check_unlocked, locked
 from seqmodels.visible import visible_line
 
 
 class SweepReport(Callback):
-    """Hydra callback: write the plan of a sweep, show its progress, compare its runs at the end."""
+    """Hydra callback: write the plan of a sweep, show its progress, compare its runs at the end.
+
+    A signal ends the whole sweep, after the jobs that train have saved their states.
+    """
 
     def __init__(self) -> None:
         ignore_launcher_warning()  # the jobs compose their configurations again
+        self._running = ExitStack()
 
     def __reduce__(self) -> tuple[type[SweepReport], tuple[()]]:
         return SweepReport, ()  # launchers pickle it; the progress display stays in this process
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the sweep, write its plan, and start the progress display."""
+        """Check the sweep, lock its folder, write its plan, and start the progress display."""
         try:
             _check(config)
             folder = Path(config.hydra.sweep.dir)
             _check_links(folder)
+            self._running.enter_context(locked(folder / "lock", "is running a sweep"))
+            for lock in sorted(folder.glob("*/lock")):  # of jobs that outlived their sweep
+                check_unlocked(lock, "is training")
         except (UserError, OmegaConfBaseException) as error:
             # Hydra turns an exception in a callback into a warning and starts the jobs
             print(visible_line(f"error: {error_line(error)}"), file=sys.stderr)
             sys.exit(2)
-        folder.mkdir(parents=True, exist_ok=True)
         plan = _plan(config.hydra)
         (folder / PLAN).write_text(json.dumps(plan) + "\n")
         threads = config.hydra.launcher.get("cpus_per_task")
         if threads is not None:  # submitit starts jobs with this environment, all cores each
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self._progress = SweepProgress(folder, plan["jobs"])
+        self._running.enter_context(handling_signals(self._end))
+
+    def _end(self, signum: int, frame: FrameType | None) -> NoReturn:
+        """Handle a signal that comes while no job trains in this process."""
+        for number in SIGNALS:  # this is the end already
+            signal.signal(number, signal.SIG_IGN)
+        for worker in multiprocessing.active_children():
+            with suppress(ProcessLookupError):
+                # not a second Ctrl-C, which would keep them from saving
+                os.kill(worker.pid or 0, signal.SIGTERM)
+        self._progress.wait_for_workers()
+        words = [word for word in sys.argv[1:] if not word.startswith("sweep.resume=")]
+        self._progress.stop(
+            f"interrupted by {signal.Signals(signum).name}; resume with python scripts/train.py "
+            + shlex.join([*words, f"sweep.resume={self._progress.folder}"])
+        )
+        self._running.close()
+        sys.exit(128 + signum)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Compare the runs. Exits with status 1 if any failed."""
         self._progress.stop()
+        self._running.close()
         folder = Path(config.hydra.sweep.dir)
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison

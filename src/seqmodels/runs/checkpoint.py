@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
+import struct
 import zipfile
 from collections.abc import Iterator
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.plain import check_plain
+
+SEAL = b"crc32 "  # before the checksum at the end of a checkpoint file
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -34,15 +39,14 @@ class CheckpointFiles(TorchCheckpointIO):
     ) -> None:
         """Raises UserError if the file cannot be written; the one before is untouched then."""
         path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}")  # of a process that was killed, it is replaced
         try:
             path.parent.mkdir(exist_ok=True)  # not the run folder, if somebody has removed it
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if broken := broken_part(partial):
-                raise OSError(f"what was written reads back otherwise, in {broken}")
+            _seal(partial)
+            if damaged := damage(partial):
+                raise OSError(f"what was written reads back otherwise: {damaged}")
             if path.name == "last.ckpt" and path.is_file():
                 path.replace(path.with_name("previous.ckpt"))
             partial.replace(path)
@@ -59,12 +63,37 @@ class CheckpointFiles(TorchCheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def broken_part(path: Path) -> str | None:
-    """The first part of a checkpoint that is not what was written, by its CRC; None if all are."""
+def _seal(path: Path) -> None:
+    """Appends the checksum of the whole file, as the comment that a zip file may end with."""
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)  # the length of the comment, which torch.save leaves empty
+        file.write(struct.pack("<H", len(SEAL) + 8))
+        file.seek(0)
+        file.write(SEAL + b"%08x" % _checksum(file))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _checksum(file: IO[bytes], size: int | None = None) -> int:
+    """CRC-32 of what follows in a file, or of `size` bytes of it."""
+    crc, left = 0, math.inf if size is None else size
+    while left and (chunk := file.read(int(min(left, 1 << 20)))):
+        crc, left = zlib.crc32(chunk, crc), left - len(chunk)
+    return crc
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint file; None if all its bits are those that were written."""
     try:
         with zipfile.ZipFile(path) as parts:
-            return parts.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+            comment = parts.comment
+            if not comment:  # of a version without checksum: those of the parts, but for the rest
+                broken = parts.testzip()
+                return f"{broken} is damaged" if broken else None
+        with path.open("rb") as file:
+            crc = _checksum(file, path.stat().st_size - len(comment))
+        return None if comment == SEAL + b"%08x" % crc else "its checksum differs"
+    except Exception as error:  # noqa: BLE001 (the reader of zip files raises many kinds)
         return one_line(error)
 
 
@@ -78,8 +107,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such checkpoint")
     try:
         _check_size(path)
-        if broken := broken_part(path):
-            raise ValueError(f"{broken} is damaged")
+        if damaged := damage(path):
+            raise ValueError(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
         _check_content(content, path.stat().st_size)
     except Exception as error:  # torch raises many kinds on a broken file

@@ -55,7 +55,8 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         if _is_at(file, path):
-            path.unlink(missing_ok=True)  # before others can lock it
+            with suppress(OSError):  # the disk may be read-only by now
+                path.unlink()  # before others can lock it
         _held.discard(file)
         file.close()
 
