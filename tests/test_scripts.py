@@ -392,10 +392,8 @@ class JoinedBatches(LengthBatchSampler):
             yield from super().__iter__()
             return
         half = (self.lengths, self.batch_size // 2)
-        ranks = [
-            LengthBatchSampler(*half, shuffle=True, seed=self.seed, rank=rank, world_size=2)
-            for rank in (0, 1)
-        ]
+        how = {"shuffle": True, "seed": self.seed, "pool": self.pool, "world_size": 2}
+        ranks = [LengthBatchSampler(*half, rank=rank, **how) for rank in (0, 1)]
         for rank in ranks:
             rank.set_epoch(self.epoch)
         yield from (first + second for first, second in zip(*ranks))
@@ -405,10 +403,16 @@ class JoinedBatches(LengthBatchSampler):
 def test_two_processes_train_and_score_like_one(
     script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = ("model.head=max_pool", *QUICK, "model.dropout=0.0", "baseline=false")
+    own = (
+        "model.head=max_pool",
+        *QUICK,
+        "model.dropout=0.0",
+        "model.input_noise=0.0",
+        "callbacks.dataflow=null",
+    )
     # batches of the same size, so that the mean of two means is the mean of all; and so large that
     # one would hold all of the validation part
-    two = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=54")
+    two = ("trainer.devices=2", "trainer.strategy=ddp", "baseline=false", "data.batch_size=54")
     done = process("train.py", *own, *two)
     assert done.returncode == 0, done.stderr
     run = the_only_run(tmp_path)
@@ -419,7 +423,13 @@ def test_two_processes_train_and_score_like_one(
         assert f"{100 * result['metrics'][f'test/{name}']:.2f} %" in alone.stdout
 
     monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
-    one = script("train.py", *own, "data.batch_size=108", f"hydra.run.dir={tmp_path / 'one'}")
+    one = script(
+        "train.py",
+        *own,
+        "baseline=false",
+        "data.batch_size=108",
+        f"hydra.run.dir={tmp_path / 'one'}",
+    )
     assert one.returncode == 0, one.stderr
     ours, theirs = (
         read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (run, tmp_path / "one")

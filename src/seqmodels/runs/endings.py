@@ -54,11 +54,13 @@ def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Screen) -> It
         console.print(
             f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer)}",
             soft_wrap=True,
+            markup=False,
         )
         raise SystemExit(128 + interruption.signum) from interruption
     except Exception:
         if folder.checkpoint_file("last").is_file():
-            console.print(f"\nfailed; {how_to_resume(folder, trainer)}", soft_wrap=True)
+            line = f"\nfailed; {how_to_resume(folder, trainer)}"
+            console.print(line, soft_wrap=True, markup=False)
         raise
 
 

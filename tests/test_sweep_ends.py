@@ -1,0 +1,108 @@
+"""How sweeps end before their end, and who may work in their folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from seqmodels.compare.records import read_record
+from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.lock import locked
+from tests.conftest import Script, command
+from tests.test_resume import OWN, content, same_run, stopped_by
+
+SWEEP = ("-m", *OWN, "seed=3,4", "callbacks.dataflow=null")
+
+
+def statuses(sweep: Path) -> dict[str, str]:
+    results = sorted(sweep.glob("*/result.json"))
+    return {file.parent.name: json.loads(file.read_text())["status"] for file in results}
+
+
+def words_to_resume(stdout: str) -> list[str]:
+    [line] = [line for line in stdout.splitlines() if line.startswith("interrupted by ")]
+    return shlex.split(line.partition("resume with python scripts/train.py ")[2])
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_sweep_and_its_job_is_resumed(script: Script, tmp_path: Path) -> None:
+    sweep, whole = tmp_path / "sweep", tmp_path / "whole"
+    done = script("train.py", *SWEEP, f"hydra.sweep.dir={whole}")
+    assert done.returncode == 0, done.stderr
+    stop = stopped_by(signal.SIGTERM)  # in each job
+    done = script("train.py", *SWEEP, *stop, f"hydra.sweep.dir={sweep}")
+    assert done.returncode == 143 and done.stderr == ""
+    assert statuses(sweep) == {"0_seed-3": "interrupted"}
+    words = words_to_resume(done.stdout)
+    assert words[-1] == f"sweep.resume={sweep}"
+
+    done = script("train.py", *words)
+    assert done.returncode == 143 and done.stderr == ""
+    assert statuses(sweep) == {"0_seed-3": "completed", "1_seed-4": "interrupted"}
+    job = RunFolder(sweep / "1_seed-4")
+    assert read_record(job).result["status"] == "interrupted"
+    with job.locked():
+        assert read_record(job).result["status"] == "running"
+        before = content(sweep)
+        shown = script("compare.py", str(sweep), f"output={tmp_path / 'comparison'}")
+        assert "1 of 2 runs running" in shown.stdout and "failed" not in shown.stdout
+        again = script("train.py", *words)  # the job has outlived the sweep that started it
+        assert again.returncode == 2 and "is training in this folder" in again.stderr
+        assert len(again.stderr.splitlines()) == 1 and content(sweep) == before
+
+    done = script("train.py", *words)
+    assert done.returncode == 0, done.stderr
+    for name in statuses(sweep):
+        same_run(whole / name, sweep / name)
+        assert len(json.loads((sweep / name / "result.json").read_text())["resumed"]) == 1
+
+
+def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(
+    script: Script, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    with locked(sweep / "lock", "is running a sweep"):
+        (sweep / "sweep.json").write_text("{}")
+        before = content(sweep)
+        for more in (f"hydra.sweep.dir={sweep}", f"sweep.resume={sweep}"):
+            done = script("train.py", *SWEEP, more)
+            assert done.returncode == 2
+            [line] = done.stderr.splitlines()
+            assert f"process {os.getpid()} on" in line and "is running a sweep in this" in line
+            assert content(sweep) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGTERM, False), pytest.param(2, True, marks=pytest.mark.long)]
+)
+def test_a_signal_ends_a_sweep_of_several_processes(
+    tmp_path: Path, number: int, to_all: bool
+) -> None:
+    sweep = tmp_path / "sweep"
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=200")
+    running = subprocess.Popen(
+        command("train.py", *SWEEP, *launcher, f"hydra.sweep.dir={sweep}"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 200
+    while len(list(sweep.glob("*/checkpoints/last.ckpt"))) < 2:
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.05)
+    (os.killpg if to_all else os.kill)(running.pid, number)
+    stdout, stderr = running.communicate(timeout=90)
+    assert running.returncode == 128 + number and stderr == ""
+    assert words_to_resume(stdout)[-1] == f"sweep.resume={sweep}"
+    assert set(statuses(sweep).values()) == {"interrupted"}
+    assert not list(sweep.rglob("lock"))  # all jobs ended in order
