@@ -85,6 +85,7 @@ def _entries(
     options: dict[str, list[Any]], chosen: dict[str, Any], own: Task | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     names = ("cell", "layers", "directions", "head")
+    kind = None if own is None else type(own)
     size = HIDDEN_SIZE if own is None else own.encoder.rnn.hidden_size
     for cell, layers, directions, head in product(*(options[name] for name in names)):
         choice = {"cell": cell, "layers": layers, "directions": directions, "head": head}
@@ -92,7 +93,7 @@ def _entries(
             task = (
                 own
                 if own is not None and choice.items() <= chosen.items()
-                else example_task(cell, layers, directions == 2, head, own and type(own), size)
+                else example_task(cell, layers, directions == 2, head, kind, size)
             )
         except UserError as error:
             # leave out what to set: you choose other directions on the page

@@ -190,8 +190,8 @@ def to_text(drawing: Drawing) -> Text:
             text = f"{around[0]}{inside}{around[1]}" if len(line) <= box.width - 2 else line
             put(box.x, box.y + number, text.center(box.width)[: box.width], style)
     picture = Text()
-    for line, line_styles in zip(letters, styles, strict=True):
-        for letter, style in zip(line, line_styles, strict=True):
-            picture.append(letter, style)
+    for row, row_styles in zip(letters, styles, strict=True):
+        for letter, letter_style in zip(row, row_styles, strict=True):
+            picture.append(letter, letter_style)
         picture.append("\n")
     return picture
