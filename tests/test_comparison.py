@@ -825,7 +825,7 @@ def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Bro
     for width in (360, 390, 1280):
         page.set_viewport_size({"width": width, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        figures = page.locator(".figures img").all()
+        figures = page.locator(".figures img, .figures svg").all()
         boxes = [box for figure in figures if (box := figure.bounding_box()) is not None]
         assert len(boxes) == 5 and all(box["x"] + box["width"] <= width for box in boxes)
         assert len({round(box["width"]) for box in boxes}) == 1

@@ -66,10 +66,13 @@ def _name(comparison: Comparison, folder: Path) -> str:
     if not file.is_file():
         return "comparison"
     with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-        metrics = {row.get("metric") for row in csv.DictReader(lines)}
+        try:
+            metrics = {row.get("metric") for row in csv.DictReader(lines)}
+        except csv.Error:  # it is someone else's file
+            metrics = set()
     if metrics == {comparison.metric}:
         return "comparison"
-    return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)}"
+    return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)[:80]}"
 
 
 def _body(comparison: Comparison, folder: Path, runs: bytes, dark: bytes) -> Iterator[str]:
@@ -180,8 +183,8 @@ def _diagram(head: str, record: Record) -> str | None:
         return None
 
 
-def _png(draw: Callable[[Comparison], Figure], comparison: Comparison, theme: Any) -> bytes:
+def _png(figure_of: Callable[[Comparison], Figure], comparison: Comparison, theme: Any) -> bytes:
     file = io.BytesIO()
     with mpl.rc_context(theme):
-        draw(comparison).savefig(file, format="png", dpi=160)
+        figure_of(comparison).savefig(file, format="png", dpi=160)
     return file.getvalue()
