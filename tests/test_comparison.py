@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from playwright.sync_api import Browser
 from rich.console import Console
 from scipy import stats
 
 from seqmodels.compare.comparison import Comparison, compare
+from seqmodels.compare.figures import PALETTE, colours, compared_curves, compared_runs
 from seqmodels.compare.page import write_comparison
 from seqmodels.compare.records import Record
-from seqmodels.compare.settings import varied_keys
+from seqmodels.compare.settings import setting_name, short_keys, varied_keys
 from seqmodels.compare.statistics import against_best, seeds_needed, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview
 from seqmodels.errors import UserError
@@ -595,7 +598,8 @@ def test_all_tables_say_the_same(sweep: Path) -> None:
         "seeds_needed,parameters,per_second,seconds"
     )
     assert as_markdown(comparison).splitlines()[2] == (
-        "| head | runs | test/accuracy, % | sd | ± 95 % | to best | p | parameters | /s | s |"
+        "| head | runs | test/accuracy, % | standard deviation | ± 95 % interval | difference to "
+        "best | p (corrected) | parameters | examples per second | seconds of training |"
     )
     rows = list(csv.DictReader(as_csv(comparison).splitlines()))
     console = Console(width=140)
@@ -629,6 +633,152 @@ def test_the_table_fits_an_ordinary_terminal(made_run: Maker, tmp_path: Path) ->
         re.search(r"max_attention_pool .* -81.00 +<0.001 +1,234 1,000 2.5", li) for li in lines
     )
     assert "…" not in capture.get()
+
+
+def test_a_setting_is_named_by_keys_and_values() -> None:
+    keys = ["model.head", "model.encoder.hidden_size", "model.optimizer.lr"]
+    assert setting_name(keys, ["max_pool", 64, 0.01]) == "max_pool, hidden_size=64, lr=0.01"
+    assert setting_name(["model.scheduler"], [None]) == "scheduler=null"
+    assert setting_name([], []) == "all runs"
+    alike = ["model.dropout", "model.encoder.dropout", "data.dropout", "seeds"]
+    assert short_keys(alike) == ["model.dropout", "encoder.dropout", "data.dropout", "seeds"]
+    assert short_keys(["a.b", "c.a.b"]) == ["a.b", "c.a.b"]
+
+
+def test_tables_name_what_varied(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(2):
+        for lr in (0.01, 0.1):
+            made_run("max_pool", seed, 0.9 - lr, optimizer={"lr": lr, "decay": None})
+    [section] = compare([str(tmp_path)]).sections
+    assert [setting.name for setting in section.settings] == ["lr=0.01", "lr=0.1"]
+    assert section.verdict().startswith("lr=0.01 is better than all others")
+
+
+def test_names_with_commas_are_told_apart(made_run: Maker, tmp_path: Path) -> None:
+    for head in ("max_pool", "mean_pool"):
+        for size in (8, 16):
+            for seed in range(2):
+                made_run(head, seed, 0.5 + seed * size % 3 / 10, more={"size": size})
+    [section] = compare([str(tmp_path)]).sections
+    names = [setting.name for setting in section.settings]
+    assert sorted(names) == [f"{h}, size={n}" for h in ("max_pool", "mean_pool") for n in (16, 8)]
+    assert f"from {'; '.join(names[1:])}." in section.verdict()
+
+
+# ---------------------------------------------------------------- figures
+
+
+def points(axes: Axes) -> np.ndarray:
+    """Everything that is drawn by a horizontal place: dots, means, caps."""
+    return np.concatenate([np.atleast_1d(line.get_xdata()) for line in axes.lines])
+
+
+@pytest.mark.parametrize("metric", ["test/accuracy", "test/loss"])
+def test_intervals_end_inside_the_axes_with_caps(
+    made_run: Maker, tmp_path: Path, metric: str
+) -> None:
+    for seed, (high, low) in enumerate([(0.99, 0.1), (0.9, 0.02), (1.0, 0.0)]):
+        made_run("max_pool", seed, high)
+        made_run("mean_pool", seed, low)
+    figure = compared_runs(compare([str(tmp_path)], metric))
+    [axes] = figure.axes
+    left, right = axes.get_xlim()
+    drawn = points(axes)
+    assert left < drawn.min() and drawn.max() < right
+    caps = [line for line in axes.lines if line.get_marker() == 2 or line.get_marker() == "|"]
+    assert len(caps) >= 4  # two for each setting
+    if metric == "test/accuracy":  # no accuracy is below 0 or above 100 %
+        assert drawn.min() >= 0 and drawn.max() <= 100
+
+
+def used_colours(figure: Figure) -> list[str]:
+    [axes] = figure.axes
+    return [str(line.get_color()) for line in axes.lines]
+
+
+def test_a_head_has_one_colour_in_all_figures_and_for_any_metric(
+    made_run: Maker, tmp_path: Path
+) -> None:
+    for number, head in enumerate(("max_pool", "mean_pool", "last_hidden")):
+        for size in (8, 16):
+            made_run(head, 0, (number - 1) ** 2 / 5 + size / 100, more={"size": size})
+    by_head: set[tuple[str, str]] = set()
+    for metric in ("test/accuracy", "test/loss"):
+        comparison = compare([str(tmp_path)], metric)
+        wanted = colours(comparison)
+        by_head |= {(str(s.values[0]), c) for s, c in zip(comparison.settings, wanted, strict=True)}
+        assert set(used_colours(compared_runs(comparison))) == set(wanted)
+        assert used_colours(compared_curves(comparison)) == wanted
+        [page] = [path for path in write_comparison(comparison, tmp_path) if path.suffix == ".html"]
+        assert re.findall(r"class=dot style=\"background:(.*?)\"", page.read_text()) == wanted
+    assert len(by_head) == len({colour for _, colour in by_head}) == 3
+
+
+def test_settings_of_one_head_have_a_colour_each(made_run: Maker, tmp_path: Path) -> None:
+    for size in range(14):  # more than the palette has
+        made_run("max_pool", 0, 0.9 - size / 100, more={"size": size})
+    assert len(set(colours(compare([str(tmp_path)])))) == 14
+
+
+def contrast(colour: str, paper: str) -> float:
+    """https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio"""
+
+    def luminance(code: str) -> float:
+        parts = [int(code[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    high, low = sorted((luminance(colour), luminance(paper)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#171c24"])
+def test_every_colour_is_seen_on_either_paper(paper: str) -> None:
+    assert min(contrast(colour, paper) for colour in PALETTE) >= 3
+
+
+def test_epochs_are_whole_and_count_as_in_metrics_csv(made_run: Maker, tmp_path: Path) -> None:
+    folder = made_run("max_pool", 0)
+    [axes] = compared_curves(compare([str(folder)])).axes
+    assert axes.get_xlabel() == "epoch" and points(axes).tolist() == [0, 1, 2, 3]
+    for epochs in (1, 2, 4):
+        lines = "".join(f"{e},{e},0.5\n" for e in range(epochs))
+        (folder / "metrics.csv").write_text(f"epoch,step,validation/loss\n{lines}")
+        [axes] = compared_curves(compare([str(folder)])).axes
+        ticks = axes.get_xticks()
+        assert len(ticks) and all(tick == round(tick) for tick in ticks)
+
+
+def test_several_validations_in_an_epoch_are_drawn_by_step(made_run: Maker, tmp_path: Path) -> None:
+    folder = made_run("max_pool", 0)
+    (folder / "metrics.csv").write_text("epoch,step,validation/loss\n0,50,2.0\n0,100,1.0\n")
+    [axes] = compared_curves(compare([str(folder)])).axes
+    assert axes.get_xlabel() == "step" and points(axes).tolist() == [50, 100]
+
+
+def test_a_name_of_a_head_is_no_formula(made_run: Maker, tmp_path: Path) -> None:
+    for head in ("a$b$", "$\\frac{$", "x" * 120):
+        made_run(head, 0)
+    comparison = compare([str(tmp_path)])
+    for figure in (compared_runs(comparison), compared_curves(comparison)):
+        figure.savefig(tmp_path / "figure.png")
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_another_metric_leaves_the_files_of_the_sweep(sweep: Path) -> None:
+    write_comparison(compare([str(sweep)]), sweep)
+    own = {path.name: path.read_bytes() for path in sweep.glob("comparison.*")}
+    assert len(own) == 4
+    paths = write_comparison(compare([str(sweep)], "test/loss"), sweep)
+    assert {path.name: path.read_bytes() for path in sweep.glob("comparison.*")} == own
+    assert [path.name for path in paths] == [
+        f"comparison_test_loss.{kind}" for kind in ("csv", "md", "png", "html")
+    ]
+    assert "test/loss" in paths[0].read_text()
+    again = write_comparison(compare([str(sweep)]), sweep)  # the same metric replaces them
+    assert {path.name for path in again} == set(own)
 
 
 @pytest.fixture
@@ -672,8 +822,31 @@ def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Bro
     assert len(links) == 15 and all((file.parent / link).is_dir() for link in links)
     assert said == []
     assert all(url == file.as_uri() or url.startswith("data:") for url in requests)
-    page.set_viewport_size({"width": 360, "height": 700})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for width in (360, 390, 1280):
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        figures = page.locator(".figures img, .figures svg").all()
+        boxes = [box for figure in figures if (box := figure.bounding_box()) is not None]
+        assert len(boxes) == 5 and all(box["x"] + box["width"] <= width for box in boxes)
+        assert len({round(box["width"]) for box in boxes}) == 1
+        first = page.locator("tbody td").first
+        page.locator(".table").evaluate("table => table.scrollLeft = 999")
+        place = first.bounding_box()
+        assert place is not None and 0 <= place["x"] <= width - place["width"]  # names stay
+
+
+def test_the_page_is_dark_for_those_who_prefer_it(
+    written: tuple[Comparison, Path], browser: Browser
+) -> None:
+    shown = {}
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme, offline=True)  # type: ignore[arg-type]
+        page.goto(written[1].as_uri())
+        background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        cell = page.evaluate("getComputedStyle(document.querySelector('td')).backgroundColor")
+        figures = page.locator("picture img").evaluate_all("all => all.map(one => one.currentSrc)")
+        shown[scheme] = (background, cell, *figures)
+    assert all(light != dark for light, dark in zip(shown["light"], shown["dark"], strict=True))
 
 
 @pytest.mark.slow

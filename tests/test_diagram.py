@@ -23,7 +23,7 @@ from seqmodels.dataflow.diagram import Drawing, draw, percent
 from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.identities import TOLERANCE, identities
 from seqmodels.dataflow.page import pytorch_code, torch_shapes
-from seqmodels.dataflow.rendering import lights, to_svg, to_text
+from seqmodels.dataflow.rendering import depths, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
@@ -67,7 +67,8 @@ def test_what_is_lit_is_what_was_measured(head: str, directions: int, layers: in
     states = [box for box in boxes if box.kind == "state"]
     assert len(states) == 2 * layers * directions  # h_n and c_n of each layer and direction
     read = [box for box in states if box.share]
-    assert {box.text for box in read} == set(HEADS[head].reads) - {"output"}
+    assert {box.lines[0] for box in read} == set(HEADS[head].reads) - {"output"}
+    assert all(box.lines[1] == percent(box.share, box.width) for box in read)
     assert all(box.y < 6 + directions for box in read)  # of the last layer
     cells = [box for box in boxes if box.kind == "cell"]
     assert len(cells) == layers * directions * LENGTH
@@ -88,15 +89,18 @@ def test_each_direction_ends_where_it_should() -> None:
     )
     columns = sorted({box.x for box in drawing.boxes if box.kind == "cell"})
     assert forward == [columns[LENGTH - 1]] and backward == [columns[0]]
-    states = {(box.text, box.y): box.x for box in drawing.boxes if box.kind == "state"}
-    assert states["h_n", 7] > columns[-1] and states["h_n", 6] < columns[0]
+    read = [box for box in drawing.boxes if box.kind == "state" and box.share]
+    left, right = sorted(read, key=lambda box: box.x)
+    assert left.lines[0] == right.lines[0] == "h_n"
+    assert left.x + left.width < columns[0] and columns[-1] < right.x
+    assert left.y <= 6 < left.y + len(left.lines) and right.y <= 7 < right.y + len(right.lines)
 
 
 def test_weights_that_are_no_numbers_are_drawn_unlit() -> None:
     task = example_task("lstm", 1, False, "last_hidden")
     torch.nn.init.constant_(task.head.output.project.weight, torch.nan)
     seen = trace(task, example_batch(task, LENGTH))
-    assert set(lights(draw(task, seen, row=1))) == {None}
+    assert set(depths(draw(task, seen, row=1))) == {None}
 
 
 @heads_and_directions
@@ -104,13 +108,18 @@ def test_nothing_overlaps_and_all_is_inside(head: str, directions: int) -> None:
     drawing, _ = drawn(head, 2, directions)
     taken: set[tuple[int, int]] = set()
     for box in drawing.boxes:
-        places = {(x, box.y) for x in range(box.x, box.x + box.width)}
+        rows = range(box.y, box.y + len(box.lines))
+        places = {(x, y) for x in range(box.x, box.x + box.width) for y in rows}
         assert not taken & places
         taken |= places
         assert box.x >= 0 and box.x + box.width <= drawing.width and 0 <= box.y < drawing.height
     for label in drawing.labels:
-        assert not taken & {(x, label.y) for x in range(label.x, label.x + len(label.text))}
+        first = int(label.x)
+        assert not taken & {(x, label.y) for x in range(first, first + len(label.text))}
         assert label.x + len(label.text) <= drawing.width
+        for arrow in (arrow for arrow in drawing.arrows if arrow.reads):
+            crossed = label.x < arrow.x < label.x + len(label.text)
+            assert not (crossed and arrow.to_y <= label.y < arrow.y)
 
 
 @heads_and_directions
@@ -121,18 +130,17 @@ def test_terminal_and_svg_show_the_same(head: str, directions: int) -> None:
     picture = ET.fromstring(to_svg(drawing))
     words = [element.text or "" for element in picture.iter("{http://www.w3.org/2000/svg}text")]
     for box in drawing.boxes:
-        if box.text:
-            line = text.splitlines()[box.y][box.x : box.x + box.width]
-            assert box.text in line and box.text in words
-    assert drawing.title in words
-    rectangles = list(picture.iter("{http://www.w3.org/2000/svg}rect"))
-    assert len(rectangles) == len(drawing.boxes) + 1  # the white paper
+        for y, shown in enumerate(box.lines if box.text else [], start=box.y):
+            line = text.splitlines()[y][box.x : box.x + box.width]
+            assert shown in line and shown in words
+    what, network = drawing.title.split(": ")
+    assert what in words and network in words
 
 
 def test_more_of_the_gradient_is_darker() -> None:
     drawing, _ = drawn("concat_pool", 1, 1)
     output = sorted((box for box in drawing.boxes if box.y == 4), key=lambda box: box.share)
-    fills = re.findall(r'y="106" width="58" height="22" rx="4" fill="#(..)', to_svg(drawing))
+    fills = re.findall(r'y="106" width="46" height="22" rx="4" fill="#(..)', to_svg(drawing))
     by_step = sorted((box.x, fill) for box, fill in zip(sorted(output, key=lambda b: b.x), fills))
     reds = {x: int(fill, 16) for x, fill in by_step}
     darkness = [reds[box.x] for box in output if box.share]

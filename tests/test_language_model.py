@@ -450,7 +450,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
     assert [row["epoch"] for row in rows] == [0, 1]
     assert all(row["train/tokens_per_second"] > 0 for row in rows)
     samples = (folder / "samples.txt").read_text()
-    assert "--- after epoch 1\n" in samples and "--- after epoch 2\n" in samples
+    assert "--- after epoch 0\n" in samples and "--- after epoch 1\n" in samples
 
 
 def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(config: Config, text: str) -> None:

@@ -8,9 +8,10 @@ import json
 import re
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page
 
 from seqmodels.dataflow import trace
@@ -39,8 +40,17 @@ def entries(html: str) -> dict[str, Any]:
 class Opened:
     """The page in a window of that width, and what it said and asked for."""
 
-    def __init__(self, browser: Browser, file: Path, width: int, anchor: str = "") -> None:
-        self.page: Page = browser.new_page(viewport={"width": width, "height": 800}, offline=True)
+    def __init__(
+        self,
+        browser: Browser,
+        file: Path,
+        width: int,
+        anchor: str = "",
+        scheme: Literal["light", "dark"] = "light",
+    ) -> None:
+        self.page: Page = browser.new_page(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+        )
         self.said: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -81,10 +91,6 @@ def test_every_choice_has_its_measured_picture(entries: dict[str, Any]) -> None:
     assert len(entries) == 3 * 3 * 2 * len(LENGTHS) * len(HEADS)
 
 
-def test_more_layers_than_three_can_be_shown() -> None:
-    assert '"layers": [1, 2, 3, 4]' in page(CHOSEN | {"layers": 4, "head": "mean_pool"})
-
-
 def test_it_shows_what_is_chosen(browser: Browser, file: Path) -> None:
     opened = Opened(browser, file, 1000)
     assert "h_n -> bidirectional_concat: LSTM, 2 layers, both" in opened.text("figure title")
@@ -92,9 +98,10 @@ def test_it_shows_what_is_chosen(browser: Browser, file: Path) -> None:
     assert opened.text("figure title") == "output -> mean_pool: GRU, 3 layers, one direction"
     assert opened.page.locator("figure svg").get_by_text("50 %").count() == 4  # cells and output
     assert "nn.GRU(F, H, num_layers=3, batch_first=True)" in opened.text("pre")
-    assert opened.text("pre strong") == "features = output.sum(dim=1) / lengths[:, None]"
+    assert opened.text("pre strong").strip() == "features = output.sum(dim=1) / lengths[:, None]"
     assert opened.page.locator("tbody tr").all_text_contents() == [
-        "output(B, T, H)h of the last layer at every step: forward half, then backward half",
+        "output(B, T, H)h of the last layer at every step: forward half, then backward half"
+        "feeds the head: 100\u00a0%",
         "h_n(3, B, H)h of every layer and direction after its own last step",
     ]
     opened.choose(head="last_hidden", directions=2)
@@ -128,11 +135,84 @@ def test_a_choice_has_an_address(browser: Browser, file: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("width", [360, 1200])
-def test_it_fits(browser: Browser, file: Path, width: int) -> None:
-    opened = Opened(browser, file, width)
+# boxes that a reader looks for, in wide and narrow pictures, and code in long lines
+WIDEST = (
+    "#lstm-3-2-5-bidirectional_concat",
+    "#gru-1-2-4-max_attention_pool",
+    "#lstm-2-1-4-softmax",
+)
+
+
+@pytest.mark.parametrize("anchor", WIDEST)
+@pytest.mark.parametrize("width", [360, 390, 1200])
+def test_it_fits(browser: Browser, file: Path, width: int, anchor: str) -> None:
+    opened = Opened(browser, file, width, anchor)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     for select in opened.page.locator("select").all():
         box = select.bounding_box()
         assert box is not None and box["width"] >= 90 and box["height"] >= 32
+    texts = opened.page.locator("figure svg text, pre span, td").all()
+    boxes = [box for text in texts if (box := text.bounding_box()) is not None]
+    assert len(boxes) > 20
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    for inside in ("figure", "pre"):  # nothing has to be scrolled there
+        assert opened.page.evaluate(
+            "name => { const e = document.querySelector(name);"
+            " return e.scrollWidth <= e.clientWidth }",
+            inside,
+        )
     assert opened.said == []
+
+
+COLOURS = """selector => {
+  const style = getComputedStyle(document.querySelector(selector));
+  return [style.fill, style.backgroundColor, style.color];
+}"""
+
+
+def lightness(colour: str) -> float:
+    red, green, blue = (int(number) for number in re.findall(r"\d+", colour)[:3])
+    return (0.299 * red + 0.587 * green + 0.114 * blue) / 255
+
+
+def test_it_is_dark_for_those_who_prefer_it(browser: Browser, file: Path) -> None:
+    for scheme, dark in (("light", False), ("dark", True)):
+        opened = Opened(browser, file, 800, scheme=scheme)  # type: ignore[arg-type]
+        for selector, property in (("html", 1), ("figure", 1), ("select", 1), ("svg > rect", 0)):
+            colour = opened.page.evaluate(COLOURS, selector)[property]
+            assert (lightness(colour) < 0.2) == dark and (lightness(colour) > 0.9) != dark
+        for selector, property in (("html", 2), ("pre", 2), ("svg > text", 0)):
+            assert (lightness(opened.page.evaluate(COLOURS, selector)[property]) > 0.7) == dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_written_in_a_box_can_be_read(
+    browser: Browser, file: Path, scheme: Literal["light", "dark"]
+) -> None:
+    opened = Opened(browser, file, 800, "#lstm-2-2-4-concat_pool", scheme)
+    drawn = opened.page.evaluate(
+        """() => [...document.querySelectorAll("svg g rect")].map(box => {
+          const fill = element => getComputedStyle(element).fill;
+          return [fill(box), ...(box.nextElementSibling?.tagName === "text"
+                                 ? [fill(box.nextElementSibling)] : [])];
+        }).filter(pair => pair.length === 2)"""
+    )
+    assert len(drawn) > 20
+    for paper, ink in drawn:
+        assert abs(lightness(paper) - lightness(ink)) > 0.35, (paper, ink)
+
+
+def test_it_shows_the_numbers_of_the_model_that_it_is_made_for() -> None:
+    own = example_task("lstm", 4, True, "bidirectional_concat", hidden_size=12)
+    torch.nn.init.normal_(own.head.output.project.weight)  # as no example has them
+    chosen = CHOSEN | {"layers": 4}
+    html = page(chosen, own)
+    assert '"layers": [1, 2, 3, 4]' in html
+    [packed] = re.findall(r'const packed = "(.*?)";', html)
+    entries = json.loads(gzip.decompress(base64.b64decode(packed)))
+    for length in LENGTHS:
+        picture = to_svg(draw(own, trace(own, example_batch(own, length)), row=1))
+        assert entries[choice_name(chosen | {"length": length})]["picture"] == picture
+    other = example_task("gru", 1, False, "mean_pool", hidden_size=12)
+    picture = to_svg(draw(other, trace(other, example_batch(other, 4)), row=1))
+    assert entries["gru-1-1-4-mean_pool"]["picture"] == picture

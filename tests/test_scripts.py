@@ -463,7 +463,7 @@ def test_explain_writes_all_three_without_training(process: Script, tmp_path: Pa
     assert "h_n -> bidirectional_concat: LSTM, 2 layers, both directions" in done.stdout
     assert re.search(r"h_n +\(L, D, B, H\) .*head: layer 2, both directions, 100%", done.stdout)
     assert re.search(
-        r"layer 2 → \[LSTM\]─→\[LSTM\]─→\[LSTM\]─→ \d\d % ──······→h_n  c_n", done.stdout
+        r"layer 2 →   \[LSTM\]→\[LSTM\]→\[LSTM\]→ \d\d % ─······→ h_n  \[c_n\]", done.stdout
     )
     differences = re.findall(r"│ (\d\.\de[-+]\d\d) ", done.stdout)
     assert len(differences) == 5 and all(float(number) < 1e-5 for number in differences)

@@ -40,7 +40,7 @@ class SampleText(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         ids = generate(self._task, self._prompt_ids, self.length, temperature=self.temperature)
         text = self.prompt + self._data.text_of(ids)
-        title = f"after epoch {trainer.current_epoch + 1}"
+        title = f"after epoch {trainer.current_epoch}"
         log.info(f"{title}:\n{text}")
         with (Path(trainer.default_root_dir) / "samples.txt").open("a", encoding="utf-8") as file:
             file.write(f"--- {title}\n{text}\n\n")

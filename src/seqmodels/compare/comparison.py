@@ -12,6 +12,7 @@ from seqmodels.compare.settings import (
     check_same_data,
     group_by_data,
     other_differences,
+    setting_name,
     varied_keys,
 )
 from seqmodels.compare.statistics import LEVEL, Difference, Summary, against_best, summarize
@@ -23,15 +24,12 @@ from seqmodels.tasks.metrics import METRICS, metric_named, without_split
 class Setting:
     """All completed runs that differ only in their seed, and how they compare."""
 
+    name: str  # such as `max_pool, lr=0.01`
     values: tuple[Any, ...]  # of `Comparison.keys`
     records: Sequence[Record]  # at least one
     scores: dict[int, float]  # the metric by seed
     summary: Summary
     difference: Difference | None  # to the best setting on the same data; None for the best itself
-
-    @property
-    def name(self) -> str:
-        return ", ".join(str(value) for value in self.values) or "all runs"
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class Section:
         equal = [(s, difference) for s, difference in compared if not difference.significant]
         if not equal:
             return f"{best.name} is better than all others (p < {LEVEL}, corrected for all pairs)."
-        names = ", ".join(setting.name for setting, _ in equal)
+        listed = [setting.name for setting, _ in equal]
+        names = ("; " if any(", " in name for name in listed) else ", ").join(listed)
         text = f"These runs cannot tell {best.name}, which has the best mean, from {names}."
         needed = [(d.seeds_needed - d.shared, s.name) for s, d in equal if d.seeds_needed]
         if needed:
@@ -161,8 +160,9 @@ def _settings(
         scores.append({seed: mean(values) for seed, values in sorted(by_seed.items())})
     differences = against_best(scores, higher_is_better=higher_is_better)
     settings = [
-        Setting(group[0].values(keys), group, score, summarize(score), difference)
+        Setting(setting_name(keys, values), values, group, score, summarize(score), difference)
         for group, score, difference in zip(groups, scores, differences, strict=True)
+        for values in (group[0].values(keys),)
     ]
     sign = -1 if higher_is_better else 1
     return sorted(settings, key=lambda s: (s.difference is not None, sign * s.summary.mean))

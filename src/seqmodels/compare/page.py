@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from seqmodels.compare.comparison import Comparison
-from seqmodels.compare.figures import compared_curves, compared_runs
+from seqmodels.compare.figures import DARK, LIGHT, colours, compared_curves, compared_runs
 from seqmodels.compare.records import Record
 from seqmodels.compare.tables import as_csv, as_markdown, cautions, failures, overview, table
 from seqmodels.dataflow.diagram import draw
@@ -34,11 +38,16 @@ MOST_LAYERS = 8  # in a diagram
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes `comparison.csv`, `.md`, `.png` and `.html`, replacing older ones, and returns their
-    paths."""
+    paths.
+
+    Where a comparison by another metric stands, as in a sweep's folder, it stays: the names of the
+    new files then end in their metric, `comparison_test_macro_f1.csv`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = _png(compared_runs(comparison))
+    runs, dark = (_png(compared_runs, comparison, theme) for theme in (LIGHT, DARK))
+    name = _name(comparison, folder)
     template = resources.files("seqmodels.compare").joinpath("page.html").read_text("utf-8")
-    body = "\n".join(_body(comparison, folder, runs))
+    body = "\n".join(_body(comparison, folder, runs, dark))
     html = with_policy(template).replace("<!--METRIC-->", escape(comparison.metric))
     paths = []
     for kind, content in (
@@ -47,26 +56,51 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         ("png", runs),
         ("html", html.replace("<!--BODY-->", body).encode()),
     ):
-        paths.append(folder / f"comparison.{kind}")
+        paths.append(folder / f"{name}.{kind}")
         write_bytes(paths[-1], content)
     return paths
 
 
-def _body(comparison: Comparison, folder: Path, runs: bytes) -> Iterator[str]:
-    """Tables that sort, figures (`runs` is one, as PNG), each head's diagram, and links to the
-    runs, relative to `folder`."""
+def _name(comparison: Comparison, folder: Path) -> str:
+    file = folder / "comparison.csv"
+    if not file.is_file():
+        return "comparison"
+    with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+        try:
+            metrics = {row.get("metric") for row in csv.DictReader(lines)}
+        except csv.Error:  # it is someone else's file
+            metrics = set()
+    if metrics == {comparison.metric}:
+        return "comparison"
+    return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)[:80]}"
+
+
+def _body(comparison: Comparison, folder: Path, runs: bytes, dark: bytes) -> Iterator[str]:
+    """Tables that sort, figures (`runs` is one, as PNG, and `dark` the same for dark pages), each
+    head's diagram, and links to the runs, relative to `folder`."""
+    yield f"<p>{escape(_summary(comparison))}</p>"
     yield from _html_table(overview(comparison))
+    of_setting = iter(colours(comparison))
     for section in comparison.sections:
-        yield f"<h2>{escape(section.data)}</h2><p>{escape(section.verdict())}</p>"
-        yield from _html_table(table(comparison, section), best_first=True)
+        names = len(comparison.keys)
+        dots = [next(of_setting) for _ in section.settings] if names else []
+        yield f"<h2>{escape(section.data)}</h2><p class=verdict>{escape(section.verdict())}</p>"
+        yield from _html_table(table(comparison, section), names, dots)
     for line in (*cautions(comparison), *failures(comparison)):
         yield f"<p class=failed>{escape(line)}</p>"
-    for title, alt, png in (
-        ("Every run", "a dot for every run", runs),
-        ("Learning curves", "learning curves", _png(compared_curves(comparison))),
+    yield "<div class=figures>"
+    curves = [_png(compared_curves, comparison, theme) for theme in (LIGHT, DARK)]
+    for title, alt, (png, dark_png) in (
+        ("Every run", "a dot for every run", (runs, dark)),
+        ("Learning curves", "learning curves", curves),
     ):
-        data = base64.b64encode(png).decode()
-        yield f'<h2>{title}</h2><img alt="{alt}" src="data:image/png;base64,{data}">'
+        light_data, dark_data = (
+            f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in (png, dark_png)
+        )
+        yield f"<section><h2>{title}</h2><picture>"
+        yield f'<source media="(prefers-color-scheme: dark)" srcset="{dark_data}">'
+        yield f'<img alt="{alt}" src="{light_data}"></picture></section>'
+    yield "</div>"
     yield from _diagrams(comparison)
     yield "<h2>Runs</h2>"
     for setting in comparison.settings:
@@ -79,18 +113,41 @@ def _body(comparison: Comparison, folder: Path, runs: bytes) -> Iterator[str]:
         yield "</ul></details>"
 
 
-def _html_table(rows: Sequence[Sequence[str]], *, best_first: bool = False) -> Iterator[str]:
+def _summary(comparison: Comparison) -> str:
+    settings = comparison.settings
+    runs = sum(len(setting.records) for setting in settings)
+    seeds = len({seed for setting in settings for seed in setting.scores})
+    counts = ((runs, "run"), (len(settings), "setting"), (seeds, "seed"))
+    texts = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts]
+    better = "higher" if comparison.higher_is_better else "lower"
+    return f"{', '.join(texts)}; {better} is better."
+
+
+def _html_table(
+    rows: Sequence[Sequence[str]], names: int = 1, dots: Sequence[str] = ()
+) -> Iterator[str]:
+    """The first `names` columns are text, the others numbers. With `dots`, the colour of each row
+    in the figures, the first row is the best one."""
     if not rows:
         return
-    yield "<div class=table><table><thead><tr>"
-    for column in rows[0]:
-        text = escape(column).replace("_", "_<wbr>")
-        yield f'<th scope="col"><button type="button">{text}</button></th>'
+    yield "<p class=hint>Scroll the table sideways to see all columns.</p>"
+    yield '<div class=table tabindex="0"><table><thead><tr>'
+    kinds = [" class=name" if number < names else "" for number in range(len(rows[0]))]
+    for column, kind in zip(rows[0], kinds, strict=True):
+        yield f'<th scope="col"{kind}><button type="button">{_breakable(column)}</button></th>'
     yield "</tr></thead><tbody>"
     for number, row in enumerate(rows[1:]):
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        yield f"<tr{' class=best' if best_first and number == 0 else ''}>{cells}</tr>"
+        dot = f'<span class=dot style="background:{dots[number]}"></span>' if dots else ""
+        cells = "".join(
+            f"<td{kind}>{_breakable(c)}</td>" for c, kind in zip(row, kinds, strict=True)
+        )
+        cells = cells.replace(">", f">{dot}", 1)
+        yield f"<tr{' class=best' if dots and number == 0 else ''}>{cells}</tr>"
     yield "</tbody></table></div>"
+
+
+def _breakable(text: str) -> str:
+    return escape(text).replace("_", "_<wbr>")
 
 
 def _diagrams(comparison: Comparison) -> Iterator[str]:
@@ -105,9 +162,11 @@ def _diagrams(comparison: Comparison) -> Iterator[str]:
         if picture is None:
             continue
         if not drawn:
-            yield "<h2>Which tensor each head reads</h2>"
+            yield "<h2>Which tensor each head reads</h2><div class=figures>"
         drawn.add(head)
         yield f"<figure>{picture}</figure>"
+    if drawn:
+        yield "</div>"
 
 
 def _diagram(head: str, record: Record) -> str | None:
@@ -124,7 +183,8 @@ def _diagram(head: str, record: Record) -> str | None:
         return None
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure_of: Callable[[Comparison], Figure], comparison: Comparison, theme: Any) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
+    with mpl.rc_context(theme):
+        figure_of(comparison).savefig(file, format="png", dpi=160)
     return file.getvalue()

@@ -60,6 +60,11 @@ class Record:
         return self.result["metrics"].get(metric, math.nan)
 
     @property
+    def speed(self) -> str:
+        """What `per_second` counts: `tokens per second`."""
+        return next(n for n in self.result if n.endswith("_per_second")).replace("_", " ")
+
+    @property
     def per_second(self) -> float:
         """Examples or tokens per second of training, whichever the task counts."""
         return next(v for name, v in self.result.items() if name.endswith("_per_second"))

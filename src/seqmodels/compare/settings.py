@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
@@ -35,6 +36,32 @@ def varied_keys(records: Sequence[Record]) -> list[str]:
         if others and settings(others) == settings(kept):
             kept.remove(key)
     return kept
+
+
+def short_keys(keys: Sequence[str]) -> list[str]:
+    """Each key by its last words, as few as tell it from the others: `lr`, `encoder.dropout`."""
+
+    def ending(key: str, count: int) -> str:
+        return ".".join(key.split(".")[-count:])
+
+    short = []
+    for key in keys:
+        counts = range(1, key.count(".") + 1)
+        alone = (n for n in counts if sum(ending(k, n) == ending(key, n) for k in keys) == 1)
+        short.append(ending(key, next(alone, len(key))))
+    return short
+
+
+def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:
+    """`max_pool, hidden_size=64, lr=0.01`: a head says by itself what it is."""
+    shown = zip(keys, short_keys(keys), map(shown_value, values), strict=True)
+    names = [value if key == "model.head" else f"{short}={value}" for key, short, value in shown]
+    return ", ".join(names) or "all runs"
+
+
+def shown_value(value: Any) -> str:
+    """A value as you write it on the command line: `null`, `true`, `0.01`."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.compare.comparison import Comparison, Section, Setting, mean
+from seqmodels.compare.settings import short_keys, shown_value
 from seqmodels.tasks.metrics import show, unit
 from seqmodels.visible import visible_line
 
@@ -38,8 +39,11 @@ def numbers(setting: Setting, metric: str) -> dict[str, Any]:
     }
 
 
-def shown_columns(metric: str) -> dict[str, tuple[str, Callable[[Any], str]]]:
-    """The numbers that people read: the header of each, and how to write it."""
+def shown_columns(
+    metric: str, speed: str = "per second"
+) -> dict[str, tuple[str, str, Callable[[Any], str]]]:
+    """The numbers that people read: the header of each, in words and short enough for a terminal,
+    and how to write it."""
 
     def score(value: float) -> str:
         return "-" if math.isnan(value) else show(metric, value)
@@ -48,15 +52,15 @@ def shown_columns(metric: str) -> dict[str, tuple[str, Callable[[Any], str]]]:
         return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
     return {
-        "runs": ("runs", str),
-        "mean": (metric_header(metric), score),
-        "deviation": ("sd", score),
-        "interval": ("± 95 %", score),
-        "difference_to_best": ("to best", score),
-        "p": ("p", p_value),
-        "parameters": ("parameters", "{:,}".format),
-        "per_second": ("/s", "{:,.0f}".format),
-        "seconds": ("s", "{:.1f}".format),
+        "runs": ("runs", "runs", str),
+        "mean": (metric_header(metric), metric_header(metric), score),
+        "deviation": ("standard deviation", "sd", score),
+        "interval": ("± 95 % interval", "± 95 %", score),
+        "difference_to_best": ("difference to best", "to best", score),
+        "p": ("p (corrected)", "p", p_value),
+        "parameters": ("parameters", "parameters", "{:,}".format),
+        "per_second": (speed, "/s", "{:,.0f}".format),
+        "seconds": ("seconds of training", "s", "{:.1f}".format),
     }
 
 
@@ -65,16 +69,17 @@ def metric_header(metric: str) -> str:
     return f"{metric}, {unit(metric)}" if unit(metric) else metric
 
 
-def table(comparison: Comparison, section: Section) -> list[list[str]]:
-    """The header and a row per setting, the best first."""
-    columns = shown_columns(comparison.metric)
-    keys = [key.removeprefix("model.") for key in comparison.keys]
-    rows = [[*keys, *(header for header, _ in columns.values())]]
+def table(comparison: Comparison, section: Section, *, short: bool = False) -> list[list[str]]:
+    """The header and a row per setting, the best first; `short` for the header of a terminal."""
+    [speed, *others] = {record.speed for s in section.settings for record in s.records}
+    columns = shown_columns(comparison.metric, "per second" if others else speed)
+    headers = [brief if short else words for words, brief, _ in columns.values()]
+    rows = [[*short_keys(comparison.keys), *headers]]
     for setting in section.settings:
         best = () if setting.difference else ("difference_to_best", "p")  # no difference to itself
         values = numbers(setting, comparison.metric)
-        texts = ["" if n in best else text(values[n]) for n, (_, text) in columns.items()]
-        rows.append([*map(str, setting.values), *texts])
+        texts = ["" if n in best else text(values[n]) for n, (*_, text) in columns.items()]
+        rows.append([*map(shown_value, setting.values), *texts])
     return rows
 
 
@@ -127,7 +132,7 @@ def comparison_table(comparison: Comparison) -> Group:
     """For a terminal: a table and a verdict per data set, an overview, and what to keep in mind."""
     parts: list[Any] = []
     for section in comparison.sections:
-        rows = table(comparison, section)
+        rows = table(comparison, section, short=True)
         shown = _rich_table(rows, names=len(comparison.keys), best_first=True)
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
@@ -147,7 +152,7 @@ def _rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool =
     """The first `names` columns are names and fold in a narrow terminal; the others are numbers."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for column in rows[0][:names]:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(re.sub(r"(?<=\w)[_.]", lambda m: f"{m[0]}\n", column), overflow="fold")
     for column in rows[0][names:]:
         # break the header wherever it may be broken, because the numbers below it are short
         header = re.sub(r"(?<=\w)[/_]|, |(?<!\d) ", lambda m: m[0].strip() + "\n", column)

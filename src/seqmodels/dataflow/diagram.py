@@ -10,7 +10,7 @@ from seqmodels.dataflow.tracing import Trace
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.tasks import Task
 
-CELL, PITCH, STATE, MARGIN = 6, 8, 4, 10  # widths, in characters
+CELL, PITCH, STATE, LABEL = 6, 7, 5, 8  # widths, in characters
 BELOW_HEAD, OUTPUT_Y, FIRST_Y = 3, 4, 6  # lines: under the head, of output, of the last layer
 
 Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
@@ -18,7 +18,7 @@ Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle, one line high, with text in its middle."""
+    """A rectangle, as many lines high as its text, which is in its middle."""
 
     x: int
     y: int
@@ -27,21 +27,25 @@ class Box:
     kind: Kind
     share: float = 0.0  # 0 if the head does not read it
 
+    @property
+    def lines(self) -> list[str]:
+        return self.text.split("\n")
+
 
 @dataclass(frozen=True)
 class Arrow:
     """A horizontal or upward line; `reads` if it goes into the head."""
 
-    x: int
+    x: int | float  # the middle of an odd width is half a character
     y: int
-    to_x: int
+    to_x: int | float
     to_y: int
     reads: bool = False
 
 
 @dataclass(frozen=True)
 class Label:
-    x: int
+    x: int | float
     y: int
     text: str
 
@@ -74,10 +78,13 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
     by_step = contract.per == "step"
     time, length = trace.output.shape[1], int(trace.lengths[row])
     layers, directions = encoder.num_layers, encoder.num_directions
-    columns = [MARGIN + PITCH * step for step in range(time)]
+    states = 2 * (STATE + 1)  # room for h_n and c_n at the end of a direction
+    left = states if encoder.bidirectional else LABEL
+    columns = [left + PITCH * step for step in range(time)]
     right = columns[-1] + CELL + 1  # where the states of the forward direction begin
-    room = MARGIN + 3 if encoder.bidirectional or by_step else MARGIN  # for a label
-    drawing = Drawing(title(task), right + room, FIRST_Y + layers * (directions + 1) + 2)
+    window = "→ next window" if contract.stateful else ""
+    width = max(right + max(states, len(window)), len(head.name) + 2)
+    drawing = Drawing(title(task), width, FIRST_Y + layers * (directions + 1) + 2)
     boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
 
     boxes.append(Box(0, 2, drawing.width, head.name, "head"))
@@ -85,11 +92,11 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
         for step, x in enumerate(columns[:length]):
             predicted = f"p(x{step + 1})" if contract.causal else f"y{step}"
             boxes.append(Box(x, 0, CELL, predicted, "logits"))
-            arrows.append(Arrow(x + CELL // 2, 2, x + CELL // 2, 1))
+            arrows.append(Arrow(x + CELL / 2, 2, x + CELL / 2, 1))
     else:
-        middle = drawing.width // 2
-        boxes.append(Box(middle - 4, 0, 8, "logits", "logits"))
-        arrows.append(Arrow(middle, 2, middle, 1))
+        logits = 8 + drawing.width % 2  # exactly in the middle
+        boxes.append(Box((drawing.width - logits) // 2, 0, logits, "logits", "logits"))
+        arrows.append(Arrow(drawing.width / 2, 2, drawing.width / 2, 1))
 
     labels.append(Label(0, OUTPUT_Y, "output"))
     for step, x in enumerate(columns):
@@ -98,10 +105,10 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
             share = float(trace.output[row, step, direction])
             kind: Kind = "output" if step < length else "padding"
             text = percent(share, half) if step < length else "0"  # as the encoder leaves it
-            left = x + direction * half
-            boxes.append(Box(left, OUTPUT_Y, half, text, kind, share))
+            start = x + direction * half
+            boxes.append(Box(start, OUTPUT_Y, half, text, kind, share))
             if share:
-                middle = left + half // 2
+                middle = start + half / 2
                 arrows.append(Arrow(middle, OUTPUT_Y, middle, BELOW_HEAD, reads=True))
 
     for layer in range(layers):
@@ -110,21 +117,20 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
             y = top + directions - 1 - direction
             _draw_direction(drawing, encoder, trace, row, (layer, direction), y, columns)
         for x in columns[:length]:  # from this layer to the next, or to output
-            middle = x + CELL // 2
+            middle = x + CELL / 2
             arrows.append(Arrow(middle, top, middle, top - 1))
 
     inputs_y = FIRST_Y + layers * (directions + 1)
-    if contract.stateful:
-        labels.append(Label(right, inputs_y - 1, "→ next window"))
+    labels.append(Label(right, inputs_y, window))
     labels.append(Label(0, inputs_y, "inputs"))
     for step, x in enumerate(columns):
         if step < length:
             share = 0.0 if by_step else float(trace.inputs[row, step])
-            arrows.append(Arrow(x + CELL // 2, inputs_y, x + CELL // 2, inputs_y - 1))
+            arrows.append(Arrow(x + CELL / 2, inputs_y, x + CELL / 2, inputs_y - 1))
             boxes.append(Box(x, inputs_y, CELL, f"x{step}", "input", share))
         else:
             boxes.append(Box(x, inputs_y, CELL, "pad", "padding"))
-        labels.append(Label(x + 1, inputs_y + 1, f"t={step}"))
+        labels.append(Label(x + CELL / 2 - 1.5, inputs_y + 1, f"t={step}"))
     return drawing
 
 
@@ -155,19 +161,23 @@ def _draw_direction(
         text = percent(share, CELL) if share else encoder.cell.upper()
         boxes.append(Box(x, y, CELL, text, "cell", share))
         if step != end:
-            gap = (x, x - 2) if backward else (x + CELL - 1, x + CELL + 1)
+            gap = (x, x - 1) if backward else (x + CELL - 1, x + CELL)
             arrows.append(Arrow(gap[0], y, gap[1], y))
-    start, tip = (columns[0], MARGIN - 1) if backward else (columns[end] + CELL - 1, after - 1)
+    before = columns[0] - 1  # where the states of the backward direction end
+    start, tip = (columns[0], before) if backward else (columns[end] + CELL - 1, after - 1)
     arrows.append(Arrow(start, y, tip, y))
     for number, (name, share) in enumerate(finals.items()):
         offset = number * (STATE + 1)
-        x = MARGIN - 1 - STATE - offset if backward else after + offset
-        boxes.append(Box(x, y, STATE, name, "state", share))
+        x = before - STATE - offset if backward else after + offset
+        # what is read is two lines high: it grows to where the other direction has no states
+        top, text = (y - backward, f"{name}\n{percent(share, STATE)}") if share else (y, name)
+        boxes.append(Box(x, top, STATE, text, "state", share))
         if share:
-            arrows.append(Arrow(x + STATE // 2, y, x + STATE // 2, BELOW_HEAD, reads=True))
+            arrows.append(Arrow(x + STATE / 2, top, x + STATE / 2, BELOW_HEAD, reads=True))
     label = f"← layer {layer + 1}" if backward else f"layer {layer + 1}"
     label += " →" if encoder.bidirectional and not backward else ""
-    labels.append(Label(after + 3 if backward else 0, y, label))
+    # beside the arrow that comes from the h_n of the forward direction
+    labels.append(Label(after + STATE // 2 + 1 if backward else 0, y, label))
 
 
 def percent(share: float, width: int) -> str:

@@ -15,7 +15,12 @@ TIME, HIDDEN_SIZE, FEATURES, VOCABULARY = 5, 32, 3, 100
 
 
 def example_task(
-    cell: str, layers: int, bidirectional: bool | None, head: str, task: type[Task] | None = None
+    cell: str,
+    layers: int,
+    bidirectional: bool | None,
+    head: str,
+    task: type[Task] | None = None,
+    hidden_size: int = HIDDEN_SIZE,
 ) -> Task:
     """Builds a small task, with the same weights every time.
 
@@ -35,7 +40,7 @@ def example_task(
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        return task(example_spec(task.contract), {"hidden_size": HIDDEN_SIZE, **encoder}, head)
+        return task(example_spec(task.contract), {"hidden_size": hidden_size, **encoder}, head)
 
 
 def example_spec(contract: Contract) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def explain(config: DictConfig) -> list[Identity]:
     }
     for name, content in (
         ("dataflow.svg", to_svg(drawing)),
-        ("dataflow.html", page(chosen, task_class)),
+        ("dataflow.html", page(chosen, task)),
     ):
         write_text(folder / name, content)
         console.print(f"{folder / name}", soft_wrap=True)

@@ -18,7 +18,7 @@ from itertools import product
 from typing import Any
 
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.example import example_batch, example_task
+from seqmodels.dataflow.example import HIDDEN_SIZE, example_batch, example_task
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
@@ -29,13 +29,14 @@ from seqmodels.tasks import Task
 LENGTHS = (5, 4, 2)
 
 
-def page(chosen: dict[str, Any], task: type[Task] | None = None) -> str:
+def page(chosen: dict[str, Any], task: Task | None = None) -> str:
     """The HTML of the page, which loads nothing else.
 
     Args:
         chosen: what to show first: `cell`, `layers`, `directions`, `length` and `head`.
-        task: show the heads that fit it with it, and the others with a classifier or a language
-            model.
+        task: the model to show first, so that its numbers are the same as elsewhere. The other
+            networks are as wide; heads that don't fit its task are shown with a classifier or a
+            language model. None for a small classifier or language model.
     """
     options: dict[str, list[Any]] = {
         "cell": list(CELLS),
@@ -44,7 +45,7 @@ def page(chosen: dict[str, Any], task: type[Task] | None = None) -> str:
         "length": list(LENGTHS),
         "head": list(HEADS),
     }
-    entries = dict(_entries(options, task))
+    entries = dict(_entries(options, chosen, task))
     packed = base64.b64encode(gzip.compress(json.dumps(entries).encode(), mtime=0)).decode()
     template = resources.files("seqmodels.dataflow").joinpath("page.html").read_text("utf-8")
     for name, value in (
@@ -81,13 +82,19 @@ def choice_name(choice: dict[str, Any]) -> str:
 
 
 def _entries(
-    options: dict[str, list[Any]], task_class: type[Task] | None
+    options: dict[str, list[Any]], chosen: dict[str, Any], own: Task | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     names = ("cell", "layers", "directions", "head")
+    kind = None if own is None else type(own)
+    size = HIDDEN_SIZE if own is None else own.encoder.rnn.hidden_size
     for cell, layers, directions, head in product(*(options[name] for name in names)):
         choice = {"cell": cell, "layers": layers, "directions": directions, "head": head}
         try:
-            task = example_task(cell, layers, directions == 2, head, task_class)
+            task = (
+                own
+                if own is not None and choice.items() <= chosen.items()
+                else example_task(cell, layers, directions == 2, head, kind, size)
+            )
         except UserError as error:
             # leave out what to set: you choose other directions on the page
             refused = str(error).split(": set ")[0].rstrip(":") + "."
@@ -98,8 +105,8 @@ def _entries(
         shared = {"shapes": torch_shapes(task.encoder), "code": code}
         for length in options["length"]:
             traced = trace(task, example_batch(task, length))
-            picture = to_svg(draw(task, traced, row=1))
-            yield choice_name(choice | {"length": length}), {"picture": picture, **shared}
+            entry = {"picture": to_svg(draw(task, traced, row=1)), "shares": traced.shares}
+            yield choice_name(choice | {"length": length}), entry | shared
 
 
 def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:

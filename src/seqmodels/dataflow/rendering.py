@@ -7,91 +7,148 @@ from html import escape
 from rich.style import Style
 from rich.text import Text
 
-from seqmodels.dataflow.diagram import Arrow, Drawing
+from seqmodels.dataflow.diagram import Arrow, Box, Drawing
 
-WIDE, HIGH = 10, 26  # pixels of a character and of a line
+RGB = tuple[int, int, int]
+Paint = tuple[str, str]  # a colour on light paper, and one on dark paper
+
+WIDE, HIGH, PAD, TOP = 8, 26, 10, 56  # pixels: of a character, of a line, around all, of the title
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
-LIGHT, DARK = (214, 242, 220), (22, 120, 55)  # for a small and a large share of the gradient
-BLUE_LIGHT, BLUE_DARK = (219, 234, 254), (29, 78, 176)  # the same for inputs
-FILLS = {"cell": "#f3f4f6", "head": "#fff7d6", "logits": "#fff7d6", "padding": "#fafafa"}
+# for a small and a large share of the gradient
+GREENS: tuple[RGB, RGB] = (214, 242, 220), (22, 120, 55)
+BLUES: tuple[RGB, RGB] = (219, 234, 254), (29, 78, 176)  # the same for inputs
+DARK_GREENS: tuple[RGB, RGB] = (26, 56, 38), (74, 222, 128)
+DARK_BLUES: tuple[RGB, RGB] = (28, 44, 74), (110, 172, 252)
+
+NONE: Paint = ("none", "none")
+PAPER: Paint = ("#ffffff", "#171c24")
+INK: Paint = ("#111111", "#e5e7eb")
+FAINT_INK: Paint = ("#4b5563", "#a3adba")
+LINE: Paint = ("#6b7280", "#6b7280")
+FAINT_LINE: Paint = ("#d1d5db", "#3b4452")
+ARROW: Paint = ("#9ca3af", "#7b8594")
+READING: Paint = ("#16783a", "#4ade80")
+FILLS: dict[str, Paint] = {
+    "cell": ("#f3f4f6", "#262e3a"),
+    "head": ("#fff7d6", "#463c14"),
+    "logits": ("#fff7d6", "#463c14"),
+    "padding": ("#fafafa", "#141920"),
+}
+LEGEND = (
+    (GREENS, DARK_GREENS, "read by the head, with its share of the gradient"),
+    (BLUES, DARK_BLUES, "how much each input step counts"),
+)
 
 
-def lights(drawing: Drawing) -> list[tuple[int, int, int] | None]:
-    """The colour of each box: darker for a larger share, compared with the largest one among the
-    inputs or among what the head reads. None for a box without a share."""
+def depths(drawing: Drawing) -> list[float | None]:
+    """How deep to colour each box, from 0 to 1: deeper for a larger share, compared with the
+    largest one among the inputs or among what the head reads. None for a box without a share."""
     read = max((box.share for box in drawing.boxes if box.kind != "input"), default=0)
     inputs = max((box.share for box in drawing.boxes if box.kind == "input"), default=0)
-    colours: list[tuple[int, int, int] | None] = []
-    for box in drawing.boxes:
-        if not box.share > 0:
-            colours.append(None)
-            continue
-        is_input = box.kind == "input"
-        light, dark = (BLUE_LIGHT, BLUE_DARK) if is_input else (LIGHT, DARK)
-        depth = (box.share / (inputs if is_input else read)) ** 0.7
-        red, green, blue = (round(a + depth * (b - a)) for a, b in zip(light, dark, strict=True))
-        colours.append((red, green, blue))
-    return colours
+    return [
+        (box.share / (inputs if box.kind == "input" else read)) ** 0.7 if box.share > 0 else None
+        for box in drawing.boxes
+    ]
 
 
-def is_dark(rgb: tuple[int, int, int]) -> bool:
+def mixed(depth: float, ends: tuple[RGB, RGB]) -> RGB:
+    """The colour at that depth between two."""
+    red, green, blue = (round(a + depth * (b - a)) for a, b in zip(*ends, strict=True))
+    return red, green, blue
+
+
+def is_dark(rgb: RGB) -> bool:
     return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 140
 
 
 def to_svg(drawing: Drawing) -> str:
-    """The drawing as a self-contained SVG with a white background."""
-    pad, top = 14, 34
-    width, height = drawing.width * WIDE + 2 * pad, drawing.height * HIGH + top + 28
+    """The drawing as a self-contained SVG: on light paper, or on dark paper for those who prefer a
+    dark colour scheme."""
+    what, _, network = drawing.title.rpartition(": ")
+    counted = any(box.share for box in drawing.boxes if box.kind == "input")
+    legend = LEGEND if counted else LEGEND[:1]
+    # no letter of a title is wider than `WIDE` on average, nor of the smaller legend
+    wide = max(drawing.width, len(what), len(network), *(len(text) for *_, text in legend))
+    width, height = wide * WIDE + 2 * PAD, TOP + drawing.height * HIGH + 20 * len(legend) + 14
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img" font-family="{FONT}">',
+        f'width="{width}" height="{height}" role="img" class="dataflow" font-family="{FONT}">',
         f"<title>{escape(drawing.title)}</title>",
-        f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>',
-        f'<text x="{pad}" y="22" font-size="14" font-weight="600" fill="#111">'
-        f"{escape(drawing.title)}</text>",
-        f'<g transform="translate({pad} {top})" font-size="12" stroke-linejoin="round">',
+        # an attribute is what every program can show; a browser prefers the style
+        "<style>@media (prefers-color-scheme: dark) "
+        "{ .dataflow [style] { fill: var(--fill); stroke: var(--stroke) } }</style>",
+        f'<rect width="{width}" height="{height}" rx="8" {_painted(PAPER)}/>',
+        f'<text x="{PAD}" y="24" font-size="14" font-weight="600" {_painted(INK)}>'
+        f"{escape(what)}</text>",
+        f'<text x="{PAD}" y="43" font-size="13" {_painted(FAINT_INK)}>{escape(network)}</text>',
+        f'<g transform="translate({PAD} {TOP})" font-size="13" stroke-linejoin="round">',
     ]
-    for reads, stroke, weight in ((False, "#9ca3af", 1.3), (True, "#16783a", 2)):
+    for reads, paint, weight in ((False, ARROW, 1.3), (True, READING, 2)):
         if path := "".join(_path(arrow) for arrow in drawing.arrows if arrow.reads == reads):
-            parts.append(
-                f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{weight}"/>'
-            )
+            parts.append(f'<path d="{path}" stroke-width="{weight}" {_painted(NONE, paint)}/>')
     parts += [
-        f'<text x="{label.x * WIDE}" y="{label.y * HIGH + 17}" fill="#4b5563">'
+        f'<text x="{label.x * WIDE:g}" y="{label.y * HIGH + 17}" {_painted(FAINT_INK)}>'
         f"{escape(label.text)}</text>"
         for label in drawing.labels
     ]
-    for box, rgb in zip(drawing.boxes, lights(drawing), strict=True):
-        fill = FILLS.get(box.kind, "#ffffff") if rgb is None else "#{:02x}{:02x}{:02x}".format(*rgb)
-        dashed = ' stroke-dasharray="3 3"' if box.kind == "padding" else ""
-        stroke = "#d1d5db" if box.kind == "padding" else "#6b7280"
-        parts.append(
-            f'<rect x="{box.x * WIDE + 1}" y="{box.y * HIGH + 2}" width="{box.width * WIDE - 2}" '
-            f'height="{HIGH - 4}" rx="4" fill="{fill}" stroke="{stroke}"{dashed}/>'
-        )
-        if box.text:
-            ink = "#9ca3af" if box.kind == "padding" else "#111"
-            ink = "#fff" if rgb is not None and is_dark(rgb) else ink
-            parts.append(
-                f'<text x="{(box.x + box.width / 2) * WIDE:g}" y="{box.y * HIGH + 17}" '
-                f'text-anchor="middle" fill="{ink}">{escape(box.text)}</text>'
-            )
+    for box, depth in zip(drawing.boxes, depths(drawing), strict=True):
+        parts += _box(box, depth)
     parts.append("</g>")
-    counted = any(box.share for box in drawing.boxes if box.kind == "input")
-    legend = "green: read by the head, with its share of the gradient"
-    legend += "; blue: how much each input step counts" if counted else ""
-    parts.append(f'<text x="{pad}" y="{height - 10}" font-size="11" fill="#4b5563">{legend}</text>')
+    for number, (light, dark, text) in enumerate(legend):
+        y, fill = TOP + drawing.height * HIGH + 20 * number + 8, (_hex(light[1]), _hex(dark[1]))
+        parts.append(f'<rect x="{PAD}" y="{y}" width="12" height="12" rx="3" {_painted(fill)}/>')
+        parts.append(
+            f'<text x="{PAD + 20}" y="{y + 10}" font-size="12" {_painted(FAINT_INK)}>{text}</text>'
+        )
     parts.append("</svg>")
     return "".join(parts) + "\n"
+
+
+def _painted(fill: Paint, stroke: Paint = NONE) -> str:
+    return f'fill="{fill[0]}" stroke="{stroke[0]}" style="--fill:{fill[1]};--stroke:{stroke[1]}"'
+
+
+def _hex(rgb: RGB) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*rgb)
+
+
+def _ink_on(rgb: RGB) -> str:
+    return "#ffffff" if is_dark(rgb) else "#111111"
+
+
+def _box(box: Box, depth: float | None) -> list[str]:
+    padding = box.kind == "padding"
+    fill, ink = FILLS.get(box.kind, PAPER), FAINT_INK if padding else INK
+    if depth is not None:
+        of_inputs = box.kind == "input"
+        light = mixed(depth, BLUES if of_inputs else GREENS)
+        dark = mixed(depth, DARK_BLUES if of_inputs else DARK_GREENS)
+        fill = _hex(light), _hex(dark)
+        ink = _ink_on(light), _ink_on(dark)
+    dashed = ' stroke-dasharray="3 3"' if padding else ""
+    parts = [
+        f'<rect x="{box.x * WIDE + 1}" y="{box.y * HIGH + 2}" width="{box.width * WIDE - 2}" '
+        f'height="{len(box.lines) * HIGH - 4}" rx="4" '
+        f"{_painted(fill, FAINT_LINE if padding else LINE)}{dashed}/>"
+    ]
+    size = 13 if box.width > 5 else 12 if box.width == 5 else 11
+    for number, line in enumerate(box.lines if box.text else []):
+        # the lines of one box are closer than those of two
+        y = (box.y + len(box.lines) / 2) * HIGH + 17 * (number - (len(box.lines) - 1) / 2) + 4
+        parts.append(
+            f'<text x="{(box.x + box.width / 2) * WIDE:g}" y="{y:g}" text-anchor="middle" '
+            f'font-size="{size}" {_painted(ink)}>{escape(line)}</text>'
+        )
+    return parts
 
 
 def _path(arrow: Arrow) -> str:
     x, y = arrow.x * WIDE, arrow.y * HIGH
     if arrow.y != arrow.to_y:  # from the upper edge of a box to the lower edge of another
-        return f"M{x} {y + 2}L{x} {arrow.to_y * HIGH + 1}m-4 6l4 -6l4 6"
+        return f"M{x:g} {y + 2}L{x:g} {arrow.to_y * HIGH + 1}m-4 6l4 -6l4 6"
     side, middle = 1 if arrow.to_x > arrow.x else -1, y + HIGH / 2
     start, tip = (at * WIDE + (1 + side) * WIDE / 2 for at in (arrow.x, arrow.to_x))
-    head = f"m{-6 * side} -4l{6 * side} 4l{-6 * side} 4"
+    head = f"m{-5 * side} -4l{5 * side} 4l{-5 * side} 4"
     return f"M{start:g} {middle:g}L{tip - 2 * side:g} {middle:g}{head}"
 
 
@@ -108,31 +165,33 @@ def to_text(drawing: Drawing) -> Text:
     for arrow in drawing.arrows:
         style = Style(color="green", bold=True) if arrow.reads else Style(dim=True)
         if arrow.y == arrow.to_y:
-            first, last = sorted((arrow.x, arrow.to_x))
+            first, last = sorted((int(arrow.x), int(arrow.to_x)))
             put(first, arrow.y, "─" * (last - first + 1), style)
-            put(arrow.to_x, arrow.y, "→" if arrow.to_x > arrow.x else "←", style)
+            put(int(arrow.to_x), arrow.y, "→" if arrow.to_x > arrow.x else "←", style)
         else:
             for y in range(arrow.to_y, arrow.y):
-                put(arrow.x, y, "↑" if y == arrow.to_y else "│", style)
+                put(int(arrow.x), y, "↑" if y == arrow.to_y else "│", style)
     for label in drawing.labels:
-        put(label.x, label.y, label.text, Style(dim=True))
-    for box, rgb in zip(drawing.boxes, lights(drawing), strict=True):
-        text = box.text.center(box.width)
-        if rgb is not None:
+        put(int(label.x), label.y, label.text, Style(dim=True))
+    for box, depth in zip(drawing.boxes, depths(drawing), strict=True):
+        around, style = "  ", Style()
+        if depth is not None:
+            rgb = mixed(depth, BLUES if box.kind == "input" else GREENS)
             ink = "white" if is_dark(rgb) else "black"
             style = Style(color=ink, bgcolor="rgb({},{},{})".format(*rgb))
         elif box.kind in ("head", "logits"):
             style = Style(bold=True, reverse=True)
         elif box.kind == "padding":
-            text, style = box.text.center(box.width, "·"), Style(dim=True)
-        else:
-            style = Style()
-            if box.kind in ("cell", "input") or box.width >= 5:
-                text = f"[{box.text.center(box.width - 2)}]"
-        put(box.x, box.y, text[: box.width], style)
+            around, style = "··", Style(dim=True)
+        elif box.kind in ("cell", "input") or box.width >= 5:
+            around = "[]"
+        for number, line in enumerate(box.lines):
+            inside = line.center(box.width - 2, around[0] if around == "··" else " ")
+            text = f"{around[0]}{inside}{around[1]}" if len(line) <= box.width - 2 else line
+            put(box.x, box.y + number, text.center(box.width)[: box.width], style)
     picture = Text()
-    for line, line_styles in zip(letters, styles, strict=True):
-        for letter, style in zip(line, line_styles, strict=True):
-            picture.append(letter, style)
+    for row, row_styles in zip(letters, styles, strict=True):
+        for letter, letter_style in zip(row, row_styles, strict=True):
+            picture.append(letter, letter_style)
         picture.append("\n")
     return picture

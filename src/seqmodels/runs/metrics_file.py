@@ -17,7 +17,8 @@ from seqmodels.plain import read_bytes
 
 
 class MetricsFile(Logger):
-    """Writes what is logged to `folder/metrics.csv`, one row per epoch and step.
+    """Writes what is logged to `folder/metrics.csv`, one row per epoch and step. Epochs count from
+    0, as everywhere in Lightning: on the progress bar, in figures, in every logger.
 
     Lightning's own CSVLogger deletes an existing file. This one appends to it, and an epoch that is
     trained again after a resume replaces its row.

@@ -1,0 +1,95 @@
+"""The progress bar, as a terminal of 80 columns shows it."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import lightning.pytorch as pl
+import pytest
+import rich
+import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
+from rich.console import Console
+
+from seqmodels.callbacks.progress import LiveProgressBar, fitted
+
+
+class Named(BoringModel):
+    """Logs one metric of that name to the bar."""
+
+    def __init__(self, metric: str, value: float) -> None:
+        super().__init__()
+        self.metric, self.value = metric, value
+
+    def on_validation_epoch_end(self) -> None:
+        self.log(self.metric, torch.tensor(self.value), prog_bar=True)
+
+
+def screen(monkeypatch: pytest.MonkeyPatch, model: pl.LightningModule, **options: int) -> list[str]:
+    """The lines that a training writes to a terminal of 80 columns."""
+    shown = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
+    monkeypatch.setattr(rich, "_console", shown)
+    monkeypatch.setattr(
+        "lightning.pytorch.callbacks.progress.rich_progress.reconfigure", lambda: None
+    )
+    pl.Trainer(
+        accelerator="cpu",
+        limit_train_batches=12,
+        limit_val_batches=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[LiveProgressBar(seconds=0.0)],
+        **options,  # type: ignore[arg-type]
+    ).fit(model)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.file.getvalue())  # type: ignore[attr-defined]
+    return [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+@pytest.mark.parametrize(
+    ("metric", "value", "shown"),
+    [
+        ("validation/accuracy", 0.593, "accuracy: 0.593"),
+        ("validation/bits_per_byte", 12.345, "bits_per_byte: 12.345"),
+        ("validation/perplexity", 31234.5, "perplexity: 31234.500"),
+        ("validation/mean_absolute_scaled_error_of_every_series", 0.5, "…: 0.500"),
+    ],
+)
+def test_it_takes_one_line_of_80_columns(
+    monkeypatch: pytest.MonkeyPatch, metric: str, value: float, shown: str
+) -> None:
+    lines = screen(monkeypatch, Named(metric, value), max_epochs=2)
+    assert max(map(len, lines)) <= 80
+    assert all(line.startswith(("Epoch ", "Validation ")) for line in lines)
+    epochs = [line for line in lines if line.startswith("Epoch")]
+    assert re.match(r"Epoch 0/1 .*━ \d+/12 \d:\d\d<", epochs[0])
+    last = epochs[-1]
+    assert last.startswith("Epoch 1/1 ") and last.endswith(shown)
+    assert re.search(r"━━━ 12/12 \d:\d\d<\d:\d\d \d+(\.\d+)?it/s loss: \d+\.\d{3} ", last)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+def test_epochs_without_a_limit_are_counted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = screen(monkeypatch, BoringModel(), max_epochs=-1, max_steps=12)
+    assert re.match(r"Epoch 0  +━", lines[0])
+
+
+@pytest.mark.parametrize(
+    ("room", "texts"),
+    [
+        (80, ["loss: 1.577", "validation/accuracy: 0.593"]),
+        (38, ["loss: 1.577", "validation/accuracy: 0.593"]),
+        (37, ["loss: 1.577", "accuracy: 0.593"]),
+        (25, ["loss: 1.577", "accur…: 0.593"]),
+        (1, ["…: 1.577", "…: 0.593"]),
+    ],
+)
+def test_names_are_as_short_as_they_need_to_be(room: int, texts: list[str]) -> None:
+    assert fitted({"loss": "1.577", "validation/accuracy": "0.593"}, room) == texts
+
+
+def test_names_that_differ_by_their_split_keep_it() -> None:
+    assert fitted({"loss": "1", "validation/loss": "2"}, 21) == ["loss: 1", "validatio…: 2"]
+    assert fitted({}, 10) == []
