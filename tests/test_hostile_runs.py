@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import tempfile
@@ -60,7 +61,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def use(operation: str, run: Path, chance: random.Random) -> None:
     """What a script does with a run folder."""
-    screen = Screen(file=(run.parent / "screen").open("w"), force_terminal=True)
+    screen = Screen(file=io.StringIO(), force_terminal=True)
     if operation == "compare":
         comparison = compare([str(run.parent)], different_data=True)
         screen.print(comparison_table(comparison))
@@ -86,7 +87,6 @@ def problem(run: Path, case: Path, seed: int) -> str | None:
     os.chdir(case)
     operation = chance.choice(OPERATIONS)
     done = spoil(folder, chance)
-    # any other data set of the hub may be asked for: that is what `data.hub` is for
     with WATCH.over(case, SECONDS) as seen:
         ended = None
         try:
