@@ -55,6 +55,7 @@ class BestCheckpoint(ModelCheckpoint):
             raise UserError(f"the checkpoint names {path} as a checkpoint, which it is not")
         return str(Path(str(self.dirpath)) / name)
 
+
 def _same_content(source: Path, target: Path) -> None:
     """Puts another name of a file in the place of `target`, or a copy where links are unknown."""
     partial = target.with_name(f".{target.name}")

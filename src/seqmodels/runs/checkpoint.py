@@ -6,8 +6,8 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -125,7 +125,7 @@ def _check_size(path: Path) -> None:
         with zipfile.ZipFile(path) as parts:
             entries = parts.infolist()
     except zipfile.BadZipFile:
-        return  # `broken_part` says what is wrong
+        return  # `damage` says what is wrong
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError("it is compressed, which no run does")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
