@@ -13,6 +13,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
+from seqmodels.signatures.ranges import Name, NonNegative
+
 # Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -40,7 +42,7 @@ class LastCheckpoint(Checkpoint):
         minutes: how often to save it between validations; null for never.
     """
 
-    def __init__(self, dirpath: str, minutes: float | None = 5.0) -> None:
+    def __init__(self, dirpath: Name, minutes: NonNegative | None = 5.0) -> None:
         super().__init__()
         self.path = Path(dirpath) / "last.ckpt"
         self.minutes = minutes

@@ -8,6 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 
+from seqmodels.signatures.ranges import NonNegative
+
 
 class LiveProgressBar(RichProgressBar):
     """Lightning's Rich bar, plus the loss, updated a few times per second.
@@ -18,7 +20,7 @@ class LiveProgressBar(RichProgressBar):
         seconds: the shortest time between two updates.
     """
 
-    def __init__(self, seconds: float = 0.2) -> None:
+    def __init__(self, seconds: NonNegative = 0.2) -> None:
         super().__init__(refresh_rate=10)
         self.seconds = seconds
         self._updated_at = 0.0
