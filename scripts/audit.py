@@ -7,9 +7,10 @@ import sys
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.keys import AuditKeys
 
 
-@command("audit")
+@command(AuditKeys)
 def main(config: SimpleNamespace) -> None:
     from seqmodels.audit import audit
     from seqmodels.audit.find_model import find_model, random_batch

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.keys import CompareKeys
 
 
-@command("compare", positional="places")
+@command(CompareKeys, positional="places")
 def main(config: SimpleNamespace) -> None:
     from seqmodels.errors import UserError
 
@@ -25,7 +26,7 @@ def main(config: SimpleNamespace) -> None:
     console.print(comparison_table(comparison))
     first = Path(config.places[0])
     only_folder = first if len(config.places) == 1 and first.is_dir() else None
-    output = Path(str(config.output or only_folder or "comparison"))  # output=2026 is a number
+    output = Path(config.output or only_folder or "comparison")
     for path in write_comparison(comparison, output):
         console.print(f"{path}", soft_wrap=True)
 

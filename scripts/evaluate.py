@@ -6,9 +6,10 @@ python scripts/evaluate.py run=runs/<folder> split=validation
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.keys import EvaluateKeys
 
 
-@command("evaluate")
+@command(EvaluateKeys)
 def main(config: SimpleNamespace) -> None:
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run

@@ -8,9 +8,10 @@ import time
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.keys import GenerateKeys
 
 
-@command("generate")
+@command(GenerateKeys)
 def main(config: SimpleNamespace) -> None:
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run

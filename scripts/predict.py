@@ -8,12 +8,14 @@ import sys
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.keys import PredictKeys
 
 
-@command("predict")
+@command(PredictKeys)
 def main(config: SimpleNamespace) -> None:
     from rich.progress import track
 
+    from seqmodels.errors import UserError
     from seqmodels.imports import import_modules
     from seqmodels.runs import load_run
     from seqmodels.screen import Screen
@@ -29,10 +31,18 @@ def main(config: SimpleNamespace) -> None:
     inputs = run.data.read_inputs(config.input)
     predictions = run.predict(inputs, config.input, config.accelerator)
     screen = Screen(stderr=True)
-    for prediction in track(
+    shown = track(
         predictions, "predicting", console=screen, disable=not screen.is_terminal, transient=True
-    ):
-        sys.stdout.write(visible(json.dumps(prediction, ensure_ascii=False)) + "\n")
+    )
+    for number, prediction in enumerate(shown, start=1):
+        try:
+            line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:  # nan or infinity, which JSON does not have
+            raise UserError(
+                f"{config.input}: the prediction for input {number} is not a number: "
+                "are its values very large?"
+            ) from error
+        sys.stdout.write(visible(line) + "\n")
         sys.stdout.flush()
 
 

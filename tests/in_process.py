@@ -28,7 +28,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 
 
 def run_in_process(
-    script: Path, arguments: Sequence[str], folder: Path, stdin: str = ""
+    script: Path, arguments: Sequence[str], folder: Path, stdin: str | bytes = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a script as `python <script> <arguments>` would in `folder`, without a new process."""
     command = [str(script), *arguments]
@@ -58,9 +58,10 @@ def run_in_process(
     return subprocess.CompletedProcess(command, code or 0, _read(stdout), _read(stderr))
 
 
-def _text(content: str = "") -> TextIO:
+def _text(content: str | bytes = "") -> TextIO:
     # with a buffer and an encoding, as the real streams have
-    return io.TextIOWrapper(io.BytesIO(content.encode()), encoding="utf-8", write_through=True)
+    raw = content.encode() if isinstance(content, str) else content
+    return io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", write_through=True)
 
 
 def _read(stream: TextIO) -> str:

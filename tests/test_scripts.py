@@ -189,7 +189,7 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ),
         ("audit.py", ["target=models:number", "input.features=2"], "is not a model"),
         ("audit.py", ["target=models:build_nothing", "input.features=2"], "no such luck"),
-        ("audit.py", ["target=models:model", "input.features=0"], "input.features is 0: .*least 1"),
+        ("audit.py", ["target=models:model", "input.features=0"], "input.features=0: .*least 1"),
         ("audit.py", ["target=models:model", "input.features=7"], "cannot be run: RuntimeError"),
         ("audit.py", ["target=models:broken", "input.features=5"], "cannot be run: TypeError"),
         ("audit.py", ["target=models:model", "input.features=12", "kind=all"], "kind=all: choose"),
@@ -374,7 +374,7 @@ def test_a_language_model_from_two_processes_to_its_text(
     assert greedy[0] == greedy[1] and len(greedy[0]) == 31
     for arguments, message in (
         (["prompt=é@"], "prompt: '@', 'é' are not in the vocabulary; remove them from the prompt"),
-        (["temperature=-1"], "temperature=-1.0: it must be 0"),
+        (["temperature=-1"], "temperature=-1: set it to a number of at least 0"),
     ):
         wrong = script("generate.py", *common, *arguments)
         assert wrong.returncode == 2 and wrong.stdout == ""

@@ -15,7 +15,7 @@ class UserError(ValueError):
 
 def choices(wrong: str, names: Iterable[str]) -> str:
     """`choose one of a, b, c; did you mean b?`"""
-    names = sorted(names)
+    names = sorted(set(names))
     near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.5)
     listed = ", ".join(map(shown, names[:MOST_NAMES])) + ", ..." * (len(names) > MOST_NAMES)
     return f"choose one of {listed}" + (f"; did you mean {shown(near[0])}?" if near else "")
@@ -46,3 +46,13 @@ def unusable(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(f"{what} ({type(error).__name__}: {one_line(error)})") from error
+
+
+def unknown_key(key: str, names: Iterable[str]) -> str:
+    """`sed is not a key of the configuration: choose one of ...; did you mean seed?`"""
+    return f"{shown(key)} is not a key of the configuration: {choices(key, names)}"
+
+
+def missing_value(key: str) -> str:
+    """`run must be given: add run=<value>`"""
+    return f"{key} must be given: add {key}=<value>"

@@ -17,6 +17,7 @@ from torch import Tensor, distributed
 
 from seqmodels.errors import UserError
 from seqmodels.interruption import Interrupted, handling_signals
+from seqmodels.signatures.ranges import Name, NonNegative
 
 
 class LastCheckpoint(Checkpoint):
@@ -38,7 +39,7 @@ class LastCheckpoint(Checkpoint):
         step: the step whose state is saved; None before anything is saved.
     """
 
-    def __init__(self, dirpath: str, minutes: float | None = 5.0) -> None:
+    def __init__(self, dirpath: Name, minutes: NonNegative | None = 5.0) -> None:
         super().__init__()
         self.path = Path(dirpath) / "last.ckpt"
         self.minutes = minutes

@@ -16,6 +16,8 @@ from rich.progress import ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from seqmodels.signatures.ranges import NonNegative
+
 SHORTEST_BAR = 8  # characters
 
 
@@ -30,7 +32,7 @@ class LiveProgressBar(RichProgressBar):
         seconds: the shortest time between two updates.
     """
 
-    def __init__(self, seconds: float = 0.2) -> None:
+    def __init__(self, seconds: NonNegative = 0.2) -> None:
         super().__init__(refresh_rate=10)
         self.seconds = seconds
         self._updated_at = 0.0

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.data import StreamDataModule
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Natural, NonNegative
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.generation import check_options, generate
 
@@ -25,7 +26,9 @@ class SampleText(Callback):
         prompt, length, temperature: as in `generate`.
     """
 
-    def __init__(self, prompt: str = "", length: int = 200, temperature: float = 0.8) -> None:
+    def __init__(
+        self, prompt: str = "", length: Natural = 200, temperature: NonNegative = 0.8
+    ) -> None:
         check_options(length, temperature)
         self.prompt, self.length, self.temperature = prompt, length, temperature
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from seqmodels.data.split import Examples
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Count, Length, OneOf, Range
 
 FILLERS = 20  # different filler tokens
 
@@ -36,11 +37,15 @@ class Needle(SequenceDataModule):
     def __init__(
         self,
         *,
-        position: str = "start",
-        length: int = 100,
-        needles: int = 3,
-        num_classes: int = 4,
-        sizes: Sequence[int] = (2000, 500, 1000),
+        position: Annotated[str, OneOf("start", "middle", "end")] = "start",
+        length: Count = 100,
+        needles: Count = 3,
+        num_classes: Annotated[int, Range(least=2)] = 4,
+        sizes: Annotated[Sequence[Annotated[int, Range(least=1, most=10_000_000)]], Length(3)] = (
+            2000,
+            500,
+            1000,
+        ),
         **options: Any,
     ) -> None:
         super().__init__(Tokens(TokenizerOptions(lowercase=True)), **options)

@@ -21,6 +21,7 @@ from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Count, Fraction, Natural, Seed
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,13 @@ class SequenceDataModule(DataModule):
         inputs: InputEncoder,
         targets: TargetEncoder | None = None,
         *,
-        batch_size: int = 32,
-        seed: int = 0,
-        split_seed: int = 0,
-        validation_fraction: float = 0.2,
-        test_fraction: float = 0.2,
-        pool: int = 50,
-        num_workers: int = 0,
+        batch_size: Count = 32,
+        seed: Seed = 0,
+        split_seed: Seed = 0,
+        validation_fraction: Fraction = 0.2,
+        test_fraction: Fraction = 0.2,
+        pool: Count = 50,
+        num_workers: Natural = 0,
     ) -> None:
         super().__init__()
         check_counts(batch_size=batch_size, pool=pool)

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from seqmodels.data.split import Examples
 from seqmodels.data.tables import Number, cell, read_json
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
+from seqmodels.signatures.ranges import Count, Name, OneOf
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +37,11 @@ class UEA(SequenceDataModule):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         *,
-        downsample: int = 1,
-        missing: str = "error",
-        folder: str | None = None,
+        downsample: Count = 1,
+        missing: Annotated[str, OneOf("error", "interpolate")] = "error",
+        folder: Name | None = None,
         **options: Any,
     ) -> None:
         if not re.fullmatch(r"\w[\w-]*", name):

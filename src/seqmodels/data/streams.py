@@ -18,10 +18,18 @@ from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.pieces import Pieces, cut, fingerprint, size, texts, whole
-from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID, TokenizerOptions, load_tokenizer
+from seqmodels.data.tokenizer import (
+    START_ID,
+    UNKNOWN_ID,
+    Level,
+    TokenizerOptions,
+    VocabularySize,
+    load_tokenizer,
+)
 from seqmodels.data.windows import StreamDataset, WindowSampler
 from seqmodels.errors import UserError
 from seqmodels.files import text_decoder
+from seqmodels.signatures.ranges import Count, Fraction, Name, Seed
 
 log = logging.getLogger(__name__)
 
@@ -55,19 +63,19 @@ class StreamDataModule(DataModule):
     def __init__(
         self,
         *,
-        tokenizer: str = "bpe",
+        tokenizer: Level = "bpe",
         lowercase: bool = TokenizerOptions.lowercase,
-        min_count: int = TokenizerOptions.min_count,
-        vocabulary_size: int = TokenizerOptions.vocabulary_size,
-        encoding: str = "utf-8",
-        batch_size: int = 32,
-        window: int = 64,
+        min_count: Count = TokenizerOptions.min_count,
+        vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
+        encoding: Name = "utf-8",
+        batch_size: Count = 32,
+        window: Count = 64,
         vary_window: bool = False,
-        evaluation_streams: int = 16,
-        seed: int = 0,
-        split_seed: int = 0,
-        validation_fraction: float = 0.05,
-        test_fraction: float = 0.05,
+        evaluation_streams: Count = 16,
+        seed: Seed = 0,
+        split_seed: Seed = 0,
+        validation_fraction: Fraction = 0.05,
+        test_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__()
         check_counts(batch_size=batch_size, window=window, evaluation_streams=evaluation_streams)

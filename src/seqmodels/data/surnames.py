@@ -11,8 +11,9 @@ from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
 from seqmodels.data.text_files import TextFiles
-from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.tokenizer import Level, TokenizerOptions
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Count
 
 GROUPS = {
     "Celtic": ("ga_IE",),
@@ -35,9 +36,9 @@ class Surnames(SequenceDataModule):
     def __init__(
         self,
         *,
-        tokenizer: str = TokenizerOptions.level,
+        tokenizer: Level = TokenizerOptions.level,
         lowercase: bool = TokenizerOptions.lowercase,
-        min_count: int = TokenizerOptions.min_count,
+        min_count: Count = TokenizerOptions.min_count,
         **options: Any,
     ) -> None:
         super().__init__(Tokens(TokenizerOptions(tokenizer, lowercase, min_count)), **options)

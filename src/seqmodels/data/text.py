@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from seqmodels.data.hub import find_hub
 from seqmodels.data.inputs import Tokens
@@ -13,8 +13,9 @@ from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
 from seqmodels.data.text_files import TextFiles
-from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Count, Name, OneOf
 
 
 class Text(SequenceDataModule):
@@ -33,22 +34,22 @@ class Text(SequenceDataModule):
 
     def __init__(
         self,
-        train: str | None = None,
-        validation: str | None = None,
-        test: str | None = None,
+        train: Name | None = None,
+        validation: Name | None = None,
+        test: Name | None = None,
         *,
-        hub: str | None = None,
-        text_column: str = TextFiles.text_column,
-        label_column: str = TextFiles.label_column,
-        columns: list[str] | None = TextFiles.columns,
+        hub: Name | None = None,
+        text_column: Name = TextFiles.text_column,
+        label_column: Name = TextFiles.label_column,
+        columns: list[Name] | None = TextFiles.columns,
         quoting: bool | None = TextFiles.quoting,
-        encoding: str = TextFiles.encoding,
-        tokenizer: str = TokenizerOptions.level,
+        encoding: Name = TextFiles.encoding,
+        tokenizer: Level = TokenizerOptions.level,
         lowercase: bool = TokenizerOptions.lowercase,
-        min_count: int = TokenizerOptions.min_count,
-        vocabulary_size: int = TokenizerOptions.vocabulary_size,
-        max_length: int | None = None,
-        keep: str = "start",
+        min_count: Count = TokenizerOptions.min_count,
+        vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
+        max_length: Count | None = None,
+        keep: Annotated[str, OneOf("start", "end")] = "start",
         **options: Any,
     ) -> None:
         how = TokenizerOptions(tokenizer, lowercase, min_count, vocabulary_size)

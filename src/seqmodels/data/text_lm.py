@@ -15,6 +15,7 @@ from seqmodels.data.pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.text_files import TextFiles
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Name
 
 FORMAT = 1  # of the cached files
 
@@ -34,13 +35,13 @@ class PlainText(StreamDataModule):
 
     def __init__(
         self,
-        train: str | list[str] | None = None,
-        validation: str | list[str] | None = None,
-        test: str | list[str] | None = None,
+        train: Name | list[Name] | None = None,
+        validation: Name | list[Name] | None = None,
+        test: Name | list[Name] | None = None,
         *,
-        hub: str | None = None,
-        hub_config: str | None = None,
-        text_column: str = "text",
+        hub: Name | None = None,
+        hub_config: Name | None = None,
+        text_column: Name = "text",
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seqmodels.errors import UserError, choices, one_line
+from seqmodels.signatures.ranges import Count, OneOf, Range
 
+Level = Annotated[str, OneOf("word", "space", "char", "byte", "bpe")]
+VocabularySize = Annotated[int, Range(least=3)]  # padding, unknown, and one token
 LEVELS = ("word", "space", "char", "byte", "bpe")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 START_ID, UNKNOWN_ID = 0, 1  # a stream has no padding, so the padding id can mark its start
@@ -39,10 +42,10 @@ class TokenizerOptions:
         UserError: for an unknown level, or one that cannot keep whitespace.
     """
 
-    level: str = "word"
+    level: Level = "word"
     lowercase: bool = False
-    min_count: int = 1
-    vocabulary_size: int = 30_000
+    min_count: Count = 1
+    vocabulary_size: VocabularySize = 30_000
     keep_whitespace: bool = False
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqmodels.heads.base import Head
 from seqmodels.heads.pooling import max_over_steps
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.signatures.ranges import Count
 
 
 def softmax_over_steps(scores: Tensor, states: RNNOutput) -> Tensor:
@@ -32,7 +33,7 @@ class AttentionPool(Head, name="attention_pool"):
 weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
 features = torch.einsum("bt,bth->bh", weights, output)"""
 
-    def build(self, encoder: RecurrentEncoder, attention_size: int | None = None) -> None:
+    def build(self, encoder: RecurrentEncoder, attention_size: Count | None = None) -> None:
         width = encoder.num_directions * encoder.output_size
         self.hidden = nn.Linear(width, attention_size or width)
         self.query = nn.Linear(attention_size or width, 1, bias=False)

@@ -10,6 +10,7 @@ from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.vocabulary import AdaptiveVocabulary, TiedVocabulary, Vocabulary
+from seqmodels.signatures.ranges import Count, Positive
 
 
 class Softmax(Head, name="softmax"):
@@ -41,7 +42,7 @@ class AdaptiveSoftmax(Softmax, name="adaptive_softmax"):
     def build(
         self,
         encoder: RecurrentEncoder,
-        cutoffs: list[int] | None = None,
-        div_value: float = 4.0,
+        cutoffs: list[Count] | None = None,
+        div_value: Positive = 4.0,
     ) -> None:
         self.output_options = {"cutoffs": cutoffs, "div_value": div_value}

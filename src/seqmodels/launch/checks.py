@@ -1,19 +1,106 @@
-"""Find mistakes before the slow imports."""
+"""Find mistakes in a composed configuration before the slow imports."""
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from seqmodels.heads import find_head
-from seqmodels.imports import import_modules
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.errors import UserError, choices
+from seqmodels.signatures.checking import Problem, find_problems, shown
+from seqmodels.signatures.reading import Signature, signature
+from seqmodels.signatures.source import Source, find, sources_in
 
 
-def check_head(config: DictConfig) -> None:
-    """Raise UserError for an unknown head, unless the model may bring heads of its own.
+def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> None:
+    """Check every value against the signature it will be passed to.
 
-    `seqmodels.tasks` itself brings none. A task in a module of its own may define the head beside
-    it, and that is known only when Lightning has been imported.
+    A number or a truth value where a text is meant, such as `data.train=2020`, becomes the text
+    that was written. Nothing else changes.
+
+    Args:
+        config: as it was composed.
+        overrides: those that it was composed with, as written.
+        keys: a class with the keys of the configuration, such as `TrainKeys`.
+
+    Raises:
+        UserError: naming the key, its value and what is allowed.
     """
-    import_modules(config.imports)
-    if config.model._target_.rpartition(".")[0] == "seqmodels.tasks":
-        find_head(config.model.head)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    problems = find_problems(plain, keys, "")
+    texts = {p.key: text for p in problems if (text := _exact_text(p, plain, overrides))}
+    if texts:
+        for key, text in texts.items():
+            OmegaConf.update(config, key, text)
+        check_settings(config, overrides, keys)  # what interpolates them changes too
+        return
+    problems += _of_head(plain["model"], plain["imports"]) if not problems else []
+    if problems:
+        raise UserError(problems[0].text)
+
+
+def written(overrides: Sequence[str], key: str) -> str | None:
+    """What the last `key=<text>` of a command line says; None without one."""
+    for override in reversed(overrides):
+        name, equals, text = override.partition("=")
+        if equals and name.lstrip("+") == key:
+            return text.strip()
+    return None
+
+
+def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str | None:
+    """The text of a number where a text is meant; None if there is no exact one."""
+    if not problem.may_be_text:
+        return None
+    if text := written(overrides, problem.key):
+        return text
+    value = config
+    for name in problem.key.split("."):
+        value = value[int(name)] if isinstance(value, list) else value[name]
+    owner = written(overrides, problem.key.rpartition(".")[0]) or ""
+    exact = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if exact and (not owner or str(value) in owner) else None
+
+
+def _of_head(model: Mapping[str, Any], imports: str | list[str]) -> list[Problem]:
+    """Of the head's name and options. A head that is not found is left to the model to find, if
+    modules of your own may define it in another way than by a class with a name."""
+    modules = [imports] if isinstance(imports, str) else imports
+    task = find(model["_target_"])
+    own = [] if task is None else [task.source.name]
+    heads = {
+        name: path
+        for module in ["seqmodels.heads", *own, *modules]
+        for source in sources_in(module)
+        for name, path in _heads_of(source)
+    }
+    name = model["head"]
+    if name not in heads:
+        others = modules or not model["_target_"].startswith("seqmodels.")
+        text = f"unknown model.head={shown(name)}: {choices(name, heads)}"
+        return [] if others else [Problem("model.head", text)]
+    options = model.get("head_options") or {}
+    takes = signature(heads[name], "build") or Signature(more=True)
+    takes = takes.without(["encoder"])
+    for option in options:
+        if option not in takes.hints and not takes.more:
+            offers = f"it takes {', '.join(takes.hints)}" if takes.hints else "it takes none"
+            text = f"model.head_options.{option}: head {name!r} has no such option; {offers}"
+            return [Problem(f"model.head_options.{option}", text)]
+    return [
+        problem
+        for option, value in options.items()
+        if option in takes.hints
+        for problem in find_problems(value, takes.hints[option], f"model.head_options.{option}")
+    ]
+
+
+def _heads_of(source: Source) -> Iterator[tuple[str, str]]:
+    """The name of each head that a module defines, with the full name of its class."""
+    for node in source.tree.body:
+        if isinstance(node, ast.ClassDef):
+            for keyword in node.keywords:
+                if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                    yield str(keyword.value.value), f"{source.name}.{node.name}"

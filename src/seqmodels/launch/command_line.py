@@ -6,42 +6,47 @@ import functools
 import inspect
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seqmodels.launch.readable_errors import FULL_ERROR, readable_errors
+from seqmodels.errors import UserError, one_line
+from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
 from seqmodels.visible import LogLines
 
 Script = Callable[[], None]
 
 
-def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any], None]], Script]:
-    """Make a script of a function, with `key=value` words over `configs/<name>.yaml`.
+def command(keys: type, positional: str | None = None) -> Callable[[Callable[[Any], None]], Script]:
+    """Make a script of a function, with `key=value` words over a file in `configs/`.
 
     The function receives the values as attributes: `config.input.features`. `--help` prints the
     docstring of the function's module and the YAML file with its comments.
 
     Args:
-        name: of the file in `configs/`, beside the folder of the script.
+        keys: those of the file; `PredictKeys` are those of `configs/predict.yaml`.
         positional: the attribute that takes the words without a key, if the script takes any.
     """
 
     def decorate(function: Callable[[Any], None]) -> Script:
         @functools.wraps(function)
         def main() -> None:
+            _open_streams()
+            name = keys.__name__.removesuffix("Keys").lower()
             file = _configs(function) / f"{name}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
+                _check_words(words)
                 if "--help" in words or "-h" in words:
                     docstring = inspect.cleandoc(function.__globals__["__doc__"])
                     print(f"{docstring}\n\n{file.read_text()}", end="")
                 else:
-                    function(read_settings(file, words, positional))
+                    function(read_settings(file, words, keys, positional))
                 sys.stdout.flush()  # here, where a closed pipe is handled
 
         return main
@@ -67,17 +72,26 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
     def decorate(function: Callable[[Any], None]) -> Script:
         @functools.wraps(function)
         def main() -> None:
+            _open_streams()
             import hydra  # here, because most scripts start without it
 
             from seqmodels.launch.hydra_setup import ignore_launcher_warning, register_resolvers
 
             register_resolvers()
             ignore_launcher_warning()
-            readable = readable_errors()
+            readable, begun = readable_errors(), list[bool]()
+
+            def run_function(config: Any) -> None:
+                begun.append(True)
+                function(config)
+
+            job = functools.wraps(function)(readable(run_function))
             run = hydra.main(
                 version_base="1.3", config_path=str(_configs(function)), config_name=name
-            )(readable(function))
-            with readable, _errors_from_hydra():
+            )(job)
+            with readable, _errors_from_hydra(begun):
+                _check_words(sys.argv[1:])
+                _check_options(sys.argv[1:])
                 run()
                 sys.stdout.flush()
 
@@ -87,17 +101,54 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
 
 
 @contextmanager
-def _errors_from_hydra() -> Iterator[None]:
-    """Have Hydra raise errors. Otherwise it prints them in its own words and exits."""
+def _errors_from_hydra(begun: Sequence[bool]) -> Iterator[None]:
+    """Have Hydra raise errors. Otherwise it prints them in its own words and exits.
+
+    Args:
+        begun: empty as long as Hydra reads the command line and composes the configuration. It
+            raises exceptions of all kinds there, for mistakes of the user.
+    """
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
         yield
+    except Exception as error:
+        if begun or is_mistake(error):
+            raise
+        words = " ".join(sys.argv[1:])
+        raise UserError(
+            f"cannot compose a configuration from {words}: {one_line(error)}"
+        ) from error
     finally:
         if before is None:
             del os.environ[FULL_ERROR]
         else:
             os.environ[FULL_ERROR] = before
+
+
+def _open_streams() -> None:
+    """Lead the standard streams that are closed (`>&-`) to nowhere; Python has None for them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 (until the end)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    for word in words:
+        if not word.isascii() and re.search("[\ud800-\udfff]", word):
+            raise UserError(f"{word!a} is not UTF-8 text: write it in UTF-8")
+
+
+def _check_options(words: Sequence[str]) -> None:
+    """Raise UserError for an option that Hydra would refuse with a page of help."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message}: --help shows the keys, --hydra-help the options")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign, assignment]
+    parser.parse_args(words)
 
 
 def _configs(function: Callable[..., None]) -> Path:

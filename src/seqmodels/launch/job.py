@@ -14,6 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.launch.checks import check_settings
+from seqmodels.launch.keys import TrainKeys
 from seqmodels.runs.folder import RunFolder
 
 # keys that say how a sweep is run; they change none of its results
@@ -64,6 +66,7 @@ def _train(config: DictConfig, overrides: Sequence[str], folder: RunFolder) -> N
     from seqmodels.runs import train
 
     try:
+        check_settings(config, overrides, TrainKeys)
         train(config, overrides)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -72,8 +75,8 @@ def _train(config: DictConfig, overrides: Sequence[str], folder: RunFolder) -> N
                 {
                     "status": "failed",
                     "error": one_line(error),
-                    "head": config.model.head,
-                    "seed": config.seed,
+                    "head": str(config.model.head),
+                    "seed": config.seed if isinstance(config.seed, int) else -1,
                     "config": _plain(config),
                     "metrics": {},
                 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from omegaconf import ListConfig, OmegaConf
 
 from seqmodels.errors import UserError
 from seqmodels.plain import read_json
@@ -46,9 +48,16 @@ def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]
     )
 
 
+def as_written(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides as they were written: a `${...}` in them is not resolved."""
+    if isinstance(overrides, ListConfig):
+        return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
+    return list(overrides)
+
+
 def without_resume(overrides: Sequence[str]) -> list[str]:
     """Return the overrides that identify a sweep, which resuming it does not change."""
-    return [override for override in overrides if not override.startswith("sweep.resume=")]
+    return [o for o in as_written(overrides) if not o.startswith("sweep.resume=")]
 
 
 def short_name(overrides: Sequence[str], sweep: str) -> str:
@@ -60,7 +69,7 @@ def short_name(overrides: Sequence[str], sweep: str) -> str:
     """
     varied = read_json(Path(sweep) / PLAN)["varied"]
     parts = []
-    for override in overrides:
+    for override in as_written(overrides):
         key, _, value = override.lstrip("+").partition("=")
         if key in varied:
             name = key.rpartition(".")[2]

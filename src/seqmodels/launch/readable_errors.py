@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import select
 import sys
-from collections.abc import Iterable
 from contextlib import ContextDecorator
 
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.errors import UserError, missing_value, one_line, unknown_key
 from seqmodels.visible import visible_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # set it to 1 to see the traceback of every error
+NO_MEMORY = re.compile(
+    "can't allocate memory|out of memory|Storage size calculation overflowed"
+)  # PyTorch's words
 
 
 class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
     """Print a user's mistake as `error: ...` and exit with status 2.
 
-    Other errors keep their traceback, and `HYDRA_FULL_ERROR=1` shows the traceback of all. A closed
-    pipe (`predict.py ... | head -3`) ends the process quietly.
+    What the machine refuses, such as space on a disk or memory, is told in the same way. Other
+    errors keep their traceback, and `HYDRA_FULL_ERROR=1` shows the traceback of all. A closed pipe
+    (`predict.py ... | head -3`) ends the process quietly.
 
     Launchers pickle a function decorated with this and call it in other processes. There the error
     passes through unchanged, so that the launcher can bring it back to this process.
+
+    Args:
+        shows_traceback: of every error; None: as `HYDRA_FULL_ERROR` says.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shows_traceback: bool | None = None) -> None:
+        full = os.environ.get(FULL_ERROR) == "1"
         self._process = os.getpid()
-        self._shows_traceback = os.environ.get(FULL_ERROR) == "1"
+        self._shows_traceback = full if shows_traceback is None else shows_traceback
 
     def __enter__(self) -> None:
         pass
@@ -37,32 +46,55 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None or os.getpid() != self._process:
             return
-        if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
-            # Python flushes stdout once more at exit, which would print this error again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
         if isinstance(error, KeyboardInterrupt) and not self._shows_traceback:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
-        if isinstance(error, _mistakes()) and not self._shows_traceback:
+        refused = isinstance(error, Exception | SystemExit) and not _takes_output()
+        if refused and isinstance(error, BrokenPipeError | SystemExit):
+            sys.exit(1)
+        if is_mistake(error) and not self._shows_traceback:
             print(visible_line(f"error: {error_line(error)}"), file=sys.stderr)
             sys.exit(2)
 
 
-def _mistakes() -> tuple[type[BaseException], ...]:
+def is_mistake(error: BaseException) -> bool:
+    """Whether the user can mend it, or the machine refuses something."""
     hydra = sys.modules.get("hydra.errors")  # not imported here: most scripts don't use Hydra
     of_hydra = (hydra.HydraException,) if hydra else ()
-    return (UserError, OmegaConfBaseException, ConnectionError, *of_hydra)
+    known = (UserError, OmegaConfBaseException, OSError, MemoryError, *of_hydra)
+    return isinstance(error, known) or (
+        isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error)))
+    )
 
 
-def _nobody_reads_stdout() -> bool:
-    stdout = select.poll()
-    stdout.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in stdout.poll(0))
+def _takes_output() -> bool:
+    """Whether standard output takes what it still holds.
+
+    If not, leads it to nowhere: Python flushes it at exit, and would print the error once more.
+    """
+    try:
+        sys.stdout.flush()
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)
+        if not any(event & select.POLLERR for _, event in watched.poll(0)):
+            return True
+    except io.UnsupportedOperation:  # not a file
+        return True
+    except OSError:
+        pass
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return False
 
 
 def error_line(error: BaseException) -> str:
     """Say in one line what is wrong, where, and what to do."""
+    if isinstance(error, OSError):
+        what = error.strerror or one_line(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            what = f"{what}: free some space, or write to another disk"
+        return what if error.filename is None else f"{error.filename}: {what}"
+    if isinstance(error, (MemoryError, RuntimeError)):
+        return f"there is not enough memory for this: {one_line(error)}"
     cause = error.__cause__
     resolving = re.search(r"^UserError raised while resolving interpolation: (.*)", str(error))
     if resolving:
@@ -77,13 +109,3 @@ def error_line(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return missing_value(str(error.full_key))
     return one_line(error)
-
-
-def unknown_key(key: str, names: Iterable[str]) -> str:
-    """`sed is not a key of the configuration: choose one of ...; did you mean seed?`"""
-    return f"{key} is not a key of the configuration: {choices(key, names)}"
-
-
-def missing_value(key: str) -> str:
-    """`run must be given: add run=<value>`"""
-    return f"{key} must be given: add {key}=<value>"

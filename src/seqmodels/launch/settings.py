@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,32 +14,32 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, missing_value, one_line, unknown_key
 from seqmodels.files import flattened
-from seqmodels.launch.readable_errors import missing_value, unknown_key
+from seqmodels.signatures.checking import find_problems, shown, takes_text
 
 MISSING = "???"  # the default of a key that must be given
 KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 
 
 def read_settings(
-    defaults: Path, words: Sequence[str], positional: str | None = None
+    defaults: Path, words: Sequence[str], keys: type, positional: str | None = None
 ) -> SimpleNamespace:
     """Return the values of a YAML file, changed by `key=value` words, as attributes.
 
     `input.features=12` sets a key inside `input:`, and of two words with the same key the last one
-    counts. The default decides how a value is read:
+    counts. The type of the key decides how a value is read:
 
-    - text, or `???` for a key that must be given: exactly as written, with spaces and brackets;
-    - a number or a truth value: YAML of the same type, such as `1e-3` or `true`;
+    - text: exactly as written, with spaces and brackets, and `null` where there may be none;
     - a list: YAML, such as `[a,b]`; anything else is a list of one;
-    - `null`: a number, a truth value, `null` or a list of YAML; anything else is text.
+    - a number or a truth value: YAML, such as `1e-3` or `true`.
 
     Nothing is interpolated: `${...}` is text.
 
     Args:
         defaults: the YAML file.
         words: the command line, without the program's name.
+        keys: a dataclass with the keys of the file, such as `PredictKeys`.
         positional: the attribute that takes the words without a key, as a list. Without it, such
             a word is an error.
 
@@ -46,28 +48,38 @@ def read_settings(
             missing value.
     """
     values = flattened(OmegaConf.to_container(OmegaConf.load(defaults)))
-    missing = [key for key, value in values.items() if value == MISSING]
+    hints = _hints(keys)
     given: dict[str, Any] = {}
     without_key = []
     for word in words:
         key, equals, text = word.partition("=")
         if word.startswith("-"):
-            raise UserError(f"{word} is not an option: --help shows the keys to set")
+            raise UserError(f"{shown(word)} is not an option: --help shows the keys to set")
         if equals and KEY.fullmatch(key):
             if key not in values:
                 raise UserError(unknown_key(key, values))
-            given[key] = _value(key, text, values[key])
+            given[key] = _value(key, text, hints[key])
         elif positional:
             without_key.append(word)
         else:
-            raise UserError(f"cannot read {word}: write key=value; --help shows the keys")
-    for key in missing:
-        if key not in given:
+            raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
+    for key, value in values.items():
+        if value == MISSING and key not in given:
             raise UserError(missing_value(key))
     settings = _nested(values | given)
     if positional:
         setattr(settings, positional, without_key)
     return settings
+
+
+def _hints(keys: type, prefix: str = "") -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(keys, include_extras=True).items():
+        if is_dataclass(hint):
+            hints |= _hints(typing.cast(type, hint), f"{prefix}{name}.")
+        else:
+            hints[prefix + name] = hint
+    return hints
 
 
 def _nested(leaves: Mapping[str, Any]) -> SimpleNamespace:
@@ -81,25 +93,27 @@ def _nested(leaves: Mapping[str, Any]) -> SimpleNamespace:
     return settings
 
 
-def _value(key: str, text: str, default: Any) -> Any:
-    if isinstance(default, str):
-        return text
+def _value(key: str, text: str, hint: Any) -> Any:
+    if text == "null" and not find_problems(None, hint, key):
+        return None
+    value = text if takes_text(hint) else _parsed(key, text)
+    if typing.get_origin(hint) is list and not isinstance(value, list):
+        value = [text]
+    if problems := find_problems(value, hint, key):
+        raise UserError(problems[0].text)
+    is_float = isinstance(value, int) and not isinstance(value, bool) and not _takes_int(hint)
+    return float(value) if is_float else value
+
+
+def _takes_int(hint: Any) -> bool:
+    return hint is int or any(map(_takes_int, typing.get_args(hint)))
+
+
+def _parsed(key: str, text: str) -> Any:
+    if not text.strip():
+        return text  # which YAML takes for null
     try:
         parsed = OmegaConf.from_dotlist([f"value={text}"])
-        value = OmegaConf.to_container(parsed, resolve=False)["value"]  # type: ignore[index, call-overload]
+        return OmegaConf.to_container(parsed, resolve=False)["value"]  # type: ignore[index, call-overload]
     except (YAMLError, OmegaConfBaseException) as error:
-        if default is None:
-            return text
-        raise UserError(f"cannot read {key}={text}: {one_line(error)}") from error
-    if default is None:
-        return text if isinstance(value, (str, dict)) else value
-    if isinstance(default, list):
-        return value if isinstance(value, list) else [text]
-    if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        raise UserError(f"{key}={text}: set it to true or false")
-    if isinstance(value, (int, type(default))) and not isinstance(value, bool):
-        return type(default)(value)  # 2 for 0.1 is 2.0
-    kind = "whole number" if isinstance(default, int) else "number"
-    raise UserError(f"{key}={text}: set it to a {kind}, such as {default}")
+        raise UserError(f"cannot read {key}={shown(text)}: {one_line(error)}") from error

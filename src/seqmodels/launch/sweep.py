@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import math
@@ -10,22 +11,26 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import ExitStack, suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.interruption import SIGNALS, handling_signals
+from seqmodels.launch.checks import check_settings
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
-from seqmodels.launch.naming import PLAN, without_resume
+from seqmodels.launch.keys import TrainKeys
+from seqmodels.launch.naming import PLAN, as_written, without_resume
 from seqmodels.launch.progress import SweepProgress
-from seqmodels.launch.readable_errors import error_line
+from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.runs.lock import check_unlocked, locked
 from seqmodels.visible import visible_line
 
@@ -45,26 +50,31 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the sweep, lock its folder, write its plan, and start the progress display."""
-        try:
-            _check(config)
-            folder = Path(config.hydra.sweep.dir)
-            _check_links(folder)
-            self._running.enter_context(locked(folder / "lock", "is running a sweep"))
-            for lock in sorted(folder.glob("*/lock")):  # of jobs that outlived their sweep
-                check_unlocked(lock, "is training")
-        except (UserError, OmegaConfBaseException) as error:
-            # Hydra turns an exception in a callback into a warning and starts the jobs
-            print(visible_line(f"error: {error_line(error)}"), file=sys.stderr)
-            sys.exit(2)
+        with _not_swallowed():
+            self._start(config)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Compare the runs. Exits with status 1 if any failed."""
+        with _not_swallowed():
+            self._end(config)
+
+    def _start(self, config: DictConfig) -> None:
+        _check(config)
+        _check_values(config)
+        folder = Path(config.hydra.sweep.dir)
+        _check_links(folder)
+        self._running.enter_context(locked(folder / "lock", "is running a sweep"))
+        for lock in sorted(folder.glob("*/lock")):  # of jobs that outlived their sweep
+            check_unlocked(lock, "is training")
         plan = _plan(config.hydra)
         (folder / PLAN).write_text(json.dumps(plan) + "\n")
         threads = config.hydra.launcher.get("cpus_per_task")
         if threads is not None:  # submitit starts jobs with this environment, all cores each
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
         self._progress = SweepProgress(folder, plan["jobs"])
-        self._running.enter_context(handling_signals(self._end))
+        self._running.enter_context(handling_signals(self._interrupt))
 
-    def _end(self, signum: int, frame: FrameType | None) -> NoReturn:
+    def _interrupt(self, signum: int, frame: FrameType | None) -> NoReturn:
         """Handle a signal that comes while no job trains in this process."""
         for number in SIGNALS:  # this is the end already
             signal.signal(number, signal.SIG_IGN)
@@ -81,8 +91,7 @@ class SweepReport(Callback):
         self._running.close()
         sys.exit(128 + signum)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare the runs. Exits with status 1 if any failed."""
+    def _end(self, config: DictConfig) -> None:
         self._progress.stop()
         self._running.close()
         folder = Path(config.hydra.sweep.dir)
@@ -102,8 +111,20 @@ class SweepReport(Callback):
         console.print(comparison_table(comparison))
         for path in write_comparison(comparison, folder):
             console.print(f"{path}", soft_wrap=True)
+        sys.stdout.flush()
         if comparison.failed:
             sys.exit(1)
+
+
+@contextmanager
+def _not_swallowed() -> Iterator[None]:
+    """Hydra turns an exception in a callback into a warning, and goes on."""
+    try:
+        with readable_errors(shows_traceback=False):  # Hydra's setting is changed at this time
+            yield
+    except Exception:  # noqa: BLE001 (a fault of ours)
+        traceback.print_exc()
+        sys.exit(1)
 
 
 def _check(config: DictConfig) -> None:
@@ -128,15 +149,43 @@ def _check_links(folder: Path) -> None:
             raise UserError(f"{path} is a link, which no sweep makes: remove it")
 
 
-def _plan(hydra: DictConfig) -> dict[str, Any]:
+def _check_values(config: DictConfig) -> None:
+    """Check each value that the sweep takes. Where it varies a file, such as data=uea,text, the
+    jobs do it."""
+    overrides = _parsed(config.hydra)
+    varied = [override for override in overrides if override.is_sweep_override()]
+    keys = [override.get_key_element().lstrip("+") for override in varied]
+    if any(key in config.hydra.runtime.choices for key in keys):
+        return
+    values = [list(override.sweep_iterator()) for override in varied]
+    settings = copy.deepcopy(config)
+    OmegaConf.set_struct(settings, False)
+    del settings["hydra"]
+    settings.folder = "job"  # each has its own, later
+    for key, possible in zip(keys, values, strict=True):
+        OmegaConf.update(settings, key, possible[0] if possible else None)
+    task = as_written(config.hydra.overrides.task)
+    check_settings(copy.deepcopy(settings), task, TrainKeys)
+    for key, possible in zip(keys, values, strict=True):
+        for value in possible[1:]:
+            changed = copy.deepcopy(settings)
+            OmegaConf.update(changed, key, value)
+            check_settings(changed, task, TrainKeys)
+
+
+def _parsed(hydra: DictConfig) -> list[Override]:
     overrides = without_resume(hydra.overrides.task)
     always = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
-    parsed = OverridesParser.create().parse_overrides([*always, *overrides])
+    return OverridesParser.create().parse_overrides([*always, *overrides])
+
+
+def _plan(hydra: DictConfig) -> dict[str, Any]:
+    overrides = without_resume(hydra.overrides.task)
     counts = {  # the last override of a key counts
         override.get_key_element().lstrip("+"): len(list(override.sweep_iterator()))
         if override.is_sweep_override()
         else 1
-        for override in parsed
+        for override in _parsed(hydra)
     }
     return {
         "overrides": overrides,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from seqmodels.batch import valid_steps
 from seqmodels.errors import choices
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.state import State
+from seqmodels.signatures.ranges import Count, Natural, OneOf, Range, Share
 
 PACKINGS = ("auto", "packed", "padded")
 
@@ -76,15 +77,15 @@ class RecurrentEncoder(nn.Module):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
+        input_size: Count,
+        hidden_size: Count,
+        num_layers: Annotated[int, Range(least=1, most=1000)] = 1,
         *,
-        cell: str = "lstm",
+        cell: Annotated[str, OneOf("lstm", "gru", "rnn")] = "lstm",
         bidirectional: bool = False,
-        dropout: float = 0.0,
-        proj_size: int = 0,
-        packing: str = "auto",
+        dropout: Share = 0.0,
+        proj_size: Natural = 0,
+        packing: Annotated[str, OneOf("auto", "packed", "padded")] = "auto",
         locked_dropout: bool = False,
     ) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -23,6 +23,7 @@ from seqmodels.nn.embedding import LockedDropout, build_embedding
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
+from seqmodels.signatures.ranges import ArgumentsOf, Built, Count, Name, NonNegative, Share
 from seqmodels.tasks.contract import Contract, Step, gather
 from seqmodels.tasks.fitting import build_encoder, check_shares
 from seqmodels.tasks.metrics import metric_named
@@ -68,17 +69,23 @@ class Task(pl.LightningModule):
     def __init__(
         self,
         data: dict[str, Any],
-        encoder: dict[str, Any],
-        head: str = "last_hidden",
+        encoder: Annotated[
+            dict[str, Any],
+            ArgumentsOf(
+                "seqmodels.nn.encoder.RecurrentEncoder", "input_size", optional=("bidirectional",)
+            ),
+        ],
+        head: Name = "last_hidden",
         head_options: dict[str, Any] | None = None,
-        embedding_size: int | None = None,
-        dropout: float = 0.0,
-        embedding_dropout: float | None = None,
+        embedding_size: Count | None = None,
+        dropout: Share = 0.0,
+        embedding_dropout: Share | None = None,
         locked_dropout: bool = False,
-        input_noise: float = 0.0,
-        label_smoothing: float = 0.0,
-        optimizer: dict[str, Any] | None = None,
-        scheduler: dict[str, Any] | None = None,
+        input_noise: NonNegative = 0.0,
+        label_smoothing: Share = 0.0,
+        optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
+        scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
+        | None = None,
         **own: Any,
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}

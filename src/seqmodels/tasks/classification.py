@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Classes
+from seqmodels.signatures.ranges import NonNegative
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 
@@ -35,7 +36,7 @@ class SequenceClassifier(Task):
         encoder: dict[str, Any],
         head: str = "last_hidden",
         *,
-        class_weights: list[float] | None = None,
+        class_weights: list[NonNegative] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(data, encoder, head, class_weights=class_weights, **options)

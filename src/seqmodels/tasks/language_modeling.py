@@ -14,6 +14,7 @@ from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State, parts_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.signatures.ranges import Count
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 
@@ -44,7 +45,7 @@ class LanguageModel(Task):
         encoder: dict[str, Any],
         head: str = "softmax",
         *,
-        embedding_size: int | None = None,
+        embedding_size: Count | None = None,
         **options: Any,
     ) -> None:
         width = embedding_size or encoder.get("proj_size") or encoder["hidden_size"]

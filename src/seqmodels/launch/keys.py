@@ -1,0 +1,115 @@
+"""The keys of the files in `configs/` that a script starts from, with what they may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from seqmodels.signatures.ranges import (
+    Built,
+    Count,
+    Name,
+    Natural,
+    NonNegative,
+    OneOf,
+    Range,
+    Seed,
+)
+
+Object = Annotated[dict[str, Any], Built()]
+Accelerator = Annotated[str, OneOf("auto", "cpu", "gpu", "mps", "cuda")]
+Checkpoint = Annotated[str, OneOf("best", "last")]
+Modules = list[Name]
+
+
+@dataclass
+class SweepKeys:
+    resume: Name | bool | None
+    metric: Name | None
+    different_data: bool
+
+
+@dataclass
+class TrainKeys:
+    folder: Name
+    resume: Name | None
+    seed: Seed
+    baseline: bool
+    imports: Modules | Name
+    allowed_targets: Modules
+    sweep: SweepKeys
+    model: Annotated[dict[str, Any], Built("data")]
+    data: Object
+    trainer: Annotated[dict[str, Any], Built("callbacks", "logger", "default_root_dir")]
+    callbacks: dict[str, Object | None] | None
+    logger: dict[str, Object | None] | None
+
+
+@dataclass
+class ExplainKeys:
+    folder: Name
+    imports: Modules | Name
+    allowed_targets: Modules
+    model: Annotated[dict[str, Any], Built("data")]
+    callbacks: Any
+
+
+@dataclass
+class RunKeys:
+    """Of every script that loads a finished run."""
+
+    run: Name
+    checkpoint: Checkpoint
+    accelerator: Accelerator
+    imports: Modules
+    allowed_targets: Modules
+
+
+@dataclass
+class PredictKeys(RunKeys):
+    input: Name
+    batch_size: Count | None
+
+
+@dataclass
+class EvaluateKeys(RunKeys):
+    split: Annotated[str, OneOf("train", "validation", "test")]
+    file: Name | None
+    batch_size: Count | None
+    dynamic: bool
+    dynamic_learning_rate: NonNegative
+    dynamic_decay: Annotated[float, Range(least=0, most=1)]
+
+
+@dataclass
+class GenerateKeys(RunKeys):
+    prompt: str
+    length: Natural
+    temperature: NonNegative
+    top_k: Count | None
+    top_p: Annotated[float, Range(above=0, most=1)] | None
+    seed: Seed
+
+
+@dataclass
+class CompareKeys:
+    metric: Name | None
+    different_data: bool
+    output: Name | None
+
+
+@dataclass
+class AuditInputKeys:
+    features: Count | None
+    vocabulary: Count | None
+    batch: Count
+    time: Count
+
+
+@dataclass
+class AuditKeys:
+    target: Name
+    input: AuditInputKeys
+    kind: Annotated[str, OneOf("sequence", "per_step")]
+    causal: bool
+    seed: Seed

@@ -1,0 +1,1 @@
+"""What arguments a class takes, read from its source without importing it."""
