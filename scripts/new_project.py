@@ -89,7 +89,8 @@ def make(chosen: argparse.Namespace) -> None:
             path = built / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-            path.chmod(files_mode(file, name))
+            if (source := ROOT / file.replace(name, OLD)).is_file():
+                shutil.copymode(source, path)
         styled = format_code(built)
         if chosen.files_only:
             shutil.copytree(built, place, dirs_exist_ok=True)
@@ -187,11 +188,6 @@ def template_files() -> dict[str, bytes]:
     return {path: (ROOT / path).read_bytes() for path in paths}
 
 
-def files_mode(file: str, name: str) -> int:
-    before = ROOT / file.replace(name, OLD)
-    return before.stat().st_mode & 0o777 if before.is_file() else 0o644
-
-
 def split_binary(files: dict[str, bytes]) -> tuple[Files, dict[str, bytes]]:
     texts, others = {}, {}
     for file, content in files.items():
@@ -240,7 +236,8 @@ def format_code(folder: Path) -> bool:
     if not ruff[0]:
         return False
     for command in STYLE:
-        subprocess.run([*ruff, *command.split()[1:], "--no-cache"], cwd=folder, check=False)
+        words = [*ruff, *command.split()[1:], "--no-cache"]
+        subprocess.run(words, cwd=folder, check=False, capture_output=True)
     return True
 
 
