@@ -27,12 +27,12 @@ def main(config: SimpleNamespace) -> None:
         config.split,
         config.file,
         config.accelerator,
-        dynamic=config.dynamic,
-        dynamic_learning_rate=config.dynamic_learning_rate,
-        dynamic_decay=config.dynamic_decay,
+        dynamic=config.dynamic,  # language models
+        dynamic_learning_rate=config.dynamic_learning_rate,  # language models
+        dynamic_decay=config.dynamic_decay,  # language models
     )
-    how = ", dynamic evaluation" if config.dynamic else ""
-    title = f"{config.run} on {config.file or config.split}{how}"
+    title = f"{config.run} on {config.file or config.split}"
+    title += ", dynamic evaluation" if config.dynamic else ""  # language models
     Screen().print(metrics_table(metrics, title))
 
 

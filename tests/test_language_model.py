@@ -23,7 +23,6 @@ from seqmodels.errors import UserError
 from seqmodels.machine import quieten_lightning
 from seqmodels.nn.cross_entropy import MOST_LOGITS, ROWS, linear_cross_entropy
 from seqmodels.nn.embedding import LockedDropout
-from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
@@ -237,41 +236,6 @@ def test_in_bfloat16_the_loss_and_gradients_are_close(
 
 
 # ---------------------------------------------------------------- dropout
-
-
-def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
-    dropped = LockedDropout(0.5)(torch.ones(B, T, 40)) == 0
-    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
-    assert not torch.equal(dropped[0], dropped[1])  # other features in another row
-    assert dropped.float().mean() == pytest.approx(0.5, abs=0.2)
-    x = torch.randn(B, T, 4)
-    assert torch.equal(LockedDropout(0.5).eval()(x), x)
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_locked_dropout_between_layers(cell: str) -> None:
-    encoder = RecurrentEncoder(4, H, 2, cell=cell, dropout=0.5, locked_dropout=True)
-    x = torch.randn(B, T, 4)
-    # with the second layer made to pass its input on, the mask can be seen
-    torch.manual_seed(5)
-    states = encoder(x)
-    first = RecurrentEncoder(4, H, 1, cell=cell)
-    first.rnn.load_state_dict(
-        {k: v for k, v in encoder.rnn.state_dict().items() if k.endswith("_l0")}
-    )
-    second = RecurrentEncoder(H, H, 1, cell=cell)
-    second.rnn.load_state_dict(
-        {k.replace("_l1", "_l0"): v for k, v in encoder.rnn.state_dict().items() if "_l1" in k}
-    )
-    torch.manual_seed(5)
-    mask = F.dropout1d(torch.ones(B, H, T), 0.5).transpose(1, 2)
-    expected = second(first(x).output * mask)
-    torch.testing.assert_close(states.output, expected.output)
-    torch.testing.assert_close(states.h_n[-1], expected.h_n[0])
-    plain = nn.LSTM(4, H, 2, batch_first=True) if cell == "lstm" else None
-    if plain is not None:  # in evaluation it is PyTorch's own
-        plain.load_state_dict(encoder.rnn.state_dict())
-        assert torch.equal(encoder.eval()(x).output, plain(x)[0])
 
 
 def test_dropout_acts_in_all_three_places() -> None:

@@ -1,4 +1,7 @@
-"""What README.md shows is what happens."""
+"""What README.md shows is what happens, and what it lists is complete.
+
+Each test is about something that README.md has: a README of your own needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -27,26 +30,25 @@ COMMANDS = [
 ]
 
 
-def block(containing: str) -> str:
-    [found] = [code for code in PYTHON if containing in code]
-    return found
+def section(start: str, end: str) -> str:
+    """What README.md says between two pieces of it; empty: it has no such piece."""
+    return README.partition(start)[2].partition(end)[0]
 
 
-@pytest.mark.parametrize(
-    "containing", ["encoder = RecurrentEncoder", "model = LanguageModel", "class Tutorial"]
-)
-def test_an_example_prints_what_it_says(
-    containing: str, capsys: pytest.CaptureFixture[str]
+def test_examples_print_what_they_say(
+    scratch_registry: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = block(containing)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
+    for code in PYTHON:
+        if "<folder>" not in code:  # that needs a run of yours
+            exec(compile(code, "README.md", "exec"), {})
+            assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
 
 
-def test_the_head_example_is_a_head() -> None:
-    names: dict[str, object] = {}
-    try:
-        exec(compile(block("class FirstOutput"), "README.md", "exec"), names)
+def test_the_head_example_is_a_head(scratch_registry: None) -> None:
+    for code in PYTHON:
+        if "class FirstOutput" not in code:
+            continue
+        exec(compile(code, "README.md", "exec"), {})
         states = RNNOutput(
             output=torch.randn(2, 3, 4),
             h_n=torch.randn(1, 1, 2, 4),
@@ -55,31 +57,29 @@ def test_the_head_example_is_a_head() -> None:
         )
         selected = HEADS["first_output"].select(None, states)  # type: ignore[arg-type]
         assert torch.equal(selected, states.output[:, 0])
-    finally:
-        HEADS.pop("first_output", None)
 
 
 def test_every_head_is_in_the_table_with_what_it_reads() -> None:
-    for name in ALL_HEADS:
-        head = HEADS[name]
-        rows = [row.split("|") for row in README.splitlines() if row.startswith("|")]
+    table = section("| `model.head=` |", "\n\n")
+    rows = [row.split("|") for row in table.splitlines() if row.startswith("|")]
+    for name in ALL_HEADS if table else ():
         [row] = [row for row in rows if f"`{name}`" in row[1]]
-        assert row[2].strip() == ", ".join(f"`{tensor}`" for tensor in head.reads)
+        assert row[2].strip() == ", ".join(f"`{tensor}`" for tensor in HEADS[name].reads)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_composes(command: str, config: Callable[..., DictConfig]) -> None:
-    words = shlex.split(command)[2:]
-    if "--config-dir" in words:
-        index = words.index("--config-dir")
-        words[index : index + 2] = [f"hydra.searchpath=[file://{ROOT / words[index + 1]}]"]
-    overrides = [word for word in words if not word.startswith("-")]
-    config(*(o if "-m" not in words else o.split(",")[0] for o in overrides))
+def test_every_command_composes(config: Callable[..., DictConfig]) -> None:
+    for command in COMMANDS:
+        words = shlex.split(command)[2:]
+        if "--config-dir" in words:
+            index = words.index("--config-dir")
+            words[index : index + 2] = [f"hydra.searchpath=[file://{ROOT / words[index + 1]}]"]
+        overrides = [word for word in words if not word.startswith("-")]
+        assert config(*(o if "-m" not in words else o.split(",")[0] for o in overrides)), command
 
 
 def test_every_finding_is_in_the_table() -> None:
-    table = README[README.index("| finding |") : README.index("In your tests:")]
-    assert set(re.findall(r"`(\w+_\w+)`", table)) == set(ADVICE)
+    table = section("| finding |", "\n\n")
+    assert not table or set(re.findall(r"`(\w+_\w+)`", table)) == set(ADVICE)
 
 
 def test_every_experiment_and_logger_composes(config: Callable[..., DictConfig]) -> None:
@@ -89,16 +89,19 @@ def test_every_experiment_and_logger_composes(config: Callable[..., DictConfig])
 
 
 def test_everything_that_is_linked_exists() -> None:
-    for path in [*re.findall(r"\]\((.*?)\)", README), "LICENSE"]:
-        assert (ROOT / path).exists(), path
+    for path in re.findall(r"\]\((.*?)\)", README):
+        assert re.match(r"https?:|#", path) or (ROOT / path).exists(), path
 
 
 def test_every_example_is_linked() -> None:
-    for example in (ROOT / "examples").glob("*.py"):
+    table = section("## Make it yours", "\n## ")
+    for example in (ROOT / "examples").glob("*.py") if table else ():
         assert f"](examples/{example.name})" in README
 
 
 def test_the_map_shows_every_folder_and_the_files_to_read() -> None:
+    if "\n## A map\n" not in README:
+        return
     package = ROOT / "src" / "seqmodels"
     folders = {file.parent.name for file in package.glob("*/__init__.py")}
     assert set(re.findall(r"^[├└]── (\w+)/ ", README, flags=re.MULTILINE)) == folders

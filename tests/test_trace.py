@@ -109,7 +109,7 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
         expected[:, -1] = states
         assert torch.equal(seen.h_n > 0, expected)
 
-    # through the network: all valid steps, but for a language model only those up to each logit
+    # through the network: all valid steps, but for a causal task only those up to each logit
     if task.contract.per == "step":
         causal = torch.ones(T, T, dtype=torch.bool).tril()
         assert torch.equal(seen.inputs > 0, causal & valid().unsqueeze(1) & valid().unsqueeze(2))

@@ -53,7 +53,7 @@ class TokenizerOptions:
             raise UserError(f"data.tokenizer is {self.level!r}: {choices(self.level, LEVELS)}")
         if self.level == "space" and self.keep_whitespace:
             raise UserError(
-                "data.tokenizer=space drops whitespace, which a language model has to predict: "
+                "data.tokenizer=space drops whitespace, which is to be predicted here: "
                 "choose one of bpe, byte, char, word"
             )
 

@@ -26,21 +26,26 @@ def example_task(
 
     Args:
         bidirectional: None lets the head decide.
-        task: used if the head fits it; otherwise a classifier or a language model.
+        task: used if the head fits it; otherwise the task that such heads are made for.
 
     Raises:
         UserError: if head, encoder and task do not fit together.
     """
-    usual = SequenceClassifier if find_head(head).per == "sequence" else LanguageModel
-    task = task or usual
+    task = task or _usual(head)
     try:
         find_head(head, per=task.contract.per, target=task.contract.target)
     except UserError:
-        task = usual
+        task = _usual(head)
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return task(example_spec(task.contract), {"hidden_size": hidden_size, **encoder}, head)
+
+
+def _usual(head: str) -> type[Task]:
+    if find_head(head).per == "step":
+        return LanguageModel
+    return SequenceClassifier
 
 
 def example_spec(contract: Contract) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def page(chosen: dict[str, Any], task: Task | None = None) -> str:
     Args:
         chosen: what to show first: `cell`, `layers`, `directions`, `length` and `head`.
         task: the model to show first, so that its numbers are the same as elsewhere. The other
-            networks are as wide; heads that don't fit its task are shown with a classifier or a
-            language model. None for a small classifier or language model.
+            networks are as wide; heads that don't fit its task are shown with the task that they
+            are made for. None for small models.
     """
     options: dict[str, list[Any]] = {
         "cell": list(CELLS),

@@ -67,7 +67,7 @@ class RecurrentEncoder(nn.Module):
         cell: `lstm`, `gru` or `rnn` (tanh).
         packing: how to run sequences of different lengths; the results agree to rounding.
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
-            faster of the two for this device and cell, as measured in `benchmarks/`.
+            faster of the two for this device and cell (measured in `benchmarks/`).
         locked_dropout: the dropout between layers drops the same features at all steps of a row
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
 

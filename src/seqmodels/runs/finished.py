@@ -1,9 +1,9 @@
-"""A finished run: load it to evaluate, predict or generate."""
+"""A finished run: load it to evaluate it or to use it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,24 +46,24 @@ class Run:
         split: str = "test",
         file: str | None = None,
         accelerator: str = "auto",
-        *,
-        dynamic: bool = False,
-        dynamic_learning_rate: float = 0.1,
-        dynamic_decay: float = 1e-3,
+        *,  # language models
+        dynamic: bool = False,  # language models
+        dynamic_learning_rate: float = 0.1,  # language models
+        dynamic_decay: float = 1e-3,  # language models
     ) -> dict[str, float]:
         """The task's metrics on a split of the run's data, or on a file like it.
 
         Args:
             file: with targets; for a language model, plain text.
-            dynamic: a language model keeps learning from each window after it is scored.
-            dynamic_learning_rate: of those steps.
-            dynamic_decay: the share of the way back to the trained weights after each of them.
+            dynamic: a language model keeps learning from each window after it is scored, with
+                steps of `dynamic_learning_rate`, each followed by a move of `dynamic_decay` of the
+                way back to the trained weights.
 
         Raises:
             UserError: for an unknown split, or a file that is absent, broken or without targets.
         """
         with self._usable():
-            device = find_device(accelerator)
+            find_device(accelerator)  # if it is missing, say so before the data is read
             if file is not None:
                 split, loader = "file", self.data.file_loader(file)
             elif split not in SPLITS:
@@ -76,24 +76,24 @@ class Run:
                     )
                 loader = self.data.split_loader(split)
             if dynamic:
-                metrics = dynamic_evaluation(
-                    self._language_model("dynamic=true adapts a language model").to(device),
+                task = self._language_model("dynamic=true adapts a language model")
+                adapted = dynamic_evaluation(
+                    task.to(find_device(accelerator)),
                     loader,
                     learning_rate=dynamic_learning_rate,
                     decay=dynamic_decay,
                 )
-            else:
-                trainer = pl.Trainer(
-                    accelerator=accelerator,
-                    devices=1,
-                    precision=self.config["trainer"]["precision"],
-                    logger=False,
-                    enable_checkpointing=False,
-                    enable_model_summary=False,
-                )
-                [tested] = trainer.test(self.task, loader, verbose=False)
-                metrics = dict(tested)
-            return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
+                return _of_split(adapted, split)
+            trainer = pl.Trainer(
+                accelerator=accelerator,
+                devices=1,
+                precision=self.config["trainer"]["precision"],
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+            )
+            [metrics] = trainer.test(self.task, loader, verbose=False)
+            return _of_split(metrics, split)
 
     def predict(
         self, inputs: Iterable[Any], source: str = "inputs", accelerator: str = "auto"
@@ -143,6 +143,10 @@ class Run:
         if self.task.contract.target != "next_token":
             raise UserError(f"{why}, and {self.folder} is the run of a {self.result['task']}")
         return cast(LanguageModel, self.task)
+
+
+def _of_split(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+    return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
 
 def load_run(
