@@ -61,7 +61,8 @@ def shell_lines(page: str) -> list[Command]:
     found: list[Command] = []
     for language, code in BLOCK.findall(page):
         if language == "bash":
-            found += [Command(_without_comment(line)) for line in code.splitlines() if line.strip()]
+            lines = [line for line in code.splitlines() if line and not line.startswith("#")]
+            found += [Command(_without_comment(line)) for line in lines]
         elif language == "text" and found:
             found[-1] = replace(found[-1], output=found[-1].output + code)
     found += [Command(c) for c in re.findall(r"`(python scripts/[^`]+)`", BLOCK.sub("", page))]
