@@ -6,7 +6,6 @@ Each test is about something that README.md has: a README of your own needs none
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 
 import pytest
@@ -17,17 +16,12 @@ from seqmodels.audit import ADVICE
 from seqmodels.heads import HEADS
 from seqmodels.nn.encoder import RNNOutput
 from tests.conftest import ROOT
+from tests.pages import python_blocks, read, run, shell_lines
 from tests.shipped import ALL_HEADS
 
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    command.split("  #")[0].replace("<folder>", "folder").replace("<file>", "file")
-    for command in (
-        *re.findall(r"^python scripts/train\.py .*", README, flags=re.MULTILINE),
-        *re.findall(r"\| `(python scripts/train\.py [^`]*)` \|", README),  # in "Make it yours"
-    )
-]
+README = read(ROOT / "README.md")
+PYTHON = python_blocks(README)
+COMMANDS = {c.line: c for c in shell_lines(README) if "scripts/train.py" in c.line}
 
 
 def section(start: str, end: str) -> str:
@@ -35,13 +29,10 @@ def section(start: str, end: str) -> str:
     return README.partition(start)[2].partition(end)[0]
 
 
-def test_examples_print_what_they_say(
-    scratch_registry: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_examples_print_what_they_say(scratch_registry: None) -> None:
     for code in PYTHON:
         if "<folder>" not in code:  # that needs a run of yours
-            exec(compile(code, "README.md", "exec"), {})
-            assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
+            run(code, {})
 
 
 def test_the_head_example_is_a_head(scratch_registry: None) -> None:
@@ -67,14 +58,11 @@ def test_every_head_is_in_the_table_with_what_it_reads() -> None:
         assert row[2].strip() == ", ".join(f"`{tensor}`" for tensor in HEADS[name].reads)
 
 
+@pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher:UserWarning")  # as the scripts do
 def test_every_command_composes(config: Callable[..., DictConfig]) -> None:
-    for command in COMMANDS:
-        words = shlex.split(command)[2:]
-        if "--config-dir" in words:
-            index = words.index("--config-dir")
-            words[index : index + 2] = [f"hydra.searchpath=[file://{ROOT / words[index + 1]}]"]
-        overrides = [word for word in words if not word.startswith("-")]
-        assert config(*(o if "-m" not in words else o.split(",")[0] for o in overrides)), command
+    for line, command in COMMANDS.items():
+        if "--help" not in line:
+            config(*command.overrides)
 
 
 def test_every_finding_is_in_the_table() -> None:

@@ -1,0 +1,110 @@
+"""Markdown pages: their Python code, their commands, and what they promise to print."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a page.
+
+    Args:
+        line: as it stands there, without comment and environment variables.
+        output: the blocks `text` that follow it, before the next command.
+    """
+
+    line: str
+    output: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        """Without `python`; a name in brackets, as in `runs/<folder>`, is taken as it is."""
+        command = self.line.rpartition(" && ")[2].rpartition(" | ")[2]
+        return shlex.split(re.sub(r"<(\w+)>", r"\1", command))[1:]
+
+    @property
+    def stdin(self) -> str:
+        """What `echo "..." |` writes to it."""
+        before, pipe, _ = self.line.rpartition(" | ")
+        return shlex.split(before)[1] + "\n" if pipe else ""
+
+    @property
+    def overrides(self) -> list[str]:
+        """What Hydra composes; of a sweep, the first job."""
+        words = self.words[1:]
+        if "--config-dir" in words:
+            index = words.index("--config-dir")
+            words[index : index + 2] = [f"hydra.searchpath=[file://{ROOT / words[index + 1]}]"]
+        if "-m" in words:
+            words = [re.sub(r"^([^=\[]+=[^\[,]*),.*", r"\1", w) for w in words if w != "-m"]
+        return words
+
+
+def python_blocks(page: str) -> list[str]:
+    return [code for language, code in BLOCK.findall(page) if language == "python"]
+
+
+def shell_lines(page: str) -> list[Command]:
+    """Each line of its blocks `bash`, and each `python scripts/...` inside its text."""
+    found: list[Command] = []
+    for language, code in BLOCK.findall(page):
+        if language == "bash":
+            lines = [line for line in code.splitlines() if line and not line.startswith("#")]
+            found += [Command(_without_comment(line)) for line in lines]
+        elif language == "text" and found:
+            found[-1] = replace(found[-1], output=found[-1].output + code)
+    found += [Command(c) for c in re.findall(r"`(python scripts/[^`]+)`", BLOCK.sub("", page))]
+    return found
+
+
+def _without_comment(line: str) -> str:
+    return re.sub(r"^(\w+=\S+ )+", "", re.split(r"\s+# ", line)[0])
+
+
+def run(code: str, names: dict[str, Any]) -> None:
+    """Runs a block as a reader does who pastes it after those before it.
+
+    Compares what it prints with the comments after `print(...)`, where `...` stands for anything.
+    """
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "<page>", "exec"), names)
+    promised = re.findall(r"^print\(.*\)  # (.*)$", code, flags=re.MULTILINE)
+    lines = printed.getvalue().splitlines()
+    assert len(lines) == len(promised), (lines, promised)
+    for line, promise in zip(lines, promised):
+        pattern = re.escape(promise).replace(re.escape("..."), ".*")
+        assert re.fullmatch(pattern, line), f"it prints {line}, not {promise}"
+
+
+def words_missing(shown: str, printed: str) -> set[str]:
+    """The words of a shown output that are not printed, whatever their numbers and line breaks."""
+
+    def words(text: str) -> Iterator[str]:
+        text = re.sub(r"\S*runs/\S+", "runs", text)  # its folder has another name each time
+        return (re.sub(r"[\d.]+", "0", word) for word in re.findall(r"[\w./+,-]*\w", text))
+
+    return set(words(shown)) - set(words(printed))
+
+
+def links(page: str) -> Sequence[str]:
+    """The files that a page links, embeds or includes, without their anchors."""
+    found = re.findall(r"\]\(([^)]*)\)|src=\"([^\"]*)\"|--8<-- \"([^\"]*)\"", page)
+    paths = (next(filter(None, groups), "").split("#")[0] for groups in found)
+    return [path for path in paths if path and "://" not in path]
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,201 @@
+"""What the pages in docs/ show is what happens."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from omegaconf import DictConfig
+
+from seqmodels.audit import ADVICE
+from seqmodels.heads import HEADS
+from tests.bank import WRONG
+from tests.conftest import ROOT
+from tests.in_process import run_in_process
+from tests.pages import links, python_blocks, read, run, shell_lines, words_missing
+from tests.shipped import ALL_HEADS
+
+DOCS = ROOT / "docs"
+NOTEBOOK = DOCS / "which_tensor.ipynb"
+GENERATED = ("notebook.md", "explained")  # by .ci/docs
+PAGES = {
+    str(path.relative_to(DOCS)): read(path)
+    for path in sorted(DOCS.rglob("*.md"))
+    if path.name not in GENERATED
+}
+COMMANDS = {command.line: command for page in PAGES.values() for command in shell_lines(page)}
+SCRIPTS = [line for line in COMMANDS if "python scripts/" in line]
+TRAININGS = [line for line in SCRIPTS if "train.py" in line and not re.search("--(help|cfg)", line)]
+OTHERS = [line for line in SCRIPTS if line not in TRAININGS]
+SWEEP = "python scripts/train.py -m model.head=last_hidden,mean_pool seed=0,1,2"
+QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
+LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
+    *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
+    *("experiment=study", "sweep.resume"),
+)
+EXTRAS = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
+
+
+def can_be_trained(line: str) -> bool:
+    downloads = "experiment=language_model" in line and "data=" not in line  # or takes minutes
+    return not downloads and not any(lacking in line for lacking in LACKING)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the pages name, and with runs to use."""
+    folder = tmp_path_factory.mktemp("workshop")
+    rows = [f"a {word} film,{label}" for word, label in (("fine", "good"), ("dull", "bad"))] * 30
+    tutorial = next(code for code in python_blocks(PAGES["audit.md"]) if "class Tutorial" in code)
+    for name, content in {
+        "my.csv": "text,label\n" + "\n".join(rows),
+        "new.csv": "text,label\n" + "\n".join(rows),
+        "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
+        "book.txt": "def all happy families are alike.\n" * 200,
+        "notes/old/a.md": "a note, and another note.\n" * 300,
+        "train.txt": "one NUM\nfilm NOUN\n\na DET\nfilm NOUN\n\n" * 30,
+        "my_package/module.py": f"{tutorial}\n\nbuild_model = Tutorial\n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (folder / "examples").symlink_to(ROOT / "examples")
+    own_text = ("data=text", "data.train=my.csv", "hydra.sweep.dir=runs/sweep")
+    no_pictures = ("callbacks.dataflow=null", "callbacks.confusion_matrix=null")
+    streams = ("data.batch_size=4", "data.window=16", "data.evaluation_streams=2")
+    for words, shown in (
+        ((*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures), COMMANDS[SWEEP].output),
+        (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),
+    ):
+        done = run_in_process(ROOT / "scripts" / "train.py", [*words, *QUICK], folder)
+        assert done.returncode == 0, done.stderr
+        assert words_missing(shown, done.stdout) == set()
+    shutil.copytree(folder / "runs" / "sweep" / "0_last_hidden_seed-0", folder / "runs" / "folder")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if python_blocks(text)])
+def test_the_code_of_a_page_prints_what_it_says(
+    page: str, request: pytest.FixtureRequest, scratch_registry: None
+) -> None:
+    if "<folder>" in PAGES[page]:
+        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("workshop"))
+    names: dict[str, object] = {"__name__": "page"}
+    for code in python_blocks(PAGES[page]):
+        run(code.replace("<folder>", "folder"), names)
+
+
+@pytest.mark.parametrize("line", TRAININGS)
+@pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher:UserWarning")  # as the scripts do
+def test_a_training_command_composes(line: str, config: Callable[..., DictConfig]) -> None:
+    config(*COMMANDS[line].overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [n for n in TRAININGS if COMMANDS[n].output and n != SWEEP])
+def test_a_training_prints_what_the_page_shows(line: str, workshop: Path) -> None:
+    words = [*COMMANDS[line].words[1:], "trainer.max_epochs=1"]
+    done = run_in_process(ROOT / "scripts" / "train.py", words, workshop)
+    assert done.returncode == 0, done.stderr
+    assert words_missing(COMMANDS[line].output, done.stdout) == set()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("line", [n for n in TRAININGS if can_be_trained(n)])
+def test_a_training_command_trains(line: str, workshop: Path) -> None:
+    command = COMMANDS[line]
+    words = command.overrides if "-m" in command.words else command.words[1:]
+    quick = [] if "resume=" in line else ["trainer.fast_dev_run=true"]
+    done = run_in_process(ROOT / "scripts" / "train.py", [*words, *quick], workshop)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", OTHERS)
+def test_another_command_does_what_the_page_shows(
+    line: str, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the interactive page takes ten seconds; tests/test_scripts.py and .ci/docs write it
+    monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
+    command = COMMANDS[line]
+    script = ROOT / command.words[0]
+    done = run_in_process(script, command.words[1:], workshop, command.stdin)
+    assert done.returncode == (1 if script.name == "audit.py" else 0), done.stderr  # 1: findings
+    assert words_missing(command.output, done.stdout) == set()
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line not in SCRIPTS])
+def test_any_other_line_names_what_is_there(line: str) -> None:
+    install = re.search(r"pip install -e \S+( --extra-index-url \S+)?$", line)
+    script = re.fullmatch(r"(?:python|bash) ([\w./]+)", line)
+    if install:
+        assert set(re.findall(r"\w+", line.partition("[")[2])) <= set(EXTRAS)
+    else:
+        assert script and (ROOT / script[1]).is_file(), line
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_is_there(page: str) -> None:
+    # .ci/docs checks the links and anchors between pages; this also images, frames and inclusions
+    for path in links(PAGES[page]):
+        places = [(DOCS / page).parent / path, ROOT / path]
+        places.append((DOCS / page).with_suffix("") / path)  # of a frame: from the page's address
+        generated = any(name in path for name in GENERATED)
+        assert generated or any(place.exists() for place in places), path
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = re.findall(r'= "([\w/]+\.md)"', read(ROOT / "zensical.toml"))
+    assert sorted(menu) == sorted([*PAGES, "notebook.md"])
+
+
+def test_every_head_is_described_with_what_it_reads() -> None:
+    tables = [
+        table
+        for page in PAGES.values()
+        for table in page.split("\n\n")
+        if "| `model.head=`" in table
+    ]
+    rows = [row.split("|") for table in tables for row in table.splitlines()]
+    for name in ALL_HEADS:
+        [row] = [row for row in rows if row[1].strip() == f"`{name}`"]
+        assert row[2].strip() == ", ".join(f"`{tensor}`" for tensor in HEADS[name].reads)
+
+
+# the rows of "Mistakes of well-known code", in its order, by their names in tests/bank.py
+MISTAKES = (
+    *("last column", "last step of two directions", "first and last step"),
+    *("h_n[-1] of two directions", "lowest layer", "h_n viewed", "proj_size viewed"),
+    *("mean of padded steps", "maximum of padded steps", "padding of ones"),
+    *("attention without a mask", "mask one step short", "forecast of the last columns"),
+    *("h carried as c", "state of the neighbour", "state kept between calls"),
+    "bidirectional language model",
+)
+
+
+def test_the_table_of_mistakes_names_what_the_audit_finds() -> None:
+    # that it finds them is tested in tests/test_audit.py, for each name in WRONG
+    table = PAGES["audit.md"].partition("| mistake |")[2].partition("\n\n")[0]
+    findings = re.findall(r"^\|.*?\| `(\w+_\w+)` \|", table, flags=re.MULTILINE)
+    assert [[finding] for finding in findings] == [WRONG[name][3] for name in MISTAKES]
+    assert set(MISTAKES) == set(WRONG)
+
+
+def test_every_finding_is_described() -> None:
+    table = PAGES["audit.md"].partition("| finding |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+_\w+)` \|", table)) == set(ADVICE)
+
+
+@pytest.mark.slow
+def test_the_notebook_prints_what_it_shows() -> None:
+    committed = nbformat.read(NOTEBOOK, as_version=4)
+    again = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(again, timeout=300, coalesce_streams=True).execute()
+    for before, after in zip(committed.cells, again.cells, strict=True):
+        assert before.get("outputs") == after.get("outputs"), before.source
