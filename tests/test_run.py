@@ -4,7 +4,9 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -131,9 +133,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     for name in ("last", "best"):
         for key, value in weights(whole, name).items():
             assert torch.equal(value, weights(broken, name)[key]), (name, key)
-    rows, again = read_metrics(whole / "metrics.csv"), read_metrics(broken / "metrics.csv")
-    assert [row["epoch"] for row in again] == [row["epoch"] for row in rows] == [0, 1, 2, 3]
-    assert [r["validation/loss"] for r in again] == [r["validation/loss"] for r in rows]
+    assert (whole / "metrics.csv").read_bytes() == (broken / "metrics.csv").read_bytes()
+    epochs = [r["epoch"] for r in read_metrics(broken / "metrics.csv") if "validation/loss" in r]
+    assert epochs == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(5, [0]), (14, [0]), (20, [0, 1])])
@@ -358,12 +360,13 @@ def test_devices_by_name() -> None:
 
 def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path) -> None:
     first = MetricsFile(str(tmp_path))
-    for epoch in range(3):
+    for epoch in range(4):
         first.log_metrics({"epoch": epoch, "a": 10.0 + epoch}, step=epoch * 5)
         first.log_metrics({"epoch": epoch, "b": 20.0 + epoch}, step=epoch * 5)
     first.save()
     second = MetricsFile(str(tmp_path))
-    second.log_metrics({"epoch": 2, "a": 99.0}, step=10)
+    second.starts(Mock(pl.Trainer, global_step=11, current_epoch=2))
+    second.log_metrics({"a": 99.0}, step=10)  # of a callback that does not know the epoch
     second.log_metrics({"epoch": 3, "c": 1.0}, step=15)
     second.save()
     assert read_metrics(tmp_path / "metrics.csv") == [

@@ -114,6 +114,8 @@ class LastCheckpoint(Checkpoint):
         self._between_steps = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        for logger in trainer.loggers:  # a run resumed from here does not log it again
+            logger.save()
         trainer.save_checkpoint(self.path)
         self.step, self._saved_at = trainer.global_step, time.monotonic()
 

@@ -12,19 +12,25 @@ from seqmodels.runs.metrics_file import read_metrics
 
 
 def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -> None:
-    """Metrics by epoch, counted from 0, training and validation, from a `metrics.csv`."""
+    """Metrics of training, by some steps and by epoch, and of validation, from a `metrics.csv`;
+    over the steps, so that a training of one epoch is a curve too."""
     rows = read_metrics(metrics_file)
     figure = Figure(figsize=(5 * len(metrics), 4), layout="constrained")
     for axes, metric in zip(
         figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
     ):
-        for stage, style in (("train", "--"), ("validation", "-")):
-            points = [(r["epoch"], r[n]) for r in rows if (n := f"{stage}/{metric}") in r]
+        for name, label, style in (
+            (f"train/{metric}_step", None, {"alpha": 0.35}),
+            (f"train/{metric}", "train", {"linestyle": "--", "marker": "."}),
+            (f"validation/{metric}", "validation", {"color": "tab:orange", "marker": "."}),
+        ):
+            points = [(r["step"], r[name]) for r in rows if name in r]
             if points:
-                axes.plot(*zip(*points, strict=True), style, label=stage, marker=".", markersize=4)
-        axes.set(xlabel="epoch", ylabel=metric.replace("_", " "))
+                colour = {"color": "tab:blue", "markersize": 4, **style}
+                axes.plot(*zip(*points, strict=True), label=label, **colour)
+        axes.set(xlabel="step", ylabel=metric.replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        if axes.lines:  # none where nothing was logged, as in debug=fast
+        if axes.get_legend_handles_labels()[0]:  # none where nothing was logged, as in debug=fast
             axes.legend()
     figure.savefig(picture, dpi=120)

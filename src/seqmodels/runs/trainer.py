@@ -1,4 +1,4 @@
-"""Lightning's Trainer with its known faults repaired."""
+"""Lightning's Trainer with its known faults repaired, and metrics by step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.processes import Launcher
@@ -19,6 +20,7 @@ class Trainer(pl.Trainer):
 
     - resumes a finished epoch as a finished one, if there are `max_steps` (Lightning issue 19617);
     - ends a training by `max_steps` with a validation, and so with a checkpoint;
+    - logs metrics every `log_every_n_steps` steps without waiting for the device at the others;
     - writes checkpoints whole or not at all: Lightning's own writing ignores a PermissionError, and
       is not atomic where the folder for temporary files is on another disk;
     - leaves signals alone: Lightning's SIGTERM ends with exit status 0, and at each step its
@@ -35,7 +37,7 @@ class Trainer(pl.Trainer):
     ) -> None:
         self.checkpoint_files = CheckpointFiles()
         super().__init__(
-            callbacks=[*(callbacks or []), _EndWithValidation()],
+            callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation()],
             plugins=[*(plugins or []), self.checkpoint_files],
             **options,
         )

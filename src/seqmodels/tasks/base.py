@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
-import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
 from seqmodels.signatures.ranges import ArgumentsOf, Built, Count, Name, NonNegative, Share
-from seqmodels.tasks.contract import Contract, Step, gather
+from seqmodels.tasks.contract import Contract, Step, gather, join
 from seqmodels.tasks.fitting import build_encoder, check_shares
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.optimization import TOTAL_STEPS, build_optimizer, clip_gradients, count_steps
@@ -229,28 +228,41 @@ class Task(pl.LightningModule):
 
     def _epoch_so_far(self, split: str) -> dict[str, Tensor]:
         values = gather(self.steps[split], self.contract.per)
-        earlier = self._earlier if split == "train" else {}
-        if not (values and earlier):
-            return values or earlier
-        return {name: torch.cat([earlier[name], value]) for name, value in values.items()}
+        return join(self._earlier if split == "train" else {}, values)
 
     def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
         values = self._epoch_so_far(split)
         self.steps[split] = []
         if not values or self.trainer.sanity_checking:
             return
-        metrics.update(**values)
-        computed: dict[str, Tensor] = metrics.compute()
-        metrics.reset()
-        loss = computed[f"{split}/loss"]
+        measured = self._measure(split, metrics, values, loader)
+        loss = measured[f"{split}/loss"]
         if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
             raise UserError(
                 f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
                 "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"
             )
-        of_loss = self.metrics_of_loss(loss, getattr(loader, "dataset", None))
-        for name, value in {**computed, **{f"{split}/{n}": v for n, v in of_loss.items()}}.items():
+        for name, value in measured.items():
             self.log(name, value, prog_bar=name == f"validation/{self.bar}")
+
+    def measure_steps(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The training metrics of some steps, of all processes, such as `train/loss_step`; on the
+        device.
+
+        Args:
+            values: as `gather` gives them.
+        """
+        measured = self._measure("train", self.train_metrics, values, self.trainer.train_dataloader)
+        return {f"{name}_step": value for name, value in measured.items()}
+
+    def _measure(
+        self, split: str, metrics: MetricCollection, values: dict[str, Tensor], loader: Any
+    ) -> dict[str, Tensor]:
+        metrics.update(**values)
+        measured: dict[str, Tensor] = metrics.compute()
+        metrics.reset()
+        of_loss = self.metrics_of_loss(measured[f"{split}/loss"], getattr(loader, "dataset", None))
+        return {**measured, **{f"{split}/{name}": value for name, value in of_loss.items()}}
 
     # optimisation
 

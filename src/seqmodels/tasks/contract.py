@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,3 +101,10 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
         for name, field in (("preds", "predictions"), ("target", "targets")):
             values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
     return values
+
+
+def join(earlier: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What `gather` gives of some steps, and of those after them, as it would give of all."""
+    if not (earlier and values):
+        return dict(earlier or values)
+    return {k: torch.cat([earlier[k].to(value.device), value]) for k, value in values.items()}
