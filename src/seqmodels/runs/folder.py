@@ -26,8 +26,9 @@ class RunFolder:
     """One run on disk.
 
     `config.yaml` (resolved), `overrides.yaml`, `environment.json`, `metrics.csv`, `result.json`,
-    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`. What is broken or
-    absent is a `UserError` that names the file.
+    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; `profile.txt` and
+    `loggers.json` where they are asked for. What is broken or absent is a `UserError` that names
+    the file.
     """
 
     path: Path
@@ -55,6 +56,10 @@ class RunFolder:
     @property
     def dataflow(self) -> Path:
         return self.path / "dataflow.svg"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile.txt"
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""

@@ -70,7 +70,7 @@ class MetricsFile(RunLogger):
         step = int(step or 0)
         row = self.rows.setdefault(step, {"epoch": None, "step": step})
         row.update(metrics)
-        if row["epoch"] is None and self._trainer is not None:  # not every callback gives it
+        if row.get("epoch") is None and self._trainer is not None:  # not every callback gives it
             row["epoch"] = self._trainer.current_epoch
         self._changed = True
         if time.monotonic() - self._saved_at > SECONDS:

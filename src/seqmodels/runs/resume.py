@@ -68,6 +68,8 @@ def resumed_config(
         elif key.startswith(ON_TOP) and not key.endswith(".dirpath") and own.get(key) != value:
             changes[key] = (own.get(key), value)
     result["folder"] = str(folder.path)
+    for name in (saved.get("logger") or {}).keys() - (result["logger"] or {}).keys():
+        log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
     for key in ("seed", "data", "model", "baseline"):
         result[key] = deepcopy(saved.get(key, result.get(key)))
     trainer = saved.get("trainer", {})

@@ -25,8 +25,15 @@ from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.processes import together
+from seqmodels.runs.profile import profile_file
 from seqmodels.runs.resume import check_unfinished, checkpoint_to_resume, resumed_config
 from seqmodels.runs.table import results_table
+from seqmodels.runs.tracking import (
+    HyperParameters,
+    log_result,
+    open_loggers,
+    without_loggers,
+)
 from seqmodels.runs.trainer import Trainer, check_validation
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
@@ -160,6 +167,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         result["resumed"] = [*earlier.get("resumed", []), environment(device)]
         restored = Restored(folder, result)
         trainer.callbacks.append(restored)  # type: ignore[attr-defined]
+    if len(trainer.loggers) > 1:
+        trainer.callbacks.append(HyperParameters(result))  # type: ignore[attr-defined]
     with ExitStack() as locked:
         if first:
             locked.enter_context(folder.locked())
@@ -181,6 +190,8 @@ def _fit(
         trainer_mistakes(),
         interruptions(folder, trainer, console),
         together(trainer, folder, result),
+        open_loggers(trainer),
+        profile_file(folder, console),
     ):
         console.print(
             f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
@@ -196,16 +207,22 @@ def _fit(
 
         clock = time.perf_counter()
         _load_best(trainer, task)
-        for evaluate in (trainer.validate, trainer.test):
-            for metrics in evaluate(task, datamodule=data, verbose=False):
-                result["metrics"] |= metrics
+        with without_loggers(trainer):  # it would be the last point of the curve
+            result["metrics"] |= _evaluated(trainer.validate(task, datamodule=data, verbose=False))
+        result["metrics"] |= _evaluated(trainer.test(task, datamodule=data, verbose=False))
         short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
         result["higher_is_better"] = {n: METRICS[n].higher_is_better for n in sorted(short)}
         seconds["test"] = time.perf_counter() - clock
         if first:
             curves = folder.figures / "learning_curves.png"
             learning_curves(folder.metrics_file, curves, task.curves)
+            log_result(trainer, result["metrics"], folder)
         seconds["total"] = time.perf_counter() - training.started
+
+
+def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of an evaluation; none of a split that is limited to nothing."""
+    return {name: value for metrics in results for name, value in metrics.items()}
 
 
 def _beginning(training: Training, device: str) -> dict[str, Any]:

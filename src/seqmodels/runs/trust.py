@@ -20,7 +20,12 @@ KINDS: dict[str, type] = {"model": Task, "data": DataModule}
 # built from the configuration of a model, later and by the task
 NESTED: dict[str, type] = {"model.optimizer": Optimizer, "model.scheduler": LRScheduler}
 # callbacks that a run folder may name; whatever else it names is not trusted
-OURS = ("seqmodels.callbacks.", "seqmodels.dataflow.")
+OURS = (
+    "seqmodels.callbacks.",
+    "seqmodels.dataflow.",
+    "lightning.pytorch.callbacks.LearningRateMonitor",
+    "lightning.pytorch.callbacks.RichModelSummary",
+)
 
 
 def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""What the loggers get besides metrics: hyper-parameters, pictures, files, the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from seqmodels.dataflow.picture import write_png
+from seqmodels.files import flattened
+from seqmodels.loggers.base import RunLogger, Status
+from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.metrics_file import MetricsFile
+
+FACTS = ("task", "head", "reads", "parameters", "data", "fingerprint", "seed", "device")
+
+
+class HyperParameters(Callback):
+    """Logs the configuration and the facts of a run, once its first batch is there: until then, a
+    resume may still be refused.
+
+    Args:
+        result: what `result.json` holds of the run so far.
+    """
+
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        facts = {name: result[name] for name in FACTS}
+        facts["reads"] = " and ".join(facts["reads"])
+        self._values: dict[str, Any] = {**flattened(result["config"]), **facts}
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if not self._values:
+            return
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self._values)
+        self._values = {}
+
+
+@contextmanager
+def open_loggers(trainer: pl.Trainer) -> Iterator[None]:
+    """Closes the loggers of a run at its end, with its status."""
+    status: Status = "interrupted"
+    try:
+        yield
+        status = "completed"
+    except Exception:
+        status = "failed"
+        raise
+    finally:
+        for logger in _run_loggers(trainer):
+            logger.close(status)
+
+
+@contextmanager
+def without_loggers(trainer: pl.Trainer) -> Iterator[None]:
+    """Within: nothing is logged."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], folder: RunFolder) -> None:
+    """Logs the validation of the best checkpoint, as `best_validation/...`, and the run's pictures,
+    configuration and best checkpoint where the logger keeps such.
+
+    Args:
+        metrics: of the best checkpoint, `validation/...` among them.
+    """
+    step = trainer.global_step
+    best = {f"best_{n}": v for n, v in metrics.items() if n.startswith("validation/")}
+    for logger in trainer.loggers:
+        logger.log_metrics(best, step=step)
+        logger.save()
+    if not (loggers := _run_loggers(trainer)):
+        return
+    files = [f for f in (folder.config_file, folder.checkpoint_file("best")) if f.is_file()]
+    with TemporaryDirectory() as temporary:
+        pictures = sorted(folder.figures.glob("*.png"))
+        if folder.dataflow.is_file():
+            pictures.append(write_png(folder.dataflow, temporary))
+        for logger in loggers:
+            logger.log_pictures(pictures, step)
+            logger.log_files(files)
+
+
+def _run_loggers(trainer: pl.Trainer) -> list[RunLogger]:
+    """Those that show and keep more than numbers."""
+    return [
+        logger
+        for logger in trainer.loggers
+        if isinstance(logger, RunLogger) and not isinstance(logger, MetricsFile)
+    ]
