@@ -1,0 +1,51 @@
+"""Stop a training that no longer gets better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from torch import Tensor
+
+from seqmodels.errors import UserError, choices
+from seqmodels.tasks.metrics import metric_named
+
+NOT_STOPPED = EarlyStoppingReason.NOT_STOPPED
+
+
+class EarlyStopping(LightningEarlyStopping):
+    """Lightning's `EarlyStopping` that knows which direction of a metric is better, and resumes: a
+    training that it has stopped stays stopped, unless `patience` is larger now.
+
+    Args:
+        monitor: a metric, such as `validation/accuracy`.
+        patience: how many validations in a row may bring no better value.
+        options: as in `lightning.pytorch.callbacks.EarlyStopping`.
+
+    Raises:
+        UserError: for a metric that `METRICS` lacks; after the first validation, for one that this
+            task lacks.
+    """
+
+    def __init__(self, monitor: str, patience: int, **options: Any) -> None:
+        mode = "max" if metric_named(monitor).higher_is_better else "min"
+        super().__init__(monitor, patience=patience, mode=mode, **options)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            trainer.should_stop = self.wait_count >= self.patience
+        elif self.stopping_reason is not NOT_STOPPED:
+            trainer.should_stop = True
+        if not trainer.should_stop:
+            self.stopping_reason = NOT_STOPPED
+
+    def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:
+        if self.monitor not in logs:
+            near = choices(self.monitor, logs)
+            raise UserError(f"callbacks.early_stopping.monitor={self.monitor}: {near}")
+        return True

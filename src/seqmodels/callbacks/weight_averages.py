@@ -1,0 +1,95 @@
+"""Averages of the weights over the training: they are validated, saved and tested."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from seqmodels.errors import UserError
+from seqmodels.tasks.optimization import count_steps
+
+
+class _Average(WeightAveraging):
+    """Lightning's `WeightAveraging`, that
+
+    - validates and saves the weights as they are until the average has begun, and not the initial
+      ones in its place;
+    - leaves the weights of the best checkpoint alone when they are validated after the training;
+    - does not wait for the device at every step;
+    - keeps the average where the weights are: Lightning makes it before they are moved to a GPU.
+    """
+
+    def __init__(self, average: Any) -> None:
+        # buffers are constants here, such as the weights of classes
+        super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    @property
+    def has_begun(self) -> bool:
+        return self._average_model is not None and bool(self._average_model.n_averaged > 0)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # read at every step
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit" and self.has_begun:
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit" and self.has_begun:
+            super().on_validation_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.has_begun:
+            super().on_train_end(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if not self.has_begun:
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+
+
+class EMA(_Average):
+    """An exponential moving average of the weights, after every step.
+
+    Args:
+        decay: the share that the average keeps at each step: 0.99 is about the last 100 steps.
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        if not 0 < decay < 1:
+            raise UserError(f"callbacks.ema.decay={decay} must be between 0 and 1")
+        super().__init__(get_ema_multi_avg_fn(decay))
+
+
+class SWA(_Average):
+    """Stochastic weight averaging (https://arxiv.org/abs/1803.05407): the mean of the weights after
+    each step of the last part of the training.
+
+    Lightning's `StochasticWeightAveraging` neither validates nor saves its average, so the best
+    checkpoint is never an average.
+
+    Args:
+        start: the share of the planned steps before the average begins.
+    """
+
+    def __init__(self, start: float = 0.75) -> None:
+        if not 0 <= start < 1:
+            raise UserError(f"callbacks.swa.start={start} must be at least 0 and below 1")
+        super().__init__(get_swa_multi_avg_fn())
+        self.start = start
+        self._first_step = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        steps = count_steps(trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        self._first_step = int(self.start * steps)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and step_idx >= self._first_step
