@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.callbacks import LearningRateFinder as LightningLearningRateFinder
 from matplotlib.figure import Figure
-from rich.console import Console
 
+from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 
 SKIPPED = 10  # rates at the beginning, where the smoothed loss has hardly begun
@@ -46,7 +46,7 @@ class LearningRateFinder(LightningLearningRateFinder):
         found = steepest(rates, losses)
         _draw(rates, losses, found, Path(trainer.default_root_dir) / "figures")
         used = task.hparams["optimizer"]["lr"]
-        Console().print(
+        Screen().print(
             f"lr_finder suggests model.optimizer.lr={found:.2g}; this training uses {used:g}",
             soft_wrap=True,
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers.logger import Logger
 
 from seqmodels.errors import UserError
-from seqmodels.files import read_json, write_json
+from seqmodels.files import write_json
+from seqmodels.plain import read_json
 
 Status = Literal["completed", "failed", "interrupted"]
 
@@ -50,12 +51,18 @@ def require(package: str) -> None:
 
 def read_id(folder: Path, logger: str) -> str | None:
     """What a logger calls the run of this folder; None if it does not know it yet."""
-    file = folder / "loggers.json"
-    found = read_json(file).get(logger) if file.is_file() else None
-    return None if found is None else str(found)
+    name = _ids(folder).get(logger)
+    return None if name is None else str(name)
 
 
 def write_id(folder: Path, logger: str, name: str) -> None:
     """Remembers what a logger calls the run, so that a resumed run goes there too."""
+    write_json(folder / "loggers.json", {**_ids(folder), logger: name})
+
+
+def _ids(folder: Path) -> dict[str, Any]:
     file = folder / "loggers.json"
-    write_json(file, {**(read_json(file) if file.is_file() else {}), logger: name})
+    ids = read_json(file) if file.is_file() else {}
+    if not isinstance(ids, dict):
+        raise UserError(f"{file} does not name the loggers' runs: remove it")
+    return ids

@@ -7,17 +7,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.table import Table
 
 from seqmodels.files import write_text
 from seqmodels.runs.folder import RunFolder
+from seqmodels.screen import Screen
 
 LINES = 20  # to print; the file holds all
 
 
 @contextmanager
-def profile_file(folder: RunFolder, console: Console) -> Iterator[None]:
+def profile_file(folder: RunFolder, console: Screen) -> Iterator[None]:
     """Writes what `trainer.profiler` reports of training, validation and test to `profile.txt` at
     the end, and prints the beginning of the last report, which holds what takes longest."""
     logger = logging.getLogger("lightning.pytorch.profilers.profiler")  # Lightning logs the reports
@@ -47,11 +47,11 @@ class _Reports(logging.Handler):
         self.texts.append(record.getMessage())
 
 
-def _print(report: str, console: Console) -> None:
+def _print(report: str, console: Screen) -> None:
     lines = report.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     if not rows:  # of another profiler than `simple`
-        console.print("\n".join(lines[:LINES]), markup=False)
+        console.print("\n".join(lines[:LINES]))
         return
     table = Table(title=lines[0])
     for number, name in enumerate(rows[0]):
