@@ -109,6 +109,8 @@ class RunFolder:
                     f"{path} leads out of the run folder, or is not what a run writes there, and a "
                     "training would write to it: remove it, or put the real file in its place"
                 )
+            if Path(place) == self.path and "wandb" in folders:
+                folders.remove("wandb")  # W&B links to its own logs, and adds a folder for each run
 
     # the result
 
