@@ -20,7 +20,7 @@ STATUS: Mapping[Status, str] = {
 SQLITE = "sqlite:///"
 
 
-class MLflow(RunLogger, MLFlowLogger):
+class MLflow(MLFlowLogger, RunLogger):
     """Lightning's logger, for one MLflow run each run folder: named after it, and continued when it
     is resumed.
 
@@ -29,6 +29,8 @@ class MLflow(RunLogger, MLFlowLogger):
         tracking_uri: where all runs are kept: `sqlite:///<file>`, or the address of a server.
         options: as in `lightning.pytorch.loggers.MLFlowLogger`.
     """
+
+    finalize = RunLogger.finalize
 
     def __init__(self, folder: str, tracking_uri: str, **options: Any) -> None:
         require("mlflow")

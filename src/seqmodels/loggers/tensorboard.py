@@ -15,7 +15,7 @@ from seqmodels.loggers.base import RunLogger, Status, require
 from seqmodels.tasks import Task
 
 
-class TensorBoard(RunLogger, TensorBoardLogger):
+class TensorBoard(TensorBoardLogger, RunLogger):
     """Lightning's logger, whose events are in the run folder itself: `tensorboard --logdir runs`
     names each run after its folder.
 
@@ -25,6 +25,8 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         folder: of the run.
         options: as in `lightning.pytorch.loggers.TensorBoardLogger`.
     """
+
+    finalize = RunLogger.finalize
 
     def __init__(self, folder: str, **options: Any) -> None:
         require("tensorboard")

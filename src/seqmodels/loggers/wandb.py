@@ -17,7 +17,7 @@ from seqmodels.loggers.base import RunLogger, Status, read_id, require, write_id
 OFFLINE = ("offline", "dryrun", "disabled")  # values of WANDB_MODE
 
 
-class WandB(RunLogger, WandbLogger):
+class WandB(WandbLogger, RunLogger):
     """Lightning's logger, for one W&B run each run folder: named after it, and continued when it is
     resumed.
 
@@ -29,6 +29,8 @@ class WandB(RunLogger, WandbLogger):
     Raises:
         UserError: if you are not logged in, unless it is offline.
     """
+
+    finalize = RunLogger.finalize
 
     def __init__(self, folder: str, offline: bool = False, **options: Any) -> None:
         require("wandb")
