@@ -380,6 +380,9 @@ def test_a_checkpoint_does_not_say_which_files_to_remove(tmp_path: Path) -> None
     for path in (str(tmp_path / "mine"), "..", "/", f"{tmp_path}/run/.."):
         with pytest.raises(UserError, match="which it is not"):
             callback.load_state_dict({"best_k_models": {path: torch.tensor(1.0)}})
+    for score in ("x", torch.zeros(2)):  # compared with the next score after the next validation
+        with pytest.raises(UserError, match="no number"):
+            callback.load_state_dict({"best_k_models": {"a.ckpt": score}, "best_model_score": None})
     with pytest.raises(OSError, match="mine"):
         CheckpointFiles().remove_checkpoint(tmp_path / "mine")
     assert (tmp_path / "mine").is_dir()
