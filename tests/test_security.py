@@ -362,10 +362,11 @@ def test_a_sweep_clears_no_folder_behind_a_link(script: Script, tmp_path: Path) 
     assert (mine / "precious").read_text() == "text"
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", ""])
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "", "{../../x}"])
 def test_a_run_folder_does_not_say_where_checkpoints_go(name: str) -> None:
     target = "seqmodels.callbacks.best_checkpoint.BestCheckpoint"
-    assert is_trusted_callback("checkpoint", {"_target_": target, "filename": "best"})
+    for own in ("best", "best-{epoch}", "{epoch:02d}-{validation/loss:.2f}"):
+        assert is_trusted_callback("checkpoint", {"_target_": target, "filename": own})
     with pytest.raises(UserError, match="is not a file name"):
         is_trusted_callback("checkpoint", {"_target_": target, "filename": name})
     for other in ("seqmodels.callbacks.sample.Path", "seqmodels.dataflow.page.page"):
