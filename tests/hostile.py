@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import pickle
@@ -82,8 +81,8 @@ def value(chance: random.Random) -> Any:
     return deep
 
 
-def mutate(content: Any, chance: random.Random) -> None:
-    """Changes one entry somewhere in nested dicts and lists."""
+def mutate(content: Any, chance: random.Random) -> str:
+    """Changes one entry somewhere in nested dicts and lists; returns which."""
     places = list(_containers(content))
     holder = chance.choice(places)
     keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
@@ -93,7 +92,7 @@ def mutate(content: Any, chance: random.Random) -> None:
             holder[chance.choice((*KEYWORDS, *TEXTS[:12]))] = value(chance)
         else:
             holder.append(value(chance))
-        return
+        return f"one more than {keys!r:.60}"
     key = chance.choice(keys)
     if action == 1:
         del holder[key]
@@ -101,6 +100,7 @@ def mutate(content: Any, chance: random.Random) -> None:
         holder[chance.choice((*KEYWORDS, *TEXTS[3:]))] = holder.pop(key)
     else:
         holder[key] = value(chance)
+    return f"{key!r:.60}"
 
 
 def _containers(content: Any) -> Iterator[Any]:
@@ -170,20 +170,19 @@ def _swap(file: Path, chance: random.Random) -> str:
 
 
 def _fields(file: Path, chance: random.Random) -> str:
+    if file.stat().st_size > 50_000 or "&a" in file.read_text():
+        return "hostile already"
     content = yaml.safe_load(file.read_text()) if file.suffix == ".yaml" else None
     if content is None:
         content = json.loads(file.read_text())
-    before = copy.deepcopy(content)
-    for _ in range(chance.choice((1, 1, 2, 5))):
-        if isinstance(content, dict | list):
-            mutate(content, chance)
+    count = chance.choice((1, 1, 2, 5))
+    how = [mutate(content, chance) for _ in range(count) if isinstance(content, dict | list)]
     try:
         dump = yaml.safe_dump if file.suffix == ".yaml" else json.dumps
         file.write_text(dump(content), encoding="utf-8", errors="surrogatepass")
     except (RecursionError, ValueError):
         file.write_text("[" * 100_000)
-    changed = [k for k in content if k not in before or repr(content[k]) != repr(before[k])]
-    return f"{changed!r:.80}"
+    return ", ".join(how)
 
 
 def _document(file: Path, chance: random.Random) -> str:
@@ -248,16 +247,18 @@ def tensor(chance: random.Random) -> torch.Tensor:
 
 def _checkpoint(file: Path, chance: random.Random) -> str:
     content = torch.load(file, weights_only=True)
-    before = {key: repr(inner) for key, inner in content.items()}
+    how = []
     for _ in range(chance.choice((1, 1, 2, 5))):
         part = chance.choice(
             [content, *(c for c in content.values() if isinstance(c, dict | list))]
         )
-        mutate(part, chance)
+        how.append(mutate(part, chance))
         if chance.random() < 0.3:
             places = [p for p in _containers(content) if isinstance(p, dict) and p]
             holder = chance.choice(places)
-            holder[chance.choice(list(holder))] = tensor(chance)
+            key = chance.choice(list(holder))
+            holder[key] = tensor(chance)
+            how.append(f"a tensor at {key!r:.60}")
         if chance.random() < 0.1:
             circle: list[Any] = []
             circle.append(circle)
@@ -266,7 +267,7 @@ def _checkpoint(file: Path, chance: random.Random) -> str:
         torch.save(content, file)
     except Exception as error:  # noqa: BLE001 (what cannot be saved is no case)
         return f"not saved: {error!r:.60}"
-    return f"{[k for k in content if k not in before or repr(content[k]) != before[k]]!r:.80}"
+    return ", ".join(how)
 
 
 def _archive(file: Path, chance: random.Random) -> str:

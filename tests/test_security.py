@@ -362,10 +362,11 @@ def test_a_sweep_clears_no_folder_behind_a_link(script: Script, tmp_path: Path) 
     assert (mine / "precious").read_text() == "text"
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", ""])
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "", "{../../x}"])
 def test_a_run_folder_does_not_say_where_checkpoints_go(name: str) -> None:
     target = "seqmodels.callbacks.best_checkpoint.BestCheckpoint"
-    assert is_trusted_callback("checkpoint", {"_target_": target, "filename": "best"})
+    for own in ("best", "best-{epoch}", "{epoch:02d}-{validation/loss:.2f}"):
+        assert is_trusted_callback("checkpoint", {"_target_": target, "filename": own})
     with pytest.raises(UserError, match="is not a file name"):
         is_trusted_callback("checkpoint", {"_target_": target, "filename": name})
     for other in ("seqmodels.callbacks.sample.Path", "seqmodels.dataflow.page.page"):
@@ -380,6 +381,9 @@ def test_a_checkpoint_does_not_say_which_files_to_remove(tmp_path: Path) -> None
     for path in (str(tmp_path / "mine"), "..", "/", f"{tmp_path}/run/.."):
         with pytest.raises(UserError, match="which it is not"):
             callback.load_state_dict({"best_k_models": {path: torch.tensor(1.0)}})
+    for score in ("x", torch.zeros(2)):  # compared with the next score after the next validation
+        with pytest.raises(UserError, match="no number"):
+            callback.load_state_dict({"best_k_models": {"a.ckpt": score}, "best_model_score": None})
     with pytest.raises(OSError, match="mine"):
         CheckpointFiles().remove_checkpoint(tmp_path / "mine")
     assert (tmp_path / "mine").is_dir()

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from seqmodels.errors import UserError
 
@@ -47,6 +48,13 @@ class BestCheckpoint(ModelCheckpoint):
         moved["best_k_models"] = {
             self._here(path): score for path, score in moved.get("best_k_models", {}).items()
         }
+        scores = [
+            *moved["best_k_models"].values(),
+            moved.get("kth_value"),
+            moved["best_model_score"],
+        ]
+        if wrong := [s for s in scores if s is not None and not _is_score(s)]:  # compared later
+            raise UserError(f"the checkpoint holds a score that is no number: {wrong[0]!r:.60}")
         super().load_state_dict(moved)
 
     def _here(self, path: str) -> str:
@@ -66,3 +74,7 @@ def _same_content(source: Path, target: Path) -> None:
         shutil.copyfile(source, partial)
     partial.replace(target)  # of the same file, this leaves both names
     partial.unlink(missing_ok=True)
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point()

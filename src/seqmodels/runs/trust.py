@@ -27,6 +27,9 @@ OURS = (
     "lightning.pytorch.callbacks.RichModelSummary",
 )
 
+# with places for metrics, such as {epoch} and {validation/loss:.2f}
+FILE_NAME = re.compile(r"([\w.=-]|\{\w+(/\w+)?(:[\w.]*)?\})*(\w|\})")
+
 
 def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> dict[str, Any]:
     """The configuration of a run folder, checked, and without what would write outside of it.
@@ -78,7 +81,7 @@ def is_trusted_callback(name: str, entry: Any) -> bool:
     where, filename = f"callbacks.{name}", entry.get("filename", "best")
     _check_class(entry, where, Callback, ())
     _check_values(_arguments(entry), where, ())
-    if not re.fullmatch(r"[\w.=-]*\w", str(filename)):
+    if not FILE_NAME.fullmatch(str(filename)):
         raise UserError(f"{where}.filename of a run folder is not a file name: {filename!r:.60}")
     return True
 
