@@ -90,7 +90,7 @@ class CommandLines:
 
     def case(self) -> Case:
         kind = self.random.choices(
-            (self.train, self.sweep, self.explain, self.plain), (8, 1, 3, 16)
+            (self.train, self.sweep, self.explain, self.plain), (5, 1, 3, 16)
         )[0]
         return kind()
 
