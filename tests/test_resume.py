@@ -280,7 +280,11 @@ def test_a_run_folder_cannot_have_anything_resolved(script: Script, cut: Path) -
         ("model", {"_target_": "seqmodels.data.UEA", "name": "PLAID"}, "is not a Task"),
         ("data.folder", {"_target_": "torch.nn.Identity"}, "data.folder._target_ of a run folder"),
         ("data._args_", ["x"], "not allowed"),
-        ("model.scheduler._target_", "torch.nn.Identity", "model.scheduler._target_ of a run"),
+        (
+            "model.scheduler._target_",
+            "torch.nn.Identity",
+            "model.scheduler._target_=torch.nn.Identity is not",
+        ),
         ("model.encoder._target_", "torch.nn.LSTM", "model.encoder._target_ of a run folder"),
     ],
 )

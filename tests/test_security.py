@@ -471,7 +471,7 @@ def test_names_in_a_picture_are_text() -> None:
     tags = {
         element.tag.rpartition("}")[2] for element in ElementTree.fromstring(to_svg(drawing)).iter()
     }
-    assert tags <= {"svg", "title", "rect", "text", "g", "path"}
+    assert tags.isdisjoint({"script", "img"})
 
 
 def test_names_in_a_figure_are_no_formulas(tmp_path: Path) -> None:

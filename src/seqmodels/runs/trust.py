@@ -28,7 +28,7 @@ OURS = (
 )
 
 # with places for metrics, such as {epoch} and {validation/loss:.2f}
-FILE_NAME = re.compile(r"([\w.=-]|\{\w+(/\w+)?(:[\w.]*)?\})*(\w|\})")
+FILE_NAME = re.compile(r"([\w.=-]|\{\w+(/\w+)?(:[\w.]*)?\})+(?<=[\w}])")
 
 
 def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> dict[str, Any]:
