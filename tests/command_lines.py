@@ -42,6 +42,9 @@ KEYS = (
 )  # fmt: skip
 
 
+NO_NUMBERS = ("", "''", "nan", "-inf", "inf", "true", "[]", "{}", "[[1]]", "a", str(2**70))
+
+
 @dataclass(frozen=True)
 class Case:
     """A script, its words, and what comes on its standard input."""
@@ -49,6 +52,7 @@ class Case:
     script: str
     words: tuple[str, ...]
     stdin: bytes = b""
+    refused: bool = False  # whether nothing can be made of it
 
     def __str__(self) -> str:
         return f"{self.script} {' '.join(map(repr, self.words))} < {self.stdin[:60]!r}"
@@ -76,17 +80,22 @@ class CommandLines:
             (*stream, f"data.train={texts}", *small),
         )
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            self.keys = [self._keys("train", base) for base in self.bases]
-            self.of_explain = self._keys("explain", ())
+            configs = [self._config("train", base) for base in self.bases]
+            self.of_explain = list(self._config("explain", ()))
+        self.keys = [list(config) for config in configs]
+        self.numbers = [
+            [k for k, v in config.items() if isinstance(v, int | float) and not isinstance(v, bool)]
+            for config in configs
+        ]
         self.of_plain = {
             name: list(flattened(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
             for name in PLAIN
             if (path := ROOT / "configs" / f"{name}.yaml")
         }
 
-    def _keys(self, name: str, overrides: Sequence[str]) -> list[str]:
+    def _config(self, name: str, overrides: Sequence[str]) -> dict[str, Any]:
         config: Any = OmegaConf.to_container(compose(name, list(overrides)), resolve=False)
-        return [key for key in flattened(config) if not key.startswith("hydra")]
+        return {k: v for k, v in flattened(config).items() if not k.startswith("hydra")}
 
     def case(self) -> Case:
         kind = self.random.choices(
@@ -115,11 +124,15 @@ class CommandLines:
 
     def train(self) -> Case:
         number = self.random.randrange(len(self.bases))
+        refused = self.random.random() < 0.3
         words = self.words(self.keys[number])
+        if refused:
+            key = self.random.choice(self.numbers[number])
+            words = (f"{key}={self.random.choice(NO_NUMBERS)}",)
         short = ("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.fast_dev_run=1")
         own = {word.partition("=")[0].lstrip("+") for word in words}
         stop = tuple(word for word in short if word.partition("=")[0] not in own)
-        return Case("train", (*self.bases[number], *stop, *words))
+        return Case("train", (*self.bases[number], *stop, *words), refused=refused)
 
     def sweep(self) -> Case:
         case = self.train()

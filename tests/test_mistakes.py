@@ -88,6 +88,8 @@ def fault_of(case: Case, folder: Path) -> str | None:
         return "traceback: " + " | ".join(done.stderr.splitlines()[-3:])
     if done.returncode not in allowed:
         return f"exit status {done.returncode}: {done.stderr[-300:]}"
+    if case.refused and done.returncode != 2:
+        return "it was accepted"
     if len(errors) != allowed[done.returncode]:
         return f"status {done.returncode} with {len(errors)} errors: {done.stderr[-300:]}"
     new = sorted(set(folder.rglob("*")) - before)
