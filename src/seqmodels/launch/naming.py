@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import ListConfig, OmegaConf
 
 from seqmodels.errors import UserError
 from seqmodels.plain import read_json
 
+# texts, or Hydra's own list of them: looking at one there resolves the `${...}` in it
+Overrides = Any
 PLAN = "sweep.json"  # in each sweep folder: the sweep's overrides, number of jobs, varied keys
 
 
@@ -18,7 +20,7 @@ def run_folder(resume: str | None, fresh: str) -> str:
     return resume if resume and Path(resume).is_dir() else fresh
 
 
-def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]) -> str:
+def sweep_folder(resume: str | bool | None, fresh: str, overrides: Overrides) -> str:
     """Return the folder of the sweep to resume, or `fresh` for a new sweep.
 
     The path is absolute, because jobs may start in other working directories.
@@ -48,19 +50,19 @@ def sweep_folder(resume: str | bool | None, fresh: str, overrides: Sequence[str]
     )
 
 
-def as_written(overrides: Iterable[str]) -> list[str]:
+def as_written(overrides: Overrides) -> list[str]:
     """Return the overrides as they were written: a `${...}` in them is not resolved."""
     if isinstance(overrides, ListConfig):
         return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
     return list(overrides)
 
 
-def without_resume(overrides: Sequence[str]) -> list[str]:
+def without_resume(overrides: Overrides) -> list[str]:
     """Return the overrides that identify a sweep, which resuming it does not change."""
     return [o for o in as_written(overrides) if not o.startswith("sweep.resume=")]
 
 
-def short_name(overrides: Sequence[str], sweep: str) -> str:
+def short_name(overrides: Overrides, sweep: str) -> str:
     """Name a job after the values that vary in its sweep, such as `max_pool_seed-2`.
 
     Args:
