@@ -191,6 +191,18 @@ def test_a_model_is_left_as_it_was() -> None:
     assert not model.rnn._forward_hooks
 
 
+def test_the_hooks_by_which_processes_share_gradients_stay() -> None:
+    model, seen, held = LastHidden(num_layers=2), list[str](), []
+    inputs = inputs_for(model, LENGTHS)
+    for name, weight in model.named_parameters():
+        node = weight.expand_as(weight).grad_fn.next_functions[0][0]  # as DDP finds it
+        node.register_hook(lambda *_, name=name: seen.append(name))
+        held.append(node)
+    audit(model, *inputs)
+    model(*inputs).sum().backward()
+    assert sorted(seen) == sorted(name for name, _ in model.named_parameters())
+
+
 def test_a_seed_decides_everything() -> None:
     torch.manual_seed(0)
     model = LastColumn()

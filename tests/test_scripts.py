@@ -408,7 +408,6 @@ def test_two_processes_train_and_score_like_one(
         *QUICK,
         "model.dropout=0.0",
         "model.input_noise=0.0",
-        "callbacks.dataflow=null",
     )
     # batches of the same size, so that the mean of two means is the mean of all; and so large that
     # one would hold all of the validation part

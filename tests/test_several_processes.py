@@ -18,7 +18,7 @@ from seqmodels.runs.folder import RunFolder
 from tests.conftest import Script, command
 from tests.test_resume import OWN, same_run
 
-TWO = (*OWN, "trainer=ddp_sim", "trainer.max_epochs=40", "callbacks.dataflow=null")
+TWO = (*OWN, "trainer=ddp_sim", "trainer.max_epochs=40")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqmodels.audit.probing import Probe
 from seqmodels.audit.sampling import Sampler
-from seqmodels.audit.undisturbed import changed, find_modules, undisturbed
+from seqmodels.audit.undisturbed import changed, find_modules, in_float64, undisturbed
 from seqmodels.errors import UserError, one_line
 
 SHORT = 12  # steps of a short batch: little fades within them, and they cost little
@@ -47,6 +47,7 @@ def open_probe(
                 problem = _problem(probe, lengths, attempt)
                 if not problem:
                     stack.push(attempt.pop_all())
+                    probe.parameters = _find_parameters(probe)  # copies, if in float64
                     break
         else:
             raise UserError(f"model(inputs, lengths) cannot be run: {problem}")
@@ -83,8 +84,11 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
     inputs = probe.sampler.batch(lengths)
     try:
         if probe.dtype != probe.sampler.dtype:
-            buffers = [buffer for module in probe.modules for buffer in module.buffers()]
-            attempt.enter_context(changed([*probe.parameters, *buffers], Tensor.double))
+            attempt.enter_context(
+                in_float64(probe.modules)
+                if probe.modules
+                else changed(probe.parameters, Tensor.double)
+            )
         logits, state = probe.call(inputs, lengths)
     except Exception as error:  # noqa: BLE001 (a model may refuse a shape, a device float64)
         return f"{type(error).__name__}: {one_line(error)}"

@@ -53,6 +53,36 @@ def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> It
             tensor.data = data
 
 
+@contextmanager
+def in_float64(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within: float64 copies stand for floating-point weights and buffers. After: the same objects
+    as before.
+
+    Their own dtype is never changed, because that would cut off the hooks by which several
+    processes share gradients.
+    """
+    parts = dict.fromkeys(part for module in modules for part in module.modules())
+    places = [
+        (part, name, tensor)
+        for part in parts
+        for name, tensor in [*part._parameters.items(), *part._buffers.items()]
+        if tensor is not None and tensor.is_floating_point()
+    ]
+    copies: dict[int, Tensor] = {}
+    for _, _, tensor in places:  # a tied weight is one tensor in two places
+        copy = tensor.detach().double()
+        if isinstance(tensor, nn.Parameter):
+            copy = nn.Parameter(copy, tensor.requires_grad)
+        copies[id(tensor)] = copy
+    try:
+        for part, name, tensor in places:
+            setattr(part, name, copies[id(tensor)])
+        yield
+    finally:
+        for part, name, tensor in places:
+            setattr(part, name, tensor)
+
+
 def find_modules(model: Callable[..., Any]) -> list[nn.Module]:
     """The model if it is a module, or the modules that a function refers to; none for a black box,
     which hides them in a list, for example."""
