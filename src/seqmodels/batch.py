@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,6 +122,11 @@ class SequenceBatch:
             None if self.targets is None else self.targets.pin_memory(),
         )
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> SequenceBatch:
+        """The same batch with `change`, such as of the precision, applied to inputs and targets."""
+        targets = None if self.targets is None else change(self.targets)
+        return self._with(change(self.inputs), self.lengths, targets)
+
     def _with(self, inputs: Tensor, lengths: Tensor, targets: Tensor | None) -> SequenceBatch:
         # without __post_init__: checking the values again on a device would wait for it
         batch = object.__new__(type(self))
@@ -162,3 +168,7 @@ class PairBatch:
     def pin_memory(self) -> PairBatch:
         """The same pair in page-locked memory, so that copies to a GPU are asynchronous."""
         return PairBatch(self.source.pin_memory(), self.target.pin_memory())
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
+        """The same pair with `change`, such as of the precision, applied to both sides."""
+        return PairBatch(self.source.map(change), self.target.map(change))

@@ -101,7 +101,7 @@ def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
         return None
     loaders = source.dataloader()
     batch = next(iter(loaders[0] if isinstance(loaders, list | tuple) else loaders))
-    return batch.to(task.device)
+    return task.trainer.precision_plugin.convert_input(batch).to(task.device)
 
 
 def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
@@ -23,6 +26,7 @@ class Trainer(pl.Trainer):
     - logs metrics every `log_every_n_steps` steps without waiting for the device at the others;
     - writes checkpoints whole or not at all: Lightning's own writing ignores a PermissionError, and
       is not atomic where the folder for temporary files is on another disk;
+    - converts batches for `precision=64-true` and the like, where Lightning refuses frozen ones;
     - leaves signals alone: Lightning's SIGTERM ends with exit status 0, and at each step its
       processes wait for their devices to ask each other for it;
     - ends all of its processes in order when one of them is lost.
@@ -43,10 +47,16 @@ class Trainer(pl.Trainer):
         )
         # asked for nothing but where to resume
         self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
+        precision: Any = self.strategy.precision_plugin
+        precision.convert_input = partial(_converted, precision.convert_input)
         self._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
         self.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
         if type(self.strategy.launcher) is _SubprocessScriptLauncher:
             self.strategy._launcher = Launcher(self.strategy.launcher)
+
+
+def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
+    return batch.map(convert) if isinstance(batch, SequenceBatch | PairBatch) else convert(batch)
 
 
 def _no() -> bool:
