@@ -105,7 +105,9 @@ class LastCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         self._handling.close()
-        if self._between_steps is not None and trainer.world_size == 1:
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current
+        begun = batches.ready > batches.completed  # a step, of which only other callbacks know yet
+        if self._between_steps is not None and not begun and trainer.world_size == 1:
             torch.set_rng_state(self._between_steps)  # data that failed may have drawn from it
             with suppress(UserError):  # of a full disk, which must not hide what happened
                 self._save(trainer)
