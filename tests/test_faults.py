@@ -153,7 +153,7 @@ def test_after_an_exception_the_last_exact_state_is_resumed(
     assert done.returncode == 0, done.stderr
     cut = tmp_path / "cut"
     done = script("train.py", *own, *callback(Fail, place=place), f"hydra.run.dir={cut}")
-    assert done.returncode == 1 and "Traceback" in done.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert f"failed; saved after step {step}; resume with" in done.stdout
     assert f"resume={cut}" in done.stdout
     assert json.loads((cut / "result.json").read_text())["status"] == "failed"
@@ -253,7 +253,7 @@ def flip_best(folder: Path) -> None:
 class Given(Callback):
     """Logs a metric with these values, one a validation."""
 
-    def __init__(self, values: list[float]) -> None:
+    def __init__(self, values: list) -> None:
         self.values = values
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

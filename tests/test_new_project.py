@@ -92,7 +92,7 @@ def test_nothing_says_the_templates_name_but_the_licence(project: Path) -> None:
     assert re.match(r"Copyright \(c\) \d{4} Ada$", licence[3])
     assert files["README.md"].startswith(f"# {NAME}\n\nRecurrent sequence models in PyTorch")
     assert 'name = "wind-forecast"' in files["pyproject.toml"]
-    assert '"wind-forecast[examples' in files["pyproject.toml"]
+    assert '"wind-forecast[' in files["pyproject.toml"]
 
 
 def test_what_is_the_templates_alone_stays_behind(project: Path) -> None:
@@ -308,7 +308,7 @@ def test_readme_has_what_its_tests_look_for() -> None:
 def test_a_readme_of_your_own_owes_nothing(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    for name, value in {"README": "# Wind\n\nHow much?\n", "PYTHON": [], "COMMANDS": []}.items():
+    for name, value in {"README": "# Wind\n\nHow much?\n", "PYTHON": [], "COMMANDS": {}}.items():
         monkeypatch.setattr(test_readme, name, value)
     for name, test in vars(test_readme).items():
         about_readme = {"README", "PYTHON", "COMMANDS", "section"}

@@ -51,7 +51,7 @@ class ExplainKeys:
     imports: Modules | Name
     allowed_targets: Modules
     model: Annotated[dict[str, Any], Built("data")]
-    callbacks: Any
+    callbacks: Any = None  # of some models
 
 
 @dataclass

@@ -18,6 +18,7 @@ from seqmodels.loggers.base import RunLogger
 from seqmodels.plain import read_bytes
 
 SECONDS = 10.0  # between two writings of the whole file, where only steps are logged
+LONGEST = 100  # characters of a number
 
 
 class MetricsFile(RunLogger):
@@ -111,6 +112,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
             rows.append({name: text for name, text in row.items() if text})
             if not {"epoch", "step"} <= rows[-1].keys() or None in row:
                 raise ValueError(f"row {len(rows)} has no epoch and step, or more than its header")
+            if any(len(text) > LONGEST for text in rows[-1].values()):
+                raise ValueError(f"row {len(rows)} has a number of more than {LONGEST} characters")
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not the metrics of a run: {one_line(error)}") from error
     return rows

@@ -6,7 +6,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 from seqmodels.errors import choices, missing_value, unknown_key
@@ -105,7 +105,8 @@ def _of_keys(value: Any, keys: Any, key: str) -> list[Problem]:
     if not isinstance(value, Mapping):
         return [_wrong(value, dict, (), key)]
     hints = typing.get_type_hints(keys, include_extras=True)
-    return _of_arguments(value, Signature(hints, frozenset(hints)), key)
+    required = {f.name for f in fields(keys) if f.default is MISSING}
+    return _of_arguments(value, Signature(hints, frozenset(required)), key)
 
 
 def _of_arguments(
