@@ -31,7 +31,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 QUICK = ["trainer=cpu", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
 HEADS = ["last_hidden", "mean_pool", "bidirectional_concat", "attention_pool"]
 WARM_UP = 5  # rounds: every import, cache and lazily built table has been used by then
-ROUNDS = 8  # at least
+ROUNDS = 6  # at least
 GROWTH = 0.02  # of the memory, at most
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -145,7 +145,9 @@ def test_before_the_average_begins_the_weights_themselves_are_validated(config: 
     "words",
     [
         (added("early_stopping", "ema"), "callbacks.early_stopping.patience=1"),
-        (added("swa", "lr_monitor"), "callbacks.swa.start=0.5"),
+        pytest.param(
+            (added("swa", "lr_monitor"), "callbacks.swa.start=0.5"), marks=pytest.mark.long
+        ),
     ],
 )
 def test_a_resumed_run_has_them_and_is_the_uninterrupted_one(

@@ -97,7 +97,7 @@ def test_a_training_command_composes(line: str, config: Callable[..., DictConfig
     config(*COMMANDS[line].overrides)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("line", [n for n in TRAININGS if COMMANDS[n].output and n != SWEEP])
 def test_a_training_prints_what_the_page_shows(line: str, workshop: Path) -> None:
     words = [*COMMANDS[line].words[1:], "trainer.max_epochs=1"]
@@ -116,7 +116,7 @@ def test_a_training_command_trains(line: str, workshop: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("line", OTHERS)
 def test_another_command_does_what_the_page_shows(
     line: str, workshop: Path, monkeypatch: pytest.MonkeyPatch

@@ -280,7 +280,7 @@ def updated(clone: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_copier_brings_a_project_up_to_date(updated: Path) -> None:
     head = (updated / "src" / NAME / "heads" / "pooling.py").read_text()
     assert head.startswith(f'"""Newer {NAME}. ') and head.endswith("\n\nMINE = 1\n")

@@ -126,10 +126,11 @@ def test_resumed_by_its_folder_alone_it_is_the_uninterrupted_run(
 @pytest.mark.parametrize(
     ("step", "validating", "interval"),
     [
-        (41, False, 1.0),  # the last step of an epoch
+        pytest.param(41, False, 1.0, marks=pytest.mark.long),  # the last step of an epoch
         (42, True, 1.0),  # its validation
-        (56, True, 1.0),  # that of the last epoch
-        (34, False, 7),  # the step before a validation inside an epoch
+        pytest.param(56, True, 1.0, marks=pytest.mark.long),  # that of the last epoch
+        # the step before a validation inside an epoch
+        pytest.param(34, False, 7, marks=pytest.mark.long),
         (35, True, 7),  # that validation
     ],
 )

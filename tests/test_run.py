@@ -107,8 +107,15 @@ class Stop(Callback):
             raise RuntimeError("the power went out")
 
 
-@pytest.mark.parametrize("end", ["trainer.max_epochs=4", "trainer.max_steps=50"])
-@pytest.mark.parametrize("where", ["between epochs", "in the middle of an epoch"])
+@pytest.mark.parametrize(
+    ("where", "end"),
+    [
+        ("between epochs", "trainer.max_epochs=4"),
+        ("in the middle of an epoch", "trainer.max_steps=50"),
+        pytest.param("between epochs", "trainer.max_steps=50", marks=pytest.mark.long),
+        pytest.param("in the middle of an epoch", "trainer.max_epochs=4", marks=pytest.mark.long),
+    ],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     config: Config, tmp_path: Path, where: str, end: str
 ) -> None:

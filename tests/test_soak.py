@@ -19,7 +19,7 @@ def soak(minutes: float, output: Path) -> None:
 
 @pytest.mark.slow
 def test_trainings_in_one_process_keep_no_memory_files_or_threads(tmp_path: Path) -> None:
-    soak(0, tmp_path / "soak.md")  # 8 rounds
+    soak(0, tmp_path / "soak.md")  # 6 rounds
 
 
 @pytest.mark.long
