@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from seqmodels.errors import UserError, choices
+from seqmodels.signatures.ranges import Name, Natural
 from seqmodels.tasks.metrics import metric_named
 
 NOT_STOPPED = EarlyStoppingReason.NOT_STOPPED
@@ -29,7 +30,7 @@ class EarlyStopping(LightningEarlyStopping):
             task lacks.
     """
 
-    def __init__(self, monitor: str, patience: int, **options: Any) -> None:
+    def __init__(self, monitor: Name, patience: Natural, **options: Any) -> None:
         mode = "max" if metric_named(monitor).higher_is_better else "min"
         super().__init__(monitor, patience=patience, mode=mode, **options)
 

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import LearningRateFinder as LightningLearningR
 from matplotlib.figure import Figure
 
 from seqmodels.screen import Screen
+from seqmodels.signatures.ranges import Count, Positive
 from seqmodels.tasks import Task
 
 SKIPPED = 10  # rates at the beginning, where the smoothed loss has hardly begun
@@ -30,7 +31,7 @@ class LearningRateFinder(LightningLearningRateFinder):
         options: as in `lightning.pytorch.callbacks.LearningRateFinder`.
     """
 
-    def __init__(self, steps: int = 100, min_lr: float = 1e-5, **options: Any) -> None:
+    def __init__(self, steps: Count = 100, min_lr: Positive = 1e-5, **options: Any) -> None:
         super().__init__(min_lr, num_training_steps=steps, update_attr=False, **options)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

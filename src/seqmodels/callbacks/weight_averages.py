@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Fraction, Share
 from seqmodels.tasks.optimization import count_steps
 
 
@@ -63,7 +64,7 @@ class EMA(_Average):
         decay: the share that the average keeps at each step: 0.99 is about the last 100 steps.
     """
 
-    def __init__(self, decay: float = 0.99) -> None:
+    def __init__(self, decay: Fraction = 0.99) -> None:
         if not 0 < decay < 1:
             raise UserError(f"callbacks.ema.decay={decay} must be between 0 and 1")
         super().__init__(get_ema_multi_avg_fn(decay))
@@ -80,7 +81,7 @@ class SWA(_Average):
         start: the share of the planned steps before the average begins.
     """
 
-    def __init__(self, start: float = 0.75) -> None:
+    def __init__(self, start: Share = 0.75) -> None:
         if not 0 <= start < 1:
             raise UserError(f"callbacks.swa.start={start} must be at least 0 and below 1")
         super().__init__(get_swa_multi_avg_fn())

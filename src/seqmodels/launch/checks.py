@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.errors import UserError, choices
-from seqmodels.signatures.checking import Problem, find_problems, shown
+from seqmodels.errors import UserError, choices, shown
+from seqmodels.signatures.checking import Problem, find_problems
 from seqmodels.signatures.reading import Signature, signature
 from seqmodels.signatures.source import Source, find, sources_in
 

@@ -54,7 +54,7 @@ class SweepProgress:
             self._look()
             self._bar.stop()
             if last_line is not None:  # not by print, because a job may have redirected it
-                self._bar.console.print(last_line, soft_wrap=True, markup=False)
+                self._bar.console.print(last_line, soft_wrap=True)
 
     def wait_for_workers(self, seconds: float = 60.0) -> None:
         """Wait until no job trains any more, at most so long."""

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from seqmodels.errors import UserError, missing_value, one_line, unknown_key
+from seqmodels.errors import UserError, missing_value, one_line, shown, unknown_key
 from seqmodels.files import flattened
-from seqmodels.signatures.checking import find_problems, shown, takes_text
+from seqmodels.signatures.checking import find_problems, takes_text
 
 MISSING = "???"  # the default of a key that must be given
 KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")

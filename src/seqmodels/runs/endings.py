@@ -54,13 +54,12 @@ def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Screen) -> It
         console.print(
             f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer)}",
             soft_wrap=True,
-            markup=False,
         )
         raise SystemExit(128 + interruption.signum) from interruption
     except Exception:
         if folder.checkpoint_file("last").is_file():
             line = f"\nfailed; {how_to_resume(folder, trainer)}"
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, soft_wrap=True)
         raise
 
 
@@ -68,7 +67,7 @@ def how_to_resume(folder: RunFolder, trainer: pl.Trainer) -> str:
     """`saved after step 34; resume with python scripts/train.py resume=<folder>`"""
     last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
     saved = f"saved after step {last[0]}; " if last and last[0] is not None else ""
-    return f"{saved}resume with python scripts/train.py resume={folder.path}"
+    return f"{saved}{folder.how_to_resume}"
 
 
 class Restored(Callback):

@@ -61,6 +61,10 @@ class RunFolder:
     def profile(self) -> Path:
         return self.path / "profile.txt"
 
+    @property
+    def how_to_resume(self) -> str:
+        return f"resume with python scripts/train.py resume={self.path}"
+
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""
         return self.path / "checkpoints" / f"{name}.ckpt"

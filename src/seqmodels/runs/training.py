@@ -138,11 +138,11 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         check_validation(trainer, data)
-        if checkpoint is not None:
-            trainer.checkpoint_files.known[checkpoint] = saved
         if checkpoint is None:
             task.initialize(data)
-        elif changes.keys() & {"trainer.max_epochs", "trainer.max_steps"}:
+        else:
+            trainer.checkpoint_files.known[checkpoint] = saved
+        if checkpoint and changes.keys() & {"trainer.max_epochs", "trainer.max_steps"}:
             task.replan = True
             notes.append(
                 "the learning rate's schedule is planned for the new end of the training: it "

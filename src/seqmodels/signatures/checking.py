@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from seqmodels.errors import choices, missing_value, unknown_key
+from seqmodels.errors import choices, missing_value, shown, unknown_key
 from seqmodels.signatures.ranges import ArgumentsOf, Built, Length, NotEmpty, OneOf, Range
 from seqmodels.signatures.reading import OBJECT, Signature, resolved, signature
 
@@ -70,7 +70,7 @@ def find_problems(value: Any, hint: Any, key: str) -> list[Problem]:
 def _of_built(value: Any, key: str, built: Built) -> list[Problem]:
     """Of a mapping that names its class."""
     if not isinstance(value, Mapping):
-        return [Problem(key, f"{key}={shown(value)}: it must name a class, as {key}._target_")]
+        return [Problem(key, f"{key}={_written(value)}: it must name a class, as {key}._target_")]
     if not isinstance(value.get("_target_"), str) or not value["_target_"]:
         return [Problem(key, missing_value(f"{key}._target_"))]
     takes = signature(value["_target_"])
@@ -210,7 +210,7 @@ def _is_within(value: Any, extra: Any) -> bool:
 def _wrong(value: Any, hint: Any, extras: tuple[Any, ...], key: str) -> Problem:
     names = _names(hint, extras)
     others = [word for word in _words(hint, extras) if word]
-    text = f"{key}={shown(value)}: "
+    text = f"{key}={_written(value)}: "
     if isinstance(value, int) and not _is_plain(value):
         text += "this number is too large"
     elif names:
@@ -282,15 +282,15 @@ def _words(hint: Any, extras: tuple[Any, ...]) -> list[str]:
     return [kind]
 
 
-def shown(value: Any) -> str:
-    """A value as one writes it on a command line, on one line and not too long."""
+def _written(value: Any) -> str:
+    """A value as you write it on a command line, on one line and not too long."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{k}:{shown(v)}" for k, v in value.items())[:60] + "}"
+        return "{" + ",".join(f"{k}:{_written(v)}" for k, v in value.items())[:60] + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(shown, value))[:60] + "]"
+        return "[" + ",".join(map(_written, value))[:60] + "]"
     text = str(value) if not isinstance(value, int) or value.bit_length() < 999 else "a huge number"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)[:80]
+    return shown(text)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from seqmodels.signatures.ranges import Count, Name, Natural, NonNegative, OneOf, Positive, Range
+from seqmodels.signatures.ranges import (
+    Count,
+    Name,
+    Natural,
+    NonNegative,
+    OneOf,
+    Positive,
+    Range,
+    Share,
+)
 
-Batches = Annotated[int, Range(least=0)] | Annotated[float, Range(least=0, most=1)] | None
+Batches = Natural | Annotated[float, Range(least=0, most=1)] | None
 Unlimited = Annotated[int, Range(least=-1)]  # -1: no limit
-Decay = Annotated[float, Range(least=0, below=1)]
 
 # by the beginning of the module's name, then by argument, or by class and argument
 RANGES: dict[str, dict[str, Any]] = {
@@ -53,7 +61,7 @@ RANGES: dict[str, dict[str, Any]] = {
         "final_div_factor": Positive,
         "pct_start": Annotated[float, Range(least=0, most=1)],
         "total_steps": Count | None,
-        "betas": tuple[Decay, Decay],
+        "betas": tuple[Share, Share],
         "step_size": Count,
         "T_max": Count,
         "T_0": Count,
