@@ -166,12 +166,15 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
         assert (cut / name).read_bytes() == before
 
 
-def test_a_callback_of_the_command_line_is_laid_on_top(script: Script, cut: Path) -> None:
-    done = script("train.py", f"resume={cut}", "callbacks.last.minutes=0.001", "baseline=true")
+def test_values_of_the_command_line_are_laid_on_top(script: Script, cut: Path) -> None:
+    own = ("callbacks.last.minutes=0.001", "data.num_workers=1")
+    done = script("train.py", f"resume={cut}", "baseline=true", *own)
     assert done.returncode == 0, done.stderr
+    assert "data.num_workers: 0 -> 1" in done.stdout
     assert "callbacks.last.minutes: 5.0 -> 0.001" in done.stdout
     result = json.loads((cut / "result.json").read_text())
     assert result["config"]["callbacks"]["last"]["minutes"] == 0.001
+    assert result["config"]["data"]["num_workers"] == 1
     assert result["baselines"]
 
 

@@ -29,7 +29,8 @@ IDENTITY = (
     "model.embedding_size",
 )
 FREE = ("data.num_workers",)
-ON_TOP = ("trainer.", "model.", "callbacks.", "baseline")  # of which the folder has values too
+# of which the folder has values too
+ON_TOP = ("trainer.", "model.", "callbacks.", "baseline", *FREE)
 
 
 def resumed_config(
