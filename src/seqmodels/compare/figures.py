@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seqmodels.compare.comparison import Comparison, Section, Setting
+from seqmodels.compare.records import LOSS
 from seqmodels.compare.tables import metric_header
-from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks.metrics import unit
 from seqmodels.visible import figure_text
 
@@ -152,16 +152,14 @@ def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
 def _mean_losses(setting: Setting, by: str) -> dict[float, float]:
     losses: dict[float, list[float]] = {}
     for record in setting.records:
-        for row in read_metrics(record.folder / "metrics.csv"):
-            if "validation/loss" in row:
-                losses.setdefault(row[by], []).append(row["validation/loss"])
+        for row in record.validations:
+            losses.setdefault(row[by], []).append(row[LOSS])
     return {place: float(np.mean(losses[place])) for place in sorted(losses)}
 
 
 def _counted_by(settings: Sequence[Setting]) -> str:
     for record in (record for setting in settings for record in setting.records):
-        rows = read_metrics(record.folder / "metrics.csv")
-        epochs = [row["epoch"] for row in rows if "validation/loss" in row]
+        epochs = [row["epoch"] for row in record.validations]
         if len(set(epochs)) < len(epochs):
             return "step"
     return "epoch"

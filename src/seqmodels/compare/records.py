@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.files import flattened
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.visible import visible_line
 
+LOSS = "validation/loss"
 DEFAULT_METRICS = tuple(
     f"{split}/{name}"
     for split in ("test", "validation")
@@ -58,6 +61,11 @@ class Record:
     def score(self, metric: str) -> float:
         """nan if it lacks the metric."""
         return self.result["metrics"].get(metric, math.nan)
+
+    @cached_property
+    def validations(self) -> list[dict[str, float]]:
+        """The rows of `metrics.csv` that have a validation loss."""
+        return [row for row in read_metrics(RunFolder(self.folder).metrics_file) if LOSS in row]
 
     @property
     def speed(self) -> str:

@@ -101,24 +101,21 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     keep_memory()
     notes: list[str] = []
     checkpoint, saved, changes = None, dict[str, Any](), dict[str, Any]()
-    resumes = config.resume is not None and Path(config.resume).is_dir()
-    if resumes:
-        with unusable(f"resume={config.resume}: this run cannot be resumed"):
+    with ExitStack() as checked:
+        if config.resume is not None and Path(config.resume).is_dir():
+            checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
             config, changes = resumed_config(config, given)
             check_unfinished(RunFolder(Path(config.folder)), config)
             if found := checkpoint_to_resume(RunFolder(Path(config.folder))):
                 checkpoint, saved = found
-        notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
-        if checkpoint is None:
-            notes.append("the run has no checkpoint yet: it starts again from the beginning")
-    elif config.resume is not None:
-        checkpoint = _checkpoint_file(config.resume)
-        saved = read_checkpoint(checkpoint)
-    folder = RunFolder(Path(config.folder))
-    with ExitStack() as checked:
+            else:
+                notes.append("the run has no checkpoint yet: it starts again from the beginning")
+            notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
+        elif config.resume is not None:
+            checkpoint = _checkpoint_file(config.resume)
+            saved = read_checkpoint(checkpoint)
+        folder = RunFolder(Path(config.folder))
         checked.callback(folder.discard_if_unused)
-        if resumes:
-            checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = tuple(config.allowed_targets)
