@@ -47,7 +47,7 @@ from seqmodels.data.module import SPLITS
 from seqmodels.data.split import Examples
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import keep_memory
-from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks import SequenceClassifier
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -60,7 +60,7 @@ from seqmodels.data.streams import StreamDataModule
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, keep_memory, quieten_lightning
 from seqmodels.nn.cross_entropy import linear_cross_entropy
-from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks import LanguageModel
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -18,7 +18,8 @@ from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
 from seqmodels.machine import fastest_precision, find_device
 from seqmodels.runs import load_run, train
-from seqmodels.runs.metrics_file import MetricsFile, read_metrics
+from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks import SequenceClassifier
 from tests.shipped import CLASSIFIER_HEADS
 

@@ -14,7 +14,7 @@ from seqmodels.dataflow.picture import write_png
 from seqmodels.files import flattened
 from seqmodels.loggers.base import RunLogger, Status
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.metrics_writer import MetricsFile
 
 FACTS = ("task", "head", "reads", "parameters", "data", "fingerprint", "seed", "device")
 

@@ -23,7 +23,7 @@ from seqmodels.runs.endings import Restored, interruptions, restoring, trainer_m
 from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
 from seqmodels.runs.resume import check_unfinished, checkpoint_to_resume, resumed_config
