@@ -3,26 +3,7 @@
 python scripts/audit.py target=my_package.module:build_model input.features=12
 """
 
-import sys
-from types import SimpleNamespace
-
-from seqmodels.launch.command_line import command
-from seqmodels.launch.keys import AuditKeys
-
-
-@command(AuditKeys)
-def main(config: SimpleNamespace) -> None:
-    from seqmodels.audit import audit
-    from seqmodels.audit.find_model import find_model, random_batch
-    from seqmodels.audit.table import findings_table
-    from seqmodels.screen import Screen
-
-    model = find_model(config.target)
-    inputs, lengths = random_batch(**vars(config.input), seed=config.seed)
-    result = audit(model, inputs, lengths, config.kind, config.causal, seed=config.seed)
-    Screen().print(findings_table(result, config.target))
-    sys.exit(1 if result.findings else 0)
-
+from seqmodels.launch.commands.audit import main
 
 if __name__ == "__main__":
     main()

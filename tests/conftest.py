@@ -9,10 +9,12 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a 
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from playwright.sync_api import Browser, sync_playwright
@@ -116,6 +118,16 @@ def reviews(tmp_path: Path) -> Path:
         rows.append(f'"{filler} a {word} film {"!" * (number % 3)}",{label}')
     path.write_text("\n".join(rows) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as a wheel installs it: put this folder on the path."""
+    folder = tmp_path_factory.mktemp("wheel")
+    [file] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
 
 
 @pytest.fixture(scope="session")

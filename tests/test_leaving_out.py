@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from textwrap import dedent
 
 import pytest
 
-from tests.conftest import ROOT
+from seqmodels.forking import leaving_out
+from seqmodels.forking.names import renamed, wrapped
 
 FILES = {
     "configs/model/plain.yaml": "model:\n  _target_: p.tasks.Plain\n",
@@ -124,14 +124,9 @@ def left(name: str) -> str:
 
 
 @pytest.fixture
-def leave_out(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    from forking.leaving_out import leave_out
-
+def leave_out() -> Callable[..., dict[str, str]]:
     files = {name: dedent(text).lstrip("\n") for name, text in FILES.items()}
-    yield lambda *tasks, **more: leave_out(files | more, tasks, [])
-    for module in [name for name in sys.modules if name.partition(".")[0] == "forking"]:
-        del sys.modules[module]
+    return lambda *tasks, **more: leaving_out.leave_out(files | more, tasks, [])
 
 
 def test_without_nothing_all_stays_as_it_was(leave_out: Callable[..., dict[str, str]]) -> None:
@@ -252,23 +247,31 @@ def test_a_page_loses_what_is_about_it(leave_out: Callable[..., dict[str, str]])
         ("SEQMODELS_CACHE, tests/test_seqmodels.py", "WIND_CACHE, tests/test_wind.py"),
         ("Seqmodels: pip install seqmodels-template", "Wind: pip install wind"),
         ("myseqmodels, seqmodels2", "myseqmodels, seqmodels2"),  # other words
+        (r"\nseqmodels x, nseqmodels", r"\nwind x, nseqmodels"),  # after an escape
     ],
 )
-def test_names_are_replaced_word_by_word(
-    monkeypatch: pytest.MonkeyPatch, before: str, after: str
-) -> None:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    from forking.names import renamed
-
+def test_names_are_replaced_word_by_word(before: str, after: str) -> None:
     assert renamed(before, "wind") == after
 
 
-def test_comments_and_docstrings_fit_the_width_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    from forking.names import wrapped
-
+def test_comments_and_docstrings_fit_the_width_again() -> None:
     words = "word " * 19
     source = f'"""Title.\n\n{words}and more\nis there.\n"""\n# {words}and more\nx = 1\n'
     assert wrapped(source) == (
         f'"""Title.\n\n{words}and\nmore is there.\n"""\n# {words}and\n# more\nx = 1\n'
     )
+
+
+def test_a_title_of_one_line_that_became_too_long_keeps_its_end() -> None:
+    words = "word " * 19
+    assert wrapped(f'"""{words}and more."""\n') == f'"""{words.rstrip()}\nand more."""\n'
+
+
+def test_a_script_of_a_command_that_has_gone_goes_too(
+    leave_out: Callable[..., dict[str, str]],
+) -> None:
+    script = "from p.odd_command import main\n\nif __name__ == '__main__':\n    main()\n"
+    command = "from p.tasks import Odd\n\n\ndef main():\n    Odd()\n"
+    files = {"scripts/odd.py": script, "src/p/odd_command.py": command}
+    assert files.keys() <= leave_out(**files).keys()
+    assert not files.keys() & leave_out("odd", **files).keys()

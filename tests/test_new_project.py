@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def texts(project: Path) -> dict[str, str]:
     return {str(path.relative_to(project)): path.read_text() for path in files}
 
 
+def tracked_files() -> list[str]:
+    """What git tracks, or would."""
+    listed = done("git", "ls-files", "-z", "-c", "-o", "--exclude-standard", cwd=ROOT)
+    return [file for file in listed.split("\0")[:-1] if (ROOT / file).is_file()]
+
+
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
     """A project with all tasks, and one without each but the default; with what was printed."""
@@ -67,11 +74,9 @@ def project(request: pytest.FixtureRequest, projects: dict[str, tuple[Path, str]
 def clone(tmp_path: Path) -> Path:
     """A clone of the template, of what git tracks or would."""
     origin, clone = tmp_path / "origin", tmp_path / "clone"
-    listed = ["git", "ls-files", "-z", "-c", "-o", "--exclude-standard"]
-    for file in done(*listed, cwd=ROOT).split("\0")[:-1]:
-        if (ROOT / file).is_file():
-            (origin / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / file, origin / file)
+    for file in tracked_files():
+        (origin / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, origin / file)
     git("init", "-q", cwd=origin)
     git("add", "-A", cwd=origin)
     git("commit", "-qm", "template", cwd=origin)
@@ -293,6 +298,25 @@ def test_copier_brings_a_project_up_to_date(updated: Path) -> None:
 @pytest.mark.long
 def test_all_tests_pass_after_an_update(updated: Path) -> None:
     done(sys.executable, "-m", "pytest", "-q", cwd=updated)
+
+
+# ---------------------------------------------------------------- from the wheel
+
+
+def test_the_wheel_brings_the_template(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel / "seqmodels" / "template.zip") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert files == {file: (ROOT / file).read_bytes() for file in tracked_files()}
+
+
+@pytest.mark.slow
+def test_the_command_makes_the_same_project(
+    wheel: Path, tmp_path: Path, projects: dict[str, tuple[Path, str]]
+) -> None:
+    made = tmp_path / NAME
+    command = [sys.executable, "-m", "seqmodels", "new", NAME, made, "--author=Ada"]
+    done(*command, cwd=tmp_path, PYTHONPATH=str(wheel))
+    assert texts(made) == texts(projects["all"][0])
 
 
 # ---------------------------------------------------------------- the template itself

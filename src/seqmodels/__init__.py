@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
     from seqmodels.runs import load_run
 
-__all__ = ["Head", "RNNOutput", "RecurrentEncoder", "SequenceBatch", "load_run"]
+    __version__: str
+
+__all__ = ["Head", "RNNOutput", "RecurrentEncoder", "SequenceBatch", "__version__", "load_run"]
 
 _PLACES = {
     "Head": "seqmodels.heads",
@@ -26,6 +28,10 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from seqmodels.program import version
+
+        return version()
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_PLACES[name]), name)

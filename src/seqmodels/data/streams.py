@@ -159,7 +159,7 @@ class StreamDataModule(DataModule):
         return collate([torch.tensor([START_ID, *encoding.ids]) for encoding in encodings])
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        raise UserError(f"{self.title} has no labels to predict: use generate.py to continue texts")
+        raise UserError(f"{self.title} has no labels to predict: use python scripts/generate.py")
 
     def ids_of(self, text: str) -> list[int]:
         """The token ids of a prompt.

@@ -13,6 +13,7 @@ from seqmodels.data.split import Examples
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import Level, TokenizerOptions
 from seqmodels.errors import UserError
+from seqmodels.program import how_to_install
 from seqmodels.signatures.ranges import Count
 
 GROUPS = {
@@ -65,7 +66,7 @@ def _surnames(locales: tuple[str, ...]) -> set[str]:
             module = importlib.import_module(f"faker.providers.person.{locale}")
         except ImportError as error:
             raise UserError(
-                "data=surnames needs the package Faker: pip install -e '.[examples]'"
+                f"data=surnames needs the package Faker: {how_to_install('examples')}"
             ) from error
         for attribute in ("last_names", "last_names_male", "last_names_female"):
             names.update(vars(module.Provider).get(attribute, ()))

@@ -1,4 +1,4 @@
-"""Turn a function of a configuration into a script."""
+"""Turn a function of a configuration into a command."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.launch.config_files import SHIPPED, own_configs
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
+from seqmodels.program import as_started
 from seqmodels.visible import LogLines
 
 Script = Callable[[], None]
@@ -37,16 +39,18 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
         def main() -> None:
             _open_streams()
             name = keys.__name__.removesuffix("Keys").lower()
-            file = _configs(function) / f"{name}.yaml"
+            file = SHIPPED / f"{name}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
                 _check_words(words)
                 if "--help" in words or "-h" in words:
-                    docstring = inspect.cleandoc(function.__globals__["__doc__"])
-                    print(f"{docstring}\n\n{file.read_text()}", end="")
+                    docstring = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "")
+                    print(as_started(f"{docstring}\n\n{file.read_text()}"), end="")
                 else:
-                    function(read_settings(file, words, keys, positional))
+                    own = own_configs()
+                    files = [file, own / file.name] if own else [file]
+                    function(read_settings(files, words, keys, positional))
                 sys.stdout.flush()  # here, where a closed pipe is handled
 
         return main
@@ -75,9 +79,14 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
             _open_streams()
             import hydra  # here, because most scripts start without it
 
-            from seqmodels.launch.hydra_setup import ignore_launcher_warning, register_resolvers
+            from seqmodels.launch.hydra_setup import (
+                ignore_launcher_warning,
+                register_resolvers,
+                search_own_configs,
+            )
 
             register_resolvers()
+            search_own_configs()
             ignore_launcher_warning()
             readable, begun = readable_errors(), list[bool]()
 
@@ -86,9 +95,7 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
                 function(config)
 
             job = functools.wraps(function)(readable(run_function))
-            run = hydra.main(
-                version_base="1.3", config_path=str(_configs(function)), config_name=name
-            )(job)
+            run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
             with readable, _errors_from_hydra(begun):
                 _check_words(sys.argv[1:])
                 _check_options(sys.argv[1:])
@@ -149,7 +156,3 @@ def _check_options(words: Sequence[str]) -> None:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign, assignment]
     parser.parse_args(words)
-
-
-def _configs(function: Callable[..., None]) -> Path:
-    return Path(inspect.getfile(function)).resolve().parents[1] / "configs"

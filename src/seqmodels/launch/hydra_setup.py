@@ -5,9 +5,26 @@ from __future__ import annotations
 import secrets
 import warnings
 
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from seqmodels.launch.config_files import own_configs
 from seqmodels.launch.naming import run_folder, short_name, sweep_folder
+from seqmodels.program import as_started
+
+
+class OwnConfigs(SearchPathPlugin):
+    """Hydra plugin: search `configs/` in the current directory before the shipped one."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if folder := own_configs():
+            search_path.prepend("own", f"file://{folder}", anchor="main")
+
+
+def search_own_configs() -> None:
+    Plugins.instance().register(OwnConfigs)
 
 
 def register_resolvers() -> None:
@@ -17,6 +34,7 @@ def register_resolvers() -> None:
         ("run_folder", run_folder, False),
         ("short_name", short_name, False),
         ("fastest_precision", _fastest_precision, False),
+        ("as_started", as_started, False),
         ("unique", lambda: secrets.token_hex(4), True),
     ):
         OmegaConf.register_new_resolver(name, resolver, use_cache=use_cache, replace=True)

@@ -13,6 +13,7 @@ from contextlib import ContextDecorator
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seqmodels.errors import UserError, missing_value, one_line, unknown_key
+from seqmodels.program import as_started
 from seqmodels.visible import visible_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # set it to 1 to see the traceback of every error
@@ -53,7 +54,7 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         if refused and isinstance(error, BrokenPipeError | SystemExit):
             sys.exit(1)
         if is_mistake(error) and not self._shows_traceback:
-            print(visible_line(f"error: {error_line(error)}"), file=sys.stderr)
+            print(visible_line(as_started(f"error: {error_line(error)}")), file=sys.stderr)
             sys.exit(2)
 
 

@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from seqmodels.errors import UserError, missing_value, one_line, shown, unknown_key
 from seqmodels.files import flattened
+from seqmodels.plain import read_yaml
 from seqmodels.signatures.checking import find_problems, takes_text
 
 MISSING = "???"  # the default of a key that must be given
@@ -23,9 +24,9 @@ KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 
 
 def read_settings(
-    defaults: Path, words: Sequence[str], keys: type, positional: str | None = None
+    defaults: Sequence[Path], words: Sequence[str], keys: type, positional: str | None = None
 ) -> SimpleNamespace:
-    """Return the values of a YAML file, changed by `key=value` words, as attributes.
+    """Return the values of YAML files, changed by `key=value` words, as attributes.
 
     `input.features=12` sets a key inside `input:`, and of two words with the same key the last one
     counts. The type of the key decides how a value is read:
@@ -37,7 +38,7 @@ def read_settings(
     Nothing is interpolated: `${...}` is text.
 
     Args:
-        defaults: the YAML file.
+        defaults: the shipped file, and others over it that may be missing and may give a part.
         words: the command line, without the program's name.
         keys: a dataclass with the keys of the file, such as `PredictKeys`.
         positional: the attribute that takes the words without a key, as a list. Without it, such
@@ -47,8 +48,10 @@ def read_settings(
         UserError: for a word that is not `key=value`, an unknown key, a value of another type, or a
             missing value.
     """
-    values = flattened(OmegaConf.to_container(OmegaConf.load(defaults)))
+    values = flattened(OmegaConf.to_container(OmegaConf.load(defaults[0])))
     hints = _hints(keys)
+    for file in filter(Path.is_file, defaults[1:]):
+        values |= _own_values(file, values, hints)
     given: dict[str, Any] = {}
     without_key = []
     for word in words:
@@ -70,6 +73,19 @@ def read_settings(
     if positional:
         setattr(settings, positional, without_key)
     return settings
+
+
+def _own_values(file: Path, values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+    own = read_yaml(file) or {}
+    if not isinstance(own, Mapping):
+        raise UserError(f"{file} holds no keys: write a line such as {next(iter(values))}: <value>")
+    own = flattened(own)
+    for key, value in own.items():
+        if key not in values:
+            raise UserError(f"{file}: {unknown_key(key, values)}")
+        if problems := find_problems(value, hints[key], key):
+            raise UserError(f"{file}: {problems[0].text}")
+    return own
 
 
 def _hints(keys: type, prefix: str = "") -> dict[str, Any]:

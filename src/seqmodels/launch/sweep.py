@@ -31,6 +31,7 @@ from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.naming import PLAN, as_written, without_resume
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.program import as_started, how_to_install
 from seqmodels.runs.lock import check_unlocked, locked
 from seqmodels.visible import visible_line
 
@@ -85,7 +86,8 @@ class SweepReport(Callback):
         self._progress.wait_for_workers()
         words = [word for word in sys.argv[1:] if not word.startswith("sweep.resume=")]
         self._progress.stop(
-            f"interrupted by {signal.Signals(signum).name}; resume with python scripts/train.py "
+            f"interrupted by {signal.Signals(signum).name}; resume with "
+            + as_started("python scripts/train.py ")
             + shlex.join([*words, f"sweep.resume={self._progress.folder}"])
         )
         self._running.close()
@@ -139,7 +141,7 @@ def _check(config: DictConfig) -> None:
         name = config.hydra.runtime.choices["hydra/launcher"]
         raise UserError(
             f"hydra/launcher={name} needs a package that is not installed ({one_line(error)}): "
-            f"pip install -e '.[{name.partition('_')[0]}]'"
+            + how_to_install(name.partition("_")[0])
         ) from error
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers.logger import Logger
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.plain import read_json
+from seqmodels.program import how_to_install
 
 Status = Literal["completed", "failed", "interrupted"]
 
@@ -45,7 +46,7 @@ def require(package: str) -> None:
     """Raises UserError if a package for a logger is not installed."""
     if importlib.util.find_spec(package) is None:
         raise UserError(
-            f"logger={package} needs a package that is not installed: pip install -e '.[{package}]'"
+            f"logger={package} needs a package that is not installed: {how_to_install(package)}"
         )
 
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
 from seqmodels.plain import read_json, read_yaml
+from seqmodels.program import as_started
 from seqmodels.runs.lock import check_unlocked, is_locked, locked
 
 FOLDERS = ("checkpoints", "figures")
@@ -63,7 +64,7 @@ class RunFolder:
 
     @property
     def how_to_resume(self) -> str:
-        return f"resume with python scripts/train.py resume={self.path}"
+        return as_started(f"resume with python scripts/train.py resume={self.path}")
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""

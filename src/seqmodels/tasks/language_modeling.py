@@ -91,7 +91,7 @@ class LanguageModel(Task):
         return metrics
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        raise UserError("a language model has no labels to predict; use generate.py")
+        raise UserError("a language model has no labels to predict; use python scripts/generate.py")
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()

@@ -16,11 +16,11 @@ from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from forking.prose import docstrings, markdown
-from forking.python_edits import without_units
-from forking.python_units import Fact, Unit, module_name, read_units
-from forking.usage import Usage, names
-from forking.yaml_files import Config, without_mentions
+from seqmodels.forking.prose import docstrings, markdown
+from seqmodels.forking.python_edits import without_units
+from seqmodels.forking.python_units import Fact, Unit, module_name, read_units
+from seqmodels.forking.usage import Usage, names
+from seqmodels.forking.yaml_files import Config, without_mentions
 
 Files = dict[str, str]
 Words = dict[str, str]
@@ -109,7 +109,7 @@ class _Remaining:
         unit.cut |= set(filter(None, parts))
         for decorator in getattr(unit.node, "decorator_list", ()) if parts else ():
             for display in ast.walk(decorator):
-                elements = getattr(display, "values", None) or getattr(display, "elts", None)
+                elements = getattr(display, "values", None) or getattr(display, "elts", None) or []
                 unit.gone |= bool(elements) and all(e in unit.cut for e in elements)
 
     def _has_gone(self, unit: Unit, fact: Fact, words: Words, methods: set[str]) -> bool:
@@ -136,9 +136,13 @@ class _Remaining:
         return {unit.names[0].rpartition(".")[2] for unit in methods} - left
 
     def _is_empty(self, file: str) -> bool:
-        """Whether all functions and classes have gone, and nothing else in it is used."""
+        """Whether all functions and classes have gone, and nothing else in it is used; without any,
+        whether all that it imports has gone, as the command that a script starts."""
         own = [unit for unit in self.units[file] if not unit.alias and not unit.owner]
         made = [unit for unit in own if isinstance(unit.node, ast.ClassDef | ast.FunctionDef)]
+        if not made and not file.endswith("__init__.py"):
+            aliases = [unit for unit in self.units[file] if unit.alias]
+            return bool(aliases) and all(unit.gone for unit in aliases)
         if not made or not all(unit.gone for unit in made):
             return False
         rest = {unit for unit in own if not unit.gone}

@@ -91,9 +91,9 @@ class _Reader:
             owner = Unit(self.file, self.module, node, (self._full(node.name),), self._facts(*rest))
             self.units.append(owner)
             for inner in methods:
-                names = (self._full(f"{node.name}.{inner.name}"),)
+                name = self._full(f"{node.name}.{inner.name}")
                 self.units.append(
-                    Unit(self.file, self.module, inner, names, self._facts(inner), owner=owner)
+                    Unit(self.file, self.module, inner, (name,), self._facts(inner), owner=owner)
                 )
         elif not _is_docstring(node):
             names = tuple(map(self._full, _bound([node])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from forking.python_units import Display, Unit
+from seqmodels.forking.python_units import Display, Unit
 
 WIDTH = 100
 Edit = tuple[int, int, str]  # from, to (lines and columns as offsets), what to put there
@@ -26,7 +26,8 @@ def without_units(source: str, units: Sequence[Unit]) -> str:
             continue
         edits += [text.statement(unit.node)] if unit.gone else text.parts(unit)
     for block in ast.parse(source).body:  # `if TYPE_CHECKING:` of imports that are all gone
-        inside = [u for u in units if u.alias and block.lineno < u.node.lineno <= block.end_lineno]
+        last = block.end_lineno or 0
+        inside = [u for u in units if u.alias and block.lineno < u.node.lineno <= last]
         if isinstance(block, ast.If) and inside and all(unit.gone for unit in inside):
             edits.append(text.statement(block))
     return text.apply(edits)

@@ -7,7 +7,9 @@ import re
 
 OLD = "seqmodels"
 WIDTH = 100
-WORD = re.compile(rf"(?<![A-Za-z0-9]){OLD}(?:-template)?(?![A-Za-z0-9])", re.IGNORECASE)
+WORD = re.compile(  # also after an escape in a string, such as \n
+    rf"(?:(?<![A-Za-z0-9])|(?<=\\[nt])){OLD}(?:-template)?(?![A-Za-z0-9])", re.IGNORECASE
+)
 
 
 def renamed(text: str, name: str) -> str:
@@ -49,6 +51,8 @@ def wrapped(source: str) -> str:
             if cut > len(indent):
                 line, left, margin = line[:cut], line[cut + 1 :], indent + hash_sign
         lines.append(line)
+    if left:
+        lines.append(f"{margin}{left}")
     return "\n".join(lines) + "\n" if lines else ""
 
 

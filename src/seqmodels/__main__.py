@@ -1,0 +1,59 @@
+"""The command `seqmodels`: `seqmodels train ...` does what `python scripts/train.py ...` does."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import pkgutil
+import runpy
+import sys
+
+from seqmodels.errors import choices
+from seqmodels.launch import commands
+from seqmodels.program import PACKAGE, version
+
+PREFIX = f"{commands.__name__}."
+NAMES = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+
+
+def main() -> None:
+    name, *words = sys.argv[1:] or ["--help"]
+    if name in NAMES:
+        sys.argv[1:] = words
+        # as `python -m` does, which Lightning repeats to start the other processes of a training
+        runpy.run_module(PREFIX + name, run_name="__main__", alter_sys=True)
+    elif name == "--version":
+        print(f"{PACKAGE} {version()}")
+    elif name in ("--help", "-h"):
+        print(_help())
+    elif name in ("--shell-completion", "-sc"):
+        from seqmodels.launch.completion import complete
+
+        complete(NAMES)
+    else:
+        sys.exit(_refuse(name))
+
+
+def _refuse(name: str) -> int:
+    print(f"error: unknown command {name}: {choices(name, NAMES)}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    listed = "\n".join(f"  {name:10}{_title(name)}" for name in NAMES)
+    return (
+        f"usage: {PACKAGE} <command> ...\n\n{listed}\n\n"
+        f"{PACKAGE} <command> --help shows what a command takes; {PACKAGE} --version the version."
+    )
+
+
+def _title(name: str) -> str:
+    """The first line of the command's docstring; importing it could take seconds."""
+    spec = importlib.util.find_spec(PREFIX + name)
+    assert spec and spec.loader
+    source = spec.loader.get_source(spec.name)  # type: ignore[attr-defined]
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Evaluate a finished run.
+
+python scripts/evaluate.py run=runs/<folder> split=validation
+"""
+
+from types import SimpleNamespace
+
+from seqmodels.launch.command_line import command
+from seqmodels.launch.keys import EvaluateKeys
+
+
+@command(EvaluateKeys)
+def main(config: SimpleNamespace) -> None:
+    from seqmodels.imports import import_modules
+    from seqmodels.runs import load_run
+    from seqmodels.runs.table import metrics_table
+    from seqmodels.screen import Screen
+
+    import_modules(config.imports)
+    run = load_run(
+        config.run,
+        config.checkpoint,
+        batch_size=config.batch_size,
+        allowed_targets=config.allowed_targets,
+    )
+    metrics = run.evaluate(
+        config.split,
+        config.file,
+        config.accelerator,
+        dynamic=config.dynamic,  # language models
+        dynamic_learning_rate=config.dynamic_learning_rate,  # language models
+        dynamic_decay=config.dynamic_decay,  # language models
+    )
+    title = f"{config.run} on {config.file or config.split}"
+    title += ", dynamic evaluation" if config.dynamic else ""  # language models
+    Screen().print(metrics_table(metrics, title))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Show which tensor feeds what, without training.
+
+python scripts/explain.py model.head=bidirectional_concat model.encoder.num_layers=2
+"""
+
+import sys
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from seqmodels.launch.command_line import composed
+from seqmodels.launch.naming import as_written
+
+
+@composed("explain")
+def main(config: DictConfig) -> None:
+    from seqmodels.imports import import_modules
+    from seqmodels.launch.checks import check_settings
+    from seqmodels.launch.keys import ExplainKeys
+
+    check_settings(config, as_written(HydraConfig.get().overrides.task), ExplainKeys)
+    import_modules(config.imports)
+    from seqmodels.dataflow.explain import explain
+
+    if not all(identity.holds for identity in explain(config)):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

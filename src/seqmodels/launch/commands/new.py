@@ -1,0 +1,9 @@
+"""Make a project of your own from this template.
+
+python scripts/new_project.py wind_forecast ../wind_forecast --without language_model
+"""
+
+from seqmodels.forking.new_project import main
+
+if __name__ == "__main__":
+    main()

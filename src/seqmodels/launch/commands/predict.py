@@ -1,0 +1,50 @@
+"""Predict labels for new inputs: one JSON line per input.
+
+python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
+"""
+
+import json
+import sys
+from types import SimpleNamespace
+
+from seqmodels.launch.command_line import command
+from seqmodels.launch.keys import PredictKeys
+
+
+@command(PredictKeys)
+def main(config: SimpleNamespace) -> None:
+    from rich.progress import track
+
+    from seqmodels.errors import UserError
+    from seqmodels.imports import import_modules
+    from seqmodels.runs import load_run
+    from seqmodels.screen import Screen
+    from seqmodels.visible import visible
+
+    import_modules(config.imports)
+    run = load_run(
+        config.run,
+        config.checkpoint,
+        batch_size=config.batch_size,
+        allowed_targets=config.allowed_targets,
+    )
+    inputs = run.data.read_inputs(config.input)
+    predictions = run.predict(inputs, config.input, config.accelerator)
+    screen = Screen(stderr=True)
+    shown = track(
+        predictions, "predicting", console=screen, disable=not screen.is_terminal, transient=True
+    )
+    for number, prediction in enumerate(shown, start=1):
+        try:
+            line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:  # nan or infinity, which JSON does not have
+            raise UserError(
+                f"{config.input}: the prediction for input {number} is not a number: "
+                "are its values very large?"
+            ) from error
+        sys.stdout.write(visible(line) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""How this program was installed and started, for the commands that it tells you to run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGE = __name__.partition(".")[0]
+DISTRIBUTION = "seqmodels-template"
+
+
+def version() -> str:
+    """That of the installed distribution; `unknown` if the package is only on the path."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def as_started(text: str) -> str:
+    """The text with each `python scripts/train.py` as `seqmodels train`, unless a script of a
+    checkout was started."""
+    if Path(sys.argv[0]).parent.name == "scripts":
+        return text
+    return re.sub(r"python scripts/(\w+)\.py", rf"{PACKAGE} \1", text)
+
+
+def how_to_install(extra: str) -> str:
+    """`pip install 'wandb>=0.19'`: the packages of an extra, however this one is installed."""
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        requirements = []
+    found = [re.fullmatch(r"(.+?) *; *extra *== *['\"](\S+)['\"]", line) for line in requirements]
+    packages = [f"'{match[1]}'" for match in found if match and match[2] == extra]
+    return f"pip install {' '.join(packages) or repr(f'.[{extra}]')}"
