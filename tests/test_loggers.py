@@ -169,7 +169,7 @@ def test_a_missing_package_is_one_line(
         "wandb": lambda: WandB(str(tmp_path)),
         "mlflow": lambda: MLflow(str(tmp_path), "sqlite:///x.db"),
     }[package]
-    with pytest.raises(UserError, match=rf"logger={package} needs .*pip install -e '.\[{package}"):
+    with pytest.raises(UserError, match=rf"logger={package} needs .*pip install '.*{package}.*'$"):
         build()
 
 
