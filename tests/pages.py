@@ -22,7 +22,7 @@ class Command:
 
     Args:
         line: as it stands there, without comment and environment variables.
-        output: the blocks `text` that follow it, before the next command.
+        output: the blocks `text` that follow it, before any other block.
     """
 
     line: str
@@ -59,14 +59,18 @@ def python_blocks(page: str) -> list[str]:
 def shell_lines(page: str) -> list[Command]:
     """Each line of its blocks `bash`, and each `python scripts/...` inside its text."""
     found: list[Command] = []
+    follows = False
     for language, code in BLOCK.findall(page):
         if language == "bash":
             lines = [line for line in code.splitlines() if line and not line.startswith("#")]
             found += [Command(_without_comment(line)) for line in lines]
-        elif language == "text" and found:
+            follows = bool(lines)
+        elif language == "text" and follows:
             found[-1] = replace(found[-1], output=found[-1].output + code)
-    found += [Command(c) for c in re.findall(r"`(python scripts/[^`]+)`", BLOCK.sub("", page))]
-    return found
+        else:
+            follows = False
+    inline = re.findall(r"`(python scripts/[^`]+)`", BLOCK.sub("", page))
+    return [*found, *(Command(" ".join(line.split())) for line in inline)]
 
 
 def _without_comment(line: str) -> str:

@@ -6,6 +6,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -18,7 +19,7 @@ from seqmodels.heads import HEADS
 from tests.bank import WRONG
 from tests.conftest import ROOT
 from tests.in_process import run_in_process
-from tests.pages import links, python_blocks, read, run, shell_lines, words_missing
+from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
 from tests.shipped import ALL_HEADS
 
 DOCS = ROOT / "docs"
@@ -29,7 +30,12 @@ PAGES = {
     for path in sorted(DOCS.rglob("*.md"))
     if path.name not in GENERATED
 }
-COMMANDS = {command.line: command for page in PAGES.values() for command in shell_lines(page)}
+README = read(ROOT / "README.md")
+COMMANDS: dict[str, Command] = {}  # by line, with what any page shows of its output
+for page in (README, *PAGES.values()):
+    for command in shell_lines(page):
+        before = COMMANDS.get(command.line, Command("")).output
+        COMMANDS[command.line] = replace(command, output=before + command.output)
 SCRIPTS = [line for line in COMMANDS if "python scripts/" in line]
 TRAININGS = [line for line in SCRIPTS if "train.py" in line and not re.search("--(help|cfg)", line)]
 OTHERS = [line for line in SCRIPTS if line not in TRAININGS]
@@ -56,10 +62,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in {
         "my.csv": "text,label\n" + "\n".join(rows),
         "new.csv": "text,label\n" + "\n".join(rows),
+        "reviews.csv": "review,sentiment\n" + "\n".join(rows),
         "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
         "book.txt": "def all happy families are alike.\n" * 200,
         "notes/old/a.md": "a note, and another note.\n" * 300,
         "train.txt": "one NUM\nfilm NOUN\n\na DET\nfilm NOUN\n\n" * 30,
+        "my_heads.py": next(code for code in python_blocks(README) if "(Head" in code),
         "my_package/module.py": f"{tutorial}\n\nbuild_model = Tutorial\n",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +133,7 @@ def test_another_command_does_what_the_page_shows(
     monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
     command = COMMANDS[line]
     script = ROOT / command.words[0]
+    monkeypatch.syspath_prepend(script.parent)  # as Python does
     done = run_in_process(script, command.words[1:], workshop, command.stdin)
     assert done.returncode == (1 if script.name == "audit.py" else 0), done.stderr  # 1: findings
     assert words_missing(command.output, done.stdout) == set()
@@ -132,10 +141,10 @@ def test_another_command_does_what_the_page_shows(
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line not in SCRIPTS])
 def test_any_other_line_names_what_is_there(line: str) -> None:
-    install = re.search(r"pip install -e \S+( --extra-index-url \S+)?$", line)
+    install = re.search(r"pip install -e \S+( --extra-index-url \S+)?( && pytest)?$", line)
     script = re.fullmatch(r"(?:python|bash) ([\w./]+)", line)
     if install:
-        assert set(re.findall(r"\w+", line.partition("[")[2])) <= set(EXTRAS)
+        assert set(re.findall(r"\w+", re.sub(r"^[^[]*|].*", "", line))) <= set(EXTRAS)
     else:
         assert script and (ROOT / script[1]).is_file(), line
 
@@ -153,6 +162,12 @@ def test_what_a_page_links_is_there(page: str) -> None:
 def test_every_page_is_in_the_menu() -> None:
     menu = re.findall(r'= "([\w/]+\.md)"', read(ROOT / "zensical.toml"))
     assert sorted(menu) == sorted([*PAGES, "notebook.md"])
+
+
+def test_the_files_to_read_first_are_there() -> None:
+    files = re.findall(r"`(\w+/\w+\.py)`", PAGES["your_own.md"].partition("path of a batch")[2])
+    assert len(files) == 6
+    assert all((ROOT / "src" / "seqmodels" / file).is_file() for file in files)
 
 
 def test_every_head_is_described_with_what_it_reads() -> None:

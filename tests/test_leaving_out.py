@@ -194,6 +194,8 @@ def test_a_page_loses_what_is_about_it(leave_out: Callable[..., dict[str, str]])
 
         Odd tasks are rare. There are few.
 
+        **Is it plain?** Or odd? It is plain.
+
         | head | reads |
         |---|---|
         | `odd_head` | all |
@@ -224,6 +226,8 @@ def test_a_page_loses_what_is_about_it(leave_out: Callable[..., dict[str, str]])
         # P
 
         Plain is plain. Both are tasks.
+
+        **Is it plain?** It is plain.
 
         | head | reads |
         |---|---|

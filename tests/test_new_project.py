@@ -325,7 +325,7 @@ def test_the_command_makes_the_same_project(
 def test_readme_has_what_its_tests_look_for() -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"\n{(ROOT / '.ci' / 'test').read_text()}" in readme
-    for piece in ("| `model.head=` |", "| finding |", "\n## A map\n", "\n## Make it yours\n"):
+    for piece in ("| you build |", "| `model.head=` |", "\n## A map\n", "\n## Make it yours\n"):
         assert piece in readme
 
 

@@ -18,6 +18,7 @@ import torch
 from seqmodels.data.loading import LengthBatchSampler
 from seqmodels.runs.checkpoint import read_checkpoint
 from tests.conftest import ROOT, Script, command
+from tests.pages import read, shell_lines, words_missing
 
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
 LANGUAGE = ("model=language_model", "data=text_lm", "trainer=cpu")
@@ -90,6 +91,9 @@ def test_train_evaluate_predict(script: Script, process: Script, tmp_path: Path)
     assert "test/accuracy" in done.stdout and f"{100 * accuracy:.2f} %" in done.stdout
     assert "majority class" in done.stdout and "nearest neighbour" in done.stdout
     assert str(run) in done.stdout
+    for shown in shell_lines(read(ROOT / "README.md")):  # what README shows, but for numbers
+        if shown.line.endswith("train.py model.head=last_hidden"):
+            assert words_missing(shown.output, done.stdout) == set()
     assert "data: train 216, validation 54, test 370" in (run / "train.log").read_text()
 
     again = process("evaluate.py", f"run={run}", "accelerator=cpu")

@@ -17,7 +17,7 @@ def sentences(text: str, mentions: Mentions) -> str:
     if not mentions(text):
         return text
     text = parentheses(text, mentions)
-    parts = re.split(r"(?<=[.?!;])(\s+)(?=[^\s])", text)
+    parts = re.split(r"(?<=[.?!;])([*_)]*\s+)(?=[^\s])", text)
     if mentions(parts[0]):
         return ""
     kept = [(part, "".join(gap)) for part, *gap in _pairs(parts) if not mentions(part)]

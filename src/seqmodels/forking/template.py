@@ -23,6 +23,7 @@ OURS = (  # about the template itself: of no use in a project made from it
     "benchmarks/*",
     "studies/*",
     "docs/*.md",
+    "docs/language_model.svg",
     "docs/*.ipynb",
     "docs/*.css",
     "docs/api/*",
