@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from seqmodels.audit.undisturbed import seed_random_numbers
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
@@ -38,7 +39,7 @@ def example_task(
         task = _usual(head)
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
-        torch.manual_seed(0)
+        seed_random_numbers(0)
         return task(example_spec(task.contract), {"hidden_size": hidden_size, **encoder}, head)
 
 
