@@ -59,11 +59,12 @@ def example_spec(contract: Contract) -> dict[str, Any]:
     return {**inputs, "classes": ["a", "b", "c"]}
 
 
-def example_batch(task: Task, length: int, time: int = TIME) -> SequenceBatch:
-    """Two rows: one of `time` steps, and one of `length` steps."""
+def example_batch(task: Task, *lengths: int) -> SequenceBatch:
+    """A row of `TIME` steps, and one row of each length, which begin with the same inputs."""
     generator = torch.Generator().manual_seed(0)
-    lengths, data = torch.tensor([time, length]), task.hparams["data"]
+    data, rows = task.hparams["data"], [0] + [1] * len(lengths)
     if data.get("inputs") == "features":
-        features = torch.randn(2, time, data["num_inputs"], generator=generator)
-        return SequenceBatch(features, lengths)
-    return SequenceBatch(torch.randint(data["num_inputs"], (2, time), generator=generator), lengths)
+        inputs = torch.randn(2, TIME, data["num_inputs"], generator=generator)
+    else:
+        inputs = torch.randint(data["num_inputs"], (2, TIME), generator=generator)
+    return SequenceBatch(inputs[rows], torch.tensor([TIME, *lengths]))
