@@ -6,14 +6,17 @@ import os
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a process per core
 
+import base64
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from playwright.sync_api import Browser, sync_playwright
 
@@ -23,6 +26,10 @@ from tests.in_process import run_in_process
 register_resolvers()
 
 ROOT = Path(__file__).parents[1]
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -37,6 +44,21 @@ def command(name: str, *arguments: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are saved as one white pixel, because rendering takes longer than a small training,
+    unless the test is marked `pictures`."""
+
+    def save(figure: Figure, file: Path | BinaryIO, **_: object) -> None:
+        if isinstance(file, Path):
+            file.write_bytes(PIXEL)
+        else:
+            file.write(PIXEL)
+
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture
