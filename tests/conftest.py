@@ -12,16 +12,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 from hydra import compose, initialize_config_dir
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from playwright.sync_api import Browser, sync_playwright
 
 from seqmodels.launch.hydra_setup import register_resolvers
 from tests.in_process import run_in_process
+
+if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes
+    from matplotlib.figure import Figure
+    from playwright.sync_api import Browser
 
 register_resolvers()
 
@@ -34,6 +36,15 @@ PIXEL = base64.b64decode(
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collectstart() -> None:
+    """Imports what seqmodels imports, before seqmodels does.
+
+    While jaxtyping imports seqmodels, Python looks for compiled files under another name, and so
+    would compile PyTorch, Lightning and all that they import from their sources.
+    """
+    import lightning.pytorch  # noqa: F401
 
 
 def command(name: str, *arguments: str) -> list[str]:
@@ -58,7 +69,7 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
             file.write(PIXEL)
 
     if request.node.get_closest_marker("pictures") is None:
-        monkeypatch.setattr(Figure, "savefig", save)
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
 
 
 @pytest.fixture
@@ -143,6 +154,8 @@ def reviews(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
     path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if path is None:
         pytest.skip(f"no Chromium is installed (looked for {', '.join(CHROMIUMS)})")
