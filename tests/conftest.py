@@ -6,29 +6,47 @@ import os
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a process per core
 
+import base64
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from playwright.sync_api import Browser, sync_playwright
 
 from seqmodels.launch.hydra_setup import register_resolvers
 from tests.in_process import run_in_process
+
+if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes
+    from matplotlib.figure import Figure
+    from playwright.sync_api import Browser
 
 register_resolvers()
 
 ROOT = Path(__file__).parents[1]
 
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
+
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collectstart() -> None:
+    """Imports what seqmodels imports, before seqmodels does.
+
+    While jaxtyping imports seqmodels, Python looks for compiled files under another name, and so
+    would compile PyTorch, Lightning and all that they import from their sources.
+    """
+    import lightning.pytorch  # noqa: F401
 
 
 def command(name: str, *arguments: str) -> list[str]:
@@ -39,6 +57,27 @@ def command(name: str, *arguments: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are saved as one white pixel, because rendering takes longer than a small training,
+    unless the test is marked `pictures`."""
+
+    def save(figure: Figure, file: Path | BinaryIO, **_: object) -> None:
+        if isinstance(file, Path):
+            file.write_bytes(PIXEL)
+        else:
+            file.write(PIXEL)
+
+    if request.node.get_closest_marker("pictures") is None:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
+
+
+@pytest.fixture
+def blank_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What explain.py writes to `dataflow.html` is empty: to draw it takes some seconds."""
+    monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
 
 
 @pytest.fixture
@@ -133,6 +172,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
     path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if path is None:
         pytest.skip(f"no Chromium is installed (looked for {', '.join(CHROMIUMS)})")

@@ -19,8 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
-import numpy as np
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
@@ -186,6 +184,9 @@ def _heads() -> Iterator[None]:
 
 @contextmanager
 def _random_numbers() -> Iterator[None]:
+    import numpy as np
+    import torch
+
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
@@ -197,6 +198,8 @@ def _random_numbers() -> Iterator[None]:
 
 @contextmanager
 def _torch_flags() -> Iterator[None]:
+    import torch
+
     cudnn = torch.backends.cudnn
     deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -31,6 +31,8 @@ from seqmodels.runs.table import metrics_table
 from seqmodels.tasks.metrics import METRICS, Metric, metric_named, show
 from tests.conftest import Script
 
+pytestmark = pytest.mark.pictures
+
 # ---------------------------------------------------------------- metrics
 
 

@@ -15,7 +15,7 @@ from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.page import page
 from seqmodels.errors import UserError
-from seqmodels.heads import Head
+from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Classes, Values
 from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Step, Task
@@ -104,6 +104,7 @@ def test_table_picture_and_page_take_their_words_from_the_contract(
     holds: str,
     step_head: str,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from rich.console import Console
 
@@ -121,6 +122,7 @@ def test_table_picture_and_page_take_their_words_from_the_contract(
     by_step = {Tagging: ["y0", "y1"], LanguageModel: ["p(x1)", "p(x2)"]}
     assert predicted[:2] == by_step.get(task, ["logits"])
     chosen = {"cell": "lstm", "layers": 1, "directions": 1, "length": 4, "head": head}
+    monkeypatch.setattr("seqmodels.dataflow.page.HEADS", {head: HEADS[head]})  # one is enough here
     assert f"-&gt; {head}" in page(chosen, made)
 
 

@@ -490,6 +490,25 @@ def test_an_unknown_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         UEA("JapaneseVowls").setup()
 
 
+def test_the_archive_is_parsed_once_and_nobody_can_change_it() -> None:
+    first, again = UEA("BasicMotions").read(), UEA("BasicMotions").read()
+    assert all(a is b for a, b in zip(first["train"].inputs, again["train"].inputs))
+    with pytest.raises(ValueError, match="read-only"):
+        first["train"].inputs[0][0] = 1.0
+
+
+def test_a_folder_of_yours_is_read_anew(tmp_path: Path) -> None:
+    (tmp_path / "Mine").mkdir()
+    for value in ("1.5", "2.5"):
+        for split in ("TRAIN", "TEST"):
+            (tmp_path / "Mine" / f"Mine_{split}.ts").write_text(
+                f"@problemName Mine\n@timeStamps false\n@univariate true\n@classLabel true a b\n"
+                f"@data\n{value},1.0:a\n0.5,0.5:b\n"
+            )
+        found = UEA("Mine", folder=str(tmp_path)).read()
+        assert found["train"].inputs[0].tolist() == [[float(value)], [1.0]]
+
+
 def test_series_files_are_read_one_by_one(tmp_path: Path) -> None:
     data = UEA("JapaneseVowels")
     path = tmp_path / "new.jsonl"

@@ -308,6 +308,7 @@ def test_a_head_without_pytorch_code_shows_its_own(scratch_registry: None) -> No
 # ---------------------------------------------------------------- the callback
 
 
+@pytest.mark.pictures
 def test_a_run_is_drawn_before_and_after(config: Config) -> None:
     settings = config("model.head=bidirectional_concat", "model.encoder.num_layers=2")
     train(settings)

@@ -168,7 +168,7 @@ def test_the_tagger_learns_from_both_directions(script: Script, tmp_path: Path) 
     assert "test/accuracy" in (tmp_path / "comparison" / "comparison.csv").read_text()
 
 
-@pytest.mark.usefixtures("examples_importable")
+@pytest.mark.usefixtures("examples_importable", "blank_page")
 def test_a_head_beside_its_task_is_found_without_an_import(script: Script, tmp_path: Path) -> None:
     file = conll_file(tmp_path / "train.txt")
     own = (
@@ -213,7 +213,7 @@ def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_pat
     assert result["metrics"]["test/r2"] > 0.7
 
 
-@pytest.mark.usefixtures("examples_importable")
+@pytest.mark.usefixtures("examples_importable", "blank_page")
 def test_the_head_is_a_head_that_the_audit_lets_pass(script: Script, tmp_path: Path) -> None:
     own = ("imports=[examples.top_pool]", "model.head=top_pool", "+model.head_options.k=2")
     done = script("train.py", *own, *QUICK, "trainer.max_epochs=1", "folder=run")

@@ -383,6 +383,7 @@ QUICK = (
 )
 
 
+@pytest.mark.pictures
 def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> None:
     settings = config(*QUICK, f"data.train={text}")
     result = train(settings)
@@ -400,6 +401,8 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "figures/learning_curves.png",
         "figures/contributions.png",
     }
+    for picture in folder.glob("figures/*.png"):
+        assert picture.stat().st_size > 10_000
     assert (result["task"], result["data"]) == ("LanguageModel", "text.txt")
     assert (result["head"], result["reads"]) == ("tied_softmax", ["output"])
     assert result["tokens_per_second"] > 0

@@ -483,7 +483,7 @@ def test_explain_writes_all_three_without_training(process: Script, tmp_path: Pa
     assert ours == shown
 
 
-def test_explain_a_language_model(script: Script) -> None:
+def test_explain_a_language_model(script: Script, blank_page: None) -> None:
     done = script("explain.py", "model=language_model", "folder=pictures")
     assert done.returncode == 0, done.stderr
     assert re.search(r"output .*head: every step, 100%", done.stdout)

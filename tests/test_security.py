@@ -474,6 +474,7 @@ def test_names_in_a_picture_are_text() -> None:
     assert tags.isdisjoint({"script", "img"})
 
 
+@pytest.mark.pictures
 def test_names_in_a_figure_are_no_formulas(tmp_path: Path) -> None:
     names = [MATH, "$x$", f"{UNSEEN}y" * 500]
     confusion_matrix(torch.eye(3).int().numpy(), names, tmp_path / "picture.png")

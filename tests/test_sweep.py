@@ -46,6 +46,7 @@ def the_sweep(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.pictures
 def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Path) -> None:
     done = script(
         "train.py", "-m", "model.head=last_hidden,tied_softmax,max_pool", "seed=0,1", *QUICK

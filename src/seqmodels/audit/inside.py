@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -93,35 +94,46 @@ def _read(probe: Probe, reading: Reading) -> None:
 @contextmanager
 def _changing(reading: Reading, direction: str, place: str, size: float) -> Iterator[None]:
     """Within: the network adds noise to one place of its last layer's `output`, `h_n` and `c_n`."""
-    count, number = len(reading.directions), reading.directions.index(direction)
-    generator = torch.Generator().manual_seed(0)
-
-    def noise(tensor: Tensor) -> Tensor:
-        return size * torch.randn(tensor.shape, generator=generator).to(tensor)
-
-    def hook(module: nn.RNNBase, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
-        output, final = result
-        data = output.data if isinstance(output, PackedSequence) else output
-        seen, length = _steps_seen(module, output, direction)
-        where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
-        here = where.get(place, seen == length - 1) & (length > 2)  # else there is no middle
-        reading.called |= bool((length > 2).any())
-        half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
-        data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
-        if isinstance(output, PackedSequence):
-            data = output._replace(data=data)
-        if place == "end":
-            parts = [part.clone() for part in (final if isinstance(final, tuple) else (final,))]
-            for part in parts:  # (L*D, B, H)
-                part[number - count] += noise(part[number - count])
-            final = tuple(parts) if isinstance(final, tuple) else parts[0]
-        return data, final
-
+    noise = partial(_noise, size, torch.Generator().manual_seed(0))
+    hook = partial(_changed, reading, direction, place, noise)
     handle = reading.rnn.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _noise(size: float, generator: torch.Generator, tensor: Tensor) -> Tensor:
+    return size * torch.randn(tensor.shape, generator=generator).to(tensor)
+
+
+def _changed(
+    reading: Reading,
+    direction: str,
+    place: str,
+    noise: Callable[[Tensor], Tensor],
+    module: nn.RNNBase,
+    arguments: Any,
+    result: tuple[Any, Any],
+) -> tuple[Any, Any]:
+    """A forward hook: the result of the network with noise in one place."""
+    count, number = len(reading.directions), reading.directions.index(direction)
+    output, final = result
+    data = output.data if isinstance(output, PackedSequence) else output
+    seen, length = _steps_seen(module, output, direction)
+    where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
+    here = where.get(place, seen == length - 1) & (length > 2)  # else there is no middle
+    reading.called |= bool((length > 2).any())
+    half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
+    data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
+    if isinstance(output, PackedSequence):
+        data = output._replace(data=data)
+    if place == "end":
+        parts = [part.clone() for part in (final if isinstance(final, tuple) else (final,))]
+        for part in parts:  # (L*D, B, H)
+            part[number - count] += noise(part[number - count])
+        final = tuple(parts) if isinstance(final, tuple) else parts[0]
+    return data, final
 
 
 def _steps_seen(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.audit.sampling import Sampler
-from seqmodels.audit.undisturbed import changed
+from seqmodels.audit.undisturbed import changed, seed_random_numbers
 
 MOST_ROWS = 2  # of a long batch
 
@@ -47,7 +47,7 @@ class Probe:
 
     def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Any, Any]:
         """Returns `(logits, state)`; the state is None if the model returns none."""
-        torch.manual_seed(self.seed)
+        seed_random_numbers(self.seed)
         dtype = inputs.dtype if self.sampler.tokens else self.dtype
         more = () if state is None else (state,)
         result = self.model(inputs.to(self.device, dtype), torch.tensor(lengths), *more)

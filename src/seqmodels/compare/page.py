@@ -178,7 +178,7 @@ def _diagram(head: str, record: Record) -> str | None:
         return None
     try:
         task = example_task(str(cell), int(layers), directions is True or None, head)
-        return to_svg(draw(task, trace(task, example_batch(task, length=4)), row=1))
+        return to_svg(draw(task, trace(task, example_batch(task, 4)), row=1))
     except UserError:  # the head does not fit
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from seqmodels.files import existing_file, read_lines
 from seqmodels.signatures.ranges import Count, Name, OneOf
 
 log = logging.getLogger(__name__)
+
+PARTS: tuple[Split, ...] = ("train", "test")  # of the archive
 
 
 class UEA(SequenceDataModule):
@@ -63,24 +66,17 @@ class UEA(SequenceDataModule):
         return self.dataset_name
 
     def read(self) -> Mapping[Split, Examples]:
-        from sktime.datasets import load_UCR_UEA_dataset  # slow to import
-
-        examples: dict[Split, Examples] = {}
-        for split in ("train", "test"):
-            try:
-                table, labels = load_UCR_UEA_dataset(
-                    self.dataset_name, split=split, return_X_y=True, extract_path=self.folder
-                )
-            except Exception as error:  # sktime raises errors of many kinds
-                raise UserError(
-                    f"data.name={self.dataset_name}: the data set is neither bundled with sktime "
-                    f"nor available from the archive ({type(error).__name__}: {one_line(error)}); "
-                    "check its spelling and the network, or choose JapaneseVowels, PLAID, "
-                    "BasicMotions, ..."
-                ) from error
-            pairs = zip(_arrays(table), map(str, labels), strict=True)
-            examples[split] = Examples.of(pairs, f"{self.dataset_name} {split}")
-        return examples
+        # files of a folder of yours may change between two runs of a notebook
+        archived = _archived if self.folder is None else _archived.__wrapped__
+        try:
+            return {split: archived(self.dataset_name, split, self.folder) for split in PARTS}
+        except Exception as error:  # sktime raises errors of many kinds
+            raise UserError(
+                f"data.name={self.dataset_name}: the data set is neither bundled with sktime "
+                f"nor available from the archive ({type(error).__name__}: {one_line(error)}); "
+                "check its spelling and the network, or choose JapaneseVowels, PLAID, "
+                "BasicMotions, ..."
+            ) from error
 
     def read_file(self, path: str) -> Iterator[tuple[Any, str | None]]:
         """The series `(T, F)` and label of each line of a `.ts` file or of JSON Lines.
@@ -102,6 +98,17 @@ class UEA(SequenceDataModule):
                 _series(row.get("series", ()), where),
                 cell(row.get("label"), path, "label", number),
             )
+
+
+@lru_cache(maxsize=len(PARTS))  # parsing takes longer than a small training, and a sweep has many
+def _archived(name: str, split: str, folder: str | None) -> Examples:
+    from sktime.datasets import load_UCR_UEA_dataset  # slow to import
+
+    table, labels = load_UCR_UEA_dataset(name, split=split, return_X_y=True, extract_path=folder)
+    arrays = [*_arrays(table)]
+    for array in arrays:
+        array.flags.writeable = False  # all runs of this process share them
+    return Examples.of(zip(arrays, map(str, labels), strict=True), f"{name} {split}")
 
 
 def _ts_file(path: str) -> Iterator[tuple[np.ndarray, str | None]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from seqmodels.audit.undisturbed import seed_random_numbers
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
@@ -38,7 +39,7 @@ def example_task(
         task = _usual(head)
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
-        torch.manual_seed(0)
+        seed_random_numbers(0)
         return task(example_spec(task.contract), {"hidden_size": hidden_size, **encoder}, head)
 
 
@@ -58,11 +59,12 @@ def example_spec(contract: Contract) -> dict[str, Any]:
     return {**inputs, "classes": ["a", "b", "c"]}
 
 
-def example_batch(task: Task, length: int, time: int = TIME) -> SequenceBatch:
-    """Two rows: one of `time` steps, and one of `length` steps."""
+def example_batch(task: Task, *lengths: int) -> SequenceBatch:
+    """A row of `TIME` steps, and one row of each length, which begin with the same inputs."""
     generator = torch.Generator().manual_seed(0)
-    lengths, data = torch.tensor([time, length]), task.hparams["data"]
+    data, rows = task.hparams["data"], [0] + [1] * len(lengths)
     if data.get("inputs") == "features":
-        features = torch.randn(2, time, data["num_inputs"], generator=generator)
-        return SequenceBatch(features, lengths)
-    return SequenceBatch(torch.randint(data["num_inputs"], (2, time), generator=generator), lengths)
+        inputs = torch.randn(2, TIME, data["num_inputs"], generator=generator)
+    else:
+        inputs = torch.randint(data["num_inputs"], (2, TIME), generator=generator)
+    return SequenceBatch(inputs[rows], torch.tensor([TIME, *lengths]))

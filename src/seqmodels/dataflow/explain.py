@@ -36,7 +36,7 @@ def explain(config: DictConfig) -> list[Identity]:
     spec = example_spec(task_class.contract)
     task: Task = instantiate(config.model, data=spec, allowed_targets=allowed)
     head, encoder = task.head, task.encoder
-    traced = trace(task, example_batch(task, length=LENGTHS[1]))
+    traced = trace(task, example_batch(task, LENGTHS[1]))
     drawing = draw(task, traced, row=1)
     checked = identities(encoder)
 

@@ -103,9 +103,10 @@ def _entries(
             continue
         code = pytorch_code(task.head, task.encoder)
         shared = {"shapes": torch_shapes(task.encoder), "code": code}
-        for length in options["length"]:
-            traced = trace(task, example_batch(task, length))
-            entry = {"picture": to_svg(draw(task, traced, row=1)), "shares": traced.shares}
+        traced = trace(task, example_batch(task, *options["length"]))  # all lengths at once
+        for row, length in enumerate(options["length"], start=1):
+            shares = {n: float(of[[0, row]].mean()) for n, of in traced.row_shares.items()}
+            entry = {"picture": to_svg(draw(task, traced, row)), "shares": shares}
             yield choice_name(choice | {"length": length}), entry | shared
 
 

@@ -43,9 +43,14 @@ class Trace:
         return {name: cells for name in STATES if (cells := getattr(self, name)) is not None}
 
     @property
+    def row_shares(self) -> dict[str, Float[Tensor, " batch"]]:
+        """The share of each tensor in each row; those of a row sum to 1."""
+        return {name: cells.flatten(1).sum(dim=1) for name, cells in self.cells.items()}
+
+    @property
     def shares(self) -> dict[str, float]:
         """The share of each tensor, mean over rows; they sum to 1."""
-        return {n: float(cells.flatten(1).sum(dim=1).mean()) for n, cells in self.cells.items()}
+        return {name: float(shares.mean()) for name, shares in self.row_shares.items()}
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -121,13 +121,16 @@ class Task(pl.LightningModule):
         self.head: Head = build_head(
             head, self.encoder, self.make_output, make_dropout(dropout), head_options
         )
-        loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out
-        epoch = MetricCollection({**self.metrics(), "loss": loss})
-        for name in self.metrics():
+        self.train_metrics = self._metrics_of("train")
+        self.validation_metrics = self._metrics_of("validation")
+        self.test_metrics = self._metrics_of("test")
+
+    def _metrics_of(self, split: str) -> MetricCollection:
+        metrics = self.metrics()
+        for name in metrics:
             metric_named(name)  # an unknown one is an error now, not after the training
-        self.train_metrics = epoch.clone("train/")
-        self.validation_metrics = epoch.clone("validation/")
-        self.test_metrics = epoch.clone("test/")
+        loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out
+        return MetricCollection({**metrics, "loss": loss}, prefix=f"{split}/")
 
     # what a task defines
 
