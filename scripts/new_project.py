@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from seqmodels.forking.new_project import main
+from seqmodels.launch.forking.new_project import main
 
 if __name__ == "__main__":
     main()

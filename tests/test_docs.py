@@ -133,7 +133,6 @@ def test_another_command_does_what_the_page_shows(
     monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
     command = COMMANDS[line]
     script = ROOT / command.words[0]
-    monkeypatch.syspath_prepend(script.parent)  # as Python does
     done = run_in_process(script, command.words[1:], workshop, command.stdin)
     assert done.returncode == (1 if script.name == "audit.py" else 0), done.stderr  # 1: findings
     assert words_missing(command.output, done.stdout) == set()

@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from seqmodels.forking import leaving_out
-from seqmodels.forking.names import renamed, wrapped
+from seqmodels.launch.forking import leaving_out
+from seqmodels.launch.forking.names import renamed, wrapped
 
 FILES = {
     "configs/model/plain.yaml": "model:\n  _target_: p.tasks.Plain\n",

@@ -3,7 +3,7 @@
 python scripts/new_project.py wind_forecast ../wind_forecast --without language_model
 """
 
-from seqmodels.forking.new_project import main
+from seqmodels.launch.forking.new_project import main
 
 if __name__ == "__main__":
     main()

@@ -16,11 +16,11 @@ from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from seqmodels.forking.prose import docstrings, markdown
-from seqmodels.forking.python_edits import without_units
-from seqmodels.forking.python_units import Fact, Unit, module_name, read_units
-from seqmodels.forking.usage import Usage, names
-from seqmodels.forking.yaml_files import Config, without_mentions
+from seqmodels.launch.forking.prose import docstrings, markdown
+from seqmodels.launch.forking.python_edits import without_units
+from seqmodels.launch.forking.python_units import Fact, Unit, module_name, read_units
+from seqmodels.launch.forking.usage import Usage, names
+from seqmodels.launch.forking.yaml_files import Config, without_mentions
 
 Files = dict[str, str]
 Words = dict[str, str]

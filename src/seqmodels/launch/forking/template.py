@@ -13,10 +13,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from seqmodels.errors import UserError
-from seqmodels.forking.leaving_out import Files
-from seqmodels.forking.names import renamed, wrapped
+from seqmodels.launch.forking.leaving_out import Files
+from seqmodels.launch.forking.names import renamed, wrapped
 
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
 ROOT = PACKAGE.parents[1]  # of a checkout
 ARCHIVE = PACKAGE / "template.zip"  # in a wheel
 OURS = (  # about the template itself: of no use in a project made from it
@@ -34,7 +34,7 @@ OURS = (  # about the template itself: of no use in a project made from it
     "tests/test_docs.py",
     "configs/experiment/study_*.yaml",
     "scripts/new_project.py",
-    "src/seqmodels/forking/*",
+    "src/seqmodels/launch/forking/*",
     "src/seqmodels/launch/commands/new.py",
     "hatch_build.py",
     "tests/test_new_project.py",

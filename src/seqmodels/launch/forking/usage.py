@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from seqmodels.forking.python_units import Fact, Unit
-from seqmodels.forking.yaml_files import Config
+from seqmodels.launch.forking.python_units import Fact, Unit
+from seqmodels.launch.forking.yaml_files import Config
 
 
 class Usage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
-from seqmodels.forking.python_units import Display, Unit
+from seqmodels.launch.forking.python_units import Display, Unit
 
 WIDTH = 100
 Edit = tuple[int, int, str]  # from, to (lines and columns as offsets), what to put there

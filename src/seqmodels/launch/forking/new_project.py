@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 from seqmodels.errors import UserError
-from seqmodels.forking.leaving_out import leave_out, tasks_of
-from seqmodels.forking.names import OLD
-from seqmodels.forking.template import (
+from seqmodels.launch.forking.leaving_out import leave_out, tasks_of
+from seqmodels.launch.forking.names import OLD
+from seqmodels.launch.forking.template import (
     OURS,
     ROOT,
     STYLE,

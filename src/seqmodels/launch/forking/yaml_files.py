@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from seqmodels.forking.prose import Mentions, sentences
+from seqmodels.launch.forking.prose import Mentions, sentences
 
 
 class Config:
