@@ -36,8 +36,7 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
         @functools.wraps(function)
         def main() -> None:
             _open_streams()
-            name = keys.__name__.removesuffix("Keys").lower()
-            file = _configs(function) / f"{name}.yaml"
+            file = _configs(function) / f"{_name(keys)}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
@@ -61,12 +60,15 @@ def log_to_screen() -> None:
     logging.getLogger().addHandler(handler)
 
 
-def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
-    """Make a script of a function, with the configuration that Hydra composes from
-    `configs/<name>.yaml`.
+def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
+    """Make a script of a function, with the configuration that Hydra composes from a file in
+    `configs/`.
 
     Errors are made readable on both sides of Hydra: inside, because it would print its own words
     about ours before it passes them on, and outside for its own.
+
+    Args:
+        keys: those of the file; `TrainKeys` are those of `configs/train.yaml`.
     """
 
     def decorate(function: Callable[[Any], None]) -> Script:
@@ -80,18 +82,23 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
             register_resolvers()
             ignore_launcher_warning()
             readable, begun = readable_errors(), list[bool]()
+            name, configs = _name(keys), _configs(function)
 
             def run_function(config: Any) -> None:
                 begun.append(True)
                 function(config)
 
             job = functools.wraps(function)(readable(run_function))
-            run = hydra.main(
-                version_base="1.3", config_path=str(_configs(function)), config_name=name
-            )(job)
-            with readable, _errors_from_hydra(begun):
+            run = hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(job)
+
+            def explain(error: Exception) -> str | None:
+                from seqmodels.launch.suggestions import composing_mistake
+
+                return composing_mistake(error, sys.argv[1:], name, keys, configs)
+
+            with readable, _errors_from_hydra(begun, explain):
                 _check_words(sys.argv[1:])
-                _check_options(sys.argv[1:])
+                sys.argv[1:] = _options_first(sys.argv[1:])
                 run()
                 sys.stdout.flush()
 
@@ -101,18 +108,23 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
 
 
 @contextmanager
-def _errors_from_hydra(begun: Sequence[bool]) -> Iterator[None]:
+def _errors_from_hydra(
+    begun: Sequence[bool], explain: Callable[[Exception], str | None]
+) -> Iterator[None]:
     """Have Hydra raise errors. Otherwise it prints them in its own words and exits.
 
     Args:
         begun: empty as long as Hydra reads the command line and composes the configuration. It
             raises exceptions of all kinds there, for mistakes of the user.
+        explain: what an error says in our words, if it is a mistake that we know.
     """
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
         yield
     except Exception as error:
+        if text := explain(error):
+            raise UserError(text) from error
         if begun or is_mistake(error):
             raise
         words = " ".join(sys.argv[1:])
@@ -139,8 +151,9 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word!a} is not UTF-8 text: write it in UTF-8")
 
 
-def _check_options(words: Sequence[str]) -> None:
-    """Raise UserError for an option that Hydra would refuse with a page of help."""
+def _options_first(words: Sequence[str]) -> list[str]:
+    """Return the words with the options before the overrides: Hydra reads no others, and `-m` may
+    stand anywhere. Raise UserError for an option that it would refuse with a page of help."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
@@ -148,7 +161,15 @@ def _check_options(words: Sequence[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign, assignment]
-    parser.parse_args(words)
+    overrides = parser.parse_intermixed_args(words).overrides
+    options = list(words)
+    for override in overrides:
+        options.remove(override)
+    return [*options, *overrides]
+
+
+def _name(keys: type) -> str:
+    return keys.__name__.removesuffix("Keys").lower()
 
 
 def _configs(function: Callable[..., None]) -> Path:
