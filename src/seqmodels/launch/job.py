@@ -57,7 +57,8 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
         of_the_sweep = signal.getsignal(signum)
-        if callable(of_the_sweep):  # in a launcher's worker, there is none
+        # in a launcher's worker there is none, and none any more if it has been called
+        if callable(of_the_sweep) and of_the_sweep is not signal.default_int_handler:
             of_the_sweep(signum, None)
         raise
 

@@ -93,8 +93,10 @@ class SweepReport(Callback):
 
     def _end(self, config: DictConfig) -> None:
         self._progress.stop()
-        self._running.close()
-        folder = Path(config.hydra.sweep.dir)
+        with self._running:  # a signal still says how to resume: by comparing
+            self._compare(config, Path(config.hydra.sweep.dir))
+
+    def _compare(self, config: DictConfig, folder: Path) -> None:
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table

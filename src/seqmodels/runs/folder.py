@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -81,9 +82,18 @@ class RunFolder:
         write_json(self.environment_file, environment)
 
     def discard_if_unused(self) -> None:
-        """Removes the folder of a run that never began: it holds nothing but an empty log."""
-        if self.path.is_dir() and all(f.name.endswith(".log") for f in self.path.iterdir()):
-            shutil.rmtree(self.path)
+        """Removes the folder of a run that never began, which holds nothing but a log, and the
+        folder above it, if that has become empty."""
+        if not self.path.is_dir() or not all(f.name.endswith(".log") for f in self.path.iterdir()):
+            return
+        logger = logging.getLogger()
+        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            if Path(handler.baseFilename).is_relative_to(self.path.resolve()):
+                logger.removeHandler(handler)  # it would open its file once more
+                handler.close()
+        shutil.rmtree(self.path)
+        with suppress(OSError):  # it holds other runs
+            self.path.parent.rmdir()
 
     def clear(self) -> None:
         """Removes what an interrupted run has left, but for its log, which may be open."""
