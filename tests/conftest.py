@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from playwright.sync_api import Browser, sync_playwright
 
 from seqmodels.launch.hydra_setup import register_resolvers
-from tests.in_process import run_in_process
+from tests.in_process import WITHOUT_LOCAL, run_in_process
 
 register_resolvers()
 
@@ -31,7 +31,8 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 
 def command(name: str, *arguments: str) -> list[str]:
     """The command line of a script."""
-    return [sys.executable, str(ROOT / "scripts" / name), *arguments]
+    without = WITHOUT_LOCAL if name == "train.py" else ()
+    return [sys.executable, str(ROOT / "scripts" / name), *arguments, *without]
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,7 @@ def config(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
                     "trainer=cpu",
                     "trainer.max_epochs=2",
                     "trainer.enable_progress_bar=false",
+                    *WITHOUT_LOCAL,
                     *overrides,
                 ],
             )

@@ -10,7 +10,7 @@ from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
 
 # these don't change what is trained
-NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports")
+NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports", "paths.", "logger")
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 

@@ -40,9 +40,14 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
     problems += _of_head(plain["model"], plain["imports"]) if not problems else []
     if problems:
         [problem, *_] = problems
+        value = written(overrides, problem.key)
+        if problem.is_unknown and value is None and isinstance(plain.get(problem.key), dict):
+            raise UserError(
+                f"{problem.key} is not a key of the configuration: if a file in "
+                f"configs/{problem.key}/ gives it, begin that file with # @package _global_"
+            )
         if problem.is_unknown:
-            value = written(overrides, problem.key) or "..."
-            raise UserError(Suggestions(plain, keys).for_key(problem.key, value))
+            raise UserError(Suggestions(plain, keys).for_key(problem.key, value or "..."))
         raise UserError(problem.text)
 
 

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from seqmodels.cache import use_cache
 from seqmodels.errors import UserError, one_line
+from seqmodels.launch.local import local_cache
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
 from seqmodels.visible import LogLines
@@ -36,7 +38,8 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
         @functools.wraps(function)
         def main() -> None:
             _open_streams()
-            file = _configs(function) / f"{_name(keys)}.yaml"
+            configs = _configs(function)
+            file = configs / f"{_name(keys)}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
@@ -45,7 +48,9 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
                     docstring = inspect.cleandoc(function.__globals__["__doc__"])
                     print(f"{docstring}\n\n{file.read_text()}", end="")
                 else:
-                    function(read_settings(file, words, keys, positional))
+                    settings = read_settings(file, words, keys, positional)
+                    use_cache(local_cache([Path("configs"), configs]))
+                    function(settings)
                 sys.stdout.flush()  # here, where a closed pipe is handled
 
         return main

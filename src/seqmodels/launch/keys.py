@@ -30,6 +30,12 @@ class SweepKeys:
 
 
 @dataclass
+class PathKeys:
+    runs: Name
+    cache: Name | None
+
+
+@dataclass
 class TrainKeys:
     folder: Name
     resume: Name | None
@@ -37,6 +43,7 @@ class TrainKeys:
     baseline: bool
     imports: Modules | Name
     allowed_targets: Modules
+    paths: PathKeys
     sweep: SweepKeys
     model: Annotated[dict[str, Any], Built("data")]
     data: Object

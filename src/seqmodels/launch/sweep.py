@@ -31,6 +31,7 @@ from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.naming import PLAN, as_written, without_resume
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.runs.folder import as_override
 from seqmodels.runs.lock import check_unlocked, locked
 from seqmodels.visible import visible_line
 
@@ -86,7 +87,7 @@ class SweepReport(Callback):
         words = [word for word in sys.argv[1:] if not word.startswith("sweep.resume=")]
         self._progress.stop(
             f"interrupted by {signal.Signals(signum).name}; resume with python scripts/train.py "
-            + shlex.join([*words, f"sweep.resume={self._progress.folder}"])
+            + shlex.join([*words, as_override("sweep.resume", self._progress.folder)])
         )
         self._running.close()
         sys.exit(128 + signum)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,6 +22,15 @@ from seqmodels.runs.lock import check_unlocked, is_locked, locked
 
 FOLDERS = ("checkpoints", "figures")
 SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".ckpt")  # of files
+
+
+def as_override(key: str, path: Path) -> str:
+    """`resume=runs/mine`, or `resume="my runs/a,b"` where Hydra needs quotes."""
+    text = str(path)
+    if not re.fullmatch(r"[\w./+-]+", text):
+        escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), text)
+        text = f'"{escaped}"'
+    return f"{key}={text}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,9 @@ class RunFolder:
 
     @property
     def how_to_resume(self) -> str:
-        return f"resume with python scripts/train.py resume={self.path}"
+        return (
+            f"resume with python scripts/train.py {shlex.quote(as_override('resume', self.path))}"
+        )
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""
