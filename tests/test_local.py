@@ -35,7 +35,7 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
 ) -> None:
     (tmp_path / "mine" / "local").mkdir(parents=True)
     (tmp_path / "mine" / "local" / "default.yaml").write_text(LOCAL.format(tmp=tmp_path))
-    done = script("train.py", *TINY, "--config-dir", "mine", "trainer.max_epochs=1")
+    done = script("train.py", *TINY, "--config-dir", "mine", "trainer.max_epochs=1", "tags=[a]")
     assert done.returncode == 0, done.stderr
     [run] = (tmp_path / "disk, 2" / "runs").iterdir()
     assert (tmp_path / "disk, 2" / "cache" / "seqmodels" / "baselines").is_dir()
@@ -51,7 +51,10 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
         changes = [line for line in done.stdout.splitlines() if " -> " in line]
         assert changes == [f"trainer.max_epochs: 1 -> {epochs}"]
     config = json.loads((run / "result.json").read_text())["config"]
-    assert config["callbacks"]["last"]["minutes"] == 2.0
+    assert config["callbacks"]["last"]["minutes"] == 2.0 and config["tags"] == ["a"]
+    done = script("train.py", resume, "trainer.max_epochs=4", "tags=[b,c]")
+    assert done.returncode == 0 and "tags: ['a'] -> ['b', 'c']" in done.stdout, done.stderr
+    assert json.loads((run / "result.json").read_text())["config"]["tags"] == ["b", "c"]
 
 
 def test_a_local_file_without_its_first_line_is_refused(script: Script, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from seqmodels.launch.keys import TrainKeys
 from seqmodels.runs.folder import RunFolder
 
 # keys that say how a sweep is run; they change none of its results
-NO_SETTING = ("folder", "sweep", "callbacks", "resume", "paths", "logger")
+NO_SETTING = ("folder", "sweep", "callbacks", "resume", "paths", "logger", "task_name", "tags")
 
 
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:

@@ -38,6 +38,8 @@ class PathKeys:
 @dataclass
 class TrainKeys:
     folder: Name
+    task_name: Name | None
+    tags: list[Name]
     resume: Name | None
     seed: Seed
     baseline: bool
