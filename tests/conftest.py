@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from seqmodels.launch.hydra_setup import register_resolvers
-from tests.in_process import run_in_process
+from tests.in_process import WITHOUT_LOCAL, run_in_process
 
 if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes
     from matplotlib.figure import Figure
@@ -51,7 +51,8 @@ def pytest_collectstart() -> None:
 
 def command(name: str, *arguments: str) -> list[str]:
     """The command line of a script."""
-    return [sys.executable, str(ROOT / "scripts" / name), *arguments]
+    without = WITHOUT_LOCAL if name == "train.py" else ()
+    return [sys.executable, str(ROOT / "scripts" / name), *arguments, *without]
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,7 @@ def config(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
                     "trainer=cpu",
                     "trainer.max_epochs=2",
                     "trainer.enable_progress_bar=false",
+                    *WITHOUT_LOCAL,
                     *overrides,
                 ],
             )

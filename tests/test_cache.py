@@ -101,7 +101,7 @@ def test_a_cache_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(
-        UserError, match="the cache .* cannot be written: .*; make room, or set XDG"
+        UserError, match="the cache .* cannot be written: .*; make room, or set paths.cache"
     ):
         cached("kind", "recipe", lambda folder: None)
 

@@ -24,7 +24,7 @@ from seqmodels.compare.page import write_comparison
 from seqmodels.compare.records import Record
 from seqmodels.compare.settings import setting_name, short_keys, varied_keys
 from seqmodels.compare.statistics import against_best, seeds_needed, summarize
-from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview
+from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.runs.table import metrics_table
@@ -654,6 +654,25 @@ def test_tables_name_what_varied(made_run: Maker, tmp_path: Path) -> None:
     [section] = compare([str(tmp_path)]).sections
     assert [setting.name for setting in section.settings] == ["lr=0.01", "lr=0.1"]
     assert section.verdict().startswith("lr=0.01 is better than all others")
+
+
+def test_what_people_call_runs_is_shown_and_makes_no_setting(
+    made_run: Maker, tmp_path: Path
+) -> None:
+    for seed in range(2):
+        made_run("max_pool", seed, 0.9, tags=["wide", f"try{seed}"], paths={"runs": f"disk{seed}"})
+        made_run("mean_pool", seed, 0.8, task_name="mine" if seed else None, logger={})
+    made_run("max_pool", 2, 0.9, logger={"wandb": {"project": "x"}})  # an older run, without
+    comparison = compare([str(tmp_path)])
+    assert comparison.keys == ["model.head"] and comparison.labels == ["task_name", "tags"]
+    [section] = comparison.sections
+    assert [row[:4] for row in table(comparison, section)] == [
+        ["head", "task_name", "tags", "runs"],
+        ["max_pool", "", "wide, try0, try1", "3"],
+        ["mean_pool", "mine", "", "2"],
+    ]
+    assert as_csv(comparison).startswith("data,model.head,task_name,tags,runs,")
+    assert "| max_pool |  | wide, try0, try1 | 3 |" in as_markdown(comparison)
 
 
 def test_names_with_commas_are_told_apart(made_run: Maker, tmp_path: Path) -> None:

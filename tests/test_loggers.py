@@ -31,7 +31,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with all three, which SIGTERM ended in its third epoch of four, then resumed."""
     place = tmp_path_factory.mktemp("loggers")
     own = ("seed=3", "model.encoder.hidden_size=12", "trainer=cpu", "trainer.max_epochs=4")
-    own = (*own, "trainer.log_every_n_steps=5", "baseline=false", "hydra.run.dir=runs/mine")
+    own = (
+        *own,
+        "task_name=my_paper",
+        "tags=[wide,a b]",
+        "trainer.log_every_n_steps=5",
+        "baseline=false",
+        "hydra.run.dir=runs/mine",
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_CACHE_HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             patch.setenv(name, str(place / name))
@@ -111,6 +118,7 @@ def test_wandb_continues_the_run_when_it_is_resumed(run: Path) -> None:
     records = [list(wandb_records(file)) for file in files]
     runs = [next(r.run for r in part if r.HasField("run")) for part in records]
     assert [r.display_name for r in runs] == ["mine", "mine"] and runs[0].run_id == runs[1].run_id
+    assert {(r.run_group, tuple(r.tags)) for r in runs} == {("my_paper", ("wide", "a b"))}
     assert [r.exit.exit_code for part in records for r in part if r.HasField("exit")] == [1, 0]
     resumed = records[1]
     config = {
@@ -145,6 +153,7 @@ def test_mlflow_keeps_all_runs_in_one_database(run: Path) -> None:
     assert (found.info.run_name, found.info.status) == ("mine", "FINISHED")
     expected = {name: value[:250] for name, value in hyperparameters(run).items()}
     assert found.data.params.items() >= expected.items()
+    assert found.data.tags["task_name"] == "my_paper" and found.data.tags["tags"] == "wide, a b"
     for name in ("train/loss_step", "validation/loss"):
         history = client.get_metric_history(found.info.run_id, name)
         points = {point.step: point.value for point in history}

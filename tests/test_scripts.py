@@ -174,7 +174,7 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
             ["model.hed=last_hidden"],
             "model.hed is not a key .*mean model.head?",
         ),
-        ("train.py", ["sed=1"], "sed is not a key of the configuration: .* did you mean seed?"),
+        ("train.py", ["sed=1"], "sed is not a key of the configuration: did you mean seed?"),
         ("explain.py", ["model.head=last_hiden"], "did you mean last_hidden?"),
         (
             "explain.py",
@@ -197,7 +197,7 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ("audit.py", ["target=models:model", "input.features=7"], "cannot be run: RuntimeError"),
         ("audit.py", ["target=models:broken", "input.features=5"], "cannot be run: TypeError"),
         ("audit.py", ["target=models:model", "input.features=12", "kind=all"], "kind=all: choose"),
-        ("train.py", ["data=txt"], "Could not find 'data/txt'.*text"),
+        ("train.py", ["data=txt"], "data=txt: choose one of .*; did you mean data=text[?]"),
         ("train.py", ["model.head="], "model.head"),
         ("train.py", ["seed=[1"], "cannot read seed=.1: "),
         ("train.py", ["data=uea"], "data.name must be given: add data.name=<value>"),
@@ -253,7 +253,7 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ("generate.py", ["run=nowhere"], "run=nowhere is not a run folder"),
         ("compare.py", ["--cfg", "job"], "--cfg is not an option: --help shows"),
         ("evaluate.py", ["job"], "cannot read job: write key=value; --help shows the keys"),
-        ("evaluate.py", ["rn=x"], "rn is not a key of the configuration: choose .* mean run[?]"),
+        ("evaluate.py", ["rn=x"], "rn is not a key of the configuration: did you mean run[?]"),
         ("audit.py", ["target=a:b", "input.featurs=2"], "did you mean input.features[?]"),
         ("evaluate.py", [], "run must be given: add run=<value>"),
         ("evaluate.py", ["run=nowhere"], "run=nowhere is not a run folder"),
@@ -280,7 +280,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert done.stdout == "" or name == "train.py"
     caches = {"cache", "__pycache__"}
     left = [p for p in tmp_path.rglob("*") if p not in before and not caches & set(p.parts)]
-    assert [p for p in left if p.is_file()] == []
+    assert left == []
 
 
 @pytest.mark.parametrize("words", [("train.py", "model.head=last_hiden"), ("evaluate.py", "rn=x")])

@@ -129,6 +129,8 @@ def test_a_text_is_not_read_again_after_the_check() -> None:
         ("model.scheduler.max_lr", {"_target_": "torch.nn.Linear"}),
         ("trainer.plugins", [{"_target_": "seqmodels.runs.checkpoint.CheckpointFiles"}]),
         ("trainer.profiler", {"_target_": "lightning.pytorch.profilers.AdvancedProfiler"}),
+        ("task_name", ["x"]),
+        ("tags", [{"_target_": "torch.nn.Linear"}]),
     ],
 )
 def test_a_run_folder_names_no_class_but_its_task_and_data(

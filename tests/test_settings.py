@@ -130,8 +130,10 @@ def test_the_last_word_of_a_key_counts(defaults: Path) -> None:
     ("words", "message"),
     [
         ([], "^run must be given: add run=<value>$"),
-        (["rn=x"], "^rn is not a key of the configuration: choose one of .*; did you mean run[?]$"),
-        (["input=3"], "^input is not a key .*did you mean input.batch[?]"),
+        (["rn=x"], "^rn is not a key of the configuration: did you mean run[?]$"),
+        (["featurs=3"], "^featurs is not a key .*: did you mean input.features[?]$"),
+        (["other=3"], "^other is not a key .*: choose one of dynamic, file, imports, input, kind"),
+        (["input=3"], "^input is not a key .*: choose one of input.batch, input.features$"),
         (["run=x", "input.batc=3"], "did you mean input.batch[?]$"),
         (["run=x", "more"], "^cannot read more: write key=value; --help shows the keys$"),
         (["run=x", "+rate=1"], "^cannot read [+]rate=1: write key=value"),

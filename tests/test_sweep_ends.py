@@ -7,10 +7,12 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from seqmodels.compare.records import read_record
 from seqmodels.runs.folder import RunFolder
@@ -62,6 +64,57 @@ def test_a_signal_ends_the_sweep_and_its_job_is_resumed(script: Script, tmp_path
     for name in statuses(sweep):
         same_run(whole / name, sweep / name)
         assert len(json.loads((sweep / name / "result.json").read_text())["resumed"]) == 1
+
+
+def interrupt_here(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_before_a_job_trains_ends_the_sweep_in_one_line(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
+    done = script("train.py", *SWEEP)
+    assert done.returncode == 130 and done.stderr == ""
+    assert words_to_resume(done.stdout)[-1].startswith("sweep.resume=")
+
+
+def test_ctrl_c_while_the_runs_are_compared_says_how_to_compare_them(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def completed(config: DictConfig, *_: object) -> None:
+        RunFolder(Path(config.folder)).write_result({"status": "completed"})
+
+    monkeypatch.setattr("seqmodels.runs.training.train", completed)
+    monkeypatch.setattr("seqmodels.compare.comparison.compare", interrupt_here)
+    done = script("train.py", *SWEEP)
+    assert done.returncode == 130 and done.stderr == ""
+    assert words_to_resume(done.stdout)[-1].startswith("sweep.resume=")
+
+
+def test_ctrl_c_before_a_run_trains_leaves_nothing(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
+    done = script("train.py", *OWN)
+    assert done.returncode == 130 and done.stderr == "interrupted\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_numpy_is_imported_before_torch(tmp_path: Path) -> None:
+    code = """
+import importlib.abc, os, sys
+
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            os._exit("numpy" not in sys.modules)
+
+sys.meta_path.insert(0, Watch())
+from seqmodels.runs import train
+"""
+    # torch imports it in C++, which loses a Ctrl-C or makes another error of it
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(

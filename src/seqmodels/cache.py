@@ -57,7 +57,7 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise UserError(
             f"the cache {folder.parent} cannot be written: {error.strerror}; make room, or set "
-            "XDG_CACHE_HOME to another folder"
+            "paths.cache or XDG_CACHE_HOME to another folder"
         ) from error
     if not is_whole(folder):
         raise UserError(f"the cache {folder} is damaged as soon as it is written: check the disk")
@@ -68,6 +68,13 @@ def cache_folder(kind: str, recipe: Any) -> Path:
     """Where the cache keeps what is made by this recipe: in `$XDG_CACHE_HOME`, or `~/.cache`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "seqmodels" / kind / xxhash.xxh3_128_hexdigest(json.dumps(recipe).encode())
+
+
+def use_cache(folder: str | None) -> None:
+    """Keeps the caches of this process in a folder, those of the libraries that ask for
+    `XDG_CACHE_HOME` too; None: leaves them where they are."""
+    if folder is not None:
+        os.environ["XDG_CACHE_HOME"] = str(Path(folder).resolve())
 
 
 def is_whole(folder: Path) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+
+from seqmodels.nearest import nearest
 
 MOST_NAMES = 50  # to list in an error
 
@@ -15,10 +17,16 @@ class UserError(ValueError):
 
 def choices(wrong: str, names: Iterable[str]) -> str:
     """`choose one of a, b, c; did you mean b?`"""
-    names = sorted(set(names))
-    near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.5)
-    listed = ", ".join(map(shown, names[:MOST_NAMES])) + ", ..." * (len(names) > MOST_NAMES)
-    return f"choose one of {listed}" + (f"; did you mean {shown(near[0])}?" if near else "")
+    names = set(names)
+    near = difflib.get_close_matches(str(wrong), sorted(names), n=1, cutoff=0.5)
+    end = f"; did you mean {shown(near[0])}?" if near else ""
+    return f"choose one of {listed(names)}{end}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b, c`; of very many names, the first."""
+    ordered = sorted(set(names))
+    return ", ".join(map(shown, ordered[:MOST_NAMES])) + ", ..." * (len(ordered) > MOST_NAMES)
 
 
 def shown(text: str) -> str:
@@ -48,9 +56,24 @@ def unusable(what: str) -> Iterator[None]:
         raise UserError(f"{what} ({type(error).__name__}: {one_line(error)})") from error
 
 
-def unknown_key(key: str, names: Iterable[str]) -> str:
-    """`sed is not a key of the configuration: choose one of ...; did you mean seed?`"""
-    return f"{shown(key)} is not a key of the configuration: {choices(key, names)}"
+def unknown_key(key: str, names: Iterable[str], meant: Sequence[str] | None = None) -> str:
+    """`sed is not a key of the configuration: did you mean seed?`
+
+    Args:
+        names: the dotted keys that there are.
+        meant: what to ask for; None: those of the names that are most like the key.
+    """
+    names = set(names)
+    near = nearest(key, sorted(names)) if meant is None else meant
+    if near:
+        return f"{shown(key)} is not a key of the configuration: did you mean {' or '.join(near)}?"
+    group = key
+    while group and not any(name.startswith(f"{group}.") for name in names):
+        group = group.rpartition(".")[0]
+    prefix = f"{group}." if group else ""
+    inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    level = {prefix + name.partition(".")[0] for name in inside if not name.startswith("_")}
+    return f"{shown(key)} is not a key of the configuration: choose one of {listed(level)}"
 
 
 def missing_value(key: str) -> str:

@@ -13,6 +13,8 @@ from seqmodels.compare.settings import (
     group_by_data,
     other_differences,
     setting_name,
+    short_keys,
+    used_labels,
     varied_keys,
 )
 from seqmodels.compare.statistics import LEVEL, Difference, Summary, against_best, summarize
@@ -73,6 +75,7 @@ class Comparison:
     higher_is_better: bool
     keys: Sequence[str]  # of the configuration, that tell the settings apart
     data_keys: Sequence[str]  # that tell only the data sets apart
+    labels: Sequence[str]  # what people call runs, where any run has it: `task_name`, `tags`
     sections: Sequence[Section]  # one per data set
     failed: Sequence[Record]  # runs that did not complete
     left_out: Sequence[Record]  # completed runs that lack the metric, or where it is not finite
@@ -81,6 +84,11 @@ class Comparison:
     @property
     def settings(self) -> list[Setting]:
         return [setting for section in self.sections for setting in section.settings]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of a table that are text."""
+        return [*short_keys(self.keys), *self.labels]
 
 
 def compare(
@@ -122,7 +130,15 @@ def compare(
     left_out = [record for record in completed if not math.isfinite(record.score(metric))]
     others = other_differences(scored)
     return Comparison(
-        metric, higher_is_better, setting_keys, data_keys, sections, failed, left_out, others
+        metric,
+        higher_is_better,
+        setting_keys,
+        data_keys,
+        used_labels(scored),
+        sections,
+        failed,
+        left_out,
+        others,
     )
 
 

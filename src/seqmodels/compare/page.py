@@ -82,7 +82,7 @@ def _body(comparison: Comparison, folder: Path, runs: bytes, dark: bytes) -> Ite
     yield from _html_table(overview(comparison))
     of_setting = iter(colours(comparison))
     for section in comparison.sections:
-        names = len(comparison.keys)
+        names = len(comparison.names)
         dots = [next(of_setting) for _ in section.settings] if names else []
         yield f"<h2>{escape(section.data)}</h2><p class=verdict>{escape(section.verdict())}</p>"
         yield from _html_table(table(comparison, section), names, dots)

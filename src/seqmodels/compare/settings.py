@@ -9,8 +9,9 @@ from typing import Any
 from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
 
+LABELS = ("task_name", "tags")  # what people call runs
 # these don't change what is trained
-NO_SETTING = ("folder", "resume", "baseline", "sweep.", "imports")
+NO_SETTING = (*LABELS, "folder", "resume", "baseline", "sweep.", "imports", "paths.", "logger")
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
@@ -57,6 +58,18 @@ def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:
     shown = zip(keys, short_keys(keys), map(shown_value, values), strict=True)
     names = [value if key == "model.head" else f"{short}={value}" for key, short, value in shown]
     return ", ".join(names) or "all runs"
+
+
+def used_labels(records: Sequence[Record]) -> list[str]:
+    """Of `LABELS`, those that any run has."""
+    return [key for key in LABELS if any(record.config.get(key) for record in records)]
+
+
+def shown_labels(key: str, records: Sequence[Record]) -> str:
+    """What the runs of a setting have there: `baseline, wide`."""
+    values = [record.config.get(key) or [] for record in records]
+    texts = [text for v in values for text in (v if isinstance(v, list) else [v])]
+    return ", ".join(dict.fromkeys(map(str, texts)))
 
 
 def shown_value(value: Any) -> str:

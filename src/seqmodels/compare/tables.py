@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.compare.comparison import Comparison, Section, Setting, mean
-from seqmodels.compare.settings import short_keys, shown_value
+from seqmodels.compare.settings import shown_labels, shown_value
 from seqmodels.tasks.metrics import show, unit
 from seqmodels.visible import visible_line
 
@@ -74,13 +74,17 @@ def table(comparison: Comparison, section: Section, *, short: bool = False) -> l
     [speed, *others] = {record.speed for s in section.settings for record in s.records}
     columns = shown_columns(comparison.metric, "per second" if others else speed)
     headers = [brief if short else words for words, brief, _ in columns.values()]
-    rows = [[*short_keys(comparison.keys), *headers]]
+    rows = [[*comparison.names, *headers]]
     for setting in section.settings:
         best = () if setting.difference else ("difference_to_best", "p")  # no difference to itself
         values = numbers(setting, comparison.metric)
         texts = ["" if n in best else text(values[n]) for n, (*_, text) in columns.items()]
-        rows.append([*map(shown_value, setting.values), *texts])
+        rows.append([*map(shown_value, setting.values), *_labels(comparison, setting), *texts])
     return rows
+
+
+def _labels(comparison: Comparison, setting: Setting) -> list[str]:
+    return [shown_labels(key, setting.records) for key in comparison.labels]
 
 
 def overview(comparison: Comparison) -> list[list[str]]:
@@ -133,7 +137,7 @@ def comparison_table(comparison: Comparison) -> Group:
     parts: list[Any] = []
     for section in comparison.sections:
         rows = table(comparison, section, short=True)
-        shown = _rich_table(rows, names=len(comparison.keys), best_first=True)
+        shown = _rich_table(rows, names=len(comparison.names), best_first=True)
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
@@ -171,7 +175,7 @@ def as_markdown(comparison: Comparison) -> str:
     for section in comparison.sections:
         rows = table(comparison, section)
         title = f"**{_markdown(section.data)}**"
-        lines += [title, "", *_markdown_table(rows, names=len(comparison.keys))]
+        lines += [title, "", *_markdown_table(rows, names=len(comparison.names))]
         lines += ["", _markdown(section.verdict()), ""]
     lines += [f"- {_markdown(line)}" for line in (*cautions(comparison), *failures(comparison))]
     return "\n".join(lines).rstrip() + "\n"
@@ -196,6 +200,8 @@ def as_csv(comparison: Comparison) -> str:
         for setting in section.settings:
             values = numbers(setting, comparison.metric)
             if not file.tell():
-                writer.writerow(["data", *comparison.data_keys, *comparison.keys, *values])
-            writer.writerow([section.data, *section.values, *setting.values, *values.values()])
+                keys = (*comparison.data_keys, *comparison.keys, *comparison.labels)
+                writer.writerow(["data", *keys, *values])
+            texts = (*section.values, *setting.values, *_labels(comparison, setting))
+            writer.writerow([section.data, *texts, *values.values()])
     return file.getvalue()

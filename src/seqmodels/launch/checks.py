@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from seqmodels.errors import UserError, choices, shown
+from seqmodels.launch.suggestions import Suggestions
 from seqmodels.signatures.checking import Problem, find_problems
+from seqmodels.signatures.heads import heads_for
 from seqmodels.signatures.reading import Signature, signature
-from seqmodels.signatures.source import Source, find, sources_in
 
 
 def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> None:
@@ -28,7 +29,7 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
     Raises:
         UserError: naming the key, its value and what is allowed.
     """
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = _resolved(config, keys)
     problems = find_problems(plain, keys, "")
     texts = {p.key: text for p in problems if (text := _exact_text(p, plain, overrides))}
     if texts:
@@ -38,7 +39,27 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
         return
     problems += _of_head(plain["model"], plain["imports"]) if not problems else []
     if problems:
-        raise UserError(problems[0].text)
+        [problem, *_] = problems
+        value = written(overrides, problem.key)
+        if problem.is_unknown and value is None and isinstance(plain.get(problem.key), dict):
+            raise UserError(
+                f"{problem.key} is not a key of the configuration: if a file in "
+                f"configs/{problem.key}/ gives it, begin that file with # @package _global_"
+            )
+        if problem.is_unknown:
+            raise UserError(Suggestions(plain, keys).for_key(problem.key, value or "..."))
+        raise UserError(problem.text)
+
+
+def _resolved(config: DictConfig, keys: type) -> Any:
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except InterpolationResolutionError:  # perhaps because of a wrong value elsewhere
+        plain = OmegaConf.to_container(config, resolve=False)
+        for problem in find_problems(plain, keys, ""):
+            if "${" not in problem.text:
+                raise UserError(problem.text) from None
+        raise
 
 
 def written(overrides: Sequence[str], key: str) -> str | None:
@@ -67,18 +88,10 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
 def _of_head(model: Mapping[str, Any], imports: str | list[str]) -> list[Problem]:
     """Of the head's name and options. A head that is not found is left to the model to find, if
     modules of your own may define it in another way than by a class with a name."""
-    modules = [imports] if isinstance(imports, str) else imports
-    task = find(model["_target_"])
-    own = [] if task is None else [task.source.name]
-    heads = {
-        name: path
-        for module in ["seqmodels.heads", *own, *modules]
-        for source in sources_in(module)
-        for name, path in _heads_of(source)
-    }
+    heads = heads_for(model, imports)
     name = model["head"]
     if name not in heads:
-        others = modules or not model["_target_"].startswith("seqmodels.")
+        others = imports or not model["_target_"].startswith("seqmodels.")
         text = f"unknown model.head={shown(name)}: {choices(name, heads)}"
         return [] if others else [Problem("model.head", text)]
     options = model.get("head_options") or {}
@@ -95,12 +108,3 @@ def _of_head(model: Mapping[str, Any], imports: str | list[str]) -> list[Problem
         if option in takes.hints
         for problem in find_problems(value, takes.hints[option], f"model.head_options.{option}")
     ]
-
-
-def _heads_of(source: Source) -> Iterator[tuple[str, str]]:
-    """The name of each head that a module defines, with the full name of its class."""
-    for node in source.tree.body:
-        if isinstance(node, ast.ClassDef):
-            for keyword in node.keywords:
-                if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-                    yield str(keyword.value.value), f"{source.name}.{node.name}"

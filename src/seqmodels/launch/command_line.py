@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from seqmodels.cache import use_cache
 from seqmodels.errors import UserError, one_line
-from seqmodels.launch.config_files import SHIPPED, own_configs
+from seqmodels.launch.config_files import SHIPPED, config_folders
+from seqmodels.launch.local import local_cache
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
 from seqmodels.program import as_started
@@ -38,8 +40,7 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
         @functools.wraps(function)
         def main() -> None:
             _open_streams()
-            name = keys.__name__.removesuffix("Keys").lower()
-            file = SHIPPED / f"{name}.yaml"
+            file = SHIPPED / f"{_name(keys)}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
@@ -48,9 +49,11 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
                     docstring = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "")
                     print(as_started(f"{docstring}\n\n{file.read_text()}"), end="")
                 else:
-                    own = own_configs()
-                    files = [file, own / file.name] if own else [file]
-                    function(read_settings(files, words, keys, positional))
+                    folders = config_folders()
+                    files = [folder / file.name for folder in reversed(folders)]
+                    settings = read_settings(files, words, keys, positional)
+                    use_cache(local_cache(folders))
+                    function(settings)
                 sys.stdout.flush()  # here, where a closed pipe is handled
 
         return main
@@ -65,12 +68,15 @@ def log_to_screen() -> None:
     logging.getLogger().addHandler(handler)
 
 
-def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
-    """Make a script of a function, with the configuration that Hydra composes from
-    `configs/<name>.yaml`.
+def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
+    """Make a script of a function, with the configuration that Hydra composes from a file in
+    `configs/`.
 
     Errors are made readable on both sides of Hydra: inside, because it would print its own words
     about ours before it passes them on, and outside for its own.
+
+    Args:
+        keys: those of the file; `TrainKeys` are those of `configs/train.yaml`.
     """
 
     def decorate(function: Callable[[Any], None]) -> Script:
@@ -89,6 +95,7 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
             search_own_configs()
             ignore_launcher_warning()
             readable, begun = readable_errors(), list[bool]()
+            name = _name(keys)
 
             def run_function(config: Any) -> None:
                 begun.append(True)
@@ -96,9 +103,15 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
 
             job = functools.wraps(function)(readable(run_function))
             run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
-            with readable, _errors_from_hydra(begun):
+
+            def explain(error: Exception) -> str | None:
+                from seqmodels.launch.suggestions import composing_mistake
+
+                return composing_mistake(error, sys.argv[1:], name, keys)
+
+            with readable, _errors_from_hydra(begun, explain):
                 _check_words(sys.argv[1:])
-                _check_options(sys.argv[1:])
+                sys.argv[1:] = _options_first(sys.argv[1:])
                 run()
                 sys.stdout.flush()
 
@@ -108,18 +121,23 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
 
 
 @contextmanager
-def _errors_from_hydra(begun: Sequence[bool]) -> Iterator[None]:
+def _errors_from_hydra(
+    begun: Sequence[bool], explain: Callable[[Exception], str | None]
+) -> Iterator[None]:
     """Have Hydra raise errors. Otherwise it prints them in its own words and exits.
 
     Args:
         begun: empty as long as Hydra reads the command line and composes the configuration. It
             raises exceptions of all kinds there, for mistakes of the user.
+        explain: what an error says in our words, if it is a mistake that we know.
     """
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
         yield
     except Exception as error:
+        if text := explain(error):
+            raise UserError(text) from error
         if begun or is_mistake(error):
             raise
         words = " ".join(sys.argv[1:])
@@ -146,8 +164,9 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word!a} is not UTF-8 text: write it in UTF-8")
 
 
-def _check_options(words: Sequence[str]) -> None:
-    """Raise UserError for an option that Hydra would refuse with a page of help."""
+def _options_first(words: Sequence[str]) -> list[str]:
+    """Return the words with the options before the overrides: Hydra reads no others, and `-m` may
+    stand anywhere. Raise UserError for an option that it would refuse with a page of help."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
@@ -155,4 +174,12 @@ def _check_options(words: Sequence[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign, assignment]
-    parser.parse_args(words)
+    overrides = parser.parse_intermixed_args(words).overrides
+    options = list(words)
+    for override in overrides:
+        options.remove(override)
+    return [*options, *overrides]
+
+
+def _name(keys: type) -> str:
+    return keys.__name__.removesuffix("Keys").lower()

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = next(p for p in (PACKAGE / "configs", PACKAGE.parents[1] / "configs") if p.is_dir())
 
 
-def own_configs() -> Path | None:
-    """`configs/` in the current directory, if there is one that is not the shipped one."""
-    folder = Path.cwd() / "configs"
-    return folder if folder.is_dir() and folder.resolve() != SHIPPED else None
+def config_folders() -> list[Path]:
+    """`configs/` in the current directory, if there is one, and the shipped one, in this order."""
+    own = Path.cwd() / "configs"
+    return [own, SHIPPED] if own.is_dir() and own.resolve() != SHIPPED else [SHIPPED]

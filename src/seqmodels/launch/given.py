@@ -10,16 +10,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.files import flattened
 
+NO_CHANGE = ("resume=", "folder=", "imports=", "local=", "~local")
+
 
 def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Return what `overrides` change, by dotted key, a chosen file such as `trainer=cpu` included.
+
+    What the machine's own file says, `local`, is a default like the others.
 
     Args:
         config: composed by Hydra with these overrides; Hydra is still running.
         overrides: those of the command line.
     """
-    paths = [o for o in overrides if o.startswith(("resume=", "folder=", "imports="))]
-    defaults = flattened(OmegaConf.to_container(compose("train", paths), resolve=True))
+    kept = [o for o in overrides if o.startswith(NO_CHANGE)]
+    defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=True))
     values = flattened(OmegaConf.to_container(config, resolve=True))
     named = {override.lstrip("+").partition("=")[0] for override in overrides}
     return {k: v for k, v in values.items() if k in named or defaults.get(k, _ABSENT) != v}

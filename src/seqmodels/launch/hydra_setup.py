@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from seqmodels.launch.config_files import own_configs
+from seqmodels.launch.config_files import config_folders
 from seqmodels.launch.naming import run_folder, short_name, sweep_folder
 from seqmodels.program import as_started
 
@@ -19,7 +19,8 @@ class OwnConfigs(SearchPathPlugin):
     """Hydra plugin: search `configs/` in the current directory before the shipped one."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if folder := own_configs():
+        *own, _ = config_folders()
+        for folder in own:
             search_path.prepend("own", f"file://{folder}", anchor="main")
 
 

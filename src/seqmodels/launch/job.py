@@ -19,7 +19,7 @@ from seqmodels.launch.keys import TrainKeys
 from seqmodels.runs.folder import RunFolder
 
 # keys that say how a sweep is run; they change none of its results
-NO_SETTING = ("folder", "sweep", "callbacks", "resume")
+NO_SETTING = ("folder", "sweep", "callbacks", "resume", "paths", "logger", "task_name", "tags")
 
 
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -57,7 +57,8 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
         of_the_sweep = signal.getsignal(signum)
-        if callable(of_the_sweep):  # in a launcher's worker, there is none
+        # in a launcher's worker there is none, and none any more if it has been called
+        if callable(of_the_sweep) and of_the_sweep is not signal.default_int_handler:
             of_the_sweep(signum, None)
         raise
 

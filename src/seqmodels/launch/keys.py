@@ -30,13 +30,22 @@ class SweepKeys:
 
 
 @dataclass
+class PathKeys:
+    runs: Name
+    cache: Name | None
+
+
+@dataclass
 class TrainKeys:
     folder: Name
+    task_name: Name | None
+    tags: list[Name]
     resume: Name | None
     seed: Seed
     baseline: bool
     imports: Modules | Name
     allowed_targets: Modules
+    paths: PathKeys
     sweep: SweepKeys
     model: Annotated[dict[str, Any], Built("data")]
     data: Object

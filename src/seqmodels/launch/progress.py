@@ -47,14 +47,14 @@ class SweepProgress:
         atexit.register(self.stop)
 
     def stop(self, last_line: str | None = None) -> None:
-        """Show the jobs that ended since the last look, and remove the bar."""
+        """Show the jobs that ended since the last look, remove the bar, and say something last."""
         if not self._stopped.is_set():
             self._stopped.set()
             self._thread.join()
             self._look()
             self._bar.stop()
-            if last_line is not None:  # not by print, because a job may have redirected it
-                self._bar.console.print(last_line, soft_wrap=True)
+        if last_line is not None:  # not by print, because a job may have redirected it
+            self._bar.console.print(last_line, soft_wrap=True)
 
     def wait_for_workers(self, seconds: float = 60.0) -> None:
         """Wait until no job trains any more, at most so long."""

@@ -12,7 +12,7 @@ from contextlib import ContextDecorator
 
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from seqmodels.errors import UserError, missing_value, one_line, unknown_key
+from seqmodels.errors import UserError, missing_value, one_line
 from seqmodels.program import as_started
 from seqmodels.visible import visible_line
 
@@ -96,15 +96,9 @@ def error_line(error: BaseException) -> str:
         return what if error.filename is None else f"{error.filename}: {what}"
     if isinstance(error, (MemoryError, RuntimeError)):
         return f"there is not enough memory for this: {one_line(error)}"
-    cause = error.__cause__
     resolving = re.search(r"^UserError raised while resolving interpolation: (.*)", str(error))
     if resolving:
         return resolving[1]
-    unknown = re.match(r"Could not override '([^']+)'", str(error))
-    if unknown and isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None:
-        group = ".".join(str(cause.full_key).split(".")[:-1])
-        names = [f"{group}.{name}" if group else str(name) for name in cause.parent_node]
-        return unknown_key(unknown[1].split("@")[0], names)
     if override := getattr(error, "override", None):  # Hydra's OverrideParseException
         return f"cannot read {override}: {one_line(error)}"
     if isinstance(error, MissingMandatoryValue):

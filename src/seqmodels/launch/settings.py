@@ -17,7 +17,8 @@ from yaml import YAMLError
 from seqmodels.errors import UserError, missing_value, one_line, shown, unknown_key
 from seqmodels.files import flattened
 from seqmodels.plain import read_yaml
-from seqmodels.signatures.checking import find_problems, takes_text
+from seqmodels.signatures.checking import find_problems
+from seqmodels.signatures.wording import takes_text
 
 MISSING = "???"  # the default of a key that must be given
 KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")

@@ -32,6 +32,7 @@ from seqmodels.launch.naming import PLAN, as_written, without_resume
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.program import as_started, how_to_install
+from seqmodels.runs.folder import as_override
 from seqmodels.runs.lock import check_unlocked, locked
 from seqmodels.visible import visible_line
 
@@ -88,15 +89,17 @@ class SweepReport(Callback):
         self._progress.stop(
             f"interrupted by {signal.Signals(signum).name}; resume with "
             + as_started("python scripts/train.py ")
-            + shlex.join([*words, f"sweep.resume={self._progress.folder}"])
+            + shlex.join([*words, as_override("sweep.resume", self._progress.folder)])
         )
         self._running.close()
         sys.exit(128 + signum)
 
     def _end(self, config: DictConfig) -> None:
         self._progress.stop()
-        self._running.close()
-        folder = Path(config.hydra.sweep.dir)
+        with self._running:  # a signal still says how to resume: by comparing
+            self._compare(config, Path(config.hydra.sweep.dir))
+
+    def _compare(self, config: DictConfig, folder: Path) -> None:
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,20 @@ class MLflow(MLFlowLogger, RunLogger):
     Args:
         folder: of the run.
         tracking_uri: where all runs are kept: `sqlite:///<file>`, or the address of a server.
+        task_name, tags: kept as MLflow's tags `task_name` and `tags`.
         options: as in `lightning.pytorch.loggers.MLFlowLogger`.
     """
 
     finalize = RunLogger.finalize
 
-    def __init__(self, folder: str, tracking_uri: str, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: str,
+        tracking_uri: str,
+        task_name: str | None = None,
+        tags: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         require("mlflow")
         if tracking_uri.startswith(SQLITE):
             Path(tracking_uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +48,8 @@ class MLflow(MLFlowLogger, RunLogger):
         name = self.folder.resolve().name
         super().__init__(tracking_uri=tracking_uri, run_name=name, **options)
         self._run_id = self._known_run()
+        values = {"task_name": task_name or "", "tags": ", ".join(tags)}
+        self._own_tags = {k: v for k, v in values.items() if v or self._run_id is not None}
 
     def _known_run(self) -> str | None:
         from mlflow.exceptions import MlflowException
@@ -56,6 +66,8 @@ class MLflow(MLFlowLogger, RunLogger):
         if not self._initialized:
             client = super().experiment
             client.update_run(self._run_id, status="RUNNING")
+            for name, value in self._own_tags.items():
+                client.set_tag(self._run_id, name, value)
             write_id(self.folder, "mlflow", str(self._run_id))
         return self._mlflow_client
 

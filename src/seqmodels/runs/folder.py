@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,6 +23,15 @@ from seqmodels.runs.lock import check_unlocked, is_locked, locked
 
 FOLDERS = ("checkpoints", "figures")
 SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".ckpt")  # of files
+
+
+def as_override(key: str, path: Path) -> str:
+    """`resume=runs/mine`, or `resume="my runs/a,b"` where Hydra needs quotes."""
+    text = str(path)
+    if not re.fullmatch(r"[\w./+-]+", text):
+        escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), text)
+        text = f'"{escaped}"'
+    return f"{key}={text}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class RunFolder:
 
     @property
     def how_to_resume(self) -> str:
-        return as_started(f"resume with python scripts/train.py resume={self.path}")
+        words = shlex.quote(as_override("resume", self.path))
+        return as_started(f"resume with python scripts/train.py {words}")
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""
@@ -82,9 +95,18 @@ class RunFolder:
         write_json(self.environment_file, environment)
 
     def discard_if_unused(self) -> None:
-        """Removes the folder of a run that never began: it holds nothing but an empty log."""
-        if self.path.is_dir() and all(f.name.endswith(".log") for f in self.path.iterdir()):
-            shutil.rmtree(self.path)
+        """Removes the folder of a run that never began, which holds nothing but a log, and the
+        folder above it, if that has become empty."""
+        if not self.path.is_dir() or not all(f.name.endswith(".log") for f in self.path.iterdir()):
+            return
+        logger = logging.getLogger()
+        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            if Path(handler.baseFilename).is_relative_to(self.path.resolve()):
+                logger.removeHandler(handler)  # it would open its file once more
+                handler.close()
+        shutil.rmtree(self.path)
+        with suppress(OSError):  # it holds other runs
+            self.path.parent.rmdir()
 
     def clear(self) -> None:
         """Removes what an interrupted run has left, but for its log, which may be open."""

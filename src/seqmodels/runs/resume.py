@@ -30,7 +30,7 @@ IDENTITY = (
 )
 FREE = ("data.num_workers",)
 # of which the folder has values too
-ON_TOP = ("trainer.", "model.", "callbacks.", "baseline", *FREE)
+ON_TOP = ("trainer.", "model.", "callbacks.", "baseline", "task_name", "tags", *FREE)
 
 
 def resumed_config(
@@ -56,6 +56,8 @@ def resumed_config(
     saved = trusted_config(folder, config.allowed_targets)
     result = OmegaConf.to_container(config, resolve=True)
     assert isinstance(result, dict)
+    # resolved later, with what comes from the folder
+    result["logger"] = OmegaConf.to_container(config, resolve=False)["logger"]  # type: ignore[index, call-overload]
     given = flattened(result) if given is None else given
     own = flattened(saved)
     changes: dict[str, tuple[Any, Any]] = {}
@@ -71,7 +73,7 @@ def resumed_config(
     result["folder"] = str(folder.path)
     for name in (saved.get("logger") or {}).keys() - (result["logger"] or {}).keys():
         log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
-    for key in ("seed", "data", "model", "baseline"):
+    for key in ("seed", "data", "model", "baseline", "task_name", "tags"):
         result[key] = deepcopy(saved.get(key, result.get(key)))
     trainer = saved.get("trainer", {})
     result["trainer"] |= {k: v for k, v in trainer.items() if k != "_target_"}

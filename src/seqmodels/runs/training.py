@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.cache import use_cache
 from seqmodels.data import DataModule
 from seqmodels.errors import UserError, unusable
 from seqmodels.imports import import_modules
@@ -99,6 +100,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     started = time.perf_counter()
     quieten_lightning()
     keep_memory()
+    use_cache(config.paths.cache)
     notes: list[str] = []
     checkpoint, saved, changes = None, dict[str, Any](), dict[str, Any]()
     with ExitStack() as checked:

@@ -68,6 +68,13 @@ def check_trusted(config: Mapping[str, Any], allowed: Iterable[str] = ()) -> Non
         if not isinstance(config.get(name, {}), Mapping):
             raise UserError(f"{name} in the run folder's config.yaml is not a mapping")
     _check_values(_arguments(config.get("trainer", {})), "trainer", allowed)
+    title, tags = config.get("task_name"), config.get("tags", [])
+    if not isinstance(title, str | None):
+        raise UserError(f"task_name in the run folder's config.yaml is not a text: {title!r:.60}")
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise UserError(
+            f"tags in the run folder's config.yaml is not a list of texts: {tags!r:.60}"
+        )
 
 
 def is_trusted_callback(name: str, entry: Any) -> bool:

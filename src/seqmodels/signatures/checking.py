@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from seqmodels.errors import choices, missing_value, shown, unknown_key
+from seqmodels.errors import missing_value, unknown_key
 from seqmodels.signatures.ranges import ArgumentsOf, Built, Length, NotEmpty, OneOf, Range
 from seqmodels.signatures.reading import OBJECT, Signature, resolved, signature
+from seqmodels.signatures.wording import is_plain, is_union, takes_text, written, wrong_value
 
 OF_HYDRA = {
     "_target_": str,
@@ -28,11 +27,13 @@ class Problem:
         key: its dotted key.
         text: one line that names the key, the value and what is allowed.
         may_be_text: whether it is a number or a truth value where a text would do.
+        is_unknown: whether there is no such key.
     """
 
     key: str
     text: str
     may_be_text: bool = False
+    is_unknown: bool = False
 
 
 def find_problems(value: Any, hint: Any, key: str) -> list[Problem]:
@@ -41,77 +42,98 @@ def find_problems(value: Any, hint: Any, key: str) -> list[Problem]:
     Args:
         hint: the type it must have, with the annotations of `ranges`; what is unknown fits all.
     """
-    hint = resolved(hint)
-    extras: tuple[Any, ...] = ()
-    if typing.get_origin(hint) is Annotated:
-        extras = hint.__metadata__
-        hint = resolved(hint.__origin__)
-    for extra in extras:
-        if isinstance(extra, Built):
-            return _of_built(value, key, extra)
-        if isinstance(extra, ArgumentsOf):
-            return _of_options(value, key, extra)
-    if isinstance(value, Mapping) and "_target_" in value and _takes_objects(hint):
-        return _of_built(value, key, Built())
-    if hint is Any or hint is object:
-        return [] if _is_plain(value) else [_wrong(value, hint, extras, key)]
-    if is_dataclass(hint):
-        return _of_keys(value, hint, key)
-    if _is_union(hint):
-        return _of_union(value, hint, key)
-    origin = typing.get_origin(hint) or hint
-    if not _is_a(value, origin, hint):
-        return [_wrong(value, hint, extras, key)]
+    kind, extras = _kind(hint)
+    if built := _built(value, kind, extras):
+        return _of_built(value, built, key)
+    if is_dataclass(kind) or any(isinstance(extra, ArgumentsOf) for extra in extras):
+        if not isinstance(value, Mapping):
+            return [_wrong(value, dict, (), key)]
+        takes = arguments(value, hint)
+        return [] if takes is None else _of_arguments(value, takes, key)
+    if kind is Any or kind is object:
+        return [] if is_plain(value) else [_wrong(value, kind, extras, key)]
+    if is_union(kind):
+        return _of_union(value, kind, key)
+    origin = typing.get_origin(kind) or kind
+    if not _is_a(value, origin, kind):
+        return [_wrong(value, kind, extras, key)]
     if any(not _is_within(value, extra) for extra in extras):
-        return [_wrong(value, hint, extras, key)]
-    return _of_parts(value, origin, typing.get_args(hint), key)
+        return [_wrong(value, kind, extras, key)]
+    return _of_parts(value, origin, typing.get_args(kind), key)
 
 
-def _of_built(value: Any, key: str, built: Built) -> list[Problem]:
+def known_keys(value: Any, hint: Any, prefix: str = "") -> dict[str, Any]:
+    """Each dotted key that a configuration has or may have, at any depth, with its hint."""
+    takes = arguments(value, hint) if isinstance(value, Mapping) else None
+    keys: dict[str, Any] = {}
+    for name, inner in takes.hints.items() if takes else ():
+        keys[f"{prefix}{name}"] = inner
+        keys |= known_keys(value.get(name), inner, f"{prefix}{name}.")
+    return keys
+
+
+def arguments(value: Mapping[str, Any], hint: Any) -> Signature | None:
+    """The keys that this mapping may have where the hint is meant; None if nothing says them."""
+    kind, extras = _kind(hint)
+    if built := _built(value, kind, extras):
+        return _arguments_of_built(value, built)
+    if options := next((extra for extra in extras if isinstance(extra, ArgumentsOf)), None):
+        takes = signature(options.target)
+        if takes is None:
+            return None
+        hints = {k: h | None if k in options.optional else h for k, h in takes.hints.items()}
+        return Signature(hints, takes.required, takes.more).without(options.given)
+    if is_dataclass(kind):
+        required = {f.name for f in fields(kind) if f.default is MISSING}
+        hints = typing.get_type_hints(kind, include_extras=True)
+        return Signature(hints, frozenset(required))
+    if is_union(kind):
+        found = (arguments(value, each) for each in typing.get_args(kind))
+        return next((each for each in found if each is not None), None)
+    if typing.get_origin(kind) is dict:
+        return Signature(dict.fromkeys(value, typing.get_args(kind)[1]), more=True)
+    return None
+
+
+def _kind(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The type itself, and its annotations of `ranges`."""
+    hint = resolved(hint)
+    if typing.get_origin(hint) is Annotated:
+        return resolved(hint.__origin__), hint.__metadata__
+    return hint, ()
+
+
+def _built(value: Any, kind: Any, extras: tuple[Any, ...]) -> Built | None:
+    """How the value is built, if it is a mapping that names its class, or must be."""
+    if isinstance(value, Mapping) and "_target_" in value and _takes_objects(kind):
+        return next((extra for extra in extras if isinstance(extra, Built)), Built())
+    return next((extra for extra in extras if isinstance(extra, Built)), None)
+
+
+def _arguments_of_built(value: Mapping[str, Any], built: Built) -> Signature | None:
+    target = value.get("_target_")
+    takes = signature(target) if isinstance(target, str) else None
+    if takes is None:  # not in the source: building it will tell
+        return None
+    takes = takes.without(built.given)
+    stand_ins = [k for k, v in value.items() if built.stand_in is not None and v == built.stand_in]
+    any_value = {name: Any for name in stand_ins if name in takes.hints}
+    return Signature(
+        {**takes.hints, **any_value, **OF_HYDRA}, takes.required, takes.more, takes.refused
+    )
+
+
+def _of_built(value: Any, built: Built, key: str) -> list[Problem]:
     """Of a mapping that names its class."""
     if not isinstance(value, Mapping):
-        return [Problem(key, f"{key}={_written(value)}: it must name a class, as {key}._target_")]
+        return [Problem(key, f"{key}={written(value)}: it must name a class, as {key}._target_")]
     if not isinstance(value.get("_target_"), str) or not value["_target_"]:
         return [Problem(key, missing_value(f"{key}._target_"))]
-    takes = signature(value["_target_"])
-    if takes is None:  # not in the source: building it will tell
-        return []
-    own = {k: v for k, v in value.items() if k not in OF_HYDRA}
-    if built.stand_in is not None:
-        own = {k: v for k, v in own.items() if v != built.stand_in}
-        stands_in = value.keys() - own.keys() - OF_HYDRA.keys()
-        takes = Signature(takes.hints, takes.required - stands_in, takes.more)
-    of_hydra = {k: v for k, v in value.items() if k in OF_HYDRA}
-    return [
-        *_of_arguments(of_hydra, Signature(OF_HYDRA), key),
-        *_of_arguments(own, takes.without(built.given), key, refused=built.given),
-    ]
+    takes = _arguments_of_built(value, built)
+    return [] if takes is None else _of_arguments(value, takes, key)
 
 
-def _of_options(value: Any, key: str, options: ArgumentsOf) -> list[Problem]:
-    """Of a mapping whose keys are the arguments of a class."""
-    if not isinstance(value, Mapping):
-        return [_wrong(value, dict, (), key)]
-    takes = signature(options.target)
-    if takes is None:
-        return []
-    hints = {k: h | None if k in options.optional else h for k, h in takes.hints.items()}
-    takes = Signature(hints, takes.required, takes.more).without(options.given)
-    return _of_arguments(value, takes, key, refused=options.given)
-
-
-def _of_keys(value: Any, keys: Any, key: str) -> list[Problem]:
-    """Of a mapping whose keys are the fields of a dataclass."""
-    if not isinstance(value, Mapping):
-        return [_wrong(value, dict, (), key)]
-    hints = typing.get_type_hints(keys, include_extras=True)
-    required = {f.name for f in fields(keys) if f.default is MISSING}
-    return _of_arguments(value, Signature(hints, frozenset(required)), key)
-
-
-def _of_arguments(
-    values: Mapping[str, Any], takes: Signature, key: str, refused: Iterable[str] = ()
-) -> list[Problem]:
+def _of_arguments(values: Mapping[str, Any], takes: Signature, key: str) -> list[Problem]:
     prefix = f"{key}." if key else ""
     found = [
         Problem(prefix + name, missing_value(prefix + name))
@@ -121,9 +143,9 @@ def _of_arguments(
         where = f"{prefix}{name}"
         if name in takes.hints:
             found += find_problems(value, takes.hints[name], where)
-        elif not takes.more or name in refused:
+        elif not takes.more or name in takes.refused:
             names = [f"{prefix}{known}" for known in takes.hints]
-            found.append(Problem(where, unknown_key(where, names)))
+            found.append(Problem(where, unknown_key(where, names), is_unknown=True))
     return found
 
 
@@ -157,12 +179,8 @@ def _of_parts(value: Any, origin: Any, arguments: tuple[Any, ...], key: str) -> 
     ]
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
-
-
 def _takes_objects(hint: Any) -> bool:
-    if _is_union(hint):
+    if is_union(hint):
         return any(_takes_objects(resolved(each)) for each in typing.get_args(hint))
     return hint in (Any, OBJECT, object, dict) or typing.get_origin(hint) is dict
 
@@ -175,9 +193,9 @@ def _is_a(value: Any, origin: Any, hint: Any) -> bool:
     if isinstance(value, bool):
         return origin is bool
     if origin is int:
-        return isinstance(value, int) and _is_plain(value)
+        return isinstance(value, int) and is_plain(value)
     if origin is float:
-        return isinstance(value, int | float) and _is_plain(value)
+        return isinstance(value, int | float) and is_plain(value)
     if origin is str:
         return isinstance(value, str)
     if origin is dict:
@@ -188,13 +206,6 @@ def _is_a(value: Any, origin: Any, hint: Any) -> bool:
     if origin in (list, set):
         return isinstance(value, list)
     return False
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a number is finite, and a whole one not beyond all sizes and seeds."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return not isinstance(value, int) or abs(value) < 2**32
 
 
 def _is_within(value: Any, extra: Any) -> bool:
@@ -208,89 +219,6 @@ def _is_within(value: Any, extra: Any) -> bool:
 
 
 def _wrong(value: Any, hint: Any, extras: tuple[Any, ...], key: str) -> Problem:
-    names = _names(hint, extras)
-    others = [word for word in _words(hint, extras) if word]
-    text = f"{key}={_written(value)}: "
-    if isinstance(value, int) and not _is_plain(value):
-        text += "this number is too large"
-    elif names:
-        text += choices(str(value), names)
-        if others:
-            text = f"{text.partition('; ')[0]}, or {', or '.join(others)}" + "".join(
-                text.partition("; ")[1:]
-            )
-    else:
-        text += f"set it to {', or '.join(others) or 'a plain value'}"
     is_scalar = isinstance(value, bool | int | float)
+    text = wrong_value(value, hint, extras, key)
     return Problem(key, text, may_be_text=is_scalar and takes_text(hint))
-
-
-def takes_text(hint: Any) -> bool:
-    """Whether a text would do."""
-    hint = resolved(hint)
-    if typing.get_origin(hint) is Annotated:
-        return takes_text(hint.__origin__)
-    if _is_union(hint):
-        return any(map(takes_text, typing.get_args(hint)))
-    if typing.get_origin(hint) is Literal:
-        return any(isinstance(each, str) for each in typing.get_args(hint))
-    return hint is str
-
-
-def _names(hint: Any, extras: tuple[Any, ...]) -> list[str]:
-    """The names to choose from, if the hint is a choice of names."""
-    hint = resolved(hint)
-    if typing.get_origin(hint) is Annotated:
-        return _names(hint.__origin__, hint.__metadata__)
-    if _is_union(hint):
-        return [name for each in typing.get_args(hint) for name in _names(each, ())]
-    if typing.get_origin(hint) is Literal:
-        return [str(each) for each in typing.get_args(hint)]
-    return [name for extra in extras if isinstance(extra, OneOf) for name in extra.names]
-
-
-def _words(hint: Any, extras: tuple[Any, ...]) -> list[str]:
-    """What the hint allows besides names, in words."""
-    hint = resolved(hint)
-    if typing.get_origin(hint) is Annotated:
-        return _words(hint.__origin__, hint.__metadata__)
-    if _is_union(hint):
-        words = [word for each in typing.get_args(hint) for word in _words(each, ())]
-        return sorted(dict.fromkeys(words), key=lambda word: word == "null")
-    if _names(hint, extras):
-        return []
-    kinds = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-        list: "a list",
-        tuple: "a list",
-        dict: "a group of keys",
-        type(None): "null",
-        None: "null",
-    }
-    kind = kinds.get(typing.get_origin(hint) or hint, "")
-    if typing.get_origin(hint) is tuple and ... not in typing.get_args(hint):
-        kind = f"a list of {len(typing.get_args(hint))}"
-    within = [str(extra) for extra in extras if isinstance(extra, Range)]
-    if within:
-        kind += f" {within[0]}" if within[0].startswith("from") else f" of {within[0]}"
-    kind += "".join(f" of {extra.size}" for extra in extras if isinstance(extra, Length))
-    if any(isinstance(extra, NotEmpty) for extra in extras):
-        kind += " that is not empty"
-    return [kind]
-
-
-def _written(value: Any) -> str:
-    """A value as you write it on a command line, on one line and not too long."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{k}:{_written(v)}" for k, v in value.items())[:60] + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_written, value))[:60] + "]"
-    text = str(value) if not isinstance(value, int) or value.bit_length() < 999 else "a huge number"
-    return shown(text)

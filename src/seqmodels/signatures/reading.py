@@ -28,17 +28,19 @@ class Signature:
             `ForwardRef`, which `resolved` follows.
         required: the arguments without a default.
         more: whether it may take others too.
+        refused: those that it takes from something else; nobody may give them.
     """
 
     hints: Mapping[str, Any] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
     more: bool = False
+    refused: frozenset[str] = frozenset()
 
     def without(self, names: Iterable[str]) -> Signature:
-        """The same for who need not give these arguments, because something else does."""
-        given = set(names)
+        """The same for who must not give these arguments, because something else does."""
+        given = frozenset(names)
         hints = {name: hint for name, hint in self.hints.items() if name not in given}
-        return Signature(hints, self.required - given, self.more)
+        return Signature(hints, self.required - given, self.more, self.refused | given)
 
 
 BARE = (Any, int, float, str, bool, list, dict, dict[str, Any])

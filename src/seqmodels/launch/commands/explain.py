@@ -9,14 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from seqmodels.launch.command_line import composed
+from seqmodels.launch.keys import ExplainKeys
 from seqmodels.launch.naming import as_written
 
 
-@composed("explain")
+@composed(ExplainKeys)
 def main(config: DictConfig) -> None:
     from seqmodels.imports import import_modules
     from seqmodels.launch.checks import check_settings
-    from seqmodels.launch.keys import ExplainKeys
 
     check_settings(config, as_written(HydraConfig.get().overrides.task), ExplainKeys)
     import_modules(config.imports)

@@ -10,10 +10,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seqmodels.launch.command_line import composed
+from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.naming import as_written
 
 
-@composed("train")
+@composed(TrainKeys)
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
     overrides = as_written(settings.overrides.task)
@@ -24,7 +25,6 @@ def main(config: DictConfig) -> None:
         return
     from seqmodels.launch.checks import check_settings
     from seqmodels.launch.given import given_values
-    from seqmodels.launch.keys import TrainKeys
     from seqmodels.runs.folder import RunFolder
 
     try:

@@ -1,0 +1,152 @@
+"""Say in one line why no configuration can be composed, and what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import OmegaConf
+
+from seqmodels.errors import listed, shown, unknown_key
+from seqmodels.launch.config_files import SHIPPED, config_folders
+from seqmodels.nearest import nearest
+from seqmodels.signatures.checking import arguments, known_keys
+from seqmodels.signatures.heads import heads_for
+from seqmodels.signatures.wording import names_in
+
+SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)")
+EXISTS = re.compile(r"An item is already at '.+'\.\s+Either remove \+ prefix: '(.+)'\n")
+UNKNOWN = re.compile(
+    r"Could not override '.+'\.\s+(?:No match in the defaults list\.\s+)?To append to your "
+    r"(?:config|default list) use \+(.+)"
+)
+GONE = re.compile(r"Could not delete from config\. '(.+)' does not exist")
+
+
+class Suggestions:
+    """What the keys of a configuration are, and which values they may have.
+
+    Args:
+        config: as it was composed, as plain data.
+        keys: a class with its keys, such as `TrainKeys`.
+        folders: with a folder for each group of files to choose from.
+    """
+
+    def __init__(self, config: Mapping[str, Any], keys: type, folders: Iterable[Path] = ()) -> None:
+        self.config = config
+        self.hints = known_keys(config, keys)
+        self.groups = _groups(folders)
+
+    def for_key(self, key: str, value: str) -> str:
+        """Say that there is no such key, and what was meant by `key=value`."""
+        of_hydra = key.startswith("hydra")
+        names = {n for n in _nodes(self.config) if n.startswith("hydra") == of_hydra} - {key}
+        others = self.hints.keys() - names
+        if key in others:
+            return (
+                f"{shown(key)} is an argument that the configuration does not list: add it as "
+                f"+{key}={shown(value)}"
+            )
+        near = nearest(key, sorted({*names, *self.groups} - {key}), sorted(others))
+        group = key.rpartition(".")[0]
+        if self._is_open(group) and not any(name.rpartition(".")[0] == group for name in near):
+            return f"{shown(key)} is not in the configuration: add it as +{key}={shown(value)}"
+        meant = [f"+{name}" if name in others else name for name in near]
+        values = self._values(near[0]) if len(near) == 1 else []
+        if closest := difflib.get_close_matches(value, values, n=1):
+            meant = [f"{near[0]}={closest[0]}"]
+        return unknown_key(key, names, meant)
+
+    def for_file(self, group: str, name: str, options: Sequence[str], plus: str = "") -> str:
+        """Say that a group has no such file, and what was meant by `group=name`.
+
+        Args:
+            plus: `+` if it was written before it.
+        """
+        meant: dict[str, str] = {}
+        for key in self.hints:
+            if key.startswith(f"{group}."):
+                meant |= {value: f"{key}={value}" for value in self._values(key)}
+        meant |= {option: f"{plus}{group}={option}" for option in options}
+        near = difflib.get_close_matches(name, meant, n=1)
+        end = f"; did you mean {meant[near[0]]}?" if near else ""
+        return f"{shown(f'{plus}{group}={name}')}: choose one of {listed(options)}{end}"
+
+    def _values(self, key: str) -> list[str]:
+        if key == "model.head":
+            return sorted(heads_for(self.config["model"], self.config.get("imports", [])))
+        return self.groups.get(key) or names_in(self.hints.get(key))
+
+    def _is_open(self, group: str) -> bool:
+        """Whether keys of any name may be added to a group."""
+        value: Any = self.config
+        for name in group.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or group not in self.hints:
+            return False
+        takes = arguments(value, self.hints[group])
+        return takes is None if "_target_" in value else takes is not None and takes.more
+
+
+def composing_mistake(error: Exception, words: Sequence[str], name: str, keys: type) -> str | None:
+    """Explain an error of Hydra's; None if it is of another kind.
+
+    Args:
+        words: of the command line.
+        name: of the file that it starts from, such as `train`.
+        keys: those of the file.
+    """
+    if not isinstance(error, ConfigCompositionException):
+        return None
+    text = str(error)
+    if several := SEVERAL.search(text):
+        key, _, value = several[1].partition("=")
+        return (
+            f"{shown(several[1])} lists several values: add -m to run with each of them, or "
+            rf"write one text as {key}=\'{shown(value)}\'"
+        )
+    if exists := EXISTS.search(text):
+        return f"+{shown(exists[1])}: the configuration has this key: write {shown(exists[1])}"
+    if (unknown := UNKNOWN.search(text) or GONE.search(text)) and "@" not in unknown[1]:
+        key, _, value = unknown[1].partition("=")
+        return _suggestions(error, name, keys).for_key(key, value)
+    if isinstance(error, MissingConfigException):
+        group, _, file = (error.missing_cfg_file or "").rpartition("/")
+        suggestions = _suggestions(None, name, keys)
+        if options := error.options or suggestions.groups.get(group):
+            plus = "+" if any(word.startswith(f"+{group}=") for word in words) else ""
+            return suggestions.for_file(group, file, options, plus)
+    return None
+
+
+def _suggestions(error: Exception | None, name: str, keys: type) -> Suggestions:
+    node = getattr(error.__cause__ if error else None, "parent_node", None)
+    if node is not None:
+        config = node._get_root()
+    else:
+        with initialize_config_dir(str(SHIPPED), version_base="1.3"):
+            config = compose(name)
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return Suggestions(plain, keys, config_folders())
+
+
+def _groups(folders: Iterable[Path]) -> dict[str, list[str]]:
+    """The files of each group; a folder inside of one holds what its files share."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for folder in folders:
+        for path in (*folder.glob("*/"), *folder.glob("hydra/*/")):
+            groups[str(path.relative_to(folder))] |= {file.stem for file in path.glob("*.yaml")}
+    return {group: sorted(names) for group, names in groups.items()}
+
+
+def _nodes(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in config.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _nodes(value, f"{prefix}{name}.")
