@@ -143,7 +143,8 @@ def _logging() -> Iterator[None]:
         for each in loggers():
             level, handlers, propagate, disabled = before.get(each, (0, [], True, False))
             opened |= set(each.handlers) - set(handlers)
-            each.setLevel(level)
+            if each.level != level:  # because it clears a cache of every logger
+                each.setLevel(level)
             each.handlers[:], each.propagate, each.disabled = handlers, propagate, disabled
         for handler in opened:
             handler.close()

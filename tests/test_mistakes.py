@@ -59,7 +59,7 @@ def lines(tmp_path: Path, reviews: Path, request: pytest.FixtureRequest) -> Comm
     indirect=["lines"],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    lines: CommandLines, count: int, tmp_path: Path
+    lines: CommandLines, count: int, tmp_path: Path, blank_page: None
 ) -> None:
     faults = []
     for _ in range(count):

@@ -23,7 +23,8 @@ from seqmodels.runs.checkpoint import CheckpointFiles, damage, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.resume import checkpoint_to_resume
-from tests.conftest import Script
+from tests.conftest import ROOT, Script
+from tests.in_process import run_in_process
 
 Config = Callable[..., DictConfig]
 
@@ -79,20 +80,33 @@ def same_run(whole: Path, resumed: Path) -> None:
     assert results[1]["status"] == "completed"
 
 
-@pytest.fixture
-def whole(script: Script, tmp_path: Path) -> Path:
-    done = script("train.py", *OWN, f"hydra.run.dir={tmp_path / 'whole'}")
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "whole"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `whole`, a run, and `cut`, the same run, ended by SIGTERM in its third epoch of
+    four; and with copies of both in `copies`."""
+    place = tmp_path_factory.mktemp("trained")
+    for name, status, stop in (("whole", 0, ()), ("cut", 143, stopped_by(signal.SIGTERM))):
+        words = (*OWN, *stop, f"hydra.run.dir={place / name}")
+        done = run_in_process(ROOT / "scripts" / "train.py", words, place)
+        assert done.returncode == status, done.stderr
+        shutil.copytree(place / name, place / "copies" / name)
+    return place
+
+
+def as_it_was(run: Path) -> Path:
+    """A run of `trained`, in its own folder, before any test did something to it."""
+    shutil.rmtree(run, ignore_errors=True)
+    return shutil.copytree(run.parent / "copies" / run.name, run)
 
 
 @pytest.fixture
-def cut(script: Script, tmp_path: Path) -> Path:
-    """The same run, ended by SIGTERM in its third epoch of four."""
-    folder = tmp_path / "cut"
-    done = script("train.py", *OWN, *stopped_by(signal.SIGTERM), f"hydra.run.dir={folder}")
-    assert done.returncode == 143, done.stderr
-    return folder
+def whole(trained: Path) -> Path:
+    return as_it_was(trained / "whole")
+
+
+@pytest.fixture
+def cut(trained: Path) -> Path:
+    return as_it_was(trained / "cut")
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def _subscripted(outer: Any, inner: ast.expr, source: Source) -> Any:
 def _named(node: ast.Name | ast.Attribute, source: Source) -> Any:
     words = ast.unparse(node)
     first, _, rest = words.partition(".")
-    full = source.imported_from(first)
+    full = source.imported.get(first)
     path = words if full is None else ".".join(filter(None, (full, rest)))
     module, _, name = path.rpartition(".")
     if module in KNOWN:

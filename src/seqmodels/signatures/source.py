@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Source:
         """Where `name` of this module is defined, here or in another module; None if unknown."""
         if depth > FAR:
             return None
-        for node in _statements(self.tree.body):
+        for node in self.statements:
             match node:
                 case ast.ClassDef() | ast.FunctionDef() if node.name == name:
                     return Place(self, node)
@@ -48,25 +48,28 @@ class Source:
                     for alias in aliases:
                         if name == (alias.asname or alias.name.partition(".")[0]):
                             return _module(alias.name if alias.asname else name)
-        for node in _statements(self.tree.body):
+        for node in self.statements:
             if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
                 found = find(f"{self._absolute(node)}.{name}", depth + 1)
                 if found is not None:
                     return found
         return None
 
-    def imported_from(self, name: str) -> str | None:
-        """The full name that `name` is imported as; None if it is defined here."""
-        for node in _statements(self.tree.body):
-            if isinstance(node, ast.ImportFrom):
+    @cached_property
+    def statements(self) -> list[ast.stmt]:
+        """Those of the module, also inside of `if`, `try` and `with`."""
+        return [*_statements(self.tree.body)]
+
+    @cached_property
+    def imported(self) -> dict[str, str]:
+        """The full name of each name that is imported here."""
+        found: dict[str, str] = {}
+        for node in self.statements:
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                of = f"{self._absolute(node)}." if isinstance(node, ast.ImportFrom) else ""
                 for alias in node.names:
-                    if name == (alias.asname or alias.name):
-                        return f"{self._absolute(node)}.{alias.name}"
-            elif isinstance(node, ast.Import):
-                for alias in node.names:
-                    if name == (alias.asname or alias.name):
-                        return alias.name
-        return None
+                    found.setdefault(alias.asname or alias.name, of + alias.name)
+        return found
 
     def find(self, expression: ast.expr) -> Place | None:
         """Where what a name or a dotted name in this module stands for is defined."""
