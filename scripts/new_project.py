@@ -6,6 +6,7 @@ python scripts/new_project.py wind_forecast ../wind_forecast --without language_
 import argparse
 import importlib.util
 import keyword
+import os
 import re
 import shutil
 import subprocess
@@ -100,6 +101,7 @@ def make(chosen: argparse.Namespace) -> None:
             if (source := ROOT / file.replace(name, OLD)).is_file():
                 shutil.copymode(source, path)
         styled = format_code(built)
+        described = not without or write_schema(built, name)
         if chosen.files_only:
             shutil.copytree(built, place, dirs_exist_ok=True)
             return
@@ -111,7 +113,7 @@ def make(chosen: argparse.Namespace) -> None:
                 place.rmdir()
             place.parent.mkdir(parents=True, exist_ok=True)
             built.rename(place)
-    report(place, chosen, len(project) + len(kept), without, styled)
+    report(place, chosen, len(project) + len(kept), without, styled, described)
 
 
 # what is refused
@@ -249,6 +251,16 @@ def format_code(folder: Path) -> bool:
     return True
 
 
+def write_schema(folder: Path, name: str) -> bool:
+    """Writes the schema of what is left, if the libraries that it describes are installed."""
+    words = [sys.executable, "-m", f"{name}.launch.schema"]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
+    if done.returncode:
+        (folder / "configs" / "schema.json").unlink()
+    return not done.returncode
+
+
 def commit(folder: Path, author: str) -> None:
     git("init", "-q", "-b", "main", cwd=folder)
     git("add", "-A", cwd=folder)
@@ -293,7 +305,12 @@ def git(*words: str, cwd: Path = ROOT, check: bool = True) -> str:
 
 
 def report(
-    place: Path, chosen: argparse.Namespace, count: int, without: list[str], styled: bool
+    place: Path,
+    chosen: argparse.Namespace,
+    count: int,
+    without: list[str],
+    styled: bool,
+    described: bool,
 ) -> None:
     install, _, test = (place / ".ci" / "test").read_text().strip().rpartition(" && ")
     print(f"made {chosen.name} in {place}: {count} files, one commit")
@@ -302,6 +319,10 @@ def report(
     if not styled:
         print("ruff is not installed yet: the first command also formats the code for the new name")
         test = f"{' && '.join(STYLE)} && git commit -qam 'Format' && {test}"
+    if not described:
+        print("torch is not installed yet: the first command also writes configs/schema.json")
+        schema = f"python -m {chosen.name}.launch.schema && git add configs/schema.json"
+        test = f"{schema} && git commit -qm 'Add the schema' && {test}"
     print(f"\ncd {place}\n{install} && {test}\npython scripts/train.py model.head=last_hidden")
 
 

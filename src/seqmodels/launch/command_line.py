@@ -15,6 +15,7 @@ from typing import Any
 
 from seqmodels.cache import use_cache
 from seqmodels.errors import UserError, one_line
+from seqmodels.launch.keys import name_of
 from seqmodels.launch.local import local_cache
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
@@ -39,7 +40,7 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
         def main() -> None:
             _open_streams()
             configs = _configs(function)
-            file = configs / f"{_name(keys)}.yaml"
+            file = configs / f"{name_of(keys)}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
@@ -87,7 +88,7 @@ def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
             register_resolvers()
             ignore_launcher_warning()
             readable, begun = readable_errors(), list[bool]()
-            name, configs = _name(keys), _configs(function)
+            name, configs = name_of(keys), _configs(function)
 
             def run_function(config: Any) -> None:
                 begun.append(True)
@@ -171,10 +172,6 @@ def _options_first(words: Sequence[str]) -> list[str]:
     for override in overrides:
         options.remove(override)
     return [*options, *overrides]
-
-
-def _name(keys: type) -> str:
-    return keys.__name__.removesuffix("Keys").lower()
 
 
 def _configs(function: Callable[..., None]) -> Path:
