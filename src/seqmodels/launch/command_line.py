@@ -16,6 +16,7 @@ from typing import Any
 from seqmodels.cache import use_cache
 from seqmodels.errors import UserError, one_line
 from seqmodels.launch.config_files import SHIPPED, config_folders
+from seqmodels.launch.keys import name_of
 from seqmodels.launch.local import local_cache
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
@@ -40,7 +41,7 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
         @functools.wraps(function)
         def main() -> None:
             _open_streams()
-            file = SHIPPED / f"{_name(keys)}.yaml"
+            file = SHIPPED / f"{name_of(keys)}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
@@ -95,7 +96,7 @@ def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
             search_own_configs()
             ignore_launcher_warning()
             readable, begun = readable_errors(), list[bool]()
-            name = _name(keys)
+            name = name_of(keys)
 
             def run_function(config: Any) -> None:
                 begun.append(True)
@@ -179,7 +180,3 @@ def _options_first(words: Sequence[str]) -> list[str]:
     for override in overrides:
         options.remove(override)
     return [*options, *overrides]
-
-
-def _name(keys: type) -> str:
-    return keys.__name__.removesuffix("Keys").lower()

@@ -22,6 +22,11 @@ Checkpoint = Annotated[str, OneOf("best", "last")]
 Modules = list[Name]
 
 
+def name_of(keys: type) -> str:
+    """Return the name of the file that has these keys: `train`."""
+    return keys.__name__.removesuffix("Keys").lower()
+
+
 @dataclass
 class SweepKeys:
     resume: Name | bool | None

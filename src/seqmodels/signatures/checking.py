@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from seqmodels.errors import missing_value, unknown_key
 from seqmodels.signatures.ranges import ArgumentsOf, Built, Length, NotEmpty, OneOf, Range
-from seqmodels.signatures.reading import OBJECT, Signature, resolved, signature
+from seqmodels.signatures.reading import OBJECT, Signature, kind_of, resolved, signature
 from seqmodels.signatures.wording import is_plain, is_union, takes_text, written, wrong_value
 
 OF_HYDRA = {
@@ -42,7 +42,7 @@ def find_problems(value: Any, hint: Any, key: str) -> list[Problem]:
     Args:
         hint: the type it must have, with the annotations of `ranges`; what is unknown fits all.
     """
-    kind, extras = _kind(hint)
+    kind, extras = kind_of(hint)
     if built := _built(value, kind, extras):
         return _of_built(value, built, key)
     if is_dataclass(kind) or any(isinstance(extra, ArgumentsOf) for extra in extras):
@@ -74,7 +74,7 @@ def known_keys(value: Any, hint: Any, prefix: str = "") -> dict[str, Any]:
 
 def arguments(value: Mapping[str, Any], hint: Any) -> Signature | None:
     """The keys that this mapping may have where the hint is meant; None if nothing says them."""
-    kind, extras = _kind(hint)
+    kind, extras = kind_of(hint)
     if built := _built(value, kind, extras):
         return _arguments_of_built(value, built)
     if options := next((extra for extra in extras if isinstance(extra, ArgumentsOf)), None):
@@ -93,14 +93,6 @@ def arguments(value: Mapping[str, Any], hint: Any) -> Signature | None:
     if typing.get_origin(kind) is dict:
         return Signature(dict.fromkeys(value, typing.get_args(kind)[1]), more=True)
     return None
-
-
-def _kind(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The type itself, and its annotations of `ranges`."""
-    hint = resolved(hint)
-    if typing.get_origin(hint) is Annotated:
-        return resolved(hint.__origin__), hint.__metadata__
-    return hint, ()
 
 
 def _built(value: Any, kind: Any, extras: tuple[Any, ...]) -> Built | None:

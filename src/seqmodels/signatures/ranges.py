@@ -98,6 +98,11 @@ class ArgumentsOf:
         object.__setattr__(self, "optional", optional)
 
 
+@dataclass(frozen=True)
+class BySubclass:
+    """Of `**options`: a subclass passes them by name, and nobody else gives any."""
+
+
 Count = Annotated[int, Range(least=1)]
 Natural = Annotated[int, Range(least=0)]
 Seed = Annotated[int, Range(least=0, most=4_294_967_295)]  # what NumPy takes

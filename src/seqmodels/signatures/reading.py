@@ -8,7 +8,7 @@ import itertools
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ForwardRef
+from typing import Annotated, Any, ForwardRef
 
 from seqmodels.signatures import ranges
 from seqmodels.signatures.libraries import RANGES
@@ -78,6 +78,14 @@ def resolved(hint: Any) -> Any:
     return Any
 
 
+def kind_of(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The type itself that a hint stands for, and its annotations of `ranges`."""
+    hint = resolved(hint)
+    if typing.get_origin(hint) is Annotated:
+        return resolved(hint.__origin__), hint.__metadata__
+    return hint, ()
+
+
 def _of_class(source: Source, node: ast.ClassDef, method: str, depth: int) -> Signature:
     if depth > 20:
         return UNKNOWN
@@ -126,7 +134,9 @@ def _of_function(
         return Signature(hints, frozenset(required))
     call = _passed_on(function, arguments.kwarg.arg)
     if call is None:
-        return Signature(hints, frozenset(required), more=True)
+        _, extras = kind_of(_annotated(arguments.kwarg, source, owner.name))
+        more = not any(isinstance(extra, ranges.BySubclass) for extra in extras)
+        return Signature(hints, frozenset(required), more)
     base = _of_bases(source, owner, function.name, depth)
     positions = zip(base.hints, itertools.takewhile(_is_one, call.args), strict=False)
     passed = dict(positions) | {k.arg: k.value for k in call.keywords if k.arg}

@@ -22,7 +22,15 @@ from seqmodels.nn.embedding import LockedDropout, build_embedding
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
-from seqmodels.signatures.ranges import ArgumentsOf, Built, Count, Name, NonNegative, Share
+from seqmodels.signatures.ranges import (
+    ArgumentsOf,
+    Built,
+    BySubclass,
+    Count,
+    Name,
+    NonNegative,
+    Share,
+)
 from seqmodels.tasks.contract import Contract, Step, gather, join
 from seqmodels.tasks.fitting import build_encoder, check_shares
 from seqmodels.tasks.metrics import metric_named
@@ -85,7 +93,7 @@ class Task(pl.LightningModule):
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
         scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
         | None = None,
-        **own: Any,
+        **own: Annotated[Any, BySubclass()],
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()

@@ -28,6 +28,7 @@ from seqmodels.launch.forking.template import (
     template_files,
     with_names,
     write,
+    write_schema,
 )
 from seqmodels.program import as_started
 
@@ -76,6 +77,7 @@ def make(chosen: argparse.Namespace) -> None:
         built = Path(folder) / "project"
         write(built, {**{f: t.encode() for f, t in project.items()}, **kept})
         styled = format_code(built)
+        described = not without or write_schema(built, name)
         if chosen.files_only:
             shutil.copytree(built, place, dirs_exist_ok=True)
             return
@@ -87,7 +89,7 @@ def make(chosen: argparse.Namespace) -> None:
                 place.rmdir()
             place.parent.mkdir(parents=True, exist_ok=True)
             built.rename(place)
-    report(place, chosen, len(project) + len(kept), without, styled)
+    report(place, chosen, len(project) + len(kept), without, styled, described)
 
 
 # what is refused
@@ -182,7 +184,12 @@ def replace(place: Path, built: Path, before: Path, files: dict[str, bytes]) -> 
 
 
 def report(
-    place: Path, chosen: argparse.Namespace, count: int, without: list[str], styled: bool
+    place: Path,
+    chosen: argparse.Namespace,
+    count: int,
+    without: list[str],
+    styled: bool,
+    described: bool,
 ) -> None:
     install, _, test = (place / ".ci" / "test").read_text().strip().rpartition(" && ")
     print(f"made {chosen.name} in {place}: {count} files, one commit")
@@ -191,6 +198,10 @@ def report(
     if not styled:
         print("ruff is not installed yet: the first command also formats the code for the new name")
         test = f"{' && '.join(STYLE)} && git commit -qam 'Format' && {test}"
+    if not described:
+        print("torch is not installed yet: the first command also writes configs/schema.json")
+        schema = f"python -m {chosen.name}.launch.schema && git add configs/schema.json"
+        test = f"{schema} && git commit -qm 'Add the schema' && {test}"
     print(f"\ncd {place}\n{install} && {test}\npython scripts/train.py model.head=last_hidden")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -121,6 +122,16 @@ def format_code(folder: Path) -> bool:
         words = [*ruff, *command.split()[1:], "--no-cache"]
         subprocess.run(words, cwd=folder, check=False, capture_output=True)
     return True
+
+
+def write_schema(folder: Path, name: str) -> bool:
+    """Writes the schema of what is left, if the libraries that it describes are installed."""
+    words = [sys.executable, "-m", f"{name}.launch.schema"]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, check=False)
+    if done.returncode:
+        (folder / "configs" / "schema.json").unlink()
+    return not done.returncode
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
