@@ -7,6 +7,7 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a process per core
 
 import base64
+import itertools
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,8 @@ PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
 )
 
+NUMBERS = itertools.count()
+
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,8 +59,17 @@ def command(name: str, *arguments: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def caches_of_their_own(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In `tmp_path`; for most tests, which have none, in a folder that is not made before use."""
+    if "tmp_path" in request.fixturenames:
+        folder = request.getfixturevalue("tmp_path")
+    else:
+        folder = tmp_path_factory.getbasetemp() / f"without_tmp_path_{next(NUMBERS)}"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
+from unittest.mock import patch
 
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
@@ -166,7 +168,9 @@ def _hydra() -> Iterator[None]:
     before = hydra.hydra, config.cfg
     hydra.hydra, config.cfg = None, None
     try:
-        yield
+        # it composes the whole configuration to see whether it sets `hydra.mode`: none here does
+        with patch.object(Hydra, "get_mode", return_value=None):
+            yield
     finally:
         hydra.hydra, config.cfg = before
 
