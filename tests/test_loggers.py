@@ -186,5 +186,5 @@ def test_wandb_without_a_login_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="wandb login.* or set logger.wandb.offline=true"):
+    with pytest.raises(UserError, match="wandb.login.* or set logger.wandb.offline=true"):
         WandB(str(tmp_path))

@@ -170,13 +170,14 @@ def test_nothing_needs_to_be_installed(tmp_path: Path) -> None:
     tools.mkdir()
     (tools / "git").symlink_to(shutil.which("git") or "")
     bare = [sys.executable, "-S", ROOT / "scripts" / "new_project.py"]  # without site-packages
-    printed = done(*bare, "w", tmp_path / "w", cwd=tmp_path, PATH=str(tools))
+    made = tmp_path / NAME  # a name so long that lines have to be broken
+    printed = done(*bare, NAME, made, cwd=tmp_path, PATH=str(tools))
     assert "ruff is not installed yet: the first command also formats" in printed
     # what ruff then does changes no more than lines that the new name made too long or too short
     style = re.findall(r"ruff [^&]+(?= &&)", printed.splitlines()[-2])
     for command in style:
-        done(sys.executable, "-m", *command.split(), "--no-cache", cwd=tmp_path / "w")
-    done(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=tmp_path / "w")
+        done(sys.executable, "-m", *command.split(), "--no-cache", cwd=made)
+    done(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=made)
 
 
 # ---------------------------------------------------------------- what is refused
