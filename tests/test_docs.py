@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import tomllib
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 from seqmodels.audit import ADVICE
 from seqmodels.heads import HEADS
 from tests.bank import WRONG
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
 from tests.shipped import ALL_HEADS
@@ -142,10 +143,24 @@ def test_another_command_does_what_the_page_shows(
 def test_any_other_line_names_what_is_there(line: str) -> None:
     install = re.search(r"pip install -e \S+( --extra-index-url \S+)?( && pytest)?$", line)
     script = re.fullmatch(r"(?:python|bash) ([\w./]+)", line)
+    module = re.fullmatch(r"python -m ([\w.]+)", line)
     if install:
         assert set(re.findall(r"\w+", re.sub(r"^[^[]*|].*", "", line))) <= set(EXTRAS)
+    elif module:
+        assert importlib.util.find_spec(module[1])
     else:
         assert script and (ROOT / script[1]).is_file(), line
+
+
+MISTAKES_OF_WORDS = re.findall(
+    r"^\| `(\S+)` \| (.+) \|$", PAGES["configuration.md"].partition("| it says |")[2], re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("word", "said"), MISTAKES_OF_WORDS)
+def test_a_mistake_is_asked_about_as_the_page_says(word: str, said: str, script: Script) -> None:
+    done = script("train.py", word)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -455,7 +455,10 @@ def test_a_finished_run_evaluates_to_the_same_numbers(config: Config, text: str)
     metrics = run.evaluate(file=str(other), accelerator="cpu")
     assert set(metrics) == {"file/loss", "file/perplexity", "file/bits_per_byte"}
     [label] = [
-        pytest.raises(UserError, match="a language model has no labels to predict; use python scripts.generate")
+        pytest.raises(
+            UserError,
+            match="a language model has no labels to predict; use python scripts.generate",
+        )
     ]
     with label:
         next(run.predict(["x"]))

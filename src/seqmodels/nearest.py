@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-ALIKE = 0.65  # from 0 to 1
+ALIKE, INITIALS = 0.65, 0.95  # from 0 to 1
 
 
 def nearest(wrong: str, names: Iterable[str], others: Iterable[str] = ()) -> list[str]:
     """Return the names that a key may stand for, at most three; none if none is alike.
 
     The last part decides: `lr` and `learning_rate` find `model.optimizer.lr`, `hidden` and
-    `hiden_size` find `model.encoder.hidden_size`. Of equals, those in the key's own group count.
+    `hiden_size` find `model.encoder.hidden_size`. Of equals, those in the key's own group count; in
+    another group, only the same word does.
 
     Args:
         others: names that count less, and only if their last part or their group is the key's.
@@ -24,9 +25,12 @@ def nearest(wrong: str, names: Iterable[str], others: Iterable[str] = ()) -> lis
         likeness = _likeness(last, its_last)
         if likeness < ALIKE or its_last.startswith("_"):
             continue
+        near = SequenceMatcher(None, group, its_group).ratio()
+        elsewhere = near < ALIKE and not f"{its_group}.".startswith(f"{group}.")
+        if group and elsewhere and likeness < INITIALS:
+            continue
         if less and its_group != group and its_last != last:
             continue
-        near = SequenceMatcher(None, group, its_group).ratio()
         ranked.append((likeness - less, its_group == group, near, name))
     ranked.sort(key=lambda rank: (-rank[0], -rank[1], -rank[2], rank[3]))
     return [name for *rank, name in ranked if rank[:2] == list(ranked[0][:2])][:3]
@@ -38,7 +42,7 @@ def _likeness(wrong: str, name: str) -> float:
     if wrong == name:
         return 1.0
     if wrong == _initials(its_words) or _initials(words) == name:
-        return 0.95
+        return INITIALS
     if len(wrong) > 2 and ({*words} < {*its_words} or {*words} > {*its_words}):
         return 0.9 - 0.02 * abs(len(its_words) - len(words))
     begins = 0.8 if len(wrong) > 2 and name.startswith(wrong) else 0.0

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
@@ -31,6 +32,7 @@ from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.naming import PLAN, as_written, without_resume
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.launch.suggestions import Suggestions
 from seqmodels.program import as_started, how_to_install
 from seqmodels.runs.folder import as_override
 from seqmodels.runs.lock import check_unlocked, locked
@@ -160,9 +162,15 @@ def _check_values(config: DictConfig) -> None:
     overrides = _parsed(config.hydra)
     varied = [override for override in overrides if override.is_sweep_override()]
     keys = [override.get_key_element().lstrip("+") for override in varied]
-    if any(key in config.hydra.runtime.choices for key in keys):
-        return
     values = [list(override.sweep_iterator()) for override in varied]
+    files = {key: GlobalHydra.instance().config_loader().get_group_options(key) for key in keys}
+    for key, possible in zip(keys, values, strict=True):
+        wrong = [v for v in possible if files[key] and isinstance(v, str) and v not in files[key]]
+        if wrong:
+            plain: Any = OmegaConf.to_container(config, resolve=False)
+            raise UserError(Suggestions(plain, TrainKeys).for_file(key, wrong[0], files[key]))
+    if any(files.values()):
+        return
     settings = copy.deepcopy(config)
     OmegaConf.set_struct(settings, False)
     del settings["hydra"]
