@@ -96,7 +96,7 @@ def test_train_evaluate_predict(script: Script, process: Script, tmp_path: Path)
             assert words_missing(shown.output, done.stdout) == set()
     assert "data: train 216, validation 54, test 370" in (run / "train.log").read_text()
 
-    again = process("evaluate.py", f"run={run}", "accelerator=cpu")
+    again = script("evaluate.py", f"run={run}", "accelerator=cpu")
     assert again.returncode == 0, again.stderr
     assert f"{100 * accuracy:.2f} %" in again.stdout
 

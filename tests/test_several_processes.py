@@ -18,7 +18,8 @@ from seqmodels.runs.folder import RunFolder
 from tests.conftest import Script, command
 from tests.test_resume import OWN, same_run
 
-TWO = (*OWN, "trainer=ddp_sim", "trainer.max_epochs=40")
+DATA = ("data=needle", "data.length=12", "data.sizes=[224,32,32]")  # which need not be parsed
+TWO = (*OWN, *DATA, "trainer=ddp_sim", "trainer.max_epochs=40")
 
 
 @dataclass

@@ -26,11 +26,16 @@ from seqmodels.runs import train
 from tests.conftest import ROOT, Script, command
 from tests.in_process import run_in_process
 
+Serial = dict[int, tuple[dict[str, Any], list[str]]]
+
 QUICK = (
     "model.encoder.hidden_size=16",
     "trainer.max_epochs=2",
     "trainer=cpu",
     "baseline=false",
+    "data=needle",  # which need not be parsed
+    "data.length=12",
+    "data.sizes=[64,16,16]",
 )
 
 
@@ -71,7 +76,7 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
     assert re.search("failed, .*tied_softmax", lines[2])
     assert not re.search("where it goes", done.stdout)
     [log] = sweep.glob("0_*/train.log")
-    assert "where it goes" in log.read_text() and "data: train 216" in log.read_text()
+    assert "where it goes" in log.read_text() and "data: train 64" in log.read_text()
     # and an answer at the end
     assert re.search(r"max_pool +2 +\d+\.\d\d", done.stdout) and "2 of 6 runs failed" in done.stdout
     for kind in ("csv", "md", "png", "html"):
@@ -121,7 +126,10 @@ def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> 
     assert by_name.returncode == 0 and "4 already completed" in by_name.stdout
 
 
-FOUR = ("-m", "model.head=mean_pool,tied_softmax", "seed=0,1", *QUICK)
+# two heads, one of which fails
+HEADS = ("-m", "model.head=mean_pool,tied_softmax", *QUICK, "callbacks.dataflow=null")
+TWO = (*HEADS, "seed=0")
+FOUR = (*HEADS, "seed=0,1")  # where one process runs several jobs
 
 
 def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -131,39 +139,41 @@ def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
-    """Four jobs one after the other, two of which fail: their results, and their lines."""
-    folder = tmp_path_factory.mktemp("serial")
-    arguments = (*FOUR, f"hydra.sweep.dir={folder}")
-    done = run_in_process(ROOT / "scripts" / "train.py", arguments, folder)
-    assert done.returncode == 1, done.stderr
-    return results(folder), ended(done)
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Serial:
+    """The results and the lines of TWO and of FOUR, one job after the other, by their number."""
+    found = {}
+    for jobs, arguments in ((2, TWO), (4, FOUR)):
+        folder = tmp_path_factory.mktemp("serial")
+        own = (*arguments, f"hydra.sweep.dir={folder}")
+        done = run_in_process(ROOT / "scripts" / "train.py", own, folder)
+        assert done.returncode == 1, done.stderr
+        found[jobs] = results(folder), ended(done)
+    return found
 
 
-def same(
-    serial: tuple[dict[str, Any], list[str]],
-    done: subprocess.CompletedProcess[str],
-    folder: Path,
-) -> None:
+def same(serial: Serial, done: subprocess.CompletedProcess[str], folder: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert "Warning" not in done.stderr
-    expected, theirs = serial[0], results(the_sweep(folder))
-    assert set(expected) == set(theirs) and len(theirs) == 4
+    theirs = results(the_sweep(folder))
+    expected, lines = serial[len(theirs)]
+    assert set(expected) == set(theirs)
     for name, result in expected.items():
         for key in ("status", "error", "metrics"):
             assert result[key] == theirs[name][key]
-    assert ended(done) == serial[1]
+    assert ended(done) == lines
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]], ids=lambda x: x[0]
+    ("jobs", "launcher"),
+    [(FOUR, ["joblib", "hydra.launcher.n_jobs=2"]), (TWO, ["submitit_local"])],
+    ids=["joblib", "submitit_local"],
 )
 def test_every_launcher_gives_the_same(
-    process: Script, tmp_path: Path, serial: Any, launcher: list[str]
+    process: Script, tmp_path: Path, serial: Serial, jobs: list[str], launcher: list[str]
 ) -> None:
     more = (f"hydra/launcher={launcher[0]}", *launcher[1:])
-    same(serial, process("train.py", *FOUR, *more), tmp_path)
+    same(serial, process("train.py", *jobs, *more), tmp_path)
 
 
 SLURM = {  # what submitit asks of a cluster, on this machine
@@ -178,13 +188,13 @@ SLURM = {  # what submitit asks of a cluster, on this machine
         echo "Submitted batch job 7"
         """,
     "srun": 'shift 5; exec "$@"',  # --unbuffered --output <file> --error <file>
-    "sacct": "echo 'JobID|State|NodeList'; echo '7_[0-3]|RUNNING|here'",
+    "sacct": "echo 'JobID|State|NodeList'; echo '7_[0-1]|RUNNING|here'",
 }
 
 
 @pytest.mark.slow
 def test_slurm_gives_the_same(
-    process: Script, tmp_path: Path, serial: Any, monkeypatch: pytest.MonkeyPatch
+    process: Script, tmp_path: Path, serial: Serial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
     for name, text in SLURM.items():
@@ -192,7 +202,7 @@ def test_slurm_gives_the_same(
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     more = ("hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=2")
-    same(serial, process("train.py", *FOUR, *more), tmp_path)
+    same(serial, process("train.py", *TWO, *more), tmp_path)
 
 
 @pytest.fixture
@@ -232,7 +242,9 @@ def ray_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same(process: Script, tmp_path: Path, serial: Any, ray_cluster: str) -> None:
+def test_ray_gives_the_same(
+    process: Script, tmp_path: Path, serial: Serial, ray_cluster: str
+) -> None:
     more = ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}")
     same(serial, process("train.py", *FOUR, *more), tmp_path)
     assert not list((tmp_path / "elsewhere").iterdir())
@@ -278,7 +290,7 @@ def test_a_job_alone_equals_the_same_job_in_a_sweep(
 ) -> None:
     done = script("train.py", "-m", "model.head=attention_pool,max_pool", "seed=3,4", *QUICK)
     assert done.returncode == 0, done.stderr
-    alone: DictConfig = config("model.head=max_pool", "seed=4", "baseline=false")
+    alone: DictConfig = config("model.head=max_pool", "seed=4", *QUICK)
     assert results(the_sweep(tmp_path))["max_pool 4"]["metrics"] == train(alone)["metrics"]
 
 
