@@ -457,7 +457,7 @@ def test_a_finished_run_evaluates_to_the_same_numbers(config: Config, text: str)
     [label] = [
         pytest.raises(
             UserError,
-            match="a language model has no labels to predict; use python scripts.generate",
+            match="a language model has no labels to predict; use python ",
         )
     ]
     with label:
