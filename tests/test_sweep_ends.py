@@ -67,7 +67,7 @@ def test_a_signal_ends_the_sweep_and_its_job_is_resumed(script: Script, tmp_path
 
 
 def interrupt_here(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_before_a_job_trains_ends_the_sweep_in_one_line(
