@@ -26,6 +26,8 @@ from seqmodels.visible import visible_line
 from tests.conftest import ROOT
 from tests.hostile import CANARY, Watch, copy_case, spoil
 
+pytestmark = pytest.mark.pictures  # which show what a run folder says
+
 SECONDS = 30  # for one case; the slowest takes two on an idle machine
 WATCH = Watch()
 OPERATIONS = ("predict", "evaluate", "generate", "compare", "resume")

@@ -491,6 +491,19 @@ def test_explain_a_language_model(script: Script, blank_page: None) -> None:
     assert "steps one by one, each started from h_n and c_n" in done.stdout
 
 
+def test_explain_computes_with_one_thread(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(
+        "seqmodels.dataflow.explain.page", lambda *_: str(threads.append(torch.get_num_threads()))
+    )
+    torch.set_num_threads(2)
+    try:
+        assert script("explain.py").returncode == 0 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert threads == [1]
+
+
 def test_audit_exits_with_what_it_found(script: Script, process: Script, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "models.py").write_text(MODELS)

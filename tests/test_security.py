@@ -46,6 +46,8 @@ from seqmodels.visible import LogLines, visible
 from tests.conftest import Script
 from tests.hostile import CANARY, Payload
 
+pytestmark = pytest.mark.pictures  # which show what a run folder says
+
 OLDER = Path(__file__).parent / "older_runs"
 UNSEEN = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r"
 MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
@@ -476,7 +478,6 @@ def test_names_in_a_picture_are_text() -> None:
     assert tags.isdisjoint({"script", "img"})
 
 
-@pytest.mark.pictures
 def test_names_in_a_figure_are_no_formulas(tmp_path: Path) -> None:
     names = [MATH, "$x$", f"{UNSEEN}y" * 500]
     confusion_matrix(torch.eye(3).int().numpy(), names, tmp_path / "picture.png")

@@ -7,7 +7,8 @@ import logging
 import platform
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -72,6 +73,18 @@ def keep_memory() -> None:
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 64 << 20)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within: PyTorch computes with one thread, which is fastest for a small model: several threads
+    wait for each other, and ten times as long while other processes compute too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def quieten_lightning() -> None:

@@ -17,11 +17,13 @@ from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.files import write_text
 from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.machine import one_thread
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.fitting import check_model
 
 
+@one_thread()
 def explain(config: DictConfig) -> list[Identity]:
     """Prints the table of tensors, the picture and the identities of `config.model`, and writes
     `dataflow.svg` and `dataflow.html` to `config.folder`.
