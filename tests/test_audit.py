@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.audit import ADVICE, assert_clean, audit
+from seqmodels.audit.undisturbed import seed_random_numbers
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
@@ -201,6 +202,13 @@ def test_the_hooks_by_which_processes_share_gradients_stay() -> None:
     audit(model, *inputs)
     model(*inputs).sum().backward()
     assert sorted(seen) == sorted(name for name, _ in model.named_parameters())
+
+
+def test_random_numbers_are_seeded_as_by_pytorch() -> None:
+    torch.manual_seed(3)
+    expected = torch.randn(4)
+    seed_random_numbers(3)
+    assert torch.equal(torch.randn(4), expected)
 
 
 def test_a_seed_decides_everything() -> None:

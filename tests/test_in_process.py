@@ -48,6 +48,7 @@ def test_a_script_leaves_no_trace(script: Script, tmp_path: Path, blank_page: No
         "sys.path.append('leaked')\n"
         "warnings.filterwarnings('ignore', 'anything')\n"
         "logging.getLogger().addHandler(logging.NullHandler())\n"
+        "logging.getLogger('lightning.pytorch').setLevel(1)\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "warnings.warn('mind the gap')\n"
     )
