@@ -130,7 +130,7 @@ def test_a_training_command_trains(line: str, workshop: Path) -> None:
 def test_another_command_does_what_the_page_shows(
     line: str, workshop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the interactive page takes ten seconds; tests/test_scripts.py and .ci/docs write it
+    # the interactive page takes seconds; tests/test_scripts.py and .ci/docs write it
     monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
     command = COMMANDS[line]
     script = ROOT / command.words[0]
