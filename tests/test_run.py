@@ -408,6 +408,19 @@ def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> Non
     assert found["nearest neighbour on channel means and deviations"] == pytest.approx(expected)
 
 
+def test_baselines_see_characters_where_the_model_does(tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"  # the class is the end of a word that no other row has
+    starts = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeo" for c in "lmpt"]
+    rows = [f"mr {start}{('ova', 'sen')[i % 2]},{i % 2}" for i, start in enumerate(starts)]
+    file.write_text("text,label\n" + "\n".join(rows) + "\n")
+    found = {}
+    for level in ("char", "word"):
+        data = Text(str(file), tokenizer=level, min_count=1)
+        data.setup()
+        found[level] = data.baselines()["test/accuracy"]["tf-idf + logistic regression"]
+    assert found["char"] == 1.0 != found["word"]
+
+
 def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Text(str(reviews))
     data.setup()

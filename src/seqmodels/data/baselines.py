@@ -28,8 +28,8 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
       features as for classes. The errors are in the values' own units and average over all values
       that are not missing.
 
-    Tf-idf is of words and pairs of words, or of up to four characters if the texts are single
-    words.
+    Tf-idf is of words and pairs of words; for a model of characters or bytes, of up to four
+    characters within a word.
     """
     compute = {"class": _of_classes, "tag": _of_tags, "value": _of_values}
     return compute[data.target](data) if data.target in compute else {}
@@ -114,7 +114,7 @@ def _features(data: SequenceDataModule) -> tuple[Any, Any]:
     if data.inputs.kind == "features":
         scaler, summaries = StandardScaler(), [_summary(train), _summary(test)]
         return scaler.fit_transform(summaries[0]), scaler.transform(summaries[1])
-    if all(len(text.split()) == 1 for text in train):
+    if data.baseline_inputs == "characters":
         tf_idf = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
     else:
         words = r"(?u)\b\w+\b"

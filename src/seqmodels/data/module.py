@@ -94,15 +94,22 @@ class DataModule(pl.LightningDataModule):
     def baselines(self) -> dict[str, dict[str, float]]:
         """Test metrics of simple baselines on the same splits: `metric -> baseline -> value`.
 
-        They are computed once for each fingerprint and kind of target, and cached on disk.
+        They are computed once for each fingerprint, kind of target and `baseline_inputs`, and
+        cached on disk.
         """
 
         def write(folder: Path) -> None:
             write_json(folder / "baselines.json", self.compute_baselines())
 
         return read_json(
-            cached("baselines", [self.fingerprint, self.target], write) / "baselines.json"
+            cached("baselines", [self.fingerprint, self.target, self.baseline_inputs], write)
+            / "baselines.json"
         )
+
+    @property
+    def baseline_inputs(self) -> str:
+        """What baselines see of an input, if there is a choice: `words` or `characters`."""
+        return ""
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         """What `baselines` caches. Override it in data with a baseline of its own."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.baselines import sequence_baselines
-from seqmodels.data.inputs import InputEncoder, load_inputs
+from seqmodels.data.inputs import InputEncoder, Tokens, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.split import Examples, cut
@@ -168,6 +168,12 @@ class SequenceDataModule(DataModule):
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         return collate(self.inputs.encode(raw, source, first))
+
+    @property
+    def baseline_inputs(self) -> str:
+        if not isinstance(self.inputs, Tokens):
+            return ""
+        return "characters" if self.inputs.options.level in ("char", "byte") else "words"
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         return sequence_baselines(self)
