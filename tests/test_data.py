@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -445,6 +446,51 @@ def test_downsampling_averages_windows() -> None:
     assert encoded.tolist() == [[1.0], [4.0], [6.5]]
 
 
+def test_folding_puts_steps_side_by_side() -> None:
+    encoder = Series(fold=3, scale="none")
+    series = np.arange(8.0).reshape(4, 2)
+    encoder.fit([series])
+    [encoded] = encoder.encode([series], "x")
+    assert encoded.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 6.0, 7.0, 6.0, 7.0]]
+    assert encoder.num_inputs == 6
+
+
+def test_a_series_by_its_own_scale_keeps_its_amplitude_beside_it() -> None:
+    random = np.random.default_rng(0)
+    small = random.normal(5, 2, (7, 3))
+    large = 100 + 10 * small
+    hidden, shown = Series(scale="series"), Series(scale="series", add_scale=True)
+    for encoder in (hidden, shown):
+        encoder.fit([small, large])
+    first, second = hidden.encode([small, large], "x")
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(first.mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(first.std(dim=0, correction=0), torch.ones(3))
+    first_with, second_with = shown.encode([small, large], "x")
+    assert shown.num_inputs == 6 and torch.equal(first_with[:, :3], first)
+    # two values, standardised: one deviation below the mean and one above
+    assert torch.equal(first_with[:, 3:], torch.full((7, 3), -1.0))
+    assert torch.equal(second_with[:, 3:], torch.full((7, 3), 1.0))
+
+
+def test_a_constant_series_stays_finite() -> None:
+    encoder = Series(scale="series", add_scale=True)
+    encoder.fit([np.ones((4, 2)), np.ones((3, 2))])
+    assert encoder.encode([np.ones((2, 2))], "x")[0].tolist() == [[0.0] * 4] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fold": 0}, "data.fold is 0: it must be at least 1"),
+        ({"scale": "serie"}, "data.scale is 'serie': choose one of .* did you mean series"),
+    ],
+)
+def test_a_wrong_option_of_series_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Series(**options)
+
+
 def test_missing_values_are_named_or_interpolated() -> None:
     series = np.array([[0.0, 1.0], [np.nan, 1.0], [4.0, 1.0]])
     encoder = Series()
@@ -462,7 +508,7 @@ def test_missing_values_are_named_or_interpolated() -> None:
 
 
 def test_series_survive_saving() -> None:
-    encoder = Series(downsample=2)
+    encoder = Series(downsample=2, fold=2, scale="series", add_scale=True)
     series = [np.random.default_rng(0).normal(3, 2, (n, 3)) for n in (5, 8)]
     encoder.fit(series)
     saved = load_inputs(json.loads(json.dumps(encoder.state())))

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from seqmodels.data.steps import average_windows, fold_steps, interpolate
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError, choices
 
@@ -113,53 +113,104 @@ class Tokens(InputEncoder):
 
 
 class Series(InputEncoder):
-    """Standardises each channel by its mean and deviation in the training split.
+    """Scales each channel, and may fold several steps into one.
 
     Args:
         downsample: average windows of this many steps into one step.
+        fold: put the channels of this many steps side by side into one step; the last step repeats
+            the end of the series where it is too short.
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
+        scale: `split` standardises by the mean and deviation in the training split, `series` by
+            those of each series, which hides its level and amplitude; `none` leaves the values.
+        add_scale: append the logarithm of each series' deviation, by channel, to all its steps,
+            standardised by the training split.
 
     Raises:
-        UserError: for a wrong `downsample` or `missing`.
+        UserError: for a wrong `downsample`, `fold`, `missing` or `scale`.
     """
 
     kind = "features"
     mean: np.ndarray
     deviation: np.ndarray
+    scale_mean: np.ndarray  # of the logarithms of the deviations
+    scale_deviation: np.ndarray
 
-    def __init__(self, *, downsample: int = 1, missing: str = "error") -> None:
-        if downsample < 1:
-            raise UserError(f"data.downsample is {downsample}: it must be at least 1")
-        if missing not in ("error", "interpolate"):
-            raise UserError(f"data.missing is {missing!r}: choose error or interpolate")
-        self.downsample, self.missing = downsample, missing
+    def __init__(
+        self,
+        *,
+        downsample: int = 1,
+        fold: int = 1,
+        missing: str = "error",
+        scale: str = "split",
+        add_scale: bool = False,
+    ) -> None:
+        for name, value in (("downsample", downsample), ("fold", fold)):
+            if value < 1:
+                raise UserError(f"data.{name} is {value}: it must be at least 1")
+        for name, choice, known in (
+            ("missing", missing, ("error", "interpolate")),
+            ("scale", scale, ("split", "series", "none")),
+        ):
+            if choice not in known:
+                raise UserError(f"data.{name} is {choice!r}: {choices(choice, known)}")
+        self.downsample, self.fold, self.missing = downsample, fold, missing
+        self.scale, self.add_scale = scale, add_scale
 
     def fit(self, raw: Sequence[np.ndarray]) -> None:
-        self.num_inputs = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
-        steps = np.concatenate([*self._clean(raw, "the training split")])
-        deviation = steps.std(axis=0)
-        self.load({"mean": steps.mean(axis=0), "deviation": np.where(deviation > 0, deviation, 1)})
+        self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
+        series = [*self._clean(raw, "the training split")]
+        scales = np.stack([_log_deviation(each) for each in series])
+        steps = np.concatenate(series)
+        self.load(
+            {
+                "mean": steps.mean(axis=0),
+                "deviation": _positive(steps.std(axis=0)),
+                "scale_mean": scales.mean(axis=0),
+                "scale_deviation": _positive(scales.std(axis=0)),
+            }
+        )
 
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
         encoded = []
         for number, series in enumerate(self._clean(raw, source, first), first):
-            standardised = (series - self.mean) / self.deviation
-            if np.abs(standardised).max() > np.finfo(np.float32).max:
+            steps = fold_steps(self._scaled(series), self.fold)
+            if self.add_scale:
+                scale = (_log_deviation(series) - self.scale_mean) / self.scale_deviation
+                steps = np.concatenate([steps, np.tile(scale, (len(steps), 1))], axis=1)
+            if np.abs(steps).max() > np.finfo(np.float32).max:
                 raise UserError(
                     f"{source}: series {number} has a value too far from those of training "
                     f"({np.abs(series).max():g}); correct it"
                 )
-            encoded.append(torch.from_numpy(standardised.astype(np.float32)))
+            encoded.append(torch.from_numpy(steps.astype(np.float32)))
         return encoded
 
+    def _scaled(self, series: np.ndarray) -> np.ndarray:
+        if self.scale == "none":
+            return series
+        if self.scale == "series":
+            return (series - series.mean(axis=0)) / _positive(series.std(axis=0))
+        return (series - self.mean) / self.deviation
+
     def state(self) -> dict[str, Any]:
-        options = {"downsample": self.downsample, "missing": self.missing}
-        fitted = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+        options = {
+            "downsample": self.downsample,
+            "fold": self.fold,
+            "missing": self.missing,
+            "scale": self.scale,
+            "add_scale": self.add_scale,
+        }
+        names = ("mean", "deviation", "scale_mean", "scale_deviation")
+        fitted = {name: getattr(self, name).tolist() for name in names}
         return {"kind": self.kind, "options": options, "fitted": fitted}
 
     def load(self, fitted: dict[str, Any]) -> None:
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
-        self.num_inputs = len(self.mean)
+        # version 0.1 did not have them
+        self.scale_mean = np.array(fitted.get("scale_mean", np.zeros_like(self.mean)))
+        self.scale_deviation = np.array(fitted.get("scale_deviation", np.ones_like(self.mean)))
+        self.num_channels = len(self.mean)
+        self.num_inputs = self.num_channels * (self.fold + self.add_scale)
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):
@@ -170,8 +221,8 @@ class Series(InputEncoder):
                     f"{where} has shape {series.shape}; "
                     "it must be (steps, channels) with at least one step"
                 )
-            if series.shape[1] != self.num_inputs:
-                raise UserError(f"{where} has {series.shape[1]} channels, not {self.num_inputs}")
+            if series.shape[1] != self.num_channels:
+                raise UserError(f"{where} has {series.shape[1]} channels, not {self.num_channels}")
             if np.isinf(series).any():
                 raise UserError(f"{where} has an infinite value; correct it, or leave it missing")
             missing = int(np.isnan(series).sum())
@@ -184,26 +235,12 @@ class Series(InputEncoder):
             yield average_windows(filled, self.downsample)
 
 
-def interpolate(
-    series: Float[np.ndarray, "time channels"], where: str
-) -> Float[np.ndarray, "time channels"]:
-    """Fills nan linearly, channel by channel; at the ends with the nearest value."""
-    known, steps = ~np.isnan(series), np.arange(len(series))
-    if not known.any(axis=0).all():
-        raise UserError(f"{where} has a channel without any value to interpolate from")
-    channels = zip(series.T, known.T, strict=True)
-    return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
+def _positive(deviation: np.ndarray) -> np.ndarray:
+    return np.where(deviation > 0, deviation, 1)
 
 
-def average_windows(
-    series: Float[np.ndarray, "time channels"], window: int
-) -> Float[np.ndarray, "windows channels"]:
-    """Averages each `window` steps into one step; the last window may be shorter."""
-    if window == 1:
-        return series
-    starts = np.arange(0, len(series), window)
-    counts = np.diff(np.append(starts, len(series)))[:, None]
-    return np.add.reduceat(series, starts, axis=0) / counts
+def _log_deviation(series: np.ndarray) -> np.ndarray:
+    return np.log(_positive(series.std(axis=0)))
 
 
 def load_inputs(state: dict[str, Any]) -> InputEncoder:

@@ -32,8 +32,7 @@ class UEA(SequenceDataModule):
 
     Args:
         name: as the archive spells it. Data sets that sktime does not bundle are downloaded once.
-        downsample: average windows of this many steps into one step.
-        missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
+        downsample, fold, missing, scale, add_scale: of the series, as in `Series`.
         folder: where to keep downloaded data sets; None means sktime's own folder.
         options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
     """
@@ -43,13 +42,19 @@ class UEA(SequenceDataModule):
         name: Name,
         *,
         downsample: Count = 1,
+        fold: Count = 1,
         missing: Annotated[str, OneOf("error", "interpolate")] = "error",
+        scale: Annotated[str, OneOf("split", "series", "none")] = "split",
+        add_scale: bool = False,
         folder: Name | None = None,
         **options: Any,
     ) -> None:
         if not re.fullmatch(r"\w[\w-]*", name):
             raise UserError(f"data.name is {name!r}: it must be a name, such as JapaneseVowels")
-        super().__init__(Series(downsample=downsample, missing=missing), **options)
+        inputs = Series(
+            downsample=downsample, fold=fold, missing=missing, scale=scale, add_scale=add_scale
+        )
+        super().__init__(inputs, **options)
         self.dataset_name, self.folder = name, folder
 
     @classmethod
