@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
 from playwright.sync_api import Browser
 from rich.table import Table
 
@@ -36,19 +37,18 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain import check_plain, read_bytes, read_json, read_yaml
-from seqmodels.runs import load_run
+from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trust import is_trusted_callback
 from seqmodels.screen import Screen
 from seqmodels.visible import LogLines, visible
-from tests.conftest import Script
+from tests.conftest import ROOT, Script
 from tests.hostile import CANARY, Payload
 
 pytestmark = pytest.mark.pictures  # which show what a run folder says
 
-OLDER = Path(__file__).parent / "older_runs"
 UNSEEN = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r"
 MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
 HTML = "<script>document.title='poisoned'</script><img src=x onerror=\"document.title='poisoned'\">"
@@ -56,10 +56,24 @@ MATH = "$\\frac$ costs 5"
 METRIC = f"test/{HTML}{MATH}"
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a classifier's run folder needs to be loaded, without its data."""
+    made = tmp_path_factory.mktemp("trained")
+    small = ("model.encoder.hidden_size=4", "trainer.max_epochs=1", "baseline=false")
+    words = ["trainer=cpu", *small, "model.head=attention_pool", f"folder={made / 'whole'}"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        train(compose("train", words))
+    for file in ("config.yaml", "result.json", "checkpoints/best.ckpt"):
+        (made / "run" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made / "whole" / file, made / "run" / file)
+    return made / "run"
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A classifier's run folder, which loads without its data."""
-    shutil.copytree(OLDER / "classifier", tmp_path / "run")
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(trained, tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -411,7 +425,7 @@ def test_a_run_folder_does_not_say_where_data_is_downloaded_to(
 
 
 @pytest.fixture
-def hostile_runs(tmp_path: Path) -> Path:
+def hostile_runs(trained: Path, tmp_path: Path) -> Path:
     """Two finished runs with something for every reader in each of their names."""
     sweep = tmp_path / "sweep"
     for seed, head in enumerate((f"{HTML}{UNSEEN}", f"{MATH}{MARKUP}| x |\n# y")):
@@ -419,7 +433,7 @@ def hostile_runs(tmp_path: Path) -> Path:
             "javascript:document.title='poisoned'" if seed else f"b {HTML[:18]}\x1b[5m"
         )
         (folder / "checkpoints").mkdir(parents=True)
-        result = json.loads((OLDER / "classifier" / "result.json").read_text())
+        result = json.loads((trained / "result.json").read_text())
         result |= {"head": head, "data": f"{HTML}{MARKUP}{UNSEEN}{MATH}", "seed": 0}
         result["config"]["model"]["head"] = head
         result["config"][f"{HTML}{UNSEEN}{MATH}"] = head
