@@ -39,6 +39,9 @@ QUICK = (
 )
 
 
+BOTH = ("model.encoder.bidirectional=true",)  # which last_hidden refuses
+
+
 def results(sweep: Path) -> dict[str, Any]:
     """By head and seed."""
     found = [json.loads(file.read_text()) for file in sweep.glob("*/result.json")]
@@ -54,26 +57,33 @@ def the_sweep(folder: Path) -> Path:
 @pytest.mark.pictures
 def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Path) -> None:
     done = script(
-        "train.py", "-m", "model.head=last_hidden,tied_softmax,max_pool", "seed=0,1", *QUICK
+        "train.py",
+        "-m",
+        "model.head=bidirectional_concat,last_hidden,max_pool",
+        "seed=0,1",
+        *BOTH,
+        *QUICK,
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     sweep = the_sweep(tmp_path)
     found = results(sweep)
     assert {name: result["status"] for name, result in found.items()} == {
-        "last_hidden 0": "completed",
-        "last_hidden 1": "completed",
-        "tied_softmax 0": "failed",
-        "tied_softmax 1": "failed",
+        "bidirectional_concat 0": "completed",
+        "bidirectional_concat 1": "completed",
+        "last_hidden 0": "failed",
+        "last_hidden 1": "failed",
         "max_pool 0": "completed",
         "max_pool 1": "completed",
     }
-    assert "tied_softmax" in found["tied_softmax 0"]["error"]
+    assert "last_hidden" in found["last_hidden 0"]["error"]
     # a line for each job, with a bar over all; what a run prints is in its log
     assert done.stdout.startswith("sweep of 6 jobs: ") and "6/6" in done.stdout
     lines = [line for line in done.stdout.splitlines() if re.match(r"\d_", line)]
     assert [line[0] for line in lines] == list("012345")
-    assert re.fullmatch(r"0_last_hidden_seed-0: test/accuracy 0\.\d{4}, \d+\.\d s", lines[0])
-    assert re.search("failed, .*tied_softmax", lines[2])
+    assert re.fullmatch(
+        r"0_bidirectional_concat_seed-0: test/accuracy 0\.\d{4}, \d+\.\d s", lines[0]
+    )
+    assert re.search("failed, .*last_hidden", lines[2])
     assert not re.search("where it goes", done.stdout)
     [log] = sweep.glob("0_*/train.log")
     assert "where it goes" in log.read_text() and "data: train 64" in log.read_text()
@@ -127,7 +137,7 @@ def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> 
 
 
 # two heads, one of which fails
-HEADS = ("-m", "model.head=mean_pool,tied_softmax", *QUICK, "callbacks.dataflow=null")
+HEADS = ("-m", "model.head=mean_pool,last_hidden", *BOTH, *QUICK, "callbacks.dataflow=null")
 TWO = (*HEADS, "seed=0")
 FOUR = (*HEADS, "seed=0,1")  # where one process runs several jobs
 
