@@ -7,14 +7,15 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
 
 from seqmodels.compare.records import read_record
+from seqmodels.interruption import Interrupted, handling_signals, interrupt, keeping_interruptions
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
 from tests.conftest import Script, command
@@ -101,20 +102,32 @@ def test_ctrl_c_before_a_run_trains_leaves_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_numpy_is_imported_before_torch(tmp_path: Path) -> None:
-    code = """
-import importlib.abc, os, sys
+def lose_an_interruption(*_: object, **__: object) -> None:
+    try:
+        interrupt_here()
+    except KeyboardInterrupt:  # as an import in C++ does
+        raise RecursionError from None
 
-class Watch(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name == "torch":
-            os._exit("numpy" not in sys.modules)
 
-sys.meta_path.insert(0, Watch())
-from seqmodels.runs import train
-"""
-    # torch imports it in C++, which loses a Ctrl-C or makes another error of it
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_ctrl_c_that_an_import_loses_still_ends_a_run(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.runs.training.prepare", lose_an_interruption)
+    done = script("train.py", *OWN)
+    assert done.returncode == 130 and done.stderr == "interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_is_lost_is_raised_at_the_end(number: int) -> None:
+    ended = []
+    with handling_signals(interrupt):
+        with pytest.raises(Interrupted, match=str(number)), keeping_interruptions():
+            with suppress(Interrupted):
+                signal.raise_signal(number)
+            ended.append(number)  # the import goes on
+        assert ended == [number] and signal.getsignal(number) is interrupt
+    with keeping_interruptions():
+        pass
 
 
 def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(

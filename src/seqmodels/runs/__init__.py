@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from seqmodels.interruption import keeping_interruptions
+
 if TYPE_CHECKING:
     from seqmodels.runs.finished import Run, load_run
     from seqmodels.runs.trainer import Trainer
@@ -18,5 +20,6 @@ _PLACES = {"Run": "finished", "load_run": "finished", "Trainer": "trainer"}
 def __getattr__(name: str) -> Any:  # so that who needs the run folder only need not wait for torch
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    importlib.import_module("numpy")  # torch would import it in C++, where Ctrl-C is lost
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES.get(name, 'training')}"), name)
+    with keeping_interruptions():
+        module = importlib.import_module(f"{__name__}.{_PLACES.get(name, 'training')}")
+    return getattr(module, name)

@@ -18,6 +18,7 @@ from seqmodels.data import DataModule
 from seqmodels.errors import UserError, unusable
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import Restored, interruptions, restoring, trainer_mistakes
@@ -60,7 +61,9 @@ def train(
     Raises:
         UserError: before anything is written, for what can be known by then.
     """
-    return fit(prepare(config, given), overrides)
+    with keeping_interruptions():  # it imports what the data needs
+        training = prepare(config, given)
+    return fit(training, overrides)
 
 
 @dataclass(frozen=True)
