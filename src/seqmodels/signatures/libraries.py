@@ -33,6 +33,8 @@ RANGES: dict[str, dict[str, Any]] = {
         "limit_predict_batches": Batches,
         "overfit_batches": Batches,
         "fast_dev_run": Natural | bool,
+        # no time, such as 00:00:10:00: `LastCheckpoint` counts batches
+        "val_check_interval": Count | Annotated[float, Range(above=0, most=1)] | None,
         "check_val_every_n_epoch": Count | None,
         "num_sanity_val_steps": Unlimited | None,
         "log_every_n_steps": Natural | None,
