@@ -96,19 +96,20 @@ def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
             search_own_configs()
             ignore_launcher_warning()
             readable, begun = readable_errors(), list[bool]()
-            name = name_of(keys)
 
             def run_function(config: Any) -> None:
                 begun.append(True)
                 function(config)
 
             job = functools.wraps(function)(readable(run_function))
-            run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
+            run = hydra.main(
+                version_base="1.3", config_path=str(SHIPPED), config_name=name_of(keys)
+            )(job)
 
             def explain(error: Exception) -> str | None:
                 from seqmodels.launch.suggestions import composing_mistake
 
-                return composing_mistake(error, sys.argv[1:], name, keys)
+                return composing_mistake(error, sys.argv[1:], keys)
 
             with readable, _errors_from_hydra(begun, explain):
                 _check_words(sys.argv[1:])

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from seqmodels.errors import listed, shown, unknown_key
 from seqmodels.launch.config_files import SHIPPED, config_folders
+from seqmodels.launch.keys import name_of
 from seqmodels.nearest import nearest
 from seqmodels.signatures.checking import arguments, known_keys
 from seqmodels.signatures.heads import heads_for
@@ -94,12 +95,11 @@ class Suggestions:
         return takes is None if "_target_" in value else takes is not None and takes.more
 
 
-def composing_mistake(error: Exception, words: Sequence[str], name: str, keys: type) -> str | None:
+def composing_mistake(error: Exception, words: Sequence[str], keys: type) -> str | None:
     """Explain an error of Hydra's; None if it is of another kind.
 
     Args:
         words: of the command line.
-        name: of the file that it starts from, such as `train`.
         keys: those of the file.
     """
     if not isinstance(error, ConfigCompositionException):
@@ -115,23 +115,23 @@ def composing_mistake(error: Exception, words: Sequence[str], name: str, keys: t
         return f"+{shown(exists[1])}: the configuration has this key: write {shown(exists[1])}"
     if (unknown := UNKNOWN.search(text) or GONE.search(text)) and "@" not in unknown[1]:
         key, _, value = unknown[1].partition("=")
-        return _suggestions(error, name, keys).for_key(key, value)
+        return _suggestions(error, keys).for_key(key, value)
     if isinstance(error, MissingConfigException):
         group, _, file = (error.missing_cfg_file or "").rpartition("/")
-        suggestions = _suggestions(None, name, keys)
+        suggestions = _suggestions(None, keys)
         if options := error.options or suggestions.groups.get(group):
             plus = "+" if any(word.startswith(f"+{group}=") for word in words) else ""
             return suggestions.for_file(group, file, options, plus)
     return None
 
 
-def _suggestions(error: Exception | None, name: str, keys: type) -> Suggestions:
+def _suggestions(error: Exception | None, keys: type) -> Suggestions:
     node = getattr(error.__cause__ if error else None, "parent_node", None)
     if node is not None:
         config = node._get_root()
     else:
         with initialize_config_dir(str(SHIPPED), version_base="1.3"):
-            config = compose(name)
+            config = compose(name_of(keys))
     plain: Any = OmegaConf.to_container(config, resolve=False)
     return Suggestions(plain, keys, config_folders())
 

@@ -6,23 +6,16 @@ python scripts/evaluate.py run=runs/<folder> split=validation
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.finished_run import named_run
 from seqmodels.launch.keys import EvaluateKeys
 
 
 @command(EvaluateKeys)
 def main(config: SimpleNamespace) -> None:
-    from seqmodels.imports import import_modules
-    from seqmodels.runs import load_run
     from seqmodels.runs.table import metrics_table
     from seqmodels.screen import Screen
 
-    import_modules(config.imports)
-    run = load_run(
-        config.run,
-        config.checkpoint,
-        batch_size=config.batch_size,
-        allowed_targets=config.allowed_targets,
-    )
+    run = named_run(config)
     metrics = run.evaluate(
         config.split,
         config.file,

@@ -8,17 +8,15 @@ import time
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.finished_run import named_run
 from seqmodels.launch.keys import GenerateKeys
 
 
 @command(GenerateKeys)
 def main(config: SimpleNamespace) -> None:
-    from seqmodels.imports import import_modules
-    from seqmodels.runs import load_run
     from seqmodels.visible import visible
 
-    import_modules(config.imports)
-    run = load_run(config.run, config.checkpoint, allowed_targets=config.allowed_targets)
+    run = named_run(config)
     pieces = run.generate(
         config.prompt,
         config.length,

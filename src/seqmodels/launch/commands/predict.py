@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
+from seqmodels.launch.finished_run import named_run
 from seqmodels.launch.keys import PredictKeys
 
 
@@ -16,18 +17,10 @@ def main(config: SimpleNamespace) -> None:
     from rich.progress import track
 
     from seqmodels.errors import UserError
-    from seqmodels.imports import import_modules
-    from seqmodels.runs import load_run
     from seqmodels.screen import Screen
     from seqmodels.visible import visible
 
-    import_modules(config.imports)
-    run = load_run(
-        config.run,
-        config.checkpoint,
-        batch_size=config.batch_size,
-        allowed_targets=config.allowed_targets,
-    )
+    run = named_run(config)
     inputs = run.data.read_inputs(config.input)
     predictions = run.predict(inputs, config.input, config.accelerator)
     screen = Screen(stderr=True)
