@@ -214,6 +214,7 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ("train.py", ["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
         ("train.py", ["trainer.limit_val_batches=0"], "by which the best checkpoint is chosen"),
         ("train.py", ["trainer.check_val_every_n_epoch=99"], "without a validation, no checkpoint"),
+        ("train.py", ["data.num_workers=257"], "set it to a whole number from 0 to 256"),
         ("train.py", ["trainer.val_check_interval=15"], "more than the 14 batches of an epoch"),
         (
             "train.py",

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from textwrap import shorten
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor
@@ -21,7 +21,7 @@ from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Count, Fraction, Natural, Seed
+from seqmodels.signatures.ranges import Count, Fraction, Range, Seed
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class SequenceDataModule(DataModule):
         validation_fraction: Fraction = 0.2,
         test_fraction: Fraction = 0.2,
         pool: Count = 50,
-        num_workers: Natural = 0,
+        num_workers: Annotated[int, Range(least=0, most=256)] = 0,  # more fill the memory
     ) -> None:
         super().__init__()
         check_counts(batch_size=batch_size, pool=pool)
