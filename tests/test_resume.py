@@ -253,7 +253,7 @@ def test_a_finished_run_is_not_touched_unless_it_is_to_train_longer(
     assert [row["epoch"] for row in rows if "validation/loss" in row] == [0, 1, 2, 3, 4, 5]
     last = read_checkpoint(whole / "checkpoints" / "last.ckpt")
     assert (last["global_step"], last["resume"]["total_steps"]) == (84, 84)
-    assert last["lr_schedulers"][0]["total_steps"] == 84
+    assert last["lr_schedulers"][0]["scheduler"]["total_steps"] == 84
 
 
 def test_other_data_are_refused_and_change_nothing(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Name, OneOf
+from seqmodels.tasks.metrics import metric_named
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -21,7 +23,25 @@ class BestCheckpoint(ModelCheckpoint):
 
     With `save_top_k` other than 1, the checkpoints are named after their steps, `best-120.ckpt`,
     and `best.ckpt` is the best of them.
+
+    Args:
+        monitor: a metric, such as `validation/accuracy`; None saves the last state.
+        mode: `min` or `max`; None: what is better by this metric.
+        options: as in `lightning.pytorch.callbacks.ModelCheckpoint`.
+
+    Raises:
+        UserError: for a metric that `METRICS` lacks, without a `mode`.
     """
+
+    def __init__(
+        self,
+        monitor: Name | None = "validation/loss",
+        mode: Annotated[str, OneOf("min", "max")] | None = None,
+        **options: Any,
+    ) -> None:
+        if mode is None:
+            mode = "max" if monitor and metric_named(monitor).higher_is_better else "min"
+        super().__init__(monitor=monitor, mode=mode, **options)
 
     def format_checkpoint_name(self, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> str:
         path = Path(super().format_checkpoint_name(metrics, *args, **kwargs))

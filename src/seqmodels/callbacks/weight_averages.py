@@ -10,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Fraction, Share
-from seqmodels.tasks.optimization import count_steps
+from seqmodels.tasks.budget import find_budget, seconds_used
 
 
 class _Average(WeightAveraging):
@@ -78,7 +78,7 @@ class SWA(_Average):
     checkpoint is never an average.
 
     Args:
-        start: the share of the planned steps before the average begins.
+        start: the share of the training, by steps or time, before the average begins.
     """
 
     def __init__(self, start: Share = 0.75) -> None:
@@ -86,11 +86,18 @@ class SWA(_Average):
             raise UserError(f"callbacks.swa.start={start} must be at least 0 and below 1")
         super().__init__(get_swa_multi_avg_fn())
         self.start = start
-        self._first_step = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        steps = count_steps(trainer, trainer.datamodule)  # type: ignore[attr-defined]
-        self._first_step = int(self.start * steps)
+        budget = find_budget(trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        if budget is None:
+            raise UserError(
+                "callbacks.swa needs the end of the training: set trainer.max_epochs, "
+                "trainer.max_steps or trainer.max_time"
+            )
+        self._budget, self._seconds = budget, lambda: seconds_used(trainer)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and step_idx >= self._first_step
+        if step_idx is None:
+            return False
+        place = self._budget.place(step_idx, self._seconds())
+        return place >= int(self.start * self._budget.places)

@@ -29,6 +29,7 @@ IDENTITY = (
     "model.embedding_size",
 )
 FREE = ("data.num_workers",)
+ENDS = ("max_epochs", "max_steps", "max_time")  # of a training, in `trainer`
 # of which the folder has values too
 ON_TOP = ("trainer.", "model.", "callbacks.", "baseline", "task_name", "tags", *FREE)
 
@@ -62,14 +63,17 @@ def resumed_config(
     own = flattened(saved)
     changes: dict[str, tuple[Any, Any]] = {}
     for key, value in given.items():
+        before = own.get(key)
+        if before is None and any(name.startswith(f"{key}.") for name in own):
+            before = "a group"  # that null leaves out
         if _is_identity(key):
-            if own.get(key) != value:
+            if before != value:
                 raise UserError(
-                    f"resume={config.resume}: {key} is {own.get(key)} in this run, and {value} "
+                    f"resume={config.resume}: {key} is {before} in this run, and {value} "
                     "would make it another one: leave it out, or start a new run without resume"
                 )
-        elif key.startswith(ON_TOP) and not key.endswith(".dirpath") and own.get(key) != value:
-            changes[key] = (own.get(key), value)
+        elif key.startswith(ON_TOP) and not key.endswith(".dirpath") and before != value:
+            changes[key] = (before, value)
     result["folder"] = str(folder.path)
     for name in (saved.get("logger") or {}).keys() - (result["logger"] or {}).keys():
         log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
@@ -133,12 +137,11 @@ def check_unfinished(folder: RunFolder, config: DictConfig) -> None:
     result = folder.result_if_any()
     if result.get("status") != "completed":
         return
-    before, ends = flattened(result["config"]), ("max_epochs", "max_steps")
-    if all(config.trainer.get(end) == before.get(f"trainer.{end}") for end in ends):
-        raise UserError(
-            f"resume={folder.path}: this run is finished; to train longer, set "
-            f"trainer.max_epochs to more than {before.get('trainer.max_epochs')}"
-        )
+    before = {end: flattened(result["config"]).get(f"trainer.{end}") for end in ENDS}
+    if all(config.trainer.get(end) == value for end, value in before.items()):
+        limits = {end: value for end, value in before.items() if value not in (None, -1)}
+        ends = " or ".join(f"trainer.{end} to more than {limits[end]}" for end in limits)
+        raise UserError(f"resume={folder.path}: this run is finished; to train longer, set {ends}")
 
 
 def _is_identity(key: str) -> bool:

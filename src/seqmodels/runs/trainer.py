@@ -15,7 +15,7 @@ from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.processes import Launcher
-from seqmodels.tasks.optimization import batches_per_epoch
+from seqmodels.tasks.budget import batches_per_epoch
 
 
 class Trainer(pl.Trainer):

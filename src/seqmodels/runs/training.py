@@ -28,7 +28,7 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
-from seqmodels.runs.resume import check_unfinished, checkpoint_to_resume, resumed_config
+from seqmodels.runs.resume import ENDS, check_unfinished, checkpoint_to_resume, resumed_config
 from seqmodels.runs.table import results_table
 from seqmodels.runs.tracking import (
     HyperParameters,
@@ -42,6 +42,9 @@ from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
 from seqmodels.tasks.fitting import check_model
 from seqmodels.tasks.metrics import METRICS, without_split
+
+# what the schedule of the learning rate follows from
+PLANNED = (*(f"trainer.{end}" for end in ENDS), "model.optimizer.", "model.scheduler")
 
 
 def train(
@@ -144,10 +147,10 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
             task.initialize(data)
         else:
             trainer.checkpoint_files.known[checkpoint] = saved
-        if checkpoint and changes.keys() & {"trainer.max_epochs", "trainer.max_steps"}:
+        if checkpoint and any(key.startswith(PLANNED) for key in changes):
             task.replan = True
             notes.append(
-                "the learning rate's schedule is planned for the new end of the training: it "
+                "the learning rate's schedule is planned anew for the whole training: it "
                 f"continues at step {saved['global_step']} of the new plan"
             )
         checked.pop_all()

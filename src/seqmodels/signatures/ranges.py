@@ -86,16 +86,25 @@ class ArgumentsOf:
         target: the full name of the class.
         given: arguments that the code passes by itself.
         optional: arguments for which None lets the code choose.
+        words: by argument, a word that lets the code choose too.
     """
 
     target: str
     given: tuple[str, ...]
     optional: tuple[str, ...]
+    words: tuple[tuple[str, str], ...]
 
-    def __init__(self, target: str, *given: str, optional: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        target: str,
+        *given: str,
+        optional: tuple[str, ...] = (),
+        words: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "given", given)
         object.__setattr__(self, "optional", optional)
+        object.__setattr__(self, "words", words)
 
 
 @dataclass(frozen=True)

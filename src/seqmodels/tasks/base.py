@@ -31,10 +31,11 @@ from seqmodels.signatures.ranges import (
     NonNegative,
     Share,
 )
+from seqmodels.tasks.budget import find_budget, seconds_used
 from seqmodels.tasks.contract import Contract, Step, gather, join
 from seqmodels.tasks.fitting import build_encoder, check_shares
 from seqmodels.tasks.metrics import metric_named
-from seqmodels.tasks.optimization import TOTAL_STEPS, build_optimizer, clip_gradients, count_steps
+from seqmodels.tasks.optimization import TOTAL_STEPS, Rate, build_optimizer, clip_gradients
 from seqmodels.tasks.resume import replan, restored_state, saved_state
 
 
@@ -47,7 +48,8 @@ class Task(pl.LightningModule):
 
     Args:
         data: what the data decides, as the data module's `spec` says it.
-        encoder: arguments of `RecurrentEncoder`; `bidirectional` None lets head and task decide.
+        encoder: arguments of `RecurrentEncoder`; for `bidirectional`, None means what head and task
+            need, and "if_possible" two directions unless one of them needs one.
         head: a name from `seqmodels.heads.HEADS`.
         head_options: arguments of that head's `build`.
         embedding_size: tokens: the width of the embedding (None: 128); features: the width of a
@@ -60,8 +62,8 @@ class Task(pl.LightningModule):
             features: the deviation of Gaussian noise that is added.
         label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
-        scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the number of
-            steps of the whole training. None keeps the learning rate.
+        scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
+            the whole training, whether steps, epochs or time end it. None keeps the learning rate.
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
 
     Raises:
@@ -79,7 +81,10 @@ class Task(pl.LightningModule):
         encoder: Annotated[
             dict[str, Any],
             ArgumentsOf(
-                "seqmodels.nn.encoder.RecurrentEncoder", "input_size", optional=("bidirectional",)
+                "seqmodels.nn.encoder.RecurrentEncoder",
+                "input_size",
+                optional=("bidirectional",),
+                words=(("bidirectional", "if_possible"),),
             ),
         ],
         head: Name = "last_hidden",
@@ -111,7 +116,7 @@ class Task(pl.LightningModule):
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self.fingerprint: str | None = None  # of the data, saved with the weights
         self.total_steps: int | None = None  # for which the scheduler is planned
-        self.replan = False  # whether a resumed scheduler is planned anew, for `total_steps`
+        self.replan = False  # whether a resumed optimiser and scheduler take today's arguments
         self._resumed: dict[str, Any] | None = None
         self.restored = False  # whether the training has begun, with all that a checkpoint holds
         self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
@@ -288,11 +293,25 @@ class Task(pl.LightningModule):
         Raises:
             UserError: naming the class and what is wrong with its arguments.
         """
-        optimizer, scheduler = self.hparams["optimizer"], self.hparams["scheduler"]
-        if scheduler is not None and TOTAL_STEPS in scheduler.values():
-            self.total_steps = count_steps(trainer, data)
-        allowed = self.allowed_targets
-        return build_optimizer(self.parameters(), optimizer, scheduler, self.total_steps, allowed)
+        scheduler, budget = self.hparams["scheduler"], find_budget(trainer, data)
+        if budget is not None and scheduler is not None and TOTAL_STEPS in scheduler.values():
+            self.total_steps = budget.places
+        return build_optimizer(
+            dict(self.named_parameters()),
+            self.hparams["optimizer"],
+            scheduler,
+            budget,
+            rates=self.rates(),
+            seconds=lambda: seconds_used(trainer),
+            allowed_targets=self.allowed_targets,
+        )
+
+    def rates(self) -> dict[str, Rate]:
+        """Learning rates of their own, by the beginning of the parameters' names."""
+        return {}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        scheduler.step()
 
     def configure_gradient_clipping(
         self,
@@ -321,7 +340,7 @@ class Task(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
         if self.replan:
-            replan(checkpoint)
+            replan(checkpoint, self.hparams["optimizer"])
 
     def on_train_start(self) -> None:
         if self._resumed is not None:

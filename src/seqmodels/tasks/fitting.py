@@ -36,16 +36,18 @@ def build_encoder(
     """The encoder for this head and task.
 
     `bidirectional` None means what the head needs; where it fits one direction and two, two for a
-    prediction at every step that may look ahead, else one.
+    prediction at every step that may look ahead, else one. "if_possible" means two directions,
+    unless head or task needs one.
 
     Raises:
         UserError: naming the key and what to change.
     """
     options = dict(options)
-    if options.get("bidirectional") is None:
-        looks_ahead = contract.per == "step" and not contract.causal
+    wanted = options.get("bidirectional")
+    if wanted is None or wanted == "if_possible":
+        two = not contract.causal and (wanted is not None or contract.per == "step")
         needed = head.requires_bidirectional
-        options["bidirectional"] = looks_ahead if needed is None else needed
+        options["bidirectional"] = two if needed is None else needed
     if contract.causal and options["bidirectional"]:
         raise UserError(
             "this model predicts what comes next, so its encoder must read in one direction, "

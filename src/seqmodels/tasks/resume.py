@@ -3,6 +3,7 @@ the uninterrupted one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import lightning.pytorch as pl
@@ -51,13 +52,15 @@ def restored_state(
     return process
 
 
-def replan(checkpoint: dict[str, Any]) -> None:
-    """Has a checkpoint's schedulers keep their place, but take the plan of this training."""
+def replan(checkpoint: dict[str, Any], optimizer: Mapping[str, Any]) -> None:
+    """Has a checkpoint's optimiser take these arguments, and its scheduler the plan of this
+    training, at the step that it has reached."""
     if "resume" in checkpoint:
         checkpoint["resume"]["total_steps"] = None
-    for scheduler in checkpoint["lr_schedulers"]:
-        for name in scheduler.keys() - {"last_epoch", "_step_count", "_last_lr"}:
-            del scheduler[name]
+    for saved in checkpoint["optimizer_states"]:
+        for group in saved["param_groups"]:
+            group.update({name: value for name, value in optimizer.items() if name in group})
+    checkpoint["lr_schedulers"] = [{"steps": checkpoint["global_step"]}]
 
 
 def from_every_process(value: T) -> list[T]:
