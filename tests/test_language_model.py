@@ -28,6 +28,7 @@ from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks import LanguageModel, SequenceClassifier
 from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
+from tests.conftest import Script
 from tests.shipped import LANGUAGE_HEADS
 from tests.test_run import Stop, weights
 
@@ -672,3 +673,9 @@ def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     assert carried("gru").shape == (2, B, H)
     h, c = carried("lstm")
     assert h.shape == c.shape == (2, B, H)
+
+
+def test_a_window_is_for_whole_sequences(script: Script) -> None:
+    done = script("train.py", "experiment=language_model", "model.window=5")
+    assert done.returncode == 2
+    assert "model.window is 5, but this model predicts at every step" in done.stderr

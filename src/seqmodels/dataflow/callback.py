@@ -50,13 +50,13 @@ class Dataflow(Callback):
         by_step = task.contract.per == "step"
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        seen = trace(task, excerpt(batch, rows=2, steps=8 if by_step else None))
+        seen = trace(task, excerpt(batch, rows=2, steps=8 if by_step else task.window))
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return
         Screen().print(tensor_table(task, seen, batch))
         held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task) or batch
-        self._batch = excerpt(held_out, rows=8, steps=32 if by_step else None)
+        self._batch = excerpt(held_out, rows=8, steps=32 if by_step else task.window)
         self._before = reach(task, self._batch, last_step=True)
         _draw(task, self._batch, trainer)
 

@@ -69,7 +69,9 @@ def title(task: Task) -> str:
     directions = "both directions" if encoder.bidirectional else "one direction"
     steps = ", every step" if head.per == "step" else ""
     reads = " and ".join(head.reads)
-    return f"{reads} -> {head.name}{steps}: {encoder.cell.upper()}, {layers}, {directions}"
+    windows = f", windows of {task.window} steps" if task.window else ""
+    cell = encoder.cell.upper()
+    return f"{reads} -> {head.name}{steps}: {cell}, {layers}, {directions}{windows}"
 
 
 def draw(task: Task, trace: Trace, row: int) -> Drawing:

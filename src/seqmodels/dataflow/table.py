@@ -40,7 +40,10 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         "inputs": "tokens" if tokens else "features",
         "logits": contract.words.logits,
     }
-    whole = {} if batch is None else dict(zip(("B", "T"), batch.inputs.shape[:2], strict=True))
+    whole = {}
+    if batch is not None:
+        rows, time = batch.inputs.shape[:2]
+        whole = {"B": rows, "T": min(time, task.window or time)}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
         table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))

@@ -14,6 +14,7 @@ from seqmodels.batch import Per
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
+from seqmodels.nn.windows import mean_over_windows
 
 HEADS: dict[str, type[Head]] = {}
 
@@ -94,8 +95,11 @@ class Head(nn.Module):
 
     @final
     def features(self, states: RNNOutput) -> Float[Tensor, "*steps selected"]:
-        """What `select` gives, after dropout."""
-        return self.dropout(self.select(states))
+        """What `select` gives, as a mean over the windows of a sequence, after dropout."""
+        selected = self.select(states)
+        if states.windows is not None:
+            selected = mean_over_windows(selected, states.windows)
+        return self.dropout(selected)
 
     @final  # type: ignore[misc]
     def forward(self, states: RNNOutput) -> Float[Tensor, "*steps logits"]:

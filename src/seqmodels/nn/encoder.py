@@ -35,12 +35,15 @@ class RNNOutput:
             the backward direction is step 0.
         c_n: `(L, D, B, Hc)`: the LSTM's cell state after the same steps; None for GRU and RNN.
         lengths: `(B,)` int64 on the CPU.
+        windows: if the rows are windows of longer sequences, side by side: how many there are of
+            each sequence, int64 on the CPU.
     """
 
     output: Float[Tensor, "batch time output_size"]
     h_n: Float[Tensor, "layers directions batch hidden"]
     c_n: Float[Tensor, "layers directions batch cell"] | None
     lengths: Int[Tensor, " batch"]
+    windows: Int[Tensor, " sequences"] | None = None
 
     @property
     def mask(self) -> Bool[Tensor, "batch time"]:

@@ -82,7 +82,7 @@ def arguments(value: Mapping[str, Any], hint: Any) -> Signature | None:
         if takes is None:
             return None
         hints = {k: h | None if k in options.optional else h for k, h in takes.hints.items()}
-        hints |= {k: hints[k] | Literal[word] for k, word in options.words}  # type: ignore[valid-type]
+        hints |= {k: hints[k] | Literal[word] for k, word in options.words}
         return Signature(hints, takes.required, takes.more).without(options.given)
     if is_dataclass(kind):
         required = {f.name for f in fields(kind) if f.default is MISSING}

@@ -22,6 +22,7 @@ from seqmodels.nn.embedding import LockedDropout, build_embedding
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
+from seqmodels.nn.windows import random_windows, read_in_windows
 from seqmodels.signatures.ranges import (
     ArgumentsOf,
     Built,
@@ -33,7 +34,7 @@ from seqmodels.signatures.ranges import (
 )
 from seqmodels.tasks.budget import find_budget, seconds_used
 from seqmodels.tasks.contract import Contract, Step, gather, join
-from seqmodels.tasks.fitting import build_encoder, check_shares
+from seqmodels.tasks.fitting import build_encoder, check_shares, check_window
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.optimization import TOTAL_STEPS, Rate, build_optimizer, clip_gradients
 from seqmodels.tasks.resume import replan, restored_state, saved_state
@@ -58,6 +59,8 @@ class Task(pl.LightningModule):
         embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        window: read longer sequences in windows of this many steps: in training one at random, with
+            a random start each time; otherwise all of them, and the mean of what the head selects.
         input_noise: in training: tokens: the share that is dropped (its embedding set to zero);
             features: the deviation of Gaussian noise that is added.
         label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
@@ -93,6 +96,7 @@ class Task(pl.LightningModule):
         dropout: Share = 0.0,
         embedding_dropout: Share | None = None,
         locked_dropout: bool = False,
+        window: Count | None = None,
         input_noise: NonNegative = 0.0,
         label_smoothing: Share = 0.0,
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
@@ -110,6 +114,8 @@ class Task(pl.LightningModule):
         check_shares(
             dropout=dropout, embedding_dropout=embedding_dropout, label_smoothing=label_smoothing
         )
+        check_window(window, self.contract)
+        self.window = window
         self.seen = 0  # targets in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
@@ -179,7 +185,13 @@ class Task(pl.LightningModule):
 
     def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
-        return self.encoder(self.embed(batch), batch.lengths, state)
+        window = self.window
+        if window is not None and self.training:
+            batch = random_windows(batch, window)
+        embedded = self.embed(batch)
+        if window is not None and not self.training:
+            return read_in_windows(self.encoder, embedded, batch.lengths, window)
+        return self.encoder(embedded, batch.lengths, state)
 
     def forward(
         self, batch: SequenceBatch, state: State | None = None

@@ -24,6 +24,7 @@ def check_model(contract: Contract, model: Mapping[str, Any]) -> None:
     with torch.device("meta"):  # which takes neither memory nor random numbers
         encoder = build_encoder(1, model["encoder"], head, contract)
         build_head(model["head"], encoder, _no_output, options=model.get("head_options"))
+    check_window(model.get("window"), contract)
 
 
 def _no_output(width: int, **options: Any) -> Output:
@@ -66,3 +67,11 @@ def check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise UserError(f"model.{name} is {share}: it must be at least 0 and less than 1")
+
+
+def check_window(window: int | None, contract: Contract) -> None:
+    """Raises UserError for windows of a task that predicts at every step."""
+    if window is not None and contract.per == "step":
+        raise UserError(
+            f"model.window is {window}, but this model predicts at every step: set it to null"
+        )

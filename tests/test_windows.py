@@ -1,0 +1,115 @@
+"""Long sequences are read in windows: at random in training, all of them otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seqmodels.audit import audit
+from seqmodels.batch import SequenceBatch
+from seqmodels.data.loading import collate
+from seqmodels.nn.windows import random_windows
+from seqmodels.runs import load_run
+from seqmodels.tasks import SequenceClassifier
+from tests.conftest import Script
+from tests.shipped import CLASSIFIER_HEADS
+
+LENGTHS = [3, 5, 6, 11, 17, 1]
+CLASSES = ["a", "b", "c"]
+SPECS = {
+    "tokens": {"inputs": "tokens", "num_inputs": 40, "classes": CLASSES},
+    "features": {"inputs": "features", "num_inputs": 4, "classes": CLASSES},
+}
+
+
+def rows(kind: str, lengths: list[int] = LENGTHS) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    if kind == "features":
+        return [torch.randn(length, 4, generator=generator) for length in lengths]
+    return [torch.randint(2, 40, (length,), generator=generator) for length in lengths]
+
+
+def task(kind: str, head: str = "max_pool", window: int | None = 5) -> SequenceClassifier:
+    torch.manual_seed(1)
+    return SequenceClassifier(
+        SPECS[kind], {"hidden_size": 7, "num_layers": 2}, head, window=window
+    ).eval()
+
+
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("head", CLASSIFIER_HEADS)
+def test_the_logits_are_the_mean_over_windows_that_cover_the_sequence(head: str, kind: str) -> None:
+    windowed, plain = task(kind, head), task(kind, head, window=None)
+    found = windowed(collate(rows(kind)))
+    for number, row in enumerate(rows(kind)):
+        length = len(row)
+        count = max(-(-length // 5), 1)
+        starts = [(length - 5) * n // (count - 1) if count > 1 else 0 for n in range(count)]
+        windows = [row[start : start + 5] for start in starts]
+        covered = {step for start in starts for step in range(start, min(start + 5, length))}
+        assert covered == set(range(length))
+        logits = torch.stack([plain(collate([window]))[0] for window in windows])
+        assert torch.allclose(found[number], logits.mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_training_takes_every_window_and_no_padding(kind: str) -> None:
+    batch = collate(rows(kind), targets=torch.tensor([0, 1, 2, 0, 1, 2]))
+    seen: list[set[int]] = [set() for _ in LENGTHS]
+    for _ in range(300):
+        cut = random_windows(batch, 5)
+        assert cut.inputs.shape[1] == 5 and torch.equal(cut.targets, batch.targets)
+        assert cut.lengths.tolist() == [min(length, 5) for length in LENGTHS]
+        for number, (row, length) in enumerate(zip(rows(kind), cut.lengths.tolist())):
+            window = cut.inputs[number, :length]
+            starts = range(len(row) - length + 1)
+            [start] = [n for n in starts if torch.equal(row[n : n + length], window)]
+            seen[number].add(start)
+    assert [len(starts) for starts in seen] == [max(length - 4, 1) for length in LENGTHS]
+
+
+def test_a_batch_of_short_sequences_is_left_alone() -> None:
+    batch = collate(rows("tokens", [5, 2]))
+    assert random_windows(batch, 5) is batch
+    assert torch.equal(task("tokens")(batch), task("tokens", window=None)(batch))
+
+
+def test_the_loss_is_that_of_the_mean_and_training_reads_one_window() -> None:
+    model = task("tokens")
+    batch = collate(rows("tokens"), targets=torch.tensor([0, 1, 2, 0, 1, 2]))
+    model.split = "validation"
+    expected = F.cross_entropy(model(batch), batch.targets)
+    assert torch.allclose(model.step(batch).loss, expected)
+    states = model.encode(batch)
+    assert states.windows.tolist() == [1, 1, 2, 3, 4, 1] and len(states.output) == 12
+    assert model.train().encode(batch).windows is None
+
+
+@pytest.mark.parametrize("head", CLASSIFIER_HEADS)
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_model_with_windows_is_right(head: str, kind: str) -> None:
+    batch: SequenceBatch = collate(rows(kind))
+    found = audit(task(kind, head).as_function(), batch.inputs, batch.lengths)
+    assert not found.findings, found.findings
+
+
+def test_a_window_has_a_step(script: Script) -> None:
+    done = script("train.py", "model.window=0")
+    assert done.returncode == 2 and "set it to a whole number of at least 1" in done.stderr
+
+
+def test_a_run_with_windows_says_so_and_predicts_with_them(
+    script: Script, reviews: Path, tmp_path: Path
+) -> None:
+    own = ("data=text", f"data.train={reviews}", "model.window=3", "trainer=cpu", "folder=run")
+    done = script("train.py", *own, "trainer.max_epochs=2", "baseline=false")
+    assert done.returncode == 0, done.stderr
+    assert "windows of 3 steps" in done.stdout
+    run = load_run(tmp_path / "run")
+    texts = ["good bad good good bad bad good", "good bad"]
+    together, alone = run.predict(texts), (next(iter(run.predict([text]))) for text in texts)
+    for one, other in zip(together, alone):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
