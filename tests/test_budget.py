@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
+from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trainer import Trainer
 from seqmodels.tasks import SequenceClassifier
 from seqmodels.tasks.budget import BY_TIME, Budget
@@ -235,3 +236,31 @@ def test_a_new_learning_rate_is_taken_when_a_run_is_resumed(script: Script, tmp_
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     [group] = saved["optimizer_states"][0]["param_groups"]
     assert (group["lr"], group["weight_decay"]) == (0.0001, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("ends", "validated"),
+    [
+        (("trainer.max_epochs=2",), [27]),  # 14 batches each
+        (("trainer.max_epochs=16",), [99, 199, 223]),
+        (("trainer.max_epochs=-1", "trainer.max_steps=110"), [99, 109]),
+    ],
+)
+def test_validations_go_by_size_and_the_last_one_is_at_the_end(
+    ends: tuple[str, ...], validated: list[int], script: Script, tmp_path: Path
+) -> None:
+    own = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "folder=run")
+    own += ("trainer.val_check_interval=auto", "model.encoder.hidden_size=6")
+    done = script("train.py", *own, *ends)
+    assert done.returncode == 0, done.stderr
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["step"] for row in rows if "validation/loss" in row] == validated
+
+
+def test_a_large_validation_split_is_read_less_often(script: Script, tmp_path: Path) -> None:
+    """54 series in batches of 1, so every 108 steps."""
+    own = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "folder=run")
+    own += ("trainer.val_check_interval=auto", "model.encoder.hidden_size=6", "data.batch_size=1")
+    assert script("train.py", *own, "trainer.max_epochs=1").returncode == 0
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["step"] for row in rows if "validation/loss" in row] == [107, 215]

@@ -46,6 +46,17 @@ class DataModule(pl.LightningDataModule):
         """Encodes with what a finished run has learned instead of learning it again."""
         raise NotImplementedError(f"{type(self).__name__} must define use_spec")
 
+    def start_from(self, other: DataModule, where: str) -> None:
+        """Encodes as a language model's data does, in place of learning it in `setup`.
+
+        Args:
+            where: names that language model in errors.
+
+        Raises:
+            UserError: if these inputs are encoded in another way.
+        """
+        raise UserError(f"{where}: {type(self).__name__} cannot start from a language model")
+
     @property
     def fingerprint(self) -> str:
         """A hash of all splits: equal if and only if data and splits are equal."""

@@ -20,6 +20,7 @@ from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, Sequence
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
+from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Count, Fraction, Range, Seed
 
@@ -113,6 +114,18 @@ class SequenceDataModule(DataModule):
         check_inputs(self.inputs.num_inputs, spec)
         self.targets.load(spec)
         self._fitted = True
+
+    def start_from(self, other: DataModule, where: str) -> None:
+        trained, how = (other.spec.get(key) for key in ("tokenizer", "tokenizer_options"))
+        if not isinstance(self.inputs, Tokens) or trained is None or how is None:
+            raise UserError(f"{where}: {type(self).__name__} cannot start from a language model")
+        options, mine = TokenizerOptions(**how), self.inputs.options
+        if (options.level, options.lowercase) != (mine.level, mine.lowercase):
+            raise UserError(
+                f"{where} has another tokenizer: set data.tokenizer={options.level} "
+                f"data.lowercase={str(options.lowercase).lower()}"
+            )
+        self.inputs.use(trained, options)
 
     @cached_property
     def fingerprint(self) -> str:

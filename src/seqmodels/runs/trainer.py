@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -15,18 +15,26 @@ from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.processes import Launcher
+from seqmodels.signatures.ranges import Count, Range
 from seqmodels.tasks.budget import batches_per_epoch
+
+LEAST_INTERVAL = 100  # batches from one validation to the next
+BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
+
+ValidationInterval = Count | Annotated[float, Range(above=0, most=1)] | Literal["auto"] | None
 
 
 class Trainer(pl.Trainer):
     """`lightning.pytorch.Trainer`, all arguments alike, that
 
     - resumes a finished epoch as a finished one, if there are `max_steps` (Lightning issue 19617);
-    - ends a training by `max_steps` with a validation, and so with a checkpoint;
+    - ends every training with a validation, and so with a checkpoint;
     - logs metrics every `log_every_n_steps` steps without waiting for the device at the others;
     - writes checkpoints whole or not at all: Lightning's own writing ignores a PermissionError, and
       is not atomic where the folder for temporary files is on another disk;
     - converts batches for `precision=64-true` and the like, where Lightning refuses frozen ones;
+    - takes `val_check_interval=auto`: a validation every 100 batches, or so rarely that it takes a
+      small part of the training, whatever the size of the data;
     - leaves signals alone: Lightning's SIGTERM ends with exit status 0, and at each step its
       processes wait for their devices to ask each other for it;
     - ends all of its processes in order when one of them is lost.
@@ -37,12 +45,19 @@ class Trainer(pl.Trainer):
         *,
         callbacks: list[Callback] | None = None,
         plugins: list[Any] | None = None,
+        val_check_interval: ValidationInterval = 1.0,
+        check_val_every_n_epoch: Count | None = 1,
         **options: Any,
     ) -> None:
         self.checkpoint_files = CheckpointFiles()
+        self.validates_by_size = val_check_interval == "auto"
+        if self.validates_by_size:  # counted over epochs; `plan_validation` knows the size
+            val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
             callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation()],
             plugins=[*(plugins or []), self.checkpoint_files],
+            val_check_interval=val_check_interval,
+            check_val_every_n_epoch=check_val_every_n_epoch,
             **options,
         )
         # asked for nothing but where to resume
@@ -68,19 +83,30 @@ def _nothing() -> None:
 
 
 class _EndWithValidation(Callback):
-    """Otherwise Lightning ends at `max_steps` without one."""
+    """Otherwise Lightning ends at `max_steps` without one, and at `max_epochs` if validations are
+    counted across epochs."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == trainer.max_steps:
+        last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
+        across = trainer.check_val_every_n_epoch is None
+        if trainer.global_step == trainer.max_steps or (
+            across and last_epoch and trainer.is_last_batch
+        ):
             trainer.should_stop = True
 
 
-def check_validation(trainer: pl.Trainer, data: pl.LightningDataModule) -> None:
-    """Whether there will be a validation, after which checkpoints are saved and the best is chosen.
+def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
+    """Sees to it that there will be validations, after which checkpoints are saved and the best is
+    chosen.
 
     Raises:
         UserError: naming the key and what to change.
     """
+    if trainer.validates_by_size:
+        batches = len(data.val_dataloader())
+        limit = trainer.limit_val_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        trainer.val_check_interval = max(LEAST_INTERVAL, BATCHES_PER_VALIDATION * batches)
     every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
     if every is not None and isinstance(interval, int):
         batches = batches_per_epoch(trainer, data)

@@ -29,6 +29,7 @@ from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
 from seqmodels.runs.resume import ENDS, check_unfinished, checkpoint_to_resume, resumed_config
+from seqmodels.runs.start import load_start, take_over
 from seqmodels.runs.table import results_table
 from seqmodels.runs.tracking import (
     HyperParameters,
@@ -36,7 +37,7 @@ from seqmodels.runs.tracking import (
     open_loggers,
     without_loggers,
 )
-from seqmodels.runs.trainer import Trainer, check_validation
+from seqmodels.runs.trainer import Trainer, plan_validation
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
@@ -108,14 +109,14 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     keep_memory()
     use_cache(config.paths.cache)
     notes: list[str] = []
-    checkpoint, saved, changes = None, dict[str, Any](), dict[str, Any]()
+    checkpoint, saved, changes, in_place = None, dict[str, Any](), dict[str, Any](), False
     with ExitStack() as checked:
         if config.resume is not None and Path(config.resume).is_dir():
             checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
             config, changes = resumed_config(config, given)
             check_unfinished(RunFolder(Path(config.folder)), config)
             if found := checkpoint_to_resume(RunFolder(Path(config.folder))):
-                checkpoint, saved = found
+                (checkpoint, saved), in_place = found, True
             else:
                 notes.append("the run has no checkpoint yet: it starts again from the beginning")
             notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
@@ -132,6 +133,11 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
         _check_data(task_class, data)
+        start = None
+        if in_place:  # it encodes as it did, whatever that was learned from
+            data.use_spec(saved["hyper_parameters"]["data"])
+        elif config.model.get("start") is not None:
+            start = load_start(config.model, data, allowed)
         data.setup()
         if saved.get("fingerprint") not in (None, data.fingerprint):
             raise UserError(
@@ -142,9 +148,11 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         task.allowed_targets, task.fingerprint = allowed, data.fingerprint
         trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
-        check_validation(trainer, data)
+        plan_validation(trainer, data)
         if checkpoint is None:
             task.initialize(data)
+            if start is not None:
+                take_over(task, start)
         else:
             trainer.checkpoint_files.known[checkpoint] = saved
         if checkpoint and any(key.startswith(PLANNED) for key in changes):

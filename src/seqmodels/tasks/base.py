@@ -30,6 +30,7 @@ from seqmodels.signatures.ranges import (
     Count,
     Name,
     NonNegative,
+    Positive,
     Share,
 )
 from seqmodels.tasks.budget import find_budget, seconds_used
@@ -67,6 +68,11 @@ class Task(pl.LightningModule):
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
         scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
             the whole training, whether steps, epochs or time end it. None keeps the learning rate.
+        start: the run folder of a language model, whose tokenizer, embedding and encoder a new
+            training starts from; nothing of it is read later.
+        start_lr: the learning rate of what is taken from it; None: the optimiser's.
+        unfreeze: the share of the training in which that is unfrozen, from the last layer down to
+            the embedding (ULMFiT, https://arxiv.org/abs/1801.06146); 0: all learns from the start.
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
 
     Raises:
@@ -102,6 +108,9 @@ class Task(pl.LightningModule):
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
         scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
         | None = None,
+        start: Name | None = None,
+        start_lr: Positive | None = None,
+        unfreeze: Share = 0.0,
         **own: Annotated[Any, BySubclass()],
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
@@ -319,8 +328,17 @@ class Task(pl.LightningModule):
         )
 
     def rates(self) -> dict[str, Rate]:
-        """Learning rates of their own, by the beginning of the parameters' names."""
-        return {}
+        """How parameters learn whose names begin so, if not as all others."""
+        if self.hparams["start"] is None:
+            return {}
+        layers = self.encoder.num_layers
+        share = self.hparams["unfreeze"] / (layers + 1)  # the head learns from the beginning
+        frozen = {"embedding.": share * (layers + 1)}
+        for layer in range(layers):
+            for name, _ in self.encoder.rnn.named_parameters():
+                if name.endswith(f"_l{layer}"):
+                    frozen[f"encoder.rnn.{name}"] = share * (layers - layer)
+        return {name: Rate(self.hparams["start_lr"], until) for name, until in frozen.items()}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         scheduler.step()
