@@ -21,7 +21,7 @@ class Regression(Task):
         return Values(width, len(data["values"]), **scale)
 
     def step(self, batch: SequenceBatch) -> Step:
-        loss, values = self.head.loss_and_decision(self.encode(batch), batch.targets)
+        loss, values = self.loss_and_decision(batch)
         return Step(loss, len(batch), values, self.head.output.restore(batch.targets))
 
     def metrics(self) -> dict[str, Metric]:

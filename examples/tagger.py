@@ -29,7 +29,7 @@ class Tagger(Task):
         return Classes(width, len(self.hparams["data"]["classes"]))
 
     def step(self, batch: SequenceBatch) -> Step:
-        loss, tags = self.head.loss_and_decision(self.encode(batch), batch.targets)
+        loss, tags = self.loss_and_decision(batch)
         return Step(loss, int(batch.lengths.sum()), tags, batch.targets)
 
     def metrics(self) -> dict[str, Metric]:

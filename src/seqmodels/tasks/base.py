@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,6 +33,7 @@ from seqmodels.signatures.ranges import (
     Positive,
     Share,
 )
+from seqmodels.tasks.adversarial import worst_move
 from seqmodels.tasks.budget import find_budget, seconds_used
 from seqmodels.tasks.contract import Contract, Step, gather, join
 from seqmodels.tasks.fitting import build_encoder, check_shares, check_window
@@ -64,6 +65,8 @@ class Task(pl.LightningModule):
             a random start each time; otherwise all of them, and the mean of what the head selects.
         input_noise: in training: tokens: the share that is dropped (its embedding set to zero);
             features: the deviation of Gaussian noise that is added.
+        adversarial: in training, also learn from embeddings that are moved by a vector of this L2
+            norm for each sequence, where it hurts most; doubles the time of a step.
         label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
         scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
@@ -104,6 +107,7 @@ class Task(pl.LightningModule):
         locked_dropout: bool = False,
         window: Count | None = None,
         input_noise: NonNegative = 0.0,
+        adversarial: NonNegative = 0.0,
         label_smoothing: Share = 0.0,
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
         scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
@@ -194,13 +198,39 @@ class Task(pl.LightningModule):
 
     def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
-        window = self.window
-        if window is not None and self.training:
-            batch = random_windows(batch, window)
+        batch = self.cut(batch)
+        return self.read(self.embed(batch), batch.lengths, state)
+
+    def cut(self, batch: SequenceBatch) -> SequenceBatch:
+        """What is read of a batch: with a `window`, in training a window of each sequence."""
+        if self.window is None or not self.training:
+            return batch
+        return random_windows(batch, self.window)
+
+    def read(
+        self,
+        embedded: Float[Tensor, "batch time embedding"],
+        lengths: Int[Tensor, " batch"],
+        state: State | None = None,
+    ) -> RNNOutput:
+        """Everything that the recurrent network returns for what `embed` gave."""
+        if self.window is None or self.training:
+            return self.encoder(embedded, lengths, state)
+        return read_in_windows(self.encoder, embedded, lengths, self.window)
+
+    def loss_and_decision(self, batch: SequenceBatch) -> tuple[Float[Tensor, ""], Tensor]:
+        """The loss of a batch with targets, and the detached decision."""
+        batch, norm = self.cut(batch), self.hparams["adversarial"] if self.training else 0.0
+        assert batch.targets is not None
         embedded = self.embed(batch)
-        if window is not None and not self.training:
-            return read_in_windows(self.encoder, embedded, batch.lengths, window)
-        return self.encoder(embedded, batch.lengths, state)
+        if norm:
+            embedded.requires_grad_()  # features have no gradient by themselves
+        states = self.read(embedded, batch.lengths)
+        loss, decision = self.head.loss_and_decision(states, batch.targets)
+        if norm:
+            moved = self.read(embedded + worst_move(loss, embedded, norm), batch.lengths)
+            loss = (loss + self.head.loss(moved, batch.targets)) / 2
+        return loss, decision
 
     def forward(
         self, batch: SequenceBatch, state: State | None = None

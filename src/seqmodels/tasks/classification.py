@@ -63,7 +63,7 @@ class SequenceClassifier(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
-        loss, predictions = self.head.loss_and_decision(self.encode(batch), batch.targets)
+        loss, predictions = self.loss_and_decision(batch)
         return Step(loss, len(batch), predictions, batch.targets)
 
     def metrics(self) -> dict[str, Metric]:
