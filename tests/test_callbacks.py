@@ -109,7 +109,7 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(
 ) -> None:
     # the first epoch counts as the best, so its weights are not those at the end
     first_is_best = ("callbacks.checkpoint.mode=max", "callbacks.checkpoint.monitor=train/loss")
-    options = {"ema": "callbacks.ema.decay=0.8", "swa": "callbacks.swa.start=0.25"}
+    options = {"ema": "callbacks.ema.decay=0.5", "swa": "callbacks.swa.start=0.25"}
     settings = config(added(name), options[name], *first_is_best, *RECORD, *PLAIN)
     result = train(settings)
     folder = Path(settings.folder)
@@ -120,8 +120,9 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(
             after = torch.stack([each[key] for each in weights[:steps]]).double()
             if name == "ema":
                 expected = after[0]
-                for each in after[1:]:
-                    expected = 0.8 * expected + 0.2 * each
+                for count, each in enumerate(after[1:], start=1):
+                    decay = min(0.5, (1 + count) / (10 + count))
+                    expected = decay * expected + (1 - decay) * each
             else:
                 expected = after[7:].mean(dim=0)
             torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-6)

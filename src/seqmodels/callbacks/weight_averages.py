@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Fraction, Share
@@ -60,14 +62,22 @@ class _Average(WeightAveraging):
 class EMA(_Average):
     """An exponential moving average of the weights, after every step.
 
+    It is shorter at first, so that it does not hold the weights that the training began with.
+
     Args:
-        decay: the share that the average keeps at each step: 0.99 is about the last 100 steps.
+        decay: the share that the average keeps at each step: 0.998 is about the last 500 steps.
     """
 
-    def __init__(self, decay: Fraction = 0.99) -> None:
+    def __init__(self, decay: Fraction = 0.998) -> None:
         if not 0 < decay < 1:
             raise UserError(f"callbacks.ema.decay={decay} must be between 0 and 1")
-        super().__init__(get_ema_multi_avg_fn(decay))
+        self.decay = decay
+        super().__init__(self._average)
+
+    @torch.no_grad()
+    def _average(self, averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
 
 class SWA(_Average):
