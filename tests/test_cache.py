@@ -77,7 +77,7 @@ def test_damaged_baselines_and_texts_of_a_hub_are_made_again(tmp_path: Path) -> 
 
     before = read()
     assert before[0] == "".join(f"{row['text']}\n" for row in rows).encode()
-    for kind in ("hub", "baselines"):
+    for kind in ("texts", "baselines"):
         for file in entries(tmp_path, kind):
             half(file)
             assert read() == before

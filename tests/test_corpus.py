@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
+import json
 import logging
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodels.data import PlainText, PythonSource, TokenizerOptions, corpus, pieces
+from seqmodels.data import SPLITS, PlainText, PythonSource, Text, TokenizerOptions, corpus, pieces
 from seqmodels.data.pieces import Piece, cut, fingerprint, size, texts, whole
 from seqmodels.data.tokenizer import LEVELS, train_tokenizer
 from seqmodels.errors import UserError
@@ -36,7 +41,7 @@ def test_blocks_put_together_are_the_text(
     path = written(tmp_path, "a.txt", TEXT + "no newline at the end")
     read = list(texts([whole(path)]))
     assert "".join(read) == TEXT + "no newline at the end"
-    assert all(text.endswith("\n") for text in read[:-1]) or block < 64
+    assert all(text.endswith("\n") for text in read[:-1]) or block <= 64
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
@@ -61,6 +66,79 @@ def test_a_cut_leaves_something_on_both_sides(tmp_path: Path) -> None:
     assert [len(side) for side in cut(part, 0.01, 0, "test")] == [1, 1]
     with pytest.raises(UserError, match=r"data.test_fraction is 1.0: it must lie between 0 and 1"):
         cut(part, 1.0, 0, "test")
+
+
+# ---------------------------------------------------------------- several stretches of one file
+
+
+def cut_of(path: Path, stretches: int = 10) -> dict[str, list[Piece]]:
+    data = PlainText(
+        str(path), tokenizer="byte", evaluation_streams=1, validation_stretches=stretches
+    )
+    data.setup()
+    return {split: list(part) for split, part in data.texts.items()}
+
+
+def test_validation_is_cut_from_evenly_spread_stretches_and_test_is_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [f"{number} is a line of this book\n" for number in range(60_000)]
+    path = written(tmp_path, "book.txt", "".join(lines))
+    with caplog.at_level(logging.INFO):
+        splits = cut_of(path)
+    total = path.stat().st_size
+    assert [len(splits[split]) for split in splits] == [10, 10, 1]
+    assert splits["test"][0].stop == total
+    assert size(splits["test"]) == pytest.approx(0.05 * total, abs=40)
+    assert size(splits["validation"]) == pytest.approx(0.05 * 0.95 * total, abs=400)
+    # by turns, without a gap, and never in the middle of a line
+    order = sorted((piece for part in splits.values() for piece in part), key=lambda p: p.start)
+    assert order[:-1:2] == splits["train"] and order[1::2] == splits["validation"]
+    assert order[0].start == 0
+    assert all(a.stop == b.start for a, b in itertools.pairwise(order))
+    for piece in order:
+        content = "".join(texts([piece]))
+        assert content.endswith("\n") and content[: content.index(" ")].isdecimal()
+    gaps = np.diff([piece.start for piece in splits["validation"]])
+    assert gaps.min() > 0.99 * gaps.max()
+    assert (
+        "data: cut from train: test (its end), validation (10 stretches, evenly spread)"
+        in caplog.text
+    )
+
+
+def test_a_short_file_gives_fewer_stretches(tmp_path: Path) -> None:
+    for kilobytes, stretches in ((20, 1), (200, 2), (500, 5)):
+        path = written(tmp_path, f"{kilobytes}.txt", "x" * 99 + "\n")
+        path.write_text(("x" * 99 + "\n") * 10 * kilobytes)
+        validation = cut_of(path)["validation"]
+        assert len(validation) == stretches
+        assert stretches == 1 or min(map(len, validation)) > 4000
+
+
+def test_one_stretch_is_the_end_as_it_was_before_there_were_several(tmp_path: Path) -> None:
+    path = written(tmp_path, "book.txt", "a line of a book\n" * 20_000)
+    rest, test = whole(path).cut(0.05)
+    train, validation = rest.cut(0.05)
+    assert cut_of(path, 1) == {"train": [train], "validation": [validation], "test": [test]}
+
+
+def test_a_text_without_line_ends_is_cut_into_stretches_too(tmp_path: Path) -> None:
+    path = written(tmp_path, "book.txt", "é" * 300_000)
+    splits = cut_of(path)
+    assert [len(splits[split]) for split in splits] == [6, 6, 1]
+    assert all(set("".join(texts([piece]))) == {"é"} for part in splits.values() for piece in part)
+    assert min(len(piece) for piece in splits["validation"]) > 4000
+
+
+def test_other_stretches_are_other_data(tmp_path: Path) -> None:
+    path = str(written(tmp_path, "book.txt", "a line of a book\n" * 20_000))
+    found = set()
+    for stretches in (1, 2, 3):
+        data = PlainText(path, tokenizer="byte", validation_stretches=stretches)
+        data.setup()
+        found.add(data.fingerprint)
+    assert len(found) == 3
 
 
 def test_fingerprint_follows_content_and_cut_not_names(tmp_path: Path) -> None:
@@ -195,6 +273,94 @@ def test_a_hub_data_set_is_read_from_a_local_folder(tmp_path: Path) -> None:
         PlainText(hub=str(tmp_path / "nowhere")).setup()
 
 
+ROWS = [('a "fine", film', "good"), ("dull,\nall of it", "bad"), ("", "bad"), ("é 東", "good")]
+
+
+def table(folder: Path, ending: str, column: str = "text") -> Path:
+    path = folder / f"rows.{ending}"
+    frame = [{column: text, "label": label, "stars": 5} for text, label in ROWS * 30]
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(frame), path)
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in frame))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, frame[0], delimiter="\t" if ending == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(frame)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_column_of_a_table_is_read_as_one_text_after_the_other(
+    tmp_path: Path, ending: str
+) -> None:
+    path = str(table(tmp_path, ending, "review"))
+    files = {"train": path, "validation": path, "test": path}
+    options = {"tokenizer": "char", "evaluation_streams": 1, "quoting": True}
+    data = PlainText(**files, text_column="review", **options)
+    data.setup()
+    expected = "".join(f"{text}\n" for text, _ in ROWS) * 30
+    for split, tokens in data.tokens.items():  # neither labels nor other columns
+        assert data.text_of(tokens.ids[1:].tolist()) == expected, split
+    assert data.title == f"rows.{ending}" and data.spec["text_column"] == "review"
+    plain = str(written(tmp_path, "a.txt", expected))
+    same = PlainText(plain, plain, plain, tokenizer="char")
+    same.setup()
+    assert data.fingerprint == same.fingerprint
+    loader = data.file_loader(path)  # as evaluate.py file=... does
+    assert sum(int(batch.lengths.sum()) for batch in loader) == len(expected)
+
+
+def test_tables_are_read_as_a_classifier_reads_them(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tsv", 'good\tgr\u00fc\u00df "a\n'.encode("latin-1") * 50)
+    how = {"columns": ["label", "text"], "encoding": "latin-1"}
+    texts_of_classifier = [text for text, _ in Text(str(path), **how).read_file(str(path))]
+    data = PlainText(str(path), text_column="text", tokenizer="char", evaluation_streams=1, **how)
+    data.setup()
+    read = "".join(text for split in SPLITS for text in texts(data.texts[split]))
+    assert read == "".join(f"{text}\n" for text in texts_of_classifier) == 'grüß "a\n' * 50
+
+
+def test_missing_splits_are_cut_between_the_texts_of_a_table(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "text\n" + "".join(f"t{n} of n\n" for n in range(50_000)))
+    data = PlainText(str(path), text_column="text", tokenizer="byte", evaluation_streams=1)
+    data.setup()
+    assert len(data.texts["validation"]) == 6
+    cut = [line for s in SPLITS for part in texts(data.texts[s]) for line in part.splitlines()]
+    assert sorted(cut) == sorted(f"t{n} of n" for n in range(50_000))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "txet,label\nx,y\n", "a.csv: row 1 has no column 'text': .* did you mean txet"),
+        ("a.jsonl", '{"text": null}\n', "a.jsonl: row 1 has no text; remove the row or fill it"),
+        ("a.jsonl", '{"text": ["x"]}\n', "a.jsonl: the text of row 1 is a list"),
+        ("a.md", "x\n", "a.md: unknown ending '.md'"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    data = PlainText(str(written(tmp_path, name, content)), text_column="text")
+    with pytest.raises(UserError, match=message) as caught:
+        data.setup()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_without_a_column_is_plain_text_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = table(tmp_path, "csv")
+    data = PlainText(str(path), tokenizer="byte", evaluation_streams=1)
+    data.setup()
+    assert sum(part.num_bytes for part in data.tokens.values()) == path.stat().st_size
+    assert "rows.csv is read as plain text: to read one column of it, set data.text_column" in (
+        caplog.text
+    )
+
+
 def test_python_source_is_real_code_split_by_file() -> None:
     data = PythonSource(vocabulary_size=300)
     parts = {"train": data.read()["train"]}
@@ -220,7 +386,8 @@ def test_python_source_is_real_code_split_by_file() -> None:
             "the validation split of short.txt has .* tokens, too few for 16 streams",
         ),
         ({"train": "x", "tokenizer": "words"}, "data.tokenizer is 'words': .* did you mean word"),
-        ({"train": "x", "tokenizer": "space"}, "data.tokenizer=space drops whitespace, which"),
+        ({"train": "x", "columns": ["text"]}, "data.columns and .* are for tables: set data.text"),
+        ({"train": "x", "validation_stretches": 0}, "data.validation_stretches is 0: it must be"),
         ({"train": "x", "window": 0}, "data.window is 0: it must be at least 1"),
         ({"train": "x", "window": 5, "vary_window": True}, "it must be at least 10 to vary"),
     ],

@@ -63,7 +63,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in {
         "my.csv": "text,label\n" + "\n".join(rows),
         "new.csv": "text,label\n" + "\n".join(rows),
-        "reviews.csv": "review,sentiment\n" + "\n".join(rows),
+        "reviews.csv": "review,sentiment\n" + "\n".join(rows * 10),
         "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
         "book.txt": "def all happy families are alike.\n" * 200,
         "notes/old/a.md": "a note, and another note.\n" * 300,

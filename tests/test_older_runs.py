@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.runs import load_run
+from seqmodels.runs import load_run, train
+from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
 
 OLDER = Path(__file__).parent / "older_runs"
@@ -47,3 +50,41 @@ def test_its_optimizer_goes_with_the_parameters_of_today(name: str) -> None:
     moments = [saved["state"][index]["exp_avg"] for index in range(len(saved["state"]))]
     parameters = list(task.parameters())
     assert [m.shape for m in moments] == [p.shape for p in parameters]
+
+
+def test_a_language_model_keeps_the_splits_of_before(
+    config: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = tmp_path / "book.md"
+    text.write_text("all happy families are alike, and each unhappy one is not.\n" * 5000)
+    folder = tmp_path / "run"
+    quick = ("data.batch_size=4", "data.window=16", "data.evaluation_streams=2")
+    first = train(
+        config(
+            *("model=language_model", "data=text_lm", f"data.train={text}", *quick),
+            *("data.validation_stretches=1", "baseline=false", "callbacks.sample=null"),
+            *("trainer.max_steps=4", "trainer.max_epochs=-1", "model.scheduler=null"),
+        )
+    )
+    # as a run of before is: one stretch, a column of hub data sets only, and no word about either
+    settings = OmegaConf.load(folder / "config.yaml")
+    settings.data.text_column = "text"
+    for key in ("validation_stretches", "columns", "quoting"):
+        del settings.data[key]
+    OmegaConf.save(settings, folder / "config.yaml")
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        saved = read_checkpoint(path)
+        for key in ("validation_stretches", "text_column", "tokenizer_options"):
+            del saved["hyper_parameters"]["data"][key]
+        CheckpointFiles().save_checkpoint(saved, path)
+
+    run = load_run(folder)
+    metrics = run.evaluate("validation", accelerator="cpu")
+    assert metrics["validation/loss"] == pytest.approx(first["metrics"]["validation/loss"])
+    assert run.data.fingerprint == first["fingerprint"]
+    for steps in (6, 8):  # the second time from a checkpoint of today
+        resumed = train(
+            config(f"resume={folder}"), given={"trainer.max_steps": steps, "baseline": False}
+        )
+        assert resumed["fingerprint"] == first["fingerprint"]
+    assert "fingerprint differs" not in caplog.text

@@ -14,7 +14,7 @@ from seqmodels.data import StreamDataModule
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Natural, NonNegative
 from seqmodels.tasks import LanguageModel
-from seqmodels.tasks.generation import check_options, generate
+from seqmodels.tasks.generation import check_options, write
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class SampleText(Callback):
     """Adds a sample to the log and to `samples.txt` in the run folder after each epoch.
 
     Args:
-        prompt, length, temperature: as in `generate`.
+        prompt, length, temperature: as in `write`.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class SampleText(Callback):
         if self._task.contract.target != "next_token":
             raise UserError("only a language model can write samples: set callbacks.sample=null")
         self._data: StreamDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        self._prompt_ids = self._data.ids_of(self.prompt)
+        self._data.ids_of(self.prompt)  # finds unknown words before training
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        ids = generate(self._task, self._prompt_ids, self.length, temperature=self.temperature)
-        text = self.prompt + self._data.text_of(ids)
+        pieces = write(
+            self._task, self._data, self.prompt, self.length, temperature=self.temperature
+        )
+        text = self.prompt + "".join(pieces)
         title = f"after epoch {trainer.current_epoch}"
         log.info(f"{title}:\n{text}")
         with (Path(trainer.default_root_dir) / "samples.txt").open("a", encoding="utf-8") as file:

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from seqmodels.cache import cache_folder, cached
 from seqmodels.data.pieces import Pieces, size, texts
 from seqmodels.data.tokenizer import (
+    BLANKS,
     START_ID,
     UNKNOWN_ID,
     TokenizerOptions,
@@ -31,7 +32,7 @@ from seqmodels.screen import Screen
 log = logging.getLogger(__name__)
 
 BLOCKS = 16  # blocks of text to encode at a time, in parallel
-FORMAT = 3  # of the cached files
+FORMAT = 4  # of the cached files
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class TokenFile:
             are the tokens.
         num_bytes: of the text, in UTF-8.
         unknown: the number of unknown tokens.
-        unknown_bytes: the number of bytes of text that became unknown tokens.
+        unknown_bytes: the number of bytes of text that became unknown tokens, without the spaces
+            between tokens where these belong to none.
     """
 
     ids: np.ndarray
@@ -113,6 +115,7 @@ def _write(
             )
             tokenizer = train_tokenizer(read, options)
         dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
+        between = BLANKS.encode() if options.level == "space" else b""  # belongs to no token
         # bytes of each word or character; levels `byte` and `bpe` have no unknown tokens
         lengths = np.zeros(tokenizer.get_vocab_size(), np.int64)
         for token, index in tokenizer.get_vocab().items():
@@ -124,12 +127,13 @@ def _write(
             with (folder / f"{name}.bin").open("wb") as file:
                 file.write(np.array([START_ID], dtype).tobytes())
                 while some := list(islice(blocks, BLOCKS)):
-                    for encoded in tokenizer.encode_batch_fast(some):
-                        ids = np.array(encoded.ids, dtype)
-                        unknown += int((ids == UNKNOWN_ID).sum())
+                    for text, encoded in zip(some, tokenizer.encode_batch_fast(some), strict=True):
+                        ids, content = np.array(encoded.ids, dtype), text.encode()
+                        num_bytes += len(content)
+                        known_bytes += len(content) - len(content.translate(None, between))
                         known_bytes += int(lengths[ids].sum())
+                        unknown += int((ids == UNKNOWN_ID).sum())
                         file.write(ids.tobytes())
-                    num_bytes += sum(len(text.encode()) for text in some)
                     progress.update(bar, completed=num_bytes)
             spelled = num_bytes - known_bytes if unknown else 0
             facts[name] = {"num_bytes": num_bytes, "unknown": unknown, "unknown_bytes": spelled}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -75,15 +76,30 @@ class Tokens(InputEncoder):
             raise UserError(f"data.max_length is {max_length}: it must be at least 1, or null")
         self.options = tokenizer or TokenizerOptions()
         self.max_length, self.keep = max_length, keep
+        self.trained: str | None = None
+
+    def use(self, trained: str, options: TokenizerOptions) -> None:
+        """Takes a tokenizer that was trained elsewhere, so that `fit` doesn't train one.
+
+        Args:
+            trained: the tokenizer as JSON.
+            options: that it was trained with.
+
+        Raises:
+            UserError: if these options don't make such a tokenizer.
+        """
+        self.options, self.trained = options, trained
+        self.load(trained)
 
     def fit(self, raw: Sequence[str]) -> None:
-        self.load(train_tokenizer(raw, self.options).to_str())
+        self.load(self.trained or train_tokenizer(raw, self.options).to_str())
 
     def encode(self, raw: Sequence[str], source: str, first: int = 1) -> list[Tensor]:
         sequences, limit, truncated = [], self.max_length, 0
-        for number, encoding in enumerate(self.tokenizer.encode_batch_fast(list(raw)), first):
+        encodings = self.tokenizer.encode_batch_fast(list(raw))
+        for number, (text, encoding) in enumerate(zip(raw, encodings, strict=True), first):
             tokens = encoding.ids
-            if not tokens:
+            if not tokens or text.isspace():
                 raise UserError(f"{source}: text {number} is empty; remove it or give it some text")
             if limit is not None and len(tokens) > limit:
                 truncated += 1
@@ -97,14 +113,9 @@ class Tokens(InputEncoder):
         return sequences
 
     def state(self) -> dict[str, Any]:
-        options = {
-            "tokenizer": self.options.level,
-            "lowercase": self.options.lowercase,
-            "min_count": self.options.min_count,
-            "vocabulary_size": self.options.vocabulary_size,
-            "max_length": self.max_length,
-            "keep": self.keep,
-        }
+        how = asdict(self.options)
+        options = {"tokenizer": how.pop("level"), **how}
+        options |= {"max_length": self.max_length, "keep": self.keep}
         return {"kind": self.kind, "options": options, "fitted": self.tokenizer.to_str()}
 
     def load(self, fitted: str) -> None:
@@ -251,7 +262,8 @@ def load_inputs(state: dict[str, Any]) -> InputEncoder:
     """
     kind, options = state["kind"], dict(state["options"])
     if kind == "tokens":
-        names = ("tokenizer", "lowercase", "min_count", "vocabulary_size")
+        options.setdefault("keep_whitespace", False)  # absent in older checkpoints
+        names = ("tokenizer", "lowercase", "min_count", "vocabulary_size", "keep_whitespace")
         options["tokenizer"] = TokenizerOptions(*(options.pop(name) for name in names))
     elif kind != "features":
         raise UserError(f"inputs are {kind!r}: {choices(kind, ('tokens', 'features'))}")

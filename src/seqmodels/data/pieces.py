@@ -13,6 +13,8 @@ import numpy as np
 from seqmodels.errors import UserError
 from seqmodels.files import BLOCK, decoded, existing_file
 
+STRETCH = 1 << 12  # bytes of a stretch at least, where a split is cut from several places
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -85,7 +87,8 @@ def size(pieces: Pieces) -> int:
 
 
 def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
-    """The decoded text in blocks of about `BLOCK` bytes, which end with a line if possible.
+    """The decoded text in blocks of about `BLOCK` bytes, which end with a line if possible, or else
+    before a space.
 
     Raises:
         UserError: naming the file, and the line that is not text in this encoding.
@@ -93,8 +96,10 @@ def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
     for piece in pieces:
         unfinished = ""
         for block in decoded(piece.blocks(), str(piece.path), encoding, piece.first_line):
+            if not block:  # such as the last one
+                continue
             text = unfinished + block
-            end = text.rfind("\n") + 1 or len(text)
+            end = text.rfind("\n") + 1 or max(text.rfind(" "), 0) or len(text)
             unfinished = text[end:]
             if end:
                 yield text[:end]
@@ -114,15 +119,19 @@ def fingerprint(splits: Mapping[str, Pieces]) -> str:
     return digest.hexdigest()
 
 
-def cut(pieces: Pieces, fraction: float, seed: int, split: str) -> tuple[Pieces, Pieces]:
+def cut(
+    pieces: Pieces, fraction: float, seed: int, split: str, stretches: int = 1
+) -> tuple[Pieces, Pieces]:
     """Cuts about `fraction` of the bytes off: `(what remains, what was cut off)`.
 
-    It cuts whole pieces off at random if there are several, and the end of the piece if there is
-    only one.
+    It cuts whole pieces off at random if there are several. If there is only one, it divides it
+    into as many equal parts as it cuts stretches, and cuts off the end of each.
 
     Args:
         seed: the same seed cuts the same pieces off.
         split: the name of the split to cut off, for error messages.
+        stretches: how many to cut one piece into; fewer where they would be shorter than
+            `STRETCH` bytes.
 
     Raises:
         UserError: for a fraction that does not lie between 0 and 1.
@@ -130,8 +139,12 @@ def cut(pieces: Pieces, fraction: float, seed: int, split: str) -> tuple[Pieces,
     if not 0 < fraction < 1:
         raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     if len(pieces) == 1:
-        remaining, off = pieces[0].cut(fraction)
-        return [remaining], [off]
+        rest, parts = pieces[0], list[Piece]()
+        for count in range(min(stretches, int(len(rest) * fraction) // STRETCH), 1, -1):
+            part, rest = rest.cut(1 - 1 / count)
+            parts.append(part)
+        cuts = [part.cut(fraction) for part in [*parts, rest]]
+        return [remaining for remaining, _ in cuts], [off for _, off in cuts]
     left, chosen = fraction * size(pieces), set[int]()
     for index in np.random.default_rng(seed).permutation(len(pieces)).tolist():
         if len(pieces[index]) <= left:

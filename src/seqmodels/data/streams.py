@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from seqmodels.data.baselines import compressor_baselines
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
-from seqmodels.data.pieces import Pieces, cut, fingerprint, size, texts, whole
+from seqmodels.data.pieces import Piece, Pieces, cut, fingerprint, size, texts, whole
 from seqmodels.data.tokenizer import (
     START_ID,
     UNKNOWN_ID,
@@ -38,11 +39,12 @@ class StreamDataModule(DataModule):
     """Text for a language model. New data is a subclass with `read`, and one YAML.
 
     Splits that `read` does not return are cut from the training split: whole files if there are
-    several, the end of the file if there is one.
+    several. From one file, the test split is its end, and the validation split is stretches of what
+    remains, so that training keeps most of the text next to the test split.
 
     Args:
         tokenizer, lowercase, min_count, vocabulary_size: as in `TokenizerOptions`; `tokenizer` is
-            its `level`: `word`, `char`, `byte` or `bpe`. All of them keep whitespace.
+            its `level`. All of them keep whitespace but `space`, which keeps line ends.
         encoding: of the files. Its line ends must be the byte 10.
         batch_size: streams to read in parallel in training, on each device.
         window: steps after which the gradient is cut (truncated backpropagation through time).
@@ -52,6 +54,8 @@ class StreamDataModule(DataModule):
         seed: of the varied lengths of windows.
         split_seed: of the cut by files.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
+        validation_stretches: the number of places in one file to cut a missing validation split
+            from, evenly spread; fewer if the file is short.
 
     Raises:
         UserError: naming the argument, its value and what to choose.
@@ -76,9 +80,15 @@ class StreamDataModule(DataModule):
         split_seed: Seed = 0,
         validation_fraction: Fraction = 0.05,
         test_fraction: Fraction = 0.05,
+        validation_stretches: Count = 10,
     ) -> None:
         super().__init__()
-        check_counts(batch_size=batch_size, window=window, evaluation_streams=evaluation_streams)
+        check_counts(
+            batch_size=batch_size,
+            window=window,
+            evaluation_streams=evaluation_streams,
+            validation_stretches=validation_stretches,
+        )
         if vary_window and window < 10:
             raise UserError(f"data.window is {window}: it must be at least 10 to vary")
         self.options = TokenizerOptions(
@@ -93,6 +103,7 @@ class StreamDataModule(DataModule):
         self.evaluation_streams = evaluation_streams
         self.seed, self.split_seed = seed, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
+        self.stretches = {"test": 1, "validation": validation_stretches}
         self.texts: dict[str, Pieces] = {}
         self.tokens: dict[str, TokenFile] = {}
 
@@ -106,17 +117,25 @@ class StreamDataModule(DataModule):
 
         `num_inputs`: vocabulary size; `window`: the steps in a window that the learning rate is
         meant for; `frequent_first`: whether ids are sorted from frequent to rare; `tokenizer`: the
-        trained tokenizer, as JSON.
+        trained tokenizer, as JSON; `tokenizer_options`: the `TokenizerOptions` that it was trained
+        with; `validation_stretches`: of the cut. Older checkpoints lack the last two.
         """
         return {
             "inputs": "tokens",
             "num_inputs": self.vocabulary.get_vocab_size(),
             "window": self.window,
-            "frequent_first": self.options.level in ("word", "char"),
+            "frequent_first": self.options.level in ("word", "space", "char"),
             "tokenizer": self.vocabulary.to_str(),
+            "tokenizer_options": asdict(self.options),
+            "validation_stretches": self.stretches["validation"],
         }
 
+    def read_as(self, spec: Mapping[str, Any]) -> None:
+        """Reads and cuts the text as the run with this spec did. Call it before `setup`."""
+        self.stretches["validation"] = spec.get("validation_stretches", 1)
+
     def use_spec(self, spec: Mapping[str, Any]) -> None:
+        self.read_as(spec)
         self.tokenizer = load_tokenizer(spec["tokenizer"], self.options)
         check_inputs(self.tokenizer.get_vocab_size(), spec)
 
@@ -124,18 +143,26 @@ class StreamDataModule(DataModule):
         if self.tokens:
             return
         found: dict[Any, Pieces] = dict(self.read())
+        cuts = list[str]()
         for split, fraction in self.fractions.items():
             if split not in found:
-                found["train"], found[split] = cut(found["train"], fraction, self.split_seed, split)
+                before, stretches = found["train"], self.stretches[split]
+                found["train"], found[split] = cut(
+                    before, fraction, self.split_seed, split, stretches
+                )
+                cuts.append(f"{split} ({_places(before, found[split])})")
+        if cuts:
+            log.info(f"data: cut from train: {', '.join(cuts)}")
         self.texts = {split: found[split] for split in SPLITS}
         for split, pieces in self.texts.items():
             if not size(pieces):
                 raise UserError(f"the {split} split of {self.title} has no text")
         self.tokens = self.encode(self.texts, self.fingerprint)
+        ends = " with line ends" if self.options.level == "space" else ""
         for split, tokens in self.tokens.items():
             log.info(
-                f"data: {split} {len(tokens):,} tokens of {tokens.num_bytes:,} bytes, "
-                f"{100 * tokens.unknown / len(tokens):.2f} % unknown"
+                f"data: {split} {len(tokens):,} tokens{ends} of {tokens.num_bytes:,} bytes, "
+                f"{100 * tokens.unknown / max(len(tokens), 1):.2f} % unknown"
             )
 
     def encode(self, splits: Mapping[str, Pieces], content: str) -> dict[str, TokenFile]:
@@ -226,11 +253,25 @@ class StreamDataModule(DataModule):
     def split_loader(self, split: str) -> SequenceLoader:
         return self.loader(self.tokens[split], f"the {split} split of {self.title}")
 
+    def piece(self, path: str) -> Piece:
+        """The text of a file that the user names.
+
+        Raises:
+            UserError: if there is no such file.
+        """
+        return whole(Path(path))
+
     def file_loader(self, path: str) -> SequenceLoader:
-        text = {"text": [whole(Path(path))]}
+        text = {"text": [self.piece(path)]}
         if not size(text["text"]):
             raise UserError(f"{path} is empty")
         return self.loader(self.encode(text, fingerprint(text))["text"], path)
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         return compressor_baselines(texts(self.texts["test"], self.encoding))
+
+
+def _places(pieces: Pieces, off: Pieces) -> str:
+    if len(pieces) > 1:
+        return f"{len(off)} of its {len(pieces)} files"
+    return "its end" if len(off) == 1 else f"{len(off)} stretches, evenly spread"

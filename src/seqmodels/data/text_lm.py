@@ -1,8 +1,9 @@
-"""Your own plain text for a language model, from files or the HuggingFace hub."""
+"""Your own text for a language model, from files or the HuggingFace hub."""
 
 from __future__ import annotations
 
 import glob
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +14,18 @@ from seqmodels.data.hub import find_hub
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.streams import StreamDataModule
-from seqmodels.data.text_files import TextFiles
+from seqmodels.data.text_files import TABLES, TextFiles
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Name
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the cached files
 
 
 class PlainText(StreamDataModule):
-    """Plain text, read as one long stream per split. Splits without files are cut from `train`.
+    """Plain text, or the texts of tables, read as one long stream per split. Splits without files
+    are cut from `train`.
 
     Args:
         train, validation, test: a file, a pattern such as `books/**/*.txt`, or a list of them. `*`,
@@ -29,7 +33,10 @@ class PlainText(StreamDataModule):
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
         hub_config: the configuration of the hub data set, if it has several.
-        text_column: the column of the hub data set with the texts.
+        text_column: the column with the texts, to read the files as tables, as `TextFiles` does,
+            one text after the other: each ends its line, and line ends inside of it stay. None
+            reads files as plain text, and the column `text` of a hub data set.
+        columns, quoting: of the tables, as in `TextFiles`.
         options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
     """
 
@@ -41,13 +48,19 @@ class PlainText(StreamDataModule):
         *,
         hub: Name | None = None,
         hub_config: Name | None = None,
-        text_column: Name = "text",
+        text_column: Name | None = None,
+        columns: list[Name] | None = TextFiles.columns,
+        quoting: bool | None = TextFiles.quoting,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.hub_files = TextFiles(text_column, encoding=self.encoding)
-        if hub is not None:
+        column = text_column or (None if hub is None else TextFiles.text_column)
+        self.tables: TextFiles | None = None
+        if column is not None:  # without a column of labels, which no text may show
+            self.tables = TextFiles(column, column, columns, quoting, self.encoding)
             self.encoding = "utf-8"  # of the files in the cache
+        elif columns is not None or quoting is not None:
+            raise UserError("data.columns and data.quoting are for tables: set data.text_column")
         self.files = {"train": train, "validation": validation, "test": test}
         self.hub, self.hub_config = hub, hub_config
 
@@ -58,41 +71,59 @@ class PlainText(StreamDataModule):
         first = self.files["train"]
         return Path(first).name if isinstance(first, str) else ", ".join(first or [])
 
+    @property
+    def spec(self) -> dict[str, Any]:
+        """As `StreamDataModule`'s, with `text_column`: of the files, if they are tables."""
+        return {**super().spec, "text_column": self.tables and self.tables.text_column}
+
+    def read_as(self, spec: Mapping[str, Any]) -> None:
+        super().read_as(spec)
+        # the argument was meant for hub data sets only, when checkpoints did not hold it
+        if self.tables is not None and self.hub is None and spec.get("text_column") is None:
+            self.encoding, self.tables = self.tables.encoding, None
+
     def read(self) -> Mapping[Split, Pieces]:
         if (self.files["train"] is None) == (self.hub is None):
             raise UserError("give either data.train=<file or glob> or data.hub=<name>")
         if self.hub is not None:
-            return self._read_hub(self.hub)
+            found = find_hub(self.hub, self.hub_config)
+            return {split: [self._texts(paths)] for split, paths in found.files.items()}
         given = {split: files for split in SPLITS if (files := self.files[split]) is not None}
-        return {split: [*_found(files)] for split, files in given.items()}
+        return {split: [*map(self.piece, _found(files))] for split, files in given.items()}
 
-    def _read_hub(self, name: str) -> dict[Split, Pieces]:
-        # as files in the cache, one text per line
-        found = find_hub(name, self.hub_config)
-        return {split: [whole(self._as_file(paths))] for split, paths in found.files.items()}
+    def piece(self, path: str) -> Piece:
+        if self.tables is not None:
+            return self._texts([path])
+        piece = super().piece(path)
+        if piece.path.suffix.lower() in TABLES:
+            log.warning(
+                f"{path} is read as plain text: to read one column of it, set data.text_column"
+            )
+        return piece
 
-    def _as_file(self, paths: Sequence[str]) -> Path:
-        given = [whole(Path(path)) for path in paths]
+    def _texts(self, paths: Sequence[str]) -> Piece:
+        """The texts of tables as a file in the cache, one per line."""
+        assert self.tables is not None
+        tables, given = self.tables, [whole(Path(path)) for path in paths]
         endings = [piece.path.suffix for piece in given]
 
         def write(folder: Path) -> None:
             with (folder / "text.txt").open("w", encoding="utf-8", newline="") as file:
                 for path in paths:
-                    for text in self.hub_files.texts(path):
+                    for text in tables.texts(path):
                         file.write(text if text.endswith("\n") else f"{text}\n")
 
-        how = sorted(asdict(self.hub_files).items())
-        recipe = [FORMAT, fingerprint({"files": given}), endings, how]
-        return cached("hub", recipe, write) / "text.txt"
+        recipe = [FORMAT, fingerprint({"files": given}), endings, sorted(asdict(tables).items())]
+        return whole(cached("texts", recipe, write) / "text.txt")
 
 
-def _found(names: str | list[str]) -> Iterator[Piece]:
+def _found(names: str | list[str]) -> Iterator[str]:
     for name in [names] if isinstance(names, str) else names:
         if Path(name).exists() or not ("*" in name or "?" in name):
-            yield whole(Path(name))
+            yield name
             continue
         pattern = name.replace("[", "[[]")  # brackets are part of a name
         found = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
         if not found:
             raise UserError(f"{name}: no file matches")
-        yield from (whole(Path(path)) for path in found)
+        yield from found

@@ -20,6 +20,8 @@ START_ID, UNKNOWN_ID = 0, 1  # a stream has no padding, so the padding id can ma
 
 # a word or a run of punctuation with the space before it, or other whitespace
 KEEPING_WHITESPACE = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"
+BLANKS = " \t\r\v\f"  # between the tokens of a line
+TOKENS_AND_LINE_ENDS = rf"\n|[^{BLANKS}\n]+"
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class TokenizerOptions:
         min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
         vocabulary_size: the largest number of tokens. Level `byte` always has 258.
         keep_whitespace: whether words hold the space before them and other whitespace gives tokens
-            too, so that decoding gives the text again. Level `space` cannot; `char`, `byte` and
-            `bpe` always do.
+            too, so that decoding gives the text again. Level `space` keeps line ends only: each is
+            a token, and a space, tab or carriage return is none. `char`, `byte` and `bpe` always
+            keep all of it.
 
     Raises:
-        UserError: for an unknown level, or one that cannot keep whitespace.
+        UserError: for an unknown level.
     """
 
     level: Level = "word"
@@ -51,18 +54,16 @@ class TokenizerOptions:
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise UserError(f"data.tokenizer is {self.level!r}: {choices(self.level, LEVELS)}")
-        if self.level == "space" and self.keep_whitespace:
-            raise UserError(
-                "data.tokenizer=space drops whitespace, which is to be predicted here: "
-                "choose one of bpe, byte, char, word"
-            )
 
 
 def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
     """Trains a tokenizer on `texts`. Id 0 is padding, id 1 the unknown token."""
     level = options.level
     by_bytes = level in ("byte", "bpe")
-    tokenizer = Tokenizer(models.BPE() if by_bytes else models.WordLevel(unk_token=UNKNOWN))
+    by_lines = level == "space" and options.keep_whitespace
+    # any text without a blank may be a token then, so the names of the special ones have one
+    padding, unknown = (f" {name}" if by_lines else name for name in (PADDING, UNKNOWN))
+    tokenizer = Tokenizer(models.BPE() if by_bytes else models.WordLevel(unk_token=unknown))
     if options.lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
     if by_bytes:
@@ -70,6 +71,16 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
             add_prefix_space=False, use_regex=level == "bpe"
         )
         tokenizer.decoder = decoders.ByteLevel()
+    elif by_lines:
+        tokens = Regex(TOKENS_AND_LINE_ENDS)
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(tokens, "removed", invert=True)
+        tokenizer.decoder = decoders.Sequence(
+            [
+                decoders.WordPiece(prefix=" ", cleanup=False),  # joins tokens with spaces
+                decoders.Fuse(),
+                decoders.Replace(Regex(" ?\n ?"), "\n"),
+            ]
+        )
     elif level == "space":
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     elif level == "word" and not options.keep_whitespace:
@@ -82,7 +93,7 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
     how: dict[str, Any] = {
         "vocab_size": 2 + len(alphabet) if level == "byte" else options.vocabulary_size,
         "min_frequency": options.min_count,
-        "special_tokens": [PADDING, UNKNOWN],
+        "special_tokens": [padding, unknown],
         "show_progress": False,
     }
     trainer: trainers.Trainer = trainers.WordLevelTrainer(**how)

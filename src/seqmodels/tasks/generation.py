@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -62,21 +63,32 @@ def write(
     Raises:
         UserError: for a prompt with unknown tokens, or a wrong option.
     """
-    ids, first = open_end(data.vocabulary, data.ids_of(prompt))
-    known = data.text_of([first[0]]) if first else ""
+    ids, first, known = data.ids_of(prompt), None, ""
+    by_spaces = data.options.level == "space"
+    if not by_spaces:  # else the prompt ends with a whole token
+        ids, first = open_end(data.vocabulary, ids)
+        known = data.text_of([first[0]]) if first else ""
     made = generate(task, ids, length, first=first, **options)  # finds a wrong option now
-    return _decoded(data, made, skip=len(known))
+    pieces = _decoded(data, ids, made, skip=len(known))
+    if by_spaces and prompt[-1:].isspace():  # it has the space before the next token
+        return chain((piece.removeprefix(" ") for piece in islice(pieces, 1)), pieces)
+    return pieces
 
 
-def _decoded(data: StreamDataModule, ids: Iterator[int], skip: int) -> Iterator[str]:
+def _decoded(
+    data: StreamDataModule, ids: Sequence[int], made: Iterator[int], skip: int
+) -> Iterator[str]:
     # a token may be a part of a character: pieces come out when they are whole
-    decoder, made, shown = DecodeStream(skip_special_tokens=True), [], 0
-    for token in ids:
-        made.append(token)
+    decoder, written, shown = DecodeStream(skip_special_tokens=True), [*ids], 0
+    for token in ids:  # whether a space comes next depends on them
+        decoder.step(data.vocabulary, token)
+    for token in made:
+        written.append(token)
         if piece := decoder.step(data.vocabulary, token):
             yield piece[max(skip - shown, 0) :]
             shown += len(piece)
-    if rest := data.text_of(made)[max(skip, shown) :]:  # bytes that are no whole character
+    # bytes that are no whole character
+    if rest := data.text_of(written)[len(data.text_of(ids)) + max(skip, shown) :]:
         yield rest
 
 
