@@ -93,10 +93,21 @@ class SequenceDataModule(DataModule):
         return list(self.targets.spec["classes"])
 
     @property
+    def notes(self) -> Sequence[str]:
+        return [self.inputs.note] if self.inputs.note else []
+
+    @property
+    def vectors(self) -> Tensor | None:
+        """Pre-trained vectors `(V, W)` of the tokens, after a `setup` that has read them."""
+        return self.inputs.vectors
+
+    @property
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
         `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
+        with pre-trained vectors, `vector_size`: their width, and `num_trained`: how many tokens
+        training knows (ids below it; the others are words that only the vectors have);
         `preprocessor`: how to encode new inputs; and the spec of the targets.
         """
         if not self._fitted:
@@ -104,6 +115,7 @@ class SequenceDataModule(DataModule):
         return {
             "inputs": self.inputs.kind,
             "num_inputs": self.inputs.num_inputs,
+            **self.inputs.vector_spec,
             **self.targets.spec,
             "preprocessor": self.inputs.state(),
         }
