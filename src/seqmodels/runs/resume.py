@@ -27,6 +27,7 @@ IDENTITY = (
     "model.head_options",
     "model.encoder",
     "model.embedding_size",
+    "model.embedding",
 )
 FREE = ("data.num_workers",)
 # of which the folder has values too

@@ -72,7 +72,7 @@ class Training:
 
     Args:
         checkpoint: to resume from; None for a new training.
-        notes: what the user should know of a resume.
+        notes: what the user should know of a resume, or of the data.
         started: by `time.perf_counter`.
     """
 
@@ -129,7 +129,12 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
         _check_data(task_class, data)
+        if checkpoint and Path(config.resume).is_dir():
+            spec = saved["hyper_parameters"]["data"]
+            if spec.get("vector_size"):  # known already: their file may have gone
+                data.use_spec(spec)
         data.setup()
+        notes += data.notes
         if saved.get("fingerprint") not in (None, data.fingerprint):
             raise UserError(
                 f"resume={config.resume}: the data is not the data that this run was trained on "

@@ -18,7 +18,12 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
-from seqmodels.nn.embedding import LockedDropout, build_embedding
+from seqmodels.nn.embedding import (
+    LockedDropout,
+    VectorEmbedding,
+    VectorOptions,
+    build_embedding,
+)
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
@@ -51,7 +56,9 @@ class Task(pl.LightningModule):
         head: a name from `seqmodels.heads.HEADS`.
         head_options: arguments of that head's `build`.
         embedding_size: tokens: the width of the embedding (None: 128); features: the width of a
-            linear projection in front of the encoder (None: no projection).
+            linear projection in front of the encoder (None: no projection). With pre-trained
+            vectors, what they leave of the width is trained from scratch (None: the vectors alone).
+        embedding: of pre-trained vectors: arguments of `VectorOptions`.
         dropout: on the features that the head selects.
         embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
@@ -85,6 +92,8 @@ class Task(pl.LightningModule):
         head: Name = "last_hidden",
         head_options: dict[str, Any] | None = None,
         embedding_size: Count | None = None,
+        embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
+        | None = None,
         dropout: Share = 0.0,
         embedding_dropout: Share | None = None,
         locked_dropout: bool = False,
@@ -117,8 +126,14 @@ class Task(pl.LightningModule):
         self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
+        self.vector_options = VectorOptions(**(embedding or {}))
         self.embedding, width = build_embedding(
-            data, embedding_size, input_noise, make_dropout(embedding_dropout), self.embedding_range
+            data,
+            embedding_size,
+            input_noise,
+            make_dropout(embedding_dropout),
+            self.embedding_range,
+            self.vector_options,
         )
         self.encoder = build_encoder(
             width,
@@ -163,8 +178,19 @@ class Task(pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
     def initialize(self, data: pl.LightningDataModule) -> None:
-        """Called once, after building and before a new training: sets weights from the data, such
-        as pre-trained vectors of its vocabulary."""
+        """Called once, after building and before a new training: sets weights from the data. Here,
+        to the pre-trained vectors of its vocabulary, if it has some.
+
+        Raises:
+            UserError: for options of vectors without vectors.
+        """
+        if isinstance(self.embedding, VectorEmbedding):
+            self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
+        elif self.vector_options != VectorOptions():
+            raise UserError(
+                "model.embedding is about pre-trained vectors, and this data has none: "
+                "set data.vectors, or leave model.embedding out"
+            )
 
     # the way of a batch
 
@@ -276,6 +302,11 @@ class Task(pl.LightningModule):
         return {**measured, **{f"{split}/{name}": value for name, value in of_loss.items()}}
 
     # optimisation
+
+    def learning_rates(self) -> dict[str, float]:
+        """Learning rates of their own: `{beginning of the names of parameters: learning rate}`."""
+        lr = self.vector_options.lr
+        return {} if lr is None else {"embedding.vectors.": lr}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return self.build_optimizers(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
