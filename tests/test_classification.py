@@ -74,12 +74,20 @@ def test_feature_noise_has_the_chosen_deviation_in_training_only() -> None:
     assert torch.equal(task.eval().embed(batch), batch.inputs)
 
 
-def test_dropped_tokens_have_the_chosen_share_in_training_only() -> None:
-    task = classifier(TOKENS, input_noise=0.25)
-    batch = SequenceBatch(torch.randint(11, (50, 40)), torch.full((50,), 40))
-    dropped = (task.train().embed(batch) == 0).all(dim=-1)
-    assert dropped.float().mean().item() == pytest.approx(0.25, abs=0.03)
-    assert not (task.eval().embed(batch) == 0).all(dim=-1).any()
+def test_hidden_words_read_as_the_unknown_token_in_training_only() -> None:
+    task = classifier(dict(TOKENS, num_inputs=1000), input_noise=0.25)
+    tokens = torch.arange(1000).repeat(2, 1)
+    batch = SequenceBatch(tokens, torch.full((2,), 1000))
+    weights, unknown = task.embedding.weight, task.embedding.weight[1]
+    embedded = task.train().embed(batch)
+    hidden = (embedded == unknown).all(dim=-1)
+    assert hidden[:, 2:].float().mean().item() == pytest.approx(0.25, abs=0.05)
+    assert torch.equal(hidden[0], hidden[1])  # a word is hidden wherever it stands
+    assert not hidden[:, 0].any()  # padding
+    assert torch.equal(embedded[~hidden], weights[tokens][~hidden])
+    again = (task.embed(batch) == unknown).all(dim=-1)
+    assert not torch.equal(again, hidden)
+    assert torch.equal(task.eval().embed(batch), weights[tokens])
 
 
 def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> None:

@@ -44,7 +44,7 @@ SWEEP = "python scripts/train.py -m model.head=last_hidden,mean_pool seed=0,1,2"
 QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
-    *("experiment=study", "sweep.resume"),
+    *("experiment=study", "sweep.resume", "vectors=glove"),
 )
 EXTRAS = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
 
@@ -65,6 +65,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "new.csv": "text,label\n" + "\n".join(rows),
         "reviews.csv": "review,sentiment\n" + "\n".join(rows * 10),
         "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
+        "my.vec": "".join(f"{word} {len(word)} 0.5\n" for word in ("a", "fine", "dull", "film")),
         "book.txt": "def all happy families are alike.\n" * 200,
         "notes/old/a.md": "a note, and another note.\n" * 300,
         "train.txt": "one NUM\nfilm NOUN\n\na DET\nfilm NOUN\n\n" * 30,

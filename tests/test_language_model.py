@@ -255,15 +255,6 @@ def test_dropout_acts_in_all_three_places() -> None:
     assert model(dropout=0.3).embedding.dropout.p == 0.3
 
 
-def test_input_noise_drops_whole_tokens_in_training_only() -> None:
-    task, batch = model(input_noise=0.5, embedding_size=40), window(tokens(20))
-    assert torch.equal(task.embed(batch), task.embedding.weight[batch.inputs])
-    embedded = task.train().embed(batch)
-    dropped = (embedded == 0).all(-1)
-    assert dropped.float().mean() == pytest.approx(0.5, abs=0.1)
-    assert torch.equal(embedded[~dropped], task.embedding.weight[batch.inputs][~dropped])
-
-
 @pytest.mark.parametrize("head", ["softmax", "tied_softmax"])
 def test_label_smoothing_acts_in_training_only(head: str) -> None:
     task, batch = model(head, label_smoothing=0.2), window(tokens())

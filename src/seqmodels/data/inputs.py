@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from seqmodels.data.steps import average_windows, fold_steps, interpolate
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer, train_tokenizer
+from seqmodels.data.vectors import LEVELS, find_vectors
 from seqmodels.errors import UserError, choices
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,9 @@ class InputEncoder(ABC):
 
     kind: ClassVar[Literal["tokens", "features"]]
     num_inputs: int  # the vocabulary size or the number of features; known once `fit` or `load`
+    vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
+    note = ""  # what the user should know of what `fit` has read
+    vector_spec: Mapping[str, int] = MappingProxyType({})  # what a task must know of them
 
     @abstractmethod
     def fit(self, raw: Sequence[Any]) -> None:
@@ -55,9 +60,14 @@ class Tokens(InputEncoder):
         tokenizer: how to train the tokenizer; None takes the default options.
         max_length: the largest number of tokens a text may keep; None keeps all.
         keep: which end of a longer text to keep, `start` or `end`.
+        vectors: pre-trained vectors of words: a file as `vector_rows` reads it, or `glove`. Only
+            `fit` reads it: what is saved needs no file.
+        vocabulary: `train` takes the words of the training texts only; `vectors` also takes words
+            that only the file of vectors has, first those at its beginning, until there are
+            `vocabulary_size`.
 
     Raises:
-        UserError: for a wrong `max_length` or `keep`.
+        UserError: for a wrong argument, or vectors for tokens that are no words.
     """
 
     kind = "tokens"
@@ -69,13 +79,28 @@ class Tokens(InputEncoder):
         *,
         max_length: int | None = None,
         keep: str = "start",
+        vectors: str | None = None,
+        vocabulary: str = "train",
     ) -> None:
         if keep not in ("start", "end"):
             raise UserError(f"data.keep is {keep!r}: choose start or end")
         if max_length is not None and max_length < 1:
             raise UserError(f"data.max_length is {max_length}: it must be at least 1, or null")
+        if vocabulary not in ("train", "vectors"):
+            raise UserError(f"data.vocabulary is {vocabulary!r}: choose train or vectors")
+        if vocabulary == "vectors" and vectors is None:
+            raise UserError(
+                "data.vocabulary=vectors takes words from a file of vectors: "
+                "set data.vectors=glove, or data.vectors=<file>"
+            )
         self.options = tokenizer or TokenizerOptions()
+        if vectors is not None and self.options.level not in LEVELS:
+            raise UserError(
+                f"data.vectors={vectors} has vectors of words, and data.tokenizer="
+                f"{self.options.level} makes other tokens: set data.tokenizer=word, or =space"
+            )
         self.max_length, self.keep = max_length, keep
+        self.vectors_from, self.vocabulary = vectors, vocabulary
         self.trained: str | None = None
 
     def use(self, trained: str, options: TokenizerOptions) -> None:
@@ -92,7 +117,18 @@ class Tokens(InputEncoder):
         self.load(trained)
 
     def fit(self, raw: Sequence[str]) -> None:
-        self.load(self.trained or train_tokenizer(raw, self.options).to_str())
+        if self.trained is not None:
+            self.load(self.trained)
+            return
+        trained = train_tokenizer(raw, self.options)
+        if self.vectors_from is None:
+            self.load(trained.to_str())
+            return
+        tokenizer, self.vectors, self.note = find_vectors(
+            self.vectors_from, trained, self.options, add_words=self.vocabulary == "vectors"
+        )
+        fitted = {"tokenizer": tokenizer.to_str(), "vector_size": self.vectors.shape[1]}
+        self.load({**fitted, "num_trained": trained.get_vocab_size()})
 
     def encode(self, raw: Sequence[str], source: str, first: int = 1) -> list[Tensor]:
         sequences, limit, truncated = [], self.max_length, 0
@@ -116,9 +152,15 @@ class Tokens(InputEncoder):
         how = asdict(self.options)
         options = {"tokenizer": how.pop("level"), **how}
         options |= {"max_length": self.max_length, "keep": self.keep}
-        return {"kind": self.kind, "options": options, "fitted": self.tokenizer.to_str()}
+        fitted: Any = self.tokenizer.to_str()
+        if self.vector_spec:
+            fitted = {"tokenizer": fitted, **self.vector_spec}
+        return {"kind": self.kind, "options": options, "fitted": fitted}
 
-    def load(self, fitted: str) -> None:
+    def load(self, fitted: str | dict[str, Any]) -> None:
+        if not isinstance(fitted, str):
+            self.vector_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
+            fitted = str(fitted["tokenizer"])
         self.tokenizer = load_tokenizer(fitted, self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()
 

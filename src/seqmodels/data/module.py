@@ -38,6 +38,11 @@ class DataModule(pl.LightningDataModule):
         return type(self).__name__.lower()
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know of what `setup` has read."""
+        return ()
+
+    @property
     def spec(self) -> dict[str, Any]:
         """What a task has to know about its data, as plain values. Saved in the checkpoint."""
         raise NotImplementedError(f"{type(self).__name__} must define spec")

@@ -94,10 +94,21 @@ class SequenceDataModule(DataModule):
         return list(self.targets.spec["classes"])
 
     @property
+    def notes(self) -> Sequence[str]:
+        return [self.inputs.note] if self.inputs.note else []
+
+    @property
+    def vectors(self) -> Tensor | None:
+        """Pre-trained vectors `(V, W)` of the tokens, after a `setup` that has read them."""
+        return self.inputs.vectors
+
+    @property
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
         `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
+        with pre-trained vectors, `vector_size`: their width, and `num_trained`: how many tokens
+        training knows (ids below it; the others are words that only the vectors have);
         `preprocessor`: how to encode new inputs; and the spec of the targets.
         """
         if not self._fitted:
@@ -105,6 +116,7 @@ class SequenceDataModule(DataModule):
         return {
             "inputs": self.inputs.kind,
             "num_inputs": self.inputs.num_inputs,
+            **self.inputs.vector_spec,
             **self.targets.spec,
             "preprocessor": self.inputs.state(),
         }
@@ -119,6 +131,8 @@ class SequenceDataModule(DataModule):
         trained, how = (other.spec.get(key) for key in ("tokenizer", "tokenizer_options"))
         if not isinstance(self.inputs, Tokens) or trained is None or how is None:
             raise UserError(f"{where}: {type(self).__name__} cannot start from a language model")
+        if self.inputs.vectors_from is not None:
+            raise UserError(f"{where} has an embedding already: leave out data.vectors")
         options, mine = TokenizerOptions(**how), self.inputs.options
         if (options.level, options.lowercase) != (mine.level, mine.lowercase):
             raise UserError(

@@ -29,6 +29,7 @@ class Text(SequenceDataModule):
         tokenizer, lowercase, min_count, vocabulary_size: as in `TokenizerOptions`; `tokenizer` is
             its `level`.
         max_length, keep: how to truncate texts, as in `Tokens`.
+        vectors, vocabulary: pre-trained vectors of words, as in `Tokens`.
         options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
@@ -50,10 +51,15 @@ class Text(SequenceDataModule):
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         max_length: Count | None = None,
         keep: Annotated[str, OneOf("start", "end")] = "start",
+        vectors: Name | None = None,
+        vocabulary: Annotated[str, OneOf("train", "vectors")] = "train",
         **options: Any,
     ) -> None:
         how = TokenizerOptions(tokenizer, lowercase, min_count, vocabulary_size)
-        super().__init__(Tokens(how, max_length=max_length, keep=keep), **options)
+        inputs = Tokens(
+            how, max_length=max_length, keep=keep, vectors=vectors, vocabulary=vocabulary
+        )
+        super().__init__(inputs, **options)
         self.paths = {"train": train, "validation": validation, "test": test}
         self.hub = hub
         self.files = TextFiles(text_column, label_column, columns, quoting, encoding)

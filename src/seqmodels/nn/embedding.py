@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,8 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Positive
 
 TOKEN_EMBEDDING_SIZE = 128
+PADDING_ID, UNKNOWN_ID = 0, 1  # of every tokenizer
+LARGEST_WEIGHT = 0.1  # of a new embedding of tokens
 
 
 class LockedDropout(nn.Dropout1d):
@@ -23,23 +27,107 @@ class LockedDropout(nn.Dropout1d):
 
 
 class TokenEmbedding(nn.Embedding):
-    """An `nn.Embedding` that drops whole tokens, then single features, in training.
+    """An `nn.Embedding` of small weights. In training, it hides words and drops features.
+
+    PyTorch's own weights are as large as those of words that were learned well, so that words which
+    training has hardly seen would be noise.
 
     Args:
-        token_dropout: the share of tokens whose embedding is set to zero.
+        hidden: the share of the vocabulary that reads as the unknown token, others in each batch,
+            so that this one is learned too.
         dropout: acts on the embeddings.
     """
 
-    def __init__(
-        self, vocabulary_size: int, width: int, token_dropout: float, dropout: nn.Module
-    ) -> None:
+    def __init__(self, vocabulary_size: int, width: int, hidden: float, dropout: nn.Module) -> None:
         super().__init__(vocabulary_size, width)
-        self.token_dropout, self.dropout = token_dropout, dropout
+        self.hidden, self.dropout = hidden, dropout
+
+    def reset_parameters(self) -> None:
+        nn.init.uniform_(self.weight, -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
     def forward(self, input: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
-        embedded = super().forward(input)
-        if self.training and self.token_dropout:
-            embedded = embedded * (torch.rand_like(embedded[..., :1]) >= self.token_dropout)
+        if self.training:
+            input = hide_tokens(input, self.hidden, self.num_embeddings)
+        return self.dropout(super().forward(input))
+
+
+def hide_tokens(
+    tokens: Int[Tensor, "batch time"], share: float, vocabulary_size: int
+) -> Int[Tensor, "batch time"]:
+    """Replaces this share of the vocabulary by the unknown token; not the one that marks padding
+    and the start of a stream."""
+    if not share:
+        return tokens
+    hidden = torch.rand(vocabulary_size, device=tokens.device) < share
+    hidden[PADDING_ID] = False
+    return tokens.where(~hidden[tokens], UNKNOWN_ID)
+
+
+@dataclass(frozen=True)
+class VectorOptions:
+    """How to train pre-trained vectors.
+
+    Args:
+        freeze: keep them as they are; the trained part beside them learns.
+        lr: a learning rate of their own; None: that of the optimizer.
+
+    Raises:
+        UserError: for a learning rate of vectors that don't learn.
+    """
+
+    freeze: bool = False
+    lr: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if self.freeze and self.lr is not None:
+            raise UserError(
+                f"model.embedding.lr is {self.lr}, but model.embedding.freeze=true keeps the "
+                "vectors as they are: set one of the two"
+            )
+
+
+class VectorEmbedding(nn.Module):
+    """Pre-trained vectors, `W` wide, with an embedding that is trained from scratch beside them,
+    `E - W` wide. Hides words and drops features as `TokenEmbedding` does.
+
+    A token that training has never seen has a vector, and the trained part of the unknown token.
+
+    Args:
+        vocabulary_size: the number of tokens.
+        width: `E`. If it equals `vector_size`, there is no trained part.
+        vector_size: `W`.
+        num_trained: tokens with ids below it are those of training.
+        freeze: as in `VectorOptions`.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        width: int,
+        hidden: float,
+        dropout: nn.Module,
+        *,
+        vector_size: int,
+        num_trained: int,
+        freeze: bool = False,
+    ) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding(vocabulary_size, vector_size)
+        self.vectors.weight.requires_grad_(not freeze)
+        self.trained = (
+            nn.Embedding(num_trained, width - vector_size) if width > vector_size else None
+        )
+        if self.trained is not None:
+            nn.init.uniform_(self.trained.weight, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self.hidden, self.dropout = hidden, dropout
+
+    def forward(self, input: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
+        if self.training:
+            input = hide_tokens(input, self.hidden, self.vectors.num_embeddings)
+        embedded = self.vectors(input)
+        if self.trained is not None:
+            known = input.where(input < self.trained.num_embeddings, UNKNOWN_ID)
+            embedded = torch.cat([embedded, self.trained(known)], dim=-1)
         return self.dropout(embedded)
 
 
@@ -72,19 +160,23 @@ def build_embedding(
     size: int | None,
     noise: float,
     dropout: nn.Module,
-    uniform: float | None = None,
+    vectors: VectorOptions | None = None,
 ) -> tuple[nn.Module, int]:
     """Builds the module that turns inputs into the encoder's `(B, T, E)`; returns it and `E`.
 
     Args:
-        data: `inputs` is "tokens" or "features", and `num_inputs` is their number.
-        size: the width of the embedding (None: 128), or for features of a linear layer (None: no
-            layer).
-        noise: tokens: the share to drop; features: the standard deviation of Gaussian noise.
-        uniform: draw token embeddings from -uniform to uniform; None: PyTorch's normal weights.
+        data: `inputs` is "tokens" or "features", and `num_inputs` is their number; with
+            pre-trained vectors, `vector_size` is their width, and `num_trained` as in
+            `VectorEmbedding`.
+        size: the width of the embedding (None: 128, or that of the vectors), or for features of a
+            linear layer (None: no layer).
+        noise: tokens: the share of the vocabulary to hide; features: the standard deviation of
+            Gaussian noise.
+        vectors: how to train pre-trained vectors, if there are some.
 
     Raises:
-        UserError: for a noise that is negative, or a share of 1 and more.
+        UserError: for a noise that is negative, or a share of 1 and more, or a width that the
+            vectors don't fit in.
     """
     count, by_token = data["num_inputs"], data.get("inputs") != "features"
     if noise < 0 or (by_token and noise >= 1):
@@ -93,7 +185,22 @@ def build_embedding(
         if size is None:
             return FeatureNoise(noise), count
         return FeatureProjection(count, size, noise, dropout), size
+    if vector_size := data.get("vector_size"):
+        width = vector_size if size is None else size
+        if width < vector_size:
+            raise UserError(
+                f"model.embedding_size is {width}, but the vectors of data.vectors are "
+                f"{vector_size} wide: set model.embedding_size=null to use them alone, or more "
+                f"than {vector_size} to train an embedding beside them"
+            )
+        return VectorEmbedding(
+            count,
+            width,
+            noise,
+            dropout,
+            vector_size=vector_size,
+            num_trained=data["num_trained"],
+            freeze=vectors is not None and vectors.freeze,
+        ), width
     embedding = TokenEmbedding(count, size or TOKEN_EMBEDDING_SIZE, noise, dropout)
-    if uniform is not None:
-        nn.init.uniform_(embedding.weight, -uniform, uniform)
     return embedding, embedding.embedding_dim

@@ -27,6 +27,7 @@ IDENTITY = (
     "model.head_options",
     "model.encoder",
     "model.embedding_size",
+    "model.embedding",
 )
 FREE = ("data.num_workers",)
 ENDS = ("max_epochs", "max_steps", "max_time")  # of a training, in `trainer`

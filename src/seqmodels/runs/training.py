@@ -76,7 +76,7 @@ class Training:
 
     Args:
         checkpoint: to resume from; None for a new training.
-        notes: what the user should know of a resume.
+        notes: what the user should know of a resume, or of the data.
         started: by `time.perf_counter`.
     """
 
@@ -139,6 +139,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         elif config.model.get("start") is not None:
             start = load_start(config.model, data, allowed)
         data.setup()
+        notes += data.notes
         if saved.get("fingerprint") not in (None, data.fingerprint):
             raise UserError(
                 f"resume={config.resume}: the data is not the data that this run was trained on "

