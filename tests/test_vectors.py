@@ -499,6 +499,10 @@ def test_options_of_vectors_need_vectors() -> None:
     for options in ({"lr": 0.1}, {"freeze": True}):
         with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
             classifier({}, embedding=options).initialize(without)
+
+
+def test_a_language_model_takes_no_vectors() -> None:
+    without = pl.LightningDataModule()
     task = LanguageModel({"num_inputs": 7}, {"hidden_size": 4}, embedding={"freeze": True})
     with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
         task.initialize(without)
