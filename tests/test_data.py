@@ -468,22 +468,32 @@ def test_a_series_by_its_own_scale_keeps_its_amplitude_beside_it() -> None:
     torch.testing.assert_close(first.mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0)
     torch.testing.assert_close(first.std(dim=0, correction=0), torch.ones(3))
     first_with, second_with = shown.encode([small, large], "x")
-    assert shown.num_inputs == 6 and torch.equal(first_with[:, :3], first)
+    assert shown.num_inputs == 9 and torch.equal(first_with[:, :3], first)
     # two values, standardised: one deviation below the mean and one above
-    assert torch.equal(first_with[:, 3:], torch.full((7, 3), -1.0))
-    assert torch.equal(second_with[:, 3:], torch.full((7, 3), 1.0))
+    assert torch.equal(first_with[:, 3:], torch.full((7, 6), -1.0))
+    assert torch.equal(second_with[:, 3:], torch.full((7, 6), 1.0))
+
+
+def test_folding_by_itself_leaves_the_longest_series_short_enough() -> None:
+    for longest, folded in ((7, 1), (160, 1), (161, 2), (1344, 9)):
+        encoder = Series(fold="auto", scale="none")
+        encoder.fit([np.zeros((3, 2)), np.zeros((longest, 2))])
+        assert encoder.num_inputs == 2 * folded
+        encoded = load_inputs(encoder.state()).encode([np.zeros((longest, 2))], "x")
+        assert encoded[0].shape == (-(-longest // folded), 2 * folded)
 
 
 def test_a_constant_series_stays_finite() -> None:
     encoder = Series(scale="series", add_scale=True)
     encoder.fit([np.ones((4, 2)), np.ones((3, 2))])
-    assert encoder.encode([np.ones((2, 2))], "x")[0].tolist() == [[0.0] * 4] * 2
+    assert encoder.encode([np.ones((2, 2))], "x")[0].tolist() == [[0.0] * 6] * 2
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fold": 0}, "data.fold is 0: it must be at least 1"),
+        ({"fold": 0}, "data.fold is 0: it must be at least 1, or auto"),
+        ({"fold": "outo"}, "data.fold is outo: it must be at least 1, or auto"),
         ({"scale": "serie"}, "data.scale is 'serie': choose one of .* did you mean series"),
     ],
 )

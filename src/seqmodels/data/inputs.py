@@ -22,6 +22,8 @@ from seqmodels.errors import UserError, choices
 
 log = logging.getLogger(__name__)
 
+MOST_STEPS = 160  # of a series that is folded automatically
+
 
 class InputEncoder(ABC):
     """Encodes raw inputs as one tensor each: `(T,)` int64 tokens or `(T, F)` float32 features."""
@@ -171,12 +173,13 @@ class Series(InputEncoder):
     Args:
         downsample: average windows of this many steps into one step.
         fold: put the channels of this many steps side by side into one step; the last step repeats
-            the end of the series where it is too short.
+            the end of the series where it is too short. `auto`: as many as leave the longest series
+            of training at most 160 steps.
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
         scale: `split` standardises by the mean and deviation in the training split, `series` by
             those of each series, which hides its level and amplitude; `none` leaves the values.
-        add_scale: append the logarithm of each series' deviation, by channel, to all its steps,
-            standardised by the training split.
+        add_scale: append the mean and the logarithm of the deviation of each channel of a series to
+            all its steps, standardised by the training split.
 
     Raises:
         UserError: for a wrong `downsample`, `fold`, `missing` or `scale`.
@@ -185,21 +188,22 @@ class Series(InputEncoder):
     kind = "features"
     mean: np.ndarray
     deviation: np.ndarray
-    scale_mean: np.ndarray  # of the logarithms of the deviations
+    scale_mean: np.ndarray  # of means and logarithms of deviations
     scale_deviation: np.ndarray
 
     def __init__(
         self,
         *,
         downsample: int = 1,
-        fold: int = 1,
+        fold: int | str = 1,
         missing: str = "error",
         scale: str = "split",
         add_scale: bool = False,
     ) -> None:
-        for name, value in (("downsample", downsample), ("fold", fold)):
-            if value < 1:
-                raise UserError(f"data.{name} is {value}: it must be at least 1")
+        if downsample < 1:
+            raise UserError(f"data.downsample is {downsample}: it must be at least 1")
+        if fold != "auto" and (isinstance(fold, str) or fold < 1):
+            raise UserError(f"data.fold is {fold}: it must be at least 1, or auto")
         for name, choice, known in (
             ("missing", missing, ("error", "interpolate")),
             ("scale", scale, ("split", "series", "none")),
@@ -212,7 +216,7 @@ class Series(InputEncoder):
     def fit(self, raw: Sequence[np.ndarray]) -> None:
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
         series = [*self._clean(raw, "the training split")]
-        scales = np.stack([_log_deviation(each) for each in series])
+        scales = np.stack([_level_and_scale(each) for each in series])
         steps = np.concatenate(series)
         self.load(
             {
@@ -220,15 +224,16 @@ class Series(InputEncoder):
                 "deviation": _positive(steps.std(axis=0)),
                 "scale_mean": scales.mean(axis=0),
                 "scale_deviation": _positive(scales.std(axis=0)),
+                "folded": self._folded(max(map(len, series))),
             }
         )
 
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
         encoded = []
         for number, series in enumerate(self._clean(raw, source, first), first):
-            steps = fold_steps(self._scaled(series), self.fold)
+            steps = fold_steps(self._scaled(series), self.folded)
             if self.add_scale:
-                scale = (_log_deviation(series) - self.scale_mean) / self.scale_deviation
+                scale = (_level_and_scale(series) - self.scale_mean) / self.scale_deviation
                 steps = np.concatenate([steps, np.tile(scale, (len(steps), 1))], axis=1)
             if np.abs(steps).max() > np.finfo(np.float32).max:
                 raise UserError(
@@ -255,15 +260,22 @@ class Series(InputEncoder):
         }
         names = ("mean", "deviation", "scale_mean", "scale_deviation")
         fitted = {name: getattr(self, name).tolist() for name in names}
+        fitted["folded"] = self.folded
         return {"kind": self.kind, "options": options, "fitted": fitted}
 
     def load(self, fitted: dict[str, Any]) -> None:
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
-        # version 0.1 did not have them
-        self.scale_mean = np.array(fitted.get("scale_mean", np.zeros_like(self.mean)))
-        self.scale_deviation = np.array(fitted.get("scale_deviation", np.ones_like(self.mean)))
         self.num_channels = len(self.mean)
-        self.num_inputs = self.num_channels * (self.fold + self.add_scale)
+        # version 0.1 did not have them
+        self.scale_mean = np.array(fitted.get("scale_mean", np.zeros(2 * self.num_channels)))
+        self.scale_deviation = np.array(
+            fitted.get("scale_deviation", np.ones(2 * self.num_channels))
+        )
+        self.folded = int(fitted.get("folded", 1))
+        self.num_inputs = self.num_channels * (self.folded + 2 * self.add_scale)
+
+    def _folded(self, longest: int) -> int:
+        return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):
@@ -292,8 +304,8 @@ def _positive(deviation: np.ndarray) -> np.ndarray:
     return np.where(deviation > 0, deviation, 1)
 
 
-def _log_deviation(series: np.ndarray) -> np.ndarray:
-    return np.log(_positive(series.std(axis=0)))
+def _level_and_scale(series: np.ndarray) -> np.ndarray:
+    return np.concatenate([series.mean(axis=0), np.log(_positive(series.std(axis=0)))])
 
 
 def load_inputs(state: dict[str, Any]) -> InputEncoder:

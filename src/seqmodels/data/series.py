@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class UEA(SequenceDataModule):
         name: Name,
         *,
         downsample: Count = 1,
-        fold: Count = 1,
+        fold: Count | Literal["auto"] = 1,
         missing: Annotated[str, OneOf("error", "interpolate")] = "error",
         scale: Annotated[str, OneOf("split", "series", "none")] = "split",
         add_scale: bool = False,
