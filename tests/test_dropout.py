@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.nn.encoder import RecurrentEncoder
+from tests.conftest import Script
 
 B, T, H = 3, 11, 16
 
@@ -46,3 +47,12 @@ def test_locked_dropout_between_layers(cell: str) -> None:
     if plain is not None:  # in evaluation it is PyTorch's own
         plain.load_state_dict(encoder.rnn.state_dict())
         assert torch.equal(encoder.eval()(x).output, plain(x)[0])
+
+
+def test_locked_dropout_of_whole_sequences_drops_features(script: Script) -> None:
+    torch.manual_seed(0)
+    dropped = LockedDropout(0.5)(torch.ones(30, 40))
+    assert (dropped == 0).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    done = script("train.py", "debug=fast", "model.locked_dropout=true", "trainer=cpu")
+    assert done.returncode == 0, done.stderr

@@ -20,10 +20,11 @@ LARGEST_WEIGHT = 0.1  # of a new embedding of tokens
 
 class LockedDropout(nn.Dropout1d):
     """Drops the same features at all steps of a row: `(B, T, F) -> (B, T, F)` (Gal and Ghahramani
-    2016, https://arxiv.org/abs/1512.05287)."""
+    2016, https://arxiv.org/abs/1512.05287). Without steps, `(B, F)`, it is `nn.Dropout`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+        steps = input if input.dim() == 3 else input.unsqueeze(1)
+        return super().forward(steps.transpose(1, 2)).transpose(1, 2).view_as(input)
 
 
 class TokenEmbedding(nn.Embedding):
