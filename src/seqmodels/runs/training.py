@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.cache import use_cache
-from seqmodels.data import DataModule, StreamDataModule
+from seqmodels.data import DataModule
 from seqmodels.errors import UserError, unusable
 from seqmodels.imports import import_modules
 from seqmodels.instantiate import allowed_class, instantiate
@@ -129,7 +129,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
         _check_data(task_class, data)
-        if isinstance(data, StreamDataModule) and saved:
+        if saved:
             data.read_as(saved.get("hyper_parameters", {}).get("data", {}))
         data.setup()
         if saved.get("fingerprint") not in (None, data.fingerprint):
