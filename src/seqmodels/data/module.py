@@ -62,6 +62,10 @@ class DataModule(pl.LightningDataModule):
         """
         raise UserError(f"{where}: {type(self).__name__} cannot start from a language model")
 
+    def read_as(self, spec: Mapping[str, Any]) -> None:
+        """Lets `setup` read and cut the data as the run with this spec did. Override it where a
+        newer version reads or cuts in another way."""
+
     @property
     def fingerprint(self) -> str:
         """A hash of all splits: equal if and only if data and splits are equal."""

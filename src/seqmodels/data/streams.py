@@ -131,7 +131,6 @@ class StreamDataModule(DataModule):
         }
 
     def read_as(self, spec: Mapping[str, Any]) -> None:
-        """Reads and cuts the text as the run with this spec did. Call it before `setup`."""
         self.stretches["validation"] = spec.get("validation_stretches", 1)
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
