@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -386,14 +387,14 @@ class Task(pl.LightningModule):
         if self.hparams["start"] is None:
             lr = self.vector_options.lr
             return {} if lr is None else {"embedding.vectors.": Rate(lr)}
-        layers = self.encoder.num_layers
+        layers, lr = self.encoder.num_layers, self.hparams["start_lr"]
         share = self.hparams["unfreeze"] / (layers + 1)  # the head learns from the beginning
-        frozen = {"embedding.": share * (layers + 1)}
-        for layer in range(layers):
-            for name, _ in self.encoder.rnn.named_parameters():
-                if name.endswith(f"_l{layer}"):
-                    frozen[f"encoder.rnn.{name}"] = share * (layers - layer)
-        return {name: Rate(self.hparams["start_lr"], until) for name, until in frozen.items()}
+        rates = {"embedding.": Rate(lr, share * (layers + 1))}
+        for name, _ in self.encoder.rnn.named_parameters():
+            layer = re.search(r"_l(\d+)$", name)  # not of the backward direction, which is new
+            rate = Rate(lr, share * (layers - int(layer[1]))) if layer else Rate()
+            rates[f"encoder.rnn.{name}"] = rate
+        return rates
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         scheduler.step()
