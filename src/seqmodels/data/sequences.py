@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from textwrap import shorten
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, Sequence
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
+from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Count, Fraction, Range, Seed
 
@@ -170,10 +172,18 @@ class SequenceDataModule(DataModule):
         return collate(self.inputs.encode(raw, source, first))
 
     @property
-    def baseline_inputs(self) -> str:
-        if not isinstance(self.inputs, Tokens):
-            return ""
-        return "characters" if self.inputs.options.level in ("char", "byte") else "words"
+    def baseline_recipe(self) -> list[Any]:
+        if self.inputs.kind == "tokens":
+            return list(self.baseline_inputs)
+        return [find_spec("numba") is not None]
+
+    @property
+    def baseline_inputs(self) -> tuple[str, bool]:
+        """What baselines see of a text: `characters` where the model does, else `words`; and
+        whether in lowercase."""
+        options = self.inputs.options if isinstance(self.inputs, Tokens) else TokenizerOptions()
+        level = "characters" if options.level in ("char", "byte") else "words"
+        return level, options.lowercase
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         return sequence_baselines(self)
