@@ -99,6 +99,11 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
+    @property
+    def split_sizes(self) -> dict[str, int]:
+        """The number of examples in each split; none where targets depend on each other."""
+        return {}
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics of simple baselines, such as `test/accuracy`, on the validation and the test
         split: `metric -> baseline -> value`.

@@ -172,6 +172,12 @@ class SequenceDataModule(DataModule):
         return collate(self.inputs.encode(raw, source, first))
 
     @property
+    def split_sizes(self) -> dict[str, int]:
+        if self.per == "step":  # the steps of a sequence depend on each other
+            return {}
+        return {split: len(part) for split, part in self.datasets.items()}
+
+    @property
     def baseline_recipe(self) -> list[Any]:
         if self.inputs.kind == "tokens":
             return list(self.baseline_inputs)
