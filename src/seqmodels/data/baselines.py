@@ -181,7 +181,7 @@ def _minirocket(
         log.info("no baseline MiniRocket: the series that it is trained on are of one class")
         return None
 
-    def padded(split: str, indices: Iterable[int]) -> np.ndarray:  # (N, channels, steps)
+    def padded(split: str, indices: np.ndarray) -> np.ndarray:  # (N, channels, steps)
         series = [data.examples[split].inputs[index] for index in indices]
         made = np.zeros((len(series), longest, channels), np.float32)
         for row, each in zip(made, series, strict=True):
