@@ -159,7 +159,14 @@ def test_the_training_of_a_validation_within_an_epoch_is_that_of_the_steps_befor
     assert "train/accuracy 50.00 % with dropout" in sentence
 
 
-def test_results_of_older_runs_have_a_table_too() -> None:
+def test_the_first_validation_may_be_the_best() -> None:
+    rows = [{"epoch": 0.0, "step": 4.0, "train/accuracy_step": 0.9, "validation/accuracy": 0.6}]
+    rows.append({"epoch": 0.0, "step": 9.0, "train/accuracy_step": 1.0, "validation/accuracy": 0.5})
+    [sentence] = verdict(run(0.6, 0.6, {}), rows)
+    assert sentence.startswith("It overfits (train/accuracy 90.00 % with dropout")
+
+
+def test_a_result_of_an_earlier_version_has_a_table_too() -> None:
     result = {
         "data": "a", "head": "mean_pool", "reads": ["output"], "seconds": {"fit": 1.0},
         "examples_per_second": 5.0, "metrics": {"test/accuracy": 0.5, "validation/loss": 0.25},

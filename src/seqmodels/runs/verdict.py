@@ -90,10 +90,13 @@ def _fitted(
 
     at = min(range(len(validations)), key=lambda index: error(validations[index][name]))
     best = validations[at]
-    train = _training(history, validations[at - 1]["step"] if at else -1, best, train_name)
+    train = _training(history, validations[at - 1]["step"] if at else -1.0, best, train_name)
     if train is None or not (error(best[name]) > 0 and error(train) >= 0):
         return []
-    ratio, place = error(train) / error(best[name]), best["step"] / validations[-1]["step"]
+    ratio, place = (
+        error(train) / error(best[name]),
+        best["step"] / max(validations[-1]["step"], 1.0),
+    )
     noisy = any(_number(config, f"model.{key}") for key in DROPOUTS)
     numbers = f"{train_name} {_shown(name, train)}{' with dropout' if noisy else ''}, "
     numbers += f"{name} {_shown(name, best[name])}"
