@@ -73,16 +73,18 @@ def test_a_task_adds_its_own_metric(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table_of_a_run_shows_units_and_survives_unknown_metrics() -> None:
-    metrics = {"test/accuracy": 0.25, "test/loss": 0.25, "test/mine": 0.25}
+    metrics = {"validation/accuracy": 0.75, "test/accuracy": 0.25, "test/loss": 0.25}
+    metrics["test/mine"] = 0.25
+    baselines = {"validation/accuracy": {"majority": 0.5}, "test/accuracy": {"majority": 0.4}}
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(metrics_table(metrics, "a title", {"test/accuracy": {"majority": 0.5}}))
-    rows = re.findall(r"│ (\S.*?) +│ +(\S.*?) │", capture.get())
+        console.print(metrics_table(metrics, "a title", baselines))
+    rows = re.findall(r"│ +(\S+) +│ *(\S.*?|) +│ +(\S.*?) +│", capture.get())
     assert rows == [
-        ("test/accuracy", "25.00 %"),
-        ("test/loss", "0.2500"),
-        ("test/mine", "0.2500"),
-        ("test/accuracy of majority", "50.00 %"),
+        ("accuracy", "75.00 %", "25.00 %"),
+        ("majority", "50.00 %", "40.00 %"),
+        ("loss", "", "0.2500"),
+        ("mine", "", "0.2500"),
     ]
 
 

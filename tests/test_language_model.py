@@ -404,7 +404,9 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
     assert result["metrics"]["test/perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
     # one character is one byte here
     assert result["metrics"]["test/bits_per_byte"] == pytest.approx(loss / math.log(2), rel=1e-5)
-    assert set(result["baselines"]["test/bits_per_byte"]) == {"lzma", "bz2"}
+    for split in ("validation", "test"):
+        found = result["baselines"][f"{split}/bits_per_byte"]
+        assert set(found) == {"8-grams of bytes", "lzma", "bz2"}
     rows = read_metrics(folder / "metrics.csv")
     rows = [row for row in rows if "validation/loss" in row]
     assert [row["epoch"] for row in rows] == [0, 1]

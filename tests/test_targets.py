@@ -134,8 +134,11 @@ def test_baselines_of_tags_are_the_most_frequent_ones() -> None:
     data.setup()
     # test steps: a V, space S, b C; b V, c V. Most frequent tag of training: V (4 of 8). Of each
     # token: a V, b C, space S; c is unknown, so V. Correct: V.., V, V = 3 of 5; all but `b V` = 4
-    assert data.baselines() == {
-        "test/accuracy": {"most frequent tag": 3 / 5, "most frequent tag of each token": 4 / 5}
+    found = data.baselines()
+    assert set(found) == {"validation/accuracy", "test/accuracy"}
+    assert found["test/accuracy"] == {
+        "most frequent tag": 3 / 5,
+        "most frequent tag of each token": 4 / 5,
     }
 
 
@@ -150,7 +153,7 @@ def test_series_can_be_tagged_too() -> None:
     [batch] = data.split_loader("test")
     assert batch.inputs.shape == (2, 5, 2)
     assert batch.targets.tolist() == [[0, 1, 1, -100, -100], [1, 1, 1, 1, 1]]
-    assert data.baselines() == {"test/accuracy": {"most frequent tag": 7 / 8}}
+    assert data.baselines()["test/accuracy"] == {"most frequent tag": 7 / 8}
 
 
 # ---------------------------------------------------------------- values
@@ -252,9 +255,10 @@ def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> N
     for data in (values, classes):
         data.setup()
     assert values.spec["values"] == ["score"] and classes.spec["classes"][0] == "0.5"
-    assert set(values.baselines()) == {"test/rmse", "test/mae"}
-    assert set(classes.baselines()) == {"test/accuracy"}
-    assert "tf-idf + ridge regression" in values.baselines()["test/rmse"]
+    both = ("validation", "test")
+    assert set(values.baselines()) == {f"{split}/{m}" for split in both for m in ("rmse", "mae")}
+    assert set(classes.baselines()) == {f"{split}/accuracy" for split in both}
+    assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
 
 
 # ---------------------------------------------------------------- what a finished run encodes with

@@ -1,125 +1,257 @@
-"""Simple baselines on the same splits, so you can judge a model's test metrics."""
+"""Simple baselines on the same splits, so you can judge a model's metrics.
+
+A baseline is trained on no more than is quick. Where that is less than the training split, its name
+says so: `... on 50,000 of 900,000 examples`.
+"""
 
 from __future__ import annotations
 
-import bz2
-import lzma
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+import logging
+import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from seqmodels.data.linear import Predictions, n_grams, tf_idf, with_ratios, with_tf_idf
+from seqmodels.data.steps import interpolate
 
 if TYPE_CHECKING:
     from seqmodels.data.sequences import SequenceDataModule
 
+log = logging.getLogger(__name__)
+
 Metrics = dict[str, dict[str, float]]  # metric -> baseline -> value
+Models = Iterator[tuple[str, Iterator[Predictions]]]  # name, and predictions to choose from
+EVALUATED = ("validation", "test")
+# at most so much to train on
+TEXTS = 50_000
+CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}
+SERIES, VALUES = 4_000, 5_000_000
+VALUES_EACH = 50_000  # of a series, for MiniRocket
+SHORTEST = 9  # steps that MiniRocket's kernels span
 
 
 def sequence_baselines(data: SequenceDataModule) -> Metrics:
-    """Test metrics of the most frequent target, and of a model without a network.
+    """Metrics of the most frequent target, and of models without a network, on validation and test.
 
-    - Classes: `test/accuracy` of the most frequent class; for texts, of logistic regression on
-      tf-idf; for series, of the nearest neighbour by the mean and deviation of each channel.
-    - Tags: `test/accuracy` over all steps of the most frequent tag; for texts, of that of each
-      token. A token that training never saw gets the most frequent tag of all.
-    - Values: `test/rmse` and `test/mae` of the training mean, and of ridge regression on the same
-      features as for classes. The errors are in the values' own units and average over all values
-      that are not missing.
+    - Classes: `accuracy` of the most frequent class; for texts, of logistic regression on tf-idf,
+      and on naive-Bayes features; for series, of the nearest neighbour by the mean and deviation
+      of each channel, and of MiniRocket if numba is installed.
+    - Tags: `accuracy` over all steps of the most frequent tag; for texts, of that of each token. A
+      token that training never saw gets the most frequent tag of all.
+    - Values: `rmse` and `mae` of the training mean, and of ridge regression on tf-idf, or on means
+      and deviations. The errors are in the values' own units and average over all values that are
+      not missing.
 
-    Tf-idf is of words and pairs of words; for a model of characters or bytes, of up to four
-    characters within a word.
+    How strongly to regularise, and to smooth counts, is chosen on the validation split. N-grams are
+    of words; for a model of characters or bytes, of characters within a word. They are lowercased
+    if the model's inputs are.
     """
     compute = {"class": _of_classes, "tag": _of_tags, "value": _of_values}
     return compute[data.target](data) if data.target in compute else {}
 
 
-def compressor_baselines(texts: Iterable[str]) -> Metrics:
-    """`test/bits_per_byte` of general compressors for the texts of the test split, in UTF-8."""
-    packers: dict[str, Any] = {"lzma": lzma.LZMACompressor(preset=9), "bz2": bz2.BZ2Compressor(9)}
-    sizes, total = Counter[str](), 0
-    for text in texts:
-        content = text.encode()
-        total += len(content)
-        for name, packer in packers.items():
-            sizes[name] += len(packer.compress(content))
-    bits = {name: 8 * (sizes[name] + len(packers[name].flush())) / total for name in packers}
-    return {"test/bits_per_byte": bits}
-
-
 def _of_classes(data: SequenceDataModule) -> Metrics:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
+    labels = {split: _targets(data, split).numpy() for split in ("train", *EVALUATED)}
+    majority = np.bincount(labels["train"]).argmax()
+    found: Metrics = {f"{split}/accuracy": {} for split in EVALUATED}
 
-    labels, test_labels = (data.examples[split].targets for split in ("train", "test"))
-    majority = Counter(labels).most_common(1)[0][0]
-    accuracy = {"majority class": float(np.mean([label == majority for label in test_labels]))}
-    if data.inputs.kind == "tokens":
-        name, model = "tf-idf + logistic regression", LogisticRegression(C=10, max_iter=1000)
-    else:
-        name, model = "nearest neighbour on channel means and deviations", KNeighborsClassifier(1)
-    features, test_features = _features(data)
-    accuracy[name] = float(model.fit(features, labels).score(test_features, test_labels))
-    return {"test/accuracy": accuracy}
+    def add(name: str, predictions: Predictions) -> None:
+        for split in EVALUATED:
+            right = predictions[split] == labels[split]
+            found[f"{split}/accuracy"][name] = float(right.mean())
+
+    add("majority class", {split: np.full(len(labels[split]), majority) for split in EVALUATED})
+    models = _of_texts if data.inputs.kind == "tokens" else _of_series
+    started = time.perf_counter()
+    for name, choices in models(data, labels["train"]):
+        add(name, max(choices, key=lambda made: (made["validation"] == labels["validation"]).sum()))
+        log.info(f"baseline {name}: {time.perf_counter() - started:.1f} s")
+        started = time.perf_counter()
+    return found
 
 
 def _of_tags(data: SequenceDataModule) -> Metrics:
-    train, test = (data.datasets[split] for split in ("train", "test"))
-    tags, test_tags = _steps(train.targets), _steps(test.targets)
-    overall = Counter(tags).most_common(1)[0][0]
-    guesses = {"most frequent tag": [overall] * len(test_tags)}
+    tags = {split: _steps(_targets(data, split)) for split in ("train", *EVALUATED)}
+    overall = np.bincount(tags["train"]).argmax()
+    guesses = {"most frequent tag": {split: np.full(len(tags[split]), overall) for split in tags}}
     if data.inputs.kind == "tokens":
-        seen: dict[int, Counter[int]] = defaultdict(Counter)
-        for token, tag in zip(_steps(train.sequences), tags, strict=True):
-            seen[token][tag] += 1
-        frequent = {token: counts.most_common(1)[0][0] for token, counts in seen.items()}
-        guessed = [frequent.get(token, overall) for token in _steps(test.sequences)]
-        guesses["most frequent tag of each token"] = guessed
-    accuracy = {name: float(np.mean(np.equal(g, test_tags))) for name, g in guesses.items()}
-    return {"test/accuracy": accuracy}
-
-
-def _steps(sequences: Iterable[Tensor]) -> list[int]:
-    return [step for sequence in sequences for step in sequence.tolist()]
+        tokens = {split: _steps(data.datasets[split].sequences) for split in tags}
+        count = 1 + tags["train"].max()
+        pairs, counts = np.unique(tokens["train"] * count + tags["train"], return_counts=True)
+        pairs = pairs[np.argsort(counts, kind="stable")]
+        frequent = np.full(data.inputs.num_inputs, overall)
+        frequent[pairs // count] = pairs % count  # of several, the last one stays
+        guesses["most frequent tag of each token"] = {s: frequent[t] for s, t in tokens.items()}
+    return {
+        f"{s}/accuracy": {name: float((g[s] == tags[s]).mean()) for name, g in guesses.items()}
+        for s in EVALUATED
+    }
 
 
 def _of_values(data: SequenceDataModule) -> Metrics:
     from sklearn.linear_model import Ridge
 
-    values: Any = data.targets
-    encoded: Any = [data.datasets[split].targets for split in ("train", "test")]
-    train, test = (values.restore(targets.double()).numpy() for targets in encoded)
-    features, test_features = _features(data)
-    predicted = []
-    for column in train.T:  # each has missing values of its own
-        known = ~np.isnan(column)
-        predicted.append(Ridge().fit(features[known], column[known]).predict(test_features))
-    by = "tf-idf + ridge regression"
-    if data.inputs.kind == "features":
-        by = "ridge regression on channel means and deviations"
-    errors = {"training mean": np.nanmean(train, axis=0) - test, by: np.transpose(predicted) - test}
+    restore: Any = data.targets
+    splits = ("train", *EVALUATED)
+    values = {s: restore.restore(_targets(data, s).double()).numpy() for s in splits}
+    chosen, on = _chosen(data)
+    by, features = "channel means and deviations", {}
+    if data.inputs.kind == "tokens":
+        by, features = "tf-idf", tf_idf(_counts(data, chosen))
+    else:
+        features = _summaries(data, chosen)
+
+    def ridge(alpha: float) -> dict[str, np.ndarray]:  # the errors
+        predicted: dict[str, list[np.ndarray]] = {split: [] for split in EVALUATED}
+        for column in values["train"][chosen].T:  # each has missing values of its own
+            known = ~np.isnan(column)
+            model = Ridge(alpha).fit(features["train"][known], column[known])
+            for split in EVALUATED:
+                predicted[split].append(model.predict(features[split]))
+        return {split: np.transpose(made) - values[split] for split, made in predicted.items()}
+
+    mean = np.nanmean(values["train"], axis=0)
+    errors = {
+        "training mean": {split: mean - values[split] for split in EVALUATED},
+        f"ridge regression on {by}{on}": ridge(1.0),
+    }
     return {
-        "test/rmse": {name: float(np.sqrt(np.nanmean(e**2))) for name, e in errors.items()},
-        "test/mae": {name: float(np.nanmean(np.abs(e))) for name, e in errors.items()},
+        f"{split}/{metric}": {name: measure(error[split]) for name, error in errors.items()}
+        for split in EVALUATED
+        for metric, measure in (("rmse", _rmse), ("mae", _mae))
     }
 
 
-def _features(data: SequenceDataModule) -> tuple[Any, Any]:
-    # of the examples to train on and to test on
-    from sklearn.feature_extraction.text import TfidfVectorizer
+def _rmse(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean(errors**2)))
+
+
+def _mae(errors: np.ndarray) -> float:
+    return float(np.nanmean(np.abs(errors)))
+
+
+# models of classes
+
+
+def _of_texts(data: SequenceDataModule, labels: np.ndarray) -> Models:
+    classes = 1 + int(labels.max())
+    chosen, on = _chosen(data)
+    counts = _counts(data, chosen, classes)
+    for name, predict in (("tf-idf", with_tf_idf), ("naive-Bayes features", with_ratios)):
+        yield f"{name} + logistic regression{on}", predict(counts, labels[chosen], classes)
+
+
+def _of_series(data: SequenceDataModule, labels: np.ndarray) -> Models:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    chosen, on = _chosen(data)
+    features = _summaries(data, chosen)
+    nearest = KNeighborsClassifier(1).fit(features["train"], labels[chosen])
+    name = f"nearest neighbour on channel means and deviations{on}"
+    yield name, iter([{split: nearest.predict(features[split]) for split in EVALUATED}])
+    if made := _minirocket(data, chosen, labels[chosen]):
+        yield f"MiniRocket + ridge classifier{on}", iter([made])
+
+
+def _minirocket(
+    data: SequenceDataModule, chosen: np.ndarray, labels: np.ndarray
+) -> Predictions | None:
+    """What a linear classifier of random convolutions predicts (Dempster et al. 2021,
+    https://arxiv.org/abs/2012.08791). Short series are padded with zeros at the end, and those
+    longer than the longest of the training are cut. None without numba, or where all are too short.
+    """
+    try:
+        import numba  # noqa: F401 (for sktime)
+    except ImportError:
+        return None
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sktime.transformations.panel.rocket import MiniRocketMultivariate
+
+    longest, channels = _longest(data)
+    if longest < SHORTEST:
+        log.info(f"no baseline MiniRocket: it needs {SHORTEST} steps, the longest has {longest}")
+        return None
+    if len(set(labels)) < 2:
+        log.info("no baseline MiniRocket: the series that it is trained on are of one class")
+        return None
+
+    def padded(split: str, indices: np.ndarray) -> np.ndarray:  # (N, channels, steps)
+        series = [data.examples[split].inputs[index] for index in indices]
+        made = np.zeros((len(series), longest, channels), np.float32)
+        for row, each in zip(made, series, strict=True):
+            row[: len(each)] = interpolate(np.array(each, np.float64), split)[:longest]
+        return made.transpose(0, 2, 1)
+
+    convolve = MiniRocketMultivariate(random_state=0)
+    classify = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
+    classify.fit(convolve.fit_transform(padded("train", chosen)), labels)
+    size = max(1, min(1_000, VALUES // (longest * channels)))  # of a block
+
+    def predict(split: str) -> np.ndarray:
+        rows = np.arange(len(data.examples[split]))
+        blocks = np.split(rows, range(size, len(rows), size))
+        made = (convolve.transform(padded(split, block)) for block in blocks)
+        return np.concatenate([classify.predict(features) for features in made])
+
+    return {split: predict(split) for split in EVALUATED}
+
+
+# what they are trained on
+
+
+def _targets(data: SequenceDataModule, split: str) -> Any:
+    return data.datasets[split].targets
+
+
+def _steps(sequences: Iterable[Tensor]) -> np.ndarray:
+    return torch.cat([*sequences]).numpy()
+
+
+def _longest(data: SequenceDataModule) -> tuple[int, int]:
+    # steps of the series to train on, as far as a series may fill memory; and channels
+    series = data.examples["train"].inputs
+    channels = series[0].shape[1]
+    return min(max(map(len, series)), max(SHORTEST, VALUES_EACH // channels)), channels
+
+
+def _chosen(data: SequenceDataModule) -> tuple[np.ndarray, str]:
+    """The training examples to take, and ` on 50 of 90 examples` where those are not all."""
+    inputs = data.examples["train"].inputs
+    if data.inputs.kind == "tokens":
+        most, sizes, limit = TEXTS, [*map(len, inputs)], CHARACTERS[data.baseline_inputs[0]]
+    else:
+        longest, channels = _longest(data)
+        most, sizes, limit = SERIES, [longest * channels] * len(inputs), VALUES
+    order = np.random.default_rng(0).permutation(len(inputs))[:most]
+    order = order[: max(1, int((np.cumsum(np.array(sizes)[order]) <= limit).sum()))]
+    if len(order) == len(inputs):
+        return np.arange(len(inputs)), ""
+    return np.sort(order), f" on {len(order):,} of {len(inputs):,} examples"
+
+
+def _counts(data: SequenceDataModule, chosen: np.ndarray, columns: int = 1) -> dict[str, Any]:
+    # how often each n-gram is in each text
+    inputs = {split: data.examples[split].inputs for split in ("train", *EVALUATED)}
+    grams = n_grams(*data.baseline_inputs, columns)
+    counts = {"train": grams.fit_transform([inputs["train"][index] for index in chosen])}
+    return counts | {split: grams.transform(inputs[split]) for split in EVALUATED}
+
+
+def _summaries(data: SequenceDataModule, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    # the mean and the deviation of each channel, standardised
     from sklearn.preprocessing import StandardScaler
 
-    train, test = (data.examples[split].inputs for split in ("train", "test"))
-    if data.inputs.kind == "features":
-        scaler, summaries = StandardScaler(), [_summary(train), _summary(test)]
-        return scaler.fit_transform(summaries[0]), scaler.transform(summaries[1])
-    if data.baseline_inputs == "characters":
-        tf_idf = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
-    else:
-        words = r"(?u)\b\w+\b"
-        tf_idf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=words)
-    return tf_idf.fit_transform(train), tf_idf.transform(test)
+    inputs = {split: data.examples[split].inputs for split in EVALUATED}
+    inputs["train"] = [data.examples["train"].inputs[index] for index in chosen]
+    made = {split: _summary(series) for split, series in inputs.items()}
+    scaler = StandardScaler().fit(made["train"])
+    return {split: scaler.transform(each) for split, each in made.items()}
 
 
 def _summary(series: Iterable[np.ndarray]) -> np.ndarray:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+from rich.progress import Progress
 
 from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.cache import cached
@@ -14,7 +18,11 @@ from seqmodels.data.loading import SequenceLoader
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.plain import read_json
+from seqmodels.screen import Screen
 
+log = logging.getLogger(__name__)
+
+BASELINES = 2  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -111,25 +119,32 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
-    def baselines(self) -> dict[str, dict[str, float]]:
-        """Test metrics of simple baselines on the same splits: `metric -> baseline -> value`.
+    @property
+    def split_sizes(self) -> dict[str, int]:
+        """The number of examples in each split; none where targets depend on each other."""
+        return {}
 
-        They are computed once for each fingerprint, kind of target and `baseline_inputs`, and
-        cached on disk.
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Metrics of simple baselines, such as `test/accuracy`, on the validation and the test
+        split: `metric -> baseline -> value`.
+
+        They are computed once for each fingerprint and `baseline_recipe`, and cached on disk.
         """
 
         def write(folder: Path) -> None:
-            write_json(folder / "baselines.json", self.compute_baselines())
+            shown, started = sys.stderr.isatty(), time.perf_counter()
+            with Progress(console=Screen(stderr=True), disable=not shown, transient=True) as bar:
+                bar.add_task("simple baselines", total=None)
+                write_json(folder / "baselines.json", self.compute_baselines())
+            log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
 
-        return read_json(
-            cached("baselines", [self.fingerprint, self.target, self.baseline_inputs], write)
-            / "baselines.json"
-        )
+        recipe = [BASELINES, self.fingerprint, self.target, *self.baseline_recipe]
+        return read_json(cached("baselines", recipe, write) / "baselines.json")
 
     @property
-    def baseline_inputs(self) -> str:
-        """What baselines see of an input, if there is a choice: `words` or `characters`."""
-        return ""
+    def baseline_recipe(self) -> list[Any]:
+        """What baselines depend on besides the splits and the kind of target, as plain values."""
+        return []
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         """What `baselines` caches. Override it in data with a baseline of its own."""

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from textwrap import shorten
 from typing import Annotated, Any
 
@@ -197,10 +198,24 @@ class SequenceDataModule(DataModule):
         return collate(self.inputs.encode(raw, source, first))
 
     @property
-    def baseline_inputs(self) -> str:
-        if not isinstance(self.inputs, Tokens):
-            return ""
-        return "characters" if self.inputs.options.level in ("char", "byte") else "words"
+    def split_sizes(self) -> dict[str, int]:
+        if self.per == "step":  # the steps of a sequence depend on each other
+            return {}
+        return {split: len(part) for split, part in self.datasets.items()}
+
+    @property
+    def baseline_recipe(self) -> list[Any]:
+        if self.inputs.kind == "tokens":
+            return list(self.baseline_inputs)
+        return [find_spec("numba") is not None]
+
+    @property
+    def baseline_inputs(self) -> tuple[str, bool]:
+        """What baselines see of a text: `characters` where the model does, else `words`; and
+        whether in lowercase."""
+        options = self.inputs.options if isinstance(self.inputs, Tokens) else TokenizerOptions()
+        level = "characters" if options.level in ("char", "byte") else "words"
+        return level, options.lowercase
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         return sequence_baselines(self)

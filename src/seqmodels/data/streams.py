@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.data import corpus
-from seqmodels.data.baselines import compressor_baselines
+from seqmodels.data.compression import compression_baselines
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
@@ -267,7 +267,16 @@ class StreamDataModule(DataModule):
         return self.loader(self.encode(text, fingerprint(text))["text"], path)
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
-        return compressor_baselines(texts(self.texts["test"], self.encoding))
+        normalizer = self.vocabulary.normalizer  # which makes letters small
+        normalize = normalizer.normalize_str if normalizer else str
+        splits: dict[str, Any] = {
+            s: map(normalize, texts(self.texts[s], self.encoding)) for s in SPLITS
+        }
+        return compression_baselines(splits)
+
+    @property
+    def baseline_recipe(self) -> list[Any]:
+        return [self.options.lowercase]
 
 
 def _places(pieces: Pieces, off: Pieces) -> str:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.tasks.metrics import show, unit
+from seqmodels.tasks.metrics import show, unit, without_split
 
 
 def metrics_table(
@@ -17,40 +17,47 @@ def metrics_table(
     title: str,
     baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Group:
-    """One row per metric, in the metric's unit; an unknown metric is a plain number.
+    """A row per metric and a column per split, in the metric's unit; an unknown metric is a plain
+    number. Beneath each metric are its baselines.
 
     Args:
-        metrics: value by name; shares such as an accuracy from 0 to 1.
+        metrics: value by name, such as `test/accuracy`; shares such as an accuracy from 0 to 1.
         title: printed above the table.
         baselines: metric -> name of the baseline -> value.
     """
+    baselines = baselines or {}
+    splits = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics))
     table = Table()
     table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in metrics.items():
-        table.add_row(name, _with_unit(name, value))
-    for metric, rows in (baselines or {}).items():
-        table.add_section()
-        for name, value in rows.items():
-            table.add_row(f"{metric} of {name}", _with_unit(metric, value), style="dim")
+    for split in splits:
+        table.add_column(split or "value", justify="right", no_wrap=True)
+    for short in dict.fromkeys(map(without_split, metrics)):
+        names = [f"{split}/{short}".lstrip("/") for split in splits]
+        table.add_row(short, *(_with_unit(name, metrics.get(name)) for name in names))
+        rows = [baselines.get(name, {}) for name in names]
+        for baseline in dict.fromkeys(baseline for row in rows for baseline in row):
+            values = zip(names, (row.get(baseline) for row in rows), strict=True)
+            cells = (_with_unit(name, value) for name, value in values)
+            table.add_row(f"  {baseline}", *cells, style="dim")
     return Group(Text(title, style="bold"), table)
 
 
-def _with_unit(name: str, value: float) -> str:
-    return f"{show(name, value)} {unit(name)}".rstrip()
+def _with_unit(name: str, value: float | None) -> str:
+    return "" if value is None else f"{show(name, value)} {unit(name)}".rstrip()
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
-    """The test metrics of a finished run beside simple baselines on the same split.
+    """The metrics of a finished run on validation and test, beside simple baselines on the same
+    splits, and its verdict.
 
     Args:
-        result: the content of `result.json`. Without test metrics, all others are shown.
+        result: the content of `result.json`.
     """
     [speed] = [name for name in result if name.endswith("_per_second")]
-    metrics = result["metrics"]
-    return metrics_table(
-        {name: value for name, value in metrics.items() if name.startswith("test/")} or metrics,
+    table = metrics_table(
+        result["metrics"],
         f"{result['data']}, {result['head']} reads {' and '.join(result['reads'])}: "
         f"{result['seconds']['fit']:.1f} s, {result[speed]:,.0f} {speed.partition('_')[0]}/s",
         result["baselines"],
     )
+    return Group(table, *map(Text, result.get("verdict", ())))

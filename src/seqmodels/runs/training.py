@@ -25,6 +25,7 @@ from seqmodels.runs.endings import Restored, interruptions, restoring, trainer_m
 from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
@@ -38,6 +39,7 @@ from seqmodels.runs.tracking import (
     without_loggers,
 )
 from seqmodels.runs.trainer import Trainer, plan_validation
+from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
@@ -231,6 +233,7 @@ def _fit(
             curves = folder.figures / "learning_curves.png"
             learning_curves(folder.metrics_file, curves, task.curves)
             log_result(trainer, result["metrics"], folder)
+            result["verdict"] = verdict(result, read_metrics(folder.metrics_file))
         seconds["total"] = time.perf_counter() - training.started
 
 
@@ -252,7 +255,9 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
         "config": OmegaConf.to_container(training.config, resolve=True),
         "parameters": sum(p.numel() for p in task.parameters()),
         "metrics": {},
+        "examples": data.split_sizes,
         "baselines": {},
+        "verdict": [],
         "seconds": {"setup": time.perf_counter() - training.started},
         f"{task.contract.words.unit}_per_second": None,
         "device": device,
