@@ -59,17 +59,6 @@ class DataModule(pl.LightningDataModule):
         """Encodes with what a finished run has learned instead of learning it again."""
         raise NotImplementedError(f"{type(self).__name__} must define use_spec")
 
-    def start_from(self, other: DataModule, where: str) -> None:
-        """Encodes as a language model's data does, in place of learning it in `setup`.
-
-        Args:
-            where: names that language model in errors.
-
-        Raises:
-            UserError: if these inputs are encoded in another way.
-        """
-        raise UserError(f"{where}: {type(self).__name__} cannot start from a language model")
-
     def read_as(self, spec: Mapping[str, Any]) -> None:
         """Lets `setup` read and cut the data as the run with this spec did. Override it where a
         newer version reads or cuts in another way."""

@@ -128,20 +128,6 @@ class SequenceDataModule(DataModule):
         self.targets.load(spec)
         self._fitted = True
 
-    def start_from(self, other: DataModule, where: str) -> None:
-        trained, how = (other.spec.get(key) for key in ("tokenizer", "tokenizer_options"))
-        if not isinstance(self.inputs, Tokens) or trained is None or how is None:
-            raise UserError(f"{where}: {type(self).__name__} cannot start from a language model")
-        if self.inputs.vectors_from is not None:
-            raise UserError(f"{where} has an embedding already: leave out data.vectors")
-        options, mine = TokenizerOptions(**how), self.inputs.options
-        if (options.level, options.lowercase) != (mine.level, mine.lowercase):
-            raise UserError(
-                f"{where} has another tokenizer: set data.tokenizer={options.level} "
-                f"data.lowercase={str(options.lowercase).lower()}"
-            )
-        self.inputs.use(trained, options)
-
     @cached_property
     def fingerprint(self) -> str:
         digest = hashlib.sha256()

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
-import torch
-
-from seqmodels.data import DataModule
+from seqmodels.data import DataModule, StreamDataModule
+from seqmodels.data.inputs import Tokens
+from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 from seqmodels.runs.finished import load_run
 from seqmodels.tasks import Task
 
-TAKEN = ("embedding.", "encoder.")  # of the weights
-
 
 def load_start(
     model: Mapping[str, Any], data: DataModule, allowed_targets: Iterable[str] = ()
-) -> Task:
-    """The language model that `model.start` names; `data` encodes with its tokenizer from now on.
+) -> Task | None:
+    """The language model that `model.start` names, if it names one; `data` encodes with its
+    tokenizer from now on.
 
     Args:
         model: the configuration of the model that is to start from it.
@@ -28,11 +27,13 @@ def load_start(
         UserError: if it is not the run of a language model, or its tokenizer or its sizes are
             others than those of the configuration, saying what to set.
     """
+    if model.get("start") is None:
+        return None
     where = f"model.start={model['start']}"
     run = load_run(model["start"], allowed_targets=tuple(allowed_targets))
     if run.task.contract.target != "next_token":
         raise UserError(f"{where} is the run of a {run.result['task']}, not of a language model")
-    data.start_from(run.data, where)
+    _share_tokenizer(data, cast(StreamDataModule, run.data).spec, where)
     encoder = run.task.encoder
     sizes = {
         "encoder.cell": encoder.cell,
@@ -47,23 +48,16 @@ def load_start(
     return run.task
 
 
-def take_over(task: Task, start: Task) -> None:
-    """Gives the task the embedding and the encoder of a language model.
-
-    A backward direction keeps its own weights, since no language model has one.
-
-    Raises:
-        UserError: if there are several layers of two directions: what the upper ones read, the
-            language model does not know.
-    """
-    if task.encoder.bidirectional and task.encoder.num_layers > 1:
+def _share_tokenizer(data: DataModule, spec: Mapping[str, Any], where: str) -> None:
+    inputs, how = getattr(data, "inputs", None), spec.get("tokenizer_options")
+    if not isinstance(inputs, Tokens) or how is None:
+        raise UserError(f"{where}: {type(data).__name__} cannot start from a language model")
+    if inputs.vectors_from is not None:
+        raise UserError(f"{where} has an embedding already: leave out data.vectors")
+    options, mine = TokenizerOptions(**how), inputs.options
+    if (options.level, options.lowercase) != (mine.level, mine.lowercase):
         raise UserError(
-            "model.start: a language model reads in one direction, so an encoder of several layers "
-            "starts from it only if it does too: set model.encoder.bidirectional=false and a "
-            "model.head that goes with it"
+            f"{where} has another tokenizer: set data.tokenizer={options.level} "
+            f"data.lowercase={str(options.lowercase).lower()}"
         )
-    weights = start.state_dict()
-    with torch.no_grad():
-        for name, parameter in task.named_parameters():
-            if name.startswith(TAKEN) and name in weights:
-                parameter.copy_(weights[name])
+    inputs.use(spec["tokenizer"], options)

@@ -30,7 +30,7 @@ from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
 from seqmodels.runs.resume import ENDS, check_unfinished, checkpoint_to_resume, resumed_config
-from seqmodels.runs.start import load_start, take_over
+from seqmodels.runs.start import load_start
 from seqmodels.runs.table import results_table
 from seqmodels.runs.tracking import (
     HyperParameters,
@@ -45,6 +45,7 @@ from seqmodels.tasks import Task
 from seqmodels.tasks.contract import describe_target
 from seqmodels.tasks.fitting import check_model
 from seqmodels.tasks.metrics import METRICS, without_split
+from seqmodels.tasks.start import take_over
 
 # what the schedule of the learning rate follows from
 PLANNED = (*(f"trainer.{end}" for end in ENDS), "model.optimizer.", "model.scheduler")
@@ -135,11 +136,9 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
         _check_data(task_class, data)
-        start = None
         if in_place:  # it encodes as it did, whatever that was learned from
             data.use_spec(saved["hyper_parameters"]["data"])
-        elif config.model.get("start") is not None:
-            start = load_start(config.model, data, allowed)
+        start = None if in_place else load_start(config.model, data, allowed)  # language models
         data.setup()
         notes += data.notes
         if saved.get("fingerprint") not in (None, data.fingerprint):
@@ -154,8 +153,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         plan_validation(trainer, data)
         if checkpoint is None:
             task.initialize(data)
-            if start is not None:
-                take_over(task, start)
+            take_over(task, start)  # language models
         else:
             trainer.checkpoint_files.known[checkpoint] = saved
         if checkpoint and any(key.startswith(PLANNED) for key in changes):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -46,6 +45,7 @@ from seqmodels.tasks.fitting import build_encoder, check_shares, check_window
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.optimization import TOTAL_STEPS, Rate, build_optimizer, clip_gradients
 from seqmodels.tasks.resume import replan, restored_state, saved_state
+from seqmodels.tasks.start import rates_after_start
 
 
 class Task(pl.LightningModule):
@@ -121,9 +121,9 @@ class Task(pl.LightningModule):
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
         scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
         | None = None,
-        start: Name | None = None,
-        start_lr: Positive | None = None,
-        unfreeze: Share = 0.0,
+        start: Name | None = None,  # language models
+        start_lr: Positive | None = None,  # language models
+        unfreeze: Share = 0.0,  # language models
         **own: Annotated[Any, BySubclass()],
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
@@ -384,16 +384,10 @@ class Task(pl.LightningModule):
 
     def rates(self) -> dict[str, Rate]:
         """How parameters learn whose names begin so, if not as all others."""
-        if self.hparams["start"] is None:
-            lr = self.vector_options.lr
-            return {} if lr is None else {"embedding.vectors.": Rate(lr)}
-        layers, lr = self.encoder.num_layers, self.hparams["start_lr"]
-        share = self.hparams["unfreeze"] / (layers + 1)  # the head learns from the beginning
-        rates = {"embedding.": Rate(lr, share * (layers + 1))}
-        for name, _ in self.encoder.rnn.named_parameters():
-            layer = re.search(r"_l(\d+)$", name)  # not of the backward direction, which is new
-            rate = Rate(lr, share * (layers - int(layer[1]))) if layer else Rate()
-            rates[f"encoder.rnn.{name}"] = rate
+        rates: dict[str, Rate] = {}
+        if self.vector_options.lr is not None:
+            rates["embedding.vectors."] = Rate(self.vector_options.lr)
+        rates |= rates_after_start(self.encoder, self.hparams)  # language models
         return rates
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

@@ -77,7 +77,7 @@ def docstrings(source: str, mentions: Mentions) -> str:
     if not mentions(source):
         return source
     source = re.sub(r"^ *# .*$", lambda c: parentheses(c[0], mentions), source, flags=re.MULTILINE)
-    return re.sub(r'^( *""")([^"]*?)(\s*""")', new, source, flags=re.MULTILINE)
+    return re.sub(r'^( *""")((?:(?!""").)*?)(\s*""")', new, source, flags=re.MULTILINE | re.DOTALL)
 
 
 def _sections(text: str, mentions: Mentions) -> str:
