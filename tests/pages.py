@@ -98,7 +98,7 @@ def words_missing(shown: str, printed: str) -> set[str]:
 
     def words(text: str) -> Iterator[str]:
         text = re.sub(r"\S*runs/\S+", "runs", text)  # its folder has another name each time
-        return (re.sub(r"[\d.]+", "0", word) for word in re.findall(r"[\w./+,-]*\w", text))
+        return (re.sub(r"-?[\d.]+", "0", word) for word in re.findall(r"[\w./+,-]*\w", text))
 
     return set(words(shown)) - set(words(printed))
 

@@ -211,7 +211,11 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ),
         ("train.py", ["resume={tmp}/broken.ckpt"], "broken.ckpt is not a usable checkpoint"),
         ("train.py", ["trainer=gpu"], "accelerator=gpu: PyTorch finds no such device"),
-        ("train.py", ["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
+        (
+            "train.py",
+            ["trainer.max_epochs=-1"],
+            "set trainer.max_epochs, trainer.max_steps or tr",
+        ),
         ("train.py", ["trainer.limit_val_batches=0"], "by which the best checkpoint is chosen"),
         ("train.py", ["trainer.check_val_every_n_epoch=99"], "without a validation, no checkpoint"),
         ("train.py", ["data.num_workers=257"], "set it to a whole number from 0 to 256"),
@@ -228,8 +232,8 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ),
         (
             "train.py",
-            [*LANGUAGE, "data.train={tmp}/good.csv"],
-            "the train split of good.csv has .* tokens, too few for one window: .* need 2048",
+            [*LANGUAGE, "data.train={tmp}/short.txt"],
+            "the train split of short.txt has .* tokens, too few for one window: .* need 2048",
         ),
         (
             "train.py",
@@ -270,6 +274,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     (tmp_path / "empty.csv").write_text("text,label\na,b\n,c\n")
     (tmp_path / "good.csv").write_text("text,label\n" + "x,a\ny,b\n" * 10)
     (tmp_path / "nothing.txt").write_text("")
+    (tmp_path / "short.txt").write_text("a b c\n" * 20)
     (tmp_path / "label.csv").write_text("text,label\nx,c\n")
     (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
     (tmp_path / "models.py").write_text(MODELS)

@@ -395,7 +395,7 @@ def test_a_run_folder_does_not_say_where_checkpoints_go(name: str) -> None:
 
 def test_a_checkpoint_does_not_say_which_files_to_remove(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    callback = BestCheckpoint(dirpath=str(tmp_path / "run"), monitor="x")
+    callback = BestCheckpoint(dirpath=str(tmp_path / "run"), monitor="loss")
     for path in (str(tmp_path / "mine"), "..", "/", f"{tmp_path}/run/.."):
         with pytest.raises(UserError, match="which it is not"):
             callback.load_state_dict({"best_k_models": {path: torch.tensor(1.0)}})

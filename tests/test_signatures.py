@@ -108,10 +108,13 @@ def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
         (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: set it to a number of"),
         (
             ["trainer.val_check_interval=0"],
-            "trainer.val_check_interval=0: set it to a whole number",
+            "trainer.val_check_interval=0: choose one of auto, or a whole number",
         ),
-        (["trainer.val_check_interval=00:01:00:00"], "trainer.val_check_interval=00:01:00:00: set"),
-        (["trainer.val_check_interval=true", "debug=fast"], "trainer.val_check_interval=true: set"),
+        (["trainer.val_check_interval=00:01:00:00"], "trainer.val_check_interval=00:01:00:00: ch"),
+        (
+            ["trainer.val_check_interval=true", "debug=fast"],
+            "trainer.val_check_interval=true: ch",
+        ),
         (["trainer.max_steps=nan"], "trainer.max_steps=nan: set it to a whole number"),
         (["model.embedding_size=0"], "model.embedding_size=0: set it to a whole number of at le"),
         (["model.optimizer.lr=fast"], "model.optimizer.lr=fast: set it to a number"),

@@ -485,18 +485,18 @@ def test_frozen_vectors_stay_and_the_rest_learns(freeze: bool) -> None:
 
 def test_vectors_may_have_a_learning_rate_of_their_own() -> None:
     assert classifier().rates() == classifier({}).rates() == {}
-    task = classifier(embedding_size=5, embedding={"lr": 0.01})
+    task = classifier(embedding_size=5, embedding={"vectors_lr": 0.01})
     [(prefix, rate)] = task.rates().items()
     named = [name for name, _ in task.named_parameters() if name.startswith(prefix)]
     assert named == ["embedding.vectors.weight"] and rate == Rate(0.01)
-    with pytest.raises(UserError, match="embedding.lr is 0.1, but model.embedding.freeze=true"):
-        classifier(embedding={"lr": 0.1, "freeze": True})
+    with pytest.raises(UserError, match="vectors_lr is 0.1, but model.embedding.freeze=true"):
+        classifier(embedding={"vectors_lr": 0.1, "freeze": True})
 
 
 def test_options_of_vectors_need_vectors() -> None:
     without = pl.LightningDataModule()
     classifier({}).initialize(without)
-    for options in ({"lr": 0.1}, {"freeze": True}):
+    for options in ({"vectors_lr": 0.1}, {"freeze": True}):
         with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
             classifier({}, embedding=options).initialize(without)
 
@@ -580,7 +580,7 @@ def test_mistakes_leave_nothing_behind(
         ("model.embedding.freeze=true",): "model.embedding is about pre-trained vectors",
         ("data.vocabulary=vectors",): "data.vocabulary=vectors takes words from a file of vec",
         ("data.vectors=my.vec", "data.tokenizer=byte"): "data.tokenizer=byte makes other tokens",
-        ("model.embedding.lr=0",): "model.embedding.lr=0: set it to a number of more than 0",
+        ("model.embedding.vectors_lr=0",): "model.embedding.vectors_lr=0: set it to a number of",
     }.items():
         done = script("train.py", *given, *words)
         assert done.returncode == 2 and message in done.stderr, done.stderr

@@ -70,20 +70,20 @@ class VectorOptions:
 
     Args:
         freeze: keep them as they are; the trained part beside them learns.
-        lr: a learning rate of their own; None: that of the optimizer.
+        vectors_lr: a learning rate of their own; None: that of the optimizer.
 
     Raises:
         UserError: for a learning rate of vectors that don't learn.
     """
 
     freeze: bool = False
-    lr: Positive | None = None
+    vectors_lr: Positive | None = None
 
     def __post_init__(self) -> None:
-        if self.freeze and self.lr is not None:
+        if self.freeze and self.vectors_lr is not None:
             raise UserError(
-                f"model.embedding.lr is {self.lr}, but model.embedding.freeze=true keeps the "
-                "vectors as they are: set one of the two"
+                f"model.embedding.vectors_lr is {self.vectors_lr}, but model.embedding.freeze=true "
+                "keeps the vectors as they are: set one of the two"
             )
 
 

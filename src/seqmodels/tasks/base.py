@@ -385,8 +385,8 @@ class Task(pl.LightningModule):
     def rates(self) -> dict[str, Rate]:
         """How parameters learn whose names begin so, if not as all others."""
         rates: dict[str, Rate] = {}
-        if self.vector_options.lr is not None:
-            rates["embedding.vectors."] = Rate(self.vector_options.lr)
+        if self.vector_options.vectors_lr is not None:
+            rates["embedding.vectors."] = Rate(self.vector_options.vectors_lr)
         rates |= rates_after_start(self.encoder, self.hparams)  # language models
         return rates
 

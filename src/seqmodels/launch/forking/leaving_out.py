@@ -57,6 +57,7 @@ class _Remaining:
         self.gone |= {f for f in files if f.startswith("docs/") and self._named_after_task(f)}
         if tasks:
             self._leave_out_tasks({f"configs/model/{task}.yaml" for task in tasks})
+            self._leave_out_what_only_marked_lines_use(files)
 
     def _named_after_task(self, file: str) -> bool:
         """A page or a picture: `docs/language_model.svg`."""
@@ -74,6 +75,14 @@ class _Remaining:
             only = bool(served & (kinds[True] - kinds[False])) and not served & kinds[False]
             unit.gone = unit in left or only
         self.gone |= configs
+
+    def _leave_out_what_only_marked_lines_use(self, files: Files) -> None:
+        marked = [file for file in self.units if self.all[file] != files[file]]
+        units = {**self.units, **{file: read_units(file, files[file]) for file in marked}}
+        whole = Usage([u for each in units.values() for u in each], self.configs.values())
+        unused = {(unit.file, unit.names) for unit in whole.roots(tests=False)}
+        for unit in self.usage.roots(tests=False):
+            unit.gone |= (unit.file, unit.names) not in unused
 
     # one round
 

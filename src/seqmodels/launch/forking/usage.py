@@ -61,7 +61,7 @@ class Usage:
             for target in config.targets
             for unit in self.defining.get(target, ())
         ]
-        todo += self._roots[tests]
+        todo += self.roots(tests=tests)
         reached: set[Unit] = set()
         while todo:
             unit = todo.pop()
@@ -69,6 +69,10 @@ class Usage:
                 reached.add(unit)
                 todo += self.of(unit)
         return reached
+
+    def roots(self, *, tests: bool) -> list[Unit]:
+        """What nothing else uses."""
+        return self._roots[tests]
 
     def _find_roots(self, tests: bool) -> list[Unit]:
         units = [unit for unit in self.units if tests or not unit.in_tests]
