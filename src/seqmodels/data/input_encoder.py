@@ -1,0 +1,41 @@
+"""Encode raw inputs as tensors. What an encoder learns from the training split is saved in the
+checkpoint, so you can predict without the training data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+
+class InputEncoder(ABC):
+    """Encodes raw inputs as one tensor each: `(T,)` int64 tokens or `(T, F)` float32 features."""
+
+    kind: ClassVar[Literal["tokens", "features"]]
+    num_inputs: int  # the vocabulary size or the number of features; known once `fit` or `load`
+    vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
+    note = ""  # what the user should know of what `fit` has read
+    vector_spec: Mapping[str, int] = MappingProxyType({})  # what a task must know of them
+
+    @abstractmethod
+    def fit(self, raw: Sequence[Any]) -> None:
+        """Learns from the raw inputs of the training split."""
+
+    @abstractmethod
+    def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
+        """One tensor per raw input.
+
+        Raises:
+            UserError: naming the source and, counted from `first`, an input that is wrong.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What `load_inputs` needs, as plain values: `kind`, `options` and what was `fitted`."""
+
+    @abstractmethod
+    def load(self, fitted: Any) -> None:
+        """Restores what `fit` learned from the `fitted` of a saved state."""

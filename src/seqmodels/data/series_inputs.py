@@ -1,0 +1,157 @@
+"""Time series as scaled, and perhaps folded, features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqmodels.data.input_encoder import InputEncoder
+from seqmodels.data.steps import average_windows, fold_steps, interpolate
+from seqmodels.errors import UserError, choices
+
+MOST_STEPS = 160  # of a series that is folded automatically
+
+
+class Series(InputEncoder):
+    """Scales each channel, and may fold several steps into one.
+
+    Args:
+        downsample: average windows of this many steps into one step.
+        fold: put the channels of this many steps side by side into one step; the last step repeats
+            the end of the series where it is too short. `auto`: as many as leave the longest series
+            of training at most 160 steps.
+        missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
+        scale: `split` standardises by the mean and deviation in the training split, `series` by
+            those of each series, which hides its level and amplitude; `none` leaves the values.
+        add_scale: append the mean and the logarithm of the deviation of each channel of a series to
+            all its steps, standardised by the training split.
+
+    Raises:
+        UserError: for a wrong `downsample`, `fold`, `missing` or `scale`.
+    """
+
+    kind = "features"
+    mean: np.ndarray
+    deviation: np.ndarray
+    scale_mean: np.ndarray  # of means and logarithms of deviations
+    scale_deviation: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        downsample: int = 1,
+        fold: int | str = 1,
+        missing: str = "error",
+        scale: str = "split",
+        add_scale: bool = False,
+    ) -> None:
+        if downsample < 1:
+            raise UserError(f"data.downsample is {downsample}: it must be at least 1")
+        if fold != "auto" and (isinstance(fold, str) or fold < 1):
+            raise UserError(f"data.fold is {fold}: it must be at least 1, or auto")
+        for name, choice, known in (
+            ("missing", missing, ("error", "interpolate")),
+            ("scale", scale, ("split", "series", "none")),
+        ):
+            if choice not in known:
+                raise UserError(f"data.{name} is {choice!r}: {choices(choice, known)}")
+        self.downsample, self.fold, self.missing = downsample, fold, missing
+        self.scale, self.add_scale = scale, add_scale
+
+    def fit(self, raw: Sequence[np.ndarray]) -> None:
+        self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
+        series = [*self._clean(raw, "the training split")]
+        scales = np.stack([_level_and_scale(each) for each in series])
+        steps = np.concatenate(series)
+        self.load(
+            {
+                "mean": steps.mean(axis=0),
+                "deviation": _positive(steps.std(axis=0)),
+                "scale_mean": scales.mean(axis=0),
+                "scale_deviation": _positive(scales.std(axis=0)),
+                "folded": self._folded(max(map(len, series))),
+            }
+        )
+
+    def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
+        encoded = []
+        for number, series in enumerate(self._clean(raw, source, first), first):
+            steps = fold_steps(self._scaled(series), self.folded)
+            if self.add_scale:
+                scale = (_level_and_scale(series) - self.scale_mean) / self.scale_deviation
+                steps = np.concatenate([steps, np.tile(scale, (len(steps), 1))], axis=1)
+            if np.abs(steps).max() > np.finfo(np.float32).max:
+                raise UserError(
+                    f"{source}: series {number} has a value too far from those of training "
+                    f"({np.abs(series).max():g}); correct it"
+                )
+            encoded.append(torch.from_numpy(steps.astype(np.float32)))
+        return encoded
+
+    def _scaled(self, series: np.ndarray) -> np.ndarray:
+        if self.scale == "none":
+            return series
+        if self.scale == "series":
+            return (series - series.mean(axis=0)) / _positive(series.std(axis=0))
+        return (series - self.mean) / self.deviation
+
+    def state(self) -> dict[str, Any]:
+        options = {
+            "downsample": self.downsample,
+            "fold": self.fold,
+            "missing": self.missing,
+            "scale": self.scale,
+            "add_scale": self.add_scale,
+        }
+        names = ("mean", "deviation", "scale_mean", "scale_deviation")
+        fitted = {name: getattr(self, name).tolist() for name in names}
+        fitted["folded"] = self.folded
+        return {"kind": self.kind, "options": options, "fitted": fitted}
+
+    def load(self, fitted: dict[str, Any]) -> None:
+        self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
+        self.num_channels = len(self.mean)
+        # version 0.1 did not have them
+        self.scale_mean = np.array(fitted.get("scale_mean", np.zeros(2 * self.num_channels)))
+        self.scale_deviation = np.array(
+            fitted.get("scale_deviation", np.ones(2 * self.num_channels))
+        )
+        self.folded = int(fitted.get("folded", 1))
+        self.num_inputs = self.num_channels * (self.folded + 2 * self.add_scale)
+
+    def _folded(self, longest: int) -> int:
+        return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)
+
+    def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
+        for number, given in enumerate(raw, first):
+            where = f"{source}: series {number}"
+            series = np.asarray(given, dtype=np.float64)
+            if series.ndim != 2 or len(series) == 0:
+                raise UserError(
+                    f"{where} has shape {series.shape}; "
+                    "it must be (steps, channels) with at least one step"
+                )
+            if series.shape[1] != self.num_channels:
+                raise UserError(f"{where} has {series.shape[1]} channels, not {self.num_channels}")
+            if np.isinf(series).any():
+                raise UserError(f"{where} has an infinite value; correct it, or leave it missing")
+            missing = int(np.isnan(series).sum())
+            if missing and self.missing == "error":
+                raise UserError(
+                    f"{where} has {missing} missing value{'s' if missing > 1 else ''}; "
+                    "set data.missing=interpolate to fill them"
+                )
+            filled = interpolate(series, where) if missing else series
+            yield average_windows(filled, self.downsample)
+
+
+def _positive(deviation: np.ndarray) -> np.ndarray:
+    return np.where(deviation > 0, deviation, 1)
+
+
+def _level_and_scale(series: np.ndarray) -> np.ndarray:
+    return np.concatenate([series.mean(axis=0), np.log(_positive(series.std(axis=0)))])
