@@ -668,7 +668,13 @@ def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     assert h.shape == c.shape == (2, B, H)
 
 
-def test_a_window_is_for_whole_sequences(script: Script) -> None:
-    done = script("train.py", "experiment=language_model", "model.window=5")
-    assert done.returncode == 2
-    assert "model.window is 5, but this model predicts at every step" in done.stderr
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.window=5", "model.window is 5, but this model predicts at every step"),
+        ("model.adversarial=0.5", "model.adversarial is 0.5, but this model carries its state"),
+    ],
+)
+def test_what_is_for_whole_sequences_is_refused(setting: str, message: str, script: Script) -> None:
+    done = script("train.py", "experiment=language_model", setting)
+    assert done.returncode == 2 and message in done.stderr

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
-from jaxtyping import Float, Int
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,10 +22,7 @@ from seqmodels.nn.embedding import (
     VectorOptions,
     build_embedding,
 )
-from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
-from seqmodels.nn.state import State
-from seqmodels.nn.windows import random_windows, read_in_windows
 from seqmodels.signatures.ranges import (
     ArgumentsOf,
     Built,
@@ -38,17 +33,17 @@ from seqmodels.signatures.ranges import (
     Positive,
     Share,
 )
-from seqmodels.tasks.adversarial import worst_move
 from seqmodels.tasks.budget import find_budget, seconds_used
 from seqmodels.tasks.contract import Contract, Step, gather, join
-from seqmodels.tasks.fitting import build_encoder, check_shares, check_window
+from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares
 from seqmodels.tasks.metrics import metric_named
+from seqmodels.tasks.network import Network
 from seqmodels.tasks.optimization import TOTAL_STEPS, Rate, build_optimizer, clip_gradients
 from seqmodels.tasks.resume import replan, restored_state, saved_state
 from seqmodels.tasks.start import rates_after_start
 
 
-class Task(pl.LightningModule):
+class Task(Network, pl.LightningModule):
     """Embedding, `RecurrentEncoder`, head, and the loops around them.
 
     A new task is a subclass with a `contract`, `make_output`, `step`, `metrics` and `describe`, in
@@ -136,8 +131,9 @@ class Task(pl.LightningModule):
         check_shares(
             dropout=dropout, embedding_dropout=embedding_dropout, label_smoothing=label_smoothing
         )
-        check_window(window, self.contract)
-        self.window = window
+        check_reading(window, adversarial, self.contract)
+        self.window, self.adversarial = window, adversarial
+        self.carries_state = self.contract.stateful
         self.seen = 0  # targets in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
@@ -214,70 +210,6 @@ class Task(pl.LightningModule):
                 "model.embedding is about pre-trained vectors, and this data has none: "
                 "set data.vectors, or leave model.embedding out"
             )
-
-    # the way of a batch
-
-    def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
-        """The encoder's inputs, `(B, T, E)`; noisy in training."""
-        return self.embedding(batch.inputs)
-
-    def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
-        """Everything that the recurrent network returns, started from `state`."""
-        batch = self.cut(batch)
-        return self.read(self.embed(batch), batch.lengths, state)
-
-    def cut(self, batch: SequenceBatch) -> SequenceBatch:
-        """What is read of a batch: with a `window`, in training a window of each sequence."""
-        if self.window is None or not self.training:
-            return batch
-        return random_windows(batch, self.window)
-
-    def read(
-        self,
-        embedded: Float[Tensor, "batch time embedding"],
-        lengths: Int[Tensor, " batch"],
-        state: State | None = None,
-    ) -> RNNOutput:
-        """Everything that the recurrent network returns for what `embed` gave."""
-        if self.window is None or self.training:
-            return self.encoder(embedded, lengths, state)
-        return read_in_windows(self.encoder, embedded, lengths, self.window)
-
-    def loss_and_decision(self, batch: SequenceBatch) -> tuple[Float[Tensor, ""], Tensor]:
-        """The loss of a batch with targets, and the detached decision."""
-        batch, norm = self.cut(batch), self.hparams["adversarial"] if self.training else 0.0
-        assert batch.targets is not None
-        embedded = self.embed(batch)
-        if norm:
-            embedded.requires_grad_()  # features have no gradient by themselves
-        states = self.read(embedded, batch.lengths)
-        loss, decision = self.head.loss_and_decision(states, batch.targets)
-        if norm:
-            moved = self.read(embedded + worst_move(loss, embedded, norm), batch.lengths)
-            loss = (loss + self.head.loss(moved, batch.targets)) / 2
-        return loss, decision
-
-    def forward(
-        self, batch: SequenceBatch, state: State | None = None
-    ) -> Float[Tensor, "*steps logits"]:
-        """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
-        return self.head(self.encode(batch, state))
-
-    def as_function(self) -> Callable[..., Any]:
-        """`(inputs, lengths) -> logits`; where the task carries a state,
-        `(inputs, lengths, state=None) -> (logits, state)`. What an audit, generation and an export
-        run."""
-
-        def predict(inputs: Tensor, lengths: Tensor) -> Tensor:
-            return self(SequenceBatch(inputs, lengths))
-
-        def predict_and_carry(
-            inputs: Tensor, lengths: Tensor, state: State | None = None
-        ) -> tuple[Tensor, State]:
-            states = self.encode(SequenceBatch(inputs, lengths), state)
-            return self.head(states), states.state
-
-        return predict_and_carry if self.contract.stateful else predict
 
     # steps and epochs
 

@@ -24,7 +24,7 @@ def check_model(contract: Contract, model: Mapping[str, Any]) -> None:
     with torch.device("meta"):  # which takes neither memory nor random numbers
         encoder = build_encoder(1, model["encoder"], head, contract)
         build_head(model["head"], encoder, _no_output, options=model.get("head_options"))
-    check_window(model.get("window"), contract)
+    check_reading(model.get("window"), model.get("adversarial", 0.0), contract)
 
 
 def _no_output(width: int, **options: Any) -> Output:
@@ -69,9 +69,15 @@ def check_shares(**shares: float) -> None:
             raise UserError(f"model.{name} is {share}: it must be at least 0 and less than 1")
 
 
-def check_window(window: int | None, contract: Contract) -> None:
-    """Raises UserError for windows of a task that predicts at every step."""
+def check_reading(window: int | None, adversarial: float, contract: Contract) -> None:
+    """Raises UserError for windows of a task that predicts at every step, and for adversarial
+    training of one that carries its state from batch to batch."""
     if window is not None and contract.per == "step":
         raise UserError(
             f"model.window is {window}, but this model predicts at every step: set it to null"
+        )
+    if adversarial and contract.stateful:
+        raise UserError(
+            f"model.adversarial is {adversarial}, but this model carries its state from batch to "
+            "batch: set it to 0"
         )

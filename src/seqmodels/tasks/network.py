@@ -1,0 +1,89 @@
+"""The way of a batch through embedding, encoder and head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.heads import Head
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.state import State
+from seqmodels.nn.windows import random_windows, read_in_windows
+from seqmodels.tasks.adversarial import worst_move
+
+
+class Network(nn.Module):
+    """What a task is without its training: from a batch to logits, a loss and a decision."""
+
+    embedding: nn.Module
+    encoder: RecurrentEncoder
+    head: Head
+    window: int | None  # to read longer sequences in windows of so many steps
+    adversarial: float  # the norm of the moves of embeddings in training
+    carries_state: bool  # whether the final state of a batch may start the next one
+
+    def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
+        """The encoder's inputs, `(B, T, E)`; noisy in training."""
+        return self.embedding(batch.inputs)
+
+    def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
+        """Everything that the recurrent network returns, started from `state`."""
+        batch = self.cut(batch)
+        return self.read(self.embed(batch), batch.lengths, state)
+
+    def cut(self, batch: SequenceBatch) -> SequenceBatch:
+        """What is read of a batch: with a `window`, in training a window of each sequence."""
+        if self.window is None or not self.training:
+            return batch
+        return random_windows(batch, self.window)
+
+    def read(
+        self,
+        embedded: Float[Tensor, "batch time embedding"],
+        lengths: Int[Tensor, " batch"],
+        state: State | None = None,
+    ) -> RNNOutput:
+        """Everything that the recurrent network returns for what `embed` gave."""
+        if self.window is None or self.training:
+            return self.encoder(embedded, lengths, state)
+        return read_in_windows(self.encoder, embedded, lengths, self.window)
+
+    def loss_and_decision(self, batch: SequenceBatch) -> tuple[Float[Tensor, ""], Tensor]:
+        """The loss of a batch with targets, and the detached decision."""
+        batch, norm = self.cut(batch), self.adversarial if self.training else 0.0
+        assert batch.targets is not None
+        embedded = self.embed(batch)
+        if norm:
+            embedded.requires_grad_()  # features have no gradient by themselves
+        states = self.read(embedded, batch.lengths)
+        loss, decision = self.head.loss_and_decision(states, batch.targets)
+        if norm:
+            moved = self.read(embedded + worst_move(loss, embedded, norm), batch.lengths)
+            loss = (loss + self.head.loss(moved, batch.targets)) / 2
+        return loss, decision
+
+    def forward(
+        self, batch: SequenceBatch, state: State | None = None
+    ) -> Float[Tensor, "*steps logits"]:
+        """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
+        return self.head(self.encode(batch, state))
+
+    def as_function(self) -> Callable[..., Any]:
+        """`(inputs, lengths) -> logits`; where the task carries a state,
+        `(inputs, lengths, state=None) -> (logits, state)`. What an audit, generation and an export
+        run."""
+
+        def predict(inputs: Tensor, lengths: Tensor) -> Tensor:
+            return self(SequenceBatch(inputs, lengths))
+
+        def predict_and_carry(
+            inputs: Tensor, lengths: Tensor, state: State | None = None
+        ) -> tuple[Tensor, State]:
+            states = self.encode(SequenceBatch(inputs, lengths), state)
+            return self.head(states), states.state
+
+        return predict_and_carry if self.carries_state else predict
