@@ -48,6 +48,7 @@ def test_a_signal_ends_the_sweep_and_its_job_is_resumed(script: Script, tmp_path
 
     done = script("train.py", *words)
     assert done.returncode == 143 and done.stderr == ""
+    assert "interrupted by SIGTERM; resume with" in done.stdout
     assert statuses(sweep) == {"0_seed-3": "completed", "1_seed-4": "interrupted"}
     job = RunFolder(sweep / "1_seed-4")
     assert read_record(job).result["status"] == "interrupted"
