@@ -165,7 +165,7 @@ def test_a_place_is_the_furthest_of_steps_and_time() -> None:
 def test_groups_have_rates_in_proportion_and_wait_while_they_are_frozen() -> None:
     names = ("embedding.weight", "encoder.rnn.weight_l0", "encoder.rnn.weight_l1", "head.weight")
     parameters = {name: Parameter(torch.zeros(2)) for name in names}
-    own = {"encoder": Rate(0.05), "encoder.rnn.weight_l0": Rate(0.02, frozen=0.5)}
+    own = {"encoder": Rate(0.05), "encoder.rnn.weight_l0": Rate(0.02, frozen=4)}
     built = build_optimizer(parameters, ADAM, LINEAR, Budget(8), rates=own)
     optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
     members = [group["params"] for group in optimizer.param_groups]

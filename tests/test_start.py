@@ -137,26 +137,26 @@ def test_layers_are_unfrozen_from_the_last_one_down_to_the_embedding() -> None:
         {"hidden_size": 3, "num_layers": 2, "bidirectional": False},
         start="lm",
         start_lr=0.1,
-        unfreeze=0.6,
+        unfreeze=600,
     )
     learns = rates_by_name(task)
-    assert learns["head.output.project.weight"] == (None, 0.0)
-    assert learns["encoder.rnn.weight_hh_l1"] == (0.1, pytest.approx(0.2))
-    assert learns["encoder.rnn.bias_ih_l0"] == (0.1, pytest.approx(0.4))
-    assert learns["embedding.weight"] == (0.1, pytest.approx(0.6))
+    assert learns["head.output.project.weight"] == (None, 0)
+    assert learns["encoder.rnn.weight_hh_l1"] == (0.1, 200)
+    assert learns["encoder.rnn.bias_ih_l0"] == (0.1, 400)
+    assert learns["embedding.weight"] == (0.1, 600)
 
 
 def test_a_backward_direction_learns_from_the_start() -> None:
     data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b"]}
     task = SequenceClassifier(
-        data, {"hidden_size": 3, "bidirectional": True}, "max_pool", start="lm", unfreeze=0.5
+        data, {"hidden_size": 3, "bidirectional": True}, "max_pool", start="lm", unfreeze=50
     )
     learns = rates_by_name(task)
-    assert learns["encoder.rnn.weight_hh_l0"] == (None, 0.25)
-    assert learns["encoder.rnn.weight_hh_l0_reverse"] == (None, 0.0)
+    assert learns["encoder.rnn.weight_hh_l0"] == (None, 25)
+    assert learns["encoder.rnn.weight_hh_l0_reverse"] == (None, 0)
 
 
-def rates_by_name(task: SequenceClassifier) -> dict[str, tuple[float | None, float]]:
+def rates_by_name(task: SequenceClassifier) -> dict[str, tuple[float | None, int]]:
     groups = grouped(dict(task.named_parameters()), task.rates())
     return {
         name: (rate.lr, rate.frozen)

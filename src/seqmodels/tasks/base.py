@@ -29,6 +29,7 @@ from seqmodels.signatures.ranges import (
     BySubclass,
     Count,
     Name,
+    Natural,
     NonNegative,
     Positive,
     Share,
@@ -77,8 +78,8 @@ class Task(Network, pl.LightningModule):
         start: the run folder of a language model, whose tokenizer, embedding and encoder a new
             training starts from; nothing of it is read later.
         start_lr: the learning rate of what is taken from it; None: the optimiser's.
-        unfreeze: the share of the training in which that is unfrozen, from the last layer down to
-            the embedding (ULMFiT, https://arxiv.org/abs/1801.06146); 0: all learns from the start.
+        unfreeze: the steps in which that is unfrozen, from the last layer down to the embedding
+            (ULMFiT, https://arxiv.org/abs/1801.06146); 0: all learns from the start.
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
 
     Raises:
@@ -118,7 +119,7 @@ class Task(Network, pl.LightningModule):
         | None = None,
         start: Name | None = None,  # language models
         start_lr: Positive | None = None,  # language models
-        unfreeze: Share = 0.0,  # language models
+        unfreeze: Natural = 0,  # language models
         **own: Annotated[Any, BySubclass()],
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
@@ -239,7 +240,7 @@ class Task(Network, pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._end_epoch("train", self.train_metrics, self.trainer.train_dataloader)
-        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[-1]["lr"])  # the head's
 
     def on_validation_epoch_end(self) -> None:
         self._end_epoch("validation", self.validation_metrics, self.trainer.val_dataloaders)

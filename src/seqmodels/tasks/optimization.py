@@ -28,11 +28,11 @@ class Rate:
 
     Args:
         lr: its own learning rate, at the highest point of the schedule; None: the optimiser's.
-        frozen: the share of the training before it learns at all.
+        frozen: the steps before it learns at all.
     """
 
     lr: float | None = None
-    frozen: float = 0.0
+    frozen: int = 0
 
 
 class Schedule:
@@ -68,7 +68,7 @@ class Schedule:
         self.budget, self.stretched, self.seconds = budget, stretched, seconds
         self._base = leader.param_groups[0]["lr"]
         self._start()
-        self._set(0)
+        self._set()
 
     def _start(self) -> None:
         self.leader.param_groups[0]["lr"] = self._base
@@ -81,20 +81,21 @@ class Schedule:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        place = self.budget.place(self.steps, self.seconds()) if self.budget else self.steps
-        due = place if self.stretched else self.steps
+        due = self.steps
+        if self.budget is not None and self.stretched:
+            due = self.budget.place(self.steps, self.seconds())
         for _ in range(due - self.taken):
             self.scheduler.step()
         self.taken = max(due, self.taken)
-        self._set(place)
+        self._set()
 
-    def _set(self, place: int) -> None:
+    def _set(self) -> None:
         [values] = self.leader.param_groups
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group.update({name: values[name] for name in SCHEDULED if name in values})
             if rate.lr is not None:
                 group["lr"] *= rate.lr / self._base
-            if self.budget and place < rate.frozen * self.budget.places:
+            if self.steps < rate.frozen:
                 group["lr"] = 0.0
 
     def state_dict(self) -> dict[str, Any]:

@@ -26,12 +26,15 @@ def rates_after_start(
     """
     if hyper_parameters["start"] is None:
         return {}
-    layers, lr = encoder.num_layers, hyper_parameters["start_lr"]
-    share = hyper_parameters["unfreeze"] / (layers + 1)  # the head learns from the beginning
-    rates = {"embedding.": Rate(lr, share * (layers + 1))}
+    layers, lr, steps = (
+        encoder.num_layers,
+        hyper_parameters["start_lr"],
+        hyper_parameters["unfreeze"],
+    )
+    rates = {"embedding.": Rate(lr, steps)}
     for name, _ in encoder.rnn.named_parameters():
         layer = re.search(r"_l(\d+)$", name)  # not of the backward direction, which is new
-        rate = Rate(lr, share * (layers - int(layer[1]))) if layer else Rate()
+        rate = Rate(lr, steps * (layers - int(layer[1])) // (layers + 1)) if layer else Rate()
         rates[f"encoder.rnn.{name}"] = rate
     return rates
 
