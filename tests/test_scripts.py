@@ -218,6 +218,7 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ),
         ("train.py", ["trainer.limit_val_batches=0"], "by which the best checkpoint is chosen"),
         ("train.py", ["trainer.check_val_every_n_epoch=99"], "without a validation, no checkpoint"),
+        ("train.py", ["trainer.max_time=00:00:00:00"], "trainer.max_time is 0: give some time to"),
         ("train.py", ["data.num_workers=257"], "set it to a whole number from 0 to 256"),
         ("train.py", ["trainer.val_check_interval=15"], "more than the 14 batches of an epoch"),
         (

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Timer
 
+from seqmodels.errors import UserError
+
 BY_TIME = 1000  # places of a plan without a number of steps
 
 
@@ -41,6 +43,9 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
 
     Args:
         data: None where the trainer was given loaders of its own.
+
+    Raises:
+        UserError: if there is no time to train.
     """
     ends = [trainer.max_steps] if trainer.max_steps >= 0 else []
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
@@ -53,6 +58,8 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
     seconds = None if timer is None else timer._duration
     if not ends and seconds is None:
         return None
+    if seconds is not None and seconds <= 0:
+        raise UserError("trainer.max_time is 0: give some time to train, such as 00:00:10:00")
     return Budget(min(ends, default=None), seconds)
 
 
