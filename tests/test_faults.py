@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
+from seqmodels.runs.metrics_file import read_metrics
 from tests.conftest import Script
 from tests.test_resume import OWN, same_run
 
@@ -297,3 +298,29 @@ def test_best_is_the_best_and_is_what_is_tested(
     tested = load_run(run).evaluate("test", accelerator="cpu")
     result = json.loads((run / "result.json").read_text())
     assert tested == {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_of_equally_good_states_the_one_with_the_smaller_loss_is_the_best(
+    script: Script, tmp_path: Path, stops: bool
+) -> None:
+    classes = [f"{Given.__module__}.{name}" for name in ("Given", "Break")]
+    own = (
+        *OWN,
+        "callbacks.dataflow=null",
+        f"+callbacks.given={{_target_:{classes[0]},values:[0.2,0.5,0.5,0.5]}}",
+        "callbacks.checkpoint.monitor=validation/given",
+        "callbacks.checkpoint.mode=max",
+    )
+    stop = f"+callbacks.stop={{_target_:{classes[1]},function:terminate,step:33}}"
+    allowed = f"allowed_targets=[{','.join(classes)}]"
+    done = script("train.py", *own, *([stop] if stops else []), allowed, "folder=run")
+    if stops:
+        assert done.returncode == 143, done.stderr
+        done = script("train.py", "resume=run", *own, allowed)
+    assert done.returncode == 0, done.stderr
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    losses = {row["step"] + 1: row["validation/loss"] for row in rows if "validation/loss" in row}
+    tied = {step: loss for step, loss in losses.items() if step > 14}
+    saved = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert saved["global_step"] == min(tied, key=tied.__getitem__) != 28

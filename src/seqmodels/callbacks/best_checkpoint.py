@@ -21,6 +21,9 @@ class BestCheckpoint(ModelCheckpoint):
     Lightning forgets which checkpoint was the best one when its folder has another path, and then
     replaces it with a worse one.
 
+    Of two states that are equally good, as many are by the accuracy on a small split, it keeps the
+    one with the smaller loss.
+
     With `save_top_k` other than 1, the checkpoints are named after their steps, `best-120.ckpt`,
     and `best.ckpt` is the best of them.
 
@@ -42,6 +45,19 @@ class BestCheckpoint(ModelCheckpoint):
         if mode is None:
             mode = "max" if monitor and metric_named(monitor).higher_is_better else "min"
         super().__init__(monitor=monitor, mode=mode, **options)
+        self._loss: Tensor | None = None  # of the best state
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        loss = trainer.callback_metrics.get(f"{str(self.monitor).rpartition('/')[0]}/loss")
+        saves = super().check_monitor_top_k(trainer, current)
+        if not saves and self.save_top_k == 1 and None not in (current, loss, self._loss):
+            saves = bool(current == self.best_model_score) and bool(loss < self._loss)  # type: ignore[operator]
+        if saves:
+            self._loss = loss
+        return saves
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "loss": self._loss}
 
     def format_checkpoint_name(self, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> str:
         path = Path(super().format_checkpoint_name(metrics, *args, **kwargs))
@@ -68,10 +84,12 @@ class BestCheckpoint(ModelCheckpoint):
         moved["best_k_models"] = {
             self._here(path): score for path, score in moved.get("best_k_models", {}).items()
         }
+        self._loss = moved.pop("loss", None)  # absent in checkpoints of version 0.1
         scores = [
             *moved["best_k_models"].values(),
             moved.get("kth_value"),
             moved["best_model_score"],
+            self._loss,
         ]
         if wrong := [s for s in scores if s is not None and not _is_score(s)]:  # compared later
             raise UserError(f"the checkpoint holds a score that is no number: {wrong[0]!r:.60}")
