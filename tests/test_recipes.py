@@ -50,6 +50,17 @@ def test_small_data_is_trained_until_the_validation_stops_gaining(
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["metrics"]["validation/accuracy"] == pytest.approx(max(scores))
 
+    again = script("train.py", "resume=run")
+    assert again.returncode == 2 and "set trainer.max_steps to more than 20000; if" in again.stderr
+    more_steps = script("train.py", "resume=run", "trainer.max_steps=30000")
+    assert "2 validations brought no better validation/accuracy, so early" in more_steps.stderr
+    advice = again.stderr.partition("if early stopping ended it, ")[2]
+    same = [word for word in advice.split() if word.startswith("+") or "=" in word]
+    done = script("train.py", "resume=run", *same, "callbacks.early_stopping.patience=3")
+    assert done.returncode == 0, done.stderr
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert max(row["step"] for row in rows if "validation/accuracy" in row) > steps[-1]
+
 
 @pytest.mark.parametrize(
     ("recipe", "given"),
@@ -59,9 +70,15 @@ def test_small_data_is_trained_until_the_validation_stops_gaining(
         ("series_classification", ("data.name=JapaneseVowels",)),
     ],
 )
-def test_a_recipe_trains(
-    recipe: str, given: tuple[str, ...], script: Script, reviews: Path
+def test_a_recipe_trains_and_tests_what_its_last_validation_saw(
+    recipe: str, given: tuple[str, ...], script: Script, reviews: Path, tmp_path: Path
 ) -> None:
     words = (word.format(reviews=reviews) for word in given)
     done = script("train.py", f"experiment={recipe}", *words, *QUICK, *SMALL, "trainer.max_steps=9")
     assert done.returncode == 0, done.stderr
+    [row] = [
+        row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "validation/loss" in row
+    ]
+    metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
+    assert row["step"] == 8 and metrics["validation/loss"] == pytest.approx(row["validation/loss"])
+    assert 0 <= metrics["test/accuracy"] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,6 +13,8 @@ from torch import Tensor
 from seqmodels.errors import UserError, choices
 from seqmodels.signatures.ranges import Name, Natural
 from seqmodels.tasks.metrics import metric_named
+
+log = logging.getLogger(__name__)
 
 NOT_STOPPED = EarlyStoppingReason.NOT_STOPPED
 
@@ -40,6 +43,11 @@ class EarlyStopping(LightningEarlyStopping):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
             trainer.should_stop = self.wait_count >= self.patience
+            if trainer.should_stop:
+                log.warning(
+                    f"{self.wait_count} validations brought no better {self.monitor}, so early "
+                    f"stopping trains nothing more (patience {self.patience})"
+                )
         elif self.stopping_reason is not NOT_STOPPED:
             trainer.should_stop = True
         if not trainer.should_stop:

@@ -30,7 +30,8 @@ IDENTITY = (
     "model.embedding",
 )
 FREE = ("data.num_workers",)
-ENDS = ("max_epochs", "max_steps", "max_time")  # of a training, in `trainer`
+ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+EARLY = "callbacks.early_stopping"
 # of which the folder has values too
 ON_TOP = ("trainer.", "model.", "callbacks.", "baseline", "task_name", "tags", *FREE)
 
@@ -138,11 +139,18 @@ def check_unfinished(folder: RunFolder, config: DictConfig) -> None:
     result = folder.result_if_any()
     if result.get("status") != "completed":
         return
-    before = {end: flattened(result["config"]).get(f"trainer.{end}") for end in ENDS}
-    if all(config.trainer.get(end) == value for end, value in before.items()):
-        limits = {end: value for end, value in before.items() if value not in (None, -1)}
-        ends = " or ".join(f"trainer.{end} to more than {limits[end]}" for end in limits)
-        raise UserError(f"resume={folder.path}: this run is finished; to train longer, set {ends}")
+    before, now = flattened(result["config"]), flattened(config)
+    if any(now.get(end) != before.get(end) for end in (*ENDS, f"{EARLY}.patience")):
+        return
+    limits = {end: before[end] for end in ENDS if before.get(end) not in (None, -1)}
+    longer = " or ".join(f"{end} to more than {limit}" for end, limit in limits.items())
+    if f"{EARLY}.patience" in before:  # a callback that is not composed without its file
+        longer += (
+            f"; if early stopping ended it, +callbacks=early_stopping {EARLY}.monitor="
+            f"{before[f'{EARLY}.monitor']} and {EARLY}.patience to more than "
+            f"{before[f'{EARLY}.patience']}"
+        )
+    raise UserError(f"resume={folder.path}: this run is finished; to train longer, set {longer}")
 
 
 def _is_identity(key: str) -> bool:

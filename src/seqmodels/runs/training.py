@@ -48,7 +48,7 @@ from seqmodels.tasks.metrics import METRICS, without_split
 from seqmodels.tasks.start import take_over
 
 # what the schedule of the learning rate follows from
-PLANNED = (*(f"trainer.{end}" for end in ENDS), "model.optimizer.", "model.scheduler")
+PLANNED = (*ENDS, "model.optimizer.", "model.scheduler")
 
 
 def train(
