@@ -43,7 +43,7 @@ LINEAR = {  # each value follows from the one before it
 
 
 class Rates(Callback):
-    """The learning rate of each step, and a clock that goes by steps: 3 seconds for each."""
+    """Records the learning rate of each step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []

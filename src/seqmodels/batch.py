@@ -16,6 +16,7 @@ Per = Literal["sequence", "step"]
 Target = Literal["class", "tag", "value", "next_token", "text"]
 """What a target is."""
 
+PADDING_ID, UNKNOWN_ID = 0, 1  # tokens of every vocabulary
 PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
 
 

@@ -50,8 +50,9 @@ class BestCheckpoint(ModelCheckpoint):
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         loss = trainer.callback_metrics.get(f"{str(self.monitor).rpartition('/')[0]}/loss")
         saves = super().check_monitor_top_k(trainer, current)
-        if not saves and self.save_top_k == 1 and None not in (current, loss, self._loss):
-            saves = bool(current == self.best_model_score) and bool(loss < self._loss)  # type: ignore[operator]
+        if not saves and self.save_top_k == 1 and loss is not None and self._loss is not None:
+            saves = current is not None and bool(current == self.best_model_score)
+            saves = saves and bool(loss < self._loss)
         if saves:
             self._loss = loss
         return saves

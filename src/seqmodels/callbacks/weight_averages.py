@@ -12,7 +12,7 @@ from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Fraction, Share
-from seqmodels.tasks.budget import find_budget, seconds_used
+from seqmodels.tasks.budget import NO_END, find_budget, seconds_used
 
 
 class _Average(WeightAveraging):
@@ -100,10 +100,7 @@ class SWA(_Average):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         budget = find_budget(trainer, trainer.datamodule)  # type: ignore[attr-defined]
         if budget is None:
-            raise UserError(
-                "callbacks.swa needs the end of the training: set trainer.max_epochs, "
-                "trainer.max_steps or trainer.max_time"
-            )
+            raise UserError(f"callbacks.swa {NO_END}")
         self._budget, self._seconds = budget, lambda: seconds_used(trainer)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:

@@ -16,12 +16,12 @@ import tokenizers
 from rich.progress import Progress
 from tokenizers import Tokenizer
 
+from seqmodels.batch import UNKNOWN_ID
 from seqmodels.cache import cache_folder, cached
 from seqmodels.data.pieces import Pieces, size, texts
 from seqmodels.data.tokenizer import (
     BLANKS,
     START_ID,
-    UNKNOWN_ID,
     TokenizerOptions,
     load_tokenizer,
     train_tokenizer,
@@ -130,7 +130,8 @@ def _write(
                     for text, encoded in zip(some, tokenizer.encode_batch_fast(some), strict=True):
                         ids, content = np.array(encoded.ids, dtype), text.encode()
                         num_bytes += len(content)
-                        known_bytes += len(content) - len(content.translate(None, between))
+                        if between:
+                            known_bytes += len(content) - len(content.translate(None, between))
                         known_bytes += int(lengths[ids].sum())
                         unknown += int((ids == UNKNOWN_ID).sum())
                         file.write(ids.tobytes())

@@ -59,10 +59,6 @@ class DataModule(pl.LightningDataModule):
         """Encodes with what a finished run has learned instead of learning it again."""
         raise NotImplementedError(f"{type(self).__name__} must define use_spec")
 
-    def read_as(self, spec: Mapping[str, Any]) -> None:
-        """Lets `setup` read and cut the data as the run with this spec did. Override it where a
-        newer version reads or cuts in another way."""
-
     @property
     def fingerprint(self) -> str:
         """A hash of all splits: equal if and only if data and splits are equal."""

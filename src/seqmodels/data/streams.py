@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from seqmodels.batch import Per, SequenceBatch, Target
+from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
 from seqmodels.data import corpus
 from seqmodels.data.compression import compression_baselines
 from seqmodels.data.corpus import TokenFile
@@ -21,7 +21,6 @@ from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
 from seqmodels.data.pieces import Piece, Pieces, cut, fingerprint, size, texts, whole
 from seqmodels.data.tokenizer import (
     START_ID,
-    UNKNOWN_ID,
     Level,
     TokenizerOptions,
     VocabularySize,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from seqmodels.batch import PADDING_ID
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.signatures.ranges import Count, OneOf, Range
 
@@ -16,7 +17,7 @@ Level = Annotated[str, OneOf("word", "space", "char", "byte", "bpe")]
 VocabularySize = Annotated[int, Range(least=3)]  # padding, unknown, and one token
 LEVELS = ("word", "space", "char", "byte", "bpe")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
-START_ID, UNKNOWN_ID = 0, 1  # a stream has no padding, so the padding id can mark its start
+START_ID = PADDING_ID  # a stream has no padding
 
 # a word or a run of punctuation with the space before it, or other whitespace
 KEEPING_WHITESPACE = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"

@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from seqmodels.batch import PADDING_ID
 from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, load_tokenizer
 from seqmodels.data.vector_files import vector_rows
 from seqmodels.errors import UserError
@@ -118,5 +119,5 @@ class _Rows:
         matrix = torch.randn(count, read.shape[1], generator=generator)
         matrix.mul_(read.std(dim=0, correction=0)).add_(read.mean(dim=0))
         matrix[[*self.rows]] = read
-        matrix[0] = 0  # the padding
+        matrix[PADDING_ID] = 0
         return matrix

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Positive
 
 TOKEN_EMBEDDING_SIZE = 128
-PADDING_ID, UNKNOWN_ID = 0, 1  # of every tokenizer
 LARGEST_WEIGHT = 0.1  # of a new embedding of tokens
 
 
@@ -27,11 +27,16 @@ class LockedDropout(nn.Dropout1d):
         return super().forward(steps.transpose(1, 2)).transpose(1, 2).view_as(input)
 
 
-class TokenEmbedding(nn.Embedding):
-    """An `nn.Embedding` of small weights. In training, it hides words and drops features.
+class SmallEmbedding(nn.Embedding):
+    """An `nn.Embedding` of small weights: PyTorch's own are as large as those of words that were
+    learned well, so that words which training has hardly seen would be noise."""
 
-    PyTorch's own weights are as large as those of words that were learned well, so that words which
-    training has hardly seen would be noise.
+    def reset_parameters(self) -> None:
+        nn.init.uniform_(self.weight, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+
+
+class TokenEmbedding(SmallEmbedding):
+    """An embedding that hides words and drops features in training.
 
     Args:
         hidden: the share of the vocabulary that reads as the unknown token, others in each batch,
@@ -42,9 +47,6 @@ class TokenEmbedding(nn.Embedding):
     def __init__(self, vocabulary_size: int, width: int, hidden: float, dropout: nn.Module) -> None:
         super().__init__(vocabulary_size, width)
         self.hidden, self.dropout = hidden, dropout
-
-    def reset_parameters(self) -> None:
-        nn.init.uniform_(self.weight, -LARGEST_WEIGHT, LARGEST_WEIGHT)
 
     def forward(self, input: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
         if self.training:
@@ -116,10 +118,8 @@ class VectorEmbedding(nn.Module):
         self.vectors = nn.Embedding(vocabulary_size, vector_size)
         self.vectors.weight.requires_grad_(not freeze)
         self.trained = (
-            nn.Embedding(num_trained, width - vector_size) if width > vector_size else None
+            SmallEmbedding(num_trained, width - vector_size) if width > vector_size else None
         )
-        if self.trained is not None:
-            nn.init.uniform_(self.trained.weight, -LARGEST_WEIGHT, LARGEST_WEIGHT)
         self.hidden, self.dropout = hidden, dropout
 
     def forward(self, input: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.tasks.metrics import show, unit, without_split
+from seqmodels.tasks.metrics import show_with_unit, without_split
 
 
 def metrics_table(
@@ -33,17 +33,17 @@ def metrics_table(
         table.add_column(split or "value", justify="right", no_wrap=True)
     for short in dict.fromkeys(map(without_split, metrics)):
         names = [f"{split}/{short}".lstrip("/") for split in splits]
-        table.add_row(short, *(_with_unit(name, metrics.get(name)) for name in names))
+        table.add_row(short, *(_cell(name, metrics.get(name)) for name in names))
         rows = [baselines.get(name, {}) for name in names]
         for baseline in dict.fromkeys(baseline for row in rows for baseline in row):
             values = zip(names, (row.get(baseline) for row in rows), strict=True)
-            cells = (_with_unit(name, value) for name, value in values)
+            cells = (_cell(name, value) for name, value in values)
             table.add_row(f"  {baseline}", *cells, style="dim")
     return Group(Text(title, style="bold"), table)
 
 
-def _with_unit(name: str, value: float | None) -> str:
-    return "" if value is None else f"{show(name, value)} {unit(name)}".rstrip()
+def _cell(name: str, value: float | None) -> str:
+    return "" if value is None else show_with_unit(name, value)
 
 
 def results_table(result: Mapping[str, Any]) -> Group:

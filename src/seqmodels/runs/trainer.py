@@ -16,7 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.processes import Launcher
 from seqmodels.signatures.ranges import Count, Range
-from seqmodels.tasks.budget import batches_per_epoch
+from seqmodels.tasks.budget import batches_per_epoch, limited
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
@@ -96,16 +96,13 @@ class _EndWithValidation(Callback):
 
 
 def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
-    """Sees to it that there will be validations, after which checkpoints are saved and the best is
-    chosen.
+    """Plans validations, after which checkpoints are saved and the best is chosen.
 
     Raises:
         UserError: naming the key and what to change.
     """
     if trainer.validates_by_size:
-        batches = len(data.val_dataloader())
-        limit = trainer.limit_val_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        batches = limited(len(data.val_dataloader()), trainer.limit_val_batches)
         trainer.val_check_interval = max(LEAST_INTERVAL, BATCHES_PER_VALIDATION * batches)
     every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
     if every is not None and isinstance(interval, int):

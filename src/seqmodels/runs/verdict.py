@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqmodels.files import flattened
-from seqmodels.tasks.metrics import METRICS, show, unit, without_split
+from seqmodels.tasks.metrics import METRICS, show_with_unit, without_split
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -65,7 +65,7 @@ def _lost(result: Mapping[str, Any]) -> list[str]:
             size = result.get("examples", {}).get("test")
             close = without_split(name) == "accuracy" and size and _chance(value, rows[best], size)
             chance = f", within chance on {size:,} examples (95 %)" if close else ""
-            numbers = f"{_shown(name, rows[best])}, not {_shown(name, value)}"
+            numbers = f"{show_with_unit(name, rows[best])}, not {show_with_unit(name, value)}"
             return [f"The model lost to {best}: {name} {numbers}{chance}."]
     return []
 
@@ -98,8 +98,8 @@ def _fitted(
         best["step"] / max(validations[-1]["step"], 1.0),
     )
     noisy = any(_number(config, f"model.{key}") for key in DROPOUTS)
-    numbers = f"{train_name} {_shown(name, train)}{' with dropout' if noisy else ''}, "
-    numbers += f"{name} {_shown(name, best[name])}"
+    numbers = f"{train_name} {show_with_unit(name, train)}{' with dropout' if noisy else ''}, "
+    numbers += f"{name} {show_with_unit(name, best[name])}"
     solved = metric.unit == "%" and error(best[name]) < SOLVED
     if ratio >= 0.9 and (place >= 0.9 or beaten) and not solved:
         return [f"It underfits ({numbers}): {_against_underfit(config, place)}."]
@@ -142,7 +142,3 @@ def _against_overfit(config: Mapping[str, Any]) -> str:
 def _number(config: Mapping[str, Any], key: str) -> float:
     value = config.get(key)
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _shown(name: str, value: float) -> str:
-    return f"{show(name, value)} {unit(name)}".rstrip()

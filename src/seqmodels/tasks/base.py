@@ -35,11 +35,11 @@ from seqmodels.signatures.ranges import (
     Share,
 )
 from seqmodels.tasks.budget import find_budget, seconds_used
-from seqmodels.tasks.contract import Contract, Step, gather, join
+from seqmodels.tasks.contract import Step, gather, join
 from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
-from seqmodels.tasks.optimization import TOTAL_STEPS, Rate, build_optimizer, clip_gradients
+from seqmodels.tasks.optimization import Rate, build_optimizer, clip_gradients, is_stretched
 from seqmodels.tasks.resume import replan, restored_state, saved_state
 from seqmodels.tasks.start import rates_after_start
 
@@ -86,7 +86,6 @@ class Task(Network, pl.LightningModule):
         UserError: naming the key and what to change.
     """
 
-    contract: ClassVar[Contract]
     curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
 
@@ -134,7 +133,6 @@ class Task(Network, pl.LightningModule):
         )
         check_reading(window, adversarial, self.contract)
         self.window, self.adversarial = window, adversarial
-        self.carries_state = self.contract.stateful
         self.seen = 0  # targets in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
@@ -303,7 +301,7 @@ class Task(Network, pl.LightningModule):
             UserError: naming the class and what is wrong with its arguments.
         """
         scheduler, budget = self.hparams["scheduler"], find_budget(trainer, data)
-        if budget is not None and scheduler is not None and TOTAL_STEPS in scheduler.values():
+        if budget is not None and is_stretched(scheduler):
             self.total_steps = budget.places
         return build_optimizer(
             dict(self.named_parameters()),

@@ -9,6 +9,9 @@ from lightning.pytorch.callbacks import Timer
 
 from seqmodels.errors import UserError
 
+NO_END = (
+    "needs the end of the training: set trainer.max_epochs, trainer.max_steps or trainer.max_time"
+)
 BY_TIME = 1000  # places of a plan without a number of steps
 
 
@@ -72,8 +75,12 @@ def seconds_used(trainer: pl.Trainer) -> float:
 
 def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
     """Of the training, on each process."""
-    batches = len(data.train_dataloader())
     limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
+    return limited(len(data.train_dataloader()), limit)
+
+
+def limited(batches: int, limit: int | float) -> int:
+    """What a number or a share leaves of so many batches."""
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 

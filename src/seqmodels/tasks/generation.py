@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
+from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.streams import StreamDataModule
-from seqmodels.data.tokenizer import START_ID, UNKNOWN_ID
+from seqmodels.data.tokenizer import START_ID
 from seqmodels.errors import UserError
 from seqmodels.tasks.language_modeling import LanguageModel
 

@@ -78,3 +78,8 @@ def show(name: str, value: float) -> str:
     training can't fail.
     """
     return f"{100 * value:.2f}" if unit(name) == "%" else f"{value:.4f}"
+
+
+def show_with_unit(name: str, value: float) -> str:
+    """`93.00 %`, or `0.6931` for a metric without a unit."""
+    return f"{show(name, value)} {unit(name)}".rstrip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State
 from seqmodels.nn.windows import random_windows, read_in_windows
 from seqmodels.tasks.adversarial import worst_move
+from seqmodels.tasks.contract import Contract
 
 
 class Network(nn.Module):
@@ -24,7 +25,7 @@ class Network(nn.Module):
     head: Head
     window: int | None  # to read longer sequences in windows of so many steps
     adversarial: float  # the norm of the moves of embeddings in training
-    carries_state: bool  # whether the final state of a batch may start the next one
+    contract: ClassVar[Contract]
 
     def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
         """The encoder's inputs, `(B, T, E)`; noisy in training."""
@@ -86,4 +87,4 @@ class Network(nn.Module):
             states = self.encode(SequenceBatch(inputs, lengths), state)
             return self.head(states), states.state
 
-        return predict_and_carry if self.carries_state else predict
+        return predict_and_carry if self.contract.stateful else predict

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
-from seqmodels.tasks.budget import Budget
+from seqmodels.tasks.budget import NO_END, Budget
 
 TOTAL_STEPS = "total_steps"
 
@@ -64,17 +64,13 @@ class Schedule:
         stretched: bool,
         seconds: Callable[[], float],
     ) -> None:
-        self.optimizer, self.rates, self.leader, self.build = optimizer, [*rates], leader, build
+        self.optimizer, self.rates, self.leader = optimizer, [*rates], leader
         self.budget, self.stretched, self.seconds = budget, stretched, seconds
         self._base = leader.param_groups[0]["lr"]
-        self._start()
-        self._set()
-
-    def _start(self) -> None:
-        self.leader.param_groups[0]["lr"] = self._base
-        self.scheduler = self.build(self.leader)
-        self.leader.step()  # PyTorch warns of a scheduler that steps before its optimizer
+        self.scheduler = build(leader)
+        leader.step()  # PyTorch warns of a scheduler that steps before its optimizer
         self.steps = self.taken = 0
+        self._set()
 
     def step(self) -> None:
         self.steps += 1
@@ -152,12 +148,9 @@ def build_optimizer(
         planned = {k: places if v == TOTAL_STEPS else v for k, v in plan.items()}
         return instantiate(planned, leader, allowed_targets=allowed_targets)
 
-    stretched = scheduler is not None and TOTAL_STEPS in scheduler.values()
+    stretched = is_stretched(scheduler)
     if stretched and budget is None:
-        raise UserError(
-            "model.scheduler needs the end of the training: set trainer.max_epochs, "
-            "trainer.max_steps or trainer.max_time, or model.scheduler=null"
-        )
+        raise UserError(f"model.scheduler {NO_END}, or model.scheduler=null")
     groups = grouped(parameters, rates or {})
     built = build([{"params": members} for members in groups.values()])
     if scheduler is None and groups.keys() == {Rate()}:
@@ -172,6 +165,11 @@ def build_optimizer(
         seconds=seconds,
     )
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def is_stretched(scheduler: Mapping[str, Any] | None) -> bool:
+    """Whether it is planned for the whole training."""
+    return scheduler is not None and TOTAL_STEPS in scheduler.values()
 
 
 def grouped(
