@@ -81,6 +81,19 @@ def test_ctrl_c_before_a_job_trains_ends_the_sweep_in_one_line(
     assert words_to_resume(done.stdout)[-1].startswith("sweep.resume=")
 
 
+def test_a_handler_of_another_library_is_not_taken_for_that_of_the_sweep(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda signum, frame: called.append(signum))
+    try:
+        monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
+        done = script("train.py", *SWEEP)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done.returncode == 130 and done.stderr == "" and called == []
+
+
 def test_ctrl_c_while_the_runs_are_compared_says_how_to_compare_them(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

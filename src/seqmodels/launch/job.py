@@ -56,10 +56,11 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
             _train(config, overrides, folder)
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
-        of_the_sweep = signal.getsignal(signum)
-        # in a launcher's worker there is none, and none any more if it has been called
-        if callable(of_the_sweep) and of_the_sweep is not signal.default_int_handler:
-            of_the_sweep(signum, None)
+        receiver: Any = signal.getsignal(signum)
+        # in a launcher's worker the sweep has none, and none any more if it has been called; then
+        # it may be another library's
+        if getattr(receiver, "ends_sweep", False):
+            receiver(signum, None)
         raise
 
 

@@ -96,6 +96,8 @@ class SweepReport(Callback):
         self._running.close()
         sys.exit(128 + signum)
 
+    _interrupt.ends_sweep = True  # type: ignore[attr-defined]  # by which a job knows it
+
     def _end(self, config: DictConfig) -> None:
         self._progress.stop()
         with self._running:  # a signal still says how to resume: by comparing
