@@ -116,6 +116,18 @@ def test_train_evaluate_predict(script: Script, process: Script, tmp_path: Path)
     assert re.search(r"metric .* file .*\n.*\n. accuracy ", on_file.stdout), on_file.stderr
 
 
+def test_a_folder_of_your_choice_has_the_log_too(process: Script, tmp_path: Path) -> None:
+    done = process("train.py", "folder=chosen/run", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "data: train 216" in (tmp_path / "chosen" / "run" / "train.log").read_text()
+    assert not (tmp_path / "runs").exists()  # Hydra's own folder
+
+    (tmp_path / "mine").mkdir()
+    failed = process("train.py", "folder=mine", *QUICK, "data.batch_size=0")
+    assert failed.returncode == 2
+    assert [*(tmp_path / "mine").iterdir()] == [] and not (tmp_path / "runs").exists()
+
+
 PLAIN = ("audit", "compare", "evaluate", "generate", "predict")
 
 

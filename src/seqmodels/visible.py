@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
+from typing import Any
 
 # control characters but tab and newline, halves of characters, and what reorders or hides text
 _UNSEEN = re.compile(
@@ -37,6 +39,14 @@ class LogLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record)).replace("\n", "\n    ")
+
+
+class LogFile(logging.FileHandler):
+    """A log file that makes its folder when the first record comes."""
+
+    def _open(self) -> Any:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -97,7 +97,7 @@ class RunFolder:
     def discard_if_unused(self) -> None:
         """Removes the folder of a run that never began, which holds nothing but a log, and the
         folder above it, if that has become empty."""
-        if not self.path.is_dir() or not all(f.name.endswith(".log") for f in self.path.iterdir()):
+        if not self.path.is_dir() or {f.name for f in self.path.iterdir()} - {"train.log"}:
             return
         logger = logging.getLogger()
         for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:

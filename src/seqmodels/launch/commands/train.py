@@ -34,6 +34,8 @@ def main(config: DictConfig) -> None:
         train(config, overrides, given_values(config, overrides) if config.resume else None)
     finally:
         RunFolder(Path(settings.runtime.output_dir)).discard_if_unused()
+        if Path(config.folder, "train.log").exists():
+            RunFolder(Path(config.folder)).discard_if_unused()
 
 
 if __name__ == "__main__":
