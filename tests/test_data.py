@@ -474,6 +474,20 @@ def test_a_series_by_its_own_scale_keeps_its_amplitude_beside_it() -> None:
     assert torch.equal(second_with[:, 3:], torch.full((7, 6), 1.0))
 
 
+def test_series_in_both_scales_are_those_in_each_side_by_side() -> None:
+    series = [np.random.default_rng(0).normal(3, 2, (n, 3)) for n in (5, 8)]
+    by_split, by_itself, both = (Series(scale=scale) for scale in ("split", "series", "both"))
+    for encoder in (by_split, by_itself, both):
+        encoder.fit(series)
+    saved = load_inputs(both.state())
+    assert saved.num_inputs == 6
+    for *alone, together in zip(*(e.encode(series, "x") for e in (by_split, by_itself, saved))):
+        assert torch.equal(torch.cat(alone, dim=1), together)
+    folded = Series(scale="both", fold=2)
+    folded.fit(series)
+    assert folded.encode(series, "x")[0].shape == (3, folded.num_inputs)
+
+
 def test_folding_by_itself_leaves_the_longest_series_short_enough() -> None:
     for longest, folded in ((7, 1), (160, 1), (161, 2), (1344, 9)):
         encoder = Series(fold="auto", scale="none")

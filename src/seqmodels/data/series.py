@@ -44,7 +44,7 @@ class UEA(SequenceDataModule):
         downsample: Count = 1,
         fold: Count | Literal["auto"] = 1,
         missing: Annotated[str, OneOf("error", "interpolate")] = "error",
-        scale: Annotated[str, OneOf("split", "series", "none")] = "split",
+        scale: Annotated[str, OneOf("split", "series", "both", "none")] = "split",
         add_scale: bool = False,
         folder: Name | None = None,
         **options: Any,

@@ -26,7 +26,8 @@ class Series(InputEncoder):
             of training at most 160 steps.
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
         scale: `split` standardises by the mean and deviation in the training split, `series` by
-            those of each series, which hides its level and amplitude; `none` leaves the values.
+            those of each series, which hides its level and amplitude; `both` puts the two side by
+            side as channels; `none` leaves the values.
         add_scale: append the mean and the logarithm of the deviation of each channel of a series to
             all its steps, standardised by the training split.
 
@@ -55,7 +56,7 @@ class Series(InputEncoder):
             raise UserError(f"data.fold is {fold}: it must be at least 1, or auto")
         for name, choice, known in (
             ("missing", missing, ("error", "interpolate")),
-            ("scale", scale, ("split", "series", "none")),
+            ("scale", scale, ("split", "series", "both", "none")),
         ):
             if choice not in known:
                 raise UserError(f"data.{name} is {choice!r}: {choices(choice, known)}")
@@ -93,11 +94,12 @@ class Series(InputEncoder):
         return encoded
 
     def _scaled(self, series: np.ndarray) -> np.ndarray:
-        if self.scale == "none":
-            return series
-        if self.scale == "series":
-            return (series - series.mean(axis=0)) / _positive(series.std(axis=0))
-        return (series - self.mean) / self.deviation
+        scaled = []
+        if self.scale in ("split", "both"):
+            scaled.append((series - self.mean) / self.deviation)
+        if self.scale in ("series", "both"):
+            scaled.append((series - series.mean(axis=0)) / _positive(series.std(axis=0)))
+        return np.concatenate(scaled or [series], axis=1)
 
     def state(self) -> dict[str, Any]:
         options = {
@@ -121,7 +123,8 @@ class Series(InputEncoder):
             fitted.get("scale_deviation", np.ones(2 * self.num_channels))
         )
         self.folded = int(fitted.get("folded", 1))
-        self.num_inputs = self.num_channels * (self.folded + 2 * self.add_scale)
+        copies = 2 if self.scale == "both" else 1
+        self.num_inputs = self.num_channels * (copies * self.folded + 2 * self.add_scale)
 
     def _folded(self, longest: int) -> int:
         return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)
