@@ -9,6 +9,7 @@ from typing import Any
 
 from seqmodels.compare.records import Record, find_runs, pick_metric
 from seqmodels.compare.settings import (
+    beyond_head,
     check_same_data,
     group_by_data,
     other_differences,
@@ -17,9 +18,19 @@ from seqmodels.compare.settings import (
     used_labels,
     varied_keys,
 )
-from seqmodels.compare.statistics import LEVEL, Difference, Summary, against_best, summarize
+from seqmodels.compare.statistics import (
+    FEWEST_SEEDS,
+    LEVEL,
+    Difference,
+    Summary,
+    against_best,
+    smallest_step,
+    summarize,
+)
 from seqmodels.errors import UserError
-from seqmodels.tasks.metrics import METRICS, metric_named, without_split
+from seqmodels.tasks.metrics import METRICS, metric_named, unit, without_split
+
+RUN_MORE = f"run every setting with the same seeds, {FEWEST_SEEDS} or more, such as seed=0,1,2"
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Setting:
     records: Sequence[Record]  # at least one
     scores: dict[int, float]  # the metric by seed
     summary: Summary
+    beside: float  # the mean of `Comparison.beside`; nan without
     difference: Difference | None  # to the best setting on the same data; None for the best itself
 
 
@@ -42,28 +54,34 @@ class Section:
     values: tuple[Any, ...]  # of `Comparison.data_keys`
     settings: Sequence[Setting]  # at least one
 
+    @property
+    def tested(self) -> bool:
+        """Whether any setting shares enough seeds with the best one."""
+        return any(s.difference and not math.isnan(s.difference.p) for s in self.settings)
+
     def verdict(self) -> str:
         """What these runs show, and what they don't, in one or two sentences."""
         best, *others = self.settings
         if not others:
             return f"There is only one setting, {best.name}: nothing to compare it with."
-        compared = [(s, s.difference) for s in others if s.difference]
-        if all(math.isnan(difference.p) for _, difference in compared):
+        if not self.tested:
             return (
-                f"{best.name} has the best mean, but no test is possible: run each setting with at "
-                "least two common seeds."
+                f"{best.name} has the best mean, but fewer than {FEWEST_SEEDS} shared seeds allow "
+                f"no verdict: {RUN_MORE}."
             )
-        equal = [(s, difference) for s, difference in compared if not difference.significant]
+        equal = [(s, d) for s in others if (d := s.difference) and not d.significant]
         if not equal:
             return f"{best.name} is better than all others (p < {LEVEL}, corrected for all pairs)."
-        listed = [setting.name for setting, _ in equal]
-        names = ("; " if any(", " in name for name in listed) else ", ").join(listed)
+        names = _listed([setting.name for setting, _ in equal])
         text = f"These runs cannot tell {best.name}, which has the best mean, from {names}."
         needed = [(d.seeds_needed - d.shared, s.name) for s, d in equal if d.seeds_needed]
         if needed:
             count, name = min(needed, key=lambda pair: pair[0])
             more = f"{count} more seeds" if count > 1 else "1 more seed"
             text += f" About {more} might separate {best.name} from {name}."
+        if untested := [setting.name for setting, d in equal if math.isnan(d.p)]:
+            text += f" Fewer than {FEWEST_SEEDS} seeds are shared with {_listed(untested)}: "
+            text += f"{RUN_MORE}."
         return text
 
 
@@ -73,6 +91,7 @@ class Comparison:
 
     metric: str
     higher_is_better: bool
+    twin: str | None  # the same metric on the other split, test or validation, if any run has it
     keys: Sequence[str]  # of the configuration, that tell the settings apart
     data_keys: Sequence[str]  # that tell only the data sets apart
     labels: Sequence[str]  # what people call runs, where any run has it: `task_name`, `tags`
@@ -84,6 +103,25 @@ class Comparison:
     @property
     def settings(self) -> list[Setting]:
         return [setting for section in self.sections for setting in section.settings]
+
+    @property
+    def beside(self) -> str | None:
+        """The test metric to show beside a ranking by validation."""
+        return self.twin if self.metric.startswith("validation/") else None
+
+    def ranking(self) -> str:
+        """By which split the settings are ranked, and why, in a sentence."""
+        varied = ", ".join(short_keys(beyond_head(self.keys)))
+        if self.metric.startswith("test/"):
+            if not varied or not self.twin:
+                return "Ranked by the test split."
+            return f"Ranked by the test split. To choose {varied}, use metric={self.twin}."
+        if not varied or not self.beside:
+            return f"Ranked by {self.metric}."
+        return (
+            f"Ranked by the validation split, because {varied} varies: choose by validation, then "
+            "report test."
+        )
 
     @property
     def names(self) -> list[str]:
@@ -98,8 +136,10 @@ def compare(
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
-        metric: None for accuracy, else bits per byte, else the loss; of the test split, or of
-            validation if no run was tested.
+        metric: None for accuracy, else bits per byte, else the loss. Where only the head, the data
+            and the seed vary, it is that of the test split. Where anything else does, such as the
+            learning rate, it is that of validation, because the best of many settings on the test
+            split owes part of its place to luck. The other split is taken if no run has the first.
         different_data: whether settings may have seen different data; then each is compared with
             those that saw the same.
 
@@ -107,9 +147,9 @@ def compare(
         UserError: if there is nothing to compare, the metric is unknown, or the data differs.
     """
     records = find_runs(places)
-    metric = pick_metric(records, metric)
-    higher_is_better = direction(records, metric)
     completed = [record for record in records if record.completed]
+    metric = pick_metric(records, metric, _splits(completed))
+    higher_is_better = direction(records, metric)
     scored = [record for record in completed if math.isfinite(record.score(metric))]
     if not scored:
         raise UserError(f"metric={metric} is not a finite number in any of these runs")
@@ -118,11 +158,12 @@ def compare(
     keys = varied_keys(scored)
     data_keys, by_data = group_by_data(scored, keys)
     setting_keys = [key for key in keys if key not in data_keys]
+    twin = _twin(metric, scored)
     sections = [
         Section(
             name,
             groups[0][0].values(data_keys),
-            _settings(groups, setting_keys, metric, higher_is_better),
+            _settings(groups, setting_keys, metric, twin, higher_is_better),
         )
         for name, groups in by_data
     ]
@@ -132,6 +173,7 @@ def compare(
     return Comparison(
         metric,
         higher_is_better,
+        twin,
         setting_keys,
         data_keys,
         used_labels(scored),
@@ -163,25 +205,73 @@ def direction(records: Sequence[Record], metric: str) -> bool:
     return bool(said.pop())
 
 
+def _splits(records: Sequence[Record]) -> Sequence[str]:
+    """The splits to rank by, the preferred one first."""
+    keys = varied_keys(records)
+    data_keys, _ = group_by_data(records, keys)
+    tuned = beyond_head([key for key in keys if key not in data_keys])
+    return ("validation", "test") if tuned else ("test", "validation")
+
+
+def _twin(metric: str, records: Sequence[Record]) -> str | None:
+    split, _, name = metric.partition("/")
+    twin = {"test": f"validation/{name}", "validation": f"test/{name}"}.get(split, "")
+    return twin if any(math.isfinite(record.score(twin)) for record in records) else None
+
+
 def _settings(
-    groups: Sequence[Sequence[Record]], keys: Sequence[str], metric: str, higher_is_better: bool
+    groups: Sequence[Sequence[Record]],
+    keys: Sequence[str],
+    metric: str,
+    twin: str | None,
+    higher_is_better: bool,
 ) -> list[Setting]:
     """Each setting against the best one, the best first."""
-    scores: list[dict[int, float]] = []
-    for group in groups:
-        by_seed: dict[int, list[float]] = {}
-        for record in group:
-            by_seed.setdefault(record.seed, []).append(record.score(metric))
-        # the mean, where a seed was run more than once
-        scores.append({seed: mean(values) for seed, values in sorted(by_seed.items())})
-    differences = against_best(scores, higher_is_better=higher_is_better)
-    settings = [
-        Setting(setting_name(keys, values), values, group, score, summarize(score), difference)
-        for group, score, difference in zip(groups, scores, differences, strict=True)
-        for values in (group[0].values(keys),)
-    ]
+    scores = [_by_seed(group, metric) for group in groups]
+    step = _step([record for group in groups for record in group], metric)
+    differences = against_best(scores, higher_is_better=higher_is_better, step=step)
+    settings = []
+    for group, score, difference in zip(groups, scores, differences, strict=True):
+        values = group[0].values(keys)
+        beside = [s for s in _by_seed(group, twin or "").values() if math.isfinite(s)]
+        settings.append(
+            Setting(
+                setting_name(keys, values),
+                values,
+                group,
+                score,
+                summarize(score, step),
+                mean(beside) if beside else math.nan,
+                difference,
+            )
+        )
     sign = -1 if higher_is_better else 1
     return sorted(settings, key=lambda s: (s.difference is not None, sign * s.summary.mean))
+
+
+def _by_seed(records: Iterable[Record], metric: str) -> dict[int, float]:
+    """The metric by seed; the mean, where a seed was run more than once."""
+    by_seed: dict[int, list[float]] = {}
+    for record in records:
+        by_seed.setdefault(record.seed, []).append(record.score(metric))
+    return {seed: mean(values) for seed, values in sorted(by_seed.items())}
+
+
+def _step(records: Sequence[Record], metric: str) -> float:
+    """The smallest step that the metric can take on the data of these runs.
+
+    That is one example for a share of examples, such as an accuracy. For any other metric, or where
+    a run doesn't say how many examples there are, it is the smallest difference between two runs.
+    """
+    sizes = [record.examples(metric.partition("/")[0]) for record in records]
+    known = [size for size in sizes if size]
+    if unit(metric) == "%" and len(known) == len(sizes):
+        return 1 / min(known)
+    return smallest_step(record.score(metric) for record in records)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ("; " if any(", " in name for name in names) else ", ").join(names)
 
 
 def mean(numbers: Iterable[float]) -> float:

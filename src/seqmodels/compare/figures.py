@@ -56,17 +56,17 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     """
     sections = [list(section.settings)[:most] for section in comparison.sections]
     heights = [0.6 + 0.42 * len(settings) for settings in sections]
-    figure = _figure(sum(heights) + 0.5)
+    figure = new_figure(sum(heights) + 0.5)
     percent = unit(comparison.metric) == "%"
     grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights, sharex=percent)
-    of_setting = _by_setting(comparison, colours(comparison))
+    of_setting = by_setting(comparison, colours(comparison))
     for axes, settings, section in zip(grid[:, 0], sections, comparison.sections, strict=True):
         for place, setting in enumerate(settings):
             _draw_setting(axes, setting, place, of_setting[id(setting)], comparison)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(settings) - 0.5, -0.75)
-        _title(axes, comparison, section, most)
+        set_title(axes, comparison, section, most)
         axes.grid(axis="x", alpha=0.3)
     label = figure_text(metric_header(comparison.metric))
     grid[-1, 0].set_xlabel(f"{label}\ndots: runs; bars: mean with its 95 % interval")
@@ -115,9 +115,9 @@ def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
     Epochs count from 0, as everywhere in Lightning.
     """
     count = len(comparison.sections)
-    figure = _figure(0.8 + 2.8 * count)
+    figure = new_figure(0.8 + 2.8 * count)
     grid = figure.subplots(count, 1, squeeze=False)
-    of_setting = _by_setting(comparison, colours(comparison))
+    of_setting = by_setting(comparison, colours(comparison))
     lines: dict[str, Any] = {}
     for axes, section in zip(grid[:, 0], comparison.sections, strict=True):
         used: dict[str, int] = {}  # how many settings have this colour
@@ -133,7 +133,7 @@ def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
                 [lines[name]] = axes.plot(
                     [*means], [*means.values()], style, color=colour, label=name, marker=marker
                 )
-        _title(axes, comparison, section, most)
+        set_title(axes, comparison, section, most)
         axes.set(xlabel=by, ylabel="validation loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
@@ -165,17 +165,17 @@ def _counted_by(settings: Sequence[Setting]) -> str:
     return "epoch"
 
 
-def _by_setting(comparison: Comparison, values: Sequence[str]) -> dict[int, str]:
+def by_setting(comparison: Comparison, values: Sequence[str]) -> dict[int, str]:
     return {id(s): value for s, value in zip(comparison.settings, values, strict=True)}
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr,call-arg]
     return figure
 
 
-def _title(axes: Axes, comparison: Comparison, section: Section, most: int) -> None:
+def set_title(axes: Axes, comparison: Comparison, section: Section, most: int) -> None:
     """Names the data where there are several, and says where settings are left out."""
     titles = [section.data] if len(comparison.sections) > 1 else []
     if (count := len(section.settings)) > most:

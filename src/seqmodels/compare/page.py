@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -18,6 +18,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from seqmodels.compare.comparison import Comparison
+from seqmodels.compare.costs import compared_costs
 from seqmodels.compare.figures import DARK, LIGHT, colours, compared_curves, compared_runs
 from seqmodels.compare.records import Record
 from seqmodels.compare.tables import as_csv, as_markdown, cautions, failures, overview, table
@@ -34,26 +35,38 @@ from seqmodels.visible import visible_line
 
 MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open
 MOST_LAYERS = 8  # in a diagram
+NOTES = {
+    "Quality and cost": "<p>A large dot is a setting by its means, a small one a run. A ring: no "
+    "other setting is better at the same cost or less.</p>"
+}
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes `comparison.csv`, `.md`, `.png` and `.html`, replacing older ones, and returns their
-    paths.
+    """Writes `comparison.csv`, `.md`, `.png`, `.cost.png` and `.html`, replacing older ones, and
+    returns their paths.
 
     Where a comparison by another metric stands, as in a sweep's folder, it stays: the names of the
     new files then end in their metric, `comparison_test_macro_f1.csv`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs, dark = (_png(compared_runs, comparison, theme) for theme in (LIGHT, DARK))
+    figures = {
+        title: [_png(figure_of, comparison, theme) for theme in (LIGHT, DARK)]
+        for title, figure_of in (
+            ("Every run", compared_runs),
+            ("Quality and cost", compared_costs),
+            ("Learning curves", compared_curves),
+        )
+    }
     name = _name(comparison, folder)
     template = resources.files("seqmodels.compare").joinpath("page.html").read_text("utf-8")
-    body = "\n".join(_body(comparison, folder, runs, dark))
+    body = "\n".join(_body(comparison, folder, figures))
     html = with_policy(template).replace("<!--METRIC-->", escape(comparison.metric))
     paths = []
     for kind, content in (
         ("csv", as_csv(comparison).encode()),
         ("md", as_markdown(comparison).encode()),
-        ("png", runs),
+        ("png", figures["Every run"][0]),
+        ("cost.png", figures["Quality and cost"][0]),
         ("html", html.replace("<!--BODY-->", body).encode()),
     ):
         paths.append(folder / f"{name}.{kind}")
@@ -75,31 +88,29 @@ def _name(comparison: Comparison, folder: Path) -> str:
     return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)[:80]}"
 
 
-def _body(comparison: Comparison, folder: Path, runs: bytes, dark: bytes) -> Iterator[str]:
-    """Tables that sort, figures (`runs` is one, as PNG, and `dark` the same for dark pages), each
-    head's diagram, and links to the runs, relative to `folder`."""
-    yield f"<p>{escape(_summary(comparison))}</p>"
+def _body(
+    comparison: Comparison, folder: Path, figures: Mapping[str, Sequence[bytes]]
+) -> Iterator[str]:
+    """Tables that sort, figures by their title (as PNG for light and for dark pages), each head's
+    diagram, and links to the runs, relative to `folder`."""
+    yield f"<p>{escape(_summary(comparison))} {escape(comparison.ranking())}</p>"
     yield from _html_table(overview(comparison))
     of_setting = iter(colours(comparison))
     for section in comparison.sections:
         names = len(comparison.names)
         dots = [next(of_setting) for _ in section.settings] if names else []
         yield f"<h2>{escape(section.data)}</h2><p class=verdict>{escape(section.verdict())}</p>"
-        yield from _html_table(table(comparison, section), names, dots)
+        yield from _html_table(table(comparison, section), names, dots, best_first=section.tested)
     for line in (*cautions(comparison), *failures(comparison)):
         yield f"<p class=failed>{escape(line)}</p>"
     yield "<div class=figures>"
-    curves = [_png(compared_curves, comparison, theme) for theme in (LIGHT, DARK)]
-    for title, alt, (png, dark_png) in (
-        ("Every run", "a dot for every run", (runs, dark)),
-        ("Learning curves", "learning curves", curves),
-    ):
+    for title, pictures in figures.items():
         light_data, dark_data = (
-            f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in (png, dark_png)
+            f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in pictures
         )
         yield f"<section><h2>{title}</h2><picture>"
         yield f'<source media="(prefers-color-scheme: dark)" srcset="{dark_data}">'
-        yield f'<img alt="{alt}" src="{light_data}"></picture></section>'
+        yield f'<img alt="{title}" src="{light_data}"></picture>{NOTES.get(title, "")}</section>'
     yield "</div>"
     yield from _diagrams(comparison)
     yield "<h2>Runs</h2>"
@@ -124,10 +135,14 @@ def _summary(comparison: Comparison) -> str:
 
 
 def _html_table(
-    rows: Sequence[Sequence[str]], names: int = 1, dots: Sequence[str] = ()
+    rows: Sequence[Sequence[str]],
+    names: int = 1,
+    dots: Sequence[str] = (),
+    *,
+    best_first: bool = False,
 ) -> Iterator[str]:
-    """The first `names` columns are text, the others numbers. With `dots`, the colour of each row
-    in the figures, the first row is the best one."""
+    """The first `names` columns are text, the others numbers; `dots` are the colours of the rows in
+    the figures."""
     if not rows:
         return
     yield "<p class=hint>Scroll the table sideways to see all columns.</p>"
@@ -142,7 +157,7 @@ def _html_table(
             f"<td{kind}>{_breakable(c)}</td>" for c, kind in zip(row, kinds, strict=True)
         )
         cells = cells.replace(">", f">{dot}", 1)
-        yield f"<tr{' class=best' if dots and number == 0 else ''}>{cells}</tr>"
+        yield f"<tr{' class=best' if best_first and number == 0 else ''}>{cells}</tr>"
     yield "</tbody></table></div>"
 
 

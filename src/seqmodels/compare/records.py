@@ -16,21 +16,18 @@ from seqmodels.errors import UserError, choices, unusable
 from seqmodels.files import flattened
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.verdict import on_whole_splits
 from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
-DEFAULT_METRICS = tuple(
-    f"{split}/{name}"
-    for split in ("test", "validation")
-    for name in ("accuracy", "bits_per_byte", "loss")
-)
+SPEEDS = ("examples_per_second", "tokens_per_second")
 # what the result of a completed run holds, besides what every result holds
-COMPLETED: dict[str, type | UnionType] = {
-    "data": str,
-    "fingerprint": str,
-    "head": str,
+COMPLETED: dict[str, type | UnionType] = {"data": str, "fingerprint": str, "head": str}
+# and what those of old versions may lack
+COSTS: dict[str, type | UnionType] = {
     "parameters": int,
     "seconds.fit": int | float,
+    **dict.fromkeys(SPEEDS, int | float),
 }
 # what the mappings in any result hold
 ENTRIES: dict[str, type | UnionType] = {"metrics": int | float, "higher_is_better": bool}
@@ -68,14 +65,35 @@ class Record:
         return [row for row in read_metrics(RunFolder(self.folder).metrics_file) if LOSS in row]
 
     @property
-    def speed(self) -> str:
+    def speed(self) -> str | None:
         """What `per_second` counts: `tokens per second`."""
-        return next(n for n in self.result if n.endswith("_per_second")).replace("_", " ")
+        known = (name for name in SPEEDS if self.result.get(name) is not None)
+        return next((name.replace("_", " ") for name in known), None)
+
+    # nan where a run of an old version lacks it
 
     @property
     def per_second(self) -> float:
         """Examples or tokens per second of training, whichever the task counts."""
-        return next(v for name, v in self.result.items() if name.endswith("_per_second"))
+        found = (self.result.get(name) for name in SPEEDS)
+        return float(next((value for value in found if value is not None), math.nan))
+
+    @property
+    def parameters(self) -> int | float:
+        count = self.result.get("parameters")
+        return math.nan if count is None else count
+
+    @property
+    def seconds(self) -> float:
+        """Of training."""
+        seconds = _at(self.result, "seconds.fit")
+        return math.nan if seconds is None else float(seconds)
+
+    def examples(self, split: str) -> int | None:
+        """How many examples of a split its metrics are of, if that is known."""
+        size = _at(self.result, f"examples.{split}")
+        known = isinstance(size, int) and size > 0 and on_whole_splits(self.config)
+        return size if known else None
 
 
 def find_runs(places: Iterable[str]) -> list[Record]:
@@ -121,9 +139,10 @@ def read_record(folder: RunFolder) -> Record:
             wrong.append(name)
             continue
         wrong += [f"{name}.{n}" for n, v in entries.items() if not isinstance(v, kind)]
-    speeds = [name for name in result if name.endswith("_per_second")]
-    if needed and not any(isinstance(result[name], int | float) for name in speeds[:1]):
-        wrong.append("examples_per_second or tokens_per_second")
+    costs = COSTS if needed else {}
+    wrong += [
+        name for name, kind in costs.items() if not isinstance(_at(result, name), kind | None)
+    ]
     if wrong:
         raise UserError(
             f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "
@@ -149,9 +168,14 @@ def _shown(value: Any) -> Any:
     return [_shown(inner) for inner in value] if isinstance(value, list) else value
 
 
-def pick_metric(records: Sequence[Record], metric: str | None) -> str:
-    """The metric to compare by: the given one, or the first of `DEFAULT_METRICS` that a completed
-    run has.
+def default_metrics(splits: Sequence[str] = ("test", "validation")) -> list[str]:
+    """The metrics to compare by, of the preferred split first: take the first that a run has."""
+    return [f"{s}/{name}" for s in splits for name in ("accuracy", "bits_per_byte", "loss")]
+
+
+def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[str]) -> str:
+    """The metric to compare by: the given one, or the first of `default_metrics(splits)` that a
+    completed run has.
 
     Raises:
         UserError: if no run has it, with the names to choose from.
@@ -159,7 +183,7 @@ def pick_metric(records: Sequence[Record], metric: str | None) -> str:
     names = {n for record in records if record.completed for n in record.result["metrics"]}
     if not names:
         raise UserError("none of these runs is completed: there is nothing to compare")
-    metric = metric or next((name for name in DEFAULT_METRICS if name in names), "null")
+    metric = metric or next((name for name in default_metrics(splits) if name in names), "null")
     if metric not in names:
         raise UserError(f"metric={metric}: {choices(metric, names)}")
     return metric

@@ -39,6 +39,11 @@ def varied_keys(records: Sequence[Record]) -> list[str]:
     return kept
 
 
+def beyond_head(keys: Sequence[str]) -> list[str]:
+    """Those of `varied_keys` that are not the head, such as a learning rate that somebody tunes."""
+    return [key for key in keys if key != "model.head"]
+
+
 def short_keys(keys: Sequence[str]) -> list[str]:
     """Each key by its last words, as few as tell it from the others: `lr`, `encoder.dropout`."""
 

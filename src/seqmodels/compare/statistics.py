@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy import stats
 
 LEVEL = 0.05  # significance level for all pairs together; intervals have confidence 1 - LEVEL
 POWER = 0.8  # how often `seeds_needed` seeds find a difference of the size that was observed
+FEWEST_SEEDS = 3  # of a test or an interval: two seeds say next to nothing about a deviation
 MOST_SEEDS = 10_000  # a larger estimate is reported as None
 
 Scores = Mapping[int, float]
@@ -24,7 +25,7 @@ class Summary:
 
     mean: float
     deviation: float  # the standard deviation, with `n - 1`; nan for one seed
-    interval: float  # half the width of the mean's 95 % interval (Student's t); nan for one seed
+    interval: float  # half the width of the mean's 95 % interval; nan below `FEWEST_SEEDS`
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Difference:
         mean: the mean difference over shared seeds; without any, the difference of the two means.
         shared: the number of seeds that both settings have.
         p: from a two-sided paired t-test, corrected for the number of all pairs (Holm 1979); nan
-            for fewer than two shared seeds.
+            below `FEWEST_SEEDS` shared seeds.
         seeds_needed: how many shared seeds would find this difference with a power of 80 %; None
             if it is significant already, or if it cannot be estimated.
     """
@@ -50,22 +51,50 @@ class Difference:
         return self.p < LEVEL
 
 
-def summarize(scores: Scores) -> Summary:
-    """Mean, deviation and interval over seeds (at least one)."""
+def smallest_step(scores: Iterable[float]) -> float:
+    """The smallest difference between two of these scores; 0 if there is none.
+
+    Differences in the last digits of 32-bit numbers don't count.
+    """
+    ordered = np.sort([*scores])
+    gaps = np.diff(ordered)
+    gaps = gaps[gaps > 1e-6 * np.abs(ordered).max(initial=0.0)]
+    return float(gaps.min(initial=math.inf)) if len(gaps) else 0.0
+
+
+def summarize(scores: Scores, step: float = 0.0) -> Summary:
+    """Mean, deviation and interval (Student's t) over seeds (at least one).
+
+    Args:
+        step: the smallest step of the metric, as in `against_best`; it widens the interval.
+    """
     values = np.array(list(scores.values()), dtype=float)
     count, mean = len(values), float(values.mean())
     if count < 2:
         return Summary(mean, math.nan, math.nan)
     deviation = float(values.std(ddof=1))
-    interval = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * deviation / math.sqrt(count)
-    return Summary(mean, deviation, interval)
+    if count < FEWEST_SEEDS:
+        return Summary(mean, deviation, math.nan)
+    error = math.sqrt((deviation**2 + step**2 / 12) / count)
+    return Summary(mean, deviation, float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error)
 
 
-def against_best(settings: Sequence[Scores], *, higher_is_better: bool) -> list[Difference | None]:
+def against_best(
+    settings: Sequence[Scores], *, higher_is_better: bool, step: float = 0.0
+) -> list[Difference | None]:
     """Each setting against the one with the best mean; None for the best itself.
 
-    The best setting may owe its place to luck, so the correction counts all pairs of settings, not
-    only the pairs with the best: equal settings are called different in at most 5 % of sweeps.
+    Equal settings are called different in at most 5 % of sweeps, because of two corrections:
+
+    - The best setting may owe its place to luck, so all pairs of settings count, not only those
+      with the best.
+    - An accuracy on 48 rows is a multiple of 1/48. A few seeds often agree by this rounding alone,
+      and then their deviation is far too small. So every score counts as if it hid a rounding error
+      that is uniform over one step, of variance step²/12 (Sheppard 1898; Widrow and Kollár 2008,
+      "Quantization Noise", chapter 4), and the difference of two as if it hid step²/6.
+
+    Args:
+        step: the smallest step that the metric can take, such as 1/48; 0 for a continuous one.
     """
     pairs = len(settings) * (len(settings) - 1) // 2
     means = [float(np.mean(list(scores.values()))) for scores in settings]
@@ -76,27 +105,27 @@ def against_best(settings: Sequence[Scores], *, higher_is_better: bool) -> list[
         for scores, seeds in zip(settings, shared, strict=True)
     ]
     others = [number for number in range(len(settings)) if number != best]
-    tested = sorted((_paired_p(deltas[n]), n) for n in others if len(deltas[n]) > 1)
+    testable = [number for number in others if len(deltas[number]) >= FEWEST_SEEDS]
     corrected, largest = dict.fromkeys(others, math.nan), 0.0
-    for rank, (p, number) in enumerate(tested):
+    for rank, (p, number) in enumerate(sorted((_paired_p(deltas[n], step), n) for n in testable)):
         largest = max(largest, min(1.0, p * (pairs - rank)))
         corrected[number] = largest
     found: list[Difference | None] = [None] * len(settings)
     for number, p in corrected.items():
         delta = deltas[number]
         mean = float(delta.mean()) if len(delta) else means[number] - means[best]
-        needed = None if math.isnan(p) or p < LEVEL else seeds_needed(delta, pairs)
+        needed = None if math.isnan(p) or p < LEVEL else seeds_needed(delta, pairs, step)
         found[number] = Difference(mean, len(delta), p, needed)
     return found
 
 
-def seeds_needed(deltas: np.ndarray, pairs: int) -> int | None:
+def seeds_needed(deltas: np.ndarray, pairs: int, step: float = 0.0) -> int | None:
     """How many paired differences like these, at least two, a t-test at `LEVEL / pairs` needs for
-    `POWER`.
+    `POWER`; `FEWEST_SEEDS` or more.
 
     None if the mean difference or its deviation is 0, or if more than `MOST_SEEDS` are needed.
     """
-    deviation = float(deltas.std(ddof=1))
+    deviation = _deviation(deltas, step)
     if not deviation or not deltas.mean():
         return None
     effect = abs(float(deltas.mean())) / deviation
@@ -111,11 +140,17 @@ def seeds_needed(deltas: np.ndarray, pairs: int) -> int | None:
 
 @functools.cache
 def _critical(pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    counts = np.arange(2, MOST_SEEDS + 1)
+    counts = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1)
     return counts, stats.t.ppf(1 - LEVEL / pairs / 2, counts - 1)
 
 
-def _paired_p(deltas: np.ndarray) -> float:
-    if not deltas.std():
-        return 1.0 if not deltas.mean() else 0.0  # the same difference at every seed
-    return float(stats.ttest_1samp(deltas, 0.0).pvalue)
+def _paired_p(deltas: np.ndarray, step: float) -> float:
+    mean, deviation = float(deltas.mean()), _deviation(deltas, step)
+    if not deviation:  # a continuous metric with the same difference at every seed
+        return 0.0 if mean else 1.0
+    t = abs(mean) / deviation * math.sqrt(len(deltas))
+    return float(2 * stats.t.sf(t, len(deltas) - 1))
+
+
+def _deviation(deltas: np.ndarray, step: float) -> float:
+    return math.sqrt(float(deltas.var(ddof=1)) + step**2 / 6)

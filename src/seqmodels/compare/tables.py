@@ -20,12 +20,12 @@ from seqmodels.tasks.metrics import show, unit
 from seqmodels.visible import visible_line
 
 
-def numbers(setting: Setting, metric: str) -> dict[str, Any]:
+def numbers(setting: Setting, comparison: Comparison) -> dict[str, Any]:
     """Every number of a setting, unrounded, by its header in `comparison.csv`."""
     difference, records = setting.difference, setting.records
     return {
         "runs": len(records),
-        "metric": metric,
+        "metric": comparison.metric,
         "mean": setting.summary.mean,
         "deviation": setting.summary.deviation,
         "interval": setting.summary.interval,
@@ -33,23 +33,24 @@ def numbers(setting: Setting, metric: str) -> dict[str, Any]:
         "shared_seeds": difference.shared if difference else len(setting.scores),
         "p": difference.p if difference else "",
         "seeds_needed": (difference and difference.seeds_needed) or "",
-        "parameters": int(records[0].result["parameters"]),
+        **({comparison.beside: setting.beside} if comparison.beside else {}),
+        "parameters": records[0].parameters,
         "per_second": mean(record.per_second for record in records),
-        "seconds": mean(record.result["seconds"]["fit"] for record in records),
+        "seconds": mean(record.seconds for record in records),
     }
 
 
 def shown_columns(
-    metric: str, speed: str = "per second"
+    metric: str, beside: str | None = None, speed: str = "per second"
 ) -> dict[str, tuple[str, str, Callable[[Any], str]]]:
     """The numbers that people read: the header of each, in words and short enough for a terminal,
     and how to write it."""
 
-    def score(value: float) -> str:
-        return "-" if math.isnan(value) else show(metric, value)
+    def known(write: Callable[[Any], str]) -> Callable[[Any], str]:
+        return lambda value: "-" if math.isnan(value) else write(value)
 
-    def p_value(p: float) -> str:
-        return "-" if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+    score = known(lambda value: show(metric, value))
+    p_value = known(lambda p: "<0.001" if p < 0.001 else f"{p:.3f}")
 
     return {
         "runs": ("runs", "runs", str),
@@ -58,9 +59,10 @@ def shown_columns(
         "interval": ("± 95 % interval", "± 95 %", score),
         "difference_to_best": ("difference to best", "to best", score),
         "p": ("p (corrected)", "p", p_value),
-        "parameters": ("parameters", "parameters", "{:,}".format),
-        "per_second": (speed, "/s", "{:,.0f}".format),
-        "seconds": ("seconds of training", "s", "{:.1f}".format),
+        **({beside: (metric_header(beside), metric_header(beside), score)} if beside else {}),
+        "parameters": ("parameters", "parameters", known("{:,}".format)),
+        "per_second": (speed, "/s", known("{:,.0f}".format)),
+        "seconds": ("seconds of training", "s", known("{:.1f}".format)),
     }
 
 
@@ -71,13 +73,14 @@ def metric_header(metric: str) -> str:
 
 def table(comparison: Comparison, section: Section, *, short: bool = False) -> list[list[str]]:
     """The header and a row per setting, the best first; `short` for the header of a terminal."""
-    [speed, *others] = {record.speed for s in section.settings for record in s.records}
-    columns = shown_columns(comparison.metric, "per second" if others else speed)
+    speeds = {record.speed for s in section.settings for record in s.records} - {None}
+    speed = (speeds.pop() if len(speeds) == 1 else None) or "per second"
+    columns = shown_columns(comparison.metric, comparison.beside, speed)
     headers = [brief if short else words for words, brief, _ in columns.values()]
     rows = [[*comparison.names, *headers]]
     for setting in section.settings:
         best = () if setting.difference else ("difference_to_best", "p")  # no difference to itself
-        values = numbers(setting, comparison.metric)
+        values = numbers(setting, comparison)
         texts = ["" if n in best else text(values[n]) for n, (*_, text) in columns.items()]
         rows.append([*map(shown_value, setting.values), *_labels(comparison, setting), *texts])
     return rows
@@ -134,10 +137,10 @@ def failures(comparison: Comparison) -> list[str]:
 
 def comparison_table(comparison: Comparison) -> Group:
     """For a terminal: a table and a verdict per data set, an overview, and what to keep in mind."""
-    parts: list[Any] = []
+    parts: list[Any] = [Text(comparison.ranking() + "\n")]
     for section in comparison.sections:
         rows = table(comparison, section, short=True)
-        shown = _rich_table(rows, names=len(comparison.names), best_first=True)
+        shown = _rich_table(rows, names=len(comparison.names), best_first=section.tested)
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
@@ -169,7 +172,7 @@ def _rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool =
 
 def as_markdown(comparison: Comparison) -> str:
     """For a README: an overview, a table and a verdict per data set, and what to keep in mind."""
-    lines: list[str] = []
+    lines = [_markdown(comparison.ranking()), ""]
     if rows := overview(comparison):
         lines += [*_markdown_table(rows, names=1), ""]
     for section in comparison.sections:
@@ -198,7 +201,7 @@ def as_csv(comparison: Comparison) -> str:
     writer = csv.writer(file)
     for section in comparison.sections:
         for setting in section.settings:
-            values = numbers(setting, comparison.metric)
+            values = numbers(setting, comparison)
             if not file.tell():
                 keys = (*comparison.data_keys, *comparison.keys, *comparison.labels)
                 writer.writerow(["data", *keys, *values])

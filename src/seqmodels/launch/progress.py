@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import math
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from seqmodels.compare.records import DEFAULT_METRICS
+from seqmodels.compare.records import default_metrics
 from seqmodels.runs.folder import RunFolder
 from seqmodels.screen import Screen
 from seqmodels.visible import visible_line
@@ -28,6 +30,9 @@ class SweepProgress:
     def __init__(self, folder: Path, jobs: int) -> None:
         self.folder = folder
         self._ended: set[Path] = set()
+        self._started = time.monotonic()
+        self._at_once = 1  # the most jobs seen training together
+        self._estimated = False
         self._stopped = threading.Event()
         self._bar = Progress(
             BarColumn(),
@@ -39,8 +44,9 @@ class SweepProgress:
             redirect_stderr=False,
         )
         self._task = self._bar.add_task("", total=jobs)
-        self._bar.console.print(f"sweep of {jobs} jobs: {folder}", soft_wrap=True)
+        self._bar.console.print(f"sweep of {_count(jobs)}: {folder}", soft_wrap=True)
         self._resume()
+        self._jobs_to_do = jobs - len(self._ended)
         self._bar.start()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -81,7 +87,10 @@ class SweepProgress:
             self._look()
 
     def _look(self) -> None:
-        for job in sorted(self._jobs() - self._ended):
+        unfinished = sorted(self._jobs() - self._ended)
+        training = sum(RunFolder(job).is_training for job in unfinished)
+        self._at_once = max(self._at_once, training)
+        for job in unfinished:
             result = RunFolder(job).result_if_any()
             if result.get("status") in ("completed", "failed"):
                 self._ended.add(job)
@@ -91,6 +100,25 @@ class SweepProgress:
                 except (KeyError, TypeError, ValueError):
                     summary = f"{job.name}: {RunFolder(job).result_file} is not what a run writes"
                 self._bar.console.print(visible_line(summary), soft_wrap=True)
+                if result["status"] == "completed" and not self._estimated:
+                    with suppress(KeyError, TypeError, ValueError):  # not what a run writes
+                        self._estimate(result)
+
+    def _estimate(self, result: Mapping[str, Any]) -> None:
+        """Say once, after the first job of this command, how long all of them will take.
+
+        The first one may also have waited for a place and computed baselines, which the others take
+        from the cache, so the others count with their training alone.
+        """
+        self._estimated = True
+        jobs = self._jobs_to_do
+        together = min(self._at_once, jobs)
+        training = sum(float(result["seconds"][part]) for part in ("setup", "fit", "test"))
+        seconds = time.monotonic() - self._started + (math.ceil(jobs / together) - 1) * training
+        if jobs > 1 and math.isfinite(seconds):
+            at_once = f", {together} at once" if together > 1 else ""
+            text = f"about {_duration(seconds)} in all, if all {jobs} jobs take as long{at_once}"
+            self._bar.console.print(text)
 
     def _jobs(self) -> set[Path]:
         return {file.parent for file in self.folder.glob("*/result.json")}
@@ -99,6 +127,16 @@ class SweepProgress:
 def _summary(job: Path, result: Mapping[str, Any]) -> str:
     if result["status"] != "completed":
         return f"{job.name}: {result['status']}, {result['error']}"
-    metric = next((name for name in DEFAULT_METRICS if name in result["metrics"]), None)
+    metric = next((name for name in default_metrics() if name in result["metrics"]), None)
     value = f"{metric} {result['metrics'][metric]:.4f}" if metric else "no metric"
     return f"{job.name}: {value}, {result['seconds']['total']:.1f} s"
+
+
+def _count(jobs: int) -> str:
+    return f"{jobs} job{'' if jobs == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

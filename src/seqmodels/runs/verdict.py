@@ -40,13 +40,14 @@ def verdict(result: Mapping[str, Any], history: Rows) -> list[str]:
         history: the rows of `metrics.csv`.
     """
     config = flattened(result["config"])
-    if not _on_whole_splits(config):
+    if not on_whole_splits(config):
         return []
     lost = _lost(result)
     return lost + _fitted(result["metrics"], config, history, beaten=bool(lost))
 
 
-def _on_whole_splits(config: Mapping[str, Any]) -> bool:
+def on_whole_splits(config: Mapping[str, Any]) -> bool:
+    """Whether a run trains and tests on all of its splits; False for those of `debug`."""
     limits = (config.get(f"trainer.limit_{split}_batches") for split in ("train", "val", "test"))
     whole = all(limit is None or (isinstance(limit, float) and limit == 1) for limit in limits)
     return whole and not any(
