@@ -302,6 +302,8 @@ def test_what_varied_is_found() -> None:
     both = {**base, "model": {"head": "b", "optimizer": {"lr": 0.2}}}
     assert varied_keys(records(base, both)) == ["model.head"]  # the rate follows from the head
     assert varied_keys(records(base, other_head, both)) == ["model.head", "model.optimizer.lr"]
+    paths = [{**base, "folder": "a", "x": {"dirpath": "a/checkpoints"}}, {**base, "folder": "b"}]
+    assert varied_keys(records(*paths)) == []
     lists = [{**base, "sizes": [1, 2]}, {**base, "sizes": [1, 3]}]
     assert varied_keys(records(*lists)) == ["sizes"]
 

@@ -91,7 +91,8 @@ def _varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
         same = all(value == values[0] for value in values[1:])
         seed = all(value == record.seed for value, record in zip(values, records, strict=True))
         folders = [str(record.config.get("folder")) for record in records]
-        path = all(str(v).startswith(f) for v, f in zip(values, folders, strict=True))
+        # runs of another version may lack it
+        path = all(v is None or str(v).startswith(f) for v, f in zip(values, folders, strict=True))
         if not (same or seed or path or name.startswith(NO_SETTING)):
             columns[name] = [json.dumps(value, sort_keys=True) for value in values]
     return columns
