@@ -53,8 +53,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         title: [_png(figure_of, comparison, theme) for theme in (LIGHT, DARK)]
         for title, figure_of in (
             ("Every run", compared_runs),
-            ("Quality and cost", compared_costs),
             ("Learning curves", compared_curves),
+            ("Quality and cost", compared_costs),
         )
     }
     name = _name(comparison, folder)
