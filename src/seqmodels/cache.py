@@ -15,6 +15,7 @@ from typing import Any
 import xxhash
 
 from seqmodels.errors import UserError
+from seqmodels.working import working
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +87,15 @@ def is_whole(folder: Path) -> bool:
 
 
 def _contents(folder: Path) -> dict[str, list[Any]]:
-    files = sorted(path for path in folder.iterdir() if path.name != CONTENTS)
-    return {path.name: [path.stat().st_size, _hash(path)] for path in files}
+    sizes = {p: p.stat().st_size for p in sorted(folder.iterdir()) if p.name != CONTENTS}
+    with working("verifying the cache", sum(sizes.values())) as done:
+        return {path.name: [size, _hash(path, done)] for path, size in sizes.items()}
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, done: Callable[[int], None]) -> str:
     digest, buffer = xxhash.xxh3_128(), memoryview(bytearray(1 << 20))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
+            done(count)
     return digest.hexdigest()

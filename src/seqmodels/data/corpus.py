@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import tokenizers
-from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.cache import cache_folder, cached
-from seqmodels.data.pieces import Pieces, size, texts
+from seqmodels.data.pieces import Pieces, sample, size, texts
+from seqmodels.data.token_ids import token_ids
 from seqmodels.data.tokenizer import (
     BLANKS,
     START_ID,
@@ -26,13 +24,12 @@ from seqmodels.data.tokenizer import (
     load_tokenizer,
     train_tokenizer,
 )
-from seqmodels.files import BLOCK
-from seqmodels.screen import Screen
+from seqmodels.working import working
 
 log = logging.getLogger(__name__)
 
-BLOCKS = 16  # blocks of text to encode at a time, in parallel
-FORMAT = 4  # of the cached files
+LEARNED = 64 << 20  # bytes of text at most to learn tokens from, which takes memory
+FORMAT = 5  # of the cached files
 
 
 @dataclass(frozen=True)
@@ -105,39 +102,46 @@ def _write(
     encoding: str,
 ) -> None:
     facts: dict[str, dict[str, int]] = {}
-    shown = sys.stderr.isatty()
-    with Progress(console=Screen(stderr=True), disable=not shown, transient=True) as progress:
-        if tokenizer is None:
-            read = progress.track(
-                texts(splits["train"], encoding),
-                total=size(splits["train"]) / BLOCK,
-                description=f"learning {options.level} tokens",
-            )
-            tokenizer = train_tokenizer(read, options)
-        dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
-        between = BLANKS.encode() if options.level == "space" else b""  # belongs to no token
-        # bytes of each word or character; levels `byte` and `bpe` have no unknown tokens
-        lengths = np.zeros(tokenizer.get_vocab_size(), np.int64)
-        for token, index in tokenizer.get_vocab().items():
-            lengths[index] = 0 if index <= UNKNOWN_ID else len(token.encode())
-        for name, pieces in splits.items():
-            bar = progress.add_task(f"encoding {name}", total=size(pieces))
-            blocks = texts(pieces, encoding)
-            num_bytes = unknown = known_bytes = 0
-            with (folder / f"{name}.bin").open("wb") as file:
-                file.write(np.array([START_ID], dtype).tobytes())
-                while some := list(islice(blocks, BLOCKS)):
-                    for text, encoded in zip(some, tokenizer.encode_batch_fast(some), strict=True):
-                        ids, content = np.array(encoded.ids, dtype), text.encode()
-                        num_bytes += len(content)
-                        if between:
-                            known_bytes += len(content) - len(content.translate(None, between))
-                        known_bytes += int(lengths[ids].sum())
-                        unknown += int((ids == UNKNOWN_ID).sum())
-                        file.write(ids.tobytes())
-                    progress.update(bar, completed=num_bytes)
-            spelled = num_bytes - known_bytes if unknown else 0
-            facts[name] = {"num_bytes": num_bytes, "unknown": unknown, "unknown_bytes": spelled}
-        log.info(f"encoded {sum(map(size, splits.values())):,} bytes")
-    tokenizer.save(str(folder / "tokenizer.json"))
+    level = options.level
+    if tokenizer is None:
+        learned = sample(splits["train"], LEARNED)
+        if (some := size(learned)) < (whole := size(splits["train"])):
+            log.info(f"data: {level} tokens are learned from {some:,} of {whole:,} bytes of train")
+        with working(f"learning {level} tokens", some) as read:
+            tokenizer = train_tokenizer(_noted(texts(learned, encoding), read), options)
+    dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
+    between = BLANKS.encode() if level == "space" else b""  # belongs to no token
+    counts_unknown = level in ("word", "space", "char")  # `byte` and `bpe` have none
+    # bytes of each word or character
+    lengths = np.zeros(tokenizer.get_vocab_size(), np.int64)
+    for token, index in tokenizer.get_vocab().items():
+        lengths[index] = 0 if index <= UNKNOWN_ID else len(token.encode())
+    for name, pieces in splits.items():
+        num_bytes = unknown = known_bytes = 0
+        with (
+            working(f"encoding {name}", size(pieces)) as done,
+            (folder / f"{name}.bin").open("wb") as file,
+        ):
+            file.write(np.array([START_ID], dtype).data)
+            for content, ids in token_ids(texts(pieces, encoding), tokenizer, level):
+                file.write(ids.astype(dtype, copy=False).data)
+                num_bytes += len(content)
+                if between:
+                    known_bytes += len(content) - len(content.translate(None, between))
+                if counts_unknown:
+                    counts = np.bincount(ids, minlength=len(lengths))
+                    known_bytes += int(counts @ lengths)
+                    unknown += int(counts[UNKNOWN_ID])
+                done(len(content))
+        spelled = num_bytes - known_bytes if unknown else 0
+        facts[name] = {"num_bytes": num_bytes, "unknown": unknown, "unknown_bytes": spelled}
+    log.info(f"encoded {sum(map(size, splits.values())):,} bytes")
+    # not by `Tokenizer.save`, which has errors of its own for a full disk
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     (folder / "corpus.json").write_text(json.dumps(facts))
+
+
+def _noted(blocks: Iterable[str], read: Callable[[int], None]) -> Iterator[str]:
+    for text in blocks:
+        yield text
+        read(len(text.encode()))

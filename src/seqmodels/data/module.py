@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from rich.progress import Progress
 
 from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.cache import cached
@@ -18,7 +16,7 @@ from seqmodels.data.loading import SequenceLoader
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.plain import read_json
-from seqmodels.screen import Screen
+from seqmodels.working import working
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +47,14 @@ class DataModule(pl.LightningDataModule):
     def notes(self) -> Sequence[str]:
         """What the user should know of what `setup` has read."""
         return ()
+
+    @property
+    def summary(self) -> Sequence[str]:
+        """What `setup` has read, in one line or two: the size of each split, and what an encoding
+        does not keep."""
+        if not (sizes := self.split_sizes):
+            return ()
+        return [f"{self.title}: {', '.join(f'{n} {size:,}' for n, size in sizes.items())} examples"]
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -117,9 +123,8 @@ class DataModule(pl.LightningDataModule):
         """
 
         def write(folder: Path) -> None:
-            shown, started = sys.stderr.isatty(), time.perf_counter()
-            with Progress(console=Screen(stderr=True), disable=not shown, transient=True) as bar:
-                bar.add_task("simple baselines", total=None)
+            started = time.perf_counter()
+            with working("simple baselines"):
                 write_json(folder / "baselines.json", self.compute_baselines())
             log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
 

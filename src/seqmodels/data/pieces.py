@@ -12,18 +12,21 @@ import numpy as np
 
 from seqmodels.errors import UserError
 from seqmodels.files import BLOCK, decoded, existing_file
+from seqmodels.working import working
 
+SAMPLED = 1 << 20  # bytes of a stretch at least, where a sample is taken
 STRETCH = 1 << 12  # bytes of a stretch at least, where a split is cut from several places
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The bytes `start..stop` of a file, as it was at the time `modified` in nanoseconds."""
+    """The bytes `start..stop` of a file, which had this `state`: its size, and the time of its last
+    change in nanoseconds."""
 
     path: Path
     start: int
     stop: int
-    modified: int | None = field(default=None, compare=False)
+    state: tuple[int, int] | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -56,10 +59,10 @@ class Piece:
                 while block := file.read(min(BLOCK, left)):
                     left -= len(block)
                     yield block
-                modified = os.fstat(file.fileno()).st_mtime_ns
+                state = _state(os.fstat(file.fileno()))
         except OSError as error:
             raise UserError(f"{self.path} cannot be read: {error.strerror}") from error
-        if left or self.modified not in (None, modified):
+        if left or self.state not in (None, state):
             raise UserError(f"{self.path} changed while it was read: start again when it is final")
 
     def first_line(self) -> int:
@@ -78,7 +81,11 @@ def whole(path: Path) -> Piece:
         UserError: if there is no such file.
     """
     facts = Path(existing_file(str(path))).stat()
-    return Piece(path, 0, facts.st_size, facts.st_mtime_ns)
+    return Piece(path, 0, facts.st_size, _state(facts))
+
+
+def _state(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_size, facts.st_mtime_ns
 
 
 def size(pieces: Pieces) -> int:
@@ -110,12 +117,14 @@ def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
 def fingerprint(splits: Mapping[str, Pieces]) -> str:
     """A hash of the content of each split and of where it is cut, whatever the files are called."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, pieces in splits.items():
-        digest.update(f"{name}:{size(pieces)}\0".encode())
-        for piece in pieces:
-            digest.update(b"%d:" % len(piece))
-            for block in piece.blocks():
-                digest.update(block)
+    with working("reading", sum(map(size, splits.values()))) as done:
+        for name, pieces in splits.items():
+            digest.update(f"{name}:{size(pieces)}\0".encode())
+            for piece in pieces:
+                digest.update(b"%d:" % len(piece))
+                for block in piece.blocks():
+                    digest.update(block)
+                    done(len(block))
     return digest.hexdigest()
 
 
@@ -139,11 +148,8 @@ def cut(
     if not 0 < fraction < 1:
         raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     if len(pieces) == 1:
-        rest, parts = pieces[0], list[Piece]()
-        for count in range(min(stretches, int(len(rest) * fraction) // STRETCH), 1, -1):
-            part, rest = rest.cut(1 - 1 / count)
-            parts.append(part)
-        cuts = [part.cut(fraction) for part in [*parts, rest]]
+        count = min(stretches, int(len(pieces[0]) * fraction) // STRETCH)
+        cuts = [part.cut(fraction) for part in _parts(pieces[0], count)]
         return [remaining for remaining, _ in cuts], [off for _, off in cuts]
     left, chosen = fraction * size(pieces), set[int]()
     for index in np.random.default_rng(seed).permutation(len(pieces)).tolist():
@@ -156,3 +162,21 @@ def cut(
     for index, piece in enumerate(pieces):
         sides[index in chosen].append(piece)
     return sides
+
+
+def sample(pieces: Pieces, most: int) -> Pieces:
+    """About `most` bytes of the text: all of it, or stretches that are evenly spread."""
+    share = most / max(size(pieces), 1)
+    if share >= 1:
+        return pieces
+    parts = [part for piece in pieces for part in _parts(piece, int(len(piece) * share) // SAMPLED)]
+    return [off for part in parts if len(off := part.cut(share)[1])]
+
+
+def _parts(piece: Piece, count: int) -> list[Piece]:
+    """Cuts a piece into `count` parts of about the same length; one if that is less."""
+    parts = list[Piece]()
+    for left in range(count, 1, -1):
+        part, piece = piece.cut(1 - 1 / left)
+        parts.append(part)
+    return [*parts, piece]

@@ -156,12 +156,18 @@ class StreamDataModule(DataModule):
             if not size(pieces):
                 raise UserError(f"the {split} split of {self.title} has no text")
         self.tokens = self.encode(self.texts, self.fingerprint)
+        for line in self.summary:
+            log.info(f"data: {line}")
+
+    @property
+    def summary(self) -> Sequence[str]:
+        """`train 9,025 tokens of 9,103 bytes, 0.12 % unknown`, for each split."""
         ends = " with line ends" if self.options.level == "space" else ""
-        for split, tokens in self.tokens.items():
-            log.info(
-                f"data: {split} {len(tokens):,} tokens{ends} of {tokens.num_bytes:,} bytes, "
-                f"{100 * tokens.unknown / max(len(tokens), 1):.2f} % unknown"
-            )
+        return [
+            f"{split} {len(tokens):,} tokens{ends} of {tokens.num_bytes:,} bytes, "
+            f"{100 * tokens.unknown / max(len(tokens), 1):.2f} % unknown"
+            for split, tokens in self.tokens.items()
+        ]
 
     def encode(self, splits: Mapping[str, Pieces], content: str) -> dict[str, TokenFile]:
         """Encodes splits with this fingerprint; trains the tokenizer on `train` if it is not yet.
