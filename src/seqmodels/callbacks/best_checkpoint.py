@@ -27,6 +27,10 @@ class BestCheckpoint(ModelCheckpoint):
     With `save_top_k` other than 1, the checkpoints are named after their steps, `best-120.ckpt`,
     and `best.ckpt` is the best of them.
 
+    Attributes:
+        validations: the metrics of the validation of each checkpoint that was saved right after
+            one, by its path; None for one that was not.
+
     Args:
         monitor: a metric, such as `validation/accuracy`; None saves the last state.
         mode: `min` or `max`; None: what is better by this metric.
@@ -46,6 +50,13 @@ class BestCheckpoint(ModelCheckpoint):
             mode = "max" if monitor and metric_named(monitor).higher_is_better else "min"
         super().__init__(monitor=monitor, mode=mode, **options)
         self._loss: Tensor | None = None  # of the best state
+        self._validated_at: int | None = None  # step
+        self.validations: dict[str, dict[str, float] | None] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._validated_at = trainer.global_step
+        super().on_validation_end(trainer, pl_module)
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         loss = trainer.callback_metrics.get(f"{str(self.monitor).rpartition('/')[0]}/loss")
@@ -73,6 +84,13 @@ class BestCheckpoint(ModelCheckpoint):
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
+        measured = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("validation/")
+        }
+        validated = measured and self._validated_at == trainer.global_step
+        self.validations[filepath] = measured if validated else None
         best, here = Path(self.best_model_path), Path(str(self.dirpath)) / "best.ckpt"
         if trainer.is_global_zero and best not in (here, Path()) and best.is_file():
             _same_content(best, here)

@@ -1,4 +1,4 @@
-"""A progress bar on one line, without device synchronisation."""
+"""A progress bar on one line, or lines where there is no terminal; no device synchronisation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as pl
+import rich
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import CustomBarColumn, MetricsTextColumn
 from rich.cells import cell_len
@@ -16,7 +17,10 @@ from rich.progress import ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from seqmodels.screen import Screen
 from seqmodels.signatures.ranges import NonNegative
+from seqmodels.tasks.budget import find_budget, seconds_left
+from seqmodels.working import SECONDS, duration
 
 SHORTEST_BAR = 8  # characters
 
@@ -28,6 +32,9 @@ class LiveProgressBar(RichProgressBar):
     Lightning's own bar reads every metric at every step, and each read waits for the device. On 80
     columns it takes three lines.
 
+    Without a terminal, such as in a log file, it prints a line every `working.SECONDS` seconds
+    instead: `epoch 3, step 1,200 of 20,000, 410 steps/s, about 12 min left`.
+
     Args:
         seconds: the shortest time between two updates.
     """
@@ -37,6 +44,20 @@ class LiveProgressBar(RichProgressBar):
         self.seconds = seconds
         self._updated_at = 0.0
         self._loss: float | None = None
+        self._lines: _Lines | None = None  # where there is no terminal
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        console = rich.get_console()
+        if self.is_enabled and not (console.is_terminal or console.is_jupyter):
+            self._lines = _Lines()
+            self.disable()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self._lines is not None:
+            budget = find_budget(trainer, trainer.datamodule)  # type: ignore[attr-defined]
+            self._lines.begin("steps", trainer.global_step, budget.steps if budget else None)
 
     def on_train_batch_end(
         self,
@@ -46,11 +67,51 @@ class LiveProgressBar(RichProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if time.monotonic() - self._updated_at < self.seconds and not trainer.is_last_batch:
+        if self._lines is not None:
+            step = f"epoch {trainer.current_epoch}, step"
+            self._lines.say(step, "steps", trainer.global_step, seconds_left(trainer))
+        waits = time.monotonic() - self._updated_at < self.seconds and not trainer.is_last_batch
+        if self.is_disabled or waits:
             return
         self._loss = float(outputs["loss"])
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._updated_at = time.monotonic()
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._lines is not None:
+            self._lines.begin("batches", 0, sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        super().on_validation_batch_end(
+            trainer, pl_module, outputs, batch, batch_idx, dataloader_idx
+        )
+        if self._lines is not None:
+            self._lines.say("validation, batch", "batches", batch_idx + 1)
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._lines is not None:
+            self._lines.begin("batches", 0, sum(trainer.num_test_batches))
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        if self._lines is not None:
+            self._lines.say("test, batch", "batches", batch_idx + 1)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
@@ -73,6 +134,42 @@ class LiveProgressBar(RichProgressBar):
         if self.trainer.max_epochs == -1:  # no limit, which Lightning shows as `Epoch 0/-2`
             return f"{f'Epoch {current_epoch}':{len(self.validation_description)}}"
         return super()._get_train_description(current_epoch)
+
+
+class _Lines:
+    """Prints a line every `SECONDS` seconds. Speeds are averages since the beginning, validations
+    included, as the time that is left is."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+        self._begun: dict[str, tuple[float, int, float | None]] = {}
+
+    def begin(self, units: str, done: int, total: float | None) -> None:
+        self._begun[units] = time.monotonic(), done, total
+
+    def say(self, what: str, units: str, done: int, most: float | None = None) -> None:
+        """Prints the line if it is time for it.
+
+        Args:
+            most: seconds after which the work ends anyway.
+        """
+        now = time.monotonic()
+        if now - self._said_at < SECONDS:
+            return
+        self._said_at = now
+        began, first, total = self._begun[units]
+        speed = (done - first) / max(now - began, 1e-9)
+        ends = [] if most is None else [most]
+        of = ""
+        if total is not None and math.isfinite(total):
+            of = f" of {total:,.0f}"
+            ends += [(total - done) / speed] if speed else []
+        left = f", about {duration(min(ends))} left" if ends else ""
+        Screen().print(f"{what} {done:,}{of}, {_rounded(speed)} {units}/s{left}", soft_wrap=True)
+
+
+def _rounded(speed: float) -> str:
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
 
 
 class _Counts(ProgressColumn):

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.cache import use_cache
+from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
 from seqmodels.errors import UserError, unusable
 from seqmodels.imports import import_modules
@@ -207,6 +208,8 @@ def _fit(
         open_loggers(trainer),
         profile_file(folder, console),
     ):
+        for line in data.summary:
+            console.print(line, soft_wrap=True)
         console.print(
             f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
         )
@@ -221,8 +224,11 @@ def _fit(
 
         clock = time.perf_counter()
         _load_best(trainer, task)
-        with without_loggers(trainer):  # it would be the last point of the curve
-            result["metrics"] |= _evaluated(trainer.validate(task, datamodule=data, verbose=False))
+        validation = _validation_of_best(trainer)
+        if validation is None:
+            with without_loggers(trainer):  # it would be the last point of the curve
+                validation = _evaluated(trainer.validate(task, datamodule=data, verbose=False))
+        result["metrics"] |= validation
         result["metrics"] |= _evaluated(trainer.test(task, datamodule=data, verbose=False))
         short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
         result["higher_is_better"] = {n: METRICS[n].higher_is_better for n in sorted(short)}
@@ -294,6 +300,15 @@ def _checkpoint_file(resume: str) -> Path:
     if path.suffix != ".ckpt":
         raise UserError(f"resume={resume}: no such run folder, and not a .ckpt file")
     return path
+
+
+def _validation_of_best(trainer: pl.Trainer) -> dict[str, float] | None:
+    """The metrics of the validation in this training that the best checkpoint was saved after: it
+    had the same weights and the same batches."""
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, BestCheckpoint) or trainer.overfit_batches:  # type: ignore[attr-defined]
+        return None
+    return callback.validations.get(callback.best_model_path)
 
 
 def _load_best(trainer: pl.Trainer, task: Task) -> None:
