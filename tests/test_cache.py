@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from seqmodels.cache import cached
-from seqmodels.data import PlainText, Text
+from seqmodels.data import PlainText, Text, corpus
 from seqmodels.data.pieces import fingerprint, whole
 from seqmodels.errors import UserError
 
@@ -106,6 +110,55 @@ def test_a_cache_that_cannot_be_written_is_named(
         cached("kind", "recipe", lambda folder: None)
 
 
+@pytest.mark.parametrize("level", ["byte", "char", "word"])
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, level: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"line {n}\n" for n in range(40_000)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(
+            UserError, match="the cache .*tokens cannot be written: File too large; make room, or "
+        ):
+            PlainText(str(path), tokenizer=level, evaluation_streams=1).setup()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "cache" / "seqmodels" / "tokens").iterdir()) == []
+
+
+def test_a_full_disk_is_named_whichever_file_it_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"line {n}\n" for n in range(400)))
+    write_text = Path.write_text
+    for name in ("tokenizer.json", "corpus.json", "contents.json"):
+
+        def full(self: Path, *arguments: Any, name: str = name, **options: Any) -> int:
+            if self.name == name:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write_text(self, *arguments, **options)
+
+        monkeypatch.setattr(Path, "write_text", full)
+        with pytest.raises(UserError, match="cannot be written: No space left on device; make"):
+            PlainText(str(path), tokenizer="word", evaluation_streams=1).setup()
+        assert list((tmp_path / "cache" / "seqmodels" / "tokens").iterdir()) == []
+
+
+def test_a_cache_that_is_read_only_is_named_and_what_it_holds_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = cached("kind", "held", lambda folder: None)
+
+    def read_only(*_: object, **__: object) -> None:  # root may write to any folder
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("seqmodels.cache.tempfile.mkdtemp", read_only)
+    assert cached("kind", "held", lambda folder: None) == held
+    with pytest.raises(UserError, match="kind cannot be written: Read-only file system; make room"):
+        cached("kind", "other", lambda folder: None)
+
+
 @pytest.mark.parametrize("change", [half, flipped, longer, Path.unlink])
 def test_a_file_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, change: Callable[[Path], None]
@@ -114,8 +167,29 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     path.write_bytes(np.random.default_rng(0).bytes(1000))
     piece = whole(path)
     assert fingerprint({"train": [piece]})
+    time = path.stat().st_mtime_ns
     change(path)
+    if change is longer:  # within the time that a file system tells apart
+        os.utime(path, ns=(time, time))
     with pytest.raises(
         UserError, match=r"a\.txt (changed while it was read|cannot be read: No su)"
     ):
         fingerprint({"train": [piece]})
+
+
+def test_a_file_that_changes_before_it_is_encoded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("".join(f"line {n}\n" for n in range(300)))
+    encode = corpus.encode
+
+    def grown(*arguments: Any) -> Any:
+        with path.open("a") as file:
+            file.write("one more line\n")
+        return encode(*arguments)
+
+    monkeypatch.setattr(corpus, "encode", grown)
+    with pytest.raises(UserError, match=r"a\.txt changed while it was read: start again when it"):
+        PlainText(str(path), tokenizer="byte", evaluation_streams=1).setup()
+    assert list((tmp_path / "cache" / "seqmodels" / "tokens").iterdir()) == []

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmodels.data import SPLITS, PlainText, PythonSource, Text, TokenizerOptions, corpus, pieces
-from seqmodels.data.pieces import Piece, cut, fingerprint, size, texts, whole
-from seqmodels.data.tokenizer import LEVELS, train_tokenizer
+from seqmodels.data.pieces import Piece, cut, fingerprint, sample, size, texts, whole
+from seqmodels.data.token_ids import token_ids
+from seqmodels.data.tokenizer import LEVELS, load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError
 
 TEXT = "Grüße an Zoë,  und an 東京!\n\tdef f(x): return x\r\n\n" * 7
@@ -173,6 +174,92 @@ def test_what_is_encoded_decodes_to_the_same_text(level: str, extra: str) -> Non
     options = TokenizerOptions(level, vocabulary_size=600, keep_whitespace=True)
     tokenizer = train_tokenizer([TEXT, extra], options)
     assert tokenizer.decode(tokenizer.encode(extra).ids) == extra
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("level", LEVELS)
+@given(read=st.lists(st.text(max_size=30), max_size=40), more=st.text())
+@settings(max_examples=30, deadline=None)
+def test_ids_of_blocks_are_those_of_the_library(
+    level: str, lowercase: bool, read: list[str], more: str
+) -> None:
+    options = TokenizerOptions(level, lowercase, keep_whitespace=True, vocabulary_size=600)
+    tokenizer = train_tokenizer([TEXT, more[::2]], options)
+    blocks = [text for text in [TEXT, more, *read] if text]
+    made = list(token_ids(iter(blocks), tokenizer, level))
+    assert [content.decode() for content, _ in made] == blocks
+    expected = [encoding.ids for encoding in tokenizer.encode_batch(blocks)]
+    assert [ids.tolist() for _, ids in made] == expected
+
+
+def test_bytes_and_characters_are_not_encoded_by_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("by the library")
+
+    monkeypatch.setattr("seqmodels.data.token_ids._by_library", fail)
+    for level in ("byte", "char"):
+        tokenizer = train_tokenizer([TEXT], TokenizerOptions(level, keep_whitespace=True))
+        [(content, ids)] = token_ids([TEXT], tokenizer, level)
+        assert content == TEXT.encode()
+        assert len(ids) == len(content if level == "byte" else TEXT)
+
+
+def test_every_character_and_byte_has_the_id_of_the_library() -> None:
+    every = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+    for level in ("byte", "char"):
+        options = TokenizerOptions(level, keep_whitespace=True)
+        tokenizer = train_tokenizer([every[:1000]], options)
+        for text in (every[:5000], every[-5000:], every[60_000:70_000]):
+            [(_, ids)] = token_ids([text], tokenizer, level)
+            assert ids.tolist() == tokenizer.encode(text).ids
+
+
+def test_bytes_that_a_stranger_has_merged_are_encoded_by_the_library() -> None:
+    options = TokenizerOptions("byte", keep_whitespace=True)
+    saved = json.loads(train_tokenizer([], options).to_str())
+    saved["model"]["vocab"]["ab"] = 258
+    saved["model"]["merges"] = [["a", "b"]]
+    tokenizer = load_tokenizer(json.dumps(saved), options)
+    [(_, ids)] = token_ids(["ab"], tokenizer, "byte")
+    assert ids.tolist() == [258]
+
+
+def test_large_texts_teach_the_tokens_by_a_sample_that_is_evenly_spread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path, "a.txt", "".join(f"w{n:07} w{n:07}\n" for n in range(60_000)))
+    monkeypatch.setattr(pieces, "SAMPLED", 4000)
+    some = sample([whole(path)], 100_000)
+    assert len(some) == 25 and size(some) == pytest.approx(100_000, rel=0.02)
+    gaps = np.diff([piece.start for piece in some])
+    assert gaps.min() > 0.98 * gaps.max()
+    assert all(text.endswith("\n") for text in texts(some))
+    assert sample([whole(path)], path.stat().st_size) == [whole(path)]
+    of_files = sample([whole(written(tmp_path, f"{n}.txt", "a b\n" * 100)) for n in range(9)], 800)
+    assert len({piece.path for piece in of_files}) == 9
+
+    monkeypatch.setattr(corpus, "LEARNED", 100_000)
+    data = PlainText(str(path), tokenizer="word", evaluation_streams=1)
+    with caplog.at_level(logging.INFO):
+        data.setup()
+    learned = {word.strip() for word in data.vocabulary.get_vocab()}
+    assert 5000 < len(learned) < 7000
+    assert "word tokens are learned from " in caplog.text
+
+
+def test_a_line_of_ten_megabytes_is_encoded_like_any_other(tmp_path: Path) -> None:
+    long = "é" * 5_000_000
+    data = PlainText(
+        str(written(tmp_path, "a.txt", f"a\n{long}\nb\n" * 2)),
+        tokenizer="char",
+        evaluation_streams=1,
+        validation_stretches=1,
+    )
+    data.setup()
+    read = "".join(data.text_of(data.tokens[split].ids[1:].tolist()) for split in SPLITS)
+    assert read == f"a\n{long}\nb\n" * 2
 
 
 def test_words_hold_the_space_before_them() -> None:

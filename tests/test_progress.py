@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 
 import lightning.pytorch as pl
 import pytest
@@ -13,6 +15,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from rich.console import Console
 
 from seqmodels.callbacks.progress import LiveProgressBar, fitted
+from seqmodels.working import duration, working
 
 
 class Named(BoringModel):
@@ -74,6 +77,83 @@ def test_it_takes_one_line_of_80_columns(
 def test_epochs_without_a_limit_are_counted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = screen(monkeypatch, BoringModel(), max_epochs=-1, max_steps=12)
     assert re.match(r"Epoch 0  +━", lines[0])
+
+
+LINE = (
+    r"epoch \d+, step [\d,]+ of 2,400, [\d,.]+ steps/s, about \d+ s left",
+    r"(validation|test), batch \d of 2, [\d,.]+ batches/s, about \d+ s left",
+)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_without_a_terminal_it_prints_lines_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: float
+) -> None:
+    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", seconds)
+
+    class OnAnotherDevice(BoringModel):  # whose values cannot be read
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict[str, object]:
+            class Loss(torch.Tensor):
+                def __float__(self) -> float:
+                    raise AssertionError("waits for the device")
+
+            return {"loss": super().training_step(batch, batch_idx)["loss"].as_subclass(Loss)}
+
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=200,
+        max_steps=2400,
+        limit_train_batches=12,
+        limit_val_batches=2,
+        limit_test_batches=2,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[LiveProgressBar(seconds=0.0), Stop()],
+    )
+    trainer.fit(model := OnAnotherDevice())
+    trainer.test(model, verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    if seconds:
+        assert lines == []
+        return
+    assert len(lines) == 12 + 2 + 2
+    assert re.fullmatch(LINE[0], lines[0]) and lines[0].startswith("epoch 0, step 1 of 2,400, ")
+    assert all(re.fullmatch(LINE[0], line) for line in lines[:12])
+    assert all(re.fullmatch(LINE[1], line) for line in lines[12:])
+    assert lines[-1].startswith("test, batch 2 of 2, ") and lines[-1].endswith("about 0 s left")
+
+
+class Stop(pl.Callback):
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop = trainer.global_step == 12
+
+
+def test_long_work_prints_lines_even_within_one_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with working("short work", 10) as done:
+        done(10)
+    monkeypatch.setattr("seqmodels.working.SECONDS", 0.05)
+    with working("long work", 4) as done:
+        time.sleep(0.2)
+        done(1)
+        time.sleep(0.2)
+    threads = threading.active_count()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "long work: 0 s so far"
+    assert re.fullmatch(r"long work: 25%, about \d s left", lines[-1])
+    time.sleep(0.2)
+    assert capsys.readouterr().err == "" and threading.active_count() <= threads
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (720, "12 min"), (9000, "2.5 h")]
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.batch import SequenceBatch
+from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.compare.comparison import compare
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
+from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, find_device
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
@@ -175,6 +178,62 @@ def test_a_part_that_is_limited_to_nothing_has_no_metrics(config: Config) -> Non
     assert {name.partition("/")[0] for name in metrics} == {"validation"}
     compared = compare([settings.folder])
     assert compared.metric == "validation/accuracy"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "again"),
+    [
+        ((), 0),
+        (("trainer.val_check_interval=4", "trainer.limit_val_batches=2"), 0),
+        (("callbacks.checkpoint.save_top_k=3",), 0),
+        (("callbacks.checkpoint.monitor=null",), 0),
+        (("+callbacks=ema", "trainer.max_epochs=3"), 0),
+        (("callbacks.checkpoint=null",), 1),  # the last weights, which may be any
+        # saved before the validation
+        (("callbacks.checkpoint.monitor=null", "+callbacks.checkpoint.every_n_train_steps=5"), 1),
+        (("trainer.overfit_batches=2",), 1),  # of the training split
+    ],
+)
+def test_the_best_checkpoint_is_validated_once(
+    config: Config, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], again: int
+) -> None:
+    fitted, evaluated = [], []
+
+    def count(self: SequenceClassifier, batch: SequenceBatch) -> None:
+        (fitted if self.trainer.state.fn == "fit" else evaluated).append(len(batch))
+        step(self, batch)
+
+    step = SequenceClassifier.validation_step
+    monkeypatch.setattr(SequenceClassifier, "validation_step", count)
+    settings = config("baseline=false", *overrides)
+    metrics = train(settings)["metrics"]
+    assert fitted and bool(evaluated) == bool(again)
+    if "overfit" in "".join(overrides) or "checkpoint=null" in "".join(overrides):
+        return
+    # the numbers are those of another validation with the same weights
+    data: UEA = instantiate(settings.data)
+    task = SequenceClassifier.load_from_checkpoint(
+        Path(settings.folder) / "checkpoints" / "best.ckpt"
+    )
+    limit = settings.trainer.limit_val_batches
+    trainer = pl.Trainer(
+        accelerator="cpu", limit_val_batches=limit, logger=False, enable_progress_bar=False
+    )
+    [measured] = trainer.validate(task, datamodule=data, verbose=False)
+    found = {name: value for name, value in metrics.items() if name.startswith("validation/")}
+    assert list(found.items()) == list(measured.items())
+
+
+def test_a_resumed_run_without_a_better_state_validates_the_best_one(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config("baseline=false")
+    first = train(settings)["metrics"]
+    resumed = config("baseline=false", f"resume={settings.folder}", "trainer.max_epochs=3")
+    # nothing that it validates is better
+    monkeypatch.setattr(BestCheckpoint, "check_monitor_top_k", lambda *_: False)
+    metrics = train(resumed, given={"trainer.max_epochs": 3})["metrics"]
+    assert metrics == first
 
 
 class Spoil(Callback):

@@ -53,7 +53,7 @@ def _how_far(done: int, total: int | None, taken: float) -> str:
     return f"{done / total:.0%}, about {duration(taken * (total - done) / done)} left"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: int | float) -> str:
     """`40 s`, `12 min` or `2.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"

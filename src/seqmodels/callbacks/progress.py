@@ -142,12 +142,12 @@ class _Lines:
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
-        self._begun: dict[str, tuple[float, int, float | None]] = {}
+        self._begun: dict[str, tuple[float, int, int | float | None]] = {}
 
-    def begin(self, units: str, done: int, total: float | None) -> None:
+    def begin(self, units: str, done: int, total: int | float | None) -> None:
         self._begun[units] = time.monotonic(), done, total
 
-    def say(self, what: str, units: str, done: int, most: float | None = None) -> None:
+    def say(self, what: str, units: str, done: int, most: int | float | None = None) -> None:
         """Prints the line if it is time for it.
 
         Args:
