@@ -94,12 +94,14 @@ def write_text(path: Path, size: int) -> None:
     written = 0
     with path.open("wb") as file:
         while written < size:
-            ranks = np.minimum(random.zipf(1.25, size=1_000_000), 1 << 31)
+            ranks = np.minimum(random.random(1_000_000) ** -4, 2**31).astype(np.int64)  # Zipf
             different, which = np.unique(ranks, return_inverse=True)
             codes = different * 2_654_435_761 % (1 << 32)  # rare words are no neighbours
             codes[different < 100] = different[different < 100]
-            digits = codes[:, None] // len(letters) ** np.arange(7)
-            words = ["".join(letters[row[row > 0] % len(letters)]) for row in digits]
+            places = len(letters) ** np.arange(7)
+            spelled = letters[codes[:, None] // places % len(letters)]
+            spelled[codes[:, None] < places] = ""
+            words = spelled.view("U7")[:, 0].tolist()
             ends = np.where(random.random(len(ranks)) < 0.05, "\n", " ").tolist()
             pairs = zip((words[index] for index in which.tolist()), ends, strict=True)
             block = "".join(f"{word}{end}" for word, end in pairs).encode()

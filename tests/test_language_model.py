@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -609,6 +610,15 @@ def test_mistakes_are_named_and_leave_no_folder(
     with pytest.raises(UserError, match=message):
         train(settings)
     assert not Path(settings.folder).exists()
+
+
+def test_a_run_prints_the_size_and_the_unknown_share_of_each_split(
+    config: Config, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config(*QUICK, f"data.train={text}", "trainer.max_steps=1", "baseline=false"))
+    shown = capsys.readouterr().out.splitlines()[:3]
+    for split, line in zip(("train", "validation", "test"), shown, strict=True):
+        assert re.fullmatch(rf"{split} [\d,]+ tokens of [\d,]+ bytes, 0\.00 % unknown", line)
 
 
 @pytest.mark.parametrize(

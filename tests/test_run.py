@@ -75,6 +75,14 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
 
 
+def test_a_run_prints_the_sizes_of_its_splits_before_training(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = train(config("baseline=false"))["examples"]
+    shown = ", ".join(f"{split} {size}" for split, size in sizes.items())
+    assert capsys.readouterr().out.startswith(f"JapaneseVowels: {shown} examples\n")
+
+
 @pytest.mark.parametrize("head", CLASSIFIER_HEADS)
 def test_every_head_trains_by_its_name_alone(config: Config, head: str) -> None:
     result = train(config(f"model.head={head}", "trainer.max_epochs=1"))
