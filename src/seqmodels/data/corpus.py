@@ -28,7 +28,7 @@ from seqmodels.working import working
 
 log = logging.getLogger(__name__)
 
-LEARNED = 64 << 20  # bytes of text at most to learn tokens from, which takes memory
+LEARNED = 32 << 20  # bytes of text at most to learn tokens from, which takes memory
 FORMAT = 5  # of the cached files
 
 

@@ -12,7 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from seqmodels.batch import UNKNOWN_ID
 
-BLOCKS = 16  # to encode at a time, in parallel
+BLOCKS = 8  # to encode at a time, in parallel; the next ones are encoded meanwhile
 UNICODE = 0x110000  # characters
 
 
