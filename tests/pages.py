@@ -94,10 +94,12 @@ def run(code: str, names: dict[str, Any]) -> None:
 
 
 def words_missing(shown: str, printed: str) -> set[str]:
-    """The words of a shown output that are not printed, whatever their numbers and line breaks."""
+    """The words of a shown output that are not printed, whatever their numbers, units of time and
+    line breaks."""
 
     def words(text: str) -> Iterator[str]:
         text = re.sub(r"\S*runs/\S+", "runs", text)  # its folder has another name each time
+        text = re.sub(r"(?<=\d) (min|h)\b", " s", text)
         return (re.sub(r"-?[\d.]+", "0", word) for word in re.findall(r"[\w./+,-]*\w", text))
 
     return set(words(shown)) - set(words(printed))
