@@ -293,7 +293,7 @@ def test_files_of_a_hub_folder_are_read_as_they_are_now(tmp_path: Path) -> None:
         path.write_text(
             f"text,label\nNone,{label:>3}\n".replace(" ", "0" if label == "007" else " ")
         )
-        assert Text(hub=str(folder)).read()["train"].targets == [f"{label:>3}"]
+        assert list(Text(hub=str(folder)).read()["train"].targets) == [f"{label:>3}"]
     path.write_text("text,label\na,b,x\n")
     with pytest.raises(UserError, match=r"train\.csv: row 1 has 3 fields"):
         Text(hub=str(folder)).read()

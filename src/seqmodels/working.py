@@ -13,6 +13,7 @@ from rich.progress import Progress
 from seqmodels.screen import Screen
 
 SECONDS = 20.0  # from one line to the next; a step may come between
+MANY = 10_000  # the least amount of work to show
 
 
 @contextmanager
@@ -22,8 +23,12 @@ def working(title: str, total: int | None = None) -> Iterator[Callable[[int], No
 
     Args:
         title: what is done, such as `encoding train`.
-        total: the amount of work, in any unit; None if it is unknown.
+        total: the amount of work, in any unit; None if it is unknown. Less than `MANY` is not
+            shown.
     """
+    if total is not None and total < MANY:
+        yield lambda amount: None
+        return
     if sys.stderr.isatty():
         with Progress(console=Screen(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=total)

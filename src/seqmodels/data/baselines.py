@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.data.linear import Predictions, n_grams, tf_idf, with_ratios, with_tf_idf
+from seqmodels.data.rows import take
 from seqmodels.data.steps import interpolate
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _minirocket(
         return None
 
     def padded(split: str, indices: np.ndarray) -> np.ndarray:  # (N, channels, steps)
-        series = [data.examples[split].inputs[index] for index in indices]
+        series = take(data.examples[split].inputs, indices)
         made = np.zeros((len(series), longest, channels), np.float32)
         for row, each in zip(made, series, strict=True):
             row[: len(each)] = interpolate(np.array(each, np.float64), split)[:longest]
@@ -239,7 +240,7 @@ def _counts(data: SequenceDataModule, chosen: np.ndarray, columns: int = 1) -> d
     # how often each n-gram is in each text
     inputs = {split: data.examples[split].inputs for split in ("train", *EVALUATED)}
     grams = n_grams(*data.baseline_inputs, columns)
-    counts = {"train": grams.fit_transform([inputs["train"][index] for index in chosen])}
+    counts = {"train": grams.fit_transform(take(inputs["train"], chosen))}
     return counts | {split: grams.transform(inputs[split]) for split in EVALUATED}
 
 
@@ -248,7 +249,7 @@ def _summaries(data: SequenceDataModule, chosen: np.ndarray) -> dict[str, np.nda
     from sklearn.preprocessing import StandardScaler
 
     inputs = {split: data.examples[split].inputs for split in EVALUATED}
-    inputs["train"] = [data.examples["train"].inputs[index] for index in chosen]
+    inputs["train"] = take(data.examples["train"].inputs, chosen)
     made = {split: _summary(series) for split, series in inputs.items()}
     scaler = StandardScaler().fit(made["train"])
     return {split: scaler.transform(each) for split, each in made.items()}

@@ -25,7 +25,7 @@ class InputEncoder(ABC):
         """Learns from the raw inputs of the training split."""
 
     @abstractmethod
-    def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
+    def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> Sequence[Tensor]:
         """One tensor per raw input.
 
         Raises:

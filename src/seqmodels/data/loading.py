@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
+from seqmodels.data.rows import TokenRows
 from seqmodels.errors import UserError
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def collate(
 
 
 class SequenceDataset(Dataset[SequenceBatch]):
-    """Encoded sequences in memory with their targets. It makes a whole batch at once.
+    """Encoded sequences with their targets. It makes a whole batch at once.
 
     Args:
         sequences: N tensors, `(T,)` int64 tokens or `(T, F)` features.
@@ -49,7 +50,10 @@ class SequenceDataset(Dataset[SequenceBatch]):
 
     def __init__(self, sequences: Sequence[Tensor], targets: Tensor | Sequence[Tensor]) -> None:
         self.sequences, self.targets = sequences, targets
-        self.lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
+        if isinstance(sequences, TokenRows):
+            self.lengths = sequences.lengths
+        else:
+            self.lengths = torch.tensor([*map(len, sequences)], dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.sequences)

@@ -63,7 +63,19 @@ class Piece:
         except OSError as error:
             raise UserError(f"{self.path} cannot be read: {error.strerror}") from error
         if left or self.state not in (None, state):
-            raise UserError(f"{self.path} changed while it was read: start again when it is final")
+            raise self._changed()
+
+    def check_unchanged(self) -> None:
+        """Raises a `UserError` if the file is another one than it was."""
+        try:
+            state = _state(self.path.stat())
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {error.strerror}") from error
+        if state != self.state:
+            raise self._changed()
+
+    def _changed(self) -> UserError:
+        return UserError(f"{self.path} changed while it was read: start again when it is final")
 
     def first_line(self) -> int:
         """The number of the line of the file that the piece begins in."""

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
 import numpy as np
 from torch import Tensor
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import UNKNOWN_ID, SequenceBatch
+from seqmodels.cache import cached
 from seqmodels.data.baselines import sequence_baselines
 from seqmodels.data.inputs import InputEncoder, Tokens, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
+from seqmodels.data.rows import Texts, TokenRows
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.tokenizer import TokenizerOptions
@@ -130,14 +134,15 @@ class SequenceDataModule(DataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            part = self.examples[split]
-            for raw, target in zip(part.inputs, part.targets, strict=True):
-                content = _as_bytes(raw)
-                digest.update(b"%d:" % len(content) + content + _as_bytes(target) + b"\0")
-            digest.update(b"\1")
-        return digest.hexdigest()[:16]
+        parts = [self.examples[split] for split in SPLITS]
+        kept = [part.inputs.identity for part in parts if isinstance(part.inputs, Texts)]
+        if len(kept) < len(parts) or None in kept:
+            return _fingerprint(parts)
+
+        def write(folder: Path) -> None:
+            (folder / "fingerprint").write_text(_fingerprint(parts))
+
+        return (cached("fingerprints", kept, write) / "fingerprint").read_text()
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
@@ -159,8 +164,12 @@ class SequenceDataModule(DataModule):
             self._fitted = True
         self.datasets = {split: self.encode(part) for split, part in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
-        sizes = ", ".join(f"{split} {len(part)}" for split, part in self.datasets.items())
+        sizes = ", ".join(f"{split} {len(part):,}" for split, part in self.datasets.items())
         log.info(f"data: {sizes}; {self.target}: {names}")
+        for split, dataset in self.datasets.items():
+            if isinstance(tokens := dataset.sequences, TokenRows):
+                unknown = int((tokens.ids == UNKNOWN_ID).sum()) / len(tokens.ids)
+                log.info(f"data: {split} {len(tokens.ids):,} tokens, {unknown:.2%} unknown")
 
     def encode(self, examples: Examples) -> SequenceDataset:
         """Encodes inputs and targets.
@@ -242,6 +251,17 @@ class SequenceDataModule(DataModule):
         if not len(examples):
             raise UserError(f"{path} is empty")
         return self.loader(self.encode(examples))
+
+
+def _fingerprint(parts: Iterable[Examples]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        pairs = zip(map(_as_bytes, part.inputs), map(_as_bytes, part.targets), strict=True)
+        rows = (b"%d:%b%b\0" % (len(raw), raw, target) for raw, target in pairs)
+        while block := b"".join(islice(rows, 4096)):
+            digest.update(block)
+        digest.update(b"\1")
+    return digest.hexdigest()[:16]
 
 
 def _as_bytes(value: Any) -> bytes:

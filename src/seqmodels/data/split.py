@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from seqmodels.data.rows import Labels, take
 from seqmodels.errors import UserError
 
 
@@ -29,6 +29,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def take(self, indices: np.ndarray) -> Examples:
+        """The examples at these indices."""
+        return Examples(take(self.inputs, indices), take(self.targets, indices), self.source)
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[Any, Any]], source: str) -> Examples:
@@ -67,21 +71,16 @@ def cut(
     if not 0 < fraction < 1:
         raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     random = np.random.default_rng(seed)
-    by_name: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate([""] * len(examples) if strata is None else strata):
-        by_name[name].append(index)
-    chosen: set[int] = set()
-    for _, members in sorted(by_name.items()):
+    groups = [np.arange(len(examples))]
+    if strata is not None:
+        groups = [*Labels.of(strata).distinct().values()]
+    off = np.zeros(len(examples), bool)
+    for members in groups:
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        chosen.update(random.permutation(members)[:count].tolist())
-    if not chosen:
+        off[random.permutation(members)[:count]] = True
+    if not off.any():
         few = "there are fewer than two examples" if strata is None else "no class has two examples"
         raise UserError(
             f"cannot cut a {split} split from {examples.source}: {few}; give data.{split}"
         )
-    inputs, targets = examples.inputs, examples.targets
-    off, rest = sorted(chosen), sorted(set(range(len(examples))) - chosen)
-    return (
-        Examples([inputs[i] for i in rest], [targets[i] for i in rest], examples.source),
-        Examples([inputs[i] for i in off], [targets[i] for i in off], examples.source),
-    )
+    return examples.take(np.flatnonzero(~off)), examples.take(np.flatnonzero(off))

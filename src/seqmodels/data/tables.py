@@ -7,13 +7,15 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from seqmodels.errors import UserError, one_line, shown
 from seqmodels.files import read_lines
 
 Row = Mapping[str, Any]  # column -> value; `cell` gives the text of a value
 
+STEP = 4096  # rows to read at a time
 SURROGATE = re.compile("[\ud800-\udfff]")
 CR, NUL = "\r", "\0"
 SPACE = re.compile(r"[ \t\n\r]*")  # of JSON
@@ -58,10 +60,27 @@ def cell(value: Any, source: str, what: str, number: int) -> str | None:
     raise UserError(f"{source}: the {what} of row {number} is {kind}; convert it to text")
 
 
-def separated_rows(
+class Records(NamedTuple):
+    """Rows of a CSV or TSV file that follow each other.
+
+    Args:
+        first: the number of the first one.
+        header: the names of the columns.
+        fields: of each row, one for each column.
+    """
+
+    first: int
+    header: Sequence[str]
+    fields: list[list[str]]
+
+    def rows(self) -> Iterator[Row]:
+        return (dict(zip(self.header, fields, strict=True)) for fields in self.fields)
+
+
+def separated_records(
     path: str, encoding: str, separator: str, *, quoting: bool, columns: Sequence[str] | None
-) -> Iterator[Row]:
-    """The rows of a CSV or TSV file.
+) -> Iterator[Records]:
+    """The rows of a CSV or TSV file, many at a time. Those before a mistake come first.
 
     Args:
         quoting: whether double quotes enclose fields, which may then hold separators, line ends
@@ -78,68 +97,92 @@ def separated_rows(
         records = (line.removesuffix("\r").split(separator) for line in lines)
     numbered = _numbered(records, path, first=0 if columns is None else 1)
     header = columns
-    for number, record in numbered:
+    for first, fields in numbered:
         if header is None:
-            header = record
+            header, *fields = fields
+            first += 1
             check_columns(header, path)
             if any(CR in name for name in header):
                 raise UserError(f"{path}: its lines end with carriage returns; use line feeds")
-            continue
-        if number == 1 and columns is not None:
-            check_columns(columns, "data.columns")
-            if sorted(record) == sorted(columns):
+        elif first == 1:
+            check_columns(header, "data.columns")
+            if sorted(fields[0]) == sorted(header):
                 raise UserError(f"{path} has a header: set data.columns=null")
-        if not record:  # a blank line
-            record = [""]
-        if len(record) != len(header):
-            if record == [""]:
-                raise UserError(f"{path}: row {number} is a blank line; remove it")
-            name = "tabs" if separator == "\t" else "commas"
-            raise UserError(
-                f"{path}: row {number} has {len(record)} fields, but there are {len(header)} "
-                f"columns ({', '.join(map(shown, header[:9]))}); "
-                + (f"put fields that hold {name} in quotes" if quoting else f"remove extra {name}")
-                + ", and name every column in the first line or in data.columns"
+        wrong = None
+        if set(map(len, fields)) - {len(header)}:
+            if len(header) == 1:
+                fields = [record or [""] for record in fields]  # a blank line
+            lengths = map(len, fields)
+            wrong = next((row for row, n in enumerate(lengths) if n != len(header)), None)
+        if fields[:wrong]:
+            yield Records(first, header, fields[:wrong])
+        if wrong is not None:
+            raise _wrong_length(
+                fields[wrong], header, f"{path}: row {first + wrong}", separator, quoting
             )
-        yield dict(zip(header, record, strict=True))
     if header is None:
         raise UserError(f"{path} is empty")
 
 
+def _wrong_length(
+    record: list[str], header: Sequence[str], where: str, separator: str, quoting: bool
+) -> UserError:
+    if record in ([], [""]):
+        return UserError(f"{where} is a blank line; remove it")
+    name = "tabs" if separator == "\t" else "commas"
+    return UserError(
+        f"{where} has {len(record)} fields, but there are {len(header)} "
+        f"columns ({', '.join(map(shown, header[:9]))}); "
+        + (f"put fields that hold {name} in quotes" if quoting else f"remove extra {name}")
+        + ", and name every column in the first line or in data.columns"
+    )
+
+
 def _quoted(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
     csv.field_size_limit(sys.maxsize)  # of the whole process; the default is 131,072
+    replaced = False
+
     # To `csv`, a carriage return ends a line. Only at the end of a line does it: elsewhere a NUL,
     # which no text that `read_lines` gives contains, takes its place.
-    ended = (
-        f"{line}\n" if "\r" not in line else f"{line[:-1].replace(CR, NUL)}{line[-1]}\n"
-        for line in lines
-    )
-    for record in csv.reader(ended, delimiter=separator, strict=True):
-        if any(NUL in field for field in record):
-            record = [field.replace(NUL, CR) for field in record]
-        yield record
+    def ended() -> Iterator[str]:
+        nonlocal replaced
+        for line in lines:
+            if CR in line[:-1]:
+                replaced = True
+                line = line[:-1].replace(CR, NUL) + line[-1]
+            yield f"{line}\n"
+
+    for record in csv.reader(ended(), delimiter=separator, strict=True):
+        yield [field.replace(NUL, CR) for field in record] if replaced else record
 
 
 def _numbered(
     records: Iterator[list[str]], path: str, first: int
-) -> Iterator[tuple[int, list[str]]]:
-    number = first
-    while True:
+) -> Iterator[tuple[int, list[list[str]]]]:
+    """Records, many at a time, and the number of the first; those before an error come first."""
+    number, failure = first, None
+    while failure is None:
+        block = list[list[str]]()
         try:
-            record = next(records)
-        except StopIteration:
+            for record in islice(records, STEP):
+                block.append(record)
+        except (csv.Error, UserError) as error:
+            failure = error
+        if not block and failure is None:
             return
-        except csv.Error as error:
-            reason = str(error).partition(" - ")[0]
-            if "unexpected end" in reason:
-                reason = "a quote opens a field and none closes it"
-            row = f"row {number}" if number else "the header"
-            raise UserError(
-                f"{path}: {row} is wrongly quoted ({reason}); enclose a field that holds quotes or "
-                "line breaks in quotes and double those inside, or set data.quoting=false"
-            ) from error
-        yield number, record
-        number += 1
+        if block:
+            yield number, block
+        number += len(block)
+    if isinstance(failure, UserError):
+        raise failure
+    reason = str(failure).partition(" - ")[0]
+    if "unexpected end" in reason:
+        reason = "a quote opens a field and none closes it"
+    row = f"row {number}" if number else "the header"
+    raise UserError(
+        f"{path}: {row} is wrongly quoted ({reason}); enclose a field that holds quotes or "
+        "line breaks in quotes and double those inside, or set data.quoting=false"
+    ) from failure
 
 
 def check_columns(names: Iterable[str], source: str) -> None:

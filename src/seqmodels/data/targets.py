@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import Per, Target
+from seqmodels.data.rows import Labels
 from seqmodels.errors import UserError, choices, shown
 
 
@@ -75,13 +76,18 @@ class Classes(NamedTargets):
     target = "class"
 
     def fit(self, raw: Sequence[str], source: str) -> None:
-        self._learn(raw, f"{source}: every label", "a classifier needs at least two classes")
+        labels = Labels.of(raw).distinct()
+        self._learn(labels, f"{source}: every label", "a classifier needs at least two classes")
 
     def encode(self, raw: Sequence[str], source: str) -> Tensor:
-        for number, label in enumerate(raw, start=1):
+        classes = torch.empty(len(raw), dtype=torch.int64)
+        labels = Labels.of(raw).distinct()
+        for label, members in sorted(labels.items(), key=lambda item: item[1][0]):
             if label not in self.names:
-                raise self._unseen(f"{source}: label '{shown(label)}' of example {number}", label)
-        return torch.tensor([self.names[label] for label in raw], dtype=torch.int64)
+                where = f"{source}: label '{shown(label)}' of example {members[0] + 1}"
+                raise self._unseen(where, label)
+            classes[torch.from_numpy(members)] = self.names[label]
+        return classes
 
 
 class Tags(NamedTargets):

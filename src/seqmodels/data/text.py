@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+
+from seqmodels.data.arrays import LARGE, Append, arrays
 from seqmodels.data.hub import find_hub
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.pieces import fingerprint, size, whole
+from seqmodels.data.rows import Labels, Numbered, Texts
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
-from seqmodels.data.text_files import TextFiles
+from seqmodels.data.text_files import TextFiles, check_ending
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Count, Name, OneOf
+from seqmodels.working import working
+
+FORMAT = 1  # of the cached files
 
 
 class Text(SequenceDataModule):
@@ -86,8 +94,37 @@ class Text(SequenceDataModule):
     def _examples(
         self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None = None
     ) -> Examples:
-        pairs = (self.files.pairs(path, labelled=True, classes=classes or {}) for path in paths)
-        examples = Examples.of(chain.from_iterable(pairs), source)
-        if not len(examples):
-            raise UserError(f"{source} has no rows")
-        return examples
+        for path in paths:
+            check_ending(path)
+        given = [whole(Path(path)) for path in paths]
+        on_disk = size(given) >= LARGE
+        recipe = None
+        if on_disk:
+            endings = [piece.path.suffix for piece in given]
+            content = fingerprint({"files": given})
+            recipe = [FORMAT, content, endings, sorted(asdict(self.files).items()), classes]
+
+        def fill(append: Append) -> None:
+            names, end = Numbered[str](), 0
+            append("ends", np.zeros(1, np.int64))
+            with working(f"reading {source}", size(given)) as advance:
+                for piece in given:
+                    for texts, labels in self.files.blocks(str(piece.path), classes or {}):
+                        content = [text.encode() for text in texts]
+                        lengths = np.fromiter(map(len, content), np.int64, len(content))
+                        append("texts", np.frombuffer(b"".join(content), np.uint8))
+                        append("ends", end + np.cumsum(lengths))
+                        append("numbers", names.of(labels, len(labels)))
+                        end += int(lengths.sum())
+                        advance(int(lengths.sum()))
+                    piece.check_unchanged()
+            if not end:
+                raise UserError(f"{source} has no rows")
+            named = [name.encode() for name in names]
+            append("names", np.frombuffer(b"".join(named), np.uint8))
+            append("name_ends", np.cumsum([0, *map(len, named)]))
+
+        found = arrays("tables", recipe, fill, on_disk=on_disk)
+        texts = Texts(found["texts"], found["ends"], key=recipe)
+        names = Texts(found["names"], found["name_ends"])
+        return Examples(texts, Labels(names, found["numbers"], key=recipe), source)

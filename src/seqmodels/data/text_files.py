@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import cast
 
 from seqmodels.data.parquet import class_name, parquet_rows
-from seqmodels.data.tables import Row, cell, json_rows, separated_rows
+from seqmodels.data.tables import STEP, Records, Row, cell, json_rows, separated_records
 from seqmodels.errors import UserError, choices
 from seqmodels.files import read_lines
 
@@ -53,23 +55,65 @@ class TextFiles:
         Raises:
             UserError: naming the file, the row and what to do.
         """
-        text_column, label_column = self.text_column, self.label_column
         for number, row in enumerate(self.rows(path), start=1):
-            if text_column not in row or (labelled and label_column not in row):
-                raise self._absent(row, path, number)
-            text = cell(row[text_column], path, "text", number)
-            if text is None or not text.strip():
-                raise UserError(
-                    f"{path}: the text of row {number} is empty; remove the row or fill it"
-                )
-            label = cell(row.get(label_column), path, "label", number)
-            if label is not None and label_column in classes:
-                label = class_name(label, classes[label_column], f"{path}: row {number}")
-            if label is None or not label.strip():
-                if labelled:
-                    raise UserError(f"{path}: row {number} has no label; remove it or label it")
-                label = None
-            yield text, label
+            yield self._pair(row, path, number, labelled, classes)
+
+    def blocks(
+        self, path: str, classes: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+        """What `pairs` gives, labelled, as some thousand texts and their labels at a time."""
+        number = 1
+        for block in self._blocks(path):
+            if isinstance(block, Records):
+                if columns := self._columns(block, classes):
+                    yield columns
+                    number += len(block.fields)
+                    continue
+                block = [*block.rows()]
+            pairs = [
+                self._pair(row, path, number + index, True, classes)
+                for index, row in enumerate(block)
+            ]
+            texts, labels = zip(*pairs, strict=True)
+            yield texts, cast(Sequence[str], labels)
+            number += len(block)
+
+    def _columns(
+        self, records: Records, classes: Mapping[str, Sequence[str]]
+    ) -> tuple[list[str], list[str]] | None:
+        """The texts and labels if they can be taken as they stand, which `_pair` would check."""
+        wanted = self.text_column, self.label_column
+        if not set(wanted) <= set(records.header) or self.label_column in classes:
+            return None
+        text, label = map(records.header.index, wanted)
+        texts = [fields[text] for fields in records.fields]
+        labels = [fields[label] for fields in records.fields]
+        return (
+            (texts, labels) if all(map(str.strip, texts)) and all(map(str.strip, labels)) else None
+        )
+
+    def _pair(
+        self,
+        row: Row,
+        path: str,
+        number: int,
+        labelled: bool,
+        classes: Mapping[str, Sequence[str]],
+    ) -> tuple[str, str | None]:
+        text_column, label_column = self.text_column, self.label_column
+        if text_column not in row or (labelled and label_column not in row):
+            raise self._absent(row, path, number)
+        text = cell(row[text_column], path, "text", number)
+        if text is None or not text.strip():
+            raise UserError(f"{path}: the text of row {number} is empty; remove the row or fill it")
+        label = cell(row.get(label_column), path, "label", number)
+        if label is not None and label_column in classes:
+            label = class_name(label, classes[label_column], f"{path}: row {number}")
+        if label is None or not label.strip():
+            if labelled:
+                raise UserError(f"{path}: row {number} has no label; remove it or label it")
+            label = None
+        return text, label
 
     def texts(self, path: str) -> Iterator[str]:
         """Each text of a file, even if it is empty.
@@ -100,19 +144,35 @@ class TextFiles:
 
     def rows(self, path: str) -> Iterator[Row]:
         """The rows of a file, each as soon as it can be read: values that `cell` gives texts of."""
+        for block in self._blocks(path, most=1):
+            yield from block.rows() if isinstance(block, Records) else block
+
+    def _blocks(self, path: str, most: int = STEP) -> Iterator[Records | list[Row]]:
+        """The rows of a file, many at a time; where there are no `Records`, at most `most`."""
         ending = "" if path == "-" else Path(path).suffix.lower()
+        rows: Iterator[Row]
         if path == "-" or ending == ".txt":
-            for line in read_lines(path, self.encoding):
-                yield {self.text_column: line.removesuffix("\r")}
+            rows = (
+                {self.text_column: s.removesuffix("\r")} for s in read_lines(path, self.encoding)
+            )
         elif ending in (".csv", ".tsv"):
             quoting = self.quoting if self.quoting is not None else ending == ".csv"
             separator = "\t" if ending == ".tsv" else ","
-            yield from separated_rows(
+            yield from separated_records(
                 path, self.encoding, separator, quoting=quoting, columns=self.columns
             )
+            return
         elif ending == ".parquet":
-            yield from parquet_rows(path, (self.text_column, self.label_column))
-        elif ending in TABLES:
-            yield from json_rows(path)
+            rows = parquet_rows(path, (self.text_column, self.label_column))
         else:
-            raise UserError(f"{path}: unknown ending {ending!r}: {choices(ending, TABLES)}")
+            check_ending(path)
+            rows = json_rows(path)
+        while block := [*islice(rows, most)]:
+            yield block
+
+
+def check_ending(path: str) -> None:
+    """Raises a `UserError` if a file is not a table by its ending, nor plain text."""
+    ending = Path(path).suffix.lower()
+    if ending not in (".txt", *TABLES):
+        raise UserError(f"{path}: unknown ending {ending!r}: {choices(ending, TABLES)}")

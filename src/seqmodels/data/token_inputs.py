@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+import tokenizers
 from tokenizers import Tokenizer
-from torch import Tensor
 
+from seqmodels.cache import cached
+from seqmodels.data.arrays import Append, arrays
 from seqmodels.data.input_encoder import InputEncoder
-from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer, train_tokenizer
+from seqmodels.data.rows import Texts, TokenRows
+from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, find_vectors
+from seqmodels.data.words import blocks, encoder, train
 from seqmodels.errors import UserError
+from seqmodels.working import working
 
 log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the cached files
+MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
 
 
 class Tokens(InputEncoder):
@@ -86,7 +95,7 @@ class Tokens(InputEncoder):
         if self.trained is not None:
             self.load(self.trained)
             return
-        trained = train_tokenizer(raw, self.options)
+        trained = self._train(raw)
         if self.vectors_from is None:
             self.load(trained.to_str())
             return
@@ -96,23 +105,71 @@ class Tokens(InputEncoder):
         fitted = {"tokenizer": tokenizer.to_str(), "vector_size": self.vectors.shape[1]}
         self.load({**fitted, "num_trained": trained.get_vocab_size()})
 
-    def encode(self, raw: Sequence[str], source: str, first: int = 1) -> list[Tensor]:
-        sequences, limit, truncated = [], self.max_length, 0
-        encodings = self.tokenizer.encode_batch_fast(list(raw))
-        for number, (text, encoding) in enumerate(zip(raw, encodings, strict=True), first):
-            tokens = encoding.ids
-            if not tokens or text.isspace():
-                raise UserError(f"{source}: text {number} is empty; remove it or give it some text")
-            if limit is not None and len(tokens) > limit:
-                truncated += 1
-                tokens = tokens[:limit] if self.keep == "start" else tokens[-limit:]
-            sequences.append(torch.tensor(tokens, dtype=torch.int64))
-        if truncated:
+    def _train(self, raw: Sequence[str]) -> Tokenizer:
+        def write(folder: Path) -> None:
+            with working(f"learning {self.options.level} tokens", len(raw)) as advance:
+                train(_counted(raw, advance), self.options).save(str(folder / "tokenizer.json"))
+
+        kept = raw.identity if isinstance(raw, Texts) else None
+        if kept is None:
+            return train(raw, self.options)
+        recipe = [FORMAT, tokenizers.__version__, kept, asdict(self.options)]
+        folder = cached("tokenizers", recipe, write)
+        saved = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        return load_tokenizer(saved, self.options)
+
+    def encode(self, raw: Sequence[str], source: str, first: int = 1) -> TokenRows:
+        kept = raw.identity if isinstance(raw, Texts) else None
+        options = [asdict(self.options), self.max_length, self.keep]
+        recipe = [FORMAT, tokenizers.__version__, kept, self.tokenizer.to_str(), options]
+        found = arrays(
+            "sequences",
+            recipe if kept else None,
+            lambda append: self._encode(raw, source, first, append),
+            on_disk=kept is not None,
+        )
+        if truncated := int(found["truncated"][0]):
             log.info(
-                f"{source}: data.max_length={limit} truncated {truncated} of {len(sequences)} "
-                f"texts (kept the {self.keep})"
+                f"{source}: data.max_length={self.max_length} truncated {truncated:,} of "
+                f"{len(raw):,} texts (kept the {self.keep})"
             )
-        return sequences
+        return TokenRows(found["ids"], found["ends"])
+
+    def _encode(self, raw: Sequence[str], source: str, first: int, append: Append) -> None:
+        encode, end, truncated = encoder(self.tokenizer, self.options), 0, 0
+        append("ends", np.zeros(1, np.int64))
+        with working(f"encoding {source}", len(raw)) as advance:
+            for texts in blocks(raw):
+                ids, counts = encode(texts)
+                empty = (counts == 0) | np.fromiter(map(str.isspace, texts), bool, len(texts))
+                if empty.any():
+                    number = first + int(empty.argmax())
+                    raise UserError(
+                        f"{source}: text {number} is empty; remove it or give it some text"
+                    )
+                if self.max_length is not None and counts.max() > self.max_length:
+                    ids, counts, cut = self._truncated(ids, counts, self.max_length)
+                    truncated += cut
+                if counts.max() > MOST_TOKENS:
+                    number = first + int((counts > MOST_TOKENS).argmax())
+                    raise UserError(
+                        f"{source}: text {number} has {counts.max():,} tokens, more than "
+                        f"{MOST_TOKENS:,}: set data.max_length, or cut the text in pieces"
+                    )
+                append("ids", ids)
+                append("ends", end + np.cumsum(counts))
+                first, end = first + len(texts), end + len(ids)
+                advance(len(texts))
+        append("truncated", np.array([truncated]))
+
+    def _truncated(
+        self, ids: np.ndarray, counts: np.ndarray, most: int
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        stops = np.cumsum(counts)
+        places = np.arange(len(ids)) - np.repeat(stops - counts, counts)  # in the text
+        if self.keep == "end":
+            places = np.repeat(counts, counts) - 1 - places
+        return ids[places < most], np.minimum(counts, most), int((counts > most).sum())
 
     def state(self) -> dict[str, Any]:
         how = asdict(self.options)
@@ -129,3 +186,9 @@ class Tokens(InputEncoder):
             fitted = str(fitted["tokenizer"])
         self.tokenizer = load_tokenizer(fitted, self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()
+
+
+def _counted(texts: Sequence[str], advance: Callable[[int], None]) -> Iterator[str]:
+    for block in blocks(texts):
+        yield from block
+        advance(len(block))

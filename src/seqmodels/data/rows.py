@@ -1,0 +1,181 @@
+"""Texts, labels and token ids as flat arrays: a million of them are not a million objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor
+
+T = TypeVar("T")
+STEP = 8192  # rows to look up at a time
+
+
+class Rows(Sequence[str]):
+    """Some rows of a table's column.
+
+    Args:
+        rows: `(N,)` int64, which ones.
+        key: what the column depends on, if it lies in the cache.
+    """
+
+    def __init__(self, rows: np.ndarray, key: Any = None) -> None:
+        self.rows, self.key = rows, key
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), STEP):
+            yield from self._found(self.rows[first : first + STEP])
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        [found] = self._found(self.rows[index, None])
+        return found
+
+    def take(self, indices: np.ndarray) -> Rows:
+        """The rows at these indices."""
+        return self._of(self.rows[indices])
+
+    @property
+    def identity(self) -> Any:
+        """What these rows depend on, as plain values; None if they are in memory only."""
+        return None if self.key is None else [self.key, xxhash.xxh3_128_hexdigest(self.rows.data)]
+
+    def _of(self, rows: np.ndarray) -> Rows:
+        raise NotImplementedError
+
+    def _found(self, rows: np.ndarray) -> Iterable[str]:
+        raise NotImplementedError
+
+
+class Texts(Rows):
+    """Texts in UTF-8, one after the other.
+
+    Args:
+        content: `(bytes,)` uint8.
+        ends: where each text begins, and where the last one ends.
+        rows, key: as in `Rows`; None: all rows.
+    """
+
+    def __init__(
+        self, content: np.ndarray, ends: np.ndarray, rows: np.ndarray | None = None, key: Any = None
+    ) -> None:
+        super().__init__(np.arange(len(ends) - 1) if rows is None else rows, key)
+        self.content, self.ends = content, ends
+
+    def _of(self, rows: np.ndarray) -> Rows:
+        return type(self)(self.content, self.ends, rows, self.key)
+
+    def _found(self, rows: np.ndarray) -> Iterator[str]:
+        content = memoryview(self.content.data)
+        places = zip(self.ends[rows].tolist(), self.ends[rows + 1].tolist(), strict=True)
+        return (str(content[start:stop], "utf-8") for start, stop in places)
+
+
+class Labels(Rows):
+    """Labels, each as the number of its name.
+
+    Args:
+        names: the different labels, in any order.
+        numbers: of each label among the names.
+        rows, key: as in `Rows`; None: all rows.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        numbers: np.ndarray,
+        rows: np.ndarray | None = None,
+        key: Any = None,
+    ) -> None:
+        super().__init__(np.arange(len(numbers)) if rows is None else rows, key)
+        self.names, self.numbers = names, numbers
+
+    @classmethod
+    def of(cls, labels: Sequence[str]) -> Labels:
+        """Any labels in this form."""
+        if isinstance(labels, Labels):
+            return labels
+        found = Numbered[str]()
+        numbers = found.of(labels, len(labels))
+        return cls([*found], numbers)
+
+    def distinct(self) -> dict[str, np.ndarray]:
+        """The names that occur, sorted, with the indices of each among these rows."""
+        numbers = self.numbers[self.rows]
+        order = np.argsort(numbers, kind="stable")
+        found, starts = np.unique(numbers[order], return_index=True)
+        members = np.split(order, starts[1:])
+        names = (self.names[number] for number in found.tolist())
+        return dict(sorted(zip(names, members, strict=True)))
+
+    def _of(self, rows: np.ndarray) -> Rows:
+        return type(self)(self.names, self.numbers, rows, self.key)
+
+    def _found(self, rows: np.ndarray) -> list[str]:
+        return [self.names[number] for number in self.numbers[rows].tolist()]
+
+
+class Numbered(dict[T, int]):
+    """Gives each new key the next number."""
+
+    def __missing__(self, key: T) -> int:
+        self[key] = number = len(self)
+        return number
+
+    def of(self, keys: Iterable[T], count: int) -> np.ndarray:
+        """The number of each of so many keys, `(count,)` int32."""
+        return np.fromiter(map(self.__getitem__, keys), np.int32, count)
+
+    def since(self, number: int) -> list[T]:
+        """The keys from this number on."""
+        return [*islice(reversed(self), len(self) - number)][::-1]
+
+
+class TokenRows(Sequence[Tensor]):
+    """Sequences of token ids, one after the other; each as a tensor `(T,)` int64.
+
+    Args:
+        ids: of all sequences, unsigned integers.
+        ends: where each sequence begins, and where the last one ends.
+    """
+
+    def __init__(self, ids: np.ndarray, ends: np.ndarray) -> None:
+        self.ids, self.ends = ids, ends
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        row = range(len(self))[index]
+        start, stop = self.ends[row], self.ends[row + 1]
+        return torch.from_numpy(self.ids[start:stop].astype(np.int64))
+
+    @property
+    def lengths(self) -> Tensor:
+        """`(N,)` int64."""
+        return torch.from_numpy(np.diff(self.ends))
+
+
+def take(values: Sequence[Any], indices: np.ndarray) -> Sequence[Any]:
+    """The values at these indices."""
+    if isinstance(values, Rows):
+        return values.take(indices)
+    return [values[index] for index in indices.tolist()]
