@@ -124,7 +124,9 @@ class Labels(Rows):
         return type(self)(self.names, self.numbers, rows, self.key)
 
     def _found(self, rows: np.ndarray) -> list[str]:
-        return [self.names[number] for number in self.numbers[rows].tolist()]
+        found, places = np.unique(self.numbers[rows], return_inverse=True)
+        names = [*take(self.names, found)]
+        return [names[place] for place in places.tolist()]
 
 
 class Numbered(dict[T, int]):

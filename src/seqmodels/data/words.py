@@ -58,8 +58,9 @@ def train(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
             words[word] += count
     del parts
     ordered = sorted(words.items(), key=lambda item: (-item[1], item[0].encode()))
-    kept = [word for word, count in ordered if count >= options.min_count]
-    names = [PADDING, UNKNOWN, *kept[: options.vocabulary_size - 2]]
+    special = [PADDING, UNKNOWN]  # which a text may hold, too
+    kept = [word for word, n in ordered if n >= options.min_count and word not in special]
+    names = [*special, *kept[: options.vocabulary_size - len(special)]]
     content = json.loads(tokenizer.to_str())
     content["model"]["vocab"] = {name: number for number, name in enumerate(names)}
     return load_tokenizer(json.dumps(content), options)

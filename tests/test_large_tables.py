@@ -1,0 +1,203 @@
+"""A large table is read and encoded once, into files that later runs map; nothing half is kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seqmodels.data import Text, TokenizerOptions
+from seqmodels.data.rows import Labels, Texts, TokenRows
+from seqmodels.data.text_files import TextFiles
+from seqmodels.data.tokenizer import train_tokenizer
+from seqmodels.data.words import blocks, encoder, train
+from seqmodels.errors import UserError
+from tests.test_reading_any import ODD, csv_bytes, odd_text
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    chance = random.Random(0)
+    pairs = [(f"some {odd_text(chance)} .", chance.choice("abc")) for _ in range(400)]
+    path = tmp_path / "texts.csv"
+    path.write_bytes(csv_bytes(pairs, chance))
+    return path
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is a large one."""
+    monkeypatch.setattr("seqmodels.data.text.LARGE", 0)
+
+
+def kept(tmp_path: Path) -> list[str]:
+    return sorted(str(path) for path in (tmp_path / "cache").rglob("*"))
+
+
+def content(data: Text) -> list[object]:
+    data.setup()
+    loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+    batches = [
+        [batch.inputs.tolist(), batch.lengths.tolist(), batch.targets.tolist()]
+        for loader in loaders
+        for batch in loader
+        if isinstance(batch.targets, torch.Tensor)
+    ]
+    return [data.spec, data.fingerprint, batches, data.baselines()]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lowercase": True, "min_count": 2},
+        {"tokenizer": "space", "max_length": 3, "keep": "end"},
+        {"tokenizer": "bpe", "vocabulary_size": 300, "max_length": 9},
+        {"tokenizer": "char", "num_workers": 2},
+    ],
+    ids=str,
+)
+def test_a_large_table_gives_what_a_small_one_gives(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    def make() -> Text:
+        return Text(str(table), **options)  # type: ignore[arg-type]
+
+    expected = content(make())
+    assert not any("/tables/" in name or "/sequences/" in name for name in kept(tmp_path))
+    monkeypatch.setattr("seqmodels.data.text.LARGE", 0)
+    assert content(make()) == expected
+    files = kept(tmp_path)
+    assert any("/tables/" in name for name in files)
+
+    def blocks(*_: object) -> Iterator[object]:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(TextFiles, "blocks", blocks)
+    assert content(make()) == expected and kept(tmp_path) == files
+
+
+@pytest.mark.usefixtures("large")
+def test_another_content_or_tokenizer_is_encoded_anew(table: Path) -> None:
+    first = content(Text(str(table)))
+    assert content(Text(str(table), lowercase=True))[0] != first[0]
+    table.write_bytes(table.read_bytes().replace(b"some", b"none"))
+    assert content(Text(str(table)))[1] != first[1]
+
+
+@pytest.mark.parametrize("level", ["word", "space"])
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_words_are_learned_and_encoded_as_by_the_library(level: str, lowercase: bool) -> None:
+    chance = random.Random(level)
+    odd = [" ", "  ", "x,y", "\x1c", "a\u00a0b", "\u3000", "İI", "Σς", "e\u0301"]
+    words = [word for word in [*ODD, *odd] if word not in ("[PAD]", "[UNK]")]
+    texts = [" ".join(chance.choices(words, k=chance.randrange(9))) for _ in range(3000)]
+    for options in (
+        TokenizerOptions(level, lowercase),  # type: ignore[arg-type]
+        TokenizerOptions(level, lowercase, 30, 40),  # type: ignore[arg-type]
+    ):
+        tokenizer = train(texts, options)
+        assert tokenizer.to_str() == train_tokenizer(texts, options).to_str()
+        encode = encoder(tokenizer, options)
+        for block in (*blocks(texts), texts[:1], texts[-5:]):
+            ids, counts = encode(block)
+            expected = [encoding.ids for encoding in tokenizer.encode_batch_fast(block)]
+            assert counts.tolist() == [*map(len, expected)]
+            assert ids.tolist() == [*chain.from_iterable(expected)]
+
+
+def test_a_text_may_hold_the_names_of_special_tokens() -> None:
+    tokenizer = train(["[UNK] a [PAD]"], TokenizerOptions("space"))
+    assert tokenizer.get_vocab() == {"[PAD]": 0, "[UNK]": 1, "a": 2}
+
+
+def test_parts_that_are_forgotten_are_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqmodels.data.words.MOST_PARTS", 3)
+    options = TokenizerOptions()
+    tokenizer = train(["a b c d e"], options)
+    encode = encoder(tokenizer, options)
+    for text in ("a b c d e", "e d", "", "c x a"):
+        assert encode([text])[0].tolist() == tokenizer.encode(text).ids
+
+
+def test_flat_texts_labels_and_tokens_are_sequences() -> None:
+    texts = Texts(np.frombuffer("aéß".encode(), np.uint8), np.array([0, 1, 3, 5]))
+    labels = Labels.of(["x", "y", "x"])
+    for rows, expected in ((texts, ["a", "é", "ß"]), (labels, ["x", "y", "x"])):
+        assert list(rows) == expected and rows[-1] == expected[-1] and len(rows) == 3
+        assert list(rows[1:]) == expected[1:] and list(rows.take(np.array([2, 0]))[:1]) == [
+            expected[2]
+        ]
+        with pytest.raises(IndexError):
+            rows[3]
+    assert {name: rows.tolist() for name, rows in labels.distinct().items()} == {
+        "x": [0, 2],
+        "y": [1],
+    }
+    tokens = TokenRows(np.array([5, 6, 7], np.uint16), np.array([0, 2, 3]))
+    assert [row.tolist() for row in tokens] == [[5, 6], [7]] == [r.tolist() for r in tokens[:]]
+    assert tokens.lengths.tolist() == [2, 1]
+
+
+# ---------------------------------------------------------------- faults
+
+
+@pytest.mark.usefixtures("large")
+def test_a_cache_that_cannot_be_written_ends_in_one_line(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="the cache .* cannot be written: .*; make room, or set"):
+        Text(str(table)).setup()
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("name", ["texts", "numbers", "ids"])
+def test_a_full_disk_keeps_no_half_of_an_array(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    opened: Callable[..., object] = Path.open
+
+    def full(path: Path, mode: str = "r", *arguments: object, **options: object) -> object:
+        if path.stem == name and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match="cannot be written: No space left on device; make room"):
+        Text(str(table)).setup()
+    assert not [file for file in kept(tmp_path) if Path(file).stem in (name, "new")]
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+def test_a_table_that_changes_while_it_is_read_is_refused(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr("seqmodels.data.text.LARGE", limit)
+    read = TextFiles.blocks
+
+    def changing(*arguments: object) -> Iterator[object]:
+        yield from read(*arguments)  # type: ignore[arg-type]
+        os.utime(table, ns=(1, 1))
+
+    monkeypatch.setattr(TextFiles, "blocks", changing)
+    with pytest.raises(UserError, match=r"texts\.csv changed while it was read: start again"):
+        Text(str(table)).setup()
+    assert not [file for file in kept(tmp_path) if Path(file).is_file()]
+
+
+def test_a_row_that_would_fill_the_memory_is_named(table: Path) -> None:
+    with table.open("a") as file:
+        file.write(f"{'ab, ' * 2_500_000},a\n".replace(", ", " "))
+    with pytest.raises(UserError, match=r"text \d+ has 2,500,000 tokens, more than 100,000: set"):
+        Text(str(table), validation=str(table), test=str(table)).setup()
+    data = Text(str(table), max_length=20)
+    data.setup()
+    assert max(int(part.lengths.max()) for part in data.datasets.values()) == 20
