@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -253,19 +252,28 @@ def test_the_saved_form_of_inputs_stays_loadable() -> None:
         load_inputs({"kind": "token", "options": {}, "fitted": ""})
 
 
-def test_long_texts_are_truncated_at_the_chosen_end_and_counted(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_long_texts_are_truncated_at_the_chosen_end_and_counted() -> None:
     for keep, expected in (("start", "a b"), ("end", "c d")):
         encoder = Tokens(max_length=2, keep=keep)
         encoder.fit(["a b c d"])
-        long, short = encoder.encode(["a b c d", "a"], "test.csv")
-        assert encoder.tokenizer is not None
+        rows = encoder.encode(["a b c d", "a"], "test.csv")
+        long, short = rows
         assert encoder.tokenizer.decode(long.tolist()) == expected
         assert len(short) == 1
-        message = f"test.csv: data.max_length=2 truncated 1 of 2 texts (kept the {keep})"
-        assert message in caplog.text
+        assert rows.truncated == 1
+
+
+def test_a_run_says_what_its_encoding_does_not_keep(tmp_path: Path) -> None:
+    for split, rows in {"train": ["a b,x", "b a,y"], "test": ["a b c,x", "z,y"]}.items():
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *rows]))
+    paths = [str(tmp_path / f"{split}.csv") for split in ("train", "test", "test")]
+    data = Text(*paths, max_length=2)
+    data.setup()
+    part = "2 (3 tokens, 33.33 % unknown, 1 truncated)"
+    [line] = data.summary
+    assert line == (
+        f"train.csv: train 2 (4 tokens, 0.00 % unknown), validation {part}, test {part}"
+    )
 
 
 def test_csv_reads_quotes_commas_and_words_that_look_like_numbers(tmp_path: Path) -> None:

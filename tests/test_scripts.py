@@ -94,7 +94,7 @@ def test_train_evaluate_predict(script: Script, process: Script, tmp_path: Path)
     for shown in shell_lines(read(ROOT / "README.md")):  # what README shows, but for numbers
         if shown.line.endswith("train.py model.head=last_hidden"):
             assert words_missing(shown.output, done.stdout) == set()
-    assert "data: train 216, validation 54, test 370" in (run / "train.log").read_text()
+    assert "train 216, validation 54, test 370" in (run / "train.log").read_text()
 
     again = script("evaluate.py", f"run={run}", "accelerator=cpu")
     assert again.returncode == 0, again.stderr
@@ -119,7 +119,7 @@ def test_train_evaluate_predict(script: Script, process: Script, tmp_path: Path)
 def test_a_folder_of_your_choice_has_the_log_too(process: Script, tmp_path: Path) -> None:
     done = process("train.py", "folder=chosen/run", *QUICK)
     assert done.returncode == 0, done.stderr
-    assert "data: train 216" in (tmp_path / "chosen" / "run" / "train.log").read_text()
+    assert "train 216" in (tmp_path / "chosen" / "run" / "train.log").read_text()
     assert not (tmp_path / "runs").exists()  # Hydra's own folder
 
     (tmp_path / "mine").mkdir()

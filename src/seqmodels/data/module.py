@@ -52,9 +52,7 @@ class DataModule(pl.LightningDataModule):
     def summary(self) -> Sequence[str]:
         """What `setup` has read, in one line or two: the size of each split, and what an encoding
         does not keep."""
-        if not (sizes := self.split_sizes):
-            return ()
-        return [f"{self.title}: {', '.join(f'{n} {size:,}' for n, size in sizes.items())} examples"]
+        return ()
 
     @property
     def spec(self) -> dict[str, Any]:

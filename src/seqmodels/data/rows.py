@@ -151,10 +151,11 @@ class TokenRows(Sequence[Tensor]):
     Args:
         ids: of all sequences, unsigned integers.
         ends: where each sequence begins, and where the last one ends.
+        truncated: how many of them lack tokens of their text.
     """
 
-    def __init__(self, ids: np.ndarray, ends: np.ndarray) -> None:
-        self.ids, self.ends = ids, ends
+    def __init__(self, ids: np.ndarray, ends: np.ndarray, truncated: int = 0) -> None:
+        self.ids, self.ends, self.truncated = ids, ends, truncated
 
     def __len__(self) -> int:
         return len(self.ends) - 1

@@ -164,12 +164,20 @@ class SequenceDataModule(DataModule):
             self._fitted = True
         self.datasets = {split: self.encode(part) for split, part in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
-        sizes = ", ".join(f"{split} {len(part):,}" for split, part in self.datasets.items())
-        log.info(f"data: {sizes}; {self.target}: {names}")
+        for line in self.summary:
+            log.info(f"data: {line}; {self.target}: {names}")
+
+    @property
+    def summary(self) -> Sequence[str]:
+        sizes = []
         for split, dataset in self.datasets.items():
-            if isinstance(tokens := dataset.sequences, TokenRows):
-                unknown = int((tokens.ids == UNKNOWN_ID).sum()) / len(tokens.ids)
-                log.info(f"data: {split} {len(tokens.ids):,} tokens, {unknown:.2%} unknown")
+            size, rows = f"{split} {len(dataset):,}", dataset.sequences
+            if isinstance(rows, TokenRows):
+                unknown = int((rows.ids == UNKNOWN_ID).sum()) / max(len(rows.ids), 1)
+                cut = f", {rows.truncated:,} truncated" if rows.truncated else ""
+                size += f" ({len(rows.ids):,} tokens, {100 * unknown:.2f} % unknown{cut})"
+            sizes.append(size)
+        return [f"{self.title}: {', '.join(sizes)}"]
 
     def encode(self, examples: Examples) -> SequenceDataset:
         """Encodes inputs and targets.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,6 @@ from seqmodels.data.vectors import LEVELS, find_vectors
 from seqmodels.data.words import blocks, encoder, train
 from seqmodels.errors import UserError
 from seqmodels.working import working
-
-log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the cached files
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
@@ -128,12 +125,7 @@ class Tokens(InputEncoder):
             lambda append: self._encode(raw, source, first, append),
             on_disk=kept is not None,
         )
-        if truncated := int(found["truncated"][0]):
-            log.info(
-                f"{source}: data.max_length={self.max_length} truncated {truncated:,} of "
-                f"{len(raw):,} texts (kept the {self.keep})"
-            )
-        return TokenRows(found["ids"], found["ends"])
+        return TokenRows(found["ids"], found["ends"], int(found["truncated"][0]))
 
     def _encode(self, raw: Sequence[str], source: str, first: int, append: Append) -> None:
         encode, end, truncated = encoder(self.tokenizer, self.options), 0, 0
