@@ -154,7 +154,10 @@ def _logging() -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    # other libraries leave handlers behind, such as that of an event loop
+    usual = dict.fromkeys(SIGNALS, signal.SIG_DFL)
+    usual[signal.SIGINT] = signal.default_int_handler  # type: ignore[assignment]
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     try:
         yield
     finally:

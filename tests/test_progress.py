@@ -134,9 +134,10 @@ class Stop(pl.Callback):
 def test_long_work_prints_lines_even_within_one_call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with working("short work", 10) as done:
-        done(10)
     monkeypatch.setattr("seqmodels.working.SECONDS", 0.05)
+    with working("short work", 10) as done:
+        time.sleep(0.2)
+    monkeypatch.setattr("seqmodels.working.MANY", 4)
     with working("long work", 4) as done:
         time.sleep(0.2)
         done(1)

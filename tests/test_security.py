@@ -457,7 +457,7 @@ def test_a_comparison_of_hostile_runs_shows_their_names_and_obeys_none(
     mine.write_text("mine")
     for name in ("comparison.html", "comparison.tmp", "comparison.csv"):
         (hostile_runs / name).symlink_to(mine)
-    csv, markdown, _, html = write_comparison(comparison, hostile_runs)
+    csv, markdown, *_, html = write_comparison(comparison, hostile_runs)
     assert mine.read_text() == "mine" and not html.is_symlink()
     page = browser.new_page(offline=True)
     happened: list[str] = []

@@ -85,12 +85,13 @@ def test_a_handler_of_another_library_is_not_taken_for_that_of_the_sweep(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda signum, frame: called.append(signum))
-    try:
-        monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
-        done = script("train.py", *SWEEP)
-    finally:
-        signal.signal(signal.SIGINT, before)
+
+    def leave_a_handler() -> None:  # before the sweep has its own
+        signal.signal(signal.SIGINT, lambda signum, frame: called.append(signum))
+
+    monkeypatch.setattr("seqmodels.launch.hydra_setup.ignore_launcher_warning", leave_a_handler)
+    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
+    done = script("train.py", *SWEEP)
     assert done.returncode == 130 and done.stderr == "" and called == []
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.files import flattened
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.limits import on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.runs.verdict import on_whole_splits
 from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"

@@ -18,6 +18,7 @@ from seqmodels.compare.records import default_metrics
 from seqmodels.runs.folder import RunFolder
 from seqmodels.screen import Screen
 from seqmodels.visible import visible_line
+from seqmodels.working import duration
 
 
 class SweepProgress:
@@ -117,7 +118,7 @@ class SweepProgress:
         seconds = time.monotonic() - self._started + (math.ceil(jobs / together) - 1) * training
         if jobs > 1 and math.isfinite(seconds):
             at_once = f", {together} at once" if together > 1 else ""
-            text = f"about {_duration(seconds)} in all, if all {jobs} jobs take as long{at_once}"
+            text = f"about {duration(seconds)} in all, if all {jobs} jobs take as long{at_once}"
             self._bar.console.print(text)
 
     def _jobs(self) -> set[Path]:
@@ -134,9 +135,3 @@ def _summary(job: Path, result: Mapping[str, Any]) -> str:
 
 def _count(jobs: int) -> str:
     return f"{jobs} job{'' if jobs == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqmodels.files import flattened
+from seqmodels.runs.limits import on_whole_splits
 from seqmodels.tasks.metrics import METRICS, show_with_unit, without_split
 
 Rows = Sequence[Mapping[str, float]]
@@ -44,15 +45,6 @@ def verdict(result: Mapping[str, Any], history: Rows) -> list[str]:
         return []
     lost = _lost(result)
     return lost + _fitted(result["metrics"], config, history, beaten=bool(lost))
-
-
-def on_whole_splits(config: Mapping[str, Any]) -> bool:
-    """Whether a run trains and tests on all of its splits; False for those of `debug`."""
-    limits = (config.get(f"trainer.limit_{split}_batches") for split in ("train", "val", "test"))
-    whole = all(limit is None or (isinstance(limit, float) and limit == 1) for limit in limits)
-    return whole and not any(
-        config.get(f"trainer.{k}") for k in ("overfit_batches", "fast_dev_run")
-    )
 
 
 def _lost(result: Mapping[str, Any]) -> list[str]:
