@@ -17,7 +17,7 @@ from seqmodels.data import Text, TokenizerOptions
 from seqmodels.data.rows import Labels, Texts, TokenRows
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import train_tokenizer
-from seqmodels.data.words import blocks, encoder, train
+from seqmodels.data.words import encoded, train
 from seqmodels.errors import UserError
 from tests.test_reading_any import ODD, csv_bytes, odd_text
 
@@ -104,12 +104,17 @@ def test_words_are_learned_and_encoded_as_by_the_library(level: str, lowercase: 
     ):
         tokenizer = train(texts, options)
         assert tokenizer.to_str() == train_tokenizer(texts, options).to_str()
-        encode = encoder(tokenizer, options)
-        for block in (*blocks(texts), texts[:1], texts[-5:]):
-            ids, counts = encode(block)
-            expected = [encoding.ids for encoding in tokenizer.encode_batch_fast(block)]
-            assert counts.tolist() == [*map(len, expected)]
-            assert ids.tolist() == [*chain.from_iterable(expected)]
+        content = [text.encode() for text in texts]
+        flat = Texts(
+            np.frombuffer(b"".join(content), np.uint8), np.cumsum([0, *map(len, content)])
+        ).take(np.random.default_rng(0).permutation(len(texts)))
+        for some in (texts, flat, texts[:1], flat[-5:]):
+            found = [*zip(*encoded(some, tokenizer, options), strict=True)]
+            ids, counts, blank = (np.concatenate(each).tolist() for each in found)
+            expected = [encoding.ids for encoding in tokenizer.encode_batch_fast([*some])]
+            assert counts == [*map(len, expected)]
+            assert ids == [*chain.from_iterable(expected)]
+            assert blank == [not text or text.isspace() for text in some]
 
 
 def test_a_text_may_hold_the_names_of_special_tokens() -> None:
@@ -121,9 +126,10 @@ def test_parts_that_are_forgotten_are_encoded_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("seqmodels.data.words.MOST_PARTS", 3)
     options = TokenizerOptions()
     tokenizer = train(["a b c d e"], options)
-    encode = encoder(tokenizer, options)
-    for text in ("a b c d e", "e d", "", "c x a"):
-        assert encode([text])[0].tolist() == tokenizer.encode(text).ids
+    monkeypatch.setattr("seqmodels.data.words.BLOCK", 1)  # each text by itself
+    texts = ["a b c d e", "e d", "c x a"]
+    for text, (ids, *_) in zip(texts, encoded(texts, tokenizer, options), strict=True):
+        assert ids.tolist() == tokenizer.encode(text).ids
 
 
 def test_flat_texts_labels_and_tokens_are_sequences() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -51,3 +52,12 @@ def arrays(
     files = (path for path in folder.iterdir() if path.name != CONTENTS)
     # as plain arrays: each view of a memmap costs microseconds
     return {path.stem: np.asarray(np.memmap(path, path.suffix[1:], mode="r")) for path in files}
+
+
+def release(array: np.ndarray) -> None:
+    """Lets the kernel take back the pages of a mapped array, which count as memory in use."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
+        owner = owner.base
+    if isinstance(owner, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import cycle, islice
+from itertools import islice
 from queue import Queue
 from threading import Thread
 from typing import Any, TypeVar
@@ -122,20 +122,19 @@ class LengthBatchSampler(Sampler[list[int]]):
         return len(range(self.rank, batches, self.world_size))
 
     def __iter__(self) -> Iterator[list[int]]:
+        size, batches = self.batch_size, -(-len(self.lengths) // self.batch_size)
         if not self.shuffle:
-            batches = self.lengths.argsort(stable=True).split(self.batch_size)
-            yield from (batch.tolist() for batch in batches[self.rank :: self.world_size])
-            return
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator)
-        batches = [
-            batch
-            for pool in order.split(self.batch_size * self.pool)
-            for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
-        ]
-        batches.extend(islice(cycle(batches), -len(batches) % self.world_size))
-        for step in torch.randperm(len(self), generator=generator).tolist():
-            yield batches[step * self.world_size + self.rank].tolist()
+            order = self.lengths.argsort(stable=True)
+            numbers: Iterable[int] = range(self.rank, batches, self.world_size)
+        else:
+            generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+            order = torch.randperm(len(self.lengths), generator=generator)
+            pools = order.split(size * self.pool)
+            order = torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
+            steps = torch.randperm(len(self), generator=generator) * self.world_size + self.rank
+            numbers = (steps % batches).tolist()  # the last step repeats the first batches
+        for number in numbers:
+            yield order[number * size : (number + 1) * size].tolist()
 
 
 class SequenceLoader(DataLoader[SequenceBatch]):

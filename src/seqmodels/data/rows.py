@@ -11,6 +11,8 @@ import torch
 import xxhash
 from torch import Tensor
 
+from seqmodels.data.arrays import release
+
 T = TypeVar("T")
 STEP = 8192  # rows to look up at a time
 
@@ -73,6 +75,27 @@ class Texts(Rows):
     ) -> None:
         super().__init__(np.arange(len(ends) - 1) if rows is None else rows, key)
         self.content, self.ends = content, ends
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        self._release()
+
+    def arrow(self) -> Iterator[Any]:
+        """The texts as arrays of Arrow, many at a time; none becomes an object of Python."""
+        import pyarrow as pa
+
+        for first in range(0, len(self), STEP):
+            rows = self.rows[first : first + STEP]
+            starts, lengths = self.ends[rows], self.ends[rows + 1] - self.ends[rows]
+            ends = np.append(0, np.cumsum(lengths))
+            places = np.repeat(starts - ends[:-1], lengths) + np.arange(ends[-1])
+            content = pa.py_buffer(self.content[places])
+            yield pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(ends), content)
+        self._release()
+
+    def _release(self) -> None:
+        release(self.content)
+        release(self.ends)
 
     def _of(self, rows: np.ndarray) -> Rows:
         return type(self)(self.content, self.ends, rows, self.key)
@@ -174,7 +197,15 @@ class TokenRows(Sequence[Tensor]):
     @property
     def lengths(self) -> Tensor:
         """`(N,)` int64."""
-        return torch.from_numpy(np.diff(self.ends))
+        found = torch.from_numpy(np.diff(self.ends))
+        release(self.ends)
+        return found
+
+    def count(self, token: int) -> int:
+        """How often the token occurs."""
+        found = int((self.ids == token).sum())
+        release(self.ids)
+        return found
 
 
 def take(values: Sequence[Any], indices: np.ndarray) -> Sequence[Any]:

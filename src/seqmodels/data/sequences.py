@@ -173,7 +173,7 @@ class SequenceDataModule(DataModule):
         for split, dataset in self.datasets.items():
             size, rows = f"{split} {len(dataset):,}", dataset.sequences
             if isinstance(rows, TokenRows):
-                unknown = int((rows.ids == UNKNOWN_ID).sum()) / max(len(rows.ids), 1)
+                unknown = rows.count(UNKNOWN_ID) / max(len(rows.ids), 1)
                 cut = f", {rows.truncated:,} truncated" if rows.truncated else ""
                 size += f" ({len(rows.ids):,} tokens, {100 * unknown:.2f} % unknown{cut})"
             sizes.append(size)

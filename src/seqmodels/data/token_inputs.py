@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from seqmodels.data.input_encoder import InputEncoder
 from seqmodels.data.rows import Texts, TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, find_vectors
-from seqmodels.data.words import blocks, encoder, train
+from seqmodels.data.words import encoded, train
 from seqmodels.errors import UserError
 from seqmodels.working import working
 
@@ -105,7 +105,7 @@ class Tokens(InputEncoder):
     def _train(self, raw: Sequence[str]) -> Tokenizer:
         def write(folder: Path) -> None:
             with working(f"learning {self.options.level} tokens", len(raw)) as advance:
-                train(_counted(raw, advance), self.options).save(str(folder / "tokenizer.json"))
+                train(raw, self.options, advance).save(str(folder / "tokenizer.json"))
 
         kept = raw.identity if isinstance(raw, Texts) else None
         if kept is None:
@@ -128,12 +128,11 @@ class Tokens(InputEncoder):
         return TokenRows(found["ids"], found["ends"], int(found["truncated"][0]))
 
     def _encode(self, raw: Sequence[str], source: str, first: int, append: Append) -> None:
-        encode, end, truncated = encoder(self.tokenizer, self.options), 0, 0
+        end = truncated = 0
         append("ends", np.zeros(1, np.int64))
         with working(f"encoding {source}", len(raw)) as advance:
-            for texts in blocks(raw):
-                ids, counts = encode(texts)
-                empty = (counts == 0) | np.fromiter(map(str.isspace, texts), bool, len(texts))
+            for ids, counts, blank in encoded(raw, self.tokenizer, self.options):
+                empty = (counts == 0) | blank
                 if empty.any():
                     number = first + int(empty.argmax())
                     raise UserError(
@@ -150,8 +149,8 @@ class Tokens(InputEncoder):
                     )
                 append("ids", ids)
                 append("ends", end + np.cumsum(counts))
-                first, end = first + len(texts), end + len(ids)
-                advance(len(texts))
+                first, end = first + len(counts), end + len(ids)
+                advance(len(counts))
         append("truncated", np.array([truncated]))
 
     def _truncated(
@@ -178,9 +177,3 @@ class Tokens(InputEncoder):
             fitted = str(fitted["tokenizer"])
         self.tokenizer = load_tokenizer(fitted, self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()
-
-
-def _counted(texts: Sequence[str], advance: Callable[[int], None]) -> Iterator[str]:
-    for block in blocks(texts):
-        yield from block
-        advance(len(block))

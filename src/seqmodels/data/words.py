@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from seqmodels.data.rows import Numbered
+from seqmodels.data.rows import Numbered, Texts
 from seqmodels.data.tokenizer import (
     PADDING,
     UNKNOWN,
@@ -22,7 +22,11 @@ from seqmodels.files import BLOCK
 
 MOST_PARTS = 1 << 18  # to remember
 
-Encoded = tuple[np.ndarray, np.ndarray]  # the ids of all texts, and how many each text has
+Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""The ids of some texts, how many each text has, and whether it is blank."""
+
+Parted = tuple[list[str], np.ndarray, np.ndarray]
+"""Different parts of some texts, which of them stand there, and how many each text has."""
 
 
 def blocks(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -43,13 +47,23 @@ def splits_at_spaces(options: TokenizerOptions) -> bool:
     return options.level in ("word", "space") and not options.keep_whitespace
 
 
-def train(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
-    """As `train_tokenizer`, and several times as fast for words that end with a space."""
+def train(
+    texts: Sequence[str],
+    options: TokenizerOptions,
+    advance: Callable[[int], object] = lambda count: None,
+) -> Tokenizer:
+    """As `train_tokenizer`, and several times as fast for words that end with a space.
+
+    Args:
+        advance: is called with how many texts were read since its last call.
+    """
     if not splits_at_spaces(options):
-        return train_tokenizer(texts, options)
+        return train_tokenizer(_counted(texts, advance), options)
     parts, words = Counter[str](), Counter[str]()
-    for block in blocks(texts):
-        parts.update(" ".join(block).split(" "))
+    for names, found, counts in _parts(texts):
+        for name, count in zip(names, np.bincount(found).tolist(), strict=True):
+            parts[name] += count
+        advance(len(counts))
     tokenizer = train_tokenizer([], options)
     normalize = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
     split = tokenizer.pre_tokenizer.pre_tokenize_str
@@ -66,26 +80,33 @@ def train(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
     return load_tokenizer(json.dumps(content), options)
 
 
-def encoder(tokenizer: Tokenizer, options: TokenizerOptions) -> Callable[[list[str]], Encoded]:
-    """Encodes texts, as `tokenizer.encode_batch_fast` does.
+def encoded(
+    texts: Sequence[str], tokenizer: Tokenizer, options: TokenizerOptions
+) -> Iterator[Encoded]:
+    """The token ids of some texts at a time, as `tokenizer.encode_batch_fast` gives them.
 
     Args:
         options: that the tokenizer was trained with.
     """
     dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
 
-    def encode(texts: list[str]) -> Encoded:
-        found = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    def encode(some: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        found = [encoding.ids for encoding in tokenizer.encode_batch_fast(some)]
         counts = np.fromiter(map(len, found), np.int64, len(found))
         return np.fromiter(chain.from_iterable(found), dtype, counts.sum()), counts
 
-    return _Parts(encode) if splits_at_spaces(options) else encode
+    if splits_at_spaces(options):
+        yield from map(_Parts(encode), _parts(texts))
+        return
+    for block in blocks(texts):
+        ids, counts = encode(block)
+        yield ids, counts, np.fromiter(map(_is_blank, block), bool, len(block))
 
 
 class _Parts:
     """Encodes each part between two spaces once, and remembers its ids."""
 
-    def __init__(self, encode: Callable[[list[str]], Encoded]) -> None:
+    def __init__(self, encode: Callable[[list[str]], tuple[np.ndarray, np.ndarray]]) -> None:
         self.encode = encode
         self.clear()
 
@@ -95,12 +116,12 @@ class _Parts:
         self.numbers[""]
         self.ends = np.append(0, np.cumsum(counts))
 
-    def __call__(self, texts: list[str]) -> Encoded:
+    def __call__(self, block: Parted) -> Encoded:
         if len(self.numbers) > MOST_PARTS:
             self.clear()
+        names, parts, of_text = block
         known = len(self.numbers)
-        parts = " ".join(texts).split(" ")
-        rows = self.numbers.of(parts, len(parts))
+        rows = self.numbers.of(names, len(names))[parts]
         if len(self.numbers) > known:
             ids, counts = self.encode(self.numbers.since(known))
             self.ids = np.append(self.ids, ids)
@@ -108,5 +129,30 @@ class _Parts:
         starts, counts = self.ends[rows], self.ends[rows + 1] - self.ends[rows]
         ends = np.cumsum(counts)
         places = np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1])
-        last = np.cumsum([text.count(" ") + 1 for text in texts]) - 1  # part of each text
-        return self.ids[places], np.diff(ends[last], prepend=0)
+        last = np.cumsum(of_text) - 1  # part of each text
+        blank = np.fromiter(map(_is_blank, names), bool, len(names))[parts]
+        whole = np.logical_and.reduceat(blank, last - of_text + 1)
+        return self.ids[places], np.diff(ends[last], prepend=0), whole
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Parted]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    pool = pa.system_memory_pool()  # others keep what they have freed
+    found = texts.arrow() if isinstance(texts, Texts) else map(pa.array, blocks(texts))
+    for block in found:
+        parts = pc.split_pattern(block, " ", memory_pool=pool)
+        coded = pc.dictionary_encode(parts.flatten(pool), memory_pool=pool)
+        counts = np.diff(parts.offsets.to_numpy())
+        yield coded.dictionary.to_pylist(), coded.indices.to_numpy(), counts
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _counted(texts: Iterable[str], advance: Callable[[int], object]) -> Iterator[str]:
+    for block in blocks(texts):
+        yield from block
+        advance(len(block))
