@@ -80,7 +80,7 @@ def test_a_run_prints_the_sizes_of_its_splits_before_training(
 ) -> None:
     sizes = train(config("baseline=false"))["examples"]
     shown = ", ".join(f"{split} {size}" for split, size in sizes.items())
-    assert capsys.readouterr().out.startswith(f"JapaneseVowels: {shown} examples\n")
+    assert capsys.readouterr().out.startswith(f"JapaneseVowels: {shown}\n")
 
 
 @pytest.mark.parametrize("head", CLASSIFIER_HEADS)

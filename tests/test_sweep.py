@@ -86,7 +86,7 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
     assert re.search("failed, .*last_hidden", lines[2])
     assert not re.search("where it goes", done.stdout)
     [log] = sweep.glob("0_*/train.log")
-    assert "where it goes" in log.read_text() and "data: train 64" in log.read_text()
+    assert "where it goes" in log.read_text() and "train 64 (" in log.read_text()
     # and an answer at the end
     assert re.search(r"max_pool +2 +\d+\.\d\d", done.stdout) and "2 of 6 runs failed" in done.stdout
     for kind in ("csv", "md", "png", "html"):
