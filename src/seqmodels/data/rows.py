@@ -14,7 +14,7 @@ from torch import Tensor
 from seqmodels.data.arrays import release
 
 T = TypeVar("T")
-STEP = 8192  # rows to look up at a time
+STEP = 32_768  # rows to look up at a time
 
 
 class Rows(Sequence[str]):

@@ -164,8 +164,7 @@ def _numbered(
     while failure is None:
         block = list[list[str]]()
         try:
-            for record in islice(records, STEP):
-                block.append(record)
+            block.extend(islice(records, STEP))  # those before an error stay in it
         except (csv.Error, UserError) as error:
             failure = error
         if not block and failure is None:

@@ -59,18 +59,20 @@ def train(
     """
     if not splits_at_spaces(options):
         return train_tokenizer(_counted(texts, advance), options)
-    parts, words = Counter[str](), Counter[str]()
-    for names, found, counts in _parts(texts):
-        for name, count in zip(names, np.bincount(found).tolist(), strict=True):
-            parts[name] += count
-        advance(len(counts))
+    parts, words = Numbered[str](), Counter[str]()
+    occurs = np.zeros(0, np.int64)  # how often, of each part
+    for names, found, of_text in _parts(texts):
+        numbers = parts.of(names, len(names))  # each once
+        occurs = np.append(occurs, np.zeros(len(parts) - len(occurs), np.int64))
+        occurs[numbers] += np.bincount(found, minlength=len(names))
+        advance(len(of_text))
     tokenizer = train_tokenizer([], options)
     normalize = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
     split = tokenizer.pre_tokenizer.pre_tokenize_str
-    for part, count in parts.items():
+    for part, count in zip(parts, occurs.tolist(), strict=True):
         for word, _ in split(normalize(part)):
             words[word] += count
-    del parts
+    del parts, occurs
     ordered = sorted(words.items(), key=lambda item: (-item[1], item[0].encode()))
     special = [PADDING, UNKNOWN]  # which a text may hold, too
     kept = [word for word, n in ordered if n >= options.min_count and word not in special]
@@ -115,6 +117,7 @@ class _Parts:
         self.ids, counts = self.encode([""])
         self.numbers[""]
         self.ends = np.append(0, np.cumsum(counts))
+        self.blank = np.array([True])
 
     def __call__(self, block: Parted) -> Encoded:
         if len(self.numbers) > MOST_PARTS:
@@ -123,16 +126,17 @@ class _Parts:
         known = len(self.numbers)
         rows = self.numbers.of(names, len(names))[parts]
         if len(self.numbers) > known:
-            ids, counts = self.encode(self.numbers.since(known))
+            new = self.numbers.since(known)
+            ids, counts = self.encode(new)
             self.ids = np.append(self.ids, ids)
+            self.blank = np.append(self.blank, [*map(_is_blank, new)])
             self.ends = np.append(self.ends, self.ends[-1] + np.cumsum(counts))
         starts, counts = self.ends[rows], self.ends[rows + 1] - self.ends[rows]
         ends = np.cumsum(counts)
         places = np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1])
         last = np.cumsum(of_text) - 1  # part of each text
-        blank = np.fromiter(map(_is_blank, names), bool, len(names))[parts]
-        whole = np.logical_and.reduceat(blank, last - of_text + 1)
-        return self.ids[places], np.diff(ends[last], prepend=0), whole
+        blank = np.logical_and.reduceat(self.blank[rows], last - of_text + 1)
+        return self.ids[places], np.diff(ends[last], prepend=0), blank
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Parted]:
