@@ -14,7 +14,7 @@ from torch import Tensor
 from seqmodels.data.arrays import release
 
 T = TypeVar("T")
-STEP = 32_768  # rows to look up at a time
+STEP = 16_384  # rows to look up at a time
 
 
 class Rows(Sequence[str]):
@@ -100,10 +100,19 @@ class Texts(Rows):
     def _of(self, rows: np.ndarray) -> Rows:
         return type(self)(self.content, self.ends, rows, self.key)
 
+    def utf8(self) -> Iterator[memoryview]:
+        """The texts in UTF-8."""
+        for first in range(0, len(self), STEP):
+            yield from self._content(self.rows[first : first + STEP])
+        self._release()
+
     def _found(self, rows: np.ndarray) -> Iterator[str]:
+        return (str(content, "utf-8") for content in self._content(rows))
+
+    def _content(self, rows: np.ndarray) -> Iterator[memoryview]:
         content = memoryview(self.content.data)
         places = zip(self.ends[rows].tolist(), self.ends[rows + 1].tolist(), strict=True)
-        return (str(content[start:stop], "utf-8") for start, stop in places)
+        return (content[start:stop] for start, stop in places)
 
 
 class Labels(Rows):
