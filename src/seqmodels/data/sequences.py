@@ -264,9 +264,9 @@ class SequenceDataModule(DataModule):
 def _fingerprint(parts: Iterable[Examples]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        inputs = (
-            part.inputs.utf8() if isinstance(part.inputs, Texts) else map(_as_bytes, part.inputs)
-        )
+        inputs: Iterable[Any] = map(_as_bytes, part.inputs)
+        if isinstance(part.inputs, Texts):
+            inputs = part.inputs.utf8()
         pairs = zip(inputs, map(_as_bytes, part.targets), strict=True)
         rows = (b"%d:%b%b\0" % (len(raw), raw, target) for raw, target in pairs)
         while block := b"".join(islice(rows, 4096)):
