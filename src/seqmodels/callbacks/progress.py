@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +45,7 @@ class LiveProgressBar(RichProgressBar):
         self._updated_at = 0.0
         self._loss: float | None = None
         self._lines: _Lines | None = None  # where there is no terminal
+        self._batches = 0  # of a validation or a test
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -78,40 +79,28 @@ class LiveProgressBar(RichProgressBar):
         self._updated_at = time.monotonic()
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._lines is not None:
-            self._lines.begin("batches", 0, sum(trainer.num_val_batches))
+        self._begin_batches(trainer.num_val_batches)
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        super().on_validation_batch_end(
-            trainer, pl_module, outputs, batch, batch_idx, dataloader_idx
-        )
-        if self._lines is not None:
-            self._lines.say("validation, batch", "batches", batch_idx + 1)
+    def on_validation_batch_end(self, *given: Any, **named: Any) -> None:
+        super().on_validation_batch_end(*given, **named)
+        self._say_batch("validation")
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._lines is not None:
-            self._lines.begin("batches", 0, sum(trainer.num_test_batches))
+        self._begin_batches(trainer.num_test_batches)
 
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+    def on_test_batch_end(self, *given: Any, **named: Any) -> None:
+        super().on_test_batch_end(*given, **named)
+        self._say_batch("test")
+
+    def _begin_batches(self, batches: Sequence[int | float]) -> None:
+        self._batches = 0
         if self._lines is not None:
-            self._lines.say("test, batch", "batches", batch_idx + 1)
+            self._lines.begin("batches", 0, sum(batches))
+
+    def _say_batch(self, split: str) -> None:
+        self._batches += 1
+        if self._lines is not None:
+            self._lines.say(f"{split}, batch", "batches", self._batches)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)

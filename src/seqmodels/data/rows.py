@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, overload
@@ -54,11 +55,13 @@ class Rows(Sequence[str]):
         """What these rows depend on, as plain values; None if they are in memory only."""
         return None if self.key is None else [self.key, xxhash.xxh3_128_hexdigest(self.rows.data)]
 
+    @abstractmethod
     def _of(self, rows: np.ndarray) -> Rows:
-        raise NotImplementedError
+        """These rows of the same column."""
 
+    @abstractmethod
     def _found(self, rows: np.ndarray) -> Iterable[str]:
-        raise NotImplementedError
+        """What stands in these rows."""
 
 
 class Texts(Rows):
@@ -215,6 +218,11 @@ class TokenRows(Sequence[Tensor]):
         found = int((self.ids == token).sum())
         release(self.ids)
         return found
+
+
+def identity(values: Sequence[Any]) -> Any:
+    """What values depend on that lie in the cache, as plain values; None for others."""
+    return values.identity if isinstance(values, Rows) else None
 
 
 def take(values: Sequence[Any], indices: np.ndarray) -> Sequence[Any]:

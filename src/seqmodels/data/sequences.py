@@ -22,7 +22,7 @@ from seqmodels.data.baselines import sequence_baselines
 from seqmodels.data.inputs import InputEncoder, Tokens, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
-from seqmodels.data.rows import Texts, TokenRows
+from seqmodels.data.rows import Texts, TokenRows, identity
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.tokenizer import TokenizerOptions
@@ -135,8 +135,8 @@ class SequenceDataModule(DataModule):
     @cached_property
     def fingerprint(self) -> str:
         parts = [self.examples[split] for split in SPLITS]
-        kept = [part.inputs.identity for part in parts if isinstance(part.inputs, Texts)]
-        if len(kept) < len(parts) or None in kept:
+        kept = [identity(part.inputs) for part in parts]
+        if None in kept:
             return _fingerprint(parts)
 
         def write(folder: Path) -> None:

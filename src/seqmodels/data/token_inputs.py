@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from seqmodels.cache import cached
 from seqmodels.data.arrays import Append, arrays
 from seqmodels.data.input_encoder import InputEncoder
-from seqmodels.data.rows import Texts, TokenRows
+from seqmodels.data.rows import TokenRows, identity
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, find_vectors
 from seqmodels.data.words import encoded, train
@@ -107,7 +107,7 @@ class Tokens(InputEncoder):
             with working(f"learning {self.options.level} tokens", len(raw)) as advance:
                 train(raw, self.options, advance).save(str(folder / "tokenizer.json"))
 
-        kept = raw.identity if isinstance(raw, Texts) else None
+        kept = identity(raw)
         if kept is None:
             return train(raw, self.options)
         recipe = [FORMAT, tokenizers.__version__, kept, asdict(self.options)]
@@ -116,7 +116,7 @@ class Tokens(InputEncoder):
         return load_tokenizer(saved, self.options)
 
     def encode(self, raw: Sequence[str], source: str, first: int = 1) -> TokenRows:
-        kept = raw.identity if isinstance(raw, Texts) else None
+        kept = identity(raw)
         options = [asdict(self.options), self.max_length, self.keep]
         recipe = [FORMAT, tokenizers.__version__, kept, self.tokenizer.to_str(), options]
         found = arrays(

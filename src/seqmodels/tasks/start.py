@@ -26,11 +26,8 @@ def rates_after_start(
     """
     if hyper_parameters["start"] is None:
         return {}
-    layers, lr, steps = (
-        encoder.num_layers,
-        hyper_parameters["start_lr"],
-        hyper_parameters["unfreeze"],
-    )
+    layers, steps = encoder.num_layers, hyper_parameters["unfreeze"]
+    lr = hyper_parameters["start_lr"]
     rates = {"embedding.": Rate(lr, steps)}
     for name, _ in encoder.rnn.named_parameters():
         layer = re.search(r"_l(\d+)$", name)  # not of the backward direction, which is new
