@@ -13,6 +13,7 @@ from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
 from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.value_windows import Windows
 
 __all__ = [
     "SPLITS",
@@ -35,4 +36,5 @@ __all__ = [
     "TokenizerOptions",
     "Tokens",
     "Values",
+    "Windows",
 ]

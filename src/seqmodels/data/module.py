@@ -38,6 +38,10 @@ class DataModule(pl.LightningDataModule):
         to read, but no places to write to, and no more of this machine than it has."""
         return dict(arguments)
 
+    def fits(self, per: Per, target: Target) -> bool:
+        """Whether a task with such targets can learn from this data."""
+        return (per, target) == (self.per, self.target)
+
     @property
     def title(self) -> str:
         """The name of this data in tables."""
@@ -107,6 +111,10 @@ class DataModule(pl.LightningDataModule):
             UserError: naming the source and, counted from `first`, an input that is wrong.
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
+
+    def about(self, raw: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+        """What to show of each raw input beside its prediction, in plain values."""
+        return [{}] * len(raw)
 
     @property
     def split_sizes(self) -> dict[str, int]:

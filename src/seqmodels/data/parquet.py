@@ -12,8 +12,11 @@ from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import existing_file
 
 
-def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
+def parquet_rows(path: str, wanted: Iterable[str], *, times: bool = False) -> Iterator[Row]:
     """The wanted columns of a Parquet file, row by row. Other columns are None.
+
+    Args:
+        times: whether columns may hold dates and times, too.
 
     Raises:
         UserError: if the file is damaged, or naming a column that holds neither texts nor numbers.
@@ -28,7 +31,7 @@ def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
             check_columns(schema.names, path)
             chosen = [name for name in schema.names if name in set(wanted)]
             for name in chosen:
-                _check_type(schema.field(name).type, f"{path}: column {name!r}")
+                _check_type(schema.field(name).type, f"{path}: column {name!r}", times)
             absent: dict[str, Any] = {name: None for name in schema.names if name not in chosen}
             names = _class_names(schema.metadata or {})
             row: dict[str, Any]
@@ -42,13 +45,13 @@ def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
         raise UserError(f"{path} cannot be read: {one_line(error)}; write it again") from error
 
 
-def _check_type(kind: Any, where: str) -> None:
+def _check_type(kind: Any, where: str, times: bool) -> None:
     import pyarrow.types as of
 
     value = kind.value_type if of.is_dictionary(kind) else kind
     texts = of.is_string(value) or of.is_large_string(value) or of.is_string_view(value)
     numbers = of.is_integer(value) or of.is_floating(value) or of.is_boolean(value)
-    if not (texts or numbers or of.is_null(value)):
+    if not (texts or numbers or of.is_null(value) or (times and of.is_temporal(value))):
         raise UserError(f"{where} holds values of type {value}: convert them to text")
 
 

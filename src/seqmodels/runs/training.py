@@ -270,7 +270,7 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
 
 
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
-    if (data.per, data.target) != (contract.per, contract.target):
+    if not data.fits(contract.per, contract.target):
         raise UserError(
             f"{type(data).__name__} has {describe_target(data.per, data.target)}, and "
             f"{task.__name__} learns {describe_target(contract.per, contract.target)}: choose data "

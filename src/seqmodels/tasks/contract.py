@@ -35,6 +35,9 @@ WORDS: dict[Target, Words] = {
     "class": Words("a class", "of the classes", "C", "examples", "model=classifier data=text"),
     "tag": Words("a tag", "of the tags", "C", "tokens", "a model and data with tags"),
     "value": Words("numbers", "the values", "K", "examples", "a model and data with numbers"),
+    "forecast": Words(
+        "the next values", "the next values", "K", "examples", "model=forecaster data=windows"
+    ),
     "next_token": Words(
         "the next token", "of the next token", "V", "tokens", "model=language_model data=text_lm"
     ),
