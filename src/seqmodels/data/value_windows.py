@@ -128,8 +128,8 @@ class Windows(DataModule):
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
-        `values`: the names of the targets, the first of the `num_inputs` columns; `horizon`;
-        `period`; `series`: the names of the series, with the `mean` and `deviation` of all columns
+        `values`: the names of the targets, the first of the `num_inputs` columns; `horizon`,
+        `window` and `period`; `series`: the names of the series, with the `mean` and `deviation` of all columns
         and the `naive_error` of the targets: the mean absolute error of repeating the last period
         in the training split, by which MASE divides.
         """
@@ -141,6 +141,7 @@ class Windows(DataModule):
             "columns": self.columns,
             "values": self.targets,
             "horizon": self.horizon,
+            "window": self.window,
             "period": self.period,
             **self.scales.spec,
         }

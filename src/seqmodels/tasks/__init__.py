@@ -5,5 +5,14 @@ from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.forecasting import Forecaster
 from seqmodels.tasks.language_modeling import LanguageModel
+from seqmodels.tasks.regression import Regressor
 
-__all__ = ["Contract", "Forecaster", "LanguageModel", "SequenceClassifier", "Step", "Task"]
+__all__ = [
+    "Contract",
+    "Forecaster",
+    "LanguageModel",
+    "Regressor",
+    "SequenceClassifier",
+    "Step",
+    "Task",
+]

@@ -80,6 +80,11 @@ class Forecaster(Task):
                     f"{what}: leave that out, or choose a head that forecasts all at once, such as "
                     "model.head=last_hidden"
                 )
+        if base == "season" and data["period"] > data["window"]:
+            raise UserError(
+                f"model.base=season needs the last period, of {data['period']} steps, and "
+                f"data.window is {data['window']}: lengthen it, or set model.base=last"
+            )
         for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec
             of_targets = torch.tensor(data[name])[:, : self.count]
             self.register_buffer(name, of_targets, persistent=False)
