@@ -1,5 +1,6 @@
 """Data modules: `data=<name>` chooses one of them."""
 
+from seqmodels.data.airport_weather import AirportWeather
 from seqmodels.data.inputs import InputEncoder, Series, Tokens
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
@@ -18,6 +19,7 @@ from seqmodels.data.value_windows import Windows
 __all__ = [
     "SPLITS",
     "UEA",
+    "AirportWeather",
     "Classes",
     "DataModule",
     "Examples",

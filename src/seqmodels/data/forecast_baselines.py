@@ -68,7 +68,7 @@ def forecast_baselines(
 
 def _seasonal(data: WindowDataset, rows: np.ndarray, period: int) -> np.ndarray:
     back = np.arange(len(data.ahead)) % period - period + len(data.read)
-    return data.values[data.starts[rows][:, None] + back][..., : data.targets.shape[1]]
+    return data.values[data.starts[rows, None] + back, : data.targets.shape[1]]
 
 
 def _linear(train: WindowDataset) -> Iterator[Forecast]:
@@ -108,14 +108,14 @@ def _features(data: WindowDataset, rows: np.ndarray) -> tuple[np.ndarray, np.nda
     if len(data.read) * columns > FEATURES:
         columns = count  # without further inputs
     steps = data.read[-max(FEATURES // columns, 1) :]
-    window = data.values[data.starts[rows][:, None] + steps][..., :columns].astype(np.float64)
+    window = data.values[data.starts[rows, None] + steps][..., :columns].astype(np.float64)
     last = window[:, -1:, :count].copy()
     window[..., :count] -= last
     return np.pad(window.reshape(len(rows), -1), ((0, 0), (0, 1)), constant_values=1), last
 
 
 def _targets(data: WindowDataset, rows: np.ndarray) -> np.ndarray:
-    return data.targets[data.starts[rows][:, None] + data.ahead].astype(np.float64)
+    return data.targets[data.starts[rows, None] + data.ahead].astype(np.float64)
 
 
 def _errors(data: WindowDataset, scales: WindowScales, forecast: Forecast) -> Errors:

@@ -18,7 +18,7 @@ from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.data.module import DataModule, check_counts
 from seqmodels.data.period import find_period
 from seqmodels.data.series_table import SeriesTable, TimedSeries
-from seqmodels.data.window_dataset import WindowDataset, WindowScales
+from seqmodels.data.window_dataset import Places, WindowDataset, WindowScales, cut, windows
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.signatures.ranges import Count, Fraction, Name, OneOf, Seed
 
@@ -128,13 +128,9 @@ class Windows(DataModule):
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
-        `values`: the names of the targets, the first of the `num_inputs` columns; `horizon`,
-        `window` and `period`; `series`: the names of the series, with the `mean` and `deviation` of all columns
-        and the `naive_error` of the targets: the mean absolute error of repeating the last period
-        in the training split, by which MASE divides.
+        `columns`: all that are read; `values`: the targets, the first of them; `horizon`, `window`
+        and `period`; `series` and their scales, as in `WindowScales`.
         """
-        if self.scales is None:
-            raise RuntimeError("nothing is learned from the training split yet: call setup first")
         return {
             "inputs": "features",
             "num_inputs": len(self.columns),
@@ -143,7 +139,7 @@ class Windows(DataModule):
             "horizon": self.horizon,
             "window": self.window,
             "period": self.period,
-            **self.scales.spec,
+            **self._known_scales.spec,
         }
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
@@ -165,57 +161,28 @@ class Windows(DataModule):
         if self.datasets:
             return
         self.series = self.table.read(self.file)
-        places = [self._cut(each) for each in self.series]
+        least = self.window + self.horizon
+        places = [cut(each, self.fractions, least, self.file) for each in self.series]
         if self.scales is None:
             train = [each.part(*p["train"]) for each, p in zip(self.series, places, strict=True)]
             if self.period is None:
                 self.period = find_period([each.values[:, 0] for each in train[:MOST_SERIES]])
             self.scales = WindowScales.of(train, len(self.targets), self.period, self.file)
-        self.datasets = self._datasets(self.series, places, self.file)
+        self.datasets = self._datasets(places, self.series, self.file)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {', '.join(self.targets)}")
 
-    def _cut(self, series: TimedSeries) -> dict[str, tuple[int, int]]:
-        """Where each split begins and ends."""
-        steps, least = len(series), self.window + self.horizon
-        test = steps - round(self.fractions["test"] * steps)
-        train = test - round(self.fractions["validation"] * steps)
-        places = {"train": (0, train), "validation": (train, test), "test": (test, steps)}
-        for split, (start, stop) in places.items():
-            if stop - start < least:
-                raise UserError(
-                    f"{self.file}: the {split} split{series.of} has {stop - start:,} of {steps:,} "
-                    f"steps, too few for data.window={self.window} and data.horizon={self.horizon}"
-                    ": lower them, or give more rows"
-                )
-        if self.period is not None and self.period >= train:
-            raise UserError(
-                f"data.period is {self.period}, and the train split{series.of} has {train} steps"
-            )
-        return places
-
     def _datasets(
-        self, series: Sequence[TimedSeries], places: Sequence[Mapping[str, Any]], source: str
+        self, places: Sequence[Places], series: Sequence[TimedSeries], source: str
     ) -> dict[str, WindowDataset]:
-        """Windows in stretches of the series, by name: they share the values."""
-        assert self.scales is not None
-        count, least = len(self.targets), self.window + self.horizon
-        numbers = [self.scales.number(each, source) for each in series]
-        values = np.concatenate([self.scales.standardised(each, source) for each in series])
-        known = np.concatenate([each.known[:, :count] for each in series])
-        targets = np.where(known, values[:, :count], np.float32(np.nan))
-        before = np.cumsum([0, *map(len, series)])[:-1]
-        datasets = {}
-        for name in places[0]:
-            starts = [
-                offset + np.arange(place[name][0], place[name][1] - least + 1, self.stride)
-                for offset, place in zip(before, places, strict=True)
-            ]
-            of = np.repeat(numbers, [*map(len, starts)])
-            datasets[name] = WindowDataset(
-                values, targets, np.concatenate(starts), of, self.window, self.horizon
-            )
-        return datasets
+        sizes = {"window": self.window, "horizon": self.horizon, "stride": self.stride}
+        return windows(series, places, self._known_scales, len(self.targets), source, **sizes)
+
+    @property
+    def _known_scales(self) -> WindowScales:
+        if self.scales is None:
+            raise RuntimeError("nothing is learned from the training split yet: call setup first")
+        return self.scales
 
     def loader(self, dataset: WindowDataset, *, shuffle: bool = False) -> SequenceLoader:
         """Batches of windows; to evaluate, each once and in order. Several processes share them."""
@@ -241,7 +208,7 @@ class Windows(DataModule):
     def file_loader(self, path: str) -> SequenceLoader:
         series = self._long_enough(path, self.window + self.horizon)
         places = [{"file": (0, len(each))} for each in series]
-        return self.loader(self._datasets(series, places, path)["file"])
+        return self.loader(self._datasets(places, series, path)["file"])
 
     def read_inputs(self, path: str) -> Iterator[TimedSeries]:
         for each in self._long_enough(path, self.window):
@@ -259,9 +226,9 @@ class Windows(DataModule):
     def batch_of(
         self, raw: Sequence[TimedSeries], source: str = "inputs", first: int = 1
     ) -> SequenceBatch:
-        assert self.scales is not None
-        numbers = torch.tensor([self.scales.number(each, source) for each in raw])
-        values = [self.scales.standardised(each, source) for each in raw]
+        scales = self._known_scales
+        numbers = torch.tensor([scales.number(each, source) for each in raw])
+        values = [scales.standardised(each, source) for each in raw]
         lengths = torch.tensor([*map(len, values)])
         return SequenceBatch(torch.from_numpy(np.stack(values)), lengths, series=numbers)
 
@@ -272,8 +239,7 @@ class Windows(DataModule):
         return [{**name, **time} for name, time in zip(names, times, strict=True)]
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
-        assert self.scales is not None and self.period is not None
-        return forecast_baselines(self.datasets, self.scales, self.period)
+        return forecast_baselines(self.datasets, self._known_scales, self.period or 1)
 
     @property
     def baseline_recipe(self) -> list[Any]:

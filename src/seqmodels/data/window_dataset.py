@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,33 @@ from torch.utils.data import Dataset
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.series_table import TimedSeries
 from seqmodels.errors import UserError, choices, shown
+
+Places = Mapping[str, tuple[int, int]]
+"""Where the splits of a series begin and end, by name."""
+
+
+def cut(series: TimedSeries, fractions: Mapping[str, float], least: int, source: str) -> Places:
+    """Cuts a series in time: training, then validation, then test.
+
+    Args:
+        fractions: of `validation` and `test`.
+        least: the steps that each split must have.
+
+    Raises:
+        UserError: naming a split that is too short.
+    """
+    steps = len(series)
+    test = steps - round(fractions["test"] * steps)
+    train = test - round(fractions["validation"] * steps)
+    places = {"train": (0, train), "validation": (train, test), "test": (test, steps)}
+    for split, (start, stop) in places.items():
+        if stop - start < least:
+            raise UserError(
+                f"{source}: the {split} split{series.of} has {stop - start:,} of {steps:,} steps, "
+                f"and one window with its horizon has {least:,}: lower data.window or "
+                "data.horizon, or give more rows"
+            )
+    return places
 
 
 class WindowDataset(Dataset[SequenceBatch]):
@@ -78,13 +105,17 @@ class WindowScales:
         """The scales of training splits, whose first columns are targets.
 
         Raises:
-            UserError: naming a series without any value in a column.
+            UserError: for a series that is too short, or lacks a column.
         """
         mean, deviation, errors = [], [], []
         for each in series:
             values = np.where(each.known, each.values, np.nan)
-            lag = min(period, len(values) - 1)
-            steps = np.abs(values[lag:] - values[:-lag])[:, :targets]
+            if period >= len(values):
+                raise UserError(
+                    f"data.period is {period}, and the train split{each.of} has {len(values):,} "
+                    "steps: lower it, or give more rows"
+                )
+            steps = np.abs(values[period:] - values[:-period])[:, :targets]
             if np.isnan(values).all(axis=0).any() or np.isnan(steps).all(axis=0).any():
                 raise UserError(f"{source}: too few values are known in the train split{each.of}")
             mean.append(np.nanmean(values, axis=0))
@@ -137,3 +168,40 @@ class WindowScales:
                 f"({np.abs(series.values).max():g}); correct it"
             )
         return scaled.astype(np.float32)
+
+
+def windows(
+    series: Sequence[TimedSeries],
+    places: Sequence[Places],
+    scales: WindowScales,
+    targets: int,
+    source: str,
+    *,
+    window: int,
+    horizon: int,
+    stride: int,
+) -> dict[str, WindowDataset]:
+    """The windows that lie, with their horizon, in one split of one series, by the split's name.
+
+    Args:
+        places: of each series.
+        targets: how many columns to forecast, the first ones.
+        stride: how many steps apart windows begin.
+
+    Raises:
+        UserError: naming a series that was not in training.
+    """
+    numbers = [scales.number(each, source) for each in series]
+    values = np.concatenate([scales.standardised(each, source) for each in series])
+    known = np.concatenate([each.known[:, :targets] for each in series])
+    ahead = np.where(known, values[:, :targets], np.float32(np.nan))
+    before = np.cumsum([0, *map(len, series)])[:-1]
+    datasets = {}
+    for split in places[0]:
+        starts = [
+            offset + np.arange(place[split][0], place[split][1] - window - horizon + 1, stride)
+            for offset, place in zip(before, places, strict=True)
+        ]
+        of = np.repeat(numbers, [*map(len, starts)])
+        datasets[split] = WindowDataset(values, ahead, np.concatenate(starts), of, window, horizon)
+    return datasets
