@@ -109,7 +109,7 @@ class Forecaster(Task):
         learn = self._learn_steps if self.recursive else self._learn_all
         loss, made = (learn if self.training else self._try)(batch, targets)
         scale = self._of_rows("naive_error", batch).expand_as(targets)
-        values = [self._restored(made, batch), self._restored(targets, batch), scale]
+        values = [self.restore(made, batch), self.restore(targets, batch), scale]
         if not self.recursive:
             values = [each.flatten(1, 2) for each in values]  # a row of the metrics each
         return Step(loss, (~targets.isnan()).sum(), *values)
@@ -145,10 +145,10 @@ class Forecaster(Task):
     def forecast(self, batch: SequenceBatch) -> Forecast:
         """The next values of each row, or their quantiles, in their own units."""
         if self.recursive:
-            return self._restored(self._roll(batch), batch)
+            return self.restore(self._roll(batch), batch)
         output, made = self.head.output, self(batch)
         made = output.quantiles(made) if isinstance(output, Quantiles) else made
-        return self._restored(self._with_base(made, self._base(batch)), batch)
+        return self.restore(self._with_base(made, self._base(batch)), batch)
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
@@ -184,6 +184,7 @@ class Forecaster(Task):
         scale = getattr(self, name)[batch.series.to(self.device, non_blocking=True)]
         return scale.view(len(batch), 1, self.count, *[1] * (dims - 3))
 
-    def _restored(self, made: Tensor, batch: SequenceBatch) -> Tensor:
+    def restore(self, made: Tensor, batch: SequenceBatch) -> Tensor:
+        """Standardised values of the targets `(B, T, K)`, or `(B, T, K, Q)`, in their own units."""
         deviation = self._of_rows("deviation", batch, made.dim())
         return made * deviation + self._of_rows("mean", batch, made.dim())
