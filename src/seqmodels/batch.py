@@ -58,7 +58,7 @@ class SequenceBatch:
         | None
     ) = None
     continues: bool = False
-    series: Int[Tensor, " batch"] | None = None
+    series: Int[Tensor, " rows"] | None = None
 
     def __post_init__(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets

@@ -100,7 +100,9 @@ class Forecasts:
             naive = read[(steps - 1) % period - period]
             axes.plot(steps, naive, color="tab:orange", alpha=0.7, label="seasonal naive")
         if made.dim() == 2:
-            axes.fill_between(steps, made[:, 0], made[:, -1], color="tab:blue", alpha=0.2)
+            axes.fill_between(
+                steps, made[:, 0], made[:, -1], color="tab:blue", alpha=0.2, label="interval"
+            )
             made = made[:, made.shape[1] // 2]
         axes.plot(steps, made, color="tab:blue", label="forecast")
         axes.axvline(0.5, color="0.8", linewidth=1)

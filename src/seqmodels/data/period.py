@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 LONGEST = 10_000  # steps to look at, the newest
 LEAST = 0.1  # of the variance that the mean cycle must predict
 ALIKE = 1.15  # what is left unexplained by cycles that are equally good
 
 
-def find_period(series: Sequence[Float[np.ndarray, " time"]]) -> int:
+def find_period(series: Sequence[np.ndarray]) -> int:
     """The period of these series, or 1 if they have none that is significant.
 
     For each period the mean cycle of the first half, without trend, predicts the second half. A
@@ -21,7 +20,7 @@ def find_period(series: Sequence[Float[np.ndarray, " time"]]) -> int:
     predict alike, such as 24 and 48, the shortest is taken.
 
     Args:
-        series: without nan.
+        series: `(T,)` each, without nan.
     """
     shares: dict[int, list[float]] = {}
     lengths = list[int]()

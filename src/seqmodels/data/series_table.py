@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ class SeriesTable:
             )
             return (row for block in blocks for row in block.rows())
         if ending == ".parquet":
-            wanted = filter(None, (*self.columns, self.time, self.series))
+            wanted = [*self.columns, *filter(None, (self.time, self.series))]
             return parquet_rows(path, wanted, times=True)
         return json_rows(path)
 
@@ -134,9 +134,13 @@ class SeriesTable:
         of = f" of {shown(name)}" if name else ""
         found: Any = None
         if self.time is not None:
-            names = _Names(path, rows, of)
-            found, places = clock(rows.moments, rows.last, names)
-            values = self._without_gaps(values, places, names)
+
+            def place(index: int) -> str:
+                moment = shown(str(rows.moments[index]))
+                return f"{path}: row {rows.numbers[index]}{of}, at {moment},"
+
+            found, places = clock(rows.moments, rows.last, place)
+            values = self._without_gaps(values, places, place)
         known = ~np.isnan(values)
         if not known.all():
             if not self.fill:
@@ -151,7 +155,9 @@ class SeriesTable:
             values = _filled(values, known)
         return TimedSeries(name, values, known, found)
 
-    def _without_gaps(self, values: np.ndarray, places: np.ndarray, names: _Names) -> np.ndarray:
+    def _without_gaps(
+        self, values: np.ndarray, places: np.ndarray, place: Callable[[int], str]
+    ) -> np.ndarray:
         count = int(places[-1]) + 1
         if count == len(places):
             return values
@@ -160,7 +166,7 @@ class SeriesTable:
             at = int(np.flatnonzero(gaps)[0] if not self.fill else gaps.argmax())
             missing = f"{gaps[at]:,} row{'s' if gaps[at] > 1 else ''}"
             raise UserError(
-                f"{names[at + 1]} comes after a gap: {missing} of equal steps "
+                f"{place(at + 1)} comes after a gap: {missing} of equal steps "
                 f"{'are' if gaps[at] > 1 else 'is'} missing before it; add them"
                 + (
                     ", or set data.missing=last to repeat the last known values; if clocks went "
@@ -172,20 +178,6 @@ class SeriesTable:
         spread = np.full((count, values.shape[1]), np.nan)
         spread[places] = values
         return spread
-
-
-class _Names:
-    """What errors call the rows of a series; made only if there is one."""
-
-    def __init__(self, path: str, rows: _Rows, of: str) -> None:
-        self.path, self.rows, self.of = path, rows, of
-
-    def __len__(self) -> int:
-        return len(self.rows.numbers)
-
-    def __getitem__(self, index: int) -> str:
-        moment = shown(str(self.rows.moments[index]))
-        return f"{self.path}: row {self.rows.numbers[index]}{self.of}, at {moment},"
 
 
 def _value(value: Any) -> Any:

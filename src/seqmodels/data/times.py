@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -57,7 +57,7 @@ class Clock:
     step: float
     unit: str
 
-    def after(self, count: int) -> list[str | float]:
+    def after(self, count: int) -> list[str] | list[int | float]:
         """The next moments, as the file writes them."""
         last, ahead = moment(self.last, "the series"), range(1, count + 1)
         if not isinstance(last, datetime):
@@ -70,14 +70,14 @@ class Clock:
 
 
 def clock(
-    moments: Sequence[Moment], last: str, names: Sequence[str]
+    moments: Sequence[Moment], last: str, name: Callable[[int], str]
 ) -> tuple[Clock, Int[np.ndarray, " time"]]:
     """The steps between these moments, and the number of each moment's step, from 0: without gaps
     `0, 1, 2, ...`. Months count as equally long.
 
     Args:
         last: the last one, as the file writes it.
-        names: of each for errors: its file, row and moment.
+        name: what errors call each of them: its file, row and moment.
 
     Raises:
         UserError: for moments that are not in order, or whose distance is not a multiple of the
@@ -87,18 +87,18 @@ def clock(
     for index, each in enumerate(moments):
         if isinstance(each, datetime) == numbers:
             kinds = ("a date", "a number") if numbers else ("a number", "a date")
-            raise UserError(f"{names[index]} is {kinds[0]}, and the one before {kinds[1]}")
+            raise UserError(f"{name(index)} is {kinds[0]}, and the one before {kinds[1]}")
     unit, places = ("numbers", np.array(moments)) if numbers else _places(moments)
     distances = np.diff(places)
     if (wrong := np.flatnonzero(distances <= 0)).size:
         at = int(wrong[0]) + 1
         if distances[at - 1] == 0:
             raise UserError(
-                f"{names[at]} is there twice: remove one of the rows; if clocks went back there, "
+                f"{name(at)} is there twice: remove one of the rows; if clocks went back there, "
                 "write times in UTC; if there are several series, set data.series"
             )
         raise UserError(
-            f"{names[at]} is earlier than the row before: sort the rows by time; if there are "
+            f"{name(at)} is earlier than the row before: sort the rows by time; if there are "
             "several series, set data.series"
         )
     if len(moments) == 1:
@@ -110,7 +110,7 @@ def clock(
     if (wrong := np.flatnonzero((np.abs(steps - counted) > 1e-6) | (counted < 1))).size:
         at = int(wrong[0])
         raise UserError(
-            f"{names[at + 1]} is {_length(distances[at], unit)} after the row before, others are "
+            f"{name(at + 1)} is {_length(distances[at], unit)} after the row before, others are "
             f"{_length(step, unit)}: make the steps equal, such as by averages"
         )
     return Clock(last, step, unit), np.append(0, np.cumsum(counted)).astype(np.int64)
@@ -160,6 +160,6 @@ def _length(step: float, unit: str) -> str:
     return f"{_short(float(step))} months" if "months" in unit else str(_short(float(step)))
 
 
-def _short(number: float) -> float:
+def _short(number: float) -> int | float:
     rounded = round(number, 9)
     return int(rounded) if rounded == int(rounded) else rounded
