@@ -36,7 +36,7 @@ def find_scheme(tags: Iterable[str], rows: Iterable[Sequence[str]] = ()) -> Sche
         return None
     if prefixes & {"E", "S"}:
         return "BIOES"
-    steps = [step for row in rows for step in pairwise([OUTSIDE, *row])]
+    steps = {step for row in rows for step in pairwise([OUTSIDE, *row])}
     broken = {name: any(not may_follow(*step, name) for step in steps) for name in ("BIO", "IOB1")}
     return "IOB1" if broken["BIO"] and not broken["IOB1"] else "BIO"
 
@@ -71,12 +71,15 @@ def allowed(tags: Sequence[str], scheme: Scheme) -> Allowed:
     )
 
 
+def span_types(tags: Iterable[str]) -> list[str]:
+    """`["O", "B-VP", "B-NP", "I-NP"]` -> `["NP", "VP"]`."""
+    return sorted({kind for _, kind in map(parse, tags)} - {""})
+
+
 def completed(tags: Iterable[str], scheme: Scheme) -> set[str]:
-    """These tags, and all others that the scheme has for their types."""
-    tags = set(tags)
-    types = {parse(tag)[1] for tag in tags - {OUTSIDE}}
+    """All tags that a scheme has for the types of these."""
     prefixes = "BIES" if scheme == "BIOES" else "BI"
-    return tags | {f"{prefix}-{kind}" for prefix in prefixes for kind in types} | {OUTSIDE}
+    return {OUTSIDE, *(f"{prefix}-{kind}" for prefix in prefixes for kind in span_types(tags))}
 
 
 def begins(previous: str, tag: str) -> bool:
