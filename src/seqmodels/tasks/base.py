@@ -35,7 +35,7 @@ from seqmodels.signatures.ranges import (
     Share,
 )
 from seqmodels.tasks.budget import find_budget, seconds_used
-from seqmodels.tasks.contract import Step, gather, join
+from seqmodels.tasks.contract import Step, gather, join, share_of_targets
 from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
@@ -86,7 +86,7 @@ class Task(Network, pl.LightningModule):
         UserError: naming the key and what to change.
     """
 
-    curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
+    curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
 
     def __init__(
@@ -215,7 +215,7 @@ class Task(Network, pl.LightningModule):
     def training_step(self, batch: SequenceBatch) -> Tensor:
         step = self._step(batch, "train")
         self.seen += step.weight
-        return step.loss
+        return step.loss * share_of_targets(step.weight, self.device)
 
     def validation_step(self, batch: SequenceBatch) -> None:
         self._step(batch, "validation")

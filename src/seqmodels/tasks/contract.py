@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, distributed
 
 from seqmodels.batch import Per, Target
 
@@ -33,7 +33,7 @@ class Words:
 
 WORDS: dict[Target, Words] = {
     "class": Words("a class", "of the classes", "C", "examples", "model=classifier data=text"),
-    "tag": Words("a tag", "of the tags", "C", "tokens", "a model and data with tags"),
+    "tag": Words("a tag", "of the tags", "C", "tokens", "model=tagger data=tags"),
     "value": Words("numbers", "the values", "K", "examples", "a model and data with numbers"),
     "next_token": Words(
         "the next token", "of the next token", "V", "tokens", "model=language_model data=text_lm"
@@ -83,6 +83,19 @@ class Step:
     weight: int
     predictions: Tensor | None = None
     targets: Tensor | None = None
+
+
+def share_of_targets(weight: int, device: torch.device) -> float | Tensor:
+    """The targets of this process in a step, relative to the mean over all processes.
+
+    Gradients of processes are averaged. With the losses times this, that is the gradient of the
+    mean over the targets of all, as of one process, however many each of them has.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1.0
+    total = torch.tensor(float(weight), device=device)
+    distributed.all_reduce(total)
+    return weight * distributed.get_world_size() / total
 
 
 def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
