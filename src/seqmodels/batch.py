@@ -35,8 +35,9 @@ class SequenceBatch:
         lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
             to a device: packing needs them there, and copying them back would stall every step.
         targets: classes int64, `(B,)` for one per sequence or `(B, T)` for one per step, with -100
-            where there is none (always at padding); or values floating point, `(B,)` or `(B, K)`,
-            with nan where there is none; or None for inputs without targets.
+            where there is none (always at padding); or values floating point, `(B,)` or `(B, K)`
+            per sequence or `(B, T, K)` per step, with nan where there is none (always at padding);
+            or None for inputs without targets.
         continues: whether each row continues the same row of the previous batch, as the windows of
             a stream do; if so, start from that batch's final state.
 
@@ -51,6 +52,7 @@ class SequenceBatch:
         | Int[Tensor, "batch time"]
         | Float[Tensor, " batch"]
         | Float[Tensor, "batch values"]
+        | Float[Tensor, "batch time values"]
         | None
     ) = None
     continues: bool = False
@@ -81,20 +83,26 @@ class SequenceBatch:
         if targets is None:
             return
         classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
-        values = targets.is_floating_point() and targets.dim() in (1, 2) and len(targets) == batch
+        steps = targets.dim() == 3 and targets.shape[:2] == (batch, time)
+        values = targets.is_floating_point() and (
+            steps or (targets.dim() in (1, 2) and len(targets) == batch)
+        )
         if not (classes or values):
             raise ValueError(
-                f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},) or "
-                f"({batch}, K) floating point, got {tuple(targets.shape)} {targets.dtype}"
+                f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},), "
+                f"({batch}, K) or ({batch}, {time}, K) floating point, "
+                f"got {tuple(targets.shape)} {targets.dtype}"
             )
-        if classes and targets.dim() == 2 and shortest < time:
+        if (steps or (classes and targets.dim() == 2)) and shortest < time:
             padding = ~valid_steps(lengths, time, targets.device)
-            wrong = (padding & (targets != PADDING_TARGET)).nonzero()
+            known = ~targets.isnan().all(dim=2) if steps else targets != PADDING_TARGET
+            wrong = (padding & known).nonzero()
             if len(wrong):
                 row, step = wrong[0].tolist()
                 raise ValueError(
-                    f"targets[{row}, {step}] is {int(targets[row, step])}, but row {row} has only "
-                    f"{int(lengths[row])} steps: targets at padding must be {PADDING_TARGET}"
+                    f"targets[{row}, {step}] is {targets[row, step].tolist()}, but row {row} has "
+                    f"only {int(lengths[row])} steps: targets at padding must be "
+                    f"{'nan' if steps else PADDING_TARGET}"
                 )
 
     def __len__(self) -> int:

@@ -33,14 +33,17 @@ def example_task(
         UserError: if head, encoder and task do not fit together.
     """
     task = task or _usual(head)
+    contract = task.contract_for(head)
     try:
-        find_head(head, per=task.contract.per, target=task.contract.target)
+        find_head(head, per=contract.per, target=contract.target)
     except UserError:
         task = _usual(head)
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
         seed_random_numbers(0)
-        return task(example_spec(task.contract), {"hidden_size": hidden_size, **encoder}, head)
+        return task(
+            example_spec(task.contract_for(head)), {"hidden_size": hidden_size, **encoder}, head
+        )
 
 
 def _usual(head: str) -> type[Task]:
