@@ -215,7 +215,8 @@ class Task(Network, pl.LightningModule):
 
     def training_step(self, batch: SequenceBatch) -> Tensor:
         step = self._step(batch, "train")
-        self.seen += len(batch) if self.contract.words.unit == "examples" else int(step.weight)
+        by_sequence = self.contract.words.unit == "examples"
+        self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
         return step.loss
 
     def validation_step(self, batch: SequenceBatch) -> None:
