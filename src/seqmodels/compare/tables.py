@@ -23,6 +23,7 @@ from seqmodels.visible import visible_line
 LONG_NAME = 20  # characters; a longer one may fold
 COSTS = 3  # the last columns: parameters, speed and seconds; left out of a narrow terminal
 
+
 def numbers(setting: Setting, comparison: Comparison) -> dict[str, Any]:
     """Every number of a setting, unrounded, by its header in `comparison.csv`."""
     difference, records = setting.difference, setting.records
