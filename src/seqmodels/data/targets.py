@@ -91,21 +91,35 @@ class Classes(NamedTargets):
 
 
 class Tags(NamedTargets):
-    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64."""
+    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64.
+
+    Args:
+        more: tags that training may lack, so that examples with them can be evaluated.
+    """
 
     per = "step"
     target = "tag"
 
+    def __init__(self, more: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.more = more
+
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        tags = (tag for tags in raw for tag in tags)
-        self._learn(tags, f"{source}: every tag", "a tagger needs at least two tags")
+        tags = {tag for tags in raw for tag in tags}
+        self._learn(
+            {*tags, *self.more} if len(tags) > 1 else tags,
+            f"{source}: every tag",
+            "a tagger needs at least two tags",
+        )
 
     def encode(self, raw: Sequence[Sequence[str]], source: str) -> list[Tensor]:
         for number, tags in enumerate(raw, start=1):
             for step, tag in enumerate(tags, start=1):
                 if tag not in self.names:
                     where = f"{source}: tag '{shown(tag)}' of example {number} at step {step}"
-                    raise self._unseen(where, tag)
+                    unseen = self._unseen(where, tag)
+                    more = f"to evaluate it all the same, set data.more_tags=['{shown(tag)}']"
+                    raise UserError(f"{unseen}; {more}")
         return [torch.tensor([self.names[t] for t in tags], dtype=torch.int64) for tags in raw]
 
 
