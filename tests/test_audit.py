@@ -18,9 +18,9 @@ from seqmodels.audit.undisturbed import seed_random_numbers
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
+from seqmodels.tasks import LanguageModel, SequenceClassifier, Tagger, Task
 from tests.bank import RIGHT, WRONG, F, H, LastColumn, LastHidden, V, inputs_for, mask_of
-from tests.shipped import ALL_HEADS, fitting_directions
+from tests.shipped import ALL_HEADS, TAGGER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -50,6 +50,8 @@ def test_a_right_model_is_clean(name: str) -> None:
 
 def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Task:
     options = {"hidden_size": H, "bidirectional": bidirectional, **encoder}
+    if head in TAGGER_HEADS:
+        return Tagger({"num_inputs": V, "classes": ["a", "b"]}, options, head, dropout=0.3)
     if HEADS[head].per == "step":
         head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
         return LanguageModel(
@@ -322,7 +324,10 @@ def random_case(seed: int) -> tuple[str, list[str]]:
         fitting = fitting_directions(name)
         task = our_task(name, fitting[-1] if len(fitting) == 1 else rng.random() < 0.5, **encoder)
         module, model = task, task.as_function()
-        kind, causal = ("per_step", True) if task.contract.causal else ("sequence", False)
+        kind, causal = (
+            "per_step" if task.contract.per == "step" else "sequence",
+            task.contract.causal,
+        )
         name += f" {encoder}"
     scale, size = rng.choice([0.01, 1, 1, 30]), rng.choice([1e-3, 1, 1, 1000])
     with torch.no_grad():

@@ -48,6 +48,15 @@ def test_valid_batch_keeps_what_it_was_given(inputs: Tensor, targets: Tensor | N
     assert len(batch) == B
 
 
+def test_known_steps_are_counted_once() -> None:
+    targets = step_targets()
+    targets[1, 2] = -100
+    batch = SequenceBatch(tokens(), lengths(), targets)
+    for moved in (batch, batch.to("meta"), batch.map(lambda x: x), dataclasses.replace(batch)):
+        assert moved.known_steps == sum(LENGTHS) - 1
+    assert SequenceBatch(tokens(), lengths(), torch.tensor([0, 2, 1])).known_steps == 0
+
+
 def test_mask_is_true_at_valid_steps() -> None:
     assert SequenceBatch(tokens(), lengths()).mask.tolist() == [
         [True, True, False, False, False],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -42,6 +42,10 @@ class SequenceBatch:
         continues: whether each row continues the same row of the previous batch, as the windows of
             a stream do; if so, start from that batch's final state.
 
+    Attributes:
+        known_steps: of targets `(B, T)`, how many are not -100; counted at construction, because to
+            count them on a device would wait for it.
+
     Raises:
         ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
     """
@@ -60,6 +64,7 @@ class SequenceBatch:
         | None
     ) = None
     continues: bool = False
+    known_steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets
@@ -94,6 +99,9 @@ class SequenceBatch:
                 f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},) or "
                 f"({batch}, K) floating point, got {tuple(targets.shape)} {targets.dtype}"
             )
+        if classes and targets.dim() == 2:
+            known_steps = int((targets != PADDING_TARGET).sum())
+            object.__setattr__(self, "known_steps", known_steps)
         if classes and targets.dim() == 2 and shortest < time:
             padding = ~valid_steps(lengths, time, targets.device)
             wrong = (padding & (targets != PADDING_TARGET)).nonzero()
@@ -140,7 +148,8 @@ class SequenceBatch:
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
-        object.__setattr__(batch, "continues", self.continues)
+        for name in ("continues", "known_steps"):
+            object.__setattr__(batch, name, getattr(self, name))
         return batch
 
 

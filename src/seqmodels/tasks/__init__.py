@@ -4,5 +4,6 @@ from seqmodels.tasks.base import Task
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.language_modeling import LanguageModel
+from seqmodels.tasks.tagging import Tagger
 
-__all__ = ["Contract", "LanguageModel", "SequenceClassifier", "Step", "Task"]
+__all__ = ["Contract", "LanguageModel", "SequenceClassifier", "Step", "Tagger", "Task"]
