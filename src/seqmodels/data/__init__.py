@@ -1,6 +1,6 @@
 """Data modules: `data=<name>` chooses one of them."""
 
-from seqmodels.data.inputs import InputEncoder, Series, Tokens
+from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
 from seqmodels.data.python_source import PythonSource
@@ -9,6 +9,7 @@ from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.surnames import Surnames
+from seqmodels.data.tags import TaggedText
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
@@ -29,10 +30,12 @@ __all__ = [
     "Split",
     "StreamDataModule",
     "Surnames",
+    "TaggedText",
     "Tags",
     "TargetEncoder",
     "Text",
     "TokenizerOptions",
     "Tokens",
     "Values",
+    "Words",
 ]
