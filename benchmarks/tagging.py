@@ -81,7 +81,7 @@ def measure(hidden: int, tags: int, pairs: int, device: torch.device) -> list[st
         pair = [training.step(data[number % BATCHES]) for training in trainings]
         if number >= 0:
             rounds.append(pair)
-    tokens = sum(batch.known_steps for batch in data) / BATCHES
+    tokens = sum(int(batch.lengths.sum()) for batch in data) / BATCHES
     speeds = [f"{tokens / median(seconds):,.0f}" for seconds in zip(*rounds, strict=True)]
     low, middle, high = quantiles([crf / classes for classes, crf in rounds], n=4)
     setting = f"LSTM {hidden}, 2 directions, {tags} tags, B{BATCH}, lengths {SHORTEST}..{LONGEST}"

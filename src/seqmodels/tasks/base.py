@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
+from seqmodels.nn.characters import build_characters
 from seqmodels.nn.embedding import (
     LockedDropout,
     VectorEmbedding,
@@ -31,6 +32,7 @@ from seqmodels.signatures.ranges import (
     Name,
     Natural,
     NonNegative,
+    OneOf,
     Positive,
     Share,
 )
@@ -61,6 +63,9 @@ class Task(Network, pl.LightningModule):
             linear projection in front of the encoder (None: no projection). With pre-trained
             vectors, what they leave of the width is trained from scratch (None: the vectors alone).
         embedding: of pre-trained vectors: arguments of `VectorOptions`.
+        characters: the cell, such as lstm, of a network that reads the characters of each word,
+            whose final states stand beside the embedding; None: words only.
+        character_options: arguments of `CharacterOptions`.
         dropout: on the features that the head selects.
         embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
@@ -106,6 +111,11 @@ class Task(Network, pl.LightningModule):
         embedding_size: Count | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
         | None = None,
+        characters: Annotated[str, OneOf("lstm", "gru", "rnn")] | None = None,
+        character_options: Annotated[
+            dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")
+        ]
+        | None = None,
         dropout: Share = 0.0,
         embedding_dropout: Share | None = None,
         locked_dropout: bool = False,
@@ -131,9 +141,10 @@ class Task(Network, pl.LightningModule):
         check_shares(
             dropout=dropout, embedding_dropout=embedding_dropout, label_smoothing=label_smoothing
         )
+        self.contract = self.contract_for(head)
         check_reading(window, adversarial, self.contract)
         self.window, self.adversarial = window, adversarial
-        self.seen = 0  # targets in training, by this process
+        self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
@@ -153,6 +164,10 @@ class Task(Network, pl.LightningModule):
             make_dropout(embedding_dropout),
             self.vector_options,
         )
+        self.characters = build_characters(
+            data, characters, character_options, make_dropout(embedding_dropout)
+        )
+        width += self.characters.width if self.characters else 0
         self.encoder = build_encoder(
             width,
             {"locked_dropout": locked_dropout, **encoder},
@@ -214,7 +229,8 @@ class Task(Network, pl.LightningModule):
 
     def training_step(self, batch: SequenceBatch) -> Tensor:
         step = self._step(batch, "train")
-        self.seen += step.weight
+        by_sequence = self.contract.words.unit == "examples"
+        self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
         return step.loss * share_of_targets(step.weight, self.device)
 
     def validation_step(self, batch: SequenceBatch) -> None:

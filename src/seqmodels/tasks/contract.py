@@ -75,17 +75,18 @@ class Step:
 
     Args:
         loss: a scalar, the mean over `weight` targets.
-        weight: the number of targets, on the CPU: reading it must not wait for the device.
+        weight: the number of targets; a tensor where only the device knows it, because reading
+            that at every step would wait for the device.
         predictions, targets: for the metrics, at the end of the epoch; None without metrics.
     """
 
     loss: Float[Tensor, ""]
-    weight: int
+    weight: int | Tensor
     predictions: Tensor | None = None
     targets: Tensor | None = None
 
 
-def share_of_targets(weight: int, device: torch.device) -> float | Tensor:
+def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:
     """The targets of this process in a step, relative to the mean over all processes.
 
     Gradients of processes are averaged. With the losses times this, that is the gradient of the
@@ -93,7 +94,7 @@ def share_of_targets(weight: int, device: torch.device) -> float | Tensor:
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return 1.0
-    total = torch.tensor(float(weight), device=device)
+    total = torch.as_tensor(weight, device=device).to(torch.float32, copy=True)
     distributed.all_reduce(total)
     return weight * distributed.get_world_size() / total
 
@@ -107,7 +108,7 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
     if not steps:
         return {}
     losses = torch.stack([step.loss for step in steps])
-    weights = torch.tensor([step.weight for step in steps], device=losses.device)
+    weights = torch.stack([torch.as_tensor(step.weight) for step in steps]).to(losses.device)
     values = {"value": losses, "weight": weights}
     if steps[0].predictions is not None:
         last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)

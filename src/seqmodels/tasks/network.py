@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.heads import Head
+from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State
 from seqmodels.nn.windows import random_windows, read_in_windows
@@ -21,15 +23,29 @@ class Network(nn.Module):
     """What a task is without its training: from a batch to logits, a loss and a decision."""
 
     embedding: nn.Module
+    characters: CharacterEncoder | None  # of each word
     encoder: RecurrentEncoder
     head: Head
     window: int | None  # to read longer sequences in windows of so many steps
     adversarial: float  # the norm of the moves of embeddings in training
-    contract: ClassVar[Contract]
+    contract: Contract
+
+    @classmethod
+    def contract_for(cls, head: str) -> Contract:
+        """The contract of this task with the head of this name. Override it in a task for which
+        that depends on whether the head reads a vector for each sequence or for each step.
+
+        Raises:
+            UserError: for an unknown head.
+        """
+        return cls.contract
 
     def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
         """The encoder's inputs, `(B, T, E)`; noisy in training."""
-        return self.embedding(batch.inputs)
+        if self.characters is None:
+            return self.embedding(batch.inputs)
+        words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
+        return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
 
     def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
