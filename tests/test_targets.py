@@ -120,7 +120,7 @@ def test_of_tags_of_spans_all_of_a_known_type_are_known() -> None:
     restored = Tags()
     restored.load(tags.spec)
     assert restored.spec == tags.spec
-    with pytest.raises(UserError, match="x: every tag is 'B-x'; a tagger needs at least two tags"):
+    with pytest.raises(UserError, match="x: every tag is 'B-x'; tagging needs at least two tags"):
         Tags().fit([["B-x"]], "x")
 
 
@@ -147,7 +147,7 @@ def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
 
 
 def test_a_tagger_needs_two_tags() -> None:
-    with pytest.raises(UserError, match="x: every tag is 'A'; a tagger needs at least two tags"):
+    with pytest.raises(UserError, match="x: every tag is 'A'; tagging needs at least two tags"):
         Tags().fit([["A", "A"], ["A"]], "x")
     with pytest.raises(UserError, match="x: every tag is missing"):
         Tags().fit([[]], "x")

@@ -110,7 +110,7 @@ class Tags(NamedTargets):
         self.more = more
 
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        what, advice = f"{source}: every tag", "a tagger needs at least two tags"
+        what, advice = f"{source}: every tag", "tagging needs at least two tags"
         found = {tag for tags in raw for tag in tags}
         self._learn({*found, *self.more} if len(found) > 1 else found, what, advice)
         if scheme := find_scheme(self.names, raw):
