@@ -296,10 +296,10 @@ def test_characters_keep_their_case_and_stand_after_the_word() -> None:
 
 def test_of_a_very_long_word_both_ends_are_read() -> None:
     words = Words(characters=True)
-    words.fit([["a" * 20 + "b" * 500 + "c" * 20]])
-    [row] = words.encode([["a" * 20 + "b" * 500 + "c" * 20]], "made")
+    words.fit([["a" * 12 + "b" * 500 + "c" * 12]])
+    [row] = words.encode([["a" * 12 + "b" * 500 + "c" * 12]], "made")
     a, c = (words.characters[letter] for letter in "ac")
-    assert row.tolist() == [[2, *[a] * 20, *[c] * 20]]
+    assert row.tolist() == [[2, *[a] * 12, *[c] * 12]]
 
 
 # ---------------------------------------------------------------- pieces
