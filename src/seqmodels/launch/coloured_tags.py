@@ -10,15 +10,8 @@ from rich.text import Text
 
 COLOURS = (
     *("cyan", "magenta", "yellow", "green", "blue", "red"),
-    *(
-        "bright_cyan",
-        "bright_magenta",
-        "bright_yellow",
-        "bright_green",
-        "bright_blue",
-        "bright_red",
-    ),
-    *("orange3", "deep_pink3", "spring_green4", "medium_purple", "gold3", "grey62"),
+    *("bright_cyan", "bright_magenta", "bright_yellow", "bright_green", "bright_blue"),
+    *("bright_red", "orange3", "deep_pink3", "spring_green4", "medium_purple", "gold3", "grey62"),
 )
 OUTSIDE = "O"
 
@@ -39,12 +32,9 @@ class ColouredTags:
     def lines(self, tokens: Sequence[str], tags: Sequence[str]) -> Iterator[Text]:
         """The names of tags that occur for the first time, in their colours; and the words."""
         parts = [_parts(tag) for tag in tags]
-        if new := [kind for _, kind in dict.fromkeys(parts) if kind not in self.styles]:
-            self.styles |= {kind: next(self.colours) for kind in dict.fromkeys(new)}
-            named = [
-                Text(f" {kind} ", f"{self.styles[kind]} reverse") for kind in dict.fromkeys(new)
-            ]
-            yield Text(" ").join(named)
+        if new := dict.fromkeys(kind for _, kind in parts if kind not in self.styles):
+            self.styles |= {kind: next(self.colours) for kind in new}
+            yield Text(" ").join(Text(f" {kind} ", f"{self.styles[kind]} reverse") for kind in new)
         words = [
             Text(token, f"{self.styles[kind]} {'bold' if begins else ''}".strip())
             for token, (begins, kind) in zip(tokens, parts, strict=True)
