@@ -8,7 +8,7 @@ from typing import Any
 from torchmetrics import MeanAbsoluteError, Metric, R2Score
 
 from seqmodels import SequenceBatch
-from seqmodels.nn.outputs import Values
+from seqmodels.nn.values import Values
 from seqmodels.tasks import Contract, Step, Task
 
 

@@ -36,8 +36,8 @@ def test_a_mistake_is_found_by_name(name: str) -> None:
     model = make()
     result = audit(model, *inputs_for(model, LENGTHS), kind, causal)
     assert result.names == expected
-    [finding] = result.findings
-    assert finding.advice and finding.evidence and expected[0] in str(finding)
+    for finding in result.findings:
+        assert finding.advice and finding.evidence and finding.name in str(finding)
 
 
 @pytest.mark.parametrize("name", RIGHT)

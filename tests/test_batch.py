@@ -35,7 +35,17 @@ def step_targets() -> Tensor:
 
 
 VALUES = torch.tensor([[0.5, torch.nan], [1.5, 2.5], [torch.nan, 3.5]])  # (B, K)
-TARGETS = [None, torch.tensor([0, 2, 1]), step_targets(), VALUES[:, 0], VALUES, VALUES.double()]
+STEP_VALUES = torch.rand(B, T, 2).masked_fill((step_targets() < 0).unsqueeze(2), torch.nan)
+STEP_VALUES[1, 3, 0] = torch.nan  # (B, T, K)
+TARGETS = [
+    None,
+    torch.tensor([0, 2, 1]),
+    step_targets(),
+    VALUES[:, 0],
+    VALUES,
+    VALUES.double(),
+    STEP_VALUES,
+]
 
 
 @pytest.mark.parametrize("inputs", [tokens(), torch.rand(B, T, F), torch.rand(B, T, F).double()])
@@ -46,15 +56,6 @@ def test_valid_batch_keeps_what_it_was_given(inputs: Tensor, targets: Tensor | N
     assert batch.lengths.tolist() == LENGTHS
     assert batch.targets is targets
     assert len(batch) == B
-
-
-def test_known_steps_are_counted_once() -> None:
-    targets = step_targets()
-    targets[1, 2] = -100
-    batch = SequenceBatch(tokens(), lengths(), targets)
-    for moved in (batch, batch.to("meta"), batch.map(lambda x: x), dataclasses.replace(batch)):
-        assert moved.known_steps == sum(LENGTHS) - 1
-    assert SequenceBatch(tokens(), lengths(), torch.tensor([0, 2, 1])).known_steps == 0
 
 
 def test_mask_is_true_at_valid_steps() -> None:
@@ -152,13 +153,14 @@ def test_length_beyond_the_inputs_is_an_error_that_names_the_row(row: int) -> No
         torch.zeros(B, T, F, dtype=torch.int64),
         torch.zeros(B + 1),
         torch.zeros(B + 1, 2),
-        torch.zeros(B, T, 2),
+        torch.zeros(B, T - 1, 2),
+        torch.zeros(B, T, 2, 1),
         torch.zeros(()),
     ],
 )
 def test_wrong_targets_are_named_with_shape_and_type(targets: Tensor) -> None:
     message = (
-        "targets must be (3,) or (3, 5) int64, or (3,) or (3, K) floating point, "
+        "targets must be (3,) or (3, 5) int64, or (3,), (3, K) or (3, 5, K) floating point, "
         f"got {tuple(targets.shape)} {targets.dtype}"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -172,6 +174,16 @@ def test_target_at_padding_is_an_error_that_names_row_and_step(row: int, step: i
     message = (
         f"targets[{row}, {step}] is 9, but row {row} has only {LENGTHS[row]} steps: "
         "targets at padding must be -100"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SequenceBatch(tokens(), lengths(), targets)
+
+
+def test_a_value_at_padding_is_an_error_that_names_row_and_step() -> None:
+    targets = STEP_VALUES.clone()
+    targets[2, 3, 1] = 0.5
+    message = (
+        "targets[2, 3] is [nan, 0.5], but row 2 has only 1 steps: targets at padding must be nan"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         SequenceBatch(tokens(), lengths(), targets)

@@ -17,7 +17,8 @@ from seqmodels.dataflow.page import page
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Classes, Values
+from seqmodels.nn.outputs import Classes
+from seqmodels.nn.values import Values
 from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Step, Task
 
 DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -37,14 +37,11 @@ class SequenceBatch:
         lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
             to a device: packing needs them there, and copying them back would stall every step.
         targets: classes int64, `(B,)` for one per sequence or `(B, T)` for one per step, with -100
-            where there is none (always at padding); or values floating point, `(B,)` or `(B, K)`,
-            with nan where there is none; or None for inputs without targets.
+            where there is none (always at padding); or values floating point, `(B,)` or `(B, K)`
+            per sequence or `(B, T, K)` per step, with nan where there is none (always at padding);
+            or None for inputs without targets.
         continues: whether each row continues the same row of the previous batch, as the windows of
             a stream do; if so, start from that batch's final state.
-
-    Attributes:
-        known_steps: of targets `(B, T)`, how many are not -100; counted at construction, because to
-            count them on a device would wait for it.
 
     Raises:
         ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
@@ -61,10 +58,10 @@ class SequenceBatch:
         | Int[Tensor, "batch time"]
         | Float[Tensor, " batch"]
         | Float[Tensor, "batch values"]
+        | Float[Tensor, "batch time values"]
         | None
     ) = None
     continues: bool = False
-    known_steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets
@@ -93,23 +90,26 @@ class SequenceBatch:
         if targets is None:
             return
         classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
-        values = targets.is_floating_point() and targets.dim() in (1, 2) and len(targets) == batch
+        steps = targets.dim() == 3 and targets.shape[:2] == (batch, time)
+        values = targets.is_floating_point() and (
+            steps or (targets.dim() in (1, 2) and len(targets) == batch)
+        )
         if not (classes or values):
             raise ValueError(
-                f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},) or "
-                f"({batch}, K) floating point, got {tuple(targets.shape)} {targets.dtype}"
+                f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},), "
+                f"({batch}, K) or ({batch}, {time}, K) floating point, "
+                f"got {tuple(targets.shape)} {targets.dtype}"
             )
-        if classes and targets.dim() == 2:
-            known_steps = int((targets != PADDING_TARGET).sum())
-            object.__setattr__(self, "known_steps", known_steps)
-        if classes and targets.dim() == 2 and shortest < time:
+        if (steps or (classes and targets.dim() == 2)) and shortest < time:
             padding = ~valid_steps(lengths, time, targets.device)
-            wrong = (padding & (targets != PADDING_TARGET)).nonzero()
+            known = ~targets.isnan().all(dim=2) if steps else targets != PADDING_TARGET
+            wrong = (padding & known).nonzero()
             if len(wrong):
                 row, step = wrong[0].tolist()
                 raise ValueError(
-                    f"targets[{row}, {step}] is {int(targets[row, step])}, but row {row} has only "
-                    f"{int(lengths[row])} steps: targets at padding must be {PADDING_TARGET}"
+                    f"targets[{row}, {step}] is {targets[row, step].tolist()}, but row {row} has "
+                    f"only {int(lengths[row])} steps: targets at padding must be "
+                    f"{'nan' if steps else PADDING_TARGET}"
                 )
 
     def __len__(self) -> int:
@@ -148,8 +148,7 @@ class SequenceBatch:
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
-        for name in ("continues", "known_steps"):
-            object.__setattr__(batch, name, getattr(self, name))
+        object.__setattr__(batch, "continues", self.continues)
         return batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from queue import Queue
@@ -32,12 +33,14 @@ def collate(
         sequences: B tensors, `(T,)` int64 tokens, `(T, 1 + K)` int64 words with their characters,
             or `(T, F)` features.
         lengths: `(B,)` int64, if you have them already.
-        targets: a row per sequence, or a tensor `(T,)` int64 per sequence, padded with -100.
+        targets: a row per sequence; or for each sequence a tensor of its steps, classes `(T,)`
+            int64, padded with -100, or values `(T, K)` floating point, padded with nan.
     """
     if lengths is None:
         lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
     if targets is not None and not isinstance(targets, Tensor):
-        targets = pad_sequence(list(targets), batch_first=True, padding_value=PADDING_TARGET)
+        padding = math.nan if targets[0].is_floating_point() else PADDING_TARGET
+        targets = pad_sequence(list(targets), batch_first=True, padding_value=padding)
     rows = list(sequences)
     if rows[0].dim() == 2 and rows[0].dtype == torch.int64:  # the longest words differ, too
         widest = max(row.shape[1] for row in rows)
@@ -51,7 +54,8 @@ class SequenceDataset(Dataset[SequenceBatch]):
     Args:
         sequences: N tensors, as `collate` takes them.
         targets: one row per sequence, `(N,)` int64 classes, `(N,)` or `(N, K)` floating-point
-            values; or for each sequence one class a step, N tensors `(T,)` int64.
+            values; or for each sequence those of its steps, N tensors `(T,)` int64 or `(T, K)`
+            floating-point.
     """
 
     def __init__(self, sequences: Sequence[Tensor], targets: Tensor | Sequence[Tensor]) -> None:

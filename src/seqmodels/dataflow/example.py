@@ -36,14 +36,18 @@ def example_task(
     """
     find_head(head)
     wanted = TASKS if task is None else (task, *TASKS)
-    task = next((task for task in wanted if _fits(head, task.contract)), wanted[0])
+    task = next((task for task in wanted if fits(head, task)), wanted[0])
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
         seed_random_numbers(0)
-        return task(example_spec(task.contract), {"hidden_size": hidden_size, **encoder}, head)
+        return task(
+            example_spec(task.contract_for(head)), {"hidden_size": hidden_size, **encoder}, head
+        )
 
 
-def _fits(head: str, contract: Contract) -> bool:
+def fits(head: str, task: type[Task]) -> bool:
+    """Whether this task can predict from what the head of this name reads."""
+    contract = task.contract_for(head)
     try:
         find_head(head, per=contract.per, target=contract.target)
     except UserError:

@@ -34,8 +34,9 @@ def explain(config: DictConfig) -> list[Identity]:
     torch.manual_seed(0)
     allowed = tuple(config.allowed_targets)
     task_class: type[Task] = allowed_class(config.model, allowed)
-    check_model(task_class.contract, config.model)
-    spec = example_spec(task_class.contract)
+    contract = task_class.contract_for(config.model.head)
+    check_model(contract, config.model)
+    spec = example_spec(contract)
     task: Task = instantiate(config.model, data=spec, allowed_targets=allowed)
     head, encoder = task.head, task.encoder
     traced = trace(task, example_batch(task, LENGTHS[1]))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from seqmodels.errors import UserError, choices
 
 Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
@@ -35,13 +33,15 @@ class Output(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define loss")
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        """The decision: `(B,)` or `(B, T)` int64 of classes, `(B, K)` of values."""
+        """The decision: `(B,)` or `(B, T)` int64 of classes, `(B, K)` or `(B, T, K)` of
+        values."""
         raise NotImplementedError(f"{type(self).__name__} must define decode")
 
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
     ) -> tuple[Float[Tensor, ""], Tensor]:
-        """Both at once; override it to share work between them. The decision is detached."""
+        """Both at once; override it to share work between them. The decision is detached; metrics
+        get it."""
         loss = self.loss(features, targets, mask)
         with torch.no_grad():
             return loss, self.decode(features, mask)
@@ -94,68 +94,3 @@ class Classes(Output):
             label_smoothing=self.label_smoothing if self.training else 0.0,
         )
         return loss, logits.detach().argmax(dim=-1)
-
-
-ERRORS: dict[str, Callable[..., Tensor]] = {
-    "squared": F.mse_loss,
-    "absolute": F.l1_loss,
-    "huber": F.huber_loss,
-}
-
-
-class Values(Output):
-    """Predicts `num_values` numbers: learns them standardised, decides in their own units.
-
-    Args:
-        width: of the features.
-        mean, deviation: one per value, as used to standardise the targets; None: the targets are
-            in their own units.
-        error: `squared`, `absolute` or `huber` (quadratic below 1, linear above); the loss is its
-            mean over the targets that are not nan.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(
-        self,
-        width: int,
-        num_values: int,
-        *,
-        mean: Sequence[float] | None = None,
-        deviation: Sequence[float] | None = None,
-        error: str = "squared",
-    ) -> None:
-        super().__init__()
-        if error not in ERRORS:
-            raise UserError(f"error is {error!r}: {choices(error, ERRORS)}")
-        self.project = nn.Linear(width, num_values)
-        self.error = error
-        for name, value, usual in (("mean", mean, 0.0), ("deviation", deviation, 1.0)):
-            scale = torch.tensor([usual] * num_values if value is None else value)
-            self.register_buffer(name, scale, persistent=False)  # already saved in the data's spec
-
-    def forward(self, features: Features) -> Tensor:
-        return self.project(features)
-
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        return self.loss_and_decision(features, targets, mask)[0]
-
-    def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self.restore(self(features))
-
-    def loss_and_decision(
-        self, features: Features, targets: Tensor, mask: Mask = None
-    ) -> tuple[Tensor, Tensor]:
-        predictions = self(features)
-        targets = targets.view_as(predictions)  # (B,) if there is one value
-        known = ~targets.isnan()
-        if mask is not None:
-            known = known & mask.unsqueeze(-1)
-        targets = targets.where(known, predictions.detach())  # no error, and no gradient
-        errors = ERRORS[self.error](predictions, targets, reduction="sum")
-        return errors / known.sum(), self.restore(predictions.detach())
-
-    def restore(self, standardised: Tensor) -> Tensor:
-        """Standardised values `(..., K)` in their own units."""
-        return standardised * self.deviation + self.mean

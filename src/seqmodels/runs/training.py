@@ -43,7 +43,7 @@ from seqmodels.runs.trainer import Trainer, plan_validation
 from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
-from seqmodels.tasks.contract import describe_target
+from seqmodels.tasks.contract import Contract, describe_target
 from seqmodels.tasks.fitting import check_model
 from seqmodels.tasks.metrics import METRICS, without_split
 from seqmodels.tasks.start import take_over
@@ -133,10 +133,11 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         find_device(config.trainer.accelerator)
         allowed = tuple(config.allowed_targets)
         task_class: type[Task] = allowed_class(config.model, allowed)
-        check_model(task_class.contract, config.model)
+        contract = task_class.contract_for(config.model.head)
+        check_model(contract, config.model)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
-        _check_data(task_class, data)
+        _check_data(task_class, contract, data)
         if in_place:  # it encodes as it did, whatever that was learned from
             data.use_spec(saved["hyper_parameters"]["data"])
         start = None if in_place else load_start(config.model, data, allowed)  # language models
@@ -268,8 +269,7 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
     }
 
 
-def _check_data(task: type[Task], data: DataModule) -> None:
-    contract = task.contract
+def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
     if (data.per, data.target) != (contract.per, contract.target):
         raise UserError(
             f"{type(data).__name__} has {describe_target(data.per, data.target)}, and "

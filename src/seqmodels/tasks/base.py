@@ -141,9 +141,10 @@ class Task(Network, pl.LightningModule):
         check_shares(
             dropout=dropout, embedding_dropout=embedding_dropout, label_smoothing=label_smoothing
         )
+        self.contract = self.contract_for(head)
         check_reading(window, adversarial, self.contract)
         self.window, self.adversarial = window, adversarial
-        self.seen = 0  # targets in training, by this process
+        self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
@@ -228,7 +229,8 @@ class Task(Network, pl.LightningModule):
 
     def training_step(self, batch: SequenceBatch) -> Tensor:
         step = self._step(batch, "train")
-        self.seen += step.weight
+        by_sequence = self.contract.words.unit == "examples"
+        self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
         return step.loss
 
     def validation_step(self, batch: SequenceBatch) -> None:

@@ -75,12 +75,13 @@ class Step:
 
     Args:
         loss: a scalar, the mean over `weight` targets.
-        weight: the number of targets, on the CPU: reading it must not wait for the device.
+        weight: the number of targets; a tensor where only the device knows it, because reading
+            that at every step would wait for the device.
         predictions, targets: for the metrics, at the end of the epoch; None without metrics.
     """
 
     loss: Float[Tensor, ""]
-    weight: int
+    weight: int | Tensor
     predictions: Tensor | None = None
     targets: Tensor | None = None
 
@@ -94,7 +95,7 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
     if not steps:
         return {}
     losses = torch.stack([step.loss for step in steps])
-    weights = torch.tensor([step.weight for step in steps], device=losses.device)
+    weights = torch.stack([torch.as_tensor(step.weight) for step in steps]).to(losses.device)
     values = {"value": losses, "weight": weights}
     if steps[0].predictions is not None:
         last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)

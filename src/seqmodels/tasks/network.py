@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +28,17 @@ class Network(nn.Module):
     head: Head
     window: int | None  # to read longer sequences in windows of so many steps
     adversarial: float  # the norm of the moves of embeddings in training
-    contract: ClassVar[Contract]
+    contract: Contract
+
+    @classmethod
+    def contract_for(cls, head: str) -> Contract:
+        """The contract of this task with the head of this name. Override it in a task for which
+        that depends on whether the head reads a vector for each sequence or for each step.
+
+        Raises:
+            UserError: for an unknown head.
+        """
+        return cls.contract
 
     def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
         """The encoder's inputs, `(B, T, E)`; noisy in training."""
