@@ -21,8 +21,6 @@ from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Values
 from seqmodels.errors import UserError
-from seqmodels.heads import Head
-from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import Quantiles
 from seqmodels.runs.training import train
 from seqmodels.tasks import Regressor
@@ -39,18 +37,6 @@ DATA = {"inputs": "features", "num_inputs": F, "values": ["level", "drift"], **S
 ONE = {"inputs": "features", "num_inputs": F, "values": ["a"], "mean": [1.0], "deviation": [3.0]}
 LENGTHS = torch.tensor([7, 3, 5, 1, 6])
 TECATOR = ["data=uea", "data.name=Tecator"]
-
-
-@pytest.fixture
-def step_head(scratch_registry: None) -> str:
-    class All(Head, name="all_steps"):
-        reads = ("output",)
-        per = "step"
-
-        def select(self, states: RNNOutput) -> Tensor:
-            return states.output
-
-    return All.name
 
 
 def regressor(data: dict[str, Any] = DATA, head: str = "mean_pool", **options: Any) -> Regressor:
@@ -122,10 +108,8 @@ def test_a_prediction_of_quantiles_names_them_too_and_they_never_cross() -> None
 
 
 @pytest.mark.parametrize("output", [{"error": "huber"}, {"quantiles": [0.1, 0.5]}])
-def test_a_head_of_every_step_predicts_values_for_each(
-    output: dict[str, Any], step_head: str
-) -> None:
-    task, batch = regressor(head=step_head, output=output), batch_of(B, T, 2)
+def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -> None:
+    task, batch = regressor(head="every_step", output=output), batch_of(B, T, 2)
     assert (task.contract.per, task.contract.causal) == ("step", False)
     assert Regressor.contract.per == "sequence"  # of other heads
     assert task.encoder.bidirectional
@@ -144,8 +128,8 @@ def test_a_head_of_every_step_predicts_values_for_each(
     assert made == pytest.approx(medians[2 * T : 2 * T + 5, 1].tolist())  # of 5 steps
 
 
-def test_padding_changes_nothing_of_the_values_of_steps(step_head: str) -> None:
-    task, batch = regressor(ONE, step_head), batch_of(B, T, 1)
+def test_padding_changes_nothing_of_the_values_of_steps() -> None:
+    task, batch = regressor(ONE, "every_step"), batch_of(B, T, 1)
     alone = []
     for row, length in enumerate(LENGTHS.tolist()):
         targets = batch.targets[row : row + 1, :length]  # type: ignore[index]
@@ -173,12 +157,10 @@ class StepWaves(SequenceDataModule):
         return {"train": Examples([np.sin(x)[:, None] for x in steps], targets, "waves")}
 
 
-def test_values_of_steps_are_trained_tested_and_predicted(
-    config: Config, step_head: str, tmp_path: Path
-) -> None:
+def test_values_of_steps_are_trained_tested_and_predicted(config: Config, tmp_path: Path) -> None:
     settings = config(
         "model=regressor",
-        f"model.head={step_head}",
+        "model.head=every_step",
         "model.encoder.hidden_size=16",
         f"allowed_targets=[{__name__}.StepWaves]",
         "trainer.max_epochs=3",

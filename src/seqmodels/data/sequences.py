@@ -209,15 +209,15 @@ class SequenceDataModule(DataModule):
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
         if not isinstance(targets, Tensor):
-            each = "tag" if self.target == "tag" else "target"
+            what = "tag" if self.target == "tag" else "target"
             for number, (steps, own) in enumerate(zip(sequences, targets, strict=True), start=1):
                 if len(steps) != len(own):
                     raise UserError(
                         f"{examples.source}: example {number} has {len(steps)} steps once encoded "
-                        f"and {len(own)} {each}s; each step needs one {each}, so check "
+                        f"and {len(own)} {what}s; each step needs one {what}, so check "
                         "data.tokenizer, data.max_length and data.downsample"
                     )
-            sequences, targets = (pieces(each, self.piece) for each in (sequences, targets))
+            return SequenceDataset(pieces(sequences, self.piece), pieces(targets, self.piece))
         return SequenceDataset(sequences, targets)
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:

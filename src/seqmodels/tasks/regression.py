@@ -54,7 +54,7 @@ class Regressor(Task):
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
-        return replace(cls.contract, per=find_head(head, target=cls.contract.target).per)
+        return replace(cls.contract, per=find_head(head).per)
 
     @property
     def names(self) -> list[str]:
