@@ -64,6 +64,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "my.csv": "text,label\n" + "\n".join(rows),
         "new.csv": "text,label\n" + "\n".join(rows),
         "reviews.csv": "review,sentiment\n" + "\n".join(rows * 10),
+        "scores.csv": "text,stars,votes\n" + "".join(f"a {n} film,{n % 5},{n}\n" for n in range(9)),
         "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
         "my.vec": "".join(f"{word} {len(word)} 0.5\n" for word in ("a", "fine", "dull", "film")),
         "book.txt": "def all happy families are alike.\n" * 200,

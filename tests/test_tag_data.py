@@ -19,6 +19,7 @@ from seqmodels.data.loading import collate
 from seqmodels.data.rows import TokenRows, pieces
 from seqmodels.data.tag_files import TagFiles
 from seqmodels.errors import UserError
+from seqmodels.launch.coloured_tags import ColouredTags
 
 COLUMNS = "-DOCSTART- -X- O\n\nthe DT B\ncat NN I\n\n# NN B\nsat VB O\n\n\n"
 TEXTS = [(["the", "cat"], ["B", "I"]), (["#", "sat"], ["B", "O"])]
@@ -296,10 +297,10 @@ def test_characters_keep_their_case_and_stand_after_the_word() -> None:
 
 def test_of_a_very_long_word_both_ends_are_read() -> None:
     words = Words(characters=True)
-    words.fit([["a" * 20 + "b" * 500 + "c" * 20]])
-    [row] = words.encode([["a" * 20 + "b" * 500 + "c" * 20]], "made")
+    words.fit([["a" * 12 + "b" * 500 + "c" * 12]])
+    [row] = words.encode([["a" * 12 + "b" * 500 + "c" * 12]], "made")
     a, c = (words.characters[letter] for letter in "ac")
-    assert row.tolist() == [[2, *[a] * 20, *[c] * 20]]
+    assert row.tolist() == [[2, *[a] * 12, *[c] * 12]]
 
 
 # ---------------------------------------------------------------- pieces
@@ -402,3 +403,21 @@ def test_examples_of_different_length_name_the_example() -> None:
     wrong = Examples([["a"], ["a", "b"]], [["A"], ["A"]], "x")
     with pytest.raises(UserError, match="x: example 2 has 2 steps once encoded and 1 tags"):
         data.encode(wrong)
+
+
+# ---------------------------------------------------------------- predictions in colour
+
+
+def test_words_have_the_colours_of_their_tags() -> None:
+    from rich.console import Console
+
+    shown = ColouredTags()
+    tokens, tags = ["the", "cat", "[red]sat", "."], ["B-NP", "I-NP", "VERB", "O"]
+    assert shown.can_show({"tokens": tokens, "tags": tags}) and not shown.can_show({"tags": tags})
+    names, words = shown.lines(tokens, tags)
+    assert names.plain == " NP   VERB " and words.plain == "the cat [red]sat ."
+    styles = [words.get_style_at_offset(Console(), words.plain.index(token)) for token in tokens]
+    assert styles[0].color == styles[1].color != styles[2].color
+    assert styles[0].bold and not styles[1].bold and styles[3].color is None
+    [again] = shown.lines(["a"], ["I-NP"])
+    assert again.get_style_at_offset(Console(), 0).color == styles[1].color

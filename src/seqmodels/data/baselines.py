@@ -7,9 +7,10 @@ says so: `... on 50,000 of 900,000 examples`.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from seqmodels.data.linear import Predictions, n_grams, tf_idf, with_ratios, with_tf_idf
 from seqmodels.data.rows import take
 from seqmodels.data.steps import interpolate
+from seqmodels.data.targets import Values
 
 if TYPE_CHECKING:
     from seqmodels.data.sequences import SequenceDataModule
@@ -43,9 +45,9 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
       of each channel, and of MiniRocket if numba is installed.
     - Tags: `accuracy` over all steps of the most frequent tag; for texts, of that of each token. A
       token that training never saw gets the most frequent tag of all.
-    - Values: `rmse` and `mae` of the training mean, and of ridge regression on tf-idf, or on means
-      and deviations. The errors are in the values' own units and average over all values that are
-      not missing.
+    - Values: `rmse`, `mae` and `r2` of the training mean; if there are some for each sequence, also
+      of ridge regression on tf-idf, or on means and deviations. The errors are in the values' own
+      units and average over all values that are not missing; r2 is the mean over the values.
 
     How strongly to regularise, and to smooth counts, is chosen on the validation split. N-grams are
     of words; for a model of characters or bytes, of characters within a word. They are lowercased
@@ -96,43 +98,55 @@ def _of_tags(data: SequenceDataModule) -> Metrics:
 def _of_values(data: SequenceDataModule) -> Metrics:
     from sklearn.linear_model import Ridge
 
-    restore: Any = data.targets
-    splits = ("train", *EVALUATED)
-    values = {s: restore.restore(_targets(data, s).double()).numpy() for s in splits}
-    chosen, on = _chosen(data)
-    by, features = "channel means and deviations", {}
-    if data.inputs.kind == "tokens":
-        by, features = "tf-idf", tf_idf(_counts(data, chosen))
-    else:
-        features = _summaries(data, chosen)
-
-    def ridge(alpha: float) -> dict[str, np.ndarray]:  # the errors
-        predicted: dict[str, list[np.ndarray]] = {split: [] for split in EVALUATED}
+    values = {split: _values(data, split) for split in ("train", *EVALUATED)}
+    mean = np.nanmean(values["train"], axis=0)
+    found = {"training mean": {s: np.broadcast_to(mean, values[s].shape) for s in EVALUATED}}
+    if data.per == "sequence":
+        chosen, on = _chosen(data)
+        by, features = "channel means and deviations", {}
+        if data.inputs.kind == "tokens":
+            by, features = "tf-idf", tf_idf(_counts(data, chosen))
+        else:
+            features = _summaries(data, chosen)
+        made: dict[str, list[np.ndarray]] = {split: [] for split in EVALUATED}
         for column in values["train"][chosen].T:  # each has missing values of its own
             known = ~np.isnan(column)
-            model = Ridge(alpha).fit(features["train"][known], column[known])
+            model = Ridge(1.0).fit(features["train"][known], column[known])
             for split in EVALUATED:
-                predicted[split].append(model.predict(features[split]))
-        return {split: np.transpose(made) - values[split] for split, made in predicted.items()}
-
-    mean = np.nanmean(values["train"], axis=0)
-    errors = {
-        "training mean": {split: mean - values[split] for split in EVALUATED},
-        f"ridge regression on {by}{on}": ridge(1.0),
-    }
+                made[split].append(model.predict(features[split]))
+        found[f"ridge regression on {by}{on}"] = {s: np.transpose(p) for s, p in made.items()}
     return {
-        f"{split}/{metric}": {name: measure(error[split]) for name, error in errors.items()}
+        f"{split}/{metric}": {n: measure(p[split], values[split]) for n, p in found.items()}
         for split in EVALUATED
-        for metric, measure in (("rmse", _rmse), ("mae", _mae))
+        for metric, measure in (("rmse", _rmse), ("mae", _mae), ("r2", _r2))
     }
 
 
-def _rmse(errors: np.ndarray) -> float:
-    return float(np.sqrt(np.nanmean(errors**2)))
+def _values(data: SequenceDataModule, split: str) -> np.ndarray:
+    # (N, K) in their own units, of all sequences or of all their steps
+    targets, encoder = _targets(data, split), cast(Values, data.targets)
+    rows = targets if isinstance(targets, Tensor) else torch.cat(targets)
+    return encoder.restore(rows.double()).numpy()
 
 
-def _mae(errors: np.ndarray) -> float:
-    return float(np.nanmean(np.abs(errors)))
+def _rmse(predicted: np.ndarray, values: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean((predicted - values) ** 2)))
+
+
+def _mae(predicted: np.ndarray, values: np.ndarray) -> float:
+    return float(np.nanmean(np.abs(predicted - values)))
+
+
+def _r2(predicted: np.ndarray, values: np.ndarray) -> float:
+    from sklearn.metrics import r2_score
+
+    known = ~np.isnan(values)
+    scores = [
+        r2_score(values[rows, column], predicted[rows, column])
+        for column, rows in enumerate(known.T)
+        if rows.sum() > 1
+    ]
+    return float(np.mean(scores)) if scores else math.nan
 
 
 # models of classes

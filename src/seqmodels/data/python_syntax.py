@@ -7,9 +7,9 @@ import platform
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqmodels.cache import cached
 from seqmodels.data.inputs import Words
@@ -17,7 +17,7 @@ from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pieces import fingerprint, whole
 from seqmodels.data.python_roles import roles
 from seqmodels.data.python_source import library_files
-from seqmodels.data.python_tokens import logical_lines
+from seqmodels.data.python_tokens import Token, logical_lines
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Tags
@@ -31,8 +31,15 @@ FORMAT = 1  # of the cached tokens
 TABLES = {"encodings", "pydoc_data"}  # folders that hold numbers and texts, and hardly a name
 UNREADABLE = (SyntaxError, ValueError, RecursionError, tokenize.TokenError)
 
-Line = tuple[list[str], list[str]]
-"""The tokens of a logical line, and their roles."""
+Line = Sequence[str]
+"""The tokens of a logical line, and their roles, with a space between two of them."""
+
+
+class Block(NamedTuple):
+    """Statements that follow each other: their tokens, and the role of each."""
+
+    tokens: list[str]
+    tags: list[str]
 
 
 class PythonSyntax(SequenceDataModule):
@@ -80,44 +87,35 @@ class PythonSyntax(SequenceDataModule):
         with (folder / "lines.jsonl").open(encoding="utf-8") as file:
             read = [*map(json.loads, file)]
         self.skipped = read.count(None)
-        inputs, targets = zip(*(self._blocks(lines) for lines in read if lines), strict=True)
-        files, splits = Examples(inputs, targets, self.title), dict[Split, Examples]()
+        blocks = [self._blocks(lines) for lines in read if lines]
+        files, splits = Examples(blocks, blocks, self.title), dict[Split, Examples]()
         for split in SPLITS[:0:-1]:  # test, then validation: whole files
             fraction = self.fractions[split]
             files, splits[split] = cut(files, fraction, self.split_seed, split)
         splits["train"] = files
-        return {split: _joined(files) for split, files in splits.items()}
+        return {
+            split: Examples.of(chain.from_iterable(files.inputs), self.title)
+            for split, files in splits.items()
+        }
 
     def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
-        source = _source(path)
-        try:
-            lines = _lines(source)
-        except UNREADABLE as error:
-            raise _unreadable(path, error) from error
-        yield from zip(*self._blocks(lines), strict=True)
+        yield from self._blocks(_lines_of(path, tagged=True))
 
     def read_inputs(self, path: str) -> Iterator[list[str]]:
-        try:
-            lines: list[Line] = [
-                ([token.text for token in line], []) for line in logical_lines(_source(path))
-            ]
-        except UNREADABLE as error:
-            raise _unreadable(path, error) from error
-        if not lines:
-            raise UserError(f"{path} is empty: it has no statement")
-        yield from self._blocks(lines)[0]
+        return (block.tokens for block in self._blocks(_lines_of(path, tagged=False)))
 
-    def _blocks(self, lines: Iterable[Line]) -> tuple[list[list[str]], list[list[str]]]:
-        """The tokens of each block, and their roles."""
-        tokens, tags, complete = [list[str]()], [list[str]()], False
-        for words, found in lines:
-            if complete and len(tokens[-1]) + len(words) > self.block:
-                tokens.append([])
-                tags.append([])
-            tokens[-1] += words
-            tags[-1] += found
-            complete = words[0] != "@" and words[-1] != ":"
-        return tokens, tags
+    def _blocks(self, lines: Sequence[Line]) -> list[Block]:
+        blocks, unit = list[Block](), Block([], [])
+        for number, line in enumerate(lines, start=1):
+            words, found = (text.split(" ") for text in line)
+            unit = Block(unit.tokens + words, unit.tags + found)
+            if number < len(lines) and (words[0] == "@" or words[-1] == ":"):
+                continue
+            if blocks and len(blocks[-1].tokens) + len(unit.tokens) <= self.block:
+                unit = Block(blocks[-1].tokens + unit.tokens, blocks.pop().tags + unit.tags)
+            blocks.append(unit)
+            unit = Block([], [])
+        return blocks
 
 
 def _write(folder: Path, files: Sequence[Path]) -> None:
@@ -128,15 +126,29 @@ def _write(folder: Path, files: Sequence[Path]) -> None:
         for path in files:
             found: list[Line] | None = None
             with suppress(*UNREADABLE):  # such as a file that is broken on purpose
-                found = _lines(_source(str(path)))
+                found = _lines(_source(str(path)), tagged=True)
             out.write(json.dumps(found) + "\n")
             advance(1)
 
 
-def _lines(source: str) -> list[Line]:
+def _lines(source: str, tagged: bool) -> list[Line]:
     lines = [line for line in logical_lines(source) if line]
-    tags = iter(roles(source, [*chain.from_iterable(lines)]))
-    return [([token.text for token in line], [next(tags) for _ in line]) for line in lines]
+    tags = iter(roles(source, [*chain.from_iterable(lines)]) if tagged else ())
+    return [(_text(line), " ".join(islice(tags, len(line)))) for line in lines]
+
+
+def _lines_of(path: str, tagged: bool) -> list[Line]:
+    try:
+        lines = _lines(_source(path), tagged)
+    except UNREADABLE as error:
+        raise UserError(f"{path} is not Python: {one_line(error)}") from error
+    if not lines:
+        raise UserError(f"{path} is empty: it has no statement")
+    return lines
+
+
+def _text(line: Iterable[Token]) -> str:
+    return " ".join(token.text for token in line)
 
 
 def _source(path: str) -> str:
@@ -147,13 +159,3 @@ def _source(path: str) -> str:
             return file.read()
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {one_line(error)}") from error
-
-
-def _unreadable(path: str, error: Exception) -> UserError:
-    return UserError(f"{path} is not Python: {one_line(error)}")
-
-
-def _joined(files: Examples) -> Examples:
-    """The blocks of all files."""
-    inputs, targets = ([*chain.from_iterable(blocks)] for blocks in (files.inputs, files.targets))
-    return Examples(inputs, targets, files.source)

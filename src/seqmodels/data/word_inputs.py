@@ -17,7 +17,7 @@ from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_t
 from seqmodels.data.vectors import find_vectors
 from seqmodels.errors import UserError, shown
 
-MOST_CHARACTERS = 40  # of a word: of a longer one, its first and last 20 are read
+MOST_CHARACTERS = 24  # of a word: of a longer one, its first and last 12 are read
 SPECIAL = (PADDING, UNKNOWN)  # with the ids 0 and 1
 
 

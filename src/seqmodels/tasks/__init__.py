@@ -4,6 +4,15 @@ from seqmodels.tasks.base import Task
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.language_modeling import LanguageModel
+from seqmodels.tasks.regression import Regressor
 from seqmodels.tasks.tagging import Tagger
 
-__all__ = ["Contract", "LanguageModel", "SequenceClassifier", "Step", "Tagger", "Task"]
+__all__ = [
+    "Contract",
+    "LanguageModel",
+    "Regressor",
+    "SequenceClassifier",
+    "Step",
+    "Tagger",
+    "Task",
+]
