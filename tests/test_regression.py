@@ -206,8 +206,8 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
         (
             ["model=regressor", "data=japanese_vowels"],
             "JapaneseVowels has a class for each sequence, and Regressor learns numbers for each "
-            "sequence: choose data and model that fit, such as model=regressor data=uea "
-            "data.name=Covid3Month",
+            "sequence: choose data and model that fit, such as model=regressor data=text "
+            r"data.value_columns=\[score\]",
         ),
         (
             ["data=uea", "data.name=Covid3Month"],

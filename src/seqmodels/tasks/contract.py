@@ -35,7 +35,11 @@ WORDS: dict[Target, Words] = {
     "class": Words("a class", "of the classes", "C", "examples", "model=classifier data=text"),
     "tag": Words("a tag", "of the tags", "C", "tokens", "model=tagger data=tags"),
     "value": Words(
-        "numbers", "the values", "K", "examples", "model=regressor data=uea data.name=Covid3Month"
+        "numbers",
+        "the values",
+        "K",
+        "examples",
+        "model=regressor data=text data.value_columns=[score]",
     ),
     "next_token": Words(
         "the next token", "of the next token", "V", "tokens", "model=language_model data=text_lm"
