@@ -13,7 +13,7 @@ from torch import Tensor
 Per = Literal["sequence", "step"]
 """What there is one target for."""
 
-Target = Literal["class", "tag", "value", "next_token", "text"]
+Target = Literal["class", "tag", "value", "forecast", "next_token", "text"]
 """What a target is."""
 
 PADDING_ID, UNKNOWN_ID = 0, 1  # tokens of every vocabulary
@@ -42,6 +42,8 @@ class SequenceBatch:
             or None for inputs without targets.
         continues: whether each row continues the same row of the previous batch, as the windows of
             a stream do; if so, start from that batch's final state.
+        series: `(B,)` int64 on the CPU, the number of the series that each row is a window of; None
+            where rows are not windows of series.
 
     Raises:
         ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
@@ -62,6 +64,7 @@ class SequenceBatch:
         | None
     ) = None
     continues: bool = False
+    series: Int[Tensor, " rows"] | None = None
 
     def __post_init__(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets
@@ -87,6 +90,11 @@ class SequenceBatch:
         if longest > time:
             row = int(torch.argmax(lengths))
             raise ValueError(f"lengths[{row}] is {int(longest)}, but inputs have only {time} steps")
+        series = self.series
+        if series is not None and (series.shape != (batch,) or series.dtype != torch.int64):
+            raise ValueError(
+                f"series must be ({batch},) int64, got {tuple(series.shape)} {series.dtype}"
+            )
         if targets is None:
             return
         classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
@@ -148,7 +156,8 @@ class SequenceBatch:
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
-        object.__setattr__(batch, "continues", self.continues)
+        for name in ("continues", "series"):
+            object.__setattr__(batch, name, getattr(self, name))
         return batch
 
 

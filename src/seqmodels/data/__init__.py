@@ -1,5 +1,6 @@
 """Data modules: `data=<name>` chooses one of them."""
 
+from seqmodels.data.airport_weather import AirportWeather
 from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
@@ -15,10 +16,12 @@ from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
 from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.value_windows import Windows
 
 __all__ = [
     "SPLITS",
     "UEA",
+    "AirportWeather",
     "Classes",
     "DataModule",
     "Examples",
@@ -39,5 +42,6 @@ __all__ = [
     "TokenizerOptions",
     "Tokens",
     "Values",
+    "Windows",
     "Words",
 ]

@@ -38,6 +38,10 @@ class DataModule(pl.LightningDataModule):
         to read, but no places to write to, and no more of this machine than it has."""
         return dict(arguments)
 
+    def fits(self, per: Per, target: Target) -> bool:
+        """Whether a task with such targets can learn from this data."""
+        return (per, target) == (self.per, self.target)
+
     @property
     def title(self) -> str:
         """The name of this data in tables."""

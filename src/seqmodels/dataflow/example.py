@@ -58,7 +58,7 @@ def fits(head: str, task: type[Task]) -> bool:
 def example_spec(contract: Contract) -> dict[str, Any]:
     """What a data module would tell this task about made-up data."""
     inputs: dict[str, Any] = {"inputs": "tokens", "num_inputs": VOCABULARY}
-    if contract.target in ("class", "value"):
+    if contract.target in ("class", "value", "forecast"):
         inputs = {"inputs": "features", "num_inputs": FEATURES}
     if contract.target == "value":
         return {**inputs, "values": ["a"], "mean": [0.0], "deviation": [1.0]}

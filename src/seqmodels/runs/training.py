@@ -271,7 +271,7 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
 
 
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
-    if (data.per, data.target) != (contract.per, contract.target):
+    if not data.fits(contract.per, contract.target):
         raise UserError(
             f"{data.title} has {describe_target(data.per, data.target)}, and "
             f"{task.__name__} learns {describe_target(contract.per, contract.target)}: choose data "

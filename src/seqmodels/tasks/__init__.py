@@ -3,12 +3,14 @@
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.contract import Contract, Step
+from seqmodels.tasks.forecasting import Forecaster
 from seqmodels.tasks.language_modeling import LanguageModel
 from seqmodels.tasks.regression import Regressor
 from seqmodels.tasks.tagging import Tagger
 
 __all__ = [
     "Contract",
+    "Forecaster",
     "LanguageModel",
     "Regressor",
     "SequenceClassifier",

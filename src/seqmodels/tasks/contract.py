@@ -41,6 +41,9 @@ WORDS: dict[Target, Words] = {
         "examples",
         "model=regressor data=text data.value_columns=[score]",
     ),
+    "forecast": Words(
+        "the next values", "the next values", "K", "examples", "model=forecaster data=windows"
+    ),
     "next_token": Words(
         "the next token", "of the next token", "V", "tokens", "model=language_model data=text_lm"
     ),
@@ -84,12 +87,14 @@ class Step:
         weight: the number of targets; a tensor where only the device knows it, because reading
             that at every step would wait for the device.
         predictions, targets: for the metrics, at the end of the epoch; None without metrics.
+        scale: what a metric divides errors by, where the task knows such a scale.
     """
 
     loss: Float[Tensor, ""]
     weight: int | Tensor
     predictions: Tensor | None = None
     targets: Tensor | None = None
+    scale: Tensor | None = None
 
 
 def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:
@@ -118,7 +123,10 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
     values = {"value": losses, "weight": weights}
     if steps[0].predictions is not None:
         last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
-        for name, field in (("preds", "predictions"), ("target", "targets")):
+        fields = {"preds": "predictions", "target": "targets", "scale": "scale"}
+        for name, field in fields.items():
+            if getattr(steps[0], field) is None:
+                continue
             values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
     return values
 
