@@ -138,6 +138,102 @@ class ForecastOfLastColumns(nn.Module):
         return self.forecast(output[:, -4:]).squeeze(-1)
 
 
+class ForecastOfLastSteps(nn.Module):
+    """The same at each row's own last steps: only the last forecast reads the newest step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(F, H, batch_first=True)
+        self.forecast = nn.Linear(H, 1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        output, _ = self.rnn(inputs)
+        last = (lengths.unsqueeze(1) + torch.arange(-4, 0)).clamp(min=0)  # (B, 4)
+        return self.forecast(output[torch.arange(len(output)).unsqueeze(1), last]).squeeze(-1)
+
+
+class ForecastOfNeighbours(nn.Module):
+    """Several series flattened into one batch, and the rows not put back in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(F, H, batch_first=True)
+        self.forecast = nn.Linear(H, 4)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        forecasts = self.forecast(self.rnn(packed)[1][0][-1])  # (B, 4)
+        return forecasts.t().reshape(len(inputs), 4)
+
+
+class RollOfPadding(nn.Module):
+    """Rolls forward from the state after the padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(F, H, batch_first=True)
+        self.next = nn.Linear(H, F)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return rolled(self, *self.rnn(inputs))
+
+
+def rolled(model: Any, output: Tensor, state: Any, steps: int = 3) -> Tensor:
+    """Forecasts `(B, steps, F)`: each one is the input of the next."""
+    made = [model.next(state[-1])]
+    for _ in range(steps - 1):
+        output, state = model.rnn(made[-1].unsqueeze(1), state)
+        made.append(model.next(output[:, -1]))
+    return torch.stack(made, dim=1)
+
+
+class PaddedTagger(nn.Module):
+    """A tagger without packing: its backward direction starts in the padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(V, F)
+        self.rnn = nn.LSTM(F, H, batch_first=True, bidirectional=True)
+        self.label = nn.Linear(2 * H, CLASSES)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return self.label(self.rnn(self.embed(inputs))[0])
+
+
+class TaggerOfColumns(PaddedTagger):
+    """`batch_first` forgotten: reads across the rows of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(F, H)
+        self.label = nn.Linear(H, CLASSES)
+
+
+class TaggerOfForward(PaddedTagger):
+    """Reads the forward half of two directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = nn.Linear(H, CLASSES)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(
+            self.embed(inputs), lengths, batch_first=True, enforce_sorted=False
+        )
+        return self.label(pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0][..., :H])
+
+
+class RegressorOfColumn(Classifier):
+    """A number from the mean of all columns, divided by the padded length."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRU)
+        self.classify = nn.Linear(H, 1)
+
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        return output.sum(dim=1) / output.shape[1]
+
+
 class CopiedState(nn.Module):
     """Passes on `h` where `c` belongs."""
 
@@ -252,7 +348,19 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], str, bool, list[str]]] = {
     "maximum of padded steps": (MaxOfAll, "sequence", False, ["padding_leak"]),
     "padding of ones": (FilledWithOnes, "sequence", False, ["padding_leak"]),
     "attention without a mask": (AttentionToAll, "sequence", False, ["padding_leak"]),
-    "forecast of the last columns": (ForecastOfLastColumns, "sequence", False, ["padding_leak"]),
+    "forecast of the last columns": (
+        ForecastOfLastColumns,
+        "sequence",
+        False,
+        ["padding_leak", "stale_state"],
+    ),
+    "forecast of the last steps": (ForecastOfLastSteps, "sequence", False, ["stale_state"]),
+    "forecasts transposed": (ForecastOfNeighbours, "sequence", False, ["batch_leak"]),
+    "forecast rolled from padding": (RollOfPadding, "sequence", False, ["padding_leak"]),
+    "number from padded steps": (RegressorOfColumn, "sequence", False, ["padding_leak"]),
+    "tagger without packing": (PaddedTagger, "per_step", False, ["padding_leak"]),
+    "tagger across rows": (TaggerOfColumns, "per_step", False, ["batch_leak"]),
+    "tagger of the forward half": (TaggerOfForward, "per_step", False, ["unread_direction"]),
     "h carried as c": (CopiedState, "per_step", True, ["state_mixup"]),
     "state of the neighbour": (RotatedState, "per_step", True, ["state_mixup"]),
     "state kept between calls": (Remembering, "sequence", False, ["state_mixup"]),
@@ -309,6 +417,15 @@ class MaskedMean(Classifier):
         return output.sum(dim=1) / lengths.unsqueeze(1)
 
 
+class OneNumber(MaskedMean):
+    """One number for each row, `(B,)`."""
+
+    width = H
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(inputs, lengths).sum(dim=1)
+
+
 class MaskedMax(Classifier):
     width = 2 * H
 
@@ -344,6 +461,40 @@ class Tagger(nn.Module):
             self.embed(inputs), lengths, batch_first=True, enforce_sorted=False
         )
         return self.label(pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0])
+
+
+class Forecast(nn.Module):
+    """The whole horizon from the final state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(F, H, num_layers=2, batch_first=True)
+        self.forecast = nn.Linear(H, 4 * F)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        return self.forecast(self.rnn(packed)[1][0][-1]).view(len(inputs), 4, F)
+
+
+class Roll(RollOfPadding):
+    """Rolls forward from each row's own final state."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        return rolled(self, *self.rnn(packed))
+
+
+class CarriedForecast(nn.Module):
+    """The next values at every step, and the state to roll forward from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(F, H, batch_first=True)
+        self.next = nn.Linear(H, F)
+
+    def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        output, state = self.rnn(inputs, state)
+        return self.next(output), state
 
 
 class CarriedLanguage(CopiedState):
@@ -484,6 +635,10 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], str, bool]] = {
     "masked maximum": (lambda: MaskedMax(bidirectional=True), "sequence", False),
     "attention with a mask": (Attention, "sequence", False),
     "tagger": (Tagger, "per_step", False),
+    "number from a masked mean": (OneNumber, "sequence", False),
+    "forecast from the final state": (Forecast, "sequence", False),
+    "forecast rolled forward": (Roll, "sequence", False),
+    "forecast of the next step with its state": (CarriedForecast, "per_step", True),
     "language model": (lambda: Language(False), "per_step", True),
     "language model with its state": (CarriedLanguage, "per_step", True),
     "convolution": (Convolution, "sequence", False),

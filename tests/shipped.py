@@ -16,7 +16,8 @@ CLASSIFIER_HEADS = (
     "mean_pool",
 )
 LANGUAGE_HEADS = ("adaptive_softmax", "softmax", "tied_softmax")
-ALL_HEADS = tuple(sorted(CLASSIFIER_HEADS + LANGUAGE_HEADS))
+TAGGER_HEADS = ("every_step",)
+ALL_HEADS = tuple(sorted(CLASSIFIER_HEADS + TAGGER_HEADS + LANGUAGE_HEADS))
 
 
 def fitting_directions(head: str) -> list[bool]:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -770,6 +771,23 @@ def test_the_table_fits_an_ordinary_terminal(made_run: Maker, tmp_path: Path) ->
         re.search(r"max_attention_pool .* -81.00 +<0.001 +1,234 1,000 2.5", li) for li in lines
     )
     assert "…" not in capture.get()
+
+
+def test_a_narrow_terminal_drops_the_costs_before_it_breaks_names(
+    made_run: Maker, tmp_path: Path
+) -> None:
+    for seed in range(3):
+        for head, lr in product(("max_attention_pool", "mean_pool"), (0.01, 0.1)):
+            found = {"validation/accuracy": 0.8 + seed / 100 + lr}
+            made_run(head, seed, 0.9 - lr, optimizer={"lr": lr}, metrics=found)
+    comparison, shown = compare([str(tmp_path)]), {}
+    for width in (80, 120):
+        console = Console(width=width)
+        with console.capture() as capture:
+            console.print(comparison_table(comparison))
+        shown[width] = capture.get()
+        assert re.search(r"max_attention_pool +0.1 +3 +91.00 .* 80.00", shown[width])
+    assert "1,234" in shown[120] and "1,234" not in shown[80]
 
 
 def test_a_setting_is_named_by_keys_and_values() -> None:

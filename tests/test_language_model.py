@@ -591,7 +591,7 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
         (
             ["model.head=last_hidden"],
             "model.head=last_hidden reads one vector for each sequence, and this model needs one "
-            "for each step: choose one of adaptive_softmax, softmax, tied_softmax",
+            "for each step: choose one of adaptive_softmax, every_step, softmax, tied_softmax",
         ),
         (["model.head=softmaks"], "unknown model.head=softmaks: .* did you mean softmax"),
         (

@@ -37,6 +37,11 @@ def entries(html: str) -> dict[str, Any]:
     return json.loads(gzip.decompress(base64.b64decode(packed)))
 
 
+def first_kind(entries: dict[str, Any], head: str) -> str:
+    """Of the tasks that the head fits, the number of the first one's pictures."""
+    return min(entry.split("-")[0] for entry in entries if entry.endswith(f"-{head}"))
+
+
 class Opened:
     """The page in a window of that width, and what it said and asked for."""
 
@@ -78,7 +83,7 @@ def test_every_choice_has_its_measured_picture(entries: dict[str, Any]) -> None:
     names = list(CHOSEN)
     for values in product(CELLS, (1, 2, 3), (1, 2), LENGTHS, ALL_HEADS):
         choice = dict(zip(names, values, strict=True))
-        entry = entries[choice_name(choice)]
+        entry = entries[f"{first_kind(entries, values[-1])}-{choice_name(choice)}"]
         if (choice["directions"] == 2) not in fitting_directions(choice["head"]):
             assert re.search("needs a|must read in one direction", entry["refused"])
             assert "picture" not in entry
@@ -88,7 +93,9 @@ def test_every_choice_has_its_measured_picture(entries: dict[str, Any]) -> None:
             seen = trace(task, example_batch(task, 4))
             assert entry["picture"] == to_svg(draw(task, seen, row=1))
         assert f"{choice['layers']} layer" in entry["picture"]
-    assert len(entries) == 3 * 3 * 2 * len(LENGTHS) * len(HEADS)
+    pictured = {(entry.split("-")[0], entry.split("-")[-1]) for entry in entries}
+    assert {head for _, head in pictured} == set(HEADS)
+    assert len(entries) == 3 * 3 * 2 * len(LENGTHS) * len(pictured)
 
 
 def test_it_shows_what_is_chosen(browser: Browser, file: Path) -> None:
@@ -113,9 +120,30 @@ def test_it_shows_what_is_chosen(browser: Browser, file: Path) -> None:
     assert opened.said == [] and opened.requests == [file.as_uri()]
 
 
+def test_a_task_has_the_heads_that_fit_it(browser: Browser, file: Path) -> None:
+    opened = Opened(browser, file, 1000)
+    visible = "[...document.querySelector('select[name=head]').options].filter(o => !o.hidden)"
+    heads = opened.page.evaluate(f"{visible}.map(o => o.value)")
+    assert "mean_pool" in heads and not {"every_step", "softmax"} & {*heads}
+    opened.choose(task="Tagger")
+    assert opened.page.evaluate(f"{visible}.map(o => o.value)") == ["every_step"]
+    assert opened.text("figure title") == (
+        "output -> every_step, every step: LSTM, 2 layers, both directions"
+    )
+    assert opened.page.locator("figure svg").get_by_text("y0", exact=True).count() == 1
+    opened.choose(task="LanguageModel")
+    assert "must read in one direction" in opened.text("figure")
+    opened.choose(directions=1, head="softmax")
+    assert opened.page.locator("figure svg").get_by_text("p(x1)", exact=True).count() == 1
+    names = opened.page.evaluate("[...document.querySelector('select').options].map(o => o.text)")
+    assert {"sequence classifier", "tagger", "language model"} <= {*names}
+    assert opened.said == []
+
+
 def test_it_is_used_by_keyboard(browser: Browser, file: Path) -> None:
     opened = Opened(browser, file, 1000)
-    opened.page.keyboard.press("Tab")
+    for _ in range(2):
+        opened.page.keyboard.press("Tab")
     opened.page.keyboard.press("ArrowDown")
     assert "GRU" in opened.text("figure title")
     for _ in range(4):
@@ -126,20 +154,21 @@ def test_it_is_used_by_keyboard(browser: Browser, file: Path) -> None:
 
 
 def test_a_choice_has_an_address(browser: Browser, file: Path) -> None:
-    opened = Opened(browser, file, 1000, "#rnn-1-2-5-max_pool")
+    opened = Opened(browser, file, 1000, "#SequenceClassifier-rnn-1-2-5-max_pool")
     assert opened.text("figure title") == "output -> max_pool: RNN, 1 layer, both directions"
     opened.choose(layers=3)
-    assert opened.page.url.endswith("#rnn-3-2-5-max_pool")
+    assert opened.page.url.endswith("#SequenceClassifier-rnn-3-2-5-max_pool")
     assert Opened(browser, file, 1000, "#nonsense").page.url.endswith(
-        "#lstm-2-2-4-bidirectional_concat"
+        "#SequenceClassifier-lstm-2-2-4-bidirectional_concat"
     )
 
 
 # boxes that a reader looks for, in wide and narrow pictures, and code in long lines
 WIDEST = (
-    "#lstm-3-2-5-bidirectional_concat",
-    "#gru-1-2-4-max_attention_pool",
-    "#lstm-2-1-4-softmax",
+    "#SequenceClassifier-lstm-3-2-5-bidirectional_concat",
+    "#SequenceClassifier-gru-1-2-4-max_attention_pool",
+    "#LanguageModel-lstm-2-1-4-softmax",
+    "#Tagger-lstm-2-2-5-every_step",
 )
 
 
@@ -189,7 +218,7 @@ def test_it_is_dark_for_those_who_prefer_it(browser: Browser, file: Path) -> Non
 def test_what_is_written_in_a_box_can_be_read(
     browser: Browser, file: Path, scheme: Literal["light", "dark"]
 ) -> None:
-    opened = Opened(browser, file, 800, "#lstm-2-2-4-concat_pool", scheme)
+    opened = Opened(browser, file, 800, "#SequenceClassifier-lstm-2-2-4-concat_pool", scheme)
     drawn = opened.page.evaluate(
         """() => [...document.querySelectorAll("svg g rect")].map(box => {
           const fill = element => getComputedStyle(element).fill;
@@ -212,7 +241,7 @@ def test_it_shows_the_numbers_of_the_model_that_it_is_made_for() -> None:
     entries = json.loads(gzip.decompress(base64.b64decode(packed)))
     for length in LENGTHS:
         picture = to_svg(draw(own, trace(own, example_batch(own, length)), row=1))
-        assert entries[choice_name(chosen | {"length": length})]["picture"] == picture
+        assert entries[f"0-{choice_name(chosen | {'length': length})}"]["picture"] == picture
     other = example_task("gru", 1, False, "mean_pool", hidden_size=12)
     picture = to_svg(draw(other, trace(other, example_batch(other, 4)), row=1))
-    assert entries["gru-1-1-4-mean_pool"]["picture"] == picture
+    assert entries["0-gru-1-1-4-mean_pool"]["picture"] == picture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,18 @@ from omegaconf import DictConfig
 from sklearn.metrics import r2_score, root_mean_squared_error
 from torch import Tensor
 
+from seqmodels import load_run
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Values
 from seqmodels.errors import UserError
-from seqmodels.heads import Head
-from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import Quantiles
 from seqmodels.runs.training import train
 from seqmodels.tasks import Regressor
 from seqmodels.tasks.contract import gather
+from tests.conftest import Script
 from tests.shipped import CLASSIFIER_HEADS
+from tests.test_resume import OWN, same_run, stopped_by
 
 Config = Callable[..., DictConfig]
 
@@ -35,18 +37,6 @@ DATA = {"inputs": "features", "num_inputs": F, "values": ["level", "drift"], **S
 ONE = {"inputs": "features", "num_inputs": F, "values": ["a"], "mean": [1.0], "deviation": [3.0]}
 LENGTHS = torch.tensor([7, 3, 5, 1, 6])
 TECATOR = ["data=uea", "data.name=Tecator"]
-
-
-@pytest.fixture
-def step_head(scratch_registry: None) -> str:
-    class All(Head, name="all_steps"):
-        reads = ("output",)
-        per = "step"
-
-        def select(self, states: RNNOutput) -> Tensor:
-            return states.output
-
-    return All.name
 
 
 def regressor(data: dict[str, Any] = DATA, head: str = "mean_pool", **options: Any) -> Regressor:
@@ -118,10 +108,8 @@ def test_a_prediction_of_quantiles_names_them_too_and_they_never_cross() -> None
 
 
 @pytest.mark.parametrize("output", [{"error": "huber"}, {"quantiles": [0.1, 0.5]}])
-def test_a_head_of_every_step_predicts_values_for_each(
-    output: dict[str, Any], step_head: str
-) -> None:
-    task, batch = regressor(head=step_head, output=output), batch_of(B, T, 2)
+def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -> None:
+    task, batch = regressor(head="every_step", output=output), batch_of(B, T, 2)
     assert (task.contract.per, task.contract.causal) == ("step", False)
     assert Regressor.contract.per == "sequence"  # of other heads
     assert task.encoder.bidirectional
@@ -140,8 +128,8 @@ def test_a_head_of_every_step_predicts_values_for_each(
     assert made == pytest.approx(medians[2 * T : 2 * T + 5, 1].tolist())  # of 5 steps
 
 
-def test_padding_changes_nothing_of_the_values_of_steps(step_head: str) -> None:
-    task, batch = regressor(ONE, step_head), batch_of(B, T, 1)
+def test_padding_changes_nothing_of_the_values_of_steps() -> None:
+    task, batch = regressor(ONE, "every_step"), batch_of(B, T, 1)
     alone = []
     for row, length in enumerate(LENGTHS.tolist()):
         targets = batch.targets[row : row + 1, :length]  # type: ignore[index]
@@ -169,12 +157,10 @@ class StepWaves(SequenceDataModule):
         return {"train": Examples([np.sin(x)[:, None] for x in steps], targets, "waves")}
 
 
-def test_values_of_steps_are_trained_tested_and_predicted(
-    config: Config, step_head: str, tmp_path: Path
-) -> None:
+def test_values_of_steps_are_trained_tested_and_predicted(config: Config, tmp_path: Path) -> None:
     settings = config(
         "model=regressor",
-        f"model.head={step_head}",
+        "model.head=every_step",
         "model.encoder.hidden_size=16",
         f"allowed_targets=[{__name__}.StepWaves]",
         "trainer.max_epochs=3",
@@ -220,8 +206,8 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
         (
             ["model=regressor", "data=japanese_vowels"],
             "JapaneseVowels has a class for each sequence, and Regressor learns numbers for each "
-            "sequence: choose data and model that fit, such as model=regressor data=uea "
-            "data.name=Covid3Month",
+            "sequence: choose data and model that fit, such as model=regressor data=text "
+            r"data.value_columns=\[score\]",
         ),
         (
             ["data=uea", "data.name=Covid3Month"],
@@ -299,8 +285,6 @@ def test_wrong_targets_of_a_file_are_named_by_their_row(
 def test_a_finished_run_evaluates_and_predicts_numbers(
     output: str, config: Config, tmp_path: Path
 ) -> None:
-    from seqmodels import load_run
-
     overrides = ["model=regressor", *TECATOR, "model.head=max_pool"]
     result = train(config(*overrides, f"model.output.{output}", "trainer.max_epochs=1"))
     assert result["metrics"].keys() >= {"test/rmse", "test/mae", "test/r2", "validation/loss"}
@@ -320,3 +304,62 @@ def test_a_finished_run_evaluates_and_predicts_numbers(
     )
     batch = run.data.batch_of(series)
     torch.testing.assert_close(loaded.eval()(batch), run.task(batch))
+
+
+# what each process has and needs, of values of which some are missing
+MISSING = ("model=regressor", "data=uea", "data.name=Mine", "data.batch_size=4")
+QUANTILES = "model.output.quantiles=[0.1,0.5,0.9]"
+
+
+def values_with_holes(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    values = ["nan" if n % 3 == 0 else f"{random.normal():.3f}" for n in range(40)]
+    ts_files(folder, *values)
+
+
+def test_a_resumed_regression_is_the_uninterrupted_one(script: Script, tmp_path: Path) -> None:
+    values_with_holes(tmp_path)
+    own = (*OWN, *MISSING, QUANTILES, f"data.folder={tmp_path}")
+    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    stop = stopped_by(signal.SIGTERM, step=12)  # in the second epoch of 8 steps
+    done = script("train.py", *own, *stop, f"hydra.run.dir={tmp_path / 'cut'}")
+    assert done.returncode == 143, done.stderr
+    done = script("train.py", f"resume={tmp_path / 'cut'}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.slow
+def test_two_processes_score_numbers_as_one_does(
+    script: Script, process: Script, tmp_path: Path
+) -> None:
+    values_with_holes(tmp_path)
+    own = (*OWN, *MISSING, QUANTILES, f"data.folder={tmp_path}", "trainer.max_epochs=1")
+    folder = tmp_path / "run"
+    done = process("train.py", *own, f"hydra.run.dir={folder}", "trainer=ddp_sim")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "result.json").read_text())
+    assert result["device"] == "2 x cpu"
+    alone = load_run(folder).evaluate("test")
+    assert alone.keys() >= {"test/loss", "test/rmse", "test/pinball", "test/coverage"}
+    for name, value in alone.items():
+        assert value == pytest.approx(result["metrics"][name], rel=1e-5)
+
+
+def test_numbers_are_trained_evaluated_and_predicted_by_the_scripts(
+    script: Script, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.csv"
+    rows = [f"a {w} film {n % 4},{score + n % 4}" for n in range(60) for w, score in
+            [(("fine", 7.0), ("dull", 2.0))[n % 2]]]  # fmt: skip
+    path.write_text("text,score\n" + "\n".join(rows) + "\n")
+    own = (*OWN, "model=regressor", "data=text", f"data.train={path}")
+    done = script("train.py", *own, "data.value_columns=[score]", f"hydra.run.dir={tmp_path / 'r'}")
+    assert done.returncode == 0, done.stderr
+    done = script("evaluate.py", f"run={tmp_path / 'r'}", f"file={path}", "accelerator=cpu")
+    assert (done.returncode == 0 and "file/rmse" in done.stdout) or "rmse" in done.stdout
+    done = script("predict.py", f"run={tmp_path / 'r'}", "input=-", stdin="a fine film 1\n")
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.splitlines()
+    assert list(json.loads(line)) == ["score"]

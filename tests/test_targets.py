@@ -106,10 +106,34 @@ def test_a_tag_that_training_never_saw_is_named_with_its_place() -> None:
     wrong = {**TAGGED, "test": examples(["ab", "ba"], [["V", "C"], ["C", "Vv"]], "test.json")}
     message = (
         "^test.json: tag 'Vv' of example 2 at step 2 was never seen in training: "
-        r"choose one of C, S, V; did you mean V\?$"
+        r"choose one of C, S, V; did you mean V\?; to evaluate it all the same, set "
+        r"data.more_tags=\['Vv'\]$"
     )
     with pytest.raises(UserError, match=message):
         characters(wrong).setup()
+
+
+def test_of_tags_of_spans_all_of_a_known_type_are_known() -> None:
+    tags = Tags()
+    tags.fit([["B-x", "O"], ["B-y", "I-y"]], "x")
+    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "I-y", "O"], "scheme": "BIO"}
+    assert tags.encode([["B-x", "I-x"]], "new")[0].tolist() == [0, 2]
+    with pytest.raises(UserError, match="new: tag 'I-z' of example 1 at step 2 was never seen in"):
+        tags.encode([["O", "I-z"]], "new")
+    restored = Tags()
+    restored.load(tags.spec)
+    assert restored.spec == tags.spec
+    with pytest.raises(UserError, match="x: every tag is 'B-x'; tagging needs at least two tags"):
+        Tags().fit([["B-x"]], "x")
+
+
+def test_the_scheme_of_tags_is_told_by_their_order() -> None:
+    for rows, scheme in (([["I-x", "B-x"]], "IOB1"), ([["B-x", "E-x"], ["S-x"]], "BIOES")):
+        tags = Tags()
+        tags.fit(rows, "x")
+        assert tags.spec["scheme"] == scheme
+    tags.fit([["NN", "VB"]], "x")
+    assert tags.spec == {"classes": ["NN", "VB"]}
 
 
 @pytest.mark.parametrize(("tags", "count"), [(["V"], 1), (["V", "C", "S"], 3)])
@@ -126,7 +150,7 @@ def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
 
 
 def test_a_tagger_needs_two_tags() -> None:
-    with pytest.raises(UserError, match="x: every tag is 'A'; a tagger needs at least two tags"):
+    with pytest.raises(UserError, match="x: every tag is 'A'; tagging needs at least two tags"):
         Tags().fit([["A", "A"], ["A"]], "x")
     with pytest.raises(UserError, match="x: every tag is missing"):
         Tags().fit([[]], "x")

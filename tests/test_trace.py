@@ -16,8 +16,8 @@ from seqmodels.dataflow.tracing import reach
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
-from tests.shipped import ALL_HEADS, fitting_directions
+from seqmodels.tasks import LanguageModel, SequenceClassifier, Tagger, Task
+from tests.shipped import ALL_HEADS, TAGGER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -30,6 +30,8 @@ B, T, LENGTHS = 5, 7, [7, 4, 1, 6, 2]
 def make_task(head: str, **encoder: Any) -> Task:
     torch.manual_seed(0)
     options = {"hidden_size": H, "bidirectional": None, **encoder}
+    if head in TAGGER_HEADS:
+        return Tagger({"num_inputs": V, "classes": CLASSES}, options, head, dropout=0.4)
     if HEADS[head].per == "step":
         head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
         return LanguageModel({"num_inputs": V}, options, head, head_options=head_options)
@@ -69,6 +71,7 @@ THEORY: dict[str, tuple[Tensor | None, bool]] = {
     "concat_pool": (valid(), True),
     "attention_pool": (valid(), False),
     "max_attention_pool": (valid(), False),
+    "every_step": (valid(), False),
     "softmax": (valid(), False),
     "tied_softmax": (valid(), False),
     "adaptive_softmax": (valid(), False),
@@ -109,10 +112,11 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
         expected[:, -1] = states
         assert torch.equal(seen.h_n > 0, expected)
 
-    # through the network: all valid steps, but for a causal task only those up to each logit
+    # through the network: all valid steps; for a logit at a step of one direction, those up to it
     if task.contract.per == "step":
-        causal = torch.ones(T, T, dtype=torch.bool).tril()
-        assert torch.equal(seen.inputs > 0, causal & valid().unsqueeze(1) & valid().unsqueeze(2))
+        reached = torch.ones(T, T, dtype=torch.bool)
+        reached = reached if bidirectional else reached.tril()
+        assert torch.equal(seen.inputs > 0, reached & valid().unsqueeze(1) & valid().unsqueeze(2))
     elif name == "max_pool" and not bidirectional:
         assert not (seen.inputs > 0)[~valid()].any() and (seen.inputs[:, 0] > 0).all()
     else:

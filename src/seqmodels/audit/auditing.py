@@ -12,6 +12,7 @@ from seqmodels.audit.findings import Audit
 from seqmodels.audit.inside import readings
 from seqmodels.audit.opening import open_probe
 from seqmodels.audit.sampling import Sampler
+from seqmodels.audit.stale import stale_state
 from seqmodels.audit.unread import unread_step
 from seqmodels.errors import UserError, choices
 
@@ -71,6 +72,7 @@ def audit(
         inside = readings(probe)
         result.found("truncated_direction", "; ".join(t for r in inside for t in r.truncated()))
         result.found("unread_direction", "; ".join(t for r in inside for t in r.unread()))
+        result.found("stale_state", stale_state(probe))
         result.found("unread_step", unread_step(probe))
         if probe.tolerance > 0.1:
             result.untested.append(

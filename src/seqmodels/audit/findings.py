@@ -32,6 +32,10 @@ ADVICE = {
         "read both h_n[-2] and h_n[-1], which are forward and backward of the last layer, or build "
         "the network without the direction or layer that you don't read"
     ),
+    "stale_state": (
+        "forecast the whole horizon from the final state or a pooling, or roll forward from the "
+        "last step: output[:, -h] has seen only the steps up to itself"
+    ),
     "unread_step": (
         "look for an index or a mask that is off by some steps, or for a cut: valid steps are lost"
     ),

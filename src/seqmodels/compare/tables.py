@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,9 @@ from seqmodels.compare.comparison import Comparison, Section, Setting, mean
 from seqmodels.compare.settings import shown_labels, shown_value
 from seqmodels.tasks.metrics import show, unit
 from seqmodels.visible import visible_line
+
+LONG_NAME = 20  # characters; a longer one may fold
+COSTS = 3  # the last columns: parameters, speed and seconds; left out of a narrow terminal
 
 
 def numbers(setting: Setting, comparison: Comparison) -> dict[str, Any]:
@@ -140,7 +144,11 @@ def comparison_table(comparison: Comparison) -> Group:
     parts: list[Any] = [Text(comparison.ranking() + "\n")]
     for section in comparison.sections:
         rows = table(comparison, section, short=True)
-        shown = _rich_table(rows, names=len(comparison.names), best_first=section.tested)
+        best_first, count = section.tested, len(comparison.names)
+        without_costs = [row[: len(row) - COSTS] for row in rows]
+        shown = _FirstThatFits(
+            *(_rich_table(r, count, best_first=best_first) for r in (rows, without_costs))
+        )
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
@@ -155,11 +163,30 @@ def comparison_table(comparison: Comparison) -> Group:
     return Group(*parts)
 
 
+class _FirstThatFits:
+    """Of tables that show less and less, the first that fits the terminal, or the last."""
+
+    def __init__(self, *tables: Table) -> None:
+        self.tables = tables
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        fitting = (
+            each
+            for each in self.tables
+            if Measurement.get(console, options.update(width=10_000), each).minimum
+            <= options.max_width
+        )
+        yield next(fitting, self.tables[-1])
+
+
 def _rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:
-    """The first `names` columns are names and fold in a narrow terminal; the others are numbers."""
+    """The first `names` columns are names, and fold where they are very long or the terminal is
+    very narrow; the others are numbers."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for column in rows[0][:names]:
-        shown.add_column(re.sub(r"(?<=\w)[_.]", lambda m: f"{m[0]}\n", column), overflow="fold")
+    for number, column in enumerate(rows[0][:names]):
+        longest = max(len(row[number]) for row in rows[1:])
+        header = re.sub(r"(?<=\w)[_.]", lambda m: f"{m[0]}\n", column)
+        shown.add_column(header, overflow="fold", min_width=min(longest, LONG_NAME))
     for column in rows[0][names:]:
         # break the header wherever it may be broken, because the numbers below it are short
         header = re.sub(r"(?<=\w)[/_]|, |(?<!\d) ", lambda m: m[0].strip() + "\n", column)

@@ -112,9 +112,11 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
-    def about(self, raw: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
-        """What to show of each raw input beside its prediction, in plain values."""
-        return [{}] * len(raw)
+    def described(
+        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """A prediction for each raw input, of those for each row of `batch_of(raw)`."""
+        return map(dict, rows)
 
     @property
     def split_sizes(self) -> dict[str, int]:

@@ -232,11 +232,14 @@ class Windows(DataModule):
         lengths = torch.tensor([*map(len, values)])
         return SequenceBatch(torch.from_numpy(np.stack(values)), lengths, series=numbers)
 
-    def about(self, raw: Sequence[TimedSeries]) -> Sequence[Mapping[str, Any]]:
-        """The series, and the times that are forecast, where the file has them."""
-        names = ({"series": each.name} if self.table.series else {} for each in raw)
-        times = ({"time": each.clock.after(self.horizon)} if each.clock else {} for each in raw)
-        return [{**name, **time} for name, time in zip(names, times, strict=True)]
+    def described(
+        self, raw: Sequence[TimedSeries], rows: Sequence[Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """Beside each forecast its series, and the times of it, where the file has them."""
+        for each, row in zip(raw, rows, strict=True):
+            name = {"series": each.name} if self.table.series else {}
+            time = {"time": each.clock.after(self.horizon)} if each.clock else {}
+            yield {**name, **time, **row}
 
     def compute_baselines(self) -> dict[str, dict[str, float]]:
         return forecast_baselines(self.datasets, self._known_scales, self.period or 1)

@@ -10,9 +10,11 @@ from seqmodels.audit.undisturbed import seed_random_numbers
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Task
+from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Tagger, Task
 
 TIME, HIDDEN_SIZE, FEATURES, VOCABULARY = 5, 32, 3, 100
+TASKS: tuple[type[Task], ...] = (SequenceClassifier, Tagger, LanguageModel)
+"""Of those that a head fits, it is made for the first."""
 
 
 def example_task(
@@ -32,12 +34,9 @@ def example_task(
     Raises:
         UserError: if head, encoder and task do not fit together.
     """
-    task = task or _usual(head)
-    contract = task.contract_for(head)
-    try:
-        find_head(head, per=contract.per, target=contract.target)
-    except UserError:
-        task = _usual(head)
+    find_head(head)
+    wanted = TASKS if task is None else (task, *TASKS)
+    task = next((task for task in wanted if fits(head, task)), wanted[0])
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
         seed_random_numbers(0)
@@ -46,10 +45,14 @@ def example_task(
         )
 
 
-def _usual(head: str) -> type[Task]:
-    if find_head(head).per == "step":
-        return LanguageModel
-    return SequenceClassifier
+def fits(head: str, task: type[Task]) -> bool:
+    """Whether this task can predict from what the head of this name reads."""
+    contract = task.contract_for(head)
+    try:
+        find_head(head, per=contract.per, target=contract.target)
+    except UserError:
+        return False
+    return True
 
 
 def example_spec(contract: Contract) -> dict[str, Any]:

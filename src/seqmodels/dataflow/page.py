@@ -18,13 +18,13 @@ from itertools import product
 from typing import Any
 
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.example import HIDDEN_SIZE, example_batch, example_task
+from seqmodels.dataflow.example import HIDDEN_SIZE, TASKS, example_batch, example_task, fits
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import CELLS, RecurrentEncoder
-from seqmodels.tasks import Task
+from seqmodels.tasks import Contract, Task
 
 LENGTHS = (5, 4, 2)
 
@@ -35,27 +35,56 @@ def page(chosen: dict[str, Any], task: Task | None = None) -> str:
     Args:
         chosen: what to show first: `cell`, `layers`, `directions`, `length` and `head`.
         task: the model to show first, so that its numbers are the same as elsewhere. The other
-            networks are as wide; heads that don't fit its task are shown with the task that they
-            are made for. None for small models.
+            networks are as wide. None for small models.
     """
+    first = type(example_task("lstm", 1, None, chosen["head"])) if task is None else type(task)
+    tasks = {each.__name__: each for each in (first, *TASKS)}
+    chosen = {"task": first.__name__} | chosen
     options: dict[str, list[Any]] = {
+        "task": list(tasks),
         "cell": list(CELLS),
         "layers": list(range(1, max(3, chosen["layers"]) + 1)),
         "directions": [1, 2],
         "length": list(LENGTHS),
         "head": list(HEADS),
     }
-    entries = dict(_entries(options, chosen, task))
+    # tasks whose picture of a head is the same share it, so each is traced once
+    kinds: dict[Any, type[Task]] = {}
+    shown: dict[str, dict[str, int]] = {}
+    for name, each in tasks.items():
+        fitting = [head for head in HEADS if fits(head, each)]
+        for head in fitting:
+            kinds.setdefault(_kind(each.contract_for(head)), each)
+        order = [*kinds]
+        shown[name] = {head: order.index(_kind(each.contract_for(head))) for head in fitting}
+    entries = {
+        f"{number}-{choice}": entry
+        for number, each in enumerate(kinds.values())
+        for choice, entry in _entries(
+            options | {"head": [h for h, n in shown[each.__name__].items() if n == number]},
+            chosen,
+            each,
+            task,
+        )
+    }
     packed = base64.b64encode(gzip.compress(json.dumps(entries).encode(), mtime=0)).decode()
     template = resources.files("seqmodels.dataflow").joinpath("page.html").read_text("utf-8")
-    for name, value in (
+    number = shown[first.__name__][chosen["head"]]
+    for place, value in (
         ("OPTIONS", _script(options)),
+        ("TASKS", _script(shown)),
         ("CHOSEN", _script(chosen)),
         ("ENTRIES", packed),
-        ("FIRST", entries[choice_name(chosen)].get("picture", "")),
+        ("FIRST", entries[f"{number}-{choice_name(chosen)}"].get("picture", "")),
     ):
-        template = template.replace(f"<!--{name}-->", value)
+        template = template.replace(f"<!--{place}-->", value)
     return with_policy(template)
+
+
+def _kind(contract: Contract) -> tuple[Any, ...]:
+    """What a picture shows of a task, besides its head."""
+    target = contract.target if contract.per == "step" else None
+    return contract.per, target, contract.causal, contract.stateful
 
 
 def with_policy(html: str) -> str:
@@ -76,23 +105,23 @@ def _script(value: Any) -> str:
 
 
 def choice_name(choice: dict[str, Any]) -> str:
-    """`lstm-2-1-4-max_pool`: the name of a choice, and the page's anchor for it."""
+    """`lstm-2-1-4-max_pool`: the name of a choice. The page's anchor for it begins with the task:
+    `SequenceClassifier-lstm-2-1-4-max_pool`."""
     names = ("cell", "layers", "directions", "length", "head")
     return "-".join(str(choice[name]) for name in names)
 
 
 def _entries(
-    options: dict[str, list[Any]], chosen: dict[str, Any], own: Task | None
+    options: dict[str, list[Any]], chosen: dict[str, Any], kind: type[Task], own: Task | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     names = ("cell", "layers", "directions", "head")
-    kind = None if own is None else type(own)
     size = HIDDEN_SIZE if own is None else own.encoder.rnn.hidden_size
     for cell, layers, directions, head in product(*(options[name] for name in names)):
         choice = {"cell": cell, "layers": layers, "directions": directions, "head": head}
         try:
             task = (
                 own
-                if own is not None and choice.items() <= chosen.items()
+                if type(own) is kind and choice.items() <= chosen.items()
                 else example_task(cell, layers, directions == 2, head, kind, size)
             )
         except UserError as error:

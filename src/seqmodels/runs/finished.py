@@ -114,8 +114,7 @@ class Run:
                 batch = self.data.batch_of(chunk, source, first)
                 with torch.inference_mode():
                     rows = task.describe(batch.to(task.device))
-                for about, row in zip(self.data.about(chunk), rows, strict=True):
-                    yield {**about, **row}
+                yield from self.data.described(chunk, rows)
 
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any

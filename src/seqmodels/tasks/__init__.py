@@ -6,6 +6,7 @@ from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.forecasting import Forecaster
 from seqmodels.tasks.language_modeling import LanguageModel
 from seqmodels.tasks.regression import Regressor
+from seqmodels.tasks.tagging import Tagger
 
 __all__ = [
     "Contract",
@@ -14,5 +15,6 @@ __all__ = [
     "Regressor",
     "SequenceClassifier",
     "Step",
+    "Tagger",
     "Task",
 ]

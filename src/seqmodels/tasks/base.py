@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
+from seqmodels.nn.characters import build_characters
 from seqmodels.nn.embedding import (
     LockedDropout,
     VectorEmbedding,
@@ -31,11 +32,12 @@ from seqmodels.signatures.ranges import (
     Name,
     Natural,
     NonNegative,
+    OneOf,
     Positive,
     Share,
 )
 from seqmodels.tasks.budget import find_budget, seconds_used
-from seqmodels.tasks.contract import Step, gather, join
+from seqmodels.tasks.contract import Step, gather, join, share_of_targets
 from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
@@ -61,6 +63,9 @@ class Task(Network, pl.LightningModule):
             linear projection in front of the encoder (None: no projection). With pre-trained
             vectors, what they leave of the width is trained from scratch (None: the vectors alone).
         embedding: of pre-trained vectors: arguments of `VectorOptions`.
+        characters: the cell, such as lstm, of a network that reads the characters of each word,
+            whose final states stand beside the embedding; None: words only.
+        character_options: arguments of `CharacterOptions`.
         dropout: on the features that the head selects.
         embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
@@ -86,7 +91,7 @@ class Task(Network, pl.LightningModule):
         UserError: naming the key and what to change.
     """
 
-    curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
+    curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
 
     def __init__(
@@ -105,6 +110,11 @@ class Task(Network, pl.LightningModule):
         head_options: dict[str, Any] | None = None,
         embedding_size: Count | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
+        | None = None,
+        characters: Annotated[str, OneOf("lstm", "gru", "rnn")] | None = None,
+        character_options: Annotated[
+            dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")
+        ]
         | None = None,
         dropout: Share = 0.0,
         embedding_dropout: Share | None = None,
@@ -154,6 +164,10 @@ class Task(Network, pl.LightningModule):
             make_dropout(embedding_dropout),
             self.vector_options,
         )
+        self.characters = build_characters(
+            data, characters, character_options, make_dropout(embedding_dropout)
+        )
+        width += self.characters.width if self.characters else 0
         self.encoder = build_encoder(
             width,
             {"locked_dropout": locked_dropout, **encoder},
@@ -215,8 +229,9 @@ class Task(Network, pl.LightningModule):
 
     def training_step(self, batch: SequenceBatch) -> Tensor:
         step = self._step(batch, "train")
-        self.seen += len(batch) if self.contract.words.unit == "examples" else int(step.weight)
-        return step.loss
+        by_sequence = self.contract.words.unit == "examples"
+        self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
+        return step.loss * share_of_targets(step.weight, self.device)
 
     def validation_step(self, batch: SequenceBatch) -> None:
         self._step(batch, "validation")

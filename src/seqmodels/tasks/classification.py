@@ -8,11 +8,11 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Classes
 from seqmodels.signatures.ranges import NonNegative
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
+from seqmodels.tasks.fitting import check_weights
 
 
 class SequenceClassifier(Task):
@@ -48,11 +48,7 @@ class SequenceClassifier(Task):
 
     def make_output(self, width: int, **options: Any) -> Classes:
         weights = self.hparams["class_weights"]
-        if weights is not None and len(weights) != len(self.classes):
-            raise UserError(
-                f"model.class_weights has {len(weights)} numbers, but there are "
-                f"{len(self.classes)} classes: {', '.join(self.classes)}"
-            )
+        check_weights(weights, self.classes, "classes")
         return Classes(
             width,
             len(self.classes),

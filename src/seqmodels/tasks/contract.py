@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, distributed
 
 from seqmodels.batch import Per, Target
 
@@ -33,9 +33,13 @@ class Words:
 
 WORDS: dict[Target, Words] = {
     "class": Words("a class", "of the classes", "C", "examples", "model=classifier data=text"),
-    "tag": Words("a tag", "of the tags", "C", "tokens", "a model and data with tags"),
+    "tag": Words("a tag", "of the tags", "C", "tokens", "model=tagger data=tags"),
     "value": Words(
-        "numbers", "the values", "K", "examples", "model=regressor data=uea data.name=Covid3Month"
+        "numbers",
+        "the values",
+        "K",
+        "examples",
+        "model=regressor data=text data.value_columns=[score]",
     ),
     "forecast": Words(
         "the next values", "the next values", "K", "examples", "model=forecaster data=windows"
@@ -91,6 +95,19 @@ class Step:
     predictions: Tensor | None = None
     targets: Tensor | None = None
     scale: Tensor | None = None
+
+
+def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:
+    """The targets of this process in a step, relative to the mean over all processes.
+
+    Gradients of processes are averaged. With the losses times this, that is the gradient of the
+    mean over the targets of all, as of one process, however many each of them has.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1.0
+    total = torch.as_tensor(weight, device=device).to(torch.float32, copy=True)
+    distributed.all_reduce(total)
+    return weight * distributed.get_world_size() / total
 
 
 def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,19 @@ def check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise UserError(f"model.{name} is {share}: it must be at least 0 and less than 1")
+
+
+def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words: str) -> None:
+    """Raises UserError for `model.class_weights` of another number than there are classes.
+
+    Args:
+        words: what the classes are called, such as `tags`.
+    """
+    if weights is not None and len(weights) != len(classes):
+        raise UserError(
+            f"model.class_weights has {len(weights)} numbers, but there are {len(classes)} "
+            f"{words}: {', '.join(classes)}"
+        )
 
 
 def check_reading(window: int | None, adversarial: float, contract: Contract) -> None:

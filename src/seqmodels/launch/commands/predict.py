@@ -1,4 +1,5 @@
-"""Predict labels for new inputs: one JSON line per input.
+"""Predict labels or tags for new inputs: one JSON line per input. A terminal shows words in the
+colours of their tags instead.
 
 python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
 """
@@ -17,6 +18,7 @@ def main(config: SimpleNamespace) -> None:
     from rich.progress import track
 
     from seqmodels.errors import UserError
+    from seqmodels.launch.coloured_tags import ColouredTags
     from seqmodels.screen import Screen
     from seqmodels.visible import visible
 
@@ -24,10 +26,16 @@ def main(config: SimpleNamespace) -> None:
     inputs = run.data.read_inputs(config.input)
     predictions = run.predict(inputs, config.input, config.accelerator)
     screen = Screen(stderr=True)
-    shown = track(
-        predictions, "predicting", console=screen, disable=not screen.is_terminal, transient=True
-    )
+    coloured = ColouredTags() if sys.stdout.isatty() else None
+    hidden = (
+        coloured is not None or not screen.is_terminal
+    )  # which shows the predictions themselves
+    shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)
     for number, prediction in enumerate(shown, start=1):
+        if coloured is not None and coloured.can_show(prediction):
+            for text in coloured.lines(prediction["tokens"], prediction["tags"]):
+                Screen().print(text)
+            continue
         try:
             line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # nan or infinity, which JSON does not have

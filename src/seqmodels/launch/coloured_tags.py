@@ -1,0 +1,48 @@
+"""Words in the colours of their tags, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+from rich.text import Text
+
+COLOURS = (
+    *("cyan", "magenta", "yellow", "green", "blue", "red"),
+    *("bright_cyan", "bright_magenta", "bright_yellow", "bright_green", "bright_blue"),
+    *("bright_red", "orange3", "deep_pink3", "spring_green4", "medium_purple", "gold3", "grey62"),
+)
+OUTSIDE = "O"
+
+
+class ColouredTags:
+    """Gives tags colours as they occur; of spans such as `B-NP` and `I-NP`, the same one, and the
+    begin of each is bold."""
+
+    def __init__(self) -> None:
+        self.styles: dict[str, str] = {OUTSIDE: ""}
+        self.colours = cycle(COLOURS)
+
+    @staticmethod
+    def can_show(prediction: Mapping[str, Any]) -> bool:
+        """Whether a prediction has words with a tag each."""
+        return "tokens" in prediction and "tags" in prediction
+
+    def lines(self, tokens: Sequence[str], tags: Sequence[str]) -> Iterator[Text]:
+        """The names of tags that occur for the first time, in their colours; and the words."""
+        parts = [_parts(tag) for tag in tags]
+        if new := dict.fromkeys(kind for _, kind in parts if kind not in self.styles):
+            self.styles |= {kind: next(self.colours) for kind in new}
+            yield Text(" ").join(Text(f" {kind} ", f"{self.styles[kind]} reverse") for kind in new)
+        words = [
+            Text(token, f"{self.styles[kind]} {'bold' if begins else ''}".strip())
+            for token, (begins, kind) in zip(tokens, parts, strict=True)
+        ]
+        yield Text(" ").join(words)
+
+
+def _parts(tag: str) -> tuple[bool, str]:
+    """Whether a tag begins a span, and the tag without its place in the span."""
+    place, _, kind = tag.partition("-")
+    return (place in ("B", "S", "U"), kind) if kind and place in "BIOESLU" else (False, tag)
