@@ -12,7 +12,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Tagger, Task
 
-TIME, HIDDEN_SIZE, FEATURES, VOCABULARY = 5, 32, 3, 100
+TIME, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 32, 3, 100, 2
 TASKS: tuple[type[Task], ...] = (SequenceClassifier, Tagger, LanguageModel)
 """Of those that a head fits, it is made for the first."""
 
@@ -62,6 +62,11 @@ def example_spec(contract: Contract) -> dict[str, Any]:
         inputs = {"inputs": "features", "num_inputs": FEATURES}
     if contract.target == "value":
         return {**inputs, "values": ["a"], "mean": [0.0], "deviation": [1.0]}
+    if contract.target == "forecast":
+        count = 1 if contract.per == "step" else FEATURES  # all are forecast, or the first
+        sizes = {"num_inputs": count, "horizon": HORIZON, "window": TIME, "period": 1}
+        scales = {"mean": [[0.0] * count], "deviation": [[1.0] * count], "naive_error": [[1.0]]}
+        return {**inputs, "values": ["a"], **sizes, "series": [""], **scales}
     return {**inputs, "classes": ["a", "b", "c"]}
 
 
