@@ -92,8 +92,12 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
     boxes.append(Box(0, 2, drawing.width, head.name, "head"))
     if by_step:
         for step, x in enumerate(columns[:length]):
-            predicted = f"p(x{step + 1})" if contract.causal else f"y{step}"
+            predicted = f"y{step}"
+            if contract.causal:
+                predicted = f"p(x{step + 1})" if contract.target == "next_token" else f"x{step + 1}"
             boxes.append(Box(x, 0, CELL, predicted, "logits"))
+            if head.output.links_steps and step + 1 < length:
+                arrows.append(Arrow(x + CELL - 1, 0, x + CELL, 0))
             arrows.append(Arrow(x + CELL / 2, 2, x + CELL / 2, 1))
     else:
         logits = 8 + drawing.width % 2  # exactly in the middle

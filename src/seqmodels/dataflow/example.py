@@ -10,10 +10,24 @@ from seqmodels.audit.undisturbed import seed_random_numbers
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Tagger, Task
+from seqmodels.tasks import (
+    Contract,
+    Forecaster,
+    LanguageModel,
+    Regressor,
+    SequenceClassifier,
+    Tagger,
+    Task,
+)
 
 TIME, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 32, 3, 100, 2
-TASKS: tuple[type[Task], ...] = (SequenceClassifier, Tagger, LanguageModel)
+TASKS: tuple[type[Task], ...] = (
+    SequenceClassifier,
+    Tagger,
+    Regressor,
+    Forecaster,
+    LanguageModel,
+)
 """Of those that a head fits, it is made for the first."""
 
 
