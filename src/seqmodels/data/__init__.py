@@ -3,6 +3,7 @@
 from seqmodels.data.inputs import InputEncoder, Series, Tokens
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
+from seqmodels.data.pairs import PairDataModule, Pairs
 from seqmodels.data.python_source import PythonSource
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
@@ -12,6 +13,7 @@ from seqmodels.data.surnames import Surnames
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
+from seqmodels.data.text_targets import TextDecoder, TextTargets
 from seqmodels.data.tokenizer import TokenizerOptions
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Examples",
     "InputEncoder",
     "Needle",
+    "PairDataModule",
+    "Pairs",
     "PlainText",
     "PythonSource",
     "SequenceDataModule",
@@ -32,6 +36,8 @@ __all__ = [
     "Tags",
     "TargetEncoder",
     "Text",
+    "TextDecoder",
+    "TextTargets",
     "TokenizerOptions",
     "Tokens",
     "Values",

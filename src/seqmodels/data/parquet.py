@@ -12,8 +12,12 @@ from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import existing_file
 
 
-def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
+def parquet_rows(path: str, wanted: Iterable[str], *, lists: bool | None = False) -> Iterator[Row]:
     """The wanted columns of a Parquet file, row by row. Other columns are None.
+
+    Args:
+        lists: whether they hold lists of texts or numbers, instead of texts or numbers; None:
+            either.
 
     Raises:
         UserError: if the file is damaged, or naming a column that holds neither texts nor numbers.
@@ -28,7 +32,7 @@ def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
             check_columns(schema.names, path)
             chosen = [name for name in schema.names if name in set(wanted)]
             for name in chosen:
-                _check_type(schema.field(name).type, f"{path}: column {name!r}")
+                _check_type(schema.field(name).type, f"{path}: column {name!r}", lists)
             absent: dict[str, Any] = {name: None for name in schema.names if name not in chosen}
             names = _class_names(schema.metadata or {})
             row: dict[str, Any]
@@ -36,15 +40,26 @@ def parquet_rows(path: str, wanted: Iterable[str]) -> Iterator[Row]:
                 for row in batch.to_pylist() if chosen else [absent] * len(batch):
                     for column in names.keys() & row.keys():
                         if (number := row[column]) is not None:
-                            row[column] = class_name(str(number), names[column], path)
+                            row[column] = _named(number, names[column], path)
                     yield absent | row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {one_line(error)}; write it again") from error
 
 
-def _check_type(kind: Any, where: str) -> None:
+def _named(number: Any, names: Sequence[str], path: str) -> Any:
+    if isinstance(number, list):
+        return [None if each is None else class_name(str(each), names, path) for each in number]
+    return class_name(str(number), names, path)
+
+
+def _check_type(kind: Any, where: str, lists: bool | None) -> None:
     import pyarrow.types as of
 
+    if lists is not False:
+        listed = of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind)
+        if lists and not listed:
+            raise UserError(f"{where} holds values of type {kind}: they must be lists, one a text")
+        kind = kind.value_type if listed else kind
     value = kind.value_type if of.is_dictionary(kind) else kind
     texts = of.is_string(value) or of.is_large_string(value) or of.is_string_view(value)
     numbers = of.is_integer(value) or of.is_floating(value) or of.is_boolean(value)
@@ -57,9 +72,9 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return {
-            column: feature["names"]
+            column: kind["names"]
             for column, feature in features.items()
-            if feature.get("_type") == "ClassLabel"
+            if (kind := feature.get("feature", feature)).get("_type") == "ClassLabel"
         }
     return {}
 
