@@ -1,5 +1,6 @@
 """Data modules: `data=<name>` chooses one of them."""
 
+from seqmodels.data.dates import Dates
 from seqmodels.data.inputs import InputEncoder, Series, Tokens
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
@@ -21,6 +22,7 @@ __all__ = [
     "UEA",
     "Classes",
     "DataModule",
+    "Dates",
     "Examples",
     "InputEncoder",
     "Needle",

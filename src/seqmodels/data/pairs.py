@@ -103,6 +103,7 @@ class PairDataModule(SequenceDataModule):
     inputs: Tokens
     targets: TextTargets
     datasets: dict[str, PairDataset]  # type: ignore[assignment]
+    files = PairFiles()  # how to read those that are given later
 
     def __init__(
         self,
@@ -184,6 +185,12 @@ class PairDataModule(SequenceDataModule):
         start, stop = self.inputs.tokenizer.encode(text).offsets[step]
         return f"'{shown(text[start:stop].strip() or text[start:stop])}'"
 
+    def read_file(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        return self.files.pairs(path)
+
+    def read_inputs(self, path: str) -> Iterator[str]:
+        return self.files.sources(path)
+
     def text_of(self, ids: Iterable[int]) -> str:
         """The text of target ids, up to the first end."""
         return self.targets.decoder(ids)
@@ -260,9 +267,3 @@ class Pairs(PairDataModule):
             )
             for split, paths in files.items()
         }
-
-    def read_file(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        return self.files.pairs(path)
-
-    def read_inputs(self, path: str) -> Iterator[str]:
-        return self.files.sources(path)
