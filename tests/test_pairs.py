@@ -112,6 +112,17 @@ def test_splits_cut_from_training_never_share_a_source(tmp_path: Path) -> None:
     )
 
 
+def test_sources_that_given_splits_share_with_training_are_counted(tmp_path: Path) -> None:
+    data = made(tmp_path)
+    tsv(tmp_path / "test.tsv", [("low", "l oʊ"), ("ew", "j uu")])
+    data = Pairs(*data.paths.values())
+    data.setup()
+    assert data.notes == [
+        "4 of 4 sources of the validation split are in the training split, too",
+        "1 of 2 sources of the test split are in the training split, too",
+    ]
+
+
 def test_several_processes_evaluate_each_source_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +218,20 @@ def test_another_file_is_evaluated_by_source(tmp_path: Path) -> None:
         ("ɹ aʊ", "ɹ oʊ"),
         ("l oʊ",),
     ]
+
+
+def test_a_folder_of_the_hub_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text(
+        "\n".join(json.dumps({"source": s, "target": t}) for s, t in WORDS * 2)
+    )
+    (folder / "test.jsonl").write_text(json.dumps({"source": "row", "target": "ɹ oʊ"}))
+    data = Pairs(hub=str(folder), target_tokenizer="space", validation_fraction=0.3)
+    data.setup()
+    assert data.split_sizes == {"train": 6, "validation": 3, "test": 1}
+    [batch] = data.test_dataloader()
+    assert batch.references == [("ɹ oʊ",)]
 
 
 # ---------------------------------------------------------------- symbols

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
-from seqmodels.batch import UNKNOWN_ID, PairBatch, SequenceBatch
+from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, PairBatch, SequenceBatch
 from seqmodels.data.hub import find_hub
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.loading import SequenceDataset, collate
@@ -66,13 +68,26 @@ class PairDataset(SequenceDataset):
 
     def __getitems__(self, indices: list[int]) -> PairBatch:  # type: ignore[override]
         sources, targets = self.rows[:, indices].tolist()
-        written = [self.written[row] for row in targets]
-        target = collate(
-            [F.pad(ids, (1, 0), value=START_ID) for ids in written],
-            targets=[F.pad(ids, (0, 1), value=END_ID) for ids in written],
-        )
+        read = [self.sequences[row] for row in sources]
         references = None if self.every else [self.references[row] for row in sources]
-        return PairBatch(collate([self.sequences[row] for row in sources]), target, references)
+        return PairBatch(
+            collate(read, self.lengths[indices]),
+            to_write([self.written[row] for row in targets]),
+            references,
+        )
+
+
+def to_write(texts: Sequence[Tensor]) -> SequenceBatch:
+    """What a decoder reads and is to predict, for B texts `(n,)` int64 without start and end:
+    `inputs` `(B, S)` of `[start, y1, ..., yn]`, and `targets` `(B, S)` of `[y1, ..., yn, end]`."""
+    written = pad_sequence([*texts], batch_first=True)
+    counts = torch.tensor([*map(len, texts)])
+    inputs = F.pad(written, (1, 0), value=START_ID)
+    targets = F.pad(written, (0, 1)).masked_fill(
+        torch.arange(inputs.shape[1]) > counts.unsqueeze(1), PADDING_TARGET
+    )
+    targets[torch.arange(len(counts)), counts] = END_ID
+    return SequenceBatch(inputs, counts + 1, targets)
 
 
 class PairDataModule(SequenceDataModule):
@@ -194,6 +209,19 @@ class PairDataModule(SequenceDataModule):
     def text_of(self, ids: Iterable[int]) -> str:
         """The text of target ids, up to the first end."""
         return self.targets.decoder(ids)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        known = set(self.examples["train"].inputs)
+        found = list[str]()
+        for split in ("validation", "test"):
+            sources = self.examples[split].inputs
+            if both := len(known.intersection(sources)):
+                found.append(
+                    f"{both:,} of {len(sources):,} sources of the {split} split are in the "
+                    "training split, too"
+                )
+        return found
 
     @property
     def baseline_recipe(self) -> list[Any]:
