@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from seqmodels.errors import UserError
 from seqmodels.nn.attention import SCORES, Attention
 from seqmodels.nn.bridge import Bridge
-from seqmodels.nn.decoder import Decoder, take_rows
+from seqmodels.nn.decoder import Decoder, Start
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.search import Found, search
 from seqmodels.nn.state import parts_of
+from seqmodels.nn.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
 )
 
 E, T, S, L = 5, 7, 4, 2
+START, END = 0, 2
 LENGTHS = torch.tensor([7, 3, 1])
 SIZES = [("lstm", 0), ("lstm", 3), ("gru", 0), ("rnn", 0)]
 
@@ -43,7 +45,7 @@ def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
     decoder = network(cell, proj * width, 6 * width)
     states = encoder(torch.randn(3, T, E), LENGTHS)
     bridge = Bridge(encoder, decoder)
-    parts = parts_of(bridge(states))
+    parts = parts_of(bridge(states.h_n, states.c_n))
     finals = [states.h_n, states.c_n][: len(parts)]
     resizers: list[Any] = [bridge.h, bridge.c]
     for part, final, resize in zip(parts, finals, resizers, strict=False):
@@ -53,7 +55,9 @@ def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
                 by_hand = resize[layer].weight @ by_hand + resize[layer].bias
             torch.testing.assert_close(part[layer, row], by_hand)
     assert bool([*bridge.parameters()]) == (factor != 1)
-    decoder.rnn(torch.randn(3, 1, E), bridge(states))  # PyTorch's own network takes it
+    decoder.rnn(
+        torch.randn(3, 1, E), bridge(states.h_n, states.c_n)
+    )  # PyTorch's own network takes it
 
 
 def test_a_bridge_refuses_what_does_not_fit() -> None:
@@ -71,7 +75,7 @@ def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None
     states = network("gru", 0, 6, directions=2)(torch.randn(3, T, E), LENGTHS)
     attention = Attention(12, 12, score, size=9 if score == "additive" else None)
     query = torch.randn(3, S, 12)
-    context, weights = attention(query, attention.memory(states))
+    context, weights = attention(query, attention.memory(states.output, states.mask))
     for row, step in product(range(3), range(S)):
         q, valid = query[row, step], range(int(LENGTHS[row]))
         scores = []
@@ -98,52 +102,105 @@ def test_attention_names_what_does_not_fit() -> None:
         Attention(4, 6, "dot")
 
 
+W = 9  # target tokens
+
+
+def made_decoder(cell: str, proj: int, score: str | None) -> tuple[RecurrentEncoder, Decoder]:
+    encoder, rnn = network(cell, proj, 6, 2), network(cell, proj * 2, 12)
+    attention = None
+    if score:
+        attention = Attention(rnn.output_size, 2 * encoder.output_size, score)
+    embedding = nn.Embedding(W, E)
+    decoder = Decoder(
+        encoder,
+        rnn,
+        embedding,
+        lambda width: Vocabulary(width, W),
+        attention=attention,
+        start=START,
+        end=END,
+    )
+    return encoder, decoder
+
+
 @pytest.mark.parametrize(("cell", "proj"), SIZES)
 @pytest.mark.parametrize("score", [None, *SCORES])
 def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
     cell: str, proj: int, score: str | None
 ) -> None:
     torch.manual_seed(0)
-    encoder = network(cell, proj, 6, 2)
-    decoder_rnn = network(cell, proj * 2, 12)
-    attention = None
-    if score:
-        attention = Attention(decoder_rnn.output_size, 2 * encoder.output_size, score)
-    decoder, bridge = Decoder(decoder_rnn, attention), Bridge(encoder, decoder_rnn)
-    source, target = torch.randn(3, T, E), torch.randn(3, S, E)
-    states = encoder(source, LENGTHS)
-    memory = attention.memory(states) if attention else None
-    lengths = torch.tensor([S, S - 1, S - 2])
-    whole = decoder(target, lengths, bridge(states), memory)
-    state = bridge(states)
+    encoder, decoder = made_decoder(cell, proj, score)
+    source, tokens = torch.randn(3, T, E), torch.randint(2, W, (3, S))
+    tokens[:, 0] = START
+    start = Start.of(encoder(source, LENGTHS), attends=score is not None)
+    whole, _, weights = decoder.read(tokens, decoder.carried(start))
+    carried = decoder.carried(start)
     for step in range(S):
-        once = decoder(target[:, step : step + 1], None, state, memory)
-        state = once.state
-        running = lengths > step
-        torch.testing.assert_close(once.features[running, 0], whole.features[running, step])
+        once, carried, now = decoder.read(tokens[:, step : step + 1], carried)
+        torch.testing.assert_close(once[:, 0], whole[:, step], atol=1e-5, rtol=0)
         if score:
-            assert once.weights is not None and whole.weights is not None
-            torch.testing.assert_close(once.weights[running, 0], whole.weights[running, step])
+            assert now is not None and weights is not None
+            torch.testing.assert_close(now[:, 0], weights[:, step])
     for row in range(3):
         own = encoder(source[row : row + 1, : LENGTHS[row]])
-        alone = decoder(
-            target[row : row + 1, : lengths[row]],
-            None,
-            bridge(own),
-            attention.memory(own) if attention else None,
-        )
-        torch.testing.assert_close(alone.features[0], whole.features[row, : lengths[row]])
+        alone = decoder(Start.of(own, attends=score is not None), tokens[row : row + 1])
+        torch.testing.assert_close(alone[0], decoder(start, tokens)[row])
     order = torch.tensor([2, 0, 0])
-    if memory is not None:
-        again = decoder(
-            target[order], lengths[order], take_rows(bridge(states), order), memory.take(order)
-        )
-        torch.testing.assert_close(again.features, whole.features[order])
+    again, _, _ = decoder.read(tokens[order], decoder.carried(start).take(order))
+    torch.testing.assert_close(again, whole[order])
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_each_token_after_those_before_it() -> None:
+    torch.manual_seed(0)
+    encoder, decoder = made_decoder("lstm", 0, "general")
+    targets = torch.tensor([[3, 4, END, -100], [5, END, -100, -100], [6, 2, 7, END]])
+    start = Start.of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
+    inputs = torch.tensor([[START, 3, 4, 0], [START, 5, 0, 0], [START, 6, 2, 7]])
+    log_p = decoder(start, inputs).log_softmax(dim=-1)
+    by_hand = [
+        -log_p[b, s, t] for b, row in enumerate(targets) for s, t in enumerate(row) if t >= 0
+    ]
+    torch.testing.assert_close(decoder.loss(start, targets), torch.stack(by_hand).mean())
+
+
+def test_scheduled_sampling_reads_what_the_decoder_predicts() -> None:
+    torch.manual_seed(0)
+    encoder, decoder = made_decoder("gru", 0, None)
+    targets = torch.tensor([[3, 4, 5, END]] * 3)
+    start = Start.of(encoder(torch.randn(3, T, E), LENGTHS), attends=False)
+    true = decoder.loss(start, targets)
+    decoder.sampling = 1.0  # all but the start
+    predicted = decoder(start, decoder.shifted(targets)).argmax(dim=-1)
+    inputs = torch.cat([torch.full((3, 1), START), predicted[:, :-1]], dim=1)
+    by_hand = nn.functional.cross_entropy(decoder(start, inputs).flatten(0, 1), targets.flatten())
+    torch.testing.assert_close(decoder.loss(start, targets), by_hand)
+    assert not torch.isclose(by_hand, true)
+    torch.testing.assert_close(decoder.eval().loss(start, targets), true)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_search_never_writes_the_start_and_finds_what_reading_step_by_step_finds(
+    beam: int,
+) -> None:
+    torch.manual_seed(3)
+    encoder, decoder = made_decoder("lstm", 0, "dot")
+    start = Start.of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
+    found = decoder.search(start, beam=beam, best=beam, longest=6, length_penalty=0.0)
+    for row, rank in product(range(3), range(beam)):
+        length = int(found.lengths[row, rank])
+        tokens = found.tokens[row, rank, : min(length + 1, 6)]
+        assert not {START, 1} & {*tokens[:length].tolist()}
+        inputs = torch.cat([torch.tensor([START]), tokens[:-1]]).expand(3, -1)
+        log_p = decoder(start, inputs).log_softmax(dim=-1)[row]
+        total = log_p.gather(1, tokens.unsqueeze(1)).sum()
+        torch.testing.assert_close(found.scores[row, rank], total)
+    if beam == 1:
+        assert torch.equal(decoder.search(start, longest=100).tokens[:, 0], decoder.decode(start))
 
 
 # ---------------------------------------------------------------- search
 
-START, END, TOKENS, LONGEST = 0, 1, 4, 4
+TOKENS, LONGEST = 4, 4
 
 
 class Chain(nn.Module):
@@ -203,13 +260,17 @@ def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(
     width = TOKENS**LONGEST
     found = run(chain, beam=width, best=10, length_penalty=penalty)
     for row in range(3):
-        expected = chain.all_sequences(row, penalty)[:10]
-        assert len({round(score, 4) for score, _ in expected}) == 10  # no ties
-        for rank, (score, tokens) in enumerate(expected):
+        ranked = chain.all_sequences(row, penalty)
+        scores = {tuple(tokens): score for score, tokens in ranked}
+        made = set()
+        for rank, (score, _) in enumerate(ranked[:10]):
             length = int(found.lengths[row, rank])
-            assert found.tokens[row, rank, :length].tolist() == tokens
-            assert bool((found.tokens[row, rank, length:] == END).all())
+            tokens = (*found.tokens[row, rank, :length].tolist(),)
+            assert math.isclose(scores[tokens], score, abs_tol=1e-5)  # or one that is as good
             assert math.isclose(float(found.scores[row, rank]), score, abs_tol=1e-5)
+            assert bool((found.tokens[row, rank, length:] == END).all())
+            made.add(tokens)
+        assert len(made) == 10
 
 
 def test_greedy_takes_the_likeliest_token_at_every_step() -> None:

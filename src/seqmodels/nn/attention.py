@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seqmodels.errors import UserError, choices
-from seqmodels.nn.encoder import RNNOutput
 from seqmodels.signatures.ranges import Count
 
 SCORES = ("dot", "general", "additive")
@@ -69,10 +68,11 @@ class Attention(nn.Module):
             self.of_query = nn.Linear(query_size, size or query_size, bias=False)
             self.to_score = nn.Linear(size or query_size, 1, bias=False)
 
-    def memory(self, states: RNNOutput) -> Memory:
+    def memory(
+        self, output: Float[Tensor, "batch time memory"], mask: Bool[Tensor, "batch time"]
+    ) -> Memory:
         """What the encoder's `output` offers, with all that does not depend on a query computed."""
-        keys = states.output if self.score == "dot" else self.to_key(states.output)
-        return Memory(states.output, keys, states.mask)
+        return Memory(output, output if self.score == "dot" else self.to_key(output), mask)
 
     def forward(
         self, query: Float[Tensor, "batch steps query"], memory: Memory

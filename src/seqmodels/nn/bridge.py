@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqmodels.errors import UserError
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State
 
 
@@ -49,13 +49,17 @@ class Bridge(nn.Module):
             width = directions * encoder.rnn.hidden_size
             self.c = _resizers(layers, width, decoder.rnn.hidden_size)
 
-    def forward(self, states: RNNOutput) -> State:
+    def forward(
+        self,
+        h_n: Float[Tensor, "layers directions batch hidden"],
+        c_n: Float[Tensor, "layers directions batch cell"] | None = None,
+    ) -> State:
         """`(L, B, H)`, or for LSTM a pair, as `nn.LSTM` takes it."""
-        h = _resized(states.h_n, self.h)
+        h = _resized(h_n, self.h)
         if self.c is None:
             return h
-        assert states.c_n is not None
-        return h, _resized(states.c_n, self.c)
+        assert c_n is not None
+        return h, _resized(c_n, self.c)
 
 
 def _resizers(layers: int, width: int, wanted: int) -> nn.ModuleList:
