@@ -268,7 +268,7 @@ def test_a_model_that_cannot_be_audited_says_why(
 @pytest.mark.parametrize(
     ("inputs", "lengths", "message"),
     [
-        (torch.randn(3, 6), torch.tensor([6, 4, 1]), r"tokens \(B, T\) int64 or features"),
+        (torch.randn(3, 6), torch.tensor([6, 4, 1]), r"tokens \(B, T\) or words"),
         (torch.randn(3, 6, F), torch.tensor([6, 4]), "lengths"),
         (torch.randn(3, 6, F), torch.tensor([7, 4, 1]), "from 1 to T"),
         (torch.zeros(3, 6, dtype=torch.int64), torch.tensor([6, 4, 1]), "contain only token 0"),

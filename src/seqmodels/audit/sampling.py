@@ -27,12 +27,13 @@ class Sampler:
 
     def __init__(self, inputs: Tensor, lengths: Tensor, seed: int) -> None:
         self.tokens = not inputs.is_floating_point()
-        if inputs.dim() != (2 if self.tokens else 3) or (
+        if inputs.dim() not in ((2, 3) if self.tokens else (3,)) or (
             lengths.shape != inputs.shape[:1]
             or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
         ):
             raise UserError(
-                "inputs must be tokens (B, T) int64 or features (B, T, F), and lengths (B,) from 1 "
+                "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
+                "features (B, T, F), and lengths (B,) from 1 "
                 f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.tolist()[:10]}"
             )
         self.generator = torch.Generator().manual_seed(seed)
@@ -42,8 +43,8 @@ class Sampler:
         self.padding = torch.zeros_like(values[0, 0]) if bool(mask.all()) else values[~mask][0]
         self.mean, self.spread = torch.zeros(0), torch.ones(0)
         if self.tokens:
-            self.ids = values[mask].unique()
-            if len(self.ids) == 1:
+            self.ids = values[mask].unique(dim=0)  # whole words, if they have characters
+            if len(self.ids) == 1 and self.ids.dim() == 1:
                 self.ids = torch.arange(int(self.ids) + 1)  # smaller ids are tokens as well
             if len(self.ids) < 2:
                 raise UserError("inputs contain only token 0: give at least two different tokens")
@@ -53,7 +54,7 @@ class Sampler:
             self.spread = spread.where(spread > 0, 1.0)
 
     def content(self, rows: int, time: int, spread: float = 1.0) -> Tensor:
-        """Random content at every step: `(B, T)` tokens or `(B, T, F)` features."""
+        """Random content at every step: `(B, T)` tokens, or `(B, T, ...)` as they were given."""
         if self.tokens:
             chosen = torch.randint(len(self.ids), (rows, time), generator=self.generator)
             return self.ids[chosen]

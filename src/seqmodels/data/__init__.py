@@ -4,6 +4,7 @@ from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
 from seqmodels.data.python_source import PythonSource
+from seqmodels.data.python_syntax import PythonSyntax
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
@@ -25,6 +26,7 @@ __all__ = [
     "Needle",
     "PlainText",
     "PythonSource",
+    "PythonSyntax",
     "SequenceDataModule",
     "Series",
     "Split",

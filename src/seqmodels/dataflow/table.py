@@ -22,10 +22,10 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     encoder, contract = task.encoder, task.contract
     size = "P" if encoder.rnn.proj_size else "H"
     wide = f"D*{size}" if encoder.bidirectional else size
-    tokens = len(trace.shapes["inputs"]) == 2
+    tokens, words = len(trace.shapes["inputs"]) == 2, task.characters is not None
     steps = "B, T" if contract.per == "step" else "B"
     symbolic = {
-        "inputs": "(B, T)" if tokens else "(B, T, F)",
+        "inputs": "(B, T)" if tokens else "(B, T, 1+K)" if words else "(B, T, F)",
         "embedded": "(B, T, E)",
         "output": f"(B, T, {wide})",
         "h_n": f"(L, D, B, {size})",
@@ -37,7 +37,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         "output": "last layer, every step",
         "h_n": "every layer, after its last step",
         "c_n": "every layer, after its last step",
-        "inputs": "tokens" if tokens else "features",
+        "inputs": "tokens" if tokens else "words, characters" if words else "features",
         "logits": contract.words.logits,
     }
     whole = {}
