@@ -3,6 +3,7 @@
 from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
+from seqmodels.data.pairs import PairDataModule, Pairs
 from seqmodels.data.python_source import PythonSource
 from seqmodels.data.python_syntax import PythonSyntax
 from seqmodels.data.sequences import SequenceDataModule
@@ -14,6 +15,7 @@ from seqmodels.data.tags import TaggedText
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
+from seqmodels.data.text_targets import TextDecoder, TextTargets
 from seqmodels.data.tokenizer import TokenizerOptions
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "Examples",
     "InputEncoder",
     "Needle",
+    "PairDataModule",
+    "Pairs",
     "PlainText",
     "PythonSource",
     "PythonSyntax",
@@ -36,6 +40,8 @@ __all__ = [
     "Tags",
     "TargetEncoder",
     "Text",
+    "TextDecoder",
+    "TextTargets",
     "TokenizerOptions",
     "Tokens",
     "Values",

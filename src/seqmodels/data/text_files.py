@@ -29,6 +29,7 @@ class TextFiles:
         columns: the names of the columns, for CSV and TSV files without a header.
         quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
         encoding: of CSV, TSV and plain text files.
+        lists: whether `rows` may give lists of labels, where a format has lists.
     """
 
     text_column: str = "text"
@@ -36,6 +37,7 @@ class TextFiles:
     columns: list[str] | None = None
     quoting: bool | None = None
     encoding: str = "utf-8"
+    lists: bool = False
 
     def pairs(
         self,
@@ -163,7 +165,8 @@ class TextFiles:
             )
             return
         elif ending == ".parquet":
-            rows = parquet_rows(path, (self.text_column, self.label_column))
+            wanted = self.text_column, self.label_column
+            rows = parquet_rows(path, wanted, lists=None if self.lists else False)
         else:
             check_ending(path)
             rows = json_rows(path)

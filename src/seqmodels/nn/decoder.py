@@ -171,10 +171,12 @@ class Decoder(Output):
         """The likeliest texts for each row, as `seqmodels.nn.search.search` finds them; `options`
         are its own."""
 
+        silent = [*({PADDING_ID, UNKNOWN_ID, self.start} - {self.end})]  # they stand for no text
+
         def step(token: Tensor, carried: Carried) -> tuple[Tensor, Carried]:
             read, carried, _ = self.read(token.unsqueeze(1), carried)
             log_p = self.vocabulary(read)[:, 0].float().log_softmax(dim=-1)
-            log_p[:, [self.start, UNKNOWN_ID]] = -torch.inf  # they stand for no text
+            log_p[:, silent] = -torch.inf
             return log_p, carried
 
         rows, device = features.h_n.shape[2], features.h_n.device
