@@ -226,3 +226,7 @@ class PairBatch:
     def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
         """The same pair with `change`, such as of the precision, applied to both sides."""
         return PairBatch(self.source.map(change), self.target.map(change), self.references)
+
+
+AnyBatch = SequenceBatch | PairBatch
+"""What a task gets."""

@@ -59,7 +59,12 @@ class Seq2Seq(Task):
         *,
         decoder: Annotated[
             dict[str, Any],
-            ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", "bidirectional"),
+            ArgumentsOf(
+                "seqmodels.nn.encoder.RecurrentEncoder",
+                "input_size",
+                "bidirectional",
+                optional=("cell", "hidden_size", "num_layers", "dropout"),
+            ),
         ]
         | None = None,
         tied: bool = False,
