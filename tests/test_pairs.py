@@ -304,3 +304,23 @@ def test_a_training_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     again = data.train_dataloader()
     again.load_state_dict(state)
     assert [len(batch) for batch in again] == [len(batch) for batch in given]
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def test_baselines_copy_the_source_or_take_the_target_of_the_nearest_one(tmp_path: Path) -> None:
+    data = Pairs(
+        tsv(tmp_path / "train.tsv", [("aaab", "a b"), ("cccd", "c"), ("cccd", "d")]),
+        tsv(tmp_path / "validation.tsv", [("aab", "aab")]),
+        tsv(tmp_path / "test.tsv", [("ccd", "c d e"), ("ccd", "c"), ("xab", "a b c d")]),
+        target_tokenizer="space",
+    )
+    data.setup()
+    found = data.baselines()
+    copy, near = "copy of the source", "target of the nearest source"
+    assert found["validation/exact_match"] == {copy: 1.0, near: 0.0}
+    assert found["test/exact_match"] == {copy: 0.0, near: 0.5}
+    assert found["test/word_error_rate"] == {copy: 1.0, near: 0.5}
+    # copies: 1 of 1 from "c", and 4 of 4; nearest: 0 of 1, and 2 of 4
+    assert found["test/symbol_error_rate"] == {copy: 1.0, near: 2 / 5}

@@ -189,6 +189,10 @@ class PairDataModule(SequenceDataModule):
         return self.targets.decoder(ids)
 
     @property
+    def baseline_recipe(self) -> list[Any]:
+        return [*super().baseline_recipe, self.targets.tokens.options.level]  # what a symbol is
+
+    @property
     def summary(self) -> Sequence[str]:
         sizes = []
         for split, dataset in self.datasets.items():

@@ -77,7 +77,8 @@ class Step:
         loss: a scalar, the mean over `weight` targets.
         weight: the number of targets; a tensor where only the device knows it, because reading
             that at every step would wait for the device.
-        predictions, targets: for the metrics, at the end of the epoch; None without metrics.
+        predictions, targets: for the metrics, at the end of the epoch; None without metrics, and
+            no targets where the predictions are counts that compare the two already.
     """
 
     loss: Float[Tensor, ""]
@@ -97,9 +98,9 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
     losses = torch.stack([step.loss for step in steps])
     weights = torch.stack([torch.as_tensor(step.weight) for step in steps]).to(losses.device)
     values = {"value": losses, "weight": weights}
-    if steps[0].predictions is not None:
-        last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
-        for name, field in (("preds", "predictions"), ("target", "targets")):
+    last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
+    for name, field in (("preds", "predictions"), ("target", "targets")):
+        if getattr(steps[0], field) is not None:
             values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
     return values
 
