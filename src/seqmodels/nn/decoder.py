@@ -164,8 +164,9 @@ class Decoder(Output):
     def loss_and_decision(
         self, features: Any, targets: Tensor, mask: Mask = None
     ) -> tuple[Tensor, Tensor]:
-        """The decision is a search, so training should ask for the loss alone."""
-        return self.loss(features, targets, mask), self.decode(features, mask)
+        """In training without the decision, `(B, 0)`, because a search takes longer."""
+        loss = self.loss(features, targets, mask)
+        return loss, targets[:, :0] if self.training else self.decode(features, mask)
 
     def search(self, features: Start, **options: Any) -> Found:
         """The likeliest texts for each row, as `seqmodels.nn.search.search` finds them; `options`

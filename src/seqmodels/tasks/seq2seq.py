@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 from jaxtyping import Int
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
+from seqmodels.data.text_targets import TextDecoder
+from seqmodels.data.tokenizer import LEVELS
 from seqmodels.errors import UserError
 from seqmodels.nn.attention import Attention
 from seqmodels.nn.decoder import Decoder
 from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
+from seqmodels.nn.search import Found
 from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
-from seqmodels.signatures.ranges import ArgumentsOf, Count, NonNegative, Share
+from seqmodels.signatures.ranges import ArgumentsOf, Count, Name, NonNegative, Share
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.fitting import check_shares
+from seqmodels.tasks.text_scores import TextScores
+
+SYMBOLS = ("exact_match", "word_error_rate", "symbol_error_rate")
+PROSE = ("exact_match", "bleu", "chrf")
+SCORES_OF = {level: PROSE if level in ("word", "bpe") else SYMBOLS for level in LEVELS}
 
 
 class Seq2Seq(Task):
@@ -41,6 +51,7 @@ class Seq2Seq(Task):
         length_penalty: the power of the length that a text's log-probability is divided by.
         longest: the largest number of tokens to write; None: twice that of the longest target of
             the training.
+        scores: of `seqmodels.tasks.text_scores.SCORES`; None: those usual for the target's tokens.
 
     Raises:
         UserError: naming the key and what to change.
@@ -73,6 +84,7 @@ class Seq2Seq(Task):
         best: Count = 1,
         length_penalty: NonNegative = 1.0,
         longest: Count | None = None,
+        scores: list[Name] | None = None,
         **options: Any,
     ) -> None:
         check_shares(scheduled_sampling=scheduled_sampling)
@@ -92,6 +104,7 @@ class Seq2Seq(Task):
             best=best,
             length_penalty=length_penalty,
             longest=longest,
+            scores=scores,
             **options,
         )
 
@@ -141,8 +154,53 @@ class Seq2Seq(Task):
         targets = batch.target.targets
         assert targets is not None
         known = (targets != PADDING_TARGET).sum()
-        loss = self.head.loss(self.encode(batch), targets)
-        return Step(loss, known)
+        if self.split == "train":
+            return Step(self.loss_and_decision(batch)[0], known)
+        states = self.encode(batch)
+        found = self.write(states, beam=self.hparams["beam"] if self.split == "test" else 1)
+        texts = self.text_decoder.texts(found.tokens[:, 0])
+        counts = self.scores.counts(texts, batch.references or [])
+        return Step(self.head.loss(states, targets), known, counts.to(self.device))
+
+    def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
+        """The likeliest texts for what the encoder has read, the best first."""
+        longest = self.hparams["longest"] or 2 * self.hparams["data"]["longest"] + 1
+        penalty = self.hparams["length_penalty"]
+        selected = self.head.features(states)
+        options = {"longest": longest, "length_penalty": penalty}
+        return self.decoder.search(selected, beam=beam, best=best, **options)
+
+    @cached_property
+    def text_decoder(self) -> TextDecoder:
+        """Texts from tokens of the target."""
+        return TextDecoder(self.hparams["data"]["target_preprocessor"])
+
+    @cached_property
+    def scores(self) -> TextScores:
+        """What is counted of each text."""
+        level = self.text_decoder.level
+        return TextScores(self.hparams["scores"] or SCORES_OF[level], level)
+
+    def metrics(self) -> dict[str, Metric]:
+        return self.scores.metrics() if "target_preprocessor" in self.hparams["data"] else {}
+
+    def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
+        """The mean loss in nats per token, as perplexity."""
+        return {"perplexity": loss.exp()}
+
+    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
+        also `others`, a list of the same, the best first."""
+        found = self.write(self.encode(batch), beam=self.hparams["beam"], best=self.hparams["best"])
+        rows = []
+        for tokens, scores in zip(found.tokens, found.scores.tolist(), strict=True):
+            texts = [
+                {"target": text, "score": score}
+                for text, score in zip(self.text_decoder.texts(tokens), scores, strict=True)
+                if math.isfinite(score)
+            ]
+            rows.append({**texts[0], **({"others": texts[1:]} if len(scores) > 1 else {})})
+        return rows
 
     def read_out(self, states: RNNOutput, batch: SequenceBatch | PairBatch) -> Tensor:
         inputs = batch.target.inputs if isinstance(batch, PairBatch) else None
