@@ -90,14 +90,15 @@ def test_batch_is_frozen() -> None:
     [
         torch.zeros(B, T),  # floating point, but no features
         torch.zeros(B, T, dtype=torch.int32),
-        torch.zeros(B, T, F, dtype=torch.int64),
+        torch.zeros(B, T, F, dtype=torch.int32),
         torch.zeros(B, dtype=torch.int64),
         torch.zeros(B, T, F, 1),
     ],
 )
 def test_wrong_inputs_are_named_with_shape_and_type(inputs: Tensor) -> None:
     message = (
-        "inputs must be tokens (B, T) int64 or features (B, T, F) floating point, "
+        "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
+        "features (B, T, F) floating point, "
         f"got {tuple(inputs.shape)} {inputs.dtype}"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

@@ -31,7 +31,9 @@ class SequenceBatch:
     """Sequences padded at the end to one length, with their true lengths and targets.
 
     Args:
-        inputs: tokens `(B, T)` int64, or features `(B, T, F)` floating point.
+        inputs: tokens `(B, T)` int64; words with their characters `(B, T, 1 + K)` int64: the id
+            of each word, then those of its characters, padded with 0; or features `(B, T, F)`
+            floating point.
         lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
             to a device: packing needs them there, and copying them back would stall every step.
         targets: classes int64, `(B,)` for one per sequence or `(B, T)` for one per step, with -100
@@ -45,7 +47,11 @@ class SequenceBatch:
         ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
     """
 
-    inputs: Int[Tensor, "batch time"] | Float[Tensor, "batch time features"]
+    inputs: (
+        Int[Tensor, "batch time"]
+        | Int[Tensor, "batch time word_and_characters"]
+        | Float[Tensor, "batch time features"]
+    )
     lengths: Int[Tensor, " batch"]
     targets: (
         Int[Tensor, " batch"]
@@ -59,11 +65,12 @@ class SequenceBatch:
 
     def __post_init__(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets
-        tokens = inputs.dtype == torch.int64 and inputs.dim() == 2
+        tokens = inputs.dtype == torch.int64 and inputs.dim() in (2, 3)
         features = inputs.is_floating_point() and inputs.dim() == 3
         if not (tokens or features):
             raise ValueError(
-                "inputs must be tokens (B, T) int64 or features (B, T, F) floating point, "
+                "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
+                "features (B, T, F) floating point, "
                 f"got {tuple(inputs.shape)} {inputs.dtype}"
             )
         batch, time = inputs.shape[:2]
@@ -219,3 +226,7 @@ class PairBatch:
     def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
         """The same pair with `change`, such as of the precision, applied to both sides."""
         return PairBatch(self.source.map(change), self.target.map(change), self.references)
+
+
+AnyBatch = SequenceBatch | PairBatch
+"""What a task gets."""

@@ -1,16 +1,18 @@
 """Data modules: `data=<name>` chooses one of them."""
 
 from seqmodels.data.dates import Dates
-from seqmodels.data.inputs import InputEncoder, Series, Tokens
+from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
 from seqmodels.data.pairs import PairDataModule, Pairs
 from seqmodels.data.python_source import PythonSource
+from seqmodels.data.python_syntax import PythonSyntax
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.surnames import Surnames
+from seqmodels.data.tags import TaggedText
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
@@ -30,11 +32,13 @@ __all__ = [
     "Pairs",
     "PlainText",
     "PythonSource",
+    "PythonSyntax",
     "SequenceDataModule",
     "Series",
     "Split",
     "StreamDataModule",
     "Surnames",
+    "TaggedText",
     "Tags",
     "TargetEncoder",
     "Text",
@@ -43,4 +47,5 @@ __all__ = [
     "TokenizerOptions",
     "Tokens",
     "Values",
+    "Words",
 ]

@@ -89,7 +89,7 @@ def _of_tags(data: SequenceDataModule) -> Metrics:
     overall = np.bincount(tags["train"]).argmax()
     guesses = {"most frequent tag": {split: np.full(len(tags[split]), overall) for split in tags}}
     if data.inputs.kind == "tokens":
-        tokens = {split: _steps(data.datasets[split].sequences) for split in tags}
+        tokens = {split: _steps(map(_token, data.datasets[split].sequences)) for split in tags}
         count = 1 + tags["train"].max()
         pairs, counts = np.unique(tokens["train"] * count + tags["train"], return_counts=True)
         pairs = pairs[np.argsort(counts, kind="stable")]
@@ -251,6 +251,10 @@ def _targets(data: SequenceDataModule, split: str) -> Any:
 
 def _steps(sequences: Iterable[Tensor]) -> np.ndarray:
     return torch.cat([*sequences]).numpy()
+
+
+def _token(sequence: Tensor) -> Tensor:
+    return sequence if sequence.dim() == 1 else sequence[:, 0]  # without its characters
 
 
 def _longest(data: SequenceDataModule) -> tuple[int, int]:

@@ -47,5 +47,6 @@ def find_hub(name: str, config: str | None = None) -> Hub:
         raise UserError(
             f"data.hub={name} has no train split, only {', '.join(names) or 'nothing to read'}"
         )
-    features = (builder.info.features or {}).items()
-    return Hub(files, {column: kind.names for column, kind in features if hasattr(kind, "names")})
+    columns = (builder.info.features or {}).items()
+    kinds = {name: getattr(column, "feature", column) for name, column in columns}  # or of a list
+    return Hub(files, {name: kind.names for name, kind in kinds.items() if hasattr(kind, "names")})

@@ -12,13 +12,16 @@ from torch import Tensor
 
 
 class InputEncoder(ABC):
-    """Encodes raw inputs as one tensor each: `(T,)` int64 tokens or `(T, F)` float32 features."""
+    """Encodes raw inputs as one tensor each: `(T,)` int64 tokens, `(T, 1 + K)` int64 words with
+    their characters, or `(T, F)` float32 features."""
 
     kind: ClassVar[Literal["tokens", "features"]]
     num_inputs: int  # the vocabulary size or the number of features; known once `fit` or `load`
     vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
     note = ""  # what the user should know of what `fit` has read
     vector_spec: Mapping[str, int] = MappingProxyType({})  # what a task must know of them
+
+    num_characters: int | None = None  # how many different ones words have, if these are given, too
 
     @abstractmethod
     def fit(self, raw: Sequence[Any]) -> None:
@@ -31,6 +34,10 @@ class InputEncoder(ABC):
         Raises:
             UserError: naming the source and, counted from `first`, an input that is wrong.
         """
+
+    def describe(self, raw: Any) -> dict[str, Any]:
+        """What of a raw input belongs beside its prediction, in plain values that JSON can hold."""
+        return {}
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -29,7 +30,8 @@ def collate(
     """Pads sequences to the longest of them.
 
     Args:
-        sequences: B tensors, `(T,)` int64 tokens or `(T, F)` features.
+        sequences: B tensors, `(T,)` int64 tokens, `(T, 1 + K)` int64 words with their characters,
+            or `(T, F)` features.
         lengths: `(B,)` int64, if you have them already.
         targets: a row per sequence; or for each sequence a tensor of its steps, classes `(T,)`
             int64, padded with -100, or values `(T, K)` floating point, padded with nan.
@@ -39,14 +41,18 @@ def collate(
     if targets is not None and not isinstance(targets, Tensor):
         padding = math.nan if targets[0].is_floating_point() else PADDING_TARGET
         targets = pad_sequence(list(targets), batch_first=True, padding_value=padding)
-    return SequenceBatch(pad_sequence(list(sequences), batch_first=True), lengths, targets)
+    rows = list(sequences)
+    if rows[0].dim() == 2 and rows[0].dtype == torch.int64:  # the longest words differ, too
+        widest = max(row.shape[1] for row in rows)
+        rows = [F.pad(row, (0, widest - row.shape[1])) for row in rows]
+    return SequenceBatch(pad_sequence(rows, batch_first=True), lengths, targets)
 
 
 class SequenceDataset(Dataset[SequenceBatch]):
     """Encoded sequences with their targets. It makes a whole batch at once.
 
     Args:
-        sequences: N tensors, `(T,)` int64 tokens or `(T, F)` features.
+        sequences: N tensors, as `collate` takes them.
         targets: one row per sequence, `(N,)` int64 classes, `(N,)` or `(N, K)` floating-point
             values; or for each sequence those of its steps, N tensors `(T,)` int64 or `(T, K)`
             floating-point.

@@ -110,6 +110,12 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
+    def described(
+        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """A prediction for each raw input, of those for each row of `batch_of(raw)`."""
+        return map(dict, rows)
+
     @property
     def split_sizes(self) -> dict[str, int]:
         """The number of examples in each split; none where targets depend on each other."""

@@ -244,6 +244,11 @@ class PairDataModule(SequenceDataModule):
             sizes.append(f"{split} {size} ({'; '.join(counts)})")
         return [f"{self.title}: {', '.join(sizes)}"]
 
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        if not self.targets.longest:
+            self.targets.note_longest(self.datasets["train"].written)
+
     def to_learn_from(self) -> PairDataset:
         return self.datasets["train"].of_every_target()
 

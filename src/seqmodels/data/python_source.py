@@ -26,10 +26,14 @@ class PythonSource(StreamDataModule):
         return f"source of Python {platform.python_version()}"
 
     def read(self) -> Mapping[Split, Pieces]:
-        root = Path(sysconfig.get_path("stdlib"))
-        files = [
-            path
-            for path in sorted(root.rglob("*.py"))
-            if not NOT_IN_EVERY_INSTALLATION.intersection(path.relative_to(root).parts)
-        ]
-        return {"train": [piece for piece in map(whole, files) if len(piece)]}
+        return {"train": [piece for piece in map(whole, library_files()) if len(piece)]}
+
+
+def library_files() -> list[Path]:
+    """The modules of the running Python's standard library, without its tests."""
+    root = Path(sysconfig.get_path("stdlib"))
+    return [
+        path
+        for path in sorted(root.rglob("*.py"))
+        if not NOT_IN_EVERY_INSTALLATION.intersection(path.relative_to(root).parts)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from itertools import islice
 from typing import Any, TypeVar, overload
 
@@ -213,11 +214,63 @@ class TokenRows(Sequence[Tensor]):
         release(self.ends)
         return found
 
+    def cut(self, most: int) -> TokenRows:
+        """These sequences in pieces of at most so many tokens, as `pieces` cuts them."""
+        lengths = np.diff(self.ends)
+        counts = -(-lengths // most)  # of pieces
+        of_row = np.repeat(np.arange(len(counts)), counts)
+        number = np.arange(len(of_row)) - (np.cumsum(counts) - counts)[of_row]
+        shortest, longer = np.divmod(lengths, counts)
+        starts = self.ends[of_row] + number * shortest[of_row] + np.minimum(number, longer[of_row])
+        rows = copy(self)
+        rows.ends = np.append(starts, self.ends[-1])
+        return rows
+
     def count(self, token: int) -> int:
         """How often the token occurs."""
         found = int((self.ids == token).sum())
         release(self.ids)
         return found
+
+
+class SpelledRows(TokenRows):
+    """Sequences of words with their characters: each a tensor `(T, 1 + K)` int64 of the ids of the
+    words and those of their characters, padded with 0 to the longest word of the sequence.
+
+    Args:
+        ids, ends: as in `TokenRows`, of the words.
+        forms: of all words, the row of `spellings` with their characters.
+        spellings: `(different words, most characters)`, padded with 0.
+    """
+
+    def __init__(
+        self, ids: np.ndarray, ends: np.ndarray, forms: np.ndarray, spellings: np.ndarray
+    ) -> None:
+        super().__init__(ids, ends)
+        self.forms, self.spellings = forms, spellings
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        words = super().__getitem__(index)
+        if isinstance(index, slice):
+            return words
+        row = range(len(self))[index]
+        spelled = self.spellings[self.forms[self.ends[row] : self.ends[row + 1]]]
+        longest = int((spelled != 0).sum(axis=1).max())
+        return torch.from_numpy(np.column_stack([words, spelled[:, :longest]]).astype(np.int64))
+
+
+def pieces(sequences: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:
+    """Cuts each sequence, `(T, ...)`, into as few consecutive pieces as have at most `most` steps;
+    their lengths differ by one at most. None cuts nothing."""
+    if most is None:
+        return sequences
+    if isinstance(sequences, TokenRows):
+        return sequences.cut(most)
+    return [part for each in sequences for part in each.tensor_split(-(-len(each) // most))]
 
 
 def identity(values: Sequence[Any]) -> Any:

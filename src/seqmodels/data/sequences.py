@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from seqmodels.data.baselines import sequence_baselines
 from seqmodels.data.inputs import InputEncoder, Tokens, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
-from seqmodels.data.rows import Texts, TokenRows, identity
+from seqmodels.data.rows import Texts, TokenRows, identity, pieces
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.tokenizer import TokenizerOptions
@@ -51,6 +51,8 @@ class SequenceDataModule(DataModule):
     Raises:
         UserError: for a `batch_size` or `pool` below 1.
     """
+
+    piece: int | None = None  # steps: cut longer sequences with a target at each step into pieces
 
     def __init__(
         self,
@@ -121,7 +123,8 @@ class SequenceDataModule(DataModule):
 
         `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
         with pre-trained vectors, `vector_size`: their width, and `num_trained`: how many tokens
-        training knows (ids below it; the others are words that only the vectors have);
+        training knows (ids below it; the others are words that only the vectors have); with
+        characters, `num_characters`: how many different ones;
         `preprocessor`: how to encode new inputs; and the spec of the targets.
         """
         if not self._fitted:
@@ -130,6 +133,7 @@ class SequenceDataModule(DataModule):
             "inputs": self.inputs.kind,
             "num_inputs": self.inputs.num_inputs,
             **self.inputs.vector_spec,
+            **({"num_characters": count} if (count := self.inputs.num_characters) else {}),
             **self.targets.spec,
             "preprocessor": self.inputs.state(),
         }
@@ -206,10 +210,22 @@ class SequenceDataModule(DataModule):
                         f"and {len(tags)} tags; each step needs one tag, so check data.tokenizer, "
                         "data.max_length and data.downsample"
                     )
+            sequences, targets = (pieces(each, self.piece) for each in (sequences, targets))
         return SequenceDataset(sequences, targets)
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        return collate(self.inputs.encode(raw, source, first))
+        return collate(pieces(self.inputs.encode(raw, source, first), self.piece))
+
+    def described(
+        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        following = iter(rows)
+        for each in raw:
+            count = 1 if self.piece is None else -(-len(each) // self.piece)
+            parts = [*islice(following, count)]
+            if count > 1:  # pieces of one sequence
+                parts = [{key: [*chain(*(part[key] for part in parts))] for key in parts[0]}]
+            yield {**self.inputs.describe(each), **parts[0]}
 
     @property
     def split_sizes(self) -> dict[str, int]:
@@ -219,6 +235,8 @@ class SequenceDataModule(DataModule):
 
     @property
     def baseline_recipe(self) -> list[Any]:
+        if self.target == "tag":  # they look tokens up in the vocabulary
+            return [self.inputs.state()["options"]]
         if self.inputs.kind == "tokens":
             return list(self.baseline_inputs)
         return [find_spec("numba") is not None]

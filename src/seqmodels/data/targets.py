@@ -14,6 +14,7 @@ from torch import Tensor
 from seqmodels.batch import Per, Target
 from seqmodels.data.rows import Labels
 from seqmodels.errors import UserError, choices, shown
+from seqmodels.tag_schemes import Scheme, completed, find_scheme
 
 
 class TargetEncoder(ABC):
@@ -91,21 +92,47 @@ class Classes(NamedTargets):
 
 
 class Tags(NamedTargets):
-    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64."""
+    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64.
+
+    Of tags that mark spans, such as `B-NP`, it knows all that their scheme has for the types in
+    training, and `spec["scheme"]` is that scheme: see `seqmodels.tag_schemes`.
+
+    Args:
+        more: tags that training may lack, so that examples with them can be evaluated.
+    """
 
     per = "step"
     target = "tag"
+    scheme: Scheme | None = None
+
+    def __init__(self, more: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.more = more
 
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        tags = (tag for tags in raw for tag in tags)
-        self._learn(tags, f"{source}: every tag", "a tagger needs at least two tags")
+        what, advice = f"{source}: every tag", "a tagger needs at least two tags"
+        found = {tag for tags in raw for tag in tags}
+        self._learn({*found, *self.more} if len(found) > 1 else found, what, advice)
+        if scheme := find_scheme(self.names, raw):
+            self._learn(completed(self.names, scheme), what, advice)
+            self.scheme = scheme
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {**super().spec, **({"scheme": self.scheme} if self.scheme else {})}
+
+    def load(self, spec: Mapping[str, Any]) -> None:
+        super().load(spec)
+        self.scheme = spec.get("scheme")
 
     def encode(self, raw: Sequence[Sequence[str]], source: str) -> list[Tensor]:
         for number, tags in enumerate(raw, start=1):
             for step, tag in enumerate(tags, start=1):
                 if tag not in self.names:
                     where = f"{source}: tag '{shown(tag)}' of example {number} at step {step}"
-                    raise self._unseen(where, tag)
+                    unseen = self._unseen(where, tag)
+                    more = f"to evaluate it all the same, set data.more_tags=['{shown(tag)}']"
+                    raise UserError(f"{unseen}; {more}")
         return [torch.tensor([self.names[t] for t in tags], dtype=torch.int64) for tags in raw]
 
 

@@ -74,6 +74,7 @@ class TextTargets(TargetEncoder):
 
     def __init__(self, options: TokenizerOptions, *, shared: bool = False) -> None:
         self.tokens, self.shared = Tokens(options), shared
+        self.longest = 0  # tokens in a target of the training
 
     @property
     def names(self) -> list[str]:  # type: ignore[override]
@@ -85,6 +86,10 @@ class TextTargets(TargetEncoder):
 
     def encode(self, raw: Sequence[tuple[str, ...]], source: str) -> TokenRows:  # type: ignore[override]
         return self.tokens.encode([*chain.from_iterable(raw)], f"{source}, targets")
+
+    def note_longest(self, written: TokenRows) -> None:
+        """Notes what the training has, so that a decoder knows when it writes too much."""
+        self.longest = int(written.lengths.max())
 
     def references(self, raw: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """The different texts that are right for each example, as a decoder would write them."""
@@ -100,13 +105,15 @@ class TextTargets(TargetEncoder):
     @property
     def spec(self) -> dict[str, Any]:
         """`num_targets`: the size of the vocabulary; `start` and `end`: token ids, which may be
-        the same one; `shared`: whether the vocabulary is that of the sources; and
-        `target_preprocessor`: what `TextDecoder` needs."""
+        the same one; `shared`: whether the vocabulary is that of the sources; `longest`: the
+        number of tokens of the longest target of the training; and `target_preprocessor`: what
+        `TextDecoder` needs."""
         return {
             "num_targets": self.tokens.num_inputs,
             "start": START_ID,
             "end": END_ID,
             "shared": self.shared,
+            "longest": self.longest,
             "target_preprocessor": self.tokens.state(),
         }
 
@@ -118,3 +125,4 @@ class TextTargets(TargetEncoder):
                 f"{spec['num_targets']} different targets"
             )
         self.tokens, self.shared = tokens, bool(spec["shared"])
+        self.longest = int(spec["longest"])

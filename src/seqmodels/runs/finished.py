@@ -113,7 +113,8 @@ class Run:
             for first, chunk in available(inputs, self.data.batch_size):
                 batch = self.data.batch_of(chunk, source, first)
                 with torch.inference_mode():
-                    yield from task.describe(batch.to(task.device))
+                    rows = task.describe(batch.to(task.device))
+                yield from self.data.described(chunk, rows)
 
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any

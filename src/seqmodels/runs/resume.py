@@ -28,6 +28,8 @@ IDENTITY = (
     "model.encoder",
     "model.embedding_size",
     "model.embedding",
+    "model.characters",
+    "model.character_options",
 )
 FREE = ("data.num_workers",)
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")

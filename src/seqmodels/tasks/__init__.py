@@ -4,6 +4,7 @@ from seqmodels.tasks.base import Task
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.language_modeling import LanguageModel
+from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.tagging import Tagger
 
-__all__ = ["Contract", "LanguageModel", "SequenceClassifier", "Step", "Tagger", "Task"]
+__all__ = ["Contract", "LanguageModel", "Seq2Seq", "SequenceClassifier", "Step", "Tagger", "Task"]

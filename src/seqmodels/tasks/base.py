@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
+from seqmodels.nn.characters import build_characters
 from seqmodels.nn.embedding import (
     LockedDropout,
     VectorEmbedding,
@@ -31,6 +32,7 @@ from seqmodels.signatures.ranges import (
     Name,
     Natural,
     NonNegative,
+    OneOf,
     Positive,
     Share,
 )
@@ -61,6 +63,9 @@ class Task(Network, pl.LightningModule):
             linear projection in front of the encoder (None: no projection). With pre-trained
             vectors, what they leave of the width is trained from scratch (None: the vectors alone).
         embedding: of pre-trained vectors: arguments of `VectorOptions`.
+        characters: the cell, such as lstm, of a network that reads the characters of each word,
+            whose final states stand beside the embedding; None: words only.
+        character_options: arguments of `CharacterOptions`.
         dropout: on the features that the head selects.
         embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
@@ -88,6 +93,7 @@ class Task(Network, pl.LightningModule):
 
     curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+    decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
 
     def __init__(
         self,
@@ -105,6 +111,11 @@ class Task(Network, pl.LightningModule):
         head_options: dict[str, Any] | None = None,
         embedding_size: Count | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
+        | None = None,
+        characters: Annotated[str, OneOf("lstm", "gru", "rnn")] | None = None,
+        character_options: Annotated[
+            dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")
+        ]
         | None = None,
         dropout: Share = 0.0,
         embedding_dropout: Share | None = None,
@@ -154,6 +165,10 @@ class Task(Network, pl.LightningModule):
             make_dropout(embedding_dropout),
             self.vector_options,
         )
+        self.characters = build_characters(
+            data, characters, character_options, make_dropout(embedding_dropout)
+        )
+        width += self.characters.width if self.characters else 0
         self.encoder = build_encoder(
             width,
             {"locked_dropout": locked_dropout, **encoder},
@@ -168,7 +183,7 @@ class Task(Network, pl.LightningModule):
         self.test_metrics = self._metrics_of("test")
 
     def _metrics_of(self, split: str) -> MetricCollection:
-        metrics = self.metrics()
+        metrics = self.metrics() if split != "train" or self.decides_in_training else {}
         for name in metrics:
             metric_named(name)  # an unknown one is an error now, not after the training
         loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.heads import Head
+from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State
 from seqmodels.nn.windows import random_windows, read_in_windows
@@ -21,6 +23,7 @@ class Network(nn.Module):
     """What a task is without its training: from a batch to logits, a loss and a decision."""
 
     embedding: nn.Module
+    characters: CharacterEncoder | None  # of each word
     encoder: RecurrentEncoder
     head: Head
     window: int | None  # to read longer sequences in windows of so many steps
@@ -39,7 +42,10 @@ class Network(nn.Module):
 
     def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
         """The encoder's inputs, `(B, T, E)`; noisy in training."""
-        return self.embedding(batch.inputs)
+        if self.characters is None:
+            return self.embedding(batch.inputs)
+        words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
+        return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
 
     def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
@@ -81,7 +87,11 @@ class Network(nn.Module):
         self, batch: SequenceBatch, state: State | None = None
     ) -> Float[Tensor, "*steps logits"]:
         """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
-        return self.head(self.encode(batch, state))
+        return self.read_out(self.encode(batch, state), batch)
+
+    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Float[Tensor, "*steps logits"]:
+        """Logits from what the recurrent network returned for this batch."""
+        return self.head(states)
 
     def as_function(self) -> Callable[..., Any]:
         """`(inputs, lengths) -> logits`; where the task carries a state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,18 +10,26 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
+from seqmodels.errors import UserError, choices, listed
+from seqmodels.nn.crf import CRF, ConstrainedClasses
 from seqmodels.nn.outputs import Classes, Output
-from seqmodels.signatures.ranges import NonNegative
+from seqmodels.signatures.ranges import NonNegative, OneOf
+from seqmodels.tag_schemes import Scheme, allowed, find_scheme
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.fitting import check_weights
+from seqmodels.tasks.span_score import SpanScore
+
+OUTPUTS = ("classes", "crf")
 
 
 class Tagger(Task):
-    """Which of the tags in `data["classes"]` each step has; the loss is a mean over steps.
+    """Which of the tags in `data["classes"]` each step has. The loss is a mean over steps.
 
     Args:
         data, encoder, head, options: as `Task` documents them.
+        output: `classes` tags each step by itself, `crf` all steps of a sequence together.
+        constrained: decode only what the scheme of the tags allows, such as no `I-NP` after `O`.
         class_weights: one weight per tag, in the order of `data["classes"]`; None: all equal.
 
     Raises:
@@ -29,7 +37,7 @@ class Tagger(Task):
     """
 
     contract = Contract(per="step", target="tag")
-    curves = ("loss", "accuracy")
+    curves = ("loss", "accuracy", "f1")
     bar = "accuracy"
 
     def __init__(
@@ -38,49 +46,73 @@ class Tagger(Task):
         encoder: dict[str, Any],
         head: str = "every_step",
         *,
+        output: Annotated[str, OneOf("classes", "crf")] = "classes",
+        constrained: bool = False,
         class_weights: list[NonNegative] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(data, encoder, head, class_weights=class_weights, **options)
+        own: dict[str, Any] = {"output": output, "constrained": constrained}
+        super().__init__(data, encoder, head, class_weights=class_weights, **own, **options)
 
     @property
     def classes(self) -> list[str]:
         """The tags, in the order of the logits."""
         return self.hparams["data"]["classes"]
 
+    @property
+    def scheme(self) -> Scheme | None:
+        """How the tags mark spans; None if they don't."""
+        data = self.hparams["data"]
+        return data["scheme"] if "scheme" in data else find_scheme(self.classes)
+
     def make_output(self, width: int, **options: Any) -> Output:
-        weights = self.hparams["class_weights"]
-        check_weights(weights, self.classes, "tags")
-        smoothing = self.hparams["label_smoothing"]
-        return Classes(
-            width, len(self.classes), weights=weights, label_smoothing=smoothing, **options
-        )
+        tags, given = self.classes, self.hparams
+        options = {"label_smoothing": given["label_smoothing"], **options}
+        if given["constrained"]:
+            if self.scheme is None:
+                raise UserError(
+                    "model.constrained=true needs tags of a scheme, such as B-NP, I-NP and O, and "
+                    f"these have none: {listed(tags)}"
+                )
+            options["allowed"] = allowed(tags, self.scheme)
+        weights = given["class_weights"]
+        check_weights(weights, tags, "tags")
+        if given["output"] == "classes":
+            output = ConstrainedClasses if given["constrained"] else Classes
+            return output(width, len(tags), weights=weights, **options)
+        if given["output"] != "crf":
+            raise UserError(f"model.output={given['output']}: {choices(given['output'], OUTPUTS)}")
+        if weights is not None:
+            raise UserError(
+                "a CRF scores all tags of a sequence together, so they can't have weights of their "
+                "own: set model.class_weights=null, or model.output=classes"
+            )
+        return CRF(width, len(tags), **options)
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
         loss, tags = self.loss_and_decision(batch)
-        known = (batch.targets != PADDING_TARGET).sum()
-        return Step(loss, known, _ended(tags), _ended(batch.targets))
+        return Step(
+            loss, (batch.targets != PADDING_TARGET).sum(), _ended(tags), _ended(batch.targets)
+        )
 
     def metrics(self) -> dict[str, Metric]:
+        """The share of right steps; of tags that mark spans, also how well these are found."""
         count, ignored = len(self.classes), PADDING_TARGET
-        return {
-            "accuracy": MulticlassAccuracy(
-                count, average="micro", ignore_index=ignored, validate_args=False
-            )
-        }
+        accuracy = MulticlassAccuracy(
+            count, average="micro", ignore_index=ignored, validate_args=False
+        )
+        spans = ("precision", "recall", "f1") if self.scheme else ()
+        return {"accuracy": accuracy, **{name: SpanScore(self.classes, name) for name in spans}}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"tags": [...]}` for each row, a tag per step."""
-        rows = self.head.decode(self.encode(batch)).tolist()
-        lengths = batch.lengths.tolist()
-        return [
-            {"tags": [self.classes[tag] for tag in row[:length]]}
-            for row, length in zip(rows, lengths, strict=True)
-        ]
+        tags = self.head.decode(self.encode(batch)).tolist()
+        rows = zip(tags, batch.lengths.tolist(), strict=True)
+        return [{"tags": [self.classes[tag] for tag in row[:length]]} for row, length in rows]
 
 
 def _ended(rows: Tensor) -> Tensor:
-    """`(B, T) -> (B, T + 1)`: a step of padding after every row, because metrics get the rows of
-    all batches one after the other."""
+    """`(B, T) -> (B, T + 1)`: with -100 after each row, which keeps spans of different rows apart
+    when metrics get the rows of all batches one after the other."""
     return F.pad(rows, (0, 1), value=PADDING_TARGET)

@@ -1,0 +1,159 @@
+"""Semantic highlighting: what each token is, in the source of Python's standard library."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from seqmodels.cache import cached
+from seqmodels.data.inputs import Words
+from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.pieces import fingerprint, whole
+from seqmodels.data.python_roles import roles
+from seqmodels.data.python_source import library_files
+from seqmodels.data.python_tokens import logical_lines
+from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.split import Examples, cut
+from seqmodels.data.targets import Tags
+from seqmodels.data.tokenizer import VocabularySize
+from seqmodels.errors import UserError, one_line
+from seqmodels.files import existing_file, read_lines
+from seqmodels.signatures.ranges import Count
+from seqmodels.working import working
+
+FORMAT = 1  # of the cached tokens
+TABLES = {"encodings", "pydoc_data"}  # folders that hold numbers and texts, and hardly a name
+UNREADABLE = (SyntaxError, ValueError, RecursionError, tokenize.TokenError)
+
+Line = tuple[list[str], list[str]]
+"""The tokens of a logical line, and their roles."""
+
+
+class PythonSyntax(SequenceDataModule):
+    """The tokens of the modules of the running Python's standard library, split by file; each has
+    its role as a tag, one of `python_roles.ROLES`.
+
+    A sequence is a block of whole statements that follow each other. Comments are left out; strings
+    and numbers are given without their content.
+
+    Args:
+        block: begin a new one before a statement with which it would have more tokens than this;
+            but not after a decorator or a line that ends with a colon, and cut statements of more
+            than twice as many tokens.
+        min_count, vocabulary_size, characters: as in `Words`.
+        options: `batch_size` and the other arguments of `SequenceDataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        block: Count = 128,
+        min_count: Count = 2,
+        vocabulary_size: VocabularySize = 10_000,
+        characters: bool = False,
+        **options: Any,
+    ) -> None:
+        words = Words(min_count=min_count, vocabulary_size=vocabulary_size, characters=characters)
+        super().__init__(words, Tags(), **options)
+        self.block, self.piece = block, 2 * block
+        self.skipped = 0
+
+    @property
+    def title(self) -> str:
+        return f"syntax of Python {platform.python_version()}"
+
+    @property
+    def notes(self) -> Sequence[str]:
+        skipped = f"skipped {self.skipped} files that this Python cannot parse"
+        return [*super().notes, *([skipped] if self.skipped else [])]
+
+    def read(self) -> Mapping[Split, Examples]:
+        found = [path for path in library_files() if not TABLES.intersection(path.parts)]
+        recipe = [FORMAT, platform.python_version(), fingerprint({"files": [*map(whole, found)]})]
+        folder = cached("python_syntax", recipe, lambda folder: _write(folder, found))
+        with (folder / "lines.jsonl").open(encoding="utf-8") as file:
+            read = [*map(json.loads, file)]
+        self.skipped = read.count(None)
+        inputs, targets = zip(*(self._blocks(lines) for lines in read if lines), strict=True)
+        files, splits = Examples(inputs, targets, self.title), dict[Split, Examples]()
+        for split in SPLITS[:0:-1]:  # test, then validation: whole files
+            fraction = self.fractions[split]
+            files, splits[split] = cut(files, fraction, self.split_seed, split)
+        splits["train"] = files
+        return {split: _joined(files) for split, files in splits.items()}
+
+    def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
+        source = _source(path)
+        try:
+            lines = _lines(source)
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        yield from zip(*self._blocks(lines), strict=True)
+
+    def read_inputs(self, path: str) -> Iterator[list[str]]:
+        try:
+            lines: list[Line] = [
+                ([token.text for token in line], []) for line in logical_lines(_source(path))
+            ]
+        except UNREADABLE as error:
+            raise _unreadable(path, error) from error
+        if not lines:
+            raise UserError(f"{path} is empty: it has no statement")
+        yield from self._blocks(lines)[0]
+
+    def _blocks(self, lines: Iterable[Line]) -> tuple[list[list[str]], list[list[str]]]:
+        """The tokens of each block, and their roles."""
+        tokens, tags, complete = [list[str]()], [list[str]()], False
+        for words, found in lines:
+            if complete and len(tokens[-1]) + len(words) > self.block:
+                tokens.append([])
+                tags.append([])
+            tokens[-1] += words
+            tags[-1] += found
+            complete = words[0] != "@" and words[-1] != ":"
+        return tokens, tags
+
+
+def _write(folder: Path, files: Sequence[Path]) -> None:
+    with (
+        working("reading the standard library", len(files)) as advance,
+        (folder / "lines.jsonl").open("w", encoding="utf-8") as out,
+    ):
+        for path in files:
+            found: list[Line] | None = None
+            with suppress(*UNREADABLE):  # such as a file that is broken on purpose
+                found = _lines(_source(str(path)))
+            out.write(json.dumps(found) + "\n")
+            advance(1)
+
+
+def _lines(source: str) -> list[Line]:
+    lines = [line for line in logical_lines(source) if line]
+    tags = iter(roles(source, [*chain.from_iterable(lines)]))
+    return [([token.text for token in line], [next(tags) for _ in line]) for line in lines]
+
+
+def _source(path: str) -> str:
+    if path == "-":
+        return "".join(f"{line}\n" for line in read_lines(path))
+    try:
+        with tokenize.open(existing_file(path)) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(f"{path} is not Python: {one_line(error)}")
+
+
+def _joined(files: Examples) -> Examples:
+    """The blocks of all files."""
+    inputs, targets = ([*chain.from_iterable(blocks)] for blocks in (files.inputs, files.targets))
+    return Examples(inputs, targets, files.source)

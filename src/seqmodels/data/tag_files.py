@@ -1,0 +1,248 @@
+"""Words and their tags from column files, such as those of CoNLL, from JSON Lines and Parquet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from seqmodels.data.parquet import class_name, parquet_rows
+from seqmodels.data.tables import Row, cell, json_rows
+from seqmodels.errors import UserError, choices, shown
+from seqmodels.files import read_lines
+
+LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with lists
+TOKEN_LISTS, TAG_LISTS = ("tokens",), ("tags", "ner_tags")  # the usual names of their columns
+DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
+BLANKS = " \t\r"
+
+
+@dataclass(frozen=True)
+class TagFiles:
+    """How to read words and tags from files.
+
+    `.json`, `.jsonl`, `.ndjson` and `.parquet` files have a text in each row: in one column the
+    list of its words, in another one the list of its tags. Every other file is a column file: each
+    line has a word and its tag, perhaps in more columns, and a blank line ends a text. Lines that
+    begin with `-DOCSTART-` are skipped.
+
+    Args:
+        token_column: the column with the words; None: the first one in column files, else `tokens`.
+        tag_column: the column with the tags; None: the last one in column files, else `tags` or
+            `ner_tags`.
+        columns: the names of the columns in column files.
+        separator: what separates columns; None: any number of spaces and tabs.
+        comment: in column files, skip lines before the first word of a text that begin so. None
+            skips none, because `#` may be a word.
+        encoding: of column files.
+
+    Raises:
+        UserError: for a column that `columns` lacks, or an empty argument.
+    """
+
+    token_column: str | None = None
+    tag_column: str | None = None
+    columns: list[str] | None = None
+    separator: str | None = None
+    comment: str | None = None
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        for key in ("separator", "comment"):
+            if getattr(self, key) == "":
+                raise UserError(f"data.{key} is empty: set it to null, or to some characters")
+        names = self.columns
+        if names is not None and len(set(names)) < max(len(names), 2):
+            raise UserError(f"data.columns={names}: name two or more columns, each differently")
+        for key in ("token_column", "tag_column"):
+            if names is not None and getattr(self, key) not in (None, *names):
+                name = getattr(self, key)
+                raise UserError(f"data.{key}={name} is not in data.columns: {choices(name, names)}")
+
+    def tagged(
+        self, path: str, classes: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> Iterator[tuple[list[str], list[str]]]:
+        """The words of each text and their tags, as soon as they can be read.
+
+        Args:
+            classes: the names of the tags, for a column that may hold their numbers.
+
+        Raises:
+            UserError: naming the file, the line or row and what to do.
+        """
+        if has_lists(path):
+            for number, row in enumerate(self._rows(path), start=1):
+                words = self._list(row, path, number, "token")
+                tags = self._list(row, path, number, "tag", classes)
+                if len(words) != len(tags):
+                    raise UserError(
+                        f"{path}: row {number} has {len(words)} tokens and {len(tags)} tags; each "
+                        "token needs one tag"
+                    )
+                yield words, tags
+            return
+        for first, rows in self._texts(path, len(self.columns) if self.columns else None):
+            if len(rows[0]) == 1:
+                raise UserError(
+                    f"{path}: line {first} has one column, and no tag after the word; "
+                    f"{self._advice(rows[0][0])}"
+                )
+            word, tag = self._places(path, len(rows[0]))
+            yield _column(rows, word, path, first, "word"), _column(rows, tag, path, first, "tag")
+
+    def words(self, path: str, width: int | None, tags: Collection[str]) -> Iterator[list[str]]:
+        """The words of each text in a file that may have tags or none, as soon as they can be read.
+
+        Standard input, `-`, is plain text: each line is a text, and its words are separated by
+        spaces or tabs. So is a `.txt` file, unless its first line is a single word, or has as many
+        columns as in training and one of the tags in its place. A column file has the columns of
+        the training, or the same ones without the tags, or words only.
+
+        Args:
+            width: the number of columns in training; None: there was no column file.
+            tags: those of the training.
+
+        Raises:
+            UserError: naming the file, the line or row and what to do.
+        """
+        if path != "-" and has_lists(path):
+            for number, row in enumerate(self._rows(path, tags=False), start=1):
+                yield self._list(row, path, number, "token")
+            return
+        if path != "-":
+            _, [line, *_] = next(self._texts(path))
+            word, tag = self._places(path, width or 2)
+            if len(line) == 1:
+                word = 0
+            elif len(line) == (width or 2) - 1:  # without the tags
+                word -= tag < word
+            tagged = len(line) == width and line[tag] in tags
+            if tagged or len(line) == 1 or Path(path).suffix.lower() != ".txt":
+                for first, rows in self._texts(path, min(len(line), width or 2)):
+                    yield _column(rows, word, path, first, "word")
+                return
+        for number, text in enumerate(read_lines(path, self.encoding), start=1):
+            if not (words := _split(text)):
+                raise UserError(f"{path}: line {number} has no words; remove it")
+            yield words
+
+    def width(self, path: str) -> int | None:
+        """The number of columns in the first line of a column file; None for a file with lists."""
+        if has_lists(path):
+            return None
+        _, rows = next(self._texts(path))
+        return len(rows[0])
+
+    def _texts(self, path: str, width: int | None = None) -> Iterator[tuple[int, list[list[str]]]]:
+        """The number of the first line of each text in a column file, and the fields of its lines.
+
+        Args:
+            width: of each line; None: that of the first one.
+        """
+        rows, found = list[list[str]](), False
+        for number, line in enumerate(read_lines(path, self.encoding), start=1):
+            if not rows and self.comment is not None and line.startswith(self.comment):
+                continue
+            fields = _split(line)
+            if fields and self.separator is not None:
+                fields = line.removesuffix("\r").split(self.separator)
+            if not fields or fields[0] == DOCUMENT:
+                if rows:
+                    yield number - len(rows), rows
+                rows = []
+                continue
+            width, found = width or len(fields), True
+            if len(fields) != width:
+                named = f" ({', '.join(map(shown, self.columns))})" if self.columns else ""
+                raise UserError(
+                    f"{path}: line {number} has {len(fields)} columns, not {width}{named}; "
+                    f"{self._advice(line)}"
+                )
+            rows.append(fields)
+        if rows:
+            yield number - len(rows) + 1, rows
+        if not found:
+            raise UserError(f"{path} is empty: it has no words")
+
+    def _advice(self, line: str) -> str:
+        if line.startswith("#") and self.comment is None:
+            return "if this is a comment, set data.comment='#'"
+        return "correct it, or set data.separator or data.columns"
+
+    def _places(self, path: str, width: int) -> tuple[int, int]:
+        """The columns of the words and of the tags in a column file."""
+        places = []
+        for key, usual in (("token_column", 0), ("tag_column", width - 1)):
+            name = getattr(self, key)
+            if name is not None and self.columns is None:
+                raise UserError(f"data.{key}={name}: {path} has no header, so set data.columns too")
+            places.append(usual if name is None else (self.columns or []).index(name))
+        if places[0] == places[1]:
+            raise UserError("data.token_column and data.tag_column are one column: set the other")
+        return places[0], places[1]
+
+    def _rows(self, path: str, *, tags: bool = True) -> Iterator[Row]:
+        words = (self.token_column,) if self.token_column else TOKEN_LISTS
+        wanted = (self.tag_column,) if self.tag_column else TAG_LISTS
+        found = False
+        parquet = Path(path).suffix.lower() == ".parquet"
+        wanted = (*words, *wanted) if tags else words
+        for row in parquet_rows(path, wanted, lists=True) if parquet else json_rows(path):
+            yield row
+            found = True
+        if not found:
+            raise UserError(f"{path} is empty: it has no rows")
+
+    def _list(
+        self,
+        row: Row,
+        path: str,
+        number: int,
+        what: str,
+        classes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> list[str]:
+        usual = TOKEN_LISTS if what == "token" else TAG_LISTS
+        given = getattr(self, f"{what}_column")
+        names = usual if given is None else (given,)
+        column = next((name for name in names if name in row), None)
+        if column is None:
+            raise UserError(
+                f"{path}: row {number} has no column {names[0]!r}: set data.{what}_column; "
+                f"{choices(names[0], row)}"
+            )
+        if not isinstance(row[column], list):
+            raise UserError(f"{path}: the {what}s of row {number} are not a list; correct the row")
+        texts = []
+        for place, value in enumerate(row[column], start=1):
+            text = cell(value, path, what, number)
+            if text is not None and column in classes:
+                text = class_name(text, classes[column], f"{path}: row {number}")
+            if text is None or not text.strip():
+                raise UserError(f"{path}: {what} {place} of row {number} is empty; correct the row")
+            texts.append(text)
+        if not texts:
+            raise UserError(f"{path}: row {number} has no {what}s; remove the row or fill it")
+        return texts
+
+
+def has_lists(path: str) -> bool:
+    """Whether a file is one with lists, by its ending."""
+    return Path(path).suffix.lower() in LISTS
+
+
+def _split(line: str) -> list[str]:
+    # not at other spaces, such as no-break ones, which belong to words
+    stripped = line.strip(BLANKS)
+    return re.split(f"[{BLANKS}]+", stripped) if stripped else []
+
+
+def _column(rows: list[list[str]], place: int, path: str, first: int, what: str) -> list[str]:
+    texts = [row[place] for row in rows]
+    for number, text in enumerate(texts, start=first):
+        if not text.strip():
+            raise UserError(
+                f"{path}: line {number} has an empty {what}; fill it or remove the line"
+            )
+    return texts

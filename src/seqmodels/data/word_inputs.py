@@ -1,0 +1,150 @@
+"""Words that are separated already, as ids; and, if wanted, with the ids of their characters."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from seqmodels.batch import PADDING_ID, UNKNOWN_ID
+from seqmodels.data.input_encoder import InputEncoder
+from seqmodels.data.rows import Numbered, SpelledRows, TokenRows
+from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_tokenizer
+from seqmodels.data.vectors import find_vectors
+from seqmodels.errors import UserError, shown
+
+MOST_CHARACTERS = 40  # of a word: of a longer one, its first and last 20 are read
+SPECIAL = (PADDING, UNKNOWN)  # with the ids 0 and 1
+
+
+class Words(InputEncoder):
+    """Encodes lists of words: each word is one step, whatever characters it holds.
+
+    Args:
+        lowercase: whether to lowercase words first; characters always keep their case.
+        min_count: rarer words and characters become the unknown one.
+        vocabulary_size: the largest number of words, with the two for padding and unknown ones.
+        vectors, vocabulary: pre-trained vectors, as in `Tokens`.
+        characters: whether to give the characters of each word, too; of one with more than
+            `MOST_CHARACTERS`, the first and the last half of so many.
+
+    Raises:
+        UserError: for a vocabulary of vectors without vectors.
+    """
+
+    kind = "tokens"
+
+    def __init__(
+        self,
+        *,
+        lowercase: bool = False,
+        min_count: int = 1,
+        vocabulary_size: int = TokenizerOptions.vocabulary_size,
+        vectors: str | None = None,
+        vocabulary: str = "train",
+        characters: bool = False,
+    ) -> None:
+        if vocabulary == "vectors" and vectors is None:
+            raise UserError(
+                "data.vocabulary=vectors takes words from a file of vectors: "
+                "set data.vectors=glove, or data.vectors=<file>"
+            )
+        self.options = TokenizerOptions("space", lowercase, min_count, vocabulary_size)
+        self.vectors_from, self.vocabulary = vectors, vocabulary
+        self.spells = characters
+
+    def fit(self, raw: Sequence[Sequence[str]]) -> None:
+        spelled = Counter(word for words in raw for word in words)
+        counts, letters = Counter[str](), Counter[str]()
+        for word, count in spelled.items():
+            counts[self._normal(word)] += count
+            for letter in word if self.spells else "":
+                letters[letter] += count
+        words = self._frequent(counts)[: self.options.vocabulary_size - len(SPECIAL)]
+        fitted: dict[str, Any] = {"words": words}
+        if self.spells:
+            fitted["characters"] = self._frequent(letters)
+        if self.vectors_from is not None:
+            tokenizer = train_tokenizer([], self.options)
+            content = json.loads(tokenizer.to_str())
+            content["model"]["vocab"] = {w: n for n, w in enumerate([*SPECIAL, *words])}
+            tokenizer = tokenizer.from_str(json.dumps(content))
+            add = self.vocabulary == "vectors"
+            found, self.vectors, self.note = find_vectors(
+                self.vectors_from, tokenizer, self.options, add_words=add
+            )
+            ids = found.get_vocab()
+            fitted["words"] = sorted(ids, key=ids.__getitem__)[len(SPECIAL) :]
+            fitted["vector_size"] = self.vectors.shape[1]
+            fitted["num_trained"] = len(SPECIAL) + len(words)
+        self.load(fitted)
+
+    def encode(self, raw: Sequence[Sequence[str]], source: str, first: int = 1) -> TokenRows:
+        forms = Numbered[str]()
+        for number, words in enumerate(raw, start=first):
+            if not len(words):
+                raise UserError(f"{source}: text {number} has no words; remove it")
+            for word in words:
+                if not word.strip():
+                    raise UserError(f"{source}: text {number} has an empty word; remove it")
+        lengths = [*map(len, raw)]
+        numbers = forms.of((word for words in raw for word in words), sum(lengths))
+        ids = np.array([self.words.get(self._normal(f), UNKNOWN_ID) for f in forms], np.int32)
+        ends = np.cumsum([0, *lengths])
+        if not self.spells:
+            return TokenRows(ids[numbers], ends)
+        spellings = np.full((len(forms), MOST_CHARACTERS), PADDING_ID, np.int32)
+        for row, form in zip(spellings, forms, strict=True):
+            found = [self.characters.get(letter, UNKNOWN_ID) for letter in _ends(form)]
+            row[: len(found)] = found
+        return SpelledRows(ids[numbers], ends, numbers, spellings)
+
+    def describe(self, raw: Sequence[str]) -> dict[str, Any]:
+        return {"tokens": list(raw)}
+
+    def state(self) -> dict[str, Any]:
+        options = asdict(self.options)
+        kept = {name: options[name] for name in ("lowercase", "min_count", "vocabulary_size")}
+        fitted: dict[str, Any] = {"words": [*self.words], **self.vector_spec}
+        if self.spells:
+            fitted["characters"] = [*self.characters]
+        return {"kind": "words", "options": {**kept, "characters": self.spells}, "fitted": fitted}
+
+    def load(self, fitted: Mapping[str, Any]) -> None:
+        self.words = _numbered(fitted["words"])
+        self.num_inputs = len(SPECIAL) + len(self.words)
+        if "vector_size" in fitted:
+            self.vector_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
+        if self.spells:
+            self.characters = _numbered(fitted["characters"])
+            self.num_characters = len(SPECIAL) + len(self.characters)
+
+    def _normal(self, word: str) -> str:
+        return word.lower() if self.options.lowercase else word
+
+    def _frequent(self, counts: Counter[str]) -> list[str]:
+        """Those that are frequent enough, the most frequent first."""
+        kept = [(n, text) for text, n in counts.items() if n >= self.options.min_count]
+        kept.sort(key=lambda item: (-item[0], item[1].encode()))
+        return [text for _, text in kept if text not in SPECIAL]
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    # ids after those of the special ones
+    names = [*map(str, names)]
+    found = {name: number for number, name in enumerate(names, start=len(SPECIAL))}
+    if len(found) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"the checkpoint has the word '{shown(twice)}' twice")
+    return found
+
+
+def _ends(word: str) -> str:
+    if len(word) <= MOST_CHARACTERS:
+        return word
+    half = MOST_CHARACTERS // 2
+    return word[:half] + word[-half:]

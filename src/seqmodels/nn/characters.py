@@ -1,0 +1,120 @@
+"""Read the characters of each word: what words that training has never seen are recognised by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqmodels.batch import PADDING_ID
+from seqmodels.errors import UserError
+from seqmodels.nn.embedding import SmallEmbedding
+from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.signatures.ranges import Count
+
+
+@dataclass(frozen=True)
+class CharacterOptions:
+    """The sizes of a `CharacterEncoder`.
+
+    Args:
+        embedding_size: the width of the embedding of characters.
+        hidden_size: the width of the state in each direction.
+    """
+
+    embedding_size: Count = 32
+    hidden_size: Count = 32
+
+
+class CharacterEncoder(nn.Module):
+    """Reads each word in both directions and gives its final states side by side, `(B, T, 2 * H)`
+    (Lample et al. 2016, https://arxiv.org/abs/1603.01360).
+
+    So it is the head `bidirectional_concat` once more, with a word for a sequence and characters
+    for its steps. A step without characters, such as padding, gives zeros.
+
+    Args:
+        num_characters: how many different ones there are.
+        cell: `lstm`, `gru` or `rnn`.
+        options: the sizes.
+        dropout: acts on the embedded characters and on the final states.
+    """
+
+    def __init__(
+        self, num_characters: int, cell: str, options: CharacterOptions, dropout: nn.Module
+    ) -> None:
+        super().__init__()
+        self.embedding = SmallEmbedding(num_characters, options.embedding_size)
+        self.encoder = RecurrentEncoder(
+            options.embedding_size, options.hidden_size, cell=cell, bidirectional=True
+        )
+        self.dropout = dropout
+        self.width = 2 * self.encoder.output_size
+
+    def forward(
+        self, characters: Int[Tensor, "batch time most"]
+    ) -> Float[Tensor, "batch time width"]:
+        words = characters.flatten(0, 1)  # (B, T, K) -> (B * T, K)
+        read = self._on_cpu if words.device.type == "cpu" else self._on_device
+        return self.dropout(read(words).unflatten(0, characters.shape[:2]))
+
+    def _on_cpu(self, words: Tensor) -> Tensor:
+        # each different word once
+        different, places = torch.unique(words, dim=0, return_inverse=True)
+        lengths = (different != PADDING_ID).sum(dim=1)
+        there = lengths > 0
+        lengths = lengths[there]
+        h_n = self.encoder(self.embedding(different[there]), lengths).h_n[-1]  # (D, N, H)
+        final = h_n.new_zeros(len(different), self.width)
+        final[there] = torch.cat([*h_n], dim=-1)
+        return final[places]
+
+    def _on_device(self, words: Tensor) -> Tensor:
+        # without the lengths on the CPU, which would wait for the device: forward, a state is final
+        # at the last character of a word that begins at step 0; backward, at the first character of
+        # one that ends at the last step
+        count, most = words.shape
+        lengths = (words != PADDING_ID).sum(dim=1, keepdim=True)  # (N, 1)
+        last, steps = (lengths - 1).clamp(min=0), torch.arange(most, device=words.device)
+        at_end = words.gather(1, (steps - (most - lengths)).clamp(min=0))
+        output, _ = self.encoder.rnn(self.embedding(torch.cat([words, at_end])))  # (2 * N, K, D*H)
+        forward, backward = output.unflatten(-1, (2, -1)).unbind(dim=2)
+        rows = torch.arange(count, device=words.device)
+        final = [
+            forward[rows, last.squeeze(1)],
+            backward[count + rows, (most - 1) - last.squeeze(1)],
+        ]
+        return torch.cat(final, dim=-1) * (lengths > 0)
+
+
+def build_characters(
+    data: Mapping[str, Any], cell: str | None, options: Mapping[str, Any] | None, dropout: nn.Module
+) -> CharacterEncoder | None:
+    """What reads the characters of words, if there are some.
+
+    Args:
+        data: `num_characters` says how many different ones there are.
+        cell: of the network; None: the model reads words only.
+        options: arguments of `CharacterOptions`.
+
+    Raises:
+        UserError: if only the data or only the model has characters.
+    """
+    count = data.get("num_characters")
+    if cell is None and count is None:
+        return None
+    if count is None:
+        raise UserError(
+            f"model.characters={cell} reads the characters of words, and this data gives none: set "
+            "data.characters=true (data=tags, python_syntax), or model.characters=null"
+        )
+    if cell is None:
+        raise UserError(
+            "this data gives the characters of words, and the model does not read them: set "
+            "model.characters=lstm, or data.characters=false"
+        )
+    return CharacterEncoder(count, cell, CharacterOptions(**(options or {})), dropout)

@@ -1,0 +1,100 @@
+"""Tags that mark spans: `B-NP` begins one, `I-NP` is inside one, `O` is outside of all.
+
+In BIO (IOB2) every span begins with B. In IOB1, only one right after another of its type does. In
+BIOES a span ends with E, and a span of one step is S.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+Scheme = Literal["BIO", "IOB1", "BIOES"]
+
+OUTSIDE = "O"
+SPAN_TAG = re.compile(r"([BIES])-(.+)", re.DOTALL)
+
+
+def parse(tag: str) -> tuple[str, str]:
+    """`B-NP` -> `("B", "NP")`; of any other tag, `("O", "")`."""
+    found = SPAN_TAG.fullmatch(tag)
+    return (found[1], found[2]) if found else (OUTSIDE, "")
+
+
+def find_scheme(tags: Iterable[str], rows: Iterable[Sequence[str]] = ()) -> Scheme | None:
+    """The scheme of a set of tags; None if they don't mark spans, as `NN` and `VB` don't.
+
+    Args:
+        rows: tagged sequences, by which BIO and IOB1 differ; without them it is BIO.
+    """
+    tags = set(tags) - {OUTSIDE}
+    prefixes = {parse(tag)[0] for tag in tags}
+    if OUTSIDE in prefixes or not prefixes & {"B", "I"}:
+        return None
+    if prefixes & {"E", "S"}:
+        return "BIOES"
+    steps = {step for row in rows for step in pairwise([OUTSIDE, *row])}
+    broken = {name: any(not may_follow(*step, name) for step in steps) for name in ("BIO", "IOB1")}
+    return "IOB1" if broken["BIO"] and not broken["IOB1"] else "BIO"
+
+
+def may_follow(previous: str, tag: str, scheme: Scheme) -> bool:
+    """Whether a tag may follow another. A row begins as after `O`, and ends as before it."""
+    (before, kind), (now, its_kind) = parse(previous), parse(tag)
+    continues = before in ("B", "I") and kind == its_kind
+    if scheme == "BIOES":
+        return continues if now in ("I", "E") else before not in ("B", "I")
+    return continues or now != ("I" if scheme == "BIO" else "B")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Which of C tags may begin a row `(C,)`, follow which `(C, C)`, and end it `(C,)`.
+
+    `transitions[i][j]`: whether tag `j` may follow tag `i`.
+    """
+
+    starts: list[bool]
+    transitions: list[list[bool]]
+    ends: list[bool]
+
+
+def allowed(tags: Sequence[str], scheme: Scheme) -> Allowed:
+    """What a scheme allows of these tags, in their order."""
+    return Allowed(
+        [may_follow(OUTSIDE, tag, scheme) for tag in tags],
+        [[may_follow(previous, tag, scheme) for tag in tags] for previous in tags],
+        [may_follow(tag, OUTSIDE, scheme) for tag in tags],
+    )
+
+
+def span_types(tags: Iterable[str]) -> list[str]:
+    """`["O", "B-VP", "B-NP", "I-NP"]` -> `["NP", "VP"]`."""
+    return sorted({kind for _, kind in map(parse, tags)} - {""})
+
+
+def completed(tags: Iterable[str], scheme: Scheme) -> set[str]:
+    """All tags that a scheme has for the types of these."""
+    prefixes = "BIES" if scheme == "BIOES" else "BI"
+    return {OUTSIDE, *(f"{prefix}-{kind}" for prefix in prefixes for kind in span_types(tags))}
+
+
+def begins(previous: str, tag: str) -> bool:
+    """Whether a span begins with a tag after another, by the rules of conlleval, which makes the
+    best of tags that break their scheme (https://www.clips.uantwerpen.be/conll2000/chunking)."""
+    (before, kind), (now, its_kind) = parse(previous), parse(tag)
+    continues = before in ("B", "I") and now in ("I", "E") and kind == its_kind
+    return now != OUTSIDE and not continues
+
+
+def spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """The type, first step and end of each span of a row, by the rules of conlleval."""
+    start = 0
+    for end, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags, OUTSIDE])):
+        if previous != OUTSIDE and (tag == OUTSIDE or begins(previous, tag)):
+            yield parse(previous)[1], start, end
+        if begins(previous, tag):
+            start = end

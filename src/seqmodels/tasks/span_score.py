@@ -1,0 +1,84 @@
+"""Precision, recall and f1 of spans, by the rules of conlleval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from seqmodels.batch import PADDING_TARGET
+from seqmodels.tag_schemes import OUTSIDE, begins, parse, span_types
+
+
+class SpanCounts(Metric):
+    """How many spans of each of K types are right, were predicted, and are there: `(3, K)` int64.
+
+    A span is right if its type and both its ends are. In tags that break their scheme, spans are
+    what conlleval takes for them (`seqmodels.tag_schemes.begins`). A step without a target (-100)
+    is outside of all spans, predicted or true.
+
+    Args:
+        tags: the names of the C tags.
+    """
+
+    full_state_update = False
+    counts: Tensor
+    type_of: Tensor  # (C + 1,): of each tag; K for none
+    first: Tensor  # (C + 1, C + 1): whether a span begins with a tag (column) after another (row)
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        super().__init__()
+        self.types = span_types(tags)
+        size, names = len(self.types), [*tags, OUTSIDE]  # the last for steps without a target
+        kinds = [self.types.index(kind) if (kind := parse(tag)[1]) else size for tag in names]
+        first = [[begins(previous, tag) for tag in names] for previous in names]
+        self.register_buffer("type_of", torch.tensor(kinds), persistent=False)
+        self.register_buffer("first", torch.tensor(first), persistent=False)
+        self.add_state("counts", torch.zeros(3, size, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, preds: Int[Tensor, " steps"], target: Int[Tensor, " steps"]) -> None:
+        """`preds`, `target`: rows one after the other, with a -100 in `target` between them."""
+        unknown, nothing = target == PADDING_TARGET, len(self.type_of) - 1
+        found = self._spans(preds.masked_fill(unknown, nothing))
+        there = self._spans(target.masked_fill(unknown, nothing))
+        size = len(self.types)
+        for count, spans in enumerate((found[torch.isin(found, there)], found, there)):
+            self.counts[count] += torch.bincount(spans % size, minlength=size)
+
+    def _spans(self, tags: Tensor) -> Tensor:
+        """A number for each span; equal ones are of the same type and have the same ends."""
+        nothing, size = len(self.type_of) - 1, len(self.types)
+        tags = F.pad(tags, (1, 1), value=nothing)
+        kinds, first = self.type_of[tags], self.first[tags[:-1], tags[1:]]
+        last = (kinds[:-1] < size) & (first | (kinds[1:] == size))  # ends before this step
+        starts, ends = first.nonzero().squeeze(1), last.nonzero().squeeze(1)
+        return (starts * len(tags) + ends) * size + kinds[starts + 1]
+
+    def compute(self) -> Int[Tensor, "3 types"]:
+        return self.counts
+
+
+class SpanScore(SpanCounts):
+    """One number for the spans of all types: `precision`, `recall` or `f1`; 0 where undefined."""
+
+    def __init__(self, tags: Sequence[str], name: str) -> None:
+        super().__init__(tags)
+        self.name = name
+
+    def compute(self) -> Float[Tensor, ""]:
+        return scores(self.counts.sum(dim=1))[self.name]
+
+
+def scores(counts: Int[Tensor, "3 ..."]) -> dict[str, Tensor]:
+    """Precision, recall and f1 from what `SpanCounts` counts; 0 where undefined."""
+    right, found, there = counts.float()
+    parts = {
+        "precision": (right, found),
+        "recall": (right, there),
+        "f1": (2 * right, found + there),
+    }
+    return {name: part / whole.clamp(min=1) for name, (part, whole) in parts.items()}

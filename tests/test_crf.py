@@ -1,0 +1,232 @@
+"""The CRF against a sum and a maximum over all tag paths, one by one."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise, product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqmodels.nn import chain
+from seqmodels.nn.crf import CRF, ConstrainedClasses
+from seqmodels.nn.outputs import Classes
+from seqmodels.tag_schemes import allowed, may_follow
+
+B, T, S, C = 5, 6, 7, 4
+LENGTHS = [6, 1, 4, 2, 6]
+TAGS = ["O", "B-x", "I-x", "B-y"]  # I-y is missing
+
+
+def crf(size: float = 1.0, **options: Any) -> CRF:
+    torch.manual_seed(0)
+    output = CRF(S, C, **options).double().eval()
+    for parameter in (output.starts, output.transitions, output.ends):
+        torch.nn.init.normal_(parameter, std=size)
+    return output
+
+
+def data(seed: int = 1, size: float = 1.0, unknown: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    features = size * torch.randn(B, T, S, generator=generator, dtype=torch.float64)
+    mask = torch.arange(T) < torch.tensor(LENGTHS)[:, None]
+    targets = torch.randint(C, (B, T), generator=generator).masked_fill(~mask, -100)
+    if unknown:
+        targets[0, 2:4] = targets[2, 0] = targets[3] = -100  # row 3 has none
+    return features, targets, mask
+
+
+def all_paths(length: int) -> Tensor:
+    return torch.tensor(list(product(range(C), repeat=length)))
+
+
+def scores_of(output: CRF, logits: Tensor, paths: Tensor) -> Tensor:
+    """By the definition, path by path: `(paths, steps) -> (paths,)`."""
+    steps = logits[torch.arange(len(logits)), paths].sum(dim=1)
+    pairs = output.transitions[paths[:, :-1], paths[:, 1:]].sum(dim=1)
+    return output.starts[paths[:, 0]] + steps + pairs + output.ends[paths[:, -1]]
+
+
+def brute_loss(output: CRF, features: Tensor, targets: Tensor) -> Tensor:
+    nats, known = torch.zeros((), dtype=torch.float64), 0
+    for row, length in enumerate(LENGTHS):
+        paths, wanted = all_paths(length), targets[row, :length]
+        scores = scores_of(output, output(features[row, :length]), paths)
+        right = ((wanted == paths) | (wanted == -100)).all(dim=1)
+        nats = nats + scores.logsumexp(0) - scores[right].logsumexp(0)
+        known += int((wanted >= 0).sum())
+    return nats / known
+
+
+def brute_tags(output: CRF, logits: Tensor, paths: Tensor) -> list[int]:
+    return paths[scores_of(output, logits, paths).argmax()].tolist()
+
+
+@cache
+def legal_paths(length: int) -> Tensor:
+    paths = all_paths(length)
+    named = [["O", *(TAGS[tag] for tag in path)] for path in paths.tolist()]
+    legal = [all(may_follow(*pair, "BIO") for pair in pairwise(path)) for path in named]
+    return paths[torch.tensor(legal)]
+
+
+@pytest.mark.parametrize("size", [1.0, 10.0])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_loss_and_gradients_are_those_of_a_sum_over_all_paths(unknown: bool, size: float) -> None:
+    output, (features, targets, mask) = crf(size), data(size=size, unknown=unknown)
+    features.requires_grad_()
+    wanted = [features, *output.parameters()]
+    loss, expected = output.loss(features, targets, mask), brute_loss(output, features, targets)
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
+    gradients = torch.autograd.grad(loss, wanted)
+    for found, right in zip(gradients, torch.autograd.grad(expected, wanted), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9)
+
+
+def test_the_best_tags_are_the_maximum_over_all_paths() -> None:
+    output, (features, targets, mask) = crf(2.0), data()
+    tags = output.decode(features, mask)
+    for row, length in enumerate(LENGTHS):
+        best = brute_tags(output, output(features[row, :length]), all_paths(length))
+        assert tags[row].tolist() == best + [0] * (T - length)
+    loss, decision = output.loss_and_decision(features, targets, mask)
+    assert torch.equal(decision, tags) and torch.equal(loss, output.loss(features, targets, mask))
+
+
+@pytest.mark.parametrize("kind", [CRF, ConstrainedClasses])
+def test_constraints_are_kept_by_the_best_path_that_there_is(kind: type) -> None:
+    output: Any = kind(S, C, allowed=allowed(TAGS, "BIO")).double()
+    reference = crf(2.0)
+    reference.project = output.project
+    if kind is CRF:
+        output.load_state_dict(reference.state_dict())
+    else:
+        for parameter in (reference.starts, reference.transitions, reference.ends):
+            torch.nn.init.zeros_(parameter)
+
+    broken = 0
+    for seed in range(4):
+        features, _, mask = data(seed, size=3.0)
+        tags = output.decode(features, mask)
+        for row, length in enumerate(LENGTHS):
+            logits = output(features[row, :length])
+            best = brute_tags(reference, logits, legal_paths(length))
+            assert tags[row, :length].tolist() == best
+            broken += best != brute_tags(reference, logits, all_paths(length))
+    assert broken > 3  # so that the constraints had something to do
+
+
+def test_a_row_that_cannot_follow_its_scheme_is_decoded_all_the_same() -> None:
+    output = ConstrainedClasses(S, 2, allowed=allowed(["B-x", "E-x"], "BIOES"))
+    assert output.decode(torch.randn(1, 1, S)).shape == (1, 1)  # one step, and no S-x
+    assert output.decode(torch.randn(1, 4, S)).tolist() == [[0, 1, 0, 1]]
+
+
+def test_gold_tags_that_break_the_scheme_have_a_finite_loss() -> None:
+    output = CRF(S, C, allowed=allowed(TAGS, "BIO"))
+    targets = torch.full((2, T), 2)  # I-x without B-x
+    loss, tags = output.loss_and_decision(torch.randn(2, T, S), targets)
+    assert loss.isfinite() and (tags[:, 0] != 2).all()
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_row_is_the_same_alone_as_in_any_batch(unknown: bool) -> None:
+    output, (features, targets, mask) = crf(), data(unknown=unknown)
+    together = output.loss(features, targets, mask) * (targets >= 0).sum()
+    alone = torch.zeros((), dtype=torch.float64)
+    decoded = output.decode(features, mask)
+    for row, n in enumerate(LENGTHS):
+        one = (features[row : row + 1, :n], targets[row : row + 1, :n], mask[row : row + 1, :n])
+        alone += output.loss(*one) * (one[1] >= 0).sum()
+        assert torch.equal(output.decode(one[0]), decoded[row : row + 1, :n])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+
+
+def test_padding_gets_no_gradient_whatever_is_there() -> None:
+    output, (features, targets, mask) = crf(), data()
+    features = features.masked_fill(~mask.unsqueeze(-1), 1e3).requires_grad_()
+    output.loss(features, targets, mask).backward()
+    assert features.grad is not None and features.grad[~mask].abs().max() == 0
+    torch.testing.assert_close(
+        output.loss(features, targets, mask), output.loss(data()[0], targets, mask)
+    )
+
+
+@pytest.mark.parametrize("size", [1e3, 1e5])
+def test_large_scores_neither_overflow_nor_vanish(size: float) -> None:
+    output, (features, targets, mask) = crf(20.0), data(size=size)
+    features.requires_grad_()
+    loss, expected = output.loss(features, targets, mask), brute_loss(output, features, targets)
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
+    [found], [right] = (torch.autograd.grad(x, [features]) for x in (loss, expected))
+    torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9)
+
+
+def test_long_rows_of_single_precision_features_keep_their_digits() -> None:
+    torch.manual_seed(0)
+    scores, transitions = 5 * torch.randn(3, 1000, C), torch.randn(C, C)
+    lengths = torch.tensor([1000, 700, 999])
+
+    def by_hand(row: int, dtype: torch.dtype) -> Tensor:
+        steps, matrix = scores[row, : lengths[row]].to(dtype), transitions.to(dtype)
+        total = steps[0]
+        for step in steps[1:]:
+            total = (total.unsqueeze(1) + matrix).logsumexp(0) + step
+        return total.logsumexp(0)
+
+    expected = torch.stack([by_hand(row, torch.float64) for row in range(3)])
+    found = chain.log_partition(scores.double(), transitions.double(), lengths)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    single = chain.log_partition(scores, transitions, lengths)  # as on MPS
+    torch.testing.assert_close(single.double(), expected, rtol=1e-6, atol=1e-3)
+
+
+def test_the_gradient_of_the_partition_is_that_of_finite_differences() -> None:
+    scores = torch.randn(3, T, C, dtype=torch.float64, requires_grad=True)
+    transitions = torch.randn(C, C, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([6, 1, 3])
+    assert torch.autograd.gradcheck(chain.log_partition, (scores, transitions, lengths))
+
+
+def test_without_transitions_it_is_the_softmax_at_every_step() -> None:
+    output, classes = CRF(S, C, label_smoothing=0.2), Classes(S, C, label_smoothing=0.2)
+    classes.project = output.project
+    features, targets, mask = data()
+    for training in (True, False):
+        losses = [
+            each.train(training).loss(features.float(), targets, mask) for each in (output, classes)
+        ]
+        torch.testing.assert_close(*losses)
+    assert torch.equal(
+        output.decode(features.float(), mask)[mask], classes.decode(features.float(), mask)[mask]
+    )
+
+
+def test_a_smoothed_loss_is_the_expectation_over_replaced_tags() -> None:
+    share, output = 0.3, crf(label_smoothing=0.3).train()
+    features, targets, mask = (x[2:3, :4] for x in data())
+    paths, gold = all_paths(4), targets[0]
+    scores = scores_of(output, output(features[0]), paths)
+    drawn = (share / C + (1 - share) * (paths == gold)).prod(dim=1)
+    expected = (drawn * (scores.logsumexp(0) - scores)).sum() / 4
+    torch.testing.assert_close(output.loss(features, targets, mask), expected, check_dtype=False)
+    unknown = targets.clone()
+    unknown[0, 1] = -100  # not smoothed
+    loss = output.loss(features, unknown, mask)
+    assert torch.equal(loss, output.eval().loss(features, unknown, mask))
+
+
+def test_half_precision_and_autocast_give_about_the_same() -> None:
+    output, (features, targets, mask) = crf().float(), data()
+    exact = output.loss(features.float(), targets, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, tags = output.loss_and_decision(features.float(), targets, mask)
+    assert loss.dtype == torch.float32 and tags.shape == (B, T)
+    torch.testing.assert_close(loss, exact, rtol=0.02, atol=0.02)
+
+
+def test_constraints_are_not_saved() -> None:
+    names = set(CRF(S, C, allowed=allowed(TAGS, "BIO")).state_dict())
+    assert names == {"project.weight", "project.bias", "starts", "transitions", "ends"}

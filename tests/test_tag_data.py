@@ -1,0 +1,404 @@
+"""`data=tags`: words and tags from files, exactly as they stand there, and cut into pieces."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqmodels.data import Examples, TaggedText, Tags, Words
+from seqmodels.data.inputs import load_inputs
+from seqmodels.data.loading import collate
+from seqmodels.data.rows import TokenRows, pieces
+from seqmodels.data.tag_files import TagFiles
+from seqmodels.errors import UserError
+
+COLUMNS = "-DOCSTART- -X- O\n\nthe DT B\ncat NN I\n\n# NN B\nsat VB O\n\n\n"
+TEXTS = [(["the", "cat"], ["B", "I"]), (["#", "sat"], ["B", "O"])]
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def column_file(path: Path, texts: int = 60, longest: int = 9, seed: int = 0) -> str:
+    """Words whose tags are their first letters."""
+    random, lines = np.random.default_rng(seed), list[str]()
+    for _ in range(texts):
+        for number in random.integers(0, 40, random.integers(1, longest + 1)):
+            lines.append(f"{'ab'[number % 2]}{number} x {'AB'[number % 2]}")
+        lines.append("")
+    return written(path, "\n".join(lines))
+
+
+def read(path: str, **options: Any) -> list[tuple[list[str], list[str]]]:
+    return [*TagFiles(**options).tagged(path)]
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_column_files_have_a_word_and_its_tag_per_line(tmp_path: Path, end: str, last: str) -> None:
+    path = tmp_path / "train.txt"
+    path.write_bytes((COLUMNS.rstrip() + last).replace("\n", end).encode())
+    assert read(str(path)) == TEXTS
+
+
+def test_columns_have_names_and_any_order(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.conll", "1\tB\tthe\n2\tI\tcat\n\n1\tB\t#\n2\tO\tsat\n")
+    names = {"columns": ["id", "tag", "form"], "token_column": "form", "tag_column": "tag"}
+    assert read(path, **names) == TEXTS
+
+
+def test_only_the_separator_separates_and_spaces_of_other_kinds_belong_to_words(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path / "a.tsv", "New York\tB\n10\u00a0000\tO\n \t \nx\tO\n")
+    assert read(path, separator="\t") == [(["New York", "10\u00a0000"], ["B", "O"]), (["x"], ["O"])]
+    path = written(tmp_path / "b.txt", "10\u00a0000 \t O \n\u3000 O\n")
+    with pytest.raises(UserError, match=r"b\.txt: line 2 has an empty word"):
+        read(path)
+
+
+def test_comments_stand_before_the_first_word_only(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "# text = a b\n# id 1\na A\n# B\n\n# x\nb B\n")
+    assert read(path, comment="#") == [(["a", "#"], ["A", "B"]), (["b"], ["B"])]
+    with pytest.raises(UserError, match=r"a\.txt: line 2 has 3 columns, not 5; if this is a comm"):
+        read(path)
+
+
+def test_lists_in_json_and_parquet(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"tokens": ["New York", "2"], "tags": ["B", "O"]}, {"tokens": ["x"], "tags": ["O"]}]
+    want = [(row["tokens"], row["tags"]) for row in rows]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).replace('"2"', "2")
+    assert read(written(tmp_path / "a.jsonl", lines)) == want
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert read(str(tmp_path / "a.parquet")) == want
+    renamed = lines.replace("tags", "pos").replace("tokens", "words")
+    path = written(tmp_path / "b.json", renamed)
+    assert read(path, token_column="words", tag_column="pos") == want
+
+
+def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
+    import datasets
+
+    folder = tmp_path / "on_the_hub"
+    features = datasets.Features(
+        {
+            "tokens": datasets.Sequence(datasets.Value("string")),
+            "ner_tags": datasets.Sequence(datasets.ClassLabel(names=["O", "B-PER"])),
+        }
+    )
+    for split, tags in (("train", [[1, 0], [0]]), ("test", [[1, 1]])):
+        rows = {"tokens": [["x"] * len(t) for t in tags], "ner_tags": tags}
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{split}.parquet"
+        datasets.Dataset.from_dict(rows, features).to_parquet(path)
+    found = TaggedText(hub=str(folder)).read()
+    assert found["train"].targets == [["B-PER", "O"], ["O"]]
+    assert found["test"].targets == [["B-PER", "B-PER"]]
+    assert read(str(folder / "test.parquet")) == [(["x", "x"], ["B-PER", "B-PER"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "message"),
+    [
+        ("a.txt", "", {}, "a.txt is empty"),
+        ("a.txt", "\n\n-DOCSTART- x\n", {}, "a.txt is empty"),
+        ("a.txt", "\na\nb\n", {}, "a.txt: line 2 has one column, and no tag after the word"),
+        ("a.txt", "a A\n\nb c B\n", {}, "a.txt: line 3 has 3 columns, not 2; correct it, or set"),
+        ("a.txt", "a A\n", {"columns": ["x", "y", "z"]}, r"line 1 has 2 columns, not 3 \(x, y"),
+        ("a.txt", "a\tA\n\tB\n", {"separator": "\t"}, "a.txt: line 2 has an empty word"),
+        ("a.txt", "a\tA\nb\t\n", {"separator": "\t"}, "a.txt: line 2 has an empty tag"),
+        ("a.txt", "a A\n", {"tag_column": "ner"}, "data.tag_column=ner: .* set data.columns too"),
+        ("a.json", "", {}, "a.json is empty"),
+        ("a.json", '{"tags": []}', {}, "row 1 has no column 'tokens': set data.token_column"),
+        ("a.json", '{"tokens": ["a"]}', {}, "row 1 has no column 'tags': set data.tag_column"),
+        ("a.json", '{"tokens": [], "tags": []}', {}, "a.json: row 1 has no tokens"),
+        ("a.json", '{"tokens": "a", "tags": []}', {}, "the tokens of row 1 are not a list"),
+        ("a.json", '{"tokens": ["a", ""], "tags": []}', {}, "token 2 of row 1 is empty"),
+        ("a.json", '{"tokens": ["a"], "tags": [null]}', {}, "tag 1 of row 1 is empty"),
+        ("a.json", '{"tokens": ["a"], "tags": [[]]}', {}, "the tag of row 1 is a list"),
+        (
+            "a.json",
+            '{"tokens": ["a"], "tags": ["A"]}\n{"tokens": ["a", "b"], "tags": ["A"]}',
+            {},
+            "a.json: row 2 has 2 tokens and 1 tags; each token needs one tag",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_its_place(
+    tmp_path: Path, name: str, content: str, options: dict[str, Any], message: str
+) -> None:
+    path = written(tmp_path / name, content)
+    with pytest.raises(UserError, match=message) as caught:
+        read(path, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": ["a", "a"]}, "name two or more columns, each differently"),
+        ({"columns": ["a", "b"], "tag_column": "B"}, "data.tag_column=B is not in data.columns"),
+        ({"separator": ""}, "data.separator is empty"),
+    ],
+)
+def test_wrong_options_fail_before_a_file_is_read(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TaggedText("absent.txt", **options)
+
+
+def test_a_parquet_column_without_lists_is_named(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"tokens": ["a"], "tags": [["A"]]}), path)
+    with pytest.raises(UserError, match="column 'tokens' holds values of type string: they must"):
+        read(str(path))
+
+
+# ---------------------------------------------------------------- inputs to predict for
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "the DT B\ncat NN I\n\n# NN B\nsat VB O\n"),
+        ("a.txt", "the\ncat\n\n#\nsat\n"),
+        ("a.txt", "the cat\n#\tsat\n"),
+        ("a.conll", "the DT B\ncat NN I\n\n# NN B\nsat VB O\n"),
+        ("a.conll", "the DT\ncat NN\n\n# NN\nsat VB\n"),
+        ("a.conll", "the\ncat\n\n#\nsat\n"),
+        ("a.jsonl", '{"tokens": ["the", "cat"]}\n{"tokens": ["#", "sat"], "tags": ["B", "O"]}'),
+    ],
+)
+def test_a_file_to_predict_for_has_tags_or_none(tmp_path: Path, name: str, content: str) -> None:
+    new = written(tmp_path / name, content)
+    assert [*TagFiles().words(new, 3, "BIO")] == [["the", "cat"], ["#", "sat"]]
+
+
+def test_plain_text_is_never_read_as_columns(tmp_path: Path) -> None:
+    for text in ("two words", "three words here", "four words are here"):
+        new = written(tmp_path / "new.txt", text)
+        assert [*TagFiles().words(new, 3, "BIO")] == [text.split()]
+    new = written(tmp_path / "new.txt", "a b\n\nc\n")
+    with pytest.raises(UserError, match=r"new\.txt: line 2 has no words"):
+        [*TagFiles().words(new, 3, "BIO")]
+    new = written(tmp_path / "new.conll", "a b c d\n")
+    with pytest.raises(UserError, match=r"new\.conll: line 1 has 4 columns, not 3"):
+        [*TagFiles().words(new, 3, "BIO")]
+
+
+def test_without_the_tags_a_word_after_them_moves_to_the_left(tmp_path: Path) -> None:
+    names = {"columns": ["tag", "word", "x"], "token_column": "word", "tag_column": "tag"}
+    path = written(tmp_path / "new.conll", "the x\ncat x\n")
+    assert [*TagFiles(**names).words(path, 3, "BIO")] == [["the", "cat"]]
+
+
+def test_standard_input_has_a_text_per_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = io.BytesIO(b"one two B\none\n-DOCSTART- x\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines))
+    found = TagFiles().words("-", 3, "BIO")
+    assert [*found] == [["one", "two", "B"], ["one"], ["-DOCSTART-", "x"]]
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_each_word_is_one_step_whatever_it_holds() -> None:
+    raw = [["New York", "[PAD]", "a", "a"], ["A", "[UNK]"]]
+    words = Words(lowercase=True)
+    words.fit(raw)
+    first, second = words.encode(raw, "made")
+    assert min(*first.tolist(), *second.tolist()) > 0  # which is padding
+    assert first[2] == first[3] == second[0] and first[0] > 1
+    assert words.encode([["new york", "z"]], "made")[0].tolist() == [int(first[0]), 1]
+
+
+def test_rare_words_are_unknown_and_the_vocabulary_keeps_the_frequent() -> None:
+    raw = [["a", "a", "a", "b", "b", "c"]]
+    words = Words(min_count=2)
+    words.fit(raw)
+    assert words.encode(raw, "made")[0].tolist() == [2, 2, 2, 3, 3, 1]
+    words = Words(vocabulary_size=3)
+    words.fit(raw)
+    assert words.num_inputs == 3 and words.encode([["a", "b"]], "made")[0].tolist() == [2, 1]
+
+
+def test_the_encoder_of_a_checkpoint_needs_plain_values_only() -> None:
+    raw = [["a", "Bc"], ["a", "d d"]]
+    for characters in (False, True):
+        words = Words(lowercase=True, characters=characters)
+        words.fit(raw)
+        state = json.loads(json.dumps(words.state()))
+        again = load_inputs(state)
+        assert again.state() == words.state()
+        assert again.num_characters == words.num_characters
+        for one, other in zip(again.encode(raw, "x"), words.encode(raw, "x")):
+            assert torch.equal(one, other)
+    state["fitted"]["words"].append("a")
+    with pytest.raises(UserError, match="the checkpoint has the word 'a' twice"):
+        load_inputs(state)
+
+
+def test_empty_texts_and_words_are_errors_with_their_number() -> None:
+    words = Words()
+    words.fit([["a"]])
+    with pytest.raises(UserError, match="^new: text 12 has no words"):
+        words.encode([["a"], []], "new", first=11)
+    with pytest.raises(UserError, match="^new: text 11 has an empty word"):
+        words.encode([["a", " "]], "new", first=11)
+
+
+def test_pre_trained_vectors_go_by_word(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.vec", "a 1 2\nb 3 4\nnew 5 6\n")
+    words = Words(vectors=path, vocabulary="vectors", min_count=1)
+    words.fit([["b", "b", "[UNK]", "c"]])
+    assert words.vectors is not None and words.vector_spec == {"vector_size": 2, "num_trained": 4}
+    ids = words.encode([["b", "new", "a", "z"]], "made")[0]
+    torch.testing.assert_close(words.vectors[ids[:3]], torch.tensor([[3.0, 4], [5, 6], [1, 2]]))
+    assert ids[3] == 1
+    assert load_inputs(words.state()).vector_spec == words.vector_spec
+
+
+# ---------------------------------------------------------------- characters
+
+
+def test_characters_keep_their_case_and_stand_after_the_word() -> None:
+    raw = [["ab", "Ab", "b"], ["abba"]]
+    words = Words(lowercase=True, characters=True)
+    words.fit(raw)
+    first, second = words.encode(raw, "made")
+    assert first.shape == (3, 3) and second.shape == (1, 5)
+    assert first[0, 0] == first[1, 0] and first[0, 1] != first[1, 1]
+    assert first[2].tolist()[1:] == [int(first[0, 2]), 0]
+    unknown = words.encode([["a?"]], "made")[0]
+    assert unknown.tolist() == [[1, int(first[0, 1]), 1]]
+    batch = collate([first, second])
+    assert batch.inputs.shape == (2, 3, 5) and batch.inputs[1, 1:].eq(0).all()
+    assert torch.equal(batch.inputs[0, :, :3], first)
+
+
+def test_of_a_very_long_word_both_ends_are_read() -> None:
+    words = Words(characters=True)
+    words.fit([["a" * 20 + "b" * 500 + "c" * 20]])
+    [row] = words.encode([["a" * 20 + "b" * 500 + "c" * 20]], "made")
+    a, c = (words.characters[letter] for letter in "ac")
+    assert row.tolist() == [[2, *[a] * 20, *[c] * 20]]
+
+
+# ---------------------------------------------------------------- pieces
+
+
+@pytest.mark.parametrize("characters", [False, True])
+def test_pieces_hold_every_step_once_and_are_about_equally_long(characters: bool) -> None:
+    raw = [[f"w{n}{'x' * (n % 5)}" for n in range(count)] for count in (1, 7, 8, 23, 4)]
+    words = Words(characters=characters)
+    words.fit(raw)
+    whole = words.encode(raw, "made")
+    cut = pieces(whole, 4)
+    lengths = [1, 4, 3, 4, 4, 4, 4, 4, 4, 4, 3, 4]
+    assert [*map(len, cut)] == lengths
+    assert isinstance(cut, TokenRows) and cut.lengths.tolist() == lengths
+    by_hand = [part for row in whole for part in row.tensor_split(-(-len(row) // 4))]
+    for one, other in zip(cut, by_hand, strict=True):
+        assert torch.equal(one, other[:, : one.shape[1]] if characters else other)
+    ids = torch.cat([row if row.dim() == 1 else row[:, 0] for row in cut])
+    assert torch.equal(ids, torch.cat([r if r.dim() == 1 else r[:, 0] for r in whole]))
+
+
+def test_a_long_text_is_scored_and_predicted_word_by_word(tmp_path: Path) -> None:
+    path = column_file(tmp_path / "train.txt", longest=30)
+    data = TaggedText(path, max_length=7, batch_size=4)
+    data.setup()
+    for split, examples in data.examples.items():
+        dataset = data.datasets[split]
+        assert int(dataset.lengths.max()) <= 7
+        assert int(dataset.lengths.sum()) == sum(map(len, examples.inputs))
+        names = data.classes
+        tags = [names[tag] for piece in dataset.targets for tag in piece.tolist()]
+        assert tags == [*chain.from_iterable(examples.targets)]
+    raw = [["a0"] * 3, ["b1", *["a0"] * 14, "b1"], ["b1"]]
+    batch = data.batch_of(raw)
+    assert batch.lengths.tolist() == [3, 6, 5, 5, 1]
+    numbers = iter(range(100))
+    rows = [{"tags": [next(numbers) for _ in range(n)]} for n in batch.lengths.tolist()]
+    found = [*data.described(raw, rows)]
+    assert [each["tokens"] for each in found] == raw
+    assert [each["tags"] for each in found] == [[0, 1, 2], [*range(3, 19)], [19]]
+
+
+# ---------------------------------------------------------------- the data module
+
+
+def test_tags_that_training_lacks_are_an_error_unless_named(tmp_path: Path) -> None:
+    train = column_file(tmp_path / "train.txt")
+    test = written(tmp_path / "test.txt", "a1 x A\na2 x I-X\n")
+    data = TaggedText(train, test=test)
+    with pytest.raises(
+        UserError,
+        match=r"test\.txt: tag 'I-X' of example 1 at step 2 was never .*data.more_tags=\['I-X'\]",
+    ):
+        data.setup()
+    data = TaggedText(train, test=test, more_tags=["I-X"])
+    data.setup()
+    assert data.classes == ["A", "B", "I-X"]
+    assert data.datasets["test"].targets[0].tolist() == [0, 2]
+    tags = Tags(["I-X"])
+    with pytest.raises(UserError, match="every tag is 'O'"):
+        tags.fit([["O"]], "train.txt")
+
+
+def test_what_a_checkpoint_knows_encodes_and_reads_the_same(tmp_path: Path) -> None:
+    train = column_file(tmp_path / "train.txt")
+    data = TaggedText(train, characters=True, batch_size=5)
+    data.setup()
+    spec = json.loads(json.dumps(data.spec))
+    assert spec["num_characters"] == data.inputs.num_characters and spec["columns"] == 3
+    again = TaggedText(train, characters=True, batch_size=5)
+    again.use_spec(spec)
+    assert again.spec == data.spec
+    for one, other in zip(again.file_loader(train), data.file_loader(train), strict=True):
+        assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+    new = written(tmp_path / "new.conll", "a1 x\nb2 x\n")
+    assert [*again.read_inputs(new)] == [["a1", "b2"]]
+    assert len(again.batch_of([["a1", "zz"]])) == 1
+
+
+def test_baselines_of_tags_follow_the_vocabulary(tmp_path: Path) -> None:
+    train = column_file(tmp_path / "train.txt", texts=200)
+    found = []
+    for options in ({}, {"characters": True}, {"max_length": 3}, {"min_count": 10_000}):
+        data = TaggedText(train, **options)
+        data.setup()
+        found.append(data.baselines()["test/accuracy"]["most frequent tag of each token"])
+    assert found[:3] == [1.0] * 3 and found[3] < 0.7
+
+
+def test_a_text_without_a_file_is_an_error() -> None:
+    with pytest.raises(UserError, match="give either data.train=<file> or data.hub=<name>"):
+        TaggedText().read()
+
+
+def test_examples_of_different_length_name_the_example() -> None:
+    data = TaggedText("absent.txt")
+    data.inputs.fit([["a", "b"]])
+    data.targets.fit([["A", "B"]], "x")
+    wrong = Examples([["a"], ["a", "b"]], [["A"], ["A"]], "x")
+    with pytest.raises(UserError, match="x: example 2 has 2 steps once encoded and 1 tags"):
+        data.encode(wrong)

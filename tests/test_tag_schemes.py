@@ -1,0 +1,175 @@
+"""Tags that mark spans, against seqeval."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+import torch
+from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
+from seqeval.scheme import IOB1, IOB2, IOBES, Entities
+
+from seqmodels.batch import PADDING_TARGET
+from seqmodels.tag_schemes import (
+    Allowed,
+    Scheme,
+    allowed,
+    completed,
+    find_scheme,
+    may_follow,
+    parse,
+    span_types,
+    spans,
+)
+from seqmodels.tasks.contract import Step, gather
+from seqmodels.tasks.span_score import SpanCounts, SpanScore, scores
+
+TYPES = ("LOC", "a-b", "B")
+TAGS: dict[Scheme, list[str]] = {
+    "BIO": ["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in TYPES)],
+    "IOB1": ["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in TYPES)],
+    "BIOES": ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in TYPES)],
+}
+
+
+def taggings(scheme: Scheme, count: int, seed: int) -> list[list[str]]:
+    """Random rows; every second one of few different tags, so that spans are long and agree."""
+    drawn = random.Random(seed)
+    rows = []
+    for number in range(count):
+        tags = drawn.sample(TAGS[scheme], 3) if number % 2 else TAGS[scheme]
+        rows.append([drawn.choice(tags) for _ in range(drawn.randint(1, 9))])
+    return rows
+
+
+# ---------------------------------------------------------------- schemes
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        (["O", "B-NP", "I-NP"], "BIO"),
+        (["B-NP"], "BIO"),
+        (["O", "I-NP"], "BIO"),
+        (["O", "B-x", "E-x"], "BIOES"),
+        (["I-x", "S-x"], "BIOES"),
+        (["NN", "VBZ", "O"], None),
+        (["O"], None),
+        (["S-x", "E-y"], None),  # no span would ever be longer than a step
+        (["B-NP", "I-NP", "NN"], None),
+        (["B-", "I-NP", "O"], None),
+        (["b-x", "i-x", "O"], None),
+        (["IN", "B", "I", "O"], None),
+        ([], None),
+    ],
+)
+def test_only_tags_of_a_scheme_are_taken_for_spans(tags: list[str], scheme: str | None) -> None:
+    assert find_scheme(tags) == scheme
+
+
+def test_rows_tell_iob1_from_bio() -> None:
+    tags = ["O", "B-x", "I-x"]
+    iob1, bio = [["I-x", "B-x", "I-x", "O"], ["O", "I-x"]], [["B-x", "B-x", "I-x"], ["B-x"]]
+    assert find_scheme(tags, iob1) == "IOB1" and find_scheme(tags, bio) == "BIO"
+    assert find_scheme(tags, [*iob1, *bio]) == "BIO"  # broken, whatever it is
+
+
+def test_a_type_may_hold_anything_after_the_first_hyphen() -> None:
+    assert parse("B-a-b") == ("B", "a-b") and parse("I-B-x") == ("I", "B-x")
+    assert parse("O") == parse("NN") == ("O", "")
+    assert span_types(TAGS["BIO"]) == sorted(TYPES)
+
+
+def test_missing_tags_of_a_type_are_completed() -> None:
+    assert completed(["B-x", "I-y"], "BIO") == {"O", "B-x", "I-x", "B-y", "I-y"}
+    assert completed(["S-x"], "BIOES") == {"O", "B-x", "I-x", "E-x", "S-x"}
+
+
+@pytest.mark.parametrize(("scheme", "strict"), [("BIO", IOB2), ("IOB1", IOB1), ("BIOES", IOBES)])
+def test_what_is_allowed_is_what_another_library_reads_strictly(
+    scheme: Scheme, strict: type
+) -> None:
+    # a row is right if the spans that seqeval finds by the scheme alone leave no tag but O over
+    found = set()
+    for row in taggings(scheme, 4000, seed=1):
+        read = {step for span in Entities([row], strict).entities[0]  # type: ignore[arg-type]
+                for step in range(span.start, span.end)}  # fmt: skip
+        right = all((tag != "O") == (step in read) for step, tag in enumerate(row))
+        pairs = list(pairwise(["O", *row, "O"]))
+        if scheme == "IOB1" and right:  # seqeval lets B begin any span
+            right = all(now[0] != "B" or before[1:] == now[1:] for before, now in pairs)
+        assert all(may_follow(*pair, scheme) for pair in pairs) == right, row
+        found.add(right)
+    assert found == {True, False}
+
+
+def test_what_is_allowed_is_in_the_order_of_the_tags() -> None:
+    assert allowed(["I-x", "O", "B-x"], "BIO") == Allowed(
+        [False, True, True],
+        [[True, True, True], [False, True, True], [True, True, True]],
+        [True, True, True],
+    )
+    assert allowed(["S-x", "B-x"], "BIOES").ends == [True, False]
+
+
+# ---------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("scheme", TAGS)
+def test_spans_are_those_of_another_library(scheme: Scheme) -> None:
+    for row in taggings(scheme, 1000, seed=2):
+        expected = [(kind, start, end + 1) for kind, start, end in get_entities(row)]
+        assert list(spans(row)) == expected, row
+
+
+def flat(rows: list[list[str]], tags: list[str], width: int) -> torch.Tensor:
+    numbers = [[tags.index(tag) for tag in row] for row in rows]
+    return torch.tensor([row + [PADDING_TARGET] * (width - len(row)) for row in numbers])
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_scores_are_those_of_another_library_on_1000_taggings(scheme: Scheme) -> None:
+    truth, tags = taggings(scheme, 1000, seed=3), TAGS[scheme]
+    drawn = random.Random(4)
+    predicted = [[t if drawn.random() < 0.8 else drawn.choice(tags) for t in row] for row in truth]
+    metrics = {name: SpanScore(tags, name) for name in ("precision", "recall", "f1")}
+    counts = SpanCounts(tags)
+    for start in range(0, 1000, 300):  # several batches of several widths, and several updates
+        some = slice(start, start + 300)
+        steps = []
+        for rows in (slice(start, start + 7), slice(start + 7, some.stop)):
+            width = max(map(len, truth[rows])) + 1
+            found, there = (flat(each[rows], tags, width) for each in (predicted, truth))
+            found[there == PADDING_TARGET] = drawn.randrange(len(tags))  # anything at padding
+            steps.append(Step(torch.zeros(()), 1, found, there))
+        values = gather(steps, "step")
+        for metric in (*metrics.values(), counts):
+            metric.update(values["preds"], values["target"])
+    for name, score in (
+        ("precision", precision_score),
+        ("recall", recall_score),
+        ("f1", f1_score),
+    ):
+        assert float(metrics[name].compute()) == pytest.approx(score(truth, predicted), abs=1e-6)
+    by_type = precision_recall_fscore_support(truth, predicted, average=None)
+    for found, expected in zip(scores(counts.compute()).values(), by_type, strict=False):
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
+    assert counts.compute()[2].tolist() == by_type[3].tolist()
+
+
+def test_a_span_does_not_run_into_the_next_row_or_over_an_unknown_step() -> None:
+    tags = ["O", "B-x", "I-x"]
+    target = torch.tensor([1, 2, -100, 2, 1, -100, 2, -100])
+    metric = SpanCounts(tags)
+    metric.update(torch.tensor([1, 2, 2, 2, 1, 2, 2, 0]), target)
+    # by hand: [B I] [I] [B] [I]; each of them is right, and what is predicted at -100 is not read
+    assert metric.compute().tolist() == [[4], [4], [4]]
+
+
+def test_nothing_found_and_nothing_there_scores_0() -> None:
+    for name in ("precision", "recall", "f1"):
+        metric = SpanScore(["O", "B-x"], name)
+        metric.update(torch.tensor([0, 0]), torch.tensor([0, -100]))
+        assert float(metric.compute()) == 0
