@@ -92,10 +92,14 @@ class Dataflow(Callback):
 
 def excerpt(batch: AnyBatch, rows: int, steps: int | None = None) -> AnyBatch:
     """Cuts a batch to its first rows and steps; of a pair, both sides."""
+
+    def cut(side: SequenceBatch) -> SequenceBatch:
+        lengths = side.lengths[:rows].clamp(max=steps or side.inputs.shape[1])
+        return SequenceBatch(side.inputs[:rows, : int(lengths.max())], lengths)
+
     if isinstance(batch, PairBatch):
-        return PairBatch(*(excerpt(side, rows, steps) for side in (batch.source, batch.target)))
-    lengths = batch.lengths[:rows].clamp(max=steps or batch.inputs.shape[1])
-    return SequenceBatch(batch.inputs[:rows, : int(lengths.max())], lengths)
+        return PairBatch(cut(batch.source), cut(batch.target))
+    return cut(batch)
 
 
 def _first_batch(loop: Any, task: Task) -> AnyBatch | None:

@@ -3,6 +3,8 @@ direction. What the head reads is coloured."""
 
 from __future__ import annotations
 
+from typing import cast
+
 from seqmodels.dataflow.decoder_diagram import draw_decoder, room_for_states
 from seqmodels.dataflow.drawing import (
     BELOW_HEAD,
@@ -19,6 +21,7 @@ from seqmodels.dataflow.drawing import (
     Label,
 )
 from seqmodels.dataflow.tracing import Trace
+from seqmodels.nn.decoder import Decoder
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.tasks import Task
 
@@ -101,7 +104,7 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
             boxes.append(Box(x, inputs_y, CELL, "pad", "padding"))
         labels.append(Label(x + CELL / 2 - 1.5, inputs_y + 1, f"t={step}"))
     if contract.target == "text":
-        return draw_decoder(drawing, head.output.rnn, trace, row, left)
+        return draw_decoder(drawing, cast(Decoder, head.output).rnn, trace, row, left)
     return drawing
 
 

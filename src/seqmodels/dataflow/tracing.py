@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqmodels.audit.undisturbed import undisturbed
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import AnyBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
@@ -59,7 +59,7 @@ class Trace:
         return tuple(name for name, cells in self.cells.items() if bool(cells.any()))
 
 
-def trace(task: Task, batch: SequenceBatch) -> Trace:
+def trace(task: Task, batch: AnyBatch) -> Trace:
     """Cuts the graph at `output`, `h_n` and `c_n`, and measures by gradients which of them the head
     reads; then measures which inputs reach the logits through the whole network.
 
@@ -100,7 +100,7 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
 
 
 def reach(
-    task: Task, batch: SequenceBatch, *, last_step: bool = False
+    task: Task, batch: AnyBatch, *, last_step: bool = False
 ) -> Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]:
     """Measures which input steps reach the logits through the whole network, as shares.
 

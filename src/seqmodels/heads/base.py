@@ -42,7 +42,7 @@ class Head(nn.Module):
     """
 
     name: ClassVar[str]
-    reads: ClassVar[tuple[Literal["output", "h_n", "c_n"], ...]]
+    reads: tuple[Literal["output", "h_n", "c_n"], ...]
     per: ClassVar[Per] = "sequence"  # does `select` give one vector per sequence, or one per step?
     requires_bidirectional: ClassVar[bool | None] = None  # None: fits one direction and both
     because: ClassVar[str] = ""  # why it requires that

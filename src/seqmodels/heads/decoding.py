@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from seqmodels.heads.base import Head
 from seqmodels.nn.decoder import Decoder, Start
@@ -11,12 +11,14 @@ from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.signatures.ranges import Count, OneOf
 
+Reads = tuple[Literal["output", "h_n", "c_n"], ...]
+
 
 class FinalState(Head, name="final_state"):
     """`h_n` and, for LSTM, `c_n` start a decoder: each of its layers from the same layer here,
     forward and backward side by side."""
 
-    reads = ("h_n", "c_n")
+    reads: Reads = ("h_n", "c_n")
     output_class = Decoder
     attends = False
     in_pytorch = """h_0 = h_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)
@@ -43,7 +45,7 @@ class AttendToOutput(FinalState, name="attention"):
     the decoder.
     """
 
-    reads = ("output", "h_n", "c_n")
+    reads: Reads = ("output", "h_n", "c_n")
     attends = True
     in_pytorch = (
         FinalState.in_pytorch

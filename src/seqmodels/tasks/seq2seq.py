@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
+from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.data.text_targets import TextDecoder
 from seqmodels.data.tokenizer import LEVELS
 from seqmodels.errors import UserError
@@ -113,7 +113,7 @@ class Seq2Seq(Task):
         """The module that the head hands the encoder's tensors to."""
         return self.head.output  # type: ignore[return-value]
 
-    def make_output(
+    def make_output(  # type: ignore[override]
         self,
         encoder: RecurrentEncoder,
         attention: dict[str, Any] | None = None,
@@ -202,7 +202,7 @@ class Seq2Seq(Task):
             rows.append({**texts[0], **({"others": texts[1:]} if len(scores) > 1 else {})})
         return rows
 
-    def read_out(self, states: RNNOutput, batch: SequenceBatch | PairBatch) -> Tensor:
+    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Tensor:
         inputs = batch.target.inputs if isinstance(batch, PairBatch) else None
         return self.decoder(self.head.features(states), inputs)
 
