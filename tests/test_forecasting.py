@@ -265,7 +265,7 @@ def words(file: Path, *more: str) -> tuple[str, ...]:
     "more",
     [
         ("data.inputs=[x]", "model.output.quantiles=[0.1,0.5,0.9]"),
-        ("model.head=every_step", "model.dropout=0"),
+        ("model.head=every_step", "model.dropout=0.0"),
     ],
     ids=["direct", "recursive"],
 )
@@ -320,7 +320,7 @@ def test_two_processes_see_each_window_once(waves: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_two_processes_measure_as_one(process: Script, waves: Path, tmp_path: Path) -> None:
-    given = words(waves, "baseline=false", "trainer.max_epochs=1", "model.optimizer.lr=0")
+    given = words(waves, "baseline=false", "trainer.max_epochs=1", "model.optimizer.lr=1e-9")
     metrics = []
     for name, trainer in (("one", "cpu"), ("two", "ddp_sim")):
         done = process("train.py", *given, f"trainer={trainer}", f"folder={tmp_path / name}")

@@ -1,9 +1,11 @@
 """Data modules: `data=<name>` chooses one of them."""
 
 from seqmodels.data.airport_weather import AirportWeather
+from seqmodels.data.dates import Dates
 from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
+from seqmodels.data.pairs import PairDataModule, Pairs
 from seqmodels.data.python_source import PythonSource
 from seqmodels.data.python_syntax import PythonSyntax
 from seqmodels.data.sequences import SequenceDataModule
@@ -15,6 +17,7 @@ from seqmodels.data.tags import TaggedText
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
+from seqmodels.data.text_targets import TextDecoder, TextTargets
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.data.value_windows import Windows
 
@@ -24,9 +27,12 @@ __all__ = [
     "AirportWeather",
     "Classes",
     "DataModule",
+    "Dates",
     "Examples",
     "InputEncoder",
     "Needle",
+    "PairDataModule",
+    "Pairs",
     "PlainText",
     "PythonSource",
     "PythonSyntax",
@@ -39,6 +45,8 @@ __all__ = [
     "Tags",
     "TargetEncoder",
     "Text",
+    "TextDecoder",
+    "TextTargets",
     "TokenizerOptions",
     "Tokens",
     "Values",

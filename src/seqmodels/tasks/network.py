@@ -87,7 +87,11 @@ class Network(nn.Module):
         self, batch: SequenceBatch, state: State | None = None
     ) -> Float[Tensor, "*steps logits"]:
         """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
-        return self.head(self.encode(batch, state))
+        return self.read_out(self.encode(batch, state), batch)
+
+    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Float[Tensor, "*steps logits"]:
+        """Logits from what the recurrent network returned for this batch."""
+        return self.head(states)
 
     def as_function(self) -> Callable[..., Any]:
         """`(inputs, lengths) -> logits`; where the task carries a state,
