@@ -61,7 +61,8 @@ def logical_lines(source: str) -> Iterator[list[Token]]:
             yield line
             line = []
         elif found.type == tokenize.ERRORTOKEN and not found.string.isspace():
-            raise SyntaxError(f"line {found.start[0]} has {found.string!r}, which is no token")
+            where = ("", *found.start, found.line)
+            raise SyntaxError(f"{found.string!r} is no token", where)
         elif kind := KINDS.get(found.type):
             text = {"string": _quoted(found.string), "number": "0"}.get(kind, found.string)
             line.append(Token(text, kind, found.start, found.end))
