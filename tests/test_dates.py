@@ -87,6 +87,11 @@ def test_more_splits_are_locales_never_seen_and_the_longest_texts() -> None:
     assert len(lengths) == len(data.examples["test"]) // 10 and len(test_days) > 40
 
 
+def test_a_locale_that_is_held_out_by_default_can_be_trained_on() -> None:
+    data = Dates(locales=["de_AT", "de_DE"])
+    assert "de_AT" not in data.held_out_locales and "en_AU" in data.held_out_locales
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -91,7 +91,9 @@ class Dates(PairDataModule):
     ) -> None:
         super().__init__(**options)
         self.locales = LOCALES.split() if locales is None else locales
-        self.held_out_locales = HELD_OUT.split() if held_out_locales is None else held_out_locales
+        if held_out_locales is None:
+            held_out_locales = [name for name in HELD_OUT.split() if name not in self.locales]
+        self.held_out_locales = held_out_locales
         self.sizes = sizes
         if twice := sorted({*self.locales} & {*self.held_out_locales}):
             raise UserError(
