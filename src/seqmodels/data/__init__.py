@@ -8,6 +8,7 @@ from seqmodels.data.needle import Needle
 from seqmodels.data.pairs import PairDataModule, Pairs
 from seqmodels.data.python_source import PythonSource
 from seqmodels.data.python_syntax import PythonSyntax
+from seqmodels.data.reversal import Reversal
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
@@ -36,6 +37,7 @@ __all__ = [
     "PlainText",
     "PythonSource",
     "PythonSyntax",
+    "Reversal",
     "SequenceDataModule",
     "Series",
     "Split",
