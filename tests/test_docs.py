@@ -8,6 +8,7 @@ import shutil
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nbformat
@@ -44,7 +45,12 @@ SWEEP = "python scripts/train.py -m model.head=last_hidden,mean_pool seed=0,1,2"
 QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
+    *("experiment=forecasting", "data=airport_weather"),
     *("experiment=study", "sweep.resume", "vectors=glove"),
+)
+FORECASTS = (
+    *("model=forecaster", "data=windows", "data.file=power.csv", "data.target=load"),
+    *("data.time=time", "data.series=site"),
 )
 EXTRAS = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
 
@@ -64,9 +70,16 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "my.csv": "text,label\n" + "\n".join(rows),
         "new.csv": "text,label\n" + "\n".join(rows),
         "reviews.csv": "review,sentiment\n" + "\n".join(rows * 10),
+        "scores.csv": "text,stars,votes\n" + "".join(f"a {n} film,{n % 5},{n}\n" for n in range(9)),
         "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
         "my.vec": "".join(f"{word} {len(word)} 0.5\n" for word in ("a", "fine", "dull", "film")),
         "book.txt": "def all happy families are alike.\n" * 200,
+        "power.csv": "time,site,load,wind\n"
+        + "".join(
+            f"{datetime(2024, 1, 1) + timedelta(hours=n)},{site},{n % 24 + n % 7},{n % 5}\n"
+            for site in ("north", "south")
+            for n in range(1_000)
+        ),
         "notes/old/a.md": "a note, and another note.\n" * 300,
         "train.txt": "one NUM\nfilm NOUN\n\na DET\nfilm NOUN\n\n" * 30,
         "my_heads.py": next(code for code in python_blocks(README) if "(Head" in code),
@@ -81,6 +94,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words, shown in (
         ((*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures), COMMANDS[SWEEP].output),
         (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),
+        ((*FORECASTS, "folder=runs/forecaster"), ""),
     ):
         done = run_in_process(ROOT / "scripts" / "train.py", [*words, *QUICK], folder)
         assert done.returncode == 0, done.stderr

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -97,12 +96,9 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(script: Script, tmp_
 QUICK = ("trainer=cpu", "model.encoder.hidden_size=8", "baseline=false")
 EXAMPLES = ("--config-dir", str(ROOT / "examples" / "configs"))
 SIZES = {  # lines: what a person writes must stay this little
-    "tagger.py": 45,
     "regression.py": 40,
-    "conll.py": 45,
     "waves.py": 30,
     "top_pool.py": 25,
-    "configs/data/example_conll.yaml": 8,
     "configs/data/example_waves.yaml": 6,
 }
 
@@ -122,71 +118,26 @@ def test_what_you_write_is_little(file: str, most: int) -> None:
     assert len((ROOT / "examples" / file).read_text().splitlines()) <= most
 
 
-def conll_file(path: Path) -> Path:
-    """120 sentences in which the tag of a word depends on the word after it."""
-    random = np.random.default_rng(0)
-    lines = []
-    for _ in range(120):
-        words = random.choice(["red", "blue", "cat", "dog"], random.integers(3, 9)).tolist()
-        for word, following in zip(words, [*words[1:], "."]):
-            lines.append(f"{word} X {'BEFORE-CAT' if following == 'cat' else 'O'}")
-        lines.append("")
-    path.write_text("\n".join(lines))
-    return path
-
-
-@pytest.mark.usefixtures("examples_importable")
-def test_the_tagger_learns_from_both_directions(script: Script, tmp_path: Path) -> None:
-    file = conll_file(tmp_path / "train.txt")
-    common = (*EXAMPLES, "model=example_tagger", "data=example_conll", f"data.train={file}", *QUICK)
-    common = (*common, "trainer.max_epochs=40", "model.dropout=0.0")
-    common = (*common, "data.batch_size=8", "model.optimizer.lr=0.03")
-    for directions, folder in (("null", "both"), ("false", "one")):
-        done = script(
-            "train.py", *common, f"model.encoder.bidirectional={directions}", f"folder={folder}"
-        )
-        assert done.returncode == 0, done.stderr
-        assert "output -> every_output, every step" in done.stdout
-        assert re.search(r"logits +\(B, T, C\) +\(\d, \d, 2\) +of the tags", done.stdout)
-    both, one = (
-        json.loads((tmp_path / folder / "result.json").read_text()) for folder in ("both", "one")
-    )
-    assert both["metrics"]["test/accuracy"] == 1.0  # the word after it is in `output` too
-    assert one["metrics"]["test/accuracy"] < 0.9
-    assert both["higher_is_better"] == {"accuracy": True, "loss": False}
-    predicted = script(
-        "predict.py",
-        "run=both",
-        "input=-",
-        "imports=[examples.tagger]",
-        "allowed_targets=[examples.tagger.Tagger,examples.conll.CoNLL]",
-        stdin="red ?\ncat ?\n",
-    )
-    assert predicted.stdout == '{"tags": ["BEFORE-CAT", "O"]}\n', predicted.stderr
-    compared = script("compare.py", "both", "one")
-    assert compared.returncode == 0, compared.stderr
-    assert "test/accuracy" in (tmp_path / "comparison" / "comparison.csv").read_text()
-
-
 @pytest.mark.usefixtures("examples_importable", "blank_page")
 def test_a_head_beside_its_task_is_found_without_an_import(script: Script, tmp_path: Path) -> None:
-    file = conll_file(tmp_path / "train.txt")
-    own = (
-        *EXAMPLES,
-        "model=example_tagger",
-        "data=example_conll",
-        f"data.train={file}",
-        "imports=[]",
+    (tmp_path / "my_task.py").write_text(
+        "from examples.regression import Regression\n"
+        "from seqmodels.heads import Head\n"
+        "class First(Head, name='first'):\n"
+        "    reads = ('output',)\n"
+        "    def select(self, states):\n"
+        "        return states.output[:, 0]\n"
+        "class Mine(Regression):\n"
+        "    pass\n"
     )
+    own = (*EXAMPLES, "model=example_regression", "model._target_=my_task.Mine", "model.head=first")
+    allowed = "allowed_targets=[my_task.Mine,examples.waves.Waves]"
+    quick = ("data=example_waves", "data.size=40", "trainer.max_epochs=1", allowed, *QUICK)
     for name, arguments in (
-        ("train.py", (*own, *QUICK, "trainer.max_epochs=1")),
-        (
-            "explain.py",
-            (*EXAMPLES, "model=example_tagger", "imports=[]", f"folder={tmp_path / 'pictures'}"),
-        ),
+        ("train.py", quick),
+        ("explain.py", (f"folder={tmp_path / 'pictures'}", allowed)),
     ):
-        allowed = "allowed_targets=[examples.tagger.Tagger,examples.conll.CoNLL]"
-        done = script(name, *arguments, *([allowed] if name == "train.py" else []))
+        done = script(name, *own, "imports=[]", *arguments)
         assert done.returncode == 0, done.stderr
 
 

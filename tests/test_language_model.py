@@ -626,12 +626,13 @@ def test_a_run_prints_the_size_and_the_unknown_share_of_each_split(
     [
         (
             ["model=language_model", "data=needle"],
-            "Needle has a class for each sequence, and LanguageModel learns the next token for "
-            "each step: choose data and model that fit, such as model=language_model data=text_lm",
+            "needle, start of 100 has a class for each sequence, and LanguageModel learns the next "
+            "token for each step: choose data and model that fit, such as model=language_model "
+            "data=text_lm",
         ),
         (
             ["data=text_lm", "data.train=x"],
-            "PlainText has the next token for each step, and SequenceClassifier learns a class for "
+            "x has the next token for each step, and SequenceClassifier learns a class for "
             "each sequence: choose data and model that fit, such as model=classifier data=text",
         ),
     ],

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from omegaconf import OmegaConf
 from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 
 from seqmodels.data import (
     UEA,
@@ -110,6 +113,29 @@ def test_a_tag_that_training_never_saw_is_named_with_its_place() -> None:
         characters(wrong).setup()
 
 
+def test_of_tags_of_spans_all_of_a_known_type_are_known() -> None:
+    tags = Tags()
+    tags.fit([["B-x", "O"], ["B-y", "I-y"]], "x")
+    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "I-y", "O"], "scheme": "BIO"}
+    assert tags.encode([["B-x", "I-x"]], "new")[0].tolist() == [0, 2]
+    with pytest.raises(UserError, match="new: tag 'I-z' of example 1 at step 2 was never seen in"):
+        tags.encode([["O", "I-z"]], "new")
+    restored = Tags()
+    restored.load(tags.spec)
+    assert restored.spec == tags.spec
+    with pytest.raises(UserError, match="x: every tag is 'B-x'; tagging needs at least two tags"):
+        Tags().fit([["B-x"]], "x")
+
+
+def test_the_scheme_of_tags_is_told_by_their_order() -> None:
+    for rows, scheme in (([["I-x", "B-x"]], "IOB1"), ([["B-x", "E-x"], ["S-x"]], "BIOES")):
+        tags = Tags()
+        tags.fit(rows, "x")
+        assert tags.spec["scheme"] == scheme
+    tags.fit([["NN", "VB"]], "x")
+    assert tags.spec == {"classes": ["NN", "VB"]}
+
+
 @pytest.mark.parametrize(("tags", "count"), [(["V"], 1), (["V", "C", "S"], 3)])
 def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
     tags: list[str], count: int
@@ -124,7 +150,7 @@ def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
 
 
 def test_a_tagger_needs_two_tags() -> None:
-    with pytest.raises(UserError, match="x: every tag is 'A'; a tagger needs at least two tags"):
+    with pytest.raises(UserError, match="x: every tag is 'A'; tagging needs at least two tags"):
         Tags().fit([["A", "A"], ["A"]], "x")
     with pytest.raises(UserError, match="x: every tag is missing"):
         Tags().fit([[]], "x")
@@ -202,6 +228,92 @@ def test_a_value_that_is_always_missing_is_an_error() -> None:
         Values(["a", "b"]).fit([[1, None], [2, ""]], "x")
 
 
+def test_an_evaluated_split_without_any_value_is_an_error() -> None:
+    values = Values()
+    values.fit([1, 2], "x")
+    with pytest.raises(UserError, match="new.csv: every value is missing; there is"):
+        values.encode([None, ""], "new.csv")
+
+
+def test_values_of_steps_are_standardised_together_and_padded_with_nan() -> None:
+    series = [np.zeros((n, 2)) + np.arange(n)[:, None] for n in (2, 4)]
+    targets = [[[0, "5"], [4, None]], np.array([[4.0, 7.0], [0.0, 7.0], [2.0, 5.0], [2.0, 7.0]])]
+    made = examples(series, targets)
+    data = Made(dict.fromkeys(("train", "validation", "test"), made), Series(),
+                Values(["a", "b"], per="step"), batch_size=2)  # fmt: skip
+    data.setup()
+    assert (data.per, data.target) == ("step", "value")
+    found = data.spec
+    assert (found["mean"], found["deviation"][0]) == ([2.0, 6.2], pytest.approx(math.sqrt(8 / 3)))
+    [batch] = data.split_loader("test")
+    assert batch.targets.shape == (2, 4, 2)
+    own = data.targets.restore(batch.targets)
+    expected = np.full((2, 4, 2), np.nan)
+    expected[0, :2], expected[1] = [[0, 5], [4, np.nan]], targets[1]
+    torch.testing.assert_close(own, torch.tensor(expected).float(), equal_nan=True)
+    assert list(data.baselines()["test/mae"]) == ["training mean"]
+    assert data.split_sizes == {}
+
+
+def test_a_wrong_value_of_a_step_is_named_with_its_example_and_step() -> None:
+    values = Values(["a", "b"], per="step")
+    with pytest.raises(UserError, match="^x: example 2, step 3 has 'tall' as 'b', which is not a"):
+        values.fit([[[1, 2]], [[1, 2], [3, 4], [5, "tall"]]], "x")
+    with pytest.raises(UserError, match="^x: example 1, step 1 must have 2 values .a, b., but has"):
+        values.fit([[1, 2]], "x")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_columns_with_numbers_are_values(ending: str, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": f"word{n % 3} x", "up": n + 0.5, "down": -n} for n in range(30)
+    ]
+    rows[7]["up"] = None
+
+    def write(name: str) -> Path:
+        path = tmp_path / f"{name}.{ending}"
+        if ending == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        elif ending == "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            between = {"csv": ",", "tsv": "\t"}[ending]
+            cells = [["" if v is None else str(v) for v in row.values()] for row in rows]
+            lines = [[*rows[0]], *cells]
+            path.write_text("".join(between.join(line) + "\n" for line in lines))
+        return path
+
+    path = write("train")
+    data = Text(str(path), value_columns=["down", "up"])
+    assert (data.per, data.target) == ("sequence", "value")
+    data.setup()
+    assert data.spec["values"] == ["down", "up"]
+    [batch] = data.file_loader(str(path))
+    own = data.targets.restore(batch.targets)  # type: ignore[attr-defined]
+    pairs = sorted((-down, up) for down, up in own.tolist() if not math.isnan(up))
+    expected = [(n, n + 0.5) for n in range(30) if n != 7]
+    np.testing.assert_allclose(pairs, expected, atol=1e-5)
+    assert len(list(data.read_inputs(str(path)))) == 30
+    rows[20]["down"] = "inf"
+    if ending != "parquet":  # whose columns are of one type
+        message = r"wrong\.\w+: row 21 has 'inf' as 'down', which is not a finite number"
+        with pytest.raises(UserError, match=message):  # counted before validation is cut off
+            Text(str(write("wrong")), value_columns=["down", "up"]).setup()
+    with pytest.raises(UserError, match="no column .height.: set data.value_columns; choose"):
+        Text(str(path), value_columns=["down", "height"]).setup()
+
+
+def test_a_file_without_the_numbers_can_be_predicted_and_not_evaluated(tmp_path: Path) -> None:
+    train, new = tmp_path / "train.csv", tmp_path / "new.csv"
+    train.write_text("text,score\n" + "".join(f"word {n % 3},{n}\n" for n in range(20)))
+    new.write_text("text\nword 1\n")
+    data = Text(str(train), value_columns=["score"])
+    data.setup()
+    assert list(data.read_inputs(str(new))) == ["word 1"]
+    with pytest.raises(UserError, match=r"new\.csv: example 1 has no label"):
+        data.file_loader(str(new))
+
+
 def regression(seed: int = 0) -> Made:
     random = np.random.default_rng(seed)
     splits = {}
@@ -244,6 +356,9 @@ def test_baselines_of_values_are_in_their_own_units() -> None:
     for name, error in errors.items():
         assert found["test/rmse"][name] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-5)
         assert found["test/mae"][name] == pytest.approx(np.nanmean(np.abs(error)), rel=1e-5)
+        known = ~np.isnan(test_values)
+        r2 = [r2_score(v[k], (v + e)[k]) for v, e, k in zip(test_values.T, error.T, known.T)]
+        assert found["test/r2"][name] == pytest.approx(np.mean(r2), rel=1e-5)
     assert set(found["test/rmse"]) == set(errors)
 
 
@@ -257,7 +372,7 @@ def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> N
         data.setup()
     assert values.spec["values"] == ["score"] and classes.spec["classes"][0] == "0.5"
     both = ("validation", "test")
-    assert set(values.baselines()) == {f"{split}/{m}" for split in both for m in ("rmse", "mae")}
+    assert set(values.baselines()) == {f"{s}/{m}" for s in both for m in ("rmse", "mae", "r2")}
     assert set(classes.baselines()) == {f"{split}/accuracy" for split in both}
     assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 Per = Literal["sequence", "step"]
 """What there is one target for."""
 
-Target = Literal["class", "tag", "value", "next_token", "text"]
+Target = Literal["class", "tag", "value", "forecast", "next_token", "text"]
 """What a target is."""
 
 PADDING_ID, UNKNOWN_ID = 0, 1  # tokens of every vocabulary
@@ -42,6 +42,8 @@ class SequenceBatch:
             or None for inputs without targets.
         continues: whether each row continues the same row of the previous batch, as the windows of
             a stream do; if so, start from that batch's final state.
+        series: `(B,)` int64 on the CPU, the number of the series that each row is a window of; None
+            where rows are not windows of series.
 
     Raises:
         ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
@@ -62,6 +64,7 @@ class SequenceBatch:
         | None
     ) = None
     continues: bool = False
+    series: Int[Tensor, " rows"] | None = None
 
     def __post_init__(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets
@@ -87,6 +90,11 @@ class SequenceBatch:
         if longest > time:
             row = int(torch.argmax(lengths))
             raise ValueError(f"lengths[{row}] is {int(longest)}, but inputs have only {time} steps")
+        series = self.series
+        if series is not None and (series.shape != (batch,) or series.dtype != torch.int64):
+            raise ValueError(
+                f"series must be ({batch},) int64, got {tuple(series.shape)} {series.dtype}"
+            )
         if targets is None:
             return
         classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
@@ -148,7 +156,8 @@ class SequenceBatch:
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
-        object.__setattr__(batch, "continues", self.continues)
+        for name in ("continues", "series"):
+            object.__setattr__(batch, name, getattr(self, name))
         return batch
 
 
@@ -156,9 +165,15 @@ class SequenceBatch:
 class PairBatch:
     """Source sequences and the target sequences to write for them, row by row.
 
+    What asks any batch for `inputs`, `lengths` and `mask` gets those of the source, and for
+    `targets` those of the target.
+
     Args:
         source: what the encoder reads: B sequences, padded to the longest of them.
-        target: what the decoder writes: B sequences, padded to the longest of these.
+        target: what the decoder reads and is to predict: B sequences, padded to the longest of
+            these. Its `inputs` `(B, S)` are `[start, y1, ..., yn]` and its `targets` `(B, S)` are
+            `[y1, ..., yn, end]`, so its `lengths` are `n + 1`.
+        references: to evaluate with: all texts that are right for each row; None in training.
 
     Raises:
         ValueError: if they do not have the same number of rows.
@@ -166,6 +181,7 @@ class PairBatch:
 
     source: SequenceBatch
     target: SequenceBatch
+    references: list[tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         if len(self.source) != len(self.target):
@@ -173,18 +189,53 @@ class PairBatch:
                 "source and target must have the same number of rows, "
                 f"got {len(self.source)} and {len(self.target)}"
             )
+        if self.references is not None and len(self.references) != len(self.source):
+            raise ValueError(
+                f"references must be one tuple for each of {len(self.source)} rows, "
+                f"got {len(self.references)}"
+            )
 
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def inputs(self) -> Tensor:
+        """Of the source."""
+        return self.source.inputs
+
+    @property
+    def lengths(self) -> Tensor:
+        """Of the source."""
+        return self.source.lengths
+
+    @property
+    def mask(self) -> Tensor:
+        """Of the source."""
+        return self.source.mask
+
+    @property
+    def targets(self) -> Tensor | None:
+        """Of the target: the token that follows each step, -100 at padding."""
+        return self.target.targets
+
+    @property
+    def continues(self) -> bool:
+        """A pair never continues another one."""
+        return False
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
-        """The same pair on `device`; the `lengths` of both sides stay on the CPU."""
-        return PairBatch(self.source.to(device, non_blocking), self.target.to(device, non_blocking))
+        """The same pair on `device`; `lengths` and `references` stay on the CPU."""
+        source, target = self.source.to(device, non_blocking), self.target.to(device, non_blocking)
+        return PairBatch(source, target, self.references)
 
     def pin_memory(self) -> PairBatch:
         """The same pair in page-locked memory, so that copies to a GPU are asynchronous."""
-        return PairBatch(self.source.pin_memory(), self.target.pin_memory())
+        return PairBatch(self.source.pin_memory(), self.target.pin_memory(), self.references)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
         """The same pair with `change`, such as of the precision, applied to both sides."""
-        return PairBatch(self.source.map(change), self.target.map(change))
+        return PairBatch(self.source.map(change), self.target.map(change), self.references)
+
+
+AnyBatch = SequenceBatch | PairBatch
+"""What a task gets."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Name, OneOf
-from seqmodels.tasks.metrics import metric_named
+from seqmodels.tasks.metrics import more_is_better
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -47,7 +47,7 @@ class BestCheckpoint(ModelCheckpoint):
         **options: Any,
     ) -> None:
         if mode is None:
-            mode = "max" if monitor and metric_named(monitor).higher_is_better else "min"
+            mode = "max" if monitor and more_is_better(monitor) else "min"
         super().__init__(monitor=monitor, mode=mode, **options)
         self._loss: Tensor | None = None  # of the best state
         self._validated_at: int | None = None  # step

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqmodels.errors import UserError, choices
 from seqmodels.signatures.ranges import Name, Natural
-from seqmodels.tasks.metrics import metric_named
+from seqmodels.tasks.metrics import more_is_better
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class EarlyStopping(LightningEarlyStopping):
     """
 
     def __init__(self, monitor: Name, patience: Natural, **options: Any) -> None:
-        mode = "max" if metric_named(monitor).higher_is_better else "min"
+        mode = "max" if more_is_better(monitor) else "min"
         super().__init__(monitor, patience=patience, mode=mode, **options)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from seqmodels.compare.statistics import (
     summarize,
 )
 from seqmodels.errors import UserError
-from seqmodels.tasks.metrics import METRICS, metric_named, unit, without_split
+from seqmodels.tasks.metrics import METRICS, more_is_better, unit, without_split
 
 RUN_MORE = f"run every setting with the same seeds, {FEWEST_SEEDS} or more, such as seed=0,1,2"
 
@@ -136,7 +136,7 @@ def compare(
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
-        metric: None for accuracy, else bits per byte, else the loss. Where only the head, the data
+        metric: None for accuracy, else bits per byte, RMSE or loss. Where only the head, the data
             and the seed vary, it is that of the test split. Where anything else does, such as the
             learning rate, it is that of validation, because the best of many settings on the test
             split owes part of its place to luck. The other split is taken if no run has the first.
@@ -196,7 +196,7 @@ def direction(records: Sequence[Record], metric: str) -> bool:
     directions = [record.result.get("higher_is_better", {}) for record in records]
     said = {by_name[name] for by_name in directions if name in by_name}
     if name in METRICS or not said:
-        return metric_named(metric).higher_is_better
+        return more_is_better(metric)
     if len(said) == 2:
         raise UserError(
             f"metric={metric}: some of these runs say that higher is better and some that lower "

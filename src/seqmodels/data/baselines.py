@@ -7,17 +7,20 @@ says so: `... on 50,000 of 900,000 examples`.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.data.edit_distance import nearest
 from seqmodels.data.linear import Predictions, n_grams, tf_idf, with_ratios, with_tf_idf
 from seqmodels.data.rows import take
 from seqmodels.data.steps import interpolate
+from seqmodels.data.targets import Values
 
 if TYPE_CHECKING:
     from seqmodels.data.sequences import SequenceDataModule
@@ -32,6 +35,7 @@ TEXTS = 50_000
 CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}
 SERIES, VALUES = 4_000, 5_000_000
 VALUES_EACH = 50_000  # of a series, for MiniRocket
+ROWS = 128  # to compare with all of the training at a time
 SHORTEST = 9  # steps that MiniRocket's kernels span
 
 
@@ -43,15 +47,22 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
       of each channel, and of MiniRocket if numba is installed.
     - Tags: `accuracy` over all steps of the most frequent tag; for texts, of that of each token. A
       token that training never saw gets the most frequent tag of all.
-    - Values: `rmse` and `mae` of the training mean, and of ridge regression on tf-idf, or on means
-      and deviations. The errors are in the values' own units and average over all values that are
-      not missing.
+    - Values: `rmse`, `mae` and `r2` of the training mean; if there are some for each sequence, also
+      of ridge regression on tf-idf, or on means and deviations. The errors are in the values' own
+      units and average over all values that are not missing; r2 is the mean over the values.
+    - Texts: `exact_match`, `word_error_rate` and `symbol_error_rate` of a copy of the source, and
+      of the first target of the training source with the nearest tf-idf.
 
     How strongly to regularise, and to smooth counts, is chosen on the validation split. N-grams are
     of words; for a model of characters or bytes, of characters within a word. They are lowercased
     if the model's inputs are.
     """
-    compute = {"class": _of_classes, "tag": _of_tags, "value": _of_values}
+    compute = {
+        "class": _of_classes,
+        "tag": _of_tags,
+        "value": _of_values,
+        "text": _of_written,
+    }
     return compute[data.target](data) if data.target in compute else {}
 
 
@@ -96,43 +107,85 @@ def _of_tags(data: SequenceDataModule) -> Metrics:
 def _of_values(data: SequenceDataModule) -> Metrics:
     from sklearn.linear_model import Ridge
 
-    restore: Any = data.targets
-    splits = ("train", *EVALUATED)
-    values = {s: restore.restore(_targets(data, s).double()).numpy() for s in splits}
-    chosen, on = _chosen(data)
-    by, features = "channel means and deviations", {}
-    if data.inputs.kind == "tokens":
-        by, features = "tf-idf", tf_idf(_counts(data, chosen))
-    else:
-        features = _summaries(data, chosen)
-
-    def ridge(alpha: float) -> dict[str, np.ndarray]:  # the errors
-        predicted: dict[str, list[np.ndarray]] = {split: [] for split in EVALUATED}
+    values = {split: _values(data, split) for split in ("train", *EVALUATED)}
+    mean = np.nanmean(values["train"], axis=0)
+    found = {"training mean": {s: np.broadcast_to(mean, values[s].shape) for s in EVALUATED}}
+    if data.per == "sequence":
+        chosen, on = _chosen(data)
+        by, features = "channel means and deviations", {}
+        if data.inputs.kind == "tokens":
+            by, features = "tf-idf", tf_idf(_counts(data, chosen))
+        else:
+            features = _summaries(data, chosen)
+        made: dict[str, list[np.ndarray]] = {split: [] for split in EVALUATED}
         for column in values["train"][chosen].T:  # each has missing values of its own
             known = ~np.isnan(column)
-            model = Ridge(alpha).fit(features["train"][known], column[known])
+            model = Ridge(1.0).fit(features["train"][known], column[known])
             for split in EVALUATED:
-                predicted[split].append(model.predict(features[split]))
-        return {split: np.transpose(made) - values[split] for split, made in predicted.items()}
-
-    mean = np.nanmean(values["train"], axis=0)
-    errors = {
-        "training mean": {split: mean - values[split] for split in EVALUATED},
-        f"ridge regression on {by}{on}": ridge(1.0),
-    }
+                made[split].append(model.predict(features[split]))
+        found[f"ridge regression on {by}{on}"] = {s: np.transpose(p) for s, p in made.items()}
     return {
-        f"{split}/{metric}": {name: measure(error[split]) for name, error in errors.items()}
+        f"{split}/{metric}": {n: measure(p[split], values[split]) for n, p in found.items()}
         for split in EVALUATED
-        for metric, measure in (("rmse", _rmse), ("mae", _mae))
+        for metric, measure in (("rmse", _rmse), ("mae", _mae), ("r2", _r2))
     }
 
 
-def _rmse(errors: np.ndarray) -> float:
-    return float(np.sqrt(np.nanmean(errors**2)))
+def _values(data: SequenceDataModule, split: str) -> np.ndarray:
+    # (N, K) in their own units, of all sequences or of all their steps
+    targets, encoder = _targets(data, split), cast(Values, data.targets)
+    rows = targets if isinstance(targets, Tensor) else torch.cat(targets)
+    return encoder.restore(rows.double()).numpy()
 
 
-def _mae(errors: np.ndarray) -> float:
-    return float(np.nanmean(np.abs(errors)))
+def _of_written(data: SequenceDataModule) -> Metrics:
+    chosen, on = _chosen(data)
+    features = tf_idf(_counts(data, chosen))
+    written = take(data.examples["train"].targets, chosen)
+    level = data.targets.spec["target_preprocessor"]["options"]["tokenizer"]
+    found: Metrics = {}
+    for split in EVALUATED:
+        dataset: Any = data.datasets[split]
+        guesses = {
+            "copy of the source": data.examples[split].inputs,
+            f"target of the nearest source{on}": [
+                written[row][0] for row in _nearest_rows(features[split], features["train"])
+            ],
+        }
+        for name, texts in guesses.items():
+            pairs = [*zip(texts, dataset.references, strict=True)]
+            right = sum(text in references for text, references in pairs) / len(pairs)
+            errors, symbols = np.sum([nearest(*pair, level) for pair in pairs], axis=0).tolist()
+            scores = {"exact_match": right, "word_error_rate": 1 - right}
+            for metric, score in {**scores, "symbol_error_rate": errors / symbols}.items():
+                found.setdefault(f"{split}/{metric}", {})[name] = score
+    return found
+
+
+def _nearest_rows(features: Any, others: Any) -> Iterator[int]:
+    for first in range(0, features.shape[0], ROWS):
+        similar = features[first : first + ROWS] @ others.T
+        yield from similar.toarray().argmax(axis=1).tolist()
+
+
+def _rmse(predicted: np.ndarray, values: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean((predicted - values) ** 2)))
+
+
+def _mae(predicted: np.ndarray, values: np.ndarray) -> float:
+    return float(np.nanmean(np.abs(predicted - values)))
+
+
+def _r2(predicted: np.ndarray, values: np.ndarray) -> float:
+    from sklearn.metrics import r2_score
+
+    known = ~np.isnan(values)
+    scores = [
+        r2_score(values[rows, column], predicted[rows, column])
+        for column, rows in enumerate(known.T)
+        if rows.sum() > 1
+    ]
+    return float(np.mean(scores)) if scores else math.nan
 
 
 # models of classes
@@ -151,9 +204,9 @@ def _of_series(data: SequenceDataModule, labels: np.ndarray) -> Models:
 
     chosen, on = _chosen(data)
     features = _summaries(data, chosen)
-    nearest = KNeighborsClassifier(1).fit(features["train"], labels[chosen])
+    model = KNeighborsClassifier(1).fit(features["train"], labels[chosen])
     name = f"nearest neighbour on channel means and deviations{on}"
-    yield name, iter([{split: nearest.predict(features[split]) for split in EVALUATED}])
+    yield name, iter([{split: model.predict(features[split]) for split in EVALUATED}])
     if made := _minirocket(data, chosen, labels[chosen]):
         yield f"MiniRocket + ridge classifier{on}", iter([made])
 

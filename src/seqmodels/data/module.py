@@ -20,7 +20,7 @@ from seqmodels.working import working
 
 log = logging.getLogger(__name__)
 
-BASELINES = 2  # the version of the baselines in the cache
+BASELINES = 3  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -31,12 +31,17 @@ class DataModule(pl.LightningDataModule):
     per: Per  # what there is one target for: each sequence, or each step
     target: Target
     batch_size: int
+    more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
 
     @classmethod
     def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """What to keep of the arguments that a run folder gives, which may be a stranger's: files
         to read, but no places to write to, and no more of this machine than it has."""
         return dict(arguments)
+
+    def fits(self, per: Per, target: Target) -> bool:
+        """Whether a task with such targets can learn from this data."""
+        return (per, target) == (self.per, self.target)
 
     @property
     def title(self) -> str:
@@ -81,7 +86,8 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define setup")
 
     def split_loader(self, split: str) -> SequenceLoader:
-        """Batches of `train`, `validation` or `test` to evaluate on, each example once."""
+        """Batches of `train`, `validation`, `test` or one of `more_splits` to evaluate on, each
+        example once."""
         raise NotImplementedError(f"{type(self).__name__} must define split_loader")
 
     def file_loader(self, path: str) -> SequenceLoader:

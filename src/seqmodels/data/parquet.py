@@ -12,11 +12,15 @@ from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import existing_file
 
 
-def parquet_rows(path: str, wanted: Iterable[str], *, lists: bool = False) -> Iterator[Row]:
+def parquet_rows(
+    path: str, wanted: Iterable[str], *, lists: bool | None = False, times: bool = False
+) -> Iterator[Row]:
     """The wanted columns of a Parquet file, row by row. Other columns are None.
 
     Args:
-        lists: whether they hold lists of texts or numbers, instead of texts or numbers.
+        lists: whether they hold lists of texts or numbers, instead of texts or numbers; None:
+            either.
+        times: whether columns may hold dates and times, too.
 
     Raises:
         UserError: if the file is damaged, or naming a column that holds neither texts nor numbers.
@@ -31,7 +35,8 @@ def parquet_rows(path: str, wanted: Iterable[str], *, lists: bool = False) -> It
             check_columns(schema.names, path)
             chosen = [name for name in schema.names if name in set(wanted)]
             for name in chosen:
-                _check_type(schema.field(name).type, f"{path}: column {name!r}", lists)
+                where = f"{path}: column {name!r}"
+                _check_type(schema.field(name).type, where, lists=lists, times=times)
             absent: dict[str, Any] = {name: None for name in schema.names if name not in chosen}
             names = _class_names(schema.metadata or {})
             row: dict[str, Any]
@@ -51,17 +56,18 @@ def _named(number: Any, names: Sequence[str], path: str) -> Any:
     return class_name(str(number), names, path)
 
 
-def _check_type(kind: Any, where: str, lists: bool) -> None:
+def _check_type(kind: Any, where: str, *, lists: bool | None, times: bool) -> None:
     import pyarrow.types as of
 
-    if lists:
-        if not (of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind)):
+    if lists is not False:
+        listed = of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind)
+        if lists and not listed:
             raise UserError(f"{where} holds values of type {kind}: they must be lists, one a text")
-        kind = kind.value_type
+        kind = kind.value_type if listed else kind
     value = kind.value_type if of.is_dictionary(kind) else kind
     texts = of.is_string(value) or of.is_large_string(value) or of.is_string_view(value)
     numbers = of.is_integer(value) or of.is_floating(value) or of.is_boolean(value)
-    if not (texts or numbers or of.is_null(value)):
+    if not (texts or numbers or of.is_null(value) or (times and of.is_temporal(value))):
         raise UserError(f"{where} holds values of type {value}: convert them to text")
 
 

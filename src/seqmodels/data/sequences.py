@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from torch import Tensor
 
-from seqmodels.batch import UNKNOWN_ID, SequenceBatch
+from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
 from seqmodels.cache import cached
 from seqmodels.data.baselines import sequence_baselines
 from seqmodels.data.inputs import InputEncoder, Tokens, load_inputs
@@ -40,7 +40,8 @@ class SequenceDataModule(DataModule):
 
     Args:
         inputs: encodes the raw inputs; learns from the training split.
-        targets: encodes the raw targets; learns from the training split. None means `Classes()`.
+        targets: encodes the raw targets; learns from the training split. None lets the data choose,
+            which are classes unless a subclass overrides `targets`.
         batch_size: sequences in a batch, on each device.
         seed: of the order of the training batches.
         split_seed: of the cut.
@@ -69,8 +70,9 @@ class SequenceDataModule(DataModule):
     ) -> None:
         super().__init__()
         check_counts(batch_size=batch_size, pool=pool)
-        self.inputs, self.targets = inputs, targets or Classes()
-        self.per, self.target = self.targets.per, self.targets.target
+        self.inputs = inputs
+        if targets is not None:
+            self.targets = targets
         self.batch_size, self.pool, self.num_workers = batch_size, pool, num_workers
         self.seed, self.split_seed = seed, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
@@ -84,6 +86,19 @@ class SequenceDataModule(DataModule):
         kept = {"num_workers": min(workers, most)} if isinstance(workers, int) else {}
         return {**super().from_stranger(arguments), **kept}
 
+    @cached_property
+    def targets(self) -> TargetEncoder:
+        """Encodes the raw targets."""
+        return Classes()
+
+    @property
+    def per(self) -> Per:  # type: ignore[override]
+        return self.targets.per
+
+    @property
+    def target(self) -> Target:  # type: ignore[override]
+        return self.targets.target
+
     def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:
         """Each raw input of a file with its raw target or None, as soon as it can be read.
 
@@ -91,6 +106,14 @@ class SequenceDataModule(DataModule):
             UserError: naming the file, the place in it and what to do.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read_file")
+
+    def examples_of(self, pairs: Iterable[tuple[Any, Any]], source: str) -> Examples:
+        """Examples of raw inputs with their raw targets.
+
+        Raises:
+            UserError: naming the number of an example without a target.
+        """
+        return Examples.of(pairs, source)
 
     def read_inputs(self, path: str) -> Iterator[Any]:
         return (raw for raw, _ in self.read_file(path))
@@ -152,6 +175,8 @@ class SequenceDataModule(DataModule):
         if self.datasets:
             return
         found: dict[Any, Examples] = dict(self.read())
+        for part in found.values():
+            self.targets.check(part.targets, part.source)
         for split, fraction in self.fractions.items():
             if split not in found:
                 train = found["train"]
@@ -162,14 +187,17 @@ class SequenceDataModule(DataModule):
             if not len(part):
                 raise UserError(f"the {split} split is empty: {part.source}")
         if not self._fitted:
-            train = self.examples["train"]
-            self.targets.fit(train.targets, train.source)
-            self.inputs.fit(train.inputs)
+            self.fit_encoders(self.examples["train"])
             self._fitted = True
         self.datasets = {split: self.encode(part) for split, part in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {names}")
+
+    def fit_encoders(self, train: Examples) -> None:
+        """Learns from the training split how to encode inputs and targets."""
+        self.targets.fit(train.targets, train.source)
+        self.inputs.fit(train.inputs)
 
     @property
     def summary(self) -> Sequence[str]:
@@ -192,14 +220,15 @@ class SequenceDataModule(DataModule):
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
         if not isinstance(targets, Tensor):
-            for number, (steps, tags) in enumerate(zip(sequences, targets, strict=True), start=1):
-                if len(steps) != len(tags):
+            what = "tag" if self.target == "tag" else "target"
+            for number, (steps, own) in enumerate(zip(sequences, targets, strict=True), start=1):
+                if len(steps) != len(own):
                     raise UserError(
                         f"{examples.source}: example {number} has {len(steps)} steps once encoded "
-                        f"and {len(tags)} tags; each step needs one tag, so check data.tokenizer, "
-                        "data.max_length and data.downsample"
+                        f"and {len(own)} {what}s; each step needs one {what}, so check "
+                        "data.tokenizer, data.max_length and data.downsample"
                     )
-            sequences, targets = (pieces(each, self.piece) for each in (sequences, targets))
+            return SequenceDataset(pieces(sequences, self.piece), pieces(targets, self.piece))
         return SequenceDataset(sequences, targets)
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
@@ -267,13 +296,17 @@ class SequenceDataModule(DataModule):
     def train_dataloader(self) -> SequenceLoader:
         # shuffled, trainer.overfit_batches would take other batches in every epoch
         overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
-        return self.loader(self.datasets["train"], shuffle=not overfit)
+        return self.loader(self.to_learn_from(), shuffle=not overfit)
+
+    def to_learn_from(self) -> SequenceDataset:
+        """The training split, one row for each example to learn from."""
+        return self.datasets["train"]
 
     def split_loader(self, split: str) -> SequenceLoader:
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
-        examples = Examples.of(self.read_file(path), path)
+        examples = self.examples_of(self.read_file(path), path)
         if not len(examples):
             raise UserError(f"{path} is empty")
         return self.loader(self.encode(examples))

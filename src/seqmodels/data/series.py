@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +18,7 @@ from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
 from seqmodels.data.tables import Number, cell, read_json
+from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
 from seqmodels.signatures.ranges import Count, Name, OneOf
@@ -28,7 +31,8 @@ PARTS: tuple[Split, ...] = ("train", "test")  # of the archive
 class UEA(SequenceDataModule):
     """A data set of the UEA/UCR archive (https://timeseriesclassification.com).
 
-    The archive has a training and a test split; validation is cut from training.
+    The archive has a training and a test split; validation is cut from training. Its files say
+    whether they have a class for each series (`@classLabel`) or a number (`@targetLabel`).
 
     Args:
         name: as the archive spells it. Data sets that sktime does not bundle are downloaded once.
@@ -69,6 +73,18 @@ class UEA(SequenceDataModule):
     @property
     def title(self) -> str:
         return self.dataset_name
+
+    @cached_property
+    def targets(self) -> TargetEncoder:
+        path = _training_file(self.dataset_name, self.folder)
+        if path is None:
+            self.read()  # which downloads it
+            path = _training_file(self.dataset_name, self.folder)
+        return Values() if path and _has_numbers(path) else Classes()
+
+    def use_spec(self, spec: Mapping[str, Any]) -> None:
+        self.targets = Values() if "values" in spec else Classes()  # without the files
+        super().use_spec(spec)
 
     def read(self) -> Mapping[Split, Examples]:
         # files of a folder of yours may change between two runs of a notebook
@@ -114,6 +130,23 @@ def _archived(name: str, split: str, folder: str | None) -> Examples:
     for array in arrays:
         array.flags.writeable = False  # all runs of this process share them
     return Examples.of(zip(arrays, map(str, labels), strict=True), f"{name} {split}")
+
+
+def _training_file(name: str, folder: str | None) -> Path | None:
+    """Where sktime finds the training split of a data set; None before it is downloaded."""
+    spec = find_spec("sktime.datasets")
+    places = [Path(folder)] if folder is not None else []
+    for place in (spec.submodule_search_locations or ()) if spec and not places else ():
+        places += [Path(place, "data"), Path(place, "local_data")]
+    paths = (place / name / f"{name}_TRAIN.ts" for place in places)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _has_numbers(path: Path) -> bool:
+    """Whether the header of a `.ts` file says so."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        header = takewhile(lambda line: line != "@data", (line.strip().lower() for line in lines))
+        return any(line.split() == ["@targetlabel", "true"] for line in header)
 
 
 def _ts_file(path: str) -> Iterator[tuple[np.ndarray, str | None]]:

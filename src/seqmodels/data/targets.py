@@ -1,4 +1,5 @@
-"""Encode raw targets as tensors: one class, one tag a step, or some values for each example."""
+"""Encode raw targets as tensors: one class, one tag a step, or some values for each
+example or step."""
 
 from __future__ import annotations
 
@@ -16,13 +17,21 @@ from seqmodels.data.rows import Labels
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.tag_schemes import Scheme, completed, find_scheme
 
+BETWEEN = "\t"  # several numbers in one text
+
+BETWEEN = "\t"  # several numbers in one text
+
 
 class TargetEncoder(ABC):
     """Encodes raw targets. `per` and `target` say which tasks can learn from them."""
 
-    per: ClassVar[Per]
+    per: Per
     target: ClassVar[Target]
     names: Collection[str]  # of the classes, tags or values
+
+    def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)
+        """Raises a `UserError` for a raw target that no encoder of this kind can read. A split is
+        checked before it is cut, so that the error counts rows as its file does."""
 
     @abstractmethod
     def fit(self, raw: Sequence[Any], source: str) -> None:
@@ -110,7 +119,7 @@ class Tags(NamedTargets):
         self.more = more
 
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        what, advice = f"{source}: every tag", "a tagger needs at least two tags"
+        what, advice = f"{source}: every tag", "tagging needs at least two tags"
         found = {tag for tags in raw for tag in tags}
         self._learn({*found, *self.more} if len(found) > 1 else found, what, advice)
         if scheme := find_scheme(self.names, raw):
@@ -139,33 +148,45 @@ class Tags(NamedTargets):
 class Values(TargetEncoder):
     """K numbers per sequence, standardised by their mean and deviation in the training split.
 
-    A raw target is a sequence of K numbers, or a single number if K is 1. A number may be
-    written as text; None, nan and an empty text are missing values. Encoded, they are `(N, K)`
-    float32, nan where one is missing. `mean` and `deviation` in `spec` are in their own units.
+    A raw target is a sequence of K numbers, a text of K numbers with tabs between them, or a single
+    number if K is 1; for values per step, a list of such, one for each. A number may be written as
+    text; None, nan and an empty text are missing values. Encoded, they are `(N, K)` float32, or per
+    step `(T, K)`, nan where one is missing. `mean` and `deviation` in `spec` are in their own
+    units.
 
     Args:
         names: what the K values are called.
+        per: whether there are K values for each sequence, or for each step.
     """
 
-    per = "sequence"
     target = "value"
     mean: np.ndarray
     deviation: np.ndarray
 
-    def __init__(self, names: Sequence[str] = ("value",)) -> None:
-        self.names = list(names)
+    def __init__(self, names: Sequence[str] = ("value",), per: Per = "sequence") -> None:
+        self.names: list[str] = list(names)
+        self.per = per
+
+    def check(self, raw: Sequence[Any], source: str) -> None:
+        self._tables(raw, source)
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        values = self._read(raw, source)
+        values = np.concatenate(self._tables(raw, source))
         for name, column in zip(self.names, values.T, strict=True):
             if np.isnan(column).all():
                 raise UserError(f"{source}: every {name!r} is missing; there is nothing to learn")
         self.mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         self.deviation = np.where(deviation > 0, deviation, 1.0)  # a constant value becomes 0
 
-    def encode(self, raw: Sequence[Any], source: str) -> Float[Tensor, "examples values"]:
-        standardised = (self._read(raw, source) - self.mean) / self.deviation
-        return torch.from_numpy(standardised.astype(np.float32))
+    def encode(self, raw: Sequence[Any], source: str) -> Tensor | list[Tensor]:
+        tables = self._tables(raw, source)
+        if all(np.isnan(table).all() for table in tables):
+            raise UserError(f"{source}: every value is missing; there is nothing to compare with")
+        encoded = [
+            torch.from_numpy(((table - self.mean) / self.deviation).astype(np.float32))
+            for table in tables
+        ]
+        return encoded if self.per == "step" else encoded[0]
 
     def restore(self, standardised: Float[Tensor, "*batch values"]) -> Tensor:
         """Standardised values `(..., K)` in their own units again."""
@@ -183,18 +204,28 @@ class Values(TargetEncoder):
         self.names = list(spec["values"])
         self.mean, self.deviation = np.array(spec["mean"]), np.array(spec["deviation"])
 
-    def _read(self, raw: Sequence[Any], source: str) -> np.ndarray:
-        rows = np.full((len(raw), len(self.names)), np.nan)
-        for number, row in enumerate(raw, start=1):
-            values = [row] if np.ndim(row) == 0 else list(row)
+    def _tables(self, raw: Sequence[Any], source: str) -> list[np.ndarray]:
+        # one (N, K) of all sequences, or for each of them (T, K) of its steps
+        if self.per == "sequence":
+            return [self._table(raw, f"{source}: row")]
+        return [
+            self._table(steps, f"{source}: example {number}, step")
+            for number, steps in enumerate(raw, start=1)
+        ]
+
+    def _table(self, rows: Any, where: str) -> np.ndarray:
+        table = np.full((len(rows), len(self.names)), np.nan)
+        for number, row in enumerate(rows, start=1):
+            values = row.split(BETWEEN) if isinstance(row, str) else row
+            values = [values] if np.ndim(values) == 0 else list(values)
             if len(values) != len(self.names):
                 raise UserError(
-                    f"{source}: row {number} must have {len(self.names)} values "
+                    f"{where} {number} must have {len(self.names)} values "
                     f"({', '.join(self.names)}), but has {len(values)}"
                 )
             for column, (name, value) in enumerate(zip(self.names, values, strict=True)):
-                rows[number - 1, column] = _number(value, f"{source}: row {number}", name)
-        return rows
+                table[number - 1, column] = _number(value, f"{where} {number}", name)
+        return table
 
 
 def _number(value: Any, where: str, name: str) -> float:

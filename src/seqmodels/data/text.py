@@ -1,4 +1,4 @@
-"""Your own labelled texts, from files or the HuggingFace hub."""
+"""Your own texts with labels or numbers, from files or the HuggingFace hub."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from seqmodels.data.pieces import fingerprint, size, whole
 from seqmodels.data.rows import Labels, Numbered, Texts
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
+from seqmodels.data.targets import Values
 from seqmodels.data.text_files import TextFiles, check_ending
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Count, Name, OneOf
+from seqmodels.signatures.ranges import Count, Name, NotEmpty, OneOf
 from seqmodels.working import working
 
 FORMAT = 1  # of the cached files
 
 
 class Text(SequenceDataModule):
-    """Labelled texts. Splits without a file are cut from `train`.
+    """Texts with labels or numbers. Splits without a file are cut from `train`.
 
     Args:
         train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
-        text_column, label_column, columns, quoting, encoding: of the files, as in `TextFiles`.
+        text_column, label_column, value_columns, columns, quoting, encoding: of the files, as in
+            `TextFiles`.
         tokenizer, lowercase, min_count, vocabulary_size: as in `TokenizerOptions`; `tokenizer` is
             its `level`.
         max_length, keep: how to truncate texts, as in `Tokens`.
@@ -50,6 +52,7 @@ class Text(SequenceDataModule):
         hub: Name | None = None,
         text_column: Name = TextFiles.text_column,
         label_column: Name = TextFiles.label_column,
+        value_columns: Annotated[list[Name], NotEmpty()] | None = None,
         columns: list[Name] | None = TextFiles.columns,
         quoting: bool | None = TextFiles.quoting,
         encoding: Name = TextFiles.encoding,
@@ -67,14 +70,18 @@ class Text(SequenceDataModule):
         inputs = Tokens(
             how, max_length=max_length, keep=keep, vectors=vectors, vocabulary=vocabulary
         )
+        if value_columns is not None:
+            options["targets"] = Values(value_columns)
         super().__init__(inputs, **options)
         self.paths = {"train": train, "validation": validation, "test": test}
         self.hub = hub
-        self.files = TextFiles(text_column, label_column, columns, quoting, encoding)
+        self.files = TextFiles(
+            text_column, label_column, columns, quoting, encoding, tuple(value_columns or ())
+        )
 
     @property
     def title(self) -> str:
-        return str(self.hub or Path(str(self.paths["train"])).name)
+        return str(self.hub or Path(self.paths["train"] or "data=text").name)
 
     def read(self) -> Mapping[Split, Examples]:
         if (self.paths["train"] is None) == (self.hub is None):

@@ -1,4 +1,4 @@
-"""Texts and their labels from CSV, TSV, JSON Lines and Parquet files, and from plain text."""
+"""Texts with labels or numbers, from CSV, TSV, JSON Lines, Parquet and plain-text files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import cast
 
 from seqmodels.data.parquet import class_name, parquet_rows
 from seqmodels.data.tables import STEP, Records, Row, cell, json_rows, separated_records
+from seqmodels.data.targets import BETWEEN
 from seqmodels.errors import UserError, choices
 from seqmodels.files import read_lines
 
@@ -29,6 +30,9 @@ class TextFiles:
         columns: the names of the columns, for CSV and TSV files without a header.
         quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
         encoding: of CSV, TSV and plain text files.
+        value_columns: columns with numbers to take instead of labels. A row's label is then the
+            text of them all, with tabs between them; a missing one is empty.
+        lists: whether `rows` may give lists of labels, where a format has lists.
     """
 
     text_column: str = "text"
@@ -36,6 +40,8 @@ class TextFiles:
     columns: list[str] | None = None
     quoting: bool | None = None
     encoding: str = "utf-8"
+    value_columns: tuple[str, ...] = ()
+    lists: bool = False
 
     def pairs(
         self,
@@ -82,15 +88,19 @@ class TextFiles:
         self, records: Records, classes: Mapping[str, Sequence[str]]
     ) -> tuple[list[str], list[str]] | None:
         """The texts and labels if they can be taken as they stand, which `_pair` would check."""
-        wanted = self.text_column, self.label_column
+        wanted = self.text_column, *self.target_columns
         if not set(wanted) <= set(records.header) or self.label_column in classes:
             return None
-        text, label = map(records.header.index, wanted)
+        text, *own = map(records.header.index, wanted)
         texts = [fields[text] for fields in records.fields]
-        labels = [fields[label] for fields in records.fields]
-        return (
-            (texts, labels) if all(map(str.strip, texts)) and all(map(str.strip, labels)) else None
-        )
+        labels = [BETWEEN.join([fields[place] for place in own]) for fields in records.fields]
+        filled = self.value_columns or all(map(str.strip, labels))
+        return (texts, labels) if filled and all(map(str.strip, texts)) else None
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns with labels or numbers."""
+        return self.value_columns or (self.label_column,)
 
     def _pair(
         self,
@@ -101,11 +111,15 @@ class TextFiles:
         classes: Mapping[str, Sequence[str]],
     ) -> tuple[str, str | None]:
         text_column, label_column = self.text_column, self.label_column
-        if text_column not in row or (labelled and label_column not in row):
+        present = row.keys() >= {*self.target_columns}
+        if text_column not in row or (labelled and not present):
             raise self._absent(row, path, number)
         text = cell(row[text_column], path, "text", number)
         if text is None or not text.strip():
             raise UserError(f"{path}: the text of row {number} is empty; remove the row or fill it")
+        if self.value_columns:
+            values = [cell(row.get(column), path, column, number) for column in self.value_columns]
+            return text, BETWEEN.join(value or "" for value in values) if present else None
         label = cell(row.get(label_column), path, "label", number)
         if label is not None and label_column in classes:
             label = class_name(label, classes[label_column], f"{path}: row {number}")
@@ -130,8 +144,10 @@ class TextFiles:
             yield text
 
     def _absent(self, row: Row, path: str, number: int) -> UserError:
-        key = "text_column" if self.text_column not in row else "label_column"
-        column = getattr(self, key)
+        wanted = {self.text_column: "text_column"}
+        other = "value_columns" if self.value_columns else "label_column"
+        wanted |= dict.fromkeys(self.target_columns, other)
+        column, key = next(each for each in wanted.items() if each[0] not in row)
         ending = Path(path).suffix.lower()
         if path == "-" or ending == ".txt":
             return UserError(f"{path} has texts without labels: use one of {', '.join(TABLES)}")
@@ -163,7 +179,8 @@ class TextFiles:
             )
             return
         elif ending == ".parquet":
-            rows = parquet_rows(path, (self.text_column, self.label_column))
+            wanted = self.text_column, *self.target_columns
+            rows = parquet_rows(path, wanted, lists=None if self.lists else False)
         else:
             check_ending(path)
             rows = json_rows(path)

@@ -232,7 +232,8 @@ def _fit(
         result["metrics"] |= validation
         result["metrics"] |= _evaluated(trainer.test(task, datamodule=data, verbose=False))
         short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
-        result["higher_is_better"] = {n: METRICS[n].higher_is_better for n in sorted(short)}
+        better = {name: METRICS[name].higher_is_better for name in sorted(short)}
+        result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
         seconds["test"] = time.perf_counter() - clock
         if first:
             curves = folder.figures / "learning_curves.png"
@@ -270,9 +271,9 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
 
 
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
-    if (data.per, data.target) != (contract.per, contract.target):
+    if not data.fits(contract.per, contract.target):
         raise UserError(
-            f"{type(data).__name__} has {describe_target(data.per, data.target)}, and "
+            f"{data.title} has {describe_target(data.per, data.target)}, and "
             f"{task.__name__} learns {describe_target(contract.per, contract.target)}: choose data "
             f"and model that fit, such as {contract.words.choose}"
         )

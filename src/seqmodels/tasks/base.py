@@ -37,7 +37,7 @@ from seqmodels.signatures.ranges import (
     Share,
 )
 from seqmodels.tasks.budget import find_budget, seconds_used
-from seqmodels.tasks.contract import Step, gather, join
+from seqmodels.tasks.contract import Step, gather, join, share_of_targets
 from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
@@ -91,8 +91,9 @@ class Task(Network, pl.LightningModule):
         UserError: naming the key and what to change.
     """
 
-    curves: ClassVar[tuple[str, ...]] = ("loss",)  # the metrics to draw, by epoch
+    curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+    decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class Task(Network, pl.LightningModule):
         self.test_metrics = self._metrics_of("test")
 
     def _metrics_of(self, split: str) -> MetricCollection:
-        metrics = self.metrics()
+        metrics = self.metrics() if split != "train" or self.decides_in_training else {}
         for name in metrics:
             metric_named(name)  # an unknown one is an error now, not after the training
         loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out
@@ -231,7 +232,7 @@ class Task(Network, pl.LightningModule):
         step = self._step(batch, "train")
         by_sequence = self.contract.words.unit == "examples"
         self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
-        return step.loss
+        return step.loss * share_of_targets(step.weight, self.device)
 
     def validation_step(self, batch: SequenceBatch) -> None:
         self._step(batch, "validation")

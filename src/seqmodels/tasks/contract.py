@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, distributed
 
 from seqmodels.batch import Per, Target
 
@@ -33,12 +33,21 @@ class Words:
 
 WORDS: dict[Target, Words] = {
     "class": Words("a class", "of the classes", "C", "examples", "model=classifier data=text"),
-    "tag": Words("a tag", "of the tags", "C", "tokens", "a model and data with tags"),
-    "value": Words("numbers", "the values", "K", "examples", "a model and data with numbers"),
+    "tag": Words("a tag", "of the tags", "C", "tokens", "model=tagger data=tags"),
+    "value": Words(
+        "numbers",
+        "the values",
+        "K",
+        "examples",
+        "model=regressor data=text data.value_columns=[score]",
+    ),
+    "forecast": Words(
+        "the next values", "the next values", "K", "examples", "model=forecaster data=windows"
+    ),
     "next_token": Words(
         "the next token", "of the next token", "V", "tokens", "model=language_model data=text_lm"
     ),
-    "text": Words("a text", "of the next token", "V", "tokens", "a model and data with pairs"),
+    "text": Words("a text", "of the next token", "V", "tokens", "model=seq2seq data=pairs"),
 }
 
 
@@ -77,13 +86,29 @@ class Step:
         loss: a scalar, the mean over `weight` targets.
         weight: the number of targets; a tensor where only the device knows it, because reading
             that at every step would wait for the device.
-        predictions, targets: for the metrics, at the end of the epoch; None without metrics.
+        predictions, targets: for the metrics, at the end of the epoch; None without metrics, and
+            no targets where the predictions are counts that compare the two already.
+        scale: what a metric divides errors by, where the task knows such a scale.
     """
 
     loss: Float[Tensor, ""]
     weight: int | Tensor
     predictions: Tensor | None = None
     targets: Tensor | None = None
+    scale: Tensor | None = None
+
+
+def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:
+    """The targets of this process in a step, relative to the mean over all processes.
+
+    Gradients of processes are averaged. With the losses times this, that is the gradient of the
+    mean over the targets of all, as of one process, however many each of them has.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1.0
+    total = torch.as_tensor(weight, device=device).to(torch.float32, copy=True)
+    distributed.all_reduce(total)
+    return weight * distributed.get_world_size() / total
 
 
 def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
@@ -97,9 +122,10 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
     losses = torch.stack([step.loss for step in steps])
     weights = torch.stack([torch.as_tensor(step.weight) for step in steps]).to(losses.device)
     values = {"value": losses, "weight": weights}
-    if steps[0].predictions is not None:
-        last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
-        for name, field in (("preds", "predictions"), ("target", "targets")):
+    last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
+    fields = {"preds": "predictions", "target": "targets", "scale": "scale"}
+    for name, field in fields.items():
+        if getattr(steps[0], field) is not None:
             values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
     return values
 

@@ -17,6 +17,7 @@ from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.tokenizer import START_ID
 from seqmodels.errors import UserError
 from seqmodels.tasks.language_modeling import LanguageModel
+from seqmodels.tasks.rolling import roll_forward
 
 
 def generate(
@@ -134,24 +135,28 @@ def _generate(
     seed: int,
     first: Sequence[int] | None,
 ) -> Iterator[int]:
-    generator = torch.Generator().manual_seed(seed)
-    predict, was_training, state = task.as_function(), task.training, None
+    generator, was_training = torch.Generator().manual_seed(seed), task.training
+
+    def choose(logits: Tensor, inputs: Tensor) -> Tensor:
+        nonlocal first
+        logits = logits[0, -1].float().cpu()
+        logits[[START_ID, UNKNOWN_ID]] = -torch.inf  # they stand for no text
+        if first is not None:
+            logits = torch.full_like(logits, -torch.inf).index_copy(
+                0, torch.tensor(first), logits[first]
+            )
+            first = None
+        token = draw(logits, temperature, top_k, top_p, generator)
+        return torch.tensor([[token]], device=inputs.device)
+
+    inputs, lengths = torch.tensor([ids], device=task.device), torch.tensor([len(ids)])
+    tokens = roll_forward(task.as_function(), inputs, lengths, choose)
     try:
         for _ in range(length):
             task.eval()
             with torch.inference_mode():
-                inputs = torch.tensor([ids], device=task.device)
-                logits, state = predict(inputs, torch.tensor([len(ids)]), state)
-                logits = logits[0, -1].float().cpu()
-                logits[[START_ID, UNKNOWN_ID]] = -torch.inf  # they stand for no text
-                if first is not None:
-                    logits = torch.full_like(logits, -torch.inf).index_copy(
-                        0, torch.tensor(first), logits[first]
-                    )
-                    first = None
-                token = draw(logits, temperature, top_k, top_p, generator)
+                token = int(next(tokens))
             task.train(was_training)
-            ids = [token]
             yield token
     finally:
         task.train(was_training)

@@ -13,12 +13,13 @@ class Metric:
     """How to read the numbers of a metric.
 
     Args:
-        higher_is_better: True for an accuracy, False for a loss.
+        higher_is_better: True for an accuracy, False for a loss, None for a number to look at that
+            no model can be chosen by, such as the coverage of an interval.
         unit: what to show after the number. `%` means that the metric is stored as a share (0.93)
             and shown times 100 (93.00).
     """
 
-    higher_is_better: bool
+    higher_is_better: bool | None
     unit: str = ""
 
 
@@ -32,9 +33,10 @@ METRICS: dict[str, Metric] = {
     ),
     **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
     **dict.fromkeys(
-        ("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "mase"),
+        ("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "mase", "pinball"),
         Metric(higher_is_better=False),
     ),
+    "coverage": Metric(higher_is_better=None, unit="%"),
 }
 """By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
 
@@ -65,6 +67,18 @@ def metric_named(name: str) -> Metric:
     )
 
 
+def more_is_better(name: str) -> bool:
+    """Whether more of a metric is better.
+
+    Raises:
+        UserError: if `METRICS` lacks it, or says that neither more nor less of it is better.
+    """
+    better = metric_named(name).higher_is_better
+    if better is None:
+        raise UserError(f"neither more nor less {name} is better: choose another metric")
+    return better
+
+
 def unit(name: str) -> str:
     """The unit of a metric, such as `%`; empty where it has none or the metric is unknown."""
     metric = METRICS.get(without_split(name))
@@ -77,7 +91,9 @@ def show(name: str, value: float) -> str:
     A metric that `METRICS` lacks is shown as a plain number, so that a table at the end of a
     training can't fail.
     """
-    return f"{100 * value:.2f}" if unit(name) == "%" else f"{value:.4f}"
+    if unit(name) == "%":
+        return f"{100 * value:.2f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.2e}"
 
 
 def show_with_unit(name: str, value: float) -> str:

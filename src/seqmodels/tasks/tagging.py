@@ -37,7 +37,7 @@ class Tagger(Task):
     """
 
     contract = Contract(per="step", target="tag")
-    curves = ("loss", "accuracy", "f1")
+    curves: tuple[str, ...] = ("loss", "accuracy")
     bar = "accuracy"
 
     def __init__(
@@ -53,6 +53,8 @@ class Tagger(Task):
     ) -> None:
         own: dict[str, Any] = {"output": output, "constrained": constrained}
         super().__init__(data, encoder, head, class_weights=class_weights, **own, **options)
+        if self.scheme:
+            self.curves = (*self.curves, "f1")
 
     @property
     def classes(self) -> list[str]:

@@ -1,0 +1,191 @@
+"""Series of numbers from a table with one row a step."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from seqmodels.data.parquet import parquet_rows
+from seqmodels.data.tables import Row, cell, json_rows, separated_records
+from seqmodels.data.targets import _number
+from seqmodels.data.text_files import TABLES
+from seqmodels.data.times import Clock, Moment, clock, moment
+from seqmodels.errors import UserError, choices, shown
+
+MISSING = ("NA", "N/A", "null")  # how others write what is not there
+
+
+@dataclass(frozen=True, eq=False)
+class TimedSeries:
+    """A series in the order of time, with equal steps.
+
+    Args:
+        name: its id in the file; empty if the file holds one series.
+        values: of the columns, without nan.
+        known: False where the file lacks a value, and the last one stands in `values` instead.
+        clock: of the column of times, if there is one.
+    """
+
+    name: str
+    values: Float[np.ndarray, "time columns"]
+    known: Bool[np.ndarray, "time columns"]
+    clock: Clock | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def of(self) -> str:
+        """` of <name>`, for errors; empty for the only series of a file."""
+        return f" of {shown(self.name)}" if self.name else ""
+
+    def part(self, start: int, stop: int) -> TimedSeries:
+        """Its steps from `start` to before `stop`; the clock stays that of the whole."""
+        return replace(self, values=self.values[start:stop], known=self.known[start:stop])
+
+
+@dataclass
+class _Rows:
+    """The rows of one series, as they come."""
+
+    numbers: array[int] = field(default_factory=lambda: array("q"))  # of the rows
+    values: array[float] = field(default_factory=lambda: array("d"))
+    moments: list[Moment] = field(default_factory=list)
+    last: str = ""
+
+
+@dataclass(frozen=True)
+class SeriesTable:
+    """How to read series from a CSV, TSV, JSON Lines or Parquet file, by its ending.
+
+    Args:
+        columns: those with numbers, each with the key that names it, such as `data.target`.
+        time: the column with the time of each row; None: rows follow each other in equal steps.
+        series: the column that says which series a row is of; None: all are of one.
+        fill: whether rows and values that are missing become the last known ones, which says
+            nothing about what comes later, as interpolation would; else they are errors.
+    """
+
+    columns: Mapping[str, str]
+    time: str | None = None
+    series: str | None = None
+    fill: bool = False
+
+    def read(self, path: str) -> list[TimedSeries]:
+        """The series of a file, in the order in which they begin.
+
+        Raises:
+            UserError: naming the file, the row and what to do.
+        """
+        found: dict[str, _Rows] = {}
+        for number, row in enumerate(self._rows(path), start=1):
+            where = f"{path}: row {number}"
+            if number == 1:
+                self._check_columns(row, path)
+            rows = found.setdefault(self._name(row, path, number), _Rows())
+            rows.numbers.append(number)
+            rows.values.extend(_number(_value(row.get(c)), where, c) for c in self.columns)
+            if self.time is not None:
+                rows.moments.append(moment(row.get(self.time), where))
+                rows.last = str(row[self.time])
+        if not found:
+            raise UserError(f"{path} has no rows")
+        return [self._series(name, found.pop(name), path) for name in [*found]]
+
+    def _rows(self, path: str) -> Iterator[Row]:
+        ending = Path(path).suffix.lower()
+        if ending not in TABLES:
+            raise UserError(f"{path}: unknown ending {ending!r}: {choices(ending, TABLES)}")
+        if ending in (".csv", ".tsv"):
+            separator = "\t" if ending == ".tsv" else ","
+            blocks = separated_records(
+                path, "utf-8", separator, quoting=ending == ".csv", columns=None
+            )
+            return (row for block in blocks for row in block.rows())
+        if ending == ".parquet":
+            wanted = [*self.columns, *filter(None, (self.time, self.series))]
+            return parquet_rows(path, wanted, times=True)
+        return json_rows(path)
+
+    def _check_columns(self, row: Row, path: str) -> None:
+        keys = {**self.columns, self.time: "data.time", self.series: "data.series"}
+        for column, key in keys.items():
+            if column is not None and column not in row:
+                raise UserError(
+                    f"{path} has no column {shown(repr(column))}: set {key}; {choices(column, row)}"
+                )
+
+    def _name(self, row: Row, path: str, number: int) -> str:
+        if self.series is None:
+            return ""
+        name = cell(row.get(self.series), path, self.series, number)
+        if name is None or not name.strip():
+            raise UserError(f"{path}: row {number} has no {self.series!r}; fill it")
+        return name
+
+    def _series(self, name: str, rows: _Rows, path: str) -> TimedSeries:
+        values = np.array(rows.values).reshape(-1, len(self.columns))
+        of = f" of {shown(name)}" if name else ""
+        found: Any = None
+        if self.time is not None:
+
+            def place(index: int) -> str:
+                moment = shown(str(rows.moments[index]))
+                return f"{path}: row {rows.numbers[index]}{of}, at {moment},"
+
+            found, places = clock(rows.moments, rows.last, place)
+            values = self._without_gaps(values, places, place)
+        known = ~np.isnan(values)
+        if not known.all():
+            if not self.fill:
+                row, column = np.argwhere(~known)[0]
+                raise UserError(
+                    f"{path}: row {rows.numbers[row]}{of} has no {[*self.columns][column]!r}: fill "
+                    "it, or set data.missing=last to repeat the last known value"
+                )
+            for column, there in enumerate(known.T):
+                if not there.any():
+                    raise UserError(f"{path}: every {[*self.columns][column]!r}{of} is missing")
+            values = _filled(values, known)
+        return TimedSeries(name, values, known, found)
+
+    def _without_gaps(
+        self, values: np.ndarray, places: np.ndarray, place: Callable[[int], str]
+    ) -> np.ndarray:
+        count = int(places[-1]) + 1
+        if count == len(places):
+            return values
+        gaps = np.diff(places) - 1
+        if not self.fill or count > 2 * len(places):
+            at = int(np.flatnonzero(gaps)[0] if not self.fill else gaps.argmax())
+            missing = f"{gaps[at]:,} row{'s' if gaps[at] > 1 else ''}"
+            raise UserError(
+                f"{place(at + 1)} comes after a gap: {missing} of equal steps "
+                f"{'are' if gaps[at] > 1 else 'is'} missing before it; add them"
+                + (
+                    ", or set data.missing=last to repeat the last known values; if clocks went "
+                    "forward there, write times in UTC"
+                    if not self.fill
+                    else ": more than half of all rows are missing"
+                )
+            )
+        spread = np.full((count, values.shape[1]), np.nan)
+        spread[places] = values
+        return spread
+
+
+def _value(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip() in MISSING else value
+
+
+def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    # the last known value; before the first one, that
+    rows = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(known, rows, -1), axis=0)
+    return np.take_along_axis(values, np.where(last < 0, known.argmax(axis=0), last), axis=0)

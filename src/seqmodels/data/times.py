@@ -1,0 +1,165 @@
+"""Times of steps: are they equally far apart, and which ones come next?"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from seqmodels.errors import UserError, shown
+
+Moment = datetime | float  # in UTC without a zone, or a number
+
+ADVICE = "write times as 2013-01-31 06:00, with or without an offset such as +01:00, or as numbers"
+OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+EPOCH = datetime(1970, 1, 1)
+
+
+def moment(value: Any, where: str) -> Moment:
+    """The moment that a value of a table stands for: a number, or a date with or without a time.
+
+    Raises:
+        UserError: naming the value.
+    """
+    text = "" if value is None else str(value).strip()
+    try:
+        number = float(text)
+        if math.isfinite(number):
+            return number
+    except ValueError:
+        try:
+            # `1949-01` is the first of a month
+            iso = re.sub(r"^(\d{4}-\d\d)$", r"\1-01", text.replace("/", "-"))
+            found = datetime.fromisoformat(iso)
+            return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+        except (ValueError, OverflowError):
+            pass
+    raise UserError(f"{where} has {shown(repr(text))} as its time; {ADVICE}")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Equal steps of time.
+
+    Args:
+        last: the last moment, as the file writes it.
+        step: in microseconds; or in months, or in the unit of the file's numbers.
+        unit: `time`, `months`, `ends of months` or `numbers`.
+    """
+
+    last: str
+    step: float
+    unit: str
+
+    def after(self, count: int) -> list[str] | list[int | float]:
+        """The next moments, as the file writes them."""
+        last, ahead = moment(self.last, "the series"), range(1, count + 1)
+        if not isinstance(last, datetime):
+            return [_short(last + self.step * steps) for steps in ahead]
+        if self.unit == "time":
+            moments = [last + timedelta(microseconds=self.step * steps) for steps in ahead]
+        else:
+            moments = [_later(last, int(self.step) * steps, self.unit) for steps in ahead]
+        return [_written(moment, self.last) for moment in moments]
+
+
+def clock(
+    moments: Sequence[Moment], last: str, name: Callable[[int], str]
+) -> tuple[Clock, Int[np.ndarray, " time"]]:
+    """The steps between these moments, and the number of each moment's step, from 0: without gaps
+    `0, 1, 2, ...`. Months count as equally long.
+
+    Args:
+        last: the last one, as the file writes it.
+        name: what errors call each of them: its file, row and moment.
+
+    Raises:
+        UserError: for moments that are not in order, or whose distance is not a multiple of the
+            usual one.
+    """
+    numbers = not isinstance(moments[0], datetime)
+    for index, each in enumerate(moments):
+        if isinstance(each, datetime) == numbers:
+            kinds = ("a date", "a number") if numbers else ("a number", "a date")
+            raise UserError(f"{name(index)} is {kinds[0]}, and the one before {kinds[1]}")
+    unit, places = ("numbers", np.array(moments)) if numbers else _places(moments)
+    distances = np.diff(places)
+    if (wrong := np.flatnonzero(distances <= 0)).size:
+        at = int(wrong[0]) + 1
+        if distances[at - 1] == 0:
+            raise UserError(
+                f"{name(at)} is there twice: remove one of the rows; if clocks went back there, "
+                "write times in UTC; if there are several series, set data.series"
+            )
+        raise UserError(
+            f"{name(at)} is earlier than the row before: sort the rows by time; if there are "
+            "several series, set data.series"
+        )
+    if len(moments) == 1:
+        return Clock(last, 1 if unit != "time" else 1e6, unit), np.zeros(1, np.int64)
+    different, counts = np.unique(np.round(distances, 9), return_counts=True)
+    step = float(different[counts.argmax()])
+    steps = distances / step
+    counted = np.round(steps)
+    if (wrong := np.flatnonzero((np.abs(steps - counted) > 1e-6) | (counted < 1))).size:
+        at = int(wrong[0])
+        raise UserError(
+            f"{name(at + 1)} is {_length(distances[at], unit)} after the row before, others are "
+            f"{_length(step, unit)}: make the steps equal, such as by averages"
+        )
+    return Clock(last, step, unit), np.append(0, np.cumsum(counted)).astype(np.int64)
+
+
+def _places(moments: Sequence[Any]) -> tuple[str, np.ndarray]:
+    # months if all are on the same day of a month at the same time, or at the ends of months
+    times = np.array([(each - EPOCH) // timedelta(microseconds=1) for each in moments], np.int64)
+    stamps = times.astype("M8[us]")
+    months = stamps.astype("M8[M]")
+    if len({*(stamps - months).tolist()}) == 1:
+        return "months", months.astype(np.int64)
+    to_end = (months + 1).astype("M8[us]") - stamps
+    if len({*to_end.tolist()}) == 1 and to_end[0] <= np.timedelta64(1, "D"):
+        return "ends of months", months.astype(np.int64)
+    return "time", times
+
+
+def _later(last: datetime, months: int, unit: str) -> datetime:
+    year, month = divmod(last.year * 12 + last.month - 1 + months, 12)
+    if unit == "months":
+        return last.replace(year=year, month=month + 1)
+    after = date(year + (month == 11), (month + 1) % 12 + 1, 1)
+    return datetime.combine(after - timedelta(days=1), last.time())
+
+
+def _written(moment: datetime, like: str) -> str:
+    like = like.strip()
+    offset = OFFSET.search(like) if ":" in like else None
+    if offset:
+        zone = datetime.fromisoformat(like.replace("/", "-")).utcoffset()
+        moment += zone or timedelta(0)
+    clock = like[: offset.start()] if offset else like
+    if re.fullmatch(r"\d{4}.\d\d", clock):
+        text = moment.isoformat()[:7]
+    elif ":" not in clock:
+        text = moment.date().isoformat()
+    else:
+        spec = "minutes" if clock.count(":") == 1 else "microseconds" if "." in clock else "seconds"
+        text = moment.isoformat("T" if "T" in clock else " ", spec)
+    return text.replace("-", "/" if "/" in clock else "-") + (offset[0] if offset else "")
+
+
+def _length(step: float, unit: str) -> str:
+    if unit == "time":
+        return str(timedelta(microseconds=float(step)))
+    return f"{_short(float(step))} months" if "months" in unit else str(_short(float(step)))
+
+
+def _short(number: float) -> int | float:
+    rounded = round(number, 9)
+    return int(rounded) if rounded == int(rounded) else rounded

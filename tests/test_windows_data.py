@@ -1,0 +1,384 @@
+"""Windows of series: cut in time, scaled by training, read from tables with mistakes in them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.data import Windows
+from seqmodels.data.forecast_baselines import ALPHAS
+from seqmodels.data.module import SPLITS
+from seqmodels.data.period import find_period
+from seqmodels.data.times import clock, moment
+from seqmodels.errors import UserError
+
+W, H = 7, 3  # window and horizon
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """`write("t,y", "1,0.5", ...)`: a CSV file of these lines."""
+
+    def written(*lines: str, name: str = "table.csv") -> str:
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return str(tmp_path / name)
+
+    return written
+
+
+@pytest.fixture
+def two_series(write: Write) -> str:
+    """Rows of `a` and `b`, 60 and 80 of them, alternately: every number is there once."""
+    rows = [("a", 1000 + n, -1000 - n) for n in range(60)]
+    others = [("b", 5000 + n, -5000 - n) for n in range(80)]
+    mixed = [row for n in range(80) for row in (*rows[n : n + 1], others[n])]
+    return write("id,y,x", *(f"{i},{y},{x}" for i, y, x in mixed))
+
+
+def windows(file: str, **options: object) -> Windows:
+    data = Windows(file, **{"target": "y", "window": W, "horizon": H, **options})  # type: ignore[arg-type]
+    data.setup()
+    return data
+
+
+def restored(data: Windows, batch: SequenceBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs `(B, W, C)` and targets `(B, H, K)` in their own units."""
+    assert batch.series is not None and batch.targets is not None
+    mean = torch.tensor(data.spec["mean"])[batch.series].unsqueeze(1)
+    deviation = torch.tensor(data.spec["deviation"])[batch.series].unsqueeze(1)
+    count = len(data.targets)
+    targets = batch.targets.view(len(batch), H, count)
+    return (
+        (batch.inputs * deviation + mean).numpy(),
+        (targets * deviation[..., :count] + mean[..., :count]).numpy(),
+    )
+
+
+def test_no_window_leaves_its_split_or_its_series(two_series: str) -> None:
+    data = windows(two_series, inputs=["x"], series="id", stride=1)
+    seen: dict[str, set[int]] = {}
+    for split in SPLITS:
+        dataset = data.datasets[split]
+        batch = dataset.__getitems__([*range(len(dataset))])
+        inputs, targets = restored(data, batch)
+        np.testing.assert_allclose(inputs[..., 1], -inputs[..., 0], rtol=1e-5)
+        steps = np.concatenate([inputs[..., 0], targets[..., 0]], axis=1)
+        np.testing.assert_allclose(np.diff(steps, axis=1), 1, atol=0.01)  # none is left out
+        seen[split] = {*steps.round().astype(int).flatten().tolist()}
+    assert not (seen["train"] & seen["validation"] or seen["validation"] & seen["test"])
+    # 60 % of each series, 20 %, 20 %; every one of their values in some window
+    assert seen["train"] == {*range(1000, 1036), *range(5000, 5048)}
+    assert seen["test"] == {*range(1048, 1060), *range(5064, 5080)}
+    assert len(data.datasets["train"]) == (36 - W - H + 1) + (48 - W - H + 1)
+
+
+def test_a_stride_takes_every_other_window_of_each_series(two_series: str) -> None:
+    all_of_them = windows(two_series, series="id").datasets["train"]
+    some = windows(two_series, series="id", stride=4).datasets["train"]
+    assert some.starts.tolist() == [*range(0, 27, 4), *range(60, 99, 4)]
+    assert {*some.starts} < {*all_of_them.starts}
+
+
+def test_values_are_in_memory_once(two_series: str) -> None:
+    data = windows(two_series, inputs=["x"], series="id")
+    assert data.datasets["train"].values is data.datasets["test"].values
+    assert data.datasets["train"].values.shape == (140, 2)
+
+
+def test_each_series_is_scaled_by_its_own_training_split(write: Write) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(100, 2)) * [1, 50] + [7, -300]
+    values[60:] += 1000  # after training
+    rows = [f"{'pq'[c]},{values[n, c]}" for n in range(100) for c in range(2)]
+    data = windows(write("id,y", *rows), series="id", period=4)
+    np.testing.assert_allclose(data.spec["mean"], values[:60].mean(0)[:, None])
+    np.testing.assert_allclose(data.spec["deviation"], values[:60].std(0)[:, None])
+    naive = np.abs(values[4:60] - values[:56]).mean(0)
+    np.testing.assert_allclose(data.spec["naive_error"], naive[:, None])
+    first = data.datasets["train"].__getitems__([0])
+    expected = (values[:W, 0] - values[:60, 0].mean()) / values[:60, 0].std()
+    np.testing.assert_allclose(first.inputs[0, :, 0], expected, rtol=1e-5)
+
+
+def test_targets_of_a_step_stand_side_by_side(two_series: str) -> None:
+    data = windows(two_series, target=["x", "y"], series="id")
+    batch = data.datasets["validation"].__getitems__([0])
+    assert batch.targets is not None and batch.targets.shape == (1, H * 2)
+    _, targets = restored(data, batch)
+    np.testing.assert_allclose(targets[0], [[-1043 - h, 1043 + h] for h in range(H)], rtol=1e-5)
+
+
+def test_a_batch_keeps_its_series_wherever_it_goes(two_series: str) -> None:
+    batch = windows(two_series, series="id").datasets["test"].__getitems__([0, 5])
+    assert batch.series is not None and batch.series.tolist() == [0, 1]
+    for other in (batch.map(torch.Tensor.double), batch.to("meta")):
+        assert other.series is batch.series
+    with pytest.raises(ValueError, match=r"series must be \(2,\) int64, got \(3,\) torch.int64"):
+        SequenceBatch(batch.inputs, batch.lengths, series=torch.zeros(3, dtype=torch.int64))
+
+
+def test_a_run_encodes_as_its_spec_says_whatever_the_file(two_series: str, write: Write) -> None:
+    first = windows(two_series, series="id")
+    again = Windows(two_series, "y", window=W, horizon=H, series="id", period=9)
+    again.use_spec(json.loads(json.dumps(first.spec)))
+    again.setup()
+    assert again.spec == first.spec
+    assert again.fingerprint == first.fingerprint
+    other = windows(write("y", *map(str, range(80)), name="other.csv"))
+    assert other.fingerprint != first.fingerprint
+    with pytest.raises(UserError, match="the checkpoint reads the columns y"):
+        Windows(two_series, ["y", "x"]).use_spec(first.spec)
+
+
+# ---------------------------------------------------------------- formats, times and gaps
+
+
+def hours(count: int, start: str = "2011-03-26 20:00", skip: Sequence[int] = ()) -> list[str]:
+    first = datetime.fromisoformat(start)
+    return [f"{first + timedelta(hours=n):%Y/%m/%d %H:%M}" for n in range(count) if n not in skip]
+
+
+def test_all_formats_give_the_same_windows(write: Write, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    times, values = hours(60), random.normal(size=60).round(6).tolist()
+    rows = [*zip(times, values)]
+    files = [write("t,y", *(f"{t},{y}" for t, y in rows))]
+    files.append(write("t\ty", *(f"{t}\t{y}" for t, y in rows), name="table.tsv"))
+    files.append(write(*(json.dumps({"t": t, "y": y}) for t, y in rows), name="table.jsonl"))
+    stamps = pa.array([datetime.strptime(t, "%Y/%m/%d %H:%M") for t in times])
+    pq.write_table(pa.table({"t": stamps, "y": values}), tmp_path / "table.parquet")
+    files.append(str(tmp_path / "table.parquet"))
+    prints = {windows(file, time="t").fingerprint for file in files}
+    assert len(prints) == 1
+    assert all(each.clock for each in windows(files[-1], time="t").read_inputs(files[-1]))
+
+
+def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: Write) -> None:
+    times = hours(100, skip=(70, 71, 83))
+    values = {t: 10 * n for n, t in enumerate(hours(100)) if t in times}
+    lines = [f"{t},{'NA' if n == 50 else y}" for n, (t, y) in enumerate(values.items())]
+    data = windows(write("t,y", *lines), time="t", missing="last", stride=1)
+    assert data.notes == ["4 of 100 values are missing and repeat the last known one"]
+    [series] = data.series
+    assert series.values[[50, 70, 71, 83], 0].tolist() == [490, 690, 690, 820]
+    dataset = data.datasets["validation"]  # 60 .. 79
+    inputs, targets = restored(data, dataset.__getitems__([0, 4]))
+    np.testing.assert_allclose(inputs[1, -2:, 0], [690, 690], rtol=1e-5)  # 70
+    assert np.isnan(targets[1, :, 0]).tolist() == [True, False, False]  # 71, 72, 73
+    baselines = data.compute_baselines()
+    errors = [  # of the last value that is read, for every known value that is forecast
+        abs(series.values[at, 0] - series.values[origin, 0])
+        for origin in range(60 + W - 1, 80 - H)
+        for at in range(origin + 1, origin + 1 + H)
+        if series.known[at, 0]
+    ]
+    assert baselines["validation/mae"]["naive"] == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("times", "after"),
+    [
+        (["1", "2", "3"], [4, 5]),
+        (["0.5", "1.0", "1.5"], [2, 2.5]),
+        (["1949-11", "1949-12", "1950-01"], ["1950-02", "1950-03"]),
+        (["2023-11-30", "2023-12-31", "2024-01-31"], ["2024-02-29", "2024-03-31"]),
+        (["2023-01-15", "2023-04-15", "2023-07-15"], ["2023-10-15", "2024-01-15"]),
+        (["2024-02-27", "2024-02-28"], ["2024-02-29", "2024-03-01"]),
+        (["2010/01/01 22:00", "2010/01/01 23:00"], ["2010/01/02 00:00", "2010/01/02 01:00"]),
+        (["2013-12-30T23:30:00Z", "2013-12-30T23:45:00Z"], ["2013-12-31T00:00:00Z"]),
+        (["2024-01-01 00:00:00+02:00", "2024-01-01 06:00:00+02:00"], ["2024-01-01 12:00:00+02:00"]),
+        (["2024-03-31T01:00:00+01:00", "2024-03-31T03:00:00+02:00"], ["2024-03-31T04:00:00+02:00"]),
+    ],
+)
+def test_times_are_continued_as_the_file_writes_them(times: list[str], after: list[str]) -> None:
+    found, places = clock([moment(t, "row") for t in times], times[-1], times.__getitem__)
+    assert found.after(len(after)) == after
+    assert places.tolist() == [*range(len(times))]
+
+
+MISTAKES = [
+    ({}, ["t,z", "1,2"], "has no column 'y': set data.target; choose one of t, z"),
+    ({"inputs": ["tepm"]}, ["y,temp", "1,2"], "no column 'tepm': set data.inputs; .*mean temp"),
+    ({"time": "at"}, ["y,t", "1,2"], "no column 'at': set data.time; choose one of t, y"),
+    ({}, ["y", "1", "two"], r"row 2 has 'two' as 'y', which is not a finite number"),
+    ({}, ["y", "1", "inf"], r"row 2 has 'inf' as 'y', which is not a finite number"),
+    ({}, ["t,y", "1,1", "2,", "3,3"], "row 2 has no 'y': fill it, or set data.missing=last"),
+    ({}, ["t,y", "1,1", "2,nan"], "row 2 has no 'y': fill it, or set data.missing=last"),
+    ({"series": "s"}, ["s,y", "a,1", ",2"], "row 2 has no 's'; fill it"),
+    ({"time": "t"}, ["t,y", "2,1", "1,2"], "row 2, at 1.0, is earlier than the row before: sort"),
+    ({"time": "t"}, ["t,y", "1,1", "1,2"], "row 2, at 1.0, is there twice: remove one.* in UTC"),
+    ({"time": "t"}, ["t,y", "noon,1"], "row 1 has 'noon' as its time; write times as 2013-01-31"),
+    ({"time": "t"}, ["t,y", "1,1", "2024-01-01,2"], "row 2, at .*, is a date, and the one before"),
+    (
+        {"time": "t"},
+        ["t,y", "0,1", "1,2", "2,3", "3.5,4"],
+        "row 4, at 3.5, is 1.5 after the row before, others are 1: make the steps equal",
+    ),
+    (
+        {"time": "t", "series": "s"},
+        ["s,t,y", *(f"a,{t},1" for t in hours(9, skip=[6]))],
+        "row 7 of a, at 2011-03-27 03:00:00, comes after a gap: 1 row of equal steps is missing "
+        "before it; add them, or set data.missing=last .* clocks went forward",
+    ),
+    (
+        {"time": "t", "missing": "last"},
+        ["t,y", "1,1", "2,2", "3,3", "1000,4"],
+        "row 4, at 1000.0, comes after a gap: 996 rows .* before it; add them: more than half",
+    ),
+    ({"missing": "last"}, ["t,y", "1,", "2,"], "every 'y' is missing"),
+    (
+        {},
+        ["y", *map(str, range(40))],
+        "the validation split has 8 of 40 steps, and one window .*10",
+    ),
+    ({"horizon": 90}, ["y", *map(str, range(80))], "train split has 48 of 80 steps, .* has 97: lo"),
+    ({"period": 70}, ["y", *map(str, range(100))], "data.period is 70, and the train split has 60"),
+    ({}, ["y"], "has no rows"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "message"), MISTAKES, ids=[m[2][:40] for m in MISTAKES]
+)
+def test_a_mistake_in_a_file_is_one_line_that_names_it(
+    write: Write, options: dict, lines: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        windows(write(*lines), **options)
+    assert "\n" not in str(caught.value)
+    assert "table.csv" in str(caught.value) or "data.period" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"missing": "drop"}, "data.missing is 'drop': choose one of error, last"),
+        ({"target": ["y", "x"], "inputs": ["y"]}, "column 'y' is named twice"),
+        ({"horizon": 0}, "data.horizon is 0: it must be at least 1"),
+        ({"test_fraction": 0.8, "validation_fraction": 0.3}, "leave nothing to train on"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Windows("table.csv", **{"target": "y", **options})
+
+
+def test_a_file_to_forecast_from_must_be_like_the_training_file(
+    two_series: str, write: Write
+) -> None:
+    data = windows(two_series, series="id")
+    short = write("id,y", *(f"a,{n}" for n in range(W - 1)), name="short.csv")
+    with pytest.raises(UserError, match=f"short.csv: there are {W - 1} steps of a, too few: give"):
+        next(data.read_inputs(short))
+    with pytest.raises(UserError, match=f"short.csv: there are {W - 1} steps of a, too few: give"):
+        data.file_loader(short)
+    new = write("id,y", *(f"c,{n}" for n in range(20)), name="new.csv")
+    with pytest.raises(UserError, match="series 'c' was not in training: choose one of a, b"):
+        data.file_loader(new)
+    with pytest.raises(UserError, match="series 'c' was not in training: choose one of a, b"):
+        data.batch_of([*data.read_inputs(new)], new)
+    with pytest.raises(UserError, match="unknown ending '.txt'"):
+        next(data.read_inputs(write("1", name="a.txt")))
+
+
+# ---------------------------------------------------------------- period and baselines
+
+
+@pytest.mark.parametrize("period", [7, 12, 24, 168])
+def test_the_period_of_noisy_waves_is_found_whatever_their_trend(period: int) -> None:
+    random, steps = np.random.default_rng(0), np.arange(12 * period + 300)
+    wave = np.sin(2 * np.pi * steps / period) + random.normal(0, 0.5, len(steps))
+    assert find_period([wave]) == period
+    assert find_period([wave + 0.02 * steps, 3 * wave]) == period
+
+
+def test_the_longer_of_two_periods_is_found() -> None:
+    steps = np.arange(2000)
+    day, week = np.sin(2 * np.pi * steps / 24), (steps // 24 % 7 >= 5).astype(float)
+    assert find_period([day + 2 * week]) == 168
+
+
+def test_what_does_not_repeat_has_no_period() -> None:
+    random = np.random.default_rng(0)
+    walks = [np.cumsum(random.normal(size=400)) for _ in range(20)]
+    assert sum(find_period([walk]) > 1 for walk in walks) <= 1
+    assert find_period([random.normal(size=1000)]) == 1
+    assert find_period([np.arange(300.0)]) == find_period([np.ones(50)]) == 1
+    assert find_period([np.arange(3.0)]) == 1
+
+
+def test_baselines_equal_those_by_hand(write: Write) -> None:
+    random, steps, P = np.random.default_rng(1), np.arange(300), 11  # noqa: N806
+    y = np.sin(2 * np.pi * steps / P) + random.normal(0, 0.3, 300) + steps / 100
+    x = random.normal(size=300)
+    file = write("y,x", *(f"{a},{b}" for a, b in zip(y.tolist(), x.tolist())))
+    data = windows(file, inputs=["x"], window=5)
+    found = data.compute_baselines()
+    assert data.period == P  # longer than the window
+
+    places = {"train": (0, 180), "validation": (180, 240), "test": (240, 300)}
+
+    def cut(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        start, stop = places[split]
+        origins = np.arange(start + 5, stop - H + 1)
+        read = np.stack([np.column_stack([y, x])[o - 5 : o] for o in origins])
+        return origins, read, np.stack([y[o : o + H] for o in origins])
+
+    scale = np.abs(y[P:180] - y[: 180 - P]).mean()
+    (mean, deviation) = np.column_stack([y, x])[:180].mean(0), np.column_stack([y, x])[:180].std(0)
+
+    def features(read: np.ndarray) -> np.ndarray:
+        made = (read - mean) / deviation
+        made[..., 0] -= made[:, -1:, 0].copy()
+        return np.column_stack([made.reshape(len(made), -1), np.ones(len(made))])
+
+    _, train_read, train_ahead = cut("train")
+    models = [
+        Ridge(alpha * len(train_read), fit_intercept=False).fit(
+            features(train_read), train_ahead - train_read[:, -1:, 0]
+        )
+        for alpha in ALPHAS
+    ]
+
+    def linear(model: Ridge, split: str) -> np.ndarray:
+        _, read, ahead = cut(split)
+        return model.predict(features(read)) + read[:, -1:, 0] - ahead
+
+    best = min(models, key=lambda model: np.square(linear(model, "validation")).sum())
+    for split in ("validation", "test"):
+        origins, read, ahead = cut(split)
+        errors = {
+            "naive": read[:, -1:, 0] - ahead,
+            f"seasonal naive, period {P}": np.stack([y[o - P : o - P + H] for o in origins])
+            - ahead,
+            "linear": linear(best, split),
+        }
+        for name, error in errors.items():
+            assert found[f"{split}/rmse"][name] == pytest.approx(np.sqrt((error**2).mean()), 1e-4)
+            assert found[f"{split}/mae"][name] == pytest.approx(np.abs(error).mean(), 1e-4)
+            assert found[f"{split}/mase"][name] == pytest.approx(np.abs(error).mean() / scale, 1e-4)
+
+
+def test_airports_have_three_series_with_gaps() -> None:
+    from seqmodels.data import AirportWeather
+
+    data = AirportWeather(inputs=["dewp"], window=48)
+    data.setup()
+    assert data.scales is not None and list(data.scales.names) == ["EWR", "JFK", "LGA"]
+    assert {len(each) for each in data.series} == {8730}  # hours
+    assert data.period == 24
+    with Path(data.file).open() as file:
+        hours_there = sum(row["origin"] == "JFK" for row in csv.DictReader(file))
+    assert int(data.series[1].known[:, 0].sum()) == hours_there
