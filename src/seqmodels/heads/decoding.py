@@ -20,7 +20,6 @@ class FinalState(Head, name="final_state"):
 
     reads: Reads = ("h_n", "c_n")
     output_class = Decoder
-    attends = False
     in_pytorch = """h_0 = h_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)
 c_0 = c_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)  # LSTM only
 decoded, _ = decoder(targets_so_far, (h_0, c_0))"""
@@ -34,7 +33,7 @@ decoded, _ = decoder(targets_so_far, (h_0, c_0))"""
         return make(encoder, **self.output_options)
 
     def select(self, states: RNNOutput) -> Start:
-        return Start.of(states, attends=self.attends)
+        return Start(states.h_n, states.c_n)
 
 
 class AttendToOutput(FinalState, name="attention"):
@@ -46,7 +45,6 @@ class AttendToOutput(FinalState, name="attention"):
     """
 
     reads: Reads = ("output", "h_n", "c_n")
-    attends = True
     in_pytorch = (
         FinalState.in_pytorch
         + """
@@ -62,3 +60,6 @@ features = torch.tanh(combine(torch.cat([weights @ output, decoded], dim=-1)))""
         attention_size: Count | None = None,
     ) -> None:
         self.output_options = {"attention": {"score": score, "size": attention_size}}
+
+    def select(self, states: RNNOutput) -> Start:
+        return Start(states.h_n, states.c_n, states.output, states.mask)
