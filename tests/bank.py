@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-F, H, P, V, CLASSES = 5, 16, 8, 23, 3
+F, H, P, V, W, CLASSES = 5, 16, 8, 23, 19, 3
 
 
 def mask_of(lengths: Tensor, time: int) -> Tensor:
@@ -316,6 +316,132 @@ class LowestLayer(Classifier):
         return h_n[0]
 
 
+class Translator(nn.Module):
+    """An encoder-decoder: packed, both directions side by side, attention with a mask."""
+
+    bidirectional, layers, attends, packs = True, 2, True, True
+
+    def __init__(self, cell: type[nn.RNNBase] = nn.LSTM) -> None:
+        super().__init__()
+        width = H * (2 if self.bidirectional else 1)
+        options = {"num_layers": self.layers, "batch_first": True}
+        self.embed_source, self.embed_target = nn.Embedding(V, F), nn.Embedding(W, F)
+        self.encode = cell(F, H, bidirectional=self.bidirectional, **options)
+        self.decode = cell(F, width, **options)
+        self.predict = nn.Linear(2 * width if self.attends else width, W)
+
+    def forward(self, source: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        embedded = self.embed_source(source)
+        if self.packs:
+            packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+            output, final = self.encode(packed)
+            output, _ = pad_packed_sequence(output, batch_first=True, total_length=source.shape[1])
+        else:
+            output, final = self.encode(embedded)
+        decoded, _ = self.decode(
+            self.embed_target(target_inputs), self.start(final, output, lengths)
+        )
+        if not self.attends:
+            return self.predict(decoded)
+        context = self.weights(decoded, output, lengths) @ output
+        return self.predict(torch.cat([context, decoded], dim=-1))
+
+    def weights(self, decoded: Tensor, output: Tensor, lengths: Tensor) -> Tensor:
+        scores = decoded @ output.transpose(1, 2)  # (B, S, T)
+        mask = mask_of(lengths, output.shape[1])
+        return scores.masked_fill(~mask.unsqueeze(1), -torch.inf).softmax(dim=-1)
+
+    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
+        if isinstance(final, Tensor):
+            return self.bridge(final)
+        return self.bridge(final[0]), self.bridge(final[1])
+
+    def bridge(self, final: Tensor) -> Tensor:  # (L*D, B, H) -> (L, B, D*H)
+        return final.unflatten(0, (self.layers, -1)).transpose(1, 2).flatten(2)
+
+
+class WithoutAttention(Translator):
+    attends = False
+
+
+class OneDirection(Translator):
+    bidirectional, layers = False, 1
+
+
+class OfState(Translator):
+    """A GRU that starts from a linear layer of all layers and directions."""
+
+    attends = False
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRU)
+        self.resize = nn.Linear(4 * H, 2 * 2 * H)
+
+    def bridge(self, final: Tensor) -> Tensor:
+        flat = final.transpose(0, 1).flatten(1)  # (B, L*D*H)
+        return self.resize(flat).tanh().unflatten(1, (2, -1)).transpose(0, 1).contiguous()
+
+
+class StateOfPadding(WithoutAttention):
+    """Starts from the state after the padding."""
+
+    packs = False
+
+
+class AttentionToPadding(Translator):
+    def weights(self, decoded: Tensor, output: Tensor, lengths: Tensor) -> Tensor:
+        return (decoded @ output.transpose(1, 2)).softmax(dim=-1)
+
+
+class ContextOverPadding(Translator):
+    """A mean of `output` as context, divided by the padded length."""
+
+    def weights(self, decoded: Tensor, output: Tensor, lengths: Tensor) -> Tensor:
+        return output.new_full((*decoded.shape[:2], output.shape[1]), 1 / output.shape[1])
+
+
+class HiddenForBoth(Translator):
+    """`h` where `c` belongs."""
+
+    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
+        return self.bridge(final[0]), self.bridge(final[0])
+
+
+class LayersForDirections(WithoutAttention):
+    """`(L*D, B, H)` taken for directions first, then layers."""
+
+    def bridge(self, final: Tensor) -> Tensor:
+        return final.unflatten(0, (-1, self.layers)).permute(1, 2, 0, 3).flatten(2).contiguous()
+
+
+class LastStepStart(WithoutAttention):
+    """Starts from `output` at the last step, where backward has seen one step."""
+
+    layers = 1
+
+    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
+        last = output[torch.arange(len(lengths)), lengths - 1].unsqueeze(0)
+        return last, torch.zeros_like(last)
+
+
+class MixedRows(WithoutAttention):
+    """`(L*D, B, H)` viewed as `(L, B, D*H)` without a transpose."""
+
+    def bridge(self, final: Tensor) -> Tensor:
+        return final.reshape(self.layers, final.shape[1], -1)
+
+
+class Seeing(Translator):
+    """A decoder of two directions, which sees the token it is to predict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decode = nn.LSTM(F, H, 1, batch_first=True, bidirectional=True)
+
+    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
+        return final[0][-2:].contiguous(), final[1][-2:].contiguous()
+
+
 # name: (model, kind, causal, what the audit must find)
 WRONG: dict[str, tuple[Callable[[], nn.Module], str, bool, list[str]]] = {
     "last column": (LastColumn, "sequence", False, ["padding_leak"]),
@@ -360,6 +486,24 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], str, bool, list[str]]] = {
     "number from padded steps": (RegressorOfColumn, "sequence", False, ["padding_leak"]),
     "tagger without packing": (PaddedTagger, "per_step", False, ["padding_leak"]),
     "tagger across rows": (TaggerOfColumns, "per_step", False, ["batch_leak"]),
+    "decoder from the state of padding": (StateOfPadding, "seq2seq", False, ["padding_leak"]),
+    "decoder attends to padding": (AttentionToPadding, "seq2seq", False, ["padding_leak"]),
+    "context divided by the padded length": (
+        ContextOverPadding,
+        "seq2seq",
+        False,
+        ["padding_leak"],
+    ),
+    "decoder from h for both": (HiddenForBoth, "seq2seq", False, ["state_mixup"]),
+    "layers taken for directions": (LayersForDirections, "seq2seq", False, ["state_mixup"]),
+    "decoder from the last step of both": (
+        LastStepStart,
+        "seq2seq",
+        False,
+        ["truncated_direction"],
+    ),
+    "decoder from mixed rows": (MixedRows, "seq2seq", False, ["batch_leak"]),
+    "decoder that sees what it predicts": (Seeing, "seq2seq", False, ["future_leak"]),
     "tagger of the forward half": (TaggerOfForward, "per_step", False, ["unread_direction"]),
     "h carried as c": (CopiedState, "per_step", True, ["state_mixup"]),
     "state of the neighbour": (RotatedState, "per_step", True, ["state_mixup"]),
@@ -638,6 +782,11 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], str, bool]] = {
     "number from a masked mean": (OneNumber, "sequence", False),
     "forecast from the final state": (Forecast, "sequence", False),
     "forecast rolled forward": (Roll, "sequence", False),
+    "encoder-decoder with attention": (Translator, "seq2seq", False),
+    "encoder-decoder of one direction": (OneDirection, "seq2seq", False),
+    "encoder-decoder of the state": (WithoutAttention, "seq2seq", False),
+    "encoder-decoder of GRUs": (lambda: Translator(nn.GRU), "seq2seq", False),
+    "encoder-decoder with a linear bridge": (OfState, "seq2seq", False),
     "forecast of the next step with its state": (CarriedForecast, "per_step", True),
     "language model": (lambda: Language(False), "per_step", True),
     "language model with its state": (CarriedLanguage, "per_step", True),
@@ -662,3 +811,10 @@ def inputs_for(model: nn.Module, lengths: list[int], seed: int = 0) -> tuple[Ten
         return tokens * mask, torch.tensor(lengths)
     features = torch.randn(*mask.shape, F, generator=generator)
     return features * mask.unsqueeze(-1), torch.tensor(lengths)
+
+
+def more_for(kind: str) -> dict[str, Any]:
+    """What else an audit of this kind takes."""
+    if kind != "seq2seq":
+        return {}
+    return {"target_inputs": torch.randint(W, (4, 6), generator=torch.Generator().manual_seed(1))}

@@ -19,7 +19,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.tasks import LanguageModel, SequenceClassifier, Tagger, Task
-from tests.bank import RIGHT, WRONG, F, H, LastColumn, LastHidden, V, inputs_for, mask_of
+from tests.bank import RIGHT, WRONG, F, H, LastColumn, LastHidden, V, inputs_for, mask_of, more_for
 from tests.shipped import ALL_HEADS, TAGGER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
@@ -34,7 +34,7 @@ def test_a_mistake_is_found_by_name(name: str) -> None:
     torch.manual_seed(0)
     make, kind, causal, expected = WRONG[name]
     model = make()
-    result = audit(model, *inputs_for(model, LENGTHS), kind, causal)
+    result = audit(model, *inputs_for(model, LENGTHS), kind, causal, **more_for(kind))
     assert result.names == expected
     for finding in result.findings:
         assert finding.advice and finding.evidence and finding.name in str(finding)
@@ -45,7 +45,8 @@ def test_a_right_model_is_clean(name: str) -> None:
     torch.manual_seed(0)
     make, kind, causal = RIGHT[name]
     model = make()
-    assert audit(model, *inputs_for(model, LENGTHS), kind, causal).findings == []
+    more = more_for(kind)
+    assert audit(model, *inputs_for(model, LENGTHS), kind, causal, **more).findings == []
 
 
 def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Task:
@@ -347,7 +348,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
         module.eval()
         model = lambda *arguments: box[0](*arguments)  # noqa: E731
     what = f"seed {seed}: {name}, weights * {scale}, inputs * {size}, {dtype}, {lengths}"
-    result = audit(model, inputs, batch_lengths, kind, causal, seed=seed)
+    result = audit(model, inputs, batch_lengths, kind, causal, seed=seed, **more_for(kind))
     return what, [str(finding) for finding in result.findings]
 
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow, Trace, trace
 from seqmodels.dataflow.callback import few_steps
-from seqmodels.dataflow.diagram import Drawing, draw, percent
+from seqmodels.dataflow.diagram import draw, percent
+from seqmodels.dataflow.drawing import Drawing
 from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.identities import TOLERANCE, identities
 from seqmodels.dataflow.page import pytorch_code, torch_shapes

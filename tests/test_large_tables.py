@@ -91,9 +91,11 @@ def test_another_content_or_tokenizer_is_encoded_anew(table: Path) -> None:
     assert content(Text(str(table)))[1] != first[1]
 
 
-@pytest.mark.parametrize("level", ["word", "space"])
+@pytest.mark.parametrize("level", ["word", "space", "char"])
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_words_are_learned_and_encoded_as_by_the_library(level: str, lowercase: bool) -> None:
+def test_words_and_characters_are_learned_and_encoded_as_by_the_library(
+    level: str, lowercase: bool
+) -> None:
     chance = random.Random(level)
     odd = [" ", "  ", "x,y", "\x1c", "a\u00a0b", "\u3000", "İI", "Σς", "e\u0301"]
     words = [word for word in [*ODD, *odd] if word not in ("[PAD]", "[UNK]")]

@@ -290,10 +290,12 @@ def test_source_to_predict_for_needs_no_roles(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"x = (1\n", "a.py is not Python"),
+        (b"x = (1\n", r"a.py: line \d: this is not Python \(.*; correct it"),
         (b"", "a.py is empty: it has no statement"),
         (b"# only\n", "a.py is empty: it has no statement"),
-        (b"x = '\n", "a.py is not Python"),
+        (b"y\nx = '\n", r"a.py: line 2: this is not Python \("),
+        (b"x = $\n", r"a.py: line 1: this is not Python \("),
+        (b"if x:\n    y\n  z\n", r"a.py: line 3: this is not Python \("),
         (b"# coding: none\n", "a.py cannot be read"),
         (b"\xff\n", "a.py cannot be read"),
     ],
@@ -305,6 +307,14 @@ def test_what_is_not_python_is_one_line(tmp_path: Path, content: bytes, message:
         with pytest.raises(UserError, match=message) as caught:
             [*read(str(path))]
         assert "\n" not in str(caught.value)
+
+
+def test_only_roles_need_a_source_that_python_can_parse(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("def f():\nx\n")
+    assert [*PythonSyntax().read_inputs(str(path))] == [["def", "f", "(", ")", ":", "x"]]
+    with pytest.raises(UserError, match=r"a\.py: line 2: this is not Python \("):
+        [*PythonSyntax().read_file(str(path))]
 
 
 def test_a_name_can_have_another_role_by_what_follows() -> None:

@@ -68,6 +68,7 @@ def test_small_data_is_trained_until_the_validation_stops_gaining(
         ("text_classification", ("data.train={reviews}",)),
         ("char_classification", ("data.train={reviews}",)),
         ("series_classification", ("data.name=JapaneseVowels",)),
+        ("series_regression", ("data.name=Tecator",)),
     ],
 )
 def test_a_recipe_trains_and_tests_what_its_last_validation_saw(

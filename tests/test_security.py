@@ -30,7 +30,7 @@ from seqmodels.compare.page import write_comparison
 from seqmodels.compare.tables import comparison_table
 from seqmodels.data import UEA, PlainText, TokenizerOptions
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
-from seqmodels.dataflow.diagram import Box, Drawing, Label
+from seqmodels.dataflow.drawing import Box, Drawing, Label
 from seqmodels.dataflow.page import with_policy
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.errors import UserError

@@ -165,9 +165,15 @@ class SequenceBatch:
 class PairBatch:
     """Source sequences and the target sequences to write for them, row by row.
 
+    What asks any batch for `inputs`, `lengths` and `mask` gets those of the source, and for
+    `targets` those of the target.
+
     Args:
         source: what the encoder reads: B sequences, padded to the longest of them.
-        target: what the decoder writes: B sequences, padded to the longest of these.
+        target: what the decoder reads and is to predict: B sequences, padded to the longest of
+            these. Its `inputs` `(B, S)` are `[start, y1, ..., yn]` and its `targets` `(B, S)` are
+            `[y1, ..., yn, end]`, so its `lengths` are `n + 1`.
+        references: to evaluate with: all texts that are right for each row; None in training.
 
     Raises:
         ValueError: if they do not have the same number of rows.
@@ -175,6 +181,7 @@ class PairBatch:
 
     source: SequenceBatch
     target: SequenceBatch
+    references: list[tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         if len(self.source) != len(self.target):
@@ -182,18 +189,53 @@ class PairBatch:
                 "source and target must have the same number of rows, "
                 f"got {len(self.source)} and {len(self.target)}"
             )
+        if self.references is not None and len(self.references) != len(self.source):
+            raise ValueError(
+                f"references must be one tuple for each of {len(self.source)} rows, "
+                f"got {len(self.references)}"
+            )
 
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def inputs(self) -> Tensor:
+        """Of the source."""
+        return self.source.inputs
+
+    @property
+    def lengths(self) -> Tensor:
+        """Of the source."""
+        return self.source.lengths
+
+    @property
+    def mask(self) -> Tensor:
+        """Of the source."""
+        return self.source.mask
+
+    @property
+    def targets(self) -> Tensor | None:
+        """Of the target: the token that follows each step, -100 at padding."""
+        return self.target.targets
+
+    @property
+    def continues(self) -> bool:
+        """A pair never continues another one."""
+        return False
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
-        """The same pair on `device`; the `lengths` of both sides stay on the CPU."""
-        return PairBatch(self.source.to(device, non_blocking), self.target.to(device, non_blocking))
+        """The same pair on `device`; `lengths` and `references` stay on the CPU."""
+        source, target = self.source.to(device, non_blocking), self.target.to(device, non_blocking)
+        return PairBatch(source, target, self.references)
 
     def pin_memory(self) -> PairBatch:
         """The same pair in page-locked memory, so that copies to a GPU are asynchronous."""
-        return PairBatch(self.source.pin_memory(), self.target.pin_memory())
+        return PairBatch(self.source.pin_memory(), self.target.pin_memory(), self.references)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
         """The same pair with `change`, such as of the precision, applied to both sides."""
-        return PairBatch(self.source.map(change), self.target.map(change))
+        return PairBatch(self.source.map(change), self.target.map(change), self.references)
+
+
+AnyBatch = SequenceBatch | PairBatch
+"""What a task gets."""

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from seqmodels.audit import checks
 from seqmodels.audit.findings import Audit
+from seqmodels.audit.handover import wrong_handover
 from seqmodels.audit.inside import readings
 from seqmodels.audit.opening import open_probe
-from seqmodels.audit.sampling import Sampler
+from seqmodels.audit.sampling import Sampler, target_row
 from seqmodels.audit.stale import stale_state
 from seqmodels.audit.unread import unread_step
 from seqmodels.errors import UserError, choices
@@ -24,6 +25,7 @@ def audit(
     kind: str = "sequence",
     causal: bool = False,
     *,
+    target_inputs: Tensor | None = None,
     seed: int = 0,
 ) -> Audit:
     """Looks for the mistakes listed in `ADVICE`.
@@ -41,21 +43,28 @@ def audit(
         inputs: tokens `(B, T)` int64 or features `(B, T, F)` such as the model gets in use, padded
             at the end.
         lengths: `(B,)` int64 on the CPU.
-        kind: `sequence` for logits `(B, ...)`, `per_step` for logits `(B, T, ...)`.
+        kind: `sequence` for logits `(B, ...)`, `per_step` for logits `(B, T, ...)`; `seq2seq` for
+            a `model(inputs, lengths, target_inputs) -> logits (B, S, V)` of the token after each
+            of `target_inputs`.
         causal: whether the logits of a step may depend only on that step and earlier ones; needs
             `kind="per_step"`.
+        target_inputs: `(B, S)` int64, with `kind="seq2seq"`: what the decoder reads in training,
+            such as the start token and the target without its last token.
         seed: of the random batches. The same seed gives the same findings.
 
     Raises:
         UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
     """
-    kinds = ("sequence", "per_step")
+    kinds = ("sequence", "per_step", "seq2seq")
     if kind not in kinds:
         raise UserError(f"kind={kind}: {choices(kind, kinds)}")
     if causal and kind != "per_step":
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
+    if (kind == "seq2seq") != (target_inputs is not None):
+        raise UserError("kind='seq2seq' and target_inputs, what the decoder reads, need each other")
     sampler = Sampler(inputs, lengths, seed)
-    with open_probe(model, kind, sampler, seed) as probe:
+    targets = None if target_inputs is None else target_row(target_inputs, lengths, seed)
+    with open_probe(model, kind, sampler, seed, targets) as probe:
         result = Audit(untested=probe.untested)
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
@@ -69,6 +78,9 @@ def audit(
             result.found("future_leak", checks.future_leak(probe))
         if probe.stateful:
             result.found("state_mixup", checks.state_mixup(probe))
+        if kind == "seq2seq":
+            result.found("future_leak", checks.target_leak(probe))
+            result.found("state_mixup", wrong_handover(probe))
         inside = readings(probe)
         result.found("truncated_direction", "; ".join(t for r in inside for t in r.truncated()))
         result.found("unread_direction", "; ".join(t for r in inside for t in r.unread()))
@@ -89,9 +101,11 @@ def assert_clean(
     kind: str = "sequence",
     causal: bool = False,
     *,
+    target_inputs: Tensor | None = None,
     seed: int = 0,
 ) -> None:
     """For your tests: raises an AssertionError that lists the findings of `audit`, if any."""
     __tracebackhide__ = True
-    findings = audit(model, inputs, lengths, kind, causal, seed=seed).findings
+    more: dict[str, Any] = {"target_inputs": target_inputs, "seed": seed}
+    findings = audit(model, inputs, lengths, kind, causal, **more).findings
     assert not findings, "\n".join(str(finding) for finding in findings)

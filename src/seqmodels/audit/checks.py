@@ -83,6 +83,23 @@ def future_leak(probe: Probe) -> str:
     return ""
 
 
+def target_leak(probe: Probe) -> str:
+    """A later token of the target changes the logits of an earlier one."""
+    assert probe.targets is not None
+    inputs, targets = probe.sampler.batch(probe.lengths), probe.targets
+    before = probe.rows(inputs)
+    try:
+        for cut in range(1, len(targets), -(-len(targets) // 4)):
+            others = targets[torch.randperm(len(targets), generator=probe.sampler.generator)]
+            probe.targets = torch.cat([targets[:cut], others[cut:]])
+            after = probe.rows(inputs)
+            if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
+                return f"other target tokens from step {cut} on move, at earlier steps, {moved}"
+    finally:
+        probe.targets = targets
+    return ""
+
+
 def state_mixup(probe: Probe) -> str:
     """Windows with the carried state give other logits than one pass."""
     if not probe.parameters and probe.eps > MOST_EPS:

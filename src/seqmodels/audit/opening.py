@@ -20,7 +20,11 @@ SHORT = 12  # steps of a short batch: little fades within them, and they cost li
 
 @contextmanager
 def open_probe(
-    model: Callable[..., Any], kind: str, sampler: Sampler, seed: int
+    model: Callable[..., Any],
+    kind: str,
+    sampler: Sampler,
+    seed: int,
+    targets: Tensor | None = None,
 ) -> Iterator[Probe]:
     """Within: the model is in evaluation mode, in float64 if it runs in float64, and random where
     its own weights are constant. After: it is as it was.
@@ -37,7 +41,7 @@ def open_probe(
         sampler.lengths.tolist(),
     )
     with undisturbed(modules, seed), ExitStack() as stack:
-        probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype)
+        probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
         probe.parameters = _find_parameters(probe)
         if probe.parameters:
             probe.device = probe.parameters[0].device
@@ -50,7 +54,8 @@ def open_probe(
                     probe.parameters = _find_parameters(probe)  # copies, if in float64
                     break
         else:
-            raise UserError(f"model(inputs, lengths) cannot be run: {problem}")
+            more = "" if targets is None else ", target_inputs"
+            raise UserError(f"model(inputs, lengths{more}) cannot be run: {problem}")
         if not probe.wrong_shape:
             one, other = (probe.rows(sampler.batch(probe.lengths)) for _ in range(2))
             if all(map(torch.equal, one, other)):
@@ -102,10 +107,13 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         right = shape[:1] == (rows,)
         if right and len(shape) == 3 and shape[1] == steps > 1:
             return f"logits are {shape}, one for each step: set kind=per_step"
+    elif probe.targets is not None:
+        right = len(shape) == 3 and shape[:2] == (rows, len(probe.targets))
     else:
         right = len(shape) >= 2 and shape[0] == rows and shape[1] >= steps
     if not right:
-        expected = f"{rows} rows" + (f" of {steps} steps" if probe.kind == "per_step" else "")
+        steps = steps if probe.targets is None else len(probe.targets)
+        expected = f"{rows} rows" + (f" of {steps} steps" if probe.kind != "sequence" else "")
         probe.wrong_shape = f"logits for {expected} are {shape}"
     probe.lengths, probe.stateful = lengths, state is not None
     probe.eps = torch.finfo(logits.dtype).eps

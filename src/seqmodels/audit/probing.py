@@ -39,6 +39,7 @@ class Probe:
     # them by about their own size
     tolerance: float = 0.0
     untested: list[str] = field(default_factory=list)  # what could not be tested, with the reason
+    targets: Tensor | None = None  # `(S,)`, what a decoder reads in all rows
 
     @property
     def full(self) -> list[int]:
@@ -50,7 +51,11 @@ class Probe:
         seed_random_numbers(self.seed)
         dtype = inputs.dtype if self.sampler.tokens else self.dtype
         more = () if state is None else (state,)
+        if self.targets is not None:
+            more = (self.targets.to(self.device).expand(len(inputs), -1),)
         result = self.model(inputs.to(self.device, dtype), torch.tensor(lengths), *more)
+        if self.targets is not None:
+            return (result[0] if isinstance(result, tuple) else result), None
         if not isinstance(result, tuple):
             return result, None
         logits, *others = result
@@ -72,7 +77,7 @@ class Probe:
     def valid(self, logits: Tensor, lengths: Sequence[int]) -> list[Tensor]:
         """Splits logits into rows, without padding, on the CPU in float64."""
         logits = logits.detach().cpu().double()
-        if self.kind == "sequence":
+        if self.kind != "per_step":
             return list(logits)
         return [row[:length] for row, length in zip(logits, lengths, strict=False)]
 

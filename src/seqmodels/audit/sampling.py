@@ -10,6 +10,8 @@ from torch import Tensor
 from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError
 
+TARGET_STEPS = 13  # at least, of what a decoder reads
+
 
 def valid_mask(lengths: Sequence[int]) -> Tensor:
     """True at the valid steps of rows of these lengths: `(B, T)` bool."""
@@ -67,3 +69,25 @@ class Sampler:
             inputs = inputs[:, :1].repeat_interleave(time, dim=1)
         inputs[~valid_mask(lengths)] = self.padding.to(inputs)
         return inputs
+
+
+def target_row(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
+    """What a decoder reads in all rows, `(S,)`: the first token as it was given, then random ones.
+
+    It has more steps than most sources, so that nothing mistakes one for the other.
+
+    Raises:
+        UserError: if they are not tokens `(B, S)`, or contain only one.
+    """
+    if target_inputs.dtype != torch.int64 or target_inputs.dim() != 2 or not target_inputs.numel():
+        raise UserError(
+            f"target_inputs must be tokens (B, S) int64, got {tuple(target_inputs.shape)} "
+            f"{target_inputs.dtype}"
+        )
+    ids = target_inputs.detach().cpu().unique()
+    if len(ids) < 2:
+        raise UserError("target_inputs contain only one token: give at least two different ones")
+    steps = next(s for s in range(TARGET_STEPS, 2**31) if s not in lengths.tolist())
+    generator = torch.Generator().manual_seed(seed)
+    chosen = ids[torch.randint(len(ids), (steps,), generator=generator)]
+    return torch.cat([target_inputs[:1, 0].cpu(), chosen[1:]])

@@ -1,11 +1,15 @@
 """Data modules: `data=<name>` chooses one of them."""
 
 from seqmodels.data.airport_weather import AirportWeather
+from seqmodels.data.dates import Dates
 from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
+from seqmodels.data.pair_module import PairDataModule
+from seqmodels.data.pairs import Pairs
 from seqmodels.data.python_source import PythonSource
 from seqmodels.data.python_syntax import PythonSyntax
+from seqmodels.data.reversal import Reversal
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
@@ -15,6 +19,7 @@ from seqmodels.data.tags import TaggedText
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.text_lm import PlainText
+from seqmodels.data.text_targets import TextDecoder, TextTargets
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.data.value_windows import Windows
 
@@ -24,12 +29,16 @@ __all__ = [
     "AirportWeather",
     "Classes",
     "DataModule",
+    "Dates",
     "Examples",
     "InputEncoder",
     "Needle",
+    "PairDataModule",
+    "Pairs",
     "PlainText",
     "PythonSource",
     "PythonSyntax",
+    "Reversal",
     "SequenceDataModule",
     "Series",
     "Split",
@@ -39,6 +48,8 @@ __all__ = [
     "Tags",
     "TargetEncoder",
     "Text",
+    "TextDecoder",
+    "TextTargets",
     "TokenizerOptions",
     "Tokens",
     "Values",

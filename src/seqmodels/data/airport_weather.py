@@ -30,8 +30,8 @@ class AirportWeather(Windows):
         inputs: Sequence[Name] = (),
         **options: Any,
     ) -> None:
-        columns = {"inputs": inputs, "time": "time_hour", "series": "origin"}
-        super().__init__(_file(), target, missing="last", **columns, **options)
+        options = {"time": "time_hour", "series": "origin", "missing": "last", **options}
+        super().__init__(_file(), target, inputs=inputs, **options)
 
     @property
     def title(self) -> str:

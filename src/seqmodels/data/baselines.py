@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.data.edit_distance import nearest
 from seqmodels.data.linear import Predictions, n_grams, tf_idf, with_ratios, with_tf_idf
 from seqmodels.data.rows import take
 from seqmodels.data.steps import interpolate
@@ -34,6 +35,7 @@ TEXTS = 50_000
 CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}
 SERIES, VALUES = 4_000, 5_000_000
 VALUES_EACH = 50_000  # of a series, for MiniRocket
+ROWS = 128  # to compare with all of the training at a time
 SHORTEST = 9  # steps that MiniRocket's kernels span
 
 
@@ -48,12 +50,19 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
     - Values: `rmse`, `mae` and `r2` of the training mean; if there are some for each sequence, also
       of ridge regression on tf-idf, or on means and deviations. The errors are in the values' own
       units and average over all values that are not missing; r2 is the mean over the values.
+    - Texts: `exact_match`, `word_error_rate` and `symbol_error_rate` of a copy of the source, and
+      of the first target of the training source with the nearest tf-idf.
 
     How strongly to regularise, and to smooth counts, is chosen on the validation split. N-grams are
     of words; for a model of characters or bytes, of characters within a word. They are lowercased
     if the model's inputs are.
     """
-    compute = {"class": _of_classes, "tag": _of_tags, "value": _of_values}
+    compute = {
+        "class": _of_classes,
+        "tag": _of_tags,
+        "value": _of_values,
+        "text": _of_written,
+    }
     return compute[data.target](data) if data.target in compute else {}
 
 
@@ -129,6 +138,36 @@ def _values(data: SequenceDataModule, split: str) -> np.ndarray:
     return encoder.restore(rows.double()).numpy()
 
 
+def _of_written(data: SequenceDataModule) -> Metrics:
+    chosen, on = _chosen(data)
+    features = tf_idf(_counts(data, chosen))
+    written = take(data.examples["train"].targets, chosen)
+    level = data.targets.spec["target_preprocessor"]["options"]["tokenizer"]
+    found: Metrics = {}
+    for split in EVALUATED:
+        dataset: Any = data.datasets[split]
+        guesses = {
+            "copy of the source": data.examples[split].inputs,
+            f"target of the nearest source{on}": [
+                written[row][0] for row in _nearest_rows(features[split], features["train"])
+            ],
+        }
+        for name, texts in guesses.items():
+            pairs = [*zip(texts, dataset.references, strict=True)]
+            right = sum(text in references for text, references in pairs) / len(pairs)
+            errors, symbols = np.sum([nearest(*pair, level) for pair in pairs], axis=0).tolist()
+            scores = {"exact_match": right, "word_error_rate": 1 - right}
+            for metric, score in {**scores, "symbol_error_rate": errors / symbols}.items():
+                found.setdefault(f"{split}/{metric}", {})[name] = score
+    return found
+
+
+def _nearest_rows(features: Any, others: Any) -> Iterator[int]:
+    for first in range(0, features.shape[0], ROWS):
+        similar = features[first : first + ROWS] @ others.T
+        yield from similar.toarray().argmax(axis=1).tolist()
+
+
 def _rmse(predicted: np.ndarray, values: np.ndarray) -> float:
     return float(np.sqrt(np.nanmean((predicted - values) ** 2)))
 
@@ -165,9 +204,9 @@ def _of_series(data: SequenceDataModule, labels: np.ndarray) -> Models:
 
     chosen, on = _chosen(data)
     features = _summaries(data, chosen)
-    nearest = KNeighborsClassifier(1).fit(features["train"], labels[chosen])
+    model = KNeighborsClassifier(1).fit(features["train"], labels[chosen])
     name = f"nearest neighbour on channel means and deviations{on}"
-    yield name, iter([{split: nearest.predict(features[split]) for split in EVALUATED}])
+    yield name, iter([{split: model.predict(features[split]) for split in EVALUATED}])
     if made := _minirocket(data, chosen, labels[chosen]):
         yield f"MiniRocket + ridge classifier{on}", iter([made])
 

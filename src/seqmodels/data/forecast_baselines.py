@@ -29,7 +29,7 @@ class Errors(NamedTuple):
     squares: float
     absolute: float
     scaled: float  # divided by what repeating the last period would be off in training
-    count: int
+    known: int
 
 
 def forecast_baselines(
@@ -58,9 +58,9 @@ def forecast_baselines(
         for name, forecast in forecasts.items():
             errors = _errors(datasets[split], scales, forecast)
             for metric, value in (
-                ("rmse", np.sqrt(errors.squares / errors.count)),
-                ("mae", errors.absolute / errors.count),
-                ("mase", errors.scaled / errors.count),
+                ("rmse", np.sqrt(errors.squares / errors.known)),
+                ("mae", errors.absolute / errors.known),
+                ("mase", errors.scaled / errors.known),
             ):
                 found.setdefault(f"{split}/{metric}", {})[name] = float(value)
     return found
@@ -131,7 +131,8 @@ def _errors(data: WindowDataset, scales: WindowScales, forecast: Forecast) -> Er
             np.nansum(scaled),
             (~np.isnan(off)).sum(),
         ]
-    return Errors(*sums[:3].tolist(), count=int(sums[3]))
+    squares, absolute, scaled, known = sums.tolist()
+    return Errors(squares, absolute, scaled, int(known))
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:

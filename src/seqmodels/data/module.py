@@ -31,6 +31,7 @@ class DataModule(pl.LightningDataModule):
     per: Per  # what there is one target for: each sequence, or each step
     target: Target
     batch_size: int
+    more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
 
     @classmethod
     def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +86,8 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define setup")
 
     def split_loader(self, split: str) -> SequenceLoader:
-        """Batches of `train`, `validation` or `test` to evaluate on, each example once."""
+        """Batches of `train`, `validation`, `test` or one of `more_splits` to evaluate on, each
+        example once."""
         raise NotImplementedError(f"{type(self).__name__} must define split_loader")
 
     def file_loader(self, path: str) -> SequenceLoader:

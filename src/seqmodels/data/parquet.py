@@ -13,12 +13,13 @@ from seqmodels.files import existing_file
 
 
 def parquet_rows(
-    path: str, wanted: Iterable[str], *, lists: bool = False, times: bool = False
+    path: str, wanted: Iterable[str], *, lists: bool | None = False, times: bool = False
 ) -> Iterator[Row]:
     """The wanted columns of a Parquet file, row by row. Other columns are None.
 
     Args:
-        lists: whether they hold lists of texts or numbers, instead of texts or numbers.
+        lists: whether they hold lists of texts or numbers, instead of texts or numbers; None:
+            either.
         times: whether columns may hold dates and times, too.
 
     Raises:
@@ -55,13 +56,14 @@ def _named(number: Any, names: Sequence[str], path: str) -> Any:
     return class_name(str(number), names, path)
 
 
-def _check_type(kind: Any, where: str, *, lists: bool, times: bool) -> None:
+def _check_type(kind: Any, where: str, *, lists: bool | None, times: bool) -> None:
     import pyarrow.types as of
 
-    if lists:
-        if not (of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind)):
+    if lists is not False:
+        listed = of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind)
+        if lists and not listed:
             raise UserError(f"{where} holds values of type {kind}: they must be lists, one a text")
-        kind = kind.value_type
+        kind = kind.value_type if listed else kind
     value = kind.value_type if of.is_dictionary(kind) else kind
     texts = of.is_string(value) or of.is_large_string(value) or of.is_string_view(value)
     numbers = of.is_integer(value) or of.is_floating(value) or of.is_boolean(value)

@@ -141,7 +141,13 @@ def _lines_of(path: str, tagged: bool) -> list[Line]:
     try:
         lines = _lines(_source(path), tagged)
     except UNREADABLE as error:
-        raise UserError(f"{path} is not Python: {one_line(error)}") from error
+        place, reason = "", one_line(error)
+        if isinstance(error, SyntaxError):
+            place, reason = f" line {error.lineno}:", str(error.msg)
+        elif isinstance(error, tokenize.TokenError):
+            reason, (line, _) = error.args
+            place = f" line {line}:"
+        raise UserError(f"{path}:{place} this is not Python ({reason}); correct it") from error
     if not lines:
         raise UserError(f"{path} is empty: it has no statement")
     return lines

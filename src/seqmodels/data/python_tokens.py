@@ -60,11 +60,19 @@ def logical_lines(source: str) -> Iterator[list[Token]]:
         elif found.type == tokenize.NEWLINE:
             yield line
             line = []
-        elif found.type == tokenize.ERRORTOKEN and not found.string.isspace():
-            raise SyntaxError(f"line {found.start[0]} has {found.string!r}, which is no token")
+        elif _is_stray(found):
+            where = ("", *found.start, found.line)
+            raise SyntaxError(f"{found.string!r} is no token", where)
         elif kind := KINDS.get(found.type):
             text = {"string": _quoted(found.string), "number": "0"}.get(kind, found.string)
             line.append(Token(text, kind, found.start, found.end))
+
+
+def _is_stray(token: tokenize.TokenInfo) -> bool:
+    """Whether it is a character such as `$`, which is an operator from Python 3.12 on."""
+    if token.type == tokenize.OP:
+        return token.string not in tokenize.EXACT_TOKEN_TYPES
+    return token.type == tokenize.ERRORTOKEN and not token.string.isspace()
 
 
 def _quoted(text: str) -> str:

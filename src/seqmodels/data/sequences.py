@@ -107,6 +107,14 @@ class SequenceDataModule(DataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define read_file")
 
+    def examples_of(self, pairs: Iterable[tuple[Any, Any]], source: str) -> Examples:
+        """Examples of raw inputs with their raw targets.
+
+        Raises:
+            UserError: naming the number of an example without a target.
+        """
+        return Examples.of(pairs, source)
+
     def read_inputs(self, path: str) -> Iterator[Any]:
         return (raw for raw, _ in self.read_file(path))
 
@@ -179,14 +187,17 @@ class SequenceDataModule(DataModule):
             if not len(part):
                 raise UserError(f"the {split} split is empty: {part.source}")
         if not self._fitted:
-            train = self.examples["train"]
-            self.targets.fit(train.targets, train.source)
-            self.inputs.fit(train.inputs)
+            self.fit_encoders(self.examples["train"])
             self._fitted = True
         self.datasets = {split: self.encode(part) for split, part in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {names}")
+
+    def fit_encoders(self, train: Examples) -> None:
+        """Learns from the training split how to encode inputs and targets."""
+        self.targets.fit(train.targets, train.source)
+        self.inputs.fit(train.inputs)
 
     @property
     def summary(self) -> Sequence[str]:
@@ -285,13 +296,17 @@ class SequenceDataModule(DataModule):
     def train_dataloader(self) -> SequenceLoader:
         # shuffled, trainer.overfit_batches would take other batches in every epoch
         overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
-        return self.loader(self.datasets["train"], shuffle=not overfit)
+        return self.loader(self.to_learn_from(), shuffle=not overfit)
+
+    def to_learn_from(self) -> SequenceDataset:
+        """The training split, one row for each example to learn from."""
+        return self.datasets["train"]
 
     def split_loader(self, split: str) -> SequenceLoader:
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
-        examples = Examples.of(self.read_file(path), path)
+        examples = self.examples_of(self.read_file(path), path)
         if not len(examples):
             raise UserError(f"{path} is empty")
         return self.loader(self.encode(examples))

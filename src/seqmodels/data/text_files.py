@@ -32,6 +32,7 @@ class TextFiles:
         encoding: of CSV, TSV and plain text files.
         value_columns: columns with numbers to take instead of labels. A row's label is then the
             text of them all, with tabs between them; a missing one is empty.
+        lists: whether `rows` may give lists of labels, where a format has lists.
     """
 
     text_column: str = "text"
@@ -40,6 +41,7 @@ class TextFiles:
     quoting: bool | None = None
     encoding: str = "utf-8"
     value_columns: tuple[str, ...] = ()
+    lists: bool = False
 
     def pairs(
         self,
@@ -177,7 +179,8 @@ class TextFiles:
             )
             return
         elif ending == ".parquet":
-            rows = parquet_rows(path, (self.text_column, *self.target_columns))
+            wanted = self.text_column, *self.target_columns
+            rows = parquet_rows(path, wanted, lists=None if self.lists else False)
         else:
             check_ending(path)
             rows = json_rows(path)

@@ -54,16 +54,22 @@ def _by_library(blocks: Iterable[str], tokenizer: Tokenizer) -> Iterator[tuple[b
 
 def _table(tokenizer: Tokenizer, level: str) -> np.ndarray | None:
     """The id of each byte or character; None where tokens are longer."""
+    if level == "char":
+        return character_ids(tokenizer)
     vocabulary = tokenizer.get_vocab()
     dtype = np.min_scalar_type(len(vocabulary) - 1)
-    if level == "char":
-        table = np.full(UNICODE, UNKNOWN_ID, dtype)
-        characters = {ord(token): index for token, index in vocabulary.items() if len(token) == 1}
-        table[[*characters]] = [*characters.values()]
-        return table
     if level == "byte" and not json.loads(tokenizer.to_str())["model"]["merges"]:
         return np.array([vocabulary[letter] for letter in _letters()], dtype)
     return None
+
+
+def character_ids(tokenizer: Tokenizer) -> np.ndarray:
+    """The id of each character of Unicode, by its number, for a tokenizer of characters."""
+    vocabulary = tokenizer.get_vocab()
+    table = np.full(UNICODE, UNKNOWN_ID, np.min_scalar_type(len(vocabulary) - 1))
+    characters = {ord(token): index for token, index in vocabulary.items() if len(token) == 1}
+    table[[*characters]] = [*characters.values()]
+    return table
 
 
 def _letters() -> list[str]:

@@ -162,6 +162,12 @@ class Tokens(InputEncoder):
             places = np.repeat(counts, counts) - 1 - places
         return ids[places < most], np.minimum(counts, most), int((counts > most).sum())
 
+    @property
+    def names(self) -> list[str]:
+        """The tokens, by id."""
+        ids = self.tokenizer.get_vocab()
+        return sorted(ids, key=ids.__getitem__)
+
     def state(self) -> dict[str, Any]:
         how = asdict(self.options)
         options = {"tokenizer": how.pop("level"), **how}

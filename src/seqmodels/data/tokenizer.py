@@ -17,7 +17,8 @@ Level = Annotated[str, OneOf("word", "space", "char", "byte", "bpe")]
 VocabularySize = Annotated[int, Range(least=3)]  # padding, unknown, and one token
 LEVELS = ("word", "space", "char", "byte", "bpe")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
-START_ID = PADDING_ID  # a stream has no padding
+START_ID = PADDING_ID  # a stream has no padding, and where a target has, its lengths say so
+END_ID = START_ID  # of a target: it is only ever predicted, and the start is only ever read
 
 # a word or a run of punctuation with the space before it, or other whitespace
 KEEPING_WHITESPACE = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"

@@ -1,4 +1,5 @@
-"""Texts to token ids, many at a time. What stands between two spaces is split only once."""
+"""Texts to token ids, many at a time. What stands between two spaces is split only once, and
+characters are looked up in a table."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from seqmodels.data.rows import Numbered, Texts
+from seqmodels.data.token_ids import character_ids
 from seqmodels.data.tokenizer import (
     PADDING,
     UNKNOWN,
@@ -52,27 +54,17 @@ def train(
     options: TokenizerOptions,
     advance: Callable[[int], object] = lambda count: None,
 ) -> Tokenizer:
-    """As `train_tokenizer`, and several times as fast for words that end with a space.
+    """As `train_tokenizer`, and several times as fast for characters, and for words that end with a
+    space.
 
     Args:
         advance: is called with how many texts were read since its last call.
     """
-    if not splits_at_spaces(options):
+    if options.level != "char" and not splits_at_spaces(options):
         return train_tokenizer(_counted(texts, advance), options)
-    parts, words = Numbered[str](), Counter[str]()
-    occurs = np.zeros(0, np.int64)  # how often, of each part
-    for names, found, of_text in _parts(texts):
-        numbers = parts.of(names, len(names))  # each once
-        occurs = np.append(occurs, np.zeros(len(parts) - len(occurs), np.int64))
-        occurs[numbers] += np.bincount(found, minlength=len(names))
-        advance(len(of_text))
     tokenizer = train_tokenizer([], options)
-    normalize = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
-    split = tokenizer.pre_tokenizer.pre_tokenize_str
-    for part, count in zip(parts, occurs.tolist(), strict=True):
-        for word, _ in split(normalize(part)):
-            words[word] += count
-    del parts, occurs
+    count = _characters if options.level == "char" else _words
+    words = count(texts, tokenizer, advance)
     ordered = sorted(words.items(), key=lambda item: (-item[1], item[0].encode()))
     special = [PADDING, UNKNOWN]  # which a text may hold, too
     kept = [word for word, n in ordered if n >= options.min_count and word not in special]
@@ -80,6 +72,37 @@ def train(
     content = json.loads(tokenizer.to_str())
     content["model"]["vocab"] = {name: number for number, name in enumerate(names)}
     return load_tokenizer(json.dumps(content), options)
+
+
+def _characters(
+    texts: Sequence[str], tokenizer: Tokenizer, advance: Callable[[int], object]
+) -> Counter[str]:
+    characters, normalize = Counter[str](), _normalizer(tokenizer)
+    for block in blocks(texts):
+        characters.update("".join(map(normalize, block)))
+        advance(len(block))
+    return characters
+
+
+def _words(
+    texts: Sequence[str], tokenizer: Tokenizer, advance: Callable[[int], object]
+) -> Counter[str]:
+    parts, words = Numbered[str](), Counter[str]()
+    occurs = np.zeros(0, np.int64)  # how often, of each part
+    for names, found, of_text in _parts(texts):
+        numbers = parts.of(names, len(names))  # each once
+        occurs = np.append(occurs, np.zeros(len(parts) - len(occurs), np.int64))
+        occurs[numbers] += np.bincount(found, minlength=len(names))
+        advance(len(of_text))
+    normalize, split = _normalizer(tokenizer), tokenizer.pre_tokenizer.pre_tokenize_str
+    for part, count in zip(parts, occurs.tolist(), strict=True):
+        for word, _ in split(normalize(part)):
+            words[word] += count
+    return words
+
+
+def _normalizer(tokenizer: Tokenizer) -> Callable[[str], str]:
+    return tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
 
 
 def encoded(
@@ -97,6 +120,14 @@ def encoded(
         counts = np.fromiter(map(len, found), np.int64, len(found))
         return np.fromiter(chain.from_iterable(found), dtype, counts.sum()), counts
 
+    if options.level == "char":
+        table, normalize = character_ids(tokenizer), _normalizer(tokenizer)
+        for block in blocks(texts):
+            some = [*map(normalize, block)]
+            codes = np.frombuffer("".join(some).encode("utf-32-le"), "<u4")
+            counts = np.fromiter(map(len, some), np.int64, len(some))
+            yield table[codes], counts, np.fromiter(map(_is_blank, block), bool, len(block))
+        return
     if splits_at_spaces(options):
         yield from map(_Parts(encode), _parts(texts))
         return

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from seqmodels.audit import audit
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.figures import contributions
 from seqmodels.dataflow.rendering import to_svg
@@ -42,7 +42,7 @@ class Dataflow(Callback):
 
     def __init__(self, refuse: bool = True) -> None:
         self.refuse = refuse
-        self._batch: SequenceBatch | None = None  # of the validation part
+        self._batch: AnyBatch | None = None  # of the validation part
         self._before: Tensor | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -60,10 +60,12 @@ class Dataflow(Callback):
         self._before = reach(task, self._batch, last_step=True)
         _draw(task, self._batch, trainer)
 
-    def _audit(self, task: Task, batch: SequenceBatch) -> None:
-        kind = "per_step" if task.contract.per == "step" else "sequence"
+    def _audit(self, task: Task, batch: AnyBatch) -> None:
+        kind, more = "per_step" if task.contract.per == "step" else "sequence", None
+        if isinstance(batch, PairBatch):
+            kind, more = "seq2seq", batch.target.inputs
         model, causal = task.as_function(), task.contract.causal
-        result = audit(model, batch.inputs, batch.lengths, kind, causal)
+        result = audit(model, batch.inputs, batch.lengths, kind, causal, target_inputs=more)
         for finding in result.findings:
             if finding.severity == "error" and self.refuse:
                 raise UserError(
@@ -88,13 +90,19 @@ class Dataflow(Callback):
         _draw(task, self._batch, trainer)
 
 
-def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> SequenceBatch:
-    """Cuts a batch to its first rows and steps."""
-    lengths = batch.lengths[:rows].clamp(max=steps or batch.inputs.shape[1])
-    return SequenceBatch(batch.inputs[:rows, : int(lengths.max())], lengths)
+def excerpt(batch: AnyBatch, rows: int, steps: int | None = None) -> AnyBatch:
+    """Cuts a batch to its first rows and steps; of a pair, both sides."""
+
+    def cut(side: SequenceBatch) -> SequenceBatch:
+        lengths = side.lengths[:rows].clamp(max=steps or side.inputs.shape[1])
+        return SequenceBatch(side.inputs[:rows, : int(lengths.max())], lengths)
+
+    if isinstance(batch, PairBatch):
+        return PairBatch(cut(batch.source), cut(batch.target))
+    return cut(batch)
 
 
-def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
+def _first_batch(loop: Any, task: Task) -> AnyBatch | None:
     # from a new loader, because the one of the training may be in the middle of an epoch
     source = loop._data_source
     if not source.is_defined():
@@ -104,15 +112,24 @@ def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
     return task.trainer.precision_plugin.convert_input(batch).to(task.device)
 
 
-def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
+def _draw(task: Task, batch: AnyBatch, trainer: pl.Trainer) -> None:
     picture = to_svg(draw(task, trace(task, few_steps(batch)), row=1))
     (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
 
 
-def few_steps(batch: SequenceBatch) -> SequenceBatch:
-    """Two rows, cut to as many steps as fit in a picture, the second with a step of padding."""
+def few_steps(batch: AnyBatch) -> AnyBatch:
+    """Two rows, cut to as many steps as fit in a picture, the second with a step of padding; of a
+    pair, the target too."""
     first = int(batch.lengths.argmax())
     second = next((row for row in range(len(batch)) if row != first), first)
+    if isinstance(batch, PairBatch):
+        source, target = batch.source, batch.target
+        return PairBatch(few_of(source, first, second), few_of(target, first, second))
+    return few_of(batch, first, second)
+
+
+def few_of(batch: SequenceBatch, first: int, second: int) -> SequenceBatch:
+    """These two rows, cut to as many steps as fit in a picture."""
     time = min(int(batch.lengths[first]), DRAWN_STEPS)
     length = max(min(int(batch.lengths[second]), time - 1), 1)
     inputs = batch.inputs[[first, second], :time].clone()

@@ -3,63 +3,27 @@ direction. What the head reads is coloured."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import cast
 
+from seqmodels.dataflow.decoder_diagram import draw_decoder, room_for_states
+from seqmodels.dataflow.drawing import (
+    BELOW_HEAD,
+    CELL,
+    FIRST_Y,
+    LABEL,
+    OUTPUT_Y,
+    PITCH,
+    STATE,
+    Arrow,
+    Box,
+    Drawing,
+    Kind,
+    Label,
+)
 from seqmodels.dataflow.tracing import Trace
+from seqmodels.nn.decoder import Decoder
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.tasks import Task
-
-CELL, PITCH, STATE, LABEL = 6, 7, 5, 8  # widths, in characters
-BELOW_HEAD, OUTPUT_Y, FIRST_Y = 3, 4, 6  # lines: under the head, of output, of the last layer
-
-Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle, as many lines high as its text, which is in its middle."""
-
-    x: int
-    y: int
-    width: int
-    text: str
-    kind: Kind
-    share: float = 0.0  # 0 if the head does not read it
-
-    @property
-    def lines(self) -> list[str]:
-        return self.text.split("\n")
-
-
-@dataclass(frozen=True)
-class Arrow:
-    """A horizontal or upward line; `reads` if it goes into the head."""
-
-    x: int | float  # the middle of an odd width is half a character
-    y: int
-    to_x: int | float
-    to_y: int
-    reads: bool = False
-
-
-@dataclass(frozen=True)
-class Label:
-    x: int | float
-    y: int
-    text: str
-
-
-@dataclass
-class Drawing:
-    """Boxes over labels over arrows, in characters and lines from the upper left corner."""
-
-    title: str
-    width: int
-    height: int
-    boxes: list[Box] = field(default_factory=list)
-    labels: list[Label] = field(default_factory=list)
-    arrows: list[Arrow] = field(default_factory=list)
 
 
 def title(task: Task) -> str:
@@ -82,6 +46,8 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
     layers, directions = encoder.num_layers, encoder.num_directions
     states = 2 * (STATE + 1)  # room for h_n and c_n at the end of a direction
     left = states if encoder.bidirectional else LABEL
+    if contract.target == "text":
+        left = room_for_states(left)
     columns = [left + PITCH * step for step in range(time)]
     right = columns[-1] + CELL + 1  # where the states of the forward direction begin
     window = "→ next window" if contract.stateful else ""
@@ -92,10 +58,14 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
     boxes.append(Box(0, 2, drawing.width, head.name, "head"))
     if by_step:
         for step, x in enumerate(columns[:length]):
-            predicted = f"p(x{step + 1})" if contract.causal else f"y{step}"
+            predicted = f"y{step}"
+            if contract.causal:
+                predicted = f"p(x{step + 1})" if contract.target == "next_token" else f"x{step + 1}"
             boxes.append(Box(x, 0, CELL, predicted, "logits"))
+            if head.output.links_steps and step + 1 < length:
+                arrows.append(Arrow(x + CELL - 1, 0, x + CELL, 0))
             arrows.append(Arrow(x + CELL / 2, 2, x + CELL / 2, 1))
-    else:
+    elif contract.target != "text":
         logits = 8 + drawing.width % 2  # exactly in the middle
         boxes.append(Box((drawing.width - logits) // 2, 0, logits, "logits", "logits"))
         arrows.append(Arrow(drawing.width / 2, 2, drawing.width / 2, 1))
@@ -133,6 +103,8 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
         else:
             boxes.append(Box(x, inputs_y, CELL, "pad", "padding"))
         labels.append(Label(x + CELL / 2 - 1.5, inputs_y + 1, f"t={step}"))
+    if contract.target == "text":
+        return draw_decoder(drawing, cast(Decoder, head.output).rnn, trace, row, left)
     return drawing
 
 

@@ -7,13 +7,29 @@ from typing import Any
 import torch
 
 from seqmodels.audit.undisturbed import seed_random_numbers
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Tagger, Task
+from seqmodels.tasks import (
+    Contract,
+    Forecaster,
+    LanguageModel,
+    Regressor,
+    Seq2Seq,
+    SequenceClassifier,
+    Tagger,
+    Task,
+)
 
-TIME, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 32, 3, 100, 2
-TASKS: tuple[type[Task], ...] = (SequenceClassifier, Tagger, LanguageModel)
+TIME, WRITTEN, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 4, 32, 3, 100, 2
+TASKS: tuple[type[Task], ...] = (
+    SequenceClassifier,
+    Tagger,
+    Regressor,
+    Forecaster,
+    LanguageModel,
+    Seq2Seq,
+)
 """Of those that a head fits, it is made for the first."""
 
 
@@ -67,15 +83,24 @@ def example_spec(contract: Contract) -> dict[str, Any]:
         sizes = {"num_inputs": count, "horizon": HORIZON, "window": TIME, "period": 1}
         scales = {"mean": [[0.0] * count], "deviation": [[1.0] * count], "naive_error": [[1.0]]}
         return {**inputs, "values": ["a"], **sizes, "series": [""], **scales}
+    if contract.target == "text":
+        return {**inputs, "num_targets": VOCABULARY, "start": 0, "end": 0, "shared": False}
     return {**inputs, "classes": ["a", "b", "c"]}
 
 
-def example_batch(task: Task, *lengths: int) -> SequenceBatch:
-    """A row of `TIME` steps, and one row of each length, which begin with the same inputs."""
+def example_batch(task: Task, *lengths: int) -> AnyBatch:
+    """A row of `TIME` steps, and one row of each length, which begin with the same inputs; for a
+    decoder, with a target of `WRITTEN` steps each."""
     generator = torch.Generator().manual_seed(0)
     data, rows = task.hparams["data"], [0] + [1] * len(lengths)
     if data.get("inputs") == "features":
         inputs = torch.randn(2, TIME, data["num_inputs"], generator=generator)
     else:
         inputs = torch.randint(data["num_inputs"], (2, TIME), generator=generator)
-    return SequenceBatch(inputs[rows], torch.tensor([TIME, *lengths]))
+    batch = SequenceBatch(inputs[rows], torch.tensor([TIME, *lengths]))
+    if task.contract.target != "text":
+        return batch
+    target = torch.randint(1, VOCABULARY, (1, WRITTEN), generator=generator)
+    target[:, 0] = data["start"]
+    target = target.expand(len(rows), -1)
+    return PairBatch(batch, SequenceBatch(target, torch.full((len(rows),), WRITTEN)))

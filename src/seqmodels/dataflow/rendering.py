@@ -7,7 +7,7 @@ from html import escape
 from rich.style import Style
 from rich.text import Text
 
-from seqmodels.dataflow.diagram import Arrow, Box, Drawing
+from seqmodels.dataflow.drawing import Arrow, Box, Drawing
 
 RGB = tuple[int, int, int]
 Paint = tuple[str, str]  # a colour on light paper, and one on dark paper

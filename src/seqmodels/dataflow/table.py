@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import AnyBatch
 from seqmodels.dataflow.diagram import title
 from seqmodels.dataflow.tracing import Trace
 from seqmodels.tasks import Task
 
 
-def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -> Group:
+def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Group:
     """Lists every tensor from the inputs to the logits: its shape, what it holds, and which part of
     it the head reads, with its share of the gradient. Pass `batch` to show its shapes if you traced
     only a part of it.
@@ -24,6 +24,8 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     wide = f"D*{size}" if encoder.bidirectional else size
     tokens, words = len(trace.shapes["inputs"]) == 2, task.characters is not None
     steps = "B, T" if contract.per == "step" else "B"
+    written = "B, S" if contract.target == "text" else steps  # S: steps of the target
+    reader = "decoder" if contract.target == "text" else "head"
     symbolic = {
         "inputs": "(B, T)" if tokens else "(B, T, 1+K)" if words else "(B, T, F)",
         "embedded": "(B, T, E)",
@@ -31,7 +33,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         "h_n": f"(L, D, B, {size})",
         "c_n": "(L, D, B, H)",
         "selected": f"({steps}, S)",
-        "logits": f"({steps}, {contract.words.size})",
+        "logits": f"({written}, {contract.words.size})",
     }
     holds = {
         "output": "last layer, every step",
@@ -52,7 +54,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         shape = tuple(whole.get(letter, n) for letter, n in zip(letters, traced, strict=True))
         read, goes = name in trace.reads, ""
         if read:
-            goes = f"head: {where_read(trace, name)}, {trace.shares[name]:.0%}"
+            goes = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
         elif contract.stateful and name in ("h_n", "c_n"):
             goes = "next window"
         elif name == "inputs":

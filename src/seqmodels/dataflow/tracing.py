@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqmodels.audit.undisturbed import undisturbed
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import AnyBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
@@ -58,7 +59,7 @@ class Trace:
         return tuple(name for name, cells in self.cells.items() if bool(cells.any()))
 
 
-def trace(task: Task, batch: SequenceBatch) -> Trace:
+def trace(task: Task, batch: AnyBatch) -> Trace:
     """Cuts the graph at `output`, `h_n` and `c_n`, and measures by gradients which of them the head
     reads; then measures which inputs reach the logits through the whole network.
 
@@ -75,10 +76,11 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
         traced = {name: t for name in STATES if (t := getattr(states, name)) is not None}
         cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
         leaves = replace(states, **cut)
-        selected, logits = head.select(leaves), head(leaves)
+        selected, logits = head.select(leaves), task.read_out(leaves, batch)
         norms = _gradient_norms(logits, [*cut.values()])
-        read_from: Select = head
-        if not any(bool(norm.any()) for norm in norms):  # the projection has zero weights
+        read_from: Select = partial(task.read_out, batch=batch)
+        unread = not any(bool(norm.any()) for norm in norms)
+        if unread and isinstance(selected, Tensor):  # the projection has zero weights
             norms, read_from = _gradient_norms(selected, [*cut.values()]), head.select
         _check_declaration(head, read_from, leaves, dict(zip(cut, norms, strict=True)))
 
@@ -89,14 +91,16 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
         total = sum(part.flatten(1).sum(dim=1) for part in (output, *final))
         output, *final = (_share(part, total) for part in (output, *final))
     on_the_way = {"inputs": batch.inputs, "embedded": embedded, **traced}
-    on_the_way |= {"selected": selected, "logits": logits}
+    if isinstance(selected, Tensor):  # else a decoder gets the tensors as they are
+        on_the_way["selected"] = selected
+    on_the_way["logits"] = logits
     shapes = {name: tuple(tensor.shape) for name, tensor in on_the_way.items()}
     c_n = final[1] if len(final) > 1 else None
     return Trace(shapes, batch.lengths, output, final[0], c_n, inputs=reach(task, batch))
 
 
 def reach(
-    task: Task, batch: SequenceBatch, *, last_step: bool = False
+    task: Task, batch: AnyBatch, *, last_step: bool = False
 ) -> Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]:
     """Measures which input steps reach the logits through the whole network, as shares.
 
@@ -106,19 +110,22 @@ def reach(
     with undisturbed([task]):
         embedded = task.embed(batch).detach().requires_grad_()
         states = task.encoder(embedded, batch.lengths)
-        for read_from in (task.head, task.head.select):
+        by_step = task.head.per == "step"
+        for read_from in (partial(task.read_out, batch=batch), task.head.select):
             result = read_from(states)
-            if task.head.per == "step" and last_step:
+            if not isinstance(result, Tensor):
+                break
+            if by_step and last_step:
                 result = result[torch.arange(len(batch)), batch.lengths - 1]
             results = [result]
-            if result.dim() == 3:
+            if by_step and not last_step:
                 result = result * states.mask.unsqueeze(-1)  # ignore the logits at padding
                 results = [result[:, step] for step in range(result.shape[1])]
             norms = [_gradient_norms(r, [embedded])[0].norm(dim=-1) for r in results]
             if any(bool(norm.any()) for norm in norms):
                 break  # otherwise the projection has zero weights
     shares = torch.stack([_share(norm, norm.sum(dim=-1)) for norm in norms], dim=1)  # (B, T, T)
-    return shares if result.dim() == 3 else shares.squeeze(1)
+    return shares if by_step and not last_step else shares.squeeze(1)
 
 
 def _gradient_norms(result: Tensor, sources: list[Tensor]) -> list[Tensor]:

@@ -42,7 +42,7 @@ class Head(nn.Module):
     """
 
     name: ClassVar[str]
-    reads: ClassVar[tuple[Literal["output", "h_n", "c_n"], ...]]
+    reads: tuple[Literal["output", "h_n", "c_n"], ...]
     per: ClassVar[Per] = "sequence"  # does `select` give one vector per sequence, or one per step?
     requires_bidirectional: ClassVar[bool | None] = None  # None: fits one direction and both
     because: ClassVar[str] = ""  # why it requires that
@@ -83,20 +83,28 @@ class Head(nn.Module):
         self.output_options: dict[str, Any] = {}
         self.build(encoder, **options)
         self.dropout = dropout or nn.Identity()
-        self.output = make_output(self._selected_width(encoder), **self.output_options)
+        self.output = self.make_output(encoder, make_output)
         self.register_load_state_dict_pre_hook(_rename_older_keys)
 
     def build(self, encoder: RecurrentEncoder) -> None:
         """Makes the head's own parameters, if it has any; its keywords are `model.head_options`."""
 
-    def select(self, states: RNNOutput) -> Float[Tensor, "*steps selected"]:
-        """The features that the head reads: `(B, S)`, or `(B, T, S)` where `per` is "step"."""
+    def make_output(self, encoder: RecurrentEncoder, make: Callable[..., Output]) -> Output:
+        """The output module for what `select` gives; made from its width, unless a head needs to
+        say more."""
+        return make(self._selected_width(encoder), **self.output_options)
+
+    def select(self, states: RNNOutput) -> Any:
+        """The features that the head reads: `(B, S)`, or `(B, T, S)` where `per` is "step". For a
+        decoder, the tensors that it gets."""
         raise NotImplementedError(f"{type(self).__name__} must define select")
 
     @final
-    def features(self, states: RNNOutput) -> Float[Tensor, "*steps selected"]:
+    def features(self, states: RNNOutput) -> Any:
         """What `select` gives, as a mean over the windows of a sequence, after dropout."""
         selected = self.select(states)
+        if not isinstance(selected, Tensor):  # a decoder drops features of its own
+            return selected
         if states.windows is not None:
             selected = mean_over_windows(selected, states.windows)
         return self.dropout(selected)
@@ -168,16 +176,21 @@ def find_head(name: str, *, per: Per | None = None, target: str | None = None) -
             f"each {per}: {choices(name, fitting)}"
         )
     if not _makes(head, target):
-        raise UserError(
-            f"model.head={name} ends in a softmax over a vocabulary, which this model does not "
-            f"predict: {choices(name, fitting)}"
-        )
+        ends = "ends in a softmax over a vocabulary, which this model does not predict"
+        if target == "text":
+            ends = "starts no decoder, which this model needs"
+        elif head.output_class is not None and "next_token" not in head.output_class.targets:
+            ends = "starts a decoder, which this model does not have"
+        raise UserError(f"model.head={name} {ends}: {choices(name, fitting)}")
     return head
 
 
 def _makes(head: type[Head], target: str | None) -> bool:
-    """Whether its output can be of this target; most heads leave that to the task."""
+    """Whether its output can be of this target; most heads leave that to the task, but a text
+    takes a decoder."""
     output = head.output_class
+    if target == "text":
+        return output is not None and target in output.targets
     return target is None or output is None or not output.targets or target in output.targets
 
 

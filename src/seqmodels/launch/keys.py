@@ -87,7 +87,7 @@ class PredictKeys(RunKeys):
 
 @dataclass
 class EvaluateKeys(RunKeys):
-    split: Annotated[str, OneOf("train", "validation", "test")]
+    split: Name
     file: Name | None
     batch_size: Count | None
     dynamic: bool

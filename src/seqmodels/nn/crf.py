@@ -34,6 +34,7 @@ class CRF(Output):
     """
 
     targets = ("tag",)
+    links_steps = True
 
     def __init__(
         self,
@@ -114,6 +115,7 @@ class ConstrainedClasses(Classes):
     """
 
     targets = ("tag",)
+    links_steps = True
 
     def __init__(self, width: int, num_classes: int, allowed: Allowed, **options: Any) -> None:
         super().__init__(width, num_classes, **options)

@@ -19,7 +19,7 @@ class Vocabulary(Output):
         label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
     """
 
-    targets = ("next_token", "text")
+    targets = ("next_token",)
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class AdaptiveVocabulary(Output):
         UserError: naming the option and what to change.
     """
 
-    targets = ("next_token", "text")
+    targets = ("next_token",)
     frequent_first = True
 
     def __init__(

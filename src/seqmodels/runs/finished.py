@@ -66,8 +66,8 @@ class Run:
             find_device(accelerator)  # if it is missing, say so before the data is read
             if file is not None:
                 split, loader = "file", self.data.file_loader(file)
-            elif split not in SPLITS:
-                raise UserError(f"split={split}: {choices(split, SPLITS)}")
+            elif split not in (splits := (*SPLITS, *self.data.more_splits)):
+                raise UserError(f"split={split}: {choices(split, splits)}")
             else:
                 self.data.setup()
                 if self.result.get("fingerprint") not in (None, self.data.fingerprint):

@@ -6,6 +6,7 @@ from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.forecasting import Forecaster
 from seqmodels.tasks.language_modeling import LanguageModel
 from seqmodels.tasks.regression import Regressor
+from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.tagging import Tagger
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Forecaster",
     "LanguageModel",
     "Regressor",
+    "Seq2Seq",
     "SequenceClassifier",
     "Step",
     "Tagger",

@@ -93,6 +93,7 @@ class Task(Network, pl.LightningModule):
 
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+    decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class Task(Network, pl.LightningModule):
         self.test_metrics = self._metrics_of("test")
 
     def _metrics_of(self, split: str) -> MetricCollection:
-        metrics = self.metrics()
+        metrics = self.metrics() if split != "train" or self.decides_in_training else {}
         for name in metrics:
             metric_named(name)  # an unknown one is an error now, not after the training
         loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out

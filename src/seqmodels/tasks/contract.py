@@ -47,7 +47,7 @@ WORDS: dict[Target, Words] = {
     "next_token": Words(
         "the next token", "of the next token", "V", "tokens", "model=language_model data=text_lm"
     ),
-    "text": Words("a text", "of the next token", "V", "tokens", "a model and data with pairs"),
+    "text": Words("a text", "of the next token", "V", "tokens", "model=seq2seq data=pairs"),
 }
 
 
@@ -86,7 +86,8 @@ class Step:
         loss: a scalar, the mean over `weight` targets.
         weight: the number of targets; a tensor where only the device knows it, because reading
             that at every step would wait for the device.
-        predictions, targets: for the metrics, at the end of the epoch; None without metrics.
+        predictions, targets: for the metrics, at the end of the epoch; None without metrics, and
+            no targets where the predictions are counts that compare the two already.
         scale: what a metric divides errors by, where the task knows such a scale.
     """
 
@@ -121,12 +122,10 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
     losses = torch.stack([step.loss for step in steps])
     weights = torch.stack([torch.as_tensor(step.weight) for step in steps]).to(losses.device)
     values = {"value": losses, "weight": weights}
-    if steps[0].predictions is not None:
-        last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
-        fields = {"preds": "predictions", "target": "targets", "scale": "scale"}
-        for name, field in fields.items():
-            if getattr(steps[0], field) is None:
-                continue
+    last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
+    fields = {"preds": "predictions", "target": "targets", "scale": "scale"}
+    for name, field in fields.items():
+        if getattr(steps[0], field) is not None:
             values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
     return values
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import AnyBatch, SequenceBatch
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
@@ -40,22 +40,23 @@ class Network(nn.Module):
         """
         return cls.contract
 
-    def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
+    def embed(self, batch: AnyBatch) -> Float[Tensor, "batch time embedding"]:
         """The encoder's inputs, `(B, T, E)`; noisy in training."""
         if self.characters is None:
             return self.embedding(batch.inputs)
         words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
         return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
 
-    def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
+    def encode(self, batch: AnyBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
         batch = self.cut(batch)
         return self.read(self.embed(batch), batch.lengths, state)
 
-    def cut(self, batch: SequenceBatch) -> SequenceBatch:
+    def cut(self, batch: AnyBatch) -> AnyBatch:
         """What is read of a batch: with a `window`, in training a window of each sequence."""
         if self.window is None or not self.training:
             return batch
+        assert isinstance(batch, SequenceBatch)  # other tasks take no window
         return random_windows(batch, self.window)
 
     def read(
@@ -69,7 +70,7 @@ class Network(nn.Module):
             return self.encoder(embedded, lengths, state)
         return read_in_windows(self.encoder, embedded, lengths, self.window)
 
-    def loss_and_decision(self, batch: SequenceBatch) -> tuple[Float[Tensor, ""], Tensor]:
+    def loss_and_decision(self, batch: AnyBatch) -> tuple[Float[Tensor, ""], Tensor]:
         """The loss of a batch with targets, and the detached decision."""
         batch, norm = self.cut(batch), self.adversarial if self.training else 0.0
         assert batch.targets is not None
@@ -84,10 +85,14 @@ class Network(nn.Module):
         return loss, decision
 
     def forward(
-        self, batch: SequenceBatch, state: State | None = None
+        self, batch: AnyBatch, state: State | None = None
     ) -> Float[Tensor, "*steps logits"]:
         """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
-        return self.head(self.encode(batch, state))
+        return self.read_out(self.encode(batch, state), batch)
+
+    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Float[Tensor, "*steps logits"]:
+        """Logits from what the recurrent network returned for this batch."""
+        return self.head(states)
 
     def as_function(self) -> Callable[..., Any]:
         """`(inputs, lengths) -> logits`; where the task carries a state,

@@ -81,7 +81,9 @@ class MASE(MAE):
     """The mean absolute scaled error: each error is divided by what repeating the last period is
     off in training (Hyndman and Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001)."""
 
-    def update(self, preds: Predictions, target: Targets, scale: Targets) -> None:
+    def update(  # type: ignore[override]
+        self, preds: Predictions, target: Targets, scale: Targets
+    ) -> None:
         """`scale`: what to divide by, `(N, K)`."""
         super().update(
             preds / (scale if self.levels is None else scale.unsqueeze(-1)), target / scale

@@ -1,0 +1,145 @@
+"""Find out which of an encoder's final states a decoder starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.audit.probing import Probe, state_tensors
+
+PARTS = ("h", "c")
+
+
+@dataclass
+class Handover:
+    """The first state of a decoder, `(L', B, H')` each of `h` and, for LSTM, `c`.
+
+    Args:
+        encoder: whose final states are changed.
+        start: of the last call of the model.
+        directions: of the decoder.
+    """
+
+    encoder: nn.RNNBase
+    directions: int = 1
+    start: list[Tensor] = field(default_factory=list)
+
+
+def wrong_handover(probe: Probe) -> str:
+    """A decoder's `c` comes from the encoder's `h`, or a layer of it from one direction of a layer.
+
+    Empty for a decoder that starts from zeros, or from something else than final states.
+    """
+    for encoder in _encoders(probe):
+        handover = Handover(encoder)
+        inputs = probe.sampler.batch(probe.full)
+        before = _start(probe, handover, inputs, None)
+        if not before:
+            continue
+        slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
+        kinds = PARTS if isinstance(encoder, nn.LSTM) else PARTS[:1]
+        # reached[of decoder][of encoder]: (layers of the decoder, slots of the encoder) bool
+        reached = {
+            to: {of: torch.zeros(len(part), slots, dtype=torch.bool) for of in kinds}
+            for to, part in zip(PARTS, before, strict=False)
+        }
+        for number, of in enumerate(kinds):
+            for slot in range(slots):
+                after = _start(probe, handover, inputs, (number, slot))
+                for to, one, other in zip(PARTS, before, after, strict=False):
+                    moved = (one != other).flatten(1).any(dim=1)
+                    reached[to][of][:, slot] = moved
+        if len(reached) == 2:
+            sources = {(to, of) for to in PARTS for of in kinds if bool(reached[to][of].any())}
+            if ("c", "h") in sources and ("c", "c") not in sources and torch.equal(*before):
+                return "the decoder starts both h and c from the encoder's h_n"
+            if ("h", "c") in sources and ("h", "h") not in sources:
+                return "the decoder starts h from the encoder's c_n, and not from h_n"
+        if handover.directions == 1 and (evidence := _split_layers(reached, encoder)):
+            return evidence
+    return ""
+
+
+def _split_layers(reached: dict[str, dict[str, Tensor]], encoder: nn.RNNBase) -> str:
+    if not encoder.bidirectional:
+        return ""
+    for to, others in reached.items():
+        for of, slots in others.items():
+            by_layer = slots.unflatten(1, (-1, 2))  # (L', L, D)
+            used = by_layer.any(dim=0).all(dim=1)  # layers of which both directions are used
+            for layer, split in enumerate(by_layer.any(dim=2) & ~by_layer.all(dim=2)):
+                wrong = (split & used).nonzero().flatten().tolist()
+                if wrong:
+                    return (
+                        f"layer {layer + 1} of the decoder starts its {to} from one direction of "
+                        f"layer {wrong[0] + 1} of the encoder's {of}_n, and another layer from the "
+                        "other: layers are taken for directions"
+                    )
+    return ""
+
+
+def _encoders(probe: Probe) -> list[nn.RNNBase]:
+    """The recurrent networks that the model starts from zeros."""
+    found: list[nn.RNNBase] = []
+
+    def note(module: nn.RNNBase, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if _given(arguments, options) is None:
+            found.append(module)
+
+    with _hooked(probe, nn.RNNBase, note):
+        probe.rows(probe.sampler.batch(probe.full), probe.full)
+    return found
+
+
+def _start(
+    probe: Probe, handover: Handover, inputs: Tensor, changed: tuple[int, int] | None
+) -> list[Tensor]:
+    """What the first decoder starts from, with noise in one of the encoder's final states."""
+    handover.start = []
+    generator = torch.Generator().manual_seed(0)
+
+    def change(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
+        output, final = result
+        parts = [part.clone() for part in state_tensors(final)]
+        if changed is not None:
+            part = parts[changed[0]][changed[1]]
+            part += torch.randn(part.shape, generator=generator).to(part)
+        return output, tuple(parts) if isinstance(final, tuple) else parts[0]
+
+    def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        given = _given(arguments, options)
+        if given is not None and not handover.start and module is not handover.encoder:
+            cells = isinstance(module, nn.RNNCellBase)
+            handover.directions = 2 if getattr(module, "bidirectional", False) else 1
+            handover.start = [
+                (part.detach().unsqueeze(0) if cells else part.detach()).clone()
+                for part in state_tensors(given)
+            ]
+
+    handle = handover.encoder.register_forward_hook(change)
+    try:
+        with _hooked(probe, (nn.RNNBase, nn.RNNCellBase), note):
+            probe.rows(inputs, probe.full)
+    finally:
+        handle.remove()
+    return handover.start
+
+
+def _given(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The state that a recurrent network is started from."""
+    return arguments[1] if len(arguments) > 1 else options.get("hx")
+
+
+@contextmanager
+def _hooked(probe: Probe, kinds: Any, note: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for part in {p for module in probe.modules for p in module.modules()}:
+            if isinstance(part, kinds):
+                handle = part.register_forward_pre_hook(note, with_kwargs=True)
+                stack.callback(handle.remove)
+        yield

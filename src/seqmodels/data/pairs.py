@@ -1,0 +1,65 @@
+"""Your own pairs of texts, from files or the HuggingFace hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from seqmodels.data.hub import find_hub
+from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.pair_files import PairFiles
+from seqmodels.data.pair_module import PairDataModule
+from seqmodels.data.split import Examples
+from seqmodels.errors import UserError
+from seqmodels.signatures.ranges import Name
+
+
+class Pairs(PairDataModule):
+    """Pairs of texts from files. Splits without a file are cut from `train`, by source.
+
+    Args:
+        train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending. Several
+            rows with the same source give it several targets.
+        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
+            is organised like one.
+        source_column, target_column, columns, quoting, encoding: of the files, as in `PairFiles`.
+        options: `source_tokenizer` and the other arguments of `PairDataModule`.
+    """
+
+    def __init__(
+        self,
+        train: Name | None = None,
+        validation: Name | None = None,
+        test: Name | None = None,
+        *,
+        hub: Name | None = None,
+        source_column: Name = PairFiles.source_column,
+        target_column: Name = PairFiles.target_column,
+        columns: list[Name] | None = PairFiles.columns,
+        quoting: bool | None = PairFiles.quoting,
+        encoding: Name = PairFiles.encoding,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.paths = {"train": train, "validation": validation, "test": test}
+        self.hub = hub
+        self.files = PairFiles(source_column, target_column, columns, quoting, encoding)
+
+    @property
+    def title(self) -> str:
+        return str(self.hub or Path(str(self.paths["train"])).name)
+
+    def read(self) -> Mapping[Split, Examples]:
+        if (self.paths["train"] is None) == (self.hub is None):
+            raise UserError("give either data.train=<file> or data.hub=<name>")
+        given = {s: [path] for s in SPLITS if (path := self.paths[s]) is not None}
+        files = find_hub(self.hub).files if self.hub is not None else given
+        return {
+            split: self.examples_of(
+                chain.from_iterable(map(self.files.pairs, paths)),
+                paths[0] if self.hub is None else f"{self.hub} {split}",
+            )
+            for split, paths in files.items()
+        }

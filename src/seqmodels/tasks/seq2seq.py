@@ -1,0 +1,241 @@
+"""A text for a sequence: an encoder, and a decoder that starts from its state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Annotated, Any
+
+from jaxtyping import Int
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
+from seqmodels.data.text_targets import TextDecoder
+from seqmodels.data.tokenizer import LEVELS
+from seqmodels.errors import UserError
+from seqmodels.nn.attention import Attention
+from seqmodels.nn.decoder import Decoder
+from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.outputs import Output
+from seqmodels.nn.search import Found
+from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
+from seqmodels.signatures.ranges import ArgumentsOf, Count, Name, NonNegative, Share
+from seqmodels.tasks.base import Task
+from seqmodels.tasks.contract import Contract, Step
+from seqmodels.tasks.fitting import check_shares
+from seqmodels.tasks.text_scores import TextScores
+
+SYMBOLS = ("exact_match", "word_error_rate", "symbol_error_rate")
+PROSE = ("exact_match", "bleu", "chrf")
+SCORES_OF = {level: PROSE if level in ("word", "bpe") else SYMBOLS for level in LEVELS}
+
+
+class Seq2Seq(Task):
+    """Reads a source with the encoder, and writes a target with a decoder of its own.
+
+    Args:
+        data, encoder, head, options: as `Task` documents them; the head says which tensors of the
+            encoder the decoder gets.
+        decoder: arguments of the decoder's `RecurrentEncoder`, which reads in one direction; None:
+            cell, layers and dropout of the encoder, and as wide as its directions together, so
+            that the final states are handed over as they are.
+        tied: whether the logits use the embedding of the target tokens.
+        scheduled_sampling: in training, the share of target tokens that the decoder reads as it
+            predicts them itself.
+        beam: beginnings to keep for each source in the test and in predictions; 1: greedy, as the
+            validation is.
+        best: how many texts to predict for each source, at most `beam`.
+        length_penalty: the power of the length that a text's log-probability is divided by.
+        longest: the largest number of tokens to write; None: twice that of the longest target of
+            the training.
+        scores: of `seqmodels.tasks.text_scores.SCORES`; None: those usual for the target's tokens.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+
+    contract = Contract(per="sequence", target="text")
+    curves = ("loss", "exact_match")
+    bar = "exact_match"
+    decides_in_training = False  # to write a text takes longer than to learn from it
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        encoder: dict[str, Any],
+        head: str = "attention",
+        *,
+        decoder: Annotated[
+            dict[str, Any],
+            ArgumentsOf(
+                "seqmodels.nn.encoder.RecurrentEncoder",
+                "input_size",
+                "bidirectional",
+                optional=("cell", "hidden_size", "num_layers", "dropout"),
+            ),
+        ]
+        | None = None,
+        tied: bool = False,
+        scheduled_sampling: Share = 0.0,
+        beam: Count = 1,
+        best: Count = 1,
+        length_penalty: NonNegative = 1.0,
+        longest: Count | None = None,
+        scores: list[Name] | None = None,
+        **options: Any,
+    ) -> None:
+        check_shares(scheduled_sampling=scheduled_sampling)
+        for name, value in (("beam", beam), ("best", best), ("longest", longest or 1)):
+            if value < 1:
+                raise UserError(f"model.{name} is {value}: it must be at least 1")
+        if best > beam:
+            raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
+        super().__init__(
+            data,
+            encoder,
+            head,
+            decoder=decoder,
+            tied=tied,
+            scheduled_sampling=scheduled_sampling,
+            beam=beam,
+            best=best,
+            length_penalty=length_penalty,
+            longest=longest,
+            scores=scores,
+            **options,
+        )
+
+    @property
+    def decoder(self) -> Decoder:
+        """The module that the head hands the encoder's tensors to."""
+        return self.head.output  # type: ignore[return-value]
+
+    def make_output(  # type: ignore[override]
+        self,
+        encoder: RecurrentEncoder,
+        attention: dict[str, Any] | None = None,
+    ) -> Decoder:
+        hparams, data = self.hparams, self.hparams["data"]
+        dropout = LockedDropout if hparams["locked_dropout"] else nn.Dropout
+        on_embedding = hparams["embedding_dropout"]
+        on_embedding = hparams["dropout"] if on_embedding is None else on_embedding
+        size = hparams["embedding_size"] or TOKEN_EMBEDDING_SIZE
+        embedding: Any = self.embedding  # of one vocabulary for both sides
+        if not data.get("shared"):
+            count, noise = data["num_targets"], hparams["input_noise"]
+            embedding = TokenEmbedding(count, size, noise, dropout(on_embedding))
+        rnn = _decoder_rnn(encoder, size, hparams["decoder"], hparams["locked_dropout"])
+        compare = None
+        if attention is not None:
+            width = encoder.num_directions * encoder.output_size
+            compare = Attention(rnn.output_size, width, **attention)
+        make: Callable[..., Output] = TiedVocabulary if hparams["tied"] else Vocabulary
+        return Decoder(
+            encoder,
+            rnn,
+            embedding,
+            partial(
+                make,
+                vocabulary_size=data["num_targets"],
+                embedding=embedding,
+                label_smoothing=hparams["label_smoothing"],
+            ),
+            attention=compare,
+            start=data["start"],
+            end=data["end"],
+            sampling=hparams["scheduled_sampling"],
+            dropout=dropout(hparams["dropout"]),
+        )
+
+    def step(self, batch: PairBatch) -> Step:  # type: ignore[override]
+        targets = batch.target.targets
+        assert targets is not None
+        known = (targets != PADDING_TARGET).sum()
+        if self.split == "train":
+            return Step(self.loss_and_decision(batch)[0], known)
+        states = self.encode(batch)
+        found = self.write(states, beam=self.hparams["beam"] if self.split == "test" else 1)
+        texts = self.text_decoder.texts(found.tokens[:, 0])
+        counts = self.scores.counts(texts, batch.references or [])
+        return Step(self.head.loss(states, targets), known, counts.to(self.device))
+
+    def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
+        """The likeliest texts for what the encoder has read, the best first."""
+        longest = self.hparams["longest"] or 2 * self.hparams["data"]["longest"] + 1
+        penalty = self.hparams["length_penalty"]
+        selected = self.head.features(states)
+        options = {"longest": longest, "length_penalty": penalty}
+        return self.decoder.search(selected, beam=beam, best=best, **options)
+
+    @cached_property
+    def text_decoder(self) -> TextDecoder:
+        """Texts from tokens of the target."""
+        return TextDecoder(self.hparams["data"]["target_preprocessor"])
+
+    @cached_property
+    def scores(self) -> TextScores:
+        """What is counted of each text."""
+        level = self.text_decoder.level
+        return TextScores(self.hparams["scores"] or SCORES_OF[level], level)
+
+    def metrics(self) -> dict[str, Metric]:
+        return self.scores.metrics() if "target_preprocessor" in self.hparams["data"] else {}
+
+    def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
+        """The mean loss in nats per token, as perplexity."""
+        return {"perplexity": loss.exp()}
+
+    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
+        also `others`, a list of the same, the best first."""
+        found = self.write(self.encode(batch), beam=self.hparams["beam"], best=self.hparams["best"])
+        rows = []
+        for tokens, scores in zip(found.tokens, found.scores.tolist(), strict=True):
+            texts = [
+                {"target": text, "score": score}
+                for text, score in zip(self.text_decoder.texts(tokens), scores, strict=True)
+                if math.isfinite(score)
+            ]
+            rows.append({**texts[0], **({"others": texts[1:]} if len(scores) > 1 else {})})
+        return rows
+
+    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Tensor:
+        inputs = batch.target.inputs if isinstance(batch, PairBatch) else None
+        return self.decoder(self.head.features(states), inputs)
+
+    def as_function(self) -> Callable[..., Tensor]:
+        """`(source, source_lengths, target_inputs) -> logits` of the token after each of
+        `target_inputs`, `(B, S)`, which begin with the start token: `(B, S, V)`."""
+
+        def predict(source: Tensor, lengths: Tensor, inputs: Int[Tensor, "batch steps"]) -> Tensor:
+            states = self.encode(SequenceBatch(source, lengths))
+            return self.decoder(self.head.features(states), inputs)
+
+        return predict
+
+
+def _decoder_rnn(
+    encoder: RecurrentEncoder, size: int, options: dict[str, Any] | None, locked: bool
+) -> RecurrentEncoder:
+    directions, own = encoder.num_directions, dict(options or {})
+    usual: dict[str, Any] = {
+        "cell": encoder.cell,
+        "hidden_size": directions * encoder.rnn.hidden_size,
+        "num_layers": encoder.num_layers,
+        "proj_size": directions * encoder.rnn.proj_size,
+        "dropout": encoder.rnn.dropout,
+        "locked_dropout": locked,
+    }
+    if own.get("hidden_size") is not None or own.get("cell") not in (None, "lstm"):
+        usual["proj_size"] = 0
+    if (own.get("num_layers") or encoder.num_layers) == 1:
+        usual["dropout"] = 0.0
+    try:
+        return RecurrentEncoder(size, **usual | {k: v for k, v in own.items() if v is not None})
+    except TypeError as error:
+        raise UserError(f"model.decoder: {error}") from error
+    except ValueError as error:
+        raise UserError(f"model.{error}".replace("encoder.", "decoder.")) from error

@@ -1,0 +1,143 @@
+"""How good written texts are. Every score is made of counts that add up over rows, so several
+processes measure what one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torchmetrics import Metric
+
+from seqmodels.data.edit_distance import nearest
+from seqmodels.errors import UserError, choices
+
+References = Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score from counts.
+
+    Args:
+        size: how many counts there are.
+        count: `(text, references, level) -> counts`, of one row.
+        compute: `sum of the counts -> score`, as a share.
+    """
+
+    size: int
+    count: Callable[[str, tuple[str, ...], str], list[int]]
+    compute: Callable[[list[int]], float]
+
+
+@cache
+def _sacrebleu(name: str) -> Any:
+    import sacrebleu  # slow to import
+
+    return getattr(sacrebleu, name)()  # with its own defaults
+
+
+def _of_library(name: str, size: int) -> Score:
+    def count(text: str, references: tuple[str, ...], level: str) -> list[int]:
+        [counts] = _sacrebleu(name)._extract_corpus_statistics([text], [[r] for r in references])
+        return [int(number) for number in counts]
+
+    def compute(counts: list[int]) -> float:
+        return float(_sacrebleu(name)._compute_score_from_stats(counts).score) / 100
+
+    return Score(size, count, compute)
+
+
+def _share(counts: list[int]) -> float:
+    return counts[0] / counts[1] if counts[1] else float("nan")
+
+
+SCORES: dict[str, Score] = {
+    "exact_match": Score(2, lambda text, right, level: [text in right, 1], _share),
+    "word_error_rate": Score(2, lambda text, right, level: [text not in right, 1], _share),
+    "symbol_error_rate": Score(
+        2, lambda text, right, level: [*nearest(text, right, level)], _share
+    ),
+    "bleu": _of_library("BLEU", 10),
+    "chrf": _of_library("CHRF", 18),
+}
+"""Each by its name in `METRICS`:
+
+- `exact_match`: the share of rows that are equal to one of their references;
+- `word_error_rate`: the share of the others, as it is called where a row is a word;
+- `symbol_error_rate`: edit distance to the nearest reference, by its length, over all rows;
+- `bleu`, `chrf`: what `sacrebleu` computes of all rows, with its defaults.
+"""
+
+
+class TextScores:
+    """Scores of texts, from their counts in each row.
+
+    Args:
+        names: of `SCORES`.
+        level: of the target's tokens, as in `TokenizerOptions`; says what a symbol is.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+
+    def __init__(self, names: Sequence[str], level: str) -> None:
+        for name in names:
+            if name not in SCORES:
+                raise UserError(f"unknown score {name}: {choices(name, SCORES)}")
+        self.names, self.level = [*names], level
+
+    def counts(self, texts: Sequence[str], references: References) -> Int[Tensor, "batch counts"]:
+        """The counts of every row: what a step gives as its predictions, and `metrics` take."""
+        rows = [
+            [
+                number
+                for name in self.names
+                for number in SCORES[name].count(text, right, self.level)
+            ]
+            for text, right in zip(texts, references, strict=True)
+        ]
+        return torch.tensor(rows, dtype=torch.int64).view(len(rows), self._ends()[-1])
+
+    def metrics(self) -> dict[str, Metric]:
+        """A metric for each name."""
+        ends = self._ends()
+        return {
+            name: TextScore(name, slice(first, last))
+            for name, first, last in zip(self.names, ends, ends[1:], strict=False)
+        }
+
+    def _ends(self) -> list[int]:
+        ends = [0]
+        for name in self.names:
+            ends.append(ends[-1] + SCORES[name].size)
+        return ends
+
+
+class TextScore(Metric):
+    """One score of all rows.
+
+    Args:
+        name: of `SCORES`.
+        columns: where its counts are among those of `TextScores.counts`.
+    """
+
+    full_state_update = False
+    total: Tensor
+
+    def __init__(self, name: str, columns: slice) -> None:
+        super().__init__()
+        self.score, self.columns = SCORES[name], columns
+        zeros = torch.zeros(self.score.size, dtype=torch.int64)
+        self.add_state("total", default=zeros, dist_reduce_fx="sum")
+
+    def update(self, preds: Int[Tensor, "batch counts"]) -> None:
+        self.total += preds[:, self.columns].sum(dim=0)
+
+    def compute(self) -> Tensor:
+        counts = self.total.tolist()
+        return torch.tensor(self.score.compute(counts), device=self.total.device)

@@ -1,0 +1,334 @@
+"""Bridge, attention and decoder, against loops by hand; search, against every sequence there is."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqmodels.errors import UserError
+from seqmodels.nn.attention import SCORES, Attention
+from seqmodels.nn.bridge import Bridge
+from seqmodels.nn.decoder import Decoder, Start
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.search import Found, search
+from seqmodels.nn.state import parts_of
+from seqmodels.nn.vocabulary import Vocabulary
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
+)
+
+E, T, S, L = 5, 7, 4, 2
+START, END = 0, 2
+LENGTHS = torch.tensor([7, 3, 1])
+SIZES = [("lstm", 0), ("lstm", 3), ("gru", 0), ("rnn", 0)]
+
+
+def network(cell: str, proj: int, hidden: int, directions: int = 1) -> RecurrentEncoder:
+    return RecurrentEncoder(E, hidden, L, cell=cell, proj_size=proj, bidirectional=directions == 2)
+
+
+@pytest.mark.parametrize(("cell", "proj"), SIZES)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("factor", [1, 3])  # of the decoder's width: equal to the encoder's, or not
+def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
+    cell: str, proj: int, directions: int, factor: int
+) -> None:
+    torch.manual_seed(0)
+    encoder = network(cell, proj, 6, directions)
+    width = directions * factor
+    decoder = network(cell, proj * width, 6 * width)
+    states = encoder(torch.randn(3, T, E), LENGTHS)
+    bridge = Bridge(encoder, decoder)
+    parts = parts_of(bridge(states.h_n, states.c_n))
+    finals = [states.h_n, states.c_n][: len(parts)]
+    resizers: list[Any] = [bridge.h, bridge.c]
+    for part, final, resize in zip(parts, finals, resizers, strict=False):
+        for layer, row in product(range(L), range(3)):
+            by_hand = torch.cat([final[layer, d, row] for d in range(directions)])
+            if factor != 1:
+                by_hand = resize[layer].weight @ by_hand + resize[layer].bias
+            torch.testing.assert_close(part[layer, row], by_hand)
+    assert bool([*bridge.parameters()]) == (factor != 1)
+    decoder.rnn(
+        torch.randn(3, 1, E), bridge(states.h_n, states.c_n)
+    )  # PyTorch's own network takes it
+
+
+def test_a_bridge_refuses_what_does_not_fit() -> None:
+    with pytest.raises(UserError, match=r"because gru has no c_n: set model.decoder.cell=gru"):
+        Bridge(network("gru", 0, 6), network("lstm", 0, 6))
+    with pytest.raises(UserError, match=r"gru has no place for c_n: set model.decoder.cell=lstm"):
+        Bridge(network("lstm", 0, 6), network("gru", 0, 6))
+    with pytest.raises(UserError, match=r"have 1 and 2: set model.decoder.num_layers=2"):
+        Bridge(network("gru", 0, 6), RecurrentEncoder(E, 6, 1, cell="gru"))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None:
+    torch.manual_seed(0)
+    states = network("gru", 0, 6, directions=2)(torch.randn(3, T, E), LENGTHS)
+    attention = Attention(12, 12, score, size=9 if score == "additive" else None)
+    query = torch.randn(3, S, 12)
+    context, weights = attention(query, attention.memory(states.output, states.mask))
+    for row, step in product(range(3), range(S)):
+        q, valid = query[row, step], range(int(LENGTHS[row]))
+        scores = []
+        for t in valid:
+            m = states.output[row, t]
+            if score == "dot":
+                scores.append(q @ m)
+            elif score == "general":
+                scores.append(q @ (attention.to_key.weight @ m))
+            else:
+                hidden = attention.of_query.weight @ q + attention.to_key(m)
+                scores.append(attention.to_score.weight[0] @ hidden.tanh())
+        by_hand = torch.stack(scores).softmax(0)
+        torch.testing.assert_close(weights[row, step, : len(valid)], by_hand)
+        assert bool((weights[row, step, len(valid) :] == 0).all())
+        total = sum(by_hand[t] * states.output[row, t] for t in valid)
+        torch.testing.assert_close(context[row, step], total)
+
+
+def test_attention_names_what_does_not_fit() -> None:
+    with pytest.raises(UserError, match="score is 'cosine': .*additive, dot, general"):
+        Attention(4, 4, "cosine")
+    with pytest.raises(UserError, match=r"h is 4 wide and the encoder's output 6: .*hidden_size=6"):
+        Attention(4, 6, "dot")
+
+
+W = 9  # target tokens
+
+
+def start_of(states: RNNOutput, *, attends: bool) -> Start:
+    memory = (states.output, states.mask) if attends else ()
+    return Start(states.h_n, states.c_n, *memory)
+
+
+def made_decoder(cell: str, proj: int, score: str | None) -> tuple[RecurrentEncoder, Decoder]:
+    encoder, rnn = network(cell, proj, 6, 2), network(cell, proj * 2, 12)
+    attention = None
+    if score:
+        attention = Attention(rnn.output_size, 2 * encoder.output_size, score)
+    embedding = nn.Embedding(W, E)
+    decoder = Decoder(
+        encoder,
+        rnn,
+        embedding,
+        lambda width: Vocabulary(width, W),
+        attention=attention,
+        start=START,
+        end=END,
+    )
+    return encoder, decoder
+
+
+@pytest.mark.parametrize(("cell", "proj"), SIZES)
+@pytest.mark.parametrize("score", [None, *SCORES])
+def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
+    cell: str, proj: int, score: str | None
+) -> None:
+    torch.manual_seed(0)
+    encoder, decoder = made_decoder(cell, proj, score)
+    source, tokens = torch.randn(3, T, E), torch.randint(2, W, (3, S))
+    tokens[:, 0] = START
+    start = start_of(encoder(source, LENGTHS), attends=score is not None)
+    whole, _, weights = decoder.read(tokens, decoder.carried(start))
+    carried = decoder.carried(start)
+    for step in range(S):
+        once, carried, now = decoder.read(tokens[:, step : step + 1], carried)
+        torch.testing.assert_close(once[:, 0], whole[:, step], atol=1e-5, rtol=0)
+        if score:
+            assert now is not None and weights is not None
+            torch.testing.assert_close(now[:, 0], weights[:, step])
+    for row in range(3):
+        own = encoder(source[row : row + 1, : LENGTHS[row]])
+        alone = decoder(start_of(own, attends=score is not None), tokens[row : row + 1])
+        torch.testing.assert_close(alone[0], decoder(start, tokens)[row])
+    order = torch.tensor([2, 0, 0])
+    again, _, _ = decoder.read(tokens[order], decoder.carried(start).take(order))
+    torch.testing.assert_close(again, whole[order])
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_each_token_after_those_before_it() -> None:
+    torch.manual_seed(0)
+    encoder, decoder = made_decoder("lstm", 0, "general")
+    targets = torch.tensor([[3, 4, END, -100], [5, END, -100, -100], [6, 2, 7, END]])
+    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
+    inputs = torch.tensor([[START, 3, 4, 0], [START, 5, 0, 0], [START, 6, 2, 7]])
+    log_p = decoder(start, inputs).log_softmax(dim=-1)
+    by_hand = [
+        -log_p[b, s, t] for b, row in enumerate(targets) for s, t in enumerate(row) if t >= 0
+    ]
+    torch.testing.assert_close(decoder.loss(start, targets), torch.stack(by_hand).mean())
+
+
+def test_scheduled_sampling_reads_what_the_decoder_predicts() -> None:
+    torch.manual_seed(0)
+    encoder, decoder = made_decoder("gru", 0, None)
+    targets = torch.tensor([[3, 4, 5, END]] * 3)
+    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=False)
+    true = decoder.loss(start, targets)
+    decoder.sampling = 1.0  # all but the start
+    predicted = decoder(start, decoder.shifted(targets)).argmax(dim=-1)
+    inputs = torch.cat([torch.full((3, 1), START), predicted[:, :-1]], dim=1)
+    by_hand = nn.functional.cross_entropy(decoder(start, inputs).flatten(0, 1), targets.flatten())
+    torch.testing.assert_close(decoder.loss(start, targets), by_hand)
+    assert not torch.isclose(by_hand, true)
+    torch.testing.assert_close(decoder.eval().loss(start, targets), true)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_search_never_writes_the_start_and_finds_what_reading_step_by_step_finds(
+    beam: int,
+) -> None:
+    torch.manual_seed(3)
+    encoder, decoder = made_decoder("lstm", 0, "dot")
+    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
+    found = decoder.search(start, beam=beam, best=beam, longest=6, length_penalty=0.0)
+    for row, rank in product(range(3), range(beam)):
+        length = int(found.lengths[row, rank])
+        tokens = found.tokens[row, rank, : min(length + 1, 6)]
+        assert not {START, 1} & {*tokens[:length].tolist()}
+        inputs = torch.cat([torch.tensor([START]), tokens[:-1]]).expand(3, -1)
+        log_p = decoder(start, inputs).log_softmax(dim=-1)[row]
+        total = log_p.gather(1, tokens.unsqueeze(1)).sum()
+        torch.testing.assert_close(found.scores[row, rank], total)
+    if beam == 1:
+        assert torch.equal(decoder.search(start, longest=100).tokens[:, 0], decoder.decode(start))
+
+
+# ---------------------------------------------------------------- search
+
+TOKENS, LONGEST = 4, 4
+
+
+class Chain(nn.Module):
+    """Log-probabilities of the next token that depend on the source and on the last two tokens."""
+
+    def __init__(self, rows: int, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        shape = (rows, TOKENS, TOKENS, TOKENS)
+        self.table = (2 * torch.randn(shape, generator=generator)).log_softmax(dim=-1)
+
+    def start(self) -> tuple[Tensor, Tensor]:
+        rows = torch.arange(len(self.table))
+        return rows, torch.zeros_like(rows)
+
+    def step(self, token: Tensor, carried: tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:
+        rows, before = carried
+        return self.table[rows, before, token], (rows, token)
+
+    def take(self, carried: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+        return carried[0][rows], carried[1][rows]
+
+    def all_sequences(self, row: int, penalty: float) -> list[tuple[float, list[int]]]:
+        """Every sequence that ends, or is as long as allowed, with its score; the best first."""
+        found = []
+        others = [token for token in range(TOKENS) if token != END]
+        for length in range(LONGEST + 1):
+            for tokens in product(others, repeat=length):
+                ended = [*tokens, END][:LONGEST]
+                log_p, before, token = 0.0, 0, START
+                for following in ended:
+                    log_p += float(self.table[row, before, token, following])
+                    before, token = token, following
+                found.append((log_p / len(ended) ** penalty, [*tokens]))
+        return sorted(found, reverse=True)
+
+
+def run(chain: Chain, **options: Any) -> Found:
+    return search(
+        chain.step,
+        chain.take,
+        chain.start(),
+        len(chain.table),
+        start=START,
+        end=END,
+        longest=LONGEST,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(
+    penalty: float, seed: int
+) -> None:
+    chain = Chain(3, seed)
+    width = TOKENS**LONGEST
+    found = run(chain, beam=width, best=10, length_penalty=penalty)
+    for row in range(3):
+        ranked = chain.all_sequences(row, penalty)
+        scores = {tuple(tokens): score for score, tokens in ranked}
+        made = set()
+        for rank, (score, _) in enumerate(ranked[:10]):
+            length = int(found.lengths[row, rank])
+            tokens = (*found.tokens[row, rank, :length].tolist(),)
+            assert math.isclose(scores[tokens], score, abs_tol=1e-5)  # or one that is as good
+            assert math.isclose(float(found.scores[row, rank]), score, abs_tol=1e-5)
+            assert bool((found.tokens[row, rank, length:] == END).all())
+            made.add(tokens)
+        assert len(made) == 10
+
+
+def test_greedy_takes_the_likeliest_token_at_every_step() -> None:
+    chain = Chain(5)
+    found = run(chain)
+    for row in range(5):
+        before, token, tokens, log_p = 0, START, [], 0.0
+        for _ in range(LONGEST):
+            value, following = chain.table[row, before, token].max(dim=-1)
+            log_p += float(value)
+            before, token = token, int(following)
+            tokens.append(token)
+            if token == END:
+                break
+        written = [t for t in tokens if t != END]
+        assert found.tokens[row, 0, : int(found.lengths[row, 0])].tolist() == written
+        assert math.isclose(float(found.scores[row, 0]), log_p / len(tokens), abs_tol=1e-5)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_source_is_decoded_the_same_alone_and_in_any_batch(
+    beam: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain(40, seed=5)
+    whole = run(chain, beam=beam, best=beam)
+    monkeypatch.setattr("seqmodels.nn.search.EVERY", 1)  # leaves finished ones out at every step
+    again = run(chain, beam=beam, best=beam)
+    for name in ("tokens", "lengths", "scores"):
+        assert torch.equal(getattr(whole, name), getattr(again, name))
+    for row in (0, 7, 31):
+        alone = Chain(1)
+        alone.table = chain.table[row : row + 1]
+        own = run(alone, beam=beam, best=beam)
+        assert torch.equal(own.tokens[0], whole.tokens[row])
+        torch.testing.assert_close(own.scores[0], whole.scores[row])
+
+
+def test_a_wider_beam_never_finds_a_worse_sequence_here_and_ranks_what_it_finds() -> None:
+    chain = Chain(30, seed=2)
+    greedy, wide = run(chain, length_penalty=0.0), run(chain, beam=4, best=4, length_penalty=0.0)
+    assert bool((wide.scores[:, 0] >= greedy.scores[:, 0] - 1e-6).all())
+    assert bool((wide.scores[:, 0] > greedy.scores[:, 0] + 1e-3).any())
+    assert bool((wide.scores.diff(dim=1) <= 0).all())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam": 0}, "beam is 0: it must be at least 1"),
+        ({"best": 0}, "best is 0: it must be at least 1"),
+        ({"beam": 2, "best": 3}, "a beam of 2 finds at most 2 sequences: set beam=3"),
+    ],
+)
+def test_wrong_options_are_one_line(options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(Chain(1), **options)

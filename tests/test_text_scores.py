@@ -1,0 +1,147 @@
+"""Scores of written texts: by hand, by plain tables, and by sacrebleu on files."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torchmetrics import MetricCollection
+
+from seqmodels.data.edit_distance import edit_distance, nearest, symbols
+from seqmodels.errors import UserError
+from seqmodels.tasks.contract import Step, gather
+from seqmodels.tasks.metrics import metric_named
+from seqmodels.tasks.text_scores import SCORES, TextScores
+
+NAMES = [*SCORES]
+TEXTS = [
+    "the cat sat on the mat .",
+    "a dog barked loudly, and ran",
+    "nothing here matches",
+    "it is a guide to action which ensures that the military always obeys",
+    "",
+]
+REFERENCES = [
+    ("the cat sat on the mat .", "the cat is on the mat ."),
+    ("a dog barked , and ran away", "the dog barked loudly and then ran away"),
+    ("x y z", "p"),
+    ("it is a guide to action that ensures that the military will forever heed", "it is"),
+    ("something", "some thing"),
+]
+
+
+def measured(texts: list[str], references: list[tuple[str, ...]], level: str) -> dict[str, float]:
+    scores = TextScores(NAMES, level)
+    metrics = scores.metrics()
+    for metric in metrics.values():
+        metric.update(preds=scores.counts(texts, references))
+    return {name: float(metric.compute()) for name, metric in metrics.items()}
+
+
+def by_table(a: list[str], b: list[str]) -> int:
+    table = [[i + j for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+    for i, x in enumerate(a, start=1):
+        for j, y in enumerate(b, start=1):
+            table[i][j] = min(
+                table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (x != y)
+            )
+    return table[-1][-1]
+
+
+def test_edit_distance_equals_the_plain_table() -> None:
+    draw = random.Random(0)
+    for _ in range(1500):
+        a, b = (draw.choices("abcd"[: draw.randint(1, 4)], k=draw.randint(0, 70)) for _ in "ab")
+        assert edit_distance(a, b) == by_table(a, b) == edit_distance(b, a)
+
+
+@pytest.mark.parametrize(
+    ("level", "text", "expected"),
+    [
+        ("char", "a b", ["a", " ", "b"]),
+        ("bpe", "né", ["n", "é"]),
+        ("space", " t͡ʃ  a,b", ["t͡ʃ", "a,b"]),
+        ("word", "isn't  it?", ["isn", "'", "t", "it", "?"]),
+    ],
+)
+def test_errors_are_counted_by_the_symbols_of_the_target(
+    level: str, text: str, expected: list[str]
+) -> None:
+    assert symbols(text, level) == expected
+
+
+def test_the_nearest_reference_counts_whatever_their_order() -> None:
+    assert nearest("abcd", ("xyz", "abd", "abcde"), "char") == (1, 5)  # the longer of two at 1
+    assert nearest("abcd", ("abcde", "abd", "xyz"), "char") == (1, 5)
+
+
+def test_rates_are_shares_of_all_rows_and_all_symbols() -> None:
+    texts, references = ["a b c", "a b", "x"], [("a b c", "q"), ("a c",), ("y z w", "x y z w")]
+    found = measured(texts, references, "space")
+    assert found["exact_match"] == pytest.approx(1 / 3)
+    assert found["word_error_rate"] == pytest.approx(2 / 3)
+    # 0 of 3, 1 of 2; "x": 3 from "y z w" and 3 from "x y z w", which is the longer one
+    assert found["symbol_error_rate"] == pytest.approx((0 + 1 + 3) / (3 + 2 + 4))
+    assert all(metric_named(name).unit == "%" for name in NAMES)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_bleu_and_chrf_equal_sacrebleu_on_files(tmp_path: Path, several: bool) -> None:
+    count = 2 if several else 1
+    files = [tmp_path / name for name in ("texts", "first", "second")]
+    for file, lines in zip(files, (TEXTS, *zip(*REFERENCES))):
+        file.write_text("\n".join(lines) + "\n")
+    found = measured(TEXTS, [right[:count] for right in REFERENCES], "word")
+    for name in ("bleu", "chrf"):
+        command = ["-m", "sacrebleu", *map(str, files[1 : 1 + count]), "-i", str(files[0])]
+        printed = subprocess.run(
+            [sys.executable, *command, "-m", name, "-b", "-w", "6"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert 100 * found[name] == pytest.approx(float(printed.stdout), abs=1e-4)
+        assert 1 < 100 * found[name] < 99
+
+
+def test_parts_measure_what_the_whole_does() -> None:
+    scores = TextScores(NAMES, "word")
+    whole, parts = scores.metrics(), [scores.metrics() for _ in range(2)]
+    counts = scores.counts(TEXTS, REFERENCES)
+    assert counts.dtype == torch.int64 and counts.shape == (5, 2 + 2 + 2 + 10 + 18)
+    for name in NAMES:
+        whole[name].update(preds=counts)
+        parts[0][name].update(preds=counts[:2])
+        parts[1][name].update(preds=counts[2:])
+        parts[0][name].total += parts[1][name].total  # what two processes gather
+        assert torch.equal(parts[0][name].compute(), whole[name].compute())
+
+
+def test_steps_without_targets_give_their_counts_to_the_metrics() -> None:
+    scores = TextScores(["exact_match"], "char")
+    texts = (["a", "b"], ["c"])
+    steps = [
+        Step(torch.tensor(0.5), len(some), scores.counts(some, [("a",)] * len(some)))
+        for some in texts
+    ]
+    values = gather(steps, "sequence")
+    assert set(values) == {"value", "weight", "preds"}
+    metrics = MetricCollection(scores.metrics())
+    metrics.update(**values)
+    assert float(metrics.compute()["exact_match"]) == pytest.approx(1 / 3)
+
+
+def test_only_chosen_scores_are_counted() -> None:
+    scores = TextScores(["symbol_error_rate", "exact_match"], "char")
+    assert scores.counts(["ab", "b"], [("abc",), ("b",)]).tolist() == [[1, 3, 0, 1], [0, 1, 1, 1]]
+    assert scores.counts([], []).shape == (0, 4)
+    assert set(scores.metrics()) == {"symbol_error_rate", "exact_match"}
+
+
+def test_an_unknown_score_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="^unknown score blue: .*did you mean bleu?"):
+        TextScores(["blue"], "char")
