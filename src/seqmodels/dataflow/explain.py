@@ -35,7 +35,7 @@ def explain(config: DictConfig) -> list[Identity]:
     allowed = tuple(config.allowed_targets)
     task_class: type[Task] = allowed_class(config.model, allowed)
     contract = task_class.contract_for(config.model.head)
-    check_model(contract, config.model)
+    check_model(contract, config.model, task_class.check(config.model))
     spec = example_spec(contract)
     task: Task = instantiate(config.model, data=spec, allowed_targets=allowed)
     head, encoder = task.head, task.encoder

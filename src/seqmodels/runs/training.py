@@ -134,7 +134,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         allowed = tuple(config.allowed_targets)
         task_class: type[Task] = allowed_class(config.model, allowed)
         contract = task_class.contract_for(config.model.head)
-        check_model(contract, config.model)
+        check_model(contract, config.model, task_class.check(config.model))
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, allowed_targets=allowed)
         _check_data(task_class, contract, data)

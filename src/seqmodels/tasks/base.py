@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import AnyBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.nn.characters import build_characters
@@ -38,7 +39,7 @@ from seqmodels.signatures.ranges import (
 )
 from seqmodels.tasks.budget import find_budget, seconds_used
 from seqmodels.tasks.contract import Step, gather, join, share_of_targets
-from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares
+from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares, no_output
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
 from seqmodels.tasks.optimization import Rate, build_optimizer, clip_gradients, is_stretched
@@ -191,11 +192,24 @@ class Task(Network, pl.LightningModule):
 
     # what a task defines
 
+    @classmethod
+    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
+        """Checks the arguments of a task before data is read, and returns what to call instead of
+        `make_output` to check that head, encoder and output fit together.
+
+        Args:
+            model: `config.model`.
+
+        Raises:
+            UserError: naming the key and what to change.
+        """
+        return no_output
+
     def make_output(self, width: int, **options: Any) -> Output:
         """Logits, loss and decision from features of this width; `options` are the head's."""
         raise NotImplementedError(f"{type(self).__name__} must define make_output")
 
-    def step(self, batch: SequenceBatch) -> Step:
+    def step(self, batch: Any) -> Step:
         """The loss of one batch of `self.split`, and what the metrics need."""
         raise NotImplementedError(f"{type(self).__name__} must define step")
 
@@ -207,7 +221,7 @@ class Task(Network, pl.LightningModule):
         """What follows from the mean loss of an epoch over this dataset, by name."""
         return {}
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def describe(self, batch: Any) -> list[dict[str, Any]]:
         """The prediction for each row, in plain values that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
@@ -228,22 +242,22 @@ class Task(Network, pl.LightningModule):
 
     # steps and epochs
 
-    def training_step(self, batch: SequenceBatch) -> Tensor:
+    def training_step(self, batch: AnyBatch) -> Tensor:
         step = self._step(batch, "train")
         by_sequence = self.contract.words.unit == "examples"
         self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
         return step.loss * share_of_targets(step.weight, self.device)
 
-    def validation_step(self, batch: SequenceBatch) -> None:
+    def validation_step(self, batch: AnyBatch) -> None:
         self._step(batch, "validation")
 
-    def test_step(self, batch: SequenceBatch) -> None:
+    def test_step(self, batch: AnyBatch) -> None:
         self._step(batch, "test")
 
-    def predict_step(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def predict_step(self, batch: AnyBatch) -> list[dict[str, Any]]:
         return self.describe(batch)
 
-    def _step(self, batch: SequenceBatch, split: str) -> Step:
+    def _step(self, batch: AnyBatch, split: str) -> Step:
         if batch.targets is None:
             raise ValueError("this batch has no targets to learn from: use predict_step")
         self.split = split

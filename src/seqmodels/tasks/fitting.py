@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +14,18 @@ from seqmodels.nn.outputs import Output
 from seqmodels.tasks.contract import Contract
 
 
-def check_model(contract: Contract, model: Mapping[str, Any]) -> None:
+def no_output(width: int, **options: Any) -> Output:
+    """In place of an output that depends on the data."""
+    return Output()
+
+
+def check_model(
+    contract: Contract, model: Mapping[str, Any], make_output: Callable[..., Output] = no_output
+) -> None:
     """Builds head and encoder from `config.model`, without weights or data.
+
+    Args:
+        make_output: as `Task.check` gives it.
 
     Raises:
         UserError: naming the key and what to change.
@@ -23,12 +33,8 @@ def check_model(contract: Contract, model: Mapping[str, Any]) -> None:
     head = find_head(model["head"], per=contract.per, target=contract.target)
     with torch.device("meta"):  # which takes neither memory nor random numbers
         encoder = build_encoder(1, model["encoder"], head, contract)
-        build_head(model["head"], encoder, _no_output, options=model.get("head_options"))
+        build_head(model["head"], encoder, make_output, options=model.get("head_options"))
     check_reading(model.get("window"), model.get("adversarial", 0.0), contract)
-
-
-def _no_output(width: int, **options: Any) -> Output:
-    return Output()
 
 
 def build_encoder(
@@ -83,12 +89,11 @@ def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words
 
 
 def check_reading(window: int | None, adversarial: float, contract: Contract) -> None:
-    """Raises UserError for windows of a task that predicts at every step, and for adversarial
-    training of one that carries its state from batch to batch."""
-    if window is not None and contract.per == "step":
-        raise UserError(
-            f"model.window is {window}, but this model predicts at every step: set it to null"
-        )
+    """Raises UserError for windows of a task that predicts at every step or writes a text, and for
+    adversarial training of one that carries its state from batch to batch."""
+    if window is not None and (contract.per == "step" or contract.target == "text"):
+        why = "predicts at every step" if contract.per == "step" else "writes a text for the whole"
+        raise UserError(f"model.window is {window}, but this model {why}: set it to null")
     if adversarial and contract.stateful:
         raise UserError(
             f"model.adversarial is {adversarial}, but this model carries its state from batch to "

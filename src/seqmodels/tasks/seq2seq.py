@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Annotated, Any
 
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.data.text_targets import TextDecoder
 from seqmodels.data.tokenizer import LEVELS
 from seqmodels.errors import UserError
-from seqmodels.nn.attention import Attention
 from seqmodels.nn.decoder import Decoder
-from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.search import Found
-from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
 from seqmodels.signatures.ranges import ArgumentsOf, Count, Name, NonNegative, Share
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
+from seqmodels.tasks.decoding import build_decoder, check_decoder
 from seqmodels.tasks.fitting import check_shares
-from seqmodels.tasks.text_scores import TextScores
+from seqmodels.tasks.text_scores import TextScores, check_scores
 
 SYMBOLS = ("exact_match", "word_error_rate", "symbol_error_rate")
 PROSE = ("exact_match", "bleu", "chrf")
@@ -88,11 +86,7 @@ class Seq2Seq(Task):
         **options: Any,
     ) -> None:
         check_shares(scheduled_sampling=scheduled_sampling)
-        for name, value in (("beam", beam), ("best", best), ("longest", longest or 1)):
-            if value < 1:
-                raise UserError(f"model.{name} is {value}: it must be at least 1")
-        if best > beam:
-            raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
+        self.check({"beam": beam, "best": best, "longest": longest, "scores": scores})
         super().__init__(
             data,
             encoder,
@@ -118,39 +112,22 @@ class Seq2Seq(Task):
         encoder: RecurrentEncoder,
         attention: dict[str, Any] | None = None,
     ) -> Decoder:
-        hparams, data = self.hparams, self.hparams["data"]
-        dropout = LockedDropout if hparams["locked_dropout"] else nn.Dropout
-        on_embedding = hparams["embedding_dropout"]
-        on_embedding = hparams["dropout"] if on_embedding is None else on_embedding
-        size = hparams["embedding_size"] or TOKEN_EMBEDDING_SIZE
-        embedding: Any = self.embedding  # of one vocabulary for both sides
-        if not data.get("shared"):
-            count, noise = data["num_targets"], hparams["input_noise"]
-            embedding = TokenEmbedding(count, size, noise, dropout(on_embedding))
-        rnn = _decoder_rnn(encoder, size, hparams["decoder"], hparams["locked_dropout"])
-        compare = None
-        if attention is not None:
-            width = encoder.num_directions * encoder.output_size
-            compare = Attention(rnn.output_size, width, **attention)
-        make: Callable[..., Output] = TiedVocabulary if hparams["tied"] else Vocabulary
-        return Decoder(
-            encoder,
-            rnn,
-            embedding,
-            partial(
-                make,
-                vocabulary_size=data["num_targets"],
-                embedding=embedding,
-                label_smoothing=hparams["label_smoothing"],
-            ),
-            attention=compare,
-            start=data["start"],
-            end=data["end"],
-            sampling=hparams["scheduled_sampling"],
-            dropout=dropout(hparams["dropout"]),
-        )
+        data = self.hparams["data"]
+        shared = self.embedding if data.get("shared") else None
+        return build_decoder(self.hparams, data, encoder, shared=shared, attention=attention)
 
-    def step(self, batch: PairBatch) -> Step:  # type: ignore[override]
+    @classmethod
+    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
+        beam, best = model.get("beam", 1), model.get("best", 1)
+        for name, value in (("beam", beam), ("best", best), ("longest", model.get("longest") or 1)):
+            if value < 1:
+                raise UserError(f"model.{name} is {value}: it must be at least 1")
+        if best > beam:
+            raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
+        check_scores(model.get("scores") or ())
+        return partial(check_decoder, model.get("decoder"))
+
+    def step(self, batch: PairBatch) -> Step:
         targets = batch.target.targets
         assert targets is not None
         known = (targets != PADDING_TARGET).sum()
@@ -188,7 +165,7 @@ class Seq2Seq(Task):
         """The mean loss in nats per token, as perplexity."""
         return {"perplexity": loss.exp()}
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def describe(self, batch: AnyBatch) -> list[dict[str, Any]]:
         """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
         also `others`, a list of the same, the best first."""
         found = self.write(self.encode(batch), beam=self.hparams["beam"], best=self.hparams["best"])
@@ -215,27 +192,3 @@ class Seq2Seq(Task):
             return self.decoder(self.head.features(states), inputs)
 
         return predict
-
-
-def _decoder_rnn(
-    encoder: RecurrentEncoder, size: int, options: dict[str, Any] | None, locked: bool
-) -> RecurrentEncoder:
-    directions, own = encoder.num_directions, dict(options or {})
-    usual: dict[str, Any] = {
-        "cell": encoder.cell,
-        "hidden_size": directions * encoder.rnn.hidden_size,
-        "num_layers": encoder.num_layers,
-        "proj_size": directions * encoder.rnn.proj_size,
-        "dropout": encoder.rnn.dropout,
-        "locked_dropout": locked,
-    }
-    if own.get("hidden_size") is not None or own.get("cell") not in (None, "lstm"):
-        usual["proj_size"] = 0
-    if (own.get("num_layers") or encoder.num_layers) == 1:
-        usual["dropout"] = 0.0
-    try:
-        return RecurrentEncoder(size, **usual | {k: v for k, v in own.items() if v is not None})
-    except TypeError as error:
-        raise UserError(f"model.decoder: {error}") from error
-    except ValueError as error:
-        raise UserError(f"model.{error}".replace("encoder.", "decoder.")) from error

@@ -3,7 +3,7 @@ processes measure what one does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -74,6 +74,13 @@ SCORES: dict[str, Score] = {
 """
 
 
+def check_scores(names: Iterable[str]) -> None:
+    """Raises UserError for an unknown name."""
+    for name in names:
+        if name not in SCORES:
+            raise UserError(f"unknown score {name}: {choices(name, SCORES)}")
+
+
 class TextScores:
     """Scores of texts, from their counts in each row.
 
@@ -86,9 +93,7 @@ class TextScores:
     """
 
     def __init__(self, names: Sequence[str], level: str) -> None:
-        for name in names:
-            if name not in SCORES:
-                raise UserError(f"unknown score {name}: {choices(name, SCORES)}")
+        check_scores(names)
         self.names, self.level = [*names], level
 
     def counts(self, texts: Sequence[str], references: References) -> Int[Tensor, "batch counts"]:
