@@ -114,7 +114,7 @@ class SeriesTable:
         return json_rows(path)
 
     def _check_columns(self, row: Row, path: str) -> None:
-        keys = {**self.columns, self.time: "data.time", self.series: "data.series"}
+        keys: dict[str | None, str] = {**self.columns, self.time: "data.time", self.series: "data.series"}
         for column, key in keys.items():
             if column is not None and column not in row:
                 raise UserError(
