@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch, SequenceBatch
+from seqmodels.callbacks.attention_plot import attended
 from seqmodels.data.pairs import to_write
 from seqmodels.dataflow import trace
 from seqmodels.nn.attention import SCORES
@@ -336,6 +337,36 @@ def test_a_symbol_that_training_never_saw_is_one_line(script: Script, learned: P
     done = script("predict.py", f"run={learned}", "input=-", stdin="ab\naxb\n")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "row 2 holds 'x', which training never saw: remove it, or train with" in done.stderr
+
+
+def test_the_picture_shows_what_each_written_token_attends_to(learned: Path) -> None:
+    run = load_run(learned)
+    run.data.setup()
+    [batch, *_] = run.data.split_loader("test")
+    panels = attended(run.task, batch)
+    known = 0
+    for (read, made, weights), [right] in zip(panels, batch.references, strict=True):
+        assert [*read] == [*right[::-1]] and made[-1] == ""
+        assert weights.shape == (len(made), len(read))
+        torch.testing.assert_close(weights.sum(1), torch.ones(len(made)))
+        known += made[:-1] == [*right]
+    assert known > 0.8 * len(panels)
+    states = run.task.encode(batch)
+    carried = run.task.decoder.carried(run.task.head.features(states))
+    token = torch.full((len(batch), 1), run.task.decoder.start)
+    _, _, first = run.task.decoder.read(token, carried)
+    for row, (read, _, weights) in enumerate(panels):
+        torch.testing.assert_close(weights[0], first[row, 0, : len(read)], rtol=0, atol=1e-5)
+    assert (learned / "figures" / "attention.png").stat().st_size > 0
+
+
+def test_without_attention_there_is_no_such_picture(
+    script: Script, tmp_path: Path, train_file: Path
+) -> None:
+    words = ("model.head=final_state", "trainer.max_epochs=1", f"folder={tmp_path / 'run'}")
+    done = script("train.py", *OWN, *words)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "run" / "figures" / "attention.png").exists()
 
 
 @pytest.mark.usefixtures("train_file")
