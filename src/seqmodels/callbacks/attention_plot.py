@@ -91,6 +91,7 @@ def draw_attention(panels: Sequence[Panel], picture: Path) -> None:
     grid = figure.subplots(down, across, squeeze=False).flatten()
     for axes, panel in zip(grid, cut, strict=False):
         image = _draw(axes, *panel)
+        axes.set(xlim=(-0.5, wide - 0.5), ylim=(tall - 0.5, -0.5))  # cells of one size everywhere
     for axes in grid[len(cut) :]:
         axes.remove()
     figure.colorbar(image, ax=list(grid[: len(cut)]), label="weight", shrink=0.7)
@@ -109,5 +110,6 @@ def _draw(axes: Axes, read: list[str], made: list[str], weights: Tensor) -> Any:
     axes.set_xticks(range(len(read)), names[0], rotation=rotation)
     axes.set_yticks(range(len(made)), names[1])
     axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     axes.xaxis.tick_top()
     return image
