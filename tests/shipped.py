@@ -17,7 +17,9 @@ CLASSIFIER_HEADS = (
 )
 LANGUAGE_HEADS = ("adaptive_softmax", "softmax", "tied_softmax")
 TAGGER_HEADS = ("every_step",)
-ALL_HEADS = tuple(sorted(CLASSIFIER_HEADS + TAGGER_HEADS + LANGUAGE_HEADS))
+DECODER_HEADS = ("attention", "final_state")
+SELECTING_HEADS = tuple(sorted(CLASSIFIER_HEADS + TAGGER_HEADS + LANGUAGE_HEADS))  # one tensor
+ALL_HEADS = tuple(sorted(SELECTING_HEADS + DECODER_HEADS))
 
 
 def fitting_directions(head: str) -> list[bool]:

@@ -18,9 +18,21 @@ from seqmodels.audit.undisturbed import seed_random_numbers
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import LanguageModel, SequenceClassifier, Tagger, Task
-from tests.bank import RIGHT, WRONG, F, H, LastColumn, LastHidden, V, inputs_for, mask_of, more_for
-from tests.shipped import ALL_HEADS, TAGGER_HEADS, fitting_directions
+from seqmodels.tasks import LanguageModel, Seq2Seq, SequenceClassifier, Tagger, Task
+from tests.bank import (
+    RIGHT,
+    WRONG,
+    F,
+    H,
+    LastColumn,
+    LastHidden,
+    V,
+    W,
+    inputs_for,
+    mask_of,
+    more_for,
+)
+from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -51,6 +63,9 @@ def test_a_right_model_is_clean(name: str) -> None:
 
 def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Task:
     options = {"hidden_size": H, "bidirectional": bidirectional, **encoder}
+    if head in DECODER_HEADS:
+        data = {"num_inputs": V, "num_targets": W, "start": 0, "end": 0}
+        return Seq2Seq(data, options, head, dropout=0.3)
     if head in TAGGER_HEADS:
         return Tagger({"num_inputs": V, "classes": ["a", "b"]}, options, head, dropout=0.3)
     if HEADS[head].per == "step":
@@ -62,10 +77,17 @@ def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Ta
     return SequenceClassifier(data, options, head, dropout=0.3, input_noise=0.1)
 
 
+def kind_of(task: Task) -> str:
+    if task.contract.target == "text":
+        return "seq2seq"
+    return "per_step" if task.contract.per == "step" else "sequence"
+
+
 def audit_task(task: Task, **options: Any) -> Any:
-    kind = "per_step" if task.contract.per == "step" else "sequence"
     inputs, lengths = inputs_for(task, LENGTHS)
-    return audit(task.as_function(), inputs, lengths, kind, task.contract.causal, **options)
+    kind = kind_of(task)
+    more = more_for(kind) | options
+    return audit(task.as_function(), inputs, lengths, kind, task.contract.causal, **more)
 
 
 @pytest.mark.parametrize("packing", ["padded", "packed"])
@@ -325,10 +347,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
         fitting = fitting_directions(name)
         task = our_task(name, fitting[-1] if len(fitting) == 1 else rng.random() < 0.5, **encoder)
         module, model = task, task.as_function()
-        kind, causal = (
-            "per_step" if task.contract.per == "step" else "sequence",
-            task.contract.causal,
-        )
+        kind, causal = kind_of(task), task.contract.causal
         name += f" {encoder}"
     scale, size = rng.choice([0.01, 1, 1, 30]), rng.choice([1e-3, 1, 1, 1000])
     with torch.no_grad():

@@ -21,7 +21,7 @@ from seqmodels.dataflow import Dataflow, Trace, trace
 from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import draw, percent
 from seqmodels.dataflow.drawing import Drawing
-from seqmodels.dataflow.example import example_batch, example_task
+from seqmodels.dataflow.example import WRITTEN, example_batch, example_task
 from seqmodels.dataflow.identities import TOLERANCE, identities
 from seqmodels.dataflow.page import pytorch_code, torch_shapes
 from seqmodels.dataflow.rendering import depths, to_svg, to_text
@@ -31,21 +31,20 @@ from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import CELLS, RecurrentEncoder, RNNOutput
 from seqmodels.runs import train
 from seqmodels.tasks import SequenceClassifier
-from tests.shipped import ALL_HEADS, fitting_directions
+from tests.shipped import ALL_HEADS, DECODER_HEADS, SELECTING_HEADS, fitting_directions
 
 Config = Callable[..., DictConfig]
 
 LENGTH = 4
 
-# every head with each number of directions that it fits
-heads_and_directions = pytest.mark.parametrize(
-    ("head", "directions"),
-    [
-        (head, 2 if bidirectional else 1)
-        for head in ALL_HEADS
-        for bidirectional in fitting_directions(head)
-    ],
-)
+
+def with_directions(heads: tuple[str, ...]) -> pytest.MarkDecorator:
+    """These heads with each number of directions that they fit."""
+    cases = [(head, 2 if two else 1) for head in heads for two in fitting_directions(head)]
+    return pytest.mark.parametrize(("head", "directions"), cases)
+
+
+heads_and_directions = with_directions(ALL_HEADS)
 
 
 def drawn(head: str, layers: int, directions: int, cell: str = "lstm") -> tuple[Drawing, Trace]:
@@ -58,7 +57,7 @@ def drawn(head: str, layers: int, directions: int, cell: str = "lstm") -> tuple[
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-@heads_and_directions
+@with_directions(SELECTING_HEADS)
 def test_what_is_lit_is_what_was_measured(head: str, directions: int, layers: int) -> None:
     drawing, seen = drawn(head, layers, directions)
     time = seen.output.shape[1]
@@ -80,6 +79,39 @@ def test_what_is_lit_is_what_was_measured(head: str, directions: int, layers: in
     )
     arrows = [arrow for arrow in drawing.arrows if arrow.reads]
     assert len(arrows) == sum(box.share > 0 for box in output) + len(read)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@with_directions(DECODER_HEADS)
+def test_a_decoder_starts_from_the_states_of_its_layer(
+    head: str, directions: int, cell: str, layers: int
+) -> None:
+    drawing, seen = drawn(head, layers, directions, cell)
+    boxes, names = drawing.boxes, {"h": seen.h_n, "c": seen.c_n}
+    lowest = max(box.y for box in boxes if box.text == "start")
+    for layer in range(layers):
+        y = lowest - 1 - layer
+        assert [label.text for label in drawing.labels if label.y == y] == [
+            f"from layer {layer + 1}"
+        ]
+        starts = {box.text: box.share for box in boxes if box.y == y and box.kind == "state"}
+        assert starts == {
+            f"{name}_0": pytest.approx(float(cells[1, layer].sum()), abs=1e-6)
+            for name, cells in names.items()
+            if cells is not None
+        }
+        written = [box for box in boxes if box.y == y and box.kind == "cell"]
+        assert [box.text for box in written] == [cell.upper()] * WRITTEN
+    assert [box.text for box in boxes if box.kind == "logits"] == [
+        f"p(y{step})" for step in range(1, WRITTEN + 1)
+    ]
+    context = [box.share for box in boxes if box.text == "context"]
+    attends = head == "attention"
+    assert context == ([pytest.approx(float(seen.output[1].sum()), abs=1e-6)] if attends else [])
+    # and every layer and direction of the encoder is read
+    read = [box for box in boxes if box.kind == "state" and "\n" in box.text]
+    assert len(read) == layers * directions * (2 if cell == "lstm" else 1)
 
 
 def test_each_direction_ends_where_it_should() -> None:
@@ -209,6 +241,23 @@ def printed_table(head: str, layers: int, directions: int) -> str:
             ],
         ),
         ("softmax", 1, 1, [r"output .*head: every step, 100%", r"h_n .*next window", "c_n .*next"]),
+        (
+            "final_state",
+            2,
+            2,
+            [
+                r"output +\(B, T, D\*H\) +\(2, 5, 64\)",
+                r"h_n .*decoder: layer 1, both directions; +layer 2",
+                r"c_n +\(L, D, B, H\) +\(2, 2, 2, 32\) .*decoder: layer 1, both directions",
+                r"logits +\(B, S, V\) +\(2, 4, 100\) +of the next token",
+            ],
+        ),
+        (
+            "attention",
+            1,
+            2,
+            [r"output .*decoder: every step, both directions, \d", r"h_n .*decoder: layer 1, both"],
+        ),
     ],
 )
 def test_the_table_says_what_is_read(
@@ -217,7 +266,8 @@ def test_the_table_says_what_is_read(
     table = printed_table(head, layers, directions)
     for row in rows:
         assert re.search(row, table), table
-    assert table.count("head:") == len(HEADS[head].reads)
+    reader = "decoder:" if head in DECODER_HEADS else "head:"
+    assert table.count(reader) == len(HEADS[head].reads)
 
 
 # ---------------------------------------------------------------- the identities
@@ -264,7 +314,7 @@ def test_an_identity_that_fails_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("cell", list(CELLS))
 @pytest.mark.parametrize("layers", [1, 3])
-@heads_and_directions
+@with_directions(SELECTING_HEADS)
 def test_the_code_that_is_shown_selects_what_the_head_selects(
     head: str, directions: int, layers: int, cell: str
 ) -> None:
@@ -293,6 +343,30 @@ def test_the_code_that_is_shown_selects_what_the_head_selects(
     sizes = {"B": 2, "T": 5, "H": names["H"]}
     for name, shape in torch_shapes(task.encoder).items():
         assert tuple(names[name].shape) == eval(shape, sizes)
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+@with_directions(DECODER_HEADS)
+def test_the_code_of_a_decoder_computes_its_features(head: str, directions: int, cell: str) -> None:
+    task = example_task(cell, 2, directions == 2, head).eval()
+    batch, decoder = example_batch(task, LENGTH), task.head.output
+    states = task.encoder(task.embed(batch), batch.lengths)
+    names: dict[str, Any] = {
+        "torch": torch,
+        "decoder": decoder.rnn.rnn,
+        "targets_so_far": decoder.embedding(batch.target.inputs),
+        "output": states.output,
+        "mask": states.mask,
+        "h_n": states.h_n.flatten(0, 1),
+        "c_n": None if states.c_n is None else states.c_n.flatten(0, 1),
+        "D": directions,
+    }
+    if head == "attention":
+        names |= {"to_key": decoder.attention.to_key, "combine": decoder.combine}
+    exec(pytorch_code(task.head, task.encoder)[1], names)
+    start = decoder.carried(task.head.features(states))
+    expected, _, _ = decoder.read(batch.target.inputs, start)
+    torch.testing.assert_close(names["features"], expected)
 
 
 def test_a_head_without_pytorch_code_shows_its_own(scratch_registry: None) -> None:

@@ -358,7 +358,7 @@ def test_head_is_found_by_its_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "nearest"),
-    [("max_pol", "max_pool"), ("last_hiden", "last_hidden"), ("attention", "attention_pool")],
+    [("max_pol", "max_pool"), ("last_hiden", "last_hidden"), ("attention_pol", "attention_pool")],
 )
 def test_unknown_head_is_an_error_that_names_the_nearest(wrong: str, nearest: str) -> None:
     message = (

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import signal
+import subprocess
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,15 +20,16 @@ from torch.nn import functional as F
 
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch, SequenceBatch
+from seqmodels.callbacks.attention_plot import attended
 from seqmodels.data.pairs import to_write
 from seqmodels.dataflow import trace
-from seqmodels.errors import UserError
 from seqmodels.nn.attention import SCORES
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.tasks import Seq2Seq
-from tests.conftest import Script
+from tests.conftest import ROOT, Script
+from tests.in_process import run_in_process
 from tests.test_resume import same_run, stopped_by
 from tests.test_scripts import JoinedBatches
 
@@ -233,7 +237,7 @@ OWN = (
     "data=pairs",
     "data.train=train.tsv",
     "data.batch_size=16",
-    "model.encoder.hidden_size=16",
+    "model.encoder.hidden_size=12",
     "model.embedding_size=8",
     "trainer=cpu",
     "trainer.max_epochs=4",
@@ -241,36 +245,50 @@ OWN = (
     "baseline=false",
     "callbacks.dataflow=null",
 )
-LEARNING = ("model.dropout=0.0", "model.optimizer.lr=0.03", "trainer.max_epochs=20")
+LEARNING = ("model.dropout=0.0", "model.optimizer.lr=0.03", "trainer.max_epochs=15")
+TEXTS = ["abcd", "d", "ba", "aabb", "dcab"]
 
 
-@pytest.fixture
-def train_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def write_pairs(folder: Path, header: str = "source\ttarget") -> Path:
     """Short texts of four letters, and the same read from their end."""
-    monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
-    texts = {"".join(random.choice([*"abcd"], random.integers(2, 5))) for _ in range(600)}
-    path = tmp_path / "train.tsv"
+    texts = {"".join(random.choice([*"abcd"], random.integers(1, 5))) for _ in range(600)}
     rows = [f"{text}\t{text[::-1]}" for text in sorted(texts)]
-    path.write_text("\n".join(["source\ttarget", *rows]) + "\n")
+    path = folder / "train.tsv"
+    path.write_text("\n".join([header, *rows]) + "\n")
     return path
 
 
 @pytest.fixture
-def learned(script: Script, tmp_path: Path, train_file: Path) -> Path:
-    """A finished run that reverses texts, tested with a beam of 3."""
-    folder = tmp_path / "run"
-    done = script("train.py", *OWN, *LEARNING, "model.beam=3", f"folder={folder}")
+def train_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_pairs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learned to reverse texts, tested with a beam of 3."""
+    place = tmp_path_factory.mktemp("learned")
+    words = (*OWN, *LEARNING, "model.beam=3", "model.best=2", f"folder={place / 'run'}")
+    own = f"data.train={write_pairs(place)}"
+    done = run_in_process(ROOT / "scripts" / "train.py", (*words, own), place)
     assert done.returncode == 0, done.stderr
-    return folder
+    return place / "run"
 
 
-def lines(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
+def metrics_of(run: Path) -> dict[str, float]:
+    return json.loads((run / "result.json").read_text())["metrics"]
 
 
-def test_it_learns_is_evaluated_and_writes(script: Script, tmp_path: Path, learned: Path) -> None:
-    metrics = json.loads((learned / "result.json").read_text())["metrics"]
+def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_it_learns_to_reverse_texts_and_is_evaluated_as_it_was_tested(
+    script: Script, learned: Path
+) -> None:
+    metrics = metrics_of(learned)
     assert metrics["test/exact_match"] > 0.9
     assert metrics["test/word_error_rate"] == pytest.approx(1 - metrics["test/exact_match"])
     assert metrics["test/perplexity"] == pytest.approx(math.exp(metrics["test/loss"]), rel=1e-5)
@@ -278,19 +296,205 @@ def test_it_learns_is_evaluated_and_writes(script: Script, tmp_path: Path, learn
     assert done.returncode == 0, done.stderr
     again = load_run(learned).evaluate(accelerator="cpu")
     assert again == pytest.approx({k: v for k, v in metrics.items() if k.startswith("test/")})
+    assert all(name.removeprefix("test/") in done.stdout for name in again)
 
-    # without Hydra and data, and with nothing but the checkpoint
+
+def test_a_checkpoint_alone_is_enough_to_write(learned: Path) -> None:
     task = Seq2Seq.load_from_checkpoint(learned / "checkpoints" / "best.ckpt").eval()
-    run = load_run(learned)
-    texts = ["abcd", "d", "ba", "aabb", "dcab"]
-    written = task.describe(run.data.batch_of(texts))
-    assert [row["target"] for row in written][:1] == ["dcba"]
+    batch = load_run(learned).data.batch_of(TEXTS)
+    written = [row["target"] for row in task.predict_step(batch)]
+    assert written == [row["target"] for row in load_run(learned).predict(TEXTS)]
+    assert sum(text == source[::-1] for source, text in zip(TEXTS, written, strict=True)) >= 4
 
-    # one after the other as they come, and all at once, are the same
+
+def test_predictions_are_the_best_texts_the_same_one_by_one(script: Script, learned: Path) -> None:
     predict = ("predict.py", f"run={learned}", "input=-", "accelerator=cpu")
-    together = script(*predict, stdin="\n".join(texts) + "\n")
-    assert together.returncode == 0, together.stderr
-    alone = [row for text in texts for row in lines(script(*predict, stdin=text + "\n").stdout)]
-    for one, row, by_hand in zip(lines(together.stdout), alone, written, strict=True):
-        assert one["target"] == row["target"] == by_hand["target"]
-        assert one["score"] == pytest.approx(row["score"], abs=1e-5)
+    together = lines(script(*predict, stdin="\n".join(TEXTS) + "\n"))
+    assert len(together) == len(TEXTS)
+    for source, row in zip(TEXTS, together, strict=True):
+        [alone] = lines(script(*predict, stdin=f"{source}\n"))
+        [other] = row["others"]
+        assert (row["target"], other["target"]) == (alone["target"], alone["others"][0]["target"])
+        assert row["score"] == pytest.approx(alone["score"], abs=1e-5)
+        assert row["score"] > other["score"] and row["target"] != other["target"]
+
+
+def test_a_prediction_comes_as_soon_as_its_source_does(learned: Path) -> None:
+    came = Event()
+
+    def sources() -> Iterator[str]:
+        yield TEXTS[0]
+        assert came.wait(60)
+        yield from TEXTS[1:]
+
+    predictions = load_run(learned).predict(sources())
+    next(predictions)
+    came.set()
+    assert len([*predictions]) == len(TEXTS) - 1
+
+
+def test_a_symbol_that_training_never_saw_is_one_line(script: Script, learned: Path) -> None:
+    done = script("predict.py", f"run={learned}", "input=-", stdin="ab\naxb\n")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "row 2 holds 'x', which training never saw: remove it, or train with" in done.stderr
+
+
+def test_the_picture_shows_what_each_written_token_attends_to(learned: Path) -> None:
+    run = load_run(learned)
+    run.data.setup()
+    [batch, *_] = run.data.split_loader("test")
+    panels = attended(run.task, batch)
+    known = 0
+    for (read, made, weights), [right] in zip(panels, batch.references, strict=True):
+        assert [*read] == [*right[::-1]] and made[-1] == ""
+        assert weights.shape == (len(made), len(read))
+        torch.testing.assert_close(weights.sum(1), torch.ones(len(made)))
+        known += made[:-1] == [*right]
+    assert known > 0.8 * len(panels)
+    states = run.task.encode(batch)
+    carried = run.task.decoder.carried(run.task.head.features(states))
+    token = torch.full((len(batch), 1), run.task.decoder.start)
+    _, _, first = run.task.decoder.read(token, carried)
+    for row, (read, _, weights) in enumerate(panels):
+        torch.testing.assert_close(weights[0], first[row, 0, : len(read)], rtol=0, atol=1e-5)
+    assert (learned / "figures" / "attention.png").stat().st_size > 0
+
+
+def test_without_attention_there_is_no_such_picture(
+    script: Script, tmp_path: Path, train_file: Path
+) -> None:
+    words = ("model.head=final_state", "trainer.max_epochs=1", f"folder={tmp_path / 'run'}")
+    done = script("train.py", *OWN, *words)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "run" / "figures" / "attention.png").exists()
+
+
+@pytest.mark.usefixtures("train_file")
+def test_it_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
+    own = (*OWN, "model.scheduled_sampling=0.3", "model.dropout=0.2")
+    stop = stopped_by(signal.SIGTERM, step=28)
+    done = script("train.py", *own, f"folder={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    done = script("train.py", *own, *stop, f"folder={tmp_path / 'cut'}")
+    assert done.returncode == 143, done.stderr
+    done = script("train.py", f"resume={tmp_path / 'cut'}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("train_file")
+def test_two_processes_train_and_score_as_one(
+    script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = (*OWN, "model.dropout=0.0", "model.input_noise=0.0", "model.optimizer.lr=0.01")
+    two = ("trainer.devices=2", "trainer.strategy=ddp")
+    done = process("train.py", *own, *two, f"folder={tmp_path / 'two'}")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
+    done = script("train.py", *own, "data.batch_size=32", f"folder={tmp_path / 'one'}")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("two", "one")
+    )
+    assert ours["global_step"] == theirs["global_step"]
+    for name, weight in theirs["state_dict"].items():
+        torch.testing.assert_close(ours["state_dict"][name], weight, rtol=1e-3, atol=1e-5)
+    for name, value in metrics_of(tmp_path / "two").items():
+        assert value == pytest.approx(metrics_of(tmp_path / "one")[name], abs=1e-3), name
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["model.decoder.cell=gru"],
+            "a decoder of gru cells cannot start from an encoder of lstm cells, because gru has no "
+            "place for c_n: set model.decoder.cell=lstm",
+        ),
+        (
+            ["model.decoder.cell=lstm", "model.encoder.cell=rnn"],
+            "because rnn has no c_n: set model.decoder.cell=rnn",
+        ),
+        (["model.decoder.num_layers=3"], "they have 3 and 1: set model.decoder.num_layers=1"),
+        (["model.decoder.dropout=1.5"], "model.decoder.dropout=1.5: set it to"),
+        (["+model.decoder.hiden=3"], "model.decoder.hiden"),
+        (["model.beam=0"], "model.beam=0: set it to a whole number of at least 1"),
+        (["model.best=0"], "model.best=0: set it to a whole number of at least 1"),
+        (["model.longest=0"], "model.longest=0: set it to a whole number of at least 1"),
+        (
+            ["model.beam=2", "model.best=3"],
+            "model.best is 3, and a beam finds at most model.beam=2",
+        ),
+        (
+            ["+model.head_options.score=dot", "model.decoder.hidden_size=10"],
+            "the decoder's h is 10 wide and the encoder's output 24: use general, or set "
+            "model.decoder.hidden_size=24",
+        ),
+        (["+model.head_options.score=cosine"], "model.head_options.score"),
+        (
+            ["+model.head_options.size=3"],
+            "head 'attention' has no such option; it takes score, att",
+        ),
+        (["model.scores=[exact]"], "unknown score exact: choose one of"),
+        (["model.tied=7"], "model.tied"),
+        (["model.window=5"], "model.window is 5, but this model writes a text"),
+        (
+            ["model.head=last_hidden"],
+            "model.head=last_hidden starts no decoder, which this model needs: choose one of "
+            "attention, final_state",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_wrong_setting_is_one_line_before_data_is_read(
+    script: Script, tmp_path: Path, words: list[str], message: str
+) -> None:
+    done = script("train.py", *OWN, *words, f"folder={tmp_path / 'run'}")  # there is no train.tsv
+    assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("head", ["attention", "final_state"])
+def test_a_classifier_has_no_decoder(script: Script, head: str) -> None:
+    done = script("train.py", f"model.head={head}")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert f"model.head={head} starts a decoder, which this model does not have" in done.stderr
+
+
+def test_data_without_texts_to_write_does_not_fit(script: Script) -> None:
+    done = script("train.py", "model=seq2seq", "data=needle")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert (
+        "has a class for each sequence, and Seq2Seq learns a text for each sequence: choose data "
+        "and model that fit, such as model=seq2seq data=pairs" in done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["source\ttarget", "ab\tba", "\tb"], "train.tsv: the source of row 2 is empty; remove"),
+        (["source\ttarget", "ab\tba", "b\t"], "train.tsv: the target of row 2 is empty; remove"),
+        (
+            ["source\twritten", "ab\tba"],
+            "train.tsv: row 1 has no column 'target': set data.target_column; choose one of",
+        ),
+        (
+            ["text\ttarget", "ab\tba"],
+            "train.tsv: row 1 has no column 'source': set data.source_column; choose one of",
+        ),
+    ],
+    ids=["empty source", "empty target", "no target", "no source"],
+)
+def test_a_wrong_file_is_one_line(
+    script: Script, tmp_path: Path, rows: list[str], message: str
+) -> None:
+    (tmp_path / "train.tsv").write_text("\n".join(rows) + "\n")
+    done = script("train.py", *OWN, f"folder={tmp_path / 'run'}")
+    assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr

@@ -74,6 +74,8 @@ def draw_decoder(
     return moved
 
 
-def room_for_states(left: int) -> int:
-    """The least width to the left of the first cell."""
-    return max(left, LABEL, 2 * (STATE + 1))
+def room_for_states(two: bool) -> int:
+    """The width to the left of the first cell: for the decoder's first state; with two directions,
+    for the labels too, which the arrows of the backward direction's states would cross."""
+    states = 2 * (STATE + 1)
+    return LABEL + states if two else max(LABEL, states)

@@ -47,11 +47,12 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
     states = 2 * (STATE + 1)  # room for h_n and c_n at the end of a direction
     left = states if encoder.bidirectional else LABEL
     if contract.target == "text":
-        left = room_for_states(left)
+        left = room_for_states(encoder.bidirectional)
     columns = [left + PITCH * step for step in range(time)]
     right = columns[-1] + CELL + 1  # where the states of the forward direction begin
     window = "→ next window" if contract.stateful else ""
-    width = max(right + max(states, len(window)), len(head.name) + 2)
+    named = _beside_arrows(trace) + len(f"← layer {layers}") if encoder.bidirectional else 0
+    width = max(right + max(states, len(window), named), len(head.name) + 2)
     drawing = Drawing(title(task), width, FIRST_Y + layers * (directions + 1) + 2)
     boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
 
@@ -150,8 +151,14 @@ def _draw_direction(
             arrows.append(Arrow(x + STATE / 2, top, x + STATE / 2, BELOW_HEAD, reads=True))
     label = f"← layer {layer + 1}" if backward else f"layer {layer + 1}"
     label += " →" if encoder.bidirectional and not backward else ""
-    # beside the arrow that comes from the h_n of the forward direction
-    labels.append(Label(after + STATE // 2 + 1 if backward else 0, y, label))
+    labels.append(Label(after + _beside_arrows(trace) if backward else 0, y, label))
+
+
+def _beside_arrows(trace: Trace) -> int:
+    """Where the backward direction is named: beside the arrow that comes from the `h_n` of the
+    forward direction, or behind that from its `c_n`."""
+    from_c_n = trace.c_n is not None and bool(trace.c_n.any())
+    return 2 * (STATE + 1) if from_c_n else STATE // 2 + 1
 
 
 def percent(share: float, width: int) -> str:

@@ -49,7 +49,7 @@ class Head(nn.Module):
     output_class: ClassVar[type[Output] | None] = None  # None: the task's own
     # what `select` does as one writes it without this package, for the explanation page: sets
     # `features` from output, h_n and c_n as PyTorch returns them, lengths, mask and D
-    in_pytorch: ClassVar[str] = ""
+    in_pytorch: str = ""
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

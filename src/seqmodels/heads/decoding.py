@@ -13,6 +13,11 @@ from seqmodels.signatures.ranges import Count, OneOf
 
 Reads = tuple[Literal["output", "h_n", "c_n"], ...]
 
+START = """h_0 = h_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)
+c_0 = c_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)
+decoded, _ = decoder(targets_so_far, (h_0, c_0))
+"""
+
 
 class FinalState(Head, name="final_state"):
     """`h_n` and, for LSTM, `c_n` start a decoder: each of its layers from the same layer here,
@@ -20,13 +25,13 @@ class FinalState(Head, name="final_state"):
 
     reads: Reads = ("h_n", "c_n")
     output_class = Decoder
-    in_pytorch = """h_0 = h_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)
-c_0 = c_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)  # LSTM only
-decoded, _ = decoder(targets_so_far, (h_0, c_0))"""
+    in_pytorch = START + "features = decoded"
 
     def __init__(self, encoder: RecurrentEncoder, *args: Any, **options: Any) -> None:
         if encoder.cell != "lstm":
             self.reads = tuple(name for name in type(self).reads if name != "c_n")
+            lines = [line for line in self.in_pytorch.splitlines() if not line.startswith("c_0")]
+            self.in_pytorch = "\n".join(lines).replace("(h_0, c_0)", "h_0")
         super().__init__(encoder, *args, **options)
 
     def make_output(self, encoder: RecurrentEncoder, make: Callable[..., Output]) -> Output:
@@ -46,9 +51,8 @@ class AttendToOutput(FinalState, name="attention"):
 
     reads: Reads = ("output", "h_n", "c_n")
     in_pytorch = (
-        FinalState.in_pytorch
-        + """
-scores = decoded @ to_key(output).transpose(1, 2)  # (B, S, T)
+        START
+        + """scores = decoded @ to_key(output).transpose(1, 2)  # (B, S, T)
 weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
 features = torch.tanh(combine(torch.cat([weights @ output, decoded], dim=-1)))"""
     )

@@ -142,7 +142,7 @@ def _of_function(
     passed = dict(positions) | {k.arg: k.value for k in call.keywords if k.arg}
     for name, value in passed.items():
         if isinstance(value, ast.Name) and value.id == name and hints.get(name) in BARE:
-            hints[name] = base.hints.get(name, Any)  # which may say more about the same argument
+            hints[name] = base.hints.get(name, hints[name])  # which may say more about it
     rest = base.without(passed.keys() | hints.keys())
     return Signature({**rest.hints, **hints}, rest.required | required, base.more)
 
