@@ -81,6 +81,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n in range(1_000)
         ),
         "notes/old/a.md": "a note, and another note.\n" * 300,
+        "pairs.tsv": "source\ttarget\n" + "".join(f"film {n}\tf l {n}\n" for n in range(60)),
+        "sources.txt": "film 1\nfilm 2\n",
         "train.txt": "one NUM\nfilm NOUN\n\na DET\nfilm NOUN\n\n" * 30,
         "my_heads.py": next(code for code in python_blocks(README) if "(Head" in code),
         "my_package/module.py": f"{tutorial}\n\nbuild_model = Tutorial\n",
@@ -95,6 +97,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures), COMMANDS[SWEEP].output),
         (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),
         ((*FORECASTS, "folder=runs/forecaster"), ""),
+        (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
     ):
         done = run_in_process(ROOT / "scripts" / "train.py", [*words, *QUICK], folder)
         assert done.returncode == 0, done.stderr

@@ -17,6 +17,8 @@ from seqmodels.audit.stale import stale_state
 from seqmodels.audit.unread import unread_step
 from seqmodels.errors import UserError, choices
 
+KINDS = ("sequence", "per_step", "seq2seq")
+
 
 def audit(
     model: Callable[..., Any],
@@ -55,13 +57,12 @@ def audit(
     Raises:
         UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
     """
-    kinds = ("sequence", "per_step", "seq2seq")
-    if kind not in kinds:
-        raise UserError(f"kind={kind}: {choices(kind, kinds)}")
+    if kind not in KINDS:
+        raise UserError(f"kind={kind}: {choices(kind, KINDS)}")
     if causal and kind != "per_step":
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
-    if (kind == "seq2seq") != (target_inputs is not None):
-        raise UserError("kind='seq2seq' and target_inputs, what the decoder reads, need each other")
+    if (kind == "seq2seq") != (target_inputs is not None):  # seq2seq
+        raise UserError("kind='seq2seq' and target_inputs need each other")  # seq2seq
     sampler = Sampler(inputs, lengths, seed)
     targets = None if target_inputs is None else target_row(target_inputs, lengths, seed)
     with open_probe(model, kind, sampler, seed, targets) as probe:
@@ -78,9 +79,9 @@ def audit(
             result.found("future_leak", checks.future_leak(probe))
         if probe.stateful:
             result.found("state_mixup", checks.state_mixup(probe))
-        if kind == "seq2seq":
-            result.found("future_leak", checks.target_leak(probe))
-            result.found("state_mixup", wrong_handover(probe))
+        if kind == "seq2seq":  # seq2seq
+            result.found("future_leak", checks.target_leak(probe))  # seq2seq
+            result.found("state_mixup", wrong_handover(probe))  # seq2seq
         inside = readings(probe)
         result.found("truncated_direction", "; ".join(t for r in inside for t in r.truncated()))
         result.found("unread_direction", "; ".join(t for r in inside for t in r.unread()))

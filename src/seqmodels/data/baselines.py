@@ -61,7 +61,7 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
         "class": _of_classes,
         "tag": _of_tags,
         "value": _of_values,
-        "text": _of_written,
+        "text": _of_written,  # seq2seq
     }
     return compute[data.target](data) if data.target in compute else {}
 

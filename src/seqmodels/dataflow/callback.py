@@ -62,8 +62,8 @@ class Dataflow(Callback):
 
     def _audit(self, task: Task, batch: AnyBatch) -> None:
         kind, more = "per_step" if task.contract.per == "step" else "sequence", None
-        if isinstance(batch, PairBatch):
-            kind, more = "seq2seq", batch.target.inputs
+        if isinstance(batch, PairBatch):  # seq2seq
+            kind, more = "seq2seq", batch.target.inputs  # seq2seq
         model, causal = task.as_function(), task.contract.causal
         result = audit(model, batch.inputs, batch.lengths, kind, causal, target_inputs=more)
         for finding in result.findings:
@@ -93,12 +93,12 @@ class Dataflow(Callback):
 def excerpt(batch: AnyBatch, rows: int, steps: int | None = None) -> AnyBatch:
     """Cuts a batch to its first rows and steps; of a pair, both sides."""
 
-    def cut(side: SequenceBatch) -> SequenceBatch:
+    def cut(side: AnyBatch) -> SequenceBatch:
         lengths = side.lengths[:rows].clamp(max=steps or side.inputs.shape[1])
         return SequenceBatch(side.inputs[:rows, : int(lengths.max())], lengths)
 
-    if isinstance(batch, PairBatch):
-        return PairBatch(cut(batch.source), cut(batch.target))
+    if isinstance(batch, PairBatch):  # seq2seq
+        return PairBatch(cut(batch.source), cut(batch.target))  # seq2seq
     return cut(batch)
 
 
@@ -122,13 +122,13 @@ def few_steps(batch: AnyBatch) -> AnyBatch:
     pair, the target too."""
     first = int(batch.lengths.argmax())
     second = next((row for row in range(len(batch)) if row != first), first)
-    if isinstance(batch, PairBatch):
-        source, target = batch.source, batch.target
-        return PairBatch(few_of(source, first, second), few_of(target, first, second))
+    if isinstance(batch, PairBatch):  # seq2seq
+        source, target = (few_of(s, first, second) for s in (batch.source, batch.target))  # seq2seq
+        return PairBatch(source, target)  # seq2seq
     return few_of(batch, first, second)
 
 
-def few_of(batch: SequenceBatch, first: int, second: int) -> SequenceBatch:
+def few_of(batch: AnyBatch, first: int, second: int) -> SequenceBatch:
     """These two rows, cut to as many steps as fit in a picture."""
     time = min(int(batch.lengths[first]), DRAWN_STEPS)
     length = max(min(int(batch.lengths[second]), time - 1), 1)

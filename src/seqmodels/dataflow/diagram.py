@@ -46,8 +46,8 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
     layers, directions = encoder.num_layers, encoder.num_directions
     states = 2 * (STATE + 1)  # room for h_n and c_n at the end of a direction
     left = states if encoder.bidirectional else LABEL
-    if contract.target == "text":
-        left = room_for_states(encoder.bidirectional)
+    if contract.target == "text":  # seq2seq
+        left = room_for_states(encoder.bidirectional)  # seq2seq
     columns = [left + PITCH * step for step in range(time)]
     right = columns[-1] + CELL + 1  # where the states of the forward direction begin
     window = "→ next window" if contract.stateful else ""
@@ -104,8 +104,9 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
         else:
             boxes.append(Box(x, inputs_y, CELL, "pad", "padding"))
         labels.append(Label(x + CELL / 2 - 1.5, inputs_y + 1, f"t={step}"))
-    if contract.target == "text":
-        return draw_decoder(drawing, cast(Decoder, head.output).rnn, trace, row, left)
+    if contract.target == "text":  # seq2seq
+        decoder = cast(Decoder, head.output).rnn  # seq2seq
+        return draw_decoder(drawing, decoder, trace, row, left)  # seq2seq
     return drawing
 
 

@@ -83,8 +83,9 @@ def example_spec(contract: Contract) -> dict[str, Any]:
         sizes = {"num_inputs": count, "horizon": HORIZON, "window": TIME, "period": 1}
         scales = {"mean": [[0.0] * count], "deviation": [[1.0] * count], "naive_error": [[1.0]]}
         return {**inputs, "values": ["a"], **sizes, "series": [""], **scales}
-    if contract.target == "text":
-        return {**inputs, "num_targets": VOCABULARY, "start": 0, "end": 0, "shared": False}
+    if contract.target == "text":  # seq2seq
+        sizes = {"num_targets": VOCABULARY, "start": 0, "end": 0}  # seq2seq
+        return {**inputs, **sizes, "shared": False}  # seq2seq
     return {**inputs, "classes": ["a", "b", "c"]}
 
 
@@ -97,10 +98,14 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
         inputs = torch.randn(2, TIME, data["num_inputs"], generator=generator)
     else:
         inputs = torch.randint(data["num_inputs"], (2, TIME), generator=generator)
-    batch = SequenceBatch(inputs[rows], torch.tensor([TIME, *lengths]))
-    if task.contract.target != "text":
-        return batch
+    source = (inputs[rows], torch.tensor([TIME, *lengths]))
+    if task.contract.target == "text":  # seq2seq
+        return _with_target(SequenceBatch(*source), data["start"], generator)  # seq2seq
+    return SequenceBatch(*source)
+
+
+def _with_target(batch: SequenceBatch, start: int, generator: torch.Generator) -> PairBatch:
     target = torch.randint(1, VOCABULARY, (1, WRITTEN), generator=generator)
-    target[:, 0] = data["start"]
-    target = target.expand(len(rows), -1)
-    return PairBatch(batch, SequenceBatch(target, torch.full((len(rows),), WRITTEN)))
+    target[:, 0] = start
+    target = target.expand(len(batch), -1)
+    return PairBatch(batch, SequenceBatch(target, torch.full((len(batch),), WRITTEN)))
