@@ -97,6 +97,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures), COMMANDS[SWEEP].output),
         (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),
         ((*FORECASTS, "folder=runs/forecaster"), ""),
+        (("model=tagger", "data=tags", "data.train=train.txt", "folder=runs/tagger"), ""),
         (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
     ):
         done = run_in_process(ROOT / "scripts" / "train.py", [*words, *QUICK], folder)
@@ -111,7 +112,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_code_of_a_page_prints_what_it_says(
     page: str, request: pytest.FixtureRequest, scratch_registry: None
 ) -> None:
-    if "<folder>" in PAGES[page]:
+    if "runs/" in PAGES[page]:
         request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("workshop"))
     names: dict[str, object] = {"__name__": "page"}
     for code in python_blocks(PAGES[page]):
@@ -223,6 +224,10 @@ MISTAKES = (
     *("attention without a mask", "mask one step short", "forecast of the last columns"),
     *("forecast of the last steps", "forecasts transposed", "forecast rolled from padding"),
     *("number from padded steps", "tagger without packing", "tagger across rows"),
+    *("decoder from the state of padding", "decoder attends to padding"),
+    *("context divided by the padded length", "decoder from h for both"),
+    *("layers taken for directions", "decoder from the last step of both"),
+    *("decoder from mixed rows", "decoder that sees what it predicts"),
     "tagger of the forward half",
     *("h carried as c", "state of the neighbour", "state kept between calls"),
     "bidirectional language model",

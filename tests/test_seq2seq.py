@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.callbacks.attention_plot import attended
-from seqmodels.data.pairs import to_write
+from seqmodels.data.pair_batches import to_write
 from seqmodels.dataflow import trace
 from seqmodels.nn.attention import SCORES
 from seqmodels.nn.embedding import LockedDropout

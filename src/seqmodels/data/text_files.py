@@ -144,9 +144,9 @@ class TextFiles:
             yield text
 
     def _absent(self, row: Row, path: str, number: int) -> UserError:
-        wanted = {self.text_column: "text_column"}
         other = "value_columns" if self.value_columns else "label_column"
-        wanted |= dict.fromkeys(self.target_columns, other)
+        wanted = {self.text_column: "text_column"}  # named even if it is a label's column too
+        wanted = wanted | dict.fromkeys(self.target_columns, other) | wanted
         column, key = next(each for each in wanted.items() if each[0] not in row)
         ending = Path(path).suffix.lower()
         if path == "-" or ending == ".txt":

@@ -1,5 +1,4 @@
-"""Predict labels or tags for new inputs: one JSON line per input. A terminal shows words in the
-colours of their tags instead.
+"""Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags.
 
 python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
 """
