@@ -14,7 +14,7 @@ from seqmodels.errors import UserError
 from seqmodels.nn.attention import SCORES, Attention
 from seqmodels.nn.bridge import Bridge
 from seqmodels.nn.decoder import Decoder, Start
-from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.search import Found, search
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
@@ -105,6 +105,11 @@ def test_attention_names_what_does_not_fit() -> None:
 W = 9  # target tokens
 
 
+def start_of(states: RNNOutput, *, attends: bool) -> Start:
+    memory = (states.output, states.mask) if attends else ()
+    return Start(states.h_n, states.c_n, *memory)
+
+
 def made_decoder(cell: str, proj: int, score: str | None) -> tuple[RecurrentEncoder, Decoder]:
     encoder, rnn = network(cell, proj, 6, 2), network(cell, proj * 2, 12)
     attention = None
@@ -132,7 +137,7 @@ def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
     encoder, decoder = made_decoder(cell, proj, score)
     source, tokens = torch.randn(3, T, E), torch.randint(2, W, (3, S))
     tokens[:, 0] = START
-    start = Start.of(encoder(source, LENGTHS), attends=score is not None)
+    start = start_of(encoder(source, LENGTHS), attends=score is not None)
     whole, _, weights = decoder.read(tokens, decoder.carried(start))
     carried = decoder.carried(start)
     for step in range(S):
@@ -143,7 +148,7 @@ def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
             torch.testing.assert_close(now[:, 0], weights[:, step])
     for row in range(3):
         own = encoder(source[row : row + 1, : LENGTHS[row]])
-        alone = decoder(Start.of(own, attends=score is not None), tokens[row : row + 1])
+        alone = decoder(start_of(own, attends=score is not None), tokens[row : row + 1])
         torch.testing.assert_close(alone[0], decoder(start, tokens)[row])
     order = torch.tensor([2, 0, 0])
     again, _, _ = decoder.read(tokens[order], decoder.carried(start).take(order))
@@ -154,7 +159,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_each_token_after_those_before_it(
     torch.manual_seed(0)
     encoder, decoder = made_decoder("lstm", 0, "general")
     targets = torch.tensor([[3, 4, END, -100], [5, END, -100, -100], [6, 2, 7, END]])
-    start = Start.of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
+    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
     inputs = torch.tensor([[START, 3, 4, 0], [START, 5, 0, 0], [START, 6, 2, 7]])
     log_p = decoder(start, inputs).log_softmax(dim=-1)
     by_hand = [
@@ -167,7 +172,7 @@ def test_scheduled_sampling_reads_what_the_decoder_predicts() -> None:
     torch.manual_seed(0)
     encoder, decoder = made_decoder("gru", 0, None)
     targets = torch.tensor([[3, 4, 5, END]] * 3)
-    start = Start.of(encoder(torch.randn(3, T, E), LENGTHS), attends=False)
+    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=False)
     true = decoder.loss(start, targets)
     decoder.sampling = 1.0  # all but the start
     predicted = decoder(start, decoder.shifted(targets)).argmax(dim=-1)
@@ -184,7 +189,7 @@ def test_a_search_never_writes_the_start_and_finds_what_reading_step_by_step_fin
 ) -> None:
     torch.manual_seed(3)
     encoder, decoder = made_decoder("lstm", 0, "dot")
-    start = Start.of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
+    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
     found = decoder.search(start, beam=beam, best=beam, longest=6, length_penalty=0.0)
     for row, rank in product(range(3), range(beam)):
         length = int(found.lengths[row, rank])

@@ -93,7 +93,9 @@ def test_another_content_or_tokenizer_is_encoded_anew(table: Path) -> None:
 
 @pytest.mark.parametrize("level", ["word", "space", "char"])
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_words_and_characters_are_learned_and_encoded_as_by_the_library(level: str, lowercase: bool) -> None:
+def test_words_and_characters_are_learned_and_encoded_as_by_the_library(
+    level: str, lowercase: bool
+) -> None:
     chance = random.Random(level)
     odd = [" ", "  ", "x,y", "\x1c", "a\u00a0b", "\u3000", "İI", "Σς", "e\u0301"]
     words = [word for word in [*ODD, *odd] if word not in ("[PAD]", "[UNK]")]

@@ -176,7 +176,7 @@ def test_all_formats_give_the_same_pairs(tmp_path: Path, format: str) -> None:
         (
             "a\tb\nc\td\n",
             "x.tsv: row 1 has no column 'source': set data.source_column; choose one of a, b; if "
-            "the file has no header, set data.columns",
+            "the file has no header, set data.columns=\\[source,target\\]",
         ),
         ("source\tgoal\na\tb\n", "x.tsv: row 1 has no column 'target': set data.target_column; "),
         (f"source\ttarget\na\t{'b' * 100_001}\n", "x.tsv: row 1 has a text of 100,001 characters"),

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from seqmodels.data import Examples, TaggedText, Tags, Words
+from seqmodels.data import Examples, TaggedText, Words
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
 from seqmodels.data.rows import TokenRows, pieces
 from seqmodels.data.tag_files import TagFiles
 from seqmodels.errors import UserError
 from seqmodels.launch.coloured_tags import ColouredTags
+from tests.conftest import Script
 
 COLUMNS = "-DOCSTART- -X- O\n\nthe DT B\ncat NN I\n\n# NN B\nsat VB O\n\n\n"
 TEXTS = [(["the", "cat"], ["B", "I"]), (["#", "sat"], ["B", "O"])]
@@ -119,6 +120,7 @@ def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
     [
         ("a.txt", "", {}, "a.txt is empty"),
         ("a.txt", "\n\n-DOCSTART- x\n", {}, "a.txt is empty"),
+        ("a.txt", "\n", {"columns": ["x", "y"]}, "a.txt is empty"),
         ("a.txt", "\na\nb\n", {}, "a.txt: line 2 has one column, and no tag after the word"),
         ("a.txt", "a A\n\nb c B\n", {}, "a.txt: line 3 has 3 columns, not 2; correct it, or set"),
         ("a.txt", "a A\n", {"columns": ["x", "y", "z"]}, r"line 1 has 2 columns, not 3 \(x, y"),
@@ -197,6 +199,8 @@ def test_plain_text_is_never_read_as_columns(tmp_path: Path) -> None:
     for text in ("two words", "three words here", "four words are here"):
         new = written(tmp_path / "new.txt", text)
         assert [*TagFiles().words(new, 3, "BIO")] == [text.split()]
+    new = written(tmp_path / "new.txt", "two words\nand three more\n")
+    assert [*TagFiles().words(new, 3, "BIO")] == [["two", "words"], ["and", "three", "more"]]
     new = written(tmp_path / "new.txt", "a b\n\nc\n")
     with pytest.raises(UserError, match=r"new\.txt: line 2 has no words"):
         [*TagFiles().words(new, 3, "BIO")]
@@ -347,22 +351,13 @@ def test_a_long_text_is_scored_and_predicted_word_by_word(tmp_path: Path) -> Non
 # ---------------------------------------------------------------- the data module
 
 
-def test_tags_that_training_lacks_are_an_error_unless_named(tmp_path: Path) -> None:
+def test_a_tag_that_training_lacks_is_an_error_in_one_line(tmp_path: Path) -> None:
     train = column_file(tmp_path / "train.txt")
     test = written(tmp_path / "test.txt", "a1 x A\na2 x I-X\n")
-    data = TaggedText(train, test=test)
     with pytest.raises(
-        UserError,
-        match=r"test\.txt: tag 'I-X' of example 1 at step 2 was never .*data.more_tags=\['I-X'\]",
+        UserError, match=r"test\.txt: tag 'I-X' of example 1 at step 2 was never seen in training"
     ):
-        data.setup()
-    data = TaggedText(train, test=test, more_tags=["I-X"])
-    data.setup()
-    assert data.classes == ["A", "B", "I-X"]
-    assert data.datasets["test"].targets[0].tolist() == [0, 2]
-    tags = Tags(["I-X"])
-    with pytest.raises(UserError, match="every tag is 'O'"):
-        tags.fit([["O"]], "train.txt")
+        TaggedText(train, test=test).setup()
 
 
 def test_what_a_checkpoint_knows_encodes_and_reads_the_same(tmp_path: Path) -> None:
@@ -421,3 +416,29 @@ def test_words_have_the_colours_of_their_tags() -> None:
     assert styles[0].bold and not styles[1].bold and styles[3].color is None
     [again] = shown.lines(["a"], ["I-NP"])
     assert again.get_style_at_offset(Console(), 0).color == styles[1].color
+
+
+# ---------------------------------------------------------------- a run
+
+
+@pytest.mark.slow
+def test_a_run_with_all_options_predicts_whole_texts(script: Script, tmp_path: Path) -> None:
+    train = column_file(tmp_path / "train.txt", texts=120, longest=20)
+    vectors = written(tmp_path / "words.vec", "a0 1 2\nb1 3 4\nbb 5 6\n")
+    given = ("model=tagger", "data=tags", f"data.train={train}", "data.max_length=6")
+    given = (*given, f"data.vectors={vectors}", "data.vocabulary=vectors", "data.characters=true")
+    quick = ("trainer=cpu", "model.encoder.hidden_size=16", "trainer.max_epochs=8", "folder=run")
+    done = script("train.py", *given, "model.characters=lstm", "model.optimizer.lr=0.01", *quick)
+    assert done.returncode == 0, done.stderr
+    assert "words, characters" in done.stdout and "truncated_direction" not in done.stderr
+    metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
+    assert metrics["test/accuracy"] > 0.95
+    words = ["a0", "b1"] * 8 + ["bb999"]
+    (tmp_path / "new.txt").write_text(" ".join(words) + "\na2\n")
+    predicted = script("predict.py", "run=run", "input=new.txt")
+    assert predicted.returncode == 0, predicted.stderr
+    rows = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert [row["tokens"] for row in rows] == [words, ["a2"]]
+    assert rows[0]["tags"] == ["A", "B"] * 8 + ["B"] and rows[1]["tags"] == ["A"]
+    scored = script("evaluate.py", "run=run", f"file={train}")
+    assert scored.returncode == 0 and "accuracy" in scored.stdout

@@ -34,7 +34,8 @@ class SpanReport(Callback):
         counts = metric.compute().cpu()  # of all processes
         if not trainer.is_global_zero:
             return
-        columns = {name: values.tolist() for name, values in scores(counts).items()}
+        found = scores(counts.double()).items()
+        columns = {name: [round(value, 6) for value in values.tolist()] for name, values in found}
         rows = list(zip(metric.types, *columns.values(), counts[2].tolist(), strict=True))
         rows.sort(key=lambda row: -row[-1])
         file = Path(trainer.default_root_dir) / "spans.csv"

@@ -5,9 +5,11 @@ from seqmodels.data.dates import Dates
 from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.needle import Needle
-from seqmodels.data.pairs import PairDataModule, Pairs
+from seqmodels.data.pair_module import PairDataModule
+from seqmodels.data.pairs import Pairs
 from seqmodels.data.python_source import PythonSource
 from seqmodels.data.python_syntax import PythonSyntax
+from seqmodels.data.reversal import Reversal
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
@@ -36,6 +38,7 @@ __all__ = [
     "PlainText",
     "PythonSource",
     "PythonSyntax",
+    "Reversal",
     "SequenceDataModule",
     "Series",
     "Split",

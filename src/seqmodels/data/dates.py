@@ -11,7 +11,7 @@ import numpy as np
 
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.pairs import PairDataModule
+from seqmodels.data.pair_module import PairDataModule
 from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, choices
 from seqmodels.program import how_to_install

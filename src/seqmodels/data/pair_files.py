@@ -71,7 +71,8 @@ class PairFiles:
         if column in row:
             return row[column]
         headed = Path(path).suffix.lower() in (".csv", ".tsv")
-        advice = "; if the file has no header, set data.columns" if headed else ""
+        names = f"[{self.source_column},{self.target_column}]"
+        advice = f"; if the file has no header, set data.columns={names}" if headed else ""
         raise UserError(
             f"{path}: row {number} has no column {column!r}: set data.{side}_column; "
             f"{choices(column, row)}{advice}"

@@ -114,8 +114,8 @@ class SeriesTable:
         return json_rows(path)
 
     def _check_columns(self, row: Row, path: str) -> None:
-        keys = {**self.columns, self.time: "data.time", self.series: "data.series"}
-        for column, key in keys.items():
+        named = [*self.columns.items(), (self.time, "data.time"), (self.series, "data.series")]
+        for column, key in named:
             if column is not None and column not in row:
                 raise UserError(
                     f"{path} has no column {shown(repr(column))}: set {key}; {choices(column, row)}"

@@ -112,7 +112,7 @@ class TagFiles:
                 yield self._list(row, path, number, "token")
             return
         if path != "-":
-            _, [line, *_] = next(self._texts(path))
+            line = self._first(path)
             word, tag = self._places(path, width or 2)
             if len(line) == 1:
                 word = 0
@@ -130,10 +130,13 @@ class TagFiles:
 
     def width(self, path: str) -> int | None:
         """The number of columns in the first line of a column file; None for a file with lists."""
-        if has_lists(path):
-            return None
-        _, rows = next(self._texts(path))
-        return len(rows[0])
+        return None if has_lists(path) else len(self._first(path))
+
+    def _first(self, path: str) -> list[str]:
+        found = next((fields for _, _, fields in self._lines(path) if fields), None)
+        if found is None:
+            raise UserError(f"{path} is empty: it has no words")
+        return found
 
     def _texts(self, path: str, width: int | None = None) -> Iterator[tuple[int, list[list[str]]]]:
         """The number of the first line of each text in a column file, and the fields of its lines.
@@ -141,30 +144,34 @@ class TagFiles:
         Args:
             width: of each line; None: that of the first one.
         """
-        rows, found = list[list[str]](), False
-        for number, line in enumerate(read_lines(path, self.encoding), start=1):
-            if not rows and self.comment is not None and line.startswith(self.comment):
-                continue
-            fields = _split(line)
-            if fields and self.separator is not None:
-                fields = line.removesuffix("\r").split(self.separator)
-            if not fields or fields[0] == DOCUMENT:
-                if rows:
-                    yield number - len(rows), rows
-                rows = []
-                continue
-            width, found = width or len(fields), True
-            if len(fields) != width:
+        first = len(self._first(path))  # an error for an empty file
+        width, rows, number = width or first, list[list[str]](), 0
+        for number, line, fields in self._lines(path):
+            if fields and len(fields) != width:
                 named = f" ({', '.join(map(shown, self.columns))})" if self.columns else ""
                 raise UserError(
                     f"{path}: line {number} has {len(fields)} columns, not {width}{named}; "
                     f"{self._advice(line)}"
                 )
-            rows.append(fields)
+            if fields:
+                rows.append(fields)
+            elif rows:
+                yield number - len(rows), rows
+                rows = []
         if rows:
             yield number - len(rows) + 1, rows
-        if not found:
-            raise UserError(f"{path} is empty: it has no words")
+
+    def _lines(self, path: str) -> Iterator[tuple[int, str, list[str]]]:
+        """The number of each line in a column file, the line and its fields; none between texts."""
+        inside = False  # of a text
+        for number, line in enumerate(read_lines(path, self.encoding), start=1):
+            if not inside and self.comment is not None and line.startswith(self.comment):
+                continue
+            fields = _split(line)
+            if fields and self.separator is not None:
+                fields = line.removesuffix("\r").split(self.separator)
+            inside = bool(fields) and fields[0] != DOCUMENT
+            yield number, line, fields if inside else []
 
     def _advice(self, line: str) -> str:
         if line.startswith("#") and self.comment is None:

@@ -31,7 +31,6 @@ class TaggedText(SequenceDataModule):
         lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: as in `Words`.
         max_length: cut longer texts into pieces of at most this many words, about equally long. So
             each word is scored once, and a prediction is of the whole text. None cuts none.
-        more_tags: tags that training may lack, so that texts with them can be evaluated.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
@@ -55,7 +54,6 @@ class TaggedText(SequenceDataModule):
         vocabulary: Annotated[str, OneOf("train", "vectors")] = "train",
         characters: bool = False,
         max_length: Count | None = None,
-        more_tags: list[Name] | None = None,
         **options: Any,
     ) -> None:
         words = Words(
@@ -66,7 +64,7 @@ class TaggedText(SequenceDataModule):
             vocabulary=vocabulary,
             characters=characters,
         )
-        super().__init__(words, Tags(more_tags or ()), **options)
+        super().__init__(words, Tags(), **options)
         self.piece = max_length
         self.paths = {"train": train, "validation": validation, "test": test}
         self.hub = hub

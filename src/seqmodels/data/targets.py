@@ -105,23 +105,16 @@ class Tags(NamedTargets):
 
     Of tags that mark spans, such as `B-NP`, it knows all that their scheme has for the types in
     training, and `spec["scheme"]` is that scheme: see `seqmodels.tag_schemes`.
-
-    Args:
-        more: tags that training may lack, so that examples with them can be evaluated.
     """
 
     per = "step"
     target = "tag"
     scheme: Scheme | None = None
 
-    def __init__(self, more: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.more = more
-
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
         what, advice = f"{source}: every tag", "tagging needs at least two tags"
         found = {tag for tags in raw for tag in tags}
-        self._learn({*found, *self.more} if len(found) > 1 else found, what, advice)
+        self._learn(found, what, advice)
         if scheme := find_scheme(self.names, raw):
             self._learn(completed(self.names, scheme), what, advice)
             self.scheme = scheme
@@ -139,9 +132,7 @@ class Tags(NamedTargets):
             for step, tag in enumerate(tags, start=1):
                 if tag not in self.names:
                     where = f"{source}: tag '{shown(tag)}' of example {number} at step {step}"
-                    unseen = self._unseen(where, tag)
-                    more = f"to evaluate it all the same, set data.more_tags=['{shown(tag)}']"
-                    raise UserError(f"{unseen}; {more}")
+                    raise self._unseen(where, tag)
         return [torch.tensor([self.names[t] for t in tags], dtype=torch.int64) for tags in raw]
 
 

@@ -25,7 +25,6 @@ class FinalState(Head, name="final_state"):
 
     reads: Reads = ("h_n", "c_n")
     output_class = Decoder
-    attends = False
     in_pytorch = START + "features = decoded"
 
     def __init__(self, encoder: RecurrentEncoder, *args: Any, **options: Any) -> None:
@@ -39,7 +38,7 @@ class FinalState(Head, name="final_state"):
         return make(encoder, **self.output_options)
 
     def select(self, states: RNNOutput) -> Start:
-        return Start.of(states, attends=self.attends)
+        return Start(states.h_n, states.c_n)
 
 
 class AttendToOutput(FinalState, name="attention"):
@@ -51,7 +50,6 @@ class AttendToOutput(FinalState, name="attention"):
     """
 
     reads: Reads = ("output", "h_n", "c_n")
-    attends = True
     in_pytorch = (
         START
         + """scores = decoded @ to_key(output).transpose(1, 2)  # (B, S, T)
@@ -66,3 +64,6 @@ features = torch.tanh(combine(torch.cat([weights @ output, decoded], dim=-1)))""
         attention_size: Count | None = None,
     ) -> None:
         self.output_options = {"attention": {"score": score, "size": attention_size}}
+
+    def select(self, states: RNNOutput) -> Start:
+        return Start(states.h_n, states.c_n, states.output, states.mask)

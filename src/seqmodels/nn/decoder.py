@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.nn.attention import Attention, Memory
 from seqmodels.nn.bridge import Bridge
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Mask, Output
 from seqmodels.nn.search import Found, search
 from seqmodels.nn.state import State, parts_of
@@ -32,12 +32,6 @@ class Start:
     c_n: Float[Tensor, "layers directions batch cell"] | None
     output: Float[Tensor, "batch time output_size"] | None = None
     mask: Bool[Tensor, "batch time"] | None = None
-
-    @classmethod
-    def of(cls, states: RNNOutput, *, attends: bool) -> Start:
-        """The final states, and, where the decoder `attends`, `output`."""
-        more = (states.output, states.mask) if attends else ()
-        return cls(states.h_n, states.c_n, *more)
 
 
 @dataclass(frozen=True, eq=False)

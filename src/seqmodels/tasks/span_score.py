@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
@@ -73,9 +73,9 @@ class SpanScore(SpanCounts):
         return scores(self.counts.sum(dim=1))[self.name]
 
 
-def scores(counts: Int[Tensor, "3 ..."]) -> dict[str, Tensor]:
+def scores(counts: Shaped[Tensor, "3 ..."]) -> dict[str, Tensor]:
     """Precision, recall and f1 from what `SpanCounts` counts; 0 where undefined."""
-    right, found, there = counts.float()
+    right, found, there = counts if counts.is_floating_point() else counts.float()
     parts = {
         "precision": (right, found),
         "recall": (right, there),
