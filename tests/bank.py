@@ -815,6 +815,7 @@ def inputs_for(model: nn.Module, lengths: list[int], seed: int = 0) -> tuple[Ten
 
 def more_for(kind: str) -> dict[str, Any]:
     """What else an audit of this kind takes."""
-    if kind != "seq2seq":
-        return {}
-    return {"target_inputs": torch.randint(W, (4, 6), generator=torch.Generator().manual_seed(1))}
+    if kind == "seq2seq":
+        generator = torch.Generator().manual_seed(1)
+        return {"target_inputs": torch.randint(W, (4, 6), generator=generator)}
+    return {}

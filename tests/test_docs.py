@@ -230,6 +230,10 @@ MISTAKES = (
     *("decoder from mixed rows", "decoder that sees what it predicts"),
     "tagger of the forward half",
     *("h carried as c", "state of the neighbour", "state kept between calls"),
+    *("decoder from the state of padding", "decoder attends to padding"),
+    *("context divided by the padded length", "decoder from h for both"),
+    *("layers taken for directions", "decoder from the last step of both"),
+    *("decoder from mixed rows", "decoder that sees what it predicts"),
     "bidirectional language model",
 )
 

@@ -135,8 +135,8 @@ def test_a_task_has_the_heads_that_fit_it(browser: Browser, file: Path) -> None:
     assert "must read in one direction" in opened.text("figure")
     opened.choose(directions=1, head="softmax")
     assert opened.page.locator("figure svg").get_by_text("p(x1)", exact=True).count() == 1
-    opened.choose(task="Seq2Seq", head="attention", directions=2)
-    assert opened.page.evaluate(f"{visible}.map(o => o.value)") == ["attention", "final_state"]
+    opened.choose(task="Seq2Seq", directions=2, head="attention")
+    assert opened.page.evaluate(f"{visible}.map(o => o.value)") == ["final_state", "attention"]
     assert opened.text("figure title").startswith("output and h_n and c_n -> attention: LSTM, 2")
     assert opened.page.locator("figure svg").get_by_text("from layer 2", exact=True).count() == 1
     assert "weights @ output" in opened.text("pre strong")

@@ -83,7 +83,8 @@ def page(chosen: dict[str, Any], task: Task | None = None) -> str:
 
 def _kind(contract: Contract) -> tuple[Any, ...]:
     """What a picture shows of a task, besides its head."""
-    target = contract.target if contract.per == "step" else None
+    shows_target = contract.per == "step" or contract.target == "text"
+    target = contract.target if shows_target else None
     return contract.per, target, contract.causal, contract.stateful
 
 
