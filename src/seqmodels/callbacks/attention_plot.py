@@ -54,7 +54,7 @@ class AttentionPlot(Callback):
         draw_attention(panels, figures / "attention.png")
 
 
-Panel = tuple[list[str], list[str], Float[Tensor, "written read"]]
+Panel = tuple[list[str], list[str], Float[Tensor, "_ _"]]
 
 
 def attended(task: Seq2Seq, batch: PairBatch) -> list[Panel]:
