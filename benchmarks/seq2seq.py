@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.data.loading import collate
-from seqmodels.data.pairs import to_write
+from seqmodels.data.pair_batches import to_write
 from seqmodels.machine import keep_memory
 from seqmodels.tasks import Seq2Seq
 
