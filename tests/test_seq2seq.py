@@ -319,6 +319,22 @@ def test_predictions_are_the_best_texts_the_same_one_by_one(script: Script, lear
         assert row["score"] > other["score"] and row["target"] != other["target"]
 
 
+def test_beam_and_best_of_a_prediction_are_a_choice_of_their_own(
+    script: Script, learned: Path
+) -> None:
+    predict = ("predict.py", f"run={learned}", "input=-", "accelerator=cpu")
+    usual = lines(script(*predict, stdin=f"{TEXTS[0]}\n"))
+    [more] = lines(script(*predict, "best=4", stdin=f"{TEXTS[0]}\n"))
+    [one] = lines(script(*predict, "best=1", "beam=1", stdin=f"{TEXTS[0]}\n"))
+    assert len(more["others"]) == 3 and len(usual[0]["others"]) == 1
+    assert "others" not in one and one["target"] == usual[0]["target"]
+    done = script(*predict, "best=3", "beam=2", stdin=f"{TEXTS[0]}\n")
+    assert done.returncode == 2
+    assert (
+        done.stderr == "error: best is 3, but a beam of 2 finds at most 2 sequences: set beam=3\n"
+    )
+
+
 def test_a_prediction_comes_as_soon_as_its_source_does(learned: Path) -> None:
     came = Event()
 

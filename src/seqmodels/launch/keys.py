@@ -83,6 +83,8 @@ class RunKeys:
 class PredictKeys(RunKeys):
     input: Name
     batch_size: Count | None
+    beam: Count | None
+    best: Count | None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -96,7 +97,11 @@ class Run:
             return _of_split(metrics, split)
 
     def predict(
-        self, inputs: Iterable[Any], source: str = "inputs", accelerator: str = "auto"
+        self,
+        inputs: Iterable[Any],
+        source: str = "inputs",
+        accelerator: str = "auto",
+        **options: Any,
     ) -> Iterator[dict[str, Any]]:
         """The task's description of each input, in order, as soon as it is there: for a classifier
         its label and the probability of every class.
@@ -104,16 +109,23 @@ class Run:
         Args:
             inputs: raw, as the data module's `read_inputs` gives them: texts, or series `(T, F)`.
             source: what to call them in an error.
+            options: of the task's `describe`: `beam` and `best` of a model that writes texts.
 
         Raises:
-            UserError: for an input that cannot be encoded, naming its number.
+            UserError: for an input that cannot be encoded, naming its number; or for an option that
+                this task does not have.
         """
         task = self.task.to(find_device(accelerator)).eval()
+        for name in options.keys() - inspect.signature(task.describe).parameters:
+            raise UserError(
+                f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
+                f"the run of a {self.result['task']}: leave it out"
+            )
         with self._usable():
             for first, chunk in available(inputs, self.data.batch_size):
                 batch = self.data.batch_of(chunk, source, first)
                 with torch.inference_mode():
-                    rows = task.describe(batch.to(task.device))
+                    rows = task.describe(batch.to(task.device), **options)
                 yield from self.data.described(chunk, rows)
 
     def generate(

@@ -165,10 +165,18 @@ class Seq2Seq(Task):
         """The mean loss in nats per token, as perplexity."""
         return {"perplexity": loss.exp()}
 
-    def describe(self, batch: AnyBatch) -> list[dict[str, Any]]:
+    def describe(
+        self, batch: AnyBatch, beam: int | None = None, best: int | None = None
+    ) -> list[dict[str, Any]]:
         """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
-        also `others`, a list of the same, the best first."""
-        found = self.write(self.encode(batch), beam=self.hparams["beam"], best=self.hparams["best"])
+        also `others`, a list of the same, the best first.
+
+        Args:
+            beam, best: other ones than those of the task.
+        """
+        best = best or self.hparams["best"]
+        beam = beam or max(self.hparams["beam"], best)
+        found = self.write(self.encode(batch), beam=beam, best=best)
         rows = []
         for tokens, scores in zip(found.tokens, found.scores.tolist(), strict=True):
             texts = [

@@ -23,7 +23,8 @@ def main(config: SimpleNamespace) -> None:
 
     run = named_run(config)
     inputs = run.data.read_inputs(config.input)
-    predictions = run.predict(inputs, config.input, config.accelerator)
+    options = {name: value for name in ("beam", "best") if (value := getattr(config, name))}
+    predictions = run.predict(inputs, config.input, config.accelerator, **options)
     screen = Screen(stderr=True)
     coloured = ColouredTags() if sys.stdout.isatty() else None
     hidden = (
