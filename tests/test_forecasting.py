@@ -318,7 +318,7 @@ def test_two_processes_see_each_window_once(waves: Path, monkeypatch: pytest.Mon
     assert targets(0, 2) and targets(1, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # that of a tagger is the short form
 def test_two_processes_measure_as_one(process: Script, waves: Path, tmp_path: Path) -> None:
     given = words(waves, "baseline=false", "trainer.max_epochs=1", "model.optimizer.lr=1e-9")
     metrics = []

@@ -330,7 +330,7 @@ def test_a_resumed_regression_is_the_uninterrupted_one(script: Script, tmp_path:
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # that of a tagger is the short form
 def test_two_processes_score_numbers_as_one_does(
     script: Script, process: Script, tmp_path: Path
 ) -> None:

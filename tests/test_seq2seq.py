@@ -398,7 +398,7 @@ def test_it_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # that of a tagger is the short form
 @pytest.mark.usefixtures("train_file")
 def test_two_processes_train_and_score_as_one(
     script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
