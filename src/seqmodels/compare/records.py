@@ -170,7 +170,8 @@ def _shown(value: Any) -> Any:
 
 def default_metrics(splits: Sequence[str] = ("test", "validation")) -> list[str]:
     """The metrics to compare by, of the preferred split first: take the first that a run has."""
-    return [f"{s}/{name}" for s in splits for name in ("accuracy", "bits_per_byte", "rmse", "loss")]
+    names = ("accuracy", "exact_match", "bits_per_byte", "mase", "rmse", "loss")
+    return [f"{split}/{name}" for split in splits for name in names]
 
 
 def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[str]) -> str:
