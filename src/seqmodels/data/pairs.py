@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from seqmodels.data.hub import find_hub
-from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.module import Split
+from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pair_files import PairFiles
 from seqmodels.data.pair_module import PairDataModule
 from seqmodels.data.split import Examples
-from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Name
 
 
@@ -49,17 +47,10 @@ class Pairs(PairDataModule):
 
     @property
     def title(self) -> str:
-        return str(self.hub or Path(str(self.paths["train"])).name)
+        return title(self.paths, self.hub, "data=pairs")
 
     def read(self) -> Mapping[Split, Examples]:
-        if (self.paths["train"] is None) == (self.hub is None):
-            raise UserError("give either data.train=<file> or data.hub=<name>")
-        given = {s: [path] for s in SPLITS if (path := self.paths[s]) is not None}
-        files = find_hub(self.hub).files if self.hub is not None else given
-        return {
-            split: self.examples_of(
-                chain.from_iterable(map(self.files.pairs, paths)),
-                paths[0] if self.hub is None else f"{self.hub} {split}",
-            )
-            for split, paths in files.items()
-        }
+        def examples(paths: Sequence[str], source: str, classes: object) -> Examples:
+            return self.examples_of(chain.from_iterable(map(self.files.pairs, paths)), source)
+
+        return read_splits(self.paths, self.hub, examples)

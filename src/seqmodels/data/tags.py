@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
-from seqmodels.data.hub import find_hub
 from seqmodels.data.inputs import Words
-from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.module import Split
+from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
 from seqmodels.data.tag_files import TagFiles
 from seqmodels.data.targets import Tags
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
-from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Count, Name, OneOf
 
 
@@ -73,7 +71,7 @@ class TaggedText(SequenceDataModule):
 
     @property
     def title(self) -> str:
-        return str(self.hub or Path(str(self.paths["train"])).name)
+        return title(self.paths, self.hub, "data=tags")
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -84,16 +82,7 @@ class TaggedText(SequenceDataModule):
         self.width = spec["columns"]
 
     def read(self) -> Mapping[Split, Examples]:
-        if (self.paths["train"] is None) == (self.hub is None):
-            raise UserError("give either data.train=<file> or data.hub=<name>")
-        if self.hub is not None:
-            found = find_hub(self.hub)
-            return {
-                split: self._examples(paths, f"{self.hub} {split}", found.classes)
-                for split, paths in found.files.items()
-            }
-        given = {split: path for split in SPLITS if (path := self.paths[split]) is not None}
-        return {split: self._examples([path], path, {}) for split, path in given.items()}
+        return read_splits(self.paths, self.hub, self._examples)
 
     def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
         return self.files.tagged(path)
@@ -102,8 +91,8 @@ class TaggedText(SequenceDataModule):
         return self.files.words(path, self.width, self.classes)
 
     def _examples(
-        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]]
+        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None
     ) -> Examples:
         self.width = self.width or self.files.width(paths[0])
-        pairs = (pair for path in paths for pair in self.files.tagged(path, classes))
+        pairs = (pair for path in paths for pair in self.files.tagged(path, classes or {}))
         return Examples.of(pairs, source)

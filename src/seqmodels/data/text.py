@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from seqmodels.data.arrays import LARGE, Append, arrays
-from seqmodels.data.hub import find_hub
 from seqmodels.data.inputs import Tokens
-from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.module import Split
+from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pieces import fingerprint, size, whole
 from seqmodels.data.rows import Labels, Numbered, Texts
 from seqmodels.data.sequences import SequenceDataModule
@@ -81,25 +81,16 @@ class Text(SequenceDataModule):
 
     @property
     def title(self) -> str:
-        return str(self.hub or Path(self.paths["train"] or "data=text").name)
+        return title(self.paths, self.hub, "data=text")
 
     def read(self) -> Mapping[Split, Examples]:
-        if (self.paths["train"] is None) == (self.hub is None):
-            raise UserError("give either data.train=<file> or data.hub=<name>")
-        if self.hub is not None:
-            found = find_hub(self.hub)
-            return {
-                split: self._examples(paths, f"{self.hub} {split}", found.classes)
-                for split, paths in found.files.items()
-            }
-        given = {split: path for split in SPLITS if (path := self.paths[split]) is not None}
-        return {split: self._examples([path], path) for split, path in given.items()}
+        return read_splits(self.paths, self.hub, self._examples)
 
     def read_file(self, path: str) -> Iterator[tuple[str, str | None]]:
         return self.files.pairs(path)
 
     def _examples(
-        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None = None
+        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None
     ) -> Examples:
         for path in paths:
             check_ending(path)

@@ -144,10 +144,10 @@ class TextFiles:
             yield text
 
     def _absent(self, row: Row, path: str, number: int) -> UserError:
-        other = "value_columns" if self.value_columns else "label_column"
-        wanted = {self.text_column: "text_column"}  # named even if it is a label's column too
-        wanted = wanted | dict.fromkeys(self.target_columns, other) | wanted
-        column, key = next(each for each in wanted.items() if each[0] not in row)
+        column = next(c for c in (self.text_column, *self.target_columns) if c not in row)
+        key = "value_columns" if self.value_columns else "label_column"
+        if column == self.text_column:  # which may be the column of the labels, too
+            key = "text_column"
         ending = Path(path).suffix.lower()
         if path == "-" or ending == ".txt":
             return UserError(f"{path} has texts without labels: use one of {', '.join(TABLES)}")
