@@ -19,10 +19,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
 
 import torch
-from report import Noise, default_output, heading, machine_lines, row, synchronize, write
+from report import Noise, compared, default_output, heading, machine_lines, row, synchronize, write
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -144,10 +143,8 @@ def measure_training(hidden: int, rounds: int, device: torch.device) -> list[str
         both = [seconds(partial(step, number, batch), device) for number in (0, 1)]
         if turn >= 0:
             taken.append(both)
-    speeds = [f"{BATCH / median(each):,.0f}" for each in zip(*taken, strict=True)]
-    low, middle, high = quantiles([theirs / ours for ours, theirs in taken], n=4)
     setting = f"LSTM {hidden}, 2 directions, attention, B{BATCH}, lengths 5..{LONGEST - 1}"
-    return [setting, *speeds, f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]
+    return [setting, *compared(taken, BATCH)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,10 +14,9 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median, quantiles
 
 import torch
-from report import Noise, default_output, heading, machine_lines, row, synchronize, write
+from report import Noise, compared, default_output, heading, machine_lines, row, synchronize, write
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import collate
@@ -82,10 +81,8 @@ def measure(hidden: int, tags: int, pairs: int, device: torch.device) -> list[st
         if number >= 0:
             rounds.append(pair)
     tokens = sum(int(batch.lengths.sum()) for batch in data) / BATCHES
-    speeds = [f"{tokens / median(seconds):,.0f}" for seconds in zip(*rounds, strict=True)]
-    low, middle, high = quantiles([crf / classes for classes, crf in rounds], n=4)
     setting = f"LSTM {hidden}, 2 directions, {tags} tags, B{BATCH}, lengths {SHORTEST}..{LONGEST}"
-    return [setting, *speeds, f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]
+    return [setting, *compared(rounds, tokens)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

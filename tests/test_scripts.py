@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqmodels.data.loading import LengthBatchSampler
-from seqmodels.runs.checkpoint import read_checkpoint
 from tests.conftest import ROOT, Script, command
 from tests.pages import read, shell_lines, words_missing
+from tests.two_processes import JoinedBatches, same_weights
 
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
 LANGUAGE = ("model=language_model", "data=text_lm", "trainer=cpu")
@@ -407,21 +406,6 @@ def test_a_language_model_from_two_processes_to_its_text(
     assert labels.returncode == 2 and "has no labels to predict" in labels.stderr
 
 
-class JoinedBatches(LengthBatchSampler):
-    """In one process, the batches that two of half the size would train on at the same step."""
-
-    def __iter__(self) -> Iterator[list[int]]:
-        if not self.shuffle:
-            yield from super().__iter__()
-            return
-        half = (self.lengths, self.batch_size // 2)
-        how = {"shuffle": True, "seed": self.seed, "pool": self.pool, "world_size": 2}
-        ranks = [LengthBatchSampler(*half, rank=rank, **how) for rank in (0, 1)]
-        for rank in ranks:
-            rank.set_epoch(self.epoch)
-        yield from (first + second for first, second in zip(*ranks))
-
-
 @pytest.mark.slow
 def test_two_processes_train_and_score_like_one(
     script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -453,12 +437,7 @@ def test_two_processes_train_and_score_like_one(
         f"hydra.run.dir={tmp_path / 'one'}",
     )
     assert one.returncode == 0, one.stderr
-    ours, theirs = (
-        read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (run, tmp_path / "one")
-    )
-    assert ours["global_step"] == theirs["global_step"] == 4
-    for name, weight in theirs["state_dict"].items():
-        torch.testing.assert_close(ours["state_dict"][name], weight, rtol=1e-4, atol=1e-6)
+    assert same_weights(run, tmp_path / "one", rtol=1e-4, atol=1e-6) == 4
 
 
 @pytest.mark.slow

@@ -26,12 +26,11 @@ from seqmodels.dataflow import trace
 from seqmodels.nn.attention import SCORES
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
-from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.tasks import Seq2Seq
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 from tests.test_resume import same_run, stopped_by
-from tests.test_scripts import JoinedBatches
+from tests.two_processes import JoinedBatches, same_weights
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -410,12 +409,7 @@ def test_two_processes_train_and_score_as_one(
     monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
     done = script("train.py", *own, "data.batch_size=32", f"folder={tmp_path / 'one'}")
     assert done.returncode == 0, done.stderr
-    ours, theirs = (
-        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("two", "one")
-    )
-    assert ours["global_step"] == theirs["global_step"]
-    for name, weight in theirs["state_dict"].items():
-        torch.testing.assert_close(ours["state_dict"][name], weight, rtol=1e-3, atol=1e-5)
+    same_weights(tmp_path / "two", tmp_path / "one", rtol=1e-3, atol=1e-5)
     for name, value in metrics_of(tmp_path / "two").items():
         assert value == pytest.approx(metrics_of(tmp_path / "one")[name], abs=1e-3), name
 

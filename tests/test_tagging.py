@@ -20,12 +20,11 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.nn.crf import CRF, ConstrainedClasses
 from seqmodels.runs import load_run
-from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.tag_schemes import may_follow
 from seqmodels.tasks import Tagger
 from tests.conftest import Script
 from tests.test_resume import same_run, stopped_by
-from tests.test_scripts import JoinedBatches
+from tests.two_processes import JoinedBatches, same_weights
 
 B, T, V, H, TAGS = 4, 7, 11, 5, ["NN", "VB", "O"]
 SPANS = ["O", "B-x", "I-x", "B-y", "I-y"]
@@ -251,12 +250,7 @@ def test_two_processes_train_a_tagger_as_one(
     monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
     done = script("train.py", *own, "data.batch_size=16", f"folder={tmp_path / 'one'}")
     assert done.returncode == 0, done.stderr
-    ours, theirs = (
-        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("two", "one")
-    )
-    assert ours["global_step"] == theirs["global_step"]
-    for name, weight in theirs["state_dict"].items():
-        torch.testing.assert_close(ours["state_dict"][name], weight, rtol=1e-4, atol=1e-5)
+    same_weights(tmp_path / "two", tmp_path / "one", rtol=1e-4, atol=1e-5)
     results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("two", "one")]
     for name, value in results[0]["metrics"].items():
         assert value == pytest.approx(results[1]["metrics"][name], abs=1e-3), name
