@@ -1,244 +1,265 @@
-"""What each token of Python source is, by the syntax tree and the scopes of names."""
-# ruff: noqa: N802, N815 (`ast` calls methods by the names of its nodes)
+"""The tokens of Python source, and what each of them is there."""
+# ruff: noqa: N815 (`ast` calls methods by the names of its nodes)
 
 from __future__ import annotations
 
 import ast
+import io
 import keyword
+import re
+import symtable
+import tokenize
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from symtable import SymbolTable
+from tokenize import NAME, NUMBER, OP, STRING, TokenInfo
 from typing import Any
-
-from seqmodels.data.python_scopes import ScopedVisitor
-from seqmodels.data.python_tokens import Token
 
 ROLES = {
     "argument": "the name of a keyword argument, in a call",
-    "attribute": "after a dot, and what a class defines in its body",
-    "builtin": "a name of Python's own",
-    "call": "a name that is called, unless it is Python's own",
-    "class": "the name of a class, where it is defined",
-    "constant": "None, True, False",
-    "decorator": "the name of a decorator",
-    "function": "the name of a function or method, where it is defined",
-    "global": "a name of the module",
-    "import": "in an import statement, and a name that comes from one",
-    "keyword": "also match, case and type where they are keywords",
-    "local": "a name of a function, its parameters included",
-    "method": "a called attribute",
-    "number": "",
-    "operator": "and any punctuation",
+    "assigned": "a name that is bound: by `=`, `for`, `with`, `as`, `import`, `def`, `class`",
+    "attribute": "a name after a dot",
+    "call": "a name or an attribute that is called",
+    "global": "a name of the module, or of Python itself, where it is used",
+    "local": "a name of the function or class around it, where it is used",
+    "other": "keywords, punctuation, strings and numbers",
     "parameter": "of a function, where it is defined",
-    "string": "of any kind",
-    "type": "in an annotation",
 }
+# from Python 3.12 on, an f-string is many tokens, and from 3.14 on a template string
+OPENS, CLOSES = (
+    {getattr(tokenize, f"{letter}STRING_{end}", None) for letter in "FT"} - {None}
+    for end in ("START", "END")
+)
 
 
-def roles(source: str, tokens: Sequence[Token]) -> list[str]:
+# ---------------------------------------------------------------- tokens
+
+
+def logical_lines(source: str) -> Iterator[list[TokenInfo]]:
+    """The tokens of each logical line: a statement, or the header of a compound one. Comments are
+    left out; a number is `0`, and a string has only its prefix and quotes, `f"..."`.
+
+    Raises:
+        SyntaxError, tokenize.TokenError: for what is not Python.
+    """
+    line, opened = list[TokenInfo](), list[TokenInfo]()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in OPENS:
+            opened.append(token)
+        elif token.type in CLOSES:
+            first = opened.pop()
+            if not opened:
+                line.append(_without_content(first._replace(type=STRING, end=token.end)))
+        elif opened:
+            continue
+        elif token.type == tokenize.NEWLINE:
+            yield line
+            line = []
+        elif _is_stray(token):
+            raise SyntaxError(f"{token.string!r} is no token", ("", *token.start, token.line))
+        elif token.type in (NAME, NUMBER, OP, STRING):
+            line.append(_without_content(token))
+
+
+def _is_stray(token: TokenInfo) -> bool:
+    """Whether it is a character such as `$`, which is an operator from Python 3.12 on."""
+    if token.type == OP:
+        return token.string not in tokenize.EXACT_TOKEN_TYPES
+    return token.type == tokenize.ERRORTOKEN and not token.string.isspace()
+
+
+def _without_content(token: TokenInfo) -> TokenInfo:
+    if token.type == NUMBER:
+        return token._replace(string="0")
+    if token.type == STRING:
+        match = re.match(r"""([a-z]*)('''|\"""|'|")""", token.string, re.IGNORECASE)
+        prefix, quotes = match.groups() if match else ("", "'")
+        return token._replace(string=f"{prefix.lower()}{quotes}...{quotes}")
+    return token
+
+
+# ---------------------------------------------------------------- roles
+
+
+def roles(source: str, tokens: Sequence[TokenInfo]) -> list[str]:
     """One of `ROLES` for each token of the source.
 
     Raises:
         SyntaxError, ValueError, RecursionError: for what Python cannot compile.
     """
     with warnings.catch_warnings(action="ignore"):  # of what the source does, such as "\d"
-        tree = ast.parse(source)
-    reader = _Reader(source, tokens)
-    reader.visit(tree)
-    return reader.found()
+        reader = _Reader(source, tokens)
+        reader.visit(ast.parse(source))
+    return [reader.found.get(index, _by_neighbours(tokens, index)) for index in range(len(tokens))]
 
 
-class _Reader(ScopedVisitor):
-    """Visits what gives tokens a role."""
+def _by_neighbours(tokens: Sequence[TokenInfo], index: int) -> str:
+    """The role of a token that is no expression and no parameter."""
+    token = tokens[index]
+    if token.type != NAME or keyword.iskeyword(token.string):
+        return "other"
+    before = tokens[index - 1].string if index else ""
+    after = tokens[index + 1].string if index + 1 < len(tokens) else ""
+    if before in ("def", "class", "as", "*", "**"):  # the last two in a pattern
+        return "assigned"
+    if after == "=":
+        return "argument"
+    if before == ".":
+        return "attribute"
+    return "other" if keyword.issoftkeyword(token.string) else "global"
 
-    # expressions
+
+@dataclass(frozen=True)
+class _Scope:
+    """Whose names are used in a place.
+
+    Args:
+        table: the symbols of the function, class or module.
+        inner: names of the lambdas, comprehensions and type parameters around.
+        owner: the class whose private names are used.
+        enclosing: the symbols that functions in this scope see, which are not those of a class.
+    """
+
+    table: SymbolTable
+    enclosing: SymbolTable
+    owner: str = ""
+    inner: frozenset[str] = frozenset()
+
+    def role(self, name: str) -> str:
+        private = self.owner and name.startswith("__") and not name.endswith("__")
+        with suppress(KeyError):  # a name that only comprehensions and annotations use
+            symbol = self.table.lookup(f"_{self.owner.lstrip('_')}{name}" if private else name)
+            if self.table.get_type() != "module" and (symbol.is_local() or symbol.is_free()):
+                return "local"
+        return "local" if name in self.inner else "global"
+
+
+class _Reader(ast.NodeVisitor):
+    """Finds the role of what is an expression or a parameter.
+
+    Args:
+        source, tokens: the tree to visit is of this source, which has these tokens.
+    """
+
+    def __init__(self, source: str, tokens: Sequence[TokenInfo]) -> None:
+        self.found: dict[int, str] = {}  # the role of the token with this index
+        self.lines, self.starts = source.split("\n"), [token.start for token in tokens]
+        module = symtable.symtable(source, "<source>", "exec")
+        self.tables = {(each.get_name(), each.get_lineno()): each for each in _definitions(module)}
+        self.scope = _Scope(module, module)
+
+    def first(self, node: Any) -> int:
+        """The index of the first token of a node."""
+        return self._at(node.lineno, node.col_offset)
+
+    def after(self, node: Any) -> int:
+        """The index of the token after a node."""
+        return self._at(node.end_lineno, node.end_col_offset)
+
+    def _at(self, line: int, offset: int) -> int:
+        text = self.lines[line - 1]  # the tree counts bytes, and tokens count characters
+        column = offset if text.isascii() else len(text.encode()[:offset].decode())
+        return bisect_left(self.starts, (line, column))
+
+    # names
 
     def visit_Name(self, node: ast.Name) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self.scope.bind(node.id)
-        if self.forced:
-            self.mark(self.index(node), self.forced)
-        else:
-            self.name(self.index(node), node.id)
+        bound = isinstance(node.ctx, ast.Store)
+        self.found[self.first(node)] = "assigned" if bound else self.scope.role(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        self.mark(self.end(node) - 1, self.forced or "attribute")
         self.visit(node.value)
+        self.found[self.after(node) - 1] = "attribute"
 
     def visit_Call(self, node: ast.Call) -> None:
-        self.visit(node.func)
-        if isinstance(node.func, ast.Name):
-            self.called.add(self.starts[self.index(node.func)])
-        elif isinstance(node.func, ast.Attribute) and not self.forced:
-            self.mark(self.end(node.func) - 1, "method")
-        self.visit_all([*node.args, *node.keywords])
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name | ast.Attribute):
+            self.found[self.after(node.func) - 1] = "call"
 
-    def visit_keyword(self, node: ast.keyword) -> None:
-        if node.arg is not None:
-            self.mark(self.index(node), "argument")
-        self.visit(node.value)
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
-        scope = self.scope
-        while scope.kind == "comprehension" and scope.parent is not None:
-            scope = scope.parent
-        scope.bind(node.target.id)
-        self.name(self.index(node.target), node.target.id, scope)
-        self.visit(node.value)
+    def visit_arg(self, node: ast.arg) -> None:
+        self.found[self.first(node)] = "parameter"
+        self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.AST) -> None:
-        # one token: of what is in it, only assignments matter
-        for part in ast.walk(node):
-            if isinstance(part, ast.NamedExpr):
-                self.scope.bind(part.target.id)
+        """The names in an f-string are no tokens."""
 
     visit_TemplateStr = visit_JoinedStr
 
+    def visit_MatchAs(self, node: ast.MatchAs) -> None:
+        if node.name is not None and node.pattern is None:
+            self.found[self.first(node)] = "assigned"
+        self.generic_visit(node)
+
+    def visit_alias(self, node: ast.alias) -> None:
+        if node.name != "*":
+            self.found[self.first(node)] = "global" if node.asname else "assigned"
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
+        names = range(self.first(node) + 1, self.after(node), 2)  # a comma between two of them
+        self.found |= dict.fromkeys(names, "local")
+
+    # scopes
+
+    @contextmanager
+    def _within(self, **changes: Any) -> Iterator[None]:
+        around, self.scope = self.scope, replace(self.scope, **changes)
+        yield
+        self.scope = around
+
+    def _visit_with(self, names: set[str], node: ast.AST, outside: Iterable[Any] = ()) -> None:
+        """Visits a node with these names of its own; parts of it are outside of their scope."""
+        with self._within(inner=self.scope.inner | names, table=self.scope.enclosing):
+            self.generic_visit(node)
+        for part in filter(None, outside):
+            self.visit(part)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        parts = [*ast.walk(node.args), *ast.walk(node.body)]
+        names = {part.arg for part in parts if isinstance(part, ast.arg)}
+        names |= {part.target.id for part in parts if isinstance(part, ast.NamedExpr)}
+        self._visit_with(names, node, [*node.args.defaults, *node.args.kw_defaults])
+
     def _comprehension(self, node: Any) -> None:
-        first = node.generators[0]
-        self.visit(first.iter)
-        with self.within("comprehension"):
-            for generator in node.generators:
-                self.visit(generator.target)
-                self.visit_all([None if generator is first else generator.iter, *generator.ifs])
-            names = ("key", "value", "elt")
-            self.visit_all(getattr(node, name, None) for name in names)
+        parts = [part for each in node.generators for part in ast.walk(each.target)]
+        names = {part.id for part in parts if isinstance(part, ast.Name)}
+        self._visit_with(names, node, [node.generators[0].iter])
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
 
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self.visit_all([*node.args.defaults, *node.args.kw_defaults])
-        with self.within("function"):
-            self._parameters(node.args)
-            self.visit(node.body)
+    def _definition(self, node: Any) -> None:
+        inside = self.tables[node.name, node.lineno]
+        of_class = isinstance(node, ast.ClassDef)
+        own = {"owner": node.name} if of_class else {"enclosing": inside}
+        with self._within(inner=self.scope.inner | _type_parameters(node)):
+            with self._within(table=inside, **own):
+                self.generic_visit(node)
+            outside = [*node.bases, *node.keywords] if of_class else [node.args, node.returns]
+            for part in filter(None, [*outside, *node.decorator_list]):
+                self.visit(part)
 
-    # definitions
-
-    def _decorators(self, node: Any) -> None:
-        for decorator in node.decorator_list:
-            call = decorator if isinstance(decorator, ast.Call) else None
-            with self.forcing("decorator"):
-                self.visit(call.func if call else decorator)
-            if call:
-                self.visit_all([*call.args, *call.keywords])
-
-    @contextmanager
-    def _type_parameters(self, node: Any) -> Iterator[None]:
-        given = getattr(node, "type_params", [])  # from Python 3.12 on
-        if not given:
-            yield
-            return
-        with self.within("function"):
-            for parameter in given:
-                self.scope.bind(parameter.name, "type")
-                index = self.index(parameter)
-                self.mark(index + (self.tokens[index].kind == "operator"), "type")
-                with self.forcing("type"):
-                    self.generic_visit(parameter)
-            yield
-
-    def visit_FunctionDef(self, node: Any) -> None:
-        self.scope.bind(node.name)
-        index = self.index(node)
-        self.mark(index + 1 + (self.tokens[index].text == "async"), "function")
-        self._decorators(node)
-        self.visit_all([*node.args.defaults, *node.args.kw_defaults])
-        with self._type_parameters(node):
-            with self.forcing("type"):
-                self.visit_all([*(each.annotation for each in _all(node.args)), node.returns])
-            with self.within("function"):
-                self._parameters(node.args)
-                self.visit_all(node.body)
-
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-    def _parameters(self, arguments: ast.arguments) -> None:
-        for each in _all(arguments):
-            self.scope.bind(each.arg)
-            self.mark(self.index(each), "parameter")
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.scope.bind(node.name)
-        self.mark(self.index(node) + 1, "class")
-        self._decorators(node)
-        with self._type_parameters(node):
-            self.visit_all([*node.bases, *node.keywords])
-            with self.within("class"):
-                self.visit_all(node.body)
-
-    # statements
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        with self.forcing("type"):
-            self.visit(node.annotation)
-        self.visit_all([node.target, node.value])
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _definition
 
     def visit_TypeAlias(self, node: Any) -> None:
-        self.scope.bind(node.name.id)
-        with self.forcing("type"):
-            self.visit(node.name)
-            with self._type_parameters(node):
-                self.visit(node.value)
+        self._visit_with(_type_parameters(node), node)
 
-    def visit_Import(self, node: Any) -> None:
-        for alias in node.names:
-            self.scope.bind(alias.asname or alias.name.partition(".")[0], "import")
-        for index in range(self.index(node), self.end(node)):
-            token = self.tokens[index]
-            if token.kind == "name" and not keyword.iskeyword(token.text):
-                self.mark(index, "import")
-
-    visit_ImportFrom = visit_Import
-
-    def visit_Global(self, node: ast.Global | ast.Nonlocal) -> None:
-        module = isinstance(node, ast.Global)
-        (self.scope.module if module else self.scope.elsewhere).update(node.names)
-        for index in range(self.index(node) + 1, self.end(node)):
-            if self.tokens[index].kind == "name":
-                self.mark(index, "global" if module else "local")
-
-    visit_Nonlocal = visit_Global
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        if node.name is not None and node.type is not None:
-            index = self.end(node.type)
-            while self.tokens[index].text != "as":  # after a closing parenthesis
-                index += 1
-            self._bound_at(index + 1, node.name)
+    def visit_TypeVar(self, node: Any) -> None:
+        starred = type(node).__name__ != "TypeVar"
+        self.found[self.first(node) + starred] = "parameter"
         self.generic_visit(node)
 
-    # patterns
-
-    def _bound_at(self, index: int, name: str) -> None:
-        self.scope.bind(name)
-        self.name(index, name)
-
-    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
-        if node.name is not None:
-            self._bound_at(self.end(node) - 1, node.name)
-        self.generic_visit(node)
-
-    visit_MatchStar = visit_MatchAs
-
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
-        if node.rest is not None:
-            index = self.end(node) - 1
-            while self.tokens[index].text != "**":
-                index -= 1
-            self._bound_at(index + 1, node.rest)
-        self.generic_visit(node)
-
-    def visit_MatchClass(self, node: ast.MatchClass) -> None:
-        for pattern in node.kwd_patterns:
-            index = self.index(pattern)
-            while self.tokens[index].text != "=":  # before an opening parenthesis
-                index -= 1
-            self.mark(index - 1, "attribute")
-        self.generic_visit(node)
+    visit_TypeVarTuple = visit_ParamSpec = visit_TypeVar
 
 
-def _all(arguments: ast.arguments) -> list[ast.arg]:
-    one = (arguments.vararg, arguments.kwarg)
-    several = (arguments.posonlyargs, arguments.args, arguments.kwonlyargs)
-    return [*chain(*several), *(each for each in one if each is not None)]
+def _type_parameters(node: Any) -> set[str]:
+    return {each.name for each in getattr(node, "type_params", ())}  # from Python 3.12 on
+
+
+def _definitions(table: SymbolTable) -> Iterator[SymbolTable]:
+    """The tables of all functions and classes with a name, outer ones first."""
+    for child in table.get_children():
+        if child.get_type() in ("function", "class"):
+            yield child
+        yield from _definitions(child)

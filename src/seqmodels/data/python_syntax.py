@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 from seqmodels.cache import cached
 from seqmodels.data.inputs import Words
-from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.module import Split
 from seqmodels.data.pieces import fingerprint, whole
-from seqmodels.data.python_roles import roles
+from seqmodels.data.python_roles import logical_lines, roles
 from seqmodels.data.python_source import library_files
-from seqmodels.data.python_tokens import Token, logical_lines
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Tags
@@ -25,9 +24,8 @@ from seqmodels.data.tokenizer import VocabularySize
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
 from seqmodels.signatures.ranges import Count
-from seqmodels.working import working
 
-FORMAT = 1  # of the cached tokens
+FORMAT = 2  # of the cached tokens
 TABLES = {"encodings", "pydoc_data"}  # folders that hold numbers and texts, and hardly a name
 UNREADABLE = (SyntaxError, ValueError, RecursionError, tokenize.TokenError)
 
@@ -40,6 +38,9 @@ class Block(NamedTuple):
 
     tokens: list[str]
     tags: list[str]
+
+    def then(self, other: Block) -> Block:
+        return Block(self.tokens + other.tokens, self.tags + other.tags)
 
 
 class PythonSyntax(SequenceDataModule):
@@ -89,13 +90,11 @@ class PythonSyntax(SequenceDataModule):
         self.skipped = read.count(None)
         blocks = [self._blocks(lines) for lines in read if lines]
         files, splits = Examples(blocks, blocks, self.title), dict[Split, Examples]()
-        for split in SPLITS[:0:-1]:  # test, then validation: whole files
-            fraction = self.fractions[split]
-            files, splits[split] = cut(files, fraction, self.split_seed, split)
-        splits["train"] = files
+        for split in ("test", "validation"):
+            files, splits[split] = cut(files, self.fractions[split], self.split_seed, split)
         return {
-            split: Examples.of(chain.from_iterable(files.inputs), self.title)
-            for split, files in splits.items()
+            split: Examples.of(chain.from_iterable(part.inputs), self.title)
+            for split, part in (splits | {"train": files}).items()
         }
 
     def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
@@ -106,55 +105,48 @@ class PythonSyntax(SequenceDataModule):
 
     def _blocks(self, lines: Sequence[Line]) -> list[Block]:
         blocks, unit = list[Block](), Block([], [])
-        for number, line in enumerate(lines, start=1):
-            words, found = (text.split(" ") for text in line)
-            unit = Block(unit.tokens + words, unit.tags + found)
+        for number, (text, found) in enumerate(lines, start=1):
+            words = text.split(" ")
+            unit = unit.then(Block(words, found.split(" ")))
             if number < len(lines) and (words[0] == "@" or words[-1] == ":"):
                 continue
             if blocks and len(blocks[-1].tokens) + len(unit.tokens) <= self.block:
-                unit = Block(blocks[-1].tokens + unit.tokens, blocks.pop().tags + unit.tags)
+                unit = blocks.pop().then(unit)
             blocks.append(unit)
             unit = Block([], [])
         return blocks
 
 
 def _write(folder: Path, files: Sequence[Path]) -> None:
-    with (
-        working("reading the standard library", len(files)) as advance,
-        (folder / "lines.jsonl").open("w", encoding="utf-8") as out,
-    ):
+    with (folder / "lines.jsonl").open("w", encoding="utf-8") as out:
         for path in files:
             found: list[Line] | None = None
             with suppress(*UNREADABLE):  # such as a file that is broken on purpose
                 found = _lines(_source(str(path)), tagged=True)
             out.write(json.dumps(found) + "\n")
-            advance(1)
 
 
 def _lines(source: str, tagged: bool) -> list[Line]:
     lines = [line for line in logical_lines(source) if line]
-    tags = iter(roles(source, [*chain.from_iterable(lines)]) if tagged else ())
-    return [(_text(line), " ".join(islice(tags, len(line)))) for line in lines]
+    tags = iter(roles(source, [*chain(*lines)]) if tagged else ())
+    return [
+        (" ".join(token.string for token in line), " ".join(islice(tags, len(line))))
+        for line in lines
+    ]
 
 
 def _lines_of(path: str, tagged: bool) -> list[Line]:
     try:
         lines = _lines(_source(path), tagged)
     except UNREADABLE as error:
-        place, reason = "", one_line(error)
-        if isinstance(error, SyntaxError):
-            place, reason = f" line {error.lineno}:", str(error.msg)
-        elif isinstance(error, tokenize.TokenError):
+        line, reason = getattr(error, "lineno", None), getattr(error, "msg", one_line(error))
+        if isinstance(error, tokenize.TokenError):
             reason, (line, _) = error.args
-            place = f" line {line}:"
+        place = f" line {line}:" if line else ""
         raise UserError(f"{path}:{place} this is not Python ({reason}); correct it") from error
     if not lines:
         raise UserError(f"{path} is empty: it has no statement")
     return lines
-
-
-def _text(line: Iterable[Token]) -> str:
-    return " ".join(token.text for token in line)
 
 
 def _source(path: str) -> str:
