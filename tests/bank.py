@@ -1,4 +1,4 @@
-"""Hand-written models: mistakes that well-known libraries ship, and their cures."""
+"""Hand-written models: common mistakes, and their cures."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LastColumn(Classifier):
 
 
 class LastStepOfBoth(Classifier):
-    """AllenNLP without a mask, tsai, fastai's "last": at the last step, backward has seen one."""
+    """At the last step, backward has seen one."""
 
     width = 2 * H
 
@@ -62,7 +62,7 @@ class LastStepOfBoth(Classifier):
 
 
 class FirstAndLast(Classifier):
-    """Flair: both halves of the first and of the last step."""
+    """Both halves of the first and of the last step."""
 
     width = 4 * H
 
@@ -78,7 +78,7 @@ class LastOfBoth(Classifier):
 
 
 class FlattenedRows(Classifier):
-    """fairseq once: `view` where `transpose` was needed."""
+    """`view` where `transpose` was needed."""
 
     width = 2 * H
 

@@ -1,4 +1,4 @@
-"""An audit finds the mistakes of well-known libraries by name, and raises no false alarm."""
+"""An audit finds common mistakes by name, and raises no false alarm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,14 @@ from tests.bank import (
     H,
     LastColumn,
     LastHidden,
+    Translator,
     V,
     W,
     inputs_for,
     mask_of,
     more_for,
 )
+from tests.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById, PaddingIndex
 from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
@@ -39,12 +42,13 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 LENGTHS = [20, 17, 9, 3]
+ALL_WRONG, ALL_RIGHT = WRONG | SORTED_WRONG, RIGHT | SORTED_RIGHT
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", ALL_WRONG)
 def test_a_mistake_is_found_by_name(name: str) -> None:
     torch.manual_seed(0)
-    make, kind, causal, expected = WRONG[name]
+    make, kind, causal, expected = ALL_WRONG[name]
     model = make()
     result = audit(model, *inputs_for(model, LENGTHS), kind, causal, **more_for(kind))
     assert result.names == expected
@@ -52,13 +56,76 @@ def test_a_mistake_is_found_by_name(name: str) -> None:
         assert finding.advice and finding.evidence and finding.name in str(finding)
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", ALL_RIGHT)
 def test_a_right_model_is_clean(name: str) -> None:
     torch.manual_seed(0)
-    make, kind, causal = RIGHT[name]
+    make, kind, causal = ALL_RIGHT[name]
     model = make()
     more = more_for(kind)
     assert audit(model, *inputs_for(model, LENGTHS), kind, causal, **more).findings == []
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_by_what_padding_holds(name: str) -> None:
+    torch.manual_seed(0)
+    make, kind, causal, expected = MASKED[name]
+    model = make()
+    inputs, lengths = inputs_for(model, LENGTHS)
+    assert audit(model, inputs, lengths, kind, causal, padding=0).names == expected
+    assert audit(model, inputs, lengths, kind, causal).names == ["padding_leak"]
+
+
+@pytest.mark.parametrize("padding", [7, torch.nan], ids=str)
+def test_padding_may_hold_any_value(padding: float) -> None:
+    class Counted(LastHidden):
+        def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+            marked = torch.isclose(inputs, torch.tensor(padding).to(inputs), equal_nan=True)
+            return super().forward(inputs.masked_fill(marked, 0), (~marked).any(2).sum(1))
+
+    torch.manual_seed(0)
+    inputs, lengths = inputs_for(model := Counted(), LENGTHS)
+    inputs[~mask_of(lengths, 20)] = padding
+    assert audit(model, inputs, lengths, padding=padding).findings == []
+
+
+@pytest.mark.parametrize("padding", [1, 0.5, torch.nan], ids=str)
+def test_padding_that_the_inputs_contradict(padding: float) -> None:
+    inputs, lengths = inputs_for(model := MaskedById(), LENGTHS)
+    with pytest.raises(UserError, match=f"padding={padding}, but inputs hold something else"):
+        assert_clean(model, inputs, lengths, padding=padding)
+    inputs[:, 5] = 0  # valid tokens that are padding: the audit leaves them out
+    assert_clean(model, inputs, lengths, padding=0)
+    with pytest.raises(AssertionError, match="padding_leak: 11 steps of padding"):
+        assert_clean(PaddingIndex(), inputs, lengths, padding=0)
+
+
+@pytest.mark.parametrize("as_given", [list, tuple, np.array, torch.IntTensor], ids=str)
+def test_lengths_may_be_a_list(as_given: Callable[..., Any]) -> None:
+    torch.manual_seed(0)
+    inputs, _ = inputs_for(model := LastColumn(), LENGTHS)
+    expected = audit(model, inputs, torch.tensor(LENGTHS))
+    assert audit(model, inputs, as_given(LENGTHS)) == expected
+    assert_clean(LastHidden(), inputs, as_given(LENGTHS))
+    tokens, _ = inputs_for(Translator(), LENGTHS)
+    assert_clean(Translator(), tokens, as_given(LENGTHS), "seq2seq", **more_for("seq2seq"))
+
+
+def test_logits_that_are_not_finite_in_one_row_are_found() -> None:
+    class NotFinite(LastHidden):
+        def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+            logits = super().forward(inputs, lengths)
+            return logits.index_fill(0, (lengths[1:] > lengths[0]).nonzero()[:, 0] + 1, torch.nan)
+
+    torch.manual_seed(0)
+    model = NotFinite()
+    assert audit(model, *inputs_for(model, LENGTHS)).names == ["batch_leak"]
+
+
+def test_a_refusal_of_unsorted_rows_is_told() -> None:
+    torch.manual_seed(0)
+    model = RIGHT["rows sorted by length"][0]()
+    [told] = audit(model, *inputs_for(model, LENGTHS)).untested
+    assert told.startswith("batch_leak, of rows that are not the longest first: `lengths` array")
 
 
 def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Task:
@@ -100,7 +167,7 @@ def test_our_own_are_clean(head: str, packing: str) -> None:
 
 
 def test_every_name_is_tested_here() -> None:
-    assert {name for *_, expected in WRONG.values() for name in expected} == set(ADVICE)
+    assert {name for *_, expected in ALL_WRONG.values() for name in expected} == set(ADVICE)
     assert len(RIGHT) >= 15
 
 
@@ -292,11 +359,14 @@ def test_a_model_that_cannot_be_audited_says_why(
     [
         (torch.randn(3, 6), torch.tensor([6, 4, 1]), r"tokens \(B, T\) or words"),
         (torch.randn(3, 6, F), torch.tensor([6, 4]), "lengths"),
+        (torch.randn(3, 6, F), torch.tensor([6, 4.5, 1]), r"integers \(B,\), got \(3,\) torch.f"),
+        (torch.randn(3, 6, F), torch.tensor(6), r"integers \(B,\), got \(\) torch.int64"),
+        (torch.randn(3, 6, F), [6, 4, 10**30], r"lengths must be integers \(B,\): "),
         (torch.randn(3, 6, F), torch.tensor([7, 4, 1]), "from 1 to T"),
         (torch.zeros(3, 6, dtype=torch.int64), torch.tensor([6, 4, 1]), "contain only token 0"),
     ],
 )
-def test_inputs_that_are_no_batch(inputs: Tensor, lengths: Tensor, message: str) -> None:
+def test_inputs_that_are_no_batch(inputs: Tensor, lengths: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         audit(LastHidden(), inputs, lengths)
 
@@ -327,8 +397,8 @@ def random_case(seed: int) -> tuple[str, list[str]]:
     longest = rng.choice([1, 2, 5, 20, 60])
     lengths = [rng.randint(1, longest) for _ in range(rng.choice([1, 2, 5]))]
     if rng.random() < 1 / 3:
-        name = rng.choice(sorted(set(RIGHT) - {"one shape only"}))
-        make, kind, causal = RIGHT[name]
+        name = rng.choice(sorted(set(ALL_RIGHT) - {"one shape only"}))
+        make, kind, causal = ALL_RIGHT[name]
         module = make()
         model: Any = module
         lengths.sort(reverse=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, SupportsIndex
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from seqmodels.audit.findings import Audit
 from seqmodels.audit.handover import wrong_handover
 from seqmodels.audit.inside import readings
 from seqmodels.audit.opening import open_probe
-from seqmodels.audit.sampling import Sampler, target_row
+from seqmodels.audit.sampling import Sampler, target_rows
 from seqmodels.audit.stale import stale_state
 from seqmodels.audit.unread import unread_step
 from seqmodels.errors import UserError, choices
@@ -23,11 +23,12 @@ KINDS = ("sequence", "per_step", "seq2seq")
 def audit(
     model: Callable[..., Any],
     inputs: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | Iterable[SupportsIndex],
     kind: str = "sequence",
     causal: bool = False,
     *,
     target_inputs: Tensor | None = None,
+    padding: int | float | None = None,
     seed: int = 0,
 ) -> Audit:
     """Looks for the mistakes listed in `ADVICE`.
@@ -44,7 +45,8 @@ def audit(
             state, `model(inputs, lengths, state=None) -> (logits, state)`.
         inputs: tokens `(B, T)` int64 or features `(B, T, F)` such as the model gets in use, padded
             at the end.
-        lengths: `(B,)` int64 on the CPU.
+        lengths: `(B,)` integers: a tensor, a list, a tuple or an array. The model gets a tensor
+            `(B,)` int64 on the CPU.
         kind: `sequence` for logits `(B, ...)`, `per_step` for logits `(B, T, ...)`; `seq2seq` for
             a `model(inputs, lengths, target_inputs) -> logits (B, S, V)` of the token after each
             of `target_inputs`.
@@ -52,6 +54,9 @@ def audit(
             `kind="per_step"`.
         target_inputs: `(B, S)` int64, with `kind="seq2seq"`: what the decoder reads in training,
             such as the start token and the target without its last token.
+        padding: the value that padding always holds, and valid steps never, where a model depends
+            on it, as with `mask = inputs != 0`. Then only the amount of padding changes. By
+            default, padding may hold anything.
         seed: of the random batches. The same seed gives the same findings.
 
     Raises:
@@ -63,8 +68,8 @@ def audit(
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
     if (kind == "seq2seq") != (target_inputs is not None):  # seq2seq
         raise UserError("kind='seq2seq' and target_inputs need each other")  # seq2seq
-    sampler = Sampler(inputs, lengths, seed)
-    targets = None if target_inputs is None else target_row(target_inputs, lengths, seed)
+    sampler = Sampler(inputs, lengths, seed, padding)
+    targets = None if target_inputs is None else target_rows(target_inputs, sampler.lengths, seed)
     with open_probe(model, kind, sampler, seed, targets) as probe:
         result = Audit(untested=probe.untested)
         if probe.wrong_shape:
@@ -98,15 +103,16 @@ def audit(
 def assert_clean(
     model: Callable[..., Any],
     inputs: Tensor,
-    lengths: Tensor,
+    lengths: Tensor | Iterable[SupportsIndex],
     kind: str = "sequence",
     causal: bool = False,
     *,
     target_inputs: Tensor | None = None,
+    padding: int | float | None = None,
     seed: int = 0,
 ) -> None:
     """For your tests: raises an AssertionError that lists the findings of `audit`, if any."""
     __tracebackhide__ = True
-    more: dict[str, Any] = {"target_inputs": target_inputs, "seed": seed}
+    more: dict[str, Any] = {"target_inputs": target_inputs, "padding": padding, "seed": seed}
     findings = audit(model, inputs, lengths, kind, causal, **more).findings
     assert not findings, "\n".join(str(finding) for finding in findings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,23 +25,74 @@ def remembers(probe: Probe) -> str:
 
 def batch_leak(probe: Probe) -> str:
     """The content or the order of other rows changes a row."""
-    sampler, lengths = probe.sampler, probe.lengths
-    count = len(lengths)
-    if count == 1:
+    if len(probe.lengths) == 1:
         probe.untested.append("batch_leak: the model takes only one row")
         return ""
-    inputs = sampler.batch(lengths)
-    before = probe.rows(inputs)
-    for keep in sorted({0, count // 2, count - 1}):
-        others = sampler.batch(lengths)
-        others[keep] = inputs[keep]
-        if moved := probe.moved(before, probe.rows(others), rows=[keep]):
-            return f"new content in the other rows moves, of row {keep}, {moved}"
-    # swap only rows of equal length, because some models take rows sorted by length
-    same = {length: [row for row in range(count) if lengths[row] == length] for length in lengths}
-    order = [same[length].pop() for length in lengths]
-    moved = probe.moved([before[row] for row in order], probe.rows(inputs[order]))
-    return f"another order of the rows moves {moved}" if moved else ""
+    return _mixed_rows(probe, [probe.lengths])
+
+
+def _mixed_rows(probe: Probe, windows: list[list[int]]) -> str:
+    """The content or the order of other rows changes a row, in the last of windows with the carried
+    state, of these lengths."""
+    batches = [probe.sampler.batch(lengths) for lengths in windows]
+    own = list(range(len(windows[0])))
+    where = " in windows with the carried state" if len(windows) > 1 else ""
+    before = _last_rows(probe, batches, windows, own, probe.targets)
+    for keep in sorted({0, len(own) // 2, len(own) - 1}):
+        others = [probe.sampler.batch(lengths) for lengths in windows]
+        for batch, other in zip(batches, others, strict=True):
+            other[keep] = batch[keep]
+        targets = probe.targets
+        if targets is not None:
+            own_targets = targets[[keep]]
+            targets = targets.roll(1, 0).index_copy(0, torch.tensor([keep]), own_targets)
+        if moved := probe.moved(before, _last_rows(probe, others, windows, own, targets), [keep]):
+            return f"new content in the other rows{where} moves, of row {keep}, {moved}"
+    refused = ""
+    for order in _orders(windows[0], probe.sampler.generator):
+        try:
+            after = _last_rows(probe, batches, windows, order, probe.targets)
+        except Exception as error:  # noqa: BLE001 (some models take only rows sorted by length)
+            refused = f"batch_leak, of rows that are not the longest first: {one_line(error)}"
+            continue
+        if moved := probe.moved([before[row] for row in order], after):
+            lengths = [windows[0][row] for row in order]
+            return f"another order of the rows (lengths {lengths}){where} moves {moved}"
+    probe.untested += [refused] if refused else []
+    return ""
+
+
+def _orders(lengths: list[int], generator: torch.Generator) -> list[list[int]]:
+    """Rows of equal length swapped, then orders in which the longest row is not the first.
+
+    A sort of rolled rows is not its own inverse, so taking one for the other shows.
+    """
+    rows = list(range(len(lengths)))
+    same = {length: [row for row in rows if lengths[row] == length] for length in lengths}
+    swapped = [same[length].pop() for length in lengths]
+    return [swapped, _rolled(rows, 1), torch.randperm(len(rows), generator=generator).tolist()]
+
+
+def _rolled(values: list[int], by: int) -> list[int]:
+    return values[-by:] + values[:-by]
+
+
+def _last_rows(
+    probe: Probe,
+    batches: list[Tensor],
+    windows: list[list[int]],
+    order: list[int],
+    targets: Tensor | None,
+) -> list[Tensor]:
+    """The logits of each row in the last window, with the rows in this order."""
+    logits: Any = None
+    state, lengths = None, list[int]()
+    with torch.no_grad():
+        for batch, own in zip(batches, windows, strict=True):
+            lengths = [own[row] for row in order]
+            ordered = None if targets is None else targets[order]
+            logits, state = probe.call(batch[order], lengths, state, ordered)
+    return probe.valid(logits, lengths)
 
 
 def padding_leak(probe: Probe) -> str:
@@ -51,7 +104,7 @@ def padding_leak(probe: Probe) -> str:
         return ""
     inputs = sampler.batch(lengths)
     before = probe.rows(inputs)
-    for spread in (1.0, 10.0):
+    for spread in () if sampler.padding_is_fixed else (1.0, 10.0):
         other = inputs.clone()
         other[padding] = sampler.content(len(lengths), time, spread)[padding]
         if moved := probe.moved(before, probe.rows(other)):
@@ -87,16 +140,13 @@ def target_leak(probe: Probe) -> str:
     """A later token of the target changes the logits of an earlier one."""
     assert probe.targets is not None
     inputs, targets = probe.sampler.batch(probe.lengths), probe.targets
-    before = probe.rows(inputs)
-    try:
-        for cut in range(1, len(targets), -(-len(targets) // 4)):
-            others = targets[torch.randperm(len(targets), generator=probe.sampler.generator)]
-            probe.targets = torch.cat([targets[:cut], others[cut:]])
-            after = probe.rows(inputs)
-            if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
-                return f"other target tokens from step {cut} on move, at earlier steps, {moved}"
-    finally:
-        probe.targets = targets
+    before, steps = probe.rows(inputs), targets.shape[1]
+    for cut in range(1, steps, -(-steps // 4)):
+        others = targets[:, torch.randperm(steps, generator=probe.sampler.generator)]
+        changed = torch.cat([targets[:, :cut], others[:, cut:]], dim=1)
+        after = probe.rows(inputs, targets=changed)
+        if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
+            return f"other target tokens from step {cut} on move, at earlier steps, {moved}"
     return ""
 
 
@@ -127,13 +177,12 @@ def state_mixup(probe: Probe) -> str:
             how = f"windows of {window} steps with the carried state, compared with one pass, move"
             if rows and (moved := probe.moved(rows, rows_now)):
                 return f"{how} {moved}"
-            if [s.shape for s in states] != [s.shape for s in states_now]:
-                return f"{how} the shape of the state"
             if moved := probe.moved(states, states_now, what="the state"):
                 return f"{how} {moved}"
-        others = inputs.clone()  # in the first window, all rows but row 0 change
-        others[1:, :half] = probe.sampler.batch(full)[1:, :half]
-        rows_now, _ = run(others, half)
-        if rows and (moved := probe.moved(rows, rows_now, rows=[0])):
-            return f"new content in other rows of an earlier window moves, of row 0, {moved}"
-    return ""
+    # a model may sort the rows of each window by its length: in each of these, by another order
+    rolled = [_rolled(probe.lengths, 1), _rolled(probe.lengths, 2)]
+    try:
+        return _mixed_rows(probe, [full, full]) or _mixed_rows(probe, rolled)
+    except Exception as error:  # noqa: BLE001 (some models take only rows sorted by length)
+        probe.untested.append(f"state_mixup, of windows of several lengths: {one_line(error)}")
+        return ""

@@ -56,13 +56,19 @@ def _takes_nothing(found: Any) -> bool:
 
 
 def random_batch(
-    features: int | None, vocabulary: int | None, batch: int, time: int, seed: int = 0
+    features: int | None,
+    vocabulary: int | None,
+    batch: int,
+    time: int,
+    seed: int = 0,
+    padding: int | float = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Random features `(B, T, F)`, or tokens `(B, T)` from 1 to `vocabulary - 1`, 0 at padding; and
-    their lengths `(B,)`, from `time` down to a quarter of it.
+    """Random features `(B, T, F)`, or tokens `(B, T)` from 1 to `vocabulary - 1`, with `padding`
+    after the end; and their lengths `(B,)`, from `time` down to a quarter of it.
 
     Raises:
-        UserError: for both or neither of `features` and `vocabulary`, or a size that is too small.
+        UserError: for both or neither of `features` and `vocabulary`, a size that is too small, or
+            padding that is not a token.
     """
     if (features is None) == (vocabulary is None):
         raise UserError("give one of input.features=<number> and input.vocabulary=<number>")
@@ -71,10 +77,15 @@ def random_batch(
         least = 2 if name == "vocabulary" else 1
         if size is not None and size < least:
             raise UserError(f"input.{name} is {size}: it must be at least {least}")
+    if vocabulary is not None and padding not in range(vocabulary):
+        raise UserError(f"padding={padding} is not a token from 0 to {vocabulary - 1}")
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.linspace(time, max(time // 4, 1), batch).round().long()
     mask = valid_steps(lengths, time, torch.device("cpu"))
     if vocabulary is not None:
-        return torch.randint(1, vocabulary, (batch, time), generator=generator) * mask, lengths
-    assert features is not None
-    return torch.randn(batch, time, features, generator=generator) * mask.unsqueeze(-1), lengths
+        inputs = torch.randint(1, vocabulary, (batch, time), generator=generator)
+    else:
+        assert features is not None
+        inputs = torch.randn(batch, time, features, generator=generator)
+    inputs[~mask] = padding
+    return inputs, lengths

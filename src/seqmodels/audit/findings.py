@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 ADVICE = {
     "padding_leak": (
         "read only valid steps: gather output at length - 1, or take h_n of a packed sequence; "
-        "mask padding before pooling, and divide by each row's own length"
+        "mask padding before pooling, and divide by each row's own length; if you mask by the one "
+        "value that padding always holds, audit with padding=<value>"
     ),
     "batch_leak": (
-        "keep rows apart: h_n is (L*D, B, H), so transpose it to (B, L*D, H) before you flatten it"
+        "keep rows apart: h_n is (L*D, B, H), so transpose it to (B, L*D, H) before you flatten "
+        "it; if you sort rows, put back all that you read of them by the inverse, order.argsort()"
     ),
     "future_leak": (
         "let a step depend only on itself and earlier steps: use one direction, a causal mask, or "
         "convolutions padded on the left"
     ),
     "state_mixup": (
-        "pass on h and c, each in its own place, as the (L*D, B, H) that the network returned, and "
-        "keep nothing between calls"
+        "pass on h and c, each in its own place and with the rows in their own order, as the "
+        "(L*D, B, H) that the network returned, and keep nothing between calls"
     ),
     "row_count": (
         "return logits (B, ...), or (B, T, ...) for kind=per_step: with proj_size=P, h_n is P "

@@ -108,11 +108,11 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         if right and len(shape) == 3 and shape[1] == steps > 1:
             return f"logits are {shape}, one for each step: set kind=per_step"
     elif probe.targets is not None:
-        right = len(shape) == 3 and shape[:2] == (rows, len(probe.targets))
+        right = len(shape) == 3 and shape[:2] == (rows, probe.targets.shape[1])
     else:
         right = len(shape) >= 2 and shape[0] == rows and shape[1] >= steps
     if not right:
-        steps = steps if probe.targets is None else len(probe.targets)
+        steps = steps if probe.targets is None else probe.targets.shape[1]
         expected = f"{rows} rows" + (f" of {steps} steps" if probe.kind != "sequence" else "")
         probe.wrong_shape = f"logits for {expected} are {shape}"
     probe.lengths, probe.stateful = lengths, state is not None

@@ -39,20 +39,27 @@ class Probe:
     # them by about their own size
     tolerance: float = 0.0
     untested: list[str] = field(default_factory=list)  # what could not be tested, with the reason
-    targets: Tensor | None = None  # `(S,)`, what a decoder reads in all rows
+    targets: Tensor | None = None  # `(rows, S)`, what a decoder reads; more rows than a batch
 
     @property
     def full(self) -> list[int]:
         """The lengths of a batch without padding."""
         return [max(self.lengths)] * len(self.lengths)
 
-    def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Any, Any]:
+    def call(
+        self,
+        inputs: Tensor,
+        lengths: Sequence[int],
+        state: Any = None,
+        targets: Tensor | None = None,
+    ) -> tuple[Any, Any]:
         """Returns `(logits, state)`; the state is None if the model returns none."""
         seed_random_numbers(self.seed)
         dtype = inputs.dtype if self.sampler.tokens else self.dtype
         more = () if state is None else (state,)
         if self.targets is not None:
-            more = (self.targets.to(self.device).expand(len(inputs), -1),)
+            targets = self.targets if targets is None else targets
+            more = (targets[: len(inputs)].to(self.device),)
         result = self.model(inputs.to(self.device, dtype), torch.tensor(lengths), *more)
         if self.targets is not None:
             return (result[0] if isinstance(result, tuple) else result), None
@@ -68,11 +75,16 @@ class Probe:
         positional = [kind for kind in kinds if kind.startswith("POSITIONAL")]
         return logits, others[0] if len(positional) >= 3 else None
 
-    def rows(self, inputs: Tensor, lengths: Sequence[int] | None = None) -> list[Tensor]:
+    def rows(
+        self,
+        inputs: Tensor,
+        lengths: Sequence[int] | None = None,
+        targets: Tensor | None = None,
+    ) -> list[Tensor]:
         """The logits of each row, at its valid steps, on the CPU in float64."""
         lengths = lengths or self.lengths
         with torch.no_grad():
-            return self.valid(self.call(inputs, lengths)[0], lengths)
+            return self.valid(self.call(inputs, lengths, targets=targets)[0], lengths)
 
     def valid(self, logits: Tensor, lengths: Sequence[int]) -> list[Tensor]:
         """Splits logits into rows, without padding, on the CPU in float64."""
@@ -89,9 +101,12 @@ class Probe:
         what: str = "logits",
     ) -> str:
         """How far the rows moved, in words; empty if no farther than by rounding."""
-        largest = max(float(row.abs().max()) for row in before)
         chosen = range(len(before)) if rows is None else rows
-        farthest = max(float((before[row] - after[row]).abs().max()) for row in chosen)
+        if len(before) != len(after) or any(before[r].shape != after[r].shape for r in chosen):
+            return f"the shape of the {what}"
+        largest = max(float(row.abs().max()) for row in before)
+        # `torch.stack`, because `max` of Python loses a nan
+        farthest = float(torch.stack([(before[r] - after[r]).abs().max() for r in chosen]).max())
         if farthest <= self.tolerance * largest:
             return ""
         return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
 from seqmodels.batch import valid_steps
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, one_line
 
-TARGET_STEPS = 13  # at least, of what a decoder reads
+TARGET_ROWS, TARGET_STEPS = 6, 13  # at least, of what a decoder reads
 
 
 def valid_mask(lengths: Sequence[int]) -> Tensor:
@@ -22,11 +23,19 @@ class Sampler:
     """Draws inputs from the tokens of a batch, or with the mean and spread of its features.
 
     Raises:
-        UserError: if they are not a padded batch, or contain only token 0.
+        UserError: if they are not a padded batch, contain only token 0, or hold something else than
+            `padding` at padding.
     """
 
-    def __init__(self, inputs: Tensor, lengths: Tensor, seed: int) -> None:
+    def __init__(
+        self,
+        inputs: Tensor,
+        lengths: Tensor | Iterable[SupportsIndex],
+        seed: int,
+        padding: int | float | None = None,
+    ) -> None:
         self.tokens = not inputs.is_floating_point()
+        self.lengths = lengths = _int_lengths(lengths)
         if inputs.dim() not in ((2, 3) if self.tokens else (3,)) or (
             lengths.shape != inputs.shape[:1]
             or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
@@ -37,15 +46,18 @@ class Sampler:
                 f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.tolist()[:10]}"
             )
         self.generator = torch.Generator().manual_seed(seed)
-        self.lengths, self.dtype = lengths.cpu(), inputs.dtype
+        self.dtype = inputs.dtype
         mask = valid_steps(lengths, inputs.shape[1], torch.device("cpu"))
         values = inputs.detach().cpu()
-        self.padding = torch.zeros_like(values[0, 0]) if bool(mask.all()) else values[~mask][0]
+        self.padding_is_fixed = padding is not None
+        self.padding = _padding(values, mask, padding)
         self.mean, self.spread = torch.zeros(0), torch.ones(0)
         if self.tokens:
             self.ids = values[mask].unique(dim=0)  # whole words, if they have characters
             if len(self.ids) == 1 and self.ids.dim() == 1:
                 self.ids = torch.arange(int(self.ids) + 1)  # smaller ids are tokens as well
+            if self.padding_is_fixed:  # then no valid step holds it
+                self.ids = self.ids[(self.ids != self.padding).view(len(self.ids), -1).any(dim=1)]
             if len(self.ids) < 2:
                 raise UserError("inputs contain only token 0: give at least two different tokens")
         else:
@@ -71,10 +83,33 @@ class Sampler:
         return inputs
 
 
-def target_row(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
-    """What a decoder reads in all rows, `(S,)`: the first token as it was given, then random ones.
+def _padding(values: Tensor, mask: Tensor, padding: int | float | None) -> Tensor:
+    """What a step of padding holds: `padding`, or what you give, or 0."""
+    given = values[~mask]
+    if padding is None:
+        return given[0] if len(given) else torch.zeros_like(values[0, 0])
+    fits = values.is_floating_point() or float(padding).is_integer()
+    held = torch.full_like(given, padding if fits else 0)
+    if not fits or not bool(torch.isclose(given, held, rtol=0, atol=0, equal_nan=True).all()):
+        raise UserError(f"padding={padding}, but inputs hold something else at padding")
+    return torch.full_like(values[0, 0], padding)
 
-    It has more steps than most sources, so that nothing mistakes one for the other.
+
+def _int_lengths(lengths: Tensor | Iterable[SupportsIndex]) -> Tensor:
+    """A tensor, a list, a tuple or an array as lengths `(B,)` int64 on the CPU."""
+    try:
+        tensor = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"lengths must be integers (B,): {one_line(error)}") from error
+    if tensor.dim() != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise UserError(f"lengths must be integers (B,), got {tuple(tensor.shape)} {tensor.dtype}")
+    return tensor.long().cpu()
+
+
+def target_rows(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
+    """What a decoder reads, `(rows, S)`: the first token as it was given, then random ones.
+
+    There are more steps than in most sources, so that nothing mistakes one for the other.
 
     Raises:
         UserError: if they are not tokens `(B, S)`, or contain only one.
@@ -89,5 +124,7 @@ def target_row(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
         raise UserError("target_inputs contain only one token: give at least two different ones")
     steps = next(s for s in range(TARGET_STEPS, 2**31) if s not in lengths.tolist())
     generator = torch.Generator().manual_seed(seed)
-    chosen = ids[torch.randint(len(ids), (steps,), generator=generator)]
-    return torch.cat([target_inputs[:1, 0].cpu(), chosen[1:]])
+    rows = max(len(lengths), TARGET_ROWS)
+    chosen = ids[torch.randint(len(ids), (rows, steps), generator=generator)]
+    chosen[:, 0] = target_inputs[0, 0]
+    return chosen

@@ -128,4 +128,5 @@ class AuditKeys:
     input: AuditInputKeys
     kind: Annotated[str, OneOf("sequence", "per_step")]
     causal: bool
+    padding: float | None
     seed: Seed

@@ -18,8 +18,10 @@ def main(config: SimpleNamespace) -> None:
     from seqmodels.screen import Screen
 
     model = find_model(config.target)
-    inputs, lengths = random_batch(**vars(config.input), seed=config.seed)
-    result = audit(model, inputs, lengths, config.kind, config.causal, seed=config.seed)
+    padding = config.padding
+    inputs, lengths = random_batch(**vars(config.input), seed=config.seed, padding=padding or 0)
+    more = {"padding": padding, "seed": config.seed}
+    result = audit(model, inputs, lengths, config.kind, config.causal, **more)
     Screen().print(findings_table(result, config.target))
     sys.exit(1 if result.findings else 0)
 
