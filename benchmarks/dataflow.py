@@ -9,12 +9,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from report import Noise, default_output, heading, machine_lines, row, write
+from report import Noise, default_output, heading, machine_lines, parsed, row, write
 from torch.utils.data import DataLoader
 
 from seqmodels.audit import audit
@@ -112,10 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", default="cpu", type=torch.device, help="cpu, cuda, mps")
     parser.add_argument("--repeats", default=3, type=int)
-    parser.add_argument(
-        "--output", type=Path, help="default: benchmarks/results/dataflow-<machine>"
-    )
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--only", default="", help="only rows whose name contains this")
+    arguments = parsed(parser, argv, repeats=1, only="B4")
     device: torch.device = arguments.device
     quieten_lightning()
 
@@ -123,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = heading([*columns, "others' cores"])
     with Noise() as noise:
         for name, make in CASES.items():
+            if arguments.only.lower() not in name.lower():
+                continue
             with Noise() as others:
                 cells = measure(make, arguments.repeats, device)
             table.append(row([name, *cells, str(others)]))

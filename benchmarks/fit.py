@@ -24,7 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from report import Noise, default_output, heading, machine_lines, row, synchronize, write
+from report import Noise, default_output, heading, machine_lines, parsed, row, synchronize, write
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
@@ -141,7 +141,7 @@ class PlainClassifier(nn.Module):
     def copy_weights(self, task: SequenceClassifier) -> None:
         self.embedding.load_state_dict(task.embedding.state_dict())
         self.lstm.load_state_dict(task.encoder.rnn.state_dict())
-        self.linear.load_state_dict(task.head.project.state_dict())
+        self.linear.load_state_dict(task.head.output.project.state_dict())
 
 
 def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,7 +167,6 @@ class Runner:
         self.setting, self.epochs, self.device = setting, setting.epochs or epochs, device
         self.data = Made(setting)
         self.data.setup()
-        assert self.data.inputs.num_inputs == setting.vocabulary
         self.config = self._config()
         torch.manual_seed(0)
         self.initial = self._task().state_dict()
@@ -182,9 +181,9 @@ class Runner:
             f"model.head={self.setting.head}",
             f"model.encoder.hidden_size={self.setting.hidden}",
             f"model.embedding_size={self.setting.embedding}",
-            "model.dropout=0",  # nothing random, so that both loops learn the same
-            "model.input_noise=0",
-            "model.label_smoothing=0",
+            "model.dropout=0.0",  # nothing random, so that both loops learn the same
+            "model.input_noise=0.0",
+            "model.label_smoothing=0.0",
             "model.scheduler=null",
         ]
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
@@ -225,7 +224,7 @@ class Runner:
 
     def by_hand(self) -> Fitted:
         """The plain loop."""
-        model = PlainClassifier(self.setting.vocabulary, self.setting)
+        model = PlainClassifier(self.data.inputs.num_inputs, self.setting)
         model.copy_weights(self._initial_task())
         model.to(self.device)
         train, validation = (
@@ -337,8 +336,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", default=4, type=int)
     parser.add_argument("--threads", type=int, help="default: as PyTorch chooses")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--output", type=Path, help="default: benchmarks/results/fit-<machine>.md")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--train", type=int, help="sequences of an epoch, for all rows")
+    arguments = parsed(parser, argv, pairs=1, epochs=1, only="tiny", train=32)
     device: torch.device = arguments.device
 
     if arguments.threads:
@@ -353,6 +352,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with Noise() as noise:
         for setting in SETTINGS:
             if arguments.only.lower() in setting.title.lower():
+                if arguments.train:
+                    setting = replace(setting, train=arguments.train)
                 with Noise() as others:
                     cells = measure(setting, arguments.epochs, arguments.pairs, device)
                 table.append(row([*cells, str(others)]))

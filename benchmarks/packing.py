@@ -18,11 +18,10 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import torch
-from report import Noise, default_output, heading, machine_lines, row, synchronize, write
+from report import Noise, default_output, heading, machine_lines, parsed, row, synchronize, write
 from torch import Tensor, nn
 
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
@@ -191,8 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", default=21, type=int, help="pairs of samples in each row")
     parser.add_argument("--threads", type=int, help="default: as PyTorch chooses")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
-    parser.add_argument("--output", type=Path, help="default: benchmarks/results/packing-<machine>")
-    arguments = parser.parse_args(argv)
+    arguments = parsed(parser, argv, repeats=1, only="1 direction, B16")
     device: torch.device = arguments.device
 
     if arguments.threads:

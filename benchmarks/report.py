@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
 import platform
@@ -10,12 +11,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Self
+from typing import Any, Self
 
 import torch
 
 RESULTS = Path(__file__).parent / "results"
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+def parsed(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, **smallest: Any
+) -> argparse.Namespace:
+    """The arguments, `--output` and `--smoke` among them.
+
+    Args:
+        smallest: with `--smoke`, the defaults: a size that shows nothing but that it runs.
+    """
+    where = "default: benchmarks/results/<script>-<machine>.md"
+    parser.add_argument("--output", type=Path, help=where)
+    parser.add_argument("--smoke", action="store_true", help="show only that it runs, in seconds")
+    if parser.parse_known_args(argv)[0].smoke:
+        parser.set_defaults(**smallest)
+    return parser.parse_args(argv)
 
 
 def processor_name() -> str:

@@ -18,10 +18,19 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
-from report import Noise, compared, default_output, heading, machine_lines, row, synchronize, write
+from report import (
+    Noise,
+    compared,
+    default_output,
+    heading,
+    machine_lines,
+    parsed,
+    row,
+    synchronize,
+    write,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -155,8 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--beams", default=[1, 5], type=int, nargs="+")
     parser.add_argument("--pairs", default=100, type=int, help="how often two trainings take turns")
     parser.add_argument("--threads", type=int, help="default: as PyTorch chooses")
-    parser.add_argument("--output", type=Path, help="default: results/seq2seq-<machine>.md")
-    given = parser.parse_args(argv)
+    given = parsed(parser, argv, hidden=[4], sources=4, beams=[2], pairs=2)
     if given.threads:
         torch.set_num_threads(given.threads)
     keep_memory()

@@ -13,14 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from report import Noise, default_output, heading, machine_lines, row, write
+from report import Noise, default_output, heading, machine_lines, parsed, row, write
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
 FIVE_STEPS = [
@@ -166,30 +167,32 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def results(cases: Iterator[Case], folder: Path) -> Iterator[list[str]]:
+def results(cases: Iterable[Case], folder: Path, times: int) -> Iterator[list[str]]:
     """The cells of each row: a case, first and again."""
     for number, case in enumerate(cases):
         place = folder / str(number)
         place.mkdir()
-        for time_of in ("first", "again"):
+        for time_of in ("first", "again")[:times]:
             overrides = [f"trainer={case.trainer}", *FIVE_STEPS, *case.overrides]
             found = measure([sys.executable, str(TRAIN), *overrides], place)
             cells = [case.name, time_of, f"{found.seconds:.1f}", f"{found.memory / MIB:,.0f}"]
             yield [*cells, f"{size(place / 'cache' / 'seqmodels') / MIB:,.0f}", found.others]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000], help="of the tables")
     parser.add_argument("--text", type=int, nargs="*", default=[], help="gigabytes of plain text")
     parser.add_argument("--folder", type=Path, help="where to make the files (the temporary one)")
-    parser.add_argument("--output", type=Path, help="(results/sizes-<machine>.md)")
-    options = parser.parse_args()
+    parser.add_argument("--cases", type=int, help="only the first so many trainings of each size")
+    parser.add_argument("--times", type=int, default=2, help="1: only with an empty cache")
+    options = parsed(parser, argv, rows=[200], cases=1, times=1)
     cells: list[list[str]] = []
     sizes = [(tables, rows) for rows in options.rows] + [(plain_text, gb) for gb in options.text]
     for cases, how_large in sizes:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            for each in results(cases(Path(folder), how_large), Path(folder)):
+            chosen = islice(cases(Path(folder), how_large), options.cases)
+            for each in results(chosen, Path(folder), options.times):
                 print("  ".join(each), file=sys.stderr)
                 cells.append(each)
     columns = ["training", "time", "seconds", "peak MiB", "cache MiB", "others' cores"]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from report import default_output, heading, machine_lines, row, write
+from report import default_output, heading, machine_lines, parsed, row, write
 
 from seqmodels.launch.hydra_setup import register_resolvers
 from seqmodels.runs import load_run, train
@@ -31,7 +31,6 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 QUICK = ["trainer=cpu", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
 HEADS = ["last_hidden", "mean_pool", "bidirectional_concat", "attention_pool"]
 WARM_UP = 5  # rounds: every import, cache and lazily built table has been used by then
-ROUNDS = 6  # at least
 GROWTH = 0.02  # of the memory, at most
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -113,7 +112,7 @@ def soak(go_on: Callable[[int, float], bool]) -> Iterator[Held]:
 
 def report(rounds: Sequence[Held], minutes: float) -> list[str]:
     """A results file: what changed, and about 20 rounds."""
-    base, last = rounds[WARM_UP - 1], rounds[-1]
+    base, last = rounds[:WARM_UP][-1], rounds[-1]
     shown = sorted({*range(0, len(rounds), max(len(rounds) // 20, 1)), len(rounds) - 1})
     return [
         f"# {minutes:g} minutes of short trainings in one process",
@@ -142,13 +141,13 @@ def report(rounds: Sequence[Held], minutes: float) -> list[str]:
     ]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=120.0)
-    parser.add_argument("--output", type=Path, help="(results/soak-<machine>.md)")
-    options = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=WARM_UP + 1, help="at least")
+    options = parsed(parser, argv, minutes=0, rounds=1)
     rounds: list[Held] = []
-    for each in soak(lambda done, seconds: done < ROUNDS or seconds < 60 * options.minutes):
+    for each in soak(lambda done, seconds: done < options.rounds or seconds < 60 * options.minutes):
         rounds.append(each)
         print(
             f"{len(rounds)} rounds, {each.seconds / 60:.1f} min: {each.memory / 2**20:.1f} MiB, "
@@ -159,7 +158,7 @@ def main() -> None:
         options.output or default_output("soak", torch.device("cpu")),
         report(rounds, options.minutes),
     )
-    base, last = rounds[WARM_UP - 1], rounds[-1]
+    base, last = rounds[:WARM_UP][-1], rounds[-1]
     if last.memory > base.memory * (1 + GROWTH):
         sys.exit("error: the memory has grown")
     if last.files > base.files or last.threads > base.threads:

@@ -13,10 +13,19 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from report import Noise, compared, default_output, heading, machine_lines, row, synchronize, write
+from report import (
+    Noise,
+    compared,
+    default_output,
+    heading,
+    machine_lines,
+    parsed,
+    row,
+    synchronize,
+    write,
+)
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import collate
@@ -92,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--hidden", default=[128, 256], type=int, nargs="+")
     parser.add_argument("--tags", default=[50], type=int, nargs="+")
     parser.add_argument("--threads", type=int, help="default: as PyTorch chooses")
-    parser.add_argument("--output", type=Path, help="default: results/tagging-<machine>.md")
-    arguments = parser.parse_args(argv)
+    arguments = parsed(parser, argv, pairs=2, hidden=[4], tags=[3])
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     keep_memory()

@@ -1,0 +1,32 @@
+"""Every benchmark runs, on a size that shows nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.in_process import run_in_process
+
+FOLDER = ROOT / "benchmarks"
+SCRIPTS = sorted(file.name for file in FOLDER.glob("*.py") if file.name != "report.py")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_benchmark_runs_and_writes_its_table(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)  # where Python finds `report` for a script
+    output = tmp_path / "results.md"
+    done = run_in_process(FOLDER / script, ["--smoke", f"--output={output}"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    title, _, *lines = output.read_text().splitlines()
+    assert title.startswith("# ") and any(line.startswith("| ---") for line in lines)
+    assert lines[-1].startswith("| ") and not lines[-1].startswith("| ---")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_benchmark_is_listed(script: str) -> None:
+    readme = (FOLDER / "README.md").read_text()
+    assert f"| `{script}` |" in readme and f"python benchmarks/{script}" in readme
