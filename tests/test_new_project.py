@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import shutil
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import test_readme
 from tests.conftest import ROOT, Script
 
 NAME = "wind_forecast"
@@ -319,24 +317,3 @@ def test_the_command_makes_the_same_project(
     done(*command, cwd=tmp_path, PYTHONPATH=str(wheel))
     tree = ("rev-parse", "HEAD^{tree}")  # of all that git tracks
     assert git(*tree, cwd=made) == git(*tree, cwd=projects["all"][0])
-
-
-# ---------------------------------------------------------------- the template itself
-
-
-def test_readme_has_what_its_tests_look_for() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert f"\n{(ROOT / '.ci' / 'test').read_text()}" in readme
-    for piece in ("| you build |", "| `model.head=` |", "\n## A map\n", "\n## Make it yours\n"):
-        assert piece in readme
-
-
-def test_a_readme_of_your_own_owes_nothing(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    for name, value in {"README": "# Wind\n\nHow much?\n", "PYTHON": [], "COMMANDS": {}}.items():
-        monkeypatch.setattr(test_readme, name, value)
-    for name, test in vars(test_readme).items():
-        about_readme = {"README", "PYTHON", "COMMANDS", "section"}
-        if name.startswith("test_") and about_readme & set(test.__code__.co_names):
-            test(*map(request.getfixturevalue, inspect.signature(test).parameters))

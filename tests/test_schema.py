@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.launch.keys import name_of
 from seqmodels.launch.schema import FILE, PLAIN, kind_of_file, main, schema
@@ -130,3 +131,9 @@ def test_the_editor_checks_the_files_of_the_whole_program() -> None:
     mapped = {path for glob in globs for path in ROOT.glob(glob)}
     assert (ROOT / file).is_file()
     assert mapped == {path for path in FILES if kind_of_file(path, CONFIGS) == "train"}
+
+
+def test_every_experiment_and_logger_composes(config: Callable[..., DictConfig]) -> None:
+    for group in ("experiment", "logger", "debug", "trainer", "data"):
+        for file in (ROOT / "configs" / group).glob("*.yaml"):
+            assert config(f"{group}={file.stem}")
