@@ -346,6 +346,5 @@ def test_baselines_copy_the_source_or_take_the_target_of_the_nearest_one(tmp_pat
     copy, near = "copy of the source", "target of the nearest source"
     assert found["validation/exact_match"] == {copy: 1.0, near: 0.0}
     assert found["test/exact_match"] == {copy: 0.0, near: 0.5}
-    assert found["test/word_error_rate"] == {copy: 1.0, near: 0.5}
     # copies: 1 of 1 from "c", and 4 of 4; nearest: 0 of 1, and 2 of 4
     assert found["test/symbol_error_rate"] == {copy: 1.0, near: 2 / 5}

@@ -50,8 +50,8 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
     - Values: `rmse`, `mae` and `r2` of the training mean; if there are some for each sequence, also
       of ridge regression on tf-idf, or on means and deviations. The errors are in the values' own
       units and average over all values that are not missing; r2 is the mean over the values.
-    - Texts: `exact_match`, `word_error_rate` and `symbol_error_rate` of a copy of the source, and
-      of the first target of the training source with the nearest tf-idf.
+    - Texts: `exact_match` and `symbol_error_rate` of a copy of the source, and of the first target
+      of the training source with the nearest tf-idf.
 
     How strongly to regularise, and to smooth counts, is chosen on the validation split. N-grams are
     of words; for a model of characters or bytes, of characters within a word. They are lowercased
@@ -156,8 +156,8 @@ def _of_written(data: SequenceDataModule) -> Metrics:
             pairs = [*zip(texts, dataset.references, strict=True)]
             right = sum(text in references for text, references in pairs) / len(pairs)
             errors, symbols = np.sum([nearest(*pair, level) for pair in pairs], axis=0).tolist()
-            scores = {"exact_match": right, "word_error_rate": 1 - right}
-            for metric, score in {**scores, "symbol_error_rate": errors / symbols}.items():
+            scores = {"exact_match": right, "symbol_error_rate": errors / symbols}
+            for metric, score in scores.items():
                 found.setdefault(f"{split}/{metric}", {})[name] = score
     return found
 

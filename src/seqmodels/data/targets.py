@@ -19,8 +19,6 @@ from seqmodels.tag_schemes import Scheme, completed, find_scheme
 
 BETWEEN = "\t"  # several numbers in one text
 
-BETWEEN = "\t"  # several numbers in one text
-
 
 class TargetEncoder(ABC):
     """Encodes raw targets. `per` and `target` say which tasks can learn from them."""

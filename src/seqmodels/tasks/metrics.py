@@ -28,9 +28,7 @@ METRICS: dict[str, Metric] = {
         ("accuracy", "precision", "recall", "f1", "macro_f1", "exact_match", "bleu", "chrf"),
         Metric(higher_is_better=True, unit="%"),
     ),
-    **dict.fromkeys(
-        ("word_error_rate", "symbol_error_rate"), Metric(higher_is_better=False, unit="%")
-    ),
+    "symbol_error_rate": Metric(higher_is_better=False, unit="%"),
     **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
     **dict.fromkeys(
         ("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "mase", "pinball"),
@@ -39,6 +37,16 @@ METRICS: dict[str, Metric] = {
     "coverage": Metric(higher_is_better=None, unit="%"),
 }
 """By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
+
+
+REPLACED = {"word_error_rate": "exact_match"}  # names of old configurations: 1 - the new one
+
+
+def check_not_replaced(name: str) -> None:
+    """Raises UserError for a metric that goes by another name now."""
+    short = without_split(name)
+    if new := REPLACED.get(short):
+        raise UserError(f"{name} is now {name.replace(short, new)}, which is 1 - {short}")
 
 
 def without_split(name: str) -> str:
@@ -59,6 +67,7 @@ def metric_named(name: str) -> Metric:
     short = without_split(name)
     if short in METRICS:
         return METRICS[short]
+    check_not_replaced(name)
     near = difflib.get_close_matches(short, METRICS, n=1, cutoff=0.5)
     raise UserError(
         f"unknown metric {name}" + (f" (did you mean {near[0]}?)" if near else "") + ": to use it, "

@@ -26,7 +26,7 @@ from seqmodels.tasks.decoding import build_decoder, check_decoder
 from seqmodels.tasks.fitting import check_shares
 from seqmodels.tasks.text_scores import TextScores, check_scores
 
-SYMBOLS = ("exact_match", "word_error_rate", "symbol_error_rate")
+SYMBOLS = ("exact_match", "symbol_error_rate")
 PROSE = ("exact_match", "bleu", "chrf")
 SCORES_OF = {level: PROSE if level in ("word", "bpe") else SYMBOLS for level in LEVELS}
 

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from seqmodels.data.edit_distance import nearest
 from seqmodels.errors import UserError, choices
+from seqmodels.tasks.metrics import check_not_replaced
 
 References = Sequence[tuple[str, ...]]
 
@@ -58,7 +59,6 @@ def _share(counts: list[int]) -> float:
 
 SCORES: dict[str, Score] = {
     "exact_match": Score(2, lambda text, right, level: [text in right, 1], _share),
-    "word_error_rate": Score(2, lambda text, right, level: [text not in right, 1], _share),
     "symbol_error_rate": Score(
         2, lambda text, right, level: [*nearest(text, right, level)], _share
     ),
@@ -68,15 +68,15 @@ SCORES: dict[str, Score] = {
 """Each by its name in `METRICS`:
 
 - `exact_match`: the share of rows that are equal to one of their references;
-- `word_error_rate`: the share of the others, as it is called where a row is a word;
 - `symbol_error_rate`: edit distance to the nearest reference, by its length, over all rows;
 - `bleu`, `chrf`: what `sacrebleu` computes of all rows, with its defaults.
 """
 
 
 def check_scores(names: Iterable[str]) -> None:
-    """Raises UserError for an unknown name."""
+    """Raises UserError for an unknown name, or one that was replaced."""
     for name in names:
+        check_not_replaced(name)
         if name not in SCORES:
             raise UserError(f"unknown score {name}: {choices(name, SCORES)}")
 
