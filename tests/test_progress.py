@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from rich.console import Console
 
+from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.progress import LiveProgressBar, fitted
 from seqmodels.working import duration, working
 
@@ -124,6 +125,28 @@ def test_without_a_terminal_it_prints_lines_now_and_then(
     assert all(re.fullmatch(LINE[0], line) for line in lines[:12])
     assert all(re.fullmatch(LINE[1], line) for line in lines[12:])
     assert lines[-1].startswith("test, batch 2 of 2, ") and lines[-1].endswith("about 0 s left")
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+def test_the_time_left_is_at_most_what_early_stopping_leaves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", 0.0)
+    pl.Trainer(
+        accelerator="cpu",
+        max_epochs=50,
+        limit_train_batches=2,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        callbacks=[LiveProgressBar(seconds=0.0), EarlyStopping("train/loss", patience=0)],
+    ).fit(Named("train/loss", 1.0))
+    lines = capsys.readouterr().out.splitlines()
+    steps = [line for line in lines if line.startswith("epoch")]
+    assert len(steps) == 4 and all(re.search(r", at most \d+ s left$", line) for line in steps)
+    assert all(", about " in line for line in lines if line.startswith("validation"))
 
 
 class Stop(pl.Callback):

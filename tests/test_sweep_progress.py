@@ -88,6 +88,28 @@ def test_a_job_that_failed_says_nothing_about_the_others(
     assert said(capsys)[1:] == ["0_a: failed, no luck"]
 
 
+def test_a_failed_job_does_not_train_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = SweepProgress(tmp_path, jobs=4)
+    write(tmp_path / "0_a", "failed")
+    write(tmp_path / "1_b")  # two are left
+    progress.stop()
+    assert "about 20 min in all, if all 4 jobs take as long" in said(capsys)
+
+
+def test_a_job_that_was_resumed_says_nothing_about_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = SweepProgress(tmp_path, jobs=3)
+    write(tmp_path / "0_a", minutes=2)
+    file = tmp_path / "0_a" / "result.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "resumed": [{}]}))
+    write(tmp_path / "1_b")
+    progress.stop()
+    assert "about 10 min in all, if all 3 jobs take as long" in said(capsys)
+
+
 def test_one_job_is_not_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     progress = SweepProgress(tmp_path, jobs=1)
     write(tmp_path / "0_a")

@@ -23,6 +23,7 @@ def run(
 ) -> dict[str, Any]:
     return {
         "config": {"model": MODEL, "trainer": TRAINER, **config},
+        "head": "last_hidden",
         "metrics": {f"validation/{metric}": validation, f"test/{metric}": test},
         "baselines": {f"test/{metric}": baselines} if baselines else {},
         "examples": {"test": 200},
@@ -146,7 +147,138 @@ TABLE = {
 @pytest.mark.parametrize("case", TABLE)
 def test_verdicts(case: str) -> None:
     result, history, expected = TABLE[case]
-    assert verdict(result, history) == expected
+    by = "trainer.max_steps" if "steps" in case else "trainer.max_epochs"
+    assert verdict(result, history, [by]) == expected
+
+
+STOPPER = {"callbacks": {"stop": {"monitor": "validation/accuracy", "patience": 2}}}
+PLAIN = {**MODEL, "dropout": 0.0}
+LONG = {**TRAINER, "max_steps": 20_000, "max_time": "00:00:05:00"}
+FLAT = curve([0.5, 0.6, 0.6, 0.6], PEAKED)
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "advice"),
+    [
+        (["trainer.max_epochs"], "train longer first, such as trainer.max_epochs=20"),
+        (["trainer.max_steps"], "train longer first, such as trainer.max_steps=40000"),
+        (
+            ["trainer.max_steps", "trainer.max_epochs"],
+            "train longer first, such as trainer.max_steps=40000 trainer.max_epochs=20",
+        ),
+        (["trainer.max_time"], "train longer first, with a larger trainer.max_time"),
+        (["early stopping"], None),  # it stopped by itself
+        ([], None),  # something else did
+    ],
+    ids=str,
+)
+def test_longer_is_said_only_of_the_limit_that_was_reached(
+    ended_by: list[str], advice: str | None
+) -> None:
+    result = run(0.65, 0.65, {}, model=PLAIN, trainer=LONG, **STOPPER)
+    found = verdict(result, curve([0.4, 0.5, 0.6, 0.64], RISING), ended_by)
+    numbers = "train/accuracy 64.00 %, validation/accuracy 65.00 %"
+    assert found == ([f"It underfits ({numbers}): {advice}."] if advice else [])
+
+
+def test_a_training_that_stopped_by_itself_below_a_baseline_names_its_patience() -> None:
+    result = run(0.65, 0.5, {"a": 0.9}, model=PLAIN, trainer=LONG, **STOPPER)
+    _, sentence = verdict(result, FLAT, ["early stopping"])
+    assert sentence.endswith(
+        "early stopping ended it: raise callbacks.stop.patience, which is 2, or change "
+        "model.optimizer.lr first."
+    )
+
+
+def test_a_model_that_learns_its_training_split_by_heart_does_not_underfit() -> None:
+    # the best validation comes before it does so
+    result = run(0.6, 0.6, {"a": 0.9})
+    assert len(verdict(result, curve([0.5, 0.62, 0.9, 1.0], [0.5, 0.6, 0.55, 0.5]))) == 1
+
+
+def test_a_baseline_within_chance_does_not_say_that_better_is_possible() -> None:
+    [lost] = verdict(run(0.65, 0.78, {"b": 0.8}), FLAT)
+    assert "within chance" in lost
+
+
+@pytest.mark.parametrize("value", [0.8166666626930237, 0.816666])
+def test_the_same_result_is_not_a_loss(value: float) -> None:
+    # a metric has 32 bits, and a baseline 64
+    assert verdict(run(0.8, value, {"majority class": 49 / 60}), []) == []
+
+
+def test_a_baseline_without_a_number_and_a_metric_without_a_direction_say_nothing() -> None:
+    assert verdict(run(0.8, 0.8, {"a": float("nan")}), []) == []
+    assert verdict(run(0.8, 0.8, {"a": 0.7}, "coverage"), []) == []
+
+
+@pytest.mark.parametrize("key", ["label_smoothing", "scheduled_sampling", "adversarial"])
+def test_a_loss_that_the_training_makes_harder_is_not_judged(key: str) -> None:
+    model = {**PLAIN, "label_smoothing": 0.0, key: 0.1}
+    history = curve([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6], "loss")
+    assert verdict(run(0.6, 0.6, {}, "loss", model=model), history, ["trainer.max_epochs"]) == []
+
+
+@pytest.mark.parametrize("model", [{}, {"encoder": {"hidden_size": 1}, "dropout": 0.5}], ids=str)
+def test_advice_names_no_key_that_is_not_there_and_no_size_of_0(model: dict[str, Any]) -> None:
+    [overfits] = verdict(run(0.8, 0.8, {}, model=model), curve([0.7, 0.95, 0.99, 1.0], PEAKED))
+    assert overfits.endswith(": make the model smaller first.")
+    _, underfits = verdict(run(0.8, 0.8, {"a": 0.95}, model={}), FLAT)
+    assert underfits.endswith(": enlarge the model first.")
+
+
+def forecast(
+    train: list[float], validation: list[float], naive: tuple[float, float] | None, **more: Any
+) -> list[str]:
+    """What is said of errors, where those of a naive forecast are (train, validation)."""
+    history = curve(train, validation, "mase")
+    for row in history:  # that say something else, because the splits are other seasons
+        row |= {"train/rmse": 5.0, "validation/rmse": 3.0, "train/r2": 0.1, "validation/r2": 0.9}
+    result = run(min(validation), 0.5, {}, "mase", model={**MODEL, "dropout": 0.2})
+    result["metrics"] |= {"validation/rmse": 3.0, "validation/r2": 0.9, "validation/loss": 1.0}
+    if naive:
+        result["baselines"] = {"train/mase": {"n": naive[0]}, "validation/mase": {"n": naive[1]}}
+    return verdict({**result, **more}, history, ["trainer.max_epochs"])
+
+
+def test_a_forecast_is_compared_with_naive_of_the_same_split() -> None:
+    # the training is of a hard season: its error is larger, and still a fifth of naive's
+    [sentence] = forecast([0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.5, 0.6], (4.0, 0.5))
+    assert sentence == (
+        "It overfits (train/mase 0.8000 with dropout, 0.20 times n; validation/mase 0.4000, 0.80 "
+        "times n after 49 % of the steps, the best): raise dropout first, such as "
+        "model.dropout=0.5."
+    )
+    # the training is of an easy season: its error is a third, and as much of naive's
+    assert forecast([0.2] * 4, [0.7, 0.6, 0.7, 0.7], (0.25, 0.75)) == []
+    [sentence] = forecast([0.4, 0.3, 0.25, 0.2], [0.9, 0.8, 0.7, 0.6], (0.25, 0.75))
+    assert sentence.startswith("It underfits (train/mase 0.2000 with dropout, 0.80 times n;")
+
+
+def test_without_naive_nothing_is_said_of_a_forecast() -> None:
+    assert forecast([0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3, 0.2], None) == []
+    assert forecast([0.2, 0.1, 0.05, 0.05], [0.5, 0.4, 0.5, 0.6], None) == []
+
+
+def test_a_recursive_forecast_learns_one_step_ahead_and_is_not_compared() -> None:
+    assert forecast([0.1] * 4, [0.5, 0.4, 0.5, 0.6], (1.0, 1.0), head="every_step") == []
+
+
+def test_numbers_are_compared_with_their_deviation_in_the_same_split() -> None:
+    def said(train: list[float], validation: list[float]) -> list[str]:
+        result = run(max(validation), 0.5, {}, "r2", model=PLAIN)
+        result["metrics"]["validation/rmse"] = 1.0
+        history = curve(train, validation, "r2")
+        for row in history:  # a validation split that varies four times as much
+            row |= {"train/rmse": 1.0, "validation/rmse": 4.0}
+        return verdict(result, history, ["trainer.max_epochs"])
+
+    assert said([0.5, 0.5, 0.5, 0.5], [0.45, 0.5, 0.48, 0.47]) == []
+    [sentence] = said([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4])
+    assert sentence.startswith("It underfits (train/r2 0.4000, validation/r2 0.4000): train longer")
+    [sentence] = said([0.5, 0.95, 0.99, 0.99], [0.4, 0.5, 0.45, 0.4])
+    assert sentence.startswith("It overfits (train/r2 0.9500, validation/r2 0.5000 after 49 %")
+    assert said([0.97, 0.98, 0.99, 0.99], [0.97, 0.98, 0.985, 0.99]) == []  # solved
 
 
 def test_the_training_of_a_validation_within_an_epoch_is_that_of_the_steps_before() -> None:
@@ -155,7 +287,7 @@ def test_the_training_of_a_validation_within_an_epoch_is_that_of_the_steps_befor
         for n in range(0, 60, 10)
     ]
     rows[2]["validation/accuracy"], rows[5]["validation/accuracy"] = 0.4, 0.6
-    [sentence] = verdict(run(0.6, 0.6, {}), rows)
+    [sentence] = verdict(run(0.6, 0.6, {}), rows, ["trainer.max_epochs"])
     assert "train/accuracy 50.00 % with dropout" in sentence
 
 

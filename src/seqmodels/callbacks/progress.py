@@ -33,7 +33,8 @@ class LiveProgressBar(RichProgressBar):
     columns it takes three lines.
 
     Without a terminal, such as in a log file, it prints a line every `working.SECONDS` seconds
-    instead: `epoch 3, step 1,200 of 20,000, 410 steps/s, about 12 min left`.
+    instead: `epoch 3, step 1,200 of 20,000, 410 steps/s, about 12 min left`; `at most 12 min left`
+    where early stopping may end the training before.
 
     Args:
         seconds: the shortest time between two updates.
@@ -70,7 +71,8 @@ class LiveProgressBar(RichProgressBar):
     ) -> None:
         if self._lines is not None:
             step = f"epoch {trainer.current_epoch}, step"
-            self._lines.say(step, "steps", trainer.global_step, seconds_left(trainer))
+            about = "at most" if trainer.early_stopping_callbacks else "about"
+            self._lines.say(step, "steps", trainer.global_step, seconds_left(trainer), about)
         waits = time.monotonic() - self._updated_at < self.seconds and not trainer.is_last_batch
         if self.is_disabled or waits:
             return
@@ -136,11 +138,19 @@ class _Lines:
     def begin(self, units: str, done: int, total: int | float | None) -> None:
         self._begun[units] = time.monotonic(), done, total
 
-    def say(self, what: str, units: str, done: int, most: int | float | None = None) -> None:
+    def say(
+        self,
+        what: str,
+        units: str,
+        done: int,
+        most: int | float | None = None,
+        about: str = "about",
+    ) -> None:
         """Prints the line if it is time for it.
 
         Args:
             most: seconds after which the work ends anyway.
+            about: the words before the time that is left.
         """
         now = time.monotonic()
         if now - self._said_at < SECONDS:
@@ -153,7 +163,7 @@ class _Lines:
         if total is not None and math.isfinite(total):
             of = f" of {total:,.0f}"
             ends += [(total - done) / speed] if speed else []
-        left = f", about {duration(min(ends))} left" if ends else ""
+        left = f", {about} {duration(min(ends))} left" if ends else ""
         Screen().print(f"{what} {done:,}{of}, {_rounded(speed)} {units}/s{left}", soft_wrap=True)
 
 

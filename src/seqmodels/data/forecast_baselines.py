@@ -35,7 +35,8 @@ class Errors(NamedTuple):
 def forecast_baselines(
     datasets: dict[str, WindowDataset], scales: WindowScales, period: int
 ) -> dict[str, dict[str, float]]:
-    """`rmse`, `mae` and `mase` of simple forecasts on the validation and the test split.
+    """`rmse`, `mae` and `mase` of simple forecasts on the validation and the test split; those that
+    repeat values on the training split too, so that a model's errors can be compared over splits.
 
     - `naive` repeats the last value, `seasonal naive` the last period, also where that begins
       before the window.
@@ -47,6 +48,7 @@ def forecast_baselines(
     if period > 1:
         name = f"seasonal naive, period {period}"
         forecasts[name] = lambda data, rows: _seasonal(data, rows, period)
+    repeating = [*forecasts]
     train, validation = datasets["train"], datasets["validation"]
     choices = [*_linear(train)]
     if choices:
@@ -54,8 +56,9 @@ def forecast_baselines(
         on = f" on {WINDOWS:,} of {len(train):,} windows" if len(train) > WINDOWS else ""
         forecasts[f"linear{on}"] = choices[int(np.argmin(losses))]
     found: dict[str, dict[str, float]] = {}
-    for split in EVALUATED:
-        for name, forecast in forecasts.items():
+    for split in ("train", *EVALUATED):
+        for name in forecasts if split != "train" else repeating:
+            forecast = forecasts[name]
             errors = _errors(datasets[split], scales, forecast)
             for metric, value in (
                 ("rmse", np.sqrt(errors.squares / errors.known)),

@@ -246,4 +246,4 @@ class Windows(DataModule):
 
     @property
     def baseline_recipe(self) -> list[Any]:
-        return [self.period]
+        return [self.period, "and on train"]

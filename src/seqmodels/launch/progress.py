@@ -101,12 +101,14 @@ class SweepProgress:
                 except (KeyError, TypeError, ValueError):
                     summary = f"{job.name}: {RunFolder(job).result_file} is not what a run writes"
                 self._bar.console.print(visible_line(summary), soft_wrap=True)
-                if result["status"] == "completed" and not self._estimated:
+                alike = result["status"] == "completed" and not result.get("resumed")
+                if alike and not self._estimated:
                     with suppress(KeyError, TypeError, ValueError):  # not what a run writes
                         self._estimate(result)
 
     def _estimate(self, result: Mapping[str, Any]) -> None:
-        """Say once, after the first job of this command, how long all of them will take.
+        """Say once, after the first job that this command trained from its beginning, how long all
+        of them will take.
 
         The first one may also have waited for a place and computed baselines, which the others take
         from the cache, so the others count with their training alone.
@@ -115,7 +117,9 @@ class SweepProgress:
         jobs = self._jobs_to_do
         together = min(self._at_once, jobs)
         training = sum(float(result["seconds"][part]) for part in ("setup", "fit", "test"))
-        seconds = time.monotonic() - self._started + (math.ceil(jobs / together) - 1) * training
+        # those beside this one are about to end too
+        left = max(self._bar.tasks[self._task].remaining or 0, together - 1) - (together - 1)
+        seconds = time.monotonic() - self._started + math.ceil(left / together) * training
         if jobs > 1 and math.isfinite(seconds):
             at_once = f", {together} at once" if together > 1 else ""
             text = f"about {duration(seconds)} in all, if all {jobs} jobs take as long{at_once}"

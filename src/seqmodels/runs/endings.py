@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
@@ -17,6 +18,7 @@ from seqmodels.interruption import Interrupted, handling_signals, interrupt
 from seqmodels.runs.folder import RunFolder
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
+from seqmodels.tasks.budget import seconds_left
 
 
 @contextmanager
@@ -61,6 +63,20 @@ def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Screen) -> It
             line = f"\nfailed; {how_to_resume(folder, trainer)}"
             console.print(line, soft_wrap=True)
         raise
+
+
+def ended_by(trainer: pl.Trainer) -> list[str]:
+    """What ended a training: `early stopping`, or else the keys whose limit it reached."""
+    reasons = [callback.stopping_reason for callback in trainer.early_stopping_callbacks]
+    if EarlyStoppingReason.PATIENCE_EXHAUSTED in reasons:
+        return ["early stopping"]
+    left = seconds_left(trainer)
+    reached = {
+        "trainer.max_steps": 0 <= trainer.max_steps <= trainer.global_step,
+        "trainer.max_epochs": 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch,
+        "trainer.max_time": left is not None and left <= 0,
+    }
+    return [key for key, ended in reached.items() if ended]
 
 
 def how_to_resume(folder: RunFolder, trainer: pl.Trainer) -> str:

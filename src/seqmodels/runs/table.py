@@ -57,7 +57,8 @@ def results_table(result: Mapping[str, Any]) -> Group:
     table = metrics_table(
         result["metrics"],
         f"{result['data']}, {result['head']} reads {' and '.join(result['reads'])}: "
-        f"{result['seconds']['fit']:.1f} s, {result[speed]:,.0f} {speed.partition('_')[0]}/s",
+        f"{result['seconds']['fit']:.1f} s{' since its resume' if result.get('resumed') else ''}, "
+        f"{result[speed]:,.0f} {speed.partition('_')[0]}/s",
         result["baselines"],
     )
     return Group(table, *map(Text, result.get("verdict", ())))

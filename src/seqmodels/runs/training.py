@@ -22,7 +22,7 @@ from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import Restored, interruptions, restoring, trainer_mistakes
+from seqmodels.runs.endings import Restored, ended_by, interruptions, restoring, trainer_mistakes
 from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
@@ -220,6 +220,7 @@ def _fit(
         with restoring(training.checkpoint, task):
             trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
         seconds["fit"] = time.perf_counter() - clock
+        ended = ended_by(trainer)
         speed = f"{task.contract.words.unit}_per_second"
         result[speed] = task.seen * trainer.world_size / seconds["fit"]
 
@@ -239,7 +240,8 @@ def _fit(
             curves = folder.figures / "learning_curves.png"
             learning_curves(folder.metrics_file, curves, task.curves)
             log_result(trainer, result["metrics"], folder)
-            result["verdict"] = verdict(result, read_metrics(folder.metrics_file))
+            history = read_metrics(folder.metrics_file)
+            result["verdict"] = verdict(result, history, ended)
         seconds["total"] = time.perf_counter() - training.started
 
 
