@@ -23,7 +23,7 @@ from seqmodels.compare.comparison import Comparison, compare
 from seqmodels.compare.figures import PALETTE, colours, compared_curves, compared_runs
 from seqmodels.compare.page import write_comparison
 from seqmodels.compare.records import Record
-from seqmodels.compare.settings import setting_name, short_keys, varied_keys
+from seqmodels.compare.settings import setting_name, short_keys, tied_keys, varied_keys
 from seqmodels.compare.statistics import against_best, seeds_needed, smallest_step, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
 from seqmodels.errors import UserError
@@ -66,6 +66,18 @@ def test_an_unknown_metric_is_asked_for_and_not_guessed() -> None:
     )
     with pytest.raises(UserError, match=r"unknown metric zzz: to use it"):
         metric_named("zzz")
+
+
+def test_a_metric_that_was_replaced_names_the_new_one(made_run: Maker, tmp_path: Path) -> None:
+    message = "^test/word_error_rate is now test/exact_match, which is 1 - word_error_rate$"
+    with pytest.raises(UserError, match=message):
+        metric_named("test/word_error_rate")
+    made_run("attention", 0, metrics={"test/exact_match": 0.9})
+    with pytest.raises(UserError, match=message):
+        compare([str(tmp_path)], "test/word_error_rate")
+    old = {"metrics": {"test/word_error_rate": 0.1}, "higher_is_better": {"word_error_rate": False}}
+    made_run("attention", 1, result=old)  # which has it, and says its direction
+    assert compare([str(tmp_path)], "test/word_error_rate").higher_is_better is False
 
 
 def test_a_task_adds_its_own_metric(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,8 +317,114 @@ def test_what_varied_is_found() -> None:
     assert varied_keys(records(base, other_head, both)) == ["model.head", "model.optimizer.lr"]
     paths = [{**base, "folder": "a", "x": {"dirpath": "a/checkpoints"}}, {**base, "folder": "b"}]
     assert varied_keys(records(*paths)) == []
+    options = [{**base, "options": {}}, {**base, "options": {"score": "dot"}}]
+    assert varied_keys(records(*options)) == ["options.score"]
     lists = [{**base, "sizes": [1, 2]}, {**base, "sizes": [1, 3]}]
     assert varied_keys(records(*lists)) == ["sizes"]
+
+
+def test_what_varies_together_is_found() -> None:
+    def run(head: str, lr: float, **more: Any) -> dict[str, Any]:
+        return {"model": {"head": head, "optimizer": {"lr": lr, **more}}, "seed": 0}
+
+    def tied(*configs: dict[str, Any], data_keys: tuple[str, ...] = ()) -> Any:
+        made = records(*configs)
+        return tied_keys(made, varied_keys(made), data_keys)
+
+    head, lr = "model.head", "model.optimizer.lr"
+    assert tied(run("a", 0.1), run("b", 0.1)) == ({}, {})
+    assert tied(run("a", 0.1), run("b", 0.2)) == ({}, {(head,): [lr]})
+    assert tied(run("a", 0.1), run("a", 0.2), run("b", 0.1), run("b", 0.2)) == ({}, {})
+    coarser = tied(run("a", 0.1), run("b", 0.2), run("c", 0.2))
+    assert coarser == ({}, {(head,): [lr]})
+    copied = [{**run("a", each), "scheduler": {"max_lr": each}} for each in (0.1, 0.2)]
+    assert tied(*copied) in (
+        ({lr: ["scheduler.max_lr"]}, {}),
+        ({"scheduler.max_lr": [lr]}, {}),
+    )
+    both = [{**run(h, r), "name": f"{h}{r}"} for h in "ab" for r in (0.1, 0.2)]
+    assert tied(*both) in (({}, {("name",): [head, lr]}), ({}, {(head, lr): ["name"]}))
+    # an argument that one class lacks belongs to the class; one that both have does not
+    adam = run("a", 0.1, _target_="Adam", betas=[0.9, 0.99])
+    sgd = run("a", 0.2, _target_="SGD", momentum=0.9)
+    assert tied(adam, sgd) == ({}, {("model.optimizer._target_",): [lr]})
+    data = [{**run("a", n), "data": {"file": name, "size": n}} for name, n in (("x", 1), ("y", 2))]
+    assert tied(*data, data_keys=("data.file",)) == ({}, {})
+
+
+def test_two_keys_that_vary_together_are_both_named(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(3):
+        for lr, size, validation in ((0.01, 16, 0.7), (0.1, 32, 0.9)):
+            found = {"validation/accuracy": validation + seed / 100}
+            data = {"batch_size": size}
+            made_run("max_pool", seed, 0.9, optimizer={"lr": lr}, data=data, metrics=found)
+    comparison = compare([str(tmp_path)])
+    assert comparison.ranking() == (
+        "Ranked by the validation split: choose batch_size and lr by it, then report the test "
+        "split."
+    )
+    caution = (
+        "caution: batch_size and lr vary together, so these runs cannot tell which of them makes "
+        "a difference"
+    )
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(comparison_table(comparison))
+    page = next(p for p in write_comparison(comparison, tmp_path) if p.suffix == ".html")
+    for text in (capture.get(), as_markdown(comparison), page.read_text()):
+        assert caution in text.replace("\n", " ")
+    for seed in range(3):  # the other half of the square tells them apart
+        for lr, size in ((0.01, 32), (0.1, 16)):
+            found = {"validation/accuracy": 0.8}
+            data = {"batch_size": size}
+            made_run("max_pool", seed, 0.9, optimizer={"lr": lr}, data=data, metrics=found)
+    assert compare([str(tmp_path)]).confounded() == []
+
+
+def test_a_head_with_a_learning_rate_of_its_own_is_ranked_by_validation(
+    made_run: Maker, tmp_path: Path
+) -> None:
+    for head, lr in (("max_pool", 0.1), ("mean_pool", 0.2)):
+        made_run(head, 0, optimizer={"lr": lr}, metrics={"validation/accuracy": 0.5})
+    comparison = compare([str(tmp_path)])
+    assert comparison.metric == "validation/accuracy"
+    assert comparison.confounded()[0].startswith("head and lr vary together")
+
+
+def test_very_many_keys_that_vary_together_are_counted(made_run: Maker, tmp_path: Path) -> None:
+    for head, number in (("max_pool", 1), ("mean_pool", 2)):
+        made_run(head, 0, **{f"key{n}": number for n in range(20)})
+    [line] = compare([str(tmp_path)]).confounded()
+    assert line.startswith("key0, head, key1, key2, key3, key4 and 15 more vary together") or (
+        line.startswith("head, key0, key1, key2, key3, key4 and 15 more vary together")
+    )
+
+
+def test_seeds_of_its_own_do_not_make_a_setting_better(made_run: Maker, tmp_path: Path) -> None:
+    for seed in range(4):  # on these, the second is always better
+        made_run("max_pool", seed, 0.70 + 0.01 * (seed % 2))
+        made_run("mean_pool", seed, 0.80 + 0.01 * (seed % 3))
+    for seed in range(4, 12):
+        made_run("max_pool", seed, 0.95)
+    [section] = compare([str(tmp_path)]).sections
+    assert section.settings[0].name == "max_pool"
+    assert section.verdict() == (
+        "These runs cannot tell max_pool, which has the best mean, from mean_pool. On the seeds "
+        "that both have, mean_pool did better: run every setting with the same seeds, 3 or more, "
+        "such as seed=0,1,2."
+    )
+
+
+def test_a_setting_that_lacks_a_data_set_is_not_the_best_overall(
+    made_run: Maker, tmp_path: Path
+) -> None:
+    for data, accuracy in (("easy", 0.9), ("hard", 0.5)):
+        named: Any = {"fingerprint": data, "data": {"file": data}}
+        made_run("max_pool", 0, accuracy, **named)
+        if data == "easy":
+            made_run("mean_pool", 0, accuracy - 0.1, **named)
+    comparison = compare([str(tmp_path)], different_data=True)
+    assert overview(comparison)[0][1:] == ["max_pool", "mean_pool"]
 
 
 def test_settings_are_compared(sweep: Path) -> None:
@@ -479,9 +597,7 @@ def test_what_is_tuned_is_ranked_by_validation_with_test_beside_it(
     [section] = comparison.sections
     assert comparison.metric == "validation/accuracy" and comparison.beside == "test/accuracy"
     assert [s.name for s in section.settings] == ["lr=0.1", "lr=0.01"]
-    sentence = (
-        "Ranked by the validation split, because lr varies: choose by validation, then report test."
-    )
+    sentence = "Ranked by the validation split: choose lr by it, then report the test split."
     header, best, _ = table(comparison, section)
     assert (
         best[header.index("validation/accuracy, %")],

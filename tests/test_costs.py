@@ -11,6 +11,7 @@ import pytest
 
 from seqmodels.compare.comparison import compare
 from seqmodels.compare.costs import compared_costs, unbeaten
+from seqmodels.compare.tables import table
 from tests.test_comparison import Maker, made_run
 
 __all__ = ["made_run"]  # a fixture
@@ -52,7 +53,7 @@ def test_the_picture_names_what_nothing_beats(made_run: Maker, tmp_path: Path) -
     ):
         legend = below.get_legend()
         assert legend is not None
-        assert legend.get_title().get_text() == "nothing is both better and cheaper than:"
+        assert legend.get_title().get_text() == "Nothing cheaper is as good as:"
         assert [text.get_text() for text in legend.get_texts()] == names
     [front] = [line for line in by_time.lines if line.get_linestyle() == "--"]
     assert np.allclose(front.get_xdata(), [1.1, 3.1]) and np.allclose(front.get_ydata(), [71, 91])
@@ -64,4 +65,20 @@ def test_runs_that_do_not_say_what_they_cost_are_not_drawn(made_run: Maker, tmp_
         made_run("max_pool", 0, result={"seconds": {"fit": seconds}, "parameters": None})
     figure = compared_costs(compare([str(tmp_path)]))
     assert not any(np.size(line.get_xdata()) for axes in figure.axes for line in axes.lines)
+    legends = [axes.get_legend() for axes in figure.axes[1::2]]
+    assert {legend.get_title().get_text() for legend in legends if legend} == {
+        "These runs don't say what they cost."
+    }
     figure.savefig(tmp_path / "figure.png")
+
+
+def test_a_resumed_run_does_not_look_cheap(made_run: Maker, tmp_path: Path) -> None:
+    # its seconds are those since it was resumed
+    made_run("max_pool", 0, 0.7, result={"seconds": {"fit": 0.1}, "resumed": [{}]})
+    made_run("mean_pool", 0, 0.9, result={"seconds": {"fit": 9.0}})
+    comparison = compare([str(tmp_path)])
+    legend = compared_costs(comparison).axes[1].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["1  mean_pool"]
+    _, _, resumed = table(comparison, comparison.sections[0])
+    assert resumed[0] == "max_pool" and resumed[-1] == "-"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from seqmodels.compare.records import Record, find_runs, pick_metric
@@ -15,6 +16,7 @@ from seqmodels.compare.settings import (
     other_differences,
     setting_name,
     short_keys,
+    tied_keys,
     used_labels,
     varied_keys,
 )
@@ -30,6 +32,7 @@ from seqmodels.compare.statistics import (
 from seqmodels.errors import UserError
 from seqmodels.tasks.metrics import METRICS, more_is_better, unit, without_split
 
+MOST_NAMES = 6  # of keys in a sentence
 RUN_MORE = f"run every setting with the same seeds, {FEWEST_SEEDS} or more, such as seed=0,1,2"
 
 
@@ -79,6 +82,8 @@ class Section:
             count, name = min(needed, key=lambda pair: pair[0])
             more = f"{count} more seeds" if count > 1 else "1 more seed"
             text += f" About {more} might separate {best.name} from {name}."
+        if ahead := [setting.name for setting, d in equal if d.ahead and d.p < LEVEL]:
+            text += f" On the seeds that both have, {_listed(ahead)} did better: {RUN_MORE}."
         if untested := [setting.name for setting, d in equal if math.isnan(d.p)]:
             text += f" Fewer than {FEWEST_SEEDS} seeds are shared with {_listed(untested)}: "
             text += f"{RUN_MORE}."
@@ -93,6 +98,8 @@ class Comparison:
     higher_is_better: bool
     twin: str | None  # the same metric on the other split, test or validation, if any run has it
     keys: Sequence[str]  # of the configuration, that tell the settings apart
+    same: Mapping[str, Sequence[str]]  # what has the same values as one of `keys`
+    tied: Mapping[tuple[str, ...], Sequence[str]]  # what varies only together with some of `keys`
     data_keys: Sequence[str]  # that tell only the data sets apart
     labels: Sequence[str]  # what people call runs, where any run has it: `task_name`, `tags`
     sections: Sequence[Section]  # one per data set
@@ -111,17 +118,29 @@ class Comparison:
 
     def ranking(self) -> str:
         """By which split the settings are ranked, and why, in a sentence."""
-        varied = ", ".join(short_keys(beyond_head(self.keys)))
+        varied = self._varied()
         if self.metric.startswith("test/"):
             if not varied or not self.twin:
                 return "Ranked by the test split."
             return f"Ranked by the test split. To choose {varied}, use metric={self.twin}."
         if not varied or not self.beside:
             return f"Ranked by {self.metric}."
-        return (
-            f"Ranked by the validation split, because {varied} varies: choose by validation, then "
-            "report test."
-        )
+        return f"Ranked by the validation split: choose {varied} by it, then report the test split."
+
+    def _varied(self) -> str:
+        """What a setting is chosen by: `lr (= max_lr) and batch_size`."""
+        keys = beyond_head([*self.keys, *chain(*self.tied.values())])
+        short = dict(zip(keys, short_keys(keys), strict=True))
+        equal = {key: ", ".join(short_keys(others)) for key, others in self.same.items()}
+        return enumerated([f"{short[k]} (= {equal[k]})" if k in equal else short[k] for k in keys])
+
+    def confounded(self) -> list[str]:
+        """What these runs can't tell: which of several keys that vary together matters."""
+        groups = [enumerated(short_keys([*keys, *others])) for keys, others in self.tied.items()]
+        return [
+            f"{group} vary together, so these runs cannot tell which of them makes a difference"
+            for group in groups
+        ]
 
     @property
     def names(self) -> list[str]:
@@ -158,6 +177,7 @@ def compare(
     keys = varied_keys(scored)
     data_keys, by_data = group_by_data(scored, keys)
     setting_keys = [key for key in keys if key not in data_keys]
+    same, tied = tied_keys(scored, keys, data_keys)
     twin = _twin(metric, scored)
     sections = [
         Section(
@@ -175,6 +195,8 @@ def compare(
         higher_is_better,
         twin,
         setting_keys,
+        same,
+        tied,
         data_keys,
         used_labels(scored),
         sections,
@@ -209,7 +231,9 @@ def _splits(records: Sequence[Record]) -> Sequence[str]:
     """The splits to rank by, the preferred one first."""
     keys = varied_keys(records)
     data_keys, _ = group_by_data(records, keys)
-    tuned = beyond_head([key for key in keys if key not in data_keys])
+    _, tied = tied_keys(records, keys, data_keys)
+    tuned = beyond_head([*chain(keys, *tied.values())])
+    tuned = [key for key in tuned if key not in data_keys]
     return ("validation", "test") if tuned else ("test", "validation")
 
 
@@ -268,6 +292,13 @@ def _step(records: Sequence[Record], metric: str) -> float:
     if unit(metric) == "%" and len(known) == len(sizes):
         return 1 / min(known)
     return smallest_step(record.score(metric) for record in records)
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """`a, b and c`; of very many, the first and how many more."""
+    if len(names) > MOST_NAMES:
+        names = [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _listed(names: Sequence[str]) -> str:

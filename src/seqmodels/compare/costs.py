@@ -125,5 +125,5 @@ def _draw(
         frameon=False,
         markerscale=0.7,
         alignment="left",
-        title="nothing is both better and cheaper than:" if names else "not in these runs",
+        title="Nothing cheaper is as good as:" if names else "These runs don't say what they cost.",
     )

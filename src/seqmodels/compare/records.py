@@ -17,6 +17,7 @@ from seqmodels.files import flattened
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.limits import on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.tasks.metrics import check_not_replaced
 from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
@@ -85,9 +86,9 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Of training."""
+        """Of training; nan for a resumed run, which knows only how long its last stretch took."""
         seconds = _at(self.result, "seconds.fit")
-        return math.nan if seconds is None else float(seconds)
+        return math.nan if seconds is None or self.result.get("resumed") else float(seconds)
 
     def examples(self, split: str) -> int | None:
         """How many examples of a split its metrics are of, if that is known."""
@@ -186,5 +187,6 @@ def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[
         raise UserError("none of these runs is completed: there is nothing to compare")
     metric = metric or next((name for name in default_metrics(splits) if name in names), "null")
     if metric not in names:
+        check_not_replaced(metric)
         raise UserError(f"metric={metric}: {choices(metric, names)}")
     return metric

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from seqmodels.compare.records import Record
@@ -23,10 +24,7 @@ def varied_keys(records: Sequence[Record]) -> list[str]:
     that follow from other keys (as the optimiser follows from the experiment).
     """
     columns = _varied_columns(records)
-
-    def settings(keys: Sequence[str]) -> int:
-        return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
-
+    settings = partial(_count_settings, columns)
     first = {key: number for number, key in enumerate(FIRST_KEYS)}
     kept: list[str] = []
     for key in sorted(columns, key=lambda key: (first.get(key, len(first)), key.count("."), key)):
@@ -37,6 +35,40 @@ def varied_keys(records: Sequence[Record]) -> list[str]:
         if others and settings(others) == settings(kept):
             kept.remove(key)
     return kept
+
+
+def tied_keys(
+    records: Sequence[Record], keys: Sequence[str], data_keys: Sequence[str] = ()
+) -> tuple[dict[str, list[str]], dict[tuple[str, ...], list[str]]]:
+    """The keys that vary, but only together with some of `varied_keys`, which are those that name
+    the settings.
+
+    Returns:
+        For each of `keys` those that have the same values as it in all runs, as an interpolation
+        has; and for each group of `keys` those that vary together with it in another way, so that
+        a difference may be due to any of them. Left out are arguments that only some of several
+        classes have, which belong to their `_target_`, and what varies with the data only, because
+        each data set is compared by itself.
+    """
+    columns = _varied_columns(records)
+    settings = partial(_count_settings, columns)
+    same: dict[str, list[str]] = {}
+    tied: dict[tuple[str, ...], list[str]] = {}
+    for key in (key for key in columns if key not in keys):
+        alone = [k for k in keys if settings([k, key]) == settings([k])]
+        equal = [k for k in alone if columns[k] == columns[key]]
+        classes = tuple(k.removesuffix("_target_") for k in alone if k.endswith("._target_"))
+        if any(k in data_keys for k in alone):
+            continue
+        if equal:
+            same.setdefault(equal[0], []).append(key)
+        elif not key.startswith(classes) or all(key in record.config for record in records):
+            tied.setdefault((*alone[:1],) or (*keys,), []).append(key)
+    return same, tied
+
+
+def _count_settings(columns: Mapping[str, Sequence[str]], keys: Sequence[str]) -> int:
+    return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
 
 
 def beyond_head(keys: Sequence[str]) -> list[str]:
@@ -87,7 +119,8 @@ def _varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     names = dict.fromkeys(name for record in records for name in record.config)
     columns: dict[str, list[str]] = {}
     for name in names:
-        values = [record.config.get(name) for record in records]
+        # an empty mapping has no keys, as one that is not there
+        values = [v if (v := record.config.get(name)) != {} else None for record in records]
         same = all(value == values[0] for value in values[1:])
         seed = all(value == record.seed for value, record in zip(values, records, strict=True))
         folders = [str(record.config.get("folder")) for record in records]

@@ -39,16 +39,20 @@ class Difference:
             below `FEWEST_SEEDS` shared seeds.
         seeds_needed: how many shared seeds would find this difference with a power of 80 %; None
             if it is significant already, or if it cannot be estimated.
+        ahead: whether this setting is the better one on the shared seeds, because the best one owes
+            its place to seeds of its own.
     """
 
     mean: float
     shared: int
     p: float
     seeds_needed: int | None
+    ahead: bool = False
 
     @property
     def significant(self) -> bool:
-        return self.p < LEVEL
+        """Whether the best setting is better, beyond chance."""
+        return self.p < LEVEL and not self.ahead
 
 
 def smallest_step(scores: Iterable[float]) -> float:
@@ -115,7 +119,8 @@ def against_best(
         delta = deltas[number]
         mean = float(delta.mean()) if len(delta) else means[number] - means[best]
         needed = None if math.isnan(p) or p < LEVEL else seeds_needed(delta, pairs, step)
-        found[number] = Difference(mean, len(delta), p, needed)
+        ahead = len(delta) > 0 and (mean > 0 if higher_is_better else mean < 0)
+        found[number] = Difference(mean, len(delta), p, needed, ahead)
     return found
 
 

@@ -106,8 +106,13 @@ def overview(comparison: Comparison) -> list[list[str]]:
     for section in comparison.sections:
         for setting in section.settings:
             means.setdefault(setting.name, {})[section.data] = setting.summary.mean
-    overall = {name: mean(by_data.values()) for name, by_data in means.items()}
-    names = sorted(overall, key=overall.__getitem__, reverse=comparison.higher_is_better)
+    sign = -1 if comparison.higher_is_better else 1
+    most = len(comparison.sections)  # a mean over fewer data sets ranks behind
+
+    def rank(name: str) -> tuple[bool, float]:
+        return len(means[name]) < most, sign * mean(means[name].values())
+
+    names = sorted(means, key=rank)
 
     rows = [[metric_header(metric), *names]]
     for data in (section.data for section in comparison.sections):
@@ -119,6 +124,7 @@ def overview(comparison: Comparison) -> list[list[str]]:
 def cautions(comparison: Comparison) -> list[str]:
     """What to keep in mind when you read the tables."""
     lines = []
+    lines += [f"caution: {line}" for line in comparison.confounded()]
     if comparison.others:
         lines.append(f"caution: the runs also differ in {', '.join(comparison.others)}")
     if left_out := [visible_line(str(record.folder)) for record in comparison.left_out]:
