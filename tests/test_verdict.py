@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+from lightning.pytorch.demos.boring_classes import BoringModel
 from rich.console import Console
 
+from seqmodels.callbacks.early_stopping import EarlyStopping
+from seqmodels.runs.endings import ended_by
 from seqmodels.runs.table import results_table
 from seqmodels.runs.verdict import verdict
 
@@ -179,6 +183,57 @@ def test_longer_is_said_only_of_the_limit_that_was_reached(
     found = verdict(result, curve([0.4, 0.5, 0.6, 0.64], RISING), ended_by)
     numbers = "train/accuracy 64.00 %, validation/accuracy 65.00 %"
     assert found == ([f"It underfits ({numbers}): {advice}."] if advice else [])
+
+
+class Stop(pl.Callback):
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop = trainer.global_step == 3
+
+
+class Measured(BoringModel):
+    def on_validation_epoch_end(self) -> None:
+        self.log("validation/loss", 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+@pytest.mark.parametrize(
+    ("limits", "callbacks", "expected"),
+    [
+        ({"max_steps": 3, "max_epochs": 9}, [], ["trainer.max_steps"]),
+        ({"max_steps": 30, "max_epochs": 2}, [], ["trainer.max_epochs"]),
+        ({"max_steps": 4, "max_epochs": 2}, [], ["trainer.max_steps", "trainer.max_epochs"]),
+        ({"max_epochs": -1, "max_time": {"milliseconds": 1}}, [], ["trainer.max_time"]),
+        ({"max_epochs": 9, "max_time": "00:01:00:00"}, [Stop()], []),
+        (
+            {"max_epochs": 9, "max_steps": 30},
+            [EarlyStopping("validation/loss", patience=1)],
+            ["early stopping"],
+        ),
+        (
+            {"max_epochs": 2},
+            [EarlyStopping("validation/loss", patience=5)],
+            ["trainer.max_epochs"],
+        ),
+    ],
+    ids=str,
+)
+def test_what_ended_a_training(
+    limits: dict[str, Any], callbacks: list[pl.Callback], expected: list[str]
+) -> None:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        limit_train_batches=2,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+        **limits,
+    )
+    trainer.fit(Measured())
+    assert ended_by(trainer) == expected
 
 
 def test_a_training_that_stopped_by_itself_below_a_baseline_names_its_patience() -> None:

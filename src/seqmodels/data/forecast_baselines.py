@@ -48,7 +48,10 @@ def forecast_baselines(
     if period > 1:
         name = f"seasonal naive, period {period}"
         forecasts[name] = lambda data, rows: _seasonal(data, rows, period)
-    repeating = [*forecasts]
+    # on the training split, the first windows have no period before them
+    on_train = [
+        name for name in forecasts if name == "naive" or period <= len(datasets["train"].read)
+    ]
     train, validation = datasets["train"], datasets["validation"]
     choices = [*_linear(train)]
     if choices:
@@ -57,7 +60,7 @@ def forecast_baselines(
         forecasts[f"linear{on}"] = choices[int(np.argmin(losses))]
     found: dict[str, dict[str, float]] = {}
     for split in ("train", *EVALUATED):
-        for name in forecasts if split != "train" else repeating:
+        for name in on_train if split == "train" else forecasts:
             forecast = forecasts[name]
             errors = _errors(datasets[split], scales, forecast)
             for metric, value in (
