@@ -12,6 +12,8 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
 from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor, nn
@@ -20,10 +22,11 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow, Trace, trace
 from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import draw, percent
-from seqmodels.dataflow.drawing import Drawing
+from seqmodels.dataflow.drawing import Arrow, Box, Drawing
 from seqmodels.dataflow.example import WRITTEN, example_batch, example_task
 from seqmodels.dataflow.identities import TOLERANCE, identities
 from seqmodels.dataflow.page import pytorch_code, torch_shapes
+from seqmodels.dataflow.png import write_png
 from seqmodels.dataflow.rendering import depths, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
@@ -109,6 +112,8 @@ def test_a_decoder_starts_from_the_states_of_its_layer(
     context = [box.share for box in boxes if box.text == "context"]
     attends = head == "attention"
     assert context == ([pytest.approx(float(seen.output[1].sum()), abs=1e-6)] if attends else [])
+    # the arrow to each state ends below the lowest layer, where it can be seen
+    assert sum(arrow.to_y == lowest for arrow in drawing.arrows if arrow.reads) == len(starts)
     # and every layer and direction of the encoder is read
     read = [box for box in boxes if box.kind == "state" and "\n" in box.text]
     assert len(read) == layers * directions * (2 if cell == "lstm" else 1)
@@ -173,11 +178,21 @@ def test_terminal_and_svg_show_the_same(head: str, directions: int) -> None:
 def test_more_of_the_gradient_is_darker() -> None:
     drawing, _ = drawn("concat_pool", 1, 1)
     output = sorted((box for box in drawing.boxes if box.y == 4), key=lambda box: box.share)
-    fills = re.findall(r'y="106" width="46" height="22" rx="4" fill="#(..)', to_svg(drawing))
+    fills = re.findall(r'y="162" width="46" height="22" rx="4" fill="#(..)', to_svg(drawing))
     by_step = sorted((box.x, fill) for box, fill in zip(sorted(output, key=lambda b: b.x), fills))
     reds = {x: int(fill, 16) for x, fill in by_step}
     darkness = [reds[box.x] for box in output if box.share]
     assert darkness == sorted(darkness, reverse=True) and len(set(darkness)) > 1
+
+
+@pytest.mark.pictures
+def test_boxes_stand_before_arrows_in_a_logged_picture(tmp_path: Path) -> None:
+    drawing = Drawing("a: b", 20, 4, boxes=[Box(2, 1, 6, "", "cell")], arrows=[Arrow(5, 3, 5, 0)])
+    (tmp_path / "dataflow.svg").write_text(to_svg(drawing))
+    image = imread(write_png(tmp_path / "dataflow.svg", str(tmp_path)))
+    # the middle of the second and of the third line, at twice the size of the SVG
+    assert tuple(image[190, 100, :3]) == pytest.approx(to_rgb("#f3f4f6"))
+    assert tuple(image[242, 100, :3]) == pytest.approx(to_rgb("#9ca3af"))
 
 
 def test_the_title_is_safe_in_markup(scratch_registry: None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,9 +98,7 @@ def excerpt(batch: AnyBatch, rows: int, steps: int | None = None) -> AnyBatch:
         lengths = side.lengths[:rows].clamp(max=steps or side.inputs.shape[1])
         return SequenceBatch(side.inputs[:rows, : int(lengths.max())], lengths)
 
-    if isinstance(batch, PairBatch):  # seq2seq
-        return PairBatch(cut(batch.source), cut(batch.target))  # seq2seq
-    return cut(batch)
+    return _cut_sides(batch, cut)
 
 
 def _first_batch(loop: Any, task: Task) -> AnyBatch | None:
@@ -119,19 +118,21 @@ def _draw(task: Task, batch: AnyBatch, trainer: pl.Trainer) -> None:
 
 def few_steps(batch: AnyBatch) -> AnyBatch:
     """Two rows, cut to as many steps as fit in a picture, the second with a step of padding; of a
-    pair, the target too."""
+    pair, both sides."""
     first = int(batch.lengths.argmax())
     second = next((row for row in range(len(batch)) if row != first), first)
+
+    def cut(side: AnyBatch) -> SequenceBatch:
+        time = min(int(side.lengths[first]), DRAWN_STEPS)
+        length = max(min(int(side.lengths[second]), time - 1), 1)
+        inputs = side.inputs[[first, second], :time].clone()
+        inputs[1, length:] = 0
+        return SequenceBatch(inputs, torch.tensor([time, length]))
+
+    return _cut_sides(batch, cut)
+
+
+def _cut_sides(batch: AnyBatch, cut: Callable[[AnyBatch], SequenceBatch]) -> AnyBatch:
     if isinstance(batch, PairBatch):  # seq2seq
-        source, target = (few_of(s, first, second) for s in (batch.source, batch.target))  # seq2seq
-        return PairBatch(source, target)  # seq2seq
-    return few_of(batch, first, second)
-
-
-def few_of(batch: AnyBatch, first: int, second: int) -> SequenceBatch:
-    """These two rows, cut to as many steps as fit in a picture."""
-    time = min(int(batch.lengths[first]), DRAWN_STEPS)
-    length = max(min(int(batch.lengths[second]), time - 1), 1)
-    inputs = batch.inputs[[first, second], :time].clone()
-    inputs[1, length:] = 0
-    return SequenceBatch(inputs, torch.tensor([time, length]))
+        return PairBatch(cut(batch.source), cut(batch.target))  # seq2seq
+    return cut(batch)

@@ -1,29 +1,17 @@
 """Draw a trace: cells by layer and step, `output` along the top, `h_n` and `c_n` at the end of each
-direction. What the head reads is coloured."""
+direction. What the head reads is coloured. A decoder stands on top of what it starts from."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from seqmodels.dataflow.decoder_diagram import draw_decoder, room_for_states
-from seqmodels.dataflow.drawing import (
-    BELOW_HEAD,
-    CELL,
-    FIRST_Y,
-    LABEL,
-    OUTPUT_Y,
-    PITCH,
-    STATE,
-    Arrow,
-    Box,
-    Drawing,
-    Kind,
-    Label,
-)
+from seqmodels.dataflow.drawing import Arrow, Drawing, Kind, Label
 from seqmodels.dataflow.tracing import Trace
 from seqmodels.nn.decoder import Decoder
-from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.tasks import Task
+
+CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
+STATES = 2 * (STATE + 1)  # of h_n and c_n at the end of a direction
 
 
 def title(task: Task) -> str:
@@ -40,126 +28,188 @@ def title(task: Task) -> str:
 
 def draw(task: Task, trace: Trace, row: int) -> Drawing:
     """Draws one row of a traced batch. Trace only a few steps, or the drawing gets too wide."""
-    head, encoder, contract = task.head, task.encoder, task.contract
-    by_step = contract.per == "step"
-    time, length = trace.output.shape[1], int(trace.lengths[row])
-    layers, directions = encoder.num_layers, encoder.num_directions
-    states = 2 * (STATE + 1)  # room for h_n and c_n at the end of a direction
-    left = states if encoder.bidirectional else LABEL
-    if contract.target == "text":  # seq2seq
-        left = room_for_states(encoder.bidirectional)  # seq2seq
-    columns = [left + PITCH * step for step in range(time)]
-    right = columns[-1] + CELL + 1  # where the states of the forward direction begin
-    window = "→ next window" if contract.stateful else ""
-    named = _beside_arrows(trace) + len(f"← layer {layers}") if encoder.bidirectional else 0
-    width = max(right + max(states, len(window), named), len(head.name) + 2)
-    drawing = Drawing(title(task), width, FIRST_Y + layers * (directions + 1) + 2)
-    boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
+    if task.contract.target == "text":  # seq2seq
+        return _WithDecoder(task, trace, row).draw()  # seq2seq
+    return _Diagram(task, trace, row).draw()
 
-    boxes.append(Box(0, 2, drawing.width, head.name, "head"))
-    if by_step:
-        for step, x in enumerate(columns[:length]):
+
+class _Diagram:
+    """An encoder and what is read of it. From the top: logits, head, `output`, layers, inputs.
+
+    Args:
+        above: lines above the head.
+        left: where the first cell begins.
+    """
+
+    def __init__(
+        self, task: Task, trace: Trace, row: int, above: int = 2, left: int | None = None
+    ) -> None:
+        self.task, self.trace, self.row, self.head_y = task, trace, row, above
+        self.encoder, self.contract = task.encoder, task.contract
+        self.length = int(trace.lengths[row])
+        self.directions, self.cell = self.encoder.num_directions, self.encoder.cell.upper()
+        self.left = left or (STATES if self.directions == 2 else LABEL)
+        self.columns = self.cells(trace.output.shape[1])
+        self.right = self.columns[-1] + CELL + 1  # where the forward direction's states begin
+        self.inputs_y = above + 4 + self.encoder.num_layers * (self.directions + 1)
+        # the backward direction is named beside the arrow that comes from the forward direction's
+        # `h_n`, or behind the arrow from its `c_n`
+        reads_c_n = trace.c_n is not None and bool(trace.c_n.any())
+        self.names_x = self.right + (STATES if reads_c_n else STATE // 2 + 1)
+        ends = [self.right + STATES, len(task.head.name) + 2]
+        if self.contract.stateful:
+            ends.append(self.right + len("→ next window"))
+        if self.directions == 2:
+            ends.append(self.names_x + len(f"← layer {self.encoder.num_layers}"))
+        self.drawing = Drawing(title(task), max(ends), self.inputs_y + 2)
+
+    def cells(self, steps: int) -> list[int]:
+        """Where the cell of each step begins."""
+        return [self.left + PITCH * step for step in range(steps)]
+
+    def draw(self) -> Drawing:
+        self.drawing.box(0, self.head_y, self.drawing.width, self.task.head.name, "head")
+        self.draw_logits()
+        self.draw_output()
+        for layer in range(self.encoder.num_layers):
+            top = self.head_y + 4 + (self.encoder.num_layers - 1 - layer) * (self.directions + 1)
+            for direction in range(self.directions):
+                self.draw_direction(layer, direction, top + self.directions - 1 - direction)
+            for x in self.columns[: self.length]:  # from this layer to the next, or to output
+                self.drawing.up(x, CELL, top, top - 1)
+        self.draw_inputs()
+        return self.drawing
+
+    def draw_logits(self) -> None:
+        drawing, contract = self.drawing, self.contract
+        if contract.per == "sequence":
+            width = 8 + drawing.width % 2  # exactly in the middle
+            drawing.box((drawing.width - width) // 2, 0, width, "logits", "logits")
+            drawing.up(0, drawing.width, 2, 1)
+            return
+        for step, x in enumerate(self.columns[: self.length]):
             predicted = f"y{step}"
             if contract.causal:
                 predicted = f"p(x{step + 1})" if contract.target == "next_token" else f"x{step + 1}"
-            boxes.append(Box(x, 0, CELL, predicted, "logits"))
-            if head.output.links_steps and step + 1 < length:
-                arrows.append(Arrow(x + CELL - 1, 0, x + CELL, 0))
-            arrows.append(Arrow(x + CELL / 2, 2, x + CELL / 2, 1))
-    elif contract.target != "text":
-        logits = 8 + drawing.width % 2  # exactly in the middle
-        boxes.append(Box((drawing.width - logits) // 2, 0, logits, "logits", "logits"))
-        arrows.append(Arrow(drawing.width / 2, 2, drawing.width / 2, 1))
+            drawing.box(x, 0, CELL, predicted, "logits")
+            drawing.up(x, CELL, 2, 1)
+            if self.task.head.output.links_steps and step + 1 < self.length:
+                drawing.across(x + CELL - 1, 0, x + CELL)
 
-    labels.append(Label(0, OUTPUT_Y, "output"))
-    for step, x in enumerate(columns):
-        half = CELL // directions
-        for direction in range(directions):
-            share = float(trace.output[row, step, direction])
-            kind: Kind = "output" if step < length else "padding"
-            text = percent(share, half) if step < length else "0"  # as the encoder leaves it
-            start = x + direction * half
-            boxes.append(Box(start, OUTPUT_Y, half, text, kind, share))
+    def draw_output(self) -> None:
+        y, half = self.head_y + 2, CELL // self.directions
+        self.drawing.labels.append(Label(0, y, "output"))
+        for step, x in enumerate(self.columns):
+            kind: Kind = "output" if step < self.length else "padding"
+            for direction, share in enumerate(self.trace.output[self.row, step].tolist()):
+                text = percent(share, half) if kind == "output" else "0"  # as the encoder leaves it
+                start = x + direction * half
+                self.drawing.box(start, y, half, text, kind, share)
+                if share:
+                    self.drawing.up(start, half, y, self.head_y + 1, reads=True)
+
+    def draw_direction(self, layer: int, direction: int, y: int) -> None:
+        """The cells of one layer and direction, from its first step to its `h_n` and `c_n`."""
+        drawing, backward = self.drawing, direction == 1
+        end = 0 if backward else self.length - 1
+        states = [(name, cells) for name, cells in self.trace.cells.items() if name != "output"]
+        finals = {name: float(cells[self.row, layer, direction]) for name, cells in states}
+        for step, x in enumerate(self.columns):
+            last_layer = layer == self.encoder.num_layers - 1
+            share = float(self.trace.output[self.row, step, direction]) if last_layer else 0.0
+            share += sum(finals.values()) if step == end else 0.0
+            if step >= self.length:
+                drawing.box(x, y, CELL, "", "padding", share)
+                continue
+            drawing.box(x, y, CELL, percent(share, CELL) if share else self.cell, "cell", share)
+            if step != end:
+                drawing.across(x if backward else x + CELL - 1, y, x - 1 if backward else x + CELL)
+        start = self.left if backward else self.columns[end] + CELL - 1
+        drawing.across(start, y, self.left - 1 if backward else self.right - 1)
+        for number, (name, share) in enumerate(finals.items()):
+            offset = number * (STATE + 1)
+            x = self.left - 1 - STATE - offset if backward else self.right + offset
+            # what is read is two lines high: it grows to where the other direction has no states
+            top, text = (y - backward, f"{name}\n{percent(share, STATE)}") if share else (y, name)
+            drawing.box(x, top, STATE, text, "state", share)
             if share:
-                middle = start + half / 2
-                arrows.append(Arrow(middle, OUTPUT_Y, middle, BELOW_HEAD, reads=True))
+                drawing.up(x, STATE, top, self.head_y + 1, reads=True)
+        name = f"← layer {layer + 1}" if backward else f"layer {layer + 1}"
+        name += " →" if self.directions == 2 and not backward else ""
+        drawing.labels.append(Label(self.names_x if backward else 0, y, name))
 
-    for layer in range(layers):
-        top = FIRST_Y + (layers - 1 - layer) * (directions + 1)
-        for direction in range(directions):
-            y = top + directions - 1 - direction
-            _draw_direction(drawing, encoder, trace, row, (layer, direction), y, columns)
-        for x in columns[:length]:  # from this layer to the next, or to output
-            middle = x + CELL / 2
-            arrows.append(Arrow(middle, top, middle, top - 1))
-
-    inputs_y = FIRST_Y + layers * (directions + 1)
-    labels.append(Label(right, inputs_y, window))
-    labels.append(Label(0, inputs_y, "inputs"))
-    for step, x in enumerate(columns):
-        if step < length:
-            share = 0.0 if by_step else float(trace.inputs[row, step])
-            arrows.append(Arrow(x + CELL / 2, inputs_y, x + CELL / 2, inputs_y - 1))
-            boxes.append(Box(x, inputs_y, CELL, f"x{step}", "input", share))
-        else:
-            boxes.append(Box(x, inputs_y, CELL, "pad", "padding"))
-        labels.append(Label(x + CELL / 2 - 1.5, inputs_y + 1, f"t={step}"))
-    if contract.target == "text":  # seq2seq
-        decoder = cast(Decoder, head.output).rnn  # seq2seq
-        return draw_decoder(drawing, decoder, trace, row, left)  # seq2seq
-    return drawing
+    def draw_inputs(self) -> None:
+        drawing, y = self.drawing, self.inputs_y
+        drawing.labels.append(Label(self.right, y, "→ next window" * self.contract.stateful))
+        drawing.labels.append(Label(0, y, "inputs"))
+        for step, x in enumerate(self.columns):
+            if step < self.length:
+                by_step = self.contract.per == "step"
+                share = 0.0 if by_step else float(self.trace.inputs[self.row, step])
+                drawing.box(x, y, CELL, f"x{step}", "input", share)
+                drawing.up(x, CELL, y, y - 1)
+            else:
+                drawing.box(x, y, CELL, "pad", "padding")
+            drawing.labels.append(Label(x + CELL / 2 - 1.5, y + 1, f"t={step}"))
 
 
-def _draw_direction(
-    drawing: Drawing,
-    encoder: RecurrentEncoder,
-    trace: Trace,
-    row: int,
-    place: tuple[int, int],
-    y: int,
-    columns: list[int],
-) -> None:
-    """Draws the cells of one layer and direction, from its first step to its `h_n` and `c_n`."""
-    boxes, labels, arrows = drawing.boxes, drawing.labels, drawing.arrows
-    (layer, direction), length = place, int(trace.lengths[row])
-    last_layer, backward = layer == encoder.num_layers - 1, direction == 1
-    after = columns[-1] + CELL + 1
-    end = 0 if backward else length - 1
-    states = [(name, cells) for name, cells in trace.cells.items() if name != "output"]
-    finals = {name: float(cells[row, layer, direction]) for name, cells in states}
+class _WithDecoder(_Diagram):  # seq2seq
+    """A decoder on top. From the top: logits, what attention adds, layers, what is read.
 
-    for step, x in enumerate(columns):
-        share = float(trace.output[row, step, direction]) if last_layer else 0.0
-        share += sum(finals.values()) if step == end else 0.0
-        if step >= length:
-            boxes.append(Box(x, y, CELL, "", "padding", share))
-            continue
-        text = percent(share, CELL) if share else encoder.cell.upper()
-        boxes.append(Box(x, y, CELL, text, "cell", share))
-        if step != end:
-            gap = (x, x - 1) if backward else (x + CELL - 1, x + CELL)
-            arrows.append(Arrow(gap[0], y, gap[1], y))
-    before = columns[0] - 1  # where the states of the backward direction end
-    start, tip = (columns[0], before) if backward else (columns[end] + CELL - 1, after - 1)
-    arrows.append(Arrow(start, y, tip, y))
-    for number, (name, share) in enumerate(finals.items()):
-        offset = number * (STATE + 1)
-        x = before - STATE - offset if backward else after + offset
-        # what is read is two lines high: it grows to where the other direction has no states
-        top, text = (y - backward, f"{name}\n{percent(share, STATE)}") if share else (y, name)
-        boxes.append(Box(x, top, STATE, text, "state", share))
-        if share:
-            arrows.append(Arrow(x + STATE / 2, top, x + STATE / 2, BELOW_HEAD, reads=True))
-    label = f"← layer {layer + 1}" if backward else f"layer {layer + 1}"
-    label += " →" if encoder.bidirectional and not backward else ""
-    labels.append(Label(after + _beside_arrows(trace) if backward else 0, y, label))
+    Each layer of the decoder starts from `h_0` and `c_0`, which the head makes of the same layer of
+    `h_n` and `c_n`. What the head reads of `output` goes to every step.
+    """
 
+    def __init__(self, task: Task, trace: Trace, row: int) -> None:
+        self.layers = cast(Decoder, task.head.output).rnn.num_layers
+        self.attends = bool(trace.output.any())
+        self.written_y = (3 if self.attends else 2) + self.layers
+        # with two directions, the arrows of the backward direction's states would cross the labels
+        left = LABEL + STATES if task.encoder.bidirectional else STATES
+        super().__init__(task, trace, row, self.written_y + 2, left)
+        self.written = self.cells(trace.shapes["logits"][1])
+        self.end = self.written[-1] + CELL
+        self.starts_x = self.end + (CONTEXT + 3 if self.attends else 1)
+        self.drawing.width = max(self.drawing.width, self.starts_x + len("from layer 1"))
 
-def _beside_arrows(trace: Trace) -> int:
-    """Where the backward direction is named: beside the arrow that comes from the `h_n` of the
-    forward direction, or behind that from its `c_n`."""
-    from_c_n = trace.c_n is not None and bool(trace.c_n.any())
-    return 2 * (STATE + 1) if from_c_n else STATE // 2 + 1
+    def draw_logits(self) -> None:
+        drawing = self.drawing
+        for layer in range(self.layers):
+            y = self.written_y - 1 - layer
+            drawing.labels.append(Label(self.starts_x, y, f"from layer {layer + 1}"))
+            drawing.across(self.left - 1, y, self.left)
+            for x in self.written:
+                drawing.box(x, y, CELL, self.cell, "cell")
+                drawing.up(x, CELL, y, y - 1)
+            for x in self.written[1:]:
+                drawing.across(x - 2, y, x - 1)
+        for step, x in enumerate(self.written):
+            drawing.box(x, 0, CELL, f"p(y{step + 1})", "logits")
+            drawing.box(x, self.written_y, CELL, f"y{step}" if step else "start", "input")
+            drawing.up(x, CELL, self.written_y, self.written_y - 1)
+        self.draw_start()
+        if self.attends:
+            self.draw_attention()
+
+    def draw_start(self) -> None:
+        shares = {"h_0": self.trace.h_n[self.row].sum(dim=1)}  # of each layer
+        if self.trace.c_n is not None:
+            shares["c_0"] = self.trace.c_n[self.row].sum(dim=1)
+        for number, (name, by_layer) in enumerate(shares.items(), start=1):
+            x = self.left - (STATE + 1) * number
+            for layer, share in enumerate(by_layer.tolist()):
+                self.drawing.box(x, self.written_y - 1 - layer, STATE, name, "state", share)
+            self.drawing.up(x, STATE, self.head_y, self.written_y, reads=True)
+
+    def draw_attention(self) -> None:
+        drawing, x = self.drawing, self.end + 2
+        for each in self.written:
+            drawing.box(each, 2, CELL, "mix", "output")
+            drawing.up(each, CELL, 2, 1)
+        share = float(self.trace.output[self.row].sum())
+        drawing.box(x, 2, CONTEXT, "context", "output", share)
+        drawing.up(x, CONTEXT, self.head_y, 3, reads=True)
+        drawing.arrows.append(Arrow(x, 2, self.end, 2, reads=True))
 
 
 def percent(share: float, width: int) -> str:

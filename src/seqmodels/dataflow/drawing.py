@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-CELL, PITCH, STATE, LABEL = 6, 7, 5, 8  # widths, in characters
-BELOW_HEAD, OUTPUT_Y, FIRST_Y = 3, 4, 6  # lines: under the head, of output, of the last layer
-
 Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
 
 
@@ -55,3 +52,13 @@ class Drawing:
     boxes: list[Box] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
+
+    def box(self, x: int, y: int, width: int, text: str, kind: Kind, share: float = 0.0) -> None:
+        self.boxes.append(Box(x, y, width, text, kind, share))
+
+    def across(self, x: int, y: int, to_x: int) -> None:
+        self.arrows.append(Arrow(x, y, to_x, y))
+
+    def up(self, x: int, width: int, y: int, to_y: int, reads: bool = False) -> None:
+        """An arrow from the middle of what begins at `x`."""
+        self.arrows.append(Arrow(x + width / 2, y, x + width / 2, to_y, reads))

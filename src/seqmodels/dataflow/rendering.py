@@ -77,19 +77,20 @@ def to_svg(drawing: Drawing) -> str:
         # an attribute is what every program can show; a browser prefers the style
         "<style>@media (prefers-color-scheme: dark) "
         "{ .dataflow [style] { fill: var(--fill); stroke: var(--stroke) } }</style>",
-        f'<rect width="{width}" height="{height}" rx="8" {_painted(PAPER)}/>',
+        f'<rect x="0" y="0" width="{width}" height="{height}" rx="8" {_painted(PAPER)}/>',
         f'<text x="{PAD}" y="24" font-size="14" font-weight="600" {_painted(INK)}>'
         f"{escape(what)}</text>",
         f'<text x="{PAD}" y="43" font-size="13" {_painted(FAINT_INK)}>{escape(network)}</text>',
-        f'<g transform="translate({PAD} {TOP})" font-size="13" stroke-linejoin="round">',
+        '<g stroke-linejoin="round">',
     ]
     for reads, paint, weight in ((False, ARROW, 1.3), (True, READING, 2)):
         if path := "".join(_path(arrow) for arrow in drawing.arrows if arrow.reads == reads):
             parts.append(f'<path d="{path}" stroke-width="{weight}" {_painted(NONE, paint)}/>')
     parts += [
-        f'<text x="{label.x * WIDE:g}" y="{label.y * HIGH + 17}" {_painted(FAINT_INK)}>'
+        f'<text x="{_x(label.x)}" y="{_y(label.y) + 17}" font-size="13" {_painted(FAINT_INK)}>'
         f"{escape(label.text)}</text>"
         for label in drawing.labels
+        if label.text
     ]
     for box, depth in zip(drawing.boxes, depths(drawing), strict=True):
         parts += _box(box, depth)
@@ -127,29 +128,42 @@ def _box(box: Box, depth: float | None) -> list[str]:
         ink = _ink_on(light), _ink_on(dark)
     dashed = ' stroke-dasharray="3 3"' if padding else ""
     parts = [
-        f'<rect x="{box.x * WIDE + 1}" y="{box.y * HIGH + 2}" width="{box.width * WIDE - 2}" '
+        f'<rect x="{_x(box.x) + 1}" y="{_y(box.y) + 2}" width="{box.width * WIDE - 2}" '
         f'height="{len(box.lines) * HIGH - 4}" rx="4" '
         f"{_painted(fill, FAINT_LINE if padding else LINE)}{dashed}/>"
     ]
     size = 13 if box.width > 5 else 12 if box.width == 5 else 11
     for number, line in enumerate(box.lines if box.text else []):
         # the lines of one box are closer than those of two
-        y = (box.y + len(box.lines) / 2) * HIGH + 17 * (number - (len(box.lines) - 1) / 2) + 4
+        y = _y(box.y + len(box.lines) / 2) + 17 * (number - (len(box.lines) - 1) / 2) + 4
         parts.append(
-            f'<text x="{(box.x + box.width / 2) * WIDE:g}" y="{y:g}" text-anchor="middle" '
+            f'<text x="{_x(box.x + box.width / 2)}" y="{y}" text-anchor="middle" '
             f'font-size="{size}" {_painted(ink)}>{escape(line)}</text>'
         )
     return parts
 
 
 def _path(arrow: Arrow) -> str:
-    x, y = arrow.x * WIDE, arrow.y * HIGH
+    """The line of an arrow, and the line of its head."""
+    x, y = _x(arrow.x), _y(arrow.y)
     if arrow.y != arrow.to_y:  # from the upper edge of a box to the lower edge of another
-        return f"M{x:g} {y + 2}L{x:g} {arrow.to_y * HIGH + 1}m-4 6l4 -6l4 6"
-    side, middle = 1 if arrow.to_x > arrow.x else -1, y + HIGH / 2
-    start, tip = (at * WIDE + (1 + side) * WIDE / 2 for at in (arrow.x, arrow.to_x))
-    head = f"m{-5 * side} -4l{5 * side} 4l{-5 * side} 4"
-    return f"M{start:g} {middle:g}L{tip - 2 * side:g} {middle:g}{head}"
+        tip = _y(arrow.to_y) + 1
+        return f"M{x} {y + 2}L{x} {tip}M{x - 4} {tip + 6}L{x} {tip}L{x + 4} {tip + 6}"
+    side, middle = 1 if arrow.to_x > arrow.x else -1, y + HIGH // 2
+    start, end = (_x(at + (1 + side) / 2) for at in (arrow.x, arrow.to_x))
+    tip, back = end - 2 * side, end - 7 * side
+    head = f"M{back} {middle - 4}L{tip} {middle}L{back} {middle + 4}"
+    return f"M{start} {middle}L{tip} {middle}{head}"
+
+
+def _x(column: int | float) -> int:
+    """Where a column of characters begins, in pixels."""
+    return PAD + round(column * WIDE)
+
+
+def _y(line: int | float) -> int:
+    """Where a line begins, in pixels."""
+    return TOP + round(line * HIGH)
 
 
 def to_text(drawing: Drawing) -> Text:

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from seqmodels.dataflow.picture import write_png
+from seqmodels.dataflow.png import write_png
 from seqmodels.files import flattened
 from seqmodels.loggers.base import RunLogger, Status
 from seqmodels.runs.folder import RunFolder
