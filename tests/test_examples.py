@@ -99,6 +99,9 @@ SIZES = {  # lines: what a person writes must stay this little
     "regression.py": 40,
     "waves.py": 30,
     "top_pool.py": 25,
+    "lion.py": 23,
+    "inverse_root.py": 8,
+    "kappa.py": 14,
     "configs/data/example_waves.yaml": 6,
 }
 
@@ -172,3 +175,45 @@ def test_the_head_is_a_head_that_the_audit_lets_pass(script: Script, tmp_path: P
     assert re.search(r"output .*head: \d+% of the steps, 100%", done.stdout)
     explained = script("explain.py", *own[:2], "folder=pictures")
     assert explained.returncode == 0 and "output -> top_pool" in explained.stdout
+
+
+@pytest.mark.usefixtures("examples_importable")
+@pytest.mark.parametrize(
+    ("module", "word"),
+    [
+        ("lion", "model.optimizer._target_=examples.lion.Lion"),
+        ("inverse_root", "model.scheduler._target_=examples.inverse_root.InverseRoot"),
+        ("kappa", "model._target_=examples.kappa.Classifier"),
+    ],
+)
+def test_what_you_learn_with_is_one_word_and_resumes(
+    module: str, word: str, script: Script, tmp_path: Path
+) -> None:
+    own = (f"imports=[examples.{module}]", "callbacks.dataflow=null")
+    assert (
+        script("train.py", *own, word, *QUICK, "trainer.max_epochs=1", "folder=r").returncode == 0
+    )
+    resumed = script("train.py", *own, "resume=r", "trainer.max_epochs=2")
+    assert resumed.returncode == 0, resumed.stderr
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert ("test/kappa" in result["metrics"]) == (module == "kappa")
+
+
+def test_lion_moves_by_the_sign_of_its_momentum() -> None:
+    from examples.lion import Lion
+
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer, momentum = Lion([weight], lr=0.1, weight_decay=0.5), torch.zeros(2)
+    for slope in (3.0, -1.0):
+        before = weight.detach().clone()
+
+        def closure(slope: float = slope) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = slope * weight.sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        direction = torch.sign(0.9 * momentum + 0.1 * slope)
+        torch.testing.assert_close(weight.detach(), before - 0.1 * (direction + 0.5 * before))
+        momentum = 0.99 * momentum + 0.01 * slope

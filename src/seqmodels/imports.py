@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 from seqmodels.errors import UserError, one_line
 
@@ -35,3 +36,13 @@ def import_modules(names: str | Iterable[str]) -> None:
     heads by name."""
     for name in [names] if isinstance(names, str) else names:
         import_module(name, f"imports={name}")
+
+
+def trusted(config: Any) -> tuple[str, ...]:
+    """The classes that a command line trusts: `allowed_targets`, and those of `imports`.
+
+    Args:
+        config: with these two keys; never out of a checkpoint or a run folder.
+    """
+    names = [config.imports] if isinstance(config.imports, str) else config.imports
+    return (*config.allowed_targets, *(f"{name}." for name in names))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from hydra.utils import get_object
@@ -41,8 +43,9 @@ def instantiate(
     What is checked is what is built: Hydra would read texts once more, and resolve the `${...}` in
     them after the check.
 
-    You may name the classes in `ALLOWED`. The check uses the module that defines the class, so an
-    alias doesn't get through. Functions, and methods of allowed classes, are refused.
+    You may name the classes in `ALLOWED` and of installed projects. The check uses the module that
+    defines the class, so an alias doesn't get through. Functions, and methods of allowed classes,
+    are refused.
 
     Args:
         config: with a `_target_`; nested and partial ones are checked too.
@@ -56,7 +59,7 @@ def instantiate(
     plain: Any = config
     if isinstance(config, DictConfig):
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    _check(plain, tuple(allowed_targets), where="")
+    _check(plain, (*allowed_targets, *_projects()), where="")
     target = plain["_target_"]
     try:
         return _build({**plain, "_partial_": True})(*args, **kwargs)
@@ -70,8 +73,15 @@ def allowed_class(
     config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = ()
 ) -> Any:
     """The class that `config._target_` names, if it is allowed; see `instantiate`."""
-    _check_target(config["_target_"], tuple(allowed_targets), where="_target_")
+    _check_target(config["_target_"], (*allowed_targets, *_projects()), where="_target_")
     return get_object(config["_target_"])
+
+
+@functools.cache
+def _projects() -> tuple[str, ...]:
+    """The packages of installed projects, which name themselves by an entry point."""
+    found = entry_points(group="seqmodels")
+    return tuple(f"{point.module.partition('.')[0]}." for point in found)
 
 
 def _build(node: Any) -> Any:
@@ -105,7 +115,7 @@ def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
     refusal = UserError(
         f"{where}={target} is not allowed: it is not a class of "
         f"{', '.join(prefix.rstrip('.') for prefix in ALLOWED)}; "
-        f"if you trust it, add allowed_targets=[{target}]"
+        f"if you trust it, add imports=[{target.rpartition('.')[0]}]"
     )
     # refuse other names before looking them up, because importing a module runs its code
     roots = tuple(prefix.partition(".")[0] + "." for prefix in ALLOWED)
@@ -114,7 +124,11 @@ def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
     try:
         found = get_object(target)
     except Exception as error:  # the module's own code may raise anything
-        raise UserError(f"{where}={target} cannot be found: {one_line(error)}") from error
+        package = target.partition(".")[0]
+        version = getattr(sys.modules.get(package), "__version__", None)
+        which = f" in {package} {version}" if version else ""
+        why = one_line(error).partition(" Are you sure")[0]
+        raise UserError(f"{where}={target} cannot be found{which}: {why}") from error
     identity = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
     ours = inspect.isclass(found) and identity.startswith(ALLOWED)
     if not ours and not _listed(identity, extra) and not _listed(target, extra):

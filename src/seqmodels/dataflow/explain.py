@@ -16,6 +16,7 @@ from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.files import write_text
+from seqmodels.imports import trusted
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.machine import one_thread
 from seqmodels.screen import Screen
@@ -32,7 +33,7 @@ def explain(config: DictConfig) -> list[Identity]:
         UserError: if the model cannot be built, or its head reads other tensors than it declares.
     """
     torch.manual_seed(0)
-    allowed = tuple(config.allowed_targets)
+    allowed = trusted(config)
     task_class: type[Task] = allowed_class(config.model, allowed)
     contract = task_class.contract_for(config.model.head)
     check_model(contract, config.model, task_class.check(config.model))

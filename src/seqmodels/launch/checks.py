@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from seqmodels.errors import UserError, choices, shown
+from seqmodels.launch.config_files import config_folders
 from seqmodels.launch.suggestions import Suggestions
 from seqmodels.signatures.checking import Problem, find_problems
 from seqmodels.signatures.heads import heads_for
@@ -48,7 +49,16 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
             )
         if problem.is_unknown:
             raise UserError(Suggestions(plain, keys).for_key(problem.key, value or "..."))
-        raise UserError(problem.text)
+        raise UserError(problem.text + _file_meant(problem.key, value))
+
+
+def _file_meant(key: str, value: str | None) -> str:
+    """`; did you mean optimizer=sgd?` of `model.optimizer=sgd`."""
+    group = key.rpartition(".")[2]
+    is_file = value and any(
+        (folder / group / f"{value}.yaml").is_file() for folder in config_folders()
+    )
+    return f"; did you mean {group}={value}?" if is_file and "." in key else ""
 
 
 def _resolved(config: DictConfig, keys: type) -> Any:

@@ -18,7 +18,7 @@ def named_run(config: SimpleNamespace) -> Run:
     Raises:
         UserError: if a module cannot be imported, or the run cannot be loaded.
     """
-    from seqmodels.imports import import_modules
+    from seqmodels.imports import import_modules, trusted
     from seqmodels.runs import load_run
 
     import_modules(config.imports)
@@ -26,5 +26,5 @@ def named_run(config: SimpleNamespace) -> Run:
         config.run,
         config.checkpoint,
         batch_size=getattr(config, "batch_size", None),
-        allowed_targets=config.allowed_targets,
+        allowed_targets=trusted(config),
     )

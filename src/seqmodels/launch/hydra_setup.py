@@ -10,6 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from seqmodels.launch.composing import compose_by_class
 from seqmodels.launch.config_files import config_folders
 from seqmodels.launch.naming import run_folder, short_name, sweep_folder
 from seqmodels.program import as_started
@@ -29,7 +30,9 @@ def search_own_configs() -> None:
 
 
 def register_resolvers() -> None:
-    """Register the functions that `configs/` calls, such as `${unique:}`."""
+    """Register the functions that `configs/` calls, such as `${unique:}`, and the way to compose
+    it."""
+    compose_by_class()
     for name, resolver, use_cache in (
         ("sweep_folder", sweep_folder, True),
         ("run_folder", run_folder, False),

@@ -27,6 +27,7 @@ UNKNOWN = re.compile(
     r"Could not override '.+'\.\s+(?:No match in the defaults list\.\s+)?To append to your "
     r"(?:config|default list) use \+(.+)"
 )
+NO_FILE = "Config group override must be a string or a list. Got NoneType"
 GONE = re.compile(r"Could not delete from config\. '(.+)' does not exist")
 
 
@@ -102,9 +103,11 @@ def composing_mistake(error: Exception, words: Sequence[str], keys: type) -> str
         words: of the command line.
         keys: those of the file.
     """
+    text = str(error)
+    if NO_FILE in text:  # a ValueError of Hydra's
+        return _no_file(words)
     if not isinstance(error, ConfigCompositionException):
         return None
-    text = str(error)
     if several := SEVERAL.search(text):
         key, _, value = several[1].partition("=")
         return (
@@ -123,6 +126,13 @@ def composing_mistake(error: Exception, words: Sequence[str], keys: type) -> str
             plus = "+" if any(word.startswith(f"+{group}=") for word in words) else ""
             return suggestions.for_file(group, file, options, plus)
     return None
+
+
+def _no_file(words: Sequence[str]) -> str | None:
+    groups = _groups(config_folders())
+    named = [word.removesuffix("=null") for word in words if word.endswith("=null")]
+    given = next((name for name in named if name in groups), None)
+    return given and f"{given}=null: choose one of {listed(groups[given])}"
 
 
 def _suggestions(error: Exception | None, keys: type) -> Suggestions:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
+from seqmodels.imports import trusted
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.trust import is_trusted_callback, trusted_config
@@ -58,7 +59,7 @@ def resumed_config(
     """
     folder = RunFolder(Path(config.resume))
     folder.check_contained()
-    saved = trusted_config(folder, config.allowed_targets)
+    saved = trusted_config(folder, trusted(config))
     result = OmegaConf.to_container(config, resolve=True)
     assert isinstance(result, dict)
     # resolved later, with what comes from the folder

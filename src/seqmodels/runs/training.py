@@ -17,7 +17,7 @@ from seqmodels.cache import use_cache
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
 from seqmodels.errors import UserError, unusable
-from seqmodels.imports import import_modules
+from seqmodels.imports import import_modules, trusted
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
@@ -131,7 +131,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         checked.callback(folder.discard_if_unused)
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
-        allowed = tuple(config.allowed_targets)
+        allowed = trusted(config)
         task_class: type[Task] = allowed_class(config.model, allowed)
         contract = task_class.contract_for(config.model.head)
         check_model(contract, config.model, task_class.check(config.model))

@@ -60,6 +60,14 @@ def signature(path: str, method: str = "__init__") -> Signature | None:
     return _of_class(place.source, place.node, method, depth=0)
 
 
+def not_taken(target: Any, names: Iterable[Any]) -> list[str]:
+    """Those of the names that are not arguments of this class; none if its source is unknown."""
+    takes = signature(target) if isinstance(target, str) else None
+    if takes is None or takes.more:
+        return []
+    return [name for name in names if name not in takes.hints and not name.startswith("_")]
+
+
 def resolved(hint: Any) -> Any:
     """What a `ForwardRef` of a signature refers to: a hint; `OBJECT` for a class that is not a
     plain value; `Any` if unknown."""

@@ -42,7 +42,13 @@ from seqmodels.tasks.contract import Step, gather, join, share_of_targets
 from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares, no_output
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
-from seqmodels.tasks.optimization import Rate, build_optimizer, clip_gradients, is_stretched
+from seqmodels.tasks.optimization import (
+    Rate,
+    build_optimizer,
+    clip_gradients,
+    is_stretched,
+    monitored,
+)
 from seqmodels.tasks.resume import replan, restored_state, saved_state
 from seqmodels.tasks.start import rates_after_start
 
@@ -298,6 +304,9 @@ class Task(Network, pl.LightningModule):
             )
         for name, value in measured.items():
             self.log(name, value, prog_bar=name == f"validation/{self.bar}")
+        if split == "validation" and self.trainer.state.fn == "fit":
+            for config in self.trainer.lr_scheduler_configs:
+                config.scheduler.validated(measured)  # type: ignore[attr-defined]
 
     def measure_steps(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The training metrics of some steps, of all processes, such as `train/loss_step`; on the
@@ -341,6 +350,7 @@ class Task(Network, pl.LightningModule):
             budget,
             rates=self.rates(),
             seconds=lambda: seconds_used(trainer),
+            monitor=monitored(trainer),
             allowed_targets=self.allowed_targets,
         )
 

@@ -10,12 +10,16 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
 
-from seqmodels.errors import UserError
-from seqmodels.instantiate import instantiate
+from seqmodels.errors import UserError, choices, one_line, unusable
+from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.signatures.ranges import Count, Name, Share
 from seqmodels.tasks.budget import NO_END, Budget
+from seqmodels.tasks.metrics import more_is_better
 
 TOTAL_STEPS = "total_steps"
 
@@ -35,6 +39,36 @@ class Rate:
     frozen: int = 0
 
 
+class Plateau(ReduceLROnPlateau):
+    """Lowers the learning rate when a metric of the validation no longer gets better.
+
+    Args:
+        monitor: the metric, such as `validation/accuracy`; None: what the checkpoint monitors.
+        options: as `torch.optim.lr_scheduler.ReduceLROnPlateau` documents them; `mode` is what is
+            better by the metric.
+    """
+
+    def __init__(self, optimizer: Optimizer, monitor: Name | None = None, **options: Any) -> None:
+        super().__init__(optimizer, **options)
+        self.monitor = monitor
+
+
+class LinearWarmup(LambdaLR):
+    """Raises the learning rate in a line, and lowers it in a line to 0 at the end of the training.
+
+    Args:
+        total_steps: of the training.
+        warmup: the share of them in which it rises.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: Count, warmup: Share = 0.1) -> None:
+        rise = max(1, round(warmup * total_steps))
+        fall = max(1, total_steps - rise)
+        super().__init__(
+            optimizer, lambda n: min((n + 1) / rise, max(0, total_steps - n) / fall, 1)
+        )
+
+
 class Schedule:
     """Sets the learning rates after each step: any scheduler, planned for the whole training.
 
@@ -51,6 +85,8 @@ class Schedule:
         stretched: whether the scheduler is planned for all places of the budget; otherwise it takes
             one step at each step.
         seconds: the time used so far.
+        monitor: the metric of the validation that the scheduler reads, if it reads one; then it
+            takes a step after each validation.
     """
 
     def __init__(
@@ -63,12 +99,14 @@ class Schedule:
         *,
         stretched: bool,
         seconds: Callable[[], float],
+        monitor: str | None = None,
     ) -> None:
         self.optimizer, self.rates, self.leader = optimizer, [*rates], leader
         self.budget, self.stretched, self.seconds = budget, stretched, seconds
+        self.monitor = monitor
         self._base = leader.param_groups[0]["lr"]
         self.scheduler = build(leader)
-        leader.step()  # PyTorch warns of a scheduler that steps before its optimizer
+        _try_step(leader)  # PyTorch warns of a scheduler that steps before its optimizer
         self.steps = self.taken = 0
         self._set()
 
@@ -76,8 +114,22 @@ class Schedule:
         self.steps += 1
         self._catch_up()
 
+    def validated(self, measured: Mapping[str, Tensor]) -> None:
+        """Takes the step of a scheduler that reads a metric of the validation.
+
+        Raises:
+            UserError: if the validation has no such metric.
+        """
+        if self.monitor is None:
+            return
+        if self.monitor not in measured:
+            names = choices(self.monitor, measured)
+            raise UserError(f"model.scheduler.monitor={self.monitor} is not measured: {names}")
+        self.scheduler.step(float(measured[self.monitor]))
+        self._set()
+
     def _catch_up(self) -> None:
-        due = self.steps
+        due = 0 if self.monitor else self.steps
         if self.budget is not None and self.stretched:
             due = self.budget.place(self.steps, self.seconds())
         for _ in range(due - self.taken):
@@ -122,6 +174,7 @@ def build_optimizer(
     *,
     rates: Mapping[str, Rate] | None = None,
     seconds: Callable[[], float] = float,
+    monitor: str | None = "validation/loss",
     allowed_targets: Iterable[str] = (),
 ) -> Any:
     """What `LightningModule.configure_optimizers` returns; the scheduler goes by step.
@@ -132,6 +185,8 @@ def build_optimizer(
             stands for the places of the budget.
         rates: of the parameters whose names begin so; the longest beginning counts.
         seconds: the time of the training so far.
+        monitor: for a scheduler that reads a metric of the validation and names none; None without
+            validations.
 
     Raises:
         UserError: naming the class and what is wrong with its arguments; if the scheduler needs the
@@ -142,29 +197,90 @@ def build_optimizer(
         built: Optimizer = instantiate(optimizer, parameters, allowed_targets=allowed_targets)
         return built
 
+    plan = scheduler or {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
+    kind = allowed_class(plan, allowed_targets)
+    reads = _metric_read(plan, monitor) if issubclass(kind, ReduceLROnPlateau) else None
+
     def build_scheduler(leader: Optimizer) -> Any:
-        plan = scheduler or {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
         places = budget and budget.places
         planned = {k: places if v == TOTAL_STEPS else v for k, v in plan.items()}
-        return instantiate(planned, leader, allowed_targets=allowed_targets)
+        if reads and "mode" not in plan:
+            planned["mode"] = "max" if more_is_better(reads) else "min"
+        if issubclass(kind, OneCycleLR | CyclicLR) and not _has_momentum(leader):
+            planned.setdefault("cycle_momentum", False)
+        with unusable(f"model.scheduler: {plan['_target_']} cannot be built"):
+            return instantiate(planned, leader, allowed_targets=allowed_targets)
 
     stretched = is_stretched(scheduler)
     if stretched and budget is None:
-        raise UserError(f"model.scheduler {NO_END}, or model.scheduler=null")
+        raise UserError(f"model.scheduler {NO_END}, or scheduler=none")
     groups = grouped(parameters, rates or {})
     built = build([{"params": members} for members in groups.values()])
-    if scheduler is None and groups.keys() == {Rate()}:
-        return built
+    if "lr" not in built.param_groups[0]:
+        raise UserError(f"model.optimizer: {type(built).__name__} must call its learning rate lr")
     schedule = Schedule(
         built,
         groups,
-        build([Parameter(torch.zeros(1))]),
+        build([Parameter(torch.zeros(1, 1))]),
         build_scheduler,
         budget,
         stretched=stretched,
         seconds=seconds,
+        monitor=reads,
     )
+    if scheduler is None and groups.keys() == {Rate()}:
+        return built
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def monitored(trainer: pl.Trainer) -> str | None:
+    """The metric of the validation that the checkpoint monitors, or else the loss; None without
+    validations."""
+    name = str(getattr(trainer.checkpoint_callback, "monitor", None))
+    if trainer.limit_val_batches == 0:
+        return None
+    return name if name.startswith("validation/") else "validation/loss"
+
+
+def _metric_read(plan: Mapping[str, Any], monitor: str | None) -> str:
+    if monitor is None:
+        raise UserError(
+            f"model.scheduler: {plan['_target_']} reads a metric of the validation, and "
+            "trainer.limit_val_batches=0 leaves none: choose another one, such as scheduler=none"
+        )
+    name: str = plan.get("monitor") or monitor
+    if not name.startswith("validation/"):
+        raise UserError(f"model.scheduler.monitor={name}: choose a metric such as validation/loss")
+    return name
+
+
+def _has_momentum(optimizer: Optimizer) -> bool:
+    return "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
+
+
+def _try_step(optimizer: Optimizer) -> None:
+    """Takes a step of an optimiser, as Lightning does.
+
+    Raises:
+        UserError: if no task can be trained so.
+    """
+    name, calls = type(optimizer).__name__, []
+    [parameter] = optimizer.param_groups[0]["params"]
+
+    def closure() -> float:
+        calls.append(True)
+        parameter.grad = torch.ones_like(parameter)
+        return 1.0
+
+    try:
+        optimizer.step(closure)
+    except Exception as error:  # an optimiser of one's own may raise anything
+        raise UserError(f"model.optimizer: {name} cannot step: {one_line(error)}") from error
+    if len(calls) != 1:
+        raise UserError(
+            f"model.optimizer: {name} computes the loss {len(calls)} times in a step, and a "
+            "training here once: choose another one"
+        )
 
 
 def is_stretched(scheduler: Mapping[str, Any] | None) -> bool:

@@ -38,7 +38,7 @@ def restored_state(
         raise UserError(
             f"the checkpoint's scheduler was planned for {planned} steps and this training has "
             f"{total_steps}: keep trainer.max_epochs and the batch size as they were, or "
-            "set model.scheduler=null"
+            "set scheduler=none"
         )
     if count != trainer.world_size:
         raise UserError(
@@ -57,6 +57,8 @@ def replan(checkpoint: dict[str, Any], optimizer: Mapping[str, Any]) -> None:
     training, at the step that it has reached."""
     if "resume" in checkpoint:
         checkpoint["resume"]["total_steps"] = None
+    if checkpoint["hyper_parameters"]["optimizer"]["_target_"] != optimizer["_target_"]:
+        checkpoint["optimizer_states"] = []  # another class has nothing to do with it
     for saved in checkpoint["optimizer_states"]:
         for group in saved["param_groups"]:
             group.update({name: value for name, value in optimizer.items() if name in group})

@@ -1,0 +1,102 @@
+"""Compose the configuration as Hydra does, without arguments that are left from another class."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal import hydra as hydra_main
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from seqmodels.files import flattened
+from seqmodels.signatures.reading import not_taken
+
+WHOLE = ("optimizer", "scheduler")  # groups whose file is merged where it is chosen
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a file of the configuration gives, or the command line.
+
+    Args:
+        keys: dotted, of its values and of the mappings around them.
+        chosen: the place, among all layers, of the one that chose this file; its own, if none did.
+    """
+
+    keys: frozenset[str]
+    chosen: int
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra merges key by key: arguments of one class would stay where another is named."""
+
+    def load_configuration(
+        self, config_name: Any, overrides: Any, run_mode: Any, **options: Any
+    ) -> DictConfig:
+        self._layers: list[Layer] = []
+        words = OverridesParser.create().parse_overrides(overrides)
+        self._asked = (config_name, words, True, run_mode == RunMode.MULTIRUN)
+        config = super().load_configuration(config_name, overrides, run_mode, **options)
+        given = {w.key_or_group: w.value() for w in words if not w.is_sweep_override()}
+        self._layers.append(Layer(_keys(given), len(self._layers)))
+        leave_out(config, self._layers)
+        return config
+
+    def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> Any:
+        choices = create_defaults_list(repo, *self._asked).overrides.override_metadata
+        for group in WHOLE:
+            _move(defaults, group, choices.get(group))
+        files = [entry.config_path for entry in defaults]
+        for place, entry in enumerate(defaults):
+            content: Any = self._load_single_config(entry, repo).config
+            keys = _keys(OmegaConf.to_container(content, resolve=False))
+            by = choices.get(entry.override_key)
+            self._layers.append(Layer(keys, place if by is None else _place(by, files)))
+        return super()._compose_config_from_defaults_list(defaults, repo)
+
+
+def compose_by_class() -> None:
+    """Have Hydra use `Loader`."""
+    hydra_main.ConfigLoaderImpl = Loader  # type: ignore[misc]
+
+
+def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
+    """Take the arguments out of `config` that a class does not take, if only layers give them that
+    come before the one that names or chooses this class. The checks refuse all others."""
+    for key in sorted({k for layer in layers for k in layer.keys if k.endswith("._target_")}):
+        where = key.removesuffix("._target_")
+        node: Any = OmegaConf.select(config, where, throw_on_resolution_failure=False)
+        if where.startswith("hydra.") or not isinstance(node, DictConfig):
+            continue
+        [*_, naming] = [layer for layer in layers if key in layer.keys]
+        since = [naming, *layers[naming.chosen :]]
+        left = [n for n in node if not any(f"{where}.{n}" in layer.keys for layer in since)]
+        if not left:  # as mostly: reading the source of a class takes a moment
+            continue
+        plain: Any = OmegaConf.to_container(node, resolve=False)
+        with open_dict(node):
+            for name in not_taken(plain.get("_target_"), left):
+                del node[name]
+
+
+def _move(defaults: list[Any], group: str, by: Any) -> None:
+    """Moves the file of a group before the file that chose it, or to the end, if the command line
+    did."""
+    for entry in [each for each in defaults if by is not None and each.override_key == group]:
+        defaults.remove(entry)
+        defaults.insert(_place(by, [each.config_path for each in defaults]), entry)
+
+
+def _place(by: Any, files: list[str]) -> int:
+    return len(files) if by.external_override else files.index(by.containing_config_path)
+
+
+def _keys(values: Any) -> frozenset[str]:
+    parts = (key.split(".") for key in flattened(values))
+    return frozenset(k for part in parts for k in itertools.accumulate(part, "{}.{}".format))
