@@ -7,9 +7,9 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import Any
 
-from hydra.utils import get_object
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -74,7 +74,7 @@ def allowed_class(
 ) -> Any:
     """The class that `config._target_` names, if it is allowed; see `instantiate`."""
     _check_target(config["_target_"], (*allowed_targets, *_projects()), where="_target_")
-    return get_object(config["_target_"])
+    return resolve_name(config["_target_"])
 
 
 @functools.cache
@@ -94,7 +94,7 @@ def _build(node: Any) -> Any:
         own = {key: _build(value) for key, value in own.items()}
     if "_target_" not in node:
         return own
-    made = functools.partial(get_object(node["_target_"]), *_build(node.get("_args_", [])), **own)
+    made = functools.partial(resolve_name(node["_target_"]), *_build(node.get("_args_", [])), **own)
     return made if node.get("_partial_") else made()
 
 
@@ -115,20 +115,19 @@ def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
     refusal = UserError(
         f"{where}={target} is not allowed: it is not a class of "
         f"{', '.join(prefix.rstrip('.') for prefix in ALLOWED)}; "
-        f"if you trust it, add imports=[{target.rpartition('.')[0]}]"
+        f"if you trust it, add imports=[{target.rpartition('.')[0]}], or allowed_targets=[{target}]"
     )
     # refuse other names before looking them up, because importing a module runs its code
     roots = tuple(prefix.partition(".")[0] + "." for prefix in ALLOWED)
     if not target.startswith(roots) and not _listed(target, extra):
         raise refusal
     try:
-        found = get_object(target)
+        found = resolve_name(target)
     except Exception as error:  # the module's own code may raise anything
         package = target.partition(".")[0]
         version = getattr(sys.modules.get(package), "__version__", None)
         which = f" in {package} {version}" if version else ""
-        why = one_line(error).partition(" Are you sure")[0]
-        raise UserError(f"{where}={target} cannot be found{which}: {why}") from error
+        raise UserError(f"{where}={target} cannot be found{which}: {one_line(error)}") from error
     identity = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
     ours = inspect.isclass(found) and identity.startswith(ALLOWED)
     if not ours and not _listed(identity, extra) and not _listed(target, extra):

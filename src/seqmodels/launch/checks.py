@@ -49,16 +49,15 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
             )
         if problem.is_unknown:
             raise UserError(Suggestions(plain, keys).for_key(problem.key, value or "..."))
-        raise UserError(problem.text + _file_meant(problem.key, value))
+        raise UserError(_text(problem))
 
 
-def _file_meant(key: str, value: str | None) -> str:
-    """`; did you mean optimizer=sgd?` of `model.optimizer=sgd`."""
-    group = key.rpartition(".")[2]
-    is_file = value and any(
-        (folder / group / f"{value}.yaml").is_file() for folder in config_folders()
-    )
-    return f"; did you mean {group}={value}?" if is_file and "." in key else ""
+def _text(problem: Problem) -> str:
+    """With `; did you mean optimizer=sgd?` after `model.optimizer=sgd`."""
+    _, _, group = problem.key.rpartition(".")
+    file = f"{problem.text.partition(': ')[0].partition('=')[2]}.yaml"
+    meant = group != problem.key and any((f / group / file).is_file() for f in config_folders())
+    return problem.text + f"; did you mean {group}={file[:-5]}?" * meant
 
 
 def _resolved(config: DictConfig, keys: type) -> Any:
@@ -68,7 +67,7 @@ def _resolved(config: DictConfig, keys: type) -> Any:
         plain = OmegaConf.to_container(config, resolve=False)
         for problem in find_problems(plain, keys, ""):
             if "${" not in problem.text:
-                raise UserError(problem.text) from None
+                raise UserError(_text(problem)) from None
         raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from seqmodels.files import flattened
 from seqmodels.signatures.reading import not_taken
 
-WHOLE = ("optimizer", "scheduler")  # groups whose file is merged where it is chosen
+WHOLE = ("optimizer/", "scheduler/")  # groups whose file is merged where it is chosen
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,13 @@ class Loader(ConfigLoaderImpl):
         return config
 
     def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> Any:
-        choices = create_defaults_list(repo, *self._asked).overrides.override_metadata
-        for group in WHOLE:
-            _move(defaults, group, choices.get(group))
+        chosen = _chosen(create_defaults_list(repo, *self._asked).overrides)
+        _move(defaults, chosen)
         files = [entry.config_path for entry in defaults]
         for place, entry in enumerate(defaults):
             content: Any = self._load_single_config(entry, repo).config
             keys = _keys(OmegaConf.to_container(content, resolve=False))
-            by = choices.get(entry.override_key)
+            by = chosen.get(entry.config_path)
             self._layers.append(Layer(keys, place if by is None else _place(by, files)))
         return super()._compose_config_from_defaults_list(defaults, repo)
 
@@ -85,12 +84,24 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
                 del node[name]
 
 
-def _move(defaults: list[Any], group: str, by: Any) -> None:
-    """Moves the file of a group before the file that chose it, or to the end, if the command line
+def _chosen(overrides: Any) -> dict[str, Any]:
+    """What chose each file that is chosen instead of a default."""
+    found = {}
+    for key, by in overrides.override_metadata.items():
+        names = overrides.override_choices[key]
+        for name in names if isinstance(names, list) else [names]:
+            found[f"{key.partition('@')[0]}/{name}"] = by
+    return found
+
+
+def _move(defaults: list[Any], chosen: Mapping[str, Any]) -> None:
+    """Moves a file of `WHOLE` before the file that chose it, or to the end, if the command line
     did."""
-    for entry in [each for each in defaults if by is not None and each.override_key == group]:
-        defaults.remove(entry)
-        defaults.insert(_place(by, [each.config_path for each in defaults]), entry)
+    for entry in [e for e in defaults if e.config_path in chosen]:
+        if entry.config_path.startswith(WHOLE):
+            defaults.remove(entry)
+            place = _place(chosen[entry.config_path], [each.config_path for each in defaults])
+            defaults.insert(place, entry)
 
 
 def _place(by: Any, files: list[str]) -> int:
