@@ -12,6 +12,8 @@ from seqmodels.files import flattened
 
 NO_CHANGE = ("resume=", "folder=", "imports=", "local=", "~local")
 
+FILES = {"optimizer", "scheduler"}  # groups whose files give `model.optimizer`, `model.scheduler`
+
 
 def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Return what `overrides` change, by dotted key, a chosen file such as `trainer=cpu` included.
@@ -26,6 +28,8 @@ def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]
     defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=True))
     values = flattened(OmegaConf.to_container(config, resolve=True))
     named = {override.lstrip("+").partition("=")[0] for override in overrides}
+    # a chosen file may hold the defaults, where the run to resume has something else
+    named |= {k for k in values if k.startswith("model.") and k.split(".")[1] in named & FILES}
     return {k: v for k, v in values.items() if k in named or defaults.get(k, _ABSENT) != v}
 
 

@@ -168,7 +168,7 @@ class Schedule:
 
 def build_optimizer(
     parameters: Mapping[str, Parameter],
-    optimizer: Mapping[str, Any],
+    optimizer: Mapping[str, Any] | None,
     scheduler: Mapping[str, Any] | None,
     budget: Budget | None,
     *,
@@ -192,6 +192,9 @@ def build_optimizer(
         UserError: naming the class and what is wrong with its arguments; if the scheduler needs the
             end of a training that has none.
     """
+
+    if not optimizer:
+        raise UserError("model.optimizer is null: choose one, such as optimizer=adamw")
 
     def build(parameters: Any) -> Optimizer:
         built: Optimizer = instantiate(optimizer, parameters, allowed_targets=allowed_targets)
