@@ -36,7 +36,7 @@ class Layer:
 class Loader(ConfigLoaderImpl):
     """Hydra merges key by key: arguments of one class would stay where another is named."""
 
-    def load_configuration(
+    def load_configuration(  # type: ignore[override]
         self, config_name: Any, overrides: Any, run_mode: Any, **options: Any
     ) -> DictConfig:
         self._layers: list[Layer] = []
@@ -75,10 +75,10 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
             continue
         [*_, naming] = [layer for layer in layers if key in layer.keys]
         since = [naming, *layers[naming.chosen :]]
-        left = [n for n in node if not any(f"{where}.{n}" in layer.keys for layer in since)]
+        plain: Any = OmegaConf.to_container(node, resolve=False)
+        left = [n for n in plain if not any(f"{where}.{n}" in layer.keys for layer in since)]
         if not left:  # as mostly: reading the source of a class takes a moment
             continue
-        plain: Any = OmegaConf.to_container(node, resolve=False)
         with open_dict(node):
             for name in not_taken(plain.get("_target_"), left):
                 del node[name]

@@ -306,7 +306,7 @@ class Task(Network, pl.LightningModule):
             self.log(name, value, prog_bar=name == f"validation/{self.bar}")
         if split == "validation" and self.trainer.state.fn == "fit":
             for config in self.trainer.lr_scheduler_configs:
-                config.scheduler.validated(measured)  # type: ignore[attr-defined]
+                config.scheduler.validated(measured)  # type: ignore[union-attr]
 
     def measure_steps(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The training metrics of some steps, of all processes, such as `train/loss_step`; on the
