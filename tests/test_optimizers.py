@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from seqmodels.errors import UserError
 from seqmodels.tasks.budget import Budget
 from seqmodels.tasks.optimization import LinearWarmup, build_optimizer
+from seqmodels.tasks.resume import replan
 from tests.conftest import Script
 from tests.test_resume import same_run, stopped_by
 
@@ -187,15 +188,16 @@ def test_a_resumed_run_is_the_uninterrupted_one(words: str, script: Script, tmp_
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_resume_may_change_the_optimizer(script: Script, tmp_path: Path) -> None:
-    stop = stopped_by(signal.SIGTERM, step=7)
-    assert script("train.py", *QUICK, *stop, "folder=run").returncode == 143
-    resumed = script("train.py", "resume=run", f"{TORCH}RMSprop", "scheduler=cosine")
-    assert resumed.returncode == 0, resumed.stderr
-    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    [state] = saved["optimizer_states"]
-    assert state["state"][0].keys() == {"step", "square_avg"}
-    assert "fused" not in state["param_groups"][0]
+def test_an_optimizer_of_another_class_starts_without_the_state_of_the_first() -> None:
+    group = {"lr": 0.1, "betas": (0.9, 0.999)}
+    for name, states in (("RMSprop", []), ("AdamW", [{"param_groups": [{**group, "lr": 0.2}]}])):
+        saved = {
+            "hyper_parameters": {"optimizer": {"_target_": "torch.optim.AdamW"}},
+            "optimizer_states": [{"param_groups": [dict(group)]}],
+            "global_step": 5,
+        }
+        replan(saved, {"_target_": f"torch.optim.{name}", "lr": 0.2})
+        assert saved["optimizer_states"] == states
 
 
 # schedules
