@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from html import escape
 
+from rich.color import blend_rgb
+from rich.color_triplet import ColorTriplet
 from rich.style import Style
 from rich.text import Text
 
 from seqmodels.dataflow.drawing import Arrow, Box, Drawing
 
-RGB = tuple[int, int, int]
 Paint = tuple[str, str]  # a colour on light paper, and one on dark paper
 
 WIDE, HIGH, PAD, TOP = 8, 26, 10, 56  # pixels: of a character, of a line, around all, of the title
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
 # for a small and a large share of the gradient
-GREENS: tuple[RGB, RGB] = (214, 242, 220), (22, 120, 55)
-BLUES: tuple[RGB, RGB] = (219, 234, 254), (29, 78, 176)  # the same for inputs
-DARK_GREENS: tuple[RGB, RGB] = (26, 56, 38), (74, 222, 128)
-DARK_BLUES: tuple[RGB, RGB] = (28, 44, 74), (110, 172, 252)
+GREENS = ColorTriplet(214, 242, 220), ColorTriplet(22, 120, 55)
+BLUES = ColorTriplet(219, 234, 254), ColorTriplet(29, 78, 176)  # the same for inputs
+DARK_GREENS = ColorTriplet(26, 56, 38), ColorTriplet(74, 222, 128)
+DARK_BLUES = ColorTriplet(28, 44, 74), ColorTriplet(110, 172, 252)
 
 NONE: Paint = ("none", "none")
 PAPER: Paint = ("#ffffff", "#171c24")
@@ -51,14 +52,8 @@ def depths(drawing: Drawing) -> list[float | None]:
     ]
 
 
-def mixed(depth: float, ends: tuple[RGB, RGB]) -> RGB:
-    """The colour at that depth between two."""
-    red, green, blue = (round(a + depth * (b - a)) for a, b in zip(*ends, strict=True))
-    return red, green, blue
-
-
-def is_dark(rgb: RGB) -> bool:
-    return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 140
+def is_dark(rgb: ColorTriplet) -> bool:
+    return 0.299 * rgb.red + 0.587 * rgb.green + 0.114 * rgb.blue < 140
 
 
 def to_svg(drawing: Drawing) -> str:
@@ -96,7 +91,7 @@ def to_svg(drawing: Drawing) -> str:
         parts += _box(box, depth)
     parts.append("</g>")
     for number, (light, dark, text) in enumerate(legend):
-        y, fill = TOP + drawing.height * HIGH + 20 * number + 8, (_hex(light[1]), _hex(dark[1]))
+        y, fill = TOP + drawing.height * HIGH + 20 * number + 8, (light[1].hex, dark[1].hex)
         parts.append(f'<rect x="{PAD}" y="{y}" width="12" height="12" rx="3" {_painted(fill)}/>')
         parts.append(
             f'<text x="{PAD + 20}" y="{y + 10}" font-size="12" {_painted(FAINT_INK)}>{text}</text>'
@@ -109,11 +104,7 @@ def _painted(fill: Paint, stroke: Paint = NONE) -> str:
     return f'fill="{fill[0]}" stroke="{stroke[0]}" style="--fill:{fill[1]};--stroke:{stroke[1]}"'
 
 
-def _hex(rgb: RGB) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*rgb)
-
-
-def _ink_on(rgb: RGB) -> str:
+def _ink_on(rgb: ColorTriplet) -> str:
     return "#ffffff" if is_dark(rgb) else "#111111"
 
 
@@ -122,9 +113,9 @@ def _box(box: Box, depth: float | None) -> list[str]:
     fill, ink = FILLS.get(box.kind, PAPER), FAINT_INK if padding else INK
     if depth is not None:
         of_inputs = box.kind == "input"
-        light = mixed(depth, BLUES if of_inputs else GREENS)
-        dark = mixed(depth, DARK_BLUES if of_inputs else DARK_GREENS)
-        fill = _hex(light), _hex(dark)
+        light = blend_rgb(*(BLUES if of_inputs else GREENS), depth)
+        dark = blend_rgb(*(DARK_BLUES if of_inputs else DARK_GREENS), depth)
+        fill = light.hex, dark.hex
         ink = _ink_on(light), _ink_on(dark)
     dashed = ' stroke-dasharray="3 3"' if padding else ""
     parts = [
@@ -190,9 +181,9 @@ def to_text(drawing: Drawing) -> Text:
     for box, depth in zip(drawing.boxes, depths(drawing), strict=True):
         around, style = "  ", Style()
         if depth is not None:
-            rgb = mixed(depth, BLUES if box.kind == "input" else GREENS)
+            rgb = blend_rgb(*(BLUES if box.kind == "input" else GREENS), depth)
             ink = "white" if is_dark(rgb) else "black"
-            style = Style(color=ink, bgcolor="rgb({},{},{})".format(*rgb))
+            style = Style(color=ink, bgcolor=rgb.hex)
         elif box.kind in ("head", "logits"):
             style = Style(bold=True, reverse=True)
         elif box.kind == "padding":
