@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.plain import run_around
 
 
 def import_module(name: str, key: str) -> ModuleType:
-    """Imports a module by its name; it may be in the current directory.
+    """Imports a module by its name; it may be in the current directory, unless that lies in a run.
 
     This runs the module's code: import only what you trust, and never what a checkpoint or a run
     folder names.
@@ -23,7 +25,7 @@ def import_module(name: str, key: str) -> ModuleType:
     Raises:
         UserError: if the import fails.
     """
-    if "" not in sys.path:
+    if "" not in sys.path and not run_around(Path.cwd()):
         sys.path.insert(0, "")
     try:
         return importlib.import_module(name)

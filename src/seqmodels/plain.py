@@ -91,6 +91,25 @@ def read_bytes(path: Path, most: int = BYTES) -> bytes:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def run_around(folder: Path) -> Path | None:
+    """The run or the sweep that a folder is or lies in, if there is one. All that it holds is data,
+    perhaps a stranger's: no configuration, and no module to import."""
+    for place in (folder, *folder.parents):
+        if (place / "sweep.json").exists() or _is_run(place):
+            return place
+    return None
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether `config.yaml` is one that a run can be loaded from."""
+    try:
+        config = read_yaml(folder / "config.yaml")
+    except UserError:
+        return False
+    parts = [config.get(name) for name in ("model", "data")] if isinstance(config, dict) else []
+    return bool(parts) and all(isinstance(part, dict) and "_target_" in part for part in parts)
+
+
 def check_plain(value: Any, where: str) -> None:
     """Lets through text, numbers of 64 bits, truth values, None, and lists and mappings of those.
 

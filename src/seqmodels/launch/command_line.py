@@ -15,7 +15,11 @@ from typing import Any
 
 from seqmodels.cache import use_cache
 from seqmodels.errors import UserError, one_line
-from seqmodels.launch.config_files import SHIPPED, config_folders
+from seqmodels.launch.config_files import (
+    SHIPPED,
+    config_folders,
+    distrust_run_folder,
+)
 from seqmodels.launch.keys import name_of
 from seqmodels.launch.local import local_cache
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
@@ -45,6 +49,7 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
+                distrust_run_folder()
                 _check_words(words)
                 if "--help" in words or "-h" in words:
                     docstring = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "")
@@ -84,6 +89,8 @@ def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
         @functools.wraps(function)
         def main() -> None:
             _open_streams()
+            with readable_errors():
+                distrust_run_folder()
             import hydra  # here, because most scripts start without it
 
             from seqmodels.launch.hydra_setup import (

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+from contextlib import chdir
 from pathlib import Path
+
+from seqmodels.plain import run_around
+from seqmodels.visible import visible_line
+
+log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # a wheel has it in the package, a checkout at the root
@@ -10,6 +19,23 @@ SHIPPED = next(p for p in (PACKAGE / "configs", PACKAGE.parents[1] / "configs") 
 
 
 def config_folders() -> list[Path]:
-    """`configs/` in the current directory, if there is one, and the shipped one, in this order."""
+    """`configs/` in the current directory, if there is one that is yours, and the shipped one, in
+    this order."""
     own = Path.cwd() / "configs"
-    return [own, SHIPPED] if own.is_dir() and own.resolve() != SHIPPED else [SHIPPED]
+    yours = own.is_dir() and own.resolve() != SHIPPED and not run_around(Path.cwd())
+    return [own, SHIPPED] if yours else [SHIPPED]
+
+
+def distrust_run_folder() -> None:
+    """Where the current directory lies in a run folder, takes no configuration, no modules and no
+    libraries' settings from it: it may be a stranger's."""
+    here = Path.cwd()
+    if not (run := run_around(here)):
+        return
+    if (here / "configs").is_dir():
+        log.warning(visible_line(f"{here / 'configs'} is not read: it lies in the run {run}"))
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
+    os.environ["PYTHONSAFEPATH"] = "1"  # of processes that are started
+    os.environ.setdefault("NUMBA_CACHE_DIR", "")  # else .numba_config.yaml may set it, to pickles
+    with chdir(SHIPPED):
+        import matplotlib  # noqa: F401 (it reads matplotlibrc, which may name programs to run)
