@@ -803,6 +803,8 @@ def test_mistakes_are_one_line(
         ({"fingerprint": None}, "of this version: fingerprint is None"),
         ({"parameters": "many"}, "of this version: parameters is 'many'"),
         ({"seconds": {"fit": "long"}}, "of this version: seconds.fit is 'long'"),
+        ({"seconds": {"fit": 1e308}}, r"of this version: seconds.fit is 1e\+308"),
+        ({"metrics": {"test/accuracy": -1e308}}, r"test/accuracy is -1e\+308"),
         ({"tokens_per_second": "fast"}, "of this version: tokens_per_second is 'fast'"),
         ({"metrics": {"test/loss": "low"}}, "of this version: metrics.test/loss is 'low'"),
         ({"higher_is_better": {"mine": "false"}}, "version: higher_is_better.mine is 'false'"),

@@ -9,6 +9,7 @@ import os
 import pickle
 import resource
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.nn.search import search as beam_search
 from seqmodels.plain import check_plain, read_bytes, read_json, read_yaml
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
@@ -43,9 +45,11 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trust import is_trusted_callback
 from seqmodels.screen import Screen
+from seqmodels.tasks import Forecaster, Seq2Seq
 from seqmodels.visible import LogLines, visible
 from tests.conftest import ROOT, Script
 from tests.hostile import CANARY, Payload
+from tests.in_process import run_in_process
 
 pytestmark = pytest.mark.pictures  # which show what a run folder says
 
@@ -311,6 +315,38 @@ def test_sizes_that_the_weights_do_not_have_take_no_memory(run: Path) -> None:
         load_run(run)
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1e38])
+def test_weights_are_numbers(run: Path, weight: float) -> None:
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    name = "encoder.rnn.weight_hh_l0"
+    content["state_dict"][name][1, 0] = weight
+    with pytest.raises(UserError, match=f"best.ckpt: {name} holds weights that are not numbers"):
+        load_run(saved(run, content))
+
+
+def test_nothing_advises_to_load_a_checkpoint_that_may_run_code(run: Path) -> None:
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    with pytest.raises(UserError, match="it holds more than tensors and plain values") as raised:
+        load_run(saved(run, {**content, "x": Payload()}))
+    assert "weights_only" not in str(raised.value)
+
+
+def test_what_a_model_writes_is_bounded() -> None:
+    def search(**options: int) -> None:
+        beam_search(lambda *_: None, lambda *_: None, None, 64, start=1, end=2, **options)
+
+    with pytest.raises(UserError, match="fill the memory: lower beam or batch_size"):
+        search(beam=10**9)
+    with pytest.raises(UserError, match="fill the memory"):
+        search(longest=10**9)
+    for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
+        with pytest.raises(UserError, match="at most"):
+            Seq2Seq.check(arguments)
+    model = {"data": {"horizon": 10**9, "values": ["y"]}, "encoder": {}, "head": "last_hidden"}
+    with pytest.raises(UserError, match="data.horizon is 1000000000: at most"):
+        Forecaster(**model)
+
+
 def test_a_tokenizer_of_a_checkpoint_is_one_that_this_code_makes() -> None:
     options = TokenizerOptions("word")
     made = json.loads(train_tokenizer(["a b"], options).to_str())
@@ -541,3 +577,61 @@ def test_scripts_show_the_names_of_a_strangers_classes_as_text(run: Path, script
     done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
     assert all(line.isprintable() for line in done.stderr.split("\n"))
     assert "ignored: /x\\u001b]0;owned" in done.stderr and "\nINFO" not in done.stderr
+
+
+# where you stand
+
+
+def test_standing_in_a_run_folder_takes_nothing_but_data_from_it(run: Path) -> None:
+    module, ran = "a_strangers_heads", run / "it_ran"
+    (run / f"{module}.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    (run / "configs" / "local").mkdir(parents=True)
+    for name in ("predict", "train", "compare", "local/default"):
+        (run / "configs" / f"{name}.yaml").write_text(f"# @package _global_\nimports: [{module}]\n")
+    (run / "sub").mkdir()
+    predict = ("predict.py", "input=-", "accelerator=cpu")
+    for here, words, status in (
+        (run, (*predict, "run=."), 0),
+        (run / "sub", (*predict, "run=.."), 0),
+        (run, (*predict, "run=.", f"imports={module}"), 2),
+        (run, ("compare.py", "."), 0),
+        (run, ("train.py", "--cfg", "job"), 0),
+    ):
+        done = run_in_process(ROOT / "scripts" / words[0], words[1:], here)
+        assert done.returncode == status, done.stderr
+        told = "configs is not read" in done.stderr
+        assert told == (here == run) or words[0] == "train.py"  # whose log is set up later
+        assert module not in done.stdout and not ran.exists()
+
+
+def test_a_process_that_starts_in_a_run_folder_imports_nothing_from_it(run: Path) -> None:
+    (run / "json.py").write_text("raise SystemExit('a strangers module')")
+    (run / "matplotlibrc").write_text("text.usetex: True\nbackend: module://json\n")
+    code = (
+        "import sys\n"
+        "from seqmodels.launch.config_files import distrust_run_folder\n"
+        "sys.path.insert(0, '')\n"  # as `python -m` does
+        "distrust_run_folder()\n"
+        "import os, matplotlib; sys.modules.pop('json'); import json\n"
+        "assert not matplotlib.rcParams['text.usetex'] and os.environ['PYTHONSAFEPATH']\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], cwd=run, check=True)
+
+
+def test_your_own_configuration_is_read_where_no_run_lies(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "config.yaml").write_text("model: mine\ndata: mine\n")  # another program's
+    (tmp_path / "configs" / "audit.yaml").write_text("target: mine:build\n")
+    done = run_in_process(ROOT / "scripts" / "audit.py", (), tmp_path)
+    assert "No module named 'mine'" in done.stderr
+
+
+def test_a_comparison_reads_no_more_of_an_older_one_than_its_first_row(
+    run: Path, tmp_path: Path
+) -> None:
+    comparison = compare([str(run)])
+    (tmp_path / "comparison.csv").touch()
+    os.truncate(tmp_path / "comparison.csv", 10**12)
+    assert {path.stem for path in write_comparison(comparison, tmp_path)} > {
+        f"comparison_{comparison.metric.replace('/', '_')}"
+    }

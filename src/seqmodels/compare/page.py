@@ -8,6 +8,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,7 @@ from seqmodels.visible import visible_line
 
 MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open
 MOST_LAYERS = 8  # in a diagram
+BEGINNING = 100_000  # characters of a table, which hold its first row
 NOTES = {
     "Quality and cost": "<p>A large dot is a setting by its means, a small one a run. A ring: no "
     "other setting is better at the same cost or less.</p>"
@@ -78,13 +80,11 @@ def _name(comparison: Comparison, folder: Path) -> str:
     file = folder / "comparison.csv"
     if not file.is_file():
         return "comparison"
-    with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-        try:
-            metrics = {row.get("metric") for row in csv.DictReader(lines)}
-        except csv.Error:  # it is someone else's file
-            metrics = set()
-    if metrics == {comparison.metric}:
-        return "comparison"
+    with file.open(newline="", encoding="utf-8", errors="replace") as text:
+        beginning = io.StringIO(text.read(BEGINNING), newline="")  # it may be someone else's file
+    with suppress(csv.Error):
+        if next(csv.DictReader(beginning), {}).get("metric") == comparison.metric:
+            return "comparison"
     return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)[:80]}"
 
 

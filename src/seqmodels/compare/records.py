@@ -30,6 +30,7 @@ COSTS: dict[str, type | UnionType] = {
     "seconds.fit": int | float,
     **dict.fromkeys(SPEEDS, int | float),
 }
+LARGEST = 1e100  # of the numbers that a run writes; their squares can still be added
 # what the mappings in any result hold
 ENTRIES: dict[str, type | UnionType] = {"metrics": int | float, "higher_is_better": bool}
 
@@ -140,6 +141,8 @@ def read_record(folder: RunFolder) -> Record:
             wrong.append(name)
             continue
         wrong += [f"{name}.{n}" for n, v in entries.items() if not isinstance(v, kind)]
+    results = {name: v for name, v in flat.items() if not name.startswith("config.")}
+    wrong += [n for n, v in results.items() if isinstance(v, float) and LARGEST < abs(v) < math.inf]
     costs = COSTS if needed else {}
     wrong += [
         name for name, kind in costs.items() if not isinstance(_at(result, name), kind | None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +15,7 @@ from seqmodels.nn.attention import Attention, Memory
 from seqmodels.nn.bridge import Bridge
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Mask, Output
-from seqmodels.nn.search import Found, search
+from seqmodels.nn.search import Found, check_size, search
 from seqmodels.nn.state import State, parts_of
 
 
@@ -175,6 +175,7 @@ class Decoder(Output):
             return log_p, carried
 
         rows, device = features.h_n.shape[2], features.h_n.device
+        check_size(rows * options.get("beam", 1), cast(Any, self.vocabulary).project.out_features)
         return search(
             step,
             Carried.take,

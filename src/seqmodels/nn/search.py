@@ -17,6 +17,8 @@ Next = Callable[[Tensor, Any], tuple[Tensor, Any]]
 Take = Callable[[Any, Tensor], Any]
 """`(carried, rows (N',)) -> carried`: of these rows, in this order."""
 
+MOST_TOKENS = 10_000  # in a text, which a stranger's model may never end
+MOST_NUMBERS = 1 << 28  # at a time: log-probabilities of a step, or tokens of all beginnings
 EVERY = 8  # steps, after which finished sources are left out: to look waits for the device
 
 
@@ -68,7 +70,7 @@ def search(
             2016, https://arxiv.org/abs/1609.08144, without their constant); 0 prefers short ones.
 
     Raises:
-        UserError: for a beam, a number of sequences or a length below 1.
+        UserError: for a beam, a number of sequences or a length below 1, or more than fit.
     """
     for name, value in (("beam", beam), ("best", best), ("longest", longest)):
         if value < 1:
@@ -77,9 +79,19 @@ def search(
         raise UserError(
             f"best is {best}, but a beam of {beam} finds at most {beam} sequences: set beam={best}"
         )
+    check_size(rows * beam, longest)
     task = _Task(step, take, start, end, longest, length_penalty)
     token = torch.full((rows,), start, device=device)
     return _greedy(task, carried, token) if beam == 1 else _beam(task, carried, token, beam, best)
+
+
+def check_size(beginnings: int, most: int) -> None:
+    """Raises a UserError where so many beginnings, of so many numbers each, fill the memory."""
+    if beginnings * most > MOST_NUMBERS:
+        raise UserError(
+            f"{beginnings:,} beginnings with {most:,} numbers each fill the memory: lower beam or "
+            "batch_size"
+        )
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import struct
 import zipfile
 import zlib
@@ -112,8 +113,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         _check_content(content, path.stat().st_size)
     except Exception as error:  # torch raises many kinds on a broken file
+        what = one_line(error)
+        if isinstance(error, pickle.UnpicklingError):  # which tells how to load it nevertheless
+            what = "it holds more than tensors and plain values"
         raise UserError(
-            f"{path} is not a usable checkpoint ({one_line(error)}); "
+            f"{path} is not a usable checkpoint ({what}); "
             "it may be cut off: take another one, such as last.ckpt beside best.ckpt"
         ) from error
     return content

@@ -21,6 +21,7 @@ from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.rolling import roll_forward, shift
 from seqmodels.tasks.value_scores import MASE, value_scores
 
+MOST_STEPS = 100_000  # to forecast
 Forecast = Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
 
 
@@ -68,6 +69,8 @@ class Forecaster(Task):
                 )
         self.recursive = self.contract_for(head).per == "step"
         self.horizon, self.count = data["horizon"], len(data["values"])
+        if self.horizon > MOST_STEPS:
+            raise UserError(f"data.horizon is {self.horizon}: at most {MOST_STEPS}")
         super().__init__(data, encoder, head, output=output, base=base, **options)
         for wrong, what in (
             (data["num_inputs"] > self.count, "data.inputs, which nobody knows in advance"),

@@ -18,7 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.nn.decoder import Decoder
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
-from seqmodels.nn.search import Found
+from seqmodels.nn.search import MOST_TOKENS, Found
 from seqmodels.signatures.ranges import ArgumentsOf, Count, Name, NonNegative, Share
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
@@ -48,7 +48,7 @@ class Seq2Seq(Task):
         best: how many texts to predict for each source, at most `beam`.
         length_penalty: the power of the length that a text's log-probability is divided by.
         longest: the largest number of tokens to write; None: twice that of the longest target of
-            the training.
+            the training; at most 10,000.
         scores: of `seqmodels.tasks.text_scores.SCORES`; None: those usual for the target's tokens.
 
     Raises:
@@ -122,6 +122,8 @@ class Seq2Seq(Task):
         for name, value in (("beam", beam), ("best", best), ("longest", model.get("longest") or 1)):
             if value < 1:
                 raise UserError(f"model.{name} is {value}: it must be at least 1")
+        if (model.get("longest") or 1) > MOST_TOKENS:
+            raise UserError(f"model.longest is {model['longest']}: at most {MOST_TOKENS}")
         if best > beam:
             raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
         check_scores(model.get("scores") or ())
@@ -141,7 +143,8 @@ class Seq2Seq(Task):
 
     def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
         """The likeliest texts for what the encoder has read, the best first."""
-        longest = self.hparams["longest"] or 2 * self.hparams["data"]["longest"] + 1
+        usual = min(2 * self.hparams["data"]["longest"] + 1, MOST_TOKENS)
+        longest = self.hparams["longest"] or usual
         penalty = self.hparams["length_penalty"]
         selected = self.head.features(states)
         options = {"longest": longest, "length_penalty": penalty}
