@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -20,7 +24,7 @@ from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, find_device
-from seqmodels.runs import load_run, train
+from seqmodels.runs import Run, load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks import SequenceClassifier
@@ -313,6 +317,26 @@ def test_predictions_come_in_order_and_equal_one_by_one(config: Config) -> None:
         )
         assert alone["label"] == max(alone["probabilities"], key=alone["probabilities"].get)
         assert sum(alone["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("header", "not a list of inputs, but one str: write"),
+        (b"header", "not a list of inputs, but one bytes"),
+        ({"text": "a film"}, "not a list of inputs, but one dict"),
+        (pd.DataFrame({"text": ["a film"]}), "not a list of inputs, but one DataFrame"),
+        (["a film", math.nan], "input 2 is nan, which this run cannot read"),
+        (["a film", ["a", "film"]], "input 2 is ['a', 'film'], which"),
+        ([None], "input 1 is None, which"),
+    ],
+)
+def test_what_is_not_a_list_of_texts_is_refused(reviews: Path, inputs: Any, message: str) -> None:
+    data = Text(train=str(reviews))
+    data.setup()
+    task = SequenceClassifier(data.spec, {"hidden_size": 4}, "max_pool").eval()
+    with pytest.raises(UserError, match=f"^inputs: {re.escape(message)}"):
+        list(Run(Path("run"), {}, {}, task, data).predict(inputs, accelerator="cpu"))
 
 
 def test_a_text_run_needs_nothing_but_its_folder_to_predict(config: Config, reviews: Path) -> None:

@@ -105,7 +105,9 @@ class SequenceDataModule(DataModule):
         Raises:
             UserError: naming the file, the place in it and what to do.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define read_file")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define read_file, to read inputs from {path}"
+        )
 
     def examples_of(self, pairs: Iterable[tuple[Any, Any]], source: str) -> Examples:
         """Examples of raw inputs with their raw targets.

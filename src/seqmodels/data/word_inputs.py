@@ -86,6 +86,10 @@ class Words(InputEncoder):
     def encode(self, raw: Sequence[Sequence[str]], source: str, first: int = 1) -> TokenRows:
         forms = Numbered[str]()
         for number, words in enumerate(raw, start=first):
+            if isinstance(words, str):
+                raise UserError(
+                    f"{source}: text {number} is one text, not a list of its words: split it"
+                )
             if not len(words):
                 raise UserError(f"{source}: text {number} has no words; remove it")
             for word in words:

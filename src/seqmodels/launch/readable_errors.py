@@ -63,6 +63,8 @@ def is_mistake(error: BaseException) -> bool:
     hydra = sys.modules.get("hydra.errors")  # not imported here: most scripts don't use Hydra
     of_hydra = (hydra.HydraException,) if hydra else ()
     known = (UserError, OmegaConfBaseException, OSError, MemoryError, *of_hydra)
+    if isinstance(error, NotImplementedError):  # of a class of your own that lacks a method
+        return " must define " in str(error)
     return isinstance(error, known) or (
         isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error)))
     )
@@ -94,7 +96,9 @@ def error_line(error: BaseException) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             what = f"{what}: free some space, or write to another disk"
         return what if error.filename is None else f"{error.filename}: {what}"
-    if isinstance(error, (MemoryError, RuntimeError)):
+    if isinstance(error, (MemoryError, RuntimeError)) and not isinstance(
+        error, NotImplementedError
+    ):
         return f"there is not enough memory for this: {one_line(error)}"
     resolving = re.search(r"^UserError raised while resolving interpolation: (.*)", str(error))
     if resolving:

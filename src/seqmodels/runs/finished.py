@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from seqmodels.data import SPLITS, DataModule, StreamDataModule
 from seqmodels.data.loading import available
-from seqmodels.errors import UserError, choices, unusable
+from seqmodels.errors import UserError, choices, shown, unusable
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -27,6 +27,8 @@ from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.generation import write
 
 log = logging.getLogger(__name__)
+
+LARGEST = 1e9  # of weights; sums and products of larger ones may not be numbers any more
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,13 @@ class Run:
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result['task']}: leave it out"
             )
+        one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
+        if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
+            kind = type(inputs).__name__
+            raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
         with self._usable():
             for first, chunk in available(inputs, self.data.batch_size):
-                batch = self.data.batch_of(chunk, source, first)
+                batch = self._batch_of(chunk, source, first)
                 with torch.inference_mode():
                     rows = task.describe(batch.to(task.device), **options)
                 yield from self.data.described(chunk, rows)
@@ -148,6 +154,19 @@ class Run:
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
         with self._usable():
             yield from pieces
+
+    def _batch_of(self, raw: Sequence[Any], source: str, first: int) -> Any:
+        """As `batch_of` of the data, with the number of an input that is of a wrong kind."""
+        try:
+            return self.data.batch_of(raw, source, first)
+        except (TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            if len(raw) > 1:
+                for number, each in enumerate(raw, first):
+                    self._batch_of([each], source, number)
+            what = f"input {first} is {shown(repr(raw[0]))}"
+            raise UserError(f"{source}: {what}, which this run cannot read") from error
 
     def _usable(self) -> AbstractContextManager[None]:
         return unusable(f"{self.folder} cannot be used")
@@ -195,6 +214,11 @@ def load_run(
             task: Task = instantiate(config["model"], data=spec, allowed_targets=allowed_targets)
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
+    for name, weights in task.named_parameters():
+        if not bool((weights.abs() <= LARGEST).all()):  # nan is not, too
+            raise UserError(
+                f"{path}: {name} holds weights that are not numbers, or above {LARGEST:g}"
+            )
     return Run(files.path, config, result, task.eval(), data)
 
 
