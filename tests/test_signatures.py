@@ -6,14 +6,17 @@ import inspect
 import subprocess
 import sys
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra.utils import get_object
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.launch.checks import check_settings
+from seqmodels.launch.keys import TrainKeys
 from seqmodels.signatures.checking import find_problems
 from seqmodels.signatures.ranges import Built, Share
 from seqmodels.signatures.reading import signature
@@ -154,3 +157,20 @@ print(*sys.modules)
     )
     assert "model.encoder.dropout=2: set it to" in done.stderr
     assert not {"torch", "lightning", "numpy"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "text"),
+    [
+        ("task_name=${seed}", "task_name", "0"),
+        ("task_name=${model.dropout}", "task_name", "0.3"),
+        ("tags=[a,${seed}]", "tags.1", "0"),
+        ("task_name=007", "task_name", "007"),
+    ],
+)
+def test_a_number_that_a_text_interpolates_is_text(
+    config: Callable[..., DictConfig], word: str, key: str, text: str
+) -> None:
+    composed = config(word)
+    check_settings(composed, [word], TrainKeys)
+    assert OmegaConf.select(composed, key) == text

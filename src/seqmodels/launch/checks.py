@@ -84,12 +84,15 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
     """The text of a number where a text is meant; None if there is no exact one."""
     if not problem.may_be_text:
         return None
-    if text := written(overrides, problem.key):
+    text = written(overrides, problem.key) or ""
+    owner = written(overrides, problem.key.rpartition(".")[0]) or ""
+    if text and "${" not in text:
         return text
     value = config
     for name in problem.key.split("."):
         value = value[int(name)] if isinstance(value, list) else value[name]
-    owner = written(overrides, problem.key.rpartition(".")[0]) or ""
+    if "${" in text + owner:  # the text would be resolved to the same number again
+        return str(value)
     exact = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if exact and (not owner or str(value) in owner) else None
 
