@@ -193,3 +193,21 @@ def test_a_file_that_changes_before_it_is_encoded_is_refused(
     with pytest.raises(UserError, match=r"a\.txt changed while it was read: start again when it"):
         PlainText(str(path), tokenizer="byte", evaluation_streams=1).setup()
     assert list((tmp_path / "cache" / "seqmodels" / "tokens").iterdir()) == []
+
+
+def test_what_a_killed_process_has_begun_is_removed_and_what_a_running_one_has_is_not(
+    tmp_path: Path,
+) -> None:
+    kind = tmp_path / "cache" / "seqmodels" / "kind"
+    begun = kind / "0123.abcd" / "new"
+    begun.mkdir(parents=True)
+    (begun / "half").write_text("ha")
+    seen = []
+
+    def make(folder: Path) -> None:
+        seen.append(begun.exists())
+        cached("kind", "other", lambda inner: (inner / "b").touch())
+        (folder / "a").write_text("mine")  # the other one has not removed it
+
+    assert (cached("kind", "recipe", make) / "a").read_text() == "mine"
+    assert seen == [False] and len(list(kind.iterdir())) == 2

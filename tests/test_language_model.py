@@ -689,3 +689,19 @@ def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
 def test_what_is_for_whole_sequences_is_refused(setting: str, message: str, script: Script) -> None:
     done = script("train.py", "experiment=language_model", setting)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_sample_after_the_checkpoint_that_is_resumed_is_written_once(
+    config: Config, text: str
+) -> None:
+    quick = [*QUICK, f"data.train={text}", "baseline=false", "callbacks.dataflow=null"]
+    settings = config(*quick, "trainer.max_epochs=1")
+    train(settings)
+    samples = Path(settings.folder) / "samples.txt"
+    before = samples.read_text()
+    with samples.open("a") as file:  # what a run that was killed had written since
+        file.write("--- after epoch 1\nlost\n\n")
+    train(config(f"resume={settings.folder}"), given={"trainer.max_epochs": 2})
+    after = samples.read_text()
+    assert after.startswith(before) and "lost" not in after
+    assert after.count("--- after epoch 1\n") == 1

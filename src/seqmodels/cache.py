@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ CONTENTS = "contents.json"  # the size and the hash of each file in a folder of 
 def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills: from the cache if it is there and whole, made otherwise.
 
-    Every file is compared with its size and hash each time. A process that is killed, or a full
-    disk, leaves no half of a folder.
+    Every file is compared with its size and hash each time. A full disk leaves no half of a folder;
+    that of a process that was killed is removed when the next folder of its kind is made.
 
     Args:
         kind: the name of the folder of folders, for example `tokens`.
@@ -41,8 +42,7 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-        try:
+        with _unfinished(folder) as partial:
             made = partial / "new"
             made.mkdir()
             make(made)
@@ -53,8 +53,6 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
                     folder.rename(partial / "damaged")
             with suppress(OSError):  # another process may have renamed its own first
                 made.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"the cache {folder.parent} cannot be written: {error.strerror}; make room, or set "
@@ -63,6 +61,41 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
     if not is_whole(folder):
         raise UserError(f"the cache {folder} is damaged as soon as it is written: check the disk")
     return folder
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A locked folder to make this one in, and none that processes have left which were killed."""
+    for left in folder.parent.glob("*.*"):
+        if (lock := _lock(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+    lock = None
+    for _ in range(9):  # another process may remove it before it is locked
+        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        if (lock := _lock(partial)) is not None or partial.exists():
+            break
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Locks a folder until this file descriptor is closed or the process ends; None if another
+    process has it, or it is gone, or the file system has no locks."""
+    opened = None
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()
+    except OSError:
+        if opened is not None:
+            os.close(opened)
+        return None
+    return opened
 
 
 def cache_folder(kind: str, recipe: Any) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
@@ -31,6 +32,7 @@ class SampleText(Callback):
     ) -> None:
         check_options(length, temperature)
         self.prompt, self.length, self.temperature = prompt, length, temperature
+        self._written = 0  # bytes of the file
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._task = cast(LanguageModel, pl_module)
@@ -47,5 +49,22 @@ class SampleText(Callback):
         text = self.prompt + "".join(pieces)
         title = f"after epoch {trainer.current_epoch}"
         log.info(f"{title}:\n{text}")
-        with (Path(trainer.default_root_dir) / "samples.txt").open("a", encoding="utf-8") as file:
+        with self._file(trainer).open("a", encoding="utf-8") as file:
             file.write(f"--- {title}\n{text}\n\n")
+            self._written = file.tell()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": self._written}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._written = int(state_dict["written"])
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves out what was written after the checkpoint that is resumed."""
+        file = self._file(trainer)
+        if file.is_file() and 0 <= self._written < file.stat().st_size:
+            os.truncate(file, self._written)
+
+    def _file(self, trainer: pl.Trainer) -> Path:
+        return Path(trainer.default_root_dir) / "samples.txt"
