@@ -363,3 +363,10 @@ def test_a_result_of_an_earlier_version_has_a_table_too() -> None:
     with console.capture() as capture:
         console.print(results_table(result))
     assert "majority class" in capture.get() and "25.00 %" in capture.get()
+
+
+def test_a_run_on_a_few_batches_tells_how_far_the_loss_fell() -> None:
+    result = run(0.6, 0.6, {"a": 0.9}, trainer={**TRAINER, "overfit_batches": 3})
+    [line] = verdict(result, curve([1.25, 0.5, 0.0125], [1.0, 1.0, 1.0], "loss"))
+    assert line.startswith("train/loss fell from 1.25 to 0.0125 on the same batches")
+    assert verdict(result, []) == []

@@ -101,7 +101,7 @@ def draw_attention(panels: Sequence[Panel], picture: Path) -> None:
 
 
 def _draw(axes: Axes, read: list[str], made: list[str], weights: Tensor) -> Any:
-    image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(weights.numpy(), cmap="Blues", vmin=0, vmax=1)
     names = [
         [figure_text(token.replace(" ", "␣"), most=12) or "end" for token in side]
         for side in (read, made)

@@ -50,8 +50,8 @@ class Trainer(pl.Trainer):
         **options: Any,
     ) -> None:
         self.checkpoint_files = CheckpointFiles()
-        self.validates_by_size = val_check_interval == "auto"
-        if self.validates_by_size:  # counted over epochs; `plan_validation` knows the size
+        by_size = val_check_interval == "auto"
+        if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
             callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation()],
@@ -60,6 +60,7 @@ class Trainer(pl.Trainer):
             check_val_every_n_epoch=check_val_every_n_epoch,
             **options,
         )
+        self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
         # asked for nothing but where to resume
         self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
         precision: Any = self.strategy.precision_plugin

@@ -23,7 +23,7 @@ SOLVED = 0.02  # an error of a share below which nothing is to be gained
 
 def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = ()) -> list[str]:
     """A sentence each, where it holds, and what to change first; none for a run on parts of its
-    splits, such as those of `debug`.
+    splits, such as those of `debug`, except the fall of the loss with `trainer.overfit_batches`.
 
     - *Lost to a baseline*: one is better on the test split. The difference of two accuracies is
       within chance if it is below 1.96 standard deviations, each accuracy taken as a binomial share
@@ -50,6 +50,10 @@ def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = 
         ended_by: as `seqmodels.runs.endings.ended_by` gives it.
     """
     config = flattened(result["config"])
+    if config.get("trainer.overfit_batches"):
+        losses = [row["train/loss"] for row in history if "train/loss" in row]
+        fall = f"train/loss fell from {losses[0]:.4g} to {losses[-1]:.4g}" if losses else ""
+        return [f"{fall} on the same batches: it should come close to zero."] if losses else []
     if not on_whole_splits(config):
         return []
     lost, beaten = _lost(result)

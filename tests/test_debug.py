@@ -1,0 +1,68 @@
+"""Every debugging file runs with every experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.data import python_source, python_syntax
+from seqmodels.runs import train
+from tests.conftest import ROOT
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+DEBUGS = sorted(path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml"))
+SMALL = {f"trainer.limit_{split}_batches": 2 for split in ("train", "val", "test")}
+SMALL |= {"model.encoder.hidden_size": 4, "trainer.max_epochs": 2, "baseline": False}
+LIBRARY = python_source.library_files()[:40]
+# files of your own that an experiment asks for, by the class that reads them
+FILES = {
+    "seqmodels.data.Text": ("text,label\n", "a fine film,good\na dull one,bad\n"),
+    "seqmodels.data.TaggedText": ("", "Ann B-PER\nLee I-PER\nruns O\n\n"),
+    "seqmodels.data.PlainText": ("", "the words of a line\n"),
+}
+SERIES = "@problemName x\n@timeStamps false\n@univariate true\n@{kind}\n@data\n"
+KINDS = {"Classes": "classLabel true 1 2", "Numbers": "targetLabel true"}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files to learn from, and a cache, so that each data set is encoded once."""
+    folder = tmp_path_factory.mktemp("kept")
+    for name, (header, rows) in FILES.items():
+        (folder / f"{name}.csv").write_text(header + 1500 * rows)
+    for name, kind in KINDS.items():
+        (folder / name).mkdir()
+        for split in ("TRAIN", "TEST"):
+            rows = "".join(f"{n % 7},1.0,2.0:{n % 2 + 1}\n" for n in range(60))
+            (folder / name / f"{name}_{split}.ts").write_text(SERIES.format(kind=kind) + rows)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("debug", DEBUGS)
+def test_every_debug_runs_with_every_experiment(
+    debug: str,
+    experiment: str,
+    config: Callable[..., DictConfig],
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
+    for module in (python_source, python_syntax):
+        monkeypatch.setattr(module, "library_files", lambda: LIBRARY)
+    own = OmegaConf.load(ROOT / "configs" / "debug" / f"{debug}.yaml")
+    words = [f"{key}={value}" for key, value in SMALL.items() if OmegaConf.select(own, key) is None]
+    composed = config(f"experiment={experiment}", f"debug={debug}", *words)
+    composed.trainer.max_epochs = min(composed.trainer.max_epochs, 2)
+    composed.trainer.precision = "32-true"
+    if "train" in composed.data and composed.data.train is None:
+        composed.data.train = str(kept / f"{composed.data._target_}.csv")
+    if OmegaConf.is_missing(composed.data, "name"):
+        regresses = composed.model._target_.endswith("Regressor")
+        composed.data.name = "Numbers" if regresses else "Classes"
+        composed.data.folder = str(kept)
+    assert train(composed)["status"] == "completed"
