@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from seqmodels.errors import UserError
 from seqmodels.launch.naming import PLAN, short_name, sweep_folder
 from seqmodels.launch.sweep import SweepReport
 from seqmodels.runs import train
+from seqmodels.runs.training import prepare
 from tests.conftest import ROOT, Script, command
 from tests.in_process import run_in_process
 
@@ -332,3 +333,30 @@ def test_the_folder_of_a_sweep(tmp_path: Path) -> None:
     assert sweep_folder(str(tmp_path / "sweep1"), fresh, command) == str(tmp_path / "sweep1")
     with pytest.raises(UserError, match="is not a sweep folder"):
         sweep_folder(str(tmp_path), fresh, command)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep.metric=x"], "sweep.metric=x: write test/ or validation/ before its name"),
+        (["sweep.metric=train/loss"], "sweep.metric=train/loss: write test/ or validation/"),
+        (["sweep.metric=test/acuracy"], "unknown metric test/acuracy (did you mean accuracy?)"),
+        (["sweep.metric=test/coverage"], "neither more nor less test/coverage is better"),
+        (["folder=mine"], "folder=mine is for one run: in a sweep, set hydra.sweep.dir=mine"),
+        (["resume=mine"], "resume=mine is for one run: in a sweep, set sweep.resume=mine"),
+    ],
+)
+def test_an_option_of_a_sweep_is_checked_before_its_first_job(
+    script: Script, tmp_path: Path, words: list[str], message: str
+) -> None:
+    done = script("train.py", "-m", "seed=0,1", *words)
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith(f"error: {message}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_job_that_has_not_the_metric_of_its_sweep_does_not_train(
+    config: Callable[..., DictConfig],
+) -> None:
+    with pytest.raises(UserError, match=r"^sweep.metric=test/f1: choose one of test/accuracy, "):
+        prepare(config("sweep.metric=test/f1"))

@@ -160,18 +160,12 @@ def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(
             assert content(sweep) == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "to_all"), [(signal.SIGTERM, False), pytest.param(2, True, marks=pytest.mark.long)]
-)
-def test_a_signal_ends_a_sweep_of_several_processes(
-    tmp_path: Path, number: int, to_all: bool
-) -> None:
-    sweep = tmp_path / "sweep"
+def sweep_of_two_processes(sweep: Path) -> subprocess.Popen[str]:
+    """A sweep whose jobs train at the same time, and have saved a checkpoint each."""
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=200")
     running = subprocess.Popen(
         command("train.py", *SWEEP, *launcher, f"hydra.sweep.dir={sweep}"),
-        cwd=tmp_path,
+        cwd=sweep.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -181,9 +175,41 @@ def test_a_signal_ends_a_sweep_of_several_processes(
     while len(list(sweep.glob("*/checkpoints/last.ckpt"))) < 2:
         assert time.monotonic() < deadline and running.poll() is None
         time.sleep(0.05)
+    return running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGTERM, False), pytest.param(2, True, marks=pytest.mark.long)]
+)
+def test_a_signal_ends_a_sweep_of_several_processes(
+    tmp_path: Path, number: int, to_all: bool
+) -> None:
+    sweep = tmp_path / "sweep"
+    running = sweep_of_two_processes(sweep)
     (os.killpg if to_all else os.kill)(running.pid, number)
     stdout, stderr = running.communicate(timeout=90)
     assert running.returncode == 128 + number and stderr == ""
     assert words_to_resume(stdout)[-1] == f"sweep.resume={sweep}"
     assert set(statuses(sweep).values()) == {"interrupted"}
     assert not list(sweep.rglob("lock"))  # all jobs ended in order
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_sweep_that_is_killed_save_their_states_and_end(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    running = sweep_of_two_processes(sweep)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    deadline = time.monotonic() + 60
+    while group := [p for p in Path("/proc").glob("[0-9]*") if session(p) == running.pid]:
+        assert time.monotonic() < deadline, [(p / "cmdline").read_text() for p in group]
+        time.sleep(0.1)
+    assert set(statuses(sweep).values()) == {"interrupted"}
+    assert not list(sweep.glob("*/lock"))  # all jobs ended in order
+
+
+def session(process: Path) -> int | None:
+    with suppress(OSError):
+        return int((process / "stat").read_text().rpartition(")")[2].split()[3])
+    return None

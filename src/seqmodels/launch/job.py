@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from seqmodels.runs.folder import RunFolder
 
 # keys that say how a sweep is run; they change none of its results
 NO_SETTING = ("folder", "sweep", "callbacks", "resume", "paths", "logger", "task_name", "tags")
+PARENT = "SEQMODELS_SWEEP"  # in the environment of workers: the process of their sweep
+GRACE = 60.0  # seconds in which a job can save its state when its sweep is gone
 
 
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -52,7 +56,12 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
         folder.clear()
     log_file = folder.path / "train.log"
     try:
-        with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        with (
+            _ending_with_sweep(),
+            log_file.open("a") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+        ):
             _train(config, overrides, folder)
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
@@ -62,6 +71,33 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
         if getattr(receiver, "ends_sweep", False):
             receiver(signum, None)
         raise
+
+
+@contextmanager
+def _ending_with_sweep() -> Iterator[None]:
+    """Within: in a worker, if the process of the sweep is killed, this one ends too, as by SIGTERM.
+
+    A launcher's worker would wait for its next job for ever.
+    """
+    parent, ended = os.getppid(), threading.Event()
+    if os.environ.get(PARENT) != str(parent):  # the sweep's own process, or another machine's
+        yield
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            if ended.wait(0.5):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+        ended.wait(GRACE)
+        time.sleep(1.0)  # for what is written at the end
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _train(config: DictConfig, overrides: Sequence[str], folder: RunFolder) -> None:

@@ -26,8 +26,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.interruption import SIGNALS, handling_signals
-from seqmodels.launch.checks import check_settings
+from seqmodels.launch.checks import check_settings, written
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
+from seqmodels.launch.job import PARENT
 from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.naming import PLAN, as_written, without_resume
 from seqmodels.launch.progress import SweepProgress
@@ -65,6 +66,8 @@ class SweepReport(Callback):
     def _start(self, config: DictConfig) -> None:
         _check(config)
         _check_values(config)
+        _check_metric(config)
+        os.environ[PARENT] = str(os.getpid())
         folder = Path(config.hydra.sweep.dir)
         _check_links(folder)
         self._running.enter_context(locked(folder / "lock", "is running a sweep"))
@@ -137,6 +140,9 @@ def _not_swallowed() -> Iterator[None]:
 
 
 def _check(config: DictConfig) -> None:
+    for key, instead in (("folder", "hydra.sweep.dir"), ("resume", "sweep.resume")):
+        if (value := written(as_written(config.hydra.overrides.task), key)) is not None:
+            raise UserError(f"{key}={value} is for one run: in a sweep, set {instead}={value}")
     if str(config.trainer.strategy).startswith("ddp"):
         raise UserError(
             "trainer.strategy=ddp starts this command again in every process, and with it the "
@@ -150,6 +156,22 @@ def _check(config: DictConfig) -> None:
             f"hydra/launcher={name} needs a package that is not installed ({one_line(error)}): "
             + how_to_install(name.partition("_")[0])
         ) from error
+
+
+def _check_metric(config: DictConfig) -> None:
+    """Raise UserError for a `sweep.metric` that no run can be compared by. Whether the task has it,
+    each job checks before it trains."""
+    if (metric := config.sweep.metric) is None:
+        return
+    from seqmodels.imports import import_modules
+    from seqmodels.instantiate import allowed_class
+    from seqmodels.tasks.metrics import more_is_better
+
+    if str(metric).rpartition("/")[0] not in ("validation", "test"):
+        raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
+    import_modules(config.imports)  # which may add their metrics
+    allowed_class(config.model, config.allowed_targets)
+    more_is_better(metric)
 
 
 def _check_links(folder: Path) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.cache import use_cache
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
-from seqmodels.errors import UserError, unusable
+from seqmodels.errors import UserError, choices, unusable
 from seqmodels.imports import import_modules, trusted
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.interruption import keeping_interruptions
@@ -153,6 +154,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         plan_validation(trainer, data)
+        _check_metric(config.sweep.metric, task, data)
         if checkpoint is None:
             task.initialize(data)
             take_over(task, start)  # language models
@@ -279,6 +281,17 @@ def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
             f"{task.__name__} learns {describe_target(contract.per, contract.target)}: choose data "
             f"and model that fit, such as {contract.words.choose}"
         )
+
+
+def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
+    """Makes sure that a sweep's runs will have the metric to compare them by."""
+    if metric is None:
+        return
+    dataset = getattr(data.val_dataloader(), "dataset", None)
+    names = {*task.metrics(), "loss", *task.metrics_of_loss(torch.zeros(()), dataset)}
+    known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
+    if metric not in known:
+        raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
 
 
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
