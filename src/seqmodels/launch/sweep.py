@@ -163,14 +163,14 @@ def _check_metric(config: DictConfig) -> None:
     each job checks before it trains."""
     if (metric := config.sweep.metric) is None:
         return
-    from seqmodels.imports import import_modules
+    from seqmodels.imports import import_modules, trusted
     from seqmodels.instantiate import allowed_class
     from seqmodels.tasks.metrics import more_is_better
 
     if str(metric).rpartition("/")[0] not in ("validation", "test"):
         raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
     import_modules(config.imports)  # which may add their metrics
-    allowed_class(config.model, config.allowed_targets)
+    allowed_class(config.model, trusted(config))
     more_is_better(metric)
 
 
