@@ -41,8 +41,10 @@ def linear_cross_entropy(
             half = torch.get_autocast_dtype(device)
             features, weight = features.to(half), weight.to(half)
             bias = None if bias is None else bias.to(half)
-        # "auto" is twice as slow in bfloat16 as "balanced"
-        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=ROWS, acc_policy="balanced")
+        # The default accuracy policy is the only one that every release has. In bfloat16 it adds up
+        # in float32; in torch 2.13 and 2.15 that took 0.6 of the time of the others, on a CPU that
+        # is no faster in bfloat16, and up to twice their time on one that is.
+        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=ROWS)
         return F.linear_cross_entropy(
             features,
             weight,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "lightning", "torchmetrics", "hydra-core", "sktime", "datasets", "tokenizers")
+PACKAGES = ("lightning", "torchmetrics", "hydra-core", "sktime", "datasets", "tokenizers")
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -19,7 +19,11 @@ def environment(device: str) -> dict[str, Any]:
         "git": _git(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        # PyTorch's metadata can lack its build, such as +cu132 or +cpu
+        "packages": {
+            "torch": str(torch.__version__),
+            **{name: metadata.version(name) for name in PACKAGES},
+        },
         "device": device,
         "threads": torch.get_num_threads(),
     }
