@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, Timer
 from torch.nn import Parameter
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
@@ -143,6 +144,51 @@ def test_a_schedule_by_time_ends_with_the_time(
     found = rates(tmp_path, scheduler, max_time=timedelta(seconds=72), **ends)
     plan = expected(scheduler, places)
     assert found == pytest.approx([plan[places * step // 24] for step in range(24)])
+
+
+@pytest.mark.parametrize("scheduler", [ONE_CYCLE, LINEAR], ids=["one_cycle", "linear"])
+def test_a_long_plan_that_time_ends_takes_no_step_for_each_place_it_skips(
+    scheduler: dict, tmp_path: Path, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 million places in 24 steps, all of them followed as `BY_TIME` ones."""
+    taken, step = [], LRScheduler.step
+    monkeypatch.setattr(LRScheduler, "step", lambda own, *a: taken.append(own) or step(own, *a))
+    found = rates(tmp_path, scheduler, max_time=timedelta(seconds=72), max_epochs=1_000_000)
+    assert len(taken) <= BY_TIME + 24 + 2  # two are built
+    plan = expected(scheduler, BY_TIME)
+    assert found == pytest.approx([plan[BY_TIME * step // 24] for step in range(24)])
+
+
+def test_a_long_plan_follows_the_steps_while_time_is_behind() -> None:
+    """Each step of 3000, until the clock has gone further than they; also after a resume."""
+    now = [0.0]
+
+    def build() -> tuple:
+        parameters = {"a": Parameter(torch.zeros(2))}
+        built = build_optimizer(
+            parameters, ADAM, LINEAR, Budget(3000, 100.0), seconds=lambda: now[0]
+        )
+        return built["optimizer"], built["lr_scheduler"]["scheduler"]
+
+    def follow(optimizer: torch.optim.Optimizer, schedule: object, steps: range) -> list[float]:
+        found = []
+        for step in steps:
+            now[0] = 0.0 if step < 7 or step > 12 else 50.0 + step
+            schedule.step()  # type: ignore[attr-defined]
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    whole = follow(*build(), range(1, 21))
+    by_steps, by_time = expected(LINEAR, 3000), expected(LINEAR, BY_TIME)
+    plan = [by_time[10 * (50 + s)] if 7 <= s <= 12 else by_steps[s] for s in range(1, 21)]
+    assert whole == pytest.approx(plan)
+    for cut in (5, 10, 15):
+        optimizer, schedule = build()
+        follow(optimizer, schedule, range(1, cut + 1))
+        saved = schedule.state_dict()
+        optimizer, schedule = build()
+        schedule.load_state_dict(saved)
+        assert follow(optimizer, schedule, range(cut + 1, 21)) == whole[cut:]
 
 
 def test_whichever_limit_is_nearer_counts(tmp_path: Path, clock: None) -> None:

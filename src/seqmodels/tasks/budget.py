@@ -12,7 +12,7 @@ from seqmodels.errors import UserError
 NO_END = (
     "needs the end of the training: set trainer.max_epochs, trainer.max_steps or trainer.max_time"
 )
-BY_TIME = 1000  # places of a plan without a number of steps
+BY_TIME = 1000  # places of a plan that time ends
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,12 @@ class Budget:
     def places(self) -> int:
         """Into how many places a plan divides the training: one per step if the steps are known."""
         return BY_TIME if self.steps is None else self.steps
+
+    @property
+    def plans(self) -> list[int]:
+        """The places of the plan by steps, and of a shorter one by time where time may end it."""
+        by_time = self.seconds is not None and self.places > BY_TIME
+        return [self.places, BY_TIME] if by_time else [self.places]
 
     def place(self, steps: int, seconds: float) -> int:
         """The place of the plan, from 0 to `places`, after so many steps and seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, ReduceLROnP
 from seqmodels.errors import UserError, choices, one_line, unusable
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.signatures.ranges import Count, Name, Share
-from seqmodels.tasks.budget import NO_END, Budget
+from seqmodels.tasks.budget import BY_TIME, NO_END, Budget
 from seqmodels.tasks.metrics import more_is_better
 
 TOTAL_STEPS = "total_steps"
@@ -69,21 +69,41 @@ class LinearWarmup(LambdaLR):
         )
 
 
-class Schedule:
-    """Sets the learning rates after each step: any scheduler, planned for the whole training.
+class Plan:
+    """A scheduler that drives an optimiser of its own, whose values others copy.
 
-    The scheduler drives an optimiser of its own, whose values are copied. So it can take several
-    steps at once, as a training that ends by time needs, and each group of parameters can have its
-    own rate in proportion.
+    So it can take several steps at once, as a training that ends by time needs.
+
+    Args:
+        leader: an optimiser of the training's class and arguments, of a parameter that nobody uses.
+        scheduler: of that optimiser.
+    """
+
+    def __init__(self, leader: Optimizer, scheduler: Any) -> None:
+        self.leader, self.scheduler, self.taken = leader, scheduler, 0
+        _try_step(leader)  # PyTorch warns of a scheduler that steps before its optimizer
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {k: v for k, v in self.leader.param_groups[0].items() if k != "params"}
+
+    def advance(self, due: int) -> None:
+        for _ in range(due - self.taken):
+            self.scheduler.step()
+        self.taken = max(due, self.taken)
+
+
+class Schedule:
+    """Sets the learning rates after each step: any scheduler, planned for the whole training. Each
+    group of parameters can have its own rate in proportion.
 
     Args:
         optimizer: of the training.
         rates: of its groups of parameters.
-        leader: an optimiser of the same class and arguments, of a parameter that nobody uses.
-        build: makes the scheduler of an optimiser.
-        budget: of the training.
-        stretched: whether the scheduler is planned for all places of the budget; otherwise it takes
-            one step at each step.
+        plans: the plan by steps. Where time may end a long training first, also one of `BY_TIME`
+            places, which is followed while more of the time than of the steps is used: the plan by
+            steps would have to take a step for each place that the time skips.
+        budget: of the training; None: the scheduler takes one step at each step.
         seconds: the time used so far.
         monitor: the metric of the validation that the scheduler reads, if it reads one; then it
             takes a step after each validation.
@@ -93,21 +113,14 @@ class Schedule:
         self,
         optimizer: Optimizer,
         rates: Iterable[Rate],
-        leader: Optimizer,
-        build: Callable[[Optimizer], Any],
+        plans: Sequence[Plan],
         budget: Budget | None,
-        *,
-        stretched: bool,
         seconds: Callable[[], float],
         monitor: str | None = None,
     ) -> None:
-        self.optimizer, self.rates, self.leader = optimizer, [*rates], leader
-        self.budget, self.stretched, self.seconds = budget, stretched, seconds
-        self.monitor = monitor
-        self._base = leader.param_groups[0]["lr"]
-        self.scheduler = build(leader)
-        _try_step(leader)  # PyTorch warns of a scheduler that steps before its optimizer
-        self.steps = self.taken = 0
+        self.optimizer, self.rates, self.plans = optimizer, [*rates], plans
+        self.budget, self.seconds, self.monitor = budget, seconds, monitor
+        self.plan, self.steps = plans[0], 0
         self._set()
 
     def step(self) -> None:
@@ -125,31 +138,32 @@ class Schedule:
         if self.monitor not in measured:
             names = choices(self.monitor, measured)
             raise UserError(f"model.scheduler.monitor={self.monitor} is not measured: {names}")
-        self.scheduler.step(float(measured[self.monitor]))
+        self.plan.scheduler.step(float(measured[self.monitor]))
         self._set()
 
     def _catch_up(self) -> None:
-        due = 0 if self.monitor else self.steps
-        if self.budget is not None and self.stretched:
+        self.plan, due = self.plans[0], 0 if self.monitor else self.steps
+        if self.budget is not None:
             due = self.budget.place(self.steps, self.seconds())
-        for _ in range(due - self.taken):
-            self.scheduler.step()
-        self.taken = max(due, self.taken)
+            if due > self.steps and len(self.plans) > 1:
+                self.plan, due = self.plans[1], due * BY_TIME // self.budget.places
+        self.plan.advance(due)
         self._set()
 
     def _set(self) -> None:
-        [values] = self.leader.param_groups
+        values = self.plan.values
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group.update({name: values[name] for name in SCHEDULED if name in values})
             if rate.lr is not None:
-                group["lr"] *= rate.lr / self._base
+                group["lr"] *= rate.lr / self.plan.leader.defaults["lr"]
             if self.steps < rate.frozen:
                 group["lr"] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        values = {k: v for k, v in self.leader.param_groups[0].items() if k != "params"}
-        own = self.scheduler.state_dict()
-        return {"steps": self.steps, "taken": self.taken, "scheduler": own, "values": values}
+        """The plan by steps; the one by time has few places, so a resume steps through it again."""
+        plan = self.plans[0]
+        own = plan.scheduler.state_dict()
+        return {"steps": self.steps, "taken": plan.taken, "scheduler": own, "values": plan.values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues a saved schedule; one without `scheduler` is planned anew up to its step."""
@@ -161,9 +175,10 @@ class Schedule:
         if "scheduler" not in state:
             self._catch_up()
             return
-        self.taken = state["taken"]
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.leader.param_groups[0].update(state["values"])
+        [plan, *_] = self.plans
+        plan.taken = state["taken"]
+        plan.scheduler.load_state_dict(state["scheduler"])
+        plan.leader.param_groups[0].update(state["values"])
 
 
 def build_optimizer(
@@ -204,33 +219,26 @@ def build_optimizer(
     kind = allowed_class(plan, allowed_targets)
     reads = _metric_read(plan, monitor) if issubclass(kind, ReduceLROnPlateau) else None
 
-    def build_scheduler(leader: Optimizer) -> Any:
-        places = budget and budget.places
+    def build_plan(places: int | None) -> Plan:
         planned = {k: places if v == TOTAL_STEPS else v for k, v in plan.items()}
+        leader = build([Parameter(torch.zeros(1, 1))])
         if reads and "mode" not in plan:
             planned["mode"] = "max" if more_is_better(reads) else "min"
         if issubclass(kind, OneCycleLR | CyclicLR) and not _has_momentum(leader):
             planned.setdefault("cycle_momentum", False)
         with unusable(f"model.scheduler: {plan['_target_']} cannot be built"):
-            return instantiate(planned, leader, allowed_targets=allowed_targets)
+            return Plan(leader, instantiate(planned, leader, allowed_targets=allowed_targets))
 
-    stretched = is_stretched(scheduler)
-    if stretched and budget is None:
+    if not is_stretched(scheduler):
+        budget = None
+    elif budget is None:
         raise UserError(f"model.scheduler {NO_END}, or scheduler=none")
     groups = grouped(parameters, rates or {})
     built = build([{"params": members} for members in groups.values()])
     if "lr" not in built.param_groups[0]:
         raise UserError(f"model.optimizer: {type(built).__name__} must call its learning rate lr")
-    schedule = Schedule(
-        built,
-        groups,
-        build([Parameter(torch.zeros(1, 1))]),
-        build_scheduler,
-        budget,
-        stretched=stretched,
-        seconds=seconds,
-        monitor=reads,
-    )
+    plans = [build_plan(places) for places in (budget.plans if budget else [None])]
+    schedule = Schedule(built, groups, plans, budget, seconds, reads)
     if scheduler is None and groups.keys() == {Rate()}:
         return built
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
