@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
+from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 
 from seqmodels.data import UEA, Text
 from seqmodels.data.linear import logistic_regression, n_grams, with_ratios
+from seqmodels.runs.table import metrics_table
+from seqmodels.runs.verdict import verdict
 
 
 def some_texts(path: Path, rows: int = 60) -> Path:
@@ -82,13 +88,76 @@ def test_choices_are_made_on_the_validation_split(
     assert found["validation/accuracy"][name] == 1.0 and found["test/accuracy"][name] == 0.0
 
 
+def test_baselines_leave_the_process_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads, environment and random numbers, which libraries may change. Not Python's own random
+    numbers, which beartype draws."""
+    monkeypatch.setenv("KMP_INIT_AT_FORK", "TRUE")
+    monkeypatch.delenv("KMP_DUPLICATE_LIB_OK", raising=False)
+
+    def compute(_: object) -> dict:
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        os.environ |= {"KMP_INIT_AT_FORK": "FALSE", "KMP_DUPLICATE_LIB_OK": "True"}
+        np.random.seed(7), torch.manual_seed(7)
+        return {}
+
+    def state() -> list[object]:
+        drawn = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        return [torch.get_num_threads(), dict(os.environ), *drawn]
+
+    monkeypatch.setattr(Text, "compute_baselines", compute)
+    data = Text(str(some_texts(tmp_path / "a.csv", rows=61)))
+    data.setup()
+    before = state()
+    assert data.baselines() == {} and state() == before
+
+
+def test_the_nearest_series_is_the_nearest_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = UEA("JapaneseVowels")
+    data.setup()
+    labels = {split: data.datasets[split].targets.numpy() for split in ("train", "test")}
+    series = {s: [np.array(x, float) for x in data.examples[s].inputs] for s in labels}
+    longest = max(map(len, series["train"]))
+    padded = {
+        split: np.stack(
+            [np.pad(x[:longest], ((0, longest - len(x[:longest])), (0, 0))) for x in all_]
+        )
+        for split, all_ in series.items()
+    }
+    nearest = [((padded["train"] - x) ** 2).sum(axis=(1, 2)).argmin() for x in padded["test"]]
+    right = (labels["train"][nearest] == labels["test"]).mean()
+    monkeypatch.setattr("seqmodels.data.baselines.find_spec", lambda _: None)
+    found = data.compute_baselines()["test/accuracy"]
+    assert found["nearest neighbour on the series"] == pytest.approx(right) and right > 0.9
+
+
+def test_without_numba_the_table_says_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqmodels.data.baselines.find_spec", lambda _: None)
+    data = UEA("JapaneseVowels")
+    data.setup()
+    found = data.compute_baselines()
+    metrics = {"validation/accuracy": 0.5, "test/accuracy": 0.5}
+    table = metrics_table(metrics, "title", found)
+    shown = io.StringIO()
+    Console(file=shown, width=100).print(table)
+    assert "MiniRocket (left out: pip install numba)" in shown.getvalue()
+    [lost] = verdict({"baselines": found, "metrics": metrics, "config": {}}, [])
+    assert "lost to nearest neighbour on channel means" in lost
+    monkeypatch.setattr("seqmodels.data.baselines.SHORTEST", 1000)  # numba would not help
+    assert not any("MiniRocket" in name for name in data.compute_baselines()["test/accuracy"])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("numba") is None, reason="MiniRocket needs numba")
 @pytest.mark.filterwarnings("ignore")
 def test_minirocket_of_series_of_unequal_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     data = UEA("JapaneseVowels")
     data.setup()
-    found = data.compute_baselines()["test/accuracy"]
+    threads = torch.get_num_threads()
+    found = data.baselines()["test/accuracy"]  # from no cache, which has the name of no test
+    assert torch.get_num_threads() == threads
     assert found["MiniRocket + ridge classifier"] > 0.95
+    assert found["nearest neighbour by dynamic time warping"] > 0.94
     monkeypatch.setattr("seqmodels.data.baselines.SHORTEST", 1000)
     assert "MiniRocket + ridge classifier" not in data.compute_baselines()["test/accuracy"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from seqmodels.errors import UserError, choices
 
@@ -85,6 +87,21 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def unchanged_process() -> Iterator[None]:
+    """Within: libraries may draw random numbers and set threads and environment variables.
+    Afterwards all of these are as before, and so a training is the same with or without them."""
+    threads, environment = torch.get_num_threads(), dict(os.environ)
+    try:
+        with isolate_rng(include_cuda=False):
+            yield
+    finally:
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        torch.set_num_threads(threads)  # numba's OpenMP layer sets PyTorch's, too
 
 
 def quieten_lightning() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -27,15 +28,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Metrics = dict[str, dict[str, float]]  # metric -> baseline -> value
-Models = Iterator[tuple[str, Iterator[Predictions]]]  # name, and predictions to choose from
+Metrics = dict[str, dict[str, float | None]]  # metric -> baseline -> value; None: left out
+Choices = Iterator[Predictions]
+Models = Iterator[tuple[str, Choices]]  # name, and predictions to choose from
 EVALUATED = ("validation", "test")
 # at most so much to train on
 TEXTS = 50_000
 CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}
 SERIES, VALUES = 4_000, 5_000_000
-VALUES_EACH = 50_000  # of a series, for MiniRocket
+VALUES_EACH = 50_000  # of a series
 ROWS = 128  # to compare with all of the training at a time
+CELLS = 2_000_000_000  # of dynamic time warping's tables, times channels: about 15 s
 SHORTEST = 9  # steps that MiniRocket's kernels span
 
 
@@ -44,7 +47,8 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
 
     - Classes: `accuracy` of the most frequent class; for texts, of logistic regression on tf-idf,
       and on naive-Bayes features; for series, of the nearest neighbour by the mean and deviation
-      of each channel, and of MiniRocket if numba is installed.
+      of each channel, and by all steps, padded with zeros (Euclidean; if numba is installed, also
+      dynamic time warping where that is quick), and of MiniRocket, which needs numba.
     - Tags: `accuracy` over all steps of the most frequent tag; for texts, of that of each token. A
       token that training never saw gets the most frequent tag of all.
     - Values: `rmse`, `mae` and `r2` of the training mean; if there are some for each sequence, also
@@ -71,16 +75,19 @@ def _of_classes(data: SequenceDataModule) -> Metrics:
     majority = np.bincount(labels["train"]).argmax()
     found: Metrics = {f"{split}/accuracy": {} for split in EVALUATED}
 
-    def add(name: str, predictions: Predictions) -> None:
+    def add(name: str, predictions: Predictions | None) -> None:
         for split in EVALUATED:
-            right = predictions[split] == labels[split]
-            found[f"{split}/accuracy"][name] = float(right.mean())
+            right = predictions and predictions[split] == labels[split]
+            found[f"{split}/accuracy"][name] = None if right is None else float(right.mean())
+
+    def right(made: Predictions) -> int:
+        return int((made["validation"] == labels["validation"]).sum())
 
     add("majority class", {split: np.full(len(labels[split]), majority) for split in EVALUATED})
     models = _of_texts if data.inputs.kind == "tokens" else _of_series
     started = time.perf_counter()
     for name, choices in models(data, labels["train"]):
-        add(name, max(choices, key=lambda made: (made["validation"] == labels["validation"]).sum()))
+        add(name, max(choices, key=right, default=None))
         log.info(f"baseline {name}: {time.perf_counter() - started:.1f} s")
         started = time.perf_counter()
     return found
@@ -203,57 +210,76 @@ def _of_series(data: SequenceDataModule, labels: np.ndarray) -> Models:
     from sklearn.neighbors import KNeighborsClassifier
 
     chosen, on = _chosen(data)
+    labels = labels[chosen]
     features = _summaries(data, chosen)
-    model = KNeighborsClassifier(1).fit(features["train"], labels[chosen])
+    model = KNeighborsClassifier(1).fit(features["train"], labels)
     name = f"nearest neighbour on channel means and deviations{on}"
     yield name, iter([{split: model.predict(features[split]) for split in EVALUATED}])
-    if made := _minirocket(data, chosen, labels[chosen]):
-        yield f"MiniRocket + ridge classifier{on}", iter([made])
+    series, has_numba = _padded(data, "train", chosen, _longest(data)[0]), bool(find_spec("numba"))
+    whole = KNeighborsClassifier(1, algorithm="brute").fit(series.reshape(len(series), -1), labels)
+    made = _in_blocks(data, lambda block: whole.predict(block.reshape(len(block), -1)))
+    yield f"nearest neighbour on the series{on}", iter([made])
+    if has_numba and _cells(data, series) <= CELLS:
+        yield f"nearest neighbour by dynamic time warping{on}", _warped(data, series, labels)
+    if series.shape[-1] < SHORTEST:
+        steps = series.shape[-1]
+        log.info(f"no baseline MiniRocket: it needs {SHORTEST} steps, the longest has {steps}")
+    elif len(set(labels)) < 2:
+        log.info("no baseline MiniRocket: the series that it is trained on are of one class")
+    elif has_numba:
+        yield f"MiniRocket + ridge classifier{on}", _minirocket(data, series, labels)
+    else:
+        yield "MiniRocket (left out: pip install numba)", iter([])
 
 
-def _minirocket(
-    data: SequenceDataModule, chosen: np.ndarray, labels: np.ndarray
-) -> Predictions | None:
+def _warped(data: SequenceDataModule, series: np.ndarray, labels: np.ndarray) -> Choices:
+    from sktime.classification.distance_based import KNeighborsTimeSeriesClassifier
+
+    model = KNeighborsTimeSeriesClassifier(1, distance="dtw").fit(series, labels)
+    yield _in_blocks(data, model.predict)
+
+
+def _minirocket(data: SequenceDataModule, series: np.ndarray, labels: np.ndarray) -> Choices:
     """What a linear classifier of random convolutions predicts (Dempster et al. 2021,
-    https://arxiv.org/abs/2012.08791). Short series are padded with zeros at the end, and those
-    longer than the longest of the training are cut. None without numba, or where all are too short.
-    """
-    try:
-        import numba  # noqa: F401 (for sktime)
-    except ImportError:
-        return None
+    https://arxiv.org/abs/2012.08791)."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sktime.transformations.panel.rocket import MiniRocketMultivariate
 
-    longest, channels = _longest(data)
-    if longest < SHORTEST:
-        log.info(f"no baseline MiniRocket: it needs {SHORTEST} steps, the longest has {longest}")
-        return None
-    if len(set(labels)) < 2:
-        log.info("no baseline MiniRocket: the series that it is trained on are of one class")
-        return None
-
-    def padded(split: str, indices: np.ndarray) -> np.ndarray:  # (N, channels, steps)
-        series = take(data.examples[split].inputs, indices)
-        made = np.zeros((len(series), longest, channels), np.float32)
-        for row, each in zip(made, series, strict=True):
-            row[: len(each)] = interpolate(np.array(each, np.float64), split)[:longest]
-        return made.transpose(0, 2, 1)
-
     convolve = MiniRocketMultivariate(random_state=0)
     classify = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
-    classify.fit(convolve.fit_transform(padded("train", chosen)), labels)
-    size = max(1, min(1_000, VALUES // (longest * channels)))  # of a block
+    classify.fit(convolve.fit_transform(series), labels)
+    yield _in_blocks(data, lambda block: classify.predict(convolve.transform(block)))
 
-    def predict(split: str) -> np.ndarray:
+
+def _in_blocks(
+    data: SequenceDataModule, predict: Callable[[np.ndarray], np.ndarray]
+) -> Predictions:
+    longest, channels = _longest(data)
+    size = max(1, min(1_000, VALUES // (longest * channels)))
+
+    def of(split: str) -> np.ndarray:
         rows = np.arange(len(data.examples[split]))
         blocks = np.split(rows, range(size, len(rows), size))
-        made = (convolve.transform(padded(split, block)) for block in blocks)
-        return np.concatenate([classify.predict(features) for features in made])
+        return np.concatenate([predict(_padded(data, split, each, longest)) for each in blocks])
 
-    return {split: predict(split) for split in EVALUATED}
+    return {split: of(split) for split in EVALUATED}
+
+
+def _padded(data: SequenceDataModule, split: str, indices: np.ndarray, longest: int) -> np.ndarray:
+    # (N, channels, steps): with zeros at the end; what is longer than in training is cut
+    series = take(data.examples[split].inputs, indices)
+    made = np.zeros((len(series), longest, series[0].shape[1]), np.float32)
+    for row, each in zip(made, series, strict=True):
+        row[: len(each)] = interpolate(np.array(each, np.float64), split)[:longest]
+    return made.transpose(0, 2, 1)
+
+
+def _cells(data: SequenceDataModule, series: np.ndarray) -> int:
+    # of the tables that dynamic time warping fills
+    evaluated = sum(len(data.examples[split]) for split in EVALUATED)
+    return len(series) * evaluated * series.shape[1] * series.shape[2] ** 2
 
 
 # what they are trained on

@@ -15,12 +15,13 @@ from seqmodels.cache import cached
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
+from seqmodels.machine import unchanged_process
 from seqmodels.plain import read_json
 from seqmodels.working import working
 
 log = logging.getLogger(__name__)
 
-BASELINES = 3  # the version of the baselines in the cache
+BASELINES = 4  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -125,16 +126,16 @@ class DataModule(pl.LightningDataModule):
         """The number of examples in each split; none where targets depend on each other."""
         return {}
 
-    def baselines(self) -> dict[str, dict[str, float]]:
+    def baselines(self) -> Mapping[str, Mapping[str, float | None]]:
         """Metrics of simple baselines, such as `test/accuracy`, on the validation and the test
-        split: `metric -> baseline -> value`.
+        split: `metric -> baseline -> value`, None for one that was left out.
 
         They are computed once for each fingerprint and `baseline_recipe`, and cached on disk.
         """
 
         def write(folder: Path) -> None:
             started = time.perf_counter()
-            with working("simple baselines"):
+            with working("simple baselines"), unchanged_process():
                 write_json(folder / "baselines.json", self.compute_baselines())
             log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
 
@@ -146,7 +147,7 @@ class DataModule(pl.LightningDataModule):
         """What baselines depend on besides the splits and the kind of target, as plain values."""
         return []
 
-    def compute_baselines(self) -> dict[str, dict[str, float]]:
+    def compute_baselines(self) -> Mapping[str, Mapping[str, float | None]]:
         """What `baselines` caches. Override it in data with a baseline of its own."""
         return {}
 

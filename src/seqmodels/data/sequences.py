@@ -18,7 +18,7 @@ from torch import Tensor
 
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
 from seqmodels.cache import cached
-from seqmodels.data.baselines import sequence_baselines
+from seqmodels.data.baselines import Metrics, sequence_baselines
 from seqmodels.data.inputs import InputEncoder, Tokens, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
@@ -269,7 +269,7 @@ class SequenceDataModule(DataModule):
         level = "characters" if options.level in ("char", "byte") else "words"
         return level, options.lowercase
 
-    def compute_baselines(self) -> dict[str, dict[str, float]]:
+    def compute_baselines(self) -> Metrics:
         return sequence_baselines(self)
 
     def loader(self, dataset: SequenceDataset, *, shuffle: bool = False) -> SequenceLoader:

@@ -15,7 +15,7 @@ from seqmodels.tasks.metrics import show_with_unit, without_split
 def metrics_table(
     metrics: Mapping[str, float],
     title: str,
-    baselines: Mapping[str, Mapping[str, float]] | None = None,
+    baselines: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> Group:
     """A row per metric and a column per split, in the metric's unit; an unknown metric is a plain
     number. Beneath each metric are its baselines.
@@ -23,7 +23,7 @@ def metrics_table(
     Args:
         metrics: value by name, such as `test/accuracy`; shares such as an accuracy from 0 to 1.
         title: printed above the table.
-        baselines: metric -> name of the baseline -> value.
+        baselines: metric -> name of the baseline -> value; None: it was left out.
     """
     baselines = baselines or {}
     splits = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics))

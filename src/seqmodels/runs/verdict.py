@@ -64,7 +64,7 @@ def _lost(result: Mapping[str, Any]) -> tuple[list[str], bool]:
     # the sentence, and whether it is beyond chance
     for name, rows in result["baselines"].items():
         metric, value = METRICS.get(without_split(name)), result["metrics"].get(name)
-        known = {each: other for each, other in rows.items() if math.isfinite(other)}
+        known = {n: v for n, v in rows.items() if v is not None and math.isfinite(v)}
         if not (name.startswith("test/") and metric and known) or value is None:
             continue
         if metric.higher_is_better is None:
