@@ -77,8 +77,8 @@ def _of_classes(data: SequenceDataModule) -> Metrics:
 
     def add(name: str, predictions: Predictions | None) -> None:
         for split in EVALUATED:
-            right = predictions and predictions[split] == labels[split]
-            found[f"{split}/accuracy"][name] = None if right is None else float(right.mean())
+            share = predictions and float((predictions[split] == labels[split]).mean())
+            found[f"{split}/accuracy"][name] = share
 
     def right(made: Predictions) -> int:
         return int((made["validation"] == labels["validation"]).sum())

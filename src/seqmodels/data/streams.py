@@ -271,7 +271,7 @@ class StreamDataModule(DataModule):
             raise UserError(f"{path} is empty")
         return self.loader(self.encode(text, fingerprint(text))["text"], path)
 
-    def compute_baselines(self) -> dict[str, dict[str, float]]:
+    def compute_baselines(self) -> Mapping[str, Mapping[str, float | None]]:
         normalizer = self.vocabulary.normalizer  # which makes letters small
         normalize = normalizer.normalize_str if normalizer else str
         splits: dict[str, Any] = {
