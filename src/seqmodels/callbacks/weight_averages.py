@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import get_swa_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Fraction, Share
@@ -74,10 +73,9 @@ class EMA(_Average):
         self.decay = decay
         super().__init__(self._average)
 
-    @torch.no_grad()
     def _average(self, averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
         decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        get_ema_multi_avg_fn(decay)(averages, weights, count)
 
 
 class SWA(_Average):

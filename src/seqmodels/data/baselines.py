@@ -77,17 +77,17 @@ def _of_classes(data: SequenceDataModule) -> Metrics:
 
     def add(name: str, predictions: Predictions | None) -> None:
         for split in EVALUATED:
-            share = predictions and float((predictions[split] == labels[split]).mean())
-            found[f"{split}/accuracy"][name] = share
+            right = None if predictions is None else predictions[split] == labels[split]
+            found[f"{split}/accuracy"][name] = None if right is None else float(right.mean())
 
-    def right(made: Predictions) -> int:
+    def score(made: Predictions) -> int:
         return int((made["validation"] == labels["validation"]).sum())
 
     add("majority class", {split: np.full(len(labels[split]), majority) for split in EVALUATED})
     models = _of_texts if data.inputs.kind == "tokens" else _of_series
     started = time.perf_counter()
     for name, choices in models(data, labels["train"]):
-        add(name, max(choices, key=right, default=None))
+        add(name, max(choices, key=score, default=None))
         log.info(f"baseline {name}: {time.perf_counter() - started:.1f} s")
         started = time.perf_counter()
     return found

@@ -59,12 +59,14 @@ def dynamic_evaluation(
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             with torch.no_grad():
-                torch._foreach_lerp_(parameters, trained, decay)
+                for parameter, before in zip(parameters, trained, strict=True):
+                    parameter.lerp_(before, decay)
     finally:
         rnn.dropout = dropout
         task.eval()
         with torch.no_grad():
-            torch._foreach_copy_(parameters, trained)
+            for parameter, before in zip(parameters, trained, strict=True):
+                parameter.copy_(before)
         optimizer.zero_grad()
     loss = nats / count
     metrics = {"loss": loss, **task.metrics_of_loss(loss, getattr(loader, "dataset", None))}
