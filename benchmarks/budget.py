@@ -14,12 +14,11 @@ import argparse
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from statistics import median
 
 import lightning.pytorch as pl
 import torch
-from report import Noise, default_output, heading, machine_lines, row, write
+from report import Noise, default_output, heading, machine_lines, parsed, row, write
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
@@ -70,12 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", default=10.0, type=float, help="of each training")
     parser.add_argument("--rounds", default=5, type=int, help="how often the two take turns")
     parser.add_argument("--epochs", default=1_000_000, type=int, help="of the huge plan")
-    parser.add_argument("--output", type=Path, help="default: results/budget-<machine>.md")
-    arguments = parser.parse_args(argv)
+    arguments = parsed(parser, argv, seconds=0.3, rounds=1)
     torch.set_num_threads(1)  # fastest for a small model
     quieten_lightning()
     device = torch.device("cpu")
-    steps_per_second(-1, 1.0)
+    steps_per_second(-1, arguments.seconds / 10)
     with Noise() as noise:
         rates = [
             [steps_per_second(epochs, arguments.seconds) for epochs in (-1, arguments.epochs)]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from seqmodels.runs.trainer import Trainer
 from seqmodels.tasks import SequenceClassifier
 from seqmodels.tasks.budget import BY_TIME, Budget
 from seqmodels.tasks.optimization import Rate, build_optimizer
-from tests.conftest import ROOT, Script
+from tests.conftest import Script
 from tests.test_resume import stopped_by
 
 pytestmark = [
@@ -191,13 +189,6 @@ def test_a_long_plan_follows_the_steps_while_time_is_behind() -> None:
         optimizer, schedule = build()
         schedule.load_state_dict(saved)
         assert follow(optimizer, schedule, range(cut + 1, 21)) == whole[cut:]
-
-
-def test_the_benchmark_compares_a_huge_plan_with_none(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "budget.py"), "--seconds=0.3"]
-    command += ["--rounds=1", f"--output={tmp_path / 'found.md'}"]
-    subprocess.run(command, check=True, capture_output=True)
-    assert "| 1,000,000,000 |" in (tmp_path / "found.md").read_text()
 
 
 def test_whichever_limit_is_nearer_counts(tmp_path: Path, clock: None) -> None:
