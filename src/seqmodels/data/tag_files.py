@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +17,9 @@ LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with 
 TOKEN_LISTS, TAG_LISTS = ("tokens",), ("tags", "ner_tags")  # the usual names of their columns
 DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
 BLANKS = " \t\r"
+CONLLU = ".conllu"
+CONLLU_COLUMNS = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
+ALWAYS_THERE = ("upos", "xpos", "head", "deprel")  # where a word has one at all; `_`: it has none
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,18 @@ class TagFiles:
     """How to read words and tags from files.
 
     `.json`, `.jsonl`, `.ndjson` and `.parquet` files have a text in each row: in one column the
-    list of its words, in another one the list of its tags. Every other file is a column file: each
-    line has a word and its tag, perhaps in more columns, and a blank line ends a text. Lines that
-    begin with `-DOCSTART-` are skipped.
+    list of its words, in another one the list of its tags. `.conllu` files are CoNLL-U
+    (https://universaldependencies.org/format.html), whose comments, multiword tokens (`2-3`) and
+    empty nodes (`5.1`) are skipped. Every other file is a column file: each line has a word and its
+    tag, perhaps in more columns, and a blank line ends a text. Lines that begin with `-DOCSTART-`
+    are skipped.
 
     Args:
-        token_column: the column with the words; None: the first one in column files, else `tokens`.
-        tag_column: the column with the tags; None: the last one in column files, else `tags` or
-            `ner_tags`.
-        columns: the names of the columns in column files.
+        token_column: the column with the words; None: the first one in column files, `form` in
+            CoNLL-U, else `tokens`.
+        tag_column: the column with the tags; None: the last one in column files, `upos` in CoNLL-U,
+            else `tags` or `ner_tags`.
+        columns: the names of the columns in column files; those of CoNLL-U are known.
         separator: what separates columns; None: any number of spaces and tabs.
         comment: in column files, skip lines before the first word of a text that begin so. None
             skips none, because `#` may be a word.
@@ -83,14 +89,18 @@ class TagFiles:
                     )
                 yield words, tags
             return
-        for first, rows in self._texts(path, len(self.columns) if self.columns else None):
-            if len(rows[0]) == 1:
+        files = self._of(path)
+        for rows in files._texts(path, len(files.columns) if files.columns else None):
+            number, fields = rows[0]
+            if len(fields) == 1:
                 raise UserError(
-                    f"{path}: line {first} has one column, and no tag after the word; "
-                    f"{self._advice(rows[0][0])}"
+                    f"{path}: line {number} has one column, and no tag after the word; "
+                    f"{files._advice(fields[0])}"
                 )
-            word, tag = self._places(path, len(rows[0]))
-            yield _column(rows, word, path, first, "word"), _column(rows, tag, path, first, "tag")
+            word, tag = files._places(path, len(fields))
+            always = _is_conllu(path) and (files.columns or [])[tag] in ALWAYS_THERE
+            missing = "_" if always else ""
+            yield _column(rows, word, path, "word"), _column(rows, tag, path, "tag", missing)
 
     def words(self, path: str, width: int | None, tags: Collection[str]) -> Iterator[list[str]]:
         """The words of each text in a file that may have tags or none, as soon as they can be read.
@@ -112,16 +122,18 @@ class TagFiles:
                 yield self._list(row, path, number, "token")
             return
         if path != "-":
-            line = self._first(path)
-            word, tag = self._places(path, width or 2)
+            files = self._of(path)
+            width = len(files.columns) if files.columns else width
+            line = files._first(path)
+            word, tag = files._places(path, width or 2)
             if len(line) == 1:
                 word = 0
             elif len(line) == (width or 2) - 1:  # without the tags
                 word -= tag < word
             tagged = len(line) == width and line[tag] in tags
             if tagged or len(line) == 1 or Path(path).suffix.lower() != ".txt":
-                for first, rows in self._texts(path, min(len(line), width or 2)):
-                    yield _column(rows, word, path, first, "word")
+                for rows in files._texts(path, min(len(line), width or 2)):
+                    yield _column(rows, word, path, "word")
                 return
         for number, text in enumerate(read_lines(path, self.encoding), start=1):
             if not (words := _split(text)):
@@ -130,7 +142,20 @@ class TagFiles:
 
     def width(self, path: str) -> int | None:
         """The number of columns in the first line of a column file; None for a file with lists."""
-        return None if has_lists(path) else len(self._first(path))
+        return None if has_lists(path) else len(self._of(path)._first(path))
+
+    def _of(self, path: str) -> TagFiles:
+        """How to read a column file of this name."""
+        if not _is_conllu(path):
+            return self
+        return replace(
+            self,
+            token_column=self.token_column or "form",
+            tag_column=self.tag_column or "upos",
+            columns=self.columns or CONLLU_COLUMNS,
+            separator="\t",
+            comment="#",
+        )
 
     def _first(self, path: str) -> list[str]:
         found = next((fields for _, _, fields in self._lines(path) if fields), None)
@@ -138,28 +163,30 @@ class TagFiles:
             raise UserError(f"{path} is empty: it has no words")
         return found
 
-    def _texts(self, path: str, width: int | None = None) -> Iterator[tuple[int, list[list[str]]]]:
-        """The number of the first line of each text in a column file, and the fields of its lines.
+    def _texts(self, path: str, width: int | None = None) -> Iterator[list[tuple[int, list[str]]]]:
+        """The lines of each text in a column file: their numbers and fields.
 
         Args:
             width: of each line; None: that of the first one.
         """
-        first = len(self._first(path))  # an error for an empty file
-        width, rows, number = width or first, list[list[str]](), 0
+        first = self._first(path)  # an error for an empty file
+        width, rows = width or len(first), list[tuple[int, list[str]]]()
         for number, line, fields in self._lines(path):
             if fields and len(fields) != width:
                 named = f" ({', '.join(map(shown, self.columns))})" if self.columns else ""
+                # the first line may be a comment as long as no other line is
+                comment = " ".join(first) if first[0].startswith("#") else line
                 raise UserError(
                     f"{path}: line {number} has {len(fields)} columns, not {width}{named}; "
-                    f"{self._advice(line)}"
+                    f"{self._advice(comment)}"
                 )
             if fields:
-                rows.append(fields)
+                rows.append((number, fields))
             elif rows:
-                yield number - len(rows), rows
+                yield rows
                 rows = []
         if rows:
-            yield number - len(rows) + 1, rows
+            yield rows
 
     def _lines(self, path: str) -> Iterator[tuple[int, str, list[str]]]:
         """The number of each line in a column file, the line and its fields; none between texts."""
@@ -170,6 +197,10 @@ class TagFiles:
             fields = _split(line)
             if fields and self.separator is not None:
                 fields = line.removesuffix("\r").split(self.separator)
+            if _is_conllu(path) and fields and not fields[0].isdecimal():
+                if not re.fullmatch(r"\d+[-.]\d+", fields[0]):
+                    raise UserError(f"{path}: line {number} begins with no id of CoNLL-U")
+                continue  # several words that are written as one, or one that is not written
             inside = bool(fields) and fields[0] != DOCUMENT
             yield number, line, fields if inside else []
 
@@ -245,11 +276,18 @@ def _split(line: str) -> list[str]:
     return re.split(f"[{BLANKS}]+", stripped) if stripped else []
 
 
-def _column(rows: list[list[str]], place: int, path: str, first: int, what: str) -> list[str]:
-    texts = [row[place] for row in rows]
-    for number, text in enumerate(texts, start=first):
-        if not text.strip():
+def _is_conllu(path: str) -> bool:
+    return Path(path).suffix.lower() == CONLLU
+
+
+def _column(
+    rows: list[tuple[int, list[str]]], place: int, path: str, what: str, missing: str = ""
+) -> list[str]:
+    texts = [fields[place] for _, fields in rows]
+    for (number, _), text in zip(rows, texts, strict=True):
+        if not text.strip() or text == missing:
             raise UserError(
-                f"{path}: line {number} has an empty {what}; fill it or remove the line"
+                f"{path}: line {number} has an empty {what}; fill it, remove the line, or choose "
+                "another column"
             )
     return texts
