@@ -19,12 +19,15 @@ Places = Mapping[str, tuple[int, int]]
 """Where the splits of a series begin and end, by name."""
 
 
-def cut(series: TimedSeries, fractions: Mapping[str, float], least: int, source: str) -> Places:
+def cut(
+    series: TimedSeries, fractions: Mapping[str, float], window: int, horizon: int, source: str
+) -> Places:
     """Cuts a series in time: training, then validation, then test.
 
     Args:
         fractions: of `validation` and `test`.
-        least: the steps that each split must have.
+        window, horizon: the steps that training must have for one window; the windows of the other
+            splits begin in the split before them.
 
     Raises:
         UserError: naming a split that is too short.
@@ -34,11 +37,17 @@ def cut(series: TimedSeries, fractions: Mapping[str, float], least: int, source:
     train = test - round(fractions["validation"] * steps)
     places = {"train": (0, train), "validation": (train, test), "test": (test, steps)}
     for split, (start, stop) in places.items():
+        what, least, key = "a horizon", horizon, "data.horizon"
+        if split == "train":
+            what, least, key = (
+                "one window with its horizon",
+                window + horizon,
+                f"data.window or {key}",
+            )
         if stop - start < least:
             raise UserError(
                 f"{source}: the {split} split{series.of} has {stop - start:,} of {steps:,} steps, "
-                f"and one window with its horizon has {least:,}: lower data.window or "
-                "data.horizon, or give more rows"
+                f"and {what} has {least:,}: lower {key}, or give more rows"
             )
     return places
 
@@ -181,7 +190,8 @@ def windows(
     horizon: int,
     stride: int,
 ) -> dict[str, WindowDataset]:
-    """The windows that lie, with their horizon, in one split of one series, by the split's name.
+    """The windows whose horizon lies in a split of their series, by the split's name. A window may
+    begin before its split, so that the first steps of a split are forecast, too.
 
     Args:
         places: of each series.
@@ -199,7 +209,10 @@ def windows(
     datasets = {}
     for split in places[0]:
         starts = [
-            offset + np.arange(place[split][0], place[split][1] - window - horizon + 1, stride)
+            offset
+            + np.arange(
+                max(place[split][0] - window, 0), place[split][1] - window - horizon + 1, stride
+            )
             for offset, place in zip(before, places, strict=True)
         ]
         of = np.repeat(numbers, [*map(len, starts)])
