@@ -50,7 +50,8 @@ def _similar(path: Path) -> str:
 def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     """The lines of a file, or of standard input if the path is `-`, as soon as they can be read.
 
-    A line ends at a line feed, which is left out, and nowhere else: a carriage return stays.
+    A line ends at a line feed, which is left out, and nowhere else: a carriage return stays, unless
+    the file has no line feeds.
 
     Args:
         encoding: of the file; None for a format that is always UTF-8.
@@ -58,16 +59,9 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     Raises:
         UserError: naming the file, and the line that is not text in this encoding.
     """
-    source, unfinished, ends = "standard input" if path == "-" else path, list[str](), 0
+    source, unfinished = "standard input" if path == "-" else path, list[str]()
     for text in decoded(_blocks(path), source, encoding):
-        if "\0" in text:
-            line = ends + text[: text.index("\0")].count("\n") + 1
-            raise UserError(
-                f"{source}: line {line} holds a NUL character, so the file is damaged or has "
-                f"another encoding; {_advice(encoding)}"
-            )
         first, *others = text.split("\n")
-        ends += len(others)
         unfinished.append(first)
         if others:
             yield "".join(unfinished)
@@ -85,7 +79,8 @@ def decoded(
 ) -> Iterator[str]:
     """The text of each block of bytes.
 
-    A byte order mark at the beginning of UTF-8 is left out.
+    A byte order mark at the beginning of UTF-8 is left out. Carriage returns become line feeds if
+    there are no line feeds at the beginning, as in files of old Macs.
 
     Args:
         source: what to call the bytes in an error.
@@ -93,9 +88,9 @@ def decoded(
         first_line: counts the line that the first block begins in, for an error.
 
     Raises:
-        UserError: for an unknown encoding, or naming the line that is not text in it.
+        UserError: for an unknown encoding, or naming the line that is not text in it, or holds NUL.
     """
-    decoder, ends = text_decoder(encoding or "utf-8"), 0
+    decoder, ends, returns = text_decoder(encoding or "utf-8"), 0, None
     for block in chain(blocks, [b""]):
         try:
             text = decoder.decode(block, final=not block)
@@ -108,6 +103,16 @@ def decoded(
                 f"{source} cannot be read: line {first_line() + ends} is not {encoding or 'utf-8'} "
                 f"text ({getattr(error, 'reason', error)}); {_advice(encoding)}"
             ) from error
+        if "\0" in text:
+            line = first_line() + ends + text[: text.index("\0")].count("\n")
+            raise UserError(
+                f"{source}: line {line} holds a NUL character, so the file is damaged or has "
+                f"another encoding; {_advice(encoding)}"
+            )
+        if returns is None and ("\n" in text or "\r" in text[:-1]):
+            returns = "\n" not in text
+        if returns:
+            text = text.replace("\r", "\n")
         yield text
         ends += text.count("\n")
 

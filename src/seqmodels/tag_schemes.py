@@ -1,7 +1,7 @@
 """Tags that mark spans: `B-NP` begins one, `I-NP` is inside one, `O` is outside of all.
 
 In BIO (IOB2) every span begins with B. In IOB1, only one right after another of its type does. In
-BIOES a span ends with E, and a span of one step is S.
+BIOES a span ends with E, and a span of one step is S; in BILOU these two are L and U.
 """
 
 from __future__ import annotations
@@ -12,16 +12,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-Scheme = Literal["BIO", "IOB1", "BIOES"]
+from seqmodels.errors import shown
+
+Scheme = Literal["BIO", "IOB1", "BIOES", "BILOU"]
 
 OUTSIDE = "O"
-SPAN_TAG = re.compile(r"([BIES])-(.+)", re.DOTALL)
+SPAN_TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
+LETTERS = {"BIO": "BI", "IOB1": "BI", "BIOES": "BIES", "BILOU": "BILU"}
+SAME = {"L": "E", "U": "S"}
+# what others write for spans: B_PER, PER-B, M-PER, b-per, PER with O
+LIKE_SPANS = re.compile(r"O|[BIESLUM][-_.:/|].*|.+[-_.:/|][BIESLUMO]", re.IGNORECASE)
 
 
 def parse(tag: str) -> tuple[str, str]:
-    """`B-NP` -> `("B", "NP")`; of any other tag, `("O", "")`."""
+    """`B-NP` -> `("B", "NP")`, with E and S for L and U; of any other tag, `("O", "")`."""
     found = SPAN_TAG.fullmatch(tag)
-    return (found[1], found[2]) if found else (OUTSIDE, "")
+    return (SAME.get(found[1], found[1]), found[2]) if found else (OUTSIDE, "")
 
 
 def find_scheme(tags: Iterable[str], rows: Iterable[Sequence[str]] = ()) -> Scheme | None:
@@ -31,21 +37,34 @@ def find_scheme(tags: Iterable[str], rows: Iterable[Sequence[str]] = ()) -> Sche
         rows: tagged sequences, by which BIO and IOB1 differ; without them it is BIO.
     """
     tags = set(tags) - {OUTSIDE}
-    prefixes = {parse(tag)[0] for tag in tags}
-    if OUTSIDE in prefixes or not prefixes & {"B", "I"}:
+    letters = {tag[0] if SPAN_TAG.fullmatch(tag) else OUTSIDE for tag in tags}
+    if not letters & {"B", "I"}:
         return None
-    if prefixes & {"E", "S"}:
-        return "BIOES"
+    if not letters <= {"B", "I"}:
+        ends: tuple[Scheme, ...] = ("BIOES", "BILOU")
+        return next((scheme for scheme in ends if letters <= {*LETTERS[scheme]}), None)
     steps = {step for row in rows for step in pairwise([OUTSIDE, *row])}
     broken = {name: any(not may_follow(*step, name) for step in steps) for name in ("BIO", "IOB1")}
     return "IOB1" if broken["BIO"] and not broken["IOB1"] else "BIO"
+
+
+def note_of_scheme(tags: Iterable[str]) -> str:
+    """That tags look like spans and have no scheme; empty otherwise."""
+    tags = {*tags}
+    if find_scheme(tags) or not any(map(LIKE_SPANS.fullmatch, tags)):
+        return ""
+    odd = min(tags - {OUTSIDE}, key=lambda tag: (bool(SPAN_TAG.fullmatch(tag)), tag))
+    return (
+        f"tags such as {shown(odd)} are of no known scheme of spans ({', '.join(LETTERS)}): "
+        "there is no precision, recall or f1 of spans"
+    )
 
 
 def may_follow(previous: str, tag: str, scheme: Scheme) -> bool:
     """Whether a tag may follow another. A row begins as after `O`, and ends as before it."""
     (before, kind), (now, its_kind) = parse(previous), parse(tag)
     continues = before in ("B", "I") and kind == its_kind
-    if scheme == "BIOES":
+    if scheme in ("BIOES", "BILOU"):
         return continues if now in ("I", "E") else before not in ("B", "I")
     return continues or now != ("I" if scheme == "BIO" else "B")
 
@@ -78,8 +97,8 @@ def span_types(tags: Iterable[str]) -> list[str]:
 
 def completed(tags: Iterable[str], scheme: Scheme) -> set[str]:
     """All tags that a scheme has for the types of these."""
-    prefixes = "BIES" if scheme == "BIOES" else "BI"
-    return {OUTSIDE, *(f"{prefix}-{kind}" for prefix in prefixes for kind in span_types(tags))}
+    types = span_types(tags)
+    return {OUTSIDE, *(f"{letter}-{kind}" for letter in LETTERS[scheme] for kind in types)}
 
 
 def begins(previous: str, tag: str) -> bool:

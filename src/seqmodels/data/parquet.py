@@ -40,8 +40,17 @@ def parquet_rows(
             absent: dict[str, Any] = {name: None for name in schema.names if name not in chosen}
             names = _class_names(schema.metadata or {})
             row: dict[str, Any]
+            # a float of 32 bits is 0.1, and not 0.10000000149011612
+            short = {
+                name: schema.field(name).type.to_pandas_dtype()
+                for name in chosen
+                if schema.field(name).type in (pa.float16(), pa.float32())
+            }
             for batch in file.iter_batches(batch_size=4096, columns=chosen):
                 for row in batch.to_pylist() if chosen else [absent] * len(batch):
+                    for column in short:
+                        if row[column] is not None:
+                            row[column] = float(str(short[column](row[column])))
                     for column in names.keys() & row.keys():
                         if (number := row[column]) is not None:
                             row[column] = _named(number, names[column], path)
@@ -93,6 +102,6 @@ def class_name(text: str, names: Sequence[str], source: str) -> str | None:
         return text
     if text == "-1":
         return None
-    if not text.isdecimal() or int(text) >= len(names):
+    if not (text.isascii() and text.isdecimal()) or int(text) >= len(names):
         raise UserError(f"{source}: there is no class '{shown(text)}': {choices(text, names)}")
     return names[int(text)]

@@ -129,6 +129,11 @@ def _wrong_length(
 ) -> UserError:
     if record in ([], [""]):
         return UserError(f"{where} is a blank line; remove it")
+    if header[0].startswith("#"):
+        return UserError(
+            f"{where} has {len(record)} fields, and line 1 has {len(header)}: if line 1 is a "
+            "comment, remove it"
+        )
     name = "tabs" if separator == "\t" else "commas"
     return UserError(
         f"{where} has {len(record)} fields, but there are {len(header)} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from jaxtyping import Int
 
 from seqmodels.errors import UserError, shown
 
-Moment = datetime | float  # in UTC without a zone, or a number
+Moment = datetime | float
 
 ADVICE = "write times as 2013-01-31 06:00, with or without an offset such as +01:00, or as numbers"
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
@@ -22,25 +23,37 @@ EPOCH = datetime(1970, 1, 1)
 
 
 def moment(value: Any, where: str) -> Moment:
-    """The moment that a value of a table stands for: a number, or a date with or without a time.
+    """The moment that a value of a table stands for: a number, or a date with or without a time,
+    and with its offset if it has one.
 
     Raises:
         UserError: naming the value.
     """
     text = "" if value is None else str(value).strip()
     try:
-        number = float(text)
+        number = number_of(text)
         if math.isfinite(number):
             return number
     except ValueError:
-        try:
+        with suppress(ValueError, OverflowError):
             # `1949-01` is the first of a month
-            iso = re.sub(r"^(\d{4}-\d\d)$", r"\1-01", text.replace("/", "-"))
-            found = datetime.fromisoformat(iso)
-            return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
-        except (ValueError, OverflowError):
-            pass
+            found = datetime.fromisoformat(
+                re.sub(r"^(\d{4}-\d\d)$", r"\1-01", text.replace("/", "-"))
+            )
+            found.astimezone(UTC)  # an error if it is out of range
+            return found
     raise UserError(f"{where} has {shown(repr(text))} as its time; {ADVICE}")
+
+
+def number_of(text: str) -> float:
+    """The number that a text stands for. Python also reads `1_000` and the digits of every script.
+
+    Raises:
+        ValueError: if it is not a number in plain digits.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,17 @@ class Clock:
     step: float
     unit: str
 
+    @property
+    def every(self) -> str:
+        """How long a step is."""
+        return _length(self.step, self.unit)
+
     def after(self, count: int) -> list[str] | list[int | float]:
         """The next moments, as the file writes them."""
         last, ahead = moment(self.last, "the series"), range(1, count + 1)
         if not isinstance(last, datetime):
             return [_short(last + self.step * steps) for steps in ahead]
+        last = last.replace(tzinfo=None)  # which `_written` adds again
         if self.unit == "time":
             moments = [last + timedelta(microseconds=self.step * steps) for steps in ahead]
         else:
@@ -88,7 +107,7 @@ def clock(
         if isinstance(each, datetime) == numbers:
             kinds = ("a date", "a number") if numbers else ("a number", "a date")
             raise UserError(f"{name(index)} is {kinds[0]}, and the one before {kinds[1]}")
-    unit, places = ("numbers", np.array(moments)) if numbers else _places(moments)
+    unit, places = ("numbers", np.array(moments)) if numbers else _places(_aligned(moments))
     distances = np.diff(places)
     if (wrong := np.flatnonzero(distances <= 0)).size:
         at = int(wrong[0]) + 1
@@ -116,6 +135,15 @@ def clock(
     return Clock(last, step, unit), np.append(0, np.cumsum(counted)).astype(np.int64)
 
 
+def _aligned(moments: Sequence[Any]) -> list[datetime]:
+    """Moments without offsets: in UTC, or as the clock showed them where that is always the same
+    time of day, because a day is not 24 hours long when clocks change."""
+    shown = [each.replace(tzinfo=None) for each in moments]
+    if len({each.time() for each in shown}) == 1:
+        return shown
+    return [each.astimezone(UTC).replace(tzinfo=None) if each.tzinfo else each for each in moments]
+
+
 def _places(moments: Sequence[Any]) -> tuple[str, np.ndarray]:
     # months if all are on the same day of a month at the same time, or at the ends of months
     times = np.array([(each - EPOCH) // timedelta(microseconds=1) for each in moments], np.int64)
@@ -140,9 +168,6 @@ def _later(last: datetime, months: int, unit: str) -> datetime:
 def _written(moment: datetime, like: str) -> str:
     like = like.strip()
     offset = OFFSET.search(like) if ":" in like else None
-    if offset:
-        zone = datetime.fromisoformat(like.replace("/", "-")).utcoffset()
-        moment += zone or timedelta(0)
     clock = like[: offset.start()] if offset else like
     if re.fullmatch(r"\d{4}.\d\d", clock):
         text = moment.isoformat()[:7]
@@ -156,7 +181,7 @@ def _written(moment: datetime, like: str) -> str:
 
 def _length(step: float, unit: str) -> str:
     if unit == "time":
-        return str(timedelta(microseconds=float(step)))
+        return str(timedelta(microseconds=float(step))).removesuffix(", 0:00:00")
     return f"{_short(float(step))} months" if "months" in unit else str(_short(float(step)))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tokenizers
 from tokenizers import Tokenizer
 
+from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.arrays import Append, arrays
 from seqmodels.data.input_encoder import InputEncoder
@@ -132,6 +133,8 @@ class Tokens(InputEncoder):
         append("ends", np.zeros(1, np.int64))
         with working(f"encoding {source}", len(raw)) as advance:
             for ids, counts, blank in encoded(raw, self.tokenizer, self.options):
+                if self.options.level == "space":  # a word may be spelled like the padding
+                    ids = np.where(ids == PADDING_ID, UNKNOWN_ID, ids).astype(ids.dtype)
                 empty = (counts == 0) | blank
                 if empty.any():
                     number = first + int(empty.argmax())
