@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import UNSEEN_TARGET, SequenceBatch
 from seqmodels.callbacks.confusion_matrix import ConfusionMatrix
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
@@ -151,6 +151,24 @@ def test_metrics_equal_those_of_another_library(tmp_path: Path) -> None:
     for target, prediction in zip(targets, predicted):
         expected[target, prediction] += 1
     assert torch.equal(confusion.counts, expected)
+
+
+def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss(tmp_path: Path) -> None:
+    task, data = classifier(), Batches(5)
+    for batch in data.batches[:4]:
+        batch.targets[::3] = UNSEEN_TARGET
+    data.batches[4].targets[:] = UNSEEN_TARGET  # a batch without any loss
+    confusion = ConfusionMatrix()
+    [metrics] = trainer_for(tmp_path, callbacks=[confusion]).test(task, data, verbose=False)
+    task.eval()
+    logits = torch.cat([task(batch) for batch in data.batches]).detach()
+    targets = torch.cat([batch.targets for batch in data.batches])
+    known, predicted = targets >= 0, logits.argmax(1)
+    assert metrics["test/accuracy"] == pytest.approx(accuracy_score(targets, predicted))
+    assert metrics["test/macro_f1"] == pytest.approx(f1_score(targets, predicted, average="macro"))
+    loss = F.cross_entropy(logits[known], targets[known]).item()
+    assert metrics["test/loss"] == pytest.approx(loss, rel=1e-5)
+    assert confusion.counts.sum(1)[3] == (~known).sum() and confusion.counts.shape == (4, 4)
 
 
 def test_a_loss_that_is_no_number_is_not_hidden_among_others(tmp_path: Path) -> None:

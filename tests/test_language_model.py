@@ -648,7 +648,7 @@ def test_a_prompt_that_is_not_in_the_vocabulary_is_found_before_training(
     config: Config, text: str
 ) -> None:
     with pytest.raises(UserError, match="prompt: 'ß', 'ü' are not in the vocabulary; remove"):
-        train(config(*QUICK, f"data.train={text}", "callbacks.sample.prompt='süßs'"))
+        train(config(*QUICK, f"data.train={text}", "callbacks.sample.prompt='süß'"))
 
 
 def test_adaptive_softmax_needs_some_width() -> None:

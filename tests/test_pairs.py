@@ -118,8 +118,10 @@ def test_sources_that_given_splits_share_with_training_are_counted(tmp_path: Pat
     data = Pairs(*data.paths.values())
     data.setup()
     assert data.notes == [
-        "4 of 4 sources of the validation split are in the training split, too",
-        "1 of 2 sources of the test split are in the training split, too",
+        "4 of 4 rows (100.00 %) of the validation split are in the train split, too; are they the "
+        "same file?",
+        "1 of 2 rows (50.00 %) of the test split are in the train split, too",
+        "1 of 2 rows (50.00 %) of the test split are in the validation split, too",
     ]
 
 
@@ -237,9 +239,20 @@ def test_a_folder_of_the_hub_is_read(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- symbols
 
 
-def test_a_symbol_that_training_never_saw_is_named_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="^f.txt: row 6 holds 'x', which training never saw: "):
-        made(tmp_path).batch_of(["low", "loxy"], "f.txt", first=5)
+def test_symbols_that_training_never_saw_are_noted_with_number_and_share(tmp_path: Path) -> None:
+    train = tsv(tmp_path / "train.tsv", WORDS)
+    test = tsv(tmp_path / "test.tsv", [("lewi", "l oʊ ɒ"), ("lox", "l oʊ")])
+    data = Pairs(train, train, test, target_tokenizer="space")
+    data.setup()
+    assert data.notes[:2] == [
+        f"{test}: 2 of 7 tokens (28.57 %) are unknown to the model: training never saw them, nor "
+        "what stands for them in the input",
+        f"{test}: 1 of 5 symbols of targets (20.00 %) are unknown to the model: it cannot write "
+        "them, so they count as wrong",
+    ]
+    wrong = tsv(tmp_path / "wrong.tsv", [("λόγος", "l oʊ")])
+    with pytest.raises(UserError, match=r"wrong.tsv: 5 of 5 tokens \(100.00 %\) are unknown"):
+        data.file_loader(wrong)
 
 
 @pytest.mark.parametrize("options", [{"min_count": 2}, {"vocabulary_size": 5}])
@@ -248,6 +261,16 @@ def test_a_model_that_has_learned_unknown_symbols_reads_them(
 ) -> None:
     batch = made(tmp_path, **options).batch_of(["loxe"])
     assert batch.inputs[0, 2] == 1
+
+
+def test_a_text_to_write_may_be_spelled_like_the_padding(tmp_path: Path) -> None:
+    train = tsv(tmp_path / "train.tsv", [*WORDS, ("pad", "[PAD] a [UNK]")])
+    data = Pairs(train, train, train, target_tokenizer="space")
+    data.setup()
+    written = data.datasets["train"].written
+    assert written[len(written) - 1].tolist()[::2] == [1, 1]  # unknown, and not the end
+    assert written.count(0) == 0
+    assert any("symbols of targets" in note and "cannot write" in note for note in data.notes)
 
 
 def test_unknown_symbols_are_counted_in_the_summary(tmp_path: Path) -> None:
@@ -336,7 +359,7 @@ def test_a_training_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 
 def test_baselines_copy_the_source_or_take_the_target_of_the_nearest_one(tmp_path: Path) -> None:
     data = Pairs(
-        tsv(tmp_path / "train.tsv", [("aaab", "a b"), ("cccd", "c"), ("cccd", "d")]),
+        tsv(tmp_path / "train.tsv", [("aaab", "a b"), ("cccd", "c"), ("cccd", "d"), ("z", "aab")]),
         tsv(tmp_path / "validation.tsv", [("aab", "aab")]),
         tsv(tmp_path / "test.tsv", [("ccd", "c d e"), ("ccd", "c"), ("xab", "a b c d")]),
         target_tokenizer="space",

@@ -224,7 +224,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_splits_are_of_whole_files(library: list[Path]) -> None:
     data = PythonSyntax(block=8, validation_fraction=0.2, test_fraction=0.2)
     data.setup()
-    assert data.notes == ["skipped 1 files that this Python cannot parse"]
+    assert data.notes[-1] == "skipped 1 files that this Python cannot parse"
     where: dict[str, set[str]] = {}
     for split, examples in data.examples.items():
         for tokens in examples.inputs:

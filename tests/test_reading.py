@@ -50,7 +50,11 @@ GOOD = b"text,label\na b,x\nc d,y\n"
         ("a.csv", GOOD.decode().encode("utf-16"), "line 1 is not utf-8 .*set data.encoding"),
         ("a.csv", GOOD.decode().encode("utf-16-le"), "line 1 holds a NUL .* set data.encoding"),
         ("a.csv", b"text,label\na,x\nb, \n", "row 2 has no label; remove it or label it"),
-        ("a.csv", b"text,label\ra,x\rb,y", "a.csv: its lines end with carriage returns"),
+        (
+            "a.csv",
+            b"# by hand\ntext,label\na,x\n",
+            "row 1 has 2 f.*: if line 1 is a comment, remov",
+        ),
         ("a.jsonl", b'{"text": "a", "label": [1]}', "the label of row 1 is a list; convert it"),
         ("a.jsonl", b'{"text": {"b": 1}, "label": 1}', "the text of row 1 is an object; convert"),
         (
@@ -143,6 +147,35 @@ def test_labels_are_the_text_that_stands_in_the_file(tmp_path: Path) -> None:
     ):
         pq.write_table(pa.table({"text": ["x"] * len(column), "label": column}), path)
         assert labels_of(path) == expected
+
+
+def test_a_float_of_32_bits_is_the_shortest_text_that_gives_it_again(tmp_path: Path) -> None:
+    for bits in (pa.float16(), pa.float32(), pa.float64()):
+        labels = pa.array([0.1, 1, None, 2.5]).cast(bits)
+        pq.write_table(pa.table({"text": list("abcd"), "label": labels}), tmp_path / "a.parquet")
+        found = [label for _, label in TextFiles().pairs(str(tmp_path / "a.parquet"))]
+        assert found == ["0.1", "1.0", None, "2.5"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt"])
+def test_carriage_returns_end_lines_where_nothing_else_does(tmp_path: Path, name: str) -> None:
+    lines = {
+        "a.csv": "text,label\na b,x\nc,y\n",
+        "a.tsv": "text\tlabel\na b\tx\nc\ty\n",
+        "a.jsonl": '{"text": "a b"}\n{"text": "c"}\n',
+        "a.txt": "a b\nc\n",
+    }[name]
+    (tmp_path / name).write_bytes(lines.replace("\n", "\r").encode())
+    assert [*TextFiles().texts(str(tmp_path / name))] == ["a b", "c"]
+
+
+def test_nul_in_plain_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("one\ntwo\n".encode("utf-16-le") * 400)
+    with pytest.raises(
+        UserError, match=r"text\.txt: line \d+ holds a NUL character.*data.encoding"
+    ):
+        PlainText(str(path), tokenizer="char").setup()
 
 
 def test_the_order_of_classes_does_not_depend_on_the_order_of_sets() -> None:

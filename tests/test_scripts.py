@@ -218,7 +218,7 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         (
             "train.py",
             ["data=text", "data.train={tmp}/good.csv", "data.test={tmp}/label.csv"],
-            "label 'c' of example 1 was never seen in training",
+            "1 of 1 labels .* were never seen in training, such as 'c' of example 1",
         ),
         ("train.py", ["resume={tmp}/broken.ckpt"], "broken.ckpt is not a usable checkpoint"),
         ("train.py", ["trainer=gpu"], "accelerator=gpu: PyTorch finds no such device"),

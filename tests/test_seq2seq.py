@@ -347,10 +347,15 @@ def test_a_prediction_comes_as_soon_as_its_source_does(learned: Path) -> None:
     assert len([*predictions]) == len(TEXTS) - 1
 
 
-def test_a_symbol_that_training_never_saw_is_one_line(script: Script, learned: Path) -> None:
+def test_a_symbol_that_training_never_saw_is_unknown_and_most_of_a_file_must_not_be(
+    script: Script, learned: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     done = script("predict.py", f"run={learned}", "input=-", stdin="ab\naxb\n")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
+    assert "-: 1 of 5 tokens (20.00 %) are unknown to the model" in caplog.text + done.stderr
+    done = script("predict.py", f"run={learned}", "input=-", stdin="ax\nxx\n")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "row 2 holds 'x', which training never saw: remove it, or train with" in done.stderr
+    assert "-: 3 of 4 tokens (75.00 %) are unknown to the model: is this the right" in done.stderr
 
 
 def test_the_picture_shows_what_each_written_token_attends_to(learned: Path) -> None:

@@ -161,7 +161,16 @@ def test_a_prompt_ends_with_a_whole_token(tmp_path: Path) -> None:
         text = data.text_of([*data.ids_of("a"), *ids])
         assert "a" + "".join(write(task, data, "a", 6, seed=seed)) == text
     with pytest.raises(UserError, match="prompt: 'b', 'c' are not in the vocabulary"):
-        data.ids_of("a b abc\nc")
+        data.ids_of("a b c\nc")
+
+
+def test_a_token_of_a_prompt_that_training_never_saw_is_read_as_unknown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = data_of(tmp_path, "a ab abc\n" * 9)
+    [a, unknown, ab] = data.ids_of("a b ab")
+    assert unknown == 1 and min(a, ab) > 1
+    assert caplog.messages == ["prompt: 'b' is not in the vocabulary: read as the unknown token"]
 
 
 def test_a_run_writes_lines_of_tokens(config: Config, tmp_path: Path) -> None:

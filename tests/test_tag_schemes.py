@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
-from seqeval.scheme import IOB1, IOB2, IOBES, Entities
+from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from seqmodels.batch import PADDING_TARGET
+from seqmodels.data import Tags
 from seqmodels.tag_schemes import (
     Allowed,
     Scheme,
@@ -19,6 +22,7 @@ from seqmodels.tag_schemes import (
     completed,
     find_scheme,
     may_follow,
+    note_of_scheme,
     parse,
     span_types,
     spans,
@@ -31,6 +35,7 @@ TAGS: dict[Scheme, list[str]] = {
     "BIO": ["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in TYPES)],
     "IOB1": ["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in TYPES)],
     "BIOES": ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in TYPES)],
+    "BILOU": ["O", *(f"{prefix}-{kind}" for prefix in "BILU" for kind in TYPES)],
 }
 
 
@@ -57,6 +62,9 @@ def taggings(scheme: Scheme, count: int, seed: int) -> list[list[str]]:
         (["I-x", "S-x"], "BIOES"),
         (["NN", "VBZ", "O"], None),
         (["O"], None),
+        (["O", "B-x", "L-x"], "BILOU"),
+        (["I-x", "U-x"], "BILOU"),
+        (["B-x", "L-x", "S-x"], None),
         (["S-x", "E-y"], None),  # no span would ever be longer than a step
         (["B-NP", "I-NP", "NN"], None),
         (["B-", "I-NP", "O"], None),
@@ -87,7 +95,9 @@ def test_missing_tags_of_a_type_are_completed() -> None:
     assert completed(["S-x"], "BIOES") == {"O", "B-x", "I-x", "E-x", "S-x"}
 
 
-@pytest.mark.parametrize(("scheme", "strict"), [("BIO", IOB2), ("IOB1", IOB1), ("BIOES", IOBES)])
+@pytest.mark.parametrize(
+    ("scheme", "strict"), [("BIO", IOB2), ("IOB1", IOB1), ("BIOES", IOBES), ("BILOU", BILOU)]
+)
 def test_what_is_allowed_is_what_another_library_reads_strictly(
     scheme: Scheme, strict: type
 ) -> None:
@@ -120,7 +130,8 @@ def test_what_is_allowed_is_in_the_order_of_the_tags() -> None:
 @pytest.mark.parametrize("scheme", TAGS)
 def test_spans_are_those_of_another_library(scheme: Scheme) -> None:
     for row in taggings(scheme, 1000, seed=2):
-        expected = [(kind, start, end + 1) for kind, start, end in get_entities(row)]
+        known = [re.sub("^[LU]", lambda end: {"L": "E", "U": "S"}[end[0]], tag) for tag in row]
+        expected = [(kind, start, end + 1) for kind, start, end in get_entities(known)]
         assert list(spans(row)) == expected, row
 
 
@@ -166,6 +177,45 @@ def test_a_span_does_not_run_into_the_next_row_or_over_an_unknown_step() -> None
     metric.update(torch.tensor([1, 2, 2, 2, 1, 2, 2, 0]), target)
     # by hand: [B I] [I] [B] [I]; each of them is right, and what is predicted at -100 is not read
     assert metric.compute().tolist() == [[4], [4], [4]]
+
+
+def test_spans_of_a_type_that_training_never_saw_are_missed() -> None:
+    classes = Tags()
+    classes.fit([["B-x", "I-x", "O"]], "train")
+    truth = [["B-x", "I-x", "B-new", "I-new", "O"], ["I-new", "B-new", "B-x", "odd", "I-other"]]
+    guess = [["B-x", "I-x", "B-x", "I-x", "O"], ["O", "B-x", "B-x", "B-x", "I-x"]]
+    rows = [
+        torch.cat([F.pad(row, (0, 1), value=PADDING_TARGET) for row in classes.encode(tags, "")])
+        for tags in (guess, truth)
+    ]
+    known = [[tag if tag != "odd" else "O" for tag in row] for row in truth]  # no span, to seqeval
+    for name, score in (("recall", recall_score), ("precision", precision_score), ("f1", f1_score)):
+        metric = SpanScore([*classes.names], name)
+        metric.update(*rows)
+        assert float(metric.compute()) == pytest.approx(score(known, guess)), name
+    counts = SpanCounts([*classes.names])
+    counts.update(*rows)
+    assert counts.compute().tolist() == [[2, 0], [5, 0], [2, 4]]
+
+
+@pytest.mark.parametrize(
+    ("tags", "noted"),
+    [
+        (["B_x", "I_x", "O"], "tags such as B_x are of no known scheme of spans (BIO, IOB1, BI"),
+        (["x-B", "x-E"], "tags such as x-B are"),
+        (["B-x", "I-x", "O", "odd"], "tags such as odd are of no"),
+        (["B-x", "M-x", "O"], "tags such as M-x are of no"),
+        (["B", "I", "O"], "tags such as B are of no"),
+        (["PER", "LOC", "O"], "tags such as LOC are of no"),
+        (["B-x", "L-x", "O"], ""),
+        (["NN", "VB", "-LRB-", "PRP$", "nsubj:pass", "S"], ""),
+    ],
+)
+def test_tags_that_look_like_spans_of_no_known_scheme_are_noted(
+    tags: list[str], noted: str
+) -> None:
+    note = note_of_scheme(tags)
+    assert note.startswith(noted) and bool(note) == bool(noted)
 
 
 def test_nothing_found_and_nothing_there_scores_0() -> None:

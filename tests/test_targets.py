@@ -67,15 +67,43 @@ def test_classes_are_numbers_in_numeric_order_then_names() -> None:
     assert (classes.per, classes.target) == ("sequence", "class")
 
 
-def test_a_class_that_training_never_saw_is_named_with_the_nearest() -> None:
-    classes = Classes()
-    classes.load({"classes": ["bad", "good"]})
+LABELLED = {
+    "train": examples(["ab", "b", "ba", "aa"], ["bad", "good", "good", "bad"], "a.csv"),
+    "validation": examples(["abb", "bb"], ["bad", "good"], "b.csv"),
+    "test": examples(["bba", "bab", "aab", "aba"], ["good", "goood", "bad", "good"], "new.csv"),
+}
+
+
+def labelled(splits: Mapping[Any, Examples] = LABELLED) -> Made:
+    return Made(splits, Tokens(TokenizerOptions("char")), Classes())
+
+
+def test_a_class_that_training_never_saw_is_noted_with_number_and_share() -> None:
+    data = labelled()
+    data.setup()
+    assert data.notes == [
+        "new.csv: 1 of 4 labels (25.00 %) were never seen in training, such as 'goood' of exam"
+        "ple 2: they count as wrong, and the loss leaves them out"
+    ]
+    assert data.datasets["test"].targets.tolist() == [1, -1, 0, 1]
+
+
+def test_a_split_whose_classes_are_mostly_unseen_is_an_error_with_the_nearest() -> None:
+    targets = ["goood", "goood", "bad", "x"]
+    wrong = {**LABELLED, "test": examples(LABELLED["test"].inputs, targets, "new.csv")}
     message = (
-        "^new.csv: label 'goood' of example 2 was never seen in training: choose one of bad, good; "
-        r"did you mean good\?$"
+        r"^new.csv: 3 of 4 labels \(75.00 %\) were never seen in training, such as 'goood' of exam"
+        r"ple 1: choose one of bad, good; did you mean good\?$"
     )
     with pytest.raises(UserError, match=message):
-        classes.encode(["good", "goood"], "new.csv")
+        labelled(wrong).setup()
+
+
+def test_labels_may_be_numbers_of_any_width() -> None:
+    classes = Classes()
+    classes.fit([*np.array([0.1, 1, 2.5], np.float32)], "x")
+    assert classes.spec == {"classes": ["0.1", "1.0", "2.5"]}
+    assert classes.encode([2.5, np.float64(0.1), "1.0"], "x").tolist() == [2, 0, 1]
 
 
 # ---------------------------------------------------------------- tags
@@ -102,13 +130,17 @@ def test_tags_are_padded_with_minus_100_beside_their_tokens() -> None:
     assert batch.inputs.shape == (3, 4)
 
 
-def test_a_tag_that_training_never_saw_is_named_with_its_place() -> None:
-    wrong = {**TAGGED, "test": examples(["ab", "ba"], [["V", "C"], ["C", "Vv"]], "test.json")}
-    message = (
-        "^test.json: tag 'Vv' of example 2 at step 2 was never seen in training: "
-        r"choose one of C, S, V; did you mean V\?$"
-    )
-    with pytest.raises(UserError, match=message):
+def test_a_tag_that_training_never_saw_is_noted_with_its_place() -> None:
+    new = {**TAGGED, "test": examples(["ab", "bab"], [["V", "C"], ["C", "Vv", "C"]], "test.json")}
+    data = characters(new)
+    data.setup()
+    assert data.notes == [
+        "test.json: 1 of 5 tags (20.00 %) were never seen in training, such as 'Vv' of example 2 "
+        "at step 2: they count as wrong, and the loss leaves them out"
+    ]
+    assert [each.tolist() for each in data.datasets["test"].targets] == [[2, 0], [0, -1, 0]]
+    wrong = {**TAGGED, "test": examples(["bab"], [["C", "Vv", "x"]], "test.json")}
+    with pytest.raises(UserError, match=r"2 of 3 tags .*: choose one of C, S, V; did you mean V"):
         characters(wrong).setup()
 
 
@@ -117,8 +149,9 @@ def test_of_tags_of_spans_all_of_a_known_type_are_known() -> None:
     tags.fit([["B-x", "O"], ["B-y", "I-y"]], "x")
     assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "I-y", "O"], "scheme": "BIO"}
     assert tags.encode([["B-x", "I-x"]], "new")[0].tolist() == [0, 2]
-    with pytest.raises(UserError, match="new: tag 'I-z' of example 1 at step 2 was never seen in"):
-        tags.encode([["O", "I-z"]], "new")
+    # of a new type, the spans are still told apart
+    new = [["O", "I-z", "I-z", "B-z", "I-x", "z"]]
+    assert tags.encode(new, "new")[0].tolist() == [4, -3, -2, -3, 2, -1]
     restored = Tags()
     restored.load(tags.spec)
     assert restored.spec == tags.spec

@@ -66,9 +66,10 @@ def restored(data: Windows, batch: SequenceBatch) -> tuple[np.ndarray, np.ndarra
     )
 
 
-def test_no_window_leaves_its_split_or_its_series(two_series: str) -> None:
+def test_every_step_of_a_split_is_forecast_and_none_of_another(two_series: str) -> None:
     data = windows(two_series, inputs=["x"], series="id", stride=1)
-    seen: dict[str, set[int]] = {}
+    read: dict[str, set[int]] = {}
+    ahead: dict[str, set[int]] = {}
     for split in SPLITS:
         dataset = data.datasets[split]
         batch = dataset.__getitems__([*range(len(dataset))])
@@ -76,12 +77,16 @@ def test_no_window_leaves_its_split_or_its_series(two_series: str) -> None:
         np.testing.assert_allclose(inputs[..., 1], -inputs[..., 0], rtol=1e-5)
         steps = np.concatenate([inputs[..., 0], targets[..., 0]], axis=1)
         np.testing.assert_allclose(np.diff(steps, axis=1), 1, atol=0.01)  # none is left out
-        seen[split] = {*steps.round().astype(int).flatten().tolist()}
-    assert not (seen["train"] & seen["validation"] or seen["validation"] & seen["test"])
-    # 60 % of each series, 20 %, 20 %; every one of their values in some window
-    assert seen["train"] == {*range(1000, 1036), *range(5000, 5048)}
-    assert seen["test"] == {*range(1048, 1060), *range(5064, 5080)}
+        read[split] = {*inputs[..., 0].round().astype(int).flatten().tolist()}
+        ahead[split] = {*targets[..., 0].round().astype(int).flatten().tolist()}
+    # 60 % of each series, 20 %, 20 %: all of the later splits, and training after its first window
+    assert ahead["train"] == {*range(1000 + W, 1036), *range(5000 + W, 5048)}
+    assert ahead["validation"] == {*range(1036, 1048), *range(5048, 5064)}
+    assert ahead["test"] == {*range(1048, 1060), *range(5064, 5080)}
+    # windows read back over the border of their split, and never over that of their series
+    assert read["test"] == {*range(1048 - W, 1060 - H), *range(5064 - W, 5080 - H)}
     assert len(data.datasets["train"]) == (36 - W - H + 1) + (48 - W - H + 1)
+    assert len(data.datasets["test"]) == (12 - H + 1) + (16 - H + 1)
 
 
 def test_a_stride_takes_every_other_window_of_each_series(two_series: str) -> None:
@@ -117,11 +122,11 @@ def test_targets_of_a_step_stand_side_by_side(two_series: str) -> None:
     batch = data.datasets["validation"].__getitems__([0])
     assert batch.targets is not None and batch.targets.shape == (1, H * 2)
     _, targets = restored(data, batch)
-    np.testing.assert_allclose(targets[0], [[-1043 - h, 1043 + h] for h in range(H)], rtol=1e-5)
+    np.testing.assert_allclose(targets[0], [[-1036 - h, 1036 + h] for h in range(H)], rtol=1e-5)
 
 
 def test_a_batch_keeps_its_series_wherever_it_goes(two_series: str) -> None:
-    batch = windows(two_series, series="id").datasets["test"].__getitems__([0, 5])
+    batch = windows(two_series, series="id").datasets["test"].__getitems__([0, 12])
     assert batch.series is not None and batch.series.tolist() == [0, 1]
     for other in (batch.map(torch.Tensor.double), batch.to("meta")):
         assert other.series is batch.series
@@ -174,13 +179,13 @@ def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: W
     [series] = data.series
     assert series.values[[50, 70, 71, 83], 0].tolist() == [490, 690, 690, 820]
     dataset = data.datasets["validation"]  # 60 .. 79
-    inputs, targets = restored(data, dataset.__getitems__([0, 4]))
+    inputs, targets = restored(data, dataset.__getitems__([0, 11]))
     np.testing.assert_allclose(inputs[1, -2:, 0], [690, 690], rtol=1e-5)  # 70
     assert np.isnan(targets[1, :, 0]).tolist() == [True, False, False]  # 71, 72, 73
     baselines = data.compute_baselines()
     errors = [  # of the last value that is read, for every known value that is forecast
         abs(series.values[at, 0] - series.values[origin, 0])
-        for origin in range(60 + W - 1, 80 - H)
+        for origin in range(60 - 1, 80 - H)
         for at in range(origin + 1, origin + 1 + H)
         if series.known[at, 0]
     ]
@@ -199,6 +204,14 @@ def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: W
         (["2010/01/01 22:00", "2010/01/01 23:00"], ["2010/01/02 00:00", "2010/01/02 01:00"]),
         (["2013-12-30T23:30:00Z", "2013-12-30T23:45:00Z"], ["2013-12-31T00:00:00Z"]),
         (["2024-01-01 00:00:00+02:00", "2024-01-01 06:00:00+02:00"], ["2024-01-01 12:00:00+02:00"]),
+        (
+            ["2024-03-30T00:00+01:00", "2024-03-31T00:00+01:00", "2024-04-01T00:00+02:00"],
+            ["2024-04-02T00:00+02:00"],
+        ),
+        (
+            ["2024-02-01 00:00+01:00", "2024-03-01 00:00+01:00", "2024-04-01 00:00+02:00"],
+            ["2024-05-01 00:00+02:00"],
+        ),
         (["2024-03-31T01:00:00+01:00", "2024-03-31T03:00:00+02:00"], ["2024-03-31T04:00:00+02:00"]),
     ],
 )
@@ -213,6 +226,9 @@ MISTAKES = [
     ({"inputs": ["tepm"]}, ["y,temp", "1,2"], "no column 'tepm': set data.inputs; .*mean temp"),
     ({"time": "at"}, ["y,t", "1,2"], "no column 'at': set data.time; choose one of t, y"),
     ({}, ["y", "1", "two"], r"row 2 has 'two' as 'y', which is not a finite number"),
+    ({}, ["y", "1", "٣"], r"row 2 has '٣' as 'y', which is not a finite number"),
+    ({"time": "t"}, ["t,y", "1,1", "٢,2"], r"row 2 has '٢' as its time"),
+    ({"time": "t"}, ["t,y", "1,1", "1_0,2"], r"row 2 has '1_0' as its time"),
     ({}, ["y", "1", "inf"], r"row 2 has 'inf' as 'y', which is not a finite number"),
     ({}, ["t,y", "1,1", "2,", "3,3"], "row 2 has no 'y': fill it, or set data.missing=last"),
     ({}, ["t,y", "1,1", "2,nan"], "row 2 has no 'y': fill it, or set data.missing=last"),
@@ -239,9 +255,9 @@ MISTAKES = [
     ),
     ({"missing": "last"}, ["t,y", "1,", "2,"], "every 'y' is missing"),
     (
-        {},
+        {"validation_fraction": 0.05},
         ["y", *map(str, range(40))],
-        "the validation split has 8 of 40 steps, and one window .*10",
+        "the validation split has 2 of 40 steps, and a horizon has 3: lower data.horizon, or",
     ),
     ({"horizon": 90}, ["y", *map(str, range(80))], "train split has 48 of 80 steps, .* has 97: lo"),
     ({"period": 70}, ["y", *map(str, range(100))], "data.period is 70, and the train split has 60"),
@@ -293,6 +309,17 @@ def test_a_file_to_forecast_from_must_be_like_the_training_file(
         next(data.read_inputs(write("1", name="a.txt")))
 
 
+def test_series_of_different_steps_in_one_file_are_noted(write: Write) -> None:
+    rows = [f"{name},{time},1" for name in "ab" for time in hours(60)]
+    days = [f"c,2011-{n // 28 + 1:02}-{n % 28 + 1:02},1" for n in range(28)]
+    file = write("s,t,y", *rows, *days)
+    assert windows(file, time="t", series="s", window=2).notes == [
+        "1 of 3 series (33.33 %) have another step than 1:00:00, such as 1 day: window, horizon "
+        "and period count steps"
+    ]
+    assert windows(write("s,t,y", *rows), time="t", series="s", window=2).notes == []
+
+
 # ---------------------------------------------------------------- period and baselines
 
 
@@ -332,7 +359,7 @@ def test_baselines_equal_those_by_hand(write: Write) -> None:
 
     def cut(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start, stop = places[split]
-        origins = np.arange(start + 5, stop - H + 1)
+        origins = np.arange(max(start, 5), stop - H + 1)
         read = np.stack([np.column_stack([y, x])[o - 5 : o] for o in origins])
         return origins, read, np.stack([y[o : o + H] for o in origins])
 

@@ -18,6 +18,14 @@ Target = Literal["class", "tag", "value", "forecast", "next_token", "text"]
 
 PADDING_ID, UNKNOWN_ID = 0, 1  # tokens of every vocabulary
 PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
+UNSEEN_TARGET = (
+    -1
+)  # a class that training never saw; of tags, -2 is inside a span and -3 begins one
+
+
+def with_unseen_as(number: int, targets: Tensor) -> Tensor:
+    """Classes with this number for all that training never saw."""
+    return targets.masked_fill((targets < 0) & (targets != PADDING_TARGET), number)
 
 
 def valid_steps(lengths: Int[Tensor, " batch"], time: int, device: torch.device) -> Tensor:
@@ -37,7 +45,8 @@ class SequenceBatch:
         lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
             to a device: packing needs them there, and copying them back would stall every step.
         targets: classes int64, `(B,)` for one per sequence or `(B, T)` for one per step, with -100
-            where there is none (always at padding); or values floating point, `(B,)` or `(B, K)`
+            where there is none (always at padding), and in evaluation `UNSEEN_TARGET` or less where
+            training never saw it; or values floating point, `(B,)` or `(B, K)`
             per sequence or `(B, T, K)` per step, with nan where there is none (always at padding);
             or None for inputs without targets.
         continues: whether each row continues the same row of the previous batch, as the windows of

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from seqmodels.batch import PADDING_TARGET, with_unseen_as
 from seqmodels.tasks import Task
 from seqmodels.visible import figure_text
 
@@ -20,22 +21,26 @@ from seqmodels.visible import figure_text
 class ConfusionMatrix(Callback):
     """Draws `figures/confusion_matrix.png` of the test split into the run folder.
 
-    `counts`: `(C, C)` int64 after a test: how often each true class (row) was taken for each class.
+    `counts`: `(C, C)` int64 after a test: how often each true class (row) was taken for each class;
+    one row and column more if training never saw some of the true classes.
     """
 
     counts: Tensor
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         steps = cast(Task, pl_module).steps["test"]
-        classes = pl_module.hparams["data"]["classes"]
+        classes = [*pl_module.hparams["data"]["classes"], "(never seen in training)"]
+        size = len(classes)
         if not steps:
             return
-        matrix = MulticlassConfusionMatrix(len(classes), ignore_index=-100, validate_args=False)
+        matrix = MulticlassConfusionMatrix(size, ignore_index=PADDING_TARGET, validate_args=False)
         matrix = matrix.to(pl_module.device)
         for step in steps:
             assert step.predictions is not None and step.targets is not None
-            matrix.update(step.predictions, step.targets)
+            matrix.update(step.predictions, with_unseen_as(size - 1, step.targets))
         self.counts = matrix.compute().cpu()  # of all processes
+        if not self.counts[-1].any():
+            self.counts, classes = self.counts[:-1, :-1], classes[:-1]
         if trainer.is_global_zero:
             figures = Path(trainer.default_root_dir) / "figures"
             figures.mkdir(exist_ok=True)

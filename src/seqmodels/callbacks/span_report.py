@@ -36,7 +36,7 @@ class SpanReport(Callback):
             return
         found = scores(counts.double()).items()
         columns = {name: [round(value, 6) for value in values.tolist()] for name, values in found}
-        rows = list(zip(metric.types, *columns.values(), counts[2].tolist(), strict=True))
+        rows = list(zip(metric.types, *columns.values(), counts[2].tolist(), strict=False))
         rows.sort(key=lambda row: -row[-1])
         file = Path(trainer.default_root_dir) / "spans.csv"
         with file.open("w", newline="", encoding="utf-8") as table:

@@ -50,6 +50,11 @@ class DataModule(pl.LightningDataModule):
         return type(self).__name__.lower()
 
     @property
+    def unknown_is_noise(self) -> bool:
+        """Whether training has no unknown tokens, so that a model learns nothing about them."""
+        return False
+
+    @property
     def notes(self) -> Sequence[str]:
         """What the user should know of what `setup` has read."""
         return ()

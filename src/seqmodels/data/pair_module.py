@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from seqmodels.batch import UNKNOWN_ID, SequenceBatch
+from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.inputs import Tokens
+from seqmodels.data.notes import unknown
 from seqmodels.data.pair_batches import PairDataset
 from seqmodels.data.pair_files import PairFiles
-from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
 from seqmodels.data.split import Examples
 from seqmodels.data.text_targets import TextTargets
 from seqmodels.data.token_inputs import MOST_TOKENS
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
-from seqmodels.errors import UserError, shown
+from seqmodels.errors import UserError
 from seqmodels.signatures.ranges import Count
 
 
@@ -26,9 +27,7 @@ class PairDataModule(SequenceDataModule):
     train, each of its targets is an example of its own. To evaluate, the loss is that of its first
     one, and a text is right if it is any of them.
 
-    A source symbol that training never saw becomes the unknown token in evaluation. To predict,
-    it is an error, because what the network makes of it is noise, unless training had unknown
-    tokens too: with `min_count` above 1, or a vocabulary that is full.
+    A symbol that training never saw becomes the unknown token, and a note counts them.
 
     Args:
         source_tokenizer, target_tokenizer: the `level` of each side, as in `TokenizerOptions`. Use
@@ -106,28 +105,18 @@ class PairDataModule(SequenceDataModule):
         self.targets.tokens.use(self.inputs.tokenizer.to_str(), self.inputs.options)
 
     def encode(self, examples: Examples) -> PairDataset:
+        sequences = self.inputs.encode(examples.inputs, examples.source)
+        written = self.targets.encode(examples.targets, examples.source)
+        self._note_unknown(sequences, examples.source)
+        sizes = written.count(UNKNOWN_ID), len(written.ids)
+        refuse = unknown_is_noise(self.targets.tokens)  # the others may be rare ones of training
+        self._note(unknown(*sizes, examples.source, "symbols of targets", refuse=refuse))
         return PairDataset(
-            self.inputs.encode(examples.inputs, examples.source),
-            self.targets.encode(examples.targets, examples.source),
+            sequences,
+            written,
             self.targets.references(examples.targets),
             [*map(len, examples.targets)],
         )
-
-    def batch_of(self, raw: Sequence[str], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        batch = super().batch_of(raw, source, first)
-        options, size = self.inputs.options, self.inputs.num_inputs
-        if options.min_count == 1 and size < options.vocabulary_size:
-            for row, step in (batch.inputs == UNKNOWN_ID).nonzero()[:1].tolist():
-                raise UserError(
-                    f"{source}: row {first + row} holds {self._symbol(raw[row], step)}, which "
-                    "training never saw: remove it, or train with data.min_count=2, so that "
-                    "rare symbols are unknown tokens"
-                )
-        return batch
-
-    def _symbol(self, text: str, step: int) -> str:
-        start, stop = self.inputs.tokenizer.encode(text).offsets[step]
-        return f"'{shown(text[start:stop].strip() or text[start:stop])}'"
 
     def read_file(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         return self.files.pairs(path)
@@ -138,19 +127,6 @@ class PairDataModule(SequenceDataModule):
     def text_of(self, ids: Iterable[int]) -> str:
         """The text of target ids, up to the first end."""
         return self.targets.decoder(ids)
-
-    @property
-    def notes(self) -> Sequence[str]:
-        known = set(self.examples["train"].inputs)
-        found = list[str]()
-        for split in ("validation", "test"):
-            sources = self.examples[split].inputs
-            if both := len(known.intersection(sources)):
-                found.append(
-                    f"{both:,} of {len(sources):,} sources of the {split} split are in the "
-                    "training split, too"
-                )
-        return found
 
     @property
     def baseline_recipe(self) -> list[Any]:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from seqmodels.data.module import Split
+from seqmodels.data.notes import kept_quotes
 from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pair_files import PairFiles
 from seqmodels.data.pair_module import PairDataModule
@@ -48,6 +49,10 @@ class Pairs(PairDataModule):
     @property
     def title(self) -> str:
         return title(self.paths, self.hub, "data=pairs")
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return [*super().notes, *kept_quotes(self.examples.values(), self.files.quoting)]
 
     def read(self) -> Mapping[Split, Examples]:
         def examples(paths: Sequence[str], source: str, classes: object) -> Examples:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from seqmodels.data.notes import share
 from seqmodels.errors import UserError
 from seqmodels.files import BLOCK, decoded, existing_file
 from seqmodels.working import working
@@ -138,6 +141,36 @@ def fingerprint(splits: Mapping[str, Pieces]) -> str:
                     digest.update(block)
                     done(len(block))
     return digest.hexdigest()
+
+
+def same_files(splits: Mapping[str, Pieces]) -> list[str]:
+    """How many bytes of a split are in an earlier split, too, because a file is in both."""
+    found = []
+    for (first, known), (second, pieces) in combinations(splits.items(), 2):
+        if both := _shared(known, pieces):
+            found.append(
+                f"{share(both, size(pieces), 'bytes')} of the {second} split are in the {first} "
+                "split, too: a file is in both"
+            )
+    return found
+
+
+def _shared(known: Pieces, pieces: Pieces) -> int:
+    """The bytes of pieces that lie in a known one, or have the same content."""
+    of_file, of_size = defaultdict[Path, list[Piece]](list), defaultdict[int, list[Piece]](list)
+    for piece in known:
+        of_file[piece.path.resolve()].append(piece)
+        of_size[len(piece)].append(piece)
+    both = 0
+    for piece in pieces:
+        places = of_file.get(piece.path.resolve(), ())
+        both += sum(
+            max(min(piece.stop, other.stop) - max(piece.start, other.start), 0) for other in places
+        )
+        if not places and len(piece) and (alike := of_size.get(len(piece))):
+            content = fingerprint({"": [piece]})
+            both += len(piece) * any(fingerprint({"": [other]}) == content for other in alike)
+    return both
 
 
 def cut(

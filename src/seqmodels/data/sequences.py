@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import chain, islice
@@ -13,20 +13,22 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
-import numpy as np
 from torch import Tensor
 
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
 from seqmodels.cache import cached
 from seqmodels.data.baselines import Metrics, sequence_baselines
-from seqmodels.data.inputs import InputEncoder, Tokens, load_inputs
+from seqmodels.data.inputs import InputEncoder, Tokens, Words, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
+from seqmodels.data.notes import as_bytes, repeated, unknown, unseen_targets
 from seqmodels.data.rows import Texts, TokenRows, identity, pieces
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
+from seqmodels.files import write_json
+from seqmodels.plain import read_json
 from seqmodels.signatures.ranges import Count, Fraction, Range, Seed
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class SequenceDataModule(DataModule):
         self.examples: dict[str, Examples] = {}
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
+        self._encoding: list[str] = []  # notes
 
     @classmethod
     def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +130,12 @@ class SequenceDataModule(DataModule):
 
     @property
     def notes(self) -> Sequence[str]:
-        return [self.inputs.note] if self.inputs.note else []
+        of_fit = filter(None, (self.inputs.note, self.targets.note))
+        return [*of_fit, *self._encoding, *self._repeated]
+
+    @cached_property
+    def _repeated(self) -> list[str]:
+        return self._once("repeated", lambda: repeated(self.examples)) if self.examples else []
 
     @property
     def vectors(self) -> Tensor | None:
@@ -163,15 +171,18 @@ class SequenceDataModule(DataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        parts = [self.examples[split] for split in SPLITS]
-        kept = [identity(part.inputs) for part in parts]
+        return self._once("fingerprint", lambda: _fingerprint(self.examples[s] for s in SPLITS))
+
+    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What follows from all rows: plain values, computed once for those on disk."""
+        kept = [identity(self.examples[split].inputs) for split in SPLITS]
         if None in kept:
-            return _fingerprint(parts)
+            return compute()
 
         def write(folder: Path) -> None:
-            (folder / "fingerprint").write_text(_fingerprint(parts))
+            write_json(folder / "value.json", compute())
 
-        return (cached("fingerprints", kept, write) / "fingerprint").read_text()
+        return read_json(cached(name, kept, write) / "value.json")
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
@@ -221,6 +232,9 @@ class SequenceDataModule(DataModule):
         """
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
+        what = "tag" if self.target == "tag" else "label"
+        self._note(unseen_targets(targets, examples, what, self.targets.names))
+        self._note_unknown(sequences, examples.source)
         if not isinstance(targets, Tensor):
             what = "tag" if self.target == "tag" else "target"
             for number, (steps, own) in enumerate(zip(sequences, targets, strict=True), start=1):
@@ -232,6 +246,19 @@ class SequenceDataModule(DataModule):
                     )
             return SequenceDataset(pieces(sequences, self.piece), pieces(targets, self.piece))
         return SequenceDataset(sequences, targets)
+
+    def _note(self, note: str) -> None:
+        if note and note not in self._encoding:
+            self._encoding.append(note)
+
+    def _note_unknown(self, sequences: Sequence[Tensor], source: str) -> None:
+        if isinstance(sequences, TokenRows) and self.unknown_is_noise:
+            sizes = sequences.count(UNKNOWN_ID), len(sequences.ids)
+            self._note(unknown(*sizes, source, refuse=self.target == "text"))
+
+    @property
+    def unknown_is_noise(self) -> bool:
+        return unknown_is_noise(self.inputs)
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         return collate(pieces(self.inputs.encode(raw, source, first), self.piece))
@@ -314,19 +341,22 @@ class SequenceDataModule(DataModule):
         return self.loader(self.encode(examples))
 
 
+def unknown_is_noise(inputs: InputEncoder) -> bool:
+    """Whether all tokens of the training are in the vocabulary, so that none was unknown."""
+    if not isinstance(inputs, Tokens | Words):
+        return False
+    return inputs.options.min_count == 1 and inputs.num_inputs < inputs.options.vocabulary_size
+
+
 def _fingerprint(parts: Iterable[Examples]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        inputs: Iterable[Any] = map(_as_bytes, part.inputs)
+        inputs: Iterable[Any] = map(as_bytes, part.inputs)
         if isinstance(part.inputs, Texts):
             inputs = part.inputs.utf8()
-        pairs = zip(inputs, map(_as_bytes, part.targets), strict=True)
+        pairs = zip(inputs, map(as_bytes, part.targets), strict=True)
         rows = (b"%d:%b%b\0" % (len(raw), raw, target) for raw, target in pairs)
         while block := b"".join(islice(rows, 4096)):
             digest.update(block)
         digest.update(b"\1")
     return digest.hexdigest()[:16]
-
-
-def _as_bytes(value: Any) -> bytes:
-    return value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()

@@ -18,7 +18,16 @@ from seqmodels.data.compression import compression_baselines
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
-from seqmodels.data.pieces import Piece, Pieces, cut, fingerprint, size, texts, whole
+from seqmodels.data.pieces import (
+    Piece,
+    Pieces,
+    cut,
+    fingerprint,
+    same_files,
+    size,
+    texts,
+    whole,
+)
 from seqmodels.data.tokenizer import (
     START_ID,
     Level,
@@ -192,21 +201,25 @@ class StreamDataModule(DataModule):
     def read_inputs(self, path: str) -> Iterator[str]:
         raise UserError(f"{self.title} has no labels to predict: use python scripts/generate.py")
 
+    @property
+    def notes(self) -> Sequence[str]:
+        return same_files(self.texts)
+
     def ids_of(self, text: str) -> list[int]:
-        """The token ids of a prompt.
+        """The token ids of a prompt; a warning names what is not in the vocabulary.
 
         Raises:
-            UserError: naming the words or characters that are not in the vocabulary.
+            UserError: if that is most of the tokens.
         """
         encoding = self.vocabulary.encode(text)
         places = zip(encoding.ids, encoding.offsets, strict=True)
         unknown = {text[start:stop] for token, (start, stop) in places if token == UNKNOWN_ID}
         if unknown:
             verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
-            raise UserError(
-                f"prompt: {', '.join(map(repr, sorted(unknown)))} {verb} not in the vocabulary; "
-                f"remove {them} from the prompt"
-            )
+            found = f"prompt: {', '.join(map(repr, sorted(unknown)))} {verb} not in the vocabulary"
+            if encoding.ids.count(UNKNOWN_ID) > len(encoding.ids) / 2:
+                raise UserError(f"{found}; remove {them} from the prompt")
+            log.warning(f"{found}: read as the unknown token")
         return list(encoding.ids)
 
     def text_of(self, ids: Iterable[int]) -> str:

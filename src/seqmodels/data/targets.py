@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,10 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqmodels.batch import Per, Target
+from seqmodels.batch import UNSEEN_TARGET, Per, Target
 from seqmodels.data.rows import Labels
-from seqmodels.errors import UserError, choices, shown
-from seqmodels.tag_schemes import Scheme, completed, find_scheme
+from seqmodels.data.times import number_of
+from seqmodels.errors import UserError, shown
+from seqmodels.tag_schemes import (
+    OUTSIDE,
+    Scheme,
+    begins,
+    completed,
+    find_scheme,
+    note_of_scheme,
+    parse,
+)
 
 BETWEEN = "\t"  # several numbers in one text
 
@@ -26,6 +36,7 @@ class TargetEncoder(ABC):
     per: Per
     target: ClassVar[Target]
     names: Collection[str]  # of the classes, tags or values
+    note = ""  # what the user should know of what `fit` has read
 
     def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)
         """Raises a `UserError` for a raw target that no encoder of this kind can read. A split is
@@ -37,7 +48,8 @@ class TargetEncoder(ABC):
 
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str) -> Tensor | list[Tensor]:
-        """A tensor with a row per example, or a list with a tensor `(T,)` per example.
+        """A tensor with a row per example, or a list with a tensor `(T,)` per example. A class that
+        training never saw becomes `UNSEEN_TARGET`.
 
         Raises:
             UserError: naming the source and the example that cannot be encoded.
@@ -73,29 +85,28 @@ class NamedTargets(TargetEncoder):
             raise UserError(f"{what} is {only}; {advice}")
         self.load({"classes": classes})
 
-    def _unseen(self, where: str, name: str) -> UserError:
-        return UserError(f"{where} was never seen in training: {choices(name, self.names)}")
-
 
 class Classes(NamedTargets):
-    """One class per sequence. A raw target is the name of the class; encoded, `(N,)` int64."""
+    """One class per sequence. A raw target is the name of the class, or a number that is its name;
+    encoded, `(N,)` int64."""
 
     per = "sequence"
     target = "class"
 
-    def fit(self, raw: Sequence[str], source: str) -> None:
-        labels = Labels.of(raw).distinct()
+    def fit(self, raw: Sequence[Any], source: str) -> None:
+        labels = _labels(raw).distinct()
         self._learn(labels, f"{source}: every label", "a classifier needs at least two classes")
 
-    def encode(self, raw: Sequence[str], source: str) -> Tensor:
+    def encode(self, raw: Sequence[Any], source: str) -> Tensor:
         classes = torch.empty(len(raw), dtype=torch.int64)
-        labels = Labels.of(raw).distinct()
-        for label, members in sorted(labels.items(), key=lambda item: item[1][0]):
-            if label not in self.names:
-                where = f"{source}: label '{shown(label)}' of example {members[0] + 1}"
-                raise self._unseen(where, label)
-            classes[torch.from_numpy(members)] = self.names[label]
+        for label, members in _labels(raw).distinct().items():
+            classes[torch.from_numpy(members)] = self.names.get(label, UNSEEN_TARGET)
         return classes
+
+
+def _labels(raw: Sequence[Any]) -> Labels:
+    # numbers are named as they are written: a label in float32 is 0.1, too
+    return raw if isinstance(raw, Labels) else Labels.of([*map(str, raw)])
 
 
 class Tags(NamedTargets):
@@ -116,6 +127,7 @@ class Tags(NamedTargets):
         if scheme := find_scheme(self.names, raw):
             self._learn(completed(self.names, scheme), what, advice)
             self.scheme = scheme
+        self.note = note_of_scheme(found)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -126,12 +138,15 @@ class Tags(NamedTargets):
         self.scheme = spec.get("scheme")
 
     def encode(self, raw: Sequence[Sequence[str]], source: str) -> list[Tensor]:
-        for number, tags in enumerate(raw, start=1):
-            for step, tag in enumerate(tags, start=1):
-                if tag not in self.names:
-                    where = f"{source}: tag '{shown(tag)}' of example {number} at step {step}"
-                    raise self._unseen(where, tag)
-        return [torch.tensor([self.names[t] for t in tags], dtype=torch.int64) for tags in raw]
+        return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
+
+    def _numbers(self, tags: Sequence[str]) -> list[int]:
+        numbers = [self.names.get(tag, UNSEEN_TARGET) for tag in tags]
+        if self.scheme and UNSEEN_TARGET in numbers:  # of a type that is new, spans still count
+            for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
+                if numbers[step] == UNSEEN_TARGET and parse(tag)[0] != OUTSIDE:
+                    numbers[step] -= 2 if begins(previous, tag) else 1
+        return numbers
 
 
 class Values(TargetEncoder):
@@ -221,7 +236,7 @@ def _number(value: Any, where: str, name: str) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         return float("nan")
     try:
-        number = float("inf" if "_" in str(value) else value)  # Python reads 1_000 as 1000
+        number = number_of(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         number = float("inf")
     if np.isinf(number):

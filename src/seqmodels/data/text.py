@@ -12,6 +12,7 @@ import numpy as np
 from seqmodels.data.arrays import LARGE, Append, arrays
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
+from seqmodels.data.notes import kept_quotes
 from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pieces import fingerprint, size, whole
 from seqmodels.data.rows import Labels, Numbered, Texts
@@ -82,6 +83,10 @@ class Text(SequenceDataModule):
     @property
     def title(self) -> str:
         return title(self.paths, self.hub, "data=text")
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return [*super().notes, *kept_quotes(self.examples.values(), self.files.quoting)]
 
     def read(self) -> Mapping[Split, Examples]:
         return read_splits(self.paths, self.hub, self._examples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.data.forecast_baselines import forecast_baselines
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.data.module import DataModule, check_counts
+from seqmodels.data.notes import share
 from seqmodels.data.period import find_period
 from seqmodels.data.series_table import SeriesTable, TimedSeries
 from seqmodels.data.window_dataset import Places, WindowDataset, WindowScales, cut, windows
@@ -30,9 +32,9 @@ MOST_SERIES = 20  # to find the period in
 class Windows(DataModule):
     """Windows of the series in a table, each with the next values of some of its columns.
 
-    Each series is cut in time: training, then validation, then test. A window, with the values to
-    forecast from it, lies in one split of one series. Every column is standardised by its mean and
-    deviation in the training split of its series.
+    Each series is cut in time: training, then validation, then test. The values to forecast lie in
+    one split of one series; the window before them may begin in the split before. Every column is
+    standardised by its mean and deviation in the training split of its series.
 
     Args:
         file: a CSV, TSV, JSON Lines or Parquet file with a row for each step.
@@ -113,7 +115,15 @@ class Windows(DataModule):
         unknown = sum(int((~each.known).sum()) for each in self.series)
         values = sum(each.known.size for each in self.series)
         repeated = f"{unknown:,} of {values:,} values are missing and repeat the last known one"
-        return [repeated] if unknown else []
+        steps = Counter(each.clock.every for each in self.series if each.clock)
+        (usual, count), *others = steps.most_common() or [("", 0)]
+        mixed = (
+            f"{share(len(self.series) - count, len(self.series), 'series')} have another step than "
+            f"{usual}, such as {others[0][0]}: window, horizon and period count steps"
+            if others
+            else ""
+        )
+        return [note for note in (repeated if unknown else "", mixed) if note]
 
     @property
     def summary(self) -> Sequence[str]:
@@ -161,8 +171,8 @@ class Windows(DataModule):
         if self.datasets:
             return
         self.series = self.table.read(self.file)
-        least = self.window + self.horizon
-        places = [cut(each, self.fractions, least, self.file) for each in self.series]
+        sizes = (self.window, self.horizon)
+        places = [cut(each, self.fractions, *sizes, self.file) for each in self.series]
         if self.scales is None:
             train = [each.part(*p["train"]) for each, p in zip(self.series, places, strict=True)]
             if self.period is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,10 @@ import lightning.pytorch as pl
 import torch
 from torch.overrides import TorchFunctionMode
 
+from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data import SPLITS, DataModule, StreamDataModule
 from seqmodels.data.loading import available
+from seqmodels.data.notes import unknown
 from seqmodels.errors import UserError, choices, shown, unusable
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
@@ -29,6 +32,8 @@ from seqmodels.tasks.generation import write
 log = logging.getLogger(__name__)
 
 LARGEST = 1e9  # of weights; sums and products of larger ones may not be numbers any more
+# what a finished run cannot do
+ADVICE = re.compile(r"(; if [^;]*)?(?:set|lower) data\.(\w+)(?:=(?:\[[^]]*\]|[^\s;,]+))?")
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Run:
                         "this is not the data the model was trained on (fingerprint differs)"
                     )
                 loader = self.data.split_loader(split)
+            for note in self.data.notes:
+                log.warning(note)
             if dynamic:
                 task = self._language_model("dynamic=true adapts a language model")
                 adapted = dynamic_evaluation(
@@ -114,8 +121,9 @@ class Run:
             options: of the task's `describe`: `beam` and `best` of a model that writes texts.
 
         Raises:
-            UserError: for an input that cannot be encoded, naming its number; or for an option that
-                this task does not have.
+            UserError: for an input that cannot be encoded, naming its number; for an option that
+                this task does not have; or at the end, if training never saw most of the tokens of
+                texts to write others for.
         """
         task = self.task.to(find_device(accelerator)).eval()
         for name in options.keys() - inspect.signature(task.describe).parameters:
@@ -127,12 +135,19 @@ class Run:
         if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
             kind = type(inputs).__name__
             raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
+        unseen = total = 0
         with self._usable():
             for first, chunk in available(inputs, self.data.batch_size):
                 batch = self._batch_of(chunk, source, first)
                 with torch.inference_mode():
                     rows = task.describe(batch.to(task.device), **options)
                 yield from self.data.described(chunk, rows)
+                if self.data.unknown_is_noise:
+                    tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
+                    unseen += int((tokens == UNKNOWN_ID).sum())
+                    total += int(batch.lengths.sum())
+        if note := unknown(unseen, total, source, refuse=self.data.target == "text"):
+            log.warning(note)
 
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any
@@ -168,8 +183,25 @@ class Run:
             what = f"input {first} is {shown(repr(raw[0]))}"
             raise UserError(f"{source}: {what}, which this run cannot read") from error
 
-    def _usable(self) -> AbstractContextManager[None]:
-        return unusable(f"{self.folder} cannot be used")
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        with unusable(f"{self.folder} cannot be used"):
+            try:
+                yield
+            except UserError as error:
+                raise UserError(self._of_a_finished_run(str(error))) from error
+
+    def _of_a_finished_run(self, message: str) -> str:
+        """Advice about keys of the data, which were for the training, as what they were then."""
+
+        def trained(advice: re.Match[str]) -> str:
+            condition, key = advice.groups()
+            value = self.config["data"].get(key)
+            was = f"the run was trained with data.{key}={'null' if value is None else value}"
+            return "" if condition else was
+
+        found, count = ADVICE.subn(trained, message)
+        return f"{found}; make the file like the training files" if count else message
 
     def _language_model(self, why: str) -> LanguageModel:
         if self.task.contract.target != "next_token":

@@ -7,7 +7,7 @@ from typing import Any
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import SequenceBatch, with_unseen_as
 from seqmodels.nn.outputs import Classes
 from seqmodels.signatures.ranges import NonNegative
 from seqmodels.tasks.base import Task
@@ -60,10 +60,13 @@ class SequenceClassifier(Task):
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
         loss, predictions = self.loss_and_decision(batch)
-        return Step(loss, len(batch), predictions, batch.targets)
+        if self.training:
+            return Step(loss, len(batch), predictions, batch.targets)
+        targets = with_unseen_as(len(self.classes), batch.targets)
+        return Step(loss, (batch.targets >= 0).sum(), predictions, targets)
 
     def metrics(self) -> dict[str, Metric]:
-        count = len(self.classes)
+        count = len(self.classes) + 1  # all that training never saw are one class, always wrong
         return {
             "accuracy": MulticlassAccuracy(count, average="micro", validate_args=False),
             "macro_f1": MulticlassF1Score(count, average="macro", validate_args=False),

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqmodels.batch import AnyBatch, SequenceBatch
+from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
@@ -71,9 +71,18 @@ class Network(nn.Module):
         return read_in_windows(self.encoder, embedded, lengths, self.window)
 
     def loss_and_decision(self, batch: AnyBatch) -> tuple[Float[Tensor, ""], Tensor]:
-        """The loss of a batch with targets, and the detached decision."""
+        """The loss of a batch with targets, and the detached decision.
+
+        A class that training never saw has no logit, so the loss leaves it out; it is 0 where no
+        target remains.
+        """
         batch, norm = self.cut(batch), self.adversarial if self.training else 0.0
         assert batch.targets is not None
+        if not self.training and not batch.targets.is_floating_point():
+            targets = with_unseen_as(PADDING_TARGET, batch.targets)
+            states = self.read(self.embed(batch), batch.lengths)
+            loss, decision = self.head.loss_and_decision(states, targets)
+            return loss.where((targets != PADDING_TARGET).any(), 0.0), decision
         embedded = self.embed(batch)
         if norm:
             embedded.requires_grad_()  # features have no gradient by themselves

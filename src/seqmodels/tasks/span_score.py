@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from seqmodels.batch import PADDING_TARGET
+from seqmodels.batch import PADDING_TARGET, UNSEEN_TARGET
 from seqmodels.tag_schemes import OUTSIDE, begins, parse, span_types
+
+UNSEEN_TYPE = "never seen in training"
 
 
 class SpanCounts(Metric):
@@ -19,7 +21,8 @@ class SpanCounts(Metric):
 
     A span is right if its type and both its ends are. In tags that break their scheme, spans are
     what conlleval takes for them (`seqmodels.tag_schemes.begins`). A step without a target (-100)
-    is outside of all spans, predicted or true.
+    is outside of all spans, predicted or true. Types that training never saw are one more type, the
+    last one, which is never predicted and is left out where there is none.
 
     Args:
         tags: the names of the C tags.
@@ -27,13 +30,14 @@ class SpanCounts(Metric):
 
     full_state_update = False
     counts: Tensor
-    type_of: Tensor  # (C + 1,): of each tag; K for none
-    first: Tensor  # (C + 1, C + 1): whether a span begins with a tag (column) after another (row)
+    type_of: Tensor  # (C + 3,): of each tag; K for none
+    first: Tensor  # (C + 3, C + 3): whether a span begins with a tag (column) after another (row)
 
     def __init__(self, tags: Sequence[str]) -> None:
         super().__init__()
-        self.types = span_types(tags)
-        size, names = len(self.types), [*tags, OUTSIDE]  # the last for steps without a target
+        self.types = [*span_types(tags), UNSEEN_TYPE]
+        # after the tags: for steps without a target or with an unseen one, outside, inside, begun
+        size, names = len(self.types), [*tags, OUTSIDE, f"I-{UNSEEN_TYPE}", f"B-{UNSEEN_TYPE}"]
         kinds = [self.types.index(kind) if (kind := parse(tag)[1]) else size for tag in names]
         first = [[begins(previous, tag) for tag in names] for previous in names]
         self.register_buffer("type_of", torch.tensor(kinds), persistent=False)
@@ -42,16 +46,17 @@ class SpanCounts(Metric):
 
     def update(self, preds: Int[Tensor, " steps"], target: Int[Tensor, " steps"]) -> None:
         """`preds`, `target`: rows one after the other, with a -100 in `target` between them."""
-        unknown, nothing = target == PADDING_TARGET, len(self.type_of) - 1
+        unknown, nothing = target == PADDING_TARGET, len(self.type_of) - 3
         found = self._spans(preds.masked_fill(unknown, nothing))
-        there = self._spans(target.masked_fill(unknown, nothing))
+        target = target.masked_fill(unknown, UNSEEN_TARGET)
+        there = self._spans(torch.where(target < 0, nothing + UNSEEN_TARGET - target, target))
         size = len(self.types)
         for count, spans in enumerate((found[torch.isin(found, there)], found, there)):
             self.counts[count] += torch.bincount(spans % size, minlength=size)
 
     def _spans(self, tags: Tensor) -> Tensor:
         """A number for each span; equal ones are of the same type and have the same ends."""
-        nothing, size = len(self.type_of) - 1, len(self.types)
+        nothing, size = len(self.type_of) - 3, len(self.types)
         tags = F.pad(tags, (1, 1), value=nothing)
         kinds, first = self.type_of[tags], self.first[tags[:-1], tags[1:]]
         last = (kinds[:-1] < size) & (first | (kinds[1:] == size))  # ends before this step
@@ -59,7 +64,7 @@ class SpanCounts(Metric):
         return (starts * len(tags) + ends) * size + kinds[starts + 1]
 
     def compute(self) -> Int[Tensor, "3 types"]:
-        return self.counts
+        return self.counts if self.counts[:, -1].any() else self.counts[:, :-1]
 
 
 class SpanScore(SpanCounts):

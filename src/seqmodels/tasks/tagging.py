@@ -94,9 +94,7 @@ class Tagger(Task):
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
         loss, tags = self.loss_and_decision(batch)
-        return Step(
-            loss, (batch.targets != PADDING_TARGET).sum(), _ended(tags), _ended(batch.targets)
-        )
+        return Step(loss, (batch.targets >= 0).sum(), _ended(tags), _ended(batch.targets))
 
     def metrics(self) -> dict[str, Metric]:
         """The share of right steps; of tags that mark spans, also how well these are found."""

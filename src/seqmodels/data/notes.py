@@ -1,0 +1,118 @@
+"""What the user should know of their data before a training: rules on rows, not on files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor
+
+from seqmodels.batch import PADDING_TARGET
+from seqmodels.data.rows import Texts
+from seqmodels.data.split import Examples
+from seqmodels.errors import UserError, choices, shown
+
+
+def share(count: int, total: int, what: str) -> str:
+    """`3 of 40 labels (7.50 %)`."""
+    return f"{count:,} of {total:,} {what} ({100 * count / total:.2f} %)"
+
+
+def unseen_targets(
+    targets: Tensor | Sequence[Tensor], examples: Examples, what: str, names: Collection[str]
+) -> str:
+    """How many encoded targets are classes that training never saw, which `UNSEEN_TARGET` and the
+    numbers below it stand for; empty if none is.
+
+    Args:
+        what: to call a target, such as `tag`.
+        names: of the targets that training saw.
+
+    Raises:
+        UserError: if most of them are, which is no evaluation of the model.
+    """
+    flat = targets if isinstance(targets, Tensor) else torch.cat([*targets])
+    unseen = (flat < 0) & (flat != PADDING_TARGET)
+    if flat.is_floating_point() or not (count := int(unseen.sum())):
+        return ""
+    place = int(unseen.nonzero()[0])
+    raw: Any
+    if not isinstance(targets, Tensor):
+        ends = np.cumsum([*map(len, targets)])
+        row = int(np.searchsorted(ends, place, side="right"))
+        step = place - int(ends[row]) + len(targets[row])
+        raw, where = examples.targets[row][step], f"{row + 1} at step {step + 1}"
+    else:
+        raw, where = examples.targets[place], f"{place + 1}"
+    raw = str(raw)
+    found = (
+        f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training, "
+        f"such as '{shown(raw)}' of example {where}"
+    )
+    if count > len(flat) / 2:
+        raise UserError(f"{found}: {choices(raw, names)}")
+    return f"{found}: they count as wrong, and the loss leaves them out"
+
+
+def unknown(count: int, total: int, source: str, what: str = "tokens", *, refuse: bool) -> str:
+    """How many tokens of texts are unknown to the model; empty if none is.
+
+    Args:
+        what: `tokens` of texts to read, or `symbols of targets`, which are to be written.
+        refuse: whether it is an error if most of them are.
+
+    Raises:
+        UserError: for that error.
+    """
+    if not count:
+        return ""
+    found = f"{source}: {share(count, total, what)} are unknown to the model"
+    if refuse and count > total / 2:
+        raise UserError(f"{found}: is this the right file, or text in another language or script?")
+    read = "training never saw them, nor what stands for them in the input"
+    return (
+        f"{found}: {read if what == 'tokens' else 'it cannot write them, so they count as wrong'}"
+    )
+
+
+def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
+    """How many rows of a split have the same input as one of an earlier split."""
+    digests = {split: _digests(part.inputs) for split, part in splits.items()}
+    found = []
+    for (first, known), (second, rows) in combinations(digests.items(), 2):
+        if both := int(np.isin(rows, known).sum()):
+            found.append(
+                f"{share(both, len(rows), what)} of the {second} split are in the {first} split, "
+                "too" + ("; are they the same file?" if both == len(rows) else "")
+            )
+    return found
+
+
+def _digests(inputs: Sequence[Any]) -> np.ndarray:
+    raw = inputs.utf8() if isinstance(inputs, Texts) else map(as_bytes, inputs)
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, raw), np.uint64, len(inputs))
+
+
+def as_bytes(value: Any) -> bytes:
+    """What a raw input or target consists of."""
+    return value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
+
+
+def kept_quotes(splits: Iterable[Examples], quoting: bool | None) -> list[str]:
+    """How many texts of TSV files begin and end with a quote, where quotes enclose no fields."""
+    counts: dict[str, list[bool]] = {}
+    for part in splits if quoting is None else ():
+        if part.source.lower().endswith(".tsv"):
+            texts: Iterable[Any] = part.inputs
+            quoted = (len(text) > 1 and text[0] == text[-1] == '"' for text in texts)
+            counts.setdefault(part.source, []).extend(quoted)
+    return [
+        f"{share(sum(quoted), len(quoted), 'texts')} of {source} begin and end with a quote, which "
+        "is kept as it stands: set data.quoting=true if quotes enclose fields there"
+        for source, quoted in counts.items()
+        if any(quoted)
+    ]
