@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from seqmodels.files import flattened
+from seqmodels.launch import keys, settings
+from seqmodels.launch.settings import KEY
+from seqmodels.signatures.wording import takes_text
 from tests.conftest import ROOT
 
 PLAIN = ("audit", "compare", "evaluate", "generate", "predict")
@@ -42,7 +46,25 @@ KEYS = (
 )  # fmt: skip
 
 
+# what no project can be made of; `--in-place` would change this checkout
+NO_PROJECTS = (
+    (), ("mine",), ("",), ("",  "new"), ("Mine", "new"), ("1x", "new"), ("a-b", "new"),
+    ("class", "new"), ("match", "new"), ("é", "new"), ("../x", "new"), ("json", "new"),
+    ("torch", "new"), ("seqmodels", "new"), ("tests", "new"), ("mine", "classifier"),
+    ("mine", "models.py"), ("mine", "models.py/new"), ("mine", "/dev/null"), ("mine", "/proc/new"),
+    ("mine", "x" * 300), ("mine", "new", "another"), ("mine", "new", "--without"),
+    ("mine", "new", "--without", "classifier"), ("mine", "new", "--without=x"),
+    ("mine", "new", "--author"), ("mine", "new", "--wihtout=tagger"), ("mine", "new", "-x"),
+)  # fmt: skip
+
 NO_NUMBERS = ("", "''", "nan", "-inf", "inf", "true", "[]", "{}", "[[1]]", "a", str(2**70))
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """A type, and those that it is made of."""
+    yield hint
+    for part in typing.get_args(hint):
+        yield from _parts(part)
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,14 @@ class CommandLines:
             [k for k, v in config.items() if isinstance(v, int | float) and not isinstance(v, bool)]
             for config in configs
         ]
+        self.numbers_of_plain = {
+            name: [
+                key
+                for key, hint in settings._hints(vars(keys)[f"{name.title()}Keys"]).items()
+                if not takes_text(hint) and {int, float} & {*_parts(hint)}
+            ]
+            for name in PLAIN
+        }
         self.of_plain = {
             name: list(flattened(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
             for name in PLAIN
@@ -99,7 +129,7 @@ class CommandLines:
 
     def case(self) -> Case:
         kind = self.random.choices(
-            (self.train, self.sweep, self.explain, self.plain), (5, 1, 3, 16)
+            (self.train, self.sweep, self.explain, self.plain, self.new), (5, 1, 3, 16, 1)
         )[0]
         return kind()
 
@@ -141,6 +171,9 @@ class CommandLines:
     def explain(self) -> Case:
         return Case("explain", self.words(self.of_explain))
 
+    def new(self) -> Case:
+        return Case("new_project", self.random.choice(NO_PROJECTS), refused=True)
+
     def plain(self) -> Case:
         name = self.random.choice(PLAIN)
         right: dict[str, tuple[str, ...]] = {
@@ -151,8 +184,15 @@ class CommandLines:
             "predict": (f"run={self.classifier}", "input=-", "accelerator=cpu"),
         }
         words = self.words(self.of_plain[name])
+        numbers = self.numbers_of_plain[name]
+        if wrong := numbers and self.random.random() < 0.2:
+            words = (f"{self.random.choice(numbers)}={self.random.choice(NO_NUMBERS)}",)
+        keys = [word.partition("=")[0] for word in words if "=" in word]
+        unknown = {key for key in keys if KEY.fullmatch(key)} - {*self.of_plain[name]}
+        refused = bool(wrong or unknown) and not {"-h", "--help"} & {*words}
         kept = [word for word in right[name] if self.random.random() < 0.95]
-        return Case(name, (*kept, *words), self.stdin() if name == "predict" else b"")
+        stdin = self.stdin() if name == "predict" else b""
+        return Case(name, (*kept, *words), stdin, refused=refused)
 
     def stdin(self) -> bytes:
         lines: tuple[bytes, ...] = (

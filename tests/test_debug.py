@@ -61,6 +61,10 @@ def test_every_debug_runs_with_every_experiment(
     composed.trainer.precision = "32-true"
     if "train" in composed.data and composed.data.train is None:
         composed.data.train = str(kept / f"{composed.data._target_}.csv")
+    if "sizes" in composed.data:
+        composed.data.sizes = [64, 32, 32]
+    if "sample" in composed.callbacks:
+        composed.callbacks.sample.length = 3
     if OmegaConf.is_missing(composed.data, "name"):
         regresses = composed.model._target_.endswith("Regressor")
         composed.data.name = "Numbers" if regresses else "Classes"

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from seqmodels.errors import UserError
 from seqmodels.launch.forking.leaving_out import leave_out, tasks_of
@@ -36,13 +37,20 @@ from seqmodels.program import as_started
 def main() -> None:
     try:
         make(arguments())
-    except UserError as refusal:
+    except (UserError, OSError) as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         sys.exit(2)
 
 
+class OneLine(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}: --help shows what it takes")
+
+
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLine(
         prog=as_started("python scripts/new_project.py").replace(" new_project", " new"),
         description=__doc__.splitlines()[0],
     )
