@@ -120,7 +120,7 @@ def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
 
             with readable, _errors_from_hydra(begun, explain):
                 _check_words(sys.argv[1:])
-                sys.argv[1:] = _options_first(sys.argv[1:])
+                sys.argv[1:] = _options_last(sys.argv[1:])
                 run()
                 sys.stdout.flush()
 
@@ -173,9 +173,10 @@ def _check_words(words: Sequence[str]) -> None:
             raise UserError(f"{word!a} is not UTF-8 text: write it in UTF-8")
 
 
-def _options_first(words: Sequence[str]) -> list[str]:
-    """Return the words with the options before the overrides: Hydra reads no others, and `-m` may
-    stand anywhere. Raise UserError for an option that it would refuse with a page of help."""
+def _options_last(words: Sequence[str]) -> list[str]:
+    """Return the words with the options after the overrides: Hydra reads no others, `-m` may stand
+    anywhere, and `--info` would take an override after it for its own value. Raise UserError for an
+    option that Hydra would refuse with a page of help."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
@@ -187,4 +188,4 @@ def _options_first(words: Sequence[str]) -> list[str]:
     options = list(words)
     for override in overrides:
         options.remove(override)
-    return [*options, *overrides]
+    return [*overrides, *options]
