@@ -17,7 +17,6 @@ from seqmodels.files import flattened
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.limits import on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.tasks.metrics import check_not_replaced
 from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
@@ -190,6 +189,8 @@ def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[
         raise UserError("none of these runs is completed: there is nothing to compare")
     metric = metric or next((name for name in default_metrics(splits) if name in names), "null")
     if metric not in names:
+        from seqmodels.tasks.metrics import check_not_replaced  # imports PyTorch
+
         check_not_replaced(metric)
         raise UserError(f"metric={metric}: {choices(metric, names)}")
     return metric
