@@ -7,9 +7,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -71,24 +72,38 @@ def read_json(path: Path) -> Any:
     return value
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, open to be read. A FIFO or a device would wait, or never end.
+
+    Raises:
+        UserError: if it is something else, or cannot be read.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(f"{path} is not a regular file")
+            yield file
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+
+
 def read_bytes(path: Path, most: int = BYTES) -> bytes:
-    """The content of a regular file. A FIFO or a device would wait, or never end.
+    """The content of a regular file.
 
     Raises:
         UserError: if it is something else, cannot be read, or has more than `most` bytes.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
-            kind = os.fstat(file.fileno())
-            if not stat.S_ISREG(kind.st_mode):
-                raise UserError(f"{path} is not a regular file")
-            if kind.st_size > most:
-                raise UserError(f"{path} has {kind.st_size:,} bytes, and no run writes so many")
+        with opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise UserError(f"{path} has {size:,} bytes, and no run writes so many")
             return file.read(most)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except ValueError as error:  # a NUL in the path
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def run_around(folder: Path) -> Path | None:

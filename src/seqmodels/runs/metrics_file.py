@@ -1,37 +1,73 @@
-"""Read `metrics.csv`: metrics by step and by epoch."""
+"""Read `metrics.csv`: metrics by step and by epoch. However long it is, it is read row by row."""
 
 from __future__ import annotations
 
 import csv
-import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.plain import read_bytes
+from seqmodels.plain import opened
 
 LONGEST = 100  # characters of a number
+LONGEST_LINE = 1 << 20  # bytes
+MOST = 100_000  # rows in memory
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a `metrics.csv`, without their empty cells; none where there is no file."""
+def read_metrics(path: Path, most: int = MOST) -> list[dict[str, float]]:
+    """The rows of a `metrics.csv`, without their empty cells; none where there is no file.
+
+    Of more than `most` rows, it takes every second, fourth and so on, and those of validations, if
+    they are the fewer.
+    """
+    rows: dict[int, dict[str, float]] = {}
+    every, spared = 1, True  # of the other rows; validations
+    for number, row in enumerate(read_rows(path)):
+        if number % every == 0 or (spared and _validated(row)):
+            rows[number] = {name: float(text) for name, text in row.items()}
+        if len(rows) > most:
+            every *= 2
+            spared = 2 * sum(map(_validated, rows.values())) <= most
+            kept = (n for n, row in rows.items() if n % every == 0 or (spared and _validated(row)))
+            rows = {n: rows[n] for n in kept}
+    return [*rows.values()]
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows as text, one after the other.
+
+    Raises:
+        UserError: if they are not the metrics of a run.
+    """
     try:
-        return [{name: float(text) for name, text in row.items()} for row in read_rows(path)]
-    except ValueError as error:
-        raise UserError(f"{path} is not the metrics of a run: {one_line(error)}") from error
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The same as text."""
-    if not path.is_file():
-        return []
-    rows = []
-    try:
-        for row in csv.DictReader(io.StringIO(read_bytes(path).decode(), newline="")):
-            rows.append({name: text for name, text in row.items() if text})
-            if not {"epoch", "step"} <= rows[-1].keys() or None in row:
-                raise ValueError(f"row {len(rows)} has no epoch and step, or more than its header")
-            if any(len(text) > LONGEST for text in rows[-1].values()):
-                raise ValueError(f"row {len(rows)} has a number of more than {LONGEST} characters")
+        for number, row in enumerate(csv.DictReader(_lines(path)), 1):
+            texts = {name: text for name, text in row.items() if text}
+            if not {"epoch", "step"} <= texts.keys() or None in texts:
+                raise ValueError(f"row {number} has no epoch and step, or more than its header")
+            if any(len(text) > LONGEST for text in texts.values()):
+                raise ValueError(f"row {number} has a number of more than {LONGEST} characters")
+            int(texts["step"]), [*map(float, texts.values())]
+            yield texts
+    except UserError:
+        raise
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not the metrics of a run: {one_line(error)}") from error
-    return rows
+
+
+def read_names(path: Path) -> list[str]:
+    """The names of the columns."""
+    return next(csv.reader(_lines(path)), [])
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        return
+    with opened(path) as file:
+        while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+            yield line.decode()
+    if len(line) == LONGEST_LINE:  # a shorter one was cut off as its training was killed
+        raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
+
+
+def _validated(row: Mapping[str, str | float]) -> bool:
+    return "validation/loss" in row
