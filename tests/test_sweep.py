@@ -20,7 +20,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from seqmodels.errors import UserError
-from seqmodels.launch.naming import PLAN, short_name, sweep_folder
+from seqmodels.launch.naming import sweep_folder
+from seqmodels.launch.plan import PLAN, job_folder, make_plan, short_name
 from seqmodels.launch.sweep import SweepReport
 from seqmodels.runs import train
 from seqmodels.runs.training import prepare
@@ -291,7 +292,7 @@ def test_a_completed_job_is_not_taken_for_one_of_another_configuration(
     other = script("train.py", *arguments, "model.dropout=0.4")
     assert other.returncode == 2
     [line] = other.stderr.splitlines()
-    assert re.fullmatch("error: .* holds a run with another configuration: choose another .*", line)
+    assert "runs with another configuration (model.dropout=0.4 is not in both commands)" in line
     assert before == {file: file.stat().st_mtime_ns for file in tmp_path.glob("sweep/*/*")}
 
 
@@ -305,12 +306,11 @@ def test_a_job_alone_equals_the_same_job_in_a_sweep(
     assert results(the_sweep(tmp_path))["max_pool 4"]["metrics"] == train(alone)["metrics"]
 
 
-def test_the_name_of_a_job_is_what_varies(tmp_path: Path) -> None:
+def test_the_name_of_a_job_is_what_varies() -> None:
     varied = ["model.head", "seed", "data", "a.b"]
-    (tmp_path / PLAN).write_text(json.dumps({"varied": varied}))
 
     def name(*overrides: str) -> str:
-        return short_name(overrides, str(tmp_path))
+        return short_name(overrides, varied)
 
     assert name("model.head=max_pool", "seed=2", "trainer=cpu") == "max_pool_seed-2"
     assert name("sweep.resume=true", "data=needle", "+a.b=[1,2]") == "data-needle_b--1-2-"
@@ -323,7 +323,7 @@ def test_the_folder_of_a_sweep(tmp_path: Path) -> None:
     assert sweep_folder(None, fresh, command) == fresh
     with pytest.raises(UserError, match="no earlier sweep of this command"):
         sweep_folder(True, fresh, command)
-    for number, overrides in enumerate((command, ["seed=0,1,2"], command)):
+    for number, overrides in enumerate((command, ["seed=0,1,2"], command, ["seed=0"], ["x=0"])):
         folder = tmp_path / f"sweep{number}"
         folder.mkdir()
         (folder / PLAN).write_text(json.dumps({"overrides": overrides, "jobs": 2}))
@@ -331,6 +331,8 @@ def test_the_folder_of_a_sweep(tmp_path: Path) -> None:
     resumed = [*command, "sweep.resume=true"]
     assert sweep_folder(True, fresh, resumed) == str(tmp_path / "sweep2")
     assert sweep_folder(str(tmp_path / "sweep1"), fresh, command) == str(tmp_path / "sweep1")
+    assert sweep_folder(True, fresh, ["seed=0,2"]) == str(tmp_path / "sweep3")  # extended
+    assert sweep_folder(True, fresh, ["seed=0,1,2,3"]) == str(tmp_path / "sweep3")
     with pytest.raises(UserError, match="is not a sweep folder"):
         sweep_folder(str(tmp_path), fresh, command)
 
@@ -360,3 +362,66 @@ def test_a_job_that_has_not_the_metric_of_its_sweep_does_not_train(
 ) -> None:
     with pytest.raises(UserError, match=r"^sweep.metric=test/f1: choose one of test/accuracy, "):
         prepare(config("sweep.metric=test/f1"))
+
+
+def test_a_longer_sweep_keeps_the_folders_of_its_jobs() -> None:
+    heads = "model.head=max_pool,mean_pool"
+    first = make_plan([heads, "seed=0,1", "trainer=cpu"])
+    names = [*first["folders"].values()]
+    assert names == [
+        "0_max_pool_seed-0",
+        "1_max_pool_seed-1",
+        "2_mean_pool_seed-0",
+        "3_mean_pool_seed-1",
+    ]
+    longer = make_plan(
+        ["trainer=cpu", "seed=0,1,2", heads, "tags=[x]", "sweep.resume=true"], None, first
+    )
+    assert [*longer["folders"].values()] == [*names, "4_seed-2_max_pool", "5_seed-2_mean_pool"]
+    assert longer["jobs"] == 6
+    single = make_plan(["seed=0", "trainer=cpu"])
+    assert [*make_plan(["seed=0,1", "trainer=cpu"], None, single)["folders"].values()] == [
+        "0_",
+        "1_seed-1",
+    ]
+    for other in ("trainer=gpu", "trainer=cpu", "trainer=cpu model.dropout=0.1"):
+        words = ["seed=0,1", *other.split()]
+        if other == "trainer=cpu":
+            make_plan(words, {"model.head": "max_pool,mean_pool"}, first)
+        else:
+            with pytest.raises(UserError, match="runs with another configuration"):
+                make_plan(words, None, single)
+
+
+def test_a_plan_names_no_folder_outside_of_its_sweep(tmp_path: Path) -> None:
+    plan = {"overrides": ["seed=0"], "varied": [], "jobs": 1, "folders": {"seed=0": "../../0_"}}
+    (tmp_path / PLAN).write_text(json.dumps(plan))
+    with pytest.raises(UserError, match="is not the folder of a job"):
+        job_folder(0, ["seed=0"], str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_sweep_extended_by_seeds_trains_only_what_is_new(script: Script, tmp_path: Path) -> None:
+    heads = ("-m", "model.head=mean_pool,max_pool", *QUICK, "callbacks.dataflow=null")
+    done = script("train.py", *heads, "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    sweep = the_sweep(tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in sweep.glob("*/result.json")}
+    # somebody has trained one of its jobs longer meanwhile
+    assert (
+        script(
+            "train.py", f"resume={sweep / '1_mean_pool_seed-1'}", "trainer.max_epochs=3"
+        ).returncode
+        == 0
+    )
+    del before[sweep / "1_mean_pool_seed-1" / "result.json"]
+    done = script("train.py", *heads, "seed=0,1,2", "sweep.resume=true")
+    assert done.returncode == 0, done.stderr
+    assert "sweep of 6 jobs" in done.stdout and "4 already completed" in done.stdout
+    assert "6/6" in done.stdout and the_sweep(tmp_path) == sweep
+    assert [line[0] for line in ended(done)] == ["4", "5"]
+    assert len(results(sweep)) == 6
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
+    done = script("train.py", *heads, "seed=3", f"hydra.sweep.dir={sweep}")
+    assert "sweep of 2 jobs" in done.stdout and "already completed" not in done.stdout
+    assert [line[0] for line in ended(done)] == ["6", "7"] and "2/2" in done.stdout

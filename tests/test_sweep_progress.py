@@ -11,6 +11,8 @@ import pytest
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.runs.lock import locked
 
+NAMES = ["0_a", "1_b", "2_c", "3_d", "4_e", "5_f", "6_g"]
+
 
 def write(job: Path, status: str = "completed", minutes: float = 10) -> None:
     job.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_the_first_job_says_how_long_the_sweep_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = SweepProgress(tmp_path, jobs=4)
+    progress = SweepProgress(tmp_path, NAMES[:4])
     write(tmp_path / "0_a")
     write(tmp_path / "1_b")
     progress.stop()
@@ -54,7 +56,7 @@ def test_the_first_job_says_how_long_the_sweep_takes(
 def test_jobs_that_train_together_share_the_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = SweepProgress(tmp_path, jobs=7)
+    progress = SweepProgress(tmp_path, NAMES[:7])
     with ExitStack() as training:
         for job in ("0_a", "1_b", "2_c"):
             training.enter_context(locked(tmp_path / job / "lock", "is training"))
@@ -69,7 +71,7 @@ def test_a_resumed_sweep_counts_what_is_left(
 ) -> None:
     for job in ("0_a", "1_b", "2_c"):
         write(tmp_path / job)
-    progress = SweepProgress(tmp_path, jobs=5)
+    progress = SweepProgress(tmp_path, NAMES[:5])
     write(tmp_path / "3_d", minutes=300)
     progress.stop()
     assert said(capsys)[1:] == [
@@ -82,7 +84,7 @@ def test_a_resumed_sweep_counts_what_is_left(
 def test_a_job_that_failed_says_nothing_about_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = SweepProgress(tmp_path, jobs=2)
+    progress = SweepProgress(tmp_path, NAMES[:2])
     write(tmp_path / "0_a", "failed")
     progress.stop()
     assert said(capsys)[1:] == ["0_a: failed, no luck"]
@@ -111,7 +113,7 @@ def test_a_job_that_was_resumed_says_nothing_about_the_others(
 
 
 def test_one_job_is_not_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    progress = SweepProgress(tmp_path, jobs=1)
+    progress = SweepProgress(tmp_path, NAMES[:1])
     write(tmp_path / "0_a")
     progress.stop()
     assert said(capsys)[0].startswith("sweep of 1 job: ") and len(said(capsys)) == 0

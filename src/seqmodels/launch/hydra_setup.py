@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from seqmodels.launch.composing import compose_by_class
 from seqmodels.launch.config_files import config_folders
-from seqmodels.launch.naming import run_folder, short_name, sweep_folder
+from seqmodels.launch.naming import run_folder, sweep_folder
+from seqmodels.launch.plan import job_folder
 from seqmodels.program import as_started
 
 
@@ -36,7 +37,7 @@ def register_resolvers() -> None:
     for name, resolver, use_cache in (
         ("sweep_folder", sweep_folder, True),
         ("run_folder", run_folder, False),
-        ("short_name", short_name, False),
+        ("job_folder", job_folder, False),
         ("fastest_precision", _fastest_precision, False),
         ("as_started", as_started, False),
         ("unique", lambda: secrets.token_hex(4), True),

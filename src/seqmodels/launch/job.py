@@ -18,10 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError, one_line
 from seqmodels.launch.checks import check_settings
 from seqmodels.launch.keys import TrainKeys
+from seqmodels.launch.plan import NO_SETTING
 from seqmodels.runs.folder import RunFolder
 
-# keys that say how a sweep is run; they change none of its results
-NO_SETTING = ("folder", "sweep", "callbacks", "resume", "paths", "logger", "task_name", "tags")
 PARENT = "SEQMODELS_SWEEP"  # in the environment of workers: the process of their sweep
 GRACE = 60.0  # seconds in which a job can save its state when its sweep is gone
 
@@ -41,17 +40,19 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's workers start in a folder of their own
     folder = RunFolder(Path(config.folder))
     folder.check_contained()
-    earlier = folder.result_if_any()
-    same = bool(earlier) and _setting(earlier["config"]) == _setting(_plain(config))
-    if earlier.get("status") == "completed":
-        if not same:
+    status = folder.result_if_any().get("status")
+    given: dict[str, Any] | None = None
+    if status in ("completed", "interrupted"):
+        if _setting(folder.read_config(beginning=True)) != _setting(_plain(config)):
             raise UserError(
                 f"{folder.path} holds a run with another configuration: choose another sweep folder"
             )
-        return
+        if status == "completed":
+            return
     folder.check_free()
-    if earlier.get("status") == "interrupted" and same:
+    if status == "interrupted":
         config = OmegaConf.merge(config, {"resume": str(folder.path)})  # type: ignore[assignment]
+        given = {} if folder.changes_since(0) else None  # somebody has resumed it with other values
     else:
         folder.clear()
     log_file = folder.path / "train.log"
@@ -62,7 +63,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
             redirect_stdout(log),
             redirect_stderr(log),
         ):
-            _train(config, overrides, folder)
+            _train(config, overrides, folder, given)
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
         receiver: Any = signal.getsignal(signum)
@@ -100,12 +101,17 @@ def _ending_with_sweep() -> Iterator[None]:
         ended.set()
 
 
-def _train(config: DictConfig, overrides: Sequence[str], folder: RunFolder) -> None:
+def _train(
+    config: DictConfig,
+    overrides: Sequence[str],
+    folder: RunFolder,
+    given: Mapping[str, Any] | None,
+) -> None:
     from seqmodels.runs import train
 
     try:
         check_settings(config, overrides, TrainKeys)
-        train(config, overrides)
+        train(config, overrides, given)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)
         if folder.result_if_any().get("status") != "failed":  # it failed before the run began

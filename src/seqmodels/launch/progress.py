@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ class SweepProgress:
     on other machines.
     """
 
-    def __init__(self, folder: Path, jobs: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, names: Collection[str]) -> None:
+        self.folder, self.names = folder, names  # of the folders of this command's jobs
+        jobs = len(names)
         self._ended: set[Path] = set()
         self._started = time.monotonic()
         self._at_once = 1  # the most jobs seen training together
@@ -126,7 +127,8 @@ class SweepProgress:
             self._bar.console.print(text)
 
     def _jobs(self) -> set[Path]:
-        return {file.parent for file in self.folder.glob("*/result.json")}
+        jobs = (self.folder / name for name in self.names)
+        return {job for job in jobs if RunFolder(job).result_file.is_file()}
 
 
 def _summary(job: Path, result: Mapping[str, Any]) -> str:

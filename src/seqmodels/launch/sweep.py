@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
-import math
 import multiprocessing
 import os
 import shlex
@@ -19,18 +17,17 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.files import write_json
 from seqmodels.interruption import SIGNALS, handling_signals
 from seqmodels.launch.checks import check_settings, written
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
 from seqmodels.launch.job import PARENT
 from seqmodels.launch.keys import TrainKeys
-from seqmodels.launch.naming import PLAN, as_written, without_resume
+from seqmodels.launch.plan import PLAN, as_written, jobs_here, make_plan, parsed, read_plan
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.launch.suggestions import Suggestions
@@ -73,12 +70,14 @@ class SweepReport(Callback):
         self._running.enter_context(locked(folder / "lock", "is running a sweep"))
         for lock in sorted(folder.glob("*/lock")):  # of jobs that outlived their sweep
             check_unlocked(lock, "is training")
-        plan = _plan(config.hydra)
-        (folder / PLAN).write_text(json.dumps(plan) + "\n")
+        overrides, params = config.hydra.overrides.task, config.hydra.sweeper.params
+        earlier = read_plan(folder, params) if (folder / PLAN).is_file() else None
+        plan = make_plan(overrides, params, earlier)
+        write_json(folder / PLAN, plan)
         threads = config.hydra.launcher.get("cpus_per_task")
         if threads is not None:  # submitit starts jobs with this environment, all cores each
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-        self._progress = SweepProgress(folder, plan["jobs"])
+        self._progress = SweepProgress(folder, jobs_here(plan, params))
         self._running.enter_context(handling_signals(self._interrupt))
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> NoReturn:
@@ -183,7 +182,7 @@ def _check_links(folder: Path) -> None:
 def _check_values(config: DictConfig) -> None:
     """Check each value that the sweep takes. Where it varies a file, such as data=uea,text, the
     jobs do it."""
-    overrides = _parsed(config.hydra)
+    overrides = parsed(config.hydra.overrides.task, config.hydra.sweeper.params)
     varied = [override for override in overrides if override.is_sweep_override()]
     keys = [override.get_key_element().lstrip("+") for override in varied]
     values = [list(override.sweep_iterator()) for override in varied]
@@ -208,24 +207,3 @@ def _check_values(config: DictConfig) -> None:
             changed = copy.deepcopy(settings)
             OmegaConf.update(changed, key, value)
             check_settings(changed, task, TrainKeys)
-
-
-def _parsed(hydra: DictConfig) -> list[Override]:
-    overrides = without_resume(hydra.overrides.task)
-    always = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
-    return OverridesParser.create().parse_overrides([*always, *overrides])
-
-
-def _plan(hydra: DictConfig) -> dict[str, Any]:
-    overrides = without_resume(hydra.overrides.task)
-    counts = {  # the last override of a key counts
-        override.get_key_element().lstrip("+"): len(list(override.sweep_iterator()))
-        if override.is_sweep_override()
-        else 1
-        for override in _parsed(hydra)
-    }
-    return {
-        "overrides": overrides,
-        "jobs": math.prod(counts.values()),
-        "varied": [key for key, count in counts.items() if count > 1],
-    }

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from seqmodels.launch.command_line import composed
 from seqmodels.launch.keys import TrainKeys
-from seqmodels.launch.naming import as_written
+from seqmodels.launch.plan import as_written
 
 
 @composed(TrainKeys)

@@ -1,0 +1,154 @@
+"""The plan of a sweep: its jobs, and the folder of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import ListConfig, OmegaConf
+
+from seqmodels.errors import UserError, unusable
+from seqmodels.plain import read_json
+
+# texts, or Hydra's own list of them: looking at one there resolves the `${...}` in it
+Overrides = Any
+Params = Mapping[str, str] | None  # `hydra.sweeper.params`
+PLAN = "sweep.json"  # in each sweep folder
+# keys that say how a sweep is run; they change none of its results
+NO_SETTING = ("folder", "sweep", "callbacks", "resume", "paths", "logger", "task_name", "tags")
+
+
+def make_plan(
+    overrides: Overrides, params: Params = None, earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what `sweep.json` holds: the `overrides`, the `varied` keys, the number of `jobs`, and
+    `folders`: the name of each job's folder, by the job's settings.
+
+    Args:
+        earlier: the plan of the sweep that this one extends: its jobs keep their folders.
+
+    Raises:
+        UserError: if that sweep has other settings.
+    """
+    choices = _choices(overrides, params)
+    varied = [_key(key) for key, words in choices.items() if len(words) > 1]
+    if earlier is not None:
+        _check_extends(earlier, choices, params)
+    jobs = [*product(*choices.values())]
+    folders = dict(earlier["folders"]) if earlier is not None else {}
+    for job in jobs:
+        folders.setdefault(_settings(job, varied), f"{len(folders)}_{short_name(job, varied)}")
+    written = without_resume(overrides)
+    return {"overrides": written, "varied": varied, "jobs": len(jobs), "folders": folders}
+
+
+def read_plan(sweep: Path, params: Params = None) -> dict[str, Any]:
+    """Return the plan of a sweep folder.
+
+    Raises:
+        UserError: if it is broken, or names a folder that is not inside the sweep's.
+    """
+    path = sweep / PLAN
+    with unusable(f"{path} is not the plan of a sweep"):
+        plan: dict[str, Any] = dict(read_json(path))
+        if "folders" not in plan:  # of a version that numbered the jobs of a command anew
+            return make_plan(plan["overrides"], params)
+        for name in plan["folders"].values():
+            if not re.fullmatch(r"\d+_[\w.+-]*", name):
+                raise UserError(f"{name!r:.60} is not the folder of a job")
+    return plan
+
+
+def jobs_here(plan: Mapping[str, Any], params: Params = None) -> set[str]:
+    """Return the names of the folders of the jobs of a plan's own command."""
+    jobs = product(*_choices(plan["overrides"], params).values())
+    return {plan["folders"][_settings(job, plan["varied"])] for job in jobs}
+
+
+def job_folder(number: int, overrides: Overrides, sweep: str) -> str:
+    """Return the name of a job's folder.
+
+    Args:
+        number: of the job in this command.
+        overrides: those of the job.
+        sweep: the sweep folder, which holds the plan.
+    """
+    plan, job = read_plan(Path(sweep)), as_written(overrides)
+    known: str | None = plan["folders"].get(_settings(job, plan["varied"]))
+    return known or f"{number}_{short_name(job, plan['varied'])}"
+
+
+def short_name(job: Iterable[str], varied: Iterable[str]) -> str:
+    """Name a job after the values that vary in its sweep, such as `max_pool_seed-2`."""
+    parts = []
+    for override in job:
+        key, _, value = override.lstrip("+").partition("=")
+        if key in varied:
+            name = key.rpartition(".")[2]
+            part = value if name == "head" else f"{name}-{value}"
+            parts.append("".join(c if c.isalnum() or c in "-_.+" else "-" for c in part))
+    return "_".join(parts)[:80]
+
+
+def as_written(overrides: Overrides) -> list[str]:
+    """Return the overrides as they were written: a `${...}` in them is not resolved."""
+    if isinstance(overrides, ListConfig):
+        return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
+    return list(overrides)
+
+
+def without_resume(overrides: Overrides) -> list[str]:
+    """Return the overrides that identify a sweep, which resuming it does not change."""
+    return [o for o in as_written(overrides) if not o.startswith("sweep.resume=")]
+
+
+def parsed(overrides: Overrides, params: Params = None) -> list[Override]:
+    """Return the overrides of a sweep, parsed; those of its configuration files come first."""
+    always = [f"{key}={value}" for key, value in (params or {}).items()]
+    return OverridesParser.create().parse_overrides([*always, *without_resume(overrides)])
+
+
+def _choices(overrides: Overrides, params: Params) -> dict[str, list[str]]:
+    """The words that the jobs choose from, by key, as Hydra's sweeper writes them."""
+    choices: dict[str, list[str]] = {}
+    for override in parsed(overrides, params):  # the last override of a key counts
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            values = [*override.sweep_string_iterator()]
+        else:
+            values = [override.get_value_element_as_str()]
+        choices[key] = [f"{key}={value}" for value in values]
+    return choices
+
+
+def _check_extends(
+    earlier: Mapping[str, Any], choices: Mapping[str, list[str]], params: Params
+) -> None:
+    before = _choices(earlier["overrides"], params)
+
+    def fixed(own: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> set[str]:
+        once = {key: words[0] for key, words in own.items() if len(words) == 1}
+        return {w for key, w in once.items() if _is_setting(key) and len(other.get(key, [])) < 2}
+
+    if differing := fixed(before, choices) ^ fixed(choices, before):
+        raise UserError(
+            f"the sweep folder holds runs with another configuration ({min(differing)} is not in "
+            "both commands): choose another sweep folder"
+        )
+
+
+def _settings(job: Iterable[str], varied: Iterable[str]) -> str:
+    return " ".join(sorted(w for w in job if _key(w) in varied or _is_setting(w)))
+
+
+def _is_setting(word: str) -> bool:
+    return _key(word).partition(".")[0] not in NO_SETTING
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
