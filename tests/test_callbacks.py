@@ -179,8 +179,9 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
     train(config(*resume, "trainer.max_epochs=11", "callbacks.early_stopping.patience=3"))
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2, 3]
+    wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
     with pytest.raises(UserError, match="monitor=validation/f1: choose .* did you mean valid"):
-        train(config(added("early_stopping"), "callbacks.early_stopping.monitor=validation/f1"))
+        train(config(added("early_stopping"), *wrong))
 
 
 @pytest.mark.pictures

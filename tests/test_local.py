@@ -44,7 +44,7 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
     assert config["trainer"]["accelerator"] == "cpu"
     assert config["callbacks"]["last"]["minutes"] == 2.0
 
-    [*_, resume] = shlex.split(RunFolder(run).how_to_resume)
+    [*_, resume] = shlex.split(RunFolder(run).how_to_resume())
     for epochs, here in ((2, ("--config-dir", "mine")), (3, ())):  # here, and on another machine
         done = script("train.py", resume, f"trainer.max_epochs={epochs}", *here)
         assert done.returncode == 0, done.stderr

@@ -141,7 +141,7 @@ def test_wandb_continues_the_run_when_it_is_resumed(run: Path) -> None:
     assert {name.partition("/")[0] for name in last} >= PICTURES
     [artifact] = [record.artifact for record in resumed if record.HasField("artifact")]
     names = {entry.path for entry in artifact.manifest.contents}
-    assert names == {"best.ckpt", "config.yaml"}
+    assert names == {"best.ckpt", "config.yaml", "overrides.yaml"}
 
 
 def test_mlflow_keeps_all_runs_in_one_database(run: Path) -> None:
@@ -161,7 +161,7 @@ def test_mlflow_keeps_all_runs_in_one_database(run: Path) -> None:
     assert {n: found.data.metrics[n] for n in best(run)} == pytest.approx(best(run))
     files = {f.path for f in client.list_artifacts(found.info.run_id)}
     pictures = {f.path for f in client.list_artifacts(found.info.run_id, "figures")}
-    assert files == {"best.ckpt", "config.yaml", "figures"}
+    assert files == {"best.ckpt", "config.yaml", "overrides.yaml", "figures"}
     assert pictures == {f"figures/{name}.png" for name in PICTURES}
 
 

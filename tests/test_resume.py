@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -41,10 +43,14 @@ OWN = (
 
 
 class Signal(Callback):
-    """Sends a signal to this process, in a step or in the validation after it."""
+    """Sends a signal to this process: in a step, in the validation after it, or (-1) before all."""
 
     def __init__(self, number: int, step: int = 33, validating: bool = False) -> None:
         self.number, self.step, self.validating = number, step, validating
+
+    def on_train_start(self, *_: object) -> None:
+        if self.step < 0:
+            os.kill(os.getpid(), self.number)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
         if trainer.global_step == self.step and not self.validating:
@@ -190,6 +196,125 @@ def test_values_of_the_command_line_are_laid_on_top(script: Script, cut: Path) -
     assert result["config"]["callbacks"]["last"]["minutes"] == 0.001
     assert result["config"]["data"]["num_workers"] == 1
     assert result["baselines"]
+
+
+LONGER = ("trainer.max_epochs=6", "model.optimizer.lr=0.002", "trainer.log_every_n_steps=3")
+
+
+def configuration(run: Path) -> dict[str, Any]:
+    """Without what only a test needs, and where the run lies."""
+    config = load_run(run).config
+    return {key: config[key] for key in ("model", "data", "trainer", "seed", "baseline")}
+
+
+@pytest.mark.parametrize("end", ["signal", "kill", "kill before the first step"])
+def test_what_a_resume_changes_lasts(script: Script, cut: Path, end: str) -> None:
+    reference = shutil.copytree(cut, cut.parent / "reference")
+    assert script("train.py", f"resume={reference}", *LONGER).returncode == 0
+    beginning = (cut / "config.yaml").read_bytes()
+    stop = stopped_by(signal.SIGTERM, step=34 if "first step" in end else 50)
+    done = script("train.py", f"resume={cut}", *LONGER, *stop)
+    assert done.returncode == 143, done.stderr
+    if "kill" in end:  # which leaves the checkpoint from before the change
+        shutil.rmtree(cut / "checkpoints")
+        shutil.copytree(cut.parent / "copies" / "cut" / "checkpoints", cut / "checkpoints")
+    done = script("train.py", f"resume={cut}")
+    assert done.returncode == 0, done.stderr
+    same_run(reference, cut)
+    assert (cut / "config.yaml").read_bytes() == beginning
+    stretches = OmegaConf.load(cut / "overrides.yaml")
+    assert [stretch.step for stretch in stretches] == [0, 34]
+    assert list(stretches[1].overrides)[:4] == [f"resume={cut}", *LONGER]
+    assert stretches[1].changes["trainer.max_epochs"] == 6
+    result = json.loads((cut / "result.json").read_text())
+    assert result["config"]["model"]["optimizer"]["lr"] == 0.002
+    assert configuration(cut) == configuration(reference)
+    assert configuration(cut)["trainer"] == result["config"]["trainer"]
+    shutil.rmtree(reference)
+
+
+def test_the_newest_change_wins_and_a_removed_key_stays_away(script: Script, cut: Path) -> None:
+    for words in (
+        LONGER,
+        ("trainer.max_epochs=5", "~trainer.gradient_clip_val", "~model.scheduler"),
+    ):
+        stop = stopped_by(signal.SIGTERM, step=40)
+        done = script("train.py", f"resume={cut}", *words, *(stop if words is LONGER else ()))
+        assert done.returncode in (0, 143), done.stderr
+    assert "model.scheduler: a group -> removed" in done.stdout
+    assert [each.step for each in OmegaConf.load(cut / "overrides.yaml")] == [0, 34, 41]
+    for config in (load_run(cut).config, json.loads((cut / "result.json").read_text())["config"]):
+        assert config["trainer"]["max_epochs"] == 5 and config["model"]["optimizer"]["lr"] == 0.002
+        assert "gradient_clip_val" not in config["trainer"] and "scheduler" not in config["model"]
+
+
+def test_a_class_that_a_resume_changes_takes_no_argument_and_no_state_of_the_one_before(
+    script: Script, cut: Path
+) -> None:
+    other = (
+        "scheduler._target_=torch.optim.lr_scheduler.StepLR",
+        "optimizer._target_=torch.optim.SGD",
+    )
+    removed = ("~model.scheduler.max_lr", "~model.scheduler.total_steps")
+    words = (*(f"model.{word}" for word in other), "+model.scheduler.step_size=5", *removed)
+    done = script("train.py", f"resume={cut}", *words)
+    assert done.returncode == 0, done.stderr
+    assert load_run(cut).config["model"]["scheduler"].keys() == {"_target_", "step_size"}
+    last = read_checkpoint(cut / "checkpoints" / "last.ckpt")
+    assert last["optimizer_states"][0]["state"] == {}  # SGD has none; that of AdamW is gone
+
+
+def test_a_resume_that_ends_before_its_change_is_recorded_names_the_change(
+    script: Script, cut: Path
+) -> None:
+    before = content(cut)
+    done = script("train.py", f"resume={cut}", *LONGER, *stopped_by(signal.SIGTERM, step=-1))
+    assert done.returncode == 143, done.stderr
+    assert f"resume with python scripts/train.py resume={cut} {' '.join(LONGER)}" in done.stdout
+    assert {**content(cut), "dataflow.svg": before["dataflow.svg"]} == before  # shown already
+
+
+def test_the_command_that_is_printed_repeats_what_no_folder_gives(
+    script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("")
+    stop = stopped_by(signal.SIGTERM)
+    own = ("imports=[mine]", *stop, "trainer.log_every_n_steps=5")
+    done = script("train.py", *OWN, *own, f"folder={tmp_path / 'run'}")
+    words = shlex.split(done.stdout.rpartition("scripts/train.py ")[2])
+    assert words == [f"resume={tmp_path / 'run'}", "imports=[mine]", *stop]
+    assert script("train.py", *words[:2]).returncode == 0
+
+
+def test_a_training_can_not_be_shorter_than_it_is(script: Script, cut: Path) -> None:
+    before = content(cut)
+    for change, reached in (("trainer.max_epochs=1", 2), ("trainer.max_steps=20", 34)):
+        done = script("train.py", f"resume={cut}", change)
+        line = done.stderr.splitlines()[-1]  # after a warning of the test's own callback
+        assert done.returncode == 2 and f"{change}, and its checkpoint is at {reached}" in line
+    assert content(cut) == before
+
+
+def test_the_overrides_of_an_older_run_are_its_beginning(script: Script, cut: Path) -> None:
+    words = OmegaConf.load(cut / "overrides.yaml")[0].overrides
+    OmegaConf.save(words, cut / "overrides.yaml")
+    assert script("train.py", f"resume={cut}", "trainer.max_epochs=5").returncode == 0
+    first, second = OmegaConf.load(cut / "overrides.yaml")
+    assert (first.step, first.overrides, second.step) == (0, words, 34)
+    (cut / "overrides.yaml").write_text("- step: 0\n- changes: 3\n")
+    with pytest.raises(UserError, match=r"overrides\.yaml does not hold the overrides of a run"):
+        load_run(cut)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(script: Script, cut: Path) -> None:
+    before = content(cut)
+    done = script("train.py", *OWN, f"folder={cut}")
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 2 and line.endswith(
+        f"holds a run already: choose another folder, or resume with python scripts/train.py "
+        f"resume={cut}"
+    )
+    assert content(cut) == before
 
 
 def test_a_moved_folder_is_resumed_where_it_lies(

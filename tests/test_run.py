@@ -4,8 +4,10 @@ import csv
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest.mock import Mock
 
@@ -67,7 +69,9 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "test",
         "total",
     }
-    assert OmegaConf.load(folder / "overrides.yaml") == ["model.head=max_pool", "seed=3"]
+    assert OmegaConf.load(folder / "overrides.yaml") == [
+        {"step": 0, "overrides": ["model.head=max_pool", "seed=3"], "changes": {}}
+    ]
     saved = OmegaConf.load(folder / "config.yaml")
     assert saved.model.head == "max_pool" and saved.data.seed == 3  # resolved
     environment = json.loads((folder / "environment.json").read_text())
@@ -185,7 +189,8 @@ def test_a_part_that_is_limited_to_nothing_has_no_metrics(config: Config) -> Non
     metrics = train(settings)["metrics"]
     assert {name.partition("/")[0] for name in metrics} == {"test"}
     assert metrics == load_run(settings.folder).evaluate(accelerator="cpu")
-    settings = config("trainer.limit_test_batches=0", "baseline=false")
+    other = f"folder={settings.folder}_other"
+    settings = config("trainer.limit_test_batches=0", "baseline=false", other)
     metrics = train(settings)["metrics"]
     assert {name.partition("/")[0] for name in metrics} == {"validation"}
     compared = compare([settings.folder])
@@ -281,8 +286,13 @@ def test_training_can_start_from_a_checkpoint_in_a_new_folder(
     longer = [f"folder={second}", f"resume={checkpoint}", "trainer.max_epochs=3"]
     with pytest.raises(UserError, match="planned for 28 steps and this training has 42: keep"):
         train(config(*longer))
-    train(config(*longer, "model.scheduler=null"))
+    result = train(config(*longer, "model.scheduler=null"))
     assert [row["epoch"] for row in read_metrics(second / "metrics.csv")] == [2]
+    assert OmegaConf.load(second / "overrides.yaml")[0].step == 28
+    # as a kill before its own first checkpoint leaves it
+    shutil.rmtree(second / "checkpoints")
+    (second / "result.json").write_text(json.dumps({**result, "status": "interrupted"}))
+    assert train(config(f"resume={second}"), given={})["metrics"] == result["metrics"]
 
 
 def test_a_finished_run_evaluates_to_the_same_numbers(config: Config) -> None:
@@ -475,6 +485,45 @@ def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path)
         {"epoch": 2, "step": 10, "a": 99.0, "b": 22.0},
         {"epoch": 3, "step": 15, "c": 1.0},
     ]
+
+
+def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved_or_cut_off(
+    tmp_path: Path,
+) -> None:
+    for seed in range(30):
+        random, path = Random(seed), tmp_path / str(seed) / "metrics.csv"
+        path.parent.mkdir()
+        file, rows, step = MetricsFile(str(path.parent)), dict[int, dict[str, float]](), 0
+        for _ in range(60):
+            if random.random() < 0.05:
+                file.save()  # and a kill in the middle of a row
+                with path.open("a") as half:
+                    half.write("7,99999,0.3")
+                file, step = MetricsFile(str(path.parent)), random.randint(0, step + 2)
+                file.starts(Mock(pl.Trainer, global_step=step, current_epoch=0))
+                rows = {at: row for at, row in rows.items() if at < step}
+            step += random.choice((0, 0, 1, 2))
+            at = step if random.random() < 0.9 else max(0, step - random.randint(0, 4))
+            new = {"epoch": at // 10, random.choice("abcdef"): random.random()}
+            file.log_metrics(new, step=at)
+            rows.setdefault(at, {"step": at}).update(new)
+            if random.random() < 0.3:
+                file.save()
+        file.save()
+        assert read_metrics(path) == [rows[at] for at in sorted(rows)]
+
+
+def test_long_metrics_are_thinned_as_they_are_read(tmp_path: Path) -> None:
+    lines = [f"0,{step},{step}.5,{'1.5' if step % 50 == 49 else ''}\r\n" for step in range(5000)]
+    path = tmp_path / "metrics.csv"
+    path.write_text("".join(["epoch,step,train/loss_step,validation/loss\r\n", *lines]), newline="")
+    rows = read_metrics(path, most=400)
+    assert sum("validation/loss" in row for row in rows) == 100 and len(rows) <= 400
+    assert [row["step"] for row in rows if row["step"] % 50 != 49][:3] == [0, 32, 64]
+    assert len(read_metrics(path)) == 5000
+    path.write_text("epoch,step\n" + "1" * 2**21)
+    with pytest.raises(UserError, match=r"a line has more than 1,048,576 bytes"):
+        read_metrics(path)
 
 
 def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> None:

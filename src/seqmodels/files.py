@@ -184,6 +184,21 @@ def write_bytes(path: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
 
 
+def change(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Sets values by dotted key, such as `{"model.head": "max_pool"}`; `~model.head` removes it."""
+    for key, value in changes.items():
+        *groups, name = key.removeprefix("~").split(".")
+        inner = config
+        for group in groups:
+            if not isinstance(inner.get(group), dict):
+                inner[group] = {}
+            inner = inner[group]
+        if key.startswith("~"):
+            inner.pop(name, None)
+        else:
+            inner[name] = value
+
+
 def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
     """`{"model": {"head": "max_pool"}}` as `{"model.head": "max_pool"}`; lists stay as they are."""
     flat: dict[str, Any] = {}

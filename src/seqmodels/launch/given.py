@@ -16,7 +16,8 @@ FILES = {"optimizer", "scheduler"}  # groups whose files give `model.optimizer`,
 
 
 def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what `overrides` change, by dotted key, a chosen file such as `trainer=cpu` included.
+    """Return what `overrides` change, by dotted key, a chosen file such as `trainer=cpu` included;
+    `~key` for one that they remove.
 
     What the machine's own file says, `local`, is a default like the others.
 
@@ -30,7 +31,9 @@ def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]
     named = {override.lstrip("+").partition("=")[0] for override in overrides}
     # a chosen file may hold the defaults, where the run to resume has something else
     named |= {k for k in values if k.startswith("model.") and k.split(".")[1] in named & FILES}
-    return {k: v for k, v in values.items() if k in named or defaults.get(k, _ABSENT) != v}
+    removed = [o.partition("=")[0] for o in overrides if o.startswith("~") and o not in kept]
+    changed = {k: v for k, v in values.items() if k in named or defaults.get(k, _ABSENT) != v}
+    return {**changed, **dict.fromkeys(removed)}
 
 
 _ABSENT = object()

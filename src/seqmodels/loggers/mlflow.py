@@ -74,10 +74,11 @@ class MLflow(MLFlowLogger, RunLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         # MLflow refuses to change a parameter, as the longer training of a resumed run would
-        known = self.experiment.get_run(self.run_id).data.params
+        data = self.experiment.get_run(self.run_id).data
+        known, resumed = data.params, data.tags
         super().log_hyperparams({name: params[name] for name in params.keys() - known.keys()})
         for name in known.keys() & params.keys():
-            if known[name] != str(params[name])[:250]:
+            if str(params[name])[:250] != resumed.get(f"resumed.{name}", known[name]):
                 self.experiment.set_tag(self.run_id, f"resumed.{name}", str(params[name]))
 
     @rank_zero_only

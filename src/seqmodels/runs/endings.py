@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,23 +44,28 @@ def restoring(checkpoint: Path | None, task: Task) -> Iterator[None]:
 
 
 @contextmanager
-def interruptions(folder: RunFolder, trainer: pl.Trainer, console: Screen) -> Iterator[None]:
+def interruptions(
+    folder: RunFolder, trainer: pl.Trainer, console: Screen, words: Callable[[], Sequence[str]]
+) -> Iterator[None]:
     """Says what is saved if the training does not reach its end, and how to resume it.
 
     A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        words: of the command line, that a resume needs besides the folder.
     """
     try:
         with handling_signals(interrupt):
             yield
     except Interrupted as interruption:
         console.print(
-            f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer)}",
+            f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer, words())}",
             soft_wrap=True,
         )
         raise SystemExit(128 + interruption.signum) from interruption
     except Exception:
         if folder.checkpoint_file("last").is_file():
-            line = f"\nfailed; {how_to_resume(folder, trainer)}"
+            line = f"\nfailed; {how_to_resume(folder, trainer, words())}"
             console.print(line, soft_wrap=True)
         raise
 
@@ -79,21 +84,43 @@ def ended_by(trainer: pl.Trainer) -> list[str]:
     return [key for key, ended in reached.items() if ended]
 
 
-def how_to_resume(folder: RunFolder, trainer: pl.Trainer) -> str:
+def how_to_resume(folder: RunFolder, trainer: pl.Trainer, words: Sequence[str]) -> str:
     """`saved after step 34; resume with python scripts/train.py resume=<folder>`"""
     last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
     saved = f"saved after step {last[0]}; " if last and last[0] is not None else ""
-    return f"{saved}{folder.how_to_resume}"
+    return f"{saved}{folder.how_to_resume(words)}"
 
 
 class Restored(Callback):
-    """Writes the first result of a resumed run, once weights and optimiser are restored."""
+    """Writes the first result of a resumed run, and what it changes, once weights and optimiser are
+    restored: until then, the resume may still be refused.
 
-    def __init__(self, folder: RunFolder, result: dict[str, Any]) -> None:
+    Args:
+        result: to write.
+        step: of the checkpoint.
+        overrides, changes: as `RunFolder.add_stretch` takes them.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        result: dict[str, Any],
+        step: int,
+        overrides: Sequence[str],
+        changes: Mapping[str, Any],
+    ) -> None:
         self.folder, self.result, self.done = folder, result, False
+        self.stretch = step, overrides, changes
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        if not self.done:
-            self.done = True
-            if trainer.is_global_zero:
-                self.folder.write_result(self.result)
+        if not self.done and trainer.is_global_zero:
+            self.record()
+        self.done = True
+
+    def record(self) -> None:
+        if self.done:
+            return
+        if self.stretch[2]:
+            self.folder.add_stretch(*self.stretch)
+        self.folder.write_result(self.result)
+        self.done = True

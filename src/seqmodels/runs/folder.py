@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.files import write_json
+from seqmodels.files import change, write_json, write_text
 from seqmodels.plain import read_json, read_yaml
 from seqmodels.program import as_started
 from seqmodels.runs.lock import check_unlocked, is_locked, locked
@@ -75,24 +75,66 @@ class RunFolder:
         return self.path / "profile.txt"
 
     @property
-    def how_to_resume(self) -> str:
-        words = shlex.quote(as_override("resume", self.path))
-        return as_started(f"resume with python scripts/train.py {words}")
+    def overrides_file(self) -> Path:
+        return self.path / "overrides.yaml"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_file.exists() or self.result_file.exists()
+
+    def how_to_resume(self, words: Sequence[str] = ()) -> str:
+        """The command that resumes the run, with these words of a command line."""
+        command = shlex.join([as_override("resume", self.path), *words])
+        return as_started(f"resume with python scripts/train.py {command}")
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
-    # the beginning of a run
+    # the beginning of a run, and of each resume that changes it
 
     def write_beginning(
-        self, config: DictConfig, overrides: Sequence[str], environment: dict[str, Any]
+        self,
+        config: DictConfig,
+        overrides: Sequence[str],
+        environment: dict[str, Any],
+        step: int = 0,
     ) -> None:
-        """`config.yaml`, `overrides.yaml` and `environment.json`."""
+        """`config.yaml`, `overrides.yaml` and `environment.json`.
+
+        Args:
+            step: of the checkpoint that it starts from.
+        """
         self.figures.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, self.config_file, resolve=True)
-        OmegaConf.save(OmegaConf.create(list(overrides)), self.path / "overrides.yaml")
+        self.add_stretch(step, overrides, {})
         write_json(self.environment_file, environment)
+
+    def add_stretch(self, step: int, overrides: Sequence[str], changes: Mapping[str, Any]) -> None:
+        """Adds to `overrides.yaml` that from this step on the run trains with other values.
+
+        Args:
+            overrides: as written on the command line.
+            changes: the new values, by dotted key, as `files.change` takes them.
+        """
+        stretch = {"step": step, "overrides": [*overrides], "changes": dict(changes)}
+        stretches = OmegaConf.create([*self._stretches(), stretch])
+        write_text(self.overrides_file, OmegaConf.to_yaml(stretches))
+
+    def changes_since(self, step: int) -> dict[str, Any]:
+        """What the resumes at this step or later have changed, the newest value of each key."""
+        later = [each["changes"] for each in self._stretches() if each["step"] >= step]
+        return {key: value for changes in later for key, value in changes.items()}
+
+    def _stretches(self) -> list[dict[str, Any]]:
+        found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
+        if isinstance(found, list) and all(isinstance(word, str) for word in found):
+            # of a version that wrote the words of the beginning only
+            return [{"step": 0, "overrides": found, "changes": {}}] if found else []
+        if not isinstance(found, list) or not all(map(_is_stretch, found)):
+            raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
+        return found
 
     def discard_if_unused(self) -> None:
         """Removes the folder of a run that never began, which holds nothing but a log, and the
@@ -213,8 +255,12 @@ class RunFolder:
 
     # going back to a run
 
-    def read_config(self) -> dict[str, Any]:
-        """What `config.yaml` holds, as plain values: nothing in it is resolved.
+    def read_config(self, *, beginning: bool = False) -> dict[str, Any]:
+        """The run's configuration, as plain values: nothing in it is resolved.
+
+        Args:
+            beginning: as the run began, which `config.yaml` holds; otherwise with what its resumes
+                have changed since.
 
         Raises:
             UserError: if this is not a run folder, or a value would have to be resolved.
@@ -224,6 +270,8 @@ class RunFolder:
         config = read_yaml(self.config_file)
         if not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")
+        if not beginning:
+            change(config, self.changes_since(0))
         if "${" in str(config):  # a run writes resolved values; this may run code of a stranger
             raise UserError(f"{self.config_file} holds an interpolation, which no run writes")
         return config
@@ -234,3 +282,11 @@ class RunFolder:
         if not isinstance(environment, dict):
             raise UserError(f"{self.environment_file} is not the environment of a run")
         return environment
+
+
+def _is_stretch(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("step"), int)
+        and isinstance(value.get("changes"), dict)
+    )

@@ -165,5 +165,5 @@ def _watched_parent(parent: int, trainer: pl.Trainer, folder: RunFolder) -> Iter
 
 
 def _say(what: str, folder: RunFolder) -> None:
-    sys.stderr.write(f"{what}; {folder.how_to_resume}\n")
+    sys.stderr.write(f"{what}; {folder.how_to_resume()}\n")
     sys.stderr.flush()

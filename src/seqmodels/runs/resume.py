@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
-from seqmodels.files import flattened
+from seqmodels.files import change, flattened
 from seqmodels.imports import trusted
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.trust import is_trusted_callback, trusted_config
+from seqmodels.runs.trust import OURS, is_trusted_callback, trusted_config
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ IDENTITY = (
 FREE = ("data.num_workers",)
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 EARLY = "callbacks.early_stopping"
-# of which the folder has values too
+# what a folder has values of too
 ON_TOP = ("trainer.", "model.", "callbacks.", "baseline", "task_name", "tags", *FREE)
 
 
@@ -49,7 +50,8 @@ def resumed_config(
 
     Args:
         config: as it was composed; its `resume` is a run folder.
-        given: the values that the command line gives, by dotted key; None: all of `config`.
+        given: the values that the command line gives, by dotted key, and `~key` for what it
+            removes; None: all of `config`.
 
     Returns:
         The configuration, and `{key: (value in the folder, value now)}`.
@@ -60,24 +62,25 @@ def resumed_config(
     folder = RunFolder(Path(config.resume))
     folder.check_contained()
     saved = trusted_config(folder, trusted(config))
-    result = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(result, dict)
+    result: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     # resolved later, with what comes from the folder
     result["logger"] = OmegaConf.to_container(config, resolve=False)["logger"]  # type: ignore[index, call-overload]
-    given = flattened(result) if given is None else given
-    own = flattened(saved)
+    own, composed = flattened(saved), flattened(result)
+    given = composed if given is None else _with_classes(given, own, composed)
     changes: dict[str, tuple[Any, Any]] = {}
     for key, value in given.items():
-        before = own.get(key)
-        if before is None and any(name.startswith(f"{key}.") for name in own):
+        name = key.removeprefix("~")
+        before = own.get(name)
+        if before is None and any(other.startswith(f"{name}.") for other in own):
             before = "a group"  # that null leaves out
-        if _is_identity(key):
-            if before != value:
-                raise UserError(
-                    f"resume={config.resume}: {key} is {before} in this run, and {value} "
-                    "would make it another one: leave it out, or start a new run without resume"
-                )
-        elif key.startswith(ON_TOP) and not key.endswith(".dirpath") and before != value:
+        if before == value:
+            continue
+        if _is_identity(name):
+            raise UserError(
+                f"resume={config.resume}: {name} is {before} in this run, and {value} "
+                "would make it another one: leave it out, or start a new run without resume"
+            )
+        if name.startswith(ON_TOP) and not name.endswith(".dirpath"):
             changes[key] = (before, value)
     result["folder"] = str(folder.path)
     for name in (saved.get("logger") or {}).keys() - (result["logger"] or {}).keys():
@@ -87,10 +90,30 @@ def resumed_config(
     trainer = saved.get("trainer", {})
     result["trainer"] |= {k: v for k, v in trainer.items() if k != "_target_"}
     result["callbacks"] = _callbacks(saved.get("callbacks", {}), result["callbacks"], folder.path)
-    resumed = OmegaConf.create(result)
-    for key, (_, value) in changes.items():
-        OmegaConf.update(resumed, key, value, force_add=True)
-    return resumed, changes
+    change(result, {key: value for key, (_, value) in changes.items()})
+    return OmegaConf.create(result), changes
+
+
+def _with_classes(
+    given: Mapping[str, Any], own: Mapping[str, Any], composed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`given`, and with each class that it changes all arguments: the run's own are another's."""
+    whole = dict(given)
+    for key, value in given.items():
+        if key.endswith("._target_") and own.get(key) not in (None, value):
+            group = key.removesuffix("_target_")
+            whole |= {k: v for k, v in composed.items() if k.startswith(group)}
+            unknown = [k for k in own if k.startswith(group) and k not in composed]
+            whole |= dict.fromkeys(f"~{k}" for k in unknown)
+    return whole
+
+
+def words_to_repeat(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """The words of a command line that no run folder gives, so that each resume needs them."""
+    callbacks = {n: str(c.get("_target_")) for n, c in (config.callbacks or {}).items() if c}
+    foreign = (f"callbacks.{name}" for name, it in callbacks.items() if not it.startswith(OURS))
+    keys = ("imports", "allowed_targets", "logger", *foreign)
+    return [w for w in overrides if re.match(rf"\+*({'|'.join(map(re.escape, keys))})[.=]", w)]
 
 
 def _callbacks(
@@ -114,7 +137,8 @@ def _callbacks(
 
 
 def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that is whole, and its content; None if the run has saved none yet.
+    """The newest checkpoint that is whole, and its content: of the run, or the one that it began
+    from; None if there is none yet.
 
     Raises:
         UserError: if there are some, and all are broken.
@@ -134,7 +158,21 @@ def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | Non
         return path, content
     if problem is not None:
         raise problem
+    origin = folder.read_config().get("resume")
+    if isinstance(origin, str) and origin.endswith(".ckpt"):
+        return Path(origin), read_checkpoint(Path(origin))
     return None
+
+
+def check_length(config: DictConfig, saved: Mapping[str, Any]) -> None:
+    """Raises UserError for a training that is to end before where its checkpoint is."""
+    for key, what in (("max_epochs", "epoch"), ("max_steps", "global_step")):
+        end, reached = config.trainer.get(key), saved.get(what, 0)
+        if end is not None and 0 <= end < reached:
+            raise UserError(
+                f"resume={config.resume}: trainer.{key}={end}, and its checkpoint is at {reached} "
+                "already: set at least as many"
+            )
 
 
 def check_unfinished(folder: RunFolder, config: DictConfig) -> None:

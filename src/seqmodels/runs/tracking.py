@@ -67,7 +67,7 @@ def without_loggers(trainer: pl.Trainer) -> Iterator[None]:
 
 def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], folder: RunFolder) -> None:
     """Logs the validation of the best checkpoint, as `best_validation/...`, and the run's pictures,
-    configuration and best checkpoint where the logger keeps such.
+    configuration, overrides and best checkpoint where the logger keeps such.
 
     Args:
         metrics: of the best checkpoint, `validation/...` among them.
@@ -79,7 +79,8 @@ def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], folder: RunFol
         logger.save()
     if not (loggers := _run_loggers(trainer)):
         return
-    files = [f for f in (folder.config_file, folder.checkpoint_file("best")) if f.is_file()]
+    kept = (folder.config_file, folder.overrides_file, folder.checkpoint_file("best"))
+    files = [file for file in kept if file.is_file()]
     with TemporaryDirectory() as temporary:
         pictures = sorted(folder.figures.glob("*.png"))
         if folder.dataflow.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.cache import use_cache
@@ -31,7 +32,14 @@ from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
-from seqmodels.runs.resume import ENDS, check_unfinished, checkpoint_to_resume, resumed_config
+from seqmodels.runs.resume import (
+    ENDS,
+    check_length,
+    check_unfinished,
+    checkpoint_to_resume,
+    resumed_config,
+    words_to_repeat,
+)
 from seqmodels.runs.start import load_start
 from seqmodels.runs.table import results_table
 from seqmodels.runs.tracking import (
@@ -81,6 +89,8 @@ class Training:
 
     Args:
         checkpoint: to resume from; None for a new training.
+        changes: what a resume changes in the run's own configuration, by dotted key.
+        step: of the checkpoint; 0 for a new training.
         notes: what the user should know of a resume, or of the data.
         started: by `time.perf_counter`.
     """
@@ -91,13 +101,15 @@ class Training:
     task: Task
     trainer: Trainer
     checkpoint: Path | None
+    changes: Mapping[str, Any]
+    step: int
     notes: Sequence[str]
     started: float
 
     @property
     def resumes(self) -> bool:
         """Whether it goes into the folder of the run that it resumes."""
-        return self.config.resume is not None and RunFolder(Path(self.config.resume)) == self.folder
+        return _resumes(self.config, self.folder)
 
 
 def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Training:
@@ -115,6 +127,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     use_cache(config.paths.cache)
     notes: list[str] = []
     checkpoint, saved, changes, in_place = None, dict[str, Any](), dict[str, Any](), False
+    unseen: dict[str, Any] = {}  # by the checkpoint
     with ExitStack() as checked:
         if config.resume is not None and Path(config.resume).is_dir():
             checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
@@ -124,12 +137,22 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
                 (checkpoint, saved), in_place = found, True
             else:
                 notes.append("the run has no checkpoint yet: it starts again from the beginning")
-            notes += [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
+            for key, (before, now) in changes.items():
+                value = "removed" if key.startswith("~") else now
+                notes.append(f"{key.removeprefix('~')}: {before} -> {value}")
+            unseen = RunFolder(Path(config.folder)).changes_since(saved.get("global_step", 0))
+            unseen |= changes
         elif config.resume is not None:
             checkpoint = _checkpoint_file(config.resume)
             saved = read_checkpoint(checkpoint)
+        check_length(config, saved)
         folder = RunFolder(Path(config.folder))
         checked.callback(folder.discard_if_unused)
+        if folder.holds_run and not _resumes(config, folder) and _is_first():
+            raise UserError(
+                f"folder={folder.path} holds a run already: choose another folder, or "
+                f"{folder.how_to_resume()}"
+            )
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = trusted(config)
@@ -160,14 +183,16 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
             take_over(task, start)  # language models
         else:
             trainer.checkpoint_files.known[checkpoint] = saved
-        if checkpoint and any(key.startswith(PLANNED) for key in changes):
+        if in_place and any(key.removeprefix("~").startswith(PLANNED) for key in unseen):
             task.replan = True
             notes.append(
                 "the learning rate's schedule is planned anew for the whole training: it "
                 f"continues at step {saved['global_step']} of the new plan"
             )
         checked.pop_all()
-    return Training(config, folder, data, task, trainer, checkpoint, notes, started)
+    now = {key: value for key, (_, value) in changes.items()}
+    step = saved.get("global_step", 0)
+    return Training(config, folder, data, task, trainer, checkpoint, now, step, notes, started)
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -183,30 +208,42 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if training.resumes:  # writes nothing before all is restored
         earlier = folder.result_if_any()
         result["resumed"] = [*earlier.get("resumed", []), environment(device)]
-        restored = Restored(folder, result)
+        restored = Restored(folder, result, training.step, overrides, training.changes)
         trainer.callbacks.append(restored)  # type: ignore[attr-defined]
     if len(trainer.loggers) > 1:
         trainer.callbacks.append(HyperParameters(result))  # type: ignore[attr-defined]
+
+    def words() -> Sequence[str]:
+        if restored is None or restored.done:
+            return words_to_repeat(training.config, overrides)
+        return [word for word in overrides if not word.startswith(("resume=", "folder="))]
+
     with ExitStack() as locked:
         if first:
             locked.enter_context(folder.locked())
             if restored is None:
-                folder.write_beginning(training.config, overrides, environment(device))
-        _fit(training, result, restored, console)
+                folder.write_beginning(
+                    training.config, overrides, environment(device), training.step
+                )
+        _fit(training, result, restored, console, words)
     console.print(results_table(result))
     console.print(f"run folder: {folder.path}", soft_wrap=True)
     return result
 
 
 def _fit(
-    training: Training, result: dict[str, Any], restored: Restored | None, console: Screen
+    training: Training,
+    result: dict[str, Any],
+    restored: Restored | None,
+    console: Screen,
+    words: Callable[[], Sequence[str]],
 ) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
     with (
         folder.recording(result, begun=lambda: restored is None or restored.done, write=first),
         trainer_mistakes(),
-        interruptions(folder, trainer, console),
+        interruptions(folder, trainer, console, words),
         together(trainer, folder, result),
         open_loggers(trainer),
         profile_file(folder, console),
@@ -221,6 +258,8 @@ def _fit(
         clock = time.perf_counter()
         with restoring(training.checkpoint, task):
             trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
+        if restored is not None and first:
+            restored.record()  # a training that was at its end already has no first batch
         seconds["fit"] = time.perf_counter() - clock
         ended = ended_by(trainer)
         speed = f"{task.contract.words.unit}_per_second"
@@ -245,6 +284,15 @@ def _fit(
             history = read_metrics(folder.metrics_file)
             result["verdict"] = verdict(result, history, ended)
         seconds["total"] = time.perf_counter() - training.started
+
+
+def _is_first() -> bool:
+    """Whether this is the first process, which writes the folder that the others see."""
+    return not rank_zero_only.rank  # type: ignore[attr-defined]
+
+
+def _resumes(config: DictConfig, folder: RunFolder) -> bool:
+    return config.resume is not None and RunFolder(Path(config.resume)) == folder
 
 
 def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
