@@ -285,7 +285,7 @@ def test_training_can_start_from_a_checkpoint_in_a_new_folder(
     checkpoint = first / "checkpoints" / "last.ckpt"
     longer = [f"folder={second}", f"resume={checkpoint}", "trainer.max_epochs=3"]
     with pytest.raises(UserError, match="planned for 28 steps and this training has 42: keep"):
-        train(config(*longer))
+        train(config(*longer, f"folder={tmp_path / 'refused'}"))
     result = train(config(*longer, "model.scheduler=null"))
     assert [row["epoch"] for row in read_metrics(second / "metrics.csv")] == [2]
     assert OmegaConf.load(second / "overrides.yaml")[0].step == 28
