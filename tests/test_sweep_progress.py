@@ -93,7 +93,7 @@ def test_a_job_that_failed_says_nothing_about_the_others(
 def test_a_failed_job_does_not_train_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = SweepProgress(tmp_path, jobs=4)
+    progress = SweepProgress(tmp_path, NAMES[:4])
     write(tmp_path / "0_a", "failed")
     write(tmp_path / "1_b")  # two are left
     progress.stop()
@@ -103,7 +103,7 @@ def test_a_failed_job_does_not_train_again(
 def test_a_job_that_was_resumed_says_nothing_about_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = SweepProgress(tmp_path, jobs=3)
+    progress = SweepProgress(tmp_path, NAMES[:3])
     write(tmp_path / "0_a", minutes=2)
     file = tmp_path / "0_a" / "result.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "resumed": [{}]}))

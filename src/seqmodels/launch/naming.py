@@ -23,7 +23,7 @@ def sweep_folder(
 
     Args:
         resume: the folder of an earlier sweep; or True, for the newest sweep beside `fresh` that
-            has the same overrides, or no jobs that this one lacks.
+            has the same overrides, or else has no jobs that this one lacks.
         fresh: the folder of a new sweep.
         overrides: those of this sweep.
 
@@ -38,12 +38,16 @@ def sweep_folder(
         return str(Path(resume).resolve())
     now = make_plan(overrides, params)
     plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
+    shorter: Path | None = None
     for path in reversed(plans):
         with suppress(UserError):  # another's folder, whose plan is broken
             plan = read_plan(path.parent, params)
-            same = plan["overrides"] == now["overrides"]
-            if same or plan["folders"].keys() <= now["folders"].keys():
+            if plan["overrides"] == now["overrides"]:
                 return str(path.parent.resolve())
+            if plan["folders"].keys() <= now["folders"].keys():
+                shorter = shorter or path.parent
+    if shorter is not None:
+        return str(shorter.resolve())
     raise UserError(
         f"sweep.resume=true: no earlier sweep of this command in {Path(fresh).parent}; "
         "name its folder, or leave out sweep.resume"
