@@ -511,3 +511,27 @@ def test_audit_exits_with_what_it_found(script: Script, process: Script, tmp_pat
     for target in ("Right", "model"):
         clean = script("audit.py", f"target=mine.models:{target}", "input.features=12")
         assert clean.returncode == 0 and "nothing found" in clean.stdout
+
+
+MASKED = """
+from torch import nn
+
+class MaskedById(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.classify = nn.Embedding(30, 8), nn.Linear(8, 3)
+
+    def forward(self, inputs, lengths):
+        mask = (inputs != 0).unsqueeze(-1)
+        return self.classify((self.embedding(inputs) * mask).sum(1) / mask.sum(1).clamp(min=1))
+"""
+
+
+def test_the_audit_is_told_what_padding_holds(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "masked_by_id.py").write_text(MASKED)
+    audit = ("audit.py", "target=masked_by_id:MaskedById", "input.vocabulary=30")
+    found = script(*audit)
+    assert found.returncode == 1
+    assert "padding_leak" in found.stdout and "padding=<value>" in found.stdout
+    told = script(*audit, "padding=0")
+    assert told.returncode == 0 and "nothing found" in told.stdout, told.stderr

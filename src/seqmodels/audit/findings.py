@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 ADVICE = {
     "padding_leak": (
         "read only valid steps: gather output at length - 1, or take h_n of a packed sequence; "
-        "mask padding before pooling, and divide by each row's own length; if you mask by the one "
-        "value that padding always holds, audit with padding=<value>"
+        "mask padding before pooling, and divide by each row's own length"
     ),
     "batch_leak": (
         "keep rows apart: h_n is (L*D, B, H), so transpose it to (B, L*D, H) before you flatten "
@@ -44,6 +43,13 @@ ADVICE = {
 }
 """What to do about each finding, by its name."""
 
+OPTIONS = {
+    "padding_leak": (
+        "; if you mask by the one value that padding always holds, audit with padding=<value>"
+    )
+}
+"""What to try besides, where you call the audit yourself."""
+
 WARNINGS = ("unread_step",)  # you may intend it; the others are wrong logits or a lost direction
 
 
@@ -60,7 +66,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        return ADVICE[self.name]
+        return ADVICE[self.name] + OPTIONS.get(self.name, "")
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence}; {self.advice}"

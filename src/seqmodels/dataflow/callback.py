@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from seqmodels.audit import audit
+from seqmodels.audit import ADVICE, audit
 from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.figures import contributions
@@ -68,12 +68,13 @@ class Dataflow(Callback):
         model, causal = task.as_function(), task.contract.causal
         result = audit(model, batch.inputs, batch.lengths, kind, causal, target_inputs=more)
         for finding in result.findings:
+            found = f"{finding.name}: {finding.evidence}; {ADVICE[finding.name]}"
             if finding.severity == "error" and self.refuse:
                 raise UserError(
-                    f"model.head={task.head.name}: {finding}; "
+                    f"model.head={task.head.name}: {found}; "
                     "set callbacks.dataflow.refuse=false to train anyway"
                 )
-            log.warning(f"model.head={task.head.name}: {finding}")
+            log.warning(f"model.head={task.head.name}: {found}")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._batch is None or self._before is None:
