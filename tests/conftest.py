@@ -151,13 +151,15 @@ def process(tmp_path: Path) -> Script:
 
 @pytest.fixture
 def scratch_registry() -> Iterator[None]:
-    """Heads that a test defines are forgotten after it."""
+    """Heads and cells that a test defines are forgotten after it."""
     from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
+    from seqmodels.nn.cell import CELLS
 
-    before = dict(HEADS)
+    before = [(registry, dict(registry)) for registry in (HEADS, CELLS)]
     yield
-    HEADS.clear()
-    HEADS.update(before)
+    for registry, names in before:
+        registry.clear()
+        registry.update(names)
 
 
 @pytest.fixture

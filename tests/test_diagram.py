@@ -31,7 +31,8 @@ from seqmodels.dataflow.rendering import depths, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
-from seqmodels.nn.encoder import CELLS, RecurrentEncoder, RNNOutput
+from seqmodels.nn.cell import CELLS
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.runs import train
 from seqmodels.tasks import SequenceClassifier
 from tests.shipped import ALL_HEADS, DECODER_HEADS, SELECTING_HEADS, fitting_directions

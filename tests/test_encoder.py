@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.nn import ragged
-from seqmodels.nn.encoder import CELLS, RecurrentEncoder, RNNOutput
+from seqmodels.nn.cell import CELLS
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from tests.reference import run_reference
 
 pytestmark = pytest.mark.filterwarnings(

@@ -40,8 +40,10 @@ def mistakes(scratch_registry: None) -> Iterator[None]:
 def test_a_mistake_is_refused_unless_told_otherwise(
     config: Callable[..., DictConfig], head: str, finding: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(UserError, match=f"model.head={head}: {finding}: .*refuse=false to train"):
+    refused = f"model.head={head}: {finding}: .*refuse=false to train"
+    with pytest.raises(UserError, match=refused) as raised:
         train(config(f"imports=[{MODULE}]", f"model.head={head}"))
+    assert "padding=<value>" not in str(raised.value)  # an option that only the audit has
     told = config(f"imports=[{MODULE}]", f"model.head={head}", "callbacks.dataflow.refuse=false")
     assert train(told)["status"] == "completed"
     assert f"{head}: {finding}" in caplog.text
@@ -102,6 +104,7 @@ SIZES = {  # lines: what a person writes must stay this little
     "lion.py": 23,
     "inverse_root.py": 8,
     "kappa.py": 14,
+    "minimal_gru.py": 21,
     "configs/data/example_waves.yaml": 6,
 }
 
@@ -184,6 +187,7 @@ def test_the_head_is_a_head_that_the_audit_lets_pass(script: Script, tmp_path: P
         ("lion", "model.optimizer._target_=examples.lion.Lion"),
         ("inverse_root", "model.scheduler._target_=examples.inverse_root.InverseRoot"),
         ("kappa", "model._target_=examples.kappa.Classifier"),
+        ("minimal_gru", "model.encoder.cell=mgu"),
     ],
 )
 def test_what_you_learn_with_is_one_word_and_resumes(
@@ -197,6 +201,9 @@ def test_what_you_learn_with_is_one_word_and_resumes(
     assert resumed.returncode == 0, resumed.stderr
     result = json.loads((tmp_path / "r" / "result.json").read_text())
     assert ("test/kappa" in result["metrics"]) == (module == "kappa")
+    (tmp_path / "new.jsonl").write_text(json.dumps([[0.5] * 12] * 7))
+    predicted = script("predict.py", own[0], "run=r", "input=new.jsonl")
+    assert predicted.returncode == 0 and '"label"' in predicted.stdout, predicted.stderr
 
 
 def test_lion_moves_by_the_sign_of_its_momentum() -> None:

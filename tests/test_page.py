@@ -20,7 +20,7 @@ from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.page import LENGTHS, choice_name, page
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.heads import HEADS
-from seqmodels.nn.encoder import CELLS
+from seqmodels.nn.cell import CELLS
 from tests.shipped import ALL_HEADS, fitting_directions
 
 CHOSEN = {"cell": "lstm", "layers": 2, "directions": 2, "length": 4, "head": "bidirectional_concat"}

@@ -80,7 +80,7 @@ def test_every_file_fits_the_schema(fresh: dict[str, Any]) -> None:
         ("data: {_target_: seqmodels.data.Needle, tokenizer: char}", "data: Additional"),
         ("data: {_target_: seqmodels.data.Needle, position: top}", "data.position: "),
         ("model: {hed: max_pool}", "model: Additional properties"),
-        ("model: {encoder: {cell: lsmt}}", "model.encoder.cell: "),
+        ("model: {encoder: {packing: pakced}}", "model.encoder.packing: "),
         ("model: {encoder: {size: 3}}", "model.encoder: Additional properties"),
         ("model: {optimizer: {lr: fast}}", "model.optimizer.lr: "),
         ("model: {optimizer: {betas: [0.9, 1.0]}}", "model.optimizer.betas"),

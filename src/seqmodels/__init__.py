@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqmodels.batch import SequenceBatch
     from seqmodels.heads import Head
+    from seqmodels.nn.cell import Cell
     from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
     from seqmodels.runs import load_run
 
     __version__: str
 
-__all__ = ["Head", "RNNOutput", "RecurrentEncoder", "SequenceBatch", "__version__", "load_run"]
+__all__ = [
+    "Cell",
+    "Head",
+    "RNNOutput",
+    "RecurrentEncoder",
+    "SequenceBatch",
+    "__version__",
+    "load_run",
+]
 
 _PLACES = {
+    "Cell": "seqmodels.nn.cell",
     "Head": "seqmodels.heads",
     "RNNOutput": "seqmodels.nn.encoder",
     "RecurrentEncoder": "seqmodels.nn.encoder",

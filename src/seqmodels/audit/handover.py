@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.audit.probing import Probe, state_tensors
+from seqmodels.nn.cell import Recurrent
 
 PARTS = ("h", "c")
 
@@ -25,7 +26,7 @@ class Handover:
         directions: of the decoder.
     """
 
-    encoder: nn.RNNBase
+    encoder: Recurrent
     directions: int = 1
     start: list[Tensor] = field(default_factory=list)
 
@@ -42,7 +43,8 @@ def wrong_handover(probe: Probe) -> str:
         if not before:
             continue
         slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
-        kinds = PARTS if isinstance(encoder, nn.LSTM) else PARTS[:1]
+        is_pair = isinstance(encoder, nn.LSTM) or getattr(encoder, "has_cell_state", False)
+        kinds = PARTS if is_pair else PARTS[:1]
         # reached[of decoder][of encoder]: (layers of the decoder, slots of the encoder) bool
         reached = {
             to: {of: torch.zeros(len(part), slots, dtype=torch.bool) for of in kinds}
@@ -65,7 +67,7 @@ def wrong_handover(probe: Probe) -> str:
     return ""
 
 
-def _split_layers(reached: dict[str, dict[str, Tensor]], encoder: nn.RNNBase) -> str:
+def _split_layers(reached: dict[str, dict[str, Tensor]], encoder: Recurrent) -> str:
     if not encoder.bidirectional:
         return ""
     for to, others in reached.items():
@@ -83,15 +85,15 @@ def _split_layers(reached: dict[str, dict[str, Tensor]], encoder: nn.RNNBase) ->
     return ""
 
 
-def _encoders(probe: Probe) -> list[nn.RNNBase]:
+def _encoders(probe: Probe) -> list[Recurrent]:
     """The recurrent networks that the model starts from zeros."""
-    found: list[nn.RNNBase] = []
+    found: list[Recurrent] = []
 
-    def note(module: nn.RNNBase, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def note(module: Recurrent, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         if _given(arguments, options) is None:
             found.append(module)
 
-    with _hooked(probe, nn.RNNBase, note):
+    with _hooked(probe, Recurrent, note):
         probe.rows(probe.sampler.batch(probe.full), probe.full)
     return found
 
@@ -100,7 +102,7 @@ def _start(
     probe: Probe, handover: Handover, inputs: Tensor, changed: tuple[int, int] | None
 ) -> list[Tensor]:
     """What the first decoder starts from, with noise in one of the encoder's final states."""
-    handover.start = []
+    handover.start, inside = [], {*handover.encoder.modules()}
     generator = torch.Generator().manual_seed(0)
 
     def change(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -113,7 +115,7 @@ def _start(
 
     def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         given = _given(arguments, options)
-        if given is not None and not handover.start and module is not handover.encoder:
+        if given is not None and not handover.start and module not in inside:
             cells = isinstance(module, nn.RNNCellBase)
             handover.directions = 2 if getattr(module, "bidirectional", False) else 1
             handover.start = [
@@ -123,7 +125,7 @@ def _start(
 
     handle = handover.encoder.register_forward_hook(change)
     try:
-        with _hooked(probe, (nn.RNNBase, nn.RNNCellBase), note):
+        with _hooked(probe, Recurrent | nn.RNNCellBase, note):
             probe.rows(inputs, probe.full)
     finally:
         handle.remove()

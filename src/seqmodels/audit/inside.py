@@ -9,10 +9,11 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from seqmodels.audit.probing import Probe
+from seqmodels.nn.cell import Recurrent
 
 PLACES = ("start", "middle", "end")
 MOST_DRAWS = 24  # of random weights, before something counts as unread
@@ -25,7 +26,7 @@ class Reading:
     has seen all steps, with `h_n` and `c_n`; and the `middle`.
     """
 
-    def __init__(self, name: str, rnn: nn.RNNBase) -> None:
+    def __init__(self, name: str, rnn: Recurrent) -> None:
         self.name, self.rnn = name, rnn
         self.directions = ("forward", "backward") if rnn.bidirectional else ("forward",)
         self.read: set[tuple[str, str]] = set()  # (direction, place) that reach a logit
@@ -68,7 +69,7 @@ def readings(probe: Probe) -> list[Reading]:
         id(part): Reading(name, part)
         for module in probe.modules
         for name, part in module.named_modules()
-        if isinstance(part, nn.RNNBase)
+        if isinstance(part, Recurrent)
     }
     for reading in found.values():
         _read(probe, reading)
@@ -112,7 +113,7 @@ def _changed(
     direction: str,
     place: str,
     noise: Callable[[Tensor], Tensor],
-    module: nn.RNNBase,
+    module: Recurrent,
     arguments: Any,
     result: tuple[Any, Any],
 ) -> tuple[Any, Any]:
@@ -137,7 +138,7 @@ def _changed(
 
 
 def _steps_seen(
-    rnn: nn.RNNBase, output: Tensor | PackedSequence, direction: str
+    rnn: Recurrent, output: Tensor | PackedSequence, direction: str
 ) -> tuple[Tensor, Tensor]:
     """How many steps the direction has seen before each step of `output`, and the row's length;
     both broadcast against `output` without its last dimension."""

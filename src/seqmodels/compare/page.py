@@ -31,7 +31,7 @@ from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.files import write_bytes
 from seqmodels.heads import HEADS
-from seqmodels.nn.encoder import CELLS
+from seqmodels.nn.cell import CELLS
 from seqmodels.visible import visible_line
 
 MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open

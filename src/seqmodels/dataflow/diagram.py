@@ -47,7 +47,7 @@ class _Diagram:
         self.task, self.trace, self.row, self.head_y = task, trace, row, above
         self.encoder, self.contract = task.encoder, task.contract
         self.length = int(trace.lengths[row])
-        self.directions, self.cell = self.encoder.num_directions, self.encoder.cell.upper()
+        self.directions, self.cell = self.encoder.num_directions, self.encoder.cell.upper()[:CELL]
         self.left = left or (STATES if self.directions == 2 else LABEL)
         self.columns = self.cells(trace.output.shape[1])
         self.right = self.columns[-1] + CELL + 1  # where the forward direction's states begin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.audit.undisturbed import undisturbed
 from seqmodels.nn.encoder import RecurrentEncoder
@@ -67,12 +67,13 @@ def identities(encoder: RecurrentEncoder) -> list[Identity]:
             pairs.append((states.output[row, :length], alone.output[0]))
             pairs.append((states.h_n[:, :, row], alone.h_n[:, :, 0]))
         check("a padded row = the row alone", *pairs)
-        padded = first_layers(encoder, layers)(inputs, lengths)
-        check(
-            f"this encoder on padded rows = torch.nn.{type(rnn).__name__} on a PackedSequence",
-            (padded.output, states.output),
-            *zip(parts_of(padded.state), parts_of(states.state), strict=True),
-        )
+        if isinstance(rnn, nn.RNNBase):
+            padded = first_layers(encoder, layers)(inputs, lengths)
+            check(
+                f"this encoder on padded rows = torch.nn.{type(rnn).__name__} on a PackedSequence",
+                (padded.output, states.output),
+                *zip(parts_of(padded.state), parts_of(states.state), strict=True),
+            )
         if not encoder.bidirectional:
             whole = encoder(inputs)
             for window, what in ((3, "windows of 3 steps"), (1, "steps one by one")):
@@ -102,7 +103,7 @@ def first_layers(
         cell=encoder.cell,
         bidirectional=encoder.bidirectional,
         proj_size=rnn.proj_size,
-        packing=packing,
+        packing=packing if isinstance(rnn, nn.RNNBase) else "packed",
     )
     weights = rnn.state_dict()
     lower.rnn.load_state_dict({name: weights[name] for name in lower.rnn.state_dict()})

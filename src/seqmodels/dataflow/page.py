@@ -23,7 +23,8 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
-from seqmodels.nn.encoder import CELLS, RecurrentEncoder
+from seqmodels.nn.cell import CELLS, SteppedRNN
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.tasks import Contract, Task
 
 LENGTHS = (5, 4, 2)
@@ -146,7 +147,7 @@ def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:
     double = "2*" if encoder.bidirectional else ""
     states = encoder.num_layers * encoder.num_directions
     shapes = {"output": f"(B, T, {double}{size})", "h_n": f"({states}, B, {size})"}
-    return shapes | ({"c_n": f"({states}, B, H)"} if encoder.cell == "lstm" else {})
+    return shapes | ({"c_n": f"({states}, B, H)"} if encoder.has_cell_state else {})
 
 
 def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
@@ -156,9 +157,12 @@ def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
     options = [f"num_layers={rnn.num_layers}"] if rnn.num_layers > 1 else []
     options += ["bidirectional=True"] if rnn.bidirectional else []
     options += [f"proj_size={rnn.proj_size}"] if rnn.proj_size else []
-    final = "(h_n, c_n)" if encoder.cell == "lstm" else "h_n"
+    final = "(h_n, c_n)" if encoder.has_cell_state else "h_n"
+    made = f"nn.{type(rnn).__name__}({', '.join(['F', 'H', *options])}, batch_first=True)"
+    if isinstance(rnn, SteppedRNN):
+        made = f"SteppedRNN({', '.join([type(rnn.l0).__name__, 'F', 'H', *options])})"
     lines = [
-        f"rnn = nn.{type(rnn).__name__}({', '.join(['F', 'H', *options])}, batch_first=True)",
+        f"rnn = {made}",
         "packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)",
         f"output, {final} = rnn(packed)",
         "output, _ = pad_packed_sequence(output, batch_first=True)",

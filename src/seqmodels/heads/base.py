@@ -75,7 +75,7 @@ class Head(nn.Module):
                 f"{self.because}: "
                 "set model.encoder.bidirectional=null and it gets one, or choose another model.head"
             )
-        if "c_n" in self.reads and encoder.cell != "lstm":
+        if "c_n" in self.reads and not encoder.has_cell_state:
             raise UserError(
                 f"head {self.name!r} reads c_n, which a {encoder.cell} does not have: "
                 "set model.encoder.cell=lstm"
@@ -141,7 +141,7 @@ class Head(nn.Module):
                 RNNOutput(
                     output=torch.zeros(1, 1, directions * width),
                     h_n=torch.zeros(layers, directions, 1, width),
-                    c_n=cell_state if encoder.cell == "lstm" else None,
+                    c_n=cell_state if encoder.has_cell_state else None,
                     lengths=torch.ones(1, dtype=torch.int64),
                 )
             )

@@ -28,7 +28,7 @@ class FinalState(Head, name="final_state"):
     in_pytorch = START + "features = decoded"
 
     def __init__(self, encoder: RecurrentEncoder, *args: Any, **options: Any) -> None:
-        if encoder.cell != "lstm":
+        if not encoder.has_cell_state:
             self.reads = tuple(name for name in type(self).reads if name != "c_n")
             lines = [line for line in self.in_pytorch.splitlines() if not line.startswith("c_0")]
             self.in_pytorch = "\n".join(lines).replace("(h_0, c_0)", "h_0")

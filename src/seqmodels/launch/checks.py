@@ -15,6 +15,8 @@ from seqmodels.signatures.checking import Problem, find_problems
 from seqmodels.signatures.heads import heads_for
 from seqmodels.signatures.reading import Signature, signature
 
+CELL_KEYS = ("model.encoder.cell", "model.decoder.cell", "model.characters")
+
 
 def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> None:
     """Check every value against the signature it will be passed to.
@@ -31,7 +33,7 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
         UserError: naming the key, its value and what is allowed.
     """
     plain = _resolved(config, keys)
-    problems = find_problems(plain, keys, "")
+    problems = [p for p in find_problems(plain, keys, "") if not _may_be_own(p, plain)]
     texts = {p.key: text for p in problems if (text := _exact_text(p, plain, overrides))}
     if texts:
         for key, text in texts.items():
@@ -95,6 +97,13 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
         return str(value)
     exact = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if exact and (not owner or str(value) in owner) else None
+
+
+def _may_be_own(problem: Problem, config: Mapping[str, Any]) -> bool:
+    """Whether a module of your own may define this cell: left to the model to find."""
+    model = config["model"]
+    others = config["imports"] or not str(model.get("_target_")).startswith("seqmodels.")
+    return bool(others) and problem.key in CELL_KEYS and not problem.may_be_text
 
 
 def _of_head(model: Mapping[str, Any], imports: str | list[str]) -> list[Problem]:

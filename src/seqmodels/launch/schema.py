@@ -233,7 +233,8 @@ def _limits(extras: tuple[Any, ...], size: str) -> Schema:
             }
             made |= {word: end for word, end in ends.items() if end is not None}
         elif isinstance(extra, OneOf):
-            made |= {"enum": list(extra.names)}
+            enum = {"enum": list(extra.names)}
+            made |= {"anyOf": [enum, {"type": "string"}]} if extra.own else enum
         elif isinstance(extra, NotEmpty):
             made |= {f"min{size}": 1}
         elif isinstance(extra, Length):

@@ -29,9 +29,9 @@ class Bridge(nn.Module):
 
     def __init__(self, encoder: RecurrentEncoder, decoder: RecurrentEncoder) -> None:
         super().__init__()
-        if (encoder.cell == "lstm") != (decoder.cell == "lstm"):
-            missing = "has no c_n" if decoder.cell == "lstm" else "has no place for c_n"
-            cell = encoder.cell if decoder.cell == "lstm" else decoder.cell
+        if encoder.has_cell_state != decoder.has_cell_state:
+            missing = "has no c_n" if decoder.has_cell_state else "has no place for c_n"
+            cell = encoder.cell if decoder.has_cell_state else decoder.cell
             raise UserError(
                 f"a decoder of {decoder.cell} cells cannot start from an encoder of {encoder.cell} "
                 f"cells, because {cell} {missing}: set model.decoder.cell={encoder.cell}"
@@ -45,7 +45,7 @@ class Bridge(nn.Module):
         layers, directions = encoder.num_layers, encoder.num_directions
         self.h = _resizers(layers, directions * encoder.output_size, decoder.output_size)
         self.c = None
-        if encoder.cell == "lstm":
+        if encoder.has_cell_state:
             width = directions * encoder.rnn.hidden_size
             self.c = _resizers(layers, width, decoder.rnn.hidden_size)
 

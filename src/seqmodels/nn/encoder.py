@@ -1,8 +1,7 @@
-"""Run `nn.LSTM`, `nn.GRU` or `nn.RNN` on sequences of different lengths, without the traps."""
+"""Run `nn.LSTM`, `nn.GRU`, `nn.RNN` or a cell of your own on sequences of different lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import valid_steps
 from seqmodels.errors import choices
+from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.state import State
 from seqmodels.signatures.ranges import Count, Natural, OneOf, Range, Share
@@ -20,8 +20,6 @@ from seqmodels.signatures.ranges import Count, Natural, OneOf, Range, Share
 PACKINGS = ("auto", "packed", "padded")
 
 MOST_LAYERS = 1000
-
-CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +65,8 @@ class RecurrentEncoder(nn.Module):
 
     Args:
         input_size, hidden_size, num_layers, bidirectional, dropout, proj_size: as in PyTorch.
-        cell: `lstm`, `gru` or `rnn` (tanh).
+        cell: `lstm`, `gru`, `rnn` (tanh), or the name of a `Cell` of your own, which `SteppedRNN`
+            runs step by step on packed rows.
         packing: how to run sequences of different lengths; the results agree to rounding.
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
             faster of the two for this device and cell (measured in `benchmarks/`).
@@ -84,7 +83,7 @@ class RecurrentEncoder(nn.Module):
         hidden_size: Count,
         num_layers: Annotated[int, Range(least=1, most=1000)] = 1,
         *,
-        cell: Annotated[str, OneOf("lstm", "gru", "rnn")] = "lstm",
+        cell: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] = "lstm",
         bidirectional: bool = False,
         dropout: Share = 0.0,
         proj_size: Natural = 0,
@@ -107,6 +106,12 @@ class RecurrentEncoder(nn.Module):
             raise ValueError(
                 f"encoder.num_layers is {num_layers}: it must be at most {MOST_LAYERS}"
             )
+        is_own = cell not in ("lstm", "gru", "rnn")
+        if is_own and packing == "padded":
+            raise ValueError(
+                f"encoder.packing is 'padded', but cell={cell} runs on packed rows: set "
+                "encoder.packing=auto"
+            )
         if proj_size and cell != "lstm":
             raise ValueError(f"encoder.proj_size is {proj_size}: only cell=lstm has projections")
         if not 0 <= proj_size < hidden_size:
@@ -120,11 +125,11 @@ class RecurrentEncoder(nn.Module):
                 "set encoder.dropout=0 or encoder.num_layers=2"
             )
         options: dict[str, Any] = {"proj_size": proj_size} if cell == "lstm" else {}
+        options |= {"locked_dropout": locked_dropout} if is_own else {"batch_first": True}
         self.rnn = CELLS[cell](
             input_size,
             hidden_size,
             num_layers,
-            batch_first=True,
             dropout=dropout,
             bidirectional=bidirectional,
             **options,
@@ -132,6 +137,11 @@ class RecurrentEncoder(nn.Module):
         self.cell = cell
         self.packing = packing
         self.locked_dropout = locked_dropout
+
+    @property
+    def has_cell_state(self) -> bool:
+        """Whether the state is a pair `(h, c)`."""
+        return self.cell == "lstm" or getattr(self.rnn, "has_cell_state", False)
 
     @property
     def bidirectional(self) -> bool:
@@ -167,11 +177,12 @@ class RecurrentEncoder(nn.Module):
         batch, time = inputs.shape[:2]
         if lengths is None:
             lengths = torch.full((batch,), time)
-        if self.locked_dropout and self.training and self.rnn.dropout:
+        is_own = not isinstance(self.rnn, nn.RNNBase)
+        if self.locked_dropout and self.training and self.rnn.dropout and not is_own:
             output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=True)
         elif bool((lengths == time).all()):
             output, final = self.rnn(inputs, state)
-        elif self._packs(inputs):
+        elif is_own or self._packs(inputs):
             packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
             output, final = self.rnn(packed, state)
             output, _ = pad_packed_sequence(output, batch_first=True, total_length=time)

@@ -29,7 +29,11 @@ def heads_for(model: Mapping[str, Any], imports: str | Sequence[str] = ()) -> di
 
 def _defined_in(source: Source) -> Iterator[tuple[str, str]]:
     for node in source.tree.body:
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and "Cell" not in map(_name, node.bases):
             for keyword in node.keywords:
                 if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
                     yield str(keyword.value.value), f"{source.name}.{node.name}"
+
+
+def _name(base: ast.expr) -> str | None:
+    return base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", None)

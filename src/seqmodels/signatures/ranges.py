@@ -41,12 +41,14 @@ class Range:
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """Text that is one of these names."""
+    """Text that is one of these names; or `own`: another that a module of `imports` defines."""
 
     names: tuple[str, ...]
+    own: bool
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, own: bool = False) -> None:
         object.__setattr__(self, "names", names)
+        object.__setattr__(self, "own", own)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Task(Network, pl.LightningModule):
         embedding_size: Count | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
         | None = None,
-        characters: Annotated[str, OneOf("lstm", "gru", "rnn")] | None = None,
+        characters: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] | None = None,
         character_options: Annotated[
             dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")
         ]

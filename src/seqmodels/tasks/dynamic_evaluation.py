@@ -42,7 +42,7 @@ def dynamic_evaluation(
     rnn, dropout = task.encoder.rnn, task.encoder.rnn.dropout
     rnn.dropout = 0.0
     task.eval()
-    rnn.train()  # the backward pass of cuDNN needs it
+    rnn.train(isinstance(rnn, torch.nn.RNNBase))  # the backward pass of cuDNN needs it
     nats, count, state = torch.zeros((), device=task.device), 0, None
     try:
         for batch in loader:

@@ -1,0 +1,277 @@
+"""Cells of your own against `nn.LSTM` and `nn.GRU`, and in every task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqmodels.audit import audit
+from seqmodels.batch import PairBatch
+from seqmodels.dataflow.example import TASKS, example_batch, example_task, fits
+from seqmodels.dataflow.identities import identities
+from seqmodels.dataflow.page import pytorch_code
+from seqmodels.dataflow.tracing import trace
+from seqmodels.errors import UserError
+from seqmodels.nn.cell import Cell
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.tasks import Task
+from seqmodels.tasks.optimization import Rate
+from seqmodels.tasks.start import rates_after_start
+from tests.conftest import Script
+from tests.shipped import ALL_HEADS
+
+F, H, B, T = 4, 6, 5, 9
+LENGTHS = {"ragged": [3, 7, 1, 7, 2], "equal": [9] * 5}
+
+
+class OwnLSTM(Cell):
+    """By hand, with the weights of an `nn.LSTMCell`."""
+
+    has_cell_state = True
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.randn(4 * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.randn(4 * hidden_size, hidden_size))
+        self.bias_ih, self.bias_hh = (nn.Parameter(torch.randn(4 * hidden_size)) for _ in "ih")
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        h, c = state
+        gates = x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias_ih + self.bias_hh
+        i, f, g, o = gates.chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+@pytest.fixture(autouse=True)
+def own_cells(scratch_registry: None) -> Iterator[None]:
+    class Own(OwnLSTM, name="own_lstm"):
+        pass
+
+    class OfTorch(Cell, nn.LSTMCell, name="torch_lstm"):
+        pass
+
+    class OfTorchToo(Cell, nn.GRUCell, name="torch_gru"):
+        pass
+
+    yield
+
+
+def encoders(name: str, num_layers: int, bidirectional: bool) -> tuple[RecurrentEncoder, Any]:
+    """An encoder of cells of one's own, and PyTorch's own network with the same weights."""
+    torch.manual_seed(0)
+    options: Any = {"num_layers": num_layers, "bidirectional": bidirectional}
+    own = RecurrentEncoder(F, H, cell=name, **options).double()
+    kind = nn.GRU if name.endswith("gru") else nn.LSTM
+    reference = kind(F, H, batch_first=True, **options).double()
+    weights = {  # l0_reverse.weight_ih -> weight_ih_l0_reverse
+        "{1}_{0}".format(*key.split(".")): value for key, value in own.rnn.state_dict().items()
+    }
+    reference.load_state_dict(weights)
+    return own, reference
+
+
+def read(rnn: Any, inputs: Tensor, lengths: Tensor, state: Any) -> list[Tensor]:
+    """`output`, `h_n` and `c_n` of `nn.LSTM` or `nn.GRU`, by packing."""
+    packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths, True, enforce_sorted=False)
+    output, final = rnn(packed, state)
+    output, _ = nn.utils.rnn.pad_packed_sequence(output, True, total_length=T)
+    return [output, *(final if isinstance(final, tuple) else (final,))]
+
+
+def flat(result: RNNOutput) -> list[Tensor]:
+    state = result.state
+    return [result.output, *(state if isinstance(state, tuple) else (state,))]
+
+
+@pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "state"])
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one", "two"])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("name", ["own_lstm", "torch_lstm", "torch_gru"])
+def test_a_cell_of_ones_own_equals_pytorchs(
+    name: str, num_layers: int, bidirectional: bool, lengths: str, with_state: bool
+) -> None:
+    own, reference = encoders(name, num_layers, bidirectional)
+    inputs, own_lengths = torch.randn(B, T, F).double(), torch.tensor(LENGTHS[lengths])
+    rows = num_layers * (2 if bidirectional else 1)
+    start = [torch.randn(rows, B, H).double() for _ in range(1 if name == "torch_gru" else 2)]
+    found = []
+    for run, rnn in ((own, own.rnn), (reference, reference)):
+        leaves = [tensor.clone().requires_grad_() for tensor in (inputs, *start)]
+        state: Any = tuple(leaves[1:]) if len(leaves) > 2 else leaves[1]
+        state = state if with_state else None
+        if run is own:
+            tensors = flat(own(leaves[0], own_lengths, state))
+        else:
+            tensors = read(rnn, leaves[0], own_lengths, state)
+        torch.manual_seed(1)  # each element of each tensor has a weight of its own
+        sum((tensor * torch.randn(tensor.shape)).sum() for tensor in tensors).backward()
+        named = {"_".join(reversed(n.split("."))): p.grad for n, p in rnn.named_parameters()}
+        weights = [named[key] for key in sorted(named)]
+        found.append([*tensors, *(leaf.grad for leaf in leaves if leaf.grad is not None), *weights])
+    assert len(found[0]) == len(found[1])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_padding_has_no_effect_on_a_cell_of_ones_own() -> None:
+    encoder, lengths = RecurrentEncoder(F, H, 2, cell="own_lstm", bidirectional=True), [3, 7, 1]
+    inputs = torch.randn(3, T, F)
+    for row, length in enumerate(lengths):
+        inputs[row, length:] = torch.nan
+    result = encoder(inputs.requires_grad_(), torch.tensor(lengths))
+    sum(tensor.sum() for tensor in flat(result)).backward()
+    assert inputs.grad is not None
+    assert all(bool(tensor.isfinite().all()) for tensor in (*flat(result), inputs.grad))
+    assert not result.output[~result.mask].any() and not inputs.grad[~result.mask].any()
+
+
+@pytest.mark.parametrize("locked", [False, True], ids=["each step", "locked"])
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_dropout_between_layers_of_a_cell_of_ones_own(lengths: str, locked: bool) -> None:
+    class Copy(Cell, name="copy"):
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return x
+
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__()
+
+    width = 50
+    encoder = RecurrentEncoder(width, width, 2, cell="copy", dropout=0.5, locked_dropout=locked)
+    torch.manual_seed(0)
+    own_lengths = torch.tensor(LENGTHS[lengths])
+    output = encoder(torch.ones(B, T, width), own_lengths).output
+    assert set(output.unique().tolist()) == {0.0, 2.0}
+    for row, length in zip(output, own_lengths, strict=True):
+        same = bool((row[:length] == row[0]).all())
+        assert same == (locked or int(length) == 1)
+    assert not torch.equal(output[0, 0], output[1, 0])
+    assert encoder.eval()(torch.ones(B, T, width)).output.eq(1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"packing": "padded"}, "packing is 'padded', but cell=torch_gru runs on packed rows: set"),
+        ({"proj_size": 2}, "proj_size is 2: only cell=lstm has projections"),
+        ({"cell": "torch_gur"}, "'torch_gur': choose one of .*gru, .*did you mean torch_gru[?]"),
+        ({"cell": "pair"}, "step of cell Pair must return h [(]B, H[)], and has_cell_state=True"),
+        ({"cell": "narrow"}, "step of cell Narrow must return [(]h, c[)], each [(]B, H[)]"),
+        (
+            {"cell": "broken"},
+            "cell Broken cannot take a step: RuntimeError: .*cannot be multiplied",
+        ),
+    ],
+)
+def test_what_a_cell_cannot_is_one_line(options: dict[str, Any], message: str) -> None:
+    class Pair(OwnLSTM, name="pair"):
+        has_cell_state = False
+
+        def forward(self, x: Tensor, state: Any) -> Any:
+            return super().forward(x, (state, state))
+
+    class Narrow(OwnLSTM, name="narrow"):
+        def forward(self, x: Tensor, state: Any) -> Any:
+            h, c = super().forward(x, state)
+            return h[:, 1:], c
+
+    class Broken(OwnLSTM, name="broken"):
+        def forward(self, x: Tensor, state: Any) -> Any:
+            return super().forward(torch.cat([x, x], dim=1), state)
+
+    with pytest.raises(ValueError, match=message) as raised:
+        RecurrentEncoder(F, H, **{"cell": "torch_gru", **options})
+    assert "\n" not in str(raised.value)
+
+
+def test_two_cells_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two cells are called 'lstm'"):
+
+        class Again(Cell, name="lstm"):
+            pass
+
+
+# ---------------------------------------------------------------- in the house
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
+def test_every_head_of_every_task_reads_cells_of_ones_own(task: type[Task]) -> None:
+    refused = []
+    for cell in ("own_lstm", "torch_gru"):
+        for head in (head for head in ALL_HEADS if fits(head, task)):
+            try:
+                model = example_task(cell, 2, None, head, task, hidden_size=20)
+            except UserError as error:
+                refused.append(f"{cell} {error}")
+                continue
+            batch, kind, more = example_batch(model, 3, 4), model.contract.per, None
+            assert set(trace(model, batch).reads) == set(model.head.reads)
+            if cell == "torch_gru":
+                continue
+            if isinstance(batch, PairBatch):
+                kind, more = "seq2seq", batch.target.inputs
+            kind = "per_step" if kind == "step" else kind
+            found = audit(
+                model.as_function(),
+                batch.inputs,
+                batch.lengths,
+                kind,
+                model.contract.causal,
+                target_inputs=more,
+            )
+            assert [f for f in found.findings if f.severity == "error"] == [], head
+            if isinstance(batch, PairBatch) or batch.inputs.is_floating_point():
+                model.head.decode(model.encode(batch))
+    assert all("torch_gru head" in line and "reads c_n" in line for line in refused)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one", "two"])
+@pytest.mark.parametrize("name", ["own_lstm", "torch_gru"])
+def test_what_holds_for_every_encoder_holds_for_cells_of_ones_own(
+    name: str, bidirectional: bool
+) -> None:
+    encoder = RecurrentEncoder(F, H, 2, cell=name, bidirectional=bidirectional)
+    found = identities(encoder)
+    assert len(found) == (4 if bidirectional else 5) and all(each.holds for each in found)
+
+
+def test_the_audit_looks_inside_a_cell_of_ones_own() -> None:
+    class BackwardOnly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = RecurrentEncoder(F, H, cell="own_lstm", bidirectional=True)
+            self.classify = nn.Linear(H, 3)
+
+        def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+            return self.classify(self.encoder(inputs, lengths).h_n[-1, 1])
+
+    found = audit(BackwardOnly(), torch.randn(B, T, F), torch.tensor(LENGTHS["ragged"]))
+    assert found.names == ["unread_direction"]
+
+
+def test_layers_of_cells_of_ones_own_are_unfrozen_from_the_last() -> None:
+    encoder = RecurrentEncoder(F, H, 2, cell="own_lstm")
+    rates = rates_after_start(encoder, {"start": "run", "unfreeze": 30, "start_lr": 0.1})
+    assert rates["encoder.rnn.l0.weight_ih"] == Rate(0.1, 20)
+    assert rates["encoder.rnn.l1.weight_ih"] == Rate(0.1, 10)
+
+
+def test_the_page_shows_a_cell_of_ones_own_as_code_that_runs() -> None:
+    model = example_task("own_lstm", 2, True, "bidirectional_concat")
+    [line, *_] = pytorch_code(model.head, model.encoder)[0].splitlines()
+    assert line == "rnn = SteppedRNN(Own, F, H, num_layers=2, bidirectional=True)"
+
+
+def test_a_mistyped_cell_is_one_line(script: Script) -> None:
+    no_head = script("train.py", "imports=[examples.minimal_gru]", "model.head=mgu")
+    assert no_head.returncode == 2 and "mgu, " not in no_head.stderr  # a cell is not a head
+    found = script("train.py", "model.encoder.cell=lsmt")
+    assert found.returncode == 2 and "did you mean lstm?" in found.stderr
+    own = script("train.py", "imports=[examples.minimal_gru]", "model.encoder.cell=mug")
+    assert own.returncode == 2 and len(own.stderr.splitlines()) == 1
+    assert "model.encoder.cell is 'mug': choose one of gru, lstm, mgu" in own.stderr
