@@ -215,7 +215,6 @@ class Measured(BoringModel):
             ["trainer.max_epochs"],
         ),
     ],
-    ids=str,
 )
 def test_what_ended_a_training(
     limits: dict[str, Any], callbacks: list[pl.Callback], expected: list[str]
