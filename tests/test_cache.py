@@ -153,7 +153,7 @@ def test_a_cache_that_is_read_only_is_named_and_what_it_holds_is_used(
     def read_only(*_: object, **__: object) -> None:  # root may write to any folder
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("seqmodels.cache.tempfile.mkdtemp", read_only)
+    monkeypatch.setattr(Path, "mkdir", read_only)
     assert cached("kind", "held", lambda folder: None) == held
     with pytest.raises(UserError, match="kind cannot be written: Read-only file system; make room"):
         cached("kind", "other", lambda folder: None)
@@ -202,6 +202,7 @@ def test_what_a_killed_process_has_begun_is_removed_and_what_a_running_one_has_i
     begun = kind / "0123.abcd" / "new"
     begun.mkdir(parents=True)
     (begun / "half").write_text("ha")
+    (kind / "0123.abcd.lock").touch()  # its process is gone, and so it locks nothing
     seen = []
 
     def make(folder: Path) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import xxhash
+from filelock import FileLock
 
 from seqmodels.errors import UserError
 from seqmodels.working import working
@@ -65,37 +65,28 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """A locked folder to make this one in, and none that processes have left which were killed."""
-    for left in folder.parent.glob("*.*"):
-        if (lock := _lock(left)) is not None:
-            shutil.rmtree(left, ignore_errors=True)
-            os.close(lock)
-    lock = None
-    for _ in range(9):  # another process may remove it before it is locked
-        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-        if (lock := _lock(partial)) is not None or partial.exists():
-            break
+    """A folder to make this one in, with a lock beside it, by which others know that its process
+    runs. Removes the folders of processes that were killed."""
+    for left in folder.parent.glob("*.lock"):
+        with suppress(OSError), FileLock(left, timeout=0, fallback_to_soft=False):
+            _remove(left)
+    partial = folder.with_name(f"{folder.name}.{uuid4().hex}")
+    lock = FileLock(f"{partial}.lock", fallback_to_soft=False)
     try:
+        with suppress(
+            OSError
+        ):  # a file system without locks keeps what is left of a killed process
+            lock.acquire()
+        partial.mkdir()
         yield partial
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        _remove(Path(lock.lock_file))
+        lock.release()
 
 
-def _lock(folder: Path) -> int | None:
-    """Locks a folder until this file descriptor is closed or the process ends; None if another
-    process has it, or it is gone, or the file system has no locks."""
-    opened = None
-    try:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        folder.stat()
-    except OSError:
-        if opened is not None:
-            os.close(opened)
-        return None
-    return opened
+def _remove(lock: Path) -> None:
+    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+    lock.unlink(missing_ok=True)
 
 
 def cache_folder(kind: str, recipe: Any) -> Path:

@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from seqmodels.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_held: set[IO[str]] = set()
-
-
-def _close_all() -> None:
-    for file in _held:
-        file.close()
-
-
-# a data worker is a fork of its training, and would keep the training's lock when that is killed
-os.register_at_fork(after_in_child=_close_all)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -45,26 +35,31 @@ def locked(path: Path, what: str) -> Iterator[None]:
     Raises:
         UserError: if another process holds it, or the folder cannot be written to.
     """
+    # `is_locked` of another process holds it for a moment. A soft lock would outlive a killed run.
+    lock = FileLock(path, timeout=0.2, poll_interval=0.02, fallback_to_soft=False)
+    this = f"process {os.getpid()} on {socket.gethostname()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = _acquire(path, what)
+        _acquire(lock, path)
+        path.write_text(this)
+    except Timeout as error:
+        raise UserError(_refusal(path, what)) from error
     except OSError as error:
+        lock.release()
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    _held.add(file)
     try:
         yield
     finally:
-        if _is_at(file, path):
+        if _holder(path) == this:  # not of a run in a new folder of this name
             with suppress(OSError):  # the disk may be read-only by now
                 path.unlink()  # before others can lock it
-        _held.discard(file)
-        file.close()
+        lock.release()
 
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds this lock, as far as this machine can tell."""
     try:
-        with path.open() as file:
+        with path.open() as file:  # a shared lock needs no right to write here, even over NFS
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -79,38 +74,21 @@ def check_unlocked(path: Path, what: str) -> None:
         raise UserError(_refusal(path, what))
 
 
-def _acquire(path: Path, what: str) -> IO[str]:
-    for _ in range(10):
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            time.sleep(0.02)  # `is_locked` of another process holds it for a moment
-            continue
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            log.warning(f"{path.parent}: no locks on this file system, so start no second run here")
-        if _is_at(file, path):  # otherwise its holder removed it meanwhile
-            file.truncate(0)
-            file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
-            file.flush()
-            return file
-        file.close()
-    raise UserError(_refusal(path, what))
+def _acquire(lock: FileLock, path: Path) -> None:
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        log.warning(f"{path.parent}: no locks on this file system, so start no second run here")
 
 
-def _is_at(file: IO[str], path: Path) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    return False
+def _holder(path: Path) -> str:
+    with suppress(OSError, ValueError):
+        return path.read_text()[:300]
+    return ""
 
 
 def _refusal(path: Path, what: str) -> str:
-    holder = "another process"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # it is just being written
-        with path.open() as file:
-            owner = json.loads(file.read(1000))
-        holder = f"process {int(owner['process'])} on {owner['host']}"
+    holder = _holder(path) or "another process"  # which is just writing its name
     return f"{path.parent}: {holder} {what} in this folder; wait for its end, or end it"
