@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,12 +28,12 @@ def test_the_front_is_what_no_other_point_beats(seed: int, higher_is_better: boo
     random = np.random.default_rng(seed)  # few values, so that there are ties
     points = [(float(c), float(m)) for c, m in random.integers(0, 6, (12, 2))]
     sign = 1 if higher_is_better else -1
-    front = unbeaten(points, higher_is_better=higher_is_better)
+    front = unbeaten(dict(enumerate(points)), higher_is_better=higher_is_better)
     assert set(front) == {
         n for n, point in enumerate(points) if not any(beats(o, point, sign) for o in points)
     }
     assert [points[n][0] for n in front] == sorted(points[n][0] for n in front)
-    assert unbeaten([], higher_is_better=higher_is_better) == []
+    assert unbeaten({}, higher_is_better=higher_is_better) == []
 
 
 def test_the_picture_names_what_nothing_beats(made_run: Maker, tmp_path: Path) -> None:
@@ -70,6 +71,22 @@ def test_runs_that_do_not_say_what_they_cost_are_not_drawn(made_run: Maker, tmp_
         "These runs don't say what they cost."
     }
     figure.savefig(tmp_path / "figure.png")
+
+
+def test_parameters_that_all_settings_share_are_not_drawn(made_run: Maker, tmp_path: Path) -> None:
+    def drawn() -> list[str]:
+        figure = compared_costs(compare([str(tmp_path)], different_data=True))
+        return [axes.get_xlabel() for axes in figure.axes[::2]]
+
+    for number, head in enumerate(("max_pool", "mean_pool")):
+        made_run(head, 0, 0.9, result={"seconds": {"fit": 1.0 + number}})
+    assert drawn() == ["seconds of training"]
+    made_run("attention", 0, 0.9, result={"parameters": None})  # an old run adds no dot
+    assert drawn() == ["seconds of training"]
+    for number, head in enumerate(("max_pool", "mean_pool")):
+        data: Any = {"fingerprint": "other", "data": {"file": "other"}}
+        made_run(head, 0, 0.9, **data, result={"parameters": 10 + number})
+    assert drawn() == ["seconds of training"] * 2 + ["parameters"]
 
 
 def test_a_resumed_run_does_not_look_cheap(made_run: Maker, tmp_path: Path) -> None:

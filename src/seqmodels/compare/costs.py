@@ -24,15 +24,15 @@ COSTS: Mapping[str, Callable[[Record], float]] = {
 Point = tuple[float, float]  # a cost and the metric
 
 
-def unbeaten(points: Sequence[Point], *, higher_is_better: bool) -> list[int]:
+def unbeaten(points: Mapping[int, Point], *, higher_is_better: bool) -> list[int]:
     """The numbers of the points that no other beats, the cheapest first (the Pareto front).
 
     A point beats another one if its metric is better at the same cost or less, or as good at less.
     """
     sign = -1 if higher_is_better else 1
-    keys = [(cost, sign * metric) for cost, metric in points]
+    keys = {number: (cost, sign * metric) for number, (cost, metric) in points.items()}
     front: list[int] = []
-    for number in sorted(range(len(points)), key=keys.__getitem__):
+    for number in sorted(keys, key=keys.__getitem__):
         cheaper = keys[front[-1]] if front else (math.nan, math.inf)  # the best one so far
         if keys[number][1] < cheaper[1] or keys[number] == cheaper:
             front.append(number)
@@ -43,22 +43,26 @@ def compared_costs(comparison: Comparison) -> Figure:
     """The metric against seconds of training and against parameters: a large dot for the means of a
     setting, small ones for its runs; a number and a name where nothing beats it in both.
 
-    Leaves out settings with a run that doesn't say what it cost, as old ones may not.
+    Leaves out settings with a run that doesn't say what it cost, as old ones may not, and the
+    parameters where all settings on the data have as many.
     """
-    panels = [(section, cost) for section in comparison.sections for cost in COSTS]
-    fronts = [_front(comparison, *panel) for panel in panels]
-    heights = [height for front in fronts for height in (2.8, 0.45 + 0.2 * len(front))]
+    panels = [
+        (section, cost, points, unbeaten(points, higher_is_better=comparison.higher_is_better))
+        for section in comparison.sections
+        for cost in COSTS
+        for points in [_points(comparison, section, cost)]
+        if cost != "parameters" or len({count for count, _ in points.values()}) != 1
+    ]
+    heights = [height for *_, front in panels for height in (2.8, 0.45 + 0.2 * len(front))]
     figure = new_figure(sum(heights) + 0.5)
     grid = figure.subplots(len(heights), 1, height_ratios=heights)
-    for (section, cost), front, axes, below in zip(
-        panels, fronts, grid[::2], grid[1::2], strict=True
-    ):
-        _draw(axes, below, comparison, section, cost, front)
+    for panel, axes, below in zip(panels, grid[::2], grid[1::2], strict=True):
+        _draw(axes, below, comparison, *panel)
     return figure
 
 
 def _points(comparison: Comparison, section: Section, cost: str) -> dict[int, Point]:
-    """Of each setting whose cost is known, by its number."""
+    """The mean cost and metric of each setting whose cost is known, by its number."""
     factor = 100 if unit(comparison.metric) == "%" else 1
     points = {}
     for number, setting in enumerate(section.settings):
@@ -68,24 +72,18 @@ def _points(comparison: Comparison, section: Section, cost: str) -> dict[int, Po
     return points
 
 
-def _front(comparison: Comparison, section: Section, cost: str) -> list[int]:
-    points = _points(comparison, section, cost)
-    front = unbeaten([*points.values()], higher_is_better=comparison.higher_is_better)
-    return [[*points][place] for place in front]
-
-
 def _draw(
     axes: Axes,
     below: Axes,
     comparison: Comparison,
     section: Section,
     cost: str,
+    points: Mapping[int, Point],
     front: Sequence[int],
 ) -> None:
     """Draws one cost on one data set, and below it the names on its front."""
     of_setting = by_setting(comparison, colours(comparison))
     factor = 100 if unit(comparison.metric) == "%" else 1
-    points = _points(comparison, section, cost)
     places: dict[Point, int] = {}  # settings of the same cost and metric share one
     for number in front:
         places.setdefault(points[number], len(places) + 1)
