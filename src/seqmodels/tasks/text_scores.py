@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -36,21 +37,44 @@ class Score:
 
 
 @cache
-def _sacrebleu(name: str) -> Any:
-    import sacrebleu  # slow to import
+def _sacrebleu() -> Any:
+    from sacrebleu.metrics import BLEU  # slow to import
 
-    return getattr(sacrebleu, name)()  # with its own defaults
+    return BLEU()  # with its own defaults
 
 
-def _of_library(name: str, size: int) -> Score:
-    def count(text: str, references: tuple[str, ...], level: str) -> list[int]:
-        [counts] = _sacrebleu(name)._extract_corpus_statistics([text], [[r] for r in references])
-        return [int(number) for number in counts]
+def _bleu_counts(text: str, references: tuple[str, ...], level: str) -> list[int]:
+    row = _sacrebleu().corpus_score([text], [[reference] for reference in references])
+    return [row.sys_len, row.ref_len, *row.counts, *row.totals]
 
-    def compute(counts: list[int]) -> float:
-        return float(_sacrebleu(name)._compute_score_from_stats(counts).score) / 100
 
-    return Score(size, count, compute)
+def _bleu(counts: list[int]) -> float:
+    found = _sacrebleu().compute_bleu(counts[2:6], counts[6:], *counts[:2], smooth_method="exp")
+    return float(found.score) / 100
+
+
+def _chrf_counts(text: str, references: tuple[str, ...], level: str) -> list[int]:
+    # for 1 to 6 characters, how many n-grams the text has, the reference has, and both have;
+    # sacrebleu gives the scores in public, and not these counts
+    from sacrebleu.metrics.helpers import extract_all_char_ngrams as n_grams
+
+    rows = [
+        [
+            count
+            for ours, theirs in zip(n_grams(text, 6), n_grams(reference, 6), strict=True)
+            for count in (ours.total() * bool(theirs), theirs.total(), (ours & theirs).total())
+        ]
+        for reference in references
+    ]
+    return max(rows, key=_chrf)
+
+
+def _chrf(counts: list[int]) -> float:
+    # F2 of the mean precision and the mean recall (Popović 2015, https://aclanthology.org/W15-3049)
+    triples = zip(counts[::3], counts[1::3], counts[2::3], strict=True)
+    each = [(both / ours, both / theirs) for ours, theirs, both in triples if ours and theirs]
+    precision, recall = np.mean(each or [(0.0, 0.0)], axis=0).tolist()
+    return 5 * precision * recall / (4 * precision + recall) if precision + recall else 0.0
 
 
 def _share(counts: list[int]) -> float:
@@ -62,8 +86,8 @@ SCORES: dict[str, Score] = {
     "symbol_error_rate": Score(
         2, lambda text, right, level: [*nearest(text, right, level)], _share
     ),
-    "bleu": _of_library("BLEU", 10),
-    "chrf": _of_library("CHRF", 18),
+    "bleu": Score(10, _bleu_counts, _bleu),
+    "chrf": Score(18, _chrf_counts, _chrf),
 }
 """Each by its name in `METRICS`:
 
