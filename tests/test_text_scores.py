@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sacrebleu
 import torch
 from torchmetrics import MetricCollection
 
@@ -105,6 +106,18 @@ def test_bleu_and_chrf_equal_sacrebleu_on_files(tmp_path: Path, several: bool) -
         )
         assert 100 * found[name] == pytest.approx(float(printed.stdout), abs=1e-4)
         assert 1 < 100 * found[name] < 99
+
+
+@pytest.mark.parametrize("name", ["BLEU", "CHRF"])
+def test_short_texts_are_scored_as_by_sacrebleu(name: str) -> None:
+    draw = random.Random(0)
+    for _ in range(100):
+        texts, first, second = (
+            ["".join(draw.choices("ab c", k=draw.randint(0, 7))) for _ in range(3)] for _ in "123"
+        )
+        found = measured(texts, [*zip(first, second)], "word")[name.lower()]
+        expected = getattr(sacrebleu, name)().corpus_score(texts, [first, second]).score
+        assert 100 * found == pytest.approx(expected, abs=1e-4)
 
 
 def test_parts_measure_what_the_whole_does() -> None:

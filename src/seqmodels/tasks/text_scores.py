@@ -37,19 +37,19 @@ class Score:
 
 
 @cache
-def _sacrebleu() -> Any:
+def _scorer() -> Any:
     from sacrebleu.metrics import BLEU  # slow to import
 
     return BLEU()  # with its own defaults
 
 
 def _bleu_counts(text: str, references: tuple[str, ...], level: str) -> list[int]:
-    row = _sacrebleu().corpus_score([text], [[reference] for reference in references])
+    row = _scorer().corpus_score([text], [[reference] for reference in references])
     return [row.sys_len, row.ref_len, *row.counts, *row.totals]
 
 
 def _bleu(counts: list[int]) -> float:
-    found = _sacrebleu().compute_bleu(counts[2:6], counts[6:], *counts[:2], smooth_method="exp")
+    found = _scorer().compute_bleu(counts[2:6], counts[6:], *counts[:2], smooth_method="exp")
     return float(found.score) / 100
 
 

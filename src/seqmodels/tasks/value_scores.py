@@ -67,7 +67,8 @@ class R2(ValueScore):
     """The share of a value's variance that the predictions explain; the mean over the K values.
 
     A value that is constant gives 1 if it is predicted exactly, else 0, as in scikit-learn; one
-    that is known fewer than twice is left out.
+    that is known fewer than twice is left out. torchmetrics takes small values for constant ones,
+    and squares large ones before it subtracts their mean.
     """
 
     def score(self, predicted: Predictions, targets: Targets) -> Tensor:
