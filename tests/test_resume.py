@@ -20,11 +20,12 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
+from seqmodels.launch.given import given_values
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, damage, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.runs.resume import checkpoint_to_resume
+from seqmodels.runs.resume import checkpoint_to_resume, resumed_config
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 
@@ -262,6 +263,26 @@ def test_a_class_that_a_resume_changes_takes_no_argument_and_no_state_of_the_one
     assert load_run(cut).config["model"]["scheduler"].keys() == {"_target_", "step_size"}
     last = read_checkpoint(cut / "checkpoints" / "last.ckpt")
     assert last["optimizer_states"][0]["state"] == {}  # SGD has none; that of AdamW is gone
+
+
+@pytest.mark.parametrize(
+    ("beginning", "following"),
+    [
+        ([], {"model.scheduler.max_lr": 0.002, "model.embedding_dropout": 0.1}),
+        (["scheduler=plateau", "model.embedding_dropout=0.5"], {}),
+    ],
+)
+def test_what_follows_a_changed_value_does_so_only_where_it_did_in_the_run(
+    config: Config, tmp_path: Path, beginning: list[str], following: dict[str, float]
+) -> None:
+    (tmp_path / "run").mkdir()
+    OmegaConf.save(config(*beginning), tmp_path / "run" / "config.yaml", resolve=True)
+    words = [f"resume={tmp_path / 'run'}", "model.optimizer.lr=0.002", "model.dropout=0.1"]
+    composed = config(*words)
+    resumed, changes = resumed_config(composed, given_values(composed, words))
+    expected = {"model.optimizer.lr": 0.002, "model.dropout": 0.1, **following}
+    assert {key: now for key, (_, now) in changes.items()} == expected
+    assert ("max_lr" in resumed.model.scheduler) == bool(following)
 
 
 def test_a_resume_that_ends_before_its_change_is_recorded_names_the_change(

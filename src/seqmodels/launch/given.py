@@ -19,21 +19,21 @@ def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]
     """Return what `overrides` change, by dotted key, a chosen file such as `trainer=cpu` included;
     `~key` for one that they remove.
 
-    What the machine's own file says, `local`, is a default like the others.
+    What the machine's own file says, `local`, is a default like the others. A value that only
+    follows another, such as `${model.optimizer.lr}`, is not among the changes: which values follow
+    it, and how, is for the run to resume.
 
     Args:
         config: composed by Hydra with these overrides; Hydra is still running.
         overrides: those of the command line.
     """
     kept = [o for o in overrides if o.startswith(NO_CHANGE)]
-    defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=True))
+    defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=False))
+    written = flattened(OmegaConf.to_container(config, resolve=False))
     values = flattened(OmegaConf.to_container(config, resolve=True))
     named = {override.lstrip("+").partition("=")[0] for override in overrides}
     # a chosen file may hold the defaults, where the run to resume has something else
     named |= {k for k in values if k.startswith("model.") and k.split(".")[1] in named & FILES}
     removed = [o.partition("=")[0] for o in overrides if o.startswith("~") and o not in kept]
-    changed = {k: v for k, v in values.items() if k in named or defaults.get(k, _ABSENT) != v}
-    return {**changed, **dict.fromkeys(removed)}
-
-
-_ABSENT = object()
+    named |= {k for k, v in written.items() if k not in defaults or defaults[k] != v}
+    return {k: v for k, v in values.items() if k in named} | dict.fromkeys(removed)

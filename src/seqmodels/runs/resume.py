@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from seqmodels.errors import UserError
 from seqmodels.files import change, flattened
@@ -91,7 +92,33 @@ def resumed_config(
     result["trainer"] |= {k: v for k, v in trainer.items() if k != "_target_"}
     result["callbacks"] = _callbacks(saved.get("callbacks", {}), result["callbacks"], folder.path)
     change(result, {key: value for key, (_, value) in changes.items()})
-    return OmegaConf.create(result), changes
+    followed = _following(config, saved, result, given)
+    change(result, {key: value for key, (_, value) in followed.items()})
+    return OmegaConf.create(result), changes | followed
+
+
+def _following(
+    config: DictConfig, saved: Mapping[str, Any], result: Mapping[str, Any], given: Iterable[str]
+) -> dict[str, tuple[Any, Any]]:
+    """The values that follow a changed one, as `max_lr: ${model.optimizer.lr}` does, if they did so
+    in the folder: a schedule of another class, or a value set by hand, stays as it is."""
+    written: Any = flattened(OmegaConf.to_container(config, resolve=False))
+    own = flattened(saved)
+    found = {}
+    for key in written.keys() & own.keys() - {*given}:
+        if key.startswith(ON_TOP) and not key.endswith(".dirpath") and "${" in str(written[key]):
+            before, now = _resolved(written[key], saved), _resolved(written[key], result)
+            if before == own[key] != now:
+                found[key] = (before, now)
+    return found
+
+
+def _resolved(text: str, config: Mapping[str, Any]) -> Any:
+    """What a text with `${key}` stands for in a configuration; None if it lacks the key."""
+    try:
+        return OmegaConf.create({**config, "resolved": text})["resolved"]
+    except InterpolationResolutionError:
+        return None
 
 
 def _with_classes(
