@@ -23,7 +23,13 @@ from seqmodels.compare.comparison import Comparison, compare
 from seqmodels.compare.figures import PALETTE, colours, compared_curves, compared_runs
 from seqmodels.compare.page import write_comparison
 from seqmodels.compare.records import Record
-from seqmodels.compare.settings import setting_name, short_keys, tied_keys, varied_keys
+from seqmodels.compare.settings import (
+    setting_name,
+    short_keys,
+    tied_keys,
+    varied_columns,
+    varied_keys,
+)
 from seqmodels.compare.statistics import against_best, seeds_needed, smallest_step, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
 from seqmodels.errors import UserError
@@ -306,21 +312,27 @@ def records(*configs: dict[str, Any]) -> list[Record]:
 
 
 def test_what_varied_is_found() -> None:
+    def varied(*configs: dict[str, Any]) -> list[str]:
+        return varied_keys(varied_columns(records(*configs)))
+
     base = {"model": {"head": "a", "optimizer": {"lr": 0.1}}, "data": {"seed": 0}, "seed": 0}
-    assert varied_keys(records(base, base)) == []
+    assert varied(base, base) == []
     other_seed = {**base, "seed": 1, "data": {"seed": 1}}
-    assert varied_keys(records(base, other_seed)) == []
+    assert varied(base, other_seed) == []
     other_head = {**base, "model": {"head": "b", "optimizer": {"lr": 0.1}}}
-    assert varied_keys(records(base, other_seed, other_head)) == ["model.head"]
+    assert varied(base, other_seed, other_head) == ["model.head"]
     both = {**base, "model": {"head": "b", "optimizer": {"lr": 0.2}}}
-    assert varied_keys(records(base, both)) == ["model.head"]  # the rate follows from the head
-    assert varied_keys(records(base, other_head, both)) == ["model.head", "model.optimizer.lr"]
+    assert varied(base, both) == ["model.head"]  # the rate follows from the head
+    assert varied(base, other_head, both) == ["model.head", "model.optimizer.lr"]
     paths = [{**base, "folder": "a", "x": {"dirpath": "a/checkpoints"}}, {**base, "folder": "b"}]
-    assert varied_keys(records(*paths)) == []
+    assert varied(*paths) == []
     options = [{**base, "options": {}}, {**base, "options": {"score": "dot"}}]
-    assert varied_keys(records(*options)) == ["options.score"]
+    assert varied(*options) == ["options.score"]
+    assert varied({**base, "rate": 0.0}, {**base, "rate": 0}, {**base, "rate": 0.5}) == ["rate"]
+    assert varied({**base, "rate": 0.0}, {**base, "rate": 0}) == []
+    assert varied({**base, "a": 1}, {**base, "a": "1"}, {**base, "a": True}) == ["a"]
     lists = [{**base, "sizes": [1, 2]}, {**base, "sizes": [1, 3]}]
-    assert varied_keys(records(*lists)) == ["sizes"]
+    assert varied(*lists) == ["sizes"]
 
 
 def test_what_varies_together_is_found() -> None:
@@ -329,7 +341,8 @@ def test_what_varies_together_is_found() -> None:
 
     def tied(*configs: dict[str, Any], data_keys: tuple[str, ...] = ()) -> Any:
         made = records(*configs)
-        return tied_keys(made, varied_keys(made), data_keys)
+        columns = varied_columns(made)
+        return tied_keys(made, columns, varied_keys(columns), data_keys)
 
     head, lr = "model.head", "model.optimizer.lr"
     assert tied(run("a", 0.1), run("b", 0.1)) == ({}, {})
@@ -715,7 +728,7 @@ def test_different_data_are_refused_unless_told(made_run: Maker, tmp_path: Path)
         compare([str(tmp_path)])
     comparison = compare([str(tmp_path)], different_data=True)
     assert list(comparison.keys) == ["model.head"]
-    assert list(comparison.data_keys) == ["data.length"]
+    assert list(comparison.grouping.data_keys) == ["data.length"]
     assert [section.data for section in comparison.sections] == [
         "Vowels, length=50",
         "Vowels, length=100",
@@ -947,6 +960,13 @@ def test_what_people_call_runs_is_shown_and_makes_no_setting(
     assert "| max_pool |  | wide, try0, try1 | 3 |" in as_markdown(comparison)
 
 
+def test_a_whole_number_is_the_same_setting_as_its_float(made_run: Maker, tmp_path: Path) -> None:
+    for seed, (dropout, accuracy) in enumerate(((0.0, 0.7), (0, 0.8), (0.5, 0.9))):
+        made_run("max_pool", seed, accuracy, more={"dropout": dropout})
+    [section] = compare([str(tmp_path)]).sections
+    assert [len(setting.records) for setting in section.settings] == [1, 2]
+
+
 def test_names_with_commas_are_told_apart(made_run: Maker, tmp_path: Path) -> None:
     for head in ("max_pool", "mean_pool"):
         for size in (8, 16):
@@ -998,7 +1018,7 @@ def test_a_head_has_one_colour_in_all_figures_and_for_any_metric(
     by_head: set[tuple[str, str]] = set()
     for metric in ("test/accuracy", "test/loss"):
         comparison = compare([str(tmp_path)], metric)
-        wanted = colours(comparison)
+        wanted = [*colours(comparison).values()]
         by_head |= {(str(s.values[0]), c) for s, c in zip(comparison.settings, wanted, strict=True)}
         assert set(used_colours(compared_runs(comparison))) == set(wanted)
         assert used_colours(compared_curves(comparison)) == wanted
@@ -1010,7 +1030,7 @@ def test_a_head_has_one_colour_in_all_figures_and_for_any_metric(
 def test_settings_of_one_head_have_a_colour_each(made_run: Maker, tmp_path: Path) -> None:
     for size in range(14):  # more than the palette has
         made_run("max_pool", 0, 0.9 - size / 100, more={"size": size})
-    assert len(set(colours(compare([str(tmp_path)])))) == 14
+    assert len(set(colours(compare([str(tmp_path)])).values())) == 14
 
 
 def contrast(colour: str, paper: str) -> float:

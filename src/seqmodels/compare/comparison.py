@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from statistics import fmean
 from typing import Any
 
 from seqmodels.compare.records import Record, find_runs, pick_metric
 from seqmodels.compare.settings import (
-    beyond_head,
+    Grouping,
     check_same_data,
-    group_by_data,
+    group_runs,
     other_differences,
     setting_name,
     short_keys,
-    tied_keys,
     used_labels,
-    varied_keys,
 )
 from seqmodels.compare.statistics import (
     FEWEST_SEEDS,
@@ -97,15 +95,17 @@ class Comparison:
     metric: str
     higher_is_better: bool
     twin: str | None  # the same metric on the other split, test or validation, if any run has it
-    keys: Sequence[str]  # of the configuration, that tell the settings apart
-    same: Mapping[str, Sequence[str]]  # what has the same values as one of `keys`
-    tied: Mapping[tuple[str, ...], Sequence[str]]  # what varies only together with some of `keys`
-    data_keys: Sequence[str]  # that tell only the data sets apart
+    grouping: Grouping
     labels: Sequence[str]  # what people call runs, where any run has it: `task_name`, `tags`
     sections: Sequence[Section]  # one per data set
     failed: Sequence[Record]  # runs that did not complete
     left_out: Sequence[Record]  # completed runs that lack the metric, or where it is not finite
     others: Sequence[str]  # what else differs between the runs, such as the number of threads
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The keys of the configuration that tell the settings apart."""
+        return self.grouping.keys
 
     @property
     def settings(self) -> list[Setting]:
@@ -129,14 +129,16 @@ class Comparison:
 
     def _varied(self) -> str:
         """What a setting is chosen by: `lr (= max_lr) and batch_size`."""
-        keys = beyond_head([*self.keys, *chain(*self.tied.values())])
+        keys = self.grouping.tuned
         short = dict(zip(keys, short_keys(keys), strict=True))
-        equal = {key: ", ".join(short_keys(others)) for key, others in self.same.items()}
+        equal = {key: ", ".join(short_keys(others)) for key, others in self.grouping.same.items()}
         return enumerated([f"{short[k]} (= {equal[k]})" if k in equal else short[k] for k in keys])
 
     def confounded(self) -> list[str]:
         """What these runs can't tell: which of several keys that vary together matters."""
-        groups = [enumerated(short_keys([*keys, *others])) for keys, others in self.tied.items()]
+        groups = [
+            enumerated(short_keys([*keys, *others])) for keys, others in self.grouping.tied.items()
+        ]
         return [
             f"{group} vary together, so these runs cannot tell which of them makes a difference"
             for group in groups
@@ -167,42 +169,34 @@ def compare(
     """
     records = find_runs(places)
     completed = [record for record in records if record.completed]
-    metric = pick_metric(records, metric, _splits(completed))
+    tuned = completed and group_runs(completed).tuned
+    splits = ("validation", "test") if tuned else ("test", "validation")
+    metric = pick_metric(records, metric, splits)
     higher_is_better = direction(records, metric)
     scored = [record for record in completed if math.isfinite(record.score(metric))]
     if not scored:
         raise UserError(f"metric={metric} is not a finite number in any of these runs")
     if not different_data:
         check_same_data(scored)
-    keys = varied_keys(scored)
-    data_keys, by_data = group_by_data(scored, keys)
-    setting_keys = [key for key in keys if key not in data_keys]
-    same, tied = tied_keys(scored, keys, data_keys)
-    twin = _twin(metric, scored)
+    grouping, twin = group_runs(scored), _twin(metric, scored)
     sections = [
         Section(
             name,
-            groups[0][0].values(data_keys),
-            _settings(groups, setting_keys, metric, twin, higher_is_better),
+            groups[0][0].values(grouping.data_keys),
+            _settings(groups, grouping.keys, metric, twin, higher_is_better),
         )
-        for name, groups in by_data
+        for name, groups in grouping.data
     ]
-    failed = [record for record in records if not record.completed]
-    left_out = [record for record in completed if not math.isfinite(record.score(metric))]
-    others = other_differences(scored)
     return Comparison(
         metric,
         higher_is_better,
         twin,
-        setting_keys,
-        same,
-        tied,
-        data_keys,
+        grouping,
         used_labels(scored),
         sections,
-        failed,
-        left_out,
-        others,
+        failed=[record for record in records if not record.completed],
+        left_out=[record for record in completed if not math.isfinite(record.score(metric))],
+        others=other_differences(scored),
     )
 
 
@@ -225,16 +219,6 @@ def direction(records: Sequence[Record], metric: str) -> bool:
             "is: compare them separately"
         )
     return bool(said.pop())
-
-
-def _splits(records: Sequence[Record]) -> Sequence[str]:
-    """The splits to rank by, the preferred one first."""
-    keys = varied_keys(records)
-    data_keys, _ = group_by_data(records, keys)
-    _, tied = tied_keys(records, keys, data_keys)
-    tuned = beyond_head([*chain(keys, *tied.values())])
-    tuned = [key for key in tuned if key not in data_keys]
-    return ("validation", "test") if tuned else ("test", "validation")
 
 
 def _twin(metric: str, records: Sequence[Record]) -> str | None:
@@ -265,7 +249,7 @@ def _settings(
                 group,
                 score,
                 summarize(score, step),
-                mean(beside) if beside else math.nan,
+                fmean(beside) if beside else math.nan,
                 difference,
             )
         )
@@ -278,7 +262,7 @@ def _by_seed(records: Iterable[Record], metric: str) -> dict[int, float]:
     by_seed: dict[int, list[float]] = {}
     for record in records:
         by_seed.setdefault(record.seed, []).append(record.score(metric))
-    return {seed: mean(values) for seed, values in sorted(by_seed.items())}
+    return {seed: fmean(values) for seed, values in sorted(by_seed.items())}
 
 
 def _step(records: Sequence[Record], metric: str) -> float:
@@ -303,9 +287,3 @@ def enumerated(names: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ("; " if any(", " in name for name in names) else ", ").join(names)
-
-
-def mean(numbers: Iterable[float]) -> float:
-    """Of at least one number, summed without loss of digits."""
-    listed = list(numbers)
-    return math.fsum(listed) / len(listed)

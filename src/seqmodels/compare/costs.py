@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from seqmodels.compare.comparison import Comparison, Section, mean
-from seqmodels.compare.figures import by_setting, colours, new_figure, set_title
+from seqmodels.compare.comparison import Comparison, Section
+from seqmodels.compare.figures import colours, new_figure, set_title
 from seqmodels.compare.records import Record
 from seqmodels.compare.tables import metric_header
 from seqmodels.tasks.metrics import unit
@@ -68,7 +69,7 @@ def _points(comparison: Comparison, section: Section, cost: str) -> dict[int, Po
     for number, setting in enumerate(section.settings):
         costs = [COSTS[cost](record) for record in setting.records]
         if all(0 < value < math.inf for value in costs):
-            points[number] = (mean(costs), factor * setting.summary.mean)
+            points[number] = (fmean(costs), factor * setting.summary.mean)
     return points
 
 
@@ -82,7 +83,7 @@ def _draw(
     front: Sequence[int],
 ) -> None:
     """Draws one cost on one data set, and below it the names on its front."""
-    of_setting = by_setting(comparison, colours(comparison))
+    of_setting = colours(comparison)
     factor = 100 if unit(comparison.metric) == "%" else 1
     places: dict[Point, int] = {}  # settings of the same cost and metric share one
     for number in front:

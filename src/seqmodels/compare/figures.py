@@ -34,8 +34,8 @@ PALETTE = (
 LINES = ("-", "--", ":", "-.")  # of settings with the same head
 
 
-def colours(comparison: Comparison) -> list[str]:
-    """A colour for each of `comparison.settings`: one per head, the same in every figure; one per
+def colours(comparison: Comparison) -> dict[int, str]:
+    """A colour for each setting, by its `id`: one per head, the same in every figure; one per
     setting where all have the same head."""
     heads = [str(setting.records[0].result["head"]) for setting in comparison.settings]
     if len(set(heads)) == 1:
@@ -45,7 +45,7 @@ def colours(comparison: Comparison) -> list[str]:
     if len(names) > len(PALETTE):
         palette = list(mpl.colormaps["turbo"](np.linspace(0.1, 0.9, len(names))))
     by_name = {name: mpl.colors.to_hex(palette[n]) for n, name in enumerate(names)}
-    return [by_name[head] for head in heads]
+    return {id(s): by_name[head] for s, head in zip(comparison.settings, heads, strict=True)}
 
 
 def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
@@ -59,7 +59,7 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     figure = new_figure(sum(heights) + 0.5)
     percent = unit(comparison.metric) == "%"
     grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights, sharex=percent)
-    of_setting = by_setting(comparison, colours(comparison))
+    of_setting = colours(comparison)
     for axes, settings, section in zip(grid[:, 0], sections, comparison.sections, strict=True):
         for place, setting in enumerate(settings):
             _draw_setting(axes, setting, place, of_setting[id(setting)], comparison)
@@ -117,7 +117,7 @@ def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
     count = len(comparison.sections)
     figure = new_figure(0.8 + 2.8 * count)
     grid = figure.subplots(count, 1, squeeze=False)
-    of_setting = by_setting(comparison, colours(comparison))
+    of_setting = colours(comparison)
     lines: dict[str, Any] = {}
     for axes, section in zip(grid[:, 0], comparison.sections, strict=True):
         used: dict[str, int] = {}  # how many settings have this colour
@@ -163,10 +163,6 @@ def _counted_by(settings: Sequence[Setting]) -> str:
         if len(set(epochs)) < len(epochs):
             return "step"
     return "epoch"
-
-
-def by_setting(comparison: Comparison, values: Sequence[str]) -> dict[int, str]:
-    return {id(s): value for s, value in zip(comparison.settings, values, strict=True)}
 
 
 def new_figure(height: float) -> Figure:

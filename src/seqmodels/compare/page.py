@@ -95,10 +95,10 @@ def _body(
     diagram, and links to the runs, relative to `folder`."""
     yield f"<p>{escape(_summary(comparison))} {escape(comparison.ranking())}</p>"
     yield from _html_table(overview(comparison))
-    of_setting = iter(colours(comparison))
+    of_setting = colours(comparison)
     for section in comparison.sections:
         names = len(comparison.names)
-        dots = [next(of_setting) for _ in section.settings] if names else []
+        dots = [of_setting[id(setting)] for setting in section.settings] if names else []
         yield f"<h2>{escape(section.data)}</h2><p class=verdict>{escape(section.verdict())}</p>"
         yield from _html_table(table(comparison, section), names, dots, best_first=section.tested)
     for line in (*cautions(comparison), *failures(comparison)):
@@ -167,21 +167,15 @@ def _breakable(text: str) -> str:
 
 def _diagrams(comparison: Comparison) -> Iterator[str]:
     """Each head's diagram, drawn here: a picture in a run folder may be anything."""
-    drawn: set[str] = set()
+    drawn: dict[str, str] = {}
     for setting in comparison.settings:
-        record = setting.records[0]
-        head = str(record.result["head"])
-        if head in drawn or len(drawn) == MOST_DIAGRAMS:
-            continue
-        picture = _diagram(head, record)
-        if picture is None:
-            continue
-        if not drawn:
-            yield "<h2>Which tensor each head reads</h2><div class=figures>"
-        drawn.add(head)
-        yield f"<figure>{picture}</figure>"
+        head = str(setting.records[0].result["head"])
+        wanted = head not in drawn and len(drawn) < MOST_DIAGRAMS
+        if wanted and (picture := _diagram(head, setting.records[0])):
+            drawn[head] = picture
     if drawn:
-        yield "</div>"
+        pictures = "".join(f"<figure>{picture}</figure>\n" for picture in drawn.values())
+        yield f"<h2>Which tensor each head reads</h2><div class=figures>\n{pictures}</div>"
 
 
 def _diagram(head: str, record: Record) -> str | None:

@@ -21,13 +21,15 @@ from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
 SPEEDS = ("examples_per_second", "tokens_per_second")
-# what the result of a completed run holds, besides what every result holds
-COMPLETED: dict[str, type | UnionType] = {"data": str, "fingerprint": str, "head": str}
-# and what those of old versions may lack
-COSTS: dict[str, type | UnionType] = {
-    "parameters": int,
-    "seconds.fit": int | float,
-    **dict.fromkeys(SPEEDS, int | float),
+# what the result of a completed run holds, besides what every result holds; None where that of an
+# old version may lack it
+COMPLETED: dict[str, type | UnionType] = {
+    "data": str,
+    "fingerprint": str,
+    "head": str,
+    "parameters": int | None,
+    "seconds.fit": int | float | None,
+    **dict.fromkeys(SPEEDS, int | float | None),
 }
 LARGEST = 1e100  # of the numbers that a run writes; their squares can still be added
 # what the mappings in any result hold
@@ -132,20 +134,16 @@ def read_record(folder: RunFolder) -> Record:
     """
     result = _shown(folder.read_result())
     flat = flattened(result)
-    needed = COMPLETED if result["status"] == "completed" else {}
-    wrong = [name for name, kind in needed.items() if not isinstance(_at(result, name), kind)]
+    kinds = COMPLETED if result["status"] == "completed" else {}
+    wrong = [name for name, kind in kinds.items() if not isinstance(_at(result, name), kind)]
     for name, kind in ENTRIES.items():
         entries = result.get(name, {})
-        if not isinstance(entries, dict):
+        if isinstance(entries, dict):
+            wrong += [f"{name}.{n}" for n, v in entries.items() if not isinstance(v, kind)]
+        else:
             wrong.append(name)
-            continue
-        wrong += [f"{name}.{n}" for n, v in entries.items() if not isinstance(v, kind)]
-    results = {name: v for name, v in flat.items() if not name.startswith("config.")}
-    wrong += [n for n, v in results.items() if isinstance(v, float) and LARGEST < abs(v) < math.inf]
-    costs = COSTS if needed else {}
-    wrong += [
-        name for name, kind in costs.items() if not isinstance(_at(result, name), kind | None)
-    ]
+    floats = {n: v for n, v in flat.items() if isinstance(v, float) and n[:7] != "config."}
+    wrong += [name for name, value in floats.items() if LARGEST < abs(value) < math.inf]
     if wrong:
         raise UserError(
             f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from seqmodels.compare.records import Record
@@ -16,29 +17,68 @@ NO_SETTING = (*LABELS, "folder", "resume", "baseline", "sweep.", "imports", "pat
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
+Columns = Mapping[str, list[str]]
 
-def varied_keys(records: Sequence[Record]) -> list[str]:
+
+@dataclass(frozen=True)
+class Grouping:
+    """What tells some runs apart."""
+
+    keys: Sequence[str]  # of the configuration, that tell the settings apart
+    data_keys: Sequence[str]  # that tell only the data sets apart
+    same: Mapping[str, Sequence[str]]  # what has the same values as one of `keys`
+    tied: Mapping[tuple[str, ...], Sequence[str]]  # what varies only together with some of `keys`
+    data: Sequence[tuple[str, list[list[Record]]]]  # each data set's name, and its settings' runs
+
+    @property
+    def tuned(self) -> list[str]:
+        """What varies beyond the head and the data, such as a learning rate that somebody tunes."""
+        keys = (*self.keys, *chain(*self.tied.values()))
+        return [key for key in keys if key != "model.head"]
+
+
+def varied_columns(records: Sequence[Record]) -> Columns:
+    """Key -> its value in each run as JSON, for the keys that may make a setting."""
+    names = dict.fromkeys(chain.from_iterable(record.config for record in records))
+    columns = {name: [_as_json(record.config.get(name)) for record in records] for name in names}
+    seeds = [json.dumps(record.seed) for record in records]
+    folders = [json.dumps(str(record.config.get("folder")))[:-1] for record in records]
+
+    def makes_setting(name: str, values: list[str]) -> bool:
+        # runs of another version may lack a path
+        path = all(v == "null" or v.startswith(f) for v, f in zip(values, folders, strict=True))
+        return len({*values}) > 1 and not (values == seeds or path or name.startswith(NO_SETTING))
+
+    return {name: values for name, values in columns.items() if makes_setting(name, values)}
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 0.0, a default, is the 0 of a command line
+    # an empty mapping has no keys, as one that is not there
+    return json.dumps(None if value == {} else value, sort_keys=True)
+
+
+def varied_keys(columns: Columns) -> list[str]:
     """The smallest set of configuration keys that distinguishes the settings, ignoring the seed.
 
     Leaves out keys that are the same in all runs, that repeat the seed or the run's folder, and
     that follow from other keys (as the optimiser follows from the experiment).
     """
-    columns = _varied_columns(records)
-    settings = partial(_count_settings, columns)
     first = {key: number for number, key in enumerate(FIRST_KEYS)}
     kept: list[str] = []
     for key in sorted(columns, key=lambda key: (first.get(key, len(first)), key.count("."), key)):
-        if settings([*kept, key]) > settings(kept):
+        if _count(columns, [*kept, key]) > _count(columns, kept):
             kept.append(key)
     for key in reversed(kept):  # a later key may tell the same runs apart, and more
         others = [other for other in kept if other != key]
-        if others and settings(others) == settings(kept):
+        if others and _count(columns, others) == _count(columns, kept):
             kept.remove(key)
     return kept
 
 
 def tied_keys(
-    records: Sequence[Record], keys: Sequence[str], data_keys: Sequence[str] = ()
+    records: Sequence[Record], columns: Columns, keys: Sequence[str], data_keys: Sequence[str] = ()
 ) -> tuple[dict[str, list[str]], dict[tuple[str, ...], list[str]]]:
     """The keys that vary, but only together with some of `varied_keys`, which are those that name
     the settings.
@@ -50,12 +90,10 @@ def tied_keys(
         classes have, which belong to their `_target_`, and what varies with the data only, because
         each data set is compared by itself.
     """
-    columns = _varied_columns(records)
-    settings = partial(_count_settings, columns)
     same: dict[str, list[str]] = {}
     tied: dict[tuple[str, ...], list[str]] = {}
     for key in (key for key in columns if key not in keys):
-        alone = [k for k in keys if settings([k, key]) == settings([k])]
+        alone = [k for k in keys if _count(columns, [k, key]) == _count(columns, [k])]
         equal = [k for k in alone if columns[k] == columns[key]]
         classes = tuple(k.removesuffix("_target_") for k in alone if k.endswith("._target_"))
         if any(k in data_keys for k in alone):
@@ -67,13 +105,8 @@ def tied_keys(
     return same, tied
 
 
-def _count_settings(columns: Mapping[str, Sequence[str]], keys: Sequence[str]) -> int:
+def _count(columns: Columns, keys: Sequence[str]) -> int:
     return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
-
-
-def beyond_head(keys: Sequence[str]) -> list[str]:
-    """Those of `varied_keys` that are not the head, such as a learning rate that somebody tunes."""
-    return [key for key in keys if key != "model.head"]
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:
@@ -114,23 +147,6 @@ def shown_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Key -> its value in each run as JSON, for the keys that may make a setting."""
-    names = dict.fromkeys(name for record in records for name in record.config)
-    columns: dict[str, list[str]] = {}
-    for name in names:
-        # an empty mapping has no keys, as one that is not there
-        values = [v if (v := record.config.get(name)) != {} else None for record in records]
-        same = all(value == values[0] for value in values[1:])
-        seed = all(value == record.seed for value, record in zip(values, records, strict=True))
-        folders = [str(record.config.get("folder")) for record in records]
-        # runs of another version may lack it
-        path = all(v is None or str(v).startswith(f) for v, f in zip(values, folders, strict=True))
-        if not (same or seed or path or name.startswith(NO_SETTING)):
-            columns[name] = [json.dumps(value, sort_keys=True) for value in values]
-    return columns
-
-
 def other_differences(records: Sequence[Record]) -> list[str]:
     """What differs between the runs besides their configuration, such as `threads (1, 2)`."""
     found = []
@@ -146,19 +162,31 @@ def other_differences(records: Sequence[Record]) -> list[str]:
     return found
 
 
-def group_by_data(
-    records: Sequence[Record], keys: Sequence[str]
-) -> tuple[list[str], list[tuple[str, list[list[Record]]]]]:
-    """Groups runs into settings, and those by the data they saw, the same at every shared seed.
+def group_runs(records: Sequence[Record]) -> Grouping:
+    """Groups runs into settings, and settings by the data they saw."""
+    columns = varied_columns(records)
+    keys = varied_keys(columns)
+    settings: dict[tuple[str, ...], list[Record]] = {}
+    for number, record in enumerate(records):
+        settings.setdefault(tuple(columns[key][number] for key in keys), []).append(record)
+    sections = _by_data([*settings.values()])
+    data_keys = [
+        key
+        for key in keys
+        if len(sections) > 1
+        and key.startswith("data.")
+        and all(len({_as_json(g[0].config.get(key)) for g in groups}) == 1 for groups in sections)
+    ]
+    setting_keys = [key for key in keys if key not in data_keys]
+    same, tied = tied_keys(records, columns, keys, data_keys)
+    names = _data_names([groups[0][0] for groups in sections], data_keys)
+    return Grouping(setting_keys, data_keys, same, tied, [*zip(names, sections, strict=True)])
 
-    Returns:
-        Of `keys`, those that tell only the data apart; and for each data set its name and settings.
-    """
-    settings: dict[str, list[Record]] = {}
-    for record in records:
-        settings.setdefault(repr(record.values(keys)), []).append(record)
+
+def _by_data(settings: Sequence[list[Record]]) -> list[list[list[Record]]]:
+    """Puts settings together that saw the same data at every seed that they share."""
     sections: list[tuple[str, dict[int, str], list[list[Record]]]] = []
-    for group in settings.values():
+    for group in settings:
         name = group[0].result["data"]
         seen = {record.seed: record.result["fingerprint"] for record in group}
         for other_name, others, members in sections:
@@ -170,16 +198,12 @@ def group_by_data(
                 break
         else:
             sections.append((name, seen, [group]))
+    return [members for *_, members in sections]
 
-    data_keys = [
-        key
-        for key in keys
-        if len(sections) > 1
-        and key.startswith("data.")
-        and all(len({repr(g[0].values([key])) for g in groups}) == 1 for *_, groups in sections)
-    ]
-    names = [name for name, *_ in sections]
-    firsts = [groups[0][0] for *_, groups in sections]
+
+def _data_names(firsts: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
+    """The names of data sets, each with as much behind it as tells them apart."""
+    names = [record.result["data"] for record in firsts]
     varied = [
         "".join(f", {key.removeprefix('data.')}={record.config.get(key)}" for key in data_keys)
         for record in firsts
@@ -187,7 +211,7 @@ def group_by_data(
     for more in (varied, [f", {record.result['fingerprint'][:8]}" for record in firsts]):
         if len(set(names)) < len(names):
             names = [f"{name}{end}" for name, end in zip(names, more, strict=True)]
-    return data_keys, list(zip(names, [groups for *_, groups in sections], strict=True))
+    return names
 
 
 def check_same_data(records: Sequence[Record]) -> None:

@@ -7,6 +7,8 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
+from statistics import fmean
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,7 +17,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.compare.comparison import Comparison, Section, Setting, mean
+from seqmodels.compare.comparison import Comparison, Section, Setting
 from seqmodels.compare.settings import shown_labels, shown_value
 from seqmodels.tasks.metrics import show, unit
 from seqmodels.visible import visible_line
@@ -39,8 +41,8 @@ def numbers(setting: Setting, comparison: Comparison) -> dict[str, Any]:
         "seeds_needed": (difference and difference.seeds_needed) or "",
         **({comparison.beside: setting.beside} if comparison.beside else {}),
         "parameters": records[0].parameters,
-        "per_second": mean(record.per_second for record in records),
-        "seconds": mean(record.seconds for record in records),
+        "per_second": fmean(record.per_second for record in records),
+        "seconds": fmean(record.seconds for record in records),
     }
 
 
@@ -101,23 +103,18 @@ def overview(comparison: Comparison) -> list[list[str]]:
     """
     if len(comparison.sections) == 1:
         return []
-    metric = comparison.metric
-    means: dict[str, dict[str, float]] = {}
-    for section in comparison.sections:
-        for setting in section.settings:
-            means.setdefault(setting.name, {})[section.data] = setting.summary.mean
-    sign = -1 if comparison.higher_is_better else 1
-    most = len(comparison.sections)  # a mean over fewer data sets ranks behind
+    sections, sign = comparison.sections, -1 if comparison.higher_is_better else 1
+    means = [{s.name: s.summary.mean for s in section.settings} for section in sections]
 
-    def rank(name: str) -> tuple[bool, float]:
-        return len(means[name]) < most, sign * mean(means[name].values())
+    def rank(name: str) -> tuple[bool, float]:  # a mean over fewer data sets ranks behind
+        found = [by_name[name] for by_name in means if name in by_name]
+        return len(found) < len(sections), sign * fmean(found)
 
-    names = sorted(means, key=rank)
-
-    rows = [[metric_header(metric), *names]]
-    for data in (section.data for section in comparison.sections):
-        cells = (show(metric, means[n][data]) if data in means[n] else "-" for n in names)
-        rows.append([data, *cells])
+    names = sorted(dict.fromkeys(chain(*means)), key=rank)
+    rows = [[metric_header(comparison.metric), *names]]
+    for section, by_name in zip(sections, means, strict=True):
+        cells = (show(comparison.metric, by_name[n]) if n in by_name else "-" for n in names)
+        rows.append([section.data, *cells])
     return rows
 
 
@@ -236,7 +233,7 @@ def as_csv(comparison: Comparison) -> str:
         for setting in section.settings:
             values = numbers(setting, comparison)
             if not file.tell():
-                keys = (*comparison.data_keys, *comparison.keys, *comparison.labels)
+                keys = (*comparison.grouping.data_keys, *comparison.keys, *comparison.labels)
                 writer.writerow(["data", *keys, *values])
             texts = (*section.values, *setting.values, *_labels(comparison, setting))
             writer.writerow([section.data, *texts, *values.values()])
