@@ -158,11 +158,9 @@ def _mean_losses(setting: Setting, by: str) -> dict[float, float]:
 
 
 def _counted_by(settings: Sequence[Setting]) -> str:
-    for record in (record for setting in settings for record in setting.records):
-        epochs = [row["epoch"] for row in record.validations]
-        if len(set(epochs)) < len(epochs):
-            return "step"
-    return "epoch"
+    records = [record for setting in settings for record in setting.records]
+    often = any(len(r.validations) > len({row["epoch"] for row in r.validations}) for r in records)
+    return "step" if often else "epoch"
 
 
 def new_figure(height: float) -> Figure:

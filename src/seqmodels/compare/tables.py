@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 from statistics import fmean
@@ -120,8 +121,7 @@ def overview(comparison: Comparison) -> list[list[str]]:
 
 def cautions(comparison: Comparison) -> list[str]:
     """What to keep in mind when you read the tables."""
-    lines = []
-    lines += [f"caution: {line}" for line in comparison.confounded()]
+    lines = [f"caution: {line}" for line in comparison.confounded()]
     if comparison.others:
         lines.append(f"caution: the runs also differ in {', '.join(comparison.others)}")
     if left_out := [visible_line(str(record.folder)) for record in comparison.left_out]:
@@ -158,11 +158,9 @@ def comparison_table(comparison: Comparison) -> Group:
         parts += [_rich_table([["", *rows[0][1:]], *rows[1:]], names=1)]
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
-    if failed := len(comparison.failed):
-        done = sum(len(setting.records) for setting in comparison.settings)
-        statuses = [record.result["status"] for record in comparison.failed]
-        for status in sorted(set(statuses)):
-            parts.append(Text(f"{statuses.count(status)} of {done + failed} runs {status}"))
+    total = sum(len(setting.records) for setting in comparison.settings) + len(comparison.failed)
+    statuses = Counter(record.result["status"] for record in comparison.failed)
+    parts += [Text(f"{n} of {total} runs {status}") for status, n in sorted(statuses.items())]
     return Group(*parts)
 
 
