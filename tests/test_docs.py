@@ -74,6 +74,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scores.csv": "text,stars,votes\n" + "".join(f"a {n} film,{n % 5},{n}\n" for n in range(9)),
         "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
         "my.vec": "".join(f"{word} {len(word)} 0.5\n" for word in ("a", "fine", "dull", "film")),
+        "words.bin": "1 1\na 0000\n",
         "book.txt": "def all happy families are alike.\n" * 200,
         "power.csv": "time,site,load,wind\n"
         + "".join(

