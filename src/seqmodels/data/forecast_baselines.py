@@ -94,8 +94,7 @@ def _linear(train: WindowDataset) -> Iterator[Forecast]:
     if not total:
         log.info("no linear baseline: every window of training has a missing value to forecast")
         return
-    values, vectors = np.linalg.eigh(np.asarray(gram) / total)
-    rotated = vectors.T @ (np.asarray(cross) / total)
+    square, product = np.asarray(gram) / total, np.asarray(cross) / total
 
     def with_weights(weights: np.ndarray) -> Forecast:
         def forecast(data: WindowDataset, rows: np.ndarray) -> np.ndarray:
@@ -105,7 +104,8 @@ def _linear(train: WindowDataset) -> Iterator[Forecast]:
         return forecast
 
     for alpha in ALPHAS:
-        yield with_weights(vectors @ (rotated / (values.clip(min=0) + alpha)[:, None]))
+        # scikit-learn's ridge regression would hold all windows, and square them for each alpha
+        yield with_weights(np.linalg.solve(square + alpha * np.eye(len(square)), product))
 
 
 def _features(data: WindowDataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
