@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from seqmodels.data.edit_distance import nearest
-from seqmodels.data.linear import Predictions, n_grams, tf_idf, with_ratios, with_tf_idf
 from seqmodels.data.rows import take
 from seqmodels.data.steps import interpolate
 from seqmodels.data.targets import Values
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, dict[str, float | None]]  # metric -> baseline -> value; None: left out
+Predictions = Mapping[str, np.ndarray]  # split -> the class of each example
 Choices = Iterator[Predictions]
 Models = Iterator[tuple[str, Choices]]  # name, and predictions to choose from
 EVALUATED = ("validation", "test")
@@ -121,7 +121,7 @@ def _of_values(data: SequenceDataModule) -> Metrics:
         chosen, on = _chosen(data)
         by, features = "channel means and deviations", {}
         if data.inputs.kind == "tokens":
-            by, features = "tf-idf", tf_idf(_counts(data, chosen))
+            by, features = "tf-idf", _tf_idf(data, chosen)
         else:
             features = _summaries(data, chosen)
         made: dict[str, list[np.ndarray]] = {split: [] for split in EVALUATED}
@@ -147,7 +147,7 @@ def _values(data: SequenceDataModule, split: str) -> np.ndarray:
 
 def _of_written(data: SequenceDataModule) -> Metrics:
     chosen, on = _chosen(data)
-    features = tf_idf(_counts(data, chosen))
+    features = _tf_idf(data, chosen)
     written = take(data.examples["train"].targets, chosen)
     level = data.targets.spec["target_preprocessor"]["options"]["tokenizer"]
     found: Metrics = {}
@@ -199,11 +199,19 @@ def _r2(predicted: np.ndarray, values: np.ndarray) -> float:
 
 
 def _of_texts(data: SequenceDataModule, labels: np.ndarray) -> Models:
-    classes = 1 + int(labels.max())
+    from seqmodels.data.linear import classifiers
+
     chosen, on = _chosen(data)
+    labels = labels[chosen]
+    classes = len(set(labels))
+    if classes < 2:
+        log.info("no baseline but the majority class: it is the only one to train on")
+        return
     counts = _counts(data, chosen, classes)
-    for name, predict in (("tf-idf", with_tf_idf), ("naive-Bayes features", with_ratios)):
-        yield f"{name} + logistic regression{on}", predict(counts, labels[chosen], classes)
+    for name, models in classifiers(classes).items():
+        fitted = (model.fit(counts["train"], labels) for model in models)
+        choices = ({s: model.predict(counts[s]) for s in EVALUATED} for model in fitted)
+        yield f"{name} + logistic regression{on}", choices
 
 
 def _of_series(data: SequenceDataModule, labels: np.ndarray) -> Models:
@@ -321,10 +329,20 @@ def _chosen(data: SequenceDataModule) -> tuple[np.ndarray, str]:
 
 def _counts(data: SequenceDataModule, chosen: np.ndarray, columns: int = 1) -> dict[str, Any]:
     # how often each n-gram is in each text
+    from seqmodels.data.linear import n_grams
+
     inputs = {split: data.examples[split].inputs for split in ("train", *EVALUATED)}
     grams = n_grams(*data.baseline_inputs, columns)
     counts = {"train": grams.fit_transform(take(inputs["train"], chosen))}
     return counts | {split: grams.transform(inputs[split]) for split in EVALUATED}
+
+
+def _tf_idf(data: SequenceDataModule, chosen: np.ndarray) -> dict[str, Any]:
+    from seqmodels.data.linear import tf_idf
+
+    counts = _counts(data, chosen)
+    weigh = tf_idf().fit(counts["train"]).transform
+    return {split: weigh(each) for split, each in counts.items()}
 
 
 def _summaries(data: SequenceDataModule, chosen: np.ndarray) -> dict[str, np.ndarray]:
