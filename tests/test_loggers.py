@@ -14,9 +14,7 @@ from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
-from seqmodels.loggers.mlflow import MLflow
-from seqmodels.loggers.tensorboard import TensorBoard
-from seqmodels.loggers.wandb import WandB
+from seqmodels.loggers import MLflow, TensorBoard, WandB
 from seqmodels.runs.metrics_file import read_metrics
 from tests.conftest import ROOT
 from tests.in_process import run_in_process

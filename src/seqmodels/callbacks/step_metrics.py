@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from seqmodels.loggers.base import RunLogger
+from seqmodels.loggers import RunLogger
 from seqmodels.tasks import Task
 from seqmodels.tasks.contract import Step, gather, join
 from seqmodels.tasks.resume import from_every_process

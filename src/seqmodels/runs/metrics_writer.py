@@ -16,7 +16,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.errors import UserError
-from seqmodels.loggers.base import RunLogger
+from seqmodels.loggers import RunLogger
 from seqmodels.runs.metrics_file import read_names, read_rows
 
 SECONDS = 10.0  # between two writings, where only steps are logged

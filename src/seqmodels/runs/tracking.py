@@ -12,9 +12,8 @@ from lightning.pytorch.callbacks import Callback
 
 from seqmodels.dataflow.png import write_png
 from seqmodels.files import flattened
-from seqmodels.loggers.base import RunLogger, Status
+from seqmodels.loggers import RunLogger, Status
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.metrics_writer import MetricsFile
 
 FACTS = ("task", "head", "reads", "parameters", "data", "fingerprint", "seed", "device")
 
@@ -91,9 +90,5 @@ def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], folder: RunFol
 
 
 def _run_loggers(trainer: pl.Trainer) -> list[RunLogger]:
-    """Those that show and keep more than numbers."""
-    return [
-        logger
-        for logger in trainer.loggers
-        if isinstance(logger, RunLogger) and not isinstance(logger, MetricsFile)
-    ]
+    """Those that show and keep more than numbers, in the first process."""
+    return [each for each in trainer.loggers if isinstance(each, RunLogger) and each.is_open]

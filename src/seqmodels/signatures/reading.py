@@ -118,7 +118,9 @@ def _of_bases(source: Source, node: ast.ClassDef, method: str, depth: int) -> Si
         place = source.find(name)
         if place is None or not isinstance(place.node, ast.ClassDef):
             return UNKNOWN
-        return _of_class(place.source, place.node, method, depth + 1)
+        found = _of_class(place.source, place.node, method, depth + 1)
+        if found != Signature():
+            return found
     return Signature()
 
 
