@@ -8,13 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.strategies.launchers import subprocess_script
 
 from seqmodels.errors import UserError
 from seqmodels.interruption import SIGNALS, Interrupted
@@ -23,28 +22,6 @@ from seqmodels.runs.folder import RunFolder
 PARENT = "SEQMODELS_PARENT"  # in the environment of the processes that the first one started
 # seconds in which a process can end by itself; one that waits for a lost one may do so for ever
 GRACE = 5.0
-
-
-class Launcher(_SubprocessScriptLauncher):
-    """Lightning's, without its observer, which ends the first process by SIGKILL if another ends.
-
-    `together` observes the processes instead, and lets the first one say and record what happened.
-    """
-
-    def __init__(self, replaced: _SubprocessScriptLauncher) -> None:
-        super().__init__(replaced.cluster_environment, replaced.num_processes, replaced.num_nodes)
-
-    def launch(
-        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
-    ) -> Any:
-        self.cluster_environment.validate_settings(
-            num_devices=self.num_processes, num_nodes=self.num_nodes
-        )
-        if not self.cluster_environment.creates_processes_externally:
-            os.environ[PARENT] = str(os.getpid())
-            self._call_children_scripts()
-        _set_num_threads_if_needed(num_processes=self.num_processes)
-        return function(*args, **kwargs)
 
 
 @contextmanager
@@ -57,21 +34,35 @@ def together(trainer: pl.Trainer, folder: RunFolder, result: dict[str, Any]) -> 
     Raises:
         UserError, Interrupted: in the first process, if another one has ended before it.
     """
-    launcher = trainer.strategy.launcher
-    if trainer.world_size == 1 or not isinstance(launcher, Launcher):
+    launcher: Any = trainer.strategy.launcher
+    environment = getattr(launcher, "cluster_environment", None)
+    if trainer.world_size == 1 or environment is None:
         yield
-    elif trainer.local_rank == 0:
-        with _Children(launcher, folder, result).watched():
+    elif not environment.creates_processes_externally:
+        os.environ[PARENT] = str(os.getpid())
+        with _unobserved(), _Children(launcher, folder, result).watched():
             yield
-    elif PARENT in os.environ:
+    elif trainer.local_rank and PARENT in os.environ:
         with _watched_parent(int(os.environ[PARENT]), trainer, folder):
             yield
     else:  # torchrun or Slurm started it, and ends it
         yield
 
 
+@contextmanager
+def _unobserved() -> Iterator[None]:
+    """Within: Lightning's observer, which ends the first process by SIGKILL if another ends, does
+    not start; it has no setting. The first process is to record what happened, and to say it."""
+    observe = subprocess_script._launch_process_observer
+    subprocess_script._launch_process_observer = lambda child_processes: None
+    try:
+        yield
+    finally:
+        subprocess_script._launch_process_observer = observe
+
+
 class _Children:
-    def __init__(self, launcher: Launcher, folder: RunFolder, result: dict[str, Any]) -> None:
+    def __init__(self, launcher: Any, folder: RunFolder, result: dict[str, Any]) -> None:
         self.launcher, self.folder, self.result = launcher, folder, result
         self.ended = threading.Event()
 
@@ -111,7 +102,7 @@ class _Children:
         end = f"exit status {code}" if code > 0 else signal.Signals(signum).name
         short = " (is the memory too small?)" if signum == signal.SIGKILL else ""
         return UserError(
-            f"process {number} of {self.launcher.num_processes} has ended by {end}{short}"
+            f"process {number} of {len(self.launcher.procs) + 1} has ended by {end}{short}"
         )
 
     def _watch(self) -> None:

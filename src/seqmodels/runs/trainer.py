@@ -8,13 +8,11 @@ from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
-from seqmodels.runs.processes import Launcher
 from seqmodels.signatures.ranges import Count, Range
 from seqmodels.tasks.budget import batches_per_epoch, limited
 
@@ -36,8 +34,7 @@ class Trainer(pl.Trainer):
     - takes `val_check_interval=auto`: a validation every 100 batches, or so rarely that it takes a
       small part of the training, whatever the size of the data;
     - leaves signals alone: Lightning's SIGTERM ends with exit status 0, and at each step its
-      processes wait for their devices to ask each other for it;
-    - ends all of its processes in order when one of them is lost.
+      processes wait for their devices to ask each other for it.
     """
 
     def __init__(
@@ -61,14 +58,13 @@ class Trainer(pl.Trainer):
             **options,
         )
         self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
-        # asked for nothing but where to resume
+        # asked for nothing but where to resume, which is the fault of issue 19617
         self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
         precision: Any = self.strategy.precision_plugin
         precision.convert_input = partial(_converted, precision.convert_input)
+        # no setting turns off what Lightning does with SIGTERM
         self._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
         self.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
-        if type(self.strategy.launcher) is _SubprocessScriptLauncher:
-            self.strategy._launcher = Launcher(self.strategy.launcher)
 
 
 def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
