@@ -74,11 +74,12 @@ def in_float64(modules: Iterable[nn.Module]) -> Iterator[None]:
     processes share gradients.
     """
     parts = dict.fromkeys(part for module in modules for part in module.modules())
+    every: Any = {"recurse": False, "remove_duplicate": False}
     places = [
         (part, name, tensor)
         for part in parts
-        for name, tensor in [*part._parameters.items(), *part._buffers.items()]
-        if tensor is not None and tensor.is_floating_point()
+        for name, tensor in [*part.named_parameters(**every), *part.named_buffers(**every)]
+        if tensor.is_floating_point()
     ]
     copies: dict[int, Tensor] = {}
     for _, _, tensor in places:  # a tied weight is one tensor in two places

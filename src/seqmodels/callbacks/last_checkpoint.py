@@ -145,7 +145,9 @@ class LastCheckpoint(Checkpoint):
 
 def accumulates(trainer: pl.Trainer) -> bool:
     """Whether the gradients of this batch wait for those of the next one."""
-    return trainer.fit_loop.epoch_loop._should_accumulate()
+    ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    last = trainer.is_last_batch or ready == trainer.num_training_batches
+    return ready % trainer.accumulate_grad_batches != 0 and not last
 
 
 def ends_epoch(trainer: pl.Trainer) -> bool:

@@ -57,7 +57,7 @@ def arrays(
 def release(array: np.ndarray) -> None:
     """Lets the kernel take back the pages of a mapped array, which count as memory in use."""
     owner: Any = array
-    while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
+    while isinstance(owner, np.ndarray):
         owner = owner.base
-    if isinstance(owner, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-        owner._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)

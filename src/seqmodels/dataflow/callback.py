@@ -103,7 +103,8 @@ def excerpt(batch: AnyBatch, rows: int, steps: int | None = None) -> AnyBatch:
 
 
 def _first_batch(loop: Any, task: Task) -> AnyBatch | None:
-    # from a new loader, because the one of the training may be in the middle of an epoch
+    # from a new loader, because the one of the training may be in the middle of an epoch; before
+    # the training starts, Lightning has no public name for the loaders that `fit` was given
     source = loop._data_source
     if not source.is_defined():
         return None

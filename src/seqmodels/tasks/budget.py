@@ -64,7 +64,7 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
             batches = batches_per_epoch(trainer, data)
             ends.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
     timer = _timer(trainer)
-    seconds = None if timer is None else timer._duration
+    seconds = None if timer is None else _most_seconds(timer)
     if not ends and seconds is None:
         return None
     if seconds is not None and seconds <= 0:
@@ -94,6 +94,11 @@ def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
 def limited(batches: int, limit: int | float) -> int:
     """What a number or a share leaves of so many batches."""
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def _most_seconds(timer: Timer) -> float | None:
+    left = timer.time_remaining()
+    return None if left is None else round(left + timer.time_elapsed(), 6)
 
 
 def _timer(trainer: pl.Trainer) -> Timer | None:
