@@ -177,6 +177,7 @@ def _options_last(words: Sequence[str]) -> list[str]:
     """Return the words with the options after the overrides: Hydra reads no others, `-m` may stand
     anywhere, and `--info` would take an override after it for its own value. Raise UserError for an
     option that Hydra would refuse with a page of help."""
+    # Hydra's own parser, so that its options need no list here; it has no public name
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:

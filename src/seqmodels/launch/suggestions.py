@@ -138,7 +138,7 @@ def _no_file(words: Sequence[str]) -> str | None:
 def _suggestions(error: Exception | None, keys: type) -> Suggestions:
     node = getattr(error.__cause__ if error else None, "parent_node", None)
     if node is not None:
-        config = node._get_root()
+        config = node._get_root()  # as composed so far; OmegaConf has no public name for it
     else:
         with initialize_config_dir(str(SHIPPED), version_base="1.3"):
             config = compose(name_of(keys))

@@ -19,7 +19,11 @@ LINES = 20  # to print; the file holds all
 @contextmanager
 def profile_file(folder: RunFolder, console: Screen) -> Iterator[None]:
     """Writes what `trainer.profiler` reports of training, validation and test to `profile.txt` at
-    the end, and prints the beginning of the last report, which holds what takes longest."""
+    the end, and prints the beginning of the last report, which holds what takes longest.
+
+    Lightning itself writes a file for each of the three, and its lines of 200 characters wrap on a
+    screen.
+    """
     logger = logging.getLogger("lightning.pytorch.profilers.profiler")  # Lightning logs the reports
     level, propagates = logger.level, logger.propagate
     reports = _Reports()
