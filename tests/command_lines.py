@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from seqmodels.files import flattened
-from seqmodels.launch import keys, settings
 from seqmodels.launch.settings import KEY
-from seqmodels.signatures.wording import takes_text
+from seqmodels.launch.shipped import keys_of, shipped_checker
 from tests.conftest import ROOT
 
+CHECKER = shipped_checker()
 PLAIN = ("audit", "compare", "evaluate", "generate", "predict")
 
 VALUES = (
@@ -60,11 +59,9 @@ NO_PROJECTS = (
 NO_NUMBERS = ("", "''", "nan", "-inf", "inf", "true", "[]", "{}", "[[1]]", "a", str(2**70))
 
 
-def _parts(hint: Any) -> Iterator[Any]:
-    """A type, and those that it is made of."""
-    yield hint
-    for part in typing.get_args(hint):
-        yield from _parts(part)
+def _file(name: str) -> tuple[Any, Any]:
+    """What the file of a script holds, and the schema of its keys."""
+    return OmegaConf.to_container(OmegaConf.load(ROOT / "configs" / f"{name}.yaml")), keys_of(name)
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,8 @@ class CommandLines:
         self.numbers_of_plain = {
             name: [
                 key
-                for key, hint in settings._hints(vars(keys)[f"{name.title()}Keys"]).items()
-                if not takes_text(hint) and {int, float} & {*_parts(hint)}
+                for key, part in CHECKER.known_keys(*_file(name)).items()
+                if not CHECKER.allows(part, "string") and not CHECKER.problems(1, part, key)
             ]
             for name in PLAIN
         }

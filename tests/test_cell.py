@@ -159,7 +159,7 @@ def test_dropout_between_layers_of_a_cell_of_ones_own(lengths: str, locked: bool
     [
         ({"packing": "padded"}, "packing is 'padded', but cell=torch_gru runs on packed rows: set"),
         ({"proj_size": 2}, "proj_size is 2: only cell=lstm has projections"),
-        ({"cell": "torch_gur"}, "'torch_gur': choose one of .*gru, .*did you mean torch_gru[?]"),
+        ({"cell": "torch_gur"}, "cell=torch_gur: choose one of .*gru, .*did you mean torch_gru[?]"),
         ({"cell": "pair"}, "step of cell Pair must return h [(]B, H[)], and has_cell_state=True"),
         ({"cell": "narrow"}, "step of cell Narrow must return [(]h, c[)], each [(]B, H[)]"),
         (
@@ -274,4 +274,4 @@ def test_a_mistyped_cell_is_one_line(script: Script) -> None:
     assert found.returncode == 2 and "did you mean lstm?" in found.stderr
     own = script("train.py", "imports=[examples.minimal_gru]", "model.encoder.cell=mug")
     assert own.returncode == 2 and len(own.stderr.splitlines()) == 1
-    assert "model.encoder.cell is 'mug': choose one of gru, lstm, mgu" in own.stderr
+    assert "model.encoder.cell=mug: choose one of gru, lstm, mgu" in own.stderr

@@ -402,10 +402,10 @@ def test_absent_and_unknown_files(tmp_path: Path, reviews: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokenizer": "wrod"}, "data.tokenizer is 'wrod': .* did you mean word"),
-        ({"keep": "middle"}, "data.keep is 'middle': choose start or end"),
-        ({"max_length": 0}, "data.max_length is 0: it must be at least 1"),
-        ({"batch_size": 0}, "data.batch_size is 0: it must be at least 1"),
+        ({"tokenizer": "wrod"}, "data.tokenizer=wrod: .* did you mean word"),
+        ({"keep": "middle"}, "data.keep=middle: choose one of end, start"),
+        ({"max_length": 0}, "data.max_length=0: set it to a whole number of at least 1, or null"),
+        ({"batch_size": 0}, "data.batch_size=0: set it to a whole number of at least 1"),
     ],
 )
 def test_bad_options_are_named(reviews: Path, options: dict[str, object], message: str) -> None:
@@ -515,9 +515,9 @@ def test_a_constant_series_stays_finite() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fold": 0}, "data.fold is 0: it must be at least 1, or auto"),
-        ({"fold": "outo"}, "data.fold is outo: it must be at least 1, or auto"),
-        ({"scale": "serie"}, "data.scale is 'serie': choose one of .* did you mean series"),
+        ({"fold": 0}, "data.fold=0: choose one of auto, or a whole number of at least 1"),
+        ({"fold": "outo"}, "data.fold=outo: choose one of auto, or .* 1; did you mean auto"),
+        ({"scale": "serie"}, "data.scale=serie: choose one of .* did you mean series"),
     ],
 )
 def test_a_wrong_option_of_series_is_named(options: dict[str, Any], message: str) -> None:

@@ -676,15 +676,12 @@ def test_properties_tell_the_layout(options: dict[str, Any], directions: int, wi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"cell": "lstn"},
-            "encoder.cell is 'lstn': choose one of gru, lstm, rnn; did you mean lstm?",
-        ),
-        ({"packing": "best"}, "encoder.packing is 'best': choose one of auto, packed, padded"),
-        ({"input_size": 0}, "encoder.input_size is 0: it must be at least 1"),
-        ({"hidden_size": 0}, "encoder.hidden_size is 0: it must be at least 1"),
-        ({"hidden_size": -6}, "encoder.hidden_size is -6: it must be at least 1"),
-        ({"num_layers": 0}, "encoder.num_layers is 0: it must be at least 1"),
+        ({"cell": "lstn"}, "encoder.cell=lstn: choose one of gru, lstm, rnn; did you mean lstm?"),
+        ({"packing": "best"}, "encoder.packing=best: choose one of auto, packed, padded"),
+        ({"input_size": 0}, "encoder.input_size=0: set it to a whole number of at least 1"),
+        ({"hidden_size": 0}, "encoder.hidden_size=0: set it to a whole number of at least 1"),
+        ({"hidden_size": -6}, "encoder.hidden_size=-6: set it to a whole number of at least 1"),
+        ({"num_layers": 0}, "encoder.num_layers=0: set it to a whole number from 1 to 1000"),
         (
             {"cell": "gru", "proj_size": 3},
             "encoder.proj_size is 3: only cell=lstm has projections",
@@ -697,10 +694,7 @@ def test_properties_tell_the_layout(options: dict[str, Any], directions: int, wi
             {"proj_size": 6},
             "encoder.proj_size is 6: it must be 0 (none) or less than hidden_size=6",
         ),
-        (
-            {"proj_size": -1},
-            "encoder.proj_size is -1: it must be 0 (none) or less than hidden_size=6",
-        ),
+        ({"proj_size": -1}, "encoder.proj_size=-1: set it to a whole number of at least 0"),
         (
             {"dropout": 0.5},
             "encoder.dropout is 0.5, but it acts between layers and there is only one: "

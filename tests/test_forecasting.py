@@ -221,7 +221,7 @@ def test_each_error_is_scaled_by_its_own_series() -> None:
         ({"label_smoothing": 0.1}, "model.label_smoothing is 0.1, .*: set it to 0"),
         ({"window": 3}, "model.window is 3, .*: set it to null, and set data.window"),
         ({"head": "tied_softmax"}, "ends in a softmax over a vocabulary"),
-        ({"output": {"error": "mes"}}, "model.output.error is 'mes'"),
+        ({"output": {"error": "mes"}}, "model.output.error=mes"),
     ],
 )
 def test_mistakes_are_named(options: dict, message: str) -> None:

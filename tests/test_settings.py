@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import pytest
 
+from seqmodels.arguments import Count, Name, NonNegative, OneOf
 from seqmodels.errors import UserError
 from seqmodels.launch.settings import read_settings
-from seqmodels.signatures.ranges import Count, Name, NonNegative, OneOf
+from seqmodels.schemas import arguments
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Keys:
     kind: Annotated[str, OneOf("fast", "slow")]
 
 
+KEYS = arguments(Keys) or {}
 DEFAULTS = """\
 run: ??? # the run folder
 prompt: "" # as written
@@ -54,7 +56,7 @@ def defaults(tmp_path: Path) -> Path:
 
 
 def test_what_is_not_given_is_the_default(defaults: Path) -> None:
-    assert read_settings([defaults], ["run=x"], Keys) == SimpleNamespace(
+    assert read_settings([defaults], ["run=x"], KEYS) == SimpleNamespace(
         run="x",
         prompt="",
         input=SimpleNamespace(features=None, batch=4),
@@ -83,7 +85,7 @@ def test_what_is_not_given_is_the_default(defaults: Path) -> None:
     ],
 )
 def test_text_is_taken_exactly_as_written(defaults: Path, text: str) -> None:
-    settings = read_settings([defaults], ["run=x", f"prompt={text}"], Keys)
+    settings = read_settings([defaults], ["run=x", f"prompt={text}"], KEYS)
     assert settings.prompt == text
 
 
@@ -116,14 +118,14 @@ def test_text_is_taken_exactly_as_written(defaults: Path, text: str) -> None:
     ],
 )
 def test_values_are_read_as_their_default_says(defaults: Path, word: str, value: Any) -> None:
-    settings: Any = read_settings([defaults], ["run=x", word], Keys)
+    settings: Any = read_settings([defaults], ["run=x", word], KEYS)
     for name in word.partition("=")[0].split("."):
         settings = getattr(settings, name)
     assert settings == value and type(settings) is type(value)
 
 
 def test_the_last_word_of_a_key_counts(defaults: Path) -> None:
-    assert read_settings([defaults], ["run=a", "run=b"], Keys).run == "b"
+    assert read_settings([defaults], ["run=a", "run=b"], KEYS).run == "b"
 
 
 @pytest.mark.parametrize(
@@ -158,15 +160,15 @@ def test_a_mistake_names_the_key_and_what_to_do(
     defaults: Path, words: list[str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        read_settings([defaults], words, Keys)
+        read_settings([defaults], words, KEYS)
 
 
 def test_words_without_a_key_are_taken_where_a_script_wants_them(defaults: Path) -> None:
     words = ["runs/a", "run=x", "runs/rate=0.5", "runs/2026-*"]
-    settings = read_settings([defaults], words, Keys, positional="places")
+    settings = read_settings([defaults], words, KEYS, positional="places")
     assert settings.places == ["runs/a", "runs/rate=0.5", "runs/2026-*"] and settings.run == "x"
-    assert read_settings([defaults], ["run=x"], Keys, positional="places").places == []
+    assert read_settings([defaults], ["run=x"], KEYS, positional="places").places == []
     with pytest.raises(UserError, match="^-x is not an option"):
-        read_settings([defaults], ["run=x", "-x"], Keys, positional="places")
+        read_settings([defaults], ["run=x", "-x"], KEYS, positional="places")
     with pytest.raises(UserError, match="^rte is not a key"):
-        read_settings([defaults], ["run=x", "rte=1"], Keys, positional="places")
+        read_settings([defaults], ["run=x", "rte=1"], KEYS, positional="places")

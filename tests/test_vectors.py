@@ -324,7 +324,7 @@ def test_a_saved_state_encodes_alike_without_the_file(tmp_path: Path) -> None:
         ),
         ({"tokenizer": "bpe", "vectors": "x"}, "data.tokenizer=bpe makes other tokens"),
         ({"vocabulary": "vectors"}, "data.vocabulary=vectors takes words from a file of vectors"),
-        ({"vocabulary": "test", "vectors": "x"}, "data.vocabulary is 'test': choose train or vec"),
+        ({"vocabulary": "test", "vectors": "x"}, "data.vocabulary=test: choose one of train, vec"),
     ],
 )
 def test_vectors_are_of_words(options: dict[str, Any], message: str) -> None:

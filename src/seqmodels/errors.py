@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from seqmodels.nearest import nearest
+from seqmodels.nearest import closest, nearest
 
 MOST_NAMES = 50  # to list in an error
 
@@ -18,8 +17,8 @@ class UserError(ValueError):
 def choices(wrong: str, names: Iterable[str]) -> str:
     """`choose one of a, b, c; did you mean b?`"""
     names = set(names)
-    near = difflib.get_close_matches(str(wrong), sorted(names), n=1, cutoff=0.5)
-    end = f"; did you mean {shown(near[0])}?" if near else ""
+    near = closest(str(wrong), names)
+    end = f"; did you mean {shown(near)}?" if near else ""
     return f"choose one of {listed(names)}{end}"
 
 

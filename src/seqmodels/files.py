@@ -13,7 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError, shown
+from seqmodels.nearest import closest
 
 BLOCK = 1 << 18  # bytes to read at a time
 
@@ -43,8 +44,8 @@ def _similar(path: Path) -> str:
     if not path.parent.is_dir():
         return f", and no folder {path.parent}"
     names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    near = choices(path.name, names).partition("; ")[2]
-    return f"; {near}" if near else ""
+    near = closest(path.name, names)
+    return f"; did you mean {shown(near)}?" if near else ""
 
 
 def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:

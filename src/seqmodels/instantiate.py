@@ -13,7 +13,9 @@ from typing import Any
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.checking import Checker, Schema, without
 from seqmodels.errors import UserError, one_line
+from seqmodels.schemas import arguments, raise_first
 
 ALLOWED = (
     "seqmodels.",
@@ -28,6 +30,7 @@ ALLOWED = (
     "lightning.pytorch.trainer.",
 )
 
+
 KEYWORDS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # Hydra's
 
 
@@ -35,6 +38,7 @@ def instantiate(
     config: Mapping[str, Any] | DictConfig,
     /,
     *args: Any,
+    key: str = "",
     allowed_targets: Iterable[str] = (),
     **kwargs: Any,
 ) -> Any:
@@ -49,17 +53,15 @@ def instantiate(
 
     Args:
         config: with a `_target_`; nested and partial ones are checked too.
+        key: of the configuration, to name in errors: `model`.
         allowed_targets: more targets, each a full name, or a prefix that ends in a dot. Never take
             these from a checkpoint or a run folder.
         args, kwargs: passed to the target.
 
     Raises:
-        UserError: naming the target and its key.
+        UserError: naming the target and its key, or an argument, its value and what is allowed.
     """
-    plain: Any = config
-    if isinstance(config, DictConfig):
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    _check(plain, (*allowed_targets, *_projects()), where="")
+    plain = check(config, kwargs, key, allowed_targets=allowed_targets, by_position=len(args))
     target = plain["_target_"]
     try:
         return _build({**plain, "_partial_": True})(*args, **kwargs)
@@ -67,6 +69,41 @@ def instantiate(
         raise
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"{target}: {one_line(error)}") from error
+
+
+def check(
+    config: Mapping[str, Any] | DictConfig,
+    given: Iterable[str] = (),
+    key: str = "",
+    *,
+    allowed_targets: Iterable[str] = (),
+    by_position: int = 0,
+) -> Any:
+    """Checks what `instantiate` would build, and returns it as plain data.
+
+    Args:
+        config, key, allowed_targets: as `instantiate` documents them.
+        given: the arguments that the code will pass by name.
+        by_position: how many it will pass by position.
+
+    Raises:
+        UserError: naming the target and its key, or an argument, its value and what is allowed.
+    """
+    plain: Any = config
+    if isinstance(config, DictConfig):
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    _check(plain, (*allowed_targets, *_projects()), where=f"{key}." if key else "")
+    takes = _arguments(plain["_target_"])
+    if takes is not None and "_args_" not in plain:
+        takes = without(takes, [*[*takes["properties"]][:by_position], *given])
+        values = {name: value for name, value in plain.items() if name not in KEYWORDS}
+        problems = Checker(_arguments).of_arguments(values, takes, key)
+        raise_first(problems, "" if key else f"{plain['_target_']}: ")
+    return plain
+
+
+def _arguments(target: str) -> Schema | None:
+    return arguments(resolve_name(target))  # allowed: see `_check`
 
 
 def allowed_class(

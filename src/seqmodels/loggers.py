@@ -6,13 +6,14 @@ import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from seqmodels.arguments import Passed
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
 from seqmodels.plain import read_json
@@ -66,7 +67,11 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         options: as in `lightning.pytorch.loggers.TensorBoardLogger`.
     """
 
-    def __init__(self, folder: str, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: str,
+        **options: Annotated[Any, Passed("save_dir", "name", "version", "default_hp_metric")],
+    ) -> None:
         _require("tensorboard")
         super().__init__(folder, name="", version="", default_hp_metric=False, **options)
         self.folder = Path(folder)
@@ -147,7 +152,12 @@ class WandB(RunLogger, WandbLogger):
         UserError: if you are not logged in, unless it is offline.
     """
 
-    def __init__(self, folder: str, offline: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: str,
+        offline: bool = False,
+        **options: Annotated[Any, Passed("name", "save_dir", "id")],
+    ) -> None:
         _require("wandb")
         import wandb
 
@@ -207,7 +217,7 @@ class MLflow(RunLogger, MLFlowLogger):
         tracking_uri: str,
         task_name: str | None = None,
         tags: Sequence[str] = (),
-        **options: Any,
+        **options: Annotated[Any, Passed("run_name", "run_id")],
     ) -> None:
         _require("mlflow")
         if tracking_uri.startswith("sqlite:///"):

@@ -1,11 +1,17 @@
-"""Which dotted names were probably meant by a key that is not among them."""
+"""Which name was probably meant by one that is not among those there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 
 ALIKE, INITIALS = 0.65, 0.95  # from 0 to 1
+
+
+def closest(wrong: str, names: Iterable[str]) -> str | None:
+    """Return the name that is most like a wrong one; None if none is alike."""
+    near = get_close_matches(wrong, sorted({*names}), n=1, cutoff=0.5)
+    return near[0] if near else None
 
 
 def nearest(wrong: str, names: Iterable[str], others: Iterable[str] = ()) -> list[str]:

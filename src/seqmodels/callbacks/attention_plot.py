@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch
 from seqmodels.data.text_targets import TextDecoder
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Count
 from seqmodels.tasks import Seq2Seq
 from seqmodels.visible import figure_text
 

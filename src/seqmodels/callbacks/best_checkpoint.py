@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from seqmodels.arguments import Name, OneOf
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Name, OneOf
 from seqmodels.tasks.metrics import more_is_better
 
 

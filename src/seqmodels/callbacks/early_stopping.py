@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
+from seqmodels.arguments import Name, Natural, Passed
 from seqmodels.errors import UserError, choices
-from seqmodels.signatures.ranges import Name, Natural
 from seqmodels.tasks.metrics import more_is_better
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,12 @@ class EarlyStopping(LightningEarlyStopping):
             task lacks.
     """
 
-    def __init__(self, monitor: Name, patience: Natural, **options: Any) -> None:
+    def __init__(
+        self,
+        monitor: Name,
+        patience: Natural,
+        **options: Annotated[Any, Passed("mode")],
+    ) -> None:
         mode = "max" if more_is_better(monitor) else "min"
         super().__init__(monitor, patience=patience, mode=mode, **options)
 

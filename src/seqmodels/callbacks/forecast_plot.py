@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqmodels.arguments import Count
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Count
 from seqmodels.tasks import Forecaster
 from seqmodels.visible import figure_text
 

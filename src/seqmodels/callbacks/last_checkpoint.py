@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, distributed
 
+from seqmodels.arguments import Name, NonNegative
 from seqmodels.errors import UserError
 from seqmodels.interruption import Interrupted, handling_signals
-from seqmodels.signatures.ranges import Name, NonNegative
 
 
 class LastCheckpoint(Checkpoint):

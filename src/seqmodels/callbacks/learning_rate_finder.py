@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.callbacks import LearningRateFinder as LightningLearningRateFinder
 from matplotlib.figure import Figure
 
+from seqmodels.arguments import Count, Passed, Positive
 from seqmodels.screen import Screen
-from seqmodels.signatures.ranges import Count, Positive
 from seqmodels.tasks import Task
 
 SKIPPED = 10  # rates at the beginning, where the smoothed loss has hardly begun
@@ -31,7 +31,12 @@ class LearningRateFinder(LightningLearningRateFinder):
         options: as in `lightning.pytorch.callbacks.LearningRateFinder`.
     """
 
-    def __init__(self, steps: Count = 100, min_lr: Positive = 1e-5, **options: Any) -> None:
+    def __init__(
+        self,
+        steps: Count = 100,
+        min_lr: Positive = 1e-5,
+        **options: Annotated[Any, Passed("num_training_steps", "update_attr")],
+    ) -> None:
         super().__init__(min_lr, num_training_steps=steps, update_attr=False, **options)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -17,8 +17,8 @@ from rich.progress import ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from seqmodels.arguments import NonNegative
 from seqmodels.screen import Screen
-from seqmodels.signatures.ranges import NonNegative
 from seqmodels.tasks.budget import find_budget, seconds_left
 from seqmodels.working import SECONDS, duration
 

@@ -11,9 +11,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from seqmodels.arguments import Natural, NonNegative
 from seqmodels.data import StreamDataModule
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Natural, NonNegative
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.generation import check_options, write
 

@@ -9,8 +9,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
+from seqmodels.arguments import Fraction, Share
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Fraction, Share
+from seqmodels.schemas import checked
 from seqmodels.tasks.budget import NO_END, find_budget, seconds_used
 
 
@@ -67,9 +68,8 @@ class EMA(_Average):
         decay: the share that the average keeps at each step: 0.998 is about the last 500 steps.
     """
 
+    @checked("callbacks.ema")
     def __init__(self, decay: Fraction = 0.998) -> None:
-        if not 0 < decay < 1:
-            raise UserError(f"callbacks.ema.decay={decay} must be between 0 and 1")
         self.decay = decay
         super().__init__(self._average)
 
@@ -89,9 +89,8 @@ class SWA(_Average):
         start: the share of the training, by steps or time, before the average begins.
     """
 
+    @checked("callbacks.swa")
     def __init__(self, start: Share = 0.75) -> None:
-        if not 0 <= start < 1:
-            raise UserError(f"callbacks.swa.start={start} must be at least 0 and below 1")
         super().__init__(get_swa_multi_avg_fn())
         self.start = start
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from seqmodels.arguments import Name, Passed
 from seqmodels.data.value_windows import Windows
 from seqmodels.errors import UserError
 from seqmodels.program import how_to_install
-from seqmodels.signatures.ranges import Name
 
 
 class AirportWeather(Windows):
@@ -28,7 +28,7 @@ class AirportWeather(Windows):
         target: Name | list[Name] = "temp",
         *,
         inputs: Sequence[Name] = (),
-        **options: Any,
+        **options: Annotated[Any, Passed("file")],
     ) -> None:
         options = {"time": "time_hour", "series": "origin", "missing": "last", **options}
         super().__init__(_file(), target, inputs=inputs, **options)

@@ -8,14 +8,16 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from seqmodels.arguments import Length, Name
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pair_module import PairDataModule
 from seqmodels.data.split import Examples
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError
+from seqmodels.nearest import closest
 from seqmodels.program import how_to_install
-from seqmodels.signatures.ranges import Length, Name, NotEmpty, Range
 
 LOCALES = (
     "af_ZA am_ET ar_EG az_AZ be_BY bg_BG bn_BD bs_BA ca_ES cs_CZ cy_GB da_DK de_DE el_GR en_CA "
@@ -80,9 +82,9 @@ class Dates(PairDataModule):
     def __init__(
         self,
         *,
-        locales: Annotated[list[Name], NotEmpty()] | None = None,
-        held_out_locales: Annotated[list[Name], NotEmpty()] | None = None,
-        sizes: Annotated[Sequence[Annotated[int, Range(least=1, most=10_000_000)]], Length(3)] = (
+        locales: Annotated[list[Name], Field(min_length=1)] | None = None,
+        held_out_locales: Annotated[list[Name], Field(min_length=1)] | None = None,
+        sizes: Annotated[Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Length(3)] = (
             50_000,
             2000,
             5000,
@@ -163,8 +165,9 @@ def writers_of(locale: str) -> list[Write]:
     try:
         found = Locale.parse(locale)
     except (UnknownLocaleError, ValueError) as error:
-        near = choices(locale, localedata.locale_identifiers()).rpartition("; ")[2]
-        raise UserError(f"data: unknown locale {locale!r}; {near}") from error
+        near = closest(locale, localedata.locale_identifiers())
+        end = f"; did you mean {near}?" if near else ""
+        raise UserError(f"data: unknown locale {locale!r}{end}") from error
     named = [found.date_formats[name] for name in FORMATS]
     named += [p for name in SKELETONS if (p := found.datetime_skeletons.get(name))]
     patterns = {pattern.pattern: pattern for pattern in named}.values()  # some have two names

@@ -17,6 +17,7 @@ from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.machine import unchanged_process
 from seqmodels.plain import read_json
+from seqmodels.schemas import check_own_init
 from seqmodels.working import working
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ class DataModule(pl.LightningDataModule):
     target: Target
     batch_size: int
     more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_own_init(cls, "data")
 
     @classmethod
     def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,13 +177,6 @@ class DataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> SequenceLoader:
         return self.split_loader("test")
-
-
-def check_counts(**counts: int) -> None:
-    """Raises a `UserError` for an option below 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise UserError(f"data.{name} is {value}: it must be at least 1")
 
 
 def check_inputs(count: int, spec: Mapping[str, Any]) -> None:

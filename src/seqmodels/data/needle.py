@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from seqmodels.arguments import Count, Length, OneOf, Passed
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -14,7 +16,6 @@ from seqmodels.data.split import Examples
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Count, Length, OneOf, Range
 
 FILLERS = 20  # different filler tokens
 
@@ -40,19 +41,15 @@ class Needle(SequenceDataModule):
         position: Annotated[str, OneOf("start", "middle", "end")] = "start",
         length: Count = 100,
         needles: Count = 3,
-        num_classes: Annotated[int, Range(least=2)] = 4,
-        sizes: Annotated[Sequence[Annotated[int, Range(least=1, most=10_000_000)]], Length(3)] = (
+        num_classes: Annotated[int, Field(ge=2)] = 4,
+        sizes: Annotated[Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Length(3)] = (
             2000,
             500,
             1000,
         ),
-        **options: Any,
+        **options: Annotated[Any, Passed("inputs")],
     ) -> None:
         super().__init__(Tokens(TokenizerOptions(lowercase=True)), **options)
-        if position not in ("start", "middle", "end"):
-            raise UserError(f"data.position is {position!r}: choose start, middle or end")
-        if needles < 1 or num_classes < 2:
-            raise UserError("data.needles must be at least 1 and data.num_classes at least 2")
         if length * 3 // 4 <= needles:
             raise UserError(f"data.length={length} leaves no room for filler: increase it")
         self.position, self.length, self.needles = position, length, needles

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
+from seqmodels.arguments import Count, Passed
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.notes import unknown
@@ -17,7 +18,6 @@ from seqmodels.data.text_targets import TextTargets
 from seqmodels.data.token_inputs import MOST_TOKENS
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Count
 
 
 class PairDataModule(SequenceDataModule):
@@ -58,7 +58,7 @@ class PairDataModule(SequenceDataModule):
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         max_length: Count | None = None,
-        **options: Any,
+        **options: Annotated[Any, Passed("inputs", "targets")],
     ) -> None:
         limits = (min_count, vocabulary_size)
         source = TokenizerOptions(source_tokenizer, lowercase, *limits)

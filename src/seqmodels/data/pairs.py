@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from seqmodels.arguments import Name
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes
 from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pair_files import PairFiles
 from seqmodels.data.pair_module import PairDataModule
 from seqmodels.data.split import Examples
-from seqmodels.signatures.ranges import Name
 
 
 class Pairs(PairDataModule):

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from seqmodels.arguments import Count, Passed
 from seqmodels.cache import cached
 from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
@@ -23,7 +24,6 @@ from seqmodels.data.targets import Tags
 from seqmodels.data.tokenizer import VocabularySize
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
-from seqmodels.signatures.ranges import Count
 
 FORMAT = 2  # of the cached tokens
 TABLES = {"encodings", "pydoc_data"}  # folders that hold numbers and texts, and hardly a name
@@ -65,7 +65,7 @@ class PythonSyntax(SequenceDataModule):
         min_count: Count = 2,
         vocabulary_size: VocabularySize = 10_000,
         characters: bool = False,
-        **options: Any,
+        **options: Annotated[Any, Passed("inputs", "targets")],
     ) -> None:
         words = Words(min_count=min_count, vocabulary_size=vocabulary_size, characters=characters)
         super().__init__(words, Tags(), **options)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from seqmodels.arguments import Length
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pairs import PairDataModule
 from seqmodels.data.split import Examples
-from seqmodels.signatures.ranges import Length, Range
 
 LETTERS = "abcdefghijklmnopqrst"
 
@@ -27,8 +28,8 @@ class Reversal(PairDataModule):
     def __init__(
         self,
         *,
-        length: Annotated[int, Range(least=4)] = 10,
-        sizes: Annotated[Sequence[Annotated[int, Range(least=1, most=10_000_000)]], Length(3)] = (
+        length: Annotated[int, Field(ge=4)] = 10,
+        sizes: Annotated[Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Length(3)] = (
             10_000,
             500,
             1000,

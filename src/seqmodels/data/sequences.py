@@ -13,14 +13,16 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor
 
+from seqmodels.arguments import Count, Fraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
 from seqmodels.cache import cached
 from seqmodels.data.baselines import Metrics, sequence_baselines
 from seqmodels.data.inputs import InputEncoder, Tokens, Words, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
+from seqmodels.data.module import SPLITS, DataModule, check_inputs
 from seqmodels.data.notes import as_bytes, repeated, unknown, unseen_targets
 from seqmodels.data.rows import Texts, TokenRows, identity, pieces
 from seqmodels.data.split import Examples, cut
@@ -29,7 +31,6 @@ from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.plain import read_json
-from seqmodels.signatures.ranges import Count, Fraction, Range, Seed
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +69,9 @@ class SequenceDataModule(DataModule):
         validation_fraction: Fraction = 0.2,
         test_fraction: Fraction = 0.2,
         pool: Count = 50,
-        num_workers: Annotated[int, Range(least=0, most=256)] = 0,  # more fill the memory
+        num_workers: Annotated[int, Field(ge=0, le=256)] = 0,  # more fill the memory
     ) -> None:
         super().__init__()
-        check_counts(batch_size=batch_size, pool=pool)
         self.inputs = inputs
         if targets is not None:
             self.targets = targets

@@ -9,19 +9,20 @@ from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 
+from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.inputs import Series
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.series_inputs import Fold, Missing, Scale
 from seqmodels.data.split import Examples
 from seqmodels.data.tables import Number, cell, read_json
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
-from seqmodels.signatures.ranges import Count, Name, OneOf
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,12 @@ class UEA(SequenceDataModule):
         name: Name,
         *,
         downsample: Count = 1,
-        fold: Count | Literal["auto"] = 1,
-        missing: Annotated[str, OneOf("error", "interpolate")] = "error",
-        scale: Annotated[str, OneOf("split", "series", "both", "none")] = "split",
+        fold: Fold = 1,
+        missing: Missing = "error",
+        scale: Scale = "split",
         add_scale: bool = False,
         folder: Name | None = None,
-        **options: Any,
+        **options: Annotated[Any, Passed("inputs")],
     ) -> None:
         if not re.fullmatch(r"\w[\w-]*", name):
             raise UserError(f"data.name is {name!r}: it must be a name, such as JapaneseVowels")

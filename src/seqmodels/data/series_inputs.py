@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.arguments import Count, OneOf
 from seqmodels.data.input_encoder import InputEncoder
 from seqmodels.data.steps import average_windows, fold_steps, interpolate
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError
+from seqmodels.schemas import checked
 
 MOST_STEPS = 160  # of a series that is folded automatically
+
+Fold = Count | Literal["auto"]
+Missing = Annotated[str, OneOf("error", "interpolate")]
+Scale = Annotated[str, OneOf("split", "series", "both", "none")]
 
 
 class Series(InputEncoder):
@@ -41,25 +47,16 @@ class Series(InputEncoder):
     scale_mean: np.ndarray  # of means and logarithms of deviations
     scale_deviation: np.ndarray
 
+    @checked("data")
     def __init__(
         self,
         *,
-        downsample: int = 1,
-        fold: int | str = 1,
-        missing: str = "error",
-        scale: str = "split",
+        downsample: Count = 1,
+        fold: Fold = 1,
+        missing: Missing = "error",
+        scale: Scale = "split",
         add_scale: bool = False,
     ) -> None:
-        if downsample < 1:
-            raise UserError(f"data.downsample is {downsample}: it must be at least 1")
-        if fold != "auto" and (isinstance(fold, str) or fold < 1):
-            raise UserError(f"data.fold is {fold}: it must be at least 1, or auto")
-        for name, choice, known in (
-            ("missing", missing, ("error", "interpolate")),
-            ("scale", scale, ("split", "series", "both", "none")),
-        ):
-            if choice not in known:
-                raise UserError(f"data.{name} is {choice!r}: {choices(choice, known)}")
         self.downsample, self.fold, self.missing = downsample, fold, missing
         self.scale, self.add_scale = scale, add_scale
 

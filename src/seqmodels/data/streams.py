@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from seqmodels.arguments import Count, Fraction, Name, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
 from seqmodels.data import corpus
 from seqmodels.data.compression import compression_baselines
 from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_counts, check_inputs
+from seqmodels.data.module import SPLITS, DataModule, check_inputs
 from seqmodels.data.pieces import (
     Piece,
     Pieces,
@@ -38,7 +39,6 @@ from seqmodels.data.tokenizer import (
 from seqmodels.data.windows import StreamDataset, WindowSampler
 from seqmodels.errors import UserError
 from seqmodels.files import text_decoder
-from seqmodels.signatures.ranges import Count, Fraction, Name, Seed
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +91,6 @@ class StreamDataModule(DataModule):
         validation_stretches: Count = 10,
     ) -> None:
         super().__init__()
-        check_counts(
-            batch_size=batch_size,
-            window=window,
-            evaluation_streams=evaluation_streams,
-            validation_stretches=validation_stretches,
-        )
         if vary_window and window < 10:
             raise UserError(f"data.window is {window}: it must be at least 10 to vary")
         self.options = TokenizerOptions(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from seqmodels.arguments import Count, Passed
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -14,7 +15,6 @@ from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import Level, TokenizerOptions
 from seqmodels.errors import UserError
 from seqmodels.program import how_to_install
-from seqmodels.signatures.ranges import Count
 
 GROUPS = {
     "Celtic": ("ga_IE",),
@@ -40,7 +40,7 @@ class Surnames(SequenceDataModule):
         tokenizer: Level = TokenizerOptions.level,
         lowercase: bool = TokenizerOptions.lowercase,
         min_count: Count = TokenizerOptions.min_count,
-        **options: Any,
+        **options: Annotated[Any, Passed("inputs")],
     ) -> None:
         super().__init__(Tokens(TokenizerOptions(tokenizer, lowercase, min_count)), **options)
 

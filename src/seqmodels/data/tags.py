@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
+from seqmodels.arguments import Count, Name, OneOf, Passed
 from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
 from seqmodels.data.own_files import read_splits, title
@@ -13,7 +14,6 @@ from seqmodels.data.split import Examples
 from seqmodels.data.tag_files import TagFiles
 from seqmodels.data.targets import Tags
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
-from seqmodels.signatures.ranges import Count, Name, OneOf
 
 
 class TaggedText(SequenceDataModule):
@@ -52,7 +52,7 @@ class TaggedText(SequenceDataModule):
         vocabulary: Annotated[str, OneOf("train", "vectors")] = "train",
         characters: bool = False,
         max_length: Count | None = None,
-        **options: Any,
+        **options: Annotated[Any, Passed("inputs", "targets")],
     ) -> None:
         words = Words(
             lowercase=lowercase,

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.arrays import LARGE, Append, arrays
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
@@ -20,9 +22,9 @@ from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
 from seqmodels.data.targets import Values
 from seqmodels.data.text_files import TextFiles, check_ending
+from seqmodels.data.token_inputs import Keep, VocabularyOf
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Count, Name, NotEmpty, OneOf
 from seqmodels.working import working
 
 FORMAT = 1  # of the cached files
@@ -53,7 +55,7 @@ class Text(SequenceDataModule):
         hub: Name | None = None,
         text_column: Name = TextFiles.text_column,
         label_column: Name = TextFiles.label_column,
-        value_columns: Annotated[list[Name], NotEmpty()] | None = None,
+        value_columns: Annotated[list[Name], Field(min_length=1)] | None = None,
         columns: list[Name] | None = TextFiles.columns,
         quoting: bool | None = TextFiles.quoting,
         encoding: Name = TextFiles.encoding,
@@ -62,10 +64,10 @@ class Text(SequenceDataModule):
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         max_length: Count | None = None,
-        keep: Annotated[str, OneOf("start", "end")] = "start",
+        keep: Keep = "start",
         vectors: Name | None = None,
-        vocabulary: Annotated[str, OneOf("train", "vectors")] = "train",
-        **options: Any,
+        vocabulary: VocabularyOf = "train",
+        **options: Annotated[Any, Passed("inputs")],
     ) -> None:
         how = TokenizerOptions(tokenizer, lowercase, min_count, vocabulary_size)
         inputs = Tokens(

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from seqmodels.arguments import Name
 from seqmodels.cache import cached
 from seqmodels.data.hub import find_hub
 from seqmodels.data.module import SPLITS, Split
@@ -16,7 +17,6 @@ from seqmodels.data.pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.text_files import TABLES, TextFiles
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Name
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tokenizers
 from tokenizers import Tokenizer
 
+from seqmodels.arguments import Count, Name, OneOf
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.arrays import Append, arrays
@@ -20,10 +21,14 @@ from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, find_vectors
 from seqmodels.data.words import encoded, train
 from seqmodels.errors import UserError
+from seqmodels.schemas import checked
 from seqmodels.working import working
 
 FORMAT = 1  # of the cached files
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
+
+Keep = Annotated[str, OneOf("start", "end")]
+VocabularyOf = Annotated[str, OneOf("train", "vectors")]
 
 
 class Tokens(InputEncoder):
@@ -46,21 +51,16 @@ class Tokens(InputEncoder):
     kind = "tokens"
     tokenizer: Tokenizer
 
+    @checked("data")
     def __init__(
         self,
         tokenizer: TokenizerOptions | None = None,
         *,
-        max_length: int | None = None,
-        keep: str = "start",
-        vectors: str | None = None,
-        vocabulary: str = "train",
+        max_length: Count | None = None,
+        keep: Keep = "start",
+        vectors: Name | None = None,
+        vocabulary: VocabularyOf = "train",
     ) -> None:
-        if keep not in ("start", "end"):
-            raise UserError(f"data.keep is {keep!r}: choose start or end")
-        if max_length is not None and max_length < 1:
-            raise UserError(f"data.max_length is {max_length}: it must be at least 1, or null")
-        if vocabulary not in ("train", "vectors"):
-            raise UserError(f"data.vocabulary is {vocabulary!r}: choose train or vectors")
         if vocabulary == "vectors" and vectors is None:
             raise UserError(
                 "data.vocabulary=vectors takes words from a file of vectors: "

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from pydantic import Field
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from seqmodels.arguments import Count, OneOf
 from seqmodels.batch import PADDING_ID
 from seqmodels.errors import UserError, choices, one_line
-from seqmodels.signatures.ranges import Count, OneOf, Range
 
 Level = Annotated[str, OneOf("word", "space", "char", "byte", "bpe")]
-VocabularySize = Annotated[int, Range(least=3)]  # padding, unknown, and one token
+VocabularySize = Annotated[int, Field(ge=3)]  # padding, unknown, and one token
 LEVELS = ("word", "space", "char", "byte", "bpe")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 START_ID = PADDING_ID  # a stream has no padding, and where a target has, its lengths say so

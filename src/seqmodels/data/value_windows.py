@@ -13,16 +13,16 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
+from seqmodels.arguments import Count, Fraction, Name, OneOf, Seed
 from seqmodels.batch import Per, SequenceBatch, Target
 from seqmodels.data.forecast_baselines import forecast_baselines
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
-from seqmodels.data.module import DataModule, check_counts
+from seqmodels.data.module import DataModule
 from seqmodels.data.notes import share
 from seqmodels.data.period import find_period
 from seqmodels.data.series_table import SeriesTable, TimedSeries
 from seqmodels.data.window_dataset import Places, WindowDataset, WindowScales, cut, windows
-from seqmodels.errors import UserError, choices, shown
-from seqmodels.signatures.ranges import Count, Fraction, Name, OneOf, Seed
+from seqmodels.errors import UserError, shown
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,6 @@ class Windows(DataModule):
         test_fraction: Fraction = 0.2,
     ) -> None:
         super().__init__()
-        check_counts(batch_size=batch_size, horizon=horizon, window=window, stride=stride)
-        if missing not in ("error", "last"):
-            raise UserError(f"data.missing is {missing!r}: {choices(missing, ('error', 'last'))}")
         if validation_fraction + test_fraction >= 1:
             raise UserError(
                 f"data.validation_fraction={validation_fraction} and data.test_fraction="

@@ -38,7 +38,7 @@ def explain(config: DictConfig) -> list[Identity]:
     contract = task_class.contract_for(config.model.head)
     check_model(contract, config.model, task_class.check(config.model))
     spec = example_spec(contract)
-    task: Task = instantiate(config.model, data=spec, allowed_targets=allowed)
+    task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
     head, encoder = task.head, task.encoder
     traced = trace(task, example_batch(task, LENGTHS[1]))
     drawing = draw(task, traced, row=1)

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seqmodels.arguments import Count
 from seqmodels.heads.base import Head
 from seqmodels.heads.pooling import max_over_steps
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.signatures.ranges import Count
 
 
 def softmax_over_steps(scores: Tensor, states: RNNOutput) -> Tensor:

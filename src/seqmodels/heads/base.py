@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, final
 
@@ -11,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqmodels.batch import Per
+from seqmodels.checking import Checker, option_problems
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.windows import mean_over_windows
+from seqmodels.schemas import arguments, raise_first
 
 HEADS: dict[str, type[Head]] = {}
 
@@ -203,11 +204,6 @@ def build_head(
 ) -> Head:
     """The head of that name for this encoder; `options` are checked against its `build`."""
     cls, options = find_head(name), options or {}
-    accepted = [p for p in inspect.signature(cls.build).parameters if p not in ("self", "encoder")]
-    for option in options:
-        if option not in accepted:
-            offers = f"it takes {', '.join(accepted)}" if accepted else "it takes none"
-            raise UserError(
-                f"model.head_options.{option}: head {name!r} has no such option; {offers}"
-            )
+    if takes := arguments(cls, "build"):
+        raise_first(option_problems(Checker(), name, options, takes))
     return cls(encoder, make_output, dropout, **options)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+from seqmodels.arguments import Count, OneOf
 from seqmodels.heads.base import Head
 from seqmodels.nn.decoder import Decoder, Start
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
-from seqmodels.signatures.ranges import Count, OneOf
 
 Reads = tuple[Literal["output", "h_n", "c_n"], ...]
 

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from seqmodels.arguments import Count, Positive
 from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.vocabulary import AdaptiveVocabulary, TiedVocabulary, Vocabulary
-from seqmodels.signatures.ranges import Count, Positive
 
 
 class Softmax(Head, name="softmax"):

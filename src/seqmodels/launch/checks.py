@@ -8,18 +8,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+from seqmodels.checking import Problem, option_problems
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.launch.config_files import config_folders
+from seqmodels.launch.shipped import is_older, keys_of, options_of, shipped_checker, shipped_heads
 from seqmodels.launch.suggestions import Suggestions
-from seqmodels.signatures.checking import Problem, find_problems
-from seqmodels.signatures.heads import heads_for
-from seqmodels.signatures.reading import Signature, signature
 
-CELL_KEYS = ("model.encoder.cell", "model.decoder.cell", "model.characters")
+OLDER = "; if you have just added it: python -m seqmodels.launch.schema"
 
 
-def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> None:
-    """Check every value against the signature it will be passed to.
+def check_settings(config: DictConfig, overrides: Sequence[str], keys: str) -> None:
+    """Check every value against the shipped class that it will be passed to. `instantiate` checks
+    the values of other classes.
 
     A number or a truth value where a text is meant, such as `data.train=2020`, becomes the text
     that was written. Nothing else changes.
@@ -27,20 +27,21 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
     Args:
         config: as it was composed.
         overrides: those that it was composed with, as written.
-        keys: a class with the keys of the configuration, such as `TrainKeys`.
+        keys: the file that it was composed from, such as `train`.
 
     Raises:
         UserError: naming the key, its value and what is allowed.
     """
     plain = _resolved(config, keys)
-    problems = [p for p in find_problems(plain, keys, "") if not _may_be_own(p, plain)]
+    others = _others(plain)  # whose names are left to the model to find
+    problems = shipped_checker(own_names=others).problems(plain, keys_of(keys), "")
     texts = {p.key: text for p in problems if (text := _exact_text(p, plain, overrides))}
     if texts:
         for key, text in texts.items():
             OmegaConf.update(config, key, text)
         check_settings(config, overrides, keys)  # what interpolates them changes too
         return
-    problems += _of_head(plain["model"], plain["imports"]) if not problems else []
+    problems += _of_head(plain["model"], others) if not problems else []
     if problems:
         [problem, *_] = problems
         value = written(overrides, problem.key)
@@ -50,7 +51,8 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: type) -> 
                 f"configs/{problem.key}/ gives it, begin that file with # @package _global_"
             )
         if problem.is_unknown:
-            raise UserError(Suggestions(plain, keys).for_key(problem.key, value or "..."))
+            text = Suggestions(plain, keys).for_key(problem.key, value or "...")
+            raise UserError(text + OLDER * is_older())
         raise UserError(_text(problem))
 
 
@@ -62,12 +64,12 @@ def _text(problem: Problem) -> str:
     return problem.text + f"; did you mean {group}={file[:-5]}?" * meant
 
 
-def _resolved(config: DictConfig, keys: type) -> Any:
+def _resolved(config: DictConfig, keys: str) -> Any:
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except InterpolationResolutionError:  # perhaps because of a wrong value elsewhere
         plain = OmegaConf.to_container(config, resolve=False)
-        for problem in find_problems(plain, keys, ""):
+        for problem in shipped_checker().problems(plain, keys_of(keys), ""):
             if "${" not in problem.text:
                 raise UserError(_text(problem)) from None
         raise
@@ -99,33 +101,17 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
     return str(value) if exact and (not owner or str(value) in owner) else None
 
 
-def _may_be_own(problem: Problem, config: Mapping[str, Any]) -> bool:
-    """Whether a module of your own may define this cell: left to the model to find."""
-    model = config["model"]
-    others = config["imports"] or not str(model.get("_target_")).startswith("seqmodels.")
-    return bool(others) and problem.key in CELL_KEYS and not problem.may_be_text
+def _others(config: Mapping[str, Any]) -> bool:
+    """Whether modules of your own may define heads and cells."""
+    target = config.get("model", {}).get("_target_")
+    return bool(config.get("imports")) or not str(target).startswith("seqmodels.")
 
 
-def _of_head(model: Mapping[str, Any], imports: str | list[str]) -> list[Problem]:
-    """Of the head's name and options. A head that is not found is left to the model to find, if
-    modules of your own may define it in another way than by a class with a name."""
-    heads = heads_for(model, imports)
-    name = model["head"]
-    if name not in heads:
-        others = imports or not model["_target_"].startswith("seqmodels.")
-        text = f"unknown model.head={shown(name)}: {choices(name, heads)}"
+def _of_head(model: Mapping[str, Any], others: bool) -> list[Problem]:
+    """Of the head's name and options."""
+    name, options = model["head"], model.get("head_options") or {}
+    takes = options_of(name)
+    if takes is None:
+        text = f"unknown model.head={shown(name)}: {choices(name, shipped_heads())}"
         return [] if others else [Problem("model.head", text)]
-    options = model.get("head_options") or {}
-    takes = signature(heads[name], "build") or Signature(more=True)
-    takes = takes.without(["encoder"])
-    for option in options:
-        if option not in takes.hints and not takes.more:
-            offers = f"it takes {', '.join(takes.hints)}" if takes.hints else "it takes none"
-            text = f"model.head_options.{option}: head {name!r} has no such option; {offers}"
-            return [Problem(f"model.head_options.{option}", text)]
-    return [
-        problem
-        for option, value in options.items()
-        if option in takes.hints
-        for problem in find_problems(value, takes.hints[option], f"model.head_options.{option}")
-    ]
+    return option_problems(shipped_checker(), name, options, takes)

@@ -20,24 +20,24 @@ from seqmodels.launch.config_files import (
     config_folders,
     distrust_run_folder,
 )
-from seqmodels.launch.keys import name_of
 from seqmodels.launch.local import local_cache
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
+from seqmodels.launch.shipped import keys_of
 from seqmodels.program import as_started
 from seqmodels.visible import LogLines
 
 Script = Callable[[], None]
 
 
-def command(keys: type, positional: str | None = None) -> Callable[[Callable[[Any], None]], Script]:
+def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any], None]], Script]:
     """Make a script of a function, with `key=value` words over a file in `configs/`.
 
     The function receives the values as attributes: `config.input.features`. `--help` prints the
     docstring of the function's module and the YAML file with its comments.
 
     Args:
-        keys: those of the file; `PredictKeys` are those of `configs/predict.yaml`.
+        name: of the file: `predict`.
         positional: the attribute that takes the words without a key, if the script takes any.
     """
 
@@ -45,7 +45,7 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
         @functools.wraps(function)
         def main() -> None:
             _open_streams()
-            file = SHIPPED / f"{name_of(keys)}.yaml"
+            file = SHIPPED / f"{name}.yaml"
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
@@ -57,7 +57,7 @@ def command(keys: type, positional: str | None = None) -> Callable[[Callable[[An
                 else:
                     folders = config_folders()
                     files = [folder / file.name for folder in reversed(folders)]
-                    settings = read_settings(files, words, keys, positional)
+                    settings = read_settings(files, words, keys_of(name), positional)
                     use_cache(local_cache(folders))
                     function(settings)
                 sys.stdout.flush()  # here, where a closed pipe is handled
@@ -74,7 +74,7 @@ def log_to_screen() -> None:
     logging.getLogger().addHandler(handler)
 
 
-def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
+def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
     """Make a script of a function, with the configuration that Hydra composes from a file in
     `configs/`.
 
@@ -82,7 +82,7 @@ def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
     about ours before it passes them on, and outside for its own.
 
     Args:
-        keys: those of the file; `TrainKeys` are those of `configs/train.yaml`.
+        name: of the file: `train`.
     """
 
     def decorate(function: Callable[[Any], None]) -> Script:
@@ -109,14 +109,12 @@ def composed(keys: type) -> Callable[[Callable[[Any], None]], Script]:
                 function(config)
 
             job = functools.wraps(function)(readable(run_function))
-            run = hydra.main(
-                version_base="1.3", config_path=str(SHIPPED), config_name=name_of(keys)
-            )(job)
+            run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
 
             def explain(error: Exception) -> str | None:
                 from seqmodels.launch.suggestions import composing_mistake
 
-                return composing_mistake(error, sys.argv[1:], keys)
+                return composing_mistake(error, sys.argv[1:], name)
 
             with readable, _errors_from_hydra(begun, explain):
                 _check_words(sys.argv[1:])

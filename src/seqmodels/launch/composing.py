@@ -14,9 +14,11 @@ from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from seqmodels.errors import UserError
 from seqmodels.files import flattened
-from seqmodels.signatures.reading import not_taken
+from seqmodels.launch.shipped import shipped_checker
 
 WHOLE = ("optimizer/", "scheduler/")  # groups whose file is merged where it is chosen
 
@@ -78,11 +80,29 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
         since = [naming, *layers[naming.chosen :]]
         plain: Any = OmegaConf.to_container(node, resolve=False)
         left = [n for n in plain if not any(f"{where}.{n}" in layer.keys for layer in since)]
-        if not left:  # as mostly: reading the source of a class takes a moment
+        if not left:  # as mostly: importing a class of your own takes a moment
             continue
         with open_dict(node):
-            for name in not_taken(plain.get("_target_"), left):
+            for name in _not_taken(config, plain.get("_target_"), left):
                 del node[name]
+
+
+def _not_taken(config: DictConfig, target: Any, names: list[Any]) -> list[Any]:
+    """The names that are not arguments of this class; none if it is unknown."""
+    takes = shipped_checker().classes(target)
+    if takes is None:
+        from seqmodels.imports import import_modules, trusted
+        from seqmodels.instantiate import allowed_class
+        from seqmodels.schemas import arguments
+
+        try:
+            import_modules(config.imports)
+            takes = arguments(allowed_class({"_target_": target}, trusted(config)))
+        except (UserError, OmegaConfBaseException):  # building it will tell
+            return []
+    if takes is None or takes["additionalProperties"]:
+        return []
+    return [name for name in names if name not in takes["properties"] and not name.startswith("_")]
 
 
 def _chosen(overrides: Any) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.launch.checks import check_settings
-from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.plan import NO_SETTING
 from seqmodels.runs.folder import RunFolder
 
@@ -110,7 +109,7 @@ def _train(
     from seqmodels.runs import train
 
     try:
-        check_settings(config, overrides, TrainKeys)
+        check_settings(config, overrides, "train")
         train(config, overrides, given)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -5,16 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from seqmodels.signatures.ranges import (
-    Built,
-    Count,
-    Name,
-    Natural,
-    NonNegative,
-    OneOf,
-    Range,
-    Seed,
-)
+from pydantic import Field
+
+from seqmodels.arguments import Built, Count, Name, Natural, NonNegative, OneOf, Seed
 
 Object = Annotated[dict[str, Any], Built()]
 Accelerator = Annotated[str, OneOf("auto", "cpu", "gpu", "mps", "cuda")]
@@ -94,7 +87,7 @@ class EvaluateKeys(RunKeys):
     batch_size: Count | None
     dynamic: bool
     dynamic_learning_rate: NonNegative
-    dynamic_decay: Annotated[float, Range(least=0, most=1)]
+    dynamic_decay: Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass
@@ -103,7 +96,7 @@ class GenerateKeys(RunKeys):
     length: Natural
     temperature: NonNegative
     top_k: Count | None
-    top_p: Annotated[float, Range(above=0, most=1)] | None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
     seed: Seed
 
 

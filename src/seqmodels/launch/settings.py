@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,18 +12,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from seqmodels.checking import Schema
 from seqmodels.errors import UserError, missing_value, one_line, shown, unknown_key
 from seqmodels.files import flattened
+from seqmodels.launch.shipped import shipped_checker
 from seqmodels.plain import read_yaml
-from seqmodels.signatures.checking import find_problems
-from seqmodels.signatures.wording import takes_text
 
 MISSING = "???"  # the default of a key that must be given
 KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 
 
 def read_settings(
-    defaults: Sequence[Path], words: Sequence[str], keys: type, positional: str | None = None
+    defaults: Sequence[Path], words: Sequence[str], keys: Schema, positional: str | None = None
 ) -> SimpleNamespace:
     """Return the values of YAML files, changed by `key=value` words, as attributes.
 
@@ -41,7 +39,7 @@ def read_settings(
     Args:
         defaults: the shipped file, and others over it that may be missing and may give a part.
         words: the command line, without the program's name.
-        keys: a dataclass with the keys of the file, such as `PredictKeys`.
+        keys: the schema of the file, as `keys_of` gives it.
         positional: the attribute that takes the words without a key, as a list. Without it, such
             a word is an error.
 
@@ -49,10 +47,10 @@ def read_settings(
         UserError: for a word that is not `key=value`, an unknown key, a value of another type, or a
             missing value.
     """
-    values = flattened(OmegaConf.to_container(OmegaConf.load(defaults[0])))
-    hints = _hints(keys)
+    nested = OmegaConf.to_container(OmegaConf.load(defaults[0]))
+    values, parts = flattened(nested), shipped_checker().known_keys(nested, keys)
     for file in filter(Path.is_file, defaults[1:]):
-        values |= _own_values(file, values, hints)
+        values |= _own_values(file, values, parts)
     given: dict[str, Any] = {}
     without_key = []
     for word in words:
@@ -62,7 +60,7 @@ def read_settings(
         if equals and KEY.fullmatch(key):
             if key not in values:
                 raise UserError(unknown_key(key, values))
-            given[key] = _value(key, text, hints[key])
+            given[key] = _value(key, text, parts[key])
         elif positional:
             without_key.append(word)
         else:
@@ -76,7 +74,9 @@ def read_settings(
     return settings
 
 
-def _own_values(file: Path, values: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+def _own_values(
+    file: Path, values: Mapping[str, Any], parts: Mapping[str, Schema]
+) -> dict[str, Any]:
     own = read_yaml(file) or {}
     if not isinstance(own, Mapping):
         raise UserError(f"{file} holds no keys: write a line such as {next(iter(values))}: <value>")
@@ -84,19 +84,9 @@ def _own_values(file: Path, values: Mapping[str, Any], hints: Mapping[str, Any])
     for key, value in own.items():
         if key not in values:
             raise UserError(f"{file}: {unknown_key(key, values)}")
-        if problems := find_problems(value, hints[key], key):
+        if problems := shipped_checker().problems(value, parts[key], key):
             raise UserError(f"{file}: {problems[0].text}")
     return own
-
-
-def _hints(keys: type, prefix: str = "") -> dict[str, Any]:
-    hints: dict[str, Any] = {}
-    for name, hint in typing.get_type_hints(keys, include_extras=True).items():
-        if is_dataclass(hint):
-            hints |= _hints(typing.cast(type, hint), f"{prefix}{name}.")
-        else:
-            hints[prefix + name] = hint
-    return hints
 
 
 def _nested(leaves: Mapping[str, Any]) -> SimpleNamespace:
@@ -110,20 +100,17 @@ def _nested(leaves: Mapping[str, Any]) -> SimpleNamespace:
     return settings
 
 
-def _value(key: str, text: str, hint: Any) -> Any:
-    if text == "null" and not find_problems(None, hint, key):
+def _value(key: str, text: str, part: Schema) -> Any:
+    checker = shipped_checker()
+    if text == "null" and not checker.problems(None, part, key):
         return None
-    value = text if takes_text(hint) else _parsed(key, text)
-    if typing.get_origin(hint) is list and not isinstance(value, list):
+    value = text if checker.allows(part, "string") else _parsed(key, text)
+    if checker.resolved(part).get("type") == "array" and not isinstance(value, list):
         value = [text]
-    if problems := find_problems(value, hint, key):
+    if problems := checker.problems(value, part, key):
         raise UserError(problems[0].text)
-    is_float = isinstance(value, int) and not isinstance(value, bool) and not _takes_int(hint)
-    return float(value) if is_float else value
-
-
-def _takes_int(hint: Any) -> bool:
-    return hint is int or any(map(_takes_int, typing.get_args(hint)))
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_number and not checker.allows(part, "integer") else value
 
 
 def _parsed(key: str, text: str) -> Any:

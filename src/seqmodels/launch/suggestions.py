@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,11 +14,8 @@ from omegaconf import OmegaConf
 
 from seqmodels.errors import listed, shown, unknown_key
 from seqmodels.launch.config_files import SHIPPED, config_folders
-from seqmodels.launch.keys import name_of
-from seqmodels.nearest import nearest
-from seqmodels.signatures.checking import arguments, known_keys
-from seqmodels.signatures.heads import heads_for
-from seqmodels.signatures.wording import names_in
+from seqmodels.launch.shipped import keys_of, shipped_checker
+from seqmodels.nearest import closest, nearest
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)")
 EXISTS = re.compile(r"An item is already at '.+'\.\s+Either remove \+ prefix: '(.+)'\n")
@@ -36,20 +32,21 @@ class Suggestions:
 
     Args:
         config: as it was composed, as plain data.
-        keys: a class with its keys, such as `TrainKeys`.
+        keys: the file that it was composed from, such as `train`.
         folders: with a folder for each group of files to choose from.
     """
 
-    def __init__(self, config: Mapping[str, Any], keys: type, folders: Iterable[Path] = ()) -> None:
+    def __init__(self, config: Mapping[str, Any], keys: str, folders: Iterable[Path] = ()) -> None:
         self.config = config
-        self.hints = known_keys(config, keys)
+        self.checker = shipped_checker()
+        self.parts = self.checker.known_keys(config, keys_of(keys))
         self.groups = _groups(folders)
 
     def for_key(self, key: str, value: str) -> str:
         """Say that there is no such key, and what was meant by `key=value`."""
         of_hydra = key.startswith("hydra")
         names = {n for n in _nodes(self.config) if n.startswith("hydra") == of_hydra} - {key}
-        others = self.hints.keys() - names
+        others = self.parts.keys() - names
         if key in others:
             return (
                 f"{shown(key)} is an argument that the configuration does not list: add it as "
@@ -61,8 +58,8 @@ class Suggestions:
             return f"{shown(key)} is not in the configuration: add it as +{key}={shown(value)}"
         meant = [f"+{name}" if name in others else name for name in near]
         values = self._values(near[0]) if len(near) == 1 else []
-        if closest := difflib.get_close_matches(value, values, n=1):
-            meant = [f"{near[0]}={closest[0]}"]
+        if alike := closest(value, values):
+            meant = [f"{near[0]}={alike}"]
         return unknown_key(key, names, meant)
 
     def for_file(self, group: str, name: str, options: Sequence[str], plus: str = "") -> str:
@@ -72,36 +69,36 @@ class Suggestions:
             plus: `+` if it was written before it.
         """
         meant: dict[str, str] = {}
-        for key in self.hints:
+        for key in self.parts:
             if key.startswith(f"{group}."):
                 meant |= {value: f"{key}={value}" for value in self._values(key)}
         meant |= {option: f"{plus}{group}={option}" for option in options}
-        near = difflib.get_close_matches(name, meant, n=1)
-        end = f"; did you mean {meant[near[0]]}?" if near else ""
+        near = closest(name, meant)
+        end = f"; did you mean {meant[near]}?" if near else ""
         return f"{shown(f'{plus}{group}={name}')}: choose one of {listed(options)}{end}"
 
     def _values(self, key: str) -> list[str]:
-        if key == "model.head":
-            return sorted(heads_for(self.config["model"], self.config.get("imports", [])))
-        return self.groups.get(key) or names_in(self.hints.get(key))
+        return self.groups.get(key) or self.checker.names_in(self.parts.get(key, {}))
 
     def _is_open(self, group: str) -> bool:
         """Whether keys of any name may be added to a group."""
         value: Any = self.config
         for name in group.split("."):
             value = value.get(name) if isinstance(value, dict) else None
-        if not isinstance(value, dict) or group not in self.hints:
+        if not isinstance(value, dict) or group not in self.parts:
             return False
-        takes = arguments(value, self.hints[group])
-        return takes is None if "_target_" in value else takes is not None and takes.more
+        takes = self.checker.takes(value, self.parts[group])
+        if "_target_" in value:
+            return takes is None
+        return takes is not None and takes["additionalProperties"] is not False
 
 
-def composing_mistake(error: Exception, words: Sequence[str], keys: type) -> str | None:
+def composing_mistake(error: Exception, words: Sequence[str], keys: str) -> str | None:
     """Explain an error of Hydra's; None if it is of another kind.
 
     Args:
         words: of the command line.
-        keys: those of the file.
+        keys: the file that it is composed from, such as `train`.
     """
     text = str(error)
     if NO_FILE in text:  # a ValueError of Hydra's
@@ -135,13 +132,13 @@ def _no_file(words: Sequence[str]) -> str | None:
     return given and f"{given}=null: choose one of {listed(groups[given])}"
 
 
-def _suggestions(error: Exception | None, keys: type) -> Suggestions:
+def _suggestions(error: Exception | None, keys: str) -> Suggestions:
     node = getattr(error.__cause__ if error else None, "parent_node", None)
     if node is not None:
         config = node._get_root()  # as composed so far; OmegaConf has no public name for it
     else:
         with initialize_config_dir(str(SHIPPED), version_base="1.3"):
-            config = compose(name_of(keys))
+            config = compose(keys)
     plain: Any = OmegaConf.to_container(config, resolve=False)
     return Suggestions(plain, keys, config_folders())
 

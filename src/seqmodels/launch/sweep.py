@@ -26,7 +26,6 @@ from seqmodels.interruption import SIGNALS, handling_signals
 from seqmodels.launch.checks import check_settings, written
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
 from seqmodels.launch.job import PARENT
-from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.plan import PLAN, as_written, jobs_here, make_plan, parsed, read_plan
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
@@ -191,7 +190,7 @@ def _check_values(config: DictConfig) -> None:
         wrong = [v for v in possible if files[key] and isinstance(v, str) and v not in files[key]]
         if wrong:
             plain: Any = OmegaConf.to_container(config, resolve=False)
-            raise UserError(Suggestions(plain, TrainKeys).for_file(key, wrong[0], files[key]))
+            raise UserError(Suggestions(plain, "train").for_file(key, wrong[0], files[key]))
     if any(files.values()):
         return
     settings = copy.deepcopy(config)
@@ -201,9 +200,9 @@ def _check_values(config: DictConfig) -> None:
     for key, possible in zip(keys, values, strict=True):
         OmegaConf.update(settings, key, possible[0] if possible else None)
     task = as_written(config.hydra.overrides.task)
-    check_settings(copy.deepcopy(settings), task, TrainKeys)
+    check_settings(copy.deepcopy(settings), task, "train")
     for key, possible in zip(keys, values, strict=True):
         for value in possible[1:]:
             changed = copy.deepcopy(settings)
             OmegaConf.update(changed, key, value)
-            check_settings(changed, task, TrainKeys)
+            check_settings(changed, task, "train")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seqmodels.errors import UserError, choices
-from seqmodels.signatures.ranges import Count
+from seqmodels.arguments import Count, OneOf
+from seqmodels.errors import UserError
+from seqmodels.schemas import checked
 
 SCORES = ("dot", "general", "additive")
+Score = Annotated[str, OneOf(*SCORES)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +51,11 @@ class Attention(nn.Module):
         UserError: for an unknown score, or sizes that `dot` cannot compare.
     """
 
+    @checked("model.head_options")
     def __init__(
-        self, query_size: int, memory_size: int, score: str = "general", size: Count | None = None
+        self, query_size: int, memory_size: int, score: Score = "general", size: Count | None = None
     ) -> None:
         super().__init__()
-        if score not in SCORES:
-            raise UserError(f"model.head_options.score is {score!r}: {choices(score, SCORES)}")
         if score == "dot" and query_size != memory_size:
             raise UserError(
                 f"model.head_options.score=dot compares vectors of equal width, but the decoder's "

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqmodels.arguments import Count
 from seqmodels.batch import PADDING_ID
 from seqmodels.errors import UserError
 from seqmodels.nn.embedding import SmallEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.signatures.ranges import Count
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seqmodels.arguments import Positive
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
-from seqmodels.signatures.ranges import Positive
 
 TOKEN_EMBEDDING_SIZE = 128
 LARGEST_WEIGHT = 0.1  # of a new embedding of tokens

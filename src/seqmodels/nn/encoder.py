@@ -7,19 +7,17 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seqmodels.arguments import Count, Natural, OneOf, Share
 from seqmodels.batch import valid_steps
-from seqmodels.errors import choices
+from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.state import State
-from seqmodels.signatures.ranges import Count, Natural, OneOf, Range, Share
-
-PACKINGS = ("auto", "packed", "padded")
-
-MOST_LAYERS = 1000
+from seqmodels.schemas import checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +75,12 @@ class RecurrentEncoder(nn.Module):
         ValueError: naming the argument and what to change.
     """
 
+    @checked("encoder")
     def __init__(
         self,
         input_size: Count,
         hidden_size: Count,
-        num_layers: Annotated[int, Range(least=1, most=1000)] = 1,
+        num_layers: Annotated[int, Field(ge=1, le=1000)] = 1,
         *,
         cell: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] = "lstm",
         bidirectional: bool = False,
@@ -92,20 +91,7 @@ class RecurrentEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if cell not in CELLS:
-            raise ValueError(f"encoder.cell is {cell!r}: {choices(cell, CELLS)}")
-        if packing not in PACKINGS:
-            raise ValueError(f"encoder.packing is {packing!r}: {choices(packing, PACKINGS)}")
-        for name, size in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            if size < 1:
-                raise ValueError(f"encoder.{name} is {size}: it must be at least 1")
-        if num_layers > MOST_LAYERS:
-            raise ValueError(
-                f"encoder.num_layers is {num_layers}: it must be at most {MOST_LAYERS}"
-            )
+            raise UserError(f"encoder.cell={cell}: {choices(cell, CELLS)}")
         is_own = cell not in ("lstm", "gru", "rnn")
         if is_own and packing == "padded":
             raise ValueError(

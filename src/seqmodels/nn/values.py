@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.errors import UserError, choices
+from seqmodels.arguments import Fraction, OneOf
+from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Features, Mask, Output
-from seqmodels.signatures.ranges import Fraction, NotEmpty, OneOf
+from seqmodels.schemas import checked
 
 
 class Standardised(Output):
@@ -58,6 +60,7 @@ class Standardised(Output):
         return known if mask is None else known & mask.unsqueeze(-1)
 
 
+ErrorName = Annotated[str, OneOf("mse", "mae", "huber")]
 ERRORS: dict[str, Callable[..., Tensor]] = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,
@@ -78,6 +81,7 @@ class Values(Standardised):
         UserError: for an unknown error.
     """
 
+    @checked("model.output")
     def __init__(
         self,
         width: int,
@@ -85,11 +89,9 @@ class Values(Standardised):
         *,
         mean: Sequence[float] | None = None,
         deviation: Sequence[float] | None = None,
-        error: str = "mse",
+        error: ErrorName = "mse",
     ) -> None:
         super().__init__(num_values, mean, deviation)
-        if error not in ERRORS:
-            raise UserError(f"model.output.error is {error!r}: {choices(error, ERRORS)}")
         self.project = nn.Linear(width, num_values)
         self.error = error
 
@@ -186,8 +188,8 @@ class ValueOptions:
         UserError: for another error than the usual one beside quantiles, which have their own.
     """
 
-    error: Annotated[str, OneOf("mse", "mae", "huber")] = "mse"
-    quantiles: Annotated[list[Fraction], NotEmpty()] | None = None
+    error: ErrorName = "mse"
+    quantiles: Annotated[list[Fraction], Field(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
         if self.quantiles is not None and self.error != "mse":

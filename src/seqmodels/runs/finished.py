@@ -240,10 +240,12 @@ def load_run(
     if batch_size is not None:
         config["data"]["batch_size"] = batch_size
     with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
-        data: DataModule = instantiate(config["data"], allowed_targets=allowed_targets)
+        data: DataModule = instantiate(config["data"], key="data", allowed_targets=allowed_targets)
         spec = saved["hyper_parameters"]["data"]
         with _UnsetWeights():
-            task: Task = instantiate(config["model"], data=spec, allowed_targets=allowed_targets)
+            task: Task = instantiate(
+                config["model"], key="model", data=spec, allowed_targets=allowed_targets
+            )
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
     for name, weights in task.named_parameters():

@@ -8,18 +8,19 @@ from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from pydantic import Field
 
+from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
-from seqmodels.signatures.ranges import Count, Range
 from seqmodels.tasks.budget import batches_per_epoch, limited
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
 
-ValidationInterval = Count | Annotated[float, Range(above=0, most=1)] | Literal["auto"] | None
+ValidationInterval = Count | Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None
 
 
 class Trainer(pl.Trainer):

@@ -20,7 +20,7 @@ from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.imports import import_modules, trusted
-from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.instantiate import allowed_class, check, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -156,11 +156,12 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = trusted(config)
+        _check_arguments(config, allowed)
         task_class: type[Task] = allowed_class(config.model, allowed)
         contract = task_class.contract_for(config.model.head)
         check_model(contract, config.model, task_class.check(config.model))
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        data: DataModule = instantiate(config.data, allowed_targets=allowed)
+        data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
         _check_data(task_class, contract, data)
         if in_place:  # it encodes as it did, whatever that was learned from
             data.use_spec(saved["hyper_parameters"]["data"])
@@ -172,7 +173,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
                 f"resume={config.resume}: the data is not the data that this run was trained on "
                 "(fingerprint differs); restore its files, or start a new run"
             )
-        task: Task = instantiate(config.model, data=data.spec, allowed_targets=allowed)
+        task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
         task.allowed_targets, task.fingerprint = allowed, data.fingerprint
         trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
@@ -342,18 +343,37 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
         raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
 
 
-def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
-    def build(group: Mapping[str, Any] | None) -> list[Any]:
-        entries = [entry for entry in (group or {}).values() if entry is not None]
-        return [instantiate(entry, allowed_targets=allowed) for entry in entries]
+def _check_arguments(config: DictConfig, allowed: tuple[str, ...]) -> None:
+    """Finds a mistake in what is built last before any data is read."""
+    by_code = {
+        "model": ["data"],
+        "data": [],
+        "trainer": ["callbacks", "logger", "default_root_dir"],
+    }
+    for key, given in by_code.items():
+        check(config[key], given, key, allowed_targets=allowed)
+    for group in ("callbacks", "logger"):
+        for name, entry in (config[group] or {}).items():
+            if entry is not None:
+                check(entry, key=f"{group}.{name}", allowed_targets=allowed)
 
-    callbacks = build(config.callbacks)
+
+def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
+    def build(group: str) -> list[Any]:
+        return [
+            instantiate(entry, key=f"{group}.{name}", allowed_targets=allowed)
+            for name, entry in (config[group] or {}).items()
+            if entry is not None
+        ]
+
+    callbacks = build("callbacks")
     if not config.trainer.enable_progress_bar:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     return instantiate(
         config.trainer,
+        key="trainer",
         callbacks=callbacks,
-        logger=[MetricsFile(str(folder)), *build(config.logger)],
+        logger=[MetricsFile(str(folder)), *build("logger")],
         default_root_dir=folder,
         allowed_targets=allowed,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,18 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from seqmodels.batch import AnyBatch
-from seqmodels.errors import UserError
-from seqmodels.heads import Head, build_head, find_head
-from seqmodels.nn.characters import build_characters
-from seqmodels.nn.embedding import (
-    LockedDropout,
-    VectorEmbedding,
-    VectorOptions,
-    build_embedding,
-)
-from seqmodels.nn.outputs import Output
-from seqmodels.signatures.ranges import (
+from seqmodels.arguments import (
     ArgumentsOf,
     Built,
     BySubclass,
@@ -37,9 +25,21 @@ from seqmodels.signatures.ranges import (
     Positive,
     Share,
 )
+from seqmodels.batch import AnyBatch
+from seqmodels.errors import UserError
+from seqmodels.heads import Head, build_head, find_head
+from seqmodels.nn.characters import build_characters
+from seqmodels.nn.embedding import (
+    LockedDropout,
+    VectorEmbedding,
+    VectorOptions,
+    build_embedding,
+)
+from seqmodels.nn.outputs import Output
+from seqmodels.schemas import arguments, check_own_init, checked
 from seqmodels.tasks.budget import find_budget, seconds_used
 from seqmodels.tasks.contract import Step, gather, join, share_of_targets
-from seqmodels.tasks.fitting import build_encoder, check_reading, check_shares, no_output
+from seqmodels.tasks.fitting import build_encoder, check_reading, no_output
 from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
 from seqmodels.tasks.optimization import (
@@ -102,6 +102,11 @@ class Task(Network, pl.LightningModule):
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
     decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_own_init(cls, "model")
+
+    @checked("model")
     def __init__(
         self,
         data: dict[str, Any],
@@ -139,16 +144,14 @@ class Task(Network, pl.LightningModule):
         unfreeze: Natural = 0,  # language models
         **own: Annotated[Any, BySubclass()],
     ) -> None:
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
+        values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
-        for name in own.keys() - inspect.signature(type(self).__init__).parameters:
+        takes = arguments(type(self))
+        for name in own.keys() - (takes or {"properties": {}})["properties"].keys():
             raise TypeError(f"unexpected keyword argument {name!r}")
-        self.save_hyperparameters({**arguments, **own}, logger=False)
+        self.save_hyperparameters({**values, **own}, logger=False)
         if embedding_dropout is None:
             embedding_dropout = dropout
-        check_shares(
-            dropout=dropout, embedding_dropout=embedding_dropout, label_smoothing=label_smoothing
-        )
         self.contract = self.contract_for(head)
         check_reading(window, adversarial, self.contract)
         self.window, self.adversarial = window, adversarial

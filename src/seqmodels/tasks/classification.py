@@ -7,9 +7,9 @@ from typing import Any
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from seqmodels.arguments import NonNegative
 from seqmodels.batch import SequenceBatch, with_unseen_as
 from seqmodels.nn.outputs import Classes
-from seqmodels.signatures.ranges import NonNegative
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.fitting import check_weights

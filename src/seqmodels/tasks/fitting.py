@@ -62,17 +62,8 @@ def build_encoder(
         )
     try:
         return RecurrentEncoder(width, **options)
-    except TypeError as error:  # a key that no encoder has
-        raise UserError(f"model.encoder: {error}") from error
     except ValueError as error:
         raise UserError(f"model.{error}") from error
-
-
-def check_shares(**shares: float) -> None:
-    """Raises UserError for one that is not in [0, 1)."""
-    for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise UserError(f"model.{name} is {share}: it must be at least 0 and less than 1")
 
 
 def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words: str) -> None:

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
+from seqmodels.arguments import ArgumentsOf, OneOf
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, Values
-from seqmodels.signatures.ranges import ArgumentsOf, OneOf
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.rolling import roll_forward, shift

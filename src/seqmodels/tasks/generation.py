@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
+from seqmodels.arguments import Count, Natural, NonNegative
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.streams import StreamDataModule
 from seqmodels.data.tokenizer import START_ID
-from seqmodels.errors import UserError
+from seqmodels.schemas import checked
 from seqmodels.tasks.language_modeling import LanguageModel
 from seqmodels.tasks.rolling import roll_forward
 
@@ -111,18 +113,14 @@ def open_end(vocabulary: Tokenizer, ids: list[int]) -> tuple[list[int], list[int
     return ids[:-1], [ids[-1], *longer]
 
 
+@checked()
 def check_options(
-    length: int, temperature: float, top_k: int | None = None, top_p: float | None = None
+    length: Natural,
+    temperature: NonNegative,
+    top_k: Count | None = None,
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None,
 ) -> None:
     """Raises UserError for a value that `generate` does not take."""
-    if temperature < 0:
-        raise UserError(f"temperature={temperature}: it must be 0 (the likeliest) or more")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k={top_k}: it must be at least 1, or null")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p={top_p}: it must be more than 0 and at most 1, or null")
-    if length < 0:
-        raise UserError(f"length={length}: it must be 0 or more")
 
 
 def _generate(

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.windows import StreamDataset
 from seqmodels.errors import UserError
@@ -14,7 +15,6 @@ from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.state import State, parts_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.signatures.ranges import Count
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from seqmodels.errors import UserError
+from seqmodels.nearest import closest
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def metric_named(name: str) -> Metric:
     if short in METRICS:
         return METRICS[short]
     check_not_replaced(name)
-    near = difflib.get_close_matches(short, METRICS, n=1, cutoff=0.5)
+    near = closest(short, METRICS)
     raise UserError(
-        f"unknown metric {name}" + (f" (did you mean {near[0]}?)" if near else "") + ": to use it, "
+        f"unknown metric {name}" + (f" (did you mean {near}?)" if near else "") + ": to use it, "
         f'add METRICS["{short}"] = Metric(higher_is_better=...), with True or False, to the file '
         "of your task (from seqmodels.tasks.metrics import METRICS, Metric)"
     )

@@ -15,9 +15,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
 
+from seqmodels.arguments import Count, Name, Share
 from seqmodels.errors import UserError, choices, one_line, unusable
 from seqmodels.instantiate import allowed_class, instantiate
-from seqmodels.signatures.ranges import Count, Name, Share
 from seqmodels.tasks.budget import BY_TIME, NO_END, Budget
 from seqmodels.tasks.metrics import more_is_better
 
@@ -212,7 +212,9 @@ def build_optimizer(
         raise UserError("model.optimizer is null: choose one, such as optimizer=adamw")
 
     def build(parameters: Any) -> Optimizer:
-        built: Optimizer = instantiate(optimizer, parameters, allowed_targets=allowed_targets)
+        built: Optimizer = instantiate(
+            optimizer, parameters, key="model.optimizer", allowed_targets=allowed_targets
+        )
         return built
 
     plan = scheduler or {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
@@ -227,7 +229,12 @@ def build_optimizer(
         if issubclass(kind, OneCycleLR | CyclicLR) and not _has_momentum(leader):
             planned.setdefault("cycle_momentum", False)
         with unusable(f"model.scheduler: {plan['_target_']} cannot be built"):
-            return Plan(leader, instantiate(planned, leader, allowed_targets=allowed_targets))
+            return Plan(
+                leader,
+                instantiate(
+                    planned, leader, key="model.scheduler", allowed_targets=allowed_targets
+                ),
+            )
 
     if not is_stretched(scheduler):
         budget = None

@@ -8,11 +8,11 @@ from typing import Annotated, Any, cast
 from torch import Tensor
 from torchmetrics import Metric
 
+from seqmodels.arguments import ArgumentsOf
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, Values
-from seqmodels.signatures.ranges import ArgumentsOf
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.value_scores import value_scores

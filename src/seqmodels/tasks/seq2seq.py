@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
+from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, Share
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.data.text_targets import TextDecoder
 from seqmodels.data.tokenizer import LEVELS
@@ -19,11 +20,9 @@ from seqmodels.nn.decoder import Decoder
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.search import MOST_TOKENS, Found
-from seqmodels.signatures.ranges import ArgumentsOf, Count, Name, NonNegative, Share
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.decoding import build_decoder, check_decoder
-from seqmodels.tasks.fitting import check_shares
 from seqmodels.tasks.text_scores import TextScores, check_scores
 
 SYMBOLS = ("exact_match", "symbol_error_rate")
@@ -85,7 +84,6 @@ class Seq2Seq(Task):
         scores: list[Name] | None = None,
         **options: Any,
     ) -> None:
-        check_shares(scheduled_sampling=scheduled_sampling)
         self.check({"beam": beam, "best": best, "longest": longest, "scores": scores})
         super().__init__(
             data,
@@ -119,9 +117,6 @@ class Seq2Seq(Task):
     @classmethod
     def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
         beam, best = model.get("beam", 1), model.get("best", 1)
-        for name, value in (("beam", beam), ("best", best), ("longest", model.get("longest") or 1)):
-            if value < 1:
-                raise UserError(f"model.{name} is {value}: it must be at least 1")
         if (model.get("longest") or 1) > MOST_TOKENS:
             raise UserError(f"model.longest is {model['longest']}: at most {MOST_TOKENS}")
         if best > beam:

@@ -9,18 +9,16 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from seqmodels.arguments import NonNegative, OneOf
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
-from seqmodels.errors import UserError, choices, listed
+from seqmodels.errors import UserError, listed
 from seqmodels.nn.crf import CRF, ConstrainedClasses
 from seqmodels.nn.outputs import Classes, Output
-from seqmodels.signatures.ranges import NonNegative, OneOf
 from seqmodels.tag_schemes import Scheme, allowed, find_scheme
 from seqmodels.tasks.base import Task
 from seqmodels.tasks.contract import Contract, Step
 from seqmodels.tasks.fitting import check_weights
 from seqmodels.tasks.span_score import SpanScore
-
-OUTPUTS = ("classes", "crf")
 
 
 class Tagger(Task):
@@ -82,8 +80,6 @@ class Tagger(Task):
         if given["output"] == "classes":
             output = ConstrainedClasses if given["constrained"] else Classes
             return output(width, len(tags), weights=weights, **options)
-        if given["output"] != "crf":
-            raise UserError(f"model.output={given['output']}: {choices(given['output'], OUTPUTS)}")
         if weights is not None:
             raise UserError(
                 "a CRF scores all tags of a sequence together, so they can't have weights of their "

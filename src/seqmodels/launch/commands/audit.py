@@ -7,10 +7,9 @@ import sys
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
-from seqmodels.launch.keys import AuditKeys
 
 
-@command(AuditKeys)
+@command("audit")
 def main(config: SimpleNamespace) -> None:
     from seqmodels.audit import audit
     from seqmodels.audit.find_model import find_model, random_batch

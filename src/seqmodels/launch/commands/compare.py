@@ -7,10 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
-from seqmodels.launch.keys import CompareKeys
 
 
-@command(CompareKeys, positional="places")
+@command("compare", positional="places")
 def main(config: SimpleNamespace) -> None:
     from seqmodels.errors import UserError
 

@@ -7,10 +7,9 @@ from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
 from seqmodels.launch.finished_run import named_run
-from seqmodels.launch.keys import EvaluateKeys
 
 
-@command(EvaluateKeys)
+@command("evaluate")
 def main(config: SimpleNamespace) -> None:
     from seqmodels.runs.table import metrics_table
     from seqmodels.screen import Screen

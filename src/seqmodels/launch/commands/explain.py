@@ -9,16 +9,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from seqmodels.launch.command_line import composed
-from seqmodels.launch.keys import ExplainKeys
 from seqmodels.launch.plan import as_written
 
 
-@composed(ExplainKeys)
+@composed("explain")
 def main(config: DictConfig) -> None:
     from seqmodels.imports import import_modules
     from seqmodels.launch.checks import check_settings
 
-    check_settings(config, as_written(HydraConfig.get().overrides.task), ExplainKeys)
+    check_settings(config, as_written(HydraConfig.get().overrides.task), "explain")
     import_modules(config.imports)
     from seqmodels.dataflow.explain import explain
 

@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
 from seqmodels.launch.finished_run import named_run
-from seqmodels.launch.keys import GenerateKeys
 
 
-@command(GenerateKeys)
+@command("generate")
 def main(config: SimpleNamespace) -> None:
     from seqmodels.visible import visible
 

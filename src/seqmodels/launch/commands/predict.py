@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command
 from seqmodels.launch.finished_run import named_run
-from seqmodels.launch.keys import PredictKeys
 
 
-@command(PredictKeys)
+@command("predict")
 def main(config: SimpleNamespace) -> None:
     from rich.progress import track
 

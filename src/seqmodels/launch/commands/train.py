@@ -10,11 +10,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seqmodels.launch.command_line import composed
-from seqmodels.launch.keys import TrainKeys
 from seqmodels.launch.plan import as_written
 
 
-@composed(TrainKeys)
+@composed("train")
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
     overrides = as_written(settings.overrides.task)
@@ -28,7 +27,7 @@ def main(config: DictConfig) -> None:
     from seqmodels.runs.folder import RunFolder
 
     try:
-        check_settings(config, overrides, TrainKeys)
+        check_settings(config, overrides, "train")
         from seqmodels.runs import train
 
         train(config, overrides, given_values(config, overrides) if config.resume else None)

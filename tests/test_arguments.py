@@ -1,12 +1,12 @@
-"""What a class takes, read from its source, is what it takes when it is imported."""
+"""Arguments are checked once, in the same words however an object is made."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import subprocess
 import sys
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.arguments import Share
+from seqmodels.checking import Checker
+from seqmodels.data import Needle
+from seqmodels.errors import UserError
+from seqmodels.files import flattened
+from seqmodels.instantiate import instantiate
 from seqmodels.launch.checks import check_settings
-from seqmodels.launch.keys import TrainKeys
-from seqmodels.signatures.checking import find_problems
-from seqmodels.signatures.ranges import Built, Share
-from seqmodels.signatures.reading import signature
+from seqmodels.schemas import arguments
+from seqmodels.tasks import SequenceClassifier
 from tests.conftest import ROOT, Script, command
 
 
@@ -42,30 +46,32 @@ OPTIMIZERS = [f"torch.optim.{name}" for name in torch.optim.__all__ if name[0].i
 
 
 @pytest.mark.parametrize("target", ["lightning.pytorch.Trainer", *CONFIGURED, *OPTIMIZERS])
-def test_the_source_says_what_the_class_says(target: str) -> None:
-    read = signature(target)
-    parameters = inspect.signature(get_object(target)).parameters.values()
+def test_each_argument_takes_its_default(target: str) -> None:
+    cls = get_object(target)
+    takes = arguments(cls)
+    assert takes is not None
+    parameters = inspect.signature(cls).parameters.values()
     named = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    assert read is not None and named.keys() <= read.hints.keys()
-    required = {name for name, p in named.items() if p.default is p.empty}
-    assert required <= read.required
-    if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-        assert named.keys() == read.hints.keys() and required == read.required
-    defaults = {n: p.default for n, p in named.items() if p.default is not p.empty}
-    plain = {n: v for n, v in defaults.items() if isinstance(v, int | float | str | None)}
-    assert not [p for n, v in plain.items() for p in find_problems(v, read.hints[n], n)]
+    assert named.keys() <= takes["properties"].keys()
+    assert {name for name, p in named.items() if p.default is p.empty} <= {*takes["needs"]}
+    for name, parameter in named.items():
+        if isinstance(parameter.default, int | float | str | None):
+            assert not problems(parameter.default, takes["properties"][name])
+
+
+def problems(value: Any, part: Any, key: str = "x") -> list[str]:
+    return [problem.text for problem in Checker().problems(value, part, key)]
 
 
 def test_options_that_are_passed_on_are_those_of_the_base() -> None:
-    read = signature("seqmodels.data.Needle")
-    assert read is not None and "pool" in read.hints and "inputs" not in read.hints
-    assert find_problems({"pool": 0}, dict[str, read.hints["pool"]], "data")  # type: ignore[name-defined]
+    takes = arguments(Needle)
+    assert takes is not None and not takes["additionalProperties"]
+    assert "pool" in takes["properties"] and "inputs" not in takes["properties"]
+    assert problems(0, takes["properties"]["pool"])
 
 
 OWN_TASK = """
-raise RuntimeError("this module must not be imported")
-
-from typing import Literal
+from typing import Any, Literal
 from seqmodels.tasks import SequenceClassifier
 
 Strength = Literal["weak", "strong"]
@@ -76,6 +82,19 @@ class Own(SequenceClassifier):
 """
 
 
+@pytest.fixture
+def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Any]]:
+    (tmp_path / "own_task.py").write_text(OWN_TASK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("own_task").Own
+    del sys.modules["own_task"]
+
+
+SPEC = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+MODEL = {"encoder": {"hidden_size": 3}, "head": "max_pool", "_recursive_": False}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -83,24 +102,62 @@ class Own(SequenceClassifier):
         ("depth", 1.5, "model.depth=1.5: set it to a whole number, or null"),
         ("dropout", 1.0, "model.dropout=1.0: set it to a number of at least 0 and less than 1"),
         ("encoder", {"hidden_size": 0}, "model.encoder.hidden_size=0: set it to a whole number"),
+        ("encoder", {"hiden_size": 3}, "model.encoder.hidden_size must be given"),
+        ("strenth", "weak", "model.strenth is not a key of the configuration: did you mean model"),
+        ("data", {}, "model.data is not a key of the configuration"),
+        ("optimizer", {"_target_": "torch.optim.SGD", "lr": -1}, "model.optimizer.lr=-1: set it"),
     ],
 )
-def test_a_class_of_your_own_is_checked_without_importing_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: Any, message: str
+def test_a_class_of_your_own_is_checked_where_it_is_built(
+    own_task: type[Any], key: str, value: Any, message: str
 ) -> None:
-    (tmp_path / "own_task.py").write_text(OWN_TASK)
-    monkeypatch.chdir(tmp_path)
-    model = {"_target_": "own_task.Own", "encoder": {"hidden_size": 3}, "head": "max_pool"}
-    hint = typing.Annotated[dict[str, Any], Built("data")]
-    assert find_problems(model, hint, "model") == []
-    [problem] = find_problems({**model, key: value}, hint, "model")
-    assert problem.text.startswith(message)
+    config = {"_target_": "own_task.Own", **MODEL, key: value}
+    with pytest.raises(UserError) as caught:
+        instantiate(config, key="model", data=SPEC, allowed_targets=["own_task."])
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dropout", 1.0),
+        ("embedding_size", 0),
+        ("encoder", {"hidden_size": 3, "packing": "pakced"}),
+        ("encoder", {"hidden_size": 3, "cell": "lsmt"}),
+        ("encoder", {"hidden_size": True}),
+        ("class_weights", "balancd"),
+        ("head_options", {"size": 3}),
+    ],
+)
+def test_every_road_says_the_same(
+    own_task: type[Any], script: Script, name: str, value: Any
+) -> None:
+    options = {**MODEL, name: value}
+    said = []
+    for cls in (SequenceClassifier, own_task):  # a notebook
+        with pytest.raises(UserError) as caught:
+            cls(SPEC, **{key: v for key, v in options.items() if key != "_recursive_"})
+        said.append(str(caught.value))
+    for named in ("seqmodels.tasks.SequenceClassifier", "own_task.Own"):  # a run folder
+        config = {"_target_": named, **options}
+        with pytest.raises(UserError) as caught:
+            instantiate(config, key="model", data=SPEC, allowed_targets=["own_task."])
+        said.append(str(caught.value))
+    leaves = flattened({name: value}).items()
+    words = [f"++model.{key}={str(leaf).lower()}" for key, leaf in leaves]
+    done = script("train.py", "model.head=max_pool", *words)
+    said.append(done.stderr.strip().removeprefix("error: "))
+    assert {*said} == {said[0]} and len(said) == 5
 
 
 @pytest.mark.parametrize("value", [True, "0.5", None, float("nan"), -0.1, 1, 2**70, [0.5], {}])
 def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
-    assert find_problems(value, Share, "x")
-    assert not find_problems(0, Share, "x") and not find_problems(0.5, Share, "x")
+    def f(x: Share) -> None: ...
+
+    takes = arguments(f)
+    assert takes is not None
+    share = takes["properties"]["x"]
+    assert problems(value, share) and not problems(0, share) and not problems(0.5, share)
 
 
 @pytest.mark.parametrize(
@@ -172,5 +229,5 @@ def test_a_number_that_a_text_interpolates_is_text(
     config: Callable[..., DictConfig], word: str, key: str, text: str
 ) -> None:
     composed = config(word)
-    check_settings(composed, [word], TrainKeys)
+    check_settings(composed, [word], "train")
     assert OmegaConf.select(composed, key) == text

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from seqmodels.signatures.ranges import (
-    Count,
-    Name,
-    Natural,
-    NonNegative,
-    OneOf,
-    Positive,
-    Range,
-    Share,
-)
+from pydantic import Field
 
-Batches = Natural | Annotated[float, Range(least=0, most=1)] | None
-Unlimited = Annotated[int, Range(least=-1)]  # -1: no limit
+from seqmodels.arguments import Count, Name, Natural, NonNegative, OneOf, Positive, Share
+
+Batches = Natural | Annotated[float, Field(ge=0, le=1)] | None
+Unlimited = Annotated[int, Field(ge=-1)]  # -1: no limit
 
 # by the beginning of the module's name, then by argument, or by class and argument
 RANGES: dict[str, dict[str, Any]] = {
@@ -34,7 +27,7 @@ RANGES: dict[str, dict[str, Any]] = {
         "overfit_batches": Batches,
         "fast_dev_run": Natural | bool,
         # no time, such as 00:00:10:00: `LastCheckpoint` counts batches
-        "val_check_interval": Count | Annotated[float, Range(above=0, most=1)] | None,
+        "val_check_interval": Count | Annotated[float, Field(gt=0, le=1)] | None,
         "check_val_every_n_epoch": Count | None,
         "num_sanity_val_steps": Unlimited | None,
         "log_every_n_steps": Natural | None,
@@ -61,7 +54,7 @@ RANGES: dict[str, dict[str, Any]] = {
         "max_lr": Positive | list[Positive],
         "div_factor": Positive,
         "final_div_factor": Positive,
-        "pct_start": Annotated[float, Range(least=0, most=1)],
+        "pct_start": Annotated[float, Field(ge=0, le=1)],
         "total_steps": Count | None,
         "betas": tuple[Share, Share],
         "step_size": Count,

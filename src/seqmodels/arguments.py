@@ -1,0 +1,81 @@
+"""Which values an argument may have, to write into annotations: `dropout: Share = 0.0`.
+
+Annotate your own classes with these too, or with any type that pydantic knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, WithJsonSchema
+
+from seqmodels.checking import Schema
+
+
+def OneOf(*names: str, own: bool = False) -> Any:  # noqa: N802 (an annotation)
+    """A text that is one of these names; or `own`: another that a module of `imports` defines."""
+    if own:
+        return Field(examples=list(names))
+    return Field(json_schema_extra={"enum": list(names)})
+
+
+def Length(size: int) -> Any:  # noqa: N802
+    """A list of this many values."""
+    return Field(min_length=size, max_length=size)
+
+
+def Built(*given: str, stand_in: str | None = None) -> Any:  # noqa: N802
+    """A mapping that names its class as `_target_`; its other keys are that class's arguments.
+
+    Args:
+        given: arguments that the code passes by itself.
+        stand_in: a text that the code replaces with the value, whatever the argument's type.
+    """
+    part: Schema = {"type": "object", "built": list(given)}
+    return WithJsonSchema(part if stand_in is None else {**part, "stand_in": stand_in})
+
+
+def ArgumentsOf(  # noqa: N802
+    target: str,
+    *given: str,
+    optional: tuple[str, ...] = (),
+    words: tuple[tuple[str, str], ...] = (),
+) -> Any:
+    """A mapping whose keys are the arguments of this class.
+
+    Args:
+        target: the full name of the class.
+        given: arguments that the code passes by itself.
+        optional: arguments for which None lets the code choose.
+        words: by argument, a word that lets the code choose too.
+    """
+    others: dict[str, list[Schema]] = {name: [{"type": "null"}] for name in optional}
+    for name, word in words:
+        others.setdefault(name, []).append({"enum": [word]})
+    return WithJsonSchema({"arguments_of": target, "given": list(given), "others": others})
+
+
+@dataclass(frozen=True, init=False)
+class Passed:
+    """Of `**options`: the class passes these arguments to its base by itself."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+
+@dataclass(frozen=True)
+class BySubclass:
+    """Of `**options`: a subclass passes them by name, and nobody else gives any."""
+
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
+Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]

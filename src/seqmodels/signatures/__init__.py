@@ -1,1 +1,0 @@
-"""What arguments a class takes, read from its source without importing it."""
