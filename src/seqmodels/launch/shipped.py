@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from seqmodels.checking import Checker, Schema
+from seqmodels.errors import UserError
 from seqmodels.launch.config_files import PACKAGE, SHIPPED
 
 OF_FILES = ("defaults", "hydra")  # keys of a file that are none of the configuration
@@ -14,7 +15,10 @@ OF_FILES = ("defaults", "hydra")  # keys of a file that are none of the configur
 
 @functools.cache
 def _read() -> Schema:
-    made: Schema = json.loads((SHIPPED / "schema.json").read_text())
+    file = SHIPPED / "schema.json"
+    if not file.is_file():  # of a project that was made without PyTorch
+        raise UserError(f"{file} is missing: python -m seqmodels.launch.schema writes it")
+    made: Schema = json.loads(file.read_text())
     return made
 
 
