@@ -43,7 +43,7 @@ def _read(target: Any, method: str) -> Schema | None:
     needs: list[str] = []
     passed: set[str] = set()
     more = False
-    for owner, function in _functions(target, method):
+    for number, (owner, function) in enumerate(_functions(target, method)):
         try:
             parameters = inspect.signature(function).parameters
         except (TypeError, ValueError):  # of a class that is not written in Python
@@ -52,7 +52,7 @@ def _read(target: Any, method: str) -> Schema | None:
         for each in own:
             if each.kind in OPEN or each.name in passed:
                 continue
-            if each.name not in hints and each.default is each.empty:
+            if each.default is each.empty and not number:  # a base may get it from the class
                 needs.append(each.name)
             if hints.get(each.name, Any) in BARE:  # the base may say more about it
                 hints[each.name] = _hint(each, function, owner)
