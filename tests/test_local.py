@@ -49,7 +49,7 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
         done = script("train.py", resume, f"trainer.max_epochs={epochs}", *here)
         assert done.returncode == 0, done.stderr
         changes = [line for line in done.stdout.splitlines() if " -> " in line]
-        assert changes == [f"trainer.max_epochs: 1 -> {epochs}"]
+        assert changes == [f"trainer.max_epochs: {epochs - 1} -> {epochs}"]
     config = json.loads((run / "result.json").read_text())["config"]
     assert config["callbacks"]["last"]["minutes"] == 2.0 and config["tags"] == ["a"]
     done = script("train.py", resume, "trainer.max_epochs=4", "tags=[b,c]")

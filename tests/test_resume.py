@@ -338,6 +338,20 @@ def test_a_folder_with_a_run_is_not_overwritten(script: Script, cut: Path) -> No
     assert content(cut) == before
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_is_begun_again(
+    script: Script, tmp_path: Path
+) -> None:
+    words = (*OWN, "folder=again")
+    failed = script("train.py", *words, "model.optimizer.lr=1e30")
+    assert failed.returncode == 2 and "diverged" in failed.stderr
+    done = script("train.py", *words)
+    assert done.returncode == 0, done.stderr
+    [beginning] = OmegaConf.load(tmp_path / "again" / "overrides.yaml")
+    assert "model.optimizer.lr=1e30" not in beginning.overrides
+    steps = [row["step"] for row in read_metrics(tmp_path / "again" / "metrics.csv")]
+    assert steps == sorted(steps)
+
+
 def test_a_moved_folder_is_resumed_where_it_lies(
     script: Script, whole: Path, cut: Path, tmp_path: Path
 ) -> None:

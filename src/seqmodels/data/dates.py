@@ -15,8 +15,7 @@ from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pair_module import PairDataModule
 from seqmodels.data.split import Examples
-from seqmodels.errors import UserError
-from seqmodels.nearest import closest
+from seqmodels.errors import UserError, choices
 from seqmodels.program import how_to_install
 
 LOCALES = (
@@ -165,9 +164,8 @@ def writers_of(locale: str) -> list[Write]:
     try:
         found = Locale.parse(locale)
     except (UnknownLocaleError, ValueError) as error:
-        near = closest(locale, localedata.locale_identifiers())
-        end = f"; did you mean {near}?" if near else ""
-        raise UserError(f"data: unknown locale {locale!r}{end}") from error
+        near = choices(locale, localedata.locale_identifiers()).rpartition("; ")[2]
+        raise UserError(f"data: unknown locale {locale!r}; {near}") from error
     named = [found.date_formats[name] for name in FORMATS]
     named += [p for name in SKELETONS if (p := found.datetime_skeletons.get(name))]
     patterns = {pattern.pattern: pattern for pattern in named}.values()  # some have two names

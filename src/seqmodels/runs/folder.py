@@ -80,8 +80,12 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """Whether a run has begun here."""
-        return self.config_file.exists() or self.result_file.exists()
+        """Whether a run has begun here, other than one that failed before its first checkpoint: it
+        has nothing to lose, and the mended command works as it stands."""
+        if any(self.path.glob("checkpoints/*.ckpt")):
+            return True
+        failed = self.result_if_any().get("status") == "failed"
+        return not failed and (self.config_file.exists() or self.result_file.exists())
 
     def how_to_resume(self, words: Sequence[str] = ()) -> str:
         """The command that resumes the run, with these words of a command line."""
@@ -107,6 +111,8 @@ class RunFolder:
             step: of the checkpoint that it starts from.
         """
         self.figures.mkdir(parents=True, exist_ok=True)
+        for added_to in (self.metrics_file, self.overrides_file):  # by a run that failed
+            added_to.unlink(missing_ok=True)
         OmegaConf.save(config, self.config_file, resolve=True)
         self.add_stretch(step, overrides, {})
         write_json(self.environment_file, environment)

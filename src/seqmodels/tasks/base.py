@@ -44,6 +44,7 @@ from seqmodels.tasks.metrics import metric_named
 from seqmodels.tasks.network import Network
 from seqmodels.tasks.optimization import (
     Rate,
+    Schedule,
     build_optimizer,
     clip_gradients,
     is_stretched,
@@ -309,7 +310,8 @@ class Task(Network, pl.LightningModule):
             self.log(name, value, prog_bar=name == f"validation/{self.bar}")
         if split == "validation" and self.trainer.state.fn == "fit":
             for config in self.trainer.lr_scheduler_configs:
-                config.scheduler.validated(measured)  # type: ignore[union-attr]
+                if isinstance(config.scheduler, Schedule):  # not the one that tries rates
+                    config.scheduler.validated(measured)
 
     def measure_steps(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The training metrics of some steps, of all processes, such as `train/loss_step`; on the
