@@ -3,11 +3,10 @@ direction. What the head reads is coloured. A decoder stands on top of what it s
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from seqmodels.dataflow.drawing import Arrow, Drawing, Kind, Label
 from seqmodels.dataflow.tracing import Trace
-from seqmodels.nn.decoder import Decoder
 from seqmodels.tasks import Task
 
 CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
@@ -161,7 +160,7 @@ class _WithDecoder(_Diagram):  # seq2seq
     """
 
     def __init__(self, task: Task, trace: Trace, row: int) -> None:
-        self.layers = cast(Decoder, task.head.output).rnn.num_layers
+        self.layers = cast(Any, task.head.output).rnn.num_layers
         self.attends = bool(trace.output.any())
         self.written_y = (3 if self.attends else 2) + self.layers
         # with two directions, the arrows of the backward direction's states would cross the labels
