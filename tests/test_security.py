@@ -199,10 +199,10 @@ ALIASES = "a0: &a0 [x, x]\n" + "".join(
         ("result.json", '{"seed": ' + "9" * 10_000 + "}"),
         ("result.json", '{"head": "\\ud800"}'),
         ("environment.json", "[" * 100_000),
-        ("metrics.csv", "epoch,step\n1,2,3"),
-        ("metrics.csv", "epoch,step\n1,\0"),
-        ("metrics.csv", "epoch,step,x\n1,2," + "9" * 200_000),
-        ("metrics.csv", "step\n1"),
+        ("metrics.csv", "epoch,step\n1,2,3\n"),  # without its end it is half a row, and left out
+        ("metrics.csv", "epoch,step\n1,\0\n"),
+        ("metrics.csv", "epoch,step,x\n1,2," + "9" * 200_000 + "\n"),
+        ("metrics.csv", "step\n1\n"),
     ],
 )
 def test_files_that_no_run_writes_are_refused(tmp_path: Path, name: str, text: str) -> None:
