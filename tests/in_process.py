@@ -45,7 +45,7 @@ def run_in_process(
             _logging(),
             _signals(),
             _hydra(),
-            _heads(),
+            _heads_and_cells(),
             _random_numbers(),
             _torch_flags(),
         ):
@@ -179,15 +179,17 @@ def _hydra() -> Iterator[None]:
 
 
 @contextmanager
-def _heads() -> Iterator[None]:
+def _heads_and_cells() -> Iterator[None]:
     from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
+    from seqmodels.nn.cell import CELLS
 
-    before = dict(HEADS)
+    before = {*HEADS, *CELLS}
     try:
         yield
     finally:
-        for name in HEADS.keys() - before.keys():  # imported again, it is registered again
-            module = HEADS.pop(name).__module__
+        for name in {*HEADS, *CELLS} - before:  # imported again, it is registered again
+            found = HEADS.pop(name) if name in HEADS else CELLS.pop(name).args[0]
+            module = found.__module__
             sys.modules.pop(module, None)
             package, _, last = module.rpartition(".")
             if package in sys.modules:
