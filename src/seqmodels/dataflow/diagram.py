@@ -3,10 +3,11 @@ direction. What the head reads is coloured. A decoder stands on top of what it s
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from seqmodels.dataflow.drawing import Arrow, Drawing, Kind, Label
 from seqmodels.dataflow.tracing import Trace
+from seqmodels.nn.decoder import Decoder
 from seqmodels.tasks import Task
 
 CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
@@ -152,7 +153,7 @@ class _Diagram:
             drawing.labels.append(Label(x + CELL / 2 - 1.5, y + 1, f"t={step}"))
 
 
-class _WithDecoder(_Diagram):  # seq2seq
+class _WithDecoder(_Diagram):
     """A decoder on top. From the top: logits, what attention adds, layers, what is read.
 
     Each layer of the decoder starts from `h_0` and `c_0`, which the head makes of the same layer of
@@ -160,7 +161,7 @@ class _WithDecoder(_Diagram):  # seq2seq
     """
 
     def __init__(self, task: Task, trace: Trace, row: int) -> None:
-        self.layers = cast(Any, task.head.output).rnn.num_layers
+        self.layers = cast(Decoder, task.head.output).rnn.num_layers
         self.attends = bool(trace.output.any())
         self.written_y = (3 if self.attends else 2) + self.layers
         # with two directions, the arrows of the backward direction's states would cross the labels
