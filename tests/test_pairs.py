@@ -245,8 +245,8 @@ def test_symbols_that_training_never_saw_are_noted_with_number_and_share(tmp_pat
     data = Pairs(train, train, test, target_tokenizer="space")
     data.setup()
     assert data.notes[:2] == [
-        f"{test}: 2 of 7 tokens (28.57 %) are unknown to the model: training never saw them, nor "
-        "what stands for them in the input",
+        f"{test}: 2 of 7 tokens (28.57 %) are unknown to the model: training had none, so it "
+        "has not learned what to make of them",
         f"{test}: 1 of 5 symbols of targets (20.00 %) are unknown to the model: it cannot write "
         "them, so they count as wrong",
     ]

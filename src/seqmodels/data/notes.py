@@ -73,10 +73,9 @@ def unknown(count: int, total: int, source: str, what: str = "tokens", *, refuse
     found = f"{source}: {share(count, total, what)} are unknown to the model"
     if refuse and count > total / 2:
         raise UserError(f"{found}: is this the right file, or text in another language or script?")
-    read = "training never saw them, nor what stands for them in the input"
-    return (
-        f"{found}: {read if what == 'tokens' else 'it cannot write them, so they count as wrong'}"
-    )
+    if what == "tokens":
+        return f"{found}: training had none, so it has not learned what to make of them"
+    return f"{found}: it cannot write them, so they count as wrong"
 
 
 def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:

@@ -30,9 +30,8 @@ def rates_after_start(
     lr = hyper_parameters["start_lr"]
     rates = {"embedding.": Rate(lr, steps)}
     for name, _ in encoder.rnn.named_parameters():
-        layer = re.search(
-            r"(?:^|_)l(\d+)(?:\.|$)", name
-        )  # not of the backward direction, which is new
+        # not of the backward direction, which is new
+        layer = re.search(r"(?:^|_)l(\d+)(?:\.|$)", name)
         rate = Rate(lr, steps * (layers - int(layer[1])) // (layers + 1)) if layer else Rate()
         rates[f"encoder.rnn.{name}"] = rate
     return rates
