@@ -73,9 +73,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
     partial = folder.with_name(f"{folder.name}.{uuid4().hex}")
     lock = FileLock(f"{partial}.lock", fallback_to_soft=False)
     try:
-        with suppress(
-            OSError
-        ):  # a file system without locks keeps what is left of a killed process
+        with suppress(OSError):  # without locks, what a killed process leaves is kept
             lock.acquire()
         partial.mkdir()
         yield partial
