@@ -163,6 +163,17 @@ def scratch_registry() -> Iterator[None]:
 
 
 @pytest.fixture
+def examples_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The folder `examples` can be imported, and is forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] == "examples":
+            del sys.modules[name]
+
+
+@pytest.fixture
 def reviews(tmp_path: Path) -> Path:
     """A CSV of 60 made-up texts, `good` or `bad` by one word, with commas and quotes inside."""
     path = tmp_path / "reviews.csv"

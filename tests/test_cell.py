@@ -267,9 +267,11 @@ def test_the_page_shows_a_cell_of_ones_own_as_code_that_runs() -> None:
     assert line == "rnn = SteppedRNN(Own, F, H, num_layers=2, bidirectional=True)"
 
 
+@pytest.mark.usefixtures("examples_importable")
 def test_a_mistyped_cell_is_one_line(script: Script) -> None:
     no_head = script("train.py", "imports=[examples.minimal_gru]", "model.head=mgu")
     assert no_head.returncode == 2 and "mgu, " not in no_head.stderr  # a cell is not a head
+    assert "model.head=mgu" in no_head.stderr
     found = script("train.py", "model.encoder.cell=lsmt")
     assert found.returncode == 2 and "did you mean lstm?" in found.stderr
     own = script("train.py", "imports=[examples.minimal_gru]", "model.encoder.cell=mug")

@@ -109,16 +109,6 @@ SIZES = {  # lines: what a person writes must stay this little
 }
 
 
-@pytest.fixture
-def examples_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The folder `examples` can be imported, and is forgotten afterwards."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "examples"]:
-        if name != MODULE:
-            del sys.modules[name]
-
-
 @pytest.mark.parametrize(("file", "most"), SIZES.items())
 def test_what_you_write_is_little(file: str, most: int) -> None:
     assert len((ROOT / "examples" / file).read_text().splitlines()) <= most
