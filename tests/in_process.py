@@ -180,13 +180,16 @@ def _hydra() -> Iterator[None]:
 
 @contextmanager
 def _heads_and_cells() -> Iterator[None]:
+    from seqmodels import projects
     from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
     from seqmodels.nn.cell import CELLS
 
     before = {*HEADS, *CELLS}
+    projects.modules.cache_clear()  # the test may have installed one a moment ago
     try:
         yield
     finally:
+        projects.modules.cache_clear()
         for name in {*HEADS, *CELLS} - before:  # imported again, it is registered again
             found = HEADS.pop(name) if name in HEADS else CELLS.pop(name).args[0]
             module = found.__module__

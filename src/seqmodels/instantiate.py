@@ -6,7 +6,6 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import Any
 
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checking import Checker, Schema, without
 from seqmodels.errors import UserError, one_line
+from seqmodels.projects import import_projects, packages
 from seqmodels.schemas import arguments, raise_first
 
 ALLOWED = (
@@ -92,7 +92,7 @@ def check(
     plain: Any = config
     if isinstance(config, DictConfig):
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    _check(plain, (*allowed_targets, *_projects()), where=f"{key}." if key else "")
+    _check(plain, _with_projects(allowed_targets), where=f"{key}." if key else "")
     takes = _arguments(plain["_target_"])
     if takes is not None and "_args_" not in plain:
         takes = without(takes, [*[*takes["properties"]][:by_position], *given])
@@ -110,15 +110,14 @@ def allowed_class(
     config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = ()
 ) -> Any:
     """The class that `config._target_` names, if it is allowed; see `instantiate`."""
-    _check_target(config["_target_"], (*allowed_targets, *_projects()), where="_target_")
+    _check_target(config["_target_"], _with_projects(allowed_targets), where="_target_")
     return resolve_name(config["_target_"])
 
 
-@functools.cache
-def _projects() -> tuple[str, ...]:
-    """The packages of installed projects, which name themselves by an entry point."""
-    found = entry_points(group="seqmodels")
-    return tuple(f"{point.module.partition('.')[0]}." for point in found)
+def _with_projects(allowed_targets: Iterable[str]) -> tuple[str, ...]:
+    """With the classes of installed projects, whose heads can be chosen by name from here on."""
+    import_projects()
+    return (*allowed_targets, *(f"{package}." for package in packages()))
 
 
 def _build(node: Any) -> Any:

@@ -13,6 +13,7 @@ from seqmodels.errors import UserError, choices, shown
 from seqmodels.launch.config_files import config_folders
 from seqmodels.launch.shipped import is_older, keys_of, options_of, shipped_checker, shipped_heads
 from seqmodels.launch.suggestions import Suggestions
+from seqmodels.projects import modules
 
 OLDER = "; if you have just added it: python -m seqmodels.launch.schema"
 
@@ -102,9 +103,9 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
 
 
 def _others(config: Mapping[str, Any]) -> bool:
-    """Whether modules of your own may define heads and cells."""
+    """Whether modules of your own, or installed projects, may define heads and cells."""
     target = config.get("model", {}).get("_target_")
-    return bool(config.get("imports")) or not str(target).startswith("seqmodels.")
+    return bool(config.get("imports") or modules()) or not str(target).startswith("seqmodels.")
 
 
 def _of_head(model: Mapping[str, Any], others: bool) -> list[Problem]:

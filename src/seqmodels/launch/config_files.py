@@ -1,4 +1,4 @@
-"""Where `configs/` is: the one that comes with the package, and your own."""
+"""Where `configs/` is: the one that comes with the package, those of projects, and your own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import chdir
 from pathlib import Path
 
 from seqmodels.plain import run_around
+from seqmodels.projects import project_configs
 from seqmodels.visible import visible_line
 
 log = logging.getLogger(__name__)
@@ -19,11 +20,15 @@ SHIPPED = next(p for p in (PACKAGE / "configs", PACKAGE.parents[1] / "configs") 
 
 
 def config_folders() -> list[Path]:
-    """`configs/` in the current directory, if there is one that is yours, and the shipped one, in
-    this order."""
+    """All `configs/`, in this order: your own, those of installed projects, and the shipped one."""
+    return [*own_configs(), *project_configs(), SHIPPED]
+
+
+def own_configs() -> list[Path]:
+    """`configs/` in the current directory, if there is one that is yours."""
     own = Path.cwd() / "configs"
     yours = own.is_dir() and own.resolve() != SHIPPED and not run_around(Path.cwd())
-    return [own, SHIPPED] if yours else [SHIPPED]
+    return [own] if yours else []
 
 
 def distrust_run_folder() -> None:

@@ -18,7 +18,7 @@ from seqmodels.program import as_started
 
 
 class OwnConfigs(SearchPathPlugin):
-    """Hydra plugin: search `configs/` in the current directory before the shipped one."""
+    """Hydra plugin: search your own `configs/` and those of projects before the shipped one."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         *own, _ = config_folders()

@@ -19,7 +19,7 @@ from seqmodels.files import write_text
 from seqmodels.heads import HEADS
 from seqmodels.imports import import_module
 from seqmodels.launch import keys
-from seqmodels.launch.config_files import config_folders
+from seqmodels.launch.config_files import SHIPPED, own_configs
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.schemas import arguments, either
 
@@ -205,7 +205,7 @@ def main() -> None:
     with readable_errors():
         if not FILE.parent.is_dir():
             raise UserError("there is no folder configs/ here")
-        write_text(FILE, as_text(schema(*config_folders())))
+        write_text(FILE, as_text(schema(*own_configs(), SHIPPED)))
         print(FILE)
 
 

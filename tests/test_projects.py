@@ -1,0 +1,143 @@
+"""An installed project announces itself: its names work everywhere; those of a stranger do not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seqmodels.errors import UserError
+from seqmodels.instantiate import allowed_class
+from seqmodels.projects import import_projects, modules, packages, project_configs
+from seqmodels.runs import load_run
+from tests.conftest import Script
+
+HEADS = """
+from seqmodels import Head
+
+class First(Head, name="windy_first"):
+    reads = ("output",)
+
+    def select(self, states):
+        return states.output[:, 0]
+"""
+TASKS = """
+from seqmodels.tasks import SequenceClassifier
+
+class Mine(SequenceClassifier):
+    pass
+"""
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /trainer: cpu
+model:
+  _target_: windy.tasks.Mine
+  head: windy_first
+  encoder:
+    hidden_size: 8
+trainer:
+  max_epochs: 1
+  limit_train_batches: 2
+  limit_val_batches: 1
+  limit_test_batches: 1
+baseline: false
+"""
+
+
+def install(site: Path, package: str, module: str | None = None, **files: str) -> Path:
+    """Puts a package onto a folder of the path, with what pip writes beside it."""
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[seqmodels]\n{package} = {module or package}\n")
+    (site / package / "configs" / "experiment").mkdir(parents=True)
+    for name, text in files.items():
+        (site / package / f"{name}.py").write_text(text)
+    return site / package
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that packages are installed to."""
+    (tmp_path / "site").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    before = set(sys.modules)
+    modules.cache_clear()
+    yield tmp_path / "site"
+    modules.cache_clear()
+    for name in set(sys.modules) - before:
+        if name.startswith("windy"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def windy(site: Path) -> Path:
+    package = install(site, "windy", __init__="from windy import heads\n", heads=HEADS, tasks=TASKS)
+    (package / "configs" / "experiment" / "windy.yaml").write_text(EXPERIMENT)
+    return package
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("windy", "scratch_registry", "blank_page")
+def test_its_names_work_everywhere(script: Script, tmp_path: Path, monkeypatch) -> None:
+    def done(*words: str) -> str:
+        result = script(*words)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    (tmp_path / "new.jsonl").write_text("[[0,1,2,3,4,5,6,7,8,9,10,11]]\n")
+    done("train.py", "experiment=windy", "folder=run")
+    assert '"label"' in done("predict.py", "run=run", "input=new.jsonl", "accelerator=cpu")
+    done("train.py", "resume=run", "trainer.max_epochs=2")
+    swept = done("train.py", "-m", "experiment=windy", "model.head=windy_first,max_pool")
+    assert "windy_first" in swept and "max_pool" in swept
+    explained = done("explain.py", "model._target_=windy.tasks.Mine", "model.head=windy_first")
+    assert "windy_first" in explained
+    run = load_run(tmp_path / "run")  # as in a notebook
+    assert type(run.task).__name__ == "Mine" and run.task.head.name == "windy_first"
+    monkeypatch.chdir(tmp_path)
+    typed = script("train.py", "experiment=wndy")
+    assert typed.returncode == 2 and "did you mean experiment=windy?" in typed.stderr
+
+
+def test_a_project_without_an_import_costs_nothing(site: Path) -> None:
+    package = install(site, "windy", __init__="raise SystemExit('imported')\n")
+    assert packages() == ["windy"] and project_configs() == [package / "configs"]
+
+
+def test_where_you_stand_in_a_project_its_configuration_is_first(
+    site: Path, windy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breezy = install(tmp_path / "breezy" / "src", "breezy")
+    monkeypatch.syspath_prepend(breezy.parent)
+    modules.cache_clear()
+    for here, first in ((tmp_path / "breezy", breezy), (site, windy)):
+        monkeypatch.chdir(here)
+        assert project_configs()[0] == first / "configs" and len(project_configs()) == 2
+
+
+def test_a_project_that_cannot_be_imported_is_one_line(site: Path) -> None:
+    install(site, "windy", __init__="import nowhere\n")
+    with pytest.raises(
+        UserError, match="^the installed project windy: ModuleNotFoundError: No mod"
+    ):
+        allowed_class({"_target_": "torch.nn.Linear"})
+
+
+@pytest.mark.usefixtures("site")
+def test_what_lies_in_a_run_folder_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    install(run, "windy", __init__="raise SystemExit('a stranger')\n")
+    (run / "config.yaml").write_text("model: {_target_: windy.Task}\ndata: {_target_: windy.D}\n")
+    for place in (str(run), ""):  # as in a notebook in this folder
+        monkeypatch.chdir(run)
+        monkeypatch.syspath_prepend(place)
+        modules.cache_clear()
+        import_projects()
+        assert packages() == [] and project_configs() == []
+    with pytest.raises(UserError, match="windy.Task is not allowed"):
+        allowed_class({"_target_": "windy.Task"})
