@@ -113,13 +113,13 @@ def test_the_command_adds_the_classes_of_your_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "configs" / "data").mkdir(parents=True)
-    (tmp_path / "configs" / "data" / "mine.yaml").write_text("_target_: mine.Data\n")
-    (tmp_path / "mine.py").write_text("class Data:\n    def __init__(self, depth: int): ...\n")
+    (tmp_path / "configs" / "data" / "mine.yaml").write_text("_target_: my_data.Data\n")
+    (tmp_path / "my_data.py").write_text("class Data:\n    def __init__(self, depth: int): ...\n")
     monkeypatch.chdir(tmp_path)
     main()
     assert capsys.readouterr().out == "configs/schema.json\n"
     made = json.loads((tmp_path / FILE).read_text())
-    assert errors({"data": {"_target_": "mine.Data", "depth": "x"}}, of=made)
+    assert errors({"data": {"_target_": "my_data.Data", "depth": "x"}}, of=made)
     assert errors({"data": {"depth": 3}}, of=made) == [] != errors({"data": {"depth": 3}})
 
 
