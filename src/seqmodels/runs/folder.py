@@ -34,6 +34,16 @@ def as_override(key: str, path: Path) -> str:
     return f"{key}={text}"
 
 
+class _Inside:
+    """A place in a folder, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: RunFolder, owner: type | None = None) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run on disk.
@@ -46,37 +56,14 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def result_file(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def environment_file(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
-
-    @property
-    def dataflow(self) -> Path:
-        return self.path / "dataflow.svg"
-
-    @property
-    def profile(self) -> Path:
-        return self.path / "profile.txt"
-
-    @property
-    def overrides_file(self) -> Path:
-        return self.path / "overrides.yaml"
+    config_file = _Inside("config.yaml")
+    overrides_file = _Inside("overrides.yaml")
+    environment_file = _Inside("environment.json")
+    metrics_file = _Inside("metrics.csv")
+    result_file = _Inside("result.json")
+    dataflow = _Inside("dataflow.svg")
+    figures = _Inside("figures")
+    profile = _Inside("profile.txt")
 
     @property
     def holds_run(self) -> bool:
