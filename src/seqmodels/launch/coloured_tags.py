@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.text import Text
 
+from seqmodels.tag_schemes import OUTSIDE, parse
+
 COLOURS = (
     *("cyan", "magenta", "yellow", "green", "blue", "red"),
     *("bright_cyan", "bright_magenta", "bright_yellow", "bright_green", "bright_blue"),
     *("bright_red", "orange3", "deep_pink3", "spring_green4", "medium_purple", "gold3", "grey62"),
 )
-OUTSIDE = "O"
 
 
 class ColouredTags:
@@ -31,7 +32,7 @@ class ColouredTags:
 
     def lines(self, tokens: Sequence[str], tags: Sequence[str]) -> Iterator[Text]:
         """The names of tags that occur for the first time, in their colours; and the words."""
-        parts = [_parts(tag) for tag in tags]
+        parts = [(place in ("B", "S"), kind or tag) for tag in tags for place, kind in [parse(tag)]]
         if new := dict.fromkeys(kind for _, kind in parts if kind not in self.styles):
             self.styles |= {kind: next(self.colours) for kind in new}
             yield Text(" ").join(Text(f" {kind} ", f"{self.styles[kind]} reverse") for kind in new)
@@ -40,9 +41,3 @@ class ColouredTags:
             for token, (begins, kind) in zip(tokens, parts, strict=True)
         ]
         yield Text(" ").join(words)
-
-
-def _parts(tag: str) -> tuple[bool, str]:
-    """Whether a tag begins a span, and the tag without its place in the span."""
-    place, _, kind = tag.partition("-")
-    return (place in ("B", "S", "U"), kind) if kind and place in "BIOESLU" else (False, tag)
