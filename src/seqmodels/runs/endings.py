@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,36 +91,22 @@ def how_to_resume(folder: RunFolder, trainer: pl.Trainer, words: Sequence[str]) 
     return f"{saved}{folder.how_to_resume(words)}"
 
 
-class Restored(Callback):
-    """Writes the first result of a resumed run, and what it changes, once weights and optimiser are
-    restored: until then, the resume may still be refused.
+class Beginning(Callback):
+    """Leaves the first traces of a training at its first batch: until then, a resume may still be
+    refused.
 
     Args:
-        result: to write.
-        step: of the checkpoint.
-        overrides, changes: as `RunFolder.add_stretch` takes them.
+        leave: writes and logs them; called once.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        result: dict[str, Any],
-        step: int,
-        overrides: Sequence[str],
-        changes: Mapping[str, Any],
-    ) -> None:
-        self.folder, self.result, self.done = folder, result, False
-        self.stretch = step, overrides, changes
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self.leave, self.done = leave, False
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        if not self.done and trainer.is_global_zero:
-            self.record()
-        self.done = True
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.begin()
 
-    def record(self) -> None:
-        if self.done:
-            return
-        if self.stretch[2]:
-            self.folder.add_stretch(*self.stretch)
-        self.folder.write_result(self.result)
+    def begin(self) -> None:
+        """Leaves them now, if there are none yet."""
+        if not self.done:
+            self.leave()
         self.done = True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import lightning.pytorch as pl
 from rich.table import Table
 
 from seqmodels.files import write_text
@@ -17,38 +18,29 @@ LINES = 20  # to print; the file holds all
 
 
 @contextmanager
-def profile_file(folder: RunFolder, console: Screen) -> Iterator[None]:
+def profile_file(trainer: pl.Trainer, folder: RunFolder, console: Screen) -> Iterator[None]:
     """Writes what `trainer.profiler` reports of training, validation and test to `profile.txt` at
     the end, and prints the beginning of the last report, which holds what takes longest.
 
     Lightning itself writes a file for each of the three, and its lines of 200 characters wrap on a
     screen.
     """
-    logger = logging.getLogger("lightning.pytorch.profilers.profiler")  # Lightning logs the reports
-    level, propagates = logger.level, logger.propagate
-    reports = _Reports()
-    logger.addHandler(reports)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+    describe, reports = profiler.describe, list[str]()
+
+    def keep() -> None:
+        reports.append(profiler.summary())
+        describe()
+
+    profiler.describe = keep
     try:
         yield
     finally:
-        logger.removeHandler(reports)
-        logger.setLevel(level)
-        logger.propagate = propagates
-        if reports.texts:
-            write_text(folder.profile, "\n".join(reports.texts))
-            _print(reports.texts[-1], console)
+        profiler.describe = describe
+        if trainer.is_global_zero and any(reports):
+            write_text(folder.profile, "\n".join(reports))
+            _print(reports[-1], console)
             console.print(f"profile: {folder.profile}", soft_wrap=True)
-
-
-class _Reports(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
 
 
 def _print(report: str, console: Screen) -> None:

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
 
 from seqmodels.dataflow.png import write_png
 from seqmodels.files import flattened
@@ -18,25 +17,16 @@ from seqmodels.runs.folder import RunFolder
 FACTS = ("task", "head", "reads", "parameters", "data", "fingerprint", "seed", "device")
 
 
-class HyperParameters(Callback):
-    """Logs the configuration and the facts of a run, once its first batch is there: until then, a
-    resume may still be refused.
+def log_hyperparameters(trainer: pl.Trainer, result: Mapping[str, Any]) -> None:
+    """Logs the configuration and the facts of a run.
 
     Args:
         result: what `result.json` holds of the run so far.
     """
-
-    def __init__(self, result: Mapping[str, Any]) -> None:
-        facts = {name: result[name] for name in FACTS}
-        facts["reads"] = " and ".join(facts["reads"])
-        self._values: dict[str, Any] = {**flattened(result["config"]), **facts}
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        if not self._values:
-            return
-        for logger in trainer.loggers:
-            logger.log_hyperparams(self._values)
-        self._values = {}
+    facts = {name: result[name] for name in FACTS}
+    facts["reads"] = " and ".join(facts["reads"])
+    for logger in trainer.loggers:
+        logger.log_hyperparams({**flattened(result["config"]), **facts})
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from seqmodels.instantiate import allowed_class, check, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import Restored, ended_by, interruptions, restoring, trainer_mistakes
+from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring, trainer_mistakes
 from seqmodels.runs.environment import environment
 from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
@@ -43,7 +43,7 @@ from seqmodels.runs.resume import (
 from seqmodels.runs.start import load_start
 from seqmodels.runs.table import results_table
 from seqmodels.runs.tracking import (
-    HyperParameters,
+    log_hyperparameters,
     log_result,
     open_loggers,
     without_loggers,
@@ -156,7 +156,8 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = trusted(config)
-        _check_arguments(config, allowed)
+        check(config.model, ["data"], "model", allowed_targets=allowed)
+        trainer = _build_trainer(config, folder.path, allowed)
         task_class: type[Task] = allowed_class(config.model, allowed)
         contract = task_class.contract_for(config.model.head)
         check_model(contract, config.model, task_class.check(config.model))
@@ -175,7 +176,6 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
             )
         task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
         task.allowed_targets, task.fingerprint = allowed, data.fingerprint
-        trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         plan_validation(trainer, data)
         _check_metric(config.sweep.metric, task, data)
@@ -205,86 +205,88 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     result = _beginning(training, device)
     for note in training.notes:
         console.print(note, soft_wrap=True)
-    restored = None
-    if training.resumes:  # writes nothing before all is restored
+    if training.resumes:
         earlier = folder.result_if_any()
         result["resumed"] = [*earlier.get("resumed", []), environment(device)]
-        restored = Restored(folder, result, training.step, overrides, training.changes)
-        trainer.callbacks.append(restored)  # type: ignore[attr-defined]
-    if len(trainer.loggers) > 1:
-        trainer.callbacks.append(HyperParameters(result))  # type: ignore[attr-defined]
+
+    def leave_traces() -> None:
+        if training.resumes and first:
+            if training.changes:
+                folder.add_stretch(training.step, overrides, training.changes)
+            folder.write_result(result)
+        if len(trainer.loggers) > 1:
+            log_hyperparameters(trainer, result)
+
+    beginning = Beginning(leave_traces)
+    trainer.callbacks.append(beginning)  # type: ignore[attr-defined]
+
+    def begun() -> bool:  # a resume writes nothing before all is restored
+        return beginning.done or not training.resumes
 
     def words() -> Sequence[str]:
-        if restored is None or restored.done:
+        if begun():
             return words_to_repeat(training.config, overrides)
         return [word for word in overrides if not word.startswith(("resume=", "folder="))]
 
     with ExitStack() as locked:
         if first:
             locked.enter_context(folder.locked())
-            if restored is None:
+            if not training.resumes:
                 folder.write_beginning(
                     training.config, overrides, environment(device), training.step
                 )
-        _fit(training, result, restored, console, words)
+        with (
+            folder.recording(result, begun=begun, write=first),
+            trainer_mistakes(),
+            interruptions(folder, trainer, console, words),
+            together(trainer, folder, result),
+            open_loggers(trainer),
+            profile_file(trainer, folder, console),
+        ):
+            _fit(training, result, beginning, console)
     console.print(results_table(result))
     console.print(f"run folder: {folder.path}", soft_wrap=True)
     return result
 
 
-def _fit(
-    training: Training,
-    result: dict[str, Any],
-    restored: Restored | None,
-    console: Screen,
-    words: Callable[[], Sequence[str]],
-) -> None:
+def _fit(training: Training, result: dict[str, Any], beginning: Beginning, console: Screen) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
-    with (
-        folder.recording(result, begun=lambda: restored is None or restored.done, write=first),
-        trainer_mistakes(),
-        interruptions(folder, trainer, console, words),
-        together(trainer, folder, result),
-        open_loggers(trainer),
-        profile_file(folder, console),
-    ):
-        for line in data.summary:
-            console.print(line, soft_wrap=True)
-        console.print(
-            f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
-        )
-        if training.config.baseline and first:
-            result["baselines"] = data.baselines()
-        clock = time.perf_counter()
-        with restoring(training.checkpoint, task):
-            trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
-        if restored is not None and first:
-            restored.record()  # a training that was at its end already has no first batch
-        seconds["fit"] = time.perf_counter() - clock
-        ended = ended_by(trainer)
-        speed = f"{task.contract.words.unit}_per_second"
-        result[speed] = task.seen * trainer.world_size / seconds["fit"]
+    for line in data.summary:
+        console.print(line, soft_wrap=True)
+    console.print(
+        f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
+    )
+    if training.config.baseline and first:
+        result["baselines"] = data.baselines()
+    clock = time.perf_counter()
+    with restoring(training.checkpoint, task):
+        trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
+    beginning.begin()  # a training that was at its end already has no first batch
+    seconds["fit"] = time.perf_counter() - clock
+    ended = ended_by(trainer)
+    speed = f"{task.contract.words.unit}_per_second"
+    result[speed] = task.seen * trainer.world_size / seconds["fit"]
 
-        clock = time.perf_counter()
-        _load_best(trainer, task)
-        validation = _validation_of_best(trainer)
-        if validation is None:
-            with without_loggers(trainer):  # it would be the last point of the curve
-                validation = _evaluated(trainer.validate(task, datamodule=data, verbose=False))
-        result["metrics"] |= validation
-        result["metrics"] |= _evaluated(trainer.test(task, datamodule=data, verbose=False))
-        short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
-        better = {name: METRICS[name].higher_is_better for name in sorted(short)}
-        result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
-        seconds["test"] = time.perf_counter() - clock
-        if first:
-            curves = folder.figures / "learning_curves.png"
-            learning_curves(folder.metrics_file, curves, task.curves)
-            log_result(trainer, result["metrics"], folder)
-            history = read_metrics(folder.metrics_file)
-            result["verdict"] = verdict(result, history, ended)
-        seconds["total"] = time.perf_counter() - training.started
+    clock = time.perf_counter()
+    _load_best(trainer, task)
+    validation = _validation_of_best(trainer)
+    if validation is None:
+        with without_loggers(trainer):  # it would be the last point of the curve
+            validation = _evaluated(trainer.validate(task, datamodule=data, verbose=False))
+    result["metrics"] |= validation
+    result["metrics"] |= _evaluated(trainer.test(task, datamodule=data, verbose=False))
+    short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
+    better = {name: METRICS[name].higher_is_better for name in sorted(short)}
+    result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
+    seconds["test"] = time.perf_counter() - clock
+    if first:
+        curves = folder.figures / "learning_curves.png"
+        learning_curves(folder.metrics_file, curves, task.curves)
+        log_result(trainer, result["metrics"], folder)
+        history = read_metrics(folder.metrics_file)
+        result["verdict"] = verdict(result, history, ended)
+    seconds["total"] = time.perf_counter() - training.started
 
 
 def _is_first() -> bool:
@@ -341,21 +343,6 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
     known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
     if metric not in known:
         raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
-
-
-def _check_arguments(config: DictConfig, allowed: tuple[str, ...]) -> None:
-    """Finds a mistake in what is built last before any data is read."""
-    by_code = {
-        "model": ["data"],
-        "data": [],
-        "trainer": ["callbacks", "logger", "default_root_dir"],
-    }
-    for key, given in by_code.items():
-        check(config[key], given, key, allowed_targets=allowed)
-    for group in ("callbacks", "logger"):
-        for name, entry in (config[group] or {}).items():
-            if entry is not None:
-                check(entry, key=f"{group}.{name}", allowed_targets=allowed)
 
 
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
