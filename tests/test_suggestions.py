@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.nearest import nearest
+from seqmodels.errors import nearest
 from tests.conftest import Script
 
 NAMES = (

@@ -13,8 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from seqmodels.errors import UserError, shown
-from seqmodels.nearest import closest
+from seqmodels.errors import UserError, closest, shown
 
 BLOCK = 1 << 18  # bytes to read at a time
 

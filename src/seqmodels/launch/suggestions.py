@@ -12,10 +12,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
-from seqmodels.errors import listed, shown, unknown_key
+from seqmodels.errors import closest, listed, nearest, shown, unknown_key
 from seqmodels.launch.config_files import SHIPPED, config_folders
 from seqmodels.launch.shipped import keys_of, shipped_checker
-from seqmodels.nearest import closest, nearest
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)")
 EXISTS = re.compile(r"An item is already at '.+'\.\s+Either remove \+ prefix: '(.+)'\n")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqmodels.errors import UserError
-from seqmodels.nearest import closest
+from seqmodels.errors import UserError, closest
 
 
 @dataclass(frozen=True)
