@@ -32,7 +32,7 @@ from seqmodels.compare.tables import comparison_table
 from seqmodels.data import UEA, PlainText, TokenizerOptions
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
 from seqmodels.dataflow.drawing import Box, Drawing, Label
-from seqmodels.dataflow.page import with_policy
+from seqmodels.dataflow.page import TEMPLATES
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
@@ -513,8 +513,12 @@ def test_a_comparison_of_hostile_runs_shows_their_names_and_obeys_none(
 
 
 def test_a_page_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> None:
-    html = '<meta charset="utf-8"><title>fine</title><!--BODY--><script>window.own = 1</script>'
-    (tmp_path / "page.html").write_text(with_policy(html).replace("<!--BODY-->", HTML))
+    template = TEMPLATES.from_string(
+        '{% extends "dataflow/layout.html" %}{% block title %}fine{% endblock %}'
+        "{% block body %}{{ html | safe }}{% endblock %}"
+        "{% block script %}window.own = 1{% endblock %}"
+    )
+    (tmp_path / "page.html").write_text(template.render(html=HTML))
     page = browser.new_page(offline=True)
     page.goto((tmp_path / "page.html").as_uri())
     assert page.title() == "fine" and page.evaluate("window.own") == 1

@@ -7,10 +7,8 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,7 +23,7 @@ from seqmodels.compare.records import Record
 from seqmodels.compare.tables import as_csv, as_markdown, cautions, failures, overview, table
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.example import example_batch, example_task
-from seqmodels.dataflow.page import with_policy
+from seqmodels.dataflow.page import TEMPLATES
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
@@ -37,10 +35,6 @@ from seqmodels.visible import visible_line
 MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open
 MOST_LAYERS = 8  # in a diagram
 BEGINNING = 100_000  # characters of a table, which hold its first row
-NOTES = {
-    "Quality and cost": "<p>A large dot is a setting by its means, a small one a run. A ring: no "
-    "other setting is better at the same cost or less.</p>"
-}
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -60,16 +54,36 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         )
     }
     name = _name(comparison, folder)
-    template = resources.files("seqmodels.compare").joinpath("page.html").read_text("utf-8")
-    body = "\n".join(_body(comparison, folder, figures))
-    html = with_policy(template).replace("<!--METRIC-->", escape(comparison.metric))
+    names, of_setting = comparison.names, colours(comparison)
+    html = TEMPLATES.get_template("compare/page.html").render(
+        comparison=comparison,
+        counts=_counts(comparison),
+        overview=overview(comparison),
+        sections=[
+            (
+                section,
+                table(comparison, section),
+                [of_setting[id(s)] for s in section.settings if names],
+            )
+            for section in comparison.sections
+        ],
+        notes=[*cautions(comparison), *failures(comparison)],
+        figures={
+            title: [base64.b64encode(data).decode() for data in pictures]
+            for title, pictures in figures.items()
+        },
+        diagrams=_diagrams(comparison),
+        relative=lambda path: os.path.relpath(path, folder),
+        quote=lambda path: quote(os.fsencode(path)),
+        visible_line=visible_line,
+    )
     paths = []
     for kind, content in (
         ("csv", as_csv(comparison).encode()),
         ("md", as_markdown(comparison).encode()),
         ("png", figures["Every run"][0]),
         ("cost.png", figures["Quality and cost"][0]),
-        ("html", html.replace("<!--BODY-->", body).encode()),
+        ("html", html.encode()),
     ):
         paths.append(folder / f"{name}.{kind}")
         write_bytes(paths[-1], content)
@@ -88,84 +102,16 @@ def _name(comparison: Comparison, folder: Path) -> str:
     return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)[:80]}"
 
 
-def _body(
-    comparison: Comparison, folder: Path, figures: Mapping[str, Sequence[bytes]]
-) -> Iterator[str]:
-    """Tables that sort, figures by their title (as PNG for light and for dark pages), each head's
-    diagram, and links to the runs, relative to `folder`."""
-    yield f"<p>{escape(_summary(comparison))} {escape(comparison.ranking())}</p>"
-    yield from _html_table(overview(comparison))
-    of_setting = colours(comparison)
-    for section in comparison.sections:
-        names = len(comparison.names)
-        dots = [of_setting[id(setting)] for setting in section.settings] if names else []
-        yield f"<h2>{escape(section.data)}</h2><p class=verdict>{escape(section.verdict())}</p>"
-        yield from _html_table(table(comparison, section), names, dots, best_first=section.tested)
-    for line in (*cautions(comparison), *failures(comparison)):
-        yield f"<p class=failed>{escape(line)}</p>"
-    yield "<div class=figures>"
-    for title, pictures in figures.items():
-        light_data, dark_data = (
-            f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in pictures
-        )
-        yield f"<section><h2>{title}</h2><picture>"
-        yield f'<source media="(prefers-color-scheme: dark)" srcset="{dark_data}">'
-        yield f'<img alt="{title}" src="{light_data}"></picture>{NOTES.get(title, "")}</section>'
-    yield "</div>"
-    yield from _diagrams(comparison)
-    yield "<h2>Runs</h2>"
-    for setting in comparison.settings:
-        yield f"<details><summary>{escape(setting.name)}</summary><ul>"
-        for record in setting.records:
-            path = os.path.relpath(record.folder, folder)
-            text = escape(f"seed {record.seed}: {visible_line(path)}")
-            # quoted, so that no name of a folder is the address of something else
-            yield f'<li><a href="{quote(os.fsencode(path))}">{text}</a></li>'
-        yield "</ul></details>"
-
-
-def _summary(comparison: Comparison) -> str:
+def _counts(comparison: Comparison) -> str:
+    """`15 runs, 3 settings, 5 seeds`."""
     settings = comparison.settings
     runs = sum(len(setting.records) for setting in settings)
     seeds = len({seed for setting in settings for seed in setting.scores})
     counts = ((runs, "run"), (len(settings), "setting"), (seeds, "seed"))
-    texts = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts]
-    better = "higher" if comparison.higher_is_better else "lower"
-    return f"{', '.join(texts)}; {better} is better."
+    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
 
 
-def _html_table(
-    rows: Sequence[Sequence[str]],
-    names: int = 1,
-    dots: Sequence[str] = (),
-    *,
-    best_first: bool = False,
-) -> Iterator[str]:
-    """The first `names` columns are text, the others numbers; `dots` are the colours of the rows in
-    the figures."""
-    if not rows:
-        return
-    yield "<p class=hint>Scroll the table sideways to see all columns.</p>"
-    yield '<div class=table tabindex="0"><table><thead><tr>'
-    kinds = [" class=name" if number < names else "" for number in range(len(rows[0]))]
-    for column, kind in zip(rows[0], kinds, strict=True):
-        yield f'<th scope="col"{kind}><button type="button">{_breakable(column)}</button></th>'
-    yield "</tr></thead><tbody>"
-    for number, row in enumerate(rows[1:]):
-        dot = f'<span class=dot style="background:{dots[number]}"></span>' if dots else ""
-        cells = "".join(
-            f"<td{kind}>{_breakable(c)}</td>" for c, kind in zip(row, kinds, strict=True)
-        )
-        cells = cells.replace(">", f">{dot}", 1)
-        yield f"<tr{' class=best' if best_first and number == 0 else ''}>{cells}</tr>"
-    yield "</tbody></table></div>"
-
-
-def _breakable(text: str) -> str:
-    return escape(text).replace("_", "_<wbr>")
-
-
-def _diagrams(comparison: Comparison) -> Iterator[str]:
+def _diagrams(comparison: Comparison) -> list[str]:
     """Each head's diagram, drawn here: a picture in a run folder may be anything."""
     drawn: dict[str, str] = {}
     for setting in comparison.settings:
@@ -173,9 +119,7 @@ def _diagrams(comparison: Comparison) -> Iterator[str]:
         wanted = head not in drawn and len(drawn) < MOST_DIAGRAMS
         if wanted and (picture := _diagram(head, setting.records[0])):
             drawn[head] = picture
-    if drawn:
-        pictures = "".join(f"<figure>{picture}</figure>\n" for picture in drawn.values())
-        yield f"<h2>Which tensor each head reads</h2><div class=figures>\n{pictures}</div>"
+    return [*drawn.values()]
 
 
 def _diagram(head: str, record: Record) -> str | None:
