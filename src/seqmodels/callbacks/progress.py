@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as pl
 import rich
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import CustomBarColumn, MetricsTextColumn
+from lightning.pytorch.callbacks.progress.rich_progress import CustomBarColumn
 from rich.cells import cell_len
-from rich.progress import ProgressColumn, Task, TextColumn
+from rich.progress import ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -44,7 +44,7 @@ class LiveProgressBar(RichProgressBar):
         super().__init__(refresh_rate=10)
         self.seconds = seconds
         self._updated_at = 0.0
-        self._loss: float | None = None
+        self._loss: dict[str, float] = {}
         self._lines: _Lines | None = None  # where there is no terminal
         self._batches = 0  # of a validation or a test
 
@@ -76,7 +76,7 @@ class LiveProgressBar(RichProgressBar):
         waits = time.monotonic() - self._updated_at < self.seconds and not trainer.is_last_batch
         if self.is_disabled or waits:
             return
-        self._loss = float(outputs["loss"])
+        self._loss = {"loss": float(outputs["loss"])}
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._updated_at = time.monotonic()
 
@@ -105,21 +105,18 @@ class LiveProgressBar(RichProgressBar):
             self._lines.say(f"{split}, batch", "batches", self._batches)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics if self._loss is None else {"loss": self._loss, **metrics}
+        # to a column that shortens their names; none to Lightning's own, which wraps
+        metrics = {**self._loss, **trainer.progress_bar_metrics}
+        texts = {name: f"{value:.3f}" for name, value in metrics.items()}
+        self._numbers.metrics = {self.train_progress_bar_id: texts}
+        return {}
 
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
-        assert self._console is not None
-        description, counts = TextColumn("{task.description}"), _Counts(Column(no_wrap=True))
-        # Lightning takes this for its last column; its own wraps
-        self._metric_component = _Metrics(
-            trainer, self.theme, self._console.width - SHORTEST_BAR, [description, counts]
-        )
         bar = CustomBarColumn(
             bar_width=None, complete_style="cyan", finished_style="cyan", pulse_style="cyan"
         )
-        return [description, bar, counts]
+        self._numbers = _Numbers(Column(no_wrap=True))
+        return [TextColumn("{task.description}"), bar, self._numbers]
 
     def _get_train_description(self, current_epoch: int) -> str:
         if self.trainer.max_epochs == -1:  # no limit, which Lightning shows as `Epoch 0/-2`
@@ -171,45 +168,29 @@ def _rounded(speed: float) -> str:
     return f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
 
 
-class _Counts(ProgressColumn):
-    """`14/60 0:12<0:40 71.3it/s`: batches, time taken and left, speed."""
+class _Numbers(ProgressColumn):
+    """`14/60 0:12<0:40 71.3it/s loss: 0.412`: batches, time taken and left, speed, and the metrics,
+    with their names as short as the line needs."""
+
+    metrics: Mapping[TaskID | None, Mapping[str, str]] = {}  # of the training
 
     def render(self, task: Task) -> Text:
         total = int(task.total) if task.total is not None and math.isfinite(task.total) else "--"
         taken, speed = task.finished_time or task.elapsed, task.finished_speed or task.speed or 0.0
         digits = 2 if speed < 10 else 1 if speed < 100 else 0
-        return Text.assemble(
+        text = Text.assemble(
             f"{int(task.completed)}/{total} ",
             (f"{_clock(taken)}<{_clock(task.time_remaining)} {speed:.{digits}f}it/s", "dim"),
         )
+        used = SHORTEST_BAR + cell_len(task.description) + text.cell_len + 4  # and spaces between
+        metrics = fitted(self.metrics.get(task.id, {}), rich.get_console().width - used)
+        return Text(" ").join([text, *(Text(metric, "italic") for metric in metrics)])
 
 
 def _clock(seconds: int | float | None) -> str:
     if seconds is None:
         return "-:--"
     return str(timedelta(seconds=int(seconds))).removeprefix("0:").removeprefix("0")
-
-
-class _Metrics(MetricsTextColumn):
-    """Lightning's column of metrics, with their names as short as the line needs."""
-
-    def __init__(
-        self, trainer: pl.Trainer, theme: Any, width: int, others: list[ProgressColumn]
-    ) -> None:
-        super().__init__(trainer, theme.metrics, theme.metrics_text_delimiter, theme.metrics_format)
-        self._width, self._others, self._room = width, others, 0
-
-    def get_table_column(self) -> Column:
-        return Column(no_wrap=True)
-
-    def render(self, task: Task) -> Text:
-        used = sum(cell_len(str(column(task))) + 1 for column in self._others)
-        self._room = self._width - used - 1
-        return super().render(task)
-
-    def _generate_metrics_texts(self) -> Iterator[str]:  # type: ignore[override]
-        texts = {n: v if isinstance(v, str) else f"{v:.3f}" for n, v in self._metrics.items()}
-        yield from fitted(texts, self._room)
 
 
 def fitted(metrics: Mapping[Any, str], room: int) -> list[str]:
