@@ -122,9 +122,8 @@ def test_table_picture_and_page_take_their_words_from_the_contract(
     predicted = [box.text for box in drawing.boxes if box.kind == "logits"]
     by_step = {Tagging: ["y0", "y1"], LanguageModel: ["p(x1)", "p(x2)"]}
     assert predicted[:2] == by_step.get(task, ["logits"])
-    chosen = {"cell": "lstm", "layers": 1, "directions": 1, "length": 4, "head": head}
     monkeypatch.setattr("seqmodels.dataflow.page.HEADS", {head: HEADS[head]})  # one is enough here
-    assert f"-&gt; {head}" in page(chosen, made)
+    assert f"-&gt; {head}" in page(made)
 
 
 def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so() -> None:

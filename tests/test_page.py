@@ -28,7 +28,7 @@ CHOSEN = {"cell": "lstm", "layers": 2, "directions": 2, "length": 4, "head": "bi
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return page(CHOSEN)
+    return page(example_task("lstm", 2, True, CHOSEN["head"]))
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_it_shows_the_numbers_of_the_model_that_it_is_made_for() -> None:
     own = example_task("lstm", 4, True, "bidirectional_concat", hidden_size=12)
     torch.nn.init.normal_(own.head.output.project.weight)  # as no example has them
     chosen = CHOSEN | {"layers": 4}
-    html = page(chosen, own)
+    html = page(own)
     assert '"layers": [1, 2, 3, 4]' in html
     [packed] = re.findall(r'const packed = "(.*?)";', html)
     entries = json.loads(gzip.decompress(base64.b64decode(packed)))

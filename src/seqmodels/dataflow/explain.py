@@ -39,10 +39,9 @@ def explain(config: DictConfig) -> list[Identity]:
     check_model(contract, config.model, task_class.check(config.model))
     spec = example_spec(contract)
     task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
-    head, encoder = task.head, task.encoder
     traced = trace(task, example_batch(task, LENGTHS[1]))
     drawing = draw(task, traced, row=1)
-    checked = identities(encoder)
+    checked = identities(task.encoder)
 
     console = Screen()
     console.print(tensor_table(task, traced))
@@ -55,17 +54,7 @@ def explain(config: DictConfig) -> list[Identity]:
 
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = {
-        "cell": encoder.cell,
-        "layers": encoder.num_layers,
-        "directions": encoder.num_directions,
-        "length": LENGTHS[1],
-        "head": head.name,
-    }
-    for name, content in (
-        ("dataflow.svg", to_svg(drawing)),
-        ("dataflow.html", page(chosen, task)),
-    ):
+    for name, content in (("dataflow.svg", to_svg(drawing)), ("dataflow.html", page(task))):
         write_text(folder / name, content)
         console.print(f"{folder / name}", soft_wrap=True)
     return checked

@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.example import HIDDEN_SIZE, TASKS, example_batch, example_task, fits
+from seqmodels.dataflow.example import TASKS, example_batch, example_task, fits
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
@@ -43,17 +43,18 @@ TEMPLATES.filters["sha256"] = lambda script: base64.b64encode(
 ).decode()
 
 
-def page(chosen: dict[str, Any], task: Task | None = None) -> str:
-    """The HTML of the page, which loads nothing else.
-
-    Args:
-        chosen: what to show first: `cell`, `layers`, `directions`, `length` and `head`.
-        task: the model to show first, so that its numbers are the same as elsewhere. The other
-            networks are as wide. None for small models.
-    """
-    first = type(example_task("lstm", 1, None, chosen["head"])) if task is None else type(task)
-    tasks = {each.__name__: each for each in (first, *TASKS)}
-    chosen = {"task": first.__name__} | chosen
+def page(task: Task) -> str:
+    """The HTML of the page, which loads nothing else. It shows this model first, with the numbers
+    that it has elsewhere; the other networks are as wide."""
+    tasks = {each.__name__: each for each in (type(task), *TASKS)}
+    chosen: dict[str, Any] = {
+        "task": type(task).__name__,
+        "cell": task.encoder.cell,
+        "layers": task.encoder.num_layers,
+        "directions": task.encoder.num_directions,
+        "length": LENGTHS[1],
+        "head": task.head.name,
+    }
     options: dict[str, list[Any]] = {
         "task": list(tasks),
         "cell": list(CELLS),
@@ -63,29 +64,27 @@ def page(chosen: dict[str, Any], task: Task | None = None) -> str:
         "head": list(HEADS),
     }
     # tasks whose picture of a head is the same share it, so each is traced once
-    kinds: dict[Any, type[Task]] = {}
-    shown: dict[str, dict[str, int]] = {}
-    for name, each in tasks.items():
-        fitting = [head for head in HEADS if fits(head, each)]
-        for head in fitting:
-            kinds.setdefault(_kind(each.contract_for(head)), each)
-        order = [*kinds]
-        shown[name] = {head: order.index(_kind(each.contract_for(head))) for head in fitting}
-    entries = {
-        f"{number}-{choice}": entry
-        for number, each in enumerate(kinds.values())
-        for choice, entry in _entries(
-            options | {"head": [h for h, n in shown[each.__name__].items() if n == number]},
-            chosen,
-            each,
-            task,
-        )
-    }
+    kinds: dict[Any, int] = {}
+    shown: dict[str, dict[str, int]] = {name: {} for name in tasks}
+    entries: dict[str, dict[str, Any]] = {}
+    traced: set[tuple[int, str]] = set()
+    for (name, each), head in product(tasks.items(), HEADS):
+        if not fits(head, each):
+            continue
+        kind = _kind(each.contract_for(head))
+        number = shown[name][head] = kinds.setdefault(kind, len(kinds))
+        if (number, head) not in traced:
+            made = _entries(options, each, head, task)
+            entries |= {f"{number}-{choice}": entry for choice, entry in made}
+            traced.add((number, head))
     packed = base64.b64encode(gzip.compress(json.dumps(entries).encode(), mtime=0)).decode()
-    number = shown[first.__name__][chosen["head"]]
-    picture = entries[f"{number}-{choice_name(chosen)}"].get("picture", "")
+    first = f"{shown[chosen['task']][chosen['head']]}-{choice_name(chosen)}"
     return TEMPLATES.get_template("dataflow/page.html").render(
-        options=options, tasks=shown, chosen=chosen, packed=packed, first=picture
+        options=options,
+        tasks=shown,
+        chosen=chosen,
+        packed=packed,
+        first=entries[first]["picture"],
     )
 
 
@@ -104,18 +103,17 @@ def choice_name(choice: dict[str, Any]) -> str:
 
 
 def _entries(
-    options: dict[str, list[Any]], chosen: dict[str, Any], kind: type[Task], own: Task | None
+    options: dict[str, list[Any]], kind: type[Task], head: str, own: Task
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    names = ("cell", "layers", "directions", "head")
-    size = HIDDEN_SIZE if own is None else own.encoder.rnn.hidden_size
-    for cell, layers, directions, head in product(*(options[name] for name in names)):
+    size = own.encoder.rnn.hidden_size
+    asked = (type(own), own.head.name, own.encoder.cell, own.encoder.num_layers)
+    for cell, layers, directions in product(
+        *(options[n] for n in ("cell", "layers", "directions"))
+    ):
         choice = {"cell": cell, "layers": layers, "directions": directions, "head": head}
+        is_own = (kind, head, cell, layers, directions) == (*asked, own.encoder.num_directions)
         try:
-            task = (
-                own
-                if type(own) is kind and choice.items() <= chosen.items()
-                else example_task(cell, layers, directions == 2, head, kind, size)
-            )
+            task = own if is_own else example_task(cell, layers, directions == 2, head, kind, size)
         except UserError as error:
             # leave out what to set: you choose other directions on the page
             refused = str(error).split(": set ")[0].rstrip(":") + "."
