@@ -15,7 +15,7 @@ from rich.console import Console
 
 from seqmodels.data import UEA, Text
 from seqmodels.data.linear import TF_IDF_C, classifiers, n_grams
-from seqmodels.runs.table import metrics_table
+from seqmodels.runs.report import metrics_table
 from seqmodels.runs.verdict import verdict
 
 

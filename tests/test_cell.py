@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch
 from seqmodels.dataflow.example import TASKS, example_batch, example_task, fits
-from seqmodels.dataflow.identities import identities
+from seqmodels.dataflow.explain import identities
 from seqmodels.dataflow.page import pytorch_code
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError

@@ -34,7 +34,7 @@ from seqmodels.compare.statistics import against_best, seeds_needed, smallest_st
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
-from seqmodels.runs.table import metrics_table
+from seqmodels.runs.report import metrics_table
 from seqmodels.tasks.metrics import METRICS, Metric, metric_named, show
 from tests.conftest import Script
 

@@ -20,7 +20,7 @@ from seqmodels.compare.tables import comparison_table
 from seqmodels.errors import UserError
 from seqmodels.launch.readable_errors import error_line
 from seqmodels.runs import load_run, train
-from seqmodels.runs.table import metrics_table
+from seqmodels.runs.report import metrics_table
 from seqmodels.screen import Screen
 from seqmodels.visible import visible_line
 from tests.conftest import ROOT

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.runs.endings import ended_by
-from seqmodels.runs.table import results_table
+from seqmodels.runs.report import results_table
 from seqmodels.runs.verdict import verdict
 
 MODEL = {"dropout": 0.5, "encoder": {"hidden_size": 64, "dropout": 0.0}, "label_smoothing": 0.1}

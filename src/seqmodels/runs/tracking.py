@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from seqmodels.dataflow.png import write_png
+from seqmodels.dataflow.rendering import write_png
 from seqmodels.files import flattened
 from seqmodels.loggers import RunLogger, Status
 from seqmodels.runs.folder import RunFolder

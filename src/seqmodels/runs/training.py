@@ -26,12 +26,12 @@ from seqmodels.machine import device_name, find_device, keep_memory, quieten_lig
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring, trainer_mistakes
 from seqmodels.runs.environment import environment
-from seqmodels.runs.figures import learning_curves
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
+from seqmodels.runs.report import learning_curves, results_table
 from seqmodels.runs.resume import (
     ENDS,
     check_length,
@@ -41,7 +41,6 @@ from seqmodels.runs.resume import (
     words_to_repeat,
 )
 from seqmodels.runs.start import load_start
-from seqmodels.runs.table import results_table
 from seqmodels.runs.tracking import (
     log_hyperparameters,
     log_result,

@@ -11,7 +11,7 @@ from seqmodels.launch.finished_run import named_run
 
 @command("evaluate")
 def main(config: SimpleNamespace) -> None:
-    from seqmodels.runs.table import metrics_table
+    from seqmodels.runs.report import metrics_table
     from seqmodels.screen import Screen
 
     run = named_run(config)
