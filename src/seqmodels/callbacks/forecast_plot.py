@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,64 +49,55 @@ class ForecastPlot(Callback):
         ahead = batch.targets.unflatten(1, (task.horizon, task.count))
         read = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
         before, after = (task.restore(values, batch).cpu() for values in (read, ahead))
-        names = [task.hparams["data"]["series"][number] for number in batch.series.tolist()]
-        drawn = Forecasts(names, before, after, task.forecast(batch).cpu(), task.hparams["data"])
+        made, spec = task.forecast(batch).cpu(), task.hparams["data"]
+        panels = [
+            (
+                f"{spec['series'][series]} {name}".strip(),
+                before[row, :, value],
+                after[row, :, value],
+                made[row, :, value],
+            )
+            for row, series in enumerate(batch.series.tolist())
+            for value, name in enumerate(spec["values"])
+        ]
         figures = Path(trainer.default_root_dir) / "figures"
         figures.mkdir(exist_ok=True)
-        drawn.save(figures / "forecasts.png")
+        across = min(2, len(rows)) if task.count == 1 else task.count
+        draw_forecasts(panels, across, spec["period"], figures / "forecasts.png")
 
 
-@dataclass(frozen=True)
-class Forecasts:
-    """Forecasts to draw.
+Panel = tuple[str, Float[Tensor, "_"], Float[Tensor, "_"], Float[Tensor, "_ ..."]]
 
-    Args:
-        names: of the series of each row.
-        read: the values before the origin.
-        came: those after it; nan where one is missing.
-        made: the forecasts, or their quantiles.
-        spec: of the data.
-    """
 
-    names: list[str]
-    read: Float[Tensor, "batch time values"]
-    came: Float[Tensor, "batch horizon values"]
-    made: Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
-    spec: dict[str, Any]
+def draw_forecasts(panels: Sequence[Panel], across: int, period: int, picture: Path) -> None:
+    """Draws a panel for each title, the values before its origin, those after it, nan where one is
+    missing, and the forecasts or their quantiles (last dimension)."""
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(5.5 * across, 2.6 * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flatten()
+    for axes, panel in zip(grid, panels, strict=False):
+        _draw(axes, *panel, period)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.savefig(picture, dpi=120)
 
-    def save(self, picture: Path) -> None:
-        """Draws a panel for each row and value."""
-        rows, _, values = self.came.shape
-        across = min(2, rows) if values == 1 else values
-        down = -(-rows // across) if values == 1 else rows
-        size = (5.5 * across, 2.6 * down + 0.5)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(down, across, squeeze=False).flatten()
-        places = [(row, value) for row in range(rows) for value in range(values)]
-        for axes, place in zip(panels, places, strict=False):
-            self._draw(axes, *place)
-        for axes in panels[len(places) :]:
-            axes.remove()
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-        figure.savefig(picture, dpi=120)
 
-    def _draw(self, axes: Axes, row: int, value: int) -> None:
-        read, came, made = (each[row, :, value] for each in (self.read, self.came, self.made))
-        steps, period = torch.arange(1, len(came) + 1), self.spec["period"]
-        axes.plot(torch.arange(1 - len(read), 1), read, color="0.35", label="read")
-        axes.plot(steps, came, color="black", linestyle="--", label="what came")
-        if period <= len(read):
-            naive = read[(steps - 1) % period - period]
-            axes.plot(steps, naive, color="tab:orange", alpha=0.7, label="seasonal naive")
-        if made.dim() == 2:
-            axes.fill_between(
-                steps, made[:, 0], made[:, -1], color="tab:blue", alpha=0.2, label="interval"
-            )
-            made = made[:, made.shape[1] // 2]
-        axes.plot(steps, made, color="tab:blue", label="forecast")
-        axes.axvline(0.5, color="0.8", linewidth=1)
-        title = " ".join(filter(None, (self.names[row], self.spec["values"][value])))
-        axes.set_title(figure_text(title, most=50), fontsize="medium")
-        axes.set_xlabel("steps from the origin")
-        axes.grid(alpha=0.3)
+def _draw(axes: Axes, title: str, read: Tensor, came: Tensor, made: Tensor, period: int) -> None:
+    steps = torch.arange(1, len(came) + 1)
+    axes.plot(torch.arange(1 - len(read), 1), read, color="0.35", label="read")
+    axes.plot(steps, came, color="black", linestyle="--", label="what came")
+    if period <= len(read):
+        naive = read[(steps - 1) % period - period]
+        axes.plot(steps, naive, color="tab:orange", alpha=0.7, label="seasonal naive")
+    if made.dim() == 2:
+        axes.fill_between(
+            steps, made[:, 0], made[:, -1], color="tab:blue", alpha=0.2, label="interval"
+        )
+        made = made[:, made.shape[1] // 2]
+    axes.plot(steps, made, color="tab:blue", label="forecast")
+    axes.axvline(0.5, color="0.8", linewidth=1)
+    axes.set_title(figure_text(title, most=50), fontsize="medium")
+    axes.set_xlabel("steps from the origin")
+    axes.grid(alpha=0.3)

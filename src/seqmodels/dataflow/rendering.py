@@ -166,13 +166,12 @@ def _y(line: int | float) -> int:
 
 def to_text(drawing: Drawing) -> Text:
     """The drawing in characters, for Rich to print."""
-    letters = [[" "] * drawing.width for _ in range(drawing.height)]
-    styles = [[Style()] * drawing.width for _ in range(drawing.height)]
+    cells = [[(" ", Style())] * drawing.width for _ in range(drawing.height)]
 
     def put(x: int, y: int, text: str, style: Style) -> None:
         for column, letter in enumerate(text, start=x):
             if 0 <= column < drawing.width:
-                letters[y][column], styles[y][column] = letter, style
+                cells[y][column] = letter, style
 
     for arrow in drawing.arrows:
         style = Style(color="green", bold=True) if arrow.reads else Style(dim=True)
@@ -201,12 +200,7 @@ def to_text(drawing: Drawing) -> Text:
             inside = line.center(box.width - 2, around[0] if around == "··" else " ")
             text = f"{around[0]}{inside}{around[1]}" if len(line) <= box.width - 2 else line
             put(box.x, box.y + number, text.center(box.width)[: box.width], style)
-    picture = Text()
-    for row, row_styles in zip(letters, styles, strict=True):
-        for letter, letter_style in zip(row, row_styles, strict=True):
-            picture.append(letter, letter_style)
-        picture.append("\n")
-    return picture
+    return Text("\n").join(Text.assemble(*row) for row in cells).append("\n")
 
 
 def write_png(drawing: Path, folder: str) -> Path:
