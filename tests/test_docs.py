@@ -17,17 +17,15 @@ from nbclient import NotebookClient
 from omegaconf import DictConfig
 
 from seqmodels.audit import ADVICE
-from seqmodels.heads import HEADS
 from tests.bank import WRONG
 from tests.bank_sorting import SORTED_WRONG
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
-from tests.shipped import ALL_HEADS
 
 DOCS = ROOT / "docs"
 NOTEBOOK = DOCS / "which_tensor.ipynb"
-GENERATED = ("notebook.md", "explained")  # by .ci/docs
+GENERATED = ("index.md", "notebook.md", "explained")  # by .ci/docs
 PAGES = {
     str(path.relative_to(DOCS)): read(path)
     for path in sorted(DOCS.rglob("*.md"))
@@ -174,7 +172,9 @@ def test_any_other_line_names_what_is_there(line: str) -> None:
 
 
 MISTAKES_OF_WORDS = re.findall(
-    r"^\| `(\S+)` \| (.+) \|$", PAGES["configuration.md"].partition("| it says |")[2], re.MULTILINE
+    r"^\| `(\S+)` \| (.+) \|$",
+    PAGES["configuration.md"].partition("| it says |")[2].partition("\n\n")[0],
+    re.MULTILINE,
 )
 
 
@@ -196,54 +196,45 @@ def test_what_a_page_links_is_there(page: str) -> None:
 
 def test_every_page_is_in_the_menu() -> None:
     menu = re.findall(r'= "([\w/]+\.md)"', read(ROOT / "zensical.toml"))
-    assert sorted(menu) == sorted([*PAGES, "notebook.md"])
+    assert sorted(menu) == sorted([*PAGES, "index.md", "notebook.md"])
 
 
-def test_the_files_to_read_first_are_there() -> None:
-    files = re.findall(r"`(\w+/\w+\.py)`", PAGES["your_own.md"].partition("path of a batch")[2])
-    assert len(files) == 6
-    assert all((ROOT / "src" / "seqmodels" / file).is_file() for file in files)
+def test_the_speeds_are_those_of_the_benchmarks() -> None:
+    table = PAGES["studies.md"].partition("| ratio |\n")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[1:]]
+    assert rows
+    results = "".join(map(read, (ROOT / "benchmarks" / "results").glob("*.md")))
+    for *_, setting, ratio in rows:
+        assert re.search(rf"^\| {re.escape(setting)} \|.* {ratio} \(?", results, re.M), setting
 
 
-def test_every_head_is_described_with_what_it_reads() -> None:
-    tables = [
-        table
-        for page in PAGES.values()
-        for table in page.split("\n\n")
-        if "| `model.head=`" in table
-    ]
-    rows = [row.split("|") for table in tables for row in table.splitlines()]
-    for name in ALL_HEADS:
-        [row] = [row for row in rows if row[1].strip() == f"`{name}`"]
-        assert row[2].strip() == ", ".join(f"`{tensor}`" for tensor in HEADS[name].reads)
-
-
-# the rows of "Common mistakes", in its order, by their names in tests/bank.py and
+# the items of "Common mistakes", in its order, by their names in tests/bank.py and
 # tests/bank_sorting.py
 MISTAKES = (
-    *("last column", "last step of two directions", "first and last step"),
-    *("h_n[-1] of two directions", "lowest layer", "h_n viewed", "proj_size viewed"),
-    *("mean of padded steps", "maximum of padded steps", "padding of ones"),
-    *("attention without a mask", "mask one step short", "forecast of the last columns"),
-    *("forecast of the last steps", "forecasts transposed", "forecast rolled from padding"),
-    *("number from padded steps", "tagger without packing", "tagger across rows"),
-    *("decoder from the state of padding", "decoder attends to padding"),
-    *("context divided by the padded length", "decoder from h for both"),
-    *("layers taken for directions", "decoder from the last step of both"),
-    *("decoder from mixed rows", "decoder that sees what it predicts"),
-    "tagger of the forward half",
-    *("h carried as c", "state of the neighbour", "state kept between calls"),
-    "bidirectional language model",
+    *("last column", "mean of padded steps", "maximum of padded steps", "padding of ones"),
+    *("attention without a mask", "forecast of the last columns", "forecast rolled from padding"),
+    *("number from padded steps", "tagger without packing", "decoder from the state of padding"),
+    *("decoder attends to padding", "context divided by the padded length", "h_n viewed"),
+    *("forecasts transposed", "tagger across rows", "decoder from mixed rows"),
     *("sorted, never unsorted", "unsorted by the order", "unsorted twice"),
-    *("tagger of packed data", "output unsorted, h_n not", "state not unsorted"),
+    *("tagger of packed data", "output unsorted, h_n not", "proj_size viewed"),
+    *("decoder from h for both", "layers taken for directions", "h carried as c"),
+    *("state of the neighbour", "state kept between calls", "state not unsorted"),
+    *("decoder that sees what it predicts", "bidirectional language model"),
+    *("last step of two directions", "first and last step", "decoder from the last step of both"),
+    *("h_n[-1] of two directions", "lowest layer", "tagger of the forward half"),
+    *("forecast of the last steps", "mask one step short"),
 )
 
 
-def test_the_table_of_mistakes_names_what_the_audit_finds() -> None:
+def test_the_list_of_mistakes_names_what_the_audit_finds() -> None:
     # that it finds them is tested in tests/test_audit.py, for each name in WRONG
-    table = PAGES["audit.md"].partition("| mistake |")[2].partition("\n\n")[0]
-    rows = [row.split(" | ")[1] for row in table.splitlines()[2:]]
-    findings = [re.findall(r"`(\w+_\w+)`", row) for row in rows]
+    section = PAGES["audit.md"].partition("## Common mistakes\n")[2].partition("\n## ")[0]
+    findings = [
+        [finding, *re.findall(r"\(and `(\w+)`\)", item)]
+        for finding, items in re.findall(r"^`(\w+)`\n\n((?:- .*\n)+)", section, re.MULTILINE)
+        for item in items.splitlines()
+    ]
     assert findings == [(WRONG | SORTED_WRONG)[name][3] for name in MISTAKES]
     assert set(WRONG) <= set(MISTAKES)
     assert len(set(MISTAKES)) == len(MISTAKES)

@@ -17,6 +17,7 @@ from tests.pages import python_blocks, read, run, shell_lines
 from tests.shipped import ALL_HEADS
 
 README = read(ROOT / "README.md")
+STUDIES = read(ROOT / "docs" / "studies.md")
 PYTHON = python_blocks(README)
 COMMANDS = {c.line: c for c in shell_lines(README) if "scripts/train.py" in c.line}
 
@@ -28,7 +29,7 @@ def section(start: str, end: str) -> str:
 
 
 def test_examples_print_what_they_say(scratch_registry: None) -> None:
-    runnable = [code for code in PYTHON if "<folder>" not in code]  # that needs a run of yours
+    runnable = [code for code in PYTHON[1:] if "<folder>" not in code]  # that needs a run of yours
     assert runnable
     for code in runnable:
         run(code, {})
@@ -48,21 +49,37 @@ def test_the_head_example_is_a_head(scratch_registry: None) -> None:
 
 
 def test_the_lines_of_pytorch_read_what_the_heads_read() -> None:
-    table = section("| you build |", "\n\n")
-    lines = dict(re.findall(r"^\| (.*?) \| .*`([^`]+)` \|$", table, flags=re.MULTILINE))
+    lines = PYTHON[0].splitlines()
+    inputs, lengths = torch.randn(3, 7, 5), torch.tensor([7, 4, 2])
     for use, head in (
-        ("a classifier, one direction", "last_hidden"),
-        ("a classifier, two directions", "bidirectional_concat"),
-        ("a classifier of long sequences", "max_pool"),
+        ("one label or number, or a forecast; one direction", "last_hidden"),
+        ("the same, two directions", "bidirectional_concat"),
+        ("of long sequences", "max_pool"),
+        ("a tag at every step, two directions", "every_step"),
+        ("the next token at every step, one direction", "softmax"),
     ):
-        encoder = RecurrentEncoder(5, 4, num_layers=2, bidirectional=head != "last_hidden")
-        inputs, lengths = torch.randn(3, 7, 5), torch.tensor([7, 4, 2])
-        mask = torch.arange(7) < lengths[:, None]
+        [line] = [line.partition(" = ")[2] for line in lines if line.endswith(f"  # {use}")]
+        two = HEADS[head].requires_bidirectional is not False and "one direction" not in use
+        encoder = RecurrentEncoder(5, 4, num_layers=2, bidirectional=two)
         packed, (h_n, _) = encoder.rnn(pack_padded_sequence(inputs, lengths, batch_first=True))
         output, _ = pad_packed_sequence(packed, batch_first=True)
+        mask = torch.arange(7) < lengths[:, None]
         selected = HEADS[head].select(None, encoder(inputs, lengths))  # type: ignore[arg-type]
-        names = {"output": output, "h_n": h_n, "mask": mask, "torch": torch}
-        assert torch.allclose(eval(lines[use], names), selected, atol=1e-6)
+        if head == "softmax":
+            selected = selected.softmax(dim=-1)
+        same = dict.fromkeys(("classify", "to_tags", "to_vocabulary"), torch.nn.Identity())
+        names = {"output": output, "h_n": h_n, "mask": mask, "torch": torch, **same}
+        assert torch.allclose(eval(line, names), selected, atol=1e-6), use
+
+
+def test_the_lines_of_pytorch_run() -> None:
+    lstm = torch.nn.LSTM(5, 4, num_layers=2, bidirectional=True, batch_first=True)
+    names = {
+        **{"torch": torch, "lstm": lstm, "x": torch.randn(3, 7, 5), "next_x": torch.randn(3, 2, 5)},
+        **{"mask": torch.ones(3, 7, dtype=torch.bool), "to_vocabulary": torch.nn.Linear(8, 9)},
+        **dict.fromkeys(("classify", "to_tags"), torch.nn.Identity()),
+    }
+    run(PYTHON[0], names)
 
 
 def test_every_head_is_in_the_table_with_what_it_reads() -> None:
@@ -104,3 +121,14 @@ def test_the_map_shows_every_folder() -> None:
     folders = {file.parent.name for file in package.glob("*/__init__.py")}
     assert set(re.findall(r"^[├└]── (\w+)/ ", drawn, flags=re.MULTILINE)) == folders
     assert all((ROOT / f).is_dir() for f in re.findall(r"^(\w+)/ ", drawn, flags=re.MULTILINE))
+
+
+def test_the_files_to_read_first_are_there() -> None:
+    files = re.findall(r"`(\w+/\w+\.py)`", section("Read these six files", "\n\n"))
+    assert len(files) == 6
+    assert all((ROOT / "src" / "seqmodels" / file).is_file() for file in files)
+
+
+def test_the_results_are_those_of_the_studies() -> None:
+    numbers = re.findall(r"\d+\.\d+", section("## Results\n", "\n\n"))
+    assert numbers and set(numbers) <= set(re.findall(r"\d+\.\d+", STUDIES))

@@ -1,4 +1,4 @@
-"""What docs/security.md promises of run folders, checkpoints and names by a stranger."""
+"""What docs/runs.md promises of run folders, checkpoints and names by a stranger."""
 
 from __future__ import annotations
 
