@@ -11,7 +11,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqmodels.errors import UserError
-from seqmodels.launch.local import local_cache
+from seqmodels.launch.config_files import local_cache
 from seqmodels.runs.folder import RunFolder, as_override
 from tests.conftest import Script
 

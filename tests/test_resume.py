@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
-from seqmodels.launch.given import given_values
+from seqmodels.launch.commands.train import given_values
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, damage, read_checkpoint
 from seqmodels.runs.folder import RunFolder

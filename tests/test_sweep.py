@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from seqmodels.errors import UserError
-from seqmodels.launch.naming import sweep_folder
+from seqmodels.launch.hydra_setup import sweep_folder
 from seqmodels.launch.plan import PLAN, job_folder, make_plan, short_name
 from seqmodels.launch.sweep import SweepReport
 from seqmodels.runs import train

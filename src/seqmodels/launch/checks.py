@@ -10,8 +10,14 @@ from omegaconf.errors import InterpolationResolutionError
 
 from seqmodels.checking import Problem, option_problems
 from seqmodels.errors import UserError, choices, shown
-from seqmodels.launch.config_files import config_folders
-from seqmodels.launch.shipped import is_older, keys_of, options_of, shipped_checker, shipped_heads
+from seqmodels.launch.config_files import (
+    config_folders,
+    is_older,
+    keys_of,
+    options_of,
+    shipped_checker,
+    shipped_heads,
+)
 from seqmodels.launch.suggestions import Suggestions
 from seqmodels.projects import modules
 

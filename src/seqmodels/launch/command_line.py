@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from seqmodels.cache import use_cache
 from seqmodels.errors import UserError, one_line
@@ -19,13 +20,16 @@ from seqmodels.launch.config_files import (
     SHIPPED,
     config_folders,
     distrust_run_folder,
+    keys_of,
+    local_cache,
 )
-from seqmodels.launch.local import local_cache
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
-from seqmodels.launch.shipped import keys_of
 from seqmodels.program import as_started
 from seqmodels.visible import LogLines
+
+if TYPE_CHECKING:
+    from seqmodels.runs import Run
 
 Script = Callable[[], None]
 
@@ -65,6 +69,27 @@ def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any
         return main
 
     return decorate
+
+
+def named_run(config: SimpleNamespace) -> Run:
+    """Import the modules of a command line, and load its run.
+
+    Args:
+        config: the values of `RunKeys`; with `batch_size`, if the command takes one.
+
+    Raises:
+        UserError: if a module cannot be imported, or the run cannot be loaded.
+    """
+    from seqmodels.imports import import_modules, trusted
+    from seqmodels.runs import load_run
+
+    import_modules(config.imports)
+    return load_run(
+        config.run,
+        config.checkpoint,
+        batch_size=getattr(config, "batch_size", None),
+        allowed_targets=trusted(config),
+    )
 
 
 def log_to_screen() -> None:

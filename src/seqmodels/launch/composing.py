@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
-from seqmodels.launch.shipped import shipped_checker
+from seqmodels.launch.config_files import shipped_checker
 
 WHOLE = ("optimizer/", "scheduler/")  # groups whose file is merged where it is chosen
 

@@ -1,13 +1,21 @@
-"""Where `configs/` is: the one that comes with the package, those of projects, and your own."""
+"""What is in `configs/`: the one that comes with the package, those of projects, and your own."""
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
+from omegaconf import OmegaConf
+
+from seqmodels.checking import Checker, Schema
+from seqmodels.errors import UserError, unusable
 from seqmodels.plain import run_around
 from seqmodels.projects import project_configs
 from seqmodels.visible import visible_line
@@ -17,6 +25,7 @@ log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parents[1]
 # a wheel has it in the package, a checkout at the root
 SHIPPED = next(p for p in (PACKAGE / "configs", PACKAGE.parents[1] / "configs") if p.is_dir())
+OF_FILES = ("defaults", "hydra")  # keys of a file that are none of the configuration
 
 
 def config_folders() -> list[Path]:
@@ -44,3 +53,63 @@ def distrust_run_folder() -> None:
     os.environ.setdefault("NUMBA_CACHE_DIR", "")  # else .numba_config.yaml may set it, to pickles
     with chdir(SHIPPED):
         import matplotlib  # noqa: F401 (it reads matplotlibrc, which may name programs to run)
+
+
+def local_cache(folders: Iterable[Path]) -> str | None:
+    """Return `paths.cache` of the first `local/default.yaml` in these folders, if there is one.
+
+    Raises:
+        UserError: if the file is broken, or it is not a path.
+    """
+    for file in (folder / "local" / "default.yaml" for folder in folders):
+        if file.is_file():
+            with unusable(f"{file} cannot be read"):
+                cache = OmegaConf.select(OmegaConf.load(file), "paths.cache")
+            if cache is not None and not isinstance(cache, str):
+                raise UserError(f"{file}: paths.cache={cache}: set it to a folder, or null")
+            return cache
+    return None
+
+
+@functools.cache
+def _read() -> Schema:
+    file = SHIPPED / "schema.json"
+    if not file.is_file():  # of a project that was made without PyTorch
+        raise UserError(f"{file} is missing: python -m seqmodels.launch.schema writes it")
+    made: Schema = json.loads(file.read_text())
+    return made
+
+
+@functools.cache
+def shipped_checker(*, own_names: bool = False) -> Checker:
+    """Checks values by the shipped classes; it does not know others.
+
+    Args:
+        own_names: whether modules of your own may define cells.
+    """
+    definitions = _read()["definitions"]
+    return Checker(definitions.get, definitions, own_names)
+
+
+def is_older() -> bool:
+    """Whether a source was changed after the schema was written, by more than a checkout takes."""
+    written = (SHIPPED / "schema.json").stat().st_mtime
+    return any(file.stat().st_mtime > written + 60 for file in PACKAGE.rglob("*.py"))
+
+
+def keys_of(name: str) -> Schema:
+    """The keys of a file that a script starts from, such as `train`."""
+    whole = _read()
+    part = whole if name == "train" else whole["definitions"][name]
+    kept = {key: value for key, value in part["properties"].items() if key not in OF_FILES}
+    return {**part, "properties": kept}
+
+
+def shipped_heads() -> list[str]:
+    names: list[str] = _read()["definitions"]["model.head"]["anyOf"][0]["enum"]
+    return names
+
+
+def options_of(head: str) -> Any:
+    """The schema of the options of a shipped head."""
+    return _read()["definitions"].get(f"model.head_options.{head}")

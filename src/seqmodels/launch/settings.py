@@ -15,7 +15,7 @@ from yaml import YAMLError
 from seqmodels.checking import Schema
 from seqmodels.errors import UserError, missing_value, one_line, shown, unknown_key
 from seqmodels.files import flattened
-from seqmodels.launch.shipped import shipped_checker
+from seqmodels.launch.config_files import shipped_checker
 from seqmodels.plain import read_yaml
 
 MISSING = "???"  # the default of a key that must be given

@@ -13,8 +13,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from seqmodels.errors import closest, listed, nearest, shown, unknown_key
-from seqmodels.launch.config_files import SHIPPED, config_folders
-from seqmodels.launch.shipped import keys_of, shipped_checker
+from seqmodels.launch.config_files import SHIPPED, config_folders, keys_of, shipped_checker
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)")
 EXISTS = re.compile(r"An item is already at '.+'\.\s+Either remove \+ prefix: '(.+)'\n")

@@ -5,8 +5,7 @@ python scripts/evaluate.py run=runs/<folder> split=validation
 
 from types import SimpleNamespace
 
-from seqmodels.launch.command_line import command
-from seqmodels.launch.finished_run import named_run
+from seqmodels.launch.command_line import command, named_run
 
 
 @command("evaluate")

@@ -7,8 +7,7 @@ import json
 import sys
 from types import SimpleNamespace
 
-from seqmodels.launch.command_line import command
-from seqmodels.launch.finished_run import named_run
+from seqmodels.launch.command_line import command, named_run
 
 
 @command("predict")
