@@ -56,14 +56,11 @@ def ArgumentsOf(  # noqa: N802
     return WithJsonSchema({"arguments_of": target, "given": list(given), "others": others})
 
 
-@dataclass(frozen=True, init=False)
 class Passed:
     """Of `**options`: the class passes these arguments to its base by itself."""
 
-    names: tuple[str, ...]
-
     def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", names)
+        self.names = names
 
 
 @dataclass(frozen=True)

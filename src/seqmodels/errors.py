@@ -41,6 +41,21 @@ def one_line(error: BaseException) -> str:
 
 
 @contextmanager
+def refusing(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Says in one line what a library refuses.
+
+    Raises:
+        UserError: for an error of these kinds, after the words `what`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except kinds as error:
+        raise UserError(f"{what}: {one_line(error)}") from error
+
+
+@contextmanager
 def unusable(what: str) -> Iterator[None]:
     """Says in one line that a file or folder of others cannot be used: it may hold anything.
 

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checking import Checker, Schema, without
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, one_line, refusing
 from seqmodels.projects import import_projects, packages
 from seqmodels.schemas import arguments, raise_first
 
@@ -63,12 +63,8 @@ def instantiate(
     """
     plain = check(config, kwargs, key, allowed_targets=allowed_targets, by_position=len(args))
     target = plain["_target_"]
-    try:
+    with refusing(target, TypeError, ValueError, MisconfigurationException):
         return _build({**plain, "_partial_": True})(*args, **kwargs)
-    except UserError:
-        raise
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise UserError(f"{target}: {one_line(error)}") from error
 
 
 def check(

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, refusing
 
 BYTES = 16_000_000  # in a file
 NODES = 100_000  # keys and values
@@ -45,13 +45,9 @@ def read_yaml(path: Path) -> Any:
         UserError: if the file cannot be read, or holds what `check_plain` refuses.
     """
     text = _text(path)
-    try:
+    with refusing(f"{path} is not YAML", yaml.YAMLError, ValueError):
         _check_events(yaml.parse(text, Loader=_Loader), path)
         value = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not YAML: {one_line(error)}") from error
     check_plain(value, str(path))
     return value
 
@@ -62,12 +58,8 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: if the file cannot be read, is not JSON, or holds what `check_plain` refuses.
     """
-    try:
+    with refusing(f"{path} is not JSON", ValueError, RecursionError):
         value = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not JSON: {one_line(error)}") from error
     check_plain(value, str(path))
     return value
 
@@ -94,16 +86,11 @@ def read_bytes(path: Path, most: int = BYTES) -> bytes:
     Raises:
         UserError: if it is something else, cannot be read, or has more than `most` bytes.
     """
-    try:
-        with opened(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > most:
-                raise UserError(f"{path} has {size:,} bytes, and no run writes so many")
-            return file.read(most)
-    except ValueError as error:  # a NUL in the path
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: {error}") from error
+    with refusing(str(path), ValueError), opened(path) as file:  # for a NUL in the path
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise UserError(f"{path} has {size:,} bytes, and no run writes so many")
+        return file.read(most)
 
 
 def run_around(folder: Path) -> Path | None:

@@ -85,10 +85,11 @@ def checked(key: str = "") -> Callable[[Init], Init]:
         @functools.wraps(init)
         def wrapper(*args: Any, **kwargs: Any) -> None:
             values = signature.bind(*args, **kwargs).arguments
-            properties = _parts_of(init)
+            takes = arguments(init)
             for name, value in values.items():
-                if name in properties:
-                    raise_first(checker.problems(value, properties[name], f"{prefix}{name}"))
+                if takes is not None and name in takes["properties"]:
+                    part = takes["properties"][name]
+                    raise_first(checker.problems(value, part, f"{prefix}{name}"))
             init(*args, **kwargs)
 
         return wrapper  # type: ignore[return-value]
@@ -100,14 +101,6 @@ def check_own_init(cls: type[Any], key: str) -> None:
     """Have the `__init__` that a class defines check its values; call it for each subclass."""
     if "__init__" in vars(cls):
         cls.__init__ = checked(key)(cls.__init__)
-
-
-@functools.cache
-def _parts_of(function: Callable[..., None]) -> dict[str, Schema]:
-    parameters = inspect.signature(function).parameters.values()
-    own = [p for p in parameters if p.kind not in OPEN and p.name != "self"]
-    hints = [_hint(each, function, None) for each in own]
-    return {each.name: part for each, part in zip(own, _parts(hints), strict=True)}
 
 
 def raise_first(problems: Sequence[Problem], where: str = "") -> None:

@@ -14,9 +14,7 @@ from seqmodels.launch.config_files import (
     config_folders,
     is_older,
     keys_of,
-    options_of,
     shipped_checker,
-    shipped_heads,
 )
 from seqmodels.launch.suggestions import Suggestions
 from seqmodels.projects import modules
@@ -116,9 +114,10 @@ def _others(config: Mapping[str, Any]) -> bool:
 
 def _of_head(model: Mapping[str, Any], others: bool) -> list[Problem]:
     """Of the head's name and options."""
-    name, options = model["head"], model.get("head_options") or {}
-    takes = options_of(name)
+    name, options, checker = model["head"], model.get("head_options") or {}, shipped_checker()
+    takes = checker.classes(f"model.head_options.{name}")
     if takes is None:
-        text = f"unknown model.head={shown(name)}: {choices(name, shipped_heads())}"
+        heads = checker.names_in({"$ref": "#/definitions/model.head"})
+        text = f"unknown model.head={shown(name)}: {choices(name, heads)}"
         return [] if others else [Problem("model.head", text)]
-    return option_problems(shipped_checker(), name, options, takes)
+    return option_problems(checker, name, options, takes)

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.cache import use_cache
 from seqmodels.errors import UserError, one_line
 from seqmodels.launch.config_files import (
     SHIPPED,
@@ -62,6 +61,8 @@ def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any
                     folders = config_folders()
                     files = [folder / file.name for folder in reversed(folders)]
                     settings = read_settings(files, words, keys_of(name), positional)
+                    from seqmodels.cache import use_cache  # here, because `train` starts without
+
                     use_cache(local_cache(folders))
                     function(settings)
                 sys.stdout.flush()  # here, where a closed pipe is handled
@@ -118,15 +119,9 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
                 distrust_run_folder()
             import hydra  # here, because most scripts start without it
 
-            from seqmodels.launch.hydra_setup import (
-                ignore_launcher_warning,
-                register_resolvers,
-                search_own_configs,
-            )
+            from seqmodels.launch.hydra_setup import prepare_hydra
 
-            register_resolvers()
-            search_own_configs()
-            ignore_launcher_warning()
+            prepare_hydra()
             readable, begun = readable_errors(), list[bool]()
 
             def run_function(config: Any) -> None:
@@ -135,13 +130,7 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
 
             job = functools.wraps(function)(readable(run_function))
             run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
-
-            def explain(error: Exception) -> str | None:
-                from seqmodels.launch.suggestions import composing_mistake
-
-                return composing_mistake(error, sys.argv[1:], name)
-
-            with readable, _errors_from_hydra(begun, explain):
+            with readable, _errors_from_hydra(begun, name):
                 _check_words(sys.argv[1:])
                 sys.argv[1:] = _options_last(sys.argv[1:])
                 run()
@@ -153,22 +142,22 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
 
 
 @contextmanager
-def _errors_from_hydra(
-    begun: Sequence[bool], explain: Callable[[Exception], str | None]
-) -> Iterator[None]:
+def _errors_from_hydra(begun: Sequence[bool], name: str) -> Iterator[None]:
     """Have Hydra raise errors. Otherwise it prints them in its own words and exits.
 
     Args:
         begun: empty as long as Hydra reads the command line and composes the configuration. It
             raises exceptions of all kinds there, for mistakes of the user.
-        explain: what an error says in our words, if it is a mistake that we know.
+        name: of the file that it composes: `train`.
     """
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
         yield
     except Exception as error:
-        if text := explain(error):
+        from seqmodels.launch.suggestions import composing_mistake
+
+        if text := composing_mistake(error, sys.argv[1:], name):
             raise UserError(text) from error
         if begun or is_mistake(error):
             raise

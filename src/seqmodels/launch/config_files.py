@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import chdir
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -103,13 +102,3 @@ def keys_of(name: str) -> Schema:
     part = whole if name == "train" else whole["definitions"][name]
     kept = {key: value for key, value in part["properties"].items() if key not in OF_FILES}
     return {**part, "properties": kept}
-
-
-def shipped_heads() -> list[str]:
-    names: list[str] = _read()["definitions"]["model.head"]["anyOf"][0]["enum"]
-    return names
-
-
-def options_of(head: str) -> Any:
-    """The schema of the options of a shipped head."""
-    return _read()["definitions"].get(f"model.head_options.{head}")

@@ -28,8 +28,11 @@ class OwnConfigs(SearchPathPlugin):
             search_path.prepend("own", f"file://{folder}", anchor="main")
 
 
-def search_own_configs() -> None:
+def prepare_hydra() -> None:
+    """Prepare a process whose command Hydra composes."""
+    register_resolvers()
     Plugins.instance().register(OwnConfigs)
+    ignore_launcher_warning()
 
 
 def register_resolvers() -> None:

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seqmodels.checking import Schema
-from seqmodels.errors import UserError, missing_value, one_line, shown, unknown_key
+from seqmodels.errors import UserError, missing_value, refusing, shown, unknown_key
 from seqmodels.files import flattened
 from seqmodels.launch.config_files import shipped_checker
 from seqmodels.plain import read_yaml
@@ -116,8 +116,6 @@ def _value(key: str, text: str, part: Schema) -> Any:
 def _parsed(key: str, text: str) -> Any:
     if not text.strip():
         return text  # which YAML takes for null
-    try:
+    with refusing(f"cannot read {key}={shown(text)}", YAMLError, OmegaConfBaseException):
         parsed = OmegaConf.from_dotlist([f"value={text}"])
         return OmegaConf.to_container(parsed, resolve=False)["value"]  # type: ignore[index, call-overload]
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"cannot read {key}={shown(text)}: {one_line(error)}") from error

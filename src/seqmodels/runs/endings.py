@@ -10,7 +10,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.errors import UserError, one_line
@@ -19,15 +18,6 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
 from seqmodels.tasks.budget import seconds_left
-
-
-@contextmanager
-def trainer_mistakes() -> Iterator[None]:
-    """Turns Lightning's complaints about `trainer.*` into a UserError."""
-    try:
-        yield
-    except MisconfigurationException as error:  # Lightning's word for a mistake in trainer.*
-        raise UserError(f"trainer: {one_line(error)}") from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import refusing
 from seqmodels.plain import opened
 
 LONGEST = 100  # characters of a number
@@ -39,7 +39,7 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
     Raises:
         UserError: if they are not the metrics of a run.
     """
-    try:
+    with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
         for number, row in enumerate(csv.DictReader(_lines(path)), 1):
             texts = {name: text for name, text in row.items() if text}
             if not {"epoch", "step"} <= texts.keys() or None in texts:
@@ -48,10 +48,6 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
                 raise ValueError(f"row {number} has a number of more than {LONGEST} characters")
             int(texts["step"]), [*map(float, texts.values())]
             yield texts
-    except UserError:
-        raise
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not the metrics of a run: {one_line(error)}") from error
 
 
 def read_names(path: Path) -> list[str]:

@@ -12,19 +12,20 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.cache import use_cache
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
-from seqmodels.errors import UserError, choices, unusable
+from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.imports import import_modules, trusted
 from seqmodels.instantiate import allowed_class, check, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring, trainer_mistakes
+from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
@@ -92,6 +93,7 @@ class Training:
         step: of the checkpoint; 0 for a new training.
         notes: what the user should know of a resume, or of the data.
         started: by `time.perf_counter`.
+        resumes: whether it goes into the folder of the run that it resumes.
     """
 
     config: DictConfig
@@ -104,11 +106,7 @@ class Training:
     step: int
     notes: Sequence[str]
     started: float
-
-    @property
-    def resumes(self) -> bool:
-        """Whether it goes into the folder of the run that it resumes."""
-        return _resumes(self.config, self.folder)
+    resumes: bool
 
 
 def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Training:
@@ -147,7 +145,8 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         check_length(config, saved)
         folder = RunFolder(Path(config.folder))
         checked.callback(folder.discard_if_unused)
-        if folder.holds_run and not _resumes(config, folder) and _is_first():
+        resumes = config.resume is not None and RunFolder(Path(config.resume)) == folder
+        if folder.holds_run and not resumes and _is_first():
             raise UserError(
                 f"folder={folder.path} holds a run already: choose another folder, or "
                 f"{folder.how_to_resume()}"
@@ -192,7 +191,9 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         checked.pop_all()
     now = {key: value for key, (_, value) in changes.items()}
     step = saved.get("global_step", 0)
-    return Training(config, folder, data, task, trainer, checkpoint, now, step, notes, started)
+    return Training(
+        config, folder, data, task, trainer, checkpoint, now, step, notes, started, resumes
+    )
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -236,7 +237,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 )
         with (
             folder.recording(result, begun=begun, write=first),
-            trainer_mistakes(),
+            refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
             interruptions(folder, trainer, console, words),
             together(trainer, folder, result),
             open_loggers(trainer),
@@ -291,10 +292,6 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
 def _is_first() -> bool:
     """Whether this is the first process, which writes the folder that the others see."""
     return not rank_zero_only.rank  # type: ignore[attr-defined]
-
-
-def _resumes(config: DictConfig, folder: RunFolder) -> bool:
-    return config.resume is not None and RunFolder(Path(config.resume)) == folder
 
 
 def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
