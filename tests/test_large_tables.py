@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from seqmodels.data import Text, TokenizerOptions
-from seqmodels.data.rows import Labels, Texts, TokenRows
+from seqmodels.data.columns import Column, distinct
+from seqmodels.data.rows import TokenRows
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import train_tokenizer
 from seqmodels.data.words import encoded, train
@@ -91,6 +93,11 @@ def test_another_content_or_tokenizer_is_encoded_anew(table: Path) -> None:
     assert content(Text(str(table)))[1] != first[1]
 
 
+def chunked(texts: Sequence[str], most: int) -> pa.ChunkedArray:
+    starts = range(0, len(texts), most)
+    return pa.chunked_array([pa.array(texts[n : n + most], pa.large_string()) for n in starts])
+
+
 @pytest.mark.parametrize("level", ["word", "space", "char"])
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_words_and_characters_are_learned_and_encoded_as_by_the_library(
@@ -106,11 +113,8 @@ def test_words_and_characters_are_learned_and_encoded_as_by_the_library(
     ):
         tokenizer = train(texts, options)
         assert tokenizer.to_str() == train_tokenizer(texts, options).to_str()
-        content = [text.encode() for text in texts]
-        flat = Texts(
-            np.frombuffer(b"".join(content), np.uint8), np.cumsum([0, *map(len, content)])
-        ).take(np.random.default_rng(0).permutation(len(texts)))
-        for some in (texts, flat, texts[:1], flat[-5:]):
+        column = Column(chunked(texts, 1000)).take(np.random.default_rng(0).permutation(3000))
+        for some in (texts, column, texts[:1], column[-5:]):
             found = [*zip(*encoded(some, tokenizer, options), strict=True)]
             ids, counts, blank = (np.concatenate(each).tolist() for each in found)
             expected = [encoding.ids for encoding in tokenizer.encode_batch_fast([*some])]
@@ -128,26 +132,28 @@ def test_parts_that_are_forgotten_are_encoded_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("seqmodels.data.words.MOST_PARTS", 3)
     options = TokenizerOptions()
     tokenizer = train(["a b c d e"], options)
-    monkeypatch.setattr("seqmodels.data.words.BLOCK", 1)  # each text by itself
+    monkeypatch.setattr("seqmodels.data.columns.BLOCK", 1)  # each text by itself
     texts = ["a b c d e", "e d", "c x a"]
     for text, (ids, *_) in zip(texts, encoded(texts, tokenizer, options), strict=True):
         assert ids.tolist() == tokenizer.encode(text).ids
 
 
-def test_flat_texts_labels_and_tokens_are_sequences() -> None:
-    texts = Texts(np.frombuffer("aéß".encode(), np.uint8), np.array([0, 1, 3, 5]))
-    labels = Labels.of(["x", "y", "x"])
+def test_columns_and_tokens_are_sequences() -> None:
+    texts = Column(chunked(["a", "é", "ß"], 2))
+    labels = Column(chunked(["x", "y", "x"], 1).dictionary_encode())
     for rows, expected in ((texts, ["a", "é", "ß"]), (labels, ["x", "y", "x"])):
         assert list(rows) == expected and rows[-1] == expected[-1] and len(rows) == 3
         assert list(rows[1:]) == expected[1:] and list(rows.take(np.array([2, 0]))[:1]) == [
             expected[2]
         ]
+        assert list(rows[:0]) == []
         with pytest.raises(IndexError):
             rows[3]
-    assert {name: rows.tolist() for name, rows in labels.distinct().items()} == {
+    assert {name: rows.tolist() for name, rows in distinct(labels).items()} == {
         "x": [0, 2],
         "y": [1],
     }
+    assert [*distinct(labels[1:2])] == ["y"] and distinct([]) == {}
     tokens = TokenRows(np.array([5, 6, 7], np.uint16), np.array([0, 2, 3]))
     assert [row.tolist() for row in tokens] == [[5, 6], [7]] == [r.tolist() for r in tokens[:]]
     assert tokens.lengths.tolist() == [2, 1]
@@ -167,21 +173,21 @@ def test_a_cache_that_cannot_be_written_ends_in_one_line(
 
 
 @pytest.mark.usefixtures("large")
-@pytest.mark.parametrize("name", ["texts", "numbers", "ids"])
-def test_a_full_disk_keeps_no_half_of_an_array(
-    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("kind", ["tables", "sequences"])
+def test_a_full_disk_keeps_no_half_of_a_table(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     opened: Callable[..., object] = Path.open
 
     def full(path: Path, mode: str = "r", *arguments: object, **options: object) -> object:
-        if path.stem == name and "w" in mode:
+        if kind in path.parts and "w" in mode:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return opened(path, mode, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match="cannot be written: No space left on device; make room"):
         Text(str(table)).setup()
-    assert not [file for file in kept(tmp_path) if Path(file).stem in (name, "new")]
+    assert not [file for file in kept(tmp_path) if kind in Path(file).parent.parts]
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 30])

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.data.columns import take
 from seqmodels.data.edit_distance import nearest
-from seqmodels.data.rows import take
 from seqmodels.data.steps import interpolate
 from seqmodels.data.targets import Values
 

@@ -12,7 +12,7 @@ import xxhash
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.data.rows import Texts
+from seqmodels.data.columns import Column, utf8
 from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, choices, shown
 
@@ -92,7 +92,7 @@ def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
 
 
 def _digests(inputs: Sequence[Any]) -> np.ndarray:
-    raw = inputs.utf8() if isinstance(inputs, Texts) else map(as_bytes, inputs)
+    raw = utf8(inputs) if isinstance(inputs, Column) else map(as_bytes, inputs)
     return np.fromiter(map(xxhash.xxh3_64_intdigest, raw), np.uint64, len(inputs))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.data.rows import Labels, take
+from seqmodels.data.columns import distinct, take
 from seqmodels.errors import UserError
 
 
@@ -73,7 +73,7 @@ def cut(
     random = np.random.default_rng(seed)
     groups = [np.arange(len(examples))]
     if strata is not None:
-        groups = [*Labels.of(strata).distinct().values()]
+        groups = [*distinct(strata).values()]
     off = np.zeros(len(examples), bool)
     for members in groups:
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)

@@ -15,7 +15,7 @@ from seqmodels.files import read_lines
 
 Row = Mapping[str, Any]  # column -> value; `cell` gives the text of a value
 
-STEP = 4096  # rows to read at a time
+STEP = 16_384  # rows to read at a time
 SURROGATE = re.compile("[\ud800-\udfff]")
 CR, NUL = "\r", "\0"
 SPACE = re.compile(r"[ \t\n\r]*")  # of JSON

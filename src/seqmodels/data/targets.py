@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import UNSEEN_TARGET, Per, Target
-from seqmodels.data.rows import Labels
+from seqmodels.data.columns import Column, distinct
 from seqmodels.data.times import number_of
 from seqmodels.errors import UserError, shown
 from seqmodels.tag_schemes import (
@@ -94,19 +94,22 @@ class Classes(NamedTargets):
     target = "class"
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        labels = _labels(raw).distinct()
-        self._learn(labels, f"{source}: every label", "a classifier needs at least two classes")
+        self._learn(
+            distinct(_labels(raw)),
+            f"{source}: every label",
+            "a classifier needs at least two classes",
+        )
 
     def encode(self, raw: Sequence[Any], source: str) -> Tensor:
         classes = torch.empty(len(raw), dtype=torch.int64)
-        for label, members in _labels(raw).distinct().items():
+        for label, members in distinct(_labels(raw)).items():
             classes[torch.from_numpy(members)] = self.names.get(label, UNSEEN_TARGET)
         return classes
 
 
-def _labels(raw: Sequence[Any]) -> Labels:
+def _labels(raw: Sequence[Any]) -> Sequence[str]:
     # numbers are named as they are written: a label in float32 is 0.1, too
-    return raw if isinstance(raw, Labels) else Labels.of([*map(str, raw)])
+    return raw if isinstance(raw, Column) else [*map(str, raw)]
 
 
 class Tags(NamedTargets):

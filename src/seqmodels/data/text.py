@@ -7,17 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
 from seqmodels.arguments import Count, Name, Passed
-from seqmodels.data.arrays import LARGE, Append, arrays
+from seqmodels.data.columns import LARGE, Column, stored
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes
 from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pieces import fingerprint, size, whole
-from seqmodels.data.rows import Labels, Numbered, Texts
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
 from seqmodels.data.targets import Values
@@ -27,7 +26,8 @@ from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
 from seqmodels.working import working
 
-FORMAT = 1  # of the cached files
+FORMAT = 2  # of the cached files
+NAMES = ["text", "label"]
 
 
 class Text(SequenceDataModule):
@@ -102,34 +102,25 @@ class Text(SequenceDataModule):
         for path in paths:
             check_ending(path)
         given = [whole(Path(path)) for path in paths]
-        on_disk = size(given) >= LARGE
         recipe = None
-        if on_disk:
+        if size(given) >= LARGE:  # kept in the cache
             endings = [piece.path.suffix for piece in given]
             content = fingerprint({"files": given})
             recipe = [FORMAT, content, endings, sorted(asdict(self.files).items()), classes]
 
-        def fill(append: Append) -> None:
-            names, end = Numbered[str](), 0
-            append("ends", np.zeros(1, np.int64))
+        def batches() -> Iterator[pa.RecordBatch]:
+            batch = None
             with working(f"reading {source}", size(given)) as advance:
                 for piece in given:
-                    for texts, labels in self.files.blocks(str(piece.path), classes or {}):
-                        content = [text.encode() for text in texts]
-                        lengths = np.fromiter(map(len, content), np.int64, len(content))
-                        append("texts", np.frombuffer(b"".join(content), np.uint8))
-                        append("ends", end + np.cumsum(lengths))
-                        append("numbers", names.of(labels, len(labels)))
-                        end += int(lengths.sum())
-                        advance(int(lengths.sum()))
+                    for columns in self.files.blocks(str(piece.path), classes or {}):
+                        texts, labels = (pa.array(each, pa.large_string()) for each in columns)
+                        batch = pa.record_batch([texts, labels.dictionary_encode()], NAMES)
+                        yield batch
+                        advance(batch.nbytes)
                     piece.check_unchanged()
-            if not end:
+            if batch is None:
                 raise UserError(f"{source} has no rows")
-            named = [name.encode() for name in names]
-            append("names", np.frombuffer(b"".join(named), np.uint8))
-            append("name_ends", np.cumsum([0, *map(len, named)]))
 
-        found = arrays("tables", recipe, fill, on_disk=on_disk)
-        texts = Texts(found["texts"], found["ends"], key=recipe)
-        names = Texts(found["names"], found["name_ends"])
-        return Examples(texts, Labels(names, found["numbers"], key=recipe), source)
+        table = stored("tables", recipe, batches)
+        texts, labels = (Column(column, key=recipe) for column in table.columns)
+        return Examples(texts, labels, source)

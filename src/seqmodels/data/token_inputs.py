@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 import tokenizers
 from tokenizers import Tokenizer
 
 from seqmodels.arguments import Count, Name, OneOf
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
-from seqmodels.data.arrays import Append, arrays
+from seqmodels.data.columns import identity, stored
 from seqmodels.data.input_encoder import InputEncoder
-from seqmodels.data.rows import TokenRows, identity
+from seqmodels.data.rows import TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, find_vectors
 from seqmodels.data.words import encoded, train
@@ -24,7 +25,7 @@ from seqmodels.errors import UserError
 from seqmodels.schemas import checked
 from seqmodels.working import working
 
-FORMAT = 1  # of the cached files
+FORMAT = 2  # of the cached files
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
 
 Keep = Annotated[str, OneOf("start", "end")]
@@ -120,17 +121,15 @@ class Tokens(InputEncoder):
         kept = identity(raw)
         options = [asdict(self.options), self.max_length, self.keep]
         recipe = [FORMAT, tokenizers.__version__, kept, self.tokenizer.to_str(), options]
-        found = arrays(
-            "sequences",
-            recipe if kept else None,
-            lambda append: self._encode(raw, source, first, append),
-            on_disk=kept is not None,
+        table = stored(
+            "sequences", recipe if kept else None, lambda: [self._encoded(raw, source, first)]
         )
-        return TokenRows(found["ids"], found["ends"], int(found["truncated"][0]))
+        [rows] = table["ids"].chunks
+        truncated = int(table.schema.metadata[b"truncated"])
+        return TokenRows(rows.values.to_numpy(), rows.offsets.to_numpy(), truncated)
 
-    def _encode(self, raw: Sequence[str], source: str, first: int, append: Append) -> None:
-        end = truncated = 0
-        append("ends", np.zeros(1, np.int64))
+    def _encoded(self, raw: Sequence[str], source: str, first: int) -> pa.RecordBatch:
+        found, lengths, truncated = list[np.ndarray](), [np.zeros(1, np.int64)], 0
         with working(f"encoding {source}", len(raw)) as advance:
             for ids, counts, blank in encoded(raw, self.tokenizer, self.options):
                 if self.options.level == "space":  # a word may be spelled like the padding
@@ -150,11 +149,14 @@ class Tokens(InputEncoder):
                         f"{source}: text {number} has {counts.max():,} tokens, more than "
                         f"{MOST_TOKENS:,}: set data.max_length, or cut the text in pieces"
                     )
-                append("ids", ids)
-                append("ends", end + np.cumsum(counts))
-                first, end = first + len(counts), end + len(ids)
+                found.append(ids)
+                lengths.append(counts)
+                first += len(counts)
                 advance(len(counts))
-        append("truncated", np.array([truncated]))
+        ends = np.cumsum(np.concatenate(lengths))
+        rows = pa.LargeListArray.from_arrays(ends, np.concatenate(found))
+        facts = {"truncated": str(truncated)}
+        return pa.record_batch([rows], pa.schema([("ids", rows.type)], facts))
 
     def _truncated(
         self, ids: np.ndarray, counts: np.ndarray, most: int

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.data.input_encoder import InputEncoder
-from seqmodels.data.rows import Numbered, SpelledRows, TokenRows
+from seqmodels.data.rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_tokenizer
 from seqmodels.data.vectors import find_vectors
 from seqmodels.errors import UserError, shown
@@ -84,7 +85,6 @@ class Words(InputEncoder):
         self.load(fitted)
 
     def encode(self, raw: Sequence[Sequence[str]], source: str, first: int = 1) -> TokenRows:
-        forms = Numbered[str]()
         for number, words in enumerate(raw, start=first):
             if isinstance(words, str):
                 raise UserError(
@@ -95,10 +95,11 @@ class Words(InputEncoder):
             for word in words:
                 if not word.strip():
                     raise UserError(f"{source}: text {number} has an empty word; remove it")
-        lengths = [*map(len, raw)]
-        numbers = forms.of((word for words in raw for word in words), sum(lengths))
+        words_of_all = pa.array((word for words in raw for word in words), pa.large_string())
+        coded = words_of_all.dictionary_encode()
+        forms, numbers = coded.dictionary.to_pylist(), coded.indices.to_numpy()
         ids = np.array([self.words.get(self._normal(f), UNKNOWN_ID) for f in forms], np.int32)
-        ends = np.cumsum([0, *lengths])
+        ends = np.cumsum([0, *map(len, raw)])
         if not self.spells:
             return TokenRows(ids[numbers], ends)
         spellings = np.full((len(forms), MOST_CHARACTERS), PADDING_ID, np.int32)

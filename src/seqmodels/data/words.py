@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from seqmodels.data.rows import Numbered, Texts
+from seqmodels.data.columns import blocks
 from seqmodels.data.token_ids import character_ids
 from seqmodels.data.tokenizer import (
     PADDING,
@@ -20,28 +22,11 @@ from seqmodels.data.tokenizer import (
     load_tokenizer,
     train_tokenizer,
 )
-from seqmodels.files import BLOCK
 
 MOST_PARTS = 1 << 18  # to remember
 
-Encoded = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""The ids of some texts, how many each text has, and whether it is blank."""
-
-Parted = tuple[list[str], np.ndarray, np.ndarray]
-"""Different parts of some texts, which of them stand there, and how many each text has."""
-
-
-def blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts of about `BLOCK` characters together."""
-    block, size = list[str](), 0
-    for text in texts:
-        block.append(text)
-        size += len(text)
-        if size >= BLOCK:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+Encode = Callable[[pa.Array], pa.LargeListArray]
+"""Gives the token ids of some texts."""
 
 
 def splits_at_spaces(options: TokenizerOptions) -> bool:
@@ -63,8 +48,19 @@ def train(
     if options.level != "char" and not splits_at_spaces(options):
         return train_tokenizer(_counted(texts, advance), options)
     tokenizer = train_tokenizer([], options)
-    count = _characters if options.level == "char" else _words
-    words = count(texts, tokenizer, advance)
+    normalize, words = _normalizer(tokenizer), Counter[str]()
+    parts = Counter[str]()  # between two spaces
+    for block in blocks(texts):
+        if options.level == "char":
+            words.update("".join(map(normalize, block.to_pylist())))
+        else:
+            names, numbers = _parts(block).flatten().value_counts().flatten()
+            for name, number in zip(names.to_pylist(), numbers.to_pylist(), strict=True):
+                parts[name] += number
+        advance(len(block))
+    for part, number in parts.items():
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalize(part)):
+            words[word] += number
     ordered = sorted(words.items(), key=lambda item: (-item[1], item[0].encode()))
     special = [PADDING, UNKNOWN]  # which a text may hold, too
     kept = [word for word, n in ordered if n >= options.min_count and word not in special]
@@ -74,120 +70,74 @@ def train(
     return load_tokenizer(json.dumps(content), options)
 
 
-def _characters(
-    texts: Sequence[str], tokenizer: Tokenizer, advance: Callable[[int], object]
-) -> Counter[str]:
-    characters, normalize = Counter[str](), _normalizer(tokenizer)
+def encoded(
+    texts: Sequence[str], tokenizer: Tokenizer, options: TokenizerOptions
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Some texts at a time: their token ids, as `tokenizer.encode_batch_fast` gives them, how many
+    each text has, and whether it is blank.
+
+    Args:
+        options: that the tokenizer was trained with.
+    """
+    encode = _encoder(tokenizer, options)
     for block in blocks(texts):
-        characters.update("".join(map(normalize, block)))
-        advance(len(block))
-    return characters
+        found = encode(block)
+        blank = pc.or_(pc.utf8_is_space(block), pc.equal(block, ""))
+        counts = np.diff(found.offsets)
+        yield found.flatten().to_numpy(), counts, blank.to_numpy(zero_copy_only=False)
 
 
-def _words(
-    texts: Sequence[str], tokenizer: Tokenizer, advance: Callable[[int], object]
-) -> Counter[str]:
-    parts, words = Numbered[str](), Counter[str]()
-    occurs = np.zeros(0, np.int64)  # how often, of each part
-    for names, found, of_text in _parts(texts):
-        numbers = parts.of(names, len(names))  # each once
-        occurs = np.append(occurs, np.zeros(len(parts) - len(occurs), np.int64))
-        occurs[numbers] += np.bincount(found, minlength=len(names))
-        advance(len(of_text))
-    normalize, split = _normalizer(tokenizer), tokenizer.pre_tokenizer.pre_tokenize_str
-    for part, count in zip(parts, occurs.tolist(), strict=True):
-        for word, _ in split(normalize(part)):
-            words[word] += count
-    return words
+def _encoder(tokenizer: Tokenizer, options: TokenizerOptions) -> Encode:
+    kind = pa.large_list(pa.from_numpy_dtype(np.min_scalar_type(tokenizer.get_vocab_size() - 1)))
+
+    def by_library(texts: pa.Array) -> pa.LargeListArray:
+        return pa.array([e.ids for e in tokenizer.encode_batch_fast(texts.to_pylist())], kind)
+
+    if splits_at_spaces(options):
+        return _Parts(by_library, pa.array([], kind))
+    if options.level != "char":
+        return by_library
+    table, normalize = character_ids(tokenizer), _normalizer(tokenizer)
+
+    def by_character(texts: pa.Array) -> pa.LargeListArray:
+        some = [*map(normalize, texts.to_pylist())]
+        codes = np.frombuffer("".join(some).encode("utf-32-le"), "<u4")
+        return pa.LargeListArray.from_arrays(np.cumsum([0, *map(len, some)]), table[codes])
+
+    return by_character
+
+
+class _Parts:
+    """Encodes each part between two spaces once, and remembers its ids."""
+
+    def __init__(self, encode: Encode, none: pa.LargeListArray) -> None:
+        self.encode, self.none = encode, none
+        self.ids, self.rows = none, dict[str, int]()
+
+    def __call__(self, texts: pa.Array) -> pa.LargeListArray:
+        if len(self.rows) > MOST_PARTS:
+            self.ids, self.rows = self.none, {}
+        parts = _parts(texts)
+        coded = parts.flatten().dictionary_encode()
+        names = coded.dictionary.to_pylist()
+        if new := [name for name in names if name not in self.rows]:
+            self.ids = pa.concat_arrays([self.ids, self.encode(pa.array(new))])
+            self.rows |= zip(new, count(len(self.rows)), strict=False)
+        rows = np.array([self.rows[name] for name in names], np.int64)[coded.indices]
+        found = self.ids.take(pa.array(rows))  # of each part
+        ends = found.offsets.take(parts.offsets)
+        return pa.LargeListArray.from_arrays(ends, found.flatten())
+
+
+def _parts(texts: pa.Array) -> pa.ListArray:
+    return pc.split_pattern(texts, " ")
 
 
 def _normalizer(tokenizer: Tokenizer) -> Callable[[str], str]:
     return tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
 
 
-def encoded(
-    texts: Sequence[str], tokenizer: Tokenizer, options: TokenizerOptions
-) -> Iterator[Encoded]:
-    """The token ids of some texts at a time, as `tokenizer.encode_batch_fast` gives them.
-
-    Args:
-        options: that the tokenizer was trained with.
-    """
-    dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
-
-    def encode(some: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        found = [encoding.ids for encoding in tokenizer.encode_batch_fast(some)]
-        counts = np.fromiter(map(len, found), np.int64, len(found))
-        return np.fromiter(chain.from_iterable(found), dtype, counts.sum()), counts
-
-    if options.level == "char":
-        table, normalize = character_ids(tokenizer), _normalizer(tokenizer)
-        for block in blocks(texts):
-            some = [*map(normalize, block)]
-            codes = np.frombuffer("".join(some).encode("utf-32-le"), "<u4")
-            counts = np.fromiter(map(len, some), np.int64, len(some))
-            yield table[codes], counts, np.fromiter(map(_is_blank, block), bool, len(block))
-        return
-    if splits_at_spaces(options):
-        yield from map(_Parts(encode), _parts(texts))
-        return
+def _counted(texts: Sequence[str], advance: Callable[[int], object]) -> Iterator[str]:
     for block in blocks(texts):
-        ids, counts = encode(block)
-        yield ids, counts, np.fromiter(map(_is_blank, block), bool, len(block))
-
-
-class _Parts:
-    """Encodes each part between two spaces once, and remembers its ids."""
-
-    def __init__(self, encode: Callable[[list[str]], tuple[np.ndarray, np.ndarray]]) -> None:
-        self.encode = encode
-        self.clear()
-
-    def clear(self) -> None:
-        self.numbers = Numbered[str]()
-        self.ids, counts = self.encode([""])
-        self.numbers[""]
-        self.ends = np.append(0, np.cumsum(counts))
-        self.blank = np.array([True])
-
-    def __call__(self, block: Parted) -> Encoded:
-        if len(self.numbers) > MOST_PARTS:
-            self.clear()
-        names, parts, of_text = block
-        known = len(self.numbers)
-        rows = self.numbers.of(names, len(names))[parts]
-        if len(self.numbers) > known:
-            new = self.numbers.since(known)
-            ids, counts = self.encode(new)
-            self.ids = np.append(self.ids, ids)
-            self.blank = np.append(self.blank, [*map(_is_blank, new)])
-            self.ends = np.append(self.ends, self.ends[-1] + np.cumsum(counts))
-        starts, counts = self.ends[rows], self.ends[rows + 1] - self.ends[rows]
-        ends = np.cumsum(counts)
-        places = np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1])
-        last = np.cumsum(of_text) - 1  # part of each text
-        blank = np.logical_and.reduceat(self.blank[rows], last - of_text + 1)
-        return self.ids[places], np.diff(ends[last], prepend=0), blank
-
-
-def _parts(texts: Sequence[str]) -> Iterator[Parted]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    pool = pa.system_memory_pool()  # others keep what they have freed
-    found = texts.arrow() if isinstance(texts, Texts) else map(pa.array, blocks(texts))
-    for block in found:
-        parts = pc.split_pattern(block, " ", memory_pool=pool)
-        coded = pc.dictionary_encode(parts.flatten(pool), memory_pool=pool)
-        counts = np.diff(parts.offsets.to_numpy())
-        yield coded.dictionary.to_pylist(), coded.indices.to_numpy(), counts
-
-
-def _is_blank(text: str) -> bool:
-    return not text or text.isspace()
-
-
-def _counted(texts: Iterable[str], advance: Callable[[int], object]) -> Iterator[str]:
-    for block in blocks(texts):
-        yield from block
+        yield from block.to_pylist()
         advance(len(block))

@@ -1,0 +1,156 @@
+"""Columns of a table as Arrow arrays, in memory or mapped from the cache: a million texts or labels
+are not a million objects."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, overload
+from weakref import WeakSet
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from seqmodels.cache import cached
+from seqmodels.files import BLOCK
+
+LARGE = 8 << 20  # bytes of a file whose columns are kept on disk
+NAME = "columns.arrow"
+
+pa.set_memory_pool(pa.system_memory_pool())  # others keep what they have freed
+mapped = WeakSet[mmap.mmap]()
+
+
+class Column(Sequence[str]):
+    """Some rows of a column of texts or labels.
+
+    Args:
+        chunks: all rows of the column.
+        rows: `(N,)` int64, which ones; None: all.
+        key: what the column depends on, if it lies in the cache.
+    """
+
+    def __init__(
+        self, chunks: pa.ChunkedArray, rows: np.ndarray | None = None, key: Any = None
+    ) -> None:
+        self.chunks, self.key = chunks, key
+        self.rows = np.arange(len(chunks)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        for block in self.blocks():
+            yield from block.to_pylist()
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Column: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return self.chunks[int(self.rows[index])].as_py()
+
+    def take(self, indices: np.ndarray) -> Column:
+        """The rows at these indices."""
+        return Column(self.chunks, self.rows[indices], self.key)
+
+    def blocks(self) -> Iterator[pa.Array]:
+        """The rows as arrays of Arrow: a block for those that follow each other in a chunk."""
+        chunks = self.chunks.chunks
+        starts = np.cumsum([0, *map(len, chunks)])
+        number = np.searchsorted(starts, self.rows, side="right") - 1
+        ends = [*np.flatnonzero(np.diff(number)) + 1, len(number)]
+        for first, end in zip([0, *ends[:-1]], ends if len(number) else [], strict=False):
+            chunk = number[first]
+            yield chunks[chunk].take(pa.array(self.rows[first:end] - starts[chunk]))
+        release()
+
+    @property
+    def identity(self) -> Any:
+        """What these rows depend on, as plain values; None if they are in memory only."""
+        return None if self.key is None else [self.key, xxhash.xxh3_128_hexdigest(self.rows.data)]
+
+
+def blocks(texts: Sequence[str]) -> Iterator[pa.Array]:
+    """Texts as arrays of Arrow, some at a time: those of a list have about `BLOCK` characters."""
+    if isinstance(texts, Column):
+        yield from texts.blocks()
+        return
+    block, size = list[str](), 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size >= BLOCK:
+            yield pa.array(block, pa.large_string())
+            block, size = [], 0
+    if block:
+        yield pa.array(block, pa.large_string())
+
+
+def utf8(texts: Sequence[str]) -> Iterator[bytes]:
+    """The texts in UTF-8."""
+    for block in blocks(texts):
+        yield from block.cast(pa.large_binary()).to_pylist()
+
+
+def distinct(labels: Sequence[str]) -> dict[str, np.ndarray]:
+    """The labels that occur, sorted, with the indices of each among these."""
+    kind = pa.dictionary(pa.int32(), pa.large_string())
+    coded = pa.chunked_array([block.dictionary_encode() for block in blocks(labels)], kind)
+    coded = coded.combine_chunks()
+    numbers, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
+    counts = np.bincount(numbers, minlength=len(names))
+    members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
+    found = zip(names, members, counts, strict=False)
+    return dict(sorted((name, rows) for name, rows, count in found if count))
+
+
+def identity(values: Sequence[Any]) -> Any:
+    """What values depend on that lie in the cache, as plain values; None for others."""
+    return values.identity if isinstance(values, Column) else None
+
+
+def take(values: Sequence[Any], indices: np.ndarray) -> Sequence[Any]:
+    """The values at these indices."""
+    if isinstance(values, Column):
+        return values.take(indices)
+    return [values[index] for index in indices.tolist()]
+
+
+def stored(kind: str, recipe: Any, make: Callable[[], Iterable[pa.RecordBatch]]) -> pa.Table:
+    """The table that is made of these batches.
+
+    Args:
+        kind, recipe: as `cached` takes them, which keeps the table, and gives the one that it has;
+            without a recipe, it stays in memory.
+        make: gives the batches.
+
+    Raises:
+        UserError: if the cache cannot be written; nothing is left of a half of the table.
+    """
+    if recipe is None:
+        return pa.Table.from_batches(make())
+
+    def write(folder: Path) -> None:
+        batches = iter(make())
+        first = next(batches)
+        with (folder / NAME).open("wb") as file, pa.ipc.new_stream(file, first.schema) as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
+
+    with (cached(kind, recipe, write) / NAME).open("rb") as file:
+        found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.add(found)
+    return pa.ipc.open_stream(pa.py_buffer(found)).read_all()
+
+
+def release() -> None:
+    """Lets the kernel take back the pages of tables on disk, which count as memory in use."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for each in mapped:
+            each.madvise(mmap.MADV_DONTNEED)
