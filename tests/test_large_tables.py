@@ -18,8 +18,8 @@ from seqmodels.data import Text, TokenizerOptions
 from seqmodels.data.columns import Column, distinct
 from seqmodels.data.rows import TokenRows
 from seqmodels.data.text_files import TextFiles
+from seqmodels.data.token_ids import encoded, train
 from seqmodels.data.tokenizer import train_tokenizer
-from seqmodels.data.words import encoded, train
 from seqmodels.errors import UserError
 from tests.test_reading_any import ODD, csv_bytes, odd_text
 
@@ -78,10 +78,10 @@ def test_a_large_table_gives_what_a_small_one_gives(
     files = kept(tmp_path)
     assert any("/tables/" in name for name in files)
 
-    def blocks(*_: object) -> Iterator[object]:
+    def batches(*_: object) -> Iterator[object]:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(TextFiles, "blocks", blocks)
+    monkeypatch.setattr(TextFiles, "batches", batches)
     assert content(make()) == expected and kept(tmp_path) == files
 
 
@@ -129,7 +129,7 @@ def test_a_text_may_hold_the_names_of_special_tokens() -> None:
 
 
 def test_parts_that_are_forgotten_are_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqmodels.data.words.MOST_PARTS", 3)
+    monkeypatch.setattr("seqmodels.data.token_ids.MOST_PARTS", 3)
     options = TokenizerOptions()
     tokenizer = train(["a b c d e"], options)
     monkeypatch.setattr("seqmodels.data.columns.BLOCK", 1)  # each text by itself
@@ -195,13 +195,13 @@ def test_a_table_that_changes_while_it_is_read_is_refused(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr("seqmodels.data.text.LARGE", limit)
-    read = TextFiles.blocks
+    read = TextFiles.batches
 
     def changing(*arguments: object) -> Iterator[object]:
         yield from read(*arguments)  # type: ignore[arg-type]
         os.utime(table, ns=(1, 1))
 
-    monkeypatch.setattr(TextFiles, "blocks", changing)
+    monkeypatch.setattr(TextFiles, "batches", changing)
     with pytest.raises(UserError, match=r"texts\.csv changed while it was read: start again"):
         Text(str(table)).setup()
     assert not [file for file in kept(tmp_path) if Path(file).is_file()]

@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from seqmodels.data import Text
+from seqmodels.data.tables import Inexact, Tables
 from seqmodels.errors import UserError
 
 Pairs = list[tuple[str, str]]
@@ -207,6 +209,29 @@ def check_mutation(ending: str, seed: int, folder: Path) -> bool:
 def test_damaged_bytes_are_read_as_they_are_or_refused(ending: str, tmp_path: Path) -> None:
     read = [check_mutation(ending, seed, tmp_path) for seed in range(100)]
     assert any(read) and not all(read)
+
+
+def test_columns_hold_what_rows_hold_wherever_a_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, names, read = str(tmp_path / "a.csv"), ["text", "label"], 0
+    for seed in range(300):
+        chance = random.Random(seed)
+        monkeypatch.setattr("seqmodels.files.BLOCK", chance.choice((1, 7, 50, 1000)))
+        pairs = [(odd_text(chance)[:30], chance.choice("abc")) for _ in range(8)]
+        content = csv_bytes(pairs, chance)
+        Path(path).write_bytes(mutated(content, chance) if seed % 2 else content)
+        rows, found, whole = list[tuple[str, ...]](), list[tuple[str, ...]](), False
+        with suppress(UserError, KeyError):  # those before a mistake come first
+            for row in Tables().rows(path, names):
+                rows.append(tuple(row.values[name] for name in names))
+        with suppress(UserError, Inexact):
+            for columns in Tables().columns_of(path, names):
+                found += zip(*(column.to_pylist() for column in columns))
+            whole = True
+        assert found == (rows if whole else rows[: len(found)])
+        read += len(found)
+    assert read > 300
 
 
 @pytest.mark.long

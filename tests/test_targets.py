@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -326,9 +327,9 @@ def test_columns_with_numbers_are_values(ending: str, tmp_path: Path) -> None:
     expected = [(n, n + 0.5) for n in range(30) if n != 7]
     np.testing.assert_allclose(pairs, expected, atol=1e-5)
     assert len(list(data.read_inputs(str(path)))) == 30
-    rows[20]["down"] = "inf"
-    if ending != "parquet":  # whose columns are of one type
-        message = r"wrong\.\w+: row 21 has 'inf' as 'down', which is not a finite number"
+    for wrong in ("inf", "nan(1)", "1_0") if ending != "parquet" else ():  # of one type
+        rows[20]["down"] = wrong
+        message = rf"wrong\.\w+: row 21 has '{re.escape(wrong)}' as 'down', which is not a finite"
         with pytest.raises(UserError, match=message):  # counted before validation is cut off
             Text(str(write("wrong")), value_columns=["down", "up"]).setup()
     with pytest.raises(UserError, match="no column .height.: set data.value_columns; choose"):

@@ -59,8 +59,8 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     Raises:
         UserError: naming the file, and the line that is not text in this encoding.
     """
-    source, unfinished = "standard input" if path == "-" else path, list[str]()
-    for text in decoded(_blocks(path), source, encoding):
+    unfinished = list[str]()
+    for text in read_text(path, encoding):
         first, *others = text.split("\n")
         unfinished.append(first)
         if others:
@@ -69,6 +69,12 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
             unfinished = others[-1:]
     if last := "".join(unfinished):
         yield last
+
+
+def read_text(path: str, encoding: str | None = None) -> Iterator[str]:
+    """The text of a file, or of standard input if the path is `-`, a part at a time, as `decoded`
+    gives it."""
+    return decoded(_blocks(path), "standard input" if path == "-" else path, encoding)
 
 
 def decoded(

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from seqmodels.cache import cached
@@ -24,8 +25,8 @@ pa.set_memory_pool(pa.system_memory_pool())  # others keep what they have freed
 mapped = WeakSet[mmap.mmap]()
 
 
-class Column(Sequence[str]):
-    """Some rows of a column of texts or labels.
+class Column(Sequence[Any]):
+    """Some rows of a column of texts, labels or lists of numbers.
 
     Args:
         chunks: all rows of the column.
@@ -42,12 +43,12 @@ class Column(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Any]:
         for block in self.blocks():
             yield from block.to_pylist()
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: int) -> Any: ...
     @overload
     def __getitem__(self, index: slice) -> Column: ...
     def __getitem__(self, index: int | slice) -> Any:
@@ -63,17 +64,12 @@ class Column(Sequence[str]):
         """The rows as arrays of Arrow: a block for those that follow each other in a chunk."""
         chunks = self.chunks.chunks
         starts = np.cumsum([0, *map(len, chunks)])
-        number = np.searchsorted(starts, self.rows, side="right") - 1
-        ends = [*np.flatnonzero(np.diff(number)) + 1, len(number)]
-        for first, end in zip([0, *ends[:-1]], ends if len(number) else [], strict=False):
-            chunk = number[first]
-            yield chunks[chunk].take(pa.array(self.rows[first:end] - starts[chunk]))
+        numbers = np.searchsorted(starts, self.rows, side="right") - 1  # of the chunks
+        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        for rows, of in zip(np.split(self.rows, cuts), np.split(numbers, cuts), strict=True):
+            if len(rows):
+                yield chunks[of[0]].take(pa.array(rows - starts[of[0]]))
         release()
-
-    @property
-    def identity(self) -> Any:
-        """What these rows depend on, as plain values; None if they are in memory only."""
-        return None if self.key is None else [self.key, xxhash.xxh3_128_hexdigest(self.rows.data)]
 
 
 def blocks(texts: Sequence[str]) -> Iterator[pa.Array]:
@@ -92,10 +88,9 @@ def blocks(texts: Sequence[str]) -> Iterator[pa.Array]:
         yield pa.array(block, pa.large_string())
 
 
-def utf8(texts: Sequence[str]) -> Iterator[bytes]:
-    """The texts in UTF-8."""
-    for block in blocks(texts):
-        yield from block.cast(pa.large_binary()).to_pylist()
+def blank(texts: pa.Array) -> pa.Array:
+    """Which texts are empty or white space only, as `str.isspace` has it."""
+    return pc.or_(pc.utf8_is_space(texts), pc.equal(texts, ""))
 
 
 def distinct(labels: Sequence[str]) -> dict[str, np.ndarray]:
@@ -106,13 +101,15 @@ def distinct(labels: Sequence[str]) -> dict[str, np.ndarray]:
     numbers, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
     counts = np.bincount(numbers, minlength=len(names))
     members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
-    found = zip(names, members, counts, strict=False)
-    return dict(sorted((name, rows) for name, rows, count in found if count))
+    found = zip(names, members, strict=False)  # without labels, there is one empty group
+    return dict(sorted((name, rows) for name, rows in found if len(rows)))
 
 
 def identity(values: Sequence[Any]) -> Any:
     """What values depend on that lie in the cache, as plain values; None for others."""
-    return values.identity if isinstance(values, Column) else None
+    if not isinstance(values, Column) or values.key is None:
+        return None
+    return [values.key, xxhash.xxh3_128_hexdigest(values.rows.data)]
 
 
 def take(values: Sequence[Any], indices: np.ndarray) -> Sequence[Any]:

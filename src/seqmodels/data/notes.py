@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 import xxhash
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.data.columns import Column, utf8
+from seqmodels.data.columns import Column
 from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, choices, shown
 
@@ -92,13 +93,17 @@ def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
 
 
 def _digests(inputs: Sequence[Any]) -> np.ndarray:
-    raw = utf8(inputs) if isinstance(inputs, Column) else map(as_bytes, inputs)
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, raw), np.uint64, len(inputs))
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, contents(inputs)), np.uint64, len(inputs))
 
 
-def as_bytes(value: Any) -> bytes:
-    """What a raw input or target consists of."""
-    return value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
+def contents(values: Sequence[Any]) -> Iterator[bytes]:
+    """What each raw input or target consists of: that of a text is UTF-8."""
+    if isinstance(values, Column) and pa.types.is_large_string(values.chunks.type):
+        for block in values.blocks():
+            yield from block.cast(pa.large_binary()).to_pylist()
+        return
+    for value in values:
+        yield value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
 
 
 def kept_quotes(splits: Iterable[Examples], quoting: bool | None) -> list[str]:

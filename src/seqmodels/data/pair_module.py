@@ -11,9 +11,9 @@ from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.notes import unknown
 from seqmodels.data.pair_batches import PairDataset
-from seqmodels.data.pair_files import PairFiles
 from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
 from seqmodels.data.split import Examples
+from seqmodels.data.text_files import PairFiles
 from seqmodels.data.text_targets import TextTargets
 from seqmodels.data.token_inputs import MOST_TOKENS
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize

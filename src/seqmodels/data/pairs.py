@@ -10,9 +10,9 @@ from seqmodels.arguments import Name
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes
 from seqmodels.data.own_files import read_splits, title
-from seqmodels.data.pair_files import PairFiles
 from seqmodels.data.pair_module import PairDataModule
 from seqmodels.data.split import Examples
+from seqmodels.data.text_files import PairFiles
 
 
 class Pairs(PairDataModule):
@@ -44,7 +44,13 @@ class Pairs(PairDataModule):
         super().__init__(**options)
         self.paths = {"train": train, "validation": validation, "test": test}
         self.hub = hub
-        self.files = PairFiles(source_column, target_column, columns, quoting, encoding)
+        self.files = PairFiles(
+            source_column=source_column,
+            target_column=target_column,
+            columns=columns,
+            quoting=quoting,
+            encoding=encoding,
+        )
 
     @property
     def title(self) -> str:

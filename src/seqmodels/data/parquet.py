@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from seqmodels.data.tables import Row, check_columns
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as of
+
+from seqmodels.data.formats import check_columns
 from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import existing_file
 
 
 def parquet_rows(
     path: str, wanted: Iterable[str], *, lists: bool | None = False, times: bool = False
-) -> Iterator[Row]:
+) -> Iterator[dict[str, Any]]:
     """The wanted columns of a Parquet file, row by row. Other columns are None.
 
     Args:
@@ -25,9 +29,6 @@ def parquet_rows(
     Raises:
         UserError: if the file is damaged, or naming a column that holds neither texts nor numbers.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     existing_file(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -66,8 +67,6 @@ def _named(number: Any, names: Sequence[str], path: str) -> Any:
 
 
 def _check_type(kind: Any, where: str, *, lists: bool | None, times: bool) -> None:
-    import pyarrow.types as of
-
     if lists is not False:
         listed = of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind)
         if lists and not listed:

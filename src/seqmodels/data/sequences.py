@@ -20,11 +20,11 @@ from seqmodels.arguments import Count, Fraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
 from seqmodels.cache import cached
 from seqmodels.data.baselines import Metrics, sequence_baselines
-from seqmodels.data.columns import Column, identity, utf8
+from seqmodels.data.columns import identity
 from seqmodels.data.inputs import InputEncoder, Tokens, Words, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_inputs
-from seqmodels.data.notes import as_bytes, repeated, unknown, unseen_targets
+from seqmodels.data.notes import contents, repeated, unknown, unseen_targets
 from seqmodels.data.rows import TokenRows, pieces
 from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
@@ -352,11 +352,7 @@ def unknown_is_noise(inputs: InputEncoder) -> bool:
 def _fingerprint(parts: Iterable[Examples]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        columns = (
-            utf8(column) if isinstance(column, Column) else map(as_bytes, column)
-            for column in (part.inputs, part.targets)
-        )
-        pairs = zip(*columns, strict=True)
+        pairs = zip(contents(part.inputs), contents(part.targets), strict=True)
         rows = (b"%d:%b%b\0" % (len(raw), raw, target) for raw, target in pairs)
         while block := b"".join(islice(rows, 4096)):
             digest.update(block)

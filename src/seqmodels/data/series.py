@@ -14,12 +14,13 @@ from typing import Annotated, Any
 import numpy as np
 
 from seqmodels.arguments import Count, Name, Passed
+from seqmodels.data.formats import Number, read_json
 from seqmodels.data.inputs import Series
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series_inputs import Fold, Missing, Scale
 from seqmodels.data.split import Examples
-from seqmodels.data.tables import Number, cell, read_json
+from seqmodels.data.tables import cell
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seqmodels.data.parquet import parquet_rows
-from seqmodels.data.tables import Row, cell, json_rows, separated_records
-from seqmodels.data.targets import _number
-from seqmodels.data.text_files import TABLES
+from seqmodels.data.tables import Row, Tables, check_ending, number
 from seqmodels.data.times import Clock, Moment, clock, moment
 from seqmodels.errors import UserError, choices, shown
 
@@ -83,50 +79,38 @@ class SeriesTable:
         Raises:
             UserError: naming the file, the row and what to do.
         """
+        check_ending(path, plain=False)
         found: dict[str, _Rows] = {}
-        for number, row in enumerate(self._rows(path), start=1):
-            where = f"{path}: row {number}"
-            if number == 1:
-                self._check_columns(row, path)
-            rows = found.setdefault(self._name(row, path, number), _Rows())
-            rows.numbers.append(number)
-            rows.values.extend(_number(_value(row.get(c)), where, c) for c in self.columns)
+        wanted = [*self.columns, *filter(None, (self.time, self.series))]
+        for row in Tables().rows(path, wanted, times=True):
+            if row.number == 1:
+                self._check_columns(row)
+            rows = found.setdefault(self._name(row), _Rows())
+            rows.numbers.append(row.number)
+            for column in self.columns:
+                rows.values.append(number(_value(row.values.get(column)), row.where, column))
             if self.time is not None:
-                rows.moments.append(moment(row.get(self.time), where))
-                rows.last = str(row[self.time])
+                rows.moments.append(moment(row.values.get(self.time), row.where))
+                rows.last = str(row.values[self.time])
         if not found:
             raise UserError(f"{path} has no rows")
         return [self._series(name, found.pop(name), path) for name in [*found]]
 
-    def _rows(self, path: str) -> Iterator[Row]:
-        ending = Path(path).suffix.lower()
-        if ending not in TABLES:
-            raise UserError(f"{path}: unknown ending {ending!r}: {choices(ending, TABLES)}")
-        if ending in (".csv", ".tsv"):
-            separator = "\t" if ending == ".tsv" else ","
-            blocks = separated_records(
-                path, "utf-8", separator, quoting=ending == ".csv", columns=None
-            )
-            return (row for block in blocks for row in block.rows())
-        if ending == ".parquet":
-            wanted = [*self.columns, *filter(None, (self.time, self.series))]
-            return parquet_rows(path, wanted, times=True)
-        return json_rows(path)
-
-    def _check_columns(self, row: Row, path: str) -> None:
+    def _check_columns(self, row: Row) -> None:
         named = [*self.columns.items(), (self.time, "data.time"), (self.series, "data.series")]
         for column, key in named:
-            if column is not None and column not in row:
+            if column is not None and column not in row.values:
                 raise UserError(
-                    f"{path} has no column {shown(repr(column))}: set {key}; {choices(column, row)}"
+                    f"{row.path} has no column {shown(repr(column))}: set {key}; "
+                    f"{choices(column, row.values)}"
                 )
 
-    def _name(self, row: Row, path: str, number: int) -> str:
+    def _name(self, row: Row) -> str:
         if self.series is None:
             return ""
-        name = cell(row.get(self.series), path, self.series, number)
+        name = row.text(row.values.get(self.series), self.series)
         if name is None or not name.strip():
-            raise UserError(f"{path}: row {number} has no {self.series!r}; fill it")
+            raise UserError(f"{row.where} has no {self.series!r}; fill it")
         return name
 
     def _series(self, name: str, rows: _Rows, path: str) -> TimedSeries:

@@ -1,30 +1,29 @@
-"""Rows of CSV, TSV and JSON files, exactly as they stand there, one by one."""
+"""Rows of tables: which columns they have, and what text or number a value of theirs is."""
 
 from __future__ import annotations
 
-import csv
-import json
+import math
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqmodels.errors import UserError, one_line, shown
-from seqmodels.files import read_lines
+import pyarrow as pa
+import pyarrow.csv
 
-Row = Mapping[str, Any]  # column -> value; `cell` gives the text of a value
+from seqmodels.data.formats import json_rows, separated_rows
+from seqmodels.data.parquet import parquet_rows
+from seqmodels.data.times import number_of
+from seqmodels.errors import UserError, choices, shown
+from seqmodels.files import read_lines, read_text
 
-STEP = 16_384  # rows to read at a time
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
+
+BLOCKS = 16  # of text for Arrow to read at a time
 SURROGATE = re.compile("[\ud800-\udfff]")
-CR, NUL = "\r", "\0"
-SPACE = re.compile(r"[ \t\n\r]*")  # of JSON
-
-
-class Number(str):
-    """A number in JSON, as it stands in the file."""
-
-    __slots__ = ()
 
 
 def cell(value: Any, source: str, what: str, number: int) -> str | None:
@@ -60,223 +59,186 @@ def cell(value: Any, source: str, what: str, number: int) -> str | None:
     raise UserError(f"{source}: the {what} of row {number} is {kind}; convert it to text")
 
 
-class Records(NamedTuple):
-    """Rows of a CSV or TSV file that follow each other.
+def number(value: Any, where: str, name: str) -> float:
+    """The number that a value is, or its text; nan for a missing one.
 
     Args:
-        first: the number of the first one.
-        header: the names of the columns.
-        fields: of each row, one for each column.
-    """
-
-    first: int
-    header: Sequence[str]
-    fields: list[list[str]]
-
-    def rows(self) -> Iterator[Row]:
-        return (dict(zip(self.header, fields, strict=True)) for fields in self.fields)
-
-
-def separated_records(
-    path: str, encoding: str, separator: str, *, quoting: bool, columns: Sequence[str] | None
-) -> Iterator[Records]:
-    """The rows of a CSV or TSV file, many at a time. Those before a mistake come first.
-
-    Args:
-        quoting: whether double quotes enclose fields, which may then hold separators, line ends
-            and, doubled, quotes.
-        columns: the names of the columns if the file has no header.
+        where, name: the row and the column, for an error.
 
     Raises:
-        UserError: naming the row that is not as long as the header, or is wrongly quoted.
+        UserError: if it is no finite number.
     """
-    lines = read_lines(path, encoding)
-    if quoting:
-        records = _quoted(lines, separator)
-    else:
-        records = (line.removesuffix("\r").split(separator) for line in lines)
-    numbered = _numbered(records, path, first=0 if columns is None else 1)
-    header = columns
-    for first, fields in numbered:
-        if header is None:
-            header, *fields = fields
-            first += 1
-            check_columns(header, path)
-            if any(CR in name for name in header):
-                raise UserError(f"{path}: its lines end with carriage returns; use line feeds")
-        elif first == 1:
-            check_columns(header, "data.columns")
-            if sorted(fields[0]) == sorted(header):
-                raise UserError(f"{path} has a header: set data.columns=null")
-        wrong = None
-        if set(map(len, fields)) - {len(header)}:
-            if len(header) == 1:
-                fields = [record or [""] for record in fields]  # a blank line
-            lengths = map(len, fields)
-            wrong = next((row for row, n in enumerate(lengths) if n != len(header)), None)
-        if fields[:wrong]:
-            yield Records(first, header, fields[:wrong])
-        if wrong is not None:
-            raise _wrong_length(
-                fields[wrong], header, f"{path}: row {first + wrong}", separator, quoting
-            )
-    if header is None:
-        raise UserError(f"{path} is empty")
-
-
-def _wrong_length(
-    record: list[str], header: Sequence[str], where: str, separator: str, quoting: bool
-) -> UserError:
-    if record in ([], [""]):
-        return UserError(f"{where} is a blank line; remove it")
-    if header[0].startswith("#"):
-        return UserError(
-            f"{where} has {len(record)} fields, and line 1 has {len(header)}: if line 1 is a "
-            "comment, remove it"
-        )
-    name = "tabs" if separator == "\t" else "commas"
-    return UserError(
-        f"{where} has {len(record)} fields, but there are {len(header)} "
-        f"columns ({', '.join(map(shown, header[:9]))}); "
-        + (f"put fields that hold {name} in quotes" if quoting else f"remove extra {name}")
-        + ", and name every column in the first line or in data.columns"
-    )
-
-
-def _quoted(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
-    csv.field_size_limit(sys.maxsize)  # of the whole process; the default is 131,072
-    replaced = False
-
-    # To `csv`, a carriage return ends a line. Only at the end of a line does it: elsewhere a NUL,
-    # which no text that `read_lines` gives contains, takes its place.
-    def ended() -> Iterator[str]:
-        nonlocal replaced
-        for line in lines:
-            if CR in line[:-1]:
-                replaced = True
-                line = line[:-1].replace(CR, NUL) + line[-1]
-            yield f"{line}\n"
-
-    for record in csv.reader(ended(), delimiter=separator, strict=True):
-        yield [field.replace(NUL, CR) for field in record] if replaced else record
-
-
-def _numbered(
-    records: Iterator[list[str]], path: str, first: int
-) -> Iterator[tuple[int, list[list[str]]]]:
-    """Records, many at a time, and the number of the first; those before an error come first."""
-    number, failure = first, None
-    while failure is None:
-        block = list[list[str]]()
-        try:
-            block.extend(islice(records, STEP))  # those before an error stay in it
-        except (csv.Error, UserError) as error:
-            failure = error
-        if not block and failure is None:
-            return
-        if block:
-            yield number, block
-        number += len(block)
-    if isinstance(failure, UserError):
-        raise failure
-    reason = str(failure).partition(" - ")[0]
-    if "unexpected end" in reason:
-        reason = "a quote opens a field and none closes it"
-    row = f"row {number}" if number else "the header"
-    raise UserError(
-        f"{path}: {row} is wrongly quoted ({reason}); enclose a field that holds quotes or "
-        "line breaks in quotes and double those inside, or set data.quoting=false"
-    ) from failure
-
-
-def check_columns(names: Iterable[str], source: str) -> None:
-    """Raises a `UserError` for a name that two columns have."""
-    seen = set[str]()
-    for name in names:
-        if name in seen:
-            raise UserError(f"{source}: two columns are called '{shown(name)}'; rename one of them")
-        seen.add(name)
-
-
-def json_rows(path: str) -> Iterator[Row]:
-    """The objects of a JSON file: one per line, or all of them in one list.
-
-    Raises:
-        UserError: naming the line or the row that is not an object.
-    """
-    lines = enumerate(read_lines(path), start=1)
-    for number, line in lines:
-        if line.lstrip(" \t\r").startswith("["):
-            text = "\n" * (number - 1) + "\n".join([line, *(rest for _, rest in lines)])
-            yield from _objects_of_list(text, path)
-            return
-        if line.strip(" \t\r"):
-            where = f"{path}: line {number}"
-            yield _as_object(read_json(line, where), where)
-
-
-def _objects_of_list(text: str, path: str) -> Iterator[Row]:
-    at, number, end = text.index("["), 0, ","
-    while end == ",":
-        at, number = _after_space(text, at + 1), number + 1
-        if number == 1 and text.startswith("]", at):
-            break
-        try:
-            value, at = DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            raise _not_json(error, f"{path}: row {number}") from error
-        yield _as_object(value, f"{path}: row {number}")
-        at = _after_space(text, at)
-        end = text[at : at + 1]
-        if end not in (",", "]"):
-            raise UserError(f"{path}: a comma or a closing ] is missing after row {number}")
-    if _after_space(text, at + 1) < len(text):
-        raise UserError(f"{path}: there is text after the closing ]; remove it")
-
-
-def _after_space(text: str, at: int) -> int:
-    match = SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _as_object(value: Any, where: str) -> Row:
-    if not isinstance(value, dict):
-        raise UserError(f'{where} is not a JSON object, such as {{"text": "...", "label": "..."}}')
-    return value
-
-
-def read_json(text: str, where: str) -> Any:
-    """The value of a JSON text, with each number as a `Number`.
-
-    Raises:
-        UserError: if it is not JSON, or an object has a key twice.
-    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
     try:
-        return DECODER.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise _not_json(error, where) from error
-
-
-def _not_json(error: Exception, where: str) -> UserError:
-    reason = one_line(error)
-    if isinstance(error, json.JSONDecodeError):
-        reason = f"{error.msg} at column {error.colno}"
-    return UserError(f"{where} is not JSON ({reason}); correct it")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key '{shown(twice)}' stands there twice")
+        found = number_of(value) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        found = math.inf
+    if math.isinf(found):
+        raise UserError(
+            f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number"
+        )
     return found
 
 
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON value; write null if it is missing")
+class Inexact(Exception):  # noqa: N818 (no error: `rows` reads on)
+    """Rows follow that `columns_of` cannot read."""
 
 
-DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_constant
-)
+class Row(NamedTuple):
+    """A row of a file: the value of each column, of which `cell` gives the text."""
+
+    values: Mapping[str, Any]
+    path: str
+    number: int
+
+    @property
+    def where(self) -> str:
+        """The file and the row, for an error."""
+        return f"{self.path}: row {self.number}"
+
+    def value(self, column: str, key: str, headless: str = "") -> Any:
+        """The value of a column.
+
+        Args:
+            key: names the column, such as `data.text_column`.
+            headless: for the error, what to set if a CSV or TSV file has no header.
+
+        Raises:
+            UserError: if there is no such column.
+        """
+        if column in self.values:
+            return self.values[column]
+        headed = headless and ending(self.path) in SEPARATORS
+        advice = f"; if the file has no header, set {headless}" if headed else ""
+        raise UserError(
+            f"{self.where} has no column {column!r}: set {key}; "
+            f"{choices(column, self.values)}{advice}"
+        )
+
+    def text(self, value: Any, what: str) -> str | None:
+        """The text of a value of this row, as `cell` gives it."""
+        return cell(value, self.path, what, self.number)
+
+    def filled(self, value: Any, what: str) -> str:
+        """The text of a value of this row.
+
+        Raises:
+            UserError: if it is missing or blank.
+        """
+        text = self.text(value, what)
+        if text is None or not text.strip():
+            raise UserError(
+                f"{self.path}: the {what} of row {self.number} is empty; remove the row or fill it"
+            )
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """How to read tables; the ending of a file says which format it has.
+
+    Args:
+        columns: the names of the columns, for CSV and TSV files without a header.
+        quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
+        encoding: of CSV, TSV and plain text files.
+    """
+
+    columns: list[str] | None = None
+    quoting: bool | None = None
+    encoding: str = "utf-8"
+
+    def rows(
+        self, path: str, wanted: Sequence[str], *, lists: bool | None = False, times: bool = False
+    ) -> Iterator[Row]:
+        """The rows of a file, each as soon as it can be read.
+
+        Args:
+            path: a table, or plain text with a row on each line: `.txt`, or `-` for standard input.
+            wanted: the columns to read; others of a Parquet file are None. The first one is the
+                column of plain text.
+            lists, times: as in `parquet_rows`.
+
+        Raises:
+            UserError: naming the file, the row and what to do.
+        """
+        found: Iterable[Mapping[str, Any]]
+        if is_plain(path):
+            lines = read_lines(path, self.encoding)
+            found = ({wanted[0]: line.removesuffix("\r")} for line in lines)
+        elif separator := SEPARATORS.get(ending(path)):
+            found = separated_rows(
+                path, self.encoding, separator, quoting=self._quotes(path), columns=self.columns
+            )
+        elif ending(path) == ".parquet":
+            found = parquet_rows(path, wanted, lists=lists, times=times)
+        else:
+            check_ending(path)
+            found = json_rows(path)
+        for number, values in enumerate(found, start=1):
+            yield Row(values, path, number)
+
+    def columns_of(self, path: str, wanted: Sequence[str]) -> Iterator[list[pa.Array]]:
+        """Columns of a CSV or TSV file as texts, many rows at a time: much faster than `rows`.
+
+        Arrow also takes `"b"c` for a field, any carriage return for the end of a line, and a blank
+        line for a row of many columns. So it reads only what `_lines` finds to be right.
+
+        Raises:
+            Inexact: before the first row that needs `rows`, to read it or to say what is wrong.
+        """
+        separator = SEPARATORS.get(ending(path), "")
+        first = next(self.rows(path, wanted), None) if separator else None
+        if first is None or not first.values.keys() >= {*wanted}:
+            raise Inexact
+        names, quoting = [*first.values], self._quotes(path)
+        types = dict.fromkeys(wanted, pa.large_string())
+        how = pa.csv.ParseOptions(
+            delimiter=separator,
+            quote_char='"' if quoting else False,
+            newlines_in_values=quoting,
+            ignore_empty_lines=False,
+        )
+        convert = pa.csv.ConvertOptions(include_columns=[*types], column_types=types)
+        lines = _lines(separator, len(names), quoting=quoting)
+        texts, rest, start = read_text(path, self.encoding), "", self.columns is None
+        while (part := "".join(islice(texts, BLOCKS))) or rest:
+            text = rest + (part or "\n")
+            end = lines.match(text).end()  # type: ignore[union-attr]
+            if not end:
+                raise Inexact
+            # Arrow leaves a byte order mark out, even if it begins a field
+            content, rest = text[:end].encode("utf-8-sig"), text[end:]
+            read = pa.csv.ReadOptions(
+                column_names=names, block_size=len(content), use_threads=False
+            )
+            table = pa.csv.read_csv(pa.BufferReader(content), read, how, convert)
+            yield [table[name].combine_chunks()[int(start) :] for name in wanted]
+            start = False
+
+    def _quotes(self, path: str) -> bool:
+        return ending(path) == ".csv" if self.quoting is None else self.quoting
+
+
+def _lines(separator: str, count: int, *, quoting: bool) -> re.Pattern[str]:
+    """Matches lines of so many fields at the beginning of a text."""
+    field = rf"[^{separator}\r\n]*+"
+    if quoting:
+        field = rf'(?:"[^"]*+(?:""[^"]*+)*+"|(?!"){field})'
+    return re.compile(rf"(?:{field}(?:{separator}{field}){{{count - 1}}}\r?\n)*+")
+
+
+def ending(path: str) -> str:
+    """The ending of a file, such as `.csv`."""
+    return Path(path).suffix.lower()
+
+
+def is_plain(path: str) -> bool:
+    """Whether a file is plain text: `.txt`, or `-` for standard input."""
+    return path == "-" or ending(path) == ".txt"
+
+
+def check_ending(path: str, *, plain: bool = True) -> None:
+    """Raises a `UserError` if a file is not a table by its ending, nor `plain` text."""
+    if ending(path) not in TABLES and not (plain and ending(path) == ".txt"):
+        raise UserError(f"{path}: unknown ending {ending(path)!r}: {choices(ending(path), TABLES)}")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from seqmodels.data.parquet import class_name, parquet_rows
-from seqmodels.data.tables import Row, cell, json_rows
+from seqmodels.data.parquet import class_name
+from seqmodels.data.tables import Row, Tables
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.files import read_lines
 
@@ -79,13 +79,13 @@ class TagFiles:
             UserError: naming the file, the line or row and what to do.
         """
         if has_lists(path):
-            for number, row in enumerate(self._rows(path), start=1):
-                words = self._list(row, path, number, "token")
-                tags = self._list(row, path, number, "tag", classes)
+            for row in self._rows(path):
+                words = self._list(row, "token")
+                tags = self._list(row, "tag", classes)
                 if len(words) != len(tags):
                     raise UserError(
-                        f"{path}: row {number} has {len(words)} tokens and {len(tags)} tags; each "
-                        "token needs one tag"
+                        f"{row.where} has {len(words)} tokens and {len(tags)} tags; each token "
+                        "needs one tag"
                     )
                 yield words, tags
             return
@@ -118,8 +118,8 @@ class TagFiles:
             UserError: naming the file, the line or row and what to do.
         """
         if path != "-" and has_lists(path):
-            for number, row in enumerate(self._rows(path, tags=False), start=1):
-                yield self._list(row, path, number, "token")
+            for row in self._rows(path, tags=False):
+                yield self._list(row, "token")
             return
         if path != "-":
             files = self._of(path)
@@ -224,44 +224,33 @@ class TagFiles:
     def _rows(self, path: str, *, tags: bool = True) -> Iterator[Row]:
         words = (self.token_column,) if self.token_column else TOKEN_LISTS
         wanted = (self.tag_column,) if self.tag_column else TAG_LISTS
-        found = False
-        parquet = Path(path).suffix.lower() == ".parquet"
-        wanted = (*words, *wanted) if tags else words
-        for row in parquet_rows(path, wanted, lists=True) if parquet else json_rows(path):
+        row = None
+        for row in Tables().rows(path, (*words, *wanted) if tags else words, lists=True):
             yield row
-            found = True
-        if not found:
+        if row is None:
             raise UserError(f"{path} is empty: it has no rows")
 
     def _list(
-        self,
-        row: Row,
-        path: str,
-        number: int,
-        what: str,
-        classes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        self, row: Row, what: str, classes: Mapping[str, Sequence[str]] = MappingProxyType({})
     ) -> list[str]:
         usual = TOKEN_LISTS if what == "token" else TAG_LISTS
         given = getattr(self, f"{what}_column")
         names = usual if given is None else (given,)
-        column = next((name for name in names if name in row), None)
-        if column is None:
-            raise UserError(
-                f"{path}: row {number} has no column {names[0]!r}: set data.{what}_column; "
-                f"{choices(names[0], row)}"
-            )
-        if not isinstance(row[column], list):
+        column = next((name for name in names if name in row.values), names[0])
+        values = row.value(column, f"data.{what}_column")
+        path, number = row.path, row.number
+        if not isinstance(values, list):
             raise UserError(f"{path}: the {what}s of row {number} are not a list; correct the row")
         texts = []
-        for place, value in enumerate(row[column], start=1):
-            text = cell(value, path, what, number)
+        for place, value in enumerate(values, start=1):
+            text = row.text(value, what)
             if text is not None and column in classes:
-                text = class_name(text, classes[column], f"{path}: row {number}")
+                text = class_name(text, classes[column], row.where)
             if text is None or not text.strip():
                 raise UserError(f"{path}: {what} {place} of row {number} is empty; correct the row")
             texts.append(text)
         if not texts:
-            raise UserError(f"{path}: row {number} has no {what}s; remove the row or fill it")
+            raise UserError(f"{row.where} has no {what}s; remove the row or fill it")
         return texts
 
 

@@ -9,13 +9,14 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import UNSEEN_TARGET, Per, Target
 from seqmodels.data.columns import Column, distinct
-from seqmodels.data.times import number_of
+from seqmodels.data.tables import number
 from seqmodels.errors import UserError, shown
 from seqmodels.tag_schemes import (
     OUTSIDE,
@@ -26,8 +27,6 @@ from seqmodels.tag_schemes import (
     note_of_scheme,
     parse,
 )
-
-BETWEEN = "\t"  # several numbers in one text
 
 
 class TargetEncoder(ABC):
@@ -155,9 +154,9 @@ class Tags(NamedTargets):
 class Values(TargetEncoder):
     """K numbers per sequence, standardised by their mean and deviation in the training split.
 
-    A raw target is a sequence of K numbers, a text of K numbers with tabs between them, or a single
-    number if K is 1; for values per step, a list of such, one for each. A number may be written as
-    text; None, nan and an empty text are missing values. Encoded, they are `(N, K)` float32, or per
+    A raw target is a sequence of K numbers, or a single number if K is 1; for values per step, a
+    list of such, one for each. A number may be written as text; None, nan and an empty text are
+    missing values. Encoded, they are `(N, K)` float32, or per
     step `(T, K)`, nan where one is missing. `mean` and `deviation` in `spec` are in their own
     units.
 
@@ -221,32 +220,20 @@ class Values(TargetEncoder):
         ]
 
     def _table(self, rows: Any, where: str) -> np.ndarray:
-        table = np.full((len(rows), len(self.names)), np.nan)
-        for number, row in enumerate(rows, start=1):
-            values = row.split(BETWEEN) if isinstance(row, str) else row
-            values = [values] if np.ndim(values) == 0 else list(values)
+        shape = (len(rows), len(self.names))
+        if isinstance(rows, Column) and pa.types.is_fixed_size_list(rows.chunks.type):
+            return np.concatenate([block.flatten() for block in rows.blocks()]).reshape(shape)
+        table = np.full(shape, np.nan)
+        for place, row in enumerate(rows, start=1):
+            values = [row] if np.ndim(row) == 0 else list(row)
             if len(values) != len(self.names):
                 raise UserError(
-                    f"{where} {number} must have {len(self.names)} values "
+                    f"{where} {place} must have {len(self.names)} values "
                     f"({', '.join(self.names)}), but has {len(values)}"
                 )
             for column, (name, value) in enumerate(zip(self.names, values, strict=True)):
-                table[number - 1, column] = _number(value, f"{where} {number}", name)
+                table[place - 1, column] = number(value, f"{where} {place}", name)
         return table
-
-
-def _number(value: Any, where: str, name: str) -> float:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return float("nan")
-    try:
-        number = number_of(value) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        number = float("inf")
-    if np.isinf(number):
-        raise UserError(
-            f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number"
-        )
-    return number
 
 
 def _numbers_first(label: str) -> tuple[int, float, str]:

@@ -19,15 +19,15 @@ from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pieces import fingerprint, size, whole
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.split import Examples
+from seqmodels.data.tables import check_ending
 from seqmodels.data.targets import Values
-from seqmodels.data.text_files import TextFiles, check_ending
+from seqmodels.data.text_files import TextFiles
 from seqmodels.data.token_inputs import Keep, VocabularyOf
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
 from seqmodels.working import working
 
 FORMAT = 2  # of the cached files
-NAMES = ["text", "label"]
 
 
 class Text(SequenceDataModule):
@@ -79,7 +79,12 @@ class Text(SequenceDataModule):
         self.paths = {"train": train, "validation": validation, "test": test}
         self.hub = hub
         self.files = TextFiles(
-            text_column, label_column, columns, quoting, encoding, tuple(value_columns or ())
+            text_column=text_column,
+            label_column=label_column,
+            value_columns=tuple(value_columns or ()),
+            columns=columns,
+            quoting=quoting,
+            encoding=encoding,
         )
 
     @property
@@ -93,7 +98,7 @@ class Text(SequenceDataModule):
     def read(self) -> Mapping[Split, Examples]:
         return read_splits(self.paths, self.hub, self._examples)
 
-    def read_file(self, path: str) -> Iterator[tuple[str, str | None]]:
+    def read_file(self, path: str) -> Iterator[tuple[str, Any]]:
         return self.files.pairs(path)
 
     def _examples(
@@ -112,9 +117,7 @@ class Text(SequenceDataModule):
             batch = None
             with working(f"reading {source}", size(given)) as advance:
                 for piece in given:
-                    for columns in self.files.blocks(str(piece.path), classes or {}):
-                        texts, labels = (pa.array(each, pa.large_string()) for each in columns)
-                        batch = pa.record_batch([texts, labels.dictionary_encode()], NAMES)
+                    for batch in self.files.batches(str(piece.path), classes or {}):
                         yield batch
                         advance(batch.nbytes)
                     piece.check_unchanged()
@@ -122,5 +125,5 @@ class Text(SequenceDataModule):
                 raise UserError(f"{source} has no rows")
 
         table = stored("tables", recipe, batches)
-        texts, labels = (Column(column, key=recipe) for column in table.columns)
-        return Examples(texts, labels, source)
+        texts, targets = (Column(column, key=recipe) for column in table.columns)
+        return Examples(texts, targets, source)

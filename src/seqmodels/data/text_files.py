@@ -1,25 +1,32 @@
-"""Texts with labels or numbers, from CSV, TSV, JSON Lines, Parquet and plain-text files."""
+"""Texts with labels or numbers, and pairs of texts: their columns in tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import Any
 
-from seqmodels.data.parquet import class_name, parquet_rows
-from seqmodels.data.tables import STEP, Records, Row, cell, json_rows, separated_records
-from seqmodels.data.targets import BETWEEN
-from seqmodels.errors import UserError, choices
-from seqmodels.files import read_lines
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+from seqmodels.data.columns import blank
+from seqmodels.data.parquet import class_name
+from seqmodels.data.tables import TABLES, Inexact, Row, Tables, is_plain, number
+from seqmodels.errors import UserError
+
+STEP = 16_384  # rows of a batch
+NAMES = ["text", "target"]
+
+Classes = Mapping[str, Sequence[str]]
+NO_CLASSES: Classes = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class TextFiles:
+@dataclass(frozen=True, kw_only=True)
+class TextFiles(Tables):
     """How to read texts and labels from files; the ending of a file says which format it has.
 
     `seqmodels.data.tables.cell` says what text a value of each format is.
@@ -27,105 +34,101 @@ class TextFiles:
     Args:
         text_column: the column with the texts.
         label_column: the column with the labels.
-        columns: the names of the columns, for CSV and TSV files without a header.
-        quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
-        encoding: of CSV, TSV and plain text files.
-        value_columns: columns with numbers to take instead of labels. A row's label is then the
-            text of them all, with tabs between them; a missing one is empty.
-        lists: whether `rows` may give lists of labels, where a format has lists.
+        value_columns: columns with numbers to take instead of labels.
+        columns, quoting, encoding: as in `Tables`.
     """
 
     text_column: str = "text"
     label_column: str = "label"
-    columns: list[str] | None = None
-    quoting: bool | None = None
-    encoding: str = "utf-8"
     value_columns: tuple[str, ...] = ()
-    lists: bool = False
 
-    def pairs(
-        self,
-        path: str,
-        *,
-        labelled: bool = False,
-        classes: Mapping[str, Sequence[str]] = MappingProxyType({}),
-    ) -> Iterator[tuple[str, str | None]]:
-        """Each text of a file with its label, as soon as it can be read.
+    def pairs(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Each text of a file with its label, or with the texts of its numbers, as soon as it can
+        be read; with None where there is none.
 
         Args:
-            path: a table in one of the formats above, or plain text without labels, one text per
-                line: `.txt`, or `-` for standard input.
-            labelled: whether a text without a label is an error; otherwise its label is None.
-            classes: the names of the classes, for a column that may hold their numbers.
+            path: a table, or plain text without labels, one text per line: `.txt`, or `-` for
+                standard input.
 
         Raises:
             UserError: naming the file, the row and what to do.
         """
-        for number, row in enumerate(self.rows(path), start=1):
-            yield self._pair(row, path, number, labelled, classes)
+        return (self._pair(row) for row in self.rows(path, self._wanted))
 
-    def blocks(
-        self, path: str, classes: Mapping[str, Sequence[str]] = MappingProxyType({})
-    ) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
-        """What `pairs` gives, labelled, as some thousand texts and their labels at a time."""
-        number = 1
-        for block in self._blocks(path):
-            if isinstance(block, Records):
-                if columns := self._columns(block, classes):
-                    yield columns
-                    number += len(block.fields)
-                    continue
-                block = [*block.rows()]
-            pairs = [
-                self._pair(row, path, number + index, True, classes)
-                for index, row in enumerate(block)
-            ]
-            texts, labels = zip(*pairs, strict=True)
-            yield texts, cast(Sequence[str], labels)
-            number += len(block)
+    def batches(self, path: str, classes: Classes = NO_CLASSES) -> Iterator[pa.RecordBatch]:
+        """The texts of a file, many at a time: a column of them, and one of labels, or of lists of
+        numbers.
 
-    def _columns(
-        self, records: Records, classes: Mapping[str, Sequence[str]]
-    ) -> tuple[list[str], list[str]] | None:
-        """The texts and labels if they can be taken as they stand, which `_pair` would check."""
-        wanted = self.text_column, *self.target_columns
-        if not set(wanted) <= set(records.header) or self.label_column in classes:
-            return None
-        text, *own = map(records.header.index, wanted)
-        texts = [fields[text] for fields in records.fields]
-        labels = [BETWEEN.join([fields[place] for place in own]) for fields in records.fields]
-        filled = self.value_columns or all(map(str.strip, labels))
-        return (texts, labels) if filled and all(map(str.strip, texts)) else None
+        Args:
+            classes: the names of the classes, for a column that may hold their numbers.
+
+        Raises:
+            UserError: for a text without a label, too.
+        """
+        read = 0
+        with suppress(Inexact, UserError):
+            for texts, targets in self._columns(path, classes):
+                yield pa.record_batch([texts, targets], NAMES)
+                read += len(texts)
+            return
+        # the rest row by row, which also says what is wrong
+        rows = islice(self.rows(path, self._wanted), read, None)
+        kind = pa.list_(pa.float64(), len(self.value_columns))
+        while block := [self._pair(row, classes, labelled=True) for row in islice(rows, STEP)]:
+            texts, labels = zip(*block, strict=True)
+            targets = (
+                pa.array(labels, kind) if self.value_columns else _texts(labels).dictionary_encode()
+            )
+            yield pa.record_batch([_texts(texts), targets], NAMES)
+
+    def _columns(self, path: str, classes: Classes) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """The texts and targets that can be taken as they stand, which `_pair` would check."""
+        if self.label_column in classes:
+            raise Inexact
+        for texts, *targets in self.columns_of(path, self._wanted):
+            filled = [texts] if self.value_columns else [texts, *targets]
+            if any(pc.any(blank(column)).as_py() for column in filled):
+                raise Inexact
+            if self.value_columns:
+                numbers = np.column_stack([*map(_floats, targets)]).ravel()
+                yield texts, pa.FixedSizeListArray.from_arrays(pa.array(numbers), len(targets))
+            else:
+                yield texts, targets[0].dictionary_encode()
 
     @property
     def target_columns(self) -> tuple[str, ...]:
         """The columns with labels or numbers."""
         return self.value_columns or (self.label_column,)
 
+    @property
+    def _wanted(self) -> list[str]:
+        return [self.text_column, *self.target_columns]
+
     def _pair(
-        self,
-        row: Row,
-        path: str,
-        number: int,
-        labelled: bool,
-        classes: Mapping[str, Sequence[str]],
-    ) -> tuple[str, str | None]:
-        text_column, label_column = self.text_column, self.label_column
-        present = row.keys() >= {*self.target_columns}
-        if text_column not in row or (labelled and not present):
-            raise self._absent(row, path, number)
-        text = cell(row[text_column], path, "text", number)
-        if text is None or not text.strip():
-            raise UserError(f"{path}: the text of row {number} is empty; remove the row or fill it")
+        self, row: Row, classes: Classes = NO_CLASSES, *, labelled: bool = False
+    ) -> tuple[str, Any]:
+        text = row.filled(self._text(row), "text")
+        key = "data.value_columns" if self.value_columns else "data.label_column"
+        if not row.values.keys() >= {*self.target_columns}:
+            if not labelled:
+                return text, None
+            if is_plain(row.path):
+                raise UserError(
+                    f"{row.path} has texts without labels: use one of {', '.join(TABLES)}"
+                )
+        values = [row.value(column, key, "data.columns") for column in self.target_columns]
         if self.value_columns:
-            values = [cell(row.get(column), path, column, number) for column in self.value_columns]
-            return text, BETWEEN.join(value or "" for value in values) if present else None
-        label = cell(row.get(label_column), path, "label", number)
-        if label is not None and label_column in classes:
-            label = class_name(label, classes[label_column], f"{path}: row {number}")
+            named = zip(values, self.value_columns, strict=True)
+            numbers = [(row.text(value, column), column) for value, column in named]
+            if labelled:
+                return text, [number(each, row.where, column) for each, column in numbers]
+            return text, [each for each, _ in numbers]
+        label = row.text(values[0], "label")
+        if label is not None and self.label_column in classes:
+            label = class_name(label, classes[self.label_column], row.where)
         if label is None or not label.strip():
             if labelled:
-                raise UserError(f"{path}: row {number} has no label; remove it or label it")
+                raise UserError(f"{row.where} has no label; remove it or label it")
             label = None
         return text, label
 
@@ -135,61 +138,75 @@ class TextFiles:
         Raises:
             UserError: naming the file, the row and what to do.
         """
-        for number, row in enumerate(self.rows(path), start=1):
-            if self.text_column not in row:
-                raise self._absent(row, path, number)
-            text = cell(row[self.text_column], path, "text", number)
+        for row in self.rows(path, [self.text_column]):
+            text = row.text(self._text(row), "text")
             if text is None:
-                raise UserError(f"{path}: row {number} has no text; remove the row or fill it")
+                raise UserError(f"{row.where} has no text; remove the row or fill it")
             yield text
 
-    def _absent(self, row: Row, path: str, number: int) -> UserError:
-        column = next(c for c in (self.text_column, *self.target_columns) if c not in row)
-        key = "value_columns" if self.value_columns else "label_column"
-        if column == self.text_column:  # which may be the column of the labels, too
-            key = "text_column"
-        ending = Path(path).suffix.lower()
-        if path == "-" or ending == ".txt":
-            return UserError(f"{path} has texts without labels: use one of {', '.join(TABLES)}")
-        headed = ending in (".csv", ".tsv")
-        advice = "; if the file has no header, set data.columns" if headed else ""
-        return UserError(
-            f"{path}: row {number} has no column {column!r}: set data.{key}; "
-            f"{choices(column, row)}{advice}"
-        )
-
-    def rows(self, path: str) -> Iterator[Row]:
-        """The rows of a file, each as soon as it can be read: values that `cell` gives texts of."""
-        for block in self._blocks(path, most=1):
-            yield from block.rows() if isinstance(block, Records) else block
-
-    def _blocks(self, path: str, most: int = STEP) -> Iterator[Records | list[Row]]:
-        """The rows of a file, many at a time; where there are no `Records`, at most `most`."""
-        ending = "" if path == "-" else Path(path).suffix.lower()
-        rows: Iterator[Row]
-        if path == "-" or ending == ".txt":
-            rows = (
-                {self.text_column: s.removesuffix("\r")} for s in read_lines(path, self.encoding)
-            )
-        elif ending in (".csv", ".tsv"):
-            quoting = self.quoting if self.quoting is not None else ending == ".csv"
-            separator = "\t" if ending == ".tsv" else ","
-            yield from separated_records(
-                path, self.encoding, separator, quoting=quoting, columns=self.columns
-            )
-            return
-        elif ending == ".parquet":
-            wanted = self.text_column, *self.target_columns
-            rows = parquet_rows(path, wanted, lists=None if self.lists else False)
-        else:
-            check_ending(path)
-            rows = json_rows(path)
-        while block := [*islice(rows, most)]:
-            yield block
+    def _text(self, row: Row) -> Any:
+        return row.value(self.text_column, "data.text_column", "data.columns")
 
 
-def check_ending(path: str) -> None:
-    """Raises a `UserError` if a file is not a table by its ending, nor plain text."""
-    ending = Path(path).suffix.lower()
-    if ending not in (".txt", *TABLES):
-        raise UserError(f"{path}: unknown ending {ending!r}: {choices(ending, TABLES)}")
+def _texts(texts: Sequence[str]) -> pa.Array:
+    return pa.array(texts, pa.large_string())
+
+
+def _floats(texts: pa.Array) -> pa.Array:
+    """The numbers of a column; raises `Inexact` where `number` may read another, or none."""
+    try:
+        found = pc.if_else(blank(texts), None, texts).cast(pa.float64())
+    except pa.ArrowInvalid as error:
+        raise Inexact from error
+    if not pc.all(pc.is_finite(found), min_count=0).as_py():  # nan may be `nan(1)`
+        raise Inexact
+    return found.fill_null(float("nan"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFiles(Tables):
+    """How to read pairs of texts from files; the ending of a file says which format it has.
+
+    `seqmodels.data.tables.cell` says what text a value of each format is. In JSON Lines and Parquet
+    a target may also be a list of texts: several that are right.
+
+    Args:
+        source_column: the column with the texts to read.
+        target_column: the column with the texts to write.
+        columns, quoting, encoding: as in `Tables`.
+    """
+
+    source_column: str = "source"
+    target_column: str = "target"
+
+    def pairs(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Each source of a file with its targets, as soon as it can be read.
+
+        Raises:
+            UserError: naming the file, the row and what to do.
+        """
+        if is_plain(path):
+            raise UserError(f"{path} has texts without targets: use one of {', '.join(TABLES)}")
+        for row in self._rows(path):
+            source, found = self._source(row), self._value(row, "target")
+            several = (found if isinstance(found, list) else [found]) or [None]
+            yield source, tuple(row.filled(each, "target") for each in several)
+
+    def sources(self, path: str) -> Iterator[str]:
+        """Each source of a file, or of plain text with one on each line: `.txt`, or `-` for
+        standard input.
+
+        Raises:
+            UserError: naming the file, the row and what to do.
+        """
+        yield from map(self._source, self._rows(path))
+
+    def _rows(self, path: str) -> Iterator[Row]:
+        return self.rows(path, [self.source_column, self.target_column], lists=None)
+
+    def _source(self, row: Row) -> str:
+        return row.filled(self._value(row, "source"), "source")
+
+    def _value(self, row: Row, side: str) -> Any:
+        names = f"data.columns=[{self.source_column},{self.target_column}]"
+        return row.value(getattr(self, f"{side}_column"), f"data.{side}_column", names)

@@ -15,7 +15,8 @@ from seqmodels.data.hub import find_hub
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.streams import StreamDataModule
-from seqmodels.data.text_files import TABLES, TextFiles
+from seqmodels.data.tables import TABLES
+from seqmodels.data.text_files import TextFiles
 from seqmodels.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,10 @@ class PlainText(StreamDataModule):
         super().__init__(**options)
         column = text_column or (None if hub is None else TextFiles.text_column)
         self.tables: TextFiles | None = None
-        if column is not None:  # without a column of labels, which no text may show
-            self.tables = TextFiles(column, column, columns, quoting, self.encoding)
+        if column is not None:
+            self.tables = TextFiles(
+                text_column=column, columns=columns, quoting=quoting, encoding=self.encoding
+            )
             self.encoding = "utf-8"  # of the files in the cache
         elif columns is not None or quoting is not None:
             raise UserError("data.columns and data.quoting are for tables: set data.text_column")

@@ -18,9 +18,9 @@ from seqmodels.cache import cached
 from seqmodels.data.columns import identity, stored
 from seqmodels.data.input_encoder import InputEncoder
 from seqmodels.data.rows import TokenRows
+from seqmodels.data.token_ids import encoded, train
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, find_vectors
-from seqmodels.data.words import encoded, train
 from seqmodels.errors import UserError
 from seqmodels.schemas import checked
 from seqmodels.working import working
