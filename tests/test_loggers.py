@@ -16,7 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.loggers import MLflow, TensorBoard, WandB
 from seqmodels.runs.metrics_file import read_metrics
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 from tests.test_resume import stopped_by
 
@@ -178,6 +178,13 @@ def test_a_missing_package_is_one_line(
     }[package]
     with pytest.raises(UserError, match=rf"logger={package} needs .*pip install '.*{package}.*'$"):
         build()
+
+
+def test_a_logger_writes_nothing_before_the_data_is_read(script: Script, tmp_path: Path) -> None:
+    words = ("data=text", "data.train=nowhere.csv", "folder=mine", "trainer=cpu")
+    done = script("train.py", "logger=mlflow", *words)
+    assert done.returncode == 2 and "nowhere.csv: no such file" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_wandb_without_a_login_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

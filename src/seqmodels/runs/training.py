@@ -154,8 +154,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = trusted(config)
-        check(config.model, ["data"], "model", allowed_targets=allowed)
-        trainer = _build_trainer(config, folder.path, allowed)
+        _check_arguments(config, allowed)
         task_class: type[Task] = allowed_class(config.model, allowed)
         contract = task_class.contract_for(config.model.head)
         check_model(contract, config.model, task_class.check(config.model))
@@ -174,6 +173,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
             )
         task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
         task.allowed_targets, task.fingerprint = allowed, data.fingerprint
+        trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         plan_validation(trainer, data)
         _check_metric(config.sweep.metric, task, data)
@@ -339,6 +339,22 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
     known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
     if metric not in known:
         raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
+
+
+def _check_arguments(config: DictConfig, allowed: tuple[str, ...]) -> None:
+    """Finds a mistake in what is built last before any data is read: a logger writes when it is
+    built."""
+    check(config.model, ["data"], "model", allowed_targets=allowed)
+    check(
+        config.trainer,
+        ["callbacks", "logger", "default_root_dir"],
+        "trainer",
+        allowed_targets=allowed,
+    )
+    for group in ("callbacks", "logger"):
+        for name, entry in (config[group] or {}).items():
+            if entry is not None:
+                check(entry, key=f"{group}.{name}", allowed_targets=allowed)
 
 
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
