@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from seqmodels.launch.hydra_setup import register_resolvers
-from tests.in_process import WITHOUT_LOCAL, run_in_process
+from tests.in_process import EXAMPLES, WITHOUT_LOCAL, own_modules, run_in_process
 
 if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes
     from matplotlib.figure import Figure
@@ -70,6 +70,13 @@ def caches_of_their_own(
     else:
         folder = tmp_path_factory.getbasetemp() / f"without_tmp_path_{next(NUMBERS)}"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def modules_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test imports of its own and of `examples` is forgotten after it."""
+    with own_modules(tmp_path_factory.getbasetemp(), EXAMPLES):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -150,27 +157,9 @@ def process(tmp_path: Path) -> Script:
 
 
 @pytest.fixture
-def scratch_registry() -> Iterator[None]:
-    """Heads and cells that a test defines are forgotten after it."""
-    from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
-    from seqmodels.nn.cell import CELLS
-
-    before = [(registry, dict(registry)) for registry in (HEADS, CELLS)]
-    yield
-    for registry, names in before:
-        registry.clear()
-        registry.update(names)
-
-
-@pytest.fixture
-def examples_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The folder `examples` can be imported, and is forgotten afterwards."""
+def examples_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder `examples` can be imported."""
     monkeypatch.syspath_prepend(str(ROOT))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if name.split(".")[0] == "examples":
-            del sys.modules[name]
 
 
 @pytest.fixture

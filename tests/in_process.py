@@ -28,6 +28,8 @@ from hydra.core.hydra_config import HydraConfig
 LOCAL = Path(__file__).parents[1] / "configs" / "local" / "default.yaml"
 WITHOUT_LOCAL = ("~local",) if LOCAL.is_file() else ()
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -45,7 +47,7 @@ def run_in_process(
             _logging(),
             _signals(),
             _hydra(),
-            _heads_and_cells(),
+            own_modules(folder, EXAMPLES),
             _random_numbers(),
             _torch_flags(),
         ):
@@ -76,11 +78,9 @@ def _read(stream: TextIO) -> str:
 @contextmanager
 def _python(command: list[str], folder: Path) -> Iterator[None]:
     cwd, environment, argv, path = Path.cwd(), dict(os.environ), sys.argv, list(sys.path)
-    modules = set(sys.modules)
     os.chdir(folder)
     os.environ["COLUMNS"] = "120"
     sys.argv = command
-    importlib.invalidate_caches()  # the test may have written modules a moment ago
     try:
         yield
     finally:
@@ -88,15 +88,6 @@ def _python(command: list[str], folder: Path) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environment)
         sys.argv, sys.path[:] = argv, path
-        for name in set(sys.modules) - modules:
-            if _lies_in(sys.modules[name], folder):
-                del sys.modules[name]
-
-
-def _lies_in(module: ModuleType, folder: Path) -> bool:
-    spec = getattr(module, "__spec__", None)
-    places = [spec.origin, *(spec.submodule_search_locations or [])] if spec else []
-    return any(place and Path(place).is_relative_to(folder) for place in places)
 
 
 @contextmanager
@@ -179,24 +170,34 @@ def _hydra() -> Iterator[None]:
 
 
 @contextmanager
-def _heads_and_cells() -> Iterator[None]:
+def own_modules(*folders: Path) -> Iterator[None]:
+    """Modules that lie in these folders are forgotten afterwards, and all heads and cells that are
+    not ours; imported again, they are registered again."""
     from seqmodels import projects
     from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
     from seqmodels.nn.cell import CELLS
 
-    before = {*HEADS, *CELLS}
-    projects.modules.cache_clear()  # the test may have installed one a moment ago
+    modules, registries = set(sys.modules), [(each, {*each}) for each in (HEADS, CELLS)]
+    importlib.invalidate_caches()  # the test may have written modules a moment ago
+    projects.modules.cache_clear()
     try:
         yield
     finally:
         projects.modules.cache_clear()
-        for name in {*HEADS, *CELLS} - before:  # imported again, it is registered again
-            found = HEADS.pop(name) if name in HEADS else CELLS.pop(name).args[0]
-            module = found.__module__
-            sys.modules.pop(module, None)
-            package, _, last = module.rpartition(".")
-            if package in sys.modules:
-                vars(sys.modules[package]).pop(last, None)
+        for name in set(sys.modules) - modules:
+            if any(_lies_in(sys.modules[name], folder) for folder in folders):
+                del sys.modules[name]
+        for registry, names in registries:
+            for name in registry.keys() - names:
+                made = registry[name]
+                if not getattr(made, "__module__", "").startswith("seqmodels."):
+                    del registry[name]
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    spec = getattr(module, "__spec__", None)
+    places = [spec.origin, *(spec.submodule_search_locations or [])] if spec else []
+    return any(place and Path(place).is_relative_to(folder) for place in places)
 
 
 @contextmanager

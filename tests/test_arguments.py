@@ -6,7 +6,7 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,12 @@ class Own(SequenceClassifier):
 
 
 @pytest.fixture
-def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Any]]:
+def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Any]:
     (tmp_path / "own_task.py").write_text(OWN_TASK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module("own_task").Own
-    del sys.modules["own_task"]
+    own: type[Any] = importlib.import_module("own_task").Own
+    return own
 
 
 SPEC = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}

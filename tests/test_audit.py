@@ -190,7 +190,7 @@ def test_every_name_is_tested_here() -> None:
     ids=["last column", "mean of padding", "viewed", "backward only", "first column"],
 )
 def test_a_head_with_a_mistake_is_found(
-    scratch_registry: None, select: Callable[[RNNOutput], Tensor], expected: list[str]
+    select: Callable[[RNNOutput], Tensor], expected: list[str]
 ) -> None:
     class Mistaken(Head, name="mistaken"):
         reads = ("output",)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -48,7 +47,7 @@ class OwnLSTM(Cell):
 
 
 @pytest.fixture(autouse=True)
-def own_cells(scratch_registry: None) -> Iterator[None]:
+def own_cells(modules_of_their_own: None) -> None:
     class Own(OwnLSTM, name="own_lstm"):
         pass
 
@@ -57,8 +56,6 @@ def own_cells(scratch_registry: None) -> Iterator[None]:
 
     class OfTorchToo(Cell, nn.GRUCell, name="torch_gru"):
         pass
-
-    yield
 
 
 def encoders(name: str, num_layers: int, bidirectional: bool) -> tuple[RecurrentEncoder, Any]:

@@ -46,7 +46,7 @@ class Regression(Tagging):
 
 
 @pytest.fixture
-def step_head(scratch_registry: None) -> str:
+def step_head() -> str:
     class All(Head, name="all_of_output"):
         reads = ("output",)
         per = "step"

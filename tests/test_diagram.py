@@ -195,7 +195,7 @@ def test_boxes_stand_before_arrows_in_a_logged_picture(tmp_path: Path) -> None:
     assert tuple(image[242, 100, :3]) == pytest.approx(to_rgb("#9ca3af"))
 
 
-def test_the_title_is_safe_in_markup(scratch_registry: None) -> None:
+def test_the_title_is_safe_in_markup() -> None:
     class Odd(Head, name="<odd> & head"):
         reads = ("h_n",)
 
@@ -384,7 +384,7 @@ def test_the_code_of_a_decoder_computes_its_features(head: str, directions: int,
     torch.testing.assert_close(names["features"], expected)
 
 
-def test_a_head_without_pytorch_code_shows_its_own(scratch_registry: None) -> None:
+def test_a_head_without_pytorch_code_shows_its_own() -> None:
     class Forked(Head, name="forked"):
         reads = ("h_n",)
 
@@ -409,7 +409,7 @@ def test_a_run_is_drawn_before_and_after(config: Config) -> None:
 
 
 @pytest.fixture
-def leaking_head(scratch_registry: None) -> str:
+def leaking_head() -> str:
     class Leaking(Head, name="leaking"):
         reads = ("output",)
 
@@ -435,9 +435,7 @@ def test_or_with_a_warning(
     assert "model.head=leaking: padding_leak" in caplog.text
 
 
-def test_what_is_unused_is_a_warning(
-    config: Config, scratch_registry: None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_unused_is_a_warning(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     class First(Head, name="first"):
         reads = ("output",)
 
@@ -448,7 +446,7 @@ def test_what_is_unused_is_a_warning(
     assert "model.head=first: unread_step" in caplog.text
 
 
-def test_a_wrong_declaration_is_not_trained(config: Config, scratch_registry: None) -> None:
+def test_a_wrong_declaration_is_not_trained(config: Config) -> None:
     class Wrong(Head, name="wrong"):
         reads = ("h_n",)
 

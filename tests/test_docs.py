@@ -109,9 +109,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if python_blocks(text)])
-def test_the_code_of_a_page_prints_what_it_says(
-    page: str, request: pytest.FixtureRequest, scratch_registry: None
-) -> None:
+def test_the_code_of_a_page_prints_what_it_says(page: str, request: pytest.FixtureRequest) -> None:
     if "runs/" in PAGES[page]:
         request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("workshop"))
     names: dict[str, object] = {"__name__": "page"}

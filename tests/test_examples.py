@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,10 +29,8 @@ FINDINGS = {
 
 
 @pytest.fixture(autouse=True)
-def mistakes(scratch_registry: None) -> Iterator[None]:
+def mistakes(modules_of_their_own: None) -> None:
     import_module(MODULE, "imports")
-    yield
-    del sys.modules[MODULE]
 
 
 @pytest.mark.parametrize(("head", "finding"), FINDINGS.items())

@@ -324,7 +324,6 @@ def test_reads_names_every_tensor_that_select_uses(name: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
-@pytest.mark.usefixtures("scratch_registry")
 def test_head_that_reads_c_n_rejects_a_cell_without_it(cell: str) -> None:
     class LastCell(Head, name="last_cell"):
         reads = ("c_n",)
@@ -385,7 +384,6 @@ def test_unknown_option_is_an_error_that_names_what_there_is(name: str, offers: 
         make_head(name, make_encoder(), options={"width": 3})
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_two_heads_of_one_name_are_an_error() -> None:
     first = HEADS["max_pool"]
     message = "two heads are called 'max_pool': seqmodels.heads.pooling has one"
@@ -397,7 +395,6 @@ def test_two_heads_of_one_name_are_an_error() -> None:
     assert HEADS["max_pool"] is first
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_new_head_is_a_name_what_it_reads_and_select() -> None:
     class FirstOutput(Head, name="first_output"):
         reads = ("output",)
@@ -412,7 +409,6 @@ def test_new_head_is_a_name_what_it_reads_and_select() -> None:
     torch.testing.assert_close(head(states), logits)
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_new_head_may_take_options() -> None:
     class Scaled(Head, name="scaled"):
         reads = ("h_n",)
@@ -431,7 +427,6 @@ def test_new_head_may_take_options() -> None:
         make_head("scaled", encoder, options={"scal": 3.0})
 
 
-@pytest.mark.usefixtures("scratch_registry")
 def test_head_without_select_is_an_error_that_says_so() -> None:
     class Empty(Head, name="empty"):
         reads = ("h_n",)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,17 +57,11 @@ def install(site: Path, package: str, module: str | None = None, **files: str) -
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that packages are installed to."""
     (tmp_path / "site").mkdir()
     monkeypatch.syspath_prepend(tmp_path / "site")
-    before = set(sys.modules)
-    modules.cache_clear()
-    yield tmp_path / "site"
-    modules.cache_clear()
-    for name in set(sys.modules) - before:
-        if name.startswith("windy"):
-            del sys.modules[name]
+    return tmp_path / "site"
 
 
 @pytest.fixture
@@ -80,7 +72,7 @@ def windy(site: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("windy", "scratch_registry", "blank_page")
+@pytest.mark.usefixtures("windy", "blank_page")
 def test_its_names_work_everywhere(script: Script, tmp_path: Path, monkeypatch) -> None:
     def done(*words: str) -> str:
         result = script(*words)

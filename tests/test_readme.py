@@ -28,14 +28,14 @@ def section(start: str, end: str) -> str:
     return README.partition(start)[2].partition(end)[0]
 
 
-def test_examples_print_what_they_say(scratch_registry: None) -> None:
+def test_examples_print_what_they_say() -> None:
     runnable = [code for code in PYTHON[1:] if "<folder>" not in code]  # that needs a run of yours
     assert runnable
     for code in runnable:
         run(code, {})
 
 
-def test_the_head_example_is_a_head(scratch_registry: None) -> None:
+def test_the_head_example_is_a_head() -> None:
     [code] = [code for code in PYTHON if "class AllLayers" in code]
     exec(compile(code, "README.md", "exec"), {})
     states = RNNOutput(

@@ -195,7 +195,7 @@ def test_a_projection_that_starts_from_zero_is_traced_by_what_it_is_given() -> N
     [(("h_n",), "output"), (("output", "h_n"), "output"), (("c_n",), "output")],
 )
 def test_a_declaration_that_gradients_contradict_is_an_error(
-    scratch_registry: None, declared: tuple[Any, ...], found: str
+    declared: tuple[Any, ...], found: str
 ) -> None:
     class Wrong(Head, name="wrong"):
         reads = declared
@@ -208,7 +208,7 @@ def test_a_declaration_that_gradients_contradict_is_an_error(
         trace(task, make_batch(task))
 
 
-def test_a_head_that_reads_nothing_is_an_error(scratch_registry: None) -> None:
+def test_a_head_that_reads_nothing_is_an_error() -> None:
     class Blind(Head, name="blind"):
         reads = ("output",)
 
@@ -220,7 +220,7 @@ def test_a_head_that_reads_nothing_is_an_error(scratch_registry: None) -> None:
         trace(task, make_batch(task))
 
 
-def test_a_unit_that_is_flat_here_is_seen_to_be_read(scratch_registry: None) -> None:
+def test_a_unit_that_is_flat_here_is_seen_to_be_read() -> None:
     class Steep(Head, name="steep"):
         """Its gradient is zero nearly everywhere."""
 
@@ -234,7 +234,7 @@ def test_a_unit_that_is_flat_here_is_seen_to_be_read(scratch_registry: None) -> 
     assert seen.shares["h_n"] == 0  # no gradient, and yet no error: a change of h_n moves logits
 
 
-def test_a_head_may_read_c_n_and_lower_layers(scratch_registry: None) -> None:
+def test_a_head_may_read_c_n_and_lower_layers() -> None:
     class Cells(Head, name="cells"):
         reads = ("h_n", "c_n")
 
