@@ -20,23 +20,14 @@ OF_HYDRA: dict[str, Schema] = {
     "_recursive_": {"type": "boolean"},
     "_convert_": {"type": "string", "enum": ["none", "partial", "object", "all"]},
 }
-KINDS: dict[str, tuple[type, ...]] = {
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "string": (str,),
-    "null": (type(None),),
-    "array": (list, tuple),
-    "object": (Mapping,),
-}
-WORDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "string": "a text",
-    "null": "null",
-    "array": "a list",
-    "object": "a group of keys",
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {  # what a value is, and what to call it
+    "integer": ((int,), "a whole number"),
+    "number": ((int, float), "a number"),
+    "boolean": ((bool,), "true or false"),
+    "string": ((str,), "a text"),
+    "null": ((type(None),), "null"),
+    "array": ((list, tuple), "a list"),
+    "object": ((Mapping,), "a group of keys"),
 }
 ENDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "minimum": ("at least", lambda value, end: value >= end),
@@ -126,14 +117,14 @@ class Checker:
     def takes(self, value: Mapping[str, Any], part: Schema) -> Schema | None:
         """The keys that this mapping may have where the part is meant; None if nothing says
         them."""
-        part = self.resolved(part)
-        if "anyOf" in part:
-            found = (self.takes(value, each) for each in part["anyOf"])
-            return next((each for each in found if each is not None), None)
-        if "built" in part or (_names_class(value) and "properties" not in part):
-            return self._of_class(value, part)
-        if "properties" in part or isinstance(part.get("additionalProperties"), dict):
-            return {"properties": {}, **part}
+        for each in self._alternatives(part):
+            found = None
+            if "built" in each or (_names_class(value) and "properties" not in each):
+                found = self._of_class(value, each)
+            elif "properties" in each or isinstance(each.get("additionalProperties"), dict):
+                found = {"properties": {}, **each}
+            if found is not None:
+                return found
         return None
 
     def known_keys(self, value: Any, part: Schema, prefix: str = "") -> dict[str, Schema]:
@@ -152,14 +143,12 @@ class Checker:
 
     def allows(self, part: Schema, kind: str) -> bool:
         """Whether a value of that type, such as `string`, would do."""
-        part = self.resolved(part)
-        return kind in _kinds(part) or any(self.allows(e, kind) for e in part.get("anyOf", []))
+        return any(kind in _kinds(each) for each in self._alternatives(part))
 
     def names_in(self, part: Schema) -> list[str]:
         """The names to choose from, if the part is a choice of names."""
-        part = self.resolved(part)
-        inner = [name for each in part.get("anyOf", []) for name in self.names_in(each)]
-        return inner or [str(name) for name in part.get("enum", []) if name is not None]
+        names = (name for each in self._alternatives(part) for name in each.get("enum", []))
+        return [str(name) for name in names if name is not None]
 
     def resolved(self, part: Schema) -> Schema:
         """The part that a `$ref` names, without the alternative of a `${...}`; the examples are
@@ -173,6 +162,10 @@ class Checker:
             null = [None] if "null" in _kinds(part) else []
             return {"type": part["type"], "enum": [*part["examples"], *null]}
         return part
+
+    def _alternatives(self, part: Schema) -> list[Schema]:
+        part = self.resolved(part)
+        return [each for p in part.get("anyOf", []) for each in self._alternatives(p)] or [part]
 
     def _of_class(self, value: Mapping[str, Any], part: Schema) -> Schema | None:
         target = value.get("_target_")
@@ -218,10 +211,12 @@ class Checker:
 
     def _words(self, part: Schema) -> list[str]:
         """What a part allows besides names, in words."""
-        part = self.resolved(part)
-        words = [word for each in part.get("anyOf", []) for word in self._words(each)]
-        kinds = [kind for kind in _kinds(part) if "enum" not in part or kind == "null"]
-        words += [_word(kind, part) for kind in kinds]
+        words = [
+            _word(kind, each)
+            for each in self._alternatives(part)
+            for kind in _kinds(each)
+            if "enum" not in each or kind == "null"
+        ]
         return sorted(dict.fromkeys(words), key=lambda word: word == "null")
 
 
@@ -271,7 +266,7 @@ def written(value: Any) -> str:
 
 
 def _word(kind: str, part: Schema) -> str:
-    word = WORDS[kind]
+    _, word = KINDS[kind]
     if kind in ("integer", "number"):
         ends = [f"{words} {part[end]}" for end, (words, _) in ENDS.items() if end in part]
         if {"minimum", "maximum"} <= part.keys():
@@ -315,7 +310,7 @@ def _fits(value: Any, part: Schema) -> bool:
 def _is_a(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "boolean"
-    return isinstance(value, KINDS[kind])
+    return isinstance(value, KINDS[kind][0])
 
 
 def _is_usual(value: Any) -> bool:

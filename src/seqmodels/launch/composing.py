@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 # Hydra's loader and list of defaults have no public names, and no hook says which file gives a key
 from hydra._internal import hydra as hydra_main
@@ -39,10 +39,13 @@ class Layer:
 class Loader(ConfigLoaderImpl):
     """Hydra merges key by key: arguments of one class would stay where another is named."""
 
+    composed: ClassVar[DictConfig | None] = None  # of its files, before the words of a command line
+
     def load_configuration(  # type: ignore[override]
         self, config_name: Any, overrides: Any, run_mode: Any, **options: Any
     ) -> DictConfig:
         self._layers: list[Layer] = []
+        Loader.composed = None
         words = OverridesParser.create().parse_overrides(overrides)
         self._asked = (config_name, words, True, run_mode == RunMode.MULTIRUN)
         config = super().load_configuration(config_name, overrides, run_mode, **options)
@@ -60,7 +63,8 @@ class Loader(ConfigLoaderImpl):
             keys = _keys(OmegaConf.to_container(content, resolve=False))
             by = chosen.get(entry.config_path)
             self._layers.append(Layer(keys, place if by is None else _place(by, files)))
-        return super()._compose_config_from_defaults_list(defaults, repo)
+        Loader.composed = super()._compose_config_from_defaults_list(defaults, repo)
+        return Loader.composed
 
 
 def compose_by_class() -> None:

@@ -13,6 +13,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from seqmodels.errors import closest, listed, nearest, shown, unknown_key
+from seqmodels.launch.composing import Loader
 from seqmodels.launch.config_files import SHIPPED, config_folders, keys_of, shipped_checker
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)")
@@ -113,10 +114,10 @@ def composing_mistake(error: Exception, words: Sequence[str], keys: str) -> str 
         return f"+{shown(exists[1])}: the configuration has this key: write {shown(exists[1])}"
     if (unknown := UNKNOWN.search(text) or GONE.search(text)) and "@" not in unknown[1]:
         key, _, value = unknown[1].partition("=")
-        return _suggestions(error, keys).for_key(key, value)
+        return _suggestions(keys).for_key(key, value)
     if isinstance(error, MissingConfigException):
         group, _, file = (error.missing_cfg_file or "").rpartition("/")
-        suggestions = _suggestions(None, keys)
+        suggestions = _suggestions(keys)
         if options := error.options or suggestions.groups.get(group):
             plus = "+" if any(word.startswith(f"+{group}=") for word in words) else ""
             return suggestions.for_file(group, file, options, plus)
@@ -130,14 +131,11 @@ def _no_file(words: Sequence[str]) -> str | None:
     return given and f"{given}=null: choose one of {listed(groups[given])}"
 
 
-def _suggestions(error: Exception | None, keys: str) -> Suggestions:
-    node = getattr(error.__cause__ if error else None, "parent_node", None)
-    if node is not None:
-        config = node._get_root()  # as composed so far; OmegaConf has no public name for it
-    else:
+def _suggestions(keys: str) -> Suggestions:
+    if Loader.composed is None:  # a file that was chosen is missing
         with initialize_config_dir(str(SHIPPED), version_base="1.3"):
-            config = compose(keys)
-    plain: Any = OmegaConf.to_container(config, resolve=False)
+            compose(keys)
+    plain: Any = OmegaConf.to_container(Loader.composed, resolve=False)
     return Suggestions(plain, keys, config_folders())
 
 
