@@ -36,23 +36,18 @@ def Built(*given: str, stand_in: str | None = None) -> Any:  # noqa: N802
     return WithJsonSchema(part if stand_in is None else {**part, "stand_in": stand_in})
 
 
-def ArgumentsOf(  # noqa: N802
-    target: str,
-    *given: str,
-    optional: tuple[str, ...] = (),
-    words: tuple[tuple[str, str], ...] = (),
-) -> Any:
+def ArgumentsOf(target: str, *given: str, **also: tuple[str | None, ...]) -> Any:  # noqa: N802
     """A mapping whose keys are the arguments of this class.
 
     Args:
         target: the full name of the class.
         given: arguments that the code passes by itself.
-        optional: arguments for which None lets the code choose.
-        words: by argument, a word that lets the code choose too.
+        also: by argument, the words with which the code chooses its value, or None.
     """
-    others: dict[str, list[Schema]] = {name: [{"type": "null"}] for name in optional}
-    for name, word in words:
-        others.setdefault(name, []).append({"enum": [word]})
+    others = {
+        name: [{"type": "null"} if word is None else {"enum": [word]} for word in words]
+        for name, words in also.items()
+    }
     return WithJsonSchema({"arguments_of": target, "given": list(given), "others": others})
 
 

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from seqmodels.checking import Schema
 from seqmodels.errors import UserError, missing_value, refusing, shown, unknown_key
-from seqmodels.files import flattened
+from seqmodels.files import change, flattened
 from seqmodels.launch.config_files import shipped_checker
 from seqmodels.plain import read_yaml
 
@@ -47,7 +47,7 @@ def read_settings(
         UserError: for a word that is not `key=value`, an unknown key, a value of another type, or a
             missing value.
     """
-    nested = OmegaConf.to_container(OmegaConf.load(defaults[0]))
+    nested: Any = OmegaConf.to_container(OmegaConf.load(defaults[0]))
     values, parts = flattened(nested), shipped_checker().known_keys(nested, keys)
     for file in filter(Path.is_file, defaults[1:]):
         values |= _own_values(file, values, parts)
@@ -68,7 +68,8 @@ def read_settings(
     for key, value in values.items():
         if value == MISSING and key not in given:
             raise UserError(missing_value(key))
-    settings = _nested(values | given)
+    change(nested, values | given)
+    settings = _attributes(nested)
     if positional:
         setattr(settings, positional, without_key)
     return settings
@@ -89,15 +90,9 @@ def _own_values(
     return own
 
 
-def _nested(leaves: Mapping[str, Any]) -> SimpleNamespace:
-    settings = SimpleNamespace()
-    for key, value in leaves.items():
-        *groups, name = key.split(".")
-        group = settings
-        for inner in groups:
-            group = vars(group).setdefault(inner, SimpleNamespace())
-        setattr(group, name, value)
-    return settings
+def _attributes(values: Mapping[str, Any]) -> SimpleNamespace:
+    inner = {k: _attributes(v) if isinstance(v, dict) else v for k, v in values.items()}
+    return SimpleNamespace(**inner)
 
 
 def _value(key: str, text: str, part: Schema) -> Any:

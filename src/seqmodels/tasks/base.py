@@ -116,8 +116,7 @@ class Task(Network, pl.LightningModule):
             ArgumentsOf(
                 "seqmodels.nn.encoder.RecurrentEncoder",
                 "input_size",
-                optional=("bidirectional",),
-                words=(("bidirectional", "if_possible"),),
+                bidirectional=(None, "if_possible"),
             ),
         ],
         head: Name = "last_hidden",

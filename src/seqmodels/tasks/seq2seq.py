@@ -71,7 +71,7 @@ class Seq2Seq(Task):
                 "seqmodels.nn.encoder.RecurrentEncoder",
                 "input_size",
                 "bidirectional",
-                optional=("cell", "hidden_size", "num_layers", "dropout"),
+                **dict.fromkeys(("cell", "hidden_size", "num_layers", "dropout"), (None,)),
             ),
         ]
         | None = None,
