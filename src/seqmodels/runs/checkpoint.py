@@ -84,10 +84,15 @@ def _checksum(file: IO[bytes], size: int | None = None) -> int:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file; None if all its bits are those that were written."""
+    """What is wrong with a checkpoint file; None if all its bits are those that were written, and
+    it holds what it unpacks to: a small one could fill the memory."""
     try:
         with zipfile.ZipFile(path) as parts:
-            comment = parts.comment
+            comment, entries = parts.comment, parts.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                return "it is compressed, which no run does"
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                return "its parts overlap"
             if not comment:  # of a version without checksum: those of the parts, but for the rest
                 broken = parts.testzip()
                 return f"{broken} is damaged" if broken else None
@@ -107,7 +112,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        _check_size(path)
         if damaged := damage(path):
             raise ValueError(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -121,19 +125,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "it may be cut off: take another one, such as last.ckpt beside best.ckpt"
         ) from error
     return content
-
-
-def _check_size(path: Path) -> None:
-    """Makes sure that the file holds what it unpacks to: a small one could fill the memory."""
-    try:
-        with zipfile.ZipFile(path) as parts:
-            entries = parts.infolist()
-    except zipfile.BadZipFile:
-        return  # `damage` says what is wrong
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise ValueError("it is compressed, which no run does")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise ValueError("its parts overlap")
 
 
 def _check_content(content: Any, size: int) -> None:

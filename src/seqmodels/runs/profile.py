@@ -29,7 +29,8 @@ def profile_file(trainer: pl.Trainer, folder: RunFolder, console: Screen) -> Ite
     describe, reports = profiler.describe, list[str]()
 
     def keep() -> None:
-        reports.append(profiler.summary())
+        if report := profiler.summary():
+            reports.append(report)
         describe()
 
     profiler.describe = keep
@@ -37,7 +38,7 @@ def profile_file(trainer: pl.Trainer, folder: RunFolder, console: Screen) -> Ite
         yield
     finally:
         profiler.describe = describe
-        if trainer.is_global_zero and any(reports):
+        if trainer.is_global_zero and reports:
             write_text(folder.profile, "\n".join(reports))
             _print(reports[-1], console)
             console.print(f"profile: {folder.profile}", soft_wrap=True)
