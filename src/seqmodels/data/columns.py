@@ -20,6 +20,7 @@ from seqmodels.files import BLOCK
 
 LARGE = 8 << 20  # bytes of a file whose columns are kept on disk
 NAME = "columns.arrow"
+STEP = 16_384  # rows to take at a time
 
 pa.set_memory_pool(pa.system_memory_pool())  # others keep what they have freed
 mapped = WeakSet[mmap.mmap]()
@@ -61,14 +62,20 @@ class Column(Sequence[Any]):
         return Column(self.chunks, self.rows[indices], self.key)
 
     def blocks(self) -> Iterator[pa.Array]:
-        """The rows as arrays of Arrow: a block for those that follow each other in a chunk."""
+        """The rows as arrays of Arrow, many at a time: those that follow each other in a chunk."""
         chunks = self.chunks.chunks
         starts = np.cumsum([0, *map(len, chunks)])
-        numbers = np.searchsorted(starts, self.rows, side="right") - 1  # of the chunks
-        cuts = np.flatnonzero(np.diff(numbers)) + 1
-        for rows, of in zip(np.split(self.rows, cuts), np.split(numbers, cuts), strict=True):
-            if len(rows):
-                yield chunks[of[0]].take(pa.array(rows - starts[of[0]]))
+        for first in range(0, len(self), STEP):
+            rows = self.rows[first : first + STEP]
+            numbers = np.searchsorted(starts, rows, side="right") - 1  # of the chunks
+            cuts = np.flatnonzero(np.diff(numbers)) + 1
+            for some, of in zip(np.split(rows, cuts), np.split(numbers, cuts), strict=True):
+                places = pa.py_buffer(some - starts[of[0]])
+                # not `pa.array`, nor `to_numpy` of what is in the cache: they import pandas
+                chosen = pa.Array.from_buffers(pa.int64(), len(some), [None, places])
+                block = chunks[of[0]].take(chosen)
+                labels = isinstance(block, pa.DictionaryArray)
+                yield block.dictionary_decode() if labels else block
         release()
 
 
@@ -98,7 +105,7 @@ def distinct(labels: Sequence[str]) -> dict[str, np.ndarray]:
     kind = pa.dictionary(pa.int32(), pa.large_string())
     coded = pa.chunked_array([block.dictionary_encode() for block in blocks(labels)], kind)
     coded = coded.combine_chunks()
-    numbers, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
+    numbers, names = np.from_dlpack(coded.indices), coded.dictionary.to_pylist()
     counts = np.bincount(numbers, minlength=len(names))
     members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
     found = zip(names, members, strict=False)  # without labels, there is one empty group

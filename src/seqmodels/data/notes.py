@@ -97,8 +97,8 @@ def _digests(inputs: Sequence[Any]) -> np.ndarray:
 
 
 def contents(values: Sequence[Any]) -> Iterator[bytes]:
-    """What each raw input or target consists of: that of a text is UTF-8."""
-    if isinstance(values, Column) and pa.types.is_large_string(values.chunks.type):
+    """What each raw input or target consists of: a text or label of UTF-8."""
+    if isinstance(values, Column) and not pa.types.is_nested(values.chunks.type):
         for block in values.blocks():
             yield from block.cast(pa.large_binary()).to_pylist()
         return

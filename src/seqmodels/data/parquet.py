@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyarrow.types as of
 
 from seqmodels.data.formats import check_columns
@@ -29,6 +28,8 @@ def parquet_rows(
     Raises:
         UserError: if the file is damaged, or naming a column that holds neither texts nor numbers.
     """
+    import pyarrow.parquet as pq  # takes memory
+
     existing_file(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -126,7 +126,7 @@ class Tokens(InputEncoder):
         )
         [rows] = table["ids"].chunks
         truncated = int(table.schema.metadata[b"truncated"])
-        return TokenRows(rows.values.to_numpy(), rows.offsets.to_numpy(), truncated)
+        return TokenRows(np.from_dlpack(rows.values), np.from_dlpack(rows.offsets), truncated)
 
     def _encoded(self, raw: Sequence[str], source: str, first: int) -> pa.RecordBatch:
         found, lengths, truncated = list[np.ndarray](), [np.zeros(1, np.int64)], 0
