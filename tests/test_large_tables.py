@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -157,6 +159,14 @@ def test_columns_and_tokens_are_sequences() -> None:
     tokens = TokenRows(np.array([5, 6, 7], np.uint16), np.array([0, 2, 3]))
     assert [row.tolist() for row in tokens] == [[5, 6], [7]] == [r.tolist() for r in tokens[:]]
     assert tokens.lengths.tolist() == [2, 1]
+
+
+def test_texts_are_read_and_encoded_without_pandas(table: Path) -> None:
+    code = (
+        "import sys; from seqmodels.data import Text; Text(sys.argv[1]).setup(); "
+        "assert 'pandas' not in sys.modules  # which takes a third of a second and 40 MB"
+    )
+    subprocess.run([sys.executable, "-c", code, str(table)], check=True)
 
 
 # ---------------------------------------------------------------- faults

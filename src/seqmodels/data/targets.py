@@ -93,11 +93,8 @@ class Classes(NamedTargets):
     target = "class"
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        self._learn(
-            distinct(_labels(raw)),
-            f"{source}: every label",
-            "a classifier needs at least two classes",
-        )
+        labels = distinct(_labels(raw))
+        self._learn(labels, f"{source}: every label", "a classifier needs at least two classes")
 
     def encode(self, raw: Sequence[Any], source: str) -> Tensor:
         classes = torch.empty(len(raw), dtype=torch.int64)
@@ -156,9 +153,8 @@ class Values(TargetEncoder):
 
     A raw target is a sequence of K numbers, or a single number if K is 1; for values per step, a
     list of such, one for each. A number may be written as text; None, nan and an empty text are
-    missing values. Encoded, they are `(N, K)` float32, or per
-    step `(T, K)`, nan where one is missing. `mean` and `deviation` in `spec` are in their own
-    units.
+    missing values. Encoded, they are `(N, K)` float32, or per step `(T, K)`, nan where one is
+    missing. `mean` and `deviation` in `spec` are in their own units.
 
     Args:
         names: what the K values are called.
@@ -222,7 +218,8 @@ class Values(TargetEncoder):
     def _table(self, rows: Any, where: str) -> np.ndarray:
         shape = (len(rows), len(self.names))
         if isinstance(rows, Column) and pa.types.is_fixed_size_list(rows.chunks.type):
-            return np.concatenate([block.flatten() for block in rows.blocks()]).reshape(shape)
+            blocks = [np.from_dlpack(block.flatten()) for block in rows.blocks()]
+            return np.concatenate(blocks).reshape(shape)
         table = np.full(shape, np.nan)
         for place, row in enumerate(rows, start=1):
             values = [row] if np.ndim(row) == 0 else list(row)

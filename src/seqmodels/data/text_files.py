@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seqmodels.data.columns import blank
+from seqmodels.data.columns import arrow, blank
 from seqmodels.data.parquet import class_name
 from seqmodels.data.tables import TABLES, Inexact, Row, Tables, is_plain, number
 from seqmodels.errors import UserError
@@ -77,9 +77,9 @@ class TextFiles(Tables):
         while block := [self._pair(row, classes, labelled=True) for row in islice(rows, STEP)]:
             texts, labels = zip(*block, strict=True)
             targets = (
-                pa.array(labels, kind) if self.value_columns else _texts(labels).dictionary_encode()
+                pa.array(labels, kind) if self.value_columns else arrow(labels).dictionary_encode()
             )
-            yield pa.record_batch([_texts(texts), targets], NAMES)
+            yield pa.record_batch([arrow(texts), targets], NAMES)
 
     def _columns(self, path: str, classes: Classes) -> Iterator[tuple[pa.Array, pa.Array]]:
         """The texts and targets that can be taken as they stand, which `_pair` would check."""
@@ -91,7 +91,7 @@ class TextFiles(Tables):
                 raise Inexact
             if self.value_columns:
                 numbers = np.column_stack([*map(_floats, targets)]).ravel()
-                yield texts, pa.FixedSizeListArray.from_arrays(pa.array(numbers), len(targets))
+                yield texts, pa.FixedSizeListArray.from_arrays(arrow(numbers), len(targets))
             else:
                 yield texts, targets[0].dictionary_encode()
 
@@ -146,10 +146,6 @@ class TextFiles(Tables):
 
     def _text(self, row: Row) -> Any:
         return row.value(self.text_column, "data.text_column", "data.columns")
-
-
-def _texts(texts: Sequence[str]) -> pa.Array:
-    return pa.array(texts, pa.large_string())
 
 
 def _floats(texts: pa.Array) -> pa.Array:

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, islice
+from itertools import chain, count, islice
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from tokenizers import Encoding, Tokenizer
 
 from seqmodels.batch import UNKNOWN_ID
-from seqmodels.data.columns import blank, blocks
+from seqmodels.data.columns import arrow, blank, blocks, lists
 from seqmodels.data.tokenizer import (
     PADDING,
     UNKNOWN,
@@ -28,7 +28,7 @@ BLOCKS = 8  # to encode at a time, in parallel; the next ones are encoded meanwh
 UNICODE = 0x110000  # characters
 MOST_PARTS = 1 << 18  # to remember
 
-Encode = Callable[[pa.Array], pa.LargeListArray]
+Encode = Callable[[list[str]], pa.LargeListArray]
 """Gives the token ids of some texts."""
 
 
@@ -83,28 +83,29 @@ def encoded(
         options: that the tokenizer was trained with.
     """
     encode = _encoder(tokenizer, options)
+    parts = _Parts(encode) if splits_at_spaces(options) else None
     for block in blocks(texts):
-        found = encode(block)
-        counts = np.diff(found.offsets)
-        yield found.flatten().to_numpy(), counts, blank(block).to_numpy(zero_copy_only=False)
+        found = parts(block) if parts else encode(block.to_pylist())
+        counts = np.diff(np.from_dlpack(found.offsets))
+        is_blank = np.from_dlpack(blank(block).cast(pa.uint8())).astype(bool)
+        yield np.from_dlpack(found.flatten()), counts, is_blank
 
 
 def _encoder(tokenizer: Tokenizer, options: TokenizerOptions) -> Encode:
-    kind = pa.large_list(pa.from_numpy_dtype(np.min_scalar_type(tokenizer.get_vocab_size() - 1)))
+    dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
 
-    def by_library(texts: pa.Array) -> pa.LargeListArray:
-        return pa.array([e.ids for e in tokenizer.encode_batch_fast(texts.to_pylist())], kind)
+    def by_library(texts: list[str]) -> pa.LargeListArray:
+        found = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+        return lists(np.fromiter(chain.from_iterable(found), dtype), [*map(len, found)])
 
-    if splits_at_spaces(options):
-        return _Parts(by_library, pa.array([], kind))
     if options.level != "char":
         return by_library
     table, normalize = character_ids(tokenizer), _normalizer(tokenizer)
 
-    def by_character(texts: pa.Array) -> pa.LargeListArray:
-        some = [*map(normalize, texts.to_pylist())]
-        codes = np.frombuffer("".join(some).encode("utf-32-le"), "<u4")
-        return pa.LargeListArray.from_arrays(np.cumsum([0, *map(len, some)]), table[codes])
+    def by_character(texts: list[str]) -> pa.LargeListArray:
+        texts = [*map(normalize, texts)]
+        codes = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
+        return lists(table[codes], [*map(len, texts)])
 
     return by_character
 
@@ -112,21 +113,22 @@ def _encoder(tokenizer: Tokenizer, options: TokenizerOptions) -> Encode:
 class _Parts:
     """Encodes each part between two spaces once, and remembers its ids."""
 
-    def __init__(self, encode: Encode, none: pa.LargeListArray) -> None:
-        self.encode, self.none = encode, none
-        self.ids, self.rows = none, dict[str, int]()
+    def __init__(self, encode: Encode) -> None:
+        self.encode = encode
+        self.ids, self.rows = encode([]), dict[str, int]()
 
     def __call__(self, texts: pa.Array) -> pa.LargeListArray:
         if len(self.rows) > MOST_PARTS:
-            self.ids, self.rows = self.none, {}
+            self.ids, self.rows = self.encode([]), {}
         parts = _parts(texts)
         coded = parts.flatten().dictionary_encode()
         names = coded.dictionary.to_pylist()
         if new := [name for name in names if name not in self.rows]:
-            self.ids = pa.concat_arrays([self.ids, self.encode(pa.array(new))])
+            self.ids = pa.concat_arrays([self.ids, self.encode(new)])
             self.rows |= zip(new, count(len(self.rows)), strict=False)
-        rows = np.array([self.rows[name] for name in names], np.int64)[coded.indices]
-        found = self.ids.take(pa.array(rows))  # of each part
+        rows = np.array([self.rows[name] for name in names], np.int64)
+        rows = rows[np.from_dlpack(coded.indices)]
+        found = self.ids.take(arrow(rows))  # of each part
         ends = found.offsets.take(parts.offsets)
         return pa.LargeListArray.from_arrays(ends, found.flatten())
 

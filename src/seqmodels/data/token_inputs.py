@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from seqmodels.arguments import Count, Name, OneOf
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
-from seqmodels.data.columns import identity, stored
+from seqmodels.data.columns import identity, lists, stored
 from seqmodels.data.input_encoder import InputEncoder
 from seqmodels.data.rows import TokenRows
 from seqmodels.data.token_ids import encoded, train
@@ -129,7 +129,7 @@ class Tokens(InputEncoder):
         return TokenRows(np.from_dlpack(rows.values), np.from_dlpack(rows.offsets), truncated)
 
     def _encoded(self, raw: Sequence[str], source: str, first: int) -> pa.RecordBatch:
-        found, lengths, truncated = list[np.ndarray](), [np.zeros(1, np.int64)], 0
+        found, lengths, truncated = list[np.ndarray](), list[np.ndarray](), 0
         with working(f"encoding {source}", len(raw)) as advance:
             for ids, counts, blank in encoded(raw, self.tokenizer, self.options):
                 if self.options.level == "space":  # a word may be spelled like the padding
@@ -153,8 +153,7 @@ class Tokens(InputEncoder):
                 lengths.append(counts)
                 first += len(counts)
                 advance(len(counts))
-        ends = np.cumsum(np.concatenate(lengths))
-        rows = pa.LargeListArray.from_arrays(ends, np.concatenate(found))
+        rows = lists(np.concatenate(found), np.concatenate(lengths))
         facts = {"truncated": str(truncated)}
         return pa.record_batch([rows], pa.schema([("ids", rows.type)], facts))
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
+from seqmodels.data.columns import arrow
 from seqmodels.data.input_encoder import InputEncoder
 from seqmodels.data.rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_tokenizer
@@ -95,9 +95,8 @@ class Words(InputEncoder):
             for word in words:
                 if not word.strip():
                     raise UserError(f"{source}: text {number} has an empty word; remove it")
-        words_of_all = pa.array((word for words in raw for word in words), pa.large_string())
-        coded = words_of_all.dictionary_encode()
-        forms, numbers = coded.dictionary.to_pylist(), coded.indices.to_numpy()
+        coded = arrow([word for words in raw for word in words]).dictionary_encode()
+        forms, numbers = coded.dictionary.to_pylist(), np.from_dlpack(coded.indices)
         ids = np.array([self.words.get(self._normal(f), UNKNOWN_ID) for f in forms], np.int32)
         ends = np.cumsum([0, *map(len, raw)])
         if not self.spells:
