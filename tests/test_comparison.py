@@ -382,7 +382,7 @@ def test_two_keys_that_vary_together_are_both_named(made_run: Maker, tmp_path: P
     )
     console = Console(width=140)
     with console.capture() as capture:
-        console.print(comparison_table(comparison))
+        console.print(comparison_table(comparison, console))
     page = next(p for p in write_comparison(comparison, tmp_path) if p.suffix == ".html")
     for text in (capture.get(), as_markdown(comparison), page.read_text()):
         assert caution in text.replace("\n", " ")
@@ -555,7 +555,7 @@ def test_two_seeds_allow_no_verdict_anywhere(made_run: Maker, tmp_path: Path) ->
     comparison = compare([str(tmp_path)])
     console = Console(width=140)
     with console.capture() as capture:
-        console.print(comparison_table(comparison))
+        console.print(comparison_table(comparison, console))
     page = next(p for p in write_comparison(comparison, tmp_path) if p.suffix == ".html")
     for text in (capture.get(), as_markdown(comparison), page.read_text()):
         assert "fewer than 3 shared seeds allow no verdict: run every setting" in text
@@ -621,7 +621,7 @@ def test_what_is_tuned_is_ranked_by_validation_with_test_beside_it(
     )
     console = Console(width=140)
     with console.capture() as capture:
-        console.print(comparison_table(comparison))
+        console.print(comparison_table(comparison, console))
     page = next(p for p in write_comparison(comparison, tmp_path) if p.suffix == ".html")
     for text in (capture.get(), as_markdown(comparison), page.read_text()):
         assert sentence in text
@@ -872,7 +872,7 @@ def test_all_tables_say_the_same(sweep: Path) -> None:
     rows = list(csv.DictReader(as_csv(comparison).splitlines()))
     console = Console(width=140)
     with console.capture() as capture:
-        console.print(comparison_table(comparison))
+        console.print(comparison_table(comparison, console))
     for row in rows:
         mean = f"{100 * float(row['mean']):.2f}"
         for text in (as_markdown(comparison), capture.get()):
@@ -895,7 +895,7 @@ def test_the_table_fits_an_ordinary_terminal(made_run: Maker, tmp_path: Path) ->
         made_run("max_attention_pool", seed, 0.1, result=sizes)
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(comparison_table(compare([str(tmp_path)])))
+        console.print(comparison_table(compare([str(tmp_path)]), console))
     lines = capture.get().splitlines()
     assert any(re.search(r"bidirectional_concat +3 +91.00 1.00 2.48 ", line) for line in lines)
     assert any(
@@ -915,7 +915,7 @@ def test_a_narrow_terminal_drops_the_costs_before_it_breaks_names(
     for width in (80, 120):
         console = Console(width=width)
         with console.capture() as capture:
-            console.print(comparison_table(comparison))
+            console.print(comparison_table(comparison, console))
         shown[width] = capture.get()
         assert re.search(r"max_attention_pool +0.1 +3 +91.00 .* 80.00", shown[width])
     assert "1,234" in shown[120] and "1,234" not in shown[80]

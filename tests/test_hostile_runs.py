@@ -66,7 +66,7 @@ def use(operation: str, run: Path, chance: random.Random) -> None:
     screen = Screen(file=io.StringIO(), force_terminal=True)
     if operation == "compare":
         comparison = compare([str(run.parent)], different_data=True)
-        screen.print(comparison_table(comparison))
+        screen.print(comparison_table(comparison, screen))
         write_comparison(comparison, run.parent / "comparison")
     elif operation == "resume":
         given = {"trainer.max_epochs": 2}

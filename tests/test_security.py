@@ -546,7 +546,7 @@ def test_a_terminal_gets_text_whatever_the_names_are(hostile_runs: Path) -> None
     table = Table(name)
     table.add_row(name)
     comparison = compare([str(hostile_runs)], METRIC, different_data=True)
-    for shown in (name, table, comparison_table(comparison)):
+    for shown in (name, table, comparison_table(comparison, Screen(width=2000))):
         file = io.StringIO()
         Screen(file=file, width=2000).print(shown)
         assert visible(file.getvalue()) == file.getvalue()

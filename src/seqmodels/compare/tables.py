@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, Group
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -142,16 +142,19 @@ def failures(comparison: Comparison) -> list[str]:
     ]
 
 
-def comparison_table(comparison: Comparison) -> Group:
-    """For a terminal: a table and a verdict per data set, an overview, and what to keep in mind."""
+def comparison_table(comparison: Comparison, console: Console) -> Group:
+    """For a terminal: a table and a verdict per data set, an overview, and what to keep in mind. A
+    terminal that is too narrow for a table gets it without the costs."""
+    wide = console.options.update(width=10_000)
     parts: list[Any] = [Text(comparison.ranking() + "\n")]
     for section in comparison.sections:
         rows = table(comparison, section, short=True)
-        best_first, count = section.tested, len(comparison.names)
-        without_costs = [row[: len(row) - COSTS] for row in rows]
-        shown = _FirstThatFits(
-            *(_rich_table(r, count, best_first=best_first) for r in (rows, without_costs))
+        shown, without_costs = (
+            _rich_table(each, len(comparison.names), best_first=section.tested)
+            for each in (rows, [row[:-COSTS] for row in rows])
         )
+        if Measurement.get(console, wide, shown).minimum > console.width:
+            shown = without_costs
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
@@ -162,22 +165,6 @@ def comparison_table(comparison: Comparison) -> Group:
     statuses = Counter(record.result["status"] for record in comparison.failed)
     parts += [Text(f"{n} of {total} runs {status}") for status, n in sorted(statuses.items())]
     return Group(*parts)
-
-
-class _FirstThatFits:
-    """Of tables that show less and less, the first that fits the terminal, or the last."""
-
-    def __init__(self, *tables: Table) -> None:
-        self.tables = tables
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        fitting = (
-            each
-            for each in self.tables
-            if Measurement.get(console, options.update(width=10_000), each).minimum
-            <= options.max_width
-        )
-        yield next(fitting, self.tables[-1])
 
 
 def _rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:

@@ -118,7 +118,7 @@ class SweepReport(Callback):
         except UserError as error:
             console.print(visible_line(f"error: {error}"), soft_wrap=True)
             sys.exit(1)
-        console.print(comparison_table(comparison))
+        console.print(comparison_table(comparison, console))
         for path in write_comparison(comparison, folder):
             console.print(f"{path}", soft_wrap=True)
         sys.stdout.flush()

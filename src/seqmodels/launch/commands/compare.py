@@ -22,7 +22,7 @@ def main(config: SimpleNamespace) -> None:
 
     comparison = compare(config.places, config.metric, different_data=config.different_data)
     console = Screen()
-    console.print(comparison_table(comparison))
+    console.print(comparison_table(comparison, console))
     first = Path(config.places[0])
     only_folder = first if len(config.places) == 1 and first.is_dir() else None
     output = Path(config.output or only_folder or "comparison")
