@@ -55,7 +55,7 @@ def lines(tmp_path: Path, reviews: Path, request: pytest.FixtureRequest) -> Comm
 
 @pytest.mark.parametrize(
     ("lines", "count"),
-    [(0, 300), *(pytest.param(seed, 2000, marks=pytest.mark.long) for seed in (1, 2, 3))],
+    [(0, 150), *(pytest.param(seed, 2000, marks=pytest.mark.long) for seed in (1, 2, 3))],
     indirect=["lines"],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

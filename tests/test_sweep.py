@@ -178,8 +178,11 @@ def same(serial: Serial, done: subprocess.CompletedProcess[str], folder: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("jobs", "launcher"),
-    [(FOUR, ["joblib", "hydra.launcher.n_jobs=2"]), (TWO, ["submitit_local"])],
-    ids=["joblib", "submitit_local"],
+    [
+        pytest.param(FOUR, ["joblib", "hydra.launcher.n_jobs=2"], id="joblib"),
+        # CI runs this plugin in test_slurm_gives_the_same
+        pytest.param(TWO, ["submitit_local"], id="submitit_local", marks=pytest.mark.long),
+    ],
 )
 def test_every_launcher_gives_the_same(
     process: Script, tmp_path: Path, serial: Serial, jobs: list[str], launcher: list[str]

@@ -238,7 +238,7 @@ def test_a_tagger_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
     same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # CI trains a classifier and a language model in two processes
 @pytest.mark.usefixtures("train_file")
 def test_two_processes_train_a_tagger_as_one(
     script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
