@@ -39,7 +39,7 @@ class Layer:
 class Loader(ConfigLoaderImpl):
     """Hydra merges key by key: arguments of one class would stay where another is named."""
 
-    composed: ClassVar[DictConfig | None] = None  # of its files, before the words of a command line
+    composed: ClassVar[DictConfig | None] = None  # as far as it has come, to find what was meant
 
     def load_configuration(  # type: ignore[override]
         self, config_name: Any, overrides: Any, run_mode: Any, **options: Any
