@@ -132,6 +132,22 @@ def test_ctrl_c_that_an_import_loses_still_ends_a_run(
     assert done.returncode == 130 and done.stderr == "interrupted\n"
 
 
+def hide_an_interruption(*_: object, **__: object) -> None:
+    try:
+        interrupt_here()
+    finally:  # as OmegaConf does, which cannot undo half a change
+        raise AttributeError
+
+
+@pytest.mark.parametrize("place", ["composing.leave_out", "checks.check_settings"])
+def test_ctrl_c_that_another_error_hides_still_ends_a_run(
+    script: Script, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(f"seqmodels.launch.{place}", hide_an_interruption)
+    done = script("train.py", *OWN)
+    assert done.returncode == 130 and done.stderr == "interrupted\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_that_is_lost_is_raised_at_the_end(number: int) -> None:
     ended = []

@@ -47,7 +47,7 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None or os.getpid() != self._process:
             return
-        if isinstance(error, KeyboardInterrupt) and not self._shows_traceback:
+        if _is_interruption(error) and not self._shows_traceback:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         refused = isinstance(error, Exception | SystemExit) and not _takes_output()
@@ -56,6 +56,14 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         if is_mistake(error) and not self._shows_traceback:
             print(visible_line(as_started(f"error: {error_line(error)}")), file=sys.stderr)
             sys.exit(2)
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Whether this is a Ctrl-C, or an error that it caused: OmegaConf, interrupted in the middle of
+    a change, fails where it undoes the change."""
+    if not isinstance(error, Exception):
+        return isinstance(error, KeyboardInterrupt)
+    return error.__context__ is not None and _is_interruption(error.__context__)
 
 
 def is_mistake(error: BaseException) -> bool:
