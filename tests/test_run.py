@@ -516,6 +516,29 @@ def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved_or_cut_off(
         assert read_metrics(path) == [rows[at] for at in sorted(rows)]
 
 
+@pytest.mark.parametrize("name", ["b", "c"], ids=["a known column", "a new column"])
+def test_a_kill_while_a_row_is_replaced_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    file, path = MetricsFile(str(tmp_path)), tmp_path / "metrics.csv"
+    for row in ({"a": 1.0, "b": 2.0}, {"a": 3.0}):
+        file.log_metrics({"epoch": 0, **row}, step=int(row["a"]))
+    file.save()
+    before = path.read_bytes()
+    file.log_metrics({"epoch": 0, name: 4.0}, step=3)  # of the newest row
+    with monkeypatch.context() as within, pytest.raises(KeyboardInterrupt):
+        within.setattr("csv.DictWriter.writerow", killed)
+        file.save()
+    assert path.read_bytes() == before
+    file = MetricsFile(str(tmp_path))
+    file.log_metrics({"epoch": 0, name: 4.0}, step=3)
+    file.save()
+    assert read_metrics(path)[1:] == [{"epoch": 0, "step": 3, "a": 3.0, name: 4.0}]
+
+
 def test_long_metrics_are_thinned_as_they_are_read(tmp_path: Path) -> None:
     lines = [f"0,{step},{step}.5,{'1.5' if step % 50 == 49 else ''}\r\n" for step in range(5000)]
     path = tmp_path / "metrics.csv"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,9 +99,7 @@ class MetricsFile(RunLogger):
         if self._names != self._written or min(self._rows) <= self._last:
             self._copy(merge(read_rows(self.path), rows, key=_step))
         else:
-            with _writing(self.path), self.path.open("r+", newline="") as file:
-                file.truncate(self._end)
-                file.seek(self._end)
+            with self._replacing(self._end) as file:
                 self._write(file, rows)
         self._changed, self._saved_at = False, time.monotonic()
 
@@ -117,14 +117,26 @@ class MetricsFile(RunLogger):
             self.path.unlink(missing_ok=True)
 
     def _copy(self, rows: Iterable[Row]) -> None:
-        partial = self.path.with_name(f".{self.path.name}")
-        partial.unlink(missing_ok=True)  # of a process that was killed
-        with _writing(self.path), partial.open("x", newline="") as file:
+        with self._replacing(0) as file:
             csv.writer(file).writerow(self._names)
             self._last, self._written = -1, [*self._names]
             self._write(file, rows)
-            file.flush()
+
+    @contextmanager
+    def _replacing(self, end: int) -> Iterator[TextIO]:
+        """A file with the first `end` bytes of this one, which takes its place once it is written:
+        a kill must not take the newest row, which no training writes again after its checkpoint."""
+        partial = self.path.with_name(f".{self.path.name}")
+        try:
+            partial.unlink(missing_ok=True)  # of a process that was killed
+            if end:
+                shutil.copyfile(self.path, partial)
+                os.truncate(partial, end)
+            with partial.open("a" if end else "x", newline="") as file:
+                yield file
             partial.replace(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def _write(self, file: TextIO, rows: Iterable[Row]) -> None:
         """Writes rows in the order of their steps; of several for a step, the last value counts."""
@@ -149,11 +161,3 @@ class MetricsFile(RunLogger):
 
 def _step(row: Row) -> int:
     return int(row["step"])
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
