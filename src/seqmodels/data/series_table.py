@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from seqmodels.data.tables import Row, Tables, check_ending, number
 from seqmodels.data.times import Clock, Moment, clock, moment
-from seqmodels.errors import UserError, choices, shown
+from seqmodels.errors import UserError, shown
 
 MISSING = ("NA", "N/A", "null")  # how others write what is not there
 
@@ -81,10 +81,11 @@ class SeriesTable:
         """
         check_ending(path, plain=False)
         found: dict[str, _Rows] = {}
-        wanted = [*self.columns, *filter(None, (self.time, self.series))]
-        for row in Tables().rows(path, wanted, times=True):
-            if row.number == 1:
-                self._check_columns(row)
+        others = ((self.time, "data.time"), (self.series, "data.series"))
+        named = {**self.columns, **{name: key for name, key in others if name is not None}}
+        for row in Tables().rows(path, [*named], times=True):
+            for column, key in named.items() if row.number == 1 else ():
+                row.value(column, key)
             rows = found.setdefault(self._name(row), _Rows())
             rows.numbers.append(row.number)
             for column in self.columns:
@@ -95,15 +96,6 @@ class SeriesTable:
         if not found:
             raise UserError(f"{path} has no rows")
         return [self._series(name, found.pop(name), path) for name in [*found]]
-
-    def _check_columns(self, row: Row) -> None:
-        named = [*self.columns.items(), (self.time, "data.time"), (self.series, "data.series")]
-        for column, key in named:
-            if column is not None and column not in row.values:
-                raise UserError(
-                    f"{row.path} has no column {shown(repr(column))}: set {key}; "
-                    f"{choices(column, row.values)}"
-                )
 
     def _name(self, row: Row) -> str:
         if self.series is None:

@@ -9,7 +9,6 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -67,8 +66,8 @@ class TextFiles(Tables):
         """
         read = 0
         with suppress(Inexact, UserError):
-            for texts, targets in self._columns(path, classes):
-                yield pa.record_batch([texts, targets], NAMES)
+            for texts, labels in self._columns(path, classes):
+                yield pa.record_batch([texts, labels.dictionary_encode()], NAMES)
                 read += len(texts)
             return
         # the rest row by row, which also says what is wrong
@@ -81,19 +80,14 @@ class TextFiles(Tables):
             )
             yield pa.record_batch([arrow(texts), targets], NAMES)
 
-    def _columns(self, path: str, classes: Classes) -> Iterator[tuple[pa.Array, pa.Array]]:
-        """The texts and targets that can be taken as they stand, which `_pair` would check."""
-        if self.label_column in classes:
+    def _columns(self, path: str, classes: Classes) -> Iterator[list[pa.Array]]:
+        """The texts and labels that can be taken as they stand, which `_pair` would check."""
+        if self.value_columns or self.label_column in classes:
             raise Inexact
-        for texts, *targets in self.columns_of(path, self._wanted):
-            filled = [texts] if self.value_columns else [texts, *targets]
-            if any(pc.any(blank(column)).as_py() for column in filled):
+        for columns in self.columns_of(path, self._wanted):
+            if any(pc.any(blank(column)).as_py() for column in columns):
                 raise Inexact
-            if self.value_columns:
-                numbers = np.column_stack([*map(_floats, targets)]).ravel()
-                yield texts, pa.FixedSizeListArray.from_arrays(arrow(numbers), len(targets))
-            else:
-                yield texts, targets[0].dictionary_encode()
+            yield columns
 
     @property
     def target_columns(self) -> tuple[str, ...]:
@@ -146,17 +140,6 @@ class TextFiles(Tables):
 
     def _text(self, row: Row) -> Any:
         return row.value(self.text_column, "data.text_column", "data.columns")
-
-
-def _floats(texts: pa.Array) -> pa.Array:
-    """The numbers of a column; raises `Inexact` where `number` may read another, or none."""
-    try:
-        found = pc.if_else(blank(texts), None, texts).cast(pa.float64())
-    except pa.ArrowInvalid as error:
-        raise Inexact from error
-    if not pc.all(pc.is_finite(found), min_count=0).as_py():  # nan may be `nan(1)`
-        raise Inexact
-    return found.fill_null(float("nan"))
 
 
 @dataclass(frozen=True, kw_only=True)
