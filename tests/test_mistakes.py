@@ -69,6 +69,26 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not faults, f"{len(faults)} of {count}:\n" + "\n".join(faults)
 
 
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("train", ("folder={a:1}",)),
+        ("train", ("folder={_target_:a}", "trainer.max_epochs=x")),
+        ("train", ("model.head={_target_:a.b}",)),
+        ("explain", ("model.head={_target_:a.b}",)),
+        ("explain", ("model.start={_target_:a.b}",)),
+    ],
+)
+def test_a_group_where_a_text_is_meant_is_one_line(
+    script: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert fault_of(Case(script, words, refused=True), tmp_path) is None
+
+
+def test_a_norm_may_be_a_whole_number(tmp_path: Path, blank_page: None) -> None:
+    assert fault_of(Case("explain", ("model.adversarial=2",)), tmp_path) is None
+
+
 def fault_of(case: Case, folder: Path) -> str | None:
     """What is not as it should be when this is run."""
     before = set(folder.rglob("*"))

@@ -29,6 +29,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {  # what a value is, and what 
     "array": ((list, tuple), "a list"),
     "object": ((Mapping,), "a group of keys"),
 }
+TYPED = {"type", "enum", "const", "properties"}  # what says which plain values fit
 ENDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "minimum": ("at least", lambda value, end: value >= end),
     "exclusiveMinimum": ("more than", lambda value, end: value > end),
@@ -82,7 +83,7 @@ class Checker:
             return []
         if "anyOf" in part:
             return self._of_any(value, part, key)
-        if "built" in part or (_names_class(value) and "properties" not in part):
+        if "built" in part or (_names_class(value) and not TYPED & part.keys()):
             return self._of_built(value, part, key)
         if not _fits(value, part):
             return [self._wrong(value, part, key)]

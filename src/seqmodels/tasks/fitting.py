@@ -79,7 +79,7 @@ def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words
         )
 
 
-def check_reading(window: int | None, adversarial: float, contract: Contract) -> None:
+def check_reading(window: int | None, adversarial: int | float, contract: Contract) -> None:
     """Raises UserError for windows of a task that predicts at every step or writes a text, and for
     adversarial training of one that carries its state from batch to batch."""
     if window is not None and (contract.per == "step" or contract.target == "text"):

@@ -40,8 +40,9 @@ def main(config: DictConfig) -> None:
         train(config, overrides, given_values(config, overrides) if config.resume else None)
     finally:
         RunFolder(Path(settings.runtime.output_dir)).discard_if_unused()
-        if Path(config.folder, "train.log").exists():
-            RunFolder(Path(config.folder)).discard_if_unused()
+        folder = Path(str(config.folder))  # it may be no text, which is an error then
+        if (folder / "train.log").exists():
+            RunFolder(folder).discard_if_unused()
 
 
 def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
