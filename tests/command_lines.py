@@ -45,15 +45,13 @@ KEYS = (
 )  # fmt: skip
 
 
-# what no project can be made of; `--in-place` would change this checkout
+# what no project can be made of
 NO_PROJECTS = (
-    (), ("mine",), ("",), ("",  "new"), ("Mine", "new"), ("1x", "new"), ("a-b", "new"),
-    ("class", "new"), ("match", "new"), ("é", "new"), ("../x", "new"), ("json", "new"),
-    ("torch", "new"), ("seqmodels", "new"), ("tests", "new"), ("mine", "classifier"),
-    ("mine", "models.py"), ("mine", "models.py/new"), ("mine", "/dev/null"), ("mine", "/proc/new"),
-    ("mine", "x" * 300), ("mine", "new", "another"), ("mine", "new", "--without"),
-    ("mine", "new", "--without", "classifier"), ("mine", "new", "--without=x"),
-    ("mine", "new", "--author"), ("mine", "new", "--wihtout=tagger"), ("mine", "new", "-x"),
+    (), ("",), ("",  "new"), ("Mine", "new"), ("1x", "new"), ("a-b", "new"), ("class", "new"),
+    ("match", "new"), ("é", "new"), ("../x", "new"), ("json", "new"), ("torch", "new"),
+    ("seqmodels", "new"), ("tests", "new"), ("mine", "classifier"), ("mine", "models.py"),
+    ("mine", "models.py/new"), ("mine", "/dev/null"), ("mine", "/proc/new"), ("mine", "x" * 300),
+    ("mine", "new", "another"), ("mine", "new", "--without=x"), ("mine", "new", "-x"),
 )  # fmt: skip
 
 NO_NUMBERS = ("", "''", "nan", "-inf", "inf", "true", "[]", "{}", "[[1]]", "a", str(2**70))
@@ -169,7 +167,7 @@ class CommandLines:
         return Case("explain", self.words(self.of_explain))
 
     def new(self) -> Case:
-        return Case("new_project", self.random.choice(NO_PROJECTS), refused=True)
+        return Case("new", self.random.choice(NO_PROJECTS), refused=True)
 
     def plain(self) -> Case:
         name = self.random.choice(PLAIN)

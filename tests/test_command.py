@@ -69,16 +69,20 @@ def test_an_unknown_command_is_one_line(seqmodels: Script) -> None:
 
 
 def test_a_command_speaks_of_itself_and_a_script_of_the_script(
-    seqmodels: Script, script: Script, monkeypatch: pytest.MonkeyPatch
+    seqmodels: Script, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert "\nseqmodels predict run=runs/<folder>" in seqmodels("predict", "--help").stdout
     assert "\npython scripts/predict.py run=" in script("predict.py", "--help").stdout
     assert "\nseqmodels train model.head=mean_pool" in seqmodels("train", "--help").stdout
     assert "\npython scripts/train.py model.head=" in script("train.py", "--help").stdout
     assert seqmodels("compare").stderr.endswith("compare: seqmodels compare runs/<sweep>\n")
-    for started, said in (("scripts/train.py", "python scripts/x.py"), ("pytest", "seqmodels x")):
-        monkeypatch.setattr(sys, "argv", [started])
-        assert as_started("use python scripts/x.py a=1") == f"use {said} a=1"
+    for started, said in (
+        (ROOT / "scripts" / "train.py", "python scripts/audit.py"),
+        (tmp_path / "scripts" / "train.py", "seqmodels audit"),  # of a project, its only one
+        ("pytest", "seqmodels audit"),
+    ):
+        monkeypatch.setattr(sys, "argv", [str(started)])
+        assert as_started("use python scripts/audit.py a=1") == f"use {said} a=1"
 
 
 def test_what_to_install_is_what_the_extra_lists(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,15 @@ def version() -> str:
 
 
 def as_started(text: str) -> str:
-    """The text with each `python scripts/train.py` as `seqmodels train`, unless a script of a
-    checkout was started."""
-    if Path(sys.argv[0]).parent.name == "scripts":
-        return text
-    return re.sub(r"python scripts/(\w+)\.py", rf"{PACKAGE} \1", text)
+    """The text with each `python scripts/train.py` as `seqmodels train`, unless that script lies
+    beside the one that was started: in a checkout, all do."""
+    place = Path(sys.argv[0]).parent
+
+    def command(found: re.Match[str]) -> str:
+        script = place.name == "scripts" and (place / f"{found[1]}.py").is_file()
+        return found[0] if script else f"{PACKAGE} {found[1]}"
+
+    return re.sub(r"python scripts/(\w+)\.py", command, text)
 
 
 def how_to_install(extra: str) -> str:

@@ -66,8 +66,8 @@ def audit(
         raise UserError(f"kind={kind}: {choices(kind, KINDS)}")
     if causal and kind != "per_step":
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
-    if (kind == "seq2seq") != (target_inputs is not None):  # seq2seq
-        raise UserError("kind='seq2seq' and target_inputs need each other")  # seq2seq
+    if (kind == "seq2seq") != (target_inputs is not None):
+        raise UserError("kind='seq2seq' and target_inputs need each other")
     sampler = Sampler(inputs, lengths, seed, padding)
     targets = None if target_inputs is None else target_rows(target_inputs, sampler.lengths, seed)
     with open_probe(model, kind, sampler, seed, targets) as probe:
@@ -84,9 +84,9 @@ def audit(
             result.found("future_leak", checks.future_leak(probe))
         if probe.stateful:
             result.found("state_mixup", checks.state_mixup(probe))
-        if kind == "seq2seq":  # seq2seq
-            result.found("future_leak", checks.target_leak(probe))  # seq2seq
-            result.found("state_mixup", wrong_handover(probe))  # seq2seq
+        if kind == "seq2seq":
+            result.found("future_leak", checks.target_leak(probe))
+            result.found("state_mixup", wrong_handover(probe))
         inside = readings(probe)
         result.found("truncated_direction", "; ".join(t for r in inside for t in r.truncated()))
         result.found("unread_direction", "; ".join(t for r in inside for t in r.unread()))

@@ -65,7 +65,7 @@ def sequence_baselines(data: SequenceDataModule) -> Metrics:
         "class": _of_classes,
         "tag": _of_tags,
         "value": _of_values,
-        "text": _of_written,  # seq2seq
+        "text": _of_written,
     }
     return compute[data.target](data) if data.target in compute else {}
 

@@ -66,8 +66,8 @@ class Dataflow(Callback):
 
     def _audit(self, task: Task, batch: AnyBatch) -> None:
         kind, more = "per_step" if task.contract.per == "step" else "sequence", None
-        if isinstance(batch, PairBatch):  # seq2seq
-            kind, more = "seq2seq", batch.target.inputs  # seq2seq
+        if isinstance(batch, PairBatch):
+            kind, more = "seq2seq", batch.target.inputs
         model, causal = task.as_function(), task.contract.causal
         result = audit(model, batch.inputs, batch.lengths, kind, causal, target_inputs=more)
         for finding in result.findings:
@@ -138,8 +138,8 @@ def few_steps(batch: AnyBatch) -> AnyBatch:
 
 
 def _cut_sides(batch: AnyBatch, cut: Callable[[AnyBatch], SequenceBatch]) -> AnyBatch:
-    if isinstance(batch, PairBatch):  # seq2seq
-        return PairBatch(cut(batch.source), cut(batch.target))  # seq2seq
+    if isinstance(batch, PairBatch):
+        return PairBatch(cut(batch.source), cut(batch.target))
     return cut(batch)
 
 

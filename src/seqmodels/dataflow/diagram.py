@@ -28,8 +28,8 @@ def title(task: Task) -> str:
 
 def draw(task: Task, trace: Trace, row: int) -> Drawing:
     """Draws one row of a traced batch. Trace only a few steps, or the drawing gets too wide."""
-    if task.contract.target == "text":  # seq2seq
-        return _WithDecoder(task, trace, row).draw()  # seq2seq
+    if task.contract.target == "text":
+        return _WithDecoder(task, trace, row).draw()
     return _Diagram(task, trace, row).draw()
 
 

@@ -83,9 +83,9 @@ def example_spec(contract: Contract) -> dict[str, Any]:
         sizes = {"num_inputs": count, "horizon": HORIZON, "window": TIME, "period": 1}
         scales = {"mean": [[0.0] * count], "deviation": [[1.0] * count], "naive_error": [[1.0]]}
         return {**inputs, "values": ["a"], **sizes, "series": [""], **scales}
-    if contract.target == "text":  # seq2seq
-        sizes = {"num_targets": VOCABULARY, "start": 0, "end": 0}  # seq2seq
-        return {**inputs, **sizes, "shared": False}  # seq2seq
+    if contract.target == "text":
+        sizes = {"num_targets": VOCABULARY, "start": 0, "end": 0}
+        return {**inputs, **sizes, "shared": False}
     return {**inputs, "classes": ["a", "b", "c"]}
 
 
@@ -99,8 +99,8 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
     else:
         inputs = torch.randint(data["num_inputs"], (2, TIME), generator=generator)
     source = (inputs[rows], torch.tensor([TIME, *lengths]))
-    if task.contract.target == "text":  # seq2seq
-        return _with_target(SequenceBatch(*source), data["start"], generator)  # seq2seq
+    if task.contract.target == "text":
+        return _with_target(SequenceBatch(*source), data["start"], generator)
     return SequenceBatch(*source)
 
 

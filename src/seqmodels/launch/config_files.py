@@ -73,7 +73,7 @@ def local_cache(folders: Iterable[Path]) -> str | None:
 @functools.cache
 def _read() -> Schema:
     file = SHIPPED / "schema.json"
-    if not file.is_file():  # of a project that was made without PyTorch
+    if not file.is_file():
         raise UserError(f"{file} is missing: python -m seqmodels.launch.schema writes it")
     made: Schema = json.loads(file.read_text())
     return made

@@ -54,10 +54,10 @@ class Run:
         split: str = "test",
         file: str | None = None,
         accelerator: str = "auto",
-        *,  # language models
-        dynamic: bool = False,  # language models
-        dynamic_learning_rate: float = 0.1,  # language models
-        dynamic_decay: float = 1e-3,  # language models
+        *,
+        dynamic: bool = False,
+        dynamic_learning_rate: float = 0.1,
+        dynamic_decay: float = 1e-3,
     ) -> dict[str, float]:
         """The task's metrics on a split of the run's data, or on a file like it.
 

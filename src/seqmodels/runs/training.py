@@ -163,7 +163,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         _check_data(task_class, contract, data)
         if in_place:  # it encodes as it did, whatever that was learned from
             data.use_spec(saved["hyper_parameters"]["data"])
-        start = None if in_place else load_start(config.model, data, allowed)  # language models
+        start = None if in_place else load_start(config.model, data, allowed)
         data.setup()
         notes += data.notes
         if saved.get("fingerprint") not in (None, data.fingerprint):
@@ -179,7 +179,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         _check_metric(config.sweep.metric, task, data)
         if checkpoint is None:
             task.initialize(data)
-            take_over(task, start)  # language models
+            take_over(task, start)
         else:
             trainer.checkpoint_files.known[checkpoint] = saved
         if in_place and any(key.removeprefix("~").startswith(PLANNED) for key in unseen):

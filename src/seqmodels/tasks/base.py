@@ -139,9 +139,9 @@ class Task(Network, pl.LightningModule):
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
         scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
         | None = None,
-        start: Name | None = None,  # language models
-        start_lr: Positive | None = None,  # language models
-        unfreeze: Natural = 0,  # language models
+        start: Name | None = None,
+        start_lr: Positive | None = None,
+        unfreeze: Natural = 0,
         **own: Annotated[Any, BySubclass()],
     ) -> None:
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
@@ -363,7 +363,7 @@ class Task(Network, pl.LightningModule):
         rates: dict[str, Rate] = {}
         if self.vector_options.vectors_lr is not None:
             rates["embedding.vectors."] = Rate(self.vector_options.vectors_lr)
-        rates |= rates_after_start(self.encoder, self.hparams)  # language models
+        rates |= rates_after_start(self.encoder, self.hparams)
         return rates
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

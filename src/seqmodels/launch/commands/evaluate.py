@@ -18,12 +18,12 @@ def main(config: SimpleNamespace) -> None:
         config.split,
         config.file,
         config.accelerator,
-        dynamic=config.dynamic,  # language models
-        dynamic_learning_rate=config.dynamic_learning_rate,  # language models
-        dynamic_decay=config.dynamic_decay,  # language models
+        dynamic=config.dynamic,
+        dynamic_learning_rate=config.dynamic_learning_rate,
+        dynamic_decay=config.dynamic_decay,
     )
     title = f"{config.run} on {config.file or config.split}"
-    title += ", dynamic evaluation" if config.dynamic else ""  # language models
+    title += ", dynamic evaluation" if config.dynamic else ""
     Screen().print(metrics_table(metrics, title))
 
 
