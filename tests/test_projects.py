@@ -7,19 +7,28 @@ from pathlib import Path
 import pytest
 
 from seqmodels.errors import UserError
+from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.projects import import_projects, modules, packages, project_configs
 from seqmodels.runs import load_run
 from tests.conftest import Script
 
 HEADS = """
-from seqmodels import Head
+from seqmodels import Cell, Head
 
 class First(Head, name="windy_first"):
     reads = ("output",)
 
     def select(self, states):
         return states.output[:, 0]
+
+class Sum(Cell, name="windy_cell"):
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+
+    def forward(self, x, h):
+        return h + x.sum(dim=1, keepdim=True)
 """
 TASKS = """
 from seqmodels.tasks import SequenceClassifier
@@ -92,6 +101,16 @@ def test_its_names_work_everywhere(script: Script, tmp_path: Path, monkeypatch) 
     monkeypatch.chdir(tmp_path)
     typed = script("train.py", "experiment=wndy")
     assert typed.returncode == 2 and "did you mean experiment=windy?" in typed.stderr
+
+
+@pytest.mark.usefixtures("windy")
+def test_its_heads_are_found_in_python_too() -> None:
+    assert find_head("windy_first").__module__ == "windy.heads"
+
+
+@pytest.mark.usefixtures("windy")
+def test_an_encoder_finds_its_cells_by_itself() -> None:
+    assert RecurrentEncoder(2, 3, cell="windy_cell").cell == "windy_cell"
 
 
 def test_a_project_without_an_import_costs_nothing(site: Path) -> None:

@@ -15,6 +15,7 @@ from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.windows import mean_over_windows
+from seqmodels.projects import import_projects
 from seqmodels.schemas import arguments, raise_first
 
 HEADS: dict[str, type[Head]] = {}
@@ -167,6 +168,8 @@ def find_head(name: str, *, per: Per | None = None, target: str | None = None) -
     Raises:
         UserError: with the names there are, and the nearest.
     """
+    if name not in HEADS:
+        import_projects()  # one of them may have it
     fitting = [n for n, head in HEADS.items() if per in (None, head.per) and _makes(head, target)]
     if name not in HEADS:
         raise UserError(f"unknown model.head={name}: {choices(name, fitting)}")

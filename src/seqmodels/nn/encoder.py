@@ -17,6 +17,7 @@ from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.state import State
+from seqmodels.projects import import_projects
 from seqmodels.schemas import checked
 
 
@@ -90,6 +91,8 @@ class RecurrentEncoder(nn.Module):
         locked_dropout: bool = False,
     ) -> None:
         super().__init__()
+        if cell not in CELLS:
+            import_projects()  # one of them may have it
         if cell not in CELLS:
             raise UserError(f"encoder.cell={cell}: {choices(cell, CELLS)}")
         is_own = cell not in ("lstm", "gru", "rnn")
