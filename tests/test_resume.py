@@ -307,6 +307,25 @@ def test_the_command_that_is_printed_repeats_what_no_folder_gives(
     assert script("train.py", *words[:2]).returncode == 0
 
 
+@pytest.mark.parametrize("where", ["step_metrics", "epoch"])
+def test_steps_of_a_checkpoint_that_do_not_fit_are_one_line(
+    script: Script, cut: Path, where: str
+) -> None:
+    path = cut / "checkpoints" / "last.ckpt"
+    saved = read_checkpoint(path)
+    [steps] = (
+        saved["step_metrics"]
+        if where == "step_metrics"
+        else [each["epoch"] for each in saved["resume"]["processes"]]
+    )
+    steps |= {name: value[..., None, None] for name, value in steps.items()}
+    assert steps
+    CheckpointFiles().save_checkpoint(saved, path)
+    done = script("train.py", f"resume={cut}", "trainer.log_every_n_steps=100")
+    line = done.stderr.splitlines()[-1]  # after a warning of the test's own callback
+    assert done.returncode == 2 and line.startswith(f"error: {path} cannot be resumed (")
+
+
 def test_a_training_can_not_be_shorter_than_it_is(script: Script, cut: Path) -> None:
     before = content(cut)
     for change, reached in (("trainer.max_epochs=1", 2), ("trainer.max_steps=20", 34)):
