@@ -126,7 +126,7 @@ class Row(NamedTuple):
         Raises:
             UserError: if it is missing or blank.
         """
-        text = self.text(value, what)
+        text = cell(value, self.path, what, self.number)
         if text is None or not text.strip():
             raise UserError(
                 f"{self.path}: the {what} of row {self.number} is empty; remove the row or fill it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,7 @@ from seqmodels.errors import UserError
 
 STEP = 16_384  # rows of a batch
 NAMES = ["text", "target"]
+HEADLESS = "data.columns"  # what to set for a file without a header
 
 Classes = Mapping[str, Sequence[str]]
 NO_CLASSES: Classes = MappingProxyType({})
@@ -89,35 +91,30 @@ class TextFiles(Tables):
                 raise Inexact
             yield columns
 
-    @property
-    def target_columns(self) -> tuple[str, ...]:
-        """The columns with labels or numbers."""
-        return self.value_columns or (self.label_column,)
-
-    @property
+    @cached_property
     def _wanted(self) -> list[str]:
-        return [self.text_column, *self.target_columns]
+        return [self.text_column, *(self.value_columns or [self.label_column])]
 
     def _pair(
         self, row: Row, classes: Classes = NO_CLASSES, *, labelled: bool = False
     ) -> tuple[str, Any]:
         text = row.filled(self._text(row), "text")
-        key = "data.value_columns" if self.value_columns else "data.label_column"
-        if not row.values.keys() >= {*self.target_columns}:
+        if not row.values.keys() >= set(self._wanted):
             if not labelled:
                 return text, None
             if is_plain(row.path):
                 raise UserError(
                     f"{row.path} has texts without labels: use one of {', '.join(TABLES)}"
                 )
-        values = [row.value(column, key, "data.columns") for column in self.target_columns]
         if self.value_columns:
-            named = zip(values, self.value_columns, strict=True)
-            numbers = [(row.text(value, column), column) for value, column in named]
+            numbers = [
+                (row.text(row.value(column, "data.value_columns", HEADLESS), column), column)
+                for column in self.value_columns
+            ]
             if labelled:
                 return text, [number(each, row.where, column) for each, column in numbers]
             return text, [each for each, _ in numbers]
-        label = row.text(values[0], "label")
+        label = row.text(row.value(self.label_column, "data.label_column", HEADLESS), "label")
         if label is not None and self.label_column in classes:
             label = class_name(label, classes[self.label_column], row.where)
         if label is None or not label.strip():
@@ -139,7 +136,7 @@ class TextFiles(Tables):
             yield text
 
     def _text(self, row: Row) -> Any:
-        return row.value(self.text_column, "data.text_column", "data.columns")
+        return row.value(self.text_column, "data.text_column", HEADLESS)
 
 
 @dataclass(frozen=True, kw_only=True)
