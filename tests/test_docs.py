@@ -41,6 +41,7 @@ SCRIPTS = [line for line in COMMANDS if "python scripts/" in line]
 TRAININGS = [line for line in SCRIPTS if "train.py" in line and not re.search("--(help|cfg)", line)]
 OTHERS = [line for line in SCRIPTS if line not in TRAININGS]
 SWEEP = "python scripts/train.py -m model.head=last_hidden,mean_pool seed=0,1,2"
+[WORDS] = [line for line in TRAININGS if "folder=runs/my_words" in line]
 QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
@@ -83,7 +84,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "notes/old/a.md": "a note, and another note.\n" * 300,
         "pairs.tsv": "source\ttarget\n" + "".join(f"film {n}\tf l {n}\n" for n in range(60)),
         "sources.txt": "film 1\nfilm 2\n",
-        "train.txt": "one NUM\nfilm NOUN\n\na DET\nfilm NOUN\n\n" * 30,
+        **dict.fromkeys(
+            ("train.txt", "test.txt"),
+            "one NUM B-NP\nfilm NOUN I-NP\n\nis VERB O\nfilm NOUN B-NP\n\n" * 30,
+        ),
         "my_heads.py": next(code for code in python_blocks(README) if "(Head" in code),
         "my_package/module.py": f"{tutorial}\n\nbuild_model = Tutorial\n",
     }.items():
@@ -99,8 +103,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((*FORECASTS, "folder=runs/forecaster"), ""),
         (("model=tagger", "data=tags", "data.train=train.txt", "folder=runs/tagger"), ""),
         (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
+        ((*COMMANDS[WORDS].words[1:], *streams), ""),
     ):
-        done = run_in_process(ROOT / "scripts" / "train.py", [*words, *QUICK], folder)
+        done = run_in_process(ROOT / "scripts" / "train.py", [*QUICK, *words], folder)
         assert done.returncode == 0, done.stderr
         assert words_missing(shown, done.stdout) == set()
     shutil.copytree(folder / "runs" / "sweep" / "0_last_hidden_seed-0", folder / "runs" / "folder")
@@ -137,6 +142,7 @@ def test_a_training_prints_what_the_page_shows(line: str, workshop: Path) -> Non
 def test_a_training_command_trains(line: str, workshop: Path) -> None:
     command = COMMANDS[line]
     words = command.overrides if "-m" in command.words else command.words[1:]
+    words = [word for word in words if not word.startswith("folder=")]  # the workshop has it
     quick = [] if "resume=" in line else ["trainer.fast_dev_run=true"]
     done = run_in_process(ROOT / "scripts" / "train.py", [*words, *quick], workshop)
     assert done.returncode == 0, done.stderr
