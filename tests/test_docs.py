@@ -180,6 +180,7 @@ MISTAKES_OF_WORDS = re.findall(
     PAGES["configuration.md"].partition("| it says |")[2].partition("\n\n")[0],
     re.MULTILINE,
 )
+assert MISTAKES_OF_WORDS
 
 
 @pytest.mark.parametrize(("word", "said"), MISTAKES_OF_WORDS)

@@ -106,7 +106,8 @@ def test_everything_that_is_linked_exists() -> None:
     paths = re.findall(r"\]\((.*?)\)", README)
     assert paths
     for path in paths:
-        assert re.match(r"https?:|#", path) or (ROOT / path).exists(), path
+        file = path.partition("#")[0]  # .ci/docs checks anchors
+        assert "://" in path or (ROOT / file).exists(), path
 
 
 def test_every_example_is_linked() -> None:
