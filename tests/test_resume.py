@@ -326,6 +326,23 @@ def test_steps_of_a_checkpoint_that_do_not_fit_are_one_line(
     assert done.returncode == 2 and line.startswith(f"error: {path} cannot be resumed (")
 
 
+@pytest.mark.parametrize("name", ["exp_avg_sq", "step"])
+def test_a_fused_optimizer_writes_to_no_state_of_another_shape(
+    script: Script, cut: Path, name: str
+) -> None:
+    path = cut / "checkpoints" / "last.ckpt"
+    saved = read_checkpoint(path)
+    [optimizer] = saved["optimizer_states"]
+    for group in optimizer["param_groups"]:
+        group["fused"] = True
+    optimizer["state"][0][name] = torch.zeros(1)
+    CheckpointFiles().save_checkpoint(saved, path)
+    done = script("train.py", f"resume={cut}")
+    line = done.stderr.splitlines()[-1]  # after a warning of the test's own callback
+    assert done.returncode == 2 and line.startswith(f"error: {path} cannot be resumed (")
+    assert f"{name} of an optimizer is [1] and not [" in line
+
+
 def test_a_training_can_not_be_shorter_than_it_is(script: Script, cut: Path) -> None:
     before = content(cut)
     for change, reached in (("trainer.max_epochs=1", 2), ("trainer.max_steps=20", 34)):

@@ -50,7 +50,7 @@ from seqmodels.tasks.optimization import (
     is_stretched,
     monitored,
 )
-from seqmodels.tasks.resume import replan, restored_state, saved_state
+from seqmodels.tasks.resume import check_fused, replan, restored_state, saved_state
 from seqmodels.tasks.start import rates_after_start
 
 
@@ -399,6 +399,8 @@ class Task(Network, pl.LightningModule):
             replan(checkpoint, self.hparams["optimizer"])
 
     def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            check_fused(optimizer)
         if self._resumed is not None:
             process = restored_state(self._resumed, self.device, self.total_steps, self.trainer)
             self.restore_process_state(process)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from seqmodels.errors import UserError
 
@@ -50,6 +52,19 @@ def restored_state(
     if device.type == "cuda" and "cuda" in process:
         torch.cuda.set_rng_state(process["cuda"], device)
     return process
+
+
+def check_fused(optimizer: Optimizer) -> None:
+    """Raises ValueError for a restored state of another shape than its parameter: PyTorch's fused
+    steps write as many numbers as the parameter has, beyond the end of a smaller one."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("fused") else ():
+            for name, value in optimizer.state.get(parameter, {}).items():
+                shape = torch.Size() if name == "step" else parameter.shape
+                if isinstance(value, Tensor) and value.shape != shape:
+                    raise ValueError(
+                        f"{name} of an optimizer is {[*value.shape]} and not {[*shape]}"
+                    )
 
 
 def replan(checkpoint: dict[str, Any], optimizer: Mapping[str, Any]) -> None:
