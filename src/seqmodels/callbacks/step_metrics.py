@@ -42,7 +42,7 @@ class StepMetrics(Callback):
             return
         task = cast(Task, pl_module)
         self._steps.append(task.steps["train"][-1])
-        if not task.restored:
+        if self._earlier and not task.restored:
             self._so_far(task)  # steps of a checkpoint that these do not fit are an error now
         if step % every or step == self._logged_at:  # a batch whose gradients are accumulated
             return

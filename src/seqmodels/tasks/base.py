@@ -407,6 +407,6 @@ class Task(Network, pl.LightningModule):
             self._resumed = None
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if not self.restored:  # an epoch of a checkpoint that does not fit is an error now
-            self._epoch_so_far("train")
+        if self._earlier and not self.restored:
+            self._epoch_so_far("train")  # one of a checkpoint that does not fit is an error now
         self.restored = True  # the optimizer's state too, which its first step has used
