@@ -6,8 +6,9 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.plain import run_around
@@ -48,6 +49,6 @@ def project_configs() -> list[Path]:
     return sorted(folders, key=lambda folder: not folder.is_relative_to(Path.cwd()))
 
 
-def _is_yours(point: EntryPoint) -> bool:
+def _is_yours(point: Any) -> bool:  # an EntryPoint, or that of the backport if one is imported
     """Whether it was installed: a run folder, in which you may stand, holds nothing but data."""
     return point.dist is None or not run_around(Path(str(point.dist.locate_file(""))).resolve())

@@ -32,10 +32,10 @@ TAKEN = (PACKAGE, "scripts", "tests", *sys.stdlib_module_names)
 @readable_errors()
 def main() -> None:
     words = _arguments()
-    _check_name(words.name)
     place = Path(words.folder or words.name).resolve()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"{words.folder or words.name} is not empty: name a new folder")
+    _check_name(words.name)
     from copier import run_copy  # takes a moment
 
     dependency, source = origin()
