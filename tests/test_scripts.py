@@ -187,6 +187,8 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ),
         ("train.py", ["sed=1"], "sed is not a key of the configuration: did you mean seed?"),
         ("explain.py", ["model.head=last_hiden"], "did you mean last_hidden?"),
+        ("explain.py", ["model._target_=torch.nn.Linear"], "torch.nn.Linear is not a task: choose"),
+        ("train.py", ["model._target_=seqmodels.nn.encoder.RecurrentEncoder"], "is not a task: "),
         (
             "explain.py",
             ["model.head=last_hidden", "model.encoder.bidirectional=true"],

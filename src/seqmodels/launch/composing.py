@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, shown
 from seqmodels.files import flattened
 from seqmodels.launch.config_files import shipped_checker
 
@@ -74,7 +74,11 @@ def compose_by_class() -> None:
 
 def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
     """Take the arguments out of `config` that a class does not take, if only layers give them that
-    come before the one that names or chooses this class. The checks refuse all others."""
+    come before the one that names or chooses this class. The checks refuse all others.
+
+    Raises:
+        UserError: for a model that takes no head.
+    """
     for key in sorted({k for layer in layers for k in layer.keys if k.endswith("._target_")}):
         where = key.removesuffix("._target_")
         node: Any = OmegaConf.select(config, where, throw_on_resolution_failure=False)
@@ -86,8 +90,14 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
         left = [n for n in plain if not any(f"{where}.{n}" in layer.keys for layer in since)]
         if not left:  # as mostly: importing a class of your own takes a moment
             continue
+        not_taken = _not_taken(config, plain.get("_target_"), left)
+        if where == "model" and "head" in not_taken:
+            raise UserError(
+                f"model._target_={shown(plain['_target_'])} is not a task: choose a subclass of "
+                "seqmodels.tasks.Task, such as seqmodels.tasks.SequenceClassifier"
+            )
         with open_dict(node):
-            for name in _not_taken(config, plain.get("_target_"), left):
+            for name in not_taken:
                 del node[name]
 
 
