@@ -16,7 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
@@ -26,6 +26,7 @@ from seqmodels.runs.checkpoint import CheckpointFiles, damage, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.resume import checkpoint_to_resume, resumed_config
+from seqmodels.runs.training import _load_best
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 
@@ -305,6 +306,19 @@ def test_the_command_that_is_printed_repeats_what_no_folder_gives(
     words = shlex.split(done.stdout.rpartition("scripts/train.py ")[2])
     assert words == [f"resume={tmp_path / 'run'}", "imports=[mine]", *stop]
     assert script("train.py", *words[:2]).returncode == 0
+
+
+def test_a_best_checkpoint_that_lacks_weights_is_one_line(cut: Path) -> None:
+    path = cut / "checkpoints" / "best.ckpt"
+    saved = read_checkpoint(path)
+    task = load_run(cut).task
+    del saved["state_dict"]["encoder.rnn.bias_hh_l0"]
+    CheckpointFiles().save_checkpoint(saved, path)
+    callback = ModelCheckpoint()
+    callback.best_model_path = str(path)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[callback])
+    with pytest.raises(UserError, match=rf"^{path} does not fit this model \(RuntimeError: "):
+        _load_best(trainer, task)
 
 
 @pytest.mark.parametrize("where", ["step_metrics", "epoch"])

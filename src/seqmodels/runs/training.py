@@ -402,4 +402,6 @@ def _load_best(trainer: pl.Trainer, task: Task) -> None:
     path = Path(callback.best_model_path)
     if not path.is_file():  # Lightning's atomic save swallows a PermissionError
         raise UserError(f"no checkpoint was saved in {callback.dirpath}: is the folder writable?")
-    task.load_state_dict(read_checkpoint(path)["state_dict"])
+    saved = read_checkpoint(path)
+    with unusable(f"{path} does not fit this model"):  # a stranger's may lack weights
+        task.load_state_dict(saved["state_dict"])
