@@ -189,6 +189,11 @@ def test_importing_a_script_does_nothing(name: str, monkeypatch: pytest.MonkeyPa
         ("explain.py", ["model.head=last_hiden"], "did you mean last_hidden?"),
         ("explain.py", ["model._target_=torch.nn.Linear"], "torch.nn.Linear is not a task: choose"),
         ("train.py", ["model._target_=seqmodels.nn.encoder.RecurrentEncoder"], "is not a task: "),
+        *(
+            (name, [f"model._target_={kind}", "model.head=max_pool"], f"{kind} is not a task: ")
+            for name in ("explain.py", "train.py")
+            for kind in ("torch.nn.LSTM", "torch.optim.Adam")
+        ),
         (
             "explain.py",
             ["model.head=last_hidden", "model.encoder.bidirectional=true"],

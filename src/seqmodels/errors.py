@@ -90,6 +90,14 @@ def unknown_key(key: str, names: Iterable[str], meant: Sequence[str] | None = No
     return f"{shown(key)} is not a key of the configuration: choose one of {listed(level)}"
 
 
+def not_a_task(target: object) -> UserError:
+    """What `model._target_` may be, for another class."""
+    return UserError(
+        f"model._target_={shown(str(target))} is not a task: choose a subclass of "
+        "seqmodels.tasks.Task, such as seqmodels.tasks.SequenceClassifier"
+    )
+
+
 def missing_value(key: str) -> str:
     """`run must be given: add run=<value>`"""
     return f"{key} must be given: add {key}=<value>"

@@ -19,12 +19,13 @@ from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.files import write_text
 from seqmodels.imports import trusted
-from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.instantiate import instantiate
 from seqmodels.machine import one_thread
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State, parts_of
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
+from seqmodels.tasks.base import task_class
 from seqmodels.tasks.fitting import check_model
 
 TOLERANCE = 1e-5
@@ -41,9 +42,9 @@ def explain(config: DictConfig) -> list[Identity]:
     """
     torch.manual_seed(0)
     allowed = trusted(config)
-    task_class: type[Task] = allowed_class(config.model, allowed)
-    contract = task_class.contract_for(config.model.head)
-    check_model(contract, config.model, task_class.check(config.model))
+    kind = task_class(config.model, allowed)
+    contract = kind.contract_for(config.model.head)
+    check_model(contract, config.model, kind.check(config.model))
     spec = example_spec(contract)
     task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
     traced = trace(task, example_batch(task, LENGTHS[1]))

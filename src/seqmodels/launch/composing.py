@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.errors import UserError, shown
+from seqmodels.errors import UserError, not_a_task
 from seqmodels.files import flattened
 from seqmodels.launch.config_files import shipped_checker
 
@@ -90,12 +90,10 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
         left = [n for n in plain if not any(f"{where}.{n}" in layer.keys for layer in since)]
         if not left:  # as mostly: importing a class of your own takes a moment
             continue
-        not_taken = _not_taken(config, plain.get("_target_"), left)
+        asked = [*left, "head"] if where == "model" else left  # whoever gives the head
+        not_taken = _not_taken(config, plain.get("_target_"), asked)
         if where == "model" and "head" in not_taken:
-            raise UserError(
-                f"model._target_={shown(plain['_target_'])} is not a task: choose a subclass of "
-                "seqmodels.tasks.Task, such as seqmodels.tasks.SequenceClassifier"
-            )
+            raise not_a_task(plain["_target_"])
         with open_dict(node):
             for name in not_taken:
                 del node[name]

@@ -21,7 +21,7 @@ from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.imports import import_modules, trusted
-from seqmodels.instantiate import allowed_class, check, instantiate
+from seqmodels.instantiate import check, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -52,6 +52,7 @@ from seqmodels.runs.trainer import Trainer, plan_validation
 from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen
 from seqmodels.tasks import Task
+from seqmodels.tasks.base import task_class
 from seqmodels.tasks.contract import Contract, describe_target
 from seqmodels.tasks.fitting import check_model
 from seqmodels.tasks.metrics import METRICS, without_split
@@ -154,13 +155,13 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = trusted(config)
+        kind = task_class(config.model, allowed)
         _check_arguments(config, allowed)
-        task_class: type[Task] = allowed_class(config.model, allowed)
-        contract = task_class.contract_for(config.model.head)
-        check_model(contract, config.model, task_class.check(config.model))
+        contract = kind.contract_for(config.model.head)
+        check_model(contract, config.model, kind.check(config.model))
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
-        _check_data(task_class, contract, data)
+        _check_data(kind, contract, data)
         if in_place:  # it encodes as it did, whatever that was learned from
             data.use_spec(saved["hyper_parameters"]["data"])
         start = None if in_place else load_start(config.model, data, allowed)

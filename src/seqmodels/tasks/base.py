@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -26,8 +26,9 @@ from seqmodels.arguments import (
     Share,
 )
 from seqmodels.batch import AnyBatch
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, not_a_task
 from seqmodels.heads import Head, build_head, find_head
+from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
 from seqmodels.nn.embedding import (
     LockedDropout,
@@ -410,3 +411,15 @@ class Task(Network, pl.LightningModule):
         if self._earlier and not self.restored:
             self._epoch_so_far("train")  # one of a checkpoint that does not fit is an error now
         self.restored = True  # the optimizer's state too, which its first step has used
+
+
+def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:
+    """The task that `config.model` names.
+
+    Raises:
+        UserError: if the name is not allowed, or not that of a task.
+    """
+    found = allowed_class(model, allowed_targets)
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise not_a_task(model["_target_"])
+    return found
