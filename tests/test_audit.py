@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.audit import ADVICE, assert_clean, audit
-from seqmodels.audit.undisturbed import seed_random_numbers
+from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput

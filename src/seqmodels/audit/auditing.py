@@ -7,14 +7,13 @@ from typing import Any, SupportsIndex
 
 from torch import Tensor
 
-from seqmodels.audit import checks
+from seqmodels.audit import leaks
+from seqmodels.audit.decoder_start import wrong_decoder_start
+from seqmodels.audit.directions import states_read
 from seqmodels.audit.findings import Audit
-from seqmodels.audit.handover import wrong_handover
-from seqmodels.audit.inside import readings
-from seqmodels.audit.opening import open_probe
-from seqmodels.audit.sampling import Sampler, target_rows
-from seqmodels.audit.stale import stale_state
-from seqmodels.audit.unread import unread_step
+from seqmodels.audit.input_steps import stale_state, unread_step
+from seqmodels.audit.probe_setup import set_up_probe
+from seqmodels.audit.random_inputs import Sampler, target_rows
 from seqmodels.errors import UserError, choices
 
 KINDS = ("sequence", "per_step", "seq2seq")
@@ -70,26 +69,26 @@ def audit(
         raise UserError("kind='seq2seq' and target_inputs need each other")
     sampler = Sampler(inputs, lengths, seed, padding)
     targets = None if target_inputs is None else target_rows(target_inputs, sampler.lengths, seed)
-    with open_probe(model, kind, sampler, seed, targets) as probe:
+    with set_up_probe(model, kind, sampler, seed, targets) as probe:
         result = Audit(untested=probe.untested)
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
-        if evidence := checks.remembers(probe):
+        if evidence := leaks.remembers(probe):
             return result.found("state_mixup", evidence)
         probe.measure_rounding()
-        result.found("batch_leak", checks.batch_leak(probe))
+        result.found("batch_leak", leaks.batch_leak(probe))
         if not result.findings:  # a batch leak looks like a padding leak: other rows are longer
-            result.found("padding_leak", checks.padding_leak(probe))
+            result.found("padding_leak", leaks.padding_leak(probe))
         if causal:
-            result.found("future_leak", checks.future_leak(probe))
+            result.found("future_leak", leaks.future_leak(probe))
         if probe.stateful:
-            result.found("state_mixup", checks.state_mixup(probe))
+            result.found("state_mixup", leaks.state_mixup(probe))
         if kind == "seq2seq":
-            result.found("future_leak", checks.target_leak(probe))
-            result.found("state_mixup", wrong_handover(probe))
-        inside = readings(probe)
-        result.found("truncated_direction", "; ".join(t for r in inside for t in r.truncated()))
-        result.found("unread_direction", "; ".join(t for r in inside for t in r.unread()))
+            result.found("future_leak", leaks.target_leak(probe))
+            result.found("state_mixup", wrong_decoder_start(probe))
+        networks = states_read(probe)
+        result.found("truncated_direction", "; ".join(t for n in networks for t in n.truncated()))
+        result.found("unread_direction", "; ".join(t for n in networks for t in n.unread()))
         result.found("stale_state", stale_state(probe))
         result.found("unread_step", unread_step(probe))
         if probe.tolerance > 0.1:

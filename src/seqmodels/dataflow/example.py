@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from seqmodels.audit.undisturbed import seed_random_numbers
+from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head

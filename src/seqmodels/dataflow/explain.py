@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 from torch import Tensor, nn
 
-from seqmodels.audit.undisturbed import undisturbed
+from seqmodels.audit.isolation import isolated
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.example import example_batch, example_spec
 from seqmodels.dataflow.page import LENGTHS, page
@@ -92,7 +92,7 @@ def identities(encoder: RecurrentEncoder) -> list[Identity]:
         largest = max(float((one - other).abs().max()) for one, other in pairs)
         found.append(Identity(statement, largest))
 
-    with undisturbed([encoder]), torch.no_grad():
+    with isolated([encoder]), torch.no_grad():
         packed = first_layers(encoder, layers, packing="packed")  # PyTorch's own way
         states = packed(inputs, lengths)
         finals = "h_n" if states.c_n is None else "h_n and c_n"

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqmodels.audit.undisturbed import undisturbed
+from seqmodels.audit.isolation import isolated
 from seqmodels.batch import AnyBatch
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
@@ -70,7 +70,7 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
         UserError: if the head reads other tensors than it declares in `reads`.
     """
     head = task.head
-    with undisturbed([task]):
+    with isolated([task]):
         embedded = task.embed(batch).detach().requires_grad_()
         states = task.encoder(embedded, batch.lengths)
         traced = {name: t for name in STATES if (t := getattr(states, name)) is not None}
@@ -107,7 +107,7 @@ def reach(
     For predictions at every step, the input steps are the last dimension, and `last_step` takes
     only the prediction at each row's last step.
     """
-    with undisturbed([task]):
+    with isolated([task]):
         embedded = task.embed(batch).detach().requires_grad_()
         states = task.encoder(embedded, batch.lengths)
         by_step = task.head.per == "step"

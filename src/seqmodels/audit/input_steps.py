@@ -1,13 +1,13 @@
-"""Find input steps that a model does not read: by gradients, then by changing them."""
+"""Check that every input step reaches the logits: by gradients, then by changing steps."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit.inside import MOST_DRAWS
-from seqmodels.audit.probing import Probe
-from seqmodels.audit.sampling import valid_mask
+from seqmodels.audit.directions import MOST_DRAWS
+from seqmodels.audit.probe import Probe
+from seqmodels.audit.random_inputs import valid_mask
 from seqmodels.batch import valid_steps
 
 MOST_STEPS = 32  # changed one by one, if gradients don't show that they are read
@@ -111,3 +111,40 @@ def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Te
         if gradient is not None:
             reached |= (gradient.cpu() != 0).flatten(2).any(dim=2)
     return reached
+
+
+def stale_state(probe: Probe) -> str:
+    """The last valid step of a row reaches some of its logits and not others.
+
+    Logits that share their features are all reached, or none is: then it is an `unread_step`.
+    """
+    if probe.kind != "sequence":
+        return ""
+    read = _logits_moved_by_last_step(probe)  # (B, K)
+    for _ in range(MOST_DRAWS):
+        if not bool((read.any(dim=1) & ~read.all(dim=1)).any()):
+            return ""
+        with probe.random_weights():
+            read |= _logits_moved_by_last_step(probe)
+    for row, reached in enumerate(read):
+        if bool(reached.any()) and not bool(reached.all()):
+            stale = (~reached).nonzero().flatten().tolist()
+            which = ", ".join(map(str, stale[:5])) + (", ..." if len(stale) > 5 else "")
+            return (
+                f"in a row of {probe.full[row]} steps, new content at the newest step never moves "
+                f"{len(stale)} of {len(reached)} logits (number {which}, counted from 0)"
+            )
+    return ""
+
+
+def _logits_moved_by_last_step(probe: Probe) -> Tensor:
+    """Which logits of each row new content at its last step moves, `(B, K)` bool."""
+    inputs = probe.sampler.batch(probe.full)
+    before = torch.stack(probe.rows(inputs, probe.full)).reshape(len(inputs), -1)
+    read = torch.zeros_like(before, dtype=torch.bool)
+    for spread in (1.0, 10.0):
+        other = inputs.clone()
+        other[:, -1] = probe.sampler.content(len(inputs), 1, spread)[:, 0].to(other)
+        after = torch.stack(probe.rows(other, probe.full)).reshape(before.shape)
+        read |= after != before
+    return read

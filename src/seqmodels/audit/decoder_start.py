@@ -1,4 +1,4 @@
-"""Find out which of an encoder's final states a decoder starts from."""
+"""Check that a decoder starts from the encoder's final states of the right kind and layer."""
 
 from __future__ import annotations
 
@@ -10,59 +10,61 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit.probing import Probe, state_tensors
+from seqmodels.audit.probe import Probe, state_tensors
 from seqmodels.nn.cell import Recurrent
 
-PARTS = ("h", "c")
+KINDS = ("h", "c")
 
 
 @dataclass
-class Handover:
-    """The first state of a decoder, `(L', B, H')` each of `h` and, for LSTM, `c`.
+class DecoderStart:
+    """What a decoder starts from.
 
     Args:
-        encoder: whose final states are changed.
-        start: of the last call of the model.
-        directions: of the decoder.
+        encoder: the network whose final states are changed.
+        directions: how many the decoder has.
+        state: its first state in the last call of the model, `(L', B, H')` each of `h` and, for
+            LSTM, `c`.
     """
 
     encoder: Recurrent
     directions: int = 1
-    start: list[Tensor] = field(default_factory=list)
+    state: list[Tensor] = field(default_factory=list)
 
 
-def wrong_handover(probe: Probe) -> str:
-    """A decoder's `c` comes from the encoder's `h`, or a layer of it from one direction of a layer.
+def wrong_decoder_start(probe: Probe) -> str:
+    """A decoder's `c` comes from the encoder's `h`, or a layer of the decoder from one direction of
+    a layer of the encoder.
 
     Empty for a decoder that starts from zeros, or from something else than final states.
     """
     for encoder in _encoders(probe):
-        handover = Handover(encoder)
+        decoder = DecoderStart(encoder)
         inputs = probe.sampler.batch(probe.full)
-        before = _start(probe, handover, inputs, None)
+        before = _first_state(probe, decoder, inputs, None)
         if not before:
             continue
         slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
         is_pair = isinstance(encoder, nn.LSTM) or getattr(encoder, "has_cell_state", False)
-        kinds = PARTS if is_pair else PARTS[:1]
+        kinds = KINDS if is_pair else KINDS[:1]
         # reached[of decoder][of encoder]: (layers of the decoder, slots of the encoder) bool
         reached = {
             to: {of: torch.zeros(len(part), slots, dtype=torch.bool) for of in kinds}
-            for to, part in zip(PARTS, before, strict=False)
+            for to, part in zip(KINDS, before, strict=False)
         }
         for number, of in enumerate(kinds):
             for slot in range(slots):
-                after = _start(probe, handover, inputs, (number, slot))
-                for to, one, other in zip(PARTS, before, after, strict=False):
+                after = _first_state(probe, decoder, inputs, (number, slot))
+                for to, one, other in zip(KINDS, before, after, strict=False):
                     moved = (one != other).flatten(1).any(dim=1)
                     reached[to][of][:, slot] = moved
         if len(reached) == 2:
-            sources = {(to, of) for to in PARTS for of in kinds if bool(reached[to][of].any())}
+            sources = {(to, of) for to in KINDS for of in kinds if bool(reached[to][of].any())}
             if ("c", "h") in sources and ("c", "c") not in sources and torch.equal(*before):
                 return "the decoder starts both h and c from the encoder's h_n"
             if ("h", "c") in sources and ("h", "h") not in sources:
                 return "the decoder starts h from the encoder's c_n, and not from h_n"
-        if handover.directions == 1 and (evidence := _split_layers(reached, encoder)):
+        if decoder.directions == 1 and (evidence := _split_layers(reached, encoder)):
             return evidence
     return ""
 
@@ -90,7 +92,7 @@ def _encoders(probe: Probe) -> list[Recurrent]:
     found: list[Recurrent] = []
 
     def note(module: Recurrent, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if _given(arguments, options) is None:
+        if _start_state(arguments, options) is None:
             found.append(module)
 
     with _hooked(probe, Recurrent, note):
@@ -98,11 +100,12 @@ def _encoders(probe: Probe) -> list[Recurrent]:
     return found
 
 
-def _start(
-    probe: Probe, handover: Handover, inputs: Tensor, changed: tuple[int, int] | None
+def _first_state(
+    probe: Probe, decoder: DecoderStart, inputs: Tensor, changed: tuple[int, int] | None
 ) -> list[Tensor]:
-    """What the first decoder starts from, with noise in one of the encoder's final states."""
-    handover.start, inside = [], {*handover.encoder.modules()}
+    """The state that the first decoder starts from, with noise in one of the encoder's final
+    states."""
+    decoder.state, encoder = [], {*decoder.encoder.modules()}
     generator = torch.Generator().manual_seed(0)
 
     def change(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -114,26 +117,26 @@ def _start(
         return output, tuple(parts) if isinstance(final, tuple) else parts[0]
 
     def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        given = _given(arguments, options)
-        if given is not None and not handover.start and module not in inside:
+        state = _start_state(arguments, options)
+        if state is not None and not decoder.state and module not in encoder:
             cells = isinstance(module, nn.RNNCellBase)
-            handover.directions = 2 if getattr(module, "bidirectional", False) else 1
-            handover.start = [
+            decoder.directions = 2 if getattr(module, "bidirectional", False) else 1
+            decoder.state = [
                 (part.detach().unsqueeze(0) if cells else part.detach()).clone()
-                for part in state_tensors(given)
+                for part in state_tensors(state)
             ]
 
-    handle = handover.encoder.register_forward_hook(change)
+    handle = decoder.encoder.register_forward_hook(change)
     try:
         with _hooked(probe, Recurrent | nn.RNNCellBase, note):
             probe.rows(inputs, probe.full)
     finally:
         handle.remove()
-    return handover.start
+    return decoder.state
 
 
-def _given(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The state that a recurrent network is started from."""
+def _start_state(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The state with which a recurrent network is called, or None."""
     return arguments[1] if len(arguments) > 1 else options.get("hx")
 
 

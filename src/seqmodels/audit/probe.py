@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit.sampling import Sampler
-from seqmodels.audit.undisturbed import changed, seed_random_numbers
+from seqmodels.audit.isolation import changed, seed_random_numbers
+from seqmodels.audit.random_inputs import Sampler
 
 MOST_ROWS = 2  # of a long batch
 
 
 @dataclass
 class Probe:
-    """A model and how to run it. `open_probe` makes one and finds out all but the first fields."""
+    """A model and how to run it. `set_up_probe` makes one and fills in all but the first fields."""
 
     model: Callable[..., Any]
     kind: str
@@ -35,7 +35,7 @@ class Probe:
     stateful: bool = False  # whether the model takes a state and returns one
     wrong_shape: str = ""  # what is wrong with the shape of the logits
     eps: float = 0.0  # the rounding unit of the logits
-    # how far logits may move by rounding alone, as a share of the largest logit; a true leak moves
+    # how far logits may move by rounding alone, relative to the largest logit; a true leak moves
     # them by about their own size
     tolerance: float = 0.0
     untested: list[str] = field(default_factory=list)  # what could not be tested, with the reason

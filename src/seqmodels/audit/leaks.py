@@ -1,4 +1,7 @@
-"""Check for mistakes, one function for each. It returns the evidence, or an empty string."""
+"""Check that the logits of a row depend on its own steps and its own state alone.
+
+Each function returns the evidence for one mistake, or an empty string.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.audit.probing import Probe, state_tensors
-from seqmodels.audit.sampling import valid_mask
+from seqmodels.audit.probe import Probe, state_tensors
+from seqmodels.audit.random_inputs import valid_mask
 from seqmodels.errors import one_line
 
 MOST_EPS = 1e-3  # in coarser dtypes, two ways to the same logits differ by rounding alone
@@ -160,12 +163,13 @@ def state_mixup(probe: Probe) -> str:
     inputs = probe.sampler.batch(full)
 
     def run(inputs: Tensor, window: int) -> tuple[list[Tensor], list[Tensor]]:
-        state, pieces = None, []
-        for piece in inputs.split(window, dim=1):
-            logits, state = probe.call(piece, [piece.shape[1]] * len(full), state)
-            pieces.append(logits)
-        rows = probe.valid(torch.cat(pieces, dim=1), full) if probe.kind == "per_step" else []
-        return rows, [part.cpu().double() for part in state_tensors(state)]
+        state, windows = None, []
+        for inputs_of_window in inputs.split(window, dim=1):
+            lengths = [inputs_of_window.shape[1]] * len(full)
+            logits, state = probe.call(inputs_of_window, lengths, state)
+            windows.append(logits)
+        rows = probe.valid(torch.cat(windows, dim=1), full) if probe.kind == "per_step" else []
+        return rows, [tensor.cpu().double() for tensor in state_tensors(state)]
 
     with torch.no_grad():
         rows, states = run(inputs, max(full))

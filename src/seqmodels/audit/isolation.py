@@ -1,4 +1,4 @@
-"""Run a model, then restore its modes, its weights and the random numbers."""
+"""Run a model, and leave its modes, its weights and the random number generators as they were."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def undisturbed(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
+def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
     """Within: evaluation mode, random numbers from `seed`, gradients on. After: all as it was.
 
     Turns cuDNN off, because the backward pass of its recurrent kernels needs training mode.
     """
-    parts = [part for module in modules for part in module.modules()]
-    modes = [part.training for part in parts]
+    every = [part for module in modules for part in module.modules()]
+    modes = [part.training for part in every]
     devices = {t.device for part in modules for t in chain(part.parameters(), part.buffers())}
     with (
         torch.random.fork_rng([d for d in devices if d.type == "cuda"]),
@@ -36,7 +36,7 @@ def undisturbed(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
                 module.eval()
             yield
         finally:
-            for part, mode in zip(parts, modes, strict=True):
+            for part, mode in zip(every, modes, strict=True):
                 part.training = mode
 
 
@@ -75,24 +75,24 @@ def in_float64(modules: Iterable[nn.Module]) -> Iterator[None]:
     """
     parts = dict.fromkeys(part for module in modules for part in module.modules())
     every: Any = {"recurse": False, "remove_duplicate": False}
-    places = [
+    tensors = [
         (part, name, tensor)
         for part in parts
         for name, tensor in [*part.named_parameters(**every), *part.named_buffers(**every)]
         if tensor.is_floating_point()
     ]
     copies: dict[int, Tensor] = {}
-    for _, _, tensor in places:  # a tied weight is one tensor in two places
+    for _, _, tensor in tensors:  # a tied weight is there twice
         copy = tensor.detach().double()
         if isinstance(tensor, nn.Parameter):
             copy = nn.Parameter(copy, tensor.requires_grad)
         copies[id(tensor)] = copy
     try:
-        for part, name, tensor in places:
+        for part, name, tensor in tensors:
             setattr(part, name, copies[id(tensor)])
         yield
     finally:
-        for part, name, tensor in places:
+        for part, name, tensor in tensors:
             setattr(part, name, tensor)
 
 

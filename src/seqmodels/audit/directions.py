@@ -1,4 +1,4 @@
-"""Find out which parts of an `nn.LSTM`, `nn.GRU` or `nn.RNN` inside a model are read."""
+"""Check that a model reads each direction of the recurrent networks in it, at its end."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from seqmodels.audit.probing import Probe
+from seqmodels.audit.probe import Probe
 from seqmodels.nn.cell import Recurrent
 
-PLACES = ("start", "middle", "end")
+POSITIONS = ("start", "middle", "end")
 MOST_DRAWS = 24  # of random weights, before something counts as unread
 
 
-class Reading:
+class StatesRead:
     """Which states in the last layer of a recurrent network reach the logits.
 
-    A direction has three places: its `start`, where it has seen only one step; its `end`, where it
-    has seen all steps, with `h_n` and `c_n`; and the `middle`.
+    A direction has three positions: its `start`, where it has seen only one step; its `end`, where
+    it has seen all steps, with `h_n` and `c_n`; and the `middle`.
     """
 
     def __init__(self, name: str, rnn: Recurrent) -> None:
         self.name, self.rnn = name, rnn
         self.directions = ("forward", "backward") if rnn.bidirectional else ("forward",)
-        self.read: set[tuple[str, str]] = set()  # (direction, place) that reach a logit
+        self.read: set[tuple[str, str]] = set()  # (direction, position), if it reaches a logit
         self.called = False  # whether the model ran the network on rows with a middle
 
     def __str__(self) -> str:
@@ -37,15 +37,15 @@ class Reading:
         return f"{kind} {self.name!r}" if self.name else kind
 
     def unread(self) -> list[str]:
-        """What to say of each direction that reaches no logit."""
+        """Evidence for each direction that reaches no logit."""
         return [
             f"{self}: no change of the last layer's {direction} states moves a logit"
             for direction in self.directions
-            if not any((direction, place) in self.read for place in PLACES)
+            if not any((direction, position) in self.read for position in POSITIONS)
         ]
 
     def truncated(self) -> list[str]:
-        """What to say of each of two directions that is read at its start but not in its middle.
+        """Evidence for each of two directions that is read at its start but not in its middle.
 
         A pooling reads the middle as well, so this is a wrong index.
         """
@@ -59,77 +59,77 @@ class Reading:
         ]
 
 
-def readings(probe: Probe) -> list[Reading]:
-    """Adds noise to each place of each direction in turn, and checks whether any logit changes.
+def states_read(probe: Probe) -> list[StatesRead]:
+    """Adds noise to each position of each direction in turn, and checks whether any logit changes.
 
     Tries again with random weights where nothing changes: a unit may be saturated, or a maximum may
     lie at another step.
     """
     found = {
-        id(part): Reading(name, part)
+        id(part): StatesRead(name, part)
         for module in probe.modules
         for name, part in module.named_modules()
         if isinstance(part, Recurrent)
     }
-    for reading in found.values():
-        _read(probe, reading)
+    for network in found.values():
+        _read(probe, network)
         for _ in range(MOST_DRAWS):
-            if not reading.called or not (reading.unread() or reading.truncated()):
+            if not network.called or not (network.unread() or network.truncated()):
                 break
             with probe.random_weights():
-                _read(probe, reading)
-    return [reading for reading in found.values() if reading.called]
+                _read(probe, network)
+    return [network for network in found.values() if network.called]
 
 
-def _read(probe: Probe, reading: Reading) -> None:
+def _read(probe: Probe, network: StatesRead) -> None:
     inputs = probe.sampler.batch(probe.full)
     before = probe.rows(inputs, probe.full)
-    for direction, place, size in product(reading.directions, PLACES, (1.0, 10.0)):
-        if (direction, place) not in reading.read:
-            with _changing(reading, direction, place, size):
+    for direction, position, size in product(network.directions, POSITIONS, (1.0, 10.0)):
+        if (direction, position) not in network.read:
+            with _noise_in(network, direction, position, size):
                 after = probe.rows(inputs, probe.full)
             if not all(map(torch.equal, before, after)):
-                reading.read.add((direction, place))
+                network.read.add((direction, position))
 
 
 @contextmanager
-def _changing(reading: Reading, direction: str, place: str, size: float) -> Iterator[None]:
-    """Within: the network adds noise to one place of its last layer's `output`, `h_n` and `c_n`."""
-    noise = partial(_noise, size, torch.Generator().manual_seed(0))
-    hook = partial(_changed, reading, direction, place, noise)
-    handle = reading.rnn.register_forward_hook(hook)
+def _noise_in(network: StatesRead, direction: str, position: str, size: float) -> Iterator[None]:
+    """Within: noise at one position of the last layer's `output`, `h_n` and `c_n`."""
+    noise = partial(_random, size, torch.Generator().manual_seed(0))
+    hook = partial(_with_noise, network, direction, position, noise)
+    handle = network.rnn.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
 
 
-def _noise(size: float, generator: torch.Generator, tensor: Tensor) -> Tensor:
+def _random(size: float, generator: torch.Generator, tensor: Tensor) -> Tensor:
     return size * torch.randn(tensor.shape, generator=generator).to(tensor)
 
 
-def _changed(
-    reading: Reading,
+def _with_noise(
+    network: StatesRead,
     direction: str,
-    place: str,
+    position: str,
     noise: Callable[[Tensor], Tensor],
     module: Recurrent,
     arguments: Any,
     result: tuple[Any, Any],
 ) -> tuple[Any, Any]:
-    """A forward hook: the result of the network with noise in one place."""
-    count, number = len(reading.directions), reading.directions.index(direction)
+    """A forward hook: the result of the network with noise at one position."""
+    count, number = len(network.directions), network.directions.index(direction)
     output, final = result
     data = output.data if isinstance(output, PackedSequence) else output
     seen, length = _steps_seen(module, output, direction)
     where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
-    here = where.get(place, seen == length - 1) & (length > 2)  # else there is no middle
-    reading.called |= bool((length > 2).any())
+    here = where.get(position, seen == length - 1) & (length > 2)  # else there is no middle
+    network.called |= bool((length > 2).any())
     half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
     data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
     if isinstance(output, PackedSequence):
         data = output._replace(data=data)
-    if place == "end":
+    if position == "end":
         parts = [part.clone() for part in (final if isinstance(final, tuple) else (final,))]
         for part in parts:  # (L*D, B, H)
             part[number - count] += noise(part[number - count])

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.audit.probing import Probe
-from seqmodels.audit.sampling import Sampler
-from seqmodels.audit.undisturbed import changed, find_modules, in_float64, undisturbed
+from seqmodels.audit.isolation import changed, find_modules, in_float64, isolated
+from seqmodels.audit.probe import Probe
+from seqmodels.audit.random_inputs import Sampler
 from seqmodels.errors import UserError, one_line
 
 SHORT = 12  # steps of a short batch: little fades within them, and they cost little
 
 
 @contextmanager
-def open_probe(
+def set_up_probe(
     model: Callable[..., Any],
     kind: str,
     sampler: Sampler,
@@ -40,7 +40,7 @@ def open_probe(
         [time, time, time - 1, time - 1],
         sampler.lengths.tolist(),
     )
-    with undisturbed(modules, seed), ExitStack() as stack:
+    with isolated(modules, seed), ExitStack() as stack:
         probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
         probe.parameters = _find_parameters(probe)
         if probe.parameters:
