@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from seqmodels.batch import SequenceBatch
 from seqmodels.machine import quieten_lightning
 from seqmodels.runs.trainer import Trainer
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 
 BATCHES = 1000  # per epoch
 SCHEDULER = {

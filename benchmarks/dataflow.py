@@ -19,8 +19,10 @@ from torch.utils.data import DataLoader
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow
+from seqmodels.engine import Task
 from seqmodels.machine import quieten_lightning
-from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}
 

@@ -48,7 +48,7 @@ from seqmodels.data.split import Examples
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import keep_memory
 from seqmodels.runs.metrics_writer import MetricsFile
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CLASSES, TELLING, SHARE = 4, 20, 0.15  # classes; keywords of each; their share in a sequence

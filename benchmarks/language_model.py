@@ -55,13 +55,13 @@ from report import Noise, default_output, heading, machine_lines, parsed, row, s
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.data.corpus import TokenFile
-from seqmodels.data.streams import StreamDataModule
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, keep_memory, quieten_lightning
 from seqmodels.nn.cross_entropy import linear_cross_entropy
 from seqmodels.runs.metrics_writer import MetricsFile
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.language_model.corpus import TokenFile
+from seqmodels.tasks.language_model.streams import StreamDataModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WIDTH, LAYERS, BATCH, WINDOW = 200, 2, 20, 35

@@ -37,9 +37,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.data.loading import collate
-from seqmodels.data.pair_batches import to_write
 from seqmodels.machine import keep_memory
-from seqmodels.tasks import Seq2Seq
+from seqmodels.tasks.seq2seq import Seq2Seq
+from seqmodels.tasks.seq2seq.pair_batches import to_write
 
 SOURCES, TARGETS, EMBEDDING = 60, 40, 128  # tokens of each side, and the width of both embeddings
 START, END, LONGEST = 0, 2, 20

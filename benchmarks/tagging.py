@@ -30,7 +30,7 @@ from report import (
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import collate
 from seqmodels.machine import keep_memory
-from seqmodels.tasks import Tagger
+from seqmodels.tasks.tagging import Tagger
 
 VOCABULARY, BATCH, SHORTEST, LONGEST = 5000, 32, 20, 30
 BATCHES = 8  # different ones

@@ -2,8 +2,8 @@
 
 from torchmetrics.classification import MulticlassCohenKappa
 
-from seqmodels.tasks import SequenceClassifier
-from seqmodels.tasks.metrics import METRICS, Metric
+from seqmodels.engine.metrics import METRICS, Metric
+from seqmodels.tasks.classification import SequenceClassifier
 
 METRICS["kappa"] = Metric(higher_is_better=True)
 

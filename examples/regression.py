@@ -8,8 +8,8 @@ from typing import Any
 from torchmetrics import MeanAbsoluteError, Metric, R2Score
 
 from seqmodels import SequenceBatch
+from seqmodels.engine import Contract, Step, Task
 from seqmodels.nn.values import Values
-from seqmodels.tasks import Contract, Step, Task
 
 
 class Regression(Task):

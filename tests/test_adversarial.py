@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from seqmodels.data.loading import collate
-from seqmodels.tasks import SequenceClassifier
-from seqmodels.tasks.adversarial import worst_move
+from seqmodels.engine.adversarial import worst_move
+from seqmodels.tasks.classification import SequenceClassifier
 
 SPECS = {
     "tokens": {"inputs": "tokens", "num_inputs": 40, "classes": ["a", "b", "c"]},

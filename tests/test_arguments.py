@@ -17,13 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.arguments import Share
 from seqmodels.checking import Checker
-from seqmodels.data import Needle
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.checks import check_settings
 from seqmodels.schemas import arguments
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import Needle, SequenceClassifier
 from tests.conftest import ROOT, Script, command
 
 
@@ -72,7 +71,7 @@ def test_options_that_are_passed_on_are_those_of_the_base() -> None:
 
 OWN_TASK = """
 from typing import Any, Literal
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 
 Strength = Literal["weak", "strong"]
 
@@ -138,7 +137,10 @@ def test_every_road_says_the_same(
         with pytest.raises(UserError) as caught:
             cls(SPEC, **{key: v for key, v in options.items() if key != "_recursive_"})
         said.append(str(caught.value))
-    for named in ("seqmodels.tasks.SequenceClassifier", "own_task.Own"):  # a run folder
+    for named in (
+        "seqmodels.tasks.classification.SequenceClassifier",
+        "own_task.Own",
+    ):  # a run folder
         config = {"_target_": named, **options}
         with pytest.raises(UserError) as caught:
             instantiate(config, key="model", data=SPEC, allowed_targets=["own_task."])

@@ -16,10 +16,14 @@ from torch import Tensor, nn
 
 from seqmodels.audit import ADVICE, assert_clean, audit
 from seqmodels.audit.isolation import seed_random_numbers
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import LanguageModel, Seq2Seq, SequenceClassifier, Tagger, Task
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.seq2seq import Seq2Seq
+from seqmodels.tasks.tagging import Tagger
 from tests.bank import (
     RIGHT,
     WRONG,

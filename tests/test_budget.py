@@ -15,12 +15,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.engine.budget import BY_TIME, Budget
+from seqmodels.engine.optimization import Rate, build_optimizer
 from seqmodels.errors import UserError
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trainer import Trainer
-from seqmodels.tasks import SequenceClassifier
-from seqmodels.tasks.budget import BY_TIME, Budget
-from seqmodels.tasks.optimization import Rate, build_optimizer
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script
 from tests.test_resume import stopped_by
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from seqmodels.cache import cached
-from seqmodels.data import PlainText, Text, corpus
+from seqmodels.data import Text
 from seqmodels.data.pieces import fingerprint, whole
 from seqmodels.errors import UserError
+from seqmodels.tasks.language_model import PlainText, corpus
 
 
 def half(path: Path) -> None:

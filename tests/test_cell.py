@@ -14,12 +14,12 @@ from seqmodels.dataflow.example import TASKS, example_batch, example_task, fits
 from seqmodels.dataflow.explain import identities
 from seqmodels.dataflow.page import pytorch_code
 from seqmodels.dataflow.tracing import trace
+from seqmodels.engine import Task
+from seqmodels.engine.optimization import Rate
+from seqmodels.engine.start import rates_after_start
 from seqmodels.errors import UserError
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.tasks import Task
-from seqmodels.tasks.optimization import Rate
-from seqmodels.tasks.start import rates_after_start
 from tests.conftest import Script
 from tests.shipped import ALL_HEADS
 

@@ -14,9 +14,11 @@ from seqmodels.data import Words
 from seqmodels.data.loading import collate
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.nn.characters import CharacterEncoder, CharacterOptions, build_characters
-from seqmodels.tasks import SequenceClassifier, Tagger, Task
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.tagging import Tagger
 
 B, T, H, E = 3, 5, 4, 6
 TEXTS = [

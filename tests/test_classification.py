@@ -17,7 +17,7 @@ from seqmodels.callbacks.confusion_matrix import ConfusionMatrix
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.nn.embedding import FeatureNoise
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.shipped import CLASSIFIER_HEADS
 
 FEATURES = {"inputs": "features", "num_inputs": 5, "classes": ["a", "b", "c"], "preprocessor": {}}

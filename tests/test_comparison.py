@@ -32,10 +32,10 @@ from seqmodels.compare.settings import (
 )
 from seqmodels.compare.statistics import against_best, seeds_needed, smallest_step, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
+from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.runs.report import metrics_table
-from seqmodels.tasks.metrics import METRICS, Metric, metric_named, show
 from tests.conftest import Script
 
 pytestmark = pytest.mark.pictures
@@ -68,7 +68,7 @@ def test_an_unknown_metric_is_asked_for_and_not_guessed() -> None:
     assert str(error.value) == (
         "unknown metric test/top_5_accuracy (did you mean accuracy?): to use it, add "
         'METRICS["top_5_accuracy"] = Metric(higher_is_better=...), with True or False, to the file '
-        "of your task (from seqmodels.tasks.metrics import METRICS, Metric)"
+        "of your task (from seqmodels.engine.metrics import METRICS, Metric)"
     )
     with pytest.raises(UserError, match=r"unknown metric zzz: to use it"):
         metric_named("zzz")

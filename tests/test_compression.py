@@ -8,8 +8,8 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from seqmodels.data import compression
-from seqmodels.data.compression import ORDER, NGrams, compression_baselines
+from seqmodels.tasks.language_model import compression
+from seqmodels.tasks.language_model.compression import ORDER, NGrams, compression_baselines
 
 TEXT = b"the cat sat on the mat; the rat sat on the cat.\n" * 3 + b"a hat, \xc3\xa9t\xc3\xa9 \xff"
 

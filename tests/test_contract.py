@@ -14,12 +14,14 @@ from seqmodels.dataflow import trace
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.example import example_batch, example_task
 from seqmodels.dataflow.page import page
+from seqmodels.engine import Contract, Step, Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Classes
 from seqmodels.nn.values import Values
-from seqmodels.tasks import Contract, LanguageModel, SequenceClassifier, Step, Task
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
 
 DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
 

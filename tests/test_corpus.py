@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodels.data import SPLITS, PlainText, PythonSource, Text, TokenizerOptions, corpus, pieces
+from seqmodels.data import SPLITS, Text, TokenizerOptions, pieces
 from seqmodels.data.pieces import Piece, cut, fingerprint, sample, size, texts, whole
 from seqmodels.data.token_ids import token_ids
 from seqmodels.data.tokenizer import LEVELS, load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError
+from seqmodels.tasks.language_model import PlainText, PythonSource, corpus
 
 TEXT = "Grüße an Zoë,  und an 東京!\n\tdef f(x): return x\r\n\n" * 7
 

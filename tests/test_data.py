@@ -10,22 +10,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from seqmodels.data import (
-    UEA,
-    Examples,
-    Needle,
-    SequenceDataModule,
-    Series,
-    Surnames,
-    Text,
-    TokenizerOptions,
-    Tokens,
-)
+from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Text, TokenizerOptions, Tokens
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, available
 from seqmodels.data.split import cut
 from seqmodels.data.tokenizer import train_tokenizer
 from seqmodels.errors import UserError
+from seqmodels.tasks.classification import Needle, Surnames
 
 # ---------------------------------------------------------------- splits
 

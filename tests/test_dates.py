@@ -9,9 +9,9 @@ from itertools import permutations
 
 import pytest
 
-from seqmodels.data import Dates
-from seqmodels.data.dates import HELD_OUT, LOCALES, writers_of
 from seqmodels.errors import UserError
+from seqmodels.tasks.seq2seq import Dates
+from seqmodels.tasks.seq2seq.dates import HELD_OUT, LOCALES, writers_of
 
 SMALL = {"locales": ["en_US", "en_GB", "th_TH", "ar_EG"], "held_out_locales": ["de_AT"]}
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.data import python_source, python_syntax
 from seqmodels.runs import train
+from seqmodels.tasks.language_model import python_source
+from seqmodels.tasks.tagging import python_syntax
 from tests.conftest import ROOT
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
@@ -20,8 +21,8 @@ LIBRARY = python_source.library_files()[:40]
 # files of your own that an experiment asks for, by the class that reads them
 FILES = {
     "seqmodels.data.Text": ("text,label\n", "a fine film,good\na dull one,bad\n"),
-    "seqmodels.data.TaggedText": ("", "Ann B-PER\nLee I-PER\nruns O\n\n"),
-    "seqmodels.data.PlainText": ("", "the words of a line\n"),
+    "seqmodels.tasks.tagging.TaggedText": ("", "Ann B-PER\nLee I-PER\nruns O\n\n"),
+    "seqmodels.tasks.language_model.PlainText": ("", "the words of a line\n"),
 }
 SERIES = "@problemName x\n@timeStamps false\n@univariate true\n@{kind}\n@data\n"
 KINDS = {"Classes": "classLabel true 1 2", "Numbers": "targetLabel true"}

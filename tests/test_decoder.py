@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import UserError
-from seqmodels.nn.attention import SCORES, Attention
-from seqmodels.nn.bridge import Bridge
-from seqmodels.nn.decoder import Decoder, Start
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.search import Found, search
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.tasks.seq2seq.attention import SCORES, Attention
+from seqmodels.tasks.seq2seq.bridge import Bridge
+from seqmodels.tasks.seq2seq.decoder import Decoder, Start
+from seqmodels.tasks.seq2seq.search import Found, search
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -301,7 +301,9 @@ def test_a_source_is_decoded_the_same_alone_and_in_any_batch(
 ) -> None:
     chain = Chain(40, seed=5)
     whole = run(chain, beam=beam, best=beam)
-    monkeypatch.setattr("seqmodels.nn.search.EVERY", 1)  # leaves finished ones out at every step
+    monkeypatch.setattr(
+        "seqmodels.tasks.seq2seq.search.EVERY", 1
+    )  # leaves finished ones out at every step
     again = run(chain, beam=beam, best=beam)
     for name in ("tokens", "lengths", "scores"):
         assert torch.equal(getattr(whole, name), getattr(again, name))

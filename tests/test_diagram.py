@@ -33,7 +33,7 @@ from seqmodels.heads import HEADS, Head
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.runs import train
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.shipped import ALL_HEADS, DECODER_HEADS, SELECTING_HEADS, fitting_directions
 
 Config = Callable[..., DictConfig]

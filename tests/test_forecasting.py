@@ -16,12 +16,11 @@ from sklearn.metrics import mean_pinball_loss
 from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data import Windows
+from seqmodels.engine.rolling import shift
+from seqmodels.engine.value_scores import MASE
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
-from seqmodels.tasks import Forecaster
-from seqmodels.tasks.rolling import shift
-from seqmodels.tasks.value_scores import MASE
+from seqmodels.tasks.forecasting import Forecaster, Windows
 from tests.conftest import Script
 from tests.test_classification import quiet
 from tests.test_resume import same_run, stopped_by

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
-from seqmodels.tasks.generation import draw, generate, open_end
+from seqmodels.tasks.language_model.generation import draw, generate, open_end
 from tests.test_language_model import QUICK, V, every_head, model, text, tokens
 
 __all__ = ["text"]  # a fixture
@@ -41,7 +41,7 @@ def test_step_by_step_equals_a_full_pass(
         seen.append(logits.clone())
         return draw(logits, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("seqmodels.tasks.generation.draw", watched)
+    monkeypatch.setattr("seqmodels.tasks.language_model.generation.draw", watched)
     made = list(generate(task, prompt, 9, seed=3))
     assert len(made) == len(seen) == 9
     for number, logits in enumerate(seen):

@@ -35,7 +35,7 @@ def test_arguments_reach_the_target() -> None:
         "torch.optim.lr_scheduler.partial",
         "seqmodels.runs.environment.subprocess.run",
         "seqmodels.instantiate.instantiate",  # functions are not allowed, ours neither
-        "seqmodels.tasks.SequenceClassifier.load_from_checkpoint",  # nor are methods
+        "seqmodels.tasks.classification.SequenceClassifier.load_from_checkpoint",  # nor are methods
         "torch.nn.functional.linear",
         "lightning.pytorch.LightningModule.load_from_checkpoint",
         "hydra.utils.get_method",

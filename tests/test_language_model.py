@@ -17,9 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.callbacks.window_learning_rate import WindowLearningRate
-from seqmodels.data import StreamDataModule
-from seqmodels.data.corpus import TokenFile
 from seqmodels.errors import UserError
 from seqmodels.machine import quieten_lightning
 from seqmodels.nn.cross_entropy import MOST_LOGITS, ROWS, linear_cross_entropy
@@ -27,8 +24,11 @@ from seqmodels.nn.embedding import LockedDropout
 from seqmodels.nn.state import State
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.tasks import LanguageModel, SequenceClassifier
-from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
+from seqmodels.tasks.language_model.corpus import TokenFile
+from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
+from seqmodels.tasks.language_model.window_learning_rate import WindowLearningRate
 from tests.conftest import Script
 from tests.shipped import LANGUAGE_HEADS
 from tests.test_run import Stop, weights

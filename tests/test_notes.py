@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqmodels.data import Examples, PlainText, Text
+from seqmodels.data import Examples, Text
 from seqmodels.data.notes import repeated, unknown
 from seqmodels.errors import UserError
+from seqmodels.tasks.language_model import PlainText
 from tests.conftest import Script
 
 

@@ -10,9 +10,13 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.engine import Task
+from seqmodels.errors import UserError
+from seqmodels.instantiate import allowed_class
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
-from seqmodels.tasks import LanguageModel, SequenceClassifier, Task
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
 
 OLDER = Path(__file__).parent / "older_runs"
 TASKS = {"classifier": SequenceClassifier, "language_model": LanguageModel}
@@ -88,3 +92,24 @@ def test_a_language_model_keeps_the_splits_of_before(
         )
         assert resumed["fingerprint"] == first["fingerprint"]
     assert "fingerprint differs" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "seqmodels.data.Pairs",
+        "seqmodels.tasks.Seq2Seq",
+        "seqmodels.data.pair_module.PairDataModule",
+        "seqmodels.callbacks.sample.SampleText",
+        "seqmodels.tasks.optimization.LinearWarmup",
+    ],
+)
+def test_a_class_that_has_moved_is_found_by_the_name_it_had(name: str) -> None:
+    assert allowed_class({"_target_": name}).__name__ == name.rpartition(".")[2]
+
+
+def test_nothing_else_is_found_by_a_name_that_it_never_had() -> None:
+    with pytest.raises(UserError, match="cannot be found"):
+        allowed_class({"_target_": "seqmodels.data.Paris"})
+    with pytest.raises(UserError, match="cannot be found"):
+        allowed_class({"_target_": "torch.optim.LinearWarmup"})

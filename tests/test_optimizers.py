@@ -13,10 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from torch.nn import Parameter
 
+from seqmodels.engine.budget import Budget
+from seqmodels.engine.optimization import LinearWarmup, build_optimizer
+from seqmodels.engine.resume import replan
 from seqmodels.errors import UserError
-from seqmodels.tasks.budget import Budget
-from seqmodels.tasks.optimization import LinearWarmup, build_optimizer
-from seqmodels.tasks.resume import replan
 from tests.conftest import Script
 from tests.test_resume import same_run, stopped_by
 
@@ -55,12 +55,12 @@ def test_arguments_that_another_class_does_not_take_drop_out(config: Config) -> 
 @pytest.mark.parametrize(
     ("word", "key"),
     [
-        ("model._target_=seqmodels.tasks.Regressor", "model.class_weights"),
+        ("model._target_=seqmodels.tasks.regression.Regressor", "model.class_weights"),
         (
             "callbacks.last._target_=seqmodels.callbacks.progress.LiveProgressBar",
             "callbacks.last.minutes",
         ),
-        ("data._target_=seqmodels.data.Surnames", "data.scale"),
+        ("data._target_=seqmodels.tasks.classification.Surnames", "data.scale"),
         ("experiment=tagging model=classifier", "model.constrained"),
         ("experiment=series_classification data=surnames", "data.scale"),
         ("experiment=series_classification optimizer=rmsprop", "model.optimizer.fused"),
@@ -213,7 +213,7 @@ def built(optimizer: str, scheduler: dict[str, Any], **options: Any) -> tuple[An
 
 def test_a_plateau_takes_a_step_after_each_validation() -> None:
     """As PyTorch's own would, with the direction of the metric."""
-    scheduler = {"_target_": "seqmodels.tasks.optimization.Plateau", "factor": 0.5, "patience": 1}
+    scheduler = {"_target_": "seqmodels.engine.optimization.Plateau", "factor": 0.5, "patience": 1}
     for monitor, sign in (("validation/loss", 1), ("validation/accuracy", -1)):
         optimizer, schedule = built("SGD", scheduler, monitor=monitor)
         reference = torch.optim.SGD([Parameter(torch.zeros(2))], lr=0.1)

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from seqmodels.batch import PairBatch
-from seqmodels.data import PairDataModule, Pairs, TextDecoder, TokenizerOptions
-from seqmodels.data.text_targets import TextTargets
+from seqmodels.data import TokenizerOptions
 from seqmodels.errors import UserError
+from seqmodels.tasks.seq2seq import PairDataModule, Pairs, TextDecoder
+from seqmodels.tasks.seq2seq.text_targets import TextTargets
 
 WORDS = [
     ("low", "l oʊ"),

@@ -31,7 +31,7 @@ class Sum(Cell, name="windy_cell"):
         return h + x.sum(dim=1, keepdim=True)
 """
 TASKS = """
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 
 class Mine(SequenceClassifier):
     pass

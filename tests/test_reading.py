@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seqmodels.data import UEA, Classes, PlainText, Text, Values
+from seqmodels.data import UEA, Classes, Text, Values
 from seqmodels.data.text_files import TextFiles
 from seqmodels.errors import UserError
+from seqmodels.tasks.language_model import PlainText
 from tests.test_reading_any import csv_bytes, read_back
 
 # ---------------------------------------------------------------- mistakes, one line each

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from seqmodels.engine.fitting import check_model
 from seqmodels.heads import HEADS
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.tasks import SequenceClassifier
-from seqmodels.tasks.fitting import check_model
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script
 from tests.shipped import CLASSIFIER_HEADS
 

@@ -20,11 +20,11 @@ from seqmodels import load_run
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Values
+from seqmodels.engine.contract import gather
 from seqmodels.errors import UserError
 from seqmodels.nn.values import Quantiles
 from seqmodels.runs.training import train
-from seqmodels.tasks import Regressor
-from seqmodels.tasks.contract import gather
+from seqmodels.tasks.regression import Regressor
 from tests.conftest import Script
 from tests.shipped import CLASSIFIER_HEADS
 from tests.test_resume import OWN, same_run, stopped_by

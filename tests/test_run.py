@@ -29,7 +29,7 @@ from seqmodels.machine import fastest_precision, find_device
 from seqmodels.runs import Run, load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.shipped import CLASSIFIER_HEADS
 
 Config = Callable[..., DictConfig]

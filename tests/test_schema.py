@@ -76,8 +76,14 @@ def test_every_file_fits_the_schema(fresh: dict[str, Any]) -> None:
         ("trainer: {max_epoch: 3}", "trainer: Additional properties"),
         ("trainer: {callbacks: []}", "trainer: Additional properties"),
         ("data: {pool: 0}", "data.pool: "),
-        ("data: {_target_: seqmodels.data.Needle, tokenizer: char}", "data: Additional"),
-        ("data: {_target_: seqmodels.data.Needle, position: top}", "data.position: "),
+        (
+            "data: {_target_: seqmodels.tasks.classification.Needle, tokenizer: char}",
+            "data: Additional",
+        ),
+        (
+            "data: {_target_: seqmodels.tasks.classification.Needle, position: top}",
+            "data.position: ",
+        ),
         ("model: {hed: max_pool}", "model: Additional properties"),
         ("model: {encoder: {packing: pakced}}", "model.encoder.packing: "),
         ("model: {encoder: {size: 3}}", "model.encoder: Additional properties"),

@@ -29,7 +29,7 @@ from seqmodels.callbacks.confusion_matrix import confusion_matrix
 from seqmodels.compare.comparison import compare
 from seqmodels.compare.page import write_comparison
 from seqmodels.compare.tables import comparison_table
-from seqmodels.data import UEA, PlainText, TokenizerOptions
+from seqmodels.data import UEA, TokenizerOptions
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
 from seqmodels.dataflow.drawing import Box, Drawing, Label
 from seqmodels.dataflow.page import TEMPLATES
@@ -37,7 +37,6 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.nn.search import search as beam_search
 from seqmodels.plain import check_plain, read_bytes, read_json, read_yaml
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
@@ -45,7 +44,10 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trust import is_trusted_callback
 from seqmodels.screen import Screen
-from seqmodels.tasks import Forecaster, Seq2Seq
+from seqmodels.tasks.forecasting import Forecaster
+from seqmodels.tasks.language_model import PlainText
+from seqmodels.tasks.seq2seq import Seq2Seq
+from seqmodels.tasks.seq2seq.search import search as beam_search
 from seqmodels.visible import LogLines, visible
 from tests.conftest import ROOT, Script
 from tests.hostile import CANARY, Payload
@@ -135,7 +137,7 @@ def test_a_text_is_not_read_again_after_the_check() -> None:
         ("model._target_", f"{CANARY}.Task"),
         ("model._target_", "seqmodels.data.UEA"),
         ("model._target_", "seqmodels.runs.Trainer"),
-        ("data._target_", "seqmodels.tasks.base.pl.Trainer"),
+        ("data._target_", "seqmodels.engine.task.pl.Trainer"),
         ("data._args_", ["x"]),
         ("data._partial_", True),
         ("data.name", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "x"}),
@@ -423,7 +425,7 @@ def test_a_run_folder_does_not_say_where_checkpoints_go(name: str) -> None:
         assert is_trusted_callback("checkpoint", {"_target_": target, "filename": own})
     with pytest.raises(UserError, match="is not a file name"):
         is_trusted_callback("checkpoint", {"_target_": target, "filename": name})
-    for other in ("seqmodels.callbacks.sample.Path", "seqmodels.dataflow.page.page"):
+    for other in ("seqmodels.tasks.language_model.sample.Path", "seqmodels.dataflow.page.page"):
         with pytest.raises(UserError, match="is not allowed"):
             is_trusted_callback("x", {"_target_": other})
     assert not is_trusted_callback("x", {"_target_": "lightning.pytorch.callbacks.Callback"})

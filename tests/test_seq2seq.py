@@ -20,13 +20,13 @@ from torch.nn import functional as F
 
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch, SequenceBatch
-from seqmodels.callbacks.attention_plot import attended
-from seqmodels.data.pair_batches import to_write
 from seqmodels.dataflow import trace
-from seqmodels.nn.attention import SCORES
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
-from seqmodels.tasks import Seq2Seq
+from seqmodels.tasks.seq2seq import Seq2Seq
+from seqmodels.tasks.seq2seq.attention import SCORES
+from seqmodels.tasks.seq2seq.attention_plot import attended
+from seqmodels.tasks.seq2seq.pair_batches import to_write
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 from tests.test_resume import same_run, stopped_by

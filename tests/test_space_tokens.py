@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from seqmodels.data import PlainText, TokenizerOptions, pieces
+from seqmodels.data import TokenizerOptions, pieces
 from seqmodels.data.inputs import Tokens, load_inputs
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
-from seqmodels.tasks import LanguageModel
-from seqmodels.tasks.generation import generate, write
+from seqmodels.tasks.language_model import LanguageModel, PlainText
+from seqmodels.tasks.language_model.generation import generate, write
 
 Config = Callable[..., DictConfig]
 
@@ -148,7 +148,9 @@ def test_a_space_comes_between_tokens_and_none_beside_line_ends(
 ) -> None:
     data = data_of(tmp_path, "a b\nc\n" * 9)
     made = data.ids_of("a b\nc")
-    monkeypatch.setattr("seqmodels.tasks.generation.generate", lambda *_, **__: iter(made))
+    monkeypatch.setattr(
+        "seqmodels.tasks.language_model.generation.generate", lambda *_, **__: iter(made)
+    )
     task = LanguageModel(data.spec, {"hidden_size": 2})
     assert list(write(task, data, prompt, len(made))) == expected
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqmodels.engine.optimization import grouped
 from seqmodels.runs import load_run
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.tasks import SequenceClassifier
-from seqmodels.tasks.optimization import grouped
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script
 from tests.test_resume import stopped_by
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data.corpus import TokenFile
 from seqmodels.data.loading import SequenceLoader
-from seqmodels.data.windows import StreamDataset, WindowSampler
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.language_model.corpus import TokenFile
+from seqmodels.tasks.language_model.stream_windows import StreamDataset, WindowSampler
 
 
 def numbered(count: int) -> TokenFile:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from seqmodels.data import Examples, TaggedText, Words
+from seqmodels.data import Examples, Words
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
 from seqmodels.data.rows import TokenRows, pieces
-from seqmodels.data.tag_files import TagFiles
 from seqmodels.errors import UserError
 from seqmodels.launch.coloured_tags import ColouredTags
+from seqmodels.tasks.tagging import TaggedText
+from seqmodels.tasks.tagging.tag_files import TagFiles
 from tests.conftest import Script
 
 COLUMNS = "-DOCSTART- -X- O\n\nthe DT B\ncat NN I\n\n# NN B\nsat VB O\n\n\n"

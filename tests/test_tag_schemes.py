@@ -15,6 +15,7 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.data import Tags
+from seqmodels.engine.contract import Step, gather
 from seqmodels.tag_schemes import (
     Allowed,
     Scheme,
@@ -27,8 +28,7 @@ from seqmodels.tag_schemes import (
     span_types,
     spans,
 )
-from seqmodels.tasks.contract import Step, gather
-from seqmodels.tasks.span_score import SpanCounts, SpanScore, scores
+from seqmodels.tasks.tagging.span_score import SpanCounts, SpanScore, scores
 
 TYPES = ("LOC", "a-b", "B")
 TAGS: dict[Scheme, list[str]] = {

@@ -23,12 +23,8 @@ from seqmodels.data import (
     UEA,
     Classes,
     Examples,
-    Needle,
-    PlainText,
     SequenceDataModule,
     Series,
-    StreamDataModule,
-    Surnames,
     Tags,
     TargetEncoder,
     Text,
@@ -38,6 +34,8 @@ from seqmodels.data import (
 )
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
+from seqmodels.tasks.classification import Needle, Surnames
+from seqmodels.tasks.language_model import PlainText, StreamDataModule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -13,10 +13,10 @@ import torch
 from torchmetrics import MetricCollection
 
 from seqmodels.data.edit_distance import edit_distance, nearest, symbols
+from seqmodels.engine.contract import Step, gather
+from seqmodels.engine.metrics import metric_named
 from seqmodels.errors import UserError
-from seqmodels.tasks.contract import Step, gather
-from seqmodels.tasks.metrics import metric_named
-from seqmodels.tasks.text_scores import SCORES, TextScores
+from seqmodels.tasks.seq2seq.text_scores import SCORES, TextScores
 
 NAMES = [*SCORES]
 TEXTS = [

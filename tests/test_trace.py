@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Trace, trace
 from seqmodels.dataflow.tracing import reach
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import LanguageModel, SequenceClassifier, Tagger, Task
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.tagging import Tagger
 from tests.shipped import SELECTING_HEADS, TAGGER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(

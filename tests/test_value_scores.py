@@ -15,9 +15,9 @@ from sklearn.metrics import (
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from seqmodels.engine.metrics import METRICS, Metric, more_is_better, show
+from seqmodels.engine.value_scores import R2, value_scores
 from seqmodels.errors import UserError
-from seqmodels.tasks.metrics import METRICS, Metric, more_is_better, show
-from seqmodels.tasks.value_scores import R2, value_scores
 
 N, K = 41, 3
 LEVELS = [0.05, 0.5, 0.75]

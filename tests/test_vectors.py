@@ -23,10 +23,11 @@ from omegaconf import DictConfig
 from seqmodels.data import Text, TokenizerOptions, Tokens
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.vector_files import vector_rows
+from seqmodels.engine.optimization import Rate
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
-from seqmodels.tasks import LanguageModel, SequenceClassifier
-from seqmodels.tasks.optimization import Rate
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
 from tests.conftest import ROOT, Script
 from tests.pages import python_blocks, read, run
 

@@ -13,7 +13,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import collate
 from seqmodels.nn.windows import random_windows
 from seqmodels.runs import load_run
-from seqmodels.tasks import SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script
 from tests.shipped import CLASSIFIER_HEADS
 

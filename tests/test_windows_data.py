@@ -16,12 +16,12 @@ import torch
 from sklearn.linear_model import Ridge
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data import Windows
-from seqmodels.data.forecast_baselines import ALPHAS
 from seqmodels.data.module import SPLITS
-from seqmodels.data.period import find_period
 from seqmodels.data.times import clock, moment
 from seqmodels.errors import UserError
+from seqmodels.tasks.forecasting import Windows
+from seqmodels.tasks.forecasting.baselines import ALPHAS
+from seqmodels.tasks.forecasting.period import find_period
 
 W, H = 7, 3  # window and horizon
 Write = Callable[..., str]
@@ -402,7 +402,7 @@ def test_baselines_equal_those_by_hand(write: Write) -> None:
 
 
 def test_airports_have_three_series_with_gaps() -> None:
-    from seqmodels.data import AirportWeather
+    from seqmodels.tasks.forecasting import AirportWeather
 
     data = AirportWeather(inputs=["dewp"], window=48)
     data.setup()

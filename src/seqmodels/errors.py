@@ -94,7 +94,7 @@ def not_a_task(target: object) -> UserError:
     """What `model._target_` may be, for another class."""
     return UserError(
         f"model._target_={shown(str(target))} is not a task: choose a subclass of "
-        "seqmodels.tasks.Task, such as seqmodels.tasks.SequenceClassifier"
+        "seqmodels.engine.Task, such as seqmodels.tasks.SequenceClassifier"
     )
 
 

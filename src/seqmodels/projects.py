@@ -26,11 +26,13 @@ def packages() -> list[str]:
 
 
 def import_projects() -> None:
-    """Imports what the installed projects name, so that you can choose their heads by name.
+    """Imports our tasks and what the installed projects name, so that you can choose their heads
+    by name.
 
     Raises:
         UserError: naming the project whose import fails.
     """
+    importlib.import_module("seqmodels.tasks")
     for module in modules():
         try:
             importlib.import_module(module)

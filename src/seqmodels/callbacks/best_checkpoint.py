@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from seqmodels.arguments import Name, OneOf
+from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import UserError
-from seqmodels.tasks.metrics import more_is_better
 
 
 class BestCheckpoint(ModelCheckpoint):

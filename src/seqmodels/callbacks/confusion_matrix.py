@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from seqmodels.batch import PADDING_TARGET, with_unseen_as
-from seqmodels.tasks import Task
+from seqmodels.engine import Task
 from seqmodels.visible import figure_text
 
 

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from seqmodels.arguments import Name, Natural, Passed
+from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import UserError, choices
-from seqmodels.tasks.metrics import more_is_better
 
 log = logging.getLogger(__name__)
 

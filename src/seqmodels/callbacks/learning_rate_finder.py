@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import LearningRateFinder as LightningLearningR
 from matplotlib.figure import Figure
 
 from seqmodels.arguments import Count, Passed, Positive
+from seqmodels.engine import Task
 from seqmodels.screen import Screen
-from seqmodels.tasks import Task
 
 SKIPPED = 10  # rates at the beginning, where the smoothed loss has hardly begun
 

@@ -18,8 +18,8 @@ from rich.table import Column
 from rich.text import Text
 
 from seqmodels.arguments import NonNegative
+from seqmodels.engine.budget import find_budget, seconds_left
 from seqmodels.screen import Screen
-from seqmodels.tasks.budget import find_budget, seconds_left
 from seqmodels.working import SECONDS, duration
 
 SHORTEST_BAR = 8  # characters

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from seqmodels.engine import Task
+from seqmodels.engine.contract import Step, gather, join
+from seqmodels.engine.resume import from_every_process
 from seqmodels.loggers import RunLogger
-from seqmodels.tasks import Task
-from seqmodels.tasks.contract import Step, gather, join
-from seqmodels.tasks.resume import from_every_process
 
 
 class StepMetrics(Callback):

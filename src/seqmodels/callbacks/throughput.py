@@ -8,7 +8,7 @@ from typing import Any, cast
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from seqmodels.tasks import Task
+from seqmodels.engine import Task
 
 
 class Throughput(Callback):

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from seqmodels.arguments import Fraction, Share
+from seqmodels.engine.budget import NO_END, find_budget, seconds_used
 from seqmodels.errors import UserError
 from seqmodels.schemas import checked
-from seqmodels.tasks.budget import NO_END, find_budget, seconds_used
 
 
 class _Average(WeightAveraging):

@@ -15,7 +15,7 @@ from seqmodels.compare.comparison import Comparison, Section
 from seqmodels.compare.figures import colours, new_figure, set_title
 from seqmodels.compare.records import Record
 from seqmodels.compare.tables import metric_header
-from seqmodels.tasks.metrics import unit
+from seqmodels.engine.metrics import unit
 from seqmodels.visible import figure_text
 
 COSTS: Mapping[str, Callable[[Record], float]] = {

@@ -187,7 +187,7 @@ def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[
         raise UserError("none of these runs is completed: there is nothing to compare")
     metric = metric or next((name for name in default_metrics(splits) if name in names), "null")
     if metric not in names:
-        from seqmodels.tasks.metrics import check_not_replaced  # imports PyTorch
+        from seqmodels.engine.metrics import check_not_replaced  # imports PyTorch
 
         check_not_replaced(metric)
         raise UserError(f"metric={metric}: {choices(metric, names)}")

@@ -21,9 +21,9 @@ from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import reach, trace
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.screen import Screen
-from seqmodels.tasks import Task
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import cast
 
 from seqmodels.dataflow.drawing import Arrow, Drawing, Kind, Label
 from seqmodels.dataflow.tracing import Trace
-from seqmodels.nn.decoder import Decoder
-from seqmodels.tasks import Task
+from seqmodels.engine import Task
+from seqmodels.tasks.seq2seq.decoder import Decoder
 
 CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
 STATES = 2 * (STATE + 1)  # of h_n and c_n at the end of a direction

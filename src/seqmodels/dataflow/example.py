@@ -8,18 +8,15 @@ import torch
 
 from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
+from seqmodels.engine import Contract, Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.tasks import (
-    Contract,
-    Forecaster,
-    LanguageModel,
-    Regressor,
-    Seq2Seq,
-    SequenceClassifier,
-    Tagger,
-    Task,
-)
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.forecasting import Forecaster
+from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.regression import Regressor
+from seqmodels.tasks.seq2seq import Seq2Seq
+from seqmodels.tasks.tagging import Tagger
 
 TIME, WRITTEN, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 4, 32, 3, 100, 2
 TASKS: tuple[type[Task], ...] = (

@@ -17,6 +17,9 @@ from seqmodels.dataflow.page import LENGTHS, page
 from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
+from seqmodels.engine import Task
+from seqmodels.engine.fitting import check_model
+from seqmodels.engine.task import task_class
 from seqmodels.files import write_text
 from seqmodels.imports import trusted
 from seqmodels.instantiate import instantiate
@@ -24,9 +27,6 @@ from seqmodels.machine import one_thread
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State, parts_of
 from seqmodels.screen import Screen
-from seqmodels.tasks import Task
-from seqmodels.tasks.base import task_class
-from seqmodels.tasks.fitting import check_model
 
 TOLERANCE = 1e-5
 ROWS = [7, 4, 1]  # lengths of a batch to check identities on

@@ -22,11 +22,11 @@ from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.example import TASKS, example_batch, example_task, fits
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
+from seqmodels.engine import Contract, Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.cell import CELLS, SteppedRNN
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.tasks import Contract, Task
 
 LENGTHS = (5, 4, 2)
 TEMPLATES = Environment(

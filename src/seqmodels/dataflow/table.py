@@ -11,7 +11,7 @@ from torch import Tensor
 from seqmodels.batch import AnyBatch
 from seqmodels.dataflow.diagram import title
 from seqmodels.dataflow.tracing import Trace
-from seqmodels.tasks import Task
+from seqmodels.engine import Task
 
 
 def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Group:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from seqmodels.audit.isolation import isolated
 from seqmodels.batch import AnyBatch
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks import Task
 
 DIRECTIONS_OF_GRADIENT = 4  # random combinations of the logits whose gradients are taken
 STATES = ("output", "h_n", "c_n")

@@ -161,9 +161,9 @@ def _check_metric(config: DictConfig) -> None:
     each job checks before it trains."""
     if (metric := config.sweep.metric) is None:
         return
+    from seqmodels.engine.metrics import more_is_better
     from seqmodels.imports import import_modules, trusted
     from seqmodels.instantiate import allowed_class
-    from seqmodels.tasks.metrics import more_is_better
 
     if str(metric).rpartition("/")[0] not in ("validation", "test"):
         raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")

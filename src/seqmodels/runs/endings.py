@@ -12,12 +12,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
+from seqmodels.engine import Task
+from seqmodels.engine.budget import seconds_left
 from seqmodels.errors import UserError, one_line
 from seqmodels.interruption import Interrupted, handling_signals, interrupt
 from seqmodels.runs.folder import RunFolder
 from seqmodels.screen import Screen
-from seqmodels.tasks import Task
-from seqmodels.tasks.budget import seconds_left
 
 
 @contextmanager

@@ -16,18 +16,19 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from seqmodels.batch import UNKNOWN_ID
-from seqmodels.data import SPLITS, DataModule, StreamDataModule
+from seqmodels.data import SPLITS, DataModule
 from seqmodels.data.loading import available
 from seqmodels.data.notes import unknown
+from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, shown, unusable
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.trust import trusted_config
-from seqmodels.tasks import LanguageModel, Task
-from seqmodels.tasks.dynamic_evaluation import dynamic_evaluation
-from seqmodels.tasks.generation import write
+from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
+from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
+from seqmodels.tasks.language_model.generation import write
 
 log = logging.getLogger(__name__)
 

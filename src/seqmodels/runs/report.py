@@ -12,8 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from seqmodels.engine.metrics import show_with_unit, without_split
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.tasks.metrics import show_with_unit, without_split
 
 
 def metrics_table(

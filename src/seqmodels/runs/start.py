@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from seqmodels.data import DataModule, StreamDataModule
+from seqmodels.data import DataModule
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.runs.finished import load_run
-from seqmodels.tasks import Task
+from seqmodels.tasks.language_model import StreamDataModule
 
 
 def load_start(

@@ -13,9 +13,9 @@ from pydantic import Field
 from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.callbacks.step_metrics import StepMetrics
+from seqmodels.engine.budget import batches_per_epoch, limited
 from seqmodels.errors import UserError
 from seqmodels.runs.checkpoint import CheckpointFiles
-from seqmodels.tasks.budget import batches_per_epoch, limited
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one

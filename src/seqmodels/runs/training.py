@@ -19,6 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.cache import use_cache
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
+from seqmodels.engine import Task
+from seqmodels.engine.contract import Contract, describe_target
+from seqmodels.engine.fitting import check_model
+from seqmodels.engine.metrics import METRICS, without_split
+from seqmodels.engine.start import take_over
+from seqmodels.engine.task import task_class
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.imports import import_modules, trusted
 from seqmodels.instantiate import check, instantiate
@@ -51,12 +57,6 @@ from seqmodels.runs.tracking import (
 from seqmodels.runs.trainer import Trainer, plan_validation
 from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen
-from seqmodels.tasks import Task
-from seqmodels.tasks.base import task_class
-from seqmodels.tasks.contract import Contract, describe_target
-from seqmodels.tasks.fitting import check_model
-from seqmodels.tasks.metrics import METRICS, without_split
-from seqmodels.tasks.start import take_over
 
 # what the schedule of the learning rate follows from
 PLANNED = (*ENDS, "model.optimizer.", "model.scheduler")

@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from seqmodels.data import DataModule
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
 from seqmodels.runs.folder import RunFolder
-from seqmodels.tasks import Task
 
 KINDS: dict[str, type] = {"model": Task, "data": DataModule}
 # built from the configuration of a model, later and by the task
@@ -22,6 +22,7 @@ NESTED: dict[str, type] = {"model.optimizer": Optimizer, "model.scheduler": LRSc
 # callbacks that a run folder may name; whatever else it names is not trusted
 OURS = (
     "seqmodels.callbacks.",
+    "seqmodels.tasks.",
     "seqmodels.dataflow.",
     "lightning.pytorch.callbacks.LearningRateMonitor",
     "lightning.pytorch.callbacks.RichModelSummary",

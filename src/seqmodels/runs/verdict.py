@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seqmodels.engine.metrics import METRICS, show, show_with_unit, without_split
 from seqmodels.files import flattened
 from seqmodels.heads import HEADS
 from seqmodels.runs.limits import on_whole_splits
-from seqmodels.tasks.metrics import METRICS, show, show_with_unit, without_split
 
 Rows = Sequence[Mapping[str, float]]
 

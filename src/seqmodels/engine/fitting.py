@@ -1,0 +1,92 @@
+"""Checks that encoder, head and task fit together, before data is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from seqmodels.engine.contract import Contract
+from seqmodels.errors import UserError
+from seqmodels.heads import Head, build_head, find_head
+from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.outputs import Output
+
+
+def no_output(width: int, **options: Any) -> Output:
+    """In place of an output that depends on the data."""
+    return Output()
+
+
+def check_model(
+    contract: Contract, model: Mapping[str, Any], make_output: Callable[..., Output] = no_output
+) -> None:
+    """Builds head and encoder from `config.model`, without weights or data.
+
+    Args:
+        make_output: as `Task.check` gives it.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    head = find_head(model["head"], per=contract.per, target=contract.target)
+    with torch.device("meta"):  # which takes neither memory nor random numbers
+        encoder = build_encoder(1, model["encoder"], head, contract)
+        build_head(model["head"], encoder, make_output, options=model.get("head_options"))
+    check_reading(model.get("window"), model.get("adversarial", 0.0), contract)
+
+
+def build_encoder(
+    width: int, options: Mapping[str, Any], head: type[Head], contract: Contract
+) -> RecurrentEncoder:
+    """The encoder for this head and task.
+
+    `bidirectional` None means what the head needs; where it fits one direction and two, two for a
+    prediction at every step that may look ahead, else one. "if_possible" means two directions,
+    unless head or task needs one.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    options = dict(options)
+    wanted = options.get("bidirectional")
+    if wanted is None or wanted == "if_possible":
+        two = not contract.causal and (wanted is not None or contract.per == "step")
+        needed = head.requires_bidirectional
+        options["bidirectional"] = two if needed is None else needed
+    if contract.causal and options["bidirectional"]:
+        raise UserError(
+            "this model predicts what comes next, so its encoder must read in one direction, "
+            "because a backward direction has already seen it: set model.encoder.bidirectional=null"
+        )
+    try:
+        return RecurrentEncoder(width, **options)
+    except ValueError as error:
+        raise UserError(f"model.{error}") from error
+
+
+def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words: str) -> None:
+    """Raises UserError for `model.class_weights` of another number than there are classes.
+
+    Args:
+        words: what the classes are called, such as `tags`.
+    """
+    if weights is not None and len(weights) != len(classes):
+        raise UserError(
+            f"model.class_weights has {len(weights)} numbers, but there are {len(classes)} "
+            f"{words}: {', '.join(classes)}"
+        )
+
+
+def check_reading(window: int | None, adversarial: int | float, contract: Contract) -> None:
+    """Raises UserError for windows of a task that predicts at every step or writes a text, and for
+    adversarial training of one that carries its state from batch to batch."""
+    if window is not None and (contract.per == "step" or contract.target == "text"):
+        why = "predicts at every step" if contract.per == "step" else "writes a text for the whole"
+        raise UserError(f"model.window is {window}, but this model {why}: set it to null")
+    if adversarial and contract.stateful:
+        raise UserError(
+            f"model.adversarial is {adversarial}, but this model carries its state from batch to "
+            "batch: set it to 0"
+        )

@@ -1,0 +1,109 @@
+"""Metrics by name: which direction is better, and in which unit to show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqmodels.errors import UserError, closest
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to read the numbers of a metric.
+
+    Args:
+        higher_is_better: True for an accuracy, False for a loss, None for a number to look at that
+            no model can be chosen by, such as the coverage of an interval.
+        unit: what to show after the number. `%` means that the metric is stored as a share (0.93)
+            and shown times 100 (93.00).
+    """
+
+    higher_is_better: bool | None
+    unit: str = ""
+
+
+METRICS: dict[str, Metric] = {
+    **dict.fromkeys(
+        ("accuracy", "precision", "recall", "f1", "macro_f1", "exact_match", "bleu", "chrf"),
+        Metric(higher_is_better=True, unit="%"),
+    ),
+    "symbol_error_rate": Metric(higher_is_better=False, unit="%"),
+    **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
+    **dict.fromkeys(
+        ("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "mase", "pinball"),
+        Metric(higher_is_better=False),
+    ),
+    "coverage": Metric(higher_is_better=None, unit="%"),
+}
+"""By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
+
+
+REPLACED = {"word_error_rate": "exact_match"}  # names of old configurations: 1 - the new one
+
+
+def check_not_replaced(name: str) -> None:
+    """Raises UserError for a metric that goes by another name now."""
+    short = without_split(name)
+    if new := REPLACED.get(short):
+        raise UserError(f"{name} is now {name.replace(short, new)}, which is 1 - {short}")
+
+
+def without_split(name: str) -> str:
+    """`test/accuracy` -> `accuracy`."""
+    return name.rpartition("/")[2]
+
+
+def metric_named(name: str) -> Metric:
+    """Looks a metric up in `METRICS`.
+
+    Args:
+        name: with or without its split: `test/accuracy` or `accuracy`.
+
+    Raises:
+        UserError: if the table lacks it. Nothing is guessed: a wrong guess keeps the worst
+            checkpoint as the best one.
+    """
+    short = without_split(name)
+    if short in METRICS:
+        return METRICS[short]
+    check_not_replaced(name)
+    near = closest(short, METRICS)
+    raise UserError(
+        f"unknown metric {name}" + (f" (did you mean {near}?)" if near else "") + ": to use it, "
+        f'add METRICS["{short}"] = Metric(higher_is_better=...), with True or False, to the file '
+        "of your task (from seqmodels.engine.metrics import METRICS, Metric)"
+    )
+
+
+def more_is_better(name: str) -> bool:
+    """Whether more of a metric is better.
+
+    Raises:
+        UserError: if `METRICS` lacks it, or says that neither more nor less of it is better.
+    """
+    better = metric_named(name).higher_is_better
+    if better is None:
+        raise UserError(f"neither more nor less {name} is better: choose another metric")
+    return better
+
+
+def unit(name: str) -> str:
+    """The unit of a metric, such as `%`; empty where it has none or the metric is unknown."""
+    metric = METRICS.get(without_split(name))
+    return metric.unit if metric else ""
+
+
+def show(name: str, value: float) -> str:
+    """A metric's value in its unit, without the unit: `93.00` for a share of 0.93, else `0.6931`.
+
+    A metric that `METRICS` lacks is shown as a plain number, so that a table at the end of a
+    training can't fail.
+    """
+    if unit(name) == "%":
+        return f"{100 * value:.2f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.2e}"
+
+
+def show_with_unit(name: str, value: float) -> str:
+    """`93.00 %`, or `0.6931` for a metric without a unit."""
+    return f"{show(name, value)} {unit(name)}".rstrip()

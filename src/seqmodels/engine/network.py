@@ -1,0 +1,120 @@
+"""The way of a batch through embedding, encoder and head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
+from seqmodels.engine.adversarial import worst_move
+from seqmodels.engine.contract import Contract
+from seqmodels.heads import Head
+from seqmodels.nn.characters import CharacterEncoder
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.state import State
+from seqmodels.nn.windows import random_windows, read_in_windows
+
+
+class Network(nn.Module):
+    """What a task is without its training: from a batch to logits, a loss and a decision."""
+
+    embedding: nn.Module
+    characters: CharacterEncoder | None  # of each word
+    encoder: RecurrentEncoder
+    head: Head
+    window: int | None  # to read longer sequences in windows of so many steps
+    adversarial: float  # the norm of the moves of embeddings in training
+    contract: Contract
+
+    @classmethod
+    def contract_for(cls, head: str) -> Contract:
+        """The contract of this task with the head of this name. Override it in a task for which
+        that depends on whether the head reads a vector for each sequence or for each step.
+
+        Raises:
+            UserError: for an unknown head.
+        """
+        return cls.contract
+
+    def embed(self, batch: AnyBatch) -> Float[Tensor, "batch time embedding"]:
+        """The encoder's inputs, `(B, T, E)`; noisy in training."""
+        if self.characters is None:
+            return self.embedding(batch.inputs)
+        words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
+        return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
+
+    def encode(self, batch: AnyBatch, state: State | None = None) -> RNNOutput:
+        """Everything that the recurrent network returns, started from `state`."""
+        batch = self.cut(batch)
+        return self.read(self.embed(batch), batch.lengths, state)
+
+    def cut(self, batch: AnyBatch) -> AnyBatch:
+        """What is read of a batch: with a `window`, in training a window of each sequence."""
+        if self.window is None or not self.training:
+            return batch
+        assert isinstance(batch, SequenceBatch)  # other tasks take no window
+        return random_windows(batch, self.window)
+
+    def read(
+        self,
+        embedded: Float[Tensor, "batch time embedding"],
+        lengths: Int[Tensor, " batch"],
+        state: State | None = None,
+    ) -> RNNOutput:
+        """Everything that the recurrent network returns for what `embed` gave."""
+        if self.window is None or self.training:
+            return self.encoder(embedded, lengths, state)
+        return read_in_windows(self.encoder, embedded, lengths, self.window)
+
+    def loss_and_decision(self, batch: AnyBatch) -> tuple[Float[Tensor, ""], Tensor]:
+        """The loss of a batch with targets, and the detached decision.
+
+        A class that training never saw has no logit, so the loss leaves it out; it is 0 where no
+        target remains.
+        """
+        batch, norm = self.cut(batch), self.adversarial if self.training else 0.0
+        assert batch.targets is not None
+        if not self.training and not batch.targets.is_floating_point():
+            targets = with_unseen_as(PADDING_TARGET, batch.targets)
+            states = self.read(self.embed(batch), batch.lengths)
+            loss, decision = self.head.loss_and_decision(states, targets)
+            return loss.where((targets != PADDING_TARGET).any(), 0.0), decision
+        embedded = self.embed(batch)
+        if norm:
+            embedded.requires_grad_()  # features have no gradient by themselves
+        states = self.read(embedded, batch.lengths)
+        loss, decision = self.head.loss_and_decision(states, batch.targets)
+        if norm:
+            moved = self.read(embedded + worst_move(loss, embedded, norm), batch.lengths)
+            loss = (loss + self.head.loss(moved, batch.targets)) / 2
+        return loss, decision
+
+    def forward(
+        self, batch: AnyBatch, state: State | None = None
+    ) -> Float[Tensor, "*steps logits"]:
+        """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
+        return self.read_out(self.encode(batch, state), batch)
+
+    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Float[Tensor, "*steps logits"]:
+        """Logits from what the recurrent network returned for this batch."""
+        return self.head(states)
+
+    def as_function(self) -> Callable[..., Any]:
+        """`(inputs, lengths) -> logits`; where the task carries a state,
+        `(inputs, lengths, state=None) -> (logits, state)`. What an audit, generation and an export
+        run."""
+
+        def predict(inputs: Tensor, lengths: Tensor) -> Tensor:
+            return self(SequenceBatch(inputs, lengths))
+
+        def predict_and_carry(
+            inputs: Tensor, lengths: Tensor, state: State | None = None
+        ) -> tuple[Tensor, State]:
+            states = self.encode(SequenceBatch(inputs, lengths), state)
+            return self.head(states), states.state
+
+        return predict_and_carry if self.contract.stateful else predict

@@ -1,0 +1,425 @@
+"""The engine of every task: steps, epochs, metrics, optimisation, resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric, MetricCollection
+
+from seqmodels.arguments import (
+    ArgumentsOf,
+    Built,
+    BySubclass,
+    Count,
+    Name,
+    Natural,
+    NonNegative,
+    OneOf,
+    Positive,
+    Share,
+)
+from seqmodels.batch import AnyBatch
+from seqmodels.engine.budget import find_budget, seconds_used
+from seqmodels.engine.contract import Step, gather, join, share_of_targets
+from seqmodels.engine.fitting import build_encoder, check_reading, no_output
+from seqmodels.engine.metrics import metric_named
+from seqmodels.engine.network import Network
+from seqmodels.engine.optimization import (
+    Rate,
+    Schedule,
+    build_optimizer,
+    clip_gradients,
+    is_stretched,
+    monitored,
+)
+from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
+from seqmodels.engine.start import rates_after_start
+from seqmodels.errors import UserError, not_a_task
+from seqmodels.heads import Head, build_head, find_head
+from seqmodels.instantiate import allowed_class
+from seqmodels.nn.characters import build_characters
+from seqmodels.nn.embedding import (
+    LockedDropout,
+    VectorEmbedding,
+    VectorOptions,
+    build_embedding,
+)
+from seqmodels.nn.outputs import Output
+from seqmodels.schemas import arguments, check_own_init, checked
+
+
+class Task(Network, pl.LightningModule):
+    """Embedding, `RecurrentEncoder`, head, and the loops around them.
+
+    A new task is a subclass with a `contract`, `make_output`, `step`, `metrics` and `describe`, in
+    a file of its own in this folder. All arguments are plain values and are saved, so
+    `load_from_checkpoint` needs neither Hydra nor the data.
+
+    Args:
+        data: what the data decides, as the data module's `spec` says it.
+        encoder: arguments of `RecurrentEncoder`; for `bidirectional`, None means what head and task
+            need, and "if_possible" two directions unless one of them needs one.
+        head: a name from `seqmodels.heads.HEADS`.
+        head_options: arguments of that head's `build`.
+        embedding_size: tokens: the width of the embedding (None: 128); features: the width of a
+            linear projection in front of the encoder (None: no projection). With pre-trained
+            vectors, what they leave of the width is trained from scratch (None: the vectors alone).
+        embedding: of pre-trained vectors: arguments of `VectorOptions`.
+        characters: the cell, such as lstm, of a network that reads the characters of each word,
+            whose final states stand beside the embedding; None: words only.
+        character_options: arguments of `CharacterOptions`.
+        dropout: on the features that the head selects.
+        embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
+        locked_dropout: all dropout drops the same features at all steps of a row (Gal and
+            Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        window: read longer sequences in windows of this many steps: in training one at random, with
+            a random start each time; otherwise all of them, and the mean of what the head selects.
+        input_noise: in training: tokens: the share of the vocabulary that reads as unknown, others
+            in each batch; features: the deviation of Gaussian noise that is added.
+        adversarial: in training, also learn from embeddings that are moved by a vector of this L2
+            norm for each sequence, where it hurts most; doubles the time of a step.
+        label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
+        optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
+        scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
+            the whole training, whether steps, epochs or time end it. None keeps the learning rate.
+        start: the run folder of a language model, whose tokenizer, embedding and encoder a new
+            training starts from; nothing of it is read later.
+        start_lr: the learning rate of what is taken from it; None: the optimiser's.
+        unfreeze: the steps in which that is unfrozen, from the last layer down to the embedding
+            (ULMFiT, https://arxiv.org/abs/1801.06146); 0: all learns from the start.
+        own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+
+    curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
+    bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+    decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_own_init(cls, "model")
+
+    @checked("model")
+    def __init__(
+        self,
+        data: dict[str, Any],
+        encoder: Annotated[
+            dict[str, Any],
+            ArgumentsOf(
+                "seqmodels.nn.encoder.RecurrentEncoder",
+                "input_size",
+                bidirectional=(None, "if_possible"),
+            ),
+        ],
+        head: Name = "last_hidden",
+        head_options: dict[str, Any] | None = None,
+        embedding_size: Count | None = None,
+        embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
+        | None = None,
+        characters: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] | None = None,
+        character_options: Annotated[
+            dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")
+        ]
+        | None = None,
+        dropout: Share = 0.0,
+        embedding_dropout: Share | None = None,
+        locked_dropout: bool = False,
+        window: Count | None = None,
+        input_noise: NonNegative = 0.0,
+        adversarial: NonNegative = 0.0,
+        label_smoothing: Share = 0.0,
+        optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
+        scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
+        | None = None,
+        start: Name | None = None,
+        start_lr: Positive | None = None,
+        unfreeze: Natural = 0,
+        **own: Annotated[Any, BySubclass()],
+    ) -> None:
+        values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
+        super().__init__()
+        takes = arguments(type(self))
+        for name in own.keys() - (takes or {"properties": {}})["properties"].keys():
+            raise TypeError(f"unexpected keyword argument {name!r}")
+        self.save_hyperparameters({**values, **own}, logger=False)
+        if embedding_dropout is None:
+            embedding_dropout = dropout
+        self.contract = self.contract_for(head)
+        check_reading(window, adversarial, self.contract)
+        self.window, self.adversarial = window, adversarial
+        self.seen = 0  # examples or tokens in training, by this process
+        self.split = "train"  # of the batch that `step` gets
+        self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
+        self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
+        self.fingerprint: str | None = None  # of the data, saved with the weights
+        self.total_steps: int | None = None  # for which the scheduler is planned
+        self.replan = False  # whether a resumed optimiser and scheduler take today's arguments
+        self._resumed: dict[str, Any] | None = None
+        self.restored = False  # whether the training has begun, with all that a checkpoint holds
+        self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
+
+        make_dropout = LockedDropout if locked_dropout else nn.Dropout
+        self.vector_options = VectorOptions(**(embedding or {}))
+        self.embedding, width = build_embedding(
+            data,
+            embedding_size,
+            input_noise,
+            make_dropout(embedding_dropout),
+            self.vector_options,
+        )
+        self.characters = build_characters(
+            data, characters, character_options, make_dropout(embedding_dropout)
+        )
+        width += self.characters.width if self.characters else 0
+        self.encoder = build_encoder(
+            width,
+            {"locked_dropout": locked_dropout, **encoder},
+            find_head(head, per=self.contract.per, target=self.contract.target),
+            self.contract,
+        )
+        self.head: Head = build_head(
+            head, self.encoder, self.make_output, make_dropout(dropout), head_options
+        )
+        self.train_metrics = self._metrics_of("train")
+        self.validation_metrics = self._metrics_of("validation")
+        self.test_metrics = self._metrics_of("test")
+
+    def _metrics_of(self, split: str) -> MetricCollection:
+        metrics = self.metrics() if split != "train" or self.decides_in_training else {}
+        for name in metrics:
+            metric_named(name)  # an unknown one is an error now, not after the training
+        loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out
+        return MetricCollection({**metrics, "loss": loss}, prefix=f"{split}/")
+
+    # what a task defines
+
+    @classmethod
+    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
+        """Checks the arguments of a task before data is read, and returns what to call instead of
+        `make_output` to check that head, encoder and output fit together.
+
+        Args:
+            model: `config.model`.
+
+        Raises:
+            UserError: naming the key and what to change.
+        """
+        return no_output
+
+    def make_output(self, width: int, **options: Any) -> Output:
+        """Logits, loss and decision from features of this width; `options` are the head's."""
+        raise NotImplementedError(f"{type(self).__name__} must define make_output")
+
+    def step(self, batch: Any) -> Step:
+        """The loss of one batch of `self.split`, and what the metrics need."""
+        raise NotImplementedError(f"{type(self).__name__} must define step")
+
+    def metrics(self) -> dict[str, Metric]:
+        """What is measured over an epoch, besides the loss, by name."""
+        return {}
+
+    def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
+        """What follows from the mean loss of an epoch over this dataset, by name."""
+        return {}
+
+    def describe(self, batch: Any) -> list[dict[str, Any]]:
+        """The prediction for each row, in plain values that JSON can hold."""
+        raise NotImplementedError(f"{type(self).__name__} must define describe")
+
+    def initialize(self, data: pl.LightningDataModule) -> None:
+        """Called once, after building and before a new training: sets weights from the data. Here,
+        to the pre-trained vectors of its vocabulary, if it has some.
+
+        Raises:
+            UserError: for options of vectors without vectors.
+        """
+        if isinstance(self.embedding, VectorEmbedding):
+            self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
+        elif self.vector_options != VectorOptions():
+            raise UserError(
+                "model.embedding is about pre-trained vectors, and this data has none: "
+                "set data.vectors, or leave model.embedding out"
+            )
+
+    # steps and epochs
+
+    def training_step(self, batch: AnyBatch) -> Tensor:
+        step = self._step(batch, "train")
+        by_sequence = self.contract.words.unit == "examples"
+        self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
+        return step.loss * share_of_targets(step.weight, self.device)
+
+    def validation_step(self, batch: AnyBatch) -> None:
+        self._step(batch, "validation")
+
+    def test_step(self, batch: AnyBatch) -> None:
+        self._step(batch, "test")
+
+    def predict_step(self, batch: AnyBatch) -> list[dict[str, Any]]:
+        return self.describe(batch)
+
+    def _step(self, batch: AnyBatch, split: str) -> Step:
+        if batch.targets is None:
+            raise ValueError("this batch has no targets to learn from: use predict_step")
+        self.split = split
+        step = self.step(batch)
+        # kept on the device: the metrics are updated once an epoch, because their update would
+        # wait for the device at every step
+        self.steps[split].append(replace(step, loss=step.loss.detach()))
+        return step
+
+    def on_train_epoch_end(self) -> None:
+        self._end_epoch("train", self.train_metrics, self.trainer.train_dataloader)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[-1]["lr"])  # the head's
+
+    def on_validation_epoch_end(self) -> None:
+        self._end_epoch("validation", self.validation_metrics, self.trainer.val_dataloaders)
+
+    def on_test_epoch_end(self) -> None:
+        self._end_epoch("test", self.test_metrics, self.trainer.test_dataloaders)
+
+    def on_train_epoch_start(self) -> None:  # not for an epoch that is resumed in the middle
+        self._earlier = {}
+
+    def _epoch_so_far(self, split: str) -> dict[str, Tensor]:
+        values = gather(self.steps[split], self.contract.per)
+        return join(self._earlier if split == "train" else {}, values)
+
+    def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
+        values = self._epoch_so_far(split)
+        self.steps[split] = []
+        if not values or self.trainer.sanity_checking:
+            return
+        measured = self._measure(split, metrics, values, loader)
+        loss = measured[f"{split}/loss"]
+        if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
+            raise UserError(
+                f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
+                "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"
+            )
+        for name, value in measured.items():
+            self.log(name, value, prog_bar=name == f"validation/{self.bar}")
+        if split == "validation" and self.trainer.state.fn == "fit":
+            for config in self.trainer.lr_scheduler_configs:
+                if isinstance(config.scheduler, Schedule):  # not the one that tries rates
+                    config.scheduler.validated(measured)
+
+    def measure_steps(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The training metrics of some steps, of all processes, such as `train/loss_step`; on the
+        device.
+
+        Args:
+            values: as `gather` gives them.
+        """
+        measured = self._measure("train", self.train_metrics, values, self.trainer.train_dataloader)
+        return {f"{name}_step": value for name, value in measured.items()}
+
+    def _measure(
+        self, split: str, metrics: MetricCollection, values: dict[str, Tensor], loader: Any
+    ) -> dict[str, Tensor]:
+        metrics.update(**values)
+        measured: dict[str, Tensor] = metrics.compute()
+        metrics.reset()
+        of_loss = self.metrics_of_loss(measured[f"{split}/loss"], getattr(loader, "dataset", None))
+        return {**measured, **{f"{split}/{name}": value for name, value in of_loss.items()}}
+
+    # optimisation
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return self.build_optimizers(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def build_optimizers(
+        self, trainer: pl.Trainer, data: pl.LightningDataModule | None
+    ) -> OptimizerLRScheduler:
+        """Optimiser and scheduler for such a training.
+
+        Raises:
+            UserError: naming the class and what is wrong with its arguments.
+        """
+        scheduler, budget = self.hparams["scheduler"], find_budget(trainer, data)
+        if budget is not None and is_stretched(scheduler):
+            self.total_steps = budget.places
+        return build_optimizer(
+            dict(self.named_parameters()),
+            self.hparams["optimizer"],
+            scheduler,
+            budget,
+            rates=self.rates(),
+            seconds=lambda: seconds_used(trainer),
+            monitor=monitored(trainer),
+            allowed_targets=self.allowed_targets,
+        )
+
+    def rates(self) -> dict[str, Rate]:
+        """How parameters learn whose names begin so, if not as all others."""
+        rates: dict[str, Rate] = {}
+        if self.vector_options.vectors_lr is not None:
+            rates["embedding.vectors."] = Rate(self.vector_options.vectors_lr)
+        rates |= rates_after_start(self.encoder, self.hparams)
+        return rates
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        scheduler.step()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    # resume
+
+    def process_state(self) -> dict[str, Any]:
+        """What this process alone has and needs to resume, on the CPU, besides random numbers."""
+        epoch = self._epoch_so_far("train")
+        return {"epoch": {name: value.cpu() for name, value in epoch.items()}}
+
+    def restore_process_state(self, state: dict[str, Any]) -> None:
+        """Takes what `process_state` gave."""
+        epoch = state.get("epoch", {})  # absent in checkpoints of version 0.1
+        self._earlier = {name: value.to(self.device) for name, value in epoch.items()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["resume"] = saved_state(self.device, self.total_steps, self.process_state())
+        checkpoint["fingerprint"] = self.fingerprint
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed = checkpoint.get("resume")
+        if self.replan:
+            replan(checkpoint, self.hparams["optimizer"])
+
+    def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            check_fused(optimizer)
+        if self._resumed is not None:
+            process = restored_state(self._resumed, self.device, self.total_steps, self.trainer)
+            self.restore_process_state(process)
+            self._resumed = None
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self._earlier and not self.restored:
+            self._epoch_so_far("train")  # one of a checkpoint that does not fit is an error now
+        self.restored = True  # the optimizer's state too, which its first step has used
+
+
+def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:
+    """The task that `config.model` names.
+
+    Raises:
+        UserError: if the name is not allowed, or not that of a task.
+    """
+    found = allowed_class(model, allowed_targets)
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise not_a_task(model["_target_"])
+    return found

@@ -1,0 +1,11 @@
+"""One class for a whole sequence."""
+
+from seqmodels.tasks.classification.needle import Needle
+from seqmodels.tasks.classification.surnames import Surnames
+from seqmodels.tasks.classification.task import SequenceClassifier
+
+__all__ = [
+    "Needle",
+    "SequenceClassifier",
+    "Surnames",
+]

@@ -1,0 +1,262 @@
+"""Windows of series of numbers, each with the values that come next: for forecasts."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+
+from seqmodels.arguments import Count, Fraction, Name, OneOf, Seed
+from seqmodels.batch import Per, SequenceBatch, Target
+from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
+from seqmodels.data.module import DataModule
+from seqmodels.data.notes import share
+from seqmodels.errors import UserError, shown
+from seqmodels.tasks.forecasting.baselines import forecast_baselines
+from seqmodels.tasks.forecasting.period import find_period
+from seqmodels.tasks.forecasting.series_table import SeriesTable, TimedSeries
+from seqmodels.tasks.forecasting.window_dataset import (
+    Places,
+    WindowDataset,
+    WindowScales,
+    cut,
+    windows,
+)
+
+log = logging.getLogger(__name__)
+
+MOST_SERIES = 20  # to find the period in
+
+
+class Windows(DataModule):
+    """Windows of the series in a table, each with the next values of some of its columns.
+
+    Each series is cut in time: training, then validation, then test. The values to forecast lie in
+    one split of one series; the window before them may begin in the split before. Every column is
+    standardised by its mean and deviation in the training split of its series.
+
+    Args:
+        file: a CSV, TSV, JSON Lines or Parquet file with a row for each step.
+        target: the column to forecast, or several.
+        inputs: further columns to read; the targets are always read.
+        time: the column with the time of each row, to check that steps are equal, and to continue
+            it; None: they are.
+        series: the column that says which of several series a row is of.
+        horizon: how many steps to forecast.
+        window: how many steps to read.
+        stride: how many steps apart windows begin.
+        period: after how many steps the series repeat; None: find it in the training split.
+        missing: `error` refuses missing rows and values; `last` repeats the last known value, which
+            is read and never scored.
+        batch_size: windows in a batch, on each device.
+        seed: of the order of the training batches.
+        validation_fraction, test_fraction: the shares of each series.
+
+    Raises:
+        UserError: naming the argument, its value and what to choose.
+    """
+
+    per: Per = "sequence"
+    target: Target = "forecast"
+
+    def __init__(
+        self,
+        file: Name,
+        target: Name | list[Name],
+        *,
+        inputs: Sequence[Name] = (),
+        time: Name | None = None,
+        series: Name | None = None,
+        horizon: Count = 24,
+        window: Count = 168,
+        stride: Count = 1,
+        period: Count | None = None,
+        missing: Annotated[str, OneOf("error", "last")] = "error",
+        batch_size: Count = 64,
+        seed: Seed = 0,
+        validation_fraction: Fraction = 0.2,
+        test_fraction: Fraction = 0.2,
+    ) -> None:
+        super().__init__()
+        if validation_fraction + test_fraction >= 1:
+            raise UserError(
+                f"data.validation_fraction={validation_fraction} and data.test_fraction="
+                f"{test_fraction} leave nothing to train on: lower one of them"
+            )
+        self.targets = [target] if isinstance(target, str) else list(target)
+        self.columns = [*self.targets, *inputs]
+        named = [*self.columns, *filter(None, (time, series))]
+        for name in named:
+            if named.count(name) > 1:
+                raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
+        keys = dict.fromkeys(self.targets, "data.target")
+        keys |= dict.fromkeys(inputs, "data.inputs")
+        self.table = SeriesTable(keys, time, series, fill=missing == "last")
+        self.file, self.horizon, self.window, self.stride = file, horizon, window, stride
+        self.period, self.batch_size, self.seed = period, batch_size, seed
+        self.fractions = {"test": test_fraction, "validation": validation_fraction}
+        self.scales: WindowScales | None = None  # until `setup` or `use_spec`
+        self.series: list[TimedSeries] = []
+        self.datasets: dict[str, WindowDataset] = {}
+
+    def fits(self, per: Per, target: Target) -> bool:
+        return target == self.target  # a window has all that forecasts by steps need
+
+    @property
+    def title(self) -> str:
+        return Path(self.file).name
+
+    @property
+    def notes(self) -> Sequence[str]:
+        unknown = sum(int((~each.known).sum()) for each in self.series)
+        values = sum(each.known.size for each in self.series)
+        repeated = f"{unknown:,} of {values:,} values are missing and repeat the last known one"
+        steps = Counter(each.clock.every for each in self.series if each.clock)
+        (usual, count), *others = steps.most_common() or [("", 0)]
+        mixed = (
+            f"{share(len(self.series) - count, len(self.series), 'series')} have another step than "
+            f"{usual}, such as {others[0][0]}: window, horizon and period count steps"
+            if others
+            else ""
+        )
+        return [note for note in (repeated if unknown else "", mixed) if note]
+
+    @property
+    def summary(self) -> Sequence[str]:
+        splits = ", ".join(f"{split} {len(each):,}" for split, each in self.datasets.items())
+        series = f" of {len(self.series):,} series" if len(self.series) > 1 else ""
+        return [
+            f"{self.title}: {splits} windows{series}, {self.window} + {self.horizon} steps; "
+            f"period {self.period}"
+        ]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a task has to know, as plain values.
+
+        `columns`: all that are read; `values`: the targets, the first of them; `horizon`, `window`
+        and `period`; `series` and their scales, as in `WindowScales`.
+        """
+        return {
+            "inputs": "features",
+            "num_inputs": len(self.columns),
+            "columns": self.columns,
+            "values": self.targets,
+            "horizon": self.horizon,
+            "window": self.window,
+            "period": self.period,
+            **self._known_scales.spec,
+        }
+
+    def use_spec(self, spec: Mapping[str, Any]) -> None:
+        if list(spec["columns"]) != self.columns:
+            raise UserError(f"the checkpoint reads the columns {', '.join(spec['columns'])}")
+        self.scales, self.period = WindowScales.load(spec), spec["period"]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        names = [each.name for each in self.series]
+        digest = hashlib.sha256(repr([self.window, self.horizon, names]).encode())
+        for each in self.series:
+            digest.update(each.values.tobytes() + each.known.tobytes())
+        for dataset in self.datasets.values():
+            digest.update(dataset.starts.tobytes())
+        return digest.hexdigest()[:16]
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.datasets:
+            return
+        self.series = self.table.read(self.file)
+        sizes = (self.window, self.horizon)
+        places = [cut(each, self.fractions, *sizes, self.file) for each in self.series]
+        if self.scales is None:
+            train = [each.part(*p["train"]) for each, p in zip(self.series, places, strict=True)]
+            if self.period is None:
+                self.period = find_period([each.values[:, 0] for each in train[:MOST_SERIES]])
+            self.scales = WindowScales.of(train, len(self.targets), self.period, self.file)
+        self.datasets = self._datasets(places, self.series, self.file)
+        for line in self.summary:
+            log.info(f"data: {line}; {self.target}: {', '.join(self.targets)}")
+
+    def _datasets(
+        self, places: Sequence[Places], series: Sequence[TimedSeries], source: str
+    ) -> dict[str, WindowDataset]:
+        sizes = {"window": self.window, "horizon": self.horizon, "stride": self.stride}
+        return windows(series, places, self._known_scales, len(self.targets), source, **sizes)
+
+    @property
+    def _known_scales(self) -> WindowScales:
+        if self.scales is None:
+            raise RuntimeError("nothing is learned from the training split yet: call setup first")
+        return self.scales
+
+    def loader(self, dataset: WindowDataset, *, shuffle: bool = False) -> SequenceLoader:
+        """Batches of windows; to evaluate, each once and in order. Several processes share them."""
+        rank, world_size = self.process
+        sampler = LengthBatchSampler(
+            torch.full((len(dataset),), self.window),
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
+
+    def train_dataloader(self) -> SequenceLoader:
+        # shuffled, trainer.overfit_batches would take other batches in every epoch
+        overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
+        return self.loader(self.datasets["train"], shuffle=not overfit)
+
+    def split_loader(self, split: str) -> SequenceLoader:
+        return self.loader(self.datasets[split])
+
+    def file_loader(self, path: str) -> SequenceLoader:
+        series = self._long_enough(path, self.window + self.horizon)
+        places = [{"file": (0, len(each))} for each in series]
+        return self.loader(self._datasets(places, series, path)["file"])
+
+    def read_inputs(self, path: str) -> Iterator[TimedSeries]:
+        for each in self._long_enough(path, self.window):
+            yield each.part(len(each) - self.window, len(each))
+
+    def _long_enough(self, path: str, least: int) -> list[TimedSeries]:
+        found = self.table.read(path)
+        for each in found:
+            if len(each) < least:
+                raise UserError(
+                    f"{path}: there are {len(each):,} steps{each.of}, too few: give {least:,}"
+                )
+        return found
+
+    def batch_of(
+        self, raw: Sequence[TimedSeries], source: str = "inputs", first: int = 1
+    ) -> SequenceBatch:
+        scales = self._known_scales
+        numbers = torch.tensor([scales.number(each, source) for each in raw])
+        values = [scales.standardised(each, source) for each in raw]
+        lengths = torch.tensor([*map(len, values)])
+        return SequenceBatch(torch.from_numpy(np.stack(values)), lengths, series=numbers)
+
+    def described(
+        self, raw: Sequence[TimedSeries], rows: Sequence[Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """Beside each forecast its series, and the times of it, where the file has them."""
+        for each, row in zip(raw, rows, strict=True):
+            name = {"series": each.name} if self.table.series else {}
+            time = {"time": each.clock.after(self.horizon)} if each.clock else {}
+            yield {**name, **time, **row}
+
+    def compute_baselines(self) -> dict[str, dict[str, float]]:
+        return forecast_baselines(self.datasets, self._known_scales, self.period or 1)
+
+    @property
+    def baseline_recipe(self) -> list[Any]:
+        return [self.period, "and on train"]

@@ -1,0 +1,13 @@
+"""The next token at every step of a text."""
+
+from seqmodels.tasks.language_model.plain_text import PlainText
+from seqmodels.tasks.language_model.python_source import PythonSource
+from seqmodels.tasks.language_model.streams import StreamDataModule
+from seqmodels.tasks.language_model.task import LanguageModel
+
+__all__ = [
+    "LanguageModel",
+    "PlainText",
+    "PythonSource",
+    "StreamDataModule",
+]

@@ -1,0 +1,114 @@
+"""The next token at every step, with the state carried from window to window."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from seqmodels.arguments import Count
+from seqmodels.batch import SequenceBatch
+from seqmodels.engine.contract import Contract, Step
+from seqmodels.engine.task import Task
+from seqmodels.errors import UserError
+from seqmodels.heads import find_head
+from seqmodels.nn.outputs import Output
+from seqmodels.nn.state import State, parts_of, without_gradient
+from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.tasks.language_model.stream_windows import StreamDataset
+
+
+class LanguageModel(Task):
+    """Embedding, `RecurrentEncoder` (one direction), every step of `output` into a softmax.
+
+    Where a batch `continues` the one before, as the windows of a stream do, its first step starts
+    from that one's final `(h_n, c_n)`, detached: truncated backpropagation through time. Training,
+    validation and test each carry a state of their own.
+
+    Args:
+        data, encoder, head, options: as `Task` documents them.
+        embedding_size: None: as wide as `output`.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+
+    contract = Contract(per="step", target="next_token", causal=True, stateful=True)
+    curves = ("loss", "bits_per_byte")
+    bar = "perplexity"
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        encoder: dict[str, Any],
+        head: str = "softmax",
+        *,
+        embedding_size: Count | None = None,
+        **options: Any,
+    ) -> None:
+        width = embedding_size or encoder.get("proj_size") or encoder["hidden_size"]
+        super().__init__(data, encoder, head, embedding_size=width, **options)
+        self.carried: dict[str, State] = {}  # by split: where the next window starts
+
+    def make_output(self, width: int, **options: Any) -> Output:
+        name, data = self.hparams["head"], self.hparams["data"]
+        output: Any = find_head(name).output_class or Vocabulary
+        if output.frequent_first and not data.get("frequent_first", True):
+            raise UserError(
+                f"model.head={name} needs token ids that go from frequent to rare, which those of "
+                "this tokenizer do not: set data.tokenizer=word, or model.head=softmax"
+            )
+        return output(
+            width,
+            data["num_inputs"],
+            embedding=self.embedding,
+            label_smoothing=self.hparams["label_smoothing"],
+            **options,
+        )
+
+    def step(self, batch: SequenceBatch) -> Step:
+        state = self.carried.get(self.split) if batch.continues else None
+        if state is not None and (rows := parts_of(state)[0].shape[1]) != len(batch):
+            raise UserError(
+                f"the checkpoint carries the state of {rows} streams and this training has "
+                f"{len(batch)}: keep data.batch_size as it was"
+            )
+        assert batch.targets is not None
+        states = self.encode(batch, state)
+        self.carried[self.split] = without_gradient(states.state)  # starts the next window
+        return Step(self.head.loss(states, batch.targets), int(batch.lengths.sum()))
+
+    def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
+        """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a
+        text was read: the one to compare tokenizers by. Unknown tokens are charged 8 extra bits
+        for each of their bytes there, because they would have to be spelled out."""
+        metrics = {"perplexity": loss.exp()}
+        if isinstance(dataset, StreamDataset):
+            bits = loss / math.log(2) * dataset.tokens_per_byte + dataset.spelling_bits_per_byte
+            metrics["bits_per_byte"] = bits
+        return metrics
+
+    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        raise UserError("a language model has no labels to predict; use python scripts/generate.py")
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.carried.pop("validation", None)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.carried.pop("test", None)
+
+    # the state between windows belongs to the checkpoint
+
+    def process_state(self) -> dict[str, Any]:
+        state = self.carried.get("train")
+        carried = {} if state is None else {"carried": [part.cpu() for part in parts_of(state)]}
+        return {**super().process_state(), **carried}
+
+    def restore_process_state(self, state: dict[str, Any]) -> None:
+        super().restore_process_state(state)
+        if "carried" in state:
+            parts = tuple(part.to(self.device) for part in state["carried"])
+            self.carried["train"] = parts if len(parts) == 2 else parts[0]

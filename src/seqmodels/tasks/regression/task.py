@@ -1,0 +1,103 @@
+"""One number or several, for a whole sequence or for each step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, cast
+
+from torch import Tensor
+from torchmetrics import Metric
+
+from seqmodels.arguments import ArgumentsOf
+from seqmodels.batch import SequenceBatch
+from seqmodels.engine.contract import Contract, Step
+from seqmodels.engine.task import Task
+from seqmodels.engine.value_scores import value_scores
+from seqmodels.errors import UserError
+from seqmodels.heads import find_head
+from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, Values
+
+
+class Regressor(Task):
+    """The values in `data["values"]` of a sequence or, if the head reads every step, of each step.
+
+    Values are learned standardised by the training split; predictions and scores are in their own
+    units. A missing value, nan, counts neither in the loss nor in the scores.
+
+    Args:
+        data, encoder, head, options: as `Task` documents them.
+        output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+
+    contract = Contract(per="sequence", target="value")
+    curves = ("loss", "rmse")
+    bar = "rmse"
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        encoder: dict[str, Any],
+        head: str = "last_hidden",
+        *,
+        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
+        | None = None,
+        **options: Any,
+    ) -> None:
+        if smoothing := options.get("label_smoothing"):
+            raise UserError(
+                f"model.label_smoothing is {smoothing}, but numbers have no labels: set it to 0"
+            )
+        super().__init__(data, encoder, head, output=output, **options)
+
+    @classmethod
+    def contract_for(cls, head: str) -> Contract:
+        return replace(cls.contract, per=find_head(head).per)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the values, in the order of the predictions."""
+        return self.hparams["data"]["values"]
+
+    @property
+    def output(self) -> ValueOptions:
+        return ValueOptions(**(self.hparams["output"] or {}))
+
+    def make_output(self, width: int, **options: Any) -> Values | Quantiles:
+        data = self.hparams["data"]
+        scale = {"mean": data["mean"], "deviation": data["deviation"]}
+        return self.output.build(width, len(self.names), **scale, **options)
+
+    def step(self, batch: SequenceBatch) -> Step:
+        assert batch.targets is not None
+        loss, predictions = self.loss_and_decision(batch)
+        targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
+        known = (~targets.isnan()).sum()
+        return Step(loss, known, predictions, self._values.restore(targets))
+
+    def metrics(self) -> dict[str, Metric]:
+        return value_scores(self.output.quantiles)
+
+    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
+        step, a list of a value for each step of the row in place of a value."""
+        levels, logits, by_step = self.output.quantiles, self(batch), self.contract.per == "step"
+        made = cast(Any, self._values).quantiles(logits) if levels else self._values.restore(logits)
+
+        def plain(values: Tensor) -> Any:  # ([T]) or ([T], Q)
+            if levels is None:
+                return values.tolist()
+            by_level = zip(levels, values.unbind(-1), strict=True)
+            return {f"{level:g}": each.tolist() for level, each in by_level}
+
+        rows = []
+        for row, length in zip(made, batch.lengths.tolist(), strict=True):
+            values = row[:length].unbind(1) if by_step else row.unbind(0)  # K of them
+            rows.append({n: plain(value) for n, value in zip(self.names, values, strict=True)})
+        return rows
+
+    @property
+    def _values(self) -> Standardised:
+        return cast(Standardised, self.head.output)

@@ -1,0 +1,187 @@
+"""A decoder: starts from an encoder's final states, may attend to its output, and writes tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from seqmodels.batch import PADDING_ID, UNKNOWN_ID
+from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.outputs import Mask, Output
+from seqmodels.nn.state import State, parts_of
+from seqmodels.tasks.seq2seq.attention import Attention, Memory
+from seqmodels.tasks.seq2seq.bridge import Bridge
+from seqmodels.tasks.seq2seq.search import Found, check_size, search
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a decoder gets of an encoder: the tensors that a head selects.
+
+    Args:
+        h_n, c_n: as in `RNNOutput`; the decoder starts from them.
+        output, mask: as in `RNNOutput`; the decoder attends to it. None: it does not.
+    """
+
+    h_n: Float[Tensor, "layers directions batch hidden"]
+    c_n: Float[Tensor, "layers directions batch cell"] | None
+    output: Float[Tensor, "batch time output_size"] | None = None
+    mask: Bool[Tensor, "batch time"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What a decoder carries from one step to the next, for B rows."""
+
+    state: State
+    memory: Memory | None
+
+    def take(self, rows: Int[Tensor, " rows"]) -> Carried:
+        """Of these rows, in this order."""
+        parts = tuple(part[:, rows] for part in parts_of(self.state))
+        state = parts if len(parts) == 2 else parts[0]
+        return Carried(state, None if self.memory is None else self.memory.take(rows))
+
+
+class Decoder(Output):
+    """Reads the tokens that are written so far, in one direction, and predicts the next one.
+
+    With attention, the logits are made of `tanh(W [context; h])` (Luong et al. 2015,
+    https://arxiv.org/abs/1508.04025). What a step has attended to does not go into the next one, so
+    training reads a whole target at once, with the same result as step by step.
+
+    Args:
+        encoder: whose final states this one starts from.
+        rnn: in one direction, with as many layers and of the same kind as the encoder.
+        embedding: of target tokens, `(B, S) -> (B, S, E)`.
+        vocabulary: called with the width of the features; makes the output module of the tokens.
+        attention: of the encoder's `output`; None: the state is all that the decoder gets.
+        start, end: the tokens before and after every target.
+        sampling: in training, the share of tokens that are read as the decoder predicts them
+            instead of as the target has them (scheduled sampling, Bengio et al. 2015,
+            https://arxiv.org/abs/1506.03099; predicted in one pass from the true tokens, Duckworth
+            et al. 2019, https://arxiv.org/abs/1906.04331).
+        dropout: on the features.
+
+    Raises:
+        UserError: if encoder and decoder do not fit together.
+    """
+
+    targets = ("text",)
+
+    def __init__(
+        self,
+        encoder: RecurrentEncoder,
+        rnn: RecurrentEncoder,
+        embedding: nn.Module,
+        vocabulary: Callable[[int], Output],
+        *,
+        attention: Attention | None = None,
+        start: int,
+        end: int,
+        sampling: float = 0.0,
+        dropout: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.bridge, self.rnn, self.embedding = Bridge(encoder, rnn), rnn, embedding
+        self.attention, self.start, self.end, self.sampling = attention, start, end, sampling
+        width = rnn.output_size
+        if attention is not None:
+            self.combine = nn.Linear(attention.memory_size + width, width)
+        self.dropout = dropout or nn.Identity()
+        self.vocabulary = vocabulary(width)
+
+    def carried(self, start: Start) -> Carried:
+        """What the first step starts from."""
+        memory = None
+        if self.attention is not None:
+            assert start.output is not None and start.mask is not None
+            memory = self.attention.memory(start.output, start.mask)
+        return Carried(self.bridge(start.h_n, start.c_n), memory)
+
+    def read(
+        self,
+        tokens: Int[Tensor, "batch steps"],
+        carried: Carried,
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch steps width"], Carried, Tensor | None]:
+        """The features after each token, what the next step starts from, and how much each step
+        attends to each step of the source, `(B, S, T)`, or None.
+
+        Args:
+            tokens: `(B, S)`, padded at the end.
+            lengths: `(B,)` on the CPU; None: no row is padded.
+        """
+        states = self.rnn(self.embedding(tokens), lengths, carried.state)
+        features, weights = states.output, None
+        if self.attention is not None:
+            context, weights = self.attention(features, carried.memory)
+            features = self.combine(torch.cat([context, features], dim=-1)).tanh()
+        return self.dropout(features), Carried(states.state, carried.memory), weights
+
+    def forward(self, features: Any, inputs: Int[Tensor, "batch steps"] | None = None) -> Tensor:
+        """Logits `(B, S, V)` of the token after each of `inputs`, `(B, S)`, which begin with the
+        start token; None: of the first token only, `(B, 1, V)`."""
+        if inputs is None:
+            inputs = torch.full((features.h_n.shape[2], 1), self.start, device=features.h_n.device)
+        return self.vocabulary(self.read(inputs, self.carried(features))[0])
+
+    def loss(self, features: Any, targets: Tensor, mask: Mask = None) -> Tensor:
+        """The mean loss in nats over the tokens of the targets `(B, S)`, which end with the end
+        token; -100 after it."""
+        carried = self.carried(features)
+        inputs = self.shifted(targets)
+        read, _, _ = self.read(inputs, carried)
+        if self.training and self.sampling:
+            with torch.no_grad():
+                predicted = self.shifted(self.vocabulary.decode(read))
+                sampled = torch.rand(inputs.shape, device=inputs.device) < self.sampling
+                sampled[:, 0] = False
+            read, _, _ = self.read(predicted.where(sampled, inputs), carried)
+        return self.vocabulary.loss(read, targets)
+
+    def shifted(self, targets: Int[Tensor, "batch steps"]) -> Int[Tensor, "batch steps"]:
+        """The tokens that are read where `targets` are to be predicted: the start token, then the
+        targets but the last; after their end, padding."""
+        before = torch.full_like(targets[:, :1], self.start)
+        return torch.cat([before, targets[:, :-1].clamp(min=PADDING_ID)], dim=1)
+
+    def decode(self, features: Any, mask: Mask = None) -> Tensor:
+        """The likeliest token at every step, `(B, T)`; the end token from the end on."""
+        return self.search(features).tokens[:, 0]
+
+    def loss_and_decision(
+        self, features: Any, targets: Tensor, mask: Mask = None
+    ) -> tuple[Tensor, Tensor]:
+        """In training without the decision, `(B, 0)`, because a search takes longer."""
+        loss = self.loss(features, targets, mask)
+        return loss, targets[:, :0] if self.training else self.decode(features, mask)
+
+    def search(self, features: Start, **options: Any) -> Found:
+        """The likeliest texts for each row, as `search` finds them; `options` are its own."""
+
+        silent = [*({PADDING_ID, UNKNOWN_ID, self.start} - {self.end})]  # they stand for no text
+
+        def step(token: Tensor, carried: Carried) -> tuple[Tensor, Carried]:
+            read, carried, _ = self.read(token.unsqueeze(1), carried)
+            log_p = self.vocabulary(read)[:, 0].float().log_softmax(dim=-1)
+            log_p[:, silent] = -torch.inf
+            return log_p, carried
+
+        rows, device = features.h_n.shape[2], features.h_n.device
+        check_size(rows * options.get("beam", 1), cast(Any, self.vocabulary).project.out_features)
+        return search(
+            step,
+            Carried.take,
+            self.carried(features),
+            rows,
+            start=self.start,
+            end=self.end,
+            device=device,
+            **options,
+        )

@@ -1,0 +1,113 @@
+"""Build the decoder that the options of a model describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from seqmodels.errors import UserError
+from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
+from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.outputs import Output
+from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
+from seqmodels.tasks.seq2seq.attention import Attention
+from seqmodels.tasks.seq2seq.bridge import Bridge
+from seqmodels.tasks.seq2seq.decoder import Decoder
+
+
+def build_decoder(
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+    encoder: RecurrentEncoder,
+    *,
+    shared: nn.Module | None = None,
+    attention: Mapping[str, Any] | None = None,
+) -> Decoder:
+    """The decoder of this encoder.
+
+    Args:
+        model: the arguments of a `Seq2Seq`.
+        data: its `num_targets`, `start` and `end`.
+        shared: the embedding of one vocabulary for both sides.
+        attention: `score` and `size` of an `Attention`; None: without.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    dropout = LockedDropout if model["locked_dropout"] else nn.Dropout
+    size = model["embedding_size"] or TOKEN_EMBEDDING_SIZE
+    embedding: Any = shared
+    if shared is None:
+        share = model["embedding_dropout"]
+        share = model["dropout"] if share is None else share
+        noise = model["input_noise"]
+        embedding = TokenEmbedding(data["num_targets"], size, noise, dropout(share))
+    rnn = _recurrent(encoder, size, model["decoder"], model["locked_dropout"])
+    make: Callable[..., Output] = TiedVocabulary if model["tied"] else Vocabulary
+    return Decoder(
+        encoder,
+        rnn,
+        embedding,
+        partial(
+            make,
+            vocabulary_size=data["num_targets"],
+            embedding=embedding,
+            label_smoothing=model["label_smoothing"],
+        ),
+        attention=_attention(encoder, rnn, attention),
+        start=data["start"],
+        end=data["end"],
+        sampling=model["scheduled_sampling"],
+        dropout=dropout(model["dropout"]),
+    )
+
+
+def check_decoder(
+    options: Mapping[str, Any] | None,
+    encoder: RecurrentEncoder,
+    attention: Mapping[str, Any] | None = None,
+) -> Output:
+    """Builds what depends on no data of a decoder; `options` are `model.decoder`.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+    rnn = _recurrent(encoder, 1, options, locked=False)
+    Bridge(encoder, rnn)
+    _attention(encoder, rnn, attention)
+    return Output()
+
+
+def _attention(
+    encoder: RecurrentEncoder, rnn: RecurrentEncoder, options: Mapping[str, Any] | None
+) -> Attention | None:
+    if options is None:
+        return None
+    return Attention(rnn.output_size, encoder.num_directions * encoder.output_size, **options)
+
+
+def _recurrent(
+    encoder: RecurrentEncoder, size: int, options: Mapping[str, Any] | None, locked: bool
+) -> RecurrentEncoder:
+    directions, own = encoder.num_directions, dict(options or {})
+    usual: dict[str, Any] = {
+        "cell": encoder.cell,
+        "hidden_size": directions * encoder.rnn.hidden_size,
+        "num_layers": encoder.num_layers,
+        "proj_size": directions * encoder.rnn.proj_size,
+        "dropout": encoder.rnn.dropout,
+        "locked_dropout": locked,
+    }
+    if own.get("hidden_size") is not None or own.get("cell") not in (None, "lstm"):
+        usual["proj_size"] = 0
+    if (own.get("num_layers") or encoder.num_layers) == 1:
+        usual["dropout"] = 0.0
+    try:
+        return RecurrentEncoder(size, **usual | {k: v for k, v in own.items() if v is not None})
+    except TypeError as error:
+        raise UserError(f"model.decoder: {error}") from error
+    except ValueError as error:
+        raise UserError(f"model.{error}".replace("encoder.", "decoder.")) from error

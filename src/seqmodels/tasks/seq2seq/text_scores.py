@@ -1,0 +1,172 @@
+"""How good written texts are. Every score is made of counts that add up over rows, so several
+processes measure what one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torchmetrics import Metric
+
+from seqmodels.data.edit_distance import nearest
+from seqmodels.engine.metrics import check_not_replaced
+from seqmodels.errors import UserError, choices
+
+References = Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score from counts.
+
+    Args:
+        size: how many counts there are.
+        count: `(text, references, level) -> counts`, of one row.
+        compute: `sum of the counts -> score`, as a share.
+    """
+
+    size: int
+    count: Callable[[str, tuple[str, ...], str], list[int]]
+    compute: Callable[[list[int]], float]
+
+
+@cache
+def _scorer() -> Any:
+    from sacrebleu.metrics import BLEU  # slow to import
+
+    return BLEU()  # with its own defaults
+
+
+def _bleu_counts(text: str, references: tuple[str, ...], level: str) -> list[int]:
+    row = _scorer().corpus_score([text], [[reference] for reference in references])
+    return [row.sys_len, row.ref_len, *row.counts, *row.totals]
+
+
+def _bleu(counts: list[int]) -> float:
+    found = _scorer().compute_bleu(counts[2:6], counts[6:], *counts[:2], smooth_method="exp")
+    return float(found.score) / 100
+
+
+def _chrf_counts(text: str, references: tuple[str, ...], level: str) -> list[int]:
+    # for 1 to 6 characters, how many n-grams the text has, the reference has, and both have;
+    # sacrebleu gives the scores in public, and not these counts
+    from sacrebleu.metrics.helpers import extract_all_char_ngrams as n_grams
+
+    rows = [
+        [
+            count
+            for ours, theirs in zip(n_grams(text, 6), n_grams(reference, 6), strict=True)
+            for count in (ours.total() * bool(theirs), theirs.total(), (ours & theirs).total())
+        ]
+        for reference in references
+    ]
+    return max(rows, key=_chrf)
+
+
+def _chrf(counts: list[int]) -> float:
+    # F2 of the mean precision and the mean recall (Popović 2015, https://aclanthology.org/W15-3049)
+    triples = zip(counts[::3], counts[1::3], counts[2::3], strict=True)
+    each = [(both / ours, both / theirs) for ours, theirs, both in triples if ours and theirs]
+    precision, recall = np.mean(each or [(0.0, 0.0)], axis=0).tolist()
+    return 5 * precision * recall / (4 * precision + recall) if precision + recall else 0.0
+
+
+def _share(counts: list[int]) -> float:
+    return counts[0] / counts[1] if counts[1] else float("nan")
+
+
+SCORES: dict[str, Score] = {
+    "exact_match": Score(2, lambda text, right, level: [text in right, 1], _share),
+    "symbol_error_rate": Score(
+        2, lambda text, right, level: [*nearest(text, right, level)], _share
+    ),
+    "bleu": Score(10, _bleu_counts, _bleu),
+    "chrf": Score(18, _chrf_counts, _chrf),
+}
+"""Each by its name in `METRICS`:
+
+- `exact_match`: the share of rows that are equal to one of their references;
+- `symbol_error_rate`: edit distance to the nearest reference, by its length, over all rows;
+- `bleu`, `chrf`: what `sacrebleu` computes of all rows, with its defaults.
+"""
+
+
+def check_scores(names: Iterable[str]) -> None:
+    """Raises UserError for an unknown name, or one that was replaced."""
+    for name in names:
+        check_not_replaced(name)
+        if name not in SCORES:
+            raise UserError(f"unknown score {name}: {choices(name, SCORES)}")
+
+
+class TextScores:
+    """Scores of texts, from their counts in each row.
+
+    Args:
+        names: of `SCORES`.
+        level: of the target's tokens, as in `TokenizerOptions`; says what a symbol is.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+
+    def __init__(self, names: Sequence[str], level: str) -> None:
+        check_scores(names)
+        self.names, self.level = [*names], level
+
+    def counts(self, texts: Sequence[str], references: References) -> Int[Tensor, "batch counts"]:
+        """The counts of every row: what a step gives as its predictions, and `metrics` take."""
+        rows = [
+            [
+                number
+                for name in self.names
+                for number in SCORES[name].count(text, right, self.level)
+            ]
+            for text, right in zip(texts, references, strict=True)
+        ]
+        return torch.tensor(rows, dtype=torch.int64).view(len(rows), self._ends()[-1])
+
+    def metrics(self) -> dict[str, Metric]:
+        """A metric for each name."""
+        ends = self._ends()
+        return {
+            name: TextScore(name, slice(first, last))
+            for name, first, last in zip(self.names, ends, ends[1:], strict=False)
+        }
+
+    def _ends(self) -> list[int]:
+        ends = [0]
+        for name in self.names:
+            ends.append(ends[-1] + SCORES[name].size)
+        return ends
+
+
+class TextScore(Metric):
+    """One score of all rows.
+
+    Args:
+        name: of `SCORES`.
+        columns: where its counts are among those of `TextScores.counts`.
+    """
+
+    full_state_update = False
+    total: Tensor
+
+    def __init__(self, name: str, columns: slice) -> None:
+        super().__init__()
+        self.score, self.columns = SCORES[name], columns
+        zeros = torch.zeros(self.score.size, dtype=torch.int64)
+        self.add_state("total", default=zeros, dist_reduce_fx="sum")
+
+    def update(self, preds: Int[Tensor, "batch counts"]) -> None:
+        self.total += preds[:, self.columns].sum(dim=0)
+
+    def compute(self) -> Tensor:
+        counts = self.total.tolist()
+        return torch.tensor(self.score.compute(counts), device=self.total.device)

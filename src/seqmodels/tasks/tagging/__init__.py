@@ -1,0 +1,11 @@
+"""One tag for every step of a sequence."""
+
+from seqmodels.tasks.tagging.python_syntax import PythonSyntax
+from seqmodels.tasks.tagging.tagged_text import TaggedText
+from seqmodels.tasks.tagging.task import Tagger
+
+__all__ = [
+    "PythonSyntax",
+    "TaggedText",
+    "Tagger",
+]

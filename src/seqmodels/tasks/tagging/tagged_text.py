@@ -1,0 +1,98 @@
+"""Your own texts with a tag for each word, from files or the HuggingFace hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from seqmodels.arguments import Count, Name, OneOf, Passed
+from seqmodels.data.inputs import Words
+from seqmodels.data.module import Split
+from seqmodels.data.own_files import read_splits, title
+from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.split import Examples
+from seqmodels.data.targets import Tags
+from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
+from seqmodels.tasks.tagging.tag_files import TagFiles
+
+
+class TaggedText(SequenceDataModule):
+    """Texts whose words have a tag each. Splits without a file are cut from `train`.
+
+    Args:
+        train, validation, test: a column file each, or by its ending JSON Lines or Parquet; see
+            `TagFiles`.
+        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
+            is organised like one.
+        token_column, tag_column, columns, separator, comment, encoding: of the files, as in
+            `TagFiles`.
+        lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: as in `Words`.
+        max_length: cut longer texts into pieces of at most this many words, about equally long. So
+            each word is scored once, and a prediction is of the whole text. None cuts none.
+        options: `batch_size` and the other arguments of `SequenceDataModule`.
+    """
+
+    def __init__(
+        self,
+        train: Name | None = None,
+        validation: Name | None = None,
+        test: Name | None = None,
+        *,
+        hub: Name | None = None,
+        token_column: Name | None = TagFiles.token_column,
+        tag_column: Name | None = TagFiles.tag_column,
+        columns: list[Name] | None = TagFiles.columns,
+        separator: Name | None = TagFiles.separator,
+        comment: Name | None = TagFiles.comment,
+        encoding: Name = TagFiles.encoding,
+        lowercase: bool = TokenizerOptions.lowercase,
+        min_count: Count = TokenizerOptions.min_count,
+        vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
+        vectors: Name | None = None,
+        vocabulary: Annotated[str, OneOf("train", "vectors")] = "train",
+        characters: bool = False,
+        max_length: Count | None = None,
+        **options: Annotated[Any, Passed("inputs", "targets")],
+    ) -> None:
+        words = Words(
+            lowercase=lowercase,
+            min_count=min_count,
+            vocabulary_size=vocabulary_size,
+            vectors=vectors,
+            vocabulary=vocabulary,
+            characters=characters,
+        )
+        super().__init__(words, Tags(), **options)
+        self.piece = max_length
+        self.paths = {"train": train, "validation": validation, "test": test}
+        self.hub = hub
+        self.files = TagFiles(token_column, tag_column, columns, separator, comment, encoding)
+        self.width = None if columns is None else len(columns)  # of column files
+
+    @property
+    def title(self) -> str:
+        return title(self.paths, self.hub, "data=tags")
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {**super().spec, "columns": self.width}
+
+    def use_spec(self, spec: Mapping[str, Any]) -> None:
+        super().use_spec(spec)
+        self.width = spec["columns"]
+
+    def read(self) -> Mapping[Split, Examples]:
+        return read_splits(self.paths, self.hub, self._examples)
+
+    def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
+        return self.files.tagged(path)
+
+    def read_inputs(self, path: str) -> Iterator[list[str]]:
+        return self.files.words(path, self.width, self.classes)
+
+    def _examples(
+        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None
+    ) -> Examples:
+        self.width = self.width or self.files.width(paths[0])
+        pairs = (pair for path in paths for pair in self.files.tagged(path, classes or {}))
+        return Examples.of(pairs, source)

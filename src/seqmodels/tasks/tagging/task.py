@@ -1,0 +1,114 @@
+"""One tag for every step of a sequence."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from seqmodels.arguments import NonNegative, OneOf
+from seqmodels.batch import PADDING_TARGET, SequenceBatch
+from seqmodels.engine.contract import Contract, Step
+from seqmodels.engine.fitting import check_weights
+from seqmodels.engine.task import Task
+from seqmodels.errors import UserError, listed
+from seqmodels.nn.outputs import Classes, Output
+from seqmodels.tag_schemes import Scheme, allowed, find_scheme
+from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
+from seqmodels.tasks.tagging.span_score import SpanScore
+
+
+class Tagger(Task):
+    """Which of the tags in `data["classes"]` each step has. The loss is a mean over steps.
+
+    Args:
+        data, encoder, head, options: as `Task` documents them.
+        output: `classes` tags each step by itself, `crf` all steps of a sequence together.
+        constrained: decode only what the scheme of the tags allows, such as no `I-NP` after `O`.
+        class_weights: one weight per tag, in the order of `data["classes"]`; None: all equal.
+
+    Raises:
+        UserError: naming the key and what to change.
+    """
+
+    contract = Contract(per="step", target="tag")
+    curves: tuple[str, ...] = ("loss", "accuracy")
+    bar = "accuracy"
+
+    def __init__(
+        self,
+        data: dict[str, Any],
+        encoder: dict[str, Any],
+        head: str = "every_step",
+        *,
+        output: Annotated[str, OneOf("classes", "crf")] = "classes",
+        constrained: bool = False,
+        class_weights: list[NonNegative] | None = None,
+        **options: Any,
+    ) -> None:
+        own: dict[str, Any] = {"output": output, "constrained": constrained}
+        super().__init__(data, encoder, head, class_weights=class_weights, **own, **options)
+        if self.scheme:
+            self.curves = (*self.curves, "f1")
+
+    @property
+    def classes(self) -> list[str]:
+        """The tags, in the order of the logits."""
+        return self.hparams["data"]["classes"]
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """How the tags mark spans; None if they don't."""
+        data = self.hparams["data"]
+        return data["scheme"] if "scheme" in data else find_scheme(self.classes)
+
+    def make_output(self, width: int, **options: Any) -> Output:
+        tags, given = self.classes, self.hparams
+        options = {"label_smoothing": given["label_smoothing"], **options}
+        if given["constrained"]:
+            if self.scheme is None:
+                raise UserError(
+                    "model.constrained=true needs tags of a scheme, such as B-NP, I-NP and O, and "
+                    f"these have none: {listed(tags)}"
+                )
+            options["allowed"] = allowed(tags, self.scheme)
+        weights = given["class_weights"]
+        check_weights(weights, tags, "tags")
+        if given["output"] == "classes":
+            output = ConstrainedClasses if given["constrained"] else Classes
+            return output(width, len(tags), weights=weights, **options)
+        if weights is not None:
+            raise UserError(
+                "a CRF scores all tags of a sequence together, so they can't have weights of their "
+                "own: set model.class_weights=null, or model.output=classes"
+            )
+        return CRF(width, len(tags), **options)
+
+    def step(self, batch: SequenceBatch) -> Step:
+        assert batch.targets is not None
+        loss, tags = self.loss_and_decision(batch)
+        return Step(loss, (batch.targets >= 0).sum(), _ended(tags), _ended(batch.targets))
+
+    def metrics(self) -> dict[str, Metric]:
+        """The share of right steps; of tags that mark spans, also how well these are found."""
+        count, ignored = len(self.classes), PADDING_TARGET
+        accuracy = MulticlassAccuracy(
+            count, average="micro", ignore_index=ignored, validate_args=False
+        )
+        spans = ("precision", "recall", "f1") if self.scheme else ()
+        return {"accuracy": accuracy, **{name: SpanScore(self.classes, name) for name in spans}}
+
+    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """`{"tags": [...]}` for each row, a tag per step."""
+        tags = self.head.decode(self.encode(batch)).tolist()
+        rows = zip(tags, batch.lengths.tolist(), strict=True)
+        return [{"tags": [self.classes[tag] for tag in row[:length]]} for row, length in rows]
+
+
+def _ended(rows: Tensor) -> Tensor:
+    """`(B, T) -> (B, T + 1)`: with -100 after each row, which keeps spans of different rows apart
+    when metrics get the rows of all batches one after the other."""
+    return F.pad(rows, (0, 1), value=PADDING_TARGET)
