@@ -17,8 +17,8 @@ from nbclient import NotebookClient
 from omegaconf import DictConfig
 
 from seqmodels.audit import ADVICE
-from tests.bank import WRONG
-from tests.bank_sorting import SORTED_WRONG
+from tests.audit.bank import WRONG
+from tests.audit.bank_sorting import SORTED_WRONG
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
@@ -153,7 +153,7 @@ def test_a_training_command_trains(line: str, workshop: Path) -> None:
 def test_another_command_does_what_the_page_shows(
     line: str, workshop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the interactive page takes seconds; tests/test_scripts.py and .ci/docs write it
+    # the interactive page takes seconds; tests/launch/test_scripts.py and .ci/docs write it
     monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
     command = COMMANDS[line]
     script = ROOT / command.words[0]
@@ -213,8 +213,8 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
         assert re.search(rf"^\| {re.escape(setting)} \|.* {ratio} \(?", results, re.M), setting
 
 
-# the items of "Common mistakes", in its order, by their names in tests/bank.py and
-# tests/bank_sorting.py
+# the items of "Common mistakes", in its order, by their names in tests/audit/bank.py and
+# tests/audit/bank_sorting.py
 MISTAKES = (
     *("last column", "mean of padded steps", "maximum of padded steps", "padding of ones"),
     *("attention without a mask", "forecast of the last columns", "forecast rolled from padding"),
@@ -233,7 +233,7 @@ MISTAKES = (
 
 
 def test_the_list_of_mistakes_names_what_the_audit_finds() -> None:
-    # that it finds them is tested in tests/test_audit.py, for each name in WRONG
+    # that it finds them is tested in tests/audit/test_audit.py, for each name in WRONG
     section = PAGES["audit.md"].partition("## Common mistakes\n")[2].partition("\n## ")[0]
     findings = [
         [finding, *re.findall(r"\(and `(\w+)`\)", item)]

@@ -1,0 +1,224 @@
+"""Callbacks that one word adds, and what the trainer logs by step."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from seqmodels.callbacks.learning_rate_finder import steepest
+from seqmodels.callbacks.step_metrics import StepMetrics
+from seqmodels.errors import UserError
+from seqmodels.runs import load_run, train
+from seqmodels.runs.checkpoint import read_checkpoint
+from seqmodels.runs.metrics_file import read_metrics
+from tests.conftest import Script
+from tests.runs.test_resume import same_run, stopped_by
+
+Config = Callable[..., DictConfig]
+
+PLAIN = (
+    "callbacks.dataflow=null",
+    "callbacks.confusion_matrix=null",
+    "baseline=false",
+    "trainer.limit_test_batches=2",
+)
+
+
+class Recorder(Callback):
+    """Keeps each step's loss, number of rows, and weights after it."""
+
+    seen: list[tuple[float, int, dict[str, Tensor]]]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        Recorder.seen = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, number: int
+    ) -> None:
+        weights = {name: value.clone() for name, value in task.state_dict().items()}
+        Recorder.seen.append((float(outputs["loss"]), len(batch), weights))
+
+
+RECORD = (
+    f"+callbacks.record={{_target_:{Recorder.__module__}.Recorder}}",
+    f"allowed_targets=[{Recorder.__module__}.Recorder]",
+)
+
+
+def added(*names: str) -> str:
+    return f"callbacks=[default,{','.join(names)}]"
+
+
+def test_a_step_metric_is_the_mean_over_the_targets_of_the_steps_since_the_last(
+    config: Config,
+) -> None:
+    settings = config("trainer.log_every_n_steps=5", *RECORD, *PLAIN)
+    train(settings)
+    rows = read_metrics(Path(settings.folder) / "metrics.csv")
+    logged = {int(row["step"]): row["train/loss_step"] for row in rows if "train/loss_step" in row}
+    expected = {}
+    for first in range(0, 25, 5):  # 28 steps in two epochs; the last three are not logged
+        losses, sizes, _ = zip(*Recorder.seen[first : first + 5])
+        mean = sum(loss * size for loss, size in zip(losses, sizes)) / sum(sizes)
+        expected[first + 4] = mean
+    assert logged == pytest.approx(expected)
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is asked of the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def test_between_two_logs_nothing_is_asked_of_the_device(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: dict[int, int] = {}
+    log = StepMetrics.on_train_batch_end
+
+    def counted(self: StepMetrics, trainer: pl.Trainer, *rest: Any) -> None:
+        with Operations() as operations:
+            log(self, trainer, *rest)
+        counts[trainer.global_step] = len(operations.names)
+
+    monkeypatch.setattr(StepMetrics, "on_train_batch_end", counted)
+    train(config("trainer.log_every_n_steps=10", *PLAIN))
+    assert [step for step, count in counts.items() if count] == [10, 20]
+    assert len(counts) == 28
+
+
+@pytest.mark.parametrize("name", ["ema", "swa"])
+def test_the_average_of_the_weights_is_validated_saved_and_tested(
+    config: Config, name: str
+) -> None:
+    # the first epoch counts as the best, so its weights are not those at the end
+    first_is_best = ("callbacks.checkpoint.mode=max", "callbacks.checkpoint.monitor=train/loss")
+    options = {"ema": "callbacks.ema.decay=0.5", "swa": "callbacks.swa.start=0.25"}
+    settings = config(added(name), options[name], *first_is_best, *RECORD, *PLAIN)
+    result = train(settings)
+    folder = Path(settings.folder)
+    weights = [seen for _, _, seen in Recorder.seen]
+    for file, steps in (("best", 14), ("last", 28)):
+        saved = read_checkpoint(folder / "checkpoints" / f"{file}.ckpt")["state_dict"]
+        for key, value in saved.items():
+            after = torch.stack([each[key] for each in weights[:steps]]).double()
+            if name == "ema":
+                expected = after[0]
+                for count, each in enumerate(after[1:], start=1):
+                    decay = min(0.5, (1 + count) / (10 + count))
+                    expected = decay * expected + (1 - decay) * each
+            else:
+                expected = after[7:].mean(dim=0)
+            torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-6)
+    first = read_metrics(folder / "metrics.csv")[0]
+    assert result["metrics"]["validation/loss"] == pytest.approx(first["validation/loss"])
+    validated = {k: v for k, v in result["metrics"].items() if k.startswith("validation/")}
+    assert load_run(folder).evaluate("validation", accelerator="cpu") == pytest.approx(validated)
+
+
+def test_before_the_average_begins_the_weights_themselves_are_validated(config: Config) -> None:
+    losses = []
+    for number, words in enumerate(([], [added("swa"), "callbacks.swa.start=0.6"])):
+        settings = config(*words, f"folder={Path(config().folder).parent / str(number)}", *PLAIN)
+        train(settings)
+        rows = read_metrics(Path(settings.folder) / "metrics.csv")
+        losses.append([row["validation/loss"] for row in rows])
+    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (added("early_stopping", "ema"), "callbacks.early_stopping.patience=1"),
+        pytest.param(
+            (added("swa", "lr_monitor"), "callbacks.swa.start=0.5"), marks=pytest.mark.long
+        ),
+    ],
+)
+def test_a_resumed_run_has_them_and_is_the_uninterrupted_one(
+    script: Script, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    own = ("trainer=cpu", "trainer.max_epochs=4", "model.encoder.hidden_size=12", *words, *PLAIN)
+    own = (*own, "trainer.log_every_n_steps=5", "model.optimizer.lr=0.03")
+    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    stop = stopped_by(signal.SIGTERM, step=33)
+    done = script("train.py", *own, *stop, f"hydra.run.dir={tmp_path / 'cut'}")
+    assert done.returncode == 143, done.stderr
+    done = script("train.py", f"resume={tmp_path / 'cut'}")
+    assert done.returncode == 0 and done.stderr.count("not taken") == 1  # the signal
+    same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config: Config) -> None:
+    stopping = (added("early_stopping"), "callbacks.early_stopping.monitor=validation/accuracy")
+    never_better = ("callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=1.0")
+    own = (*stopping, *never_better, *PLAIN, "trainer.log_every_n_steps=0")
+    settings = config(*own, "trainer.max_epochs=9")
+    train(settings)
+    file = Path(settings.folder) / "metrics.csv"
+    assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
+    resume = (f"resume={settings.folder}", *own, "trainer.max_epochs=10")
+    train(config(*resume))
+    assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
+    train(config(*resume, "trainer.max_epochs=11", "callbacks.early_stopping.patience=3"))
+    assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2, 3]
+    wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
+    with pytest.raises(UserError, match="monitor=validation/f1: choose .* did you mean valid"):
+        train(config(added("early_stopping"), *wrong))
+
+
+@pytest.mark.pictures
+def test_lr_finder_suggests_and_changes_nothing(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, words in (("without", ()), ("with", (added("lr_finder"),))):
+        train(config(*words, "callbacks.progress=null", f"folder={tmp_path / name}", *PLAIN))
+    files = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("without", "with")]
+    assert files[0] == files[1]
+    assert "lr_finder suggests model.optimizer.lr=" in capsys.readouterr().out
+    assert (tmp_path / "with" / "figures" / "learning_rates.png").stat().st_size > 10_000
+
+
+def test_the_suggested_rate_is_where_the_loss_falls_fastest_by_its_logarithm() -> None:
+    rates = torch.logspace(-5, 0, 101).double().numpy()
+    losses = 2 - 1 / (1 + (rates / 0.01) ** -2)  # steepest at 0.01
+    assert steepest(rates, losses) == pytest.approx(0.01)
+
+
+def test_summary_learning_rate_and_profile_are_there_by_a_word(
+    script: Script, tmp_path: Path
+) -> None:
+    words = ("debug=profile", "+callbacks=[model_summary,lr_monitor]", *PLAIN)
+    own = ("trainer=cpu", "trainer.log_every_n_steps=5", "hydra.run.dir=run")
+    done = script("train.py", *words, *own)
+    assert done.returncode == 0, done.stderr
+    assert "encoder.rnn" in done.stdout and "Trainable params" in done.stdout
+    assert "run_training_batch" in done.stdout and "profile: " in done.stdout
+    report = (tmp_path / "run" / "profile.txt").read_text()
+    for stage in ("FIT", "TEST"):
+        assert f"{stage} Profiler Report" in report
+    rows = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "lr-AdamW" in row]
+    assert [(row["epoch"], row["step"]) for row in rows] == [
+        (0, 4),
+        (0, 9),
+        (1, 14),
+        (1, 19),
+        (1, 24),
+    ]

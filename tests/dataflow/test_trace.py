@@ -1,0 +1,261 @@
+"""What a trace measures, against what theory says of each head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.dataflow import Trace, trace
+from seqmodels.dataflow.tracing import reach
+from seqmodels.engine import Task
+from seqmodels.errors import UserError
+from seqmodels.heads import HEADS, Head
+from seqmodels.nn.encoder import RNNOutput
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.tagging import Tagger
+from tests.shipped import SELECTING_HEADS, TAGGER_HEADS, fitting_directions
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
+)
+
+F, H, P, V, CLASSES = 3, 16, 5, 11, ["a", "b", "c", "d"]
+B, T, LENGTHS = 5, 7, [7, 4, 1, 6, 2]
+
+
+def make_task(head: str, **encoder: Any) -> Task:
+    torch.manual_seed(0)
+    options = {"hidden_size": H, "bidirectional": None, **encoder}
+    if head in TAGGER_HEADS:
+        return Tagger({"num_inputs": V, "classes": CLASSES}, options, head, dropout=0.4)
+    if HEADS[head].per == "step":
+        head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
+        return LanguageModel({"num_inputs": V}, options, head, head_options=head_options)
+    data = {"inputs": "features", "num_inputs": F, "classes": CLASSES}
+    return SequenceClassifier(data, options, head, dropout=0.4, input_noise=0.5)
+
+
+def make_batch(task: Task, lengths: list[int] = LENGTHS) -> SequenceBatch:
+    torch.manual_seed(1)
+    rows, time = len(lengths), max(lengths)
+    inputs = (
+        torch.randint(V, (rows, time))
+        if task.contract.per == "step"
+        else torch.randn(rows, time, F)
+    )
+    return SequenceBatch(inputs, torch.tensor(lengths))
+
+
+def valid(lengths: list[int] = LENGTHS) -> Tensor:
+    return torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+
+
+def at(step: list[int]) -> Tensor:
+    """True at one step of each row."""
+    return torch.arange(T) == torch.tensor(step).unsqueeze(1)
+
+
+LAST = [length - 1 for length in LENGTHS]
+
+# What each head must be seen to read: steps of output (B, T) or None, and whether h_n of the last
+# layer. The maximum reads some valid steps, and which is up to the numbers.
+THEORY: dict[str, tuple[Tensor | None, bool]] = {
+    "last_hidden": (None, True),
+    "bidirectional_concat": (None, True),
+    "last_output": (at(LAST), False),
+    "mean_pool": (valid(), False),
+    "concat_pool": (valid(), True),
+    "attention_pool": (valid(), False),
+    "max_attention_pool": (valid(), False),
+    "every_step": (valid(), False),
+    "softmax": (valid(), False),
+    "tied_softmax": (valid(), False),
+    "adaptive_softmax": (valid(), False),
+}
+
+
+@pytest.mark.parametrize(("cell", "proj_size"), [("lstm", 0), ("lstm", P), ("gru", 0), ("rnn", 0)])
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize(
+    ("name", "bidirectional"),
+    [
+        pytest.param(name, bidirectional, id=f"{name}-{'two' if bidirectional else 'one'}")
+        for name in SELECTING_HEADS  # those of decoders: tests/tasks/seq2seq/test_seq2seq.py
+        for bidirectional in fitting_directions(name)
+    ],
+)
+def test_the_trace_is_what_the_head_declares_and_theory_says(
+    name: str, bidirectional: bool, num_layers: int, cell: str, proj_size: int
+) -> None:
+    options = {"proj_size": proj_size} if cell == "lstm" else {}
+    task = make_task(name, cell=cell, num_layers=num_layers, bidirectional=bidirectional, **options)
+    seen = trace(task, make_batch(task))
+    directions = 2 if bidirectional else 1
+    assert set(seen.reads) == set(HEADS[name].reads)
+    assert seen.output.shape == (B, T, directions)
+    assert seen.h_n.shape == (B, num_layers, directions)
+    assert (seen.c_n is None) == (cell != "lstm")
+
+    read = seen.output > 0  # (B, T, D)
+    if name == "max_pool":
+        assert not read[~valid()].any() and read.any(dim=1).all()
+    else:
+        steps, states = THEORY[name]
+        for direction in range(directions):
+            expected = torch.zeros(B, T, dtype=torch.bool) if steps is None else steps
+            assert torch.equal(read[:, :, direction], expected)
+        expected = torch.zeros(B, num_layers, directions, dtype=torch.bool)
+        expected[:, -1] = states
+        assert torch.equal(seen.h_n > 0, expected)
+
+    # through the network: all valid steps; for a logit at a step of one direction, those up to it
+    if task.contract.per == "step":
+        reached = torch.ones(T, T, dtype=torch.bool)
+        reached = reached if bidirectional else reached.tril()
+        assert torch.equal(seen.inputs > 0, reached & valid().unsqueeze(1) & valid().unsqueeze(2))
+    elif name == "max_pool" and not bidirectional:
+        assert not (seen.inputs > 0)[~valid()].any() and (seen.inputs[:, 0] > 0).all()
+    else:
+        assert torch.equal(seen.inputs > 0, valid())
+    assert sum(seen.shares.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_shares_are_those_of_the_definition() -> None:
+    seen = trace(task := make_task("mean_pool", bidirectional=True), make_batch(task))
+    for row, length in enumerate(LENGTHS):  # every step counts the same, by definition
+        by_step = seen.output[row].sum(dim=1)
+        assert torch.allclose(by_step[:length], torch.tensor(1 / length), atol=1e-6)
+
+
+def test_shares_equal_the_jacobian() -> None:
+    task = make_task("concat_pool", num_layers=2)
+    batch = make_batch(task)
+    task.eval()
+    row, length = 1, LENGTHS[1]
+    states = task.encoder(task.embed(batch), batch.lengths)
+
+    def logits(output: Tensor, h_n: Tensor) -> Tensor:
+        return task.head(replace(states, output=output, h_n=h_n))
+
+    jacobians = torch.autograd.functional.jacobian(logits, (states.output, states.h_n))
+    output = jacobians[0][row, :, row, :length].norm(dim=(0, 2))  # (C, T, H) -> (T)
+    h_n = jacobians[1][row, :, -1, 0, row].norm()
+    seen = trace(task, batch)
+    ours = torch.cat([seen.output[row, :length, 0], seen.h_n[row, -1]])
+    theirs = torch.cat([output, h_n.view(1)])
+    # ours is an estimate by a few random combinations of four logits
+    assert torch.allclose(ours, theirs / theirs.sum(), rtol=0.35)
+
+
+def test_a_task_is_left_as_it_was() -> None:
+    task = make_task("attention_pool", num_layers=2, dropout=0.3)
+    task.train()
+    task.head.eval()
+    batch = make_batch(task)
+    weights = {name: value.clone() for name, value in task.state_dict().items()}
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trace(task, batch)
+    assert torch.equal(torch.rand(3), expected)
+    assert task.training and task.encoder.training and not task.head.training
+    assert all(torch.equal(value, weights[name]) for name, value in task.state_dict().items())
+    assert all(parameter.grad is None for parameter in task.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_types(dtype: torch.dtype) -> None:
+    task = make_task("last_hidden").to(dtype)
+    batch = make_batch(task)
+    seen = trace(task, SequenceBatch(batch.inputs.to(dtype), batch.lengths))
+    assert seen.reads == ("h_n",)
+    assert torch.equal(seen.inputs > 0, valid())
+
+
+def test_a_long_sequence_does_not_underflow() -> None:
+    task = make_task("last_hidden")
+    lengths = [60, 3]  # the gradient at step 0 is about 1e-20 of that at step 59, and its square 0
+    assert torch.equal(trace(task, make_batch(task, lengths)).inputs > 0, valid(lengths))
+
+
+def test_a_projection_that_starts_from_zero_is_traced_by_what_it_is_given() -> None:
+    task = make_task("last_hidden")
+    assert isinstance(task.head.output.project, nn.Linear)
+    nn.init.zeros_(task.head.output.project.weight)
+    seen = trace(task, make_batch(task))
+    assert seen.reads == ("h_n",) and torch.equal(seen.inputs > 0, valid())
+
+
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [(("h_n",), "output"), (("output", "h_n"), "output"), (("c_n",), "output")],
+)
+def test_a_declaration_that_gradients_contradict_is_an_error(
+    declared: tuple[Any, ...], found: str
+) -> None:
+    class Wrong(Head, name="wrong"):
+        reads = declared
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.output[:, 0]
+
+    task = make_task("wrong")
+    with pytest.raises(UserError, match=rf"'wrong' declares reads=.*depend on {found}: declare"):
+        trace(task, make_batch(task))
+
+
+def test_a_head_that_reads_nothing_is_an_error() -> None:
+    class Blind(Head, name="blind"):
+        reads = ("output",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return torch.zeros_like(states.output[:, 0])
+
+    task = make_task("blind")
+    with pytest.raises(UserError, match="depend on none of the tensors: change select"):
+        trace(task, make_batch(task))
+
+
+def test_a_unit_that_is_flat_here_is_seen_to_be_read() -> None:
+    class Steep(Head, name="steep"):
+        """Its gradient is zero nearly everywhere."""
+
+        reads = ("output", "h_n")
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return torch.cat([states.output[:, 0], states.h_n[-1, 0].round()], dim=1)
+
+    task = make_task("steep")
+    seen = trace(task, make_batch(task))
+    assert seen.shares["h_n"] == 0  # no gradient, and yet no error: a change of h_n moves logits
+
+
+def test_a_head_may_read_c_n_and_lower_layers() -> None:
+    class Cells(Head, name="cells"):
+        reads = ("h_n", "c_n")
+
+        def select(self, states: RNNOutput) -> Tensor:
+            assert states.c_n is not None
+            return torch.cat([states.h_n[0, 0], states.c_n[-1, 0]], dim=1)
+
+    task = make_task("cells", num_layers=3)
+    seen = trace(task, make_batch(task))
+    assert seen.c_n is not None
+    assert (seen.h_n > 0)[0].tolist() == [[True], [False], [False]]
+    assert (seen.c_n > 0)[0].tolist() == [[False], [False], [True]]
+
+
+def test_last_step_alone_equals_the_last_step_of_all() -> None:
+    task = make_task("softmax")
+    batch = make_batch(task)
+    every: Trace = trace(task, batch)
+    last = reach(task, batch, last_step=True)
+    assert torch.allclose(last, every.inputs[torch.arange(B), torch.tensor(LAST)], atol=1e-6)
+    assert math.isclose(float(last[0].sum()), 1, abs_tol=1e-5)

@@ -1,0 +1,276 @@
+"""Optimisers and schedulers by name: what drops out, what is refused, what a resume continues."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from torch.nn import Parameter
+
+from seqmodels.engine.budget import Budget
+from seqmodels.engine.optimization import LinearWarmup, build_optimizer
+from seqmodels.engine.resume import replan
+from seqmodels.errors import UserError
+from tests.conftest import Script
+from tests.runs.test_resume import same_run, stopped_by
+
+Config = Callable[..., DictConfig]
+
+QUICK = (
+    *("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "model.encoder.hidden_size=4"),
+    *("trainer.max_epochs=2", "trainer.limit_train_batches=5", "trainer.limit_val_batches=2"),
+    *("trainer.limit_test_batches=1", "callbacks.confusion_matrix=null"),
+)
+OPTIMIZERS = ("adam", "nadam", "sgd", "rmsprop")
+SCHEDULERS = ("cosine", "linear_warmup", "plateau", "none")
+
+
+def plain(config: DictConfig, key: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.select(config, key))
+
+
+# what a configuration is composed of
+
+
+def test_arguments_that_another_class_does_not_take_drop_out(config: Config) -> None:
+    name = "torch.optim.RMSprop"
+    assert plain(config(f"model.optimizer._target_={name}"), "model.optimizer") == {
+        "_target_": name,
+        "lr": 0.003,
+        "weight_decay": 0.01,
+    }
+    cosine = "model.scheduler._target_=torch.optim.lr_scheduler.ExponentialLR"
+    scheduler = plain(config(cosine, "+model.scheduler.gamma=0.9"), "model.scheduler")
+    assert scheduler.keys() == {"_target_", "gamma"}
+    whole = "model.optimizer={_target_: torch.optim.Rprop, lr: 0.1}"
+    assert plain(config(whole), "model.optimizer") == {"_target_": "torch.optim.Rprop", "lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("model._target_=seqmodels.tasks.regression.Regressor", "model.class_weights"),
+        (
+            "callbacks.last._target_=seqmodels.callbacks.progress.LiveProgressBar",
+            "callbacks.last.minutes",
+        ),
+        ("data._target_=seqmodels.tasks.classification.Surnames", "data.scale"),
+        ("experiment=tagging model=classifier", "model.constrained"),
+        ("experiment=series_classification data=surnames", "data.scale"),
+        ("experiment=series_classification optimizer=rmsprop", "model.optimizer.fused"),
+    ],
+)
+def test_they_drop_out_wherever_a_class_is_named(word: str, key: str, config: Config) -> None:
+    assert OmegaConf.select(config(*word.split()), key) is None
+
+
+def test_what_the_command_line_gives_stays_for_the_checks_to_refuse(config: Config) -> None:
+    words = ("model.optimizer._target_=torch.optim.RMSprop", "model.optimizer.fused=true")
+    assert config(*words).model.optimizer.fused is True
+    assert config("+model.optimizer.foo=1", words[0]).model.optimizer.foo == 1
+
+
+def test_a_file_of_ones_own_is_checked_as_the_command_line_is(
+    script: Script, tmp_path: Path
+) -> None:
+    folder = tmp_path / "configs" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /optimizer: sgd\n"
+        "model: {optimizer: {lr: 0.5, momentm: 0.9}}\n"
+    )
+    refused = script("train.py", "experiment=mine")
+    assert refused.returncode == 2
+    assert "model.optimizer.momentm is not a key of the configuration: did you mean" in (
+        refused.stderr
+    )
+    shown = script("train.py", "experiment=mine", "~model.optimizer.momentm", "--cfg", "job")
+    assert "lr: 0.5\n    momentum: 0.9" in shown.stdout  # the experiment's own, and the file's
+
+
+@pytest.mark.parametrize(
+    "experiment", [(), ("experiment=text_classification",), ("experiment=char_lm",)]
+)
+def test_a_chosen_file_counts_over_the_experiment(experiment: tuple, config: Config) -> None:
+    chosen = config(*experiment, "optimizer=sgd", "scheduler=cosine")
+    assert plain(chosen, "model.optimizer") == {
+        "_target_": "torch.optim.SGD",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 0.0,
+        "fused": True,
+    }
+    assert plain(chosen, "model.scheduler") == {
+        "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+        "T_max": "total_steps",
+        "eta_min": 0.0,
+    }
+    other = config(*experiment, "optimizer=sgd", "scheduler=none", "model.optimizer.lr=0.3")
+    assert (other.model.optimizer.lr, other.model.scheduler) == (0.3, None)
+
+
+@pytest.mark.parametrize("word", ["optimizer=adm", "optimizer=null", "+model.optimizer.lr=1"])
+def test_hydras_own_errors_stay(word: str, config: Config) -> None:
+    with pytest.raises((HydraException, ValueError)):
+        config(word)
+
+
+# one line for each mistake
+
+TORCH = "model.optimizer._target_=torch.optim."
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model.optimizer=sgd", "set it to a group of keys, or null; did you mean optimizer=sgd?"),
+        ("scheduler=null", "scheduler=null: choose one of cosine, linear_warmup, none, one_cycle"),
+        ("optimizer=sgdd", "did you mean optimizer=sgd?"),
+        ("optimizer=sgd model.optimizer.momentum=-1", "set it to a number of at least 0"),
+        ("model.optimizer.betas=2", "model.optimizer.betas is an argument"),
+        ("+model.optimizer.betas=2", "+model.optimizer.betas=2: set it to a list of 2"),
+        ("model.optimizer.fused=true optimizer=rmsprop", "model.optimizer.fused is not a key"),
+        (f"{TORCH}Lyon", "torch.optim.Lyon cannot be found in torch"),
+        (f"{TORCH}LBFGS", "LBFGS computes the loss 2 times in a step"),
+        (f"{TORCH}SparseAdam", "SparseAdam does not support dense gradients"),
+        (f"{TORCH}Muon", "Muon only supports 2D parameters"),
+        ("model.scheduler._target_=torch.optim.lr_scheduler.LRScheduler", "cannot be built"),
+        (
+            "scheduler=plateau model.scheduler.monitor=accuracy",
+            "choose a metric such as validation",
+        ),
+        ("scheduler=plateau model.scheduler.monitor=validation/acc", "did you mean accuracy?"),
+        ("scheduler=plateau model.scheduler.factor=2", "Factor should be < 1.0"),
+        (
+            "scheduler=plateau trainer.limit_val_batches=0 callbacks.checkpoint=null",
+            "trainer.limit_val_batches=0 leaves none: choose another one, such as scheduler=none",
+        ),
+    ],
+)
+def test_each_mistake_is_one_line(words: str, message: str, script: Script, tmp_path: Path) -> None:
+    refused = script("train.py", *QUICK, *words.split(), "folder=run")
+    assert refused.returncode == 2, refused.stderr
+    [line] = refused.stderr.splitlines()
+    assert message.removeprefix("+") in line
+    assert not (tmp_path / "run").exists()
+
+
+# training and resume
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"optimizer={name}" for name in OPTIMIZERS),
+        *(f"scheduler={name}" for name in SCHEDULERS),
+        f"{TORCH}Adafactor",
+        f"{TORCH}ASGD",
+        f"{TORCH}Rprop",
+        "optimizer=rmsprop scheduler=plateau model.scheduler.patience=0 model.scheduler.monitor="
+        "validation/accuracy",
+    ],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(words: str, script: Script, tmp_path: Path) -> None:
+    own = (*QUICK, *words.split())
+    whole = script("train.py", *own, "folder=whole")
+    assert whole.returncode == 0, whole.stderr
+    stop = stopped_by(signal.SIGTERM, step=7)
+    assert script("train.py", *own, *stop, "folder=cut").returncode == 143
+    resumed = script("train.py", "resume=cut")
+    assert resumed.returncode == 0, resumed.stderr
+    same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_an_optimizer_of_another_class_starts_without_the_state_of_the_first() -> None:
+    group = {"lr": 0.1, "betas": (0.9, 0.999)}
+    for name, states in (("RMSprop", []), ("AdamW", [{"param_groups": [{**group, "lr": 0.2}]}])):
+        saved = {
+            "hyper_parameters": {"optimizer": {"_target_": "torch.optim.AdamW"}},
+            "optimizer_states": [{"param_groups": [dict(group)]}],
+            "global_step": 5,
+        }
+        replan(saved, {"_target_": f"torch.optim.{name}", "lr": 0.2})
+        assert saved["optimizer_states"] == states
+
+
+# schedules
+
+ONE = {"a": Parameter(torch.zeros(2))}
+
+
+def built(optimizer: str, scheduler: dict[str, Any], **options: Any) -> tuple[Any, Any]:
+    plan = {"_target_": f"torch.optim.{optimizer}", "lr": 0.1}
+    found = build_optimizer(ONE, plan, scheduler, Budget(8), **options)
+    return found["optimizer"], found["lr_scheduler"]["scheduler"]
+
+
+def test_a_plateau_takes_a_step_after_each_validation() -> None:
+    """As PyTorch's own would, with the direction of the metric."""
+    scheduler = {"_target_": "seqmodels.engine.optimization.Plateau", "factor": 0.5, "patience": 1}
+    for monitor, sign in (("validation/loss", 1), ("validation/accuracy", -1)):
+        optimizer, schedule = built("SGD", scheduler, monitor=monitor)
+        reference = torch.optim.SGD([Parameter(torch.zeros(2))], lr=0.1)
+        expected = torch.optim.lr_scheduler.ReduceLROnPlateau(reference, factor=0.5, patience=1)
+        for value in (3.0, 2.0, 2.5, 2.4, 2.6, 1.0, 1.5, 1.5):
+            for _ in range(3):
+                schedule.step()
+            schedule.validated({monitor: torch.tensor(sign * value)})
+            expected.step(value)
+            assert optimizer.param_groups[0]["lr"] == reference.param_groups[0]["lr"]
+    with pytest.raises(UserError, match="monitor=validation/accuracy is not measured: choose one"):
+        schedule.validated({"validation/loss": torch.tensor(1.0)})
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad"])
+def test_one_cycle_cycles_no_momentum_where_there_is_none(name: str) -> None:
+    one_cycle = {
+        "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+        "max_lr": 0.1,
+        "total_steps": "total_steps",
+    }
+    optimizer, _ = built(name, one_cycle)
+    assert optimizer.param_groups[0].get("momentum", 0) == 0
+
+
+def test_a_linear_warmup_rises_and_falls_in_lines() -> None:
+    optimizer = torch.optim.SGD([Parameter(torch.zeros(2))], lr=1.0)
+    scheduler, found = LinearWarmup(optimizer, total_steps=10, warmup=0.4), []
+    for _ in range(11):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    fall = [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0]
+    assert found == pytest.approx([0.25, 0.5, 0.75, 1.0, *fall])
+
+
+# classes of one's own
+
+
+def test_imports_are_trust_enough(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "my_learning.py").write_text(
+        "from torch.optim import SGD\n"
+        "from torch.optim.lr_scheduler import ExponentialLR\n\n\n"
+        "class Mine(SGD):\n    def __init__(self, params, lr=0.1):\n"
+        "        super().__init__(params, lr=lr)\n\n\n"
+        "class Decay(ExponentialLR):\n    def __init__(self, optimizer, gamma=0.9):\n"
+        "        super().__init__(optimizer, gamma)\n"
+    )
+    words = (
+        "model.optimizer._target_=my_learning.Mine",
+        "model.scheduler._target_=my_learning.Decay",
+    )
+    refused = script("train.py", *QUICK, *words, "folder=run")
+    assert refused.returncode == 2 and "add imports=[my_learning]" in refused.stderr
+    trained = script("train.py", *QUICK, *words, "imports=[my_learning]", "folder=run")
+    assert trained.returncode == 0, trained.stderr
+    evaluated = script("evaluate.py", "run=run", "imports=[my_learning]")
+    assert evaluated.returncode == 0, evaluated.stderr
+    refused = script("evaluate.py", "run=run")  # what a folder names is not trusted by itself
+    assert refused.returncode == 2 and "my_learning.Mine is not allowed" in refused.stderr

@@ -1,0 +1,166 @@
+"""A classifier starts from a language model: its tokenizer, embedding and encoder."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqmodels.engine.optimization import grouped
+from seqmodels.runs import load_run
+from seqmodels.runs.checkpoint import read_checkpoint
+from seqmodels.tasks.classification import SequenceClassifier
+from tests.conftest import Script
+from tests.runs.test_resume import stopped_by
+
+QUICK = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null")
+SIZES = ("model.encoder.hidden_size=12", "model.embedding_size=12")
+
+
+@pytest.fixture
+def language_model(script: Script, reviews: Path, tmp_path: Path) -> Path:
+    """A run on the texts of a table."""
+    own = ("model=language_model", "data=text_lm", f"data.train={reviews}", "data.text_column=text")
+    own += (
+        "data.tokenizer=word",
+        "data.batch_size=2",
+        "data.window=5",
+        "data.evaluation_streams=1",
+    )
+    done = script(
+        "train.py",
+        *own,
+        *SIZES[:1],
+        *("model.encoder.num_layers=1",),
+        *QUICK,
+        "trainer.max_epochs=1",
+        "folder=lm",
+    )
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "lm"
+
+
+@pytest.fixture
+def classifier(reviews: Path) -> tuple[str, ...]:
+    return ("data=text", f"data.train={reviews}", "data.lowercase=false", "model.start=lm", *SIZES)
+
+
+def test_embedding_and_forward_direction_are_those_of_the_language_model(
+    script: Script, language_model: Path, classifier: tuple[str, ...], tmp_path: Path
+) -> None:
+    own = (*classifier, *QUICK, "model.head=max_pool", "model.encoder.bidirectional=true")
+    frozen = (
+        "model.optimizer.lr=1e-30",
+        "model.optimizer.weight_decay=0",
+        "trainer.max_epochs=1",
+        "folder=run",
+    )
+    done = script("train.py", *own, *frozen)
+    assert done.returncode == 0, done.stderr
+    start = load_run(language_model)
+    run = load_run(tmp_path / "run")
+    weights, given = run.task.state_dict(), start.task.state_dict()
+    assert torch.equal(weights["embedding.weight"], given["embedding.weight"])
+    for name, value in given.items():
+        if name.startswith("encoder."):
+            assert torch.equal(weights[name], value), name
+            assert not torch.equal(weights[f"{name}_reverse"], value), name
+    text = "a good film, never seen"
+    [row] = run.data.batch_of([text]).inputs
+    assert row.tolist() == start.data.vocabulary.encode(text).ids
+
+
+def test_nothing_of_it_is_needed_later(
+    script: Script, language_model: Path, classifier: tuple[str, ...], tmp_path: Path
+) -> None:
+    own = (*classifier, *QUICK, "trainer.max_epochs=3")
+    assert script("train.py", *own, "folder=whole").returncode == 0
+    assert script("train.py", *own, *stopped_by(signal.SIGTERM, 5), "folder=cut").returncode == 143
+    shutil.rmtree(language_model)
+    done = script("train.py", "resume=cut")
+    assert done.returncode == 0, done.stderr
+    whole, cut = (
+        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"]
+        for name in ("whole", "cut")
+    )
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+    assert script("evaluate.py", "run=cut").returncode == 0
+    predicted = script("predict.py", "run=cut", "input=-", stdin="good\n")
+    assert predicted.returncode == 0 and '"label"' in predicted.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            ["data.lowercase=true"],
+            "has another tokenizer: set data.tokenizer=word data.lowerc",
+        ),
+        (["data.tokenizer=char"], "has another tokenizer: set data.tokenizer=word"),
+        (["model.encoder.cell=gru"], "has other sizes: set model.encoder.cell=lstm"),
+        (["model.embedding_size=9"], "has other sizes: set model.embedding_size=12"),
+        (["model.start=nowhere"], "nowhere"),
+        (["data=japanese_vowels"], "UEA cannot start from a language model"),
+        (["model.start_lr=0"], "model.start_lr=0: set it to a number of more than 0"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    changes: list[str],
+    message: str,
+    script: Script,
+    language_model: Path,
+    classifier: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    if changes[0].startswith("data="):
+        classifier = classifier[3:]
+    done = script("train.py", *classifier, *QUICK, *changes, "folder=run")
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_the_run_of_a_classifier_is_refused(script: Script, reviews: Path, tmp_path: Path) -> None:
+    own = ("data=text", f"data.train={reviews}", *QUICK, "trainer.max_epochs=1")
+    assert script("train.py", *own, "folder=first").returncode == 0
+    done = script("train.py", *own, "model.start=first", "folder=second")
+    assert done.returncode == 2
+    assert "first is the run of a SequenceClassifier, not of a language model" in done.stderr
+
+
+def test_layers_are_unfrozen_from_the_last_one_down_to_the_embedding() -> None:
+    data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b"]}
+    task = SequenceClassifier(
+        data,
+        {"hidden_size": 3, "num_layers": 2, "bidirectional": False},
+        start="lm",
+        start_lr=0.1,
+        unfreeze=600,
+    )
+    learns = rates_by_name(task)
+    assert learns["head.output.project.weight"] == (None, 0)
+    assert learns["encoder.rnn.weight_hh_l1"] == (0.1, 200)
+    assert learns["encoder.rnn.bias_ih_l0"] == (0.1, 400)
+    assert learns["embedding.weight"] == (0.1, 600)
+
+
+def test_a_backward_direction_learns_from_the_start() -> None:
+    data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b"]}
+    task = SequenceClassifier(
+        data, {"hidden_size": 3, "bidirectional": True}, "max_pool", start="lm", unfreeze=50
+    )
+    learns = rates_by_name(task)
+    assert learns["encoder.rnn.weight_hh_l0"] == (None, 25)
+    assert learns["encoder.rnn.weight_hh_l0_reverse"] == (None, 0)
+
+
+def rates_by_name(task: SequenceClassifier) -> dict[str, tuple[float | None, int]]:
+    groups = grouped(dict(task.named_parameters()), task.rates())
+    return {
+        name: (rate.lr, rate.frozen)
+        for name, parameter in task.named_parameters()
+        for rate, members in groups.items()
+        if any(parameter is member for member in members)
+    }

@@ -1,0 +1,195 @@
+"""What TensorBoard, W&B and MLflow hold after a run, read back with their own libraries."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from seqmodels.errors import UserError
+from seqmodels.files import flattened
+from seqmodels.loggers import MLflow, TensorBoard, WandB
+from seqmodels.runs.metrics_file import read_metrics
+from tests.conftest import ROOT, Script
+from tests.in_process import run_in_process
+from tests.runs.test_resume import stopped_by
+
+LOGGERS = ("logger=[tensorboard,wandb,mlflow]", "logger.wandb.offline=true")
+PICTURES = {"confusion_matrix", "contributions", "dataflow", "learning_curves"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run with all three, which SIGTERM ended in its third epoch of four, then resumed."""
+    place = tmp_path_factory.mktemp("loggers")
+    own = ("seed=3", "model.encoder.hidden_size=12", "trainer=cpu", "trainer.max_epochs=4")
+    own = (
+        *own,
+        "task_name=my_paper",
+        "tags=[wide,a b]",
+        "trainer.log_every_n_steps=5",
+        "baseline=false",
+        "hydra.run.dir=runs/mine",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CACHE_HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+            patch.setenv(name, str(place / name))
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        stop = stopped_by(signal.SIGTERM)
+        for status, words in ((143, (*own, *stop)), (0, (f"resume={place / 'runs' / 'mine'}",))):
+            done = run_in_process(ROOT / "scripts" / "train.py", [*words, *LOGGERS], place)
+            assert done.returncode == status, done.stderr
+        patch.chdir(place)
+        yield place / "runs" / "mine"
+
+
+def hyperparameters(run: Path) -> dict[str, str]:
+    """What every logger should hold, as text."""
+    result = json.loads((run / "result.json").read_text())
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    stopping = ("callbacks.signal", "allowed_targets", "resume")
+    expected = {k: v for k, v in flattened(config).items() if not k.startswith(stopping)}
+    for name in ("parameters", "head", "seed", "fingerprint"):
+        expected[name] = result[name]
+    return {name: str(value) for name, value in expected.items()} | {"reads": "h_n"}
+
+
+def curve(run: Path, name: str) -> dict[int, float]:
+    """The values of a metric in metrics.csv, by step."""
+    rows = read_metrics(run / "metrics.csv")
+    return {int(row["step"]): row[name] for row in rows if name in row}
+
+
+def best(run: Path) -> dict[str, float]:
+    metrics = json.loads((run / "result.json").read_text())["metrics"]
+    return {name.replace("validation/", "best_validation/"): v for name, v in metrics.items()}
+
+
+def test_tensorboard_has_one_file_with_all_of_a_resumed_run(run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+
+    [file] = run.glob("**/events.out.tfevents.*")
+    assert file.parent == run  # so its name is the folder's in `tensorboard --logdir runs`
+    events = EventAccumulator(str(run), {"images": 0}).Reload()
+    for name in ("train/loss_step", "train/loss", "validation/loss", "learning_rate"):
+        points = events.Scalars(name)
+        assert {p.step: p.value for p in points} == pytest.approx(curve(run, name))
+        assert len(points) == len(curve(run, name)) >= 4
+    for name, value in best(run).items():
+        assert [event.value for event in events.Scalars(name)] == pytest.approx([value])
+    assert set(events.Tags()["images"]) == PICTURES
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    found = parse_session_start_info_plugin_data(content).hparams
+    plain = {name: value.WhichOneof("kind") for name, value in found.items()}
+    expected = hyperparameters(run)
+    assert plain.keys() >= expected.keys()
+    assert found["head"].string_value == expected["head"]
+    assert found["parameters"].number_value == float(expected["parameters"])
+
+
+def wandb_records(file: Path) -> Iterator[Any]:
+    """The records in W&B's own file, which is a LevelDB log of protocol buffers."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, begun = file.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:  # a header is never cut by the end of a block
+            at += 32768 - at % 32768
+            continue
+        size, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        begun += content[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # all of a record, or its last part
+            yield Record.FromString(begun)
+            begun = b""
+
+
+def test_wandb_continues_the_run_when_it_is_resumed(run: Path) -> None:
+    files = sorted(run.glob("wandb/offline-run-*/*.wandb"))
+    records = [list(wandb_records(file)) for file in files]
+    runs = [next(r.run for r in part if r.HasField("run")) for part in records]
+    assert [r.display_name for r in runs] == ["mine", "mine"] and runs[0].run_id == runs[1].run_id
+    assert {(r.run_group, tuple(r.tags)) for r in runs} == {("my_paper", ("wide", "a b"))}
+    assert [r.exit.exit_code for part in records for r in part if r.HasField("exit")] == [1, 0]
+    resumed = records[1]
+    config = {
+        item.key: json.loads(item.value_json)
+        for record in resumed
+        if record.HasField("config")
+        for item in record.config.update
+    }
+    assert {name: str(config[name]) for name in hyperparameters(run)} == hyperparameters(run)
+    history = [
+        {(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in items}
+        for part in records
+        for items in (record.history.item for record in part if record.HasField("history"))
+    ]
+    for name in ("train/loss_step", "validation/loss"):
+        points = {row["trainer/global_step"]: row[name] for row in history if name in row}
+        assert points == pytest.approx(curve(run, name))
+    last = {name: value for row in history for name, value in row.items()}
+    assert {name: last[name] for name in best(run)} == pytest.approx(best(run))
+    assert {name.partition("/")[0] for name in last} >= PICTURES
+    [artifact] = [record.artifact for record in resumed if record.HasField("artifact")]
+    names = {entry.path for entry in artifact.manifest.contents}
+    assert names == {"best.ckpt", "config.yaml", "overrides.yaml"}
+
+
+def test_mlflow_keeps_all_runs_in_one_database(run: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient("sqlite:///runs/mlflow.db")
+    experiment = client.get_experiment_by_name("seqmodels")
+    [found] = client.search_runs([experiment.experiment_id])  # one, though it was resumed
+    assert (found.info.run_name, found.info.status) == ("mine", "FINISHED")
+    expected = {name: value[:250] for name, value in hyperparameters(run).items()}
+    assert found.data.params.items() >= expected.items()
+    assert found.data.tags["task_name"] == "my_paper" and found.data.tags["tags"] == "wide, a b"
+    for name in ("train/loss_step", "validation/loss"):
+        history = client.get_metric_history(found.info.run_id, name)
+        points = {point.step: point.value for point in history}
+        assert points == pytest.approx(curve(run, name))
+    assert {n: found.data.metrics[n] for n in best(run)} == pytest.approx(best(run))
+    files = {f.path for f in client.list_artifacts(found.info.run_id)}
+    pictures = {f.path for f in client.list_artifacts(found.info.run_id, "figures")}
+    assert files == {"best.ckpt", "config.yaml", "overrides.yaml", "figures"}
+    assert pictures == {f"figures/{name}.png" for name in PICTURES}
+
+
+@pytest.mark.parametrize("package", ["tensorboard", "wandb", "mlflow"])
+def test_a_missing_package_is_one_line(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == package else find(name)
+    )
+    build = {
+        "tensorboard": lambda: TensorBoard(str(tmp_path)),
+        "wandb": lambda: WandB(str(tmp_path)),
+        "mlflow": lambda: MLflow(str(tmp_path), "sqlite:///x.db"),
+    }[package]
+    with pytest.raises(UserError, match=rf"logger={package} needs .*pip install '.*{package}.*'$"):
+        build()
+
+
+def test_a_logger_writes_nothing_before_the_data_is_read(script: Script, tmp_path: Path) -> None:
+    words = ("data=text", "data.train=nowhere.csv", "folder=mine", "trainer=cpu")
+    done = script("train.py", "logger=mlflow", *words)
+    assert done.returncode == 2 and "nowhere.csv: no such file" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_wandb_without_a_login_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="wandb.login.* or set logger.wandb.offline=true"):
+        WandB(str(tmp_path))

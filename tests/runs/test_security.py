@@ -1,0 +1,643 @@
+"""What docs/runs.md promises of run folders, checkpoints and names by a stranger."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from playwright.sync_api import Browser
+from rich.table import Table
+
+from seqmodels.callbacks.best_checkpoint import BestCheckpoint
+from seqmodels.callbacks.confusion_matrix import confusion_matrix
+from seqmodels.compare.comparison import compare
+from seqmodels.compare.page import write_comparison
+from seqmodels.compare.tables import comparison_table
+from seqmodels.data import UEA, TokenizerOptions
+from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
+from seqmodels.dataflow.drawing import Box, Drawing, Label
+from seqmodels.dataflow.page import TEMPLATES
+from seqmodels.dataflow.rendering import to_svg
+from seqmodels.errors import UserError
+from seqmodels.instantiate import instantiate
+from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.plain import check_plain, read_bytes, read_json, read_yaml
+from seqmodels.runs import load_run, train
+from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
+from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.trust import is_trusted_callback
+from seqmodels.screen import Screen
+from seqmodels.tasks.forecasting import Forecaster
+from seqmodels.tasks.language_model import PlainText
+from seqmodels.tasks.seq2seq import Seq2Seq
+from seqmodels.tasks.seq2seq.search import search as beam_search
+from seqmodels.visible import LogLines, visible
+from tests.conftest import ROOT, Script
+from tests.in_process import run_in_process
+from tests.runs.hostile import CANARY, Payload
+
+pytestmark = pytest.mark.pictures  # which show what a run folder says
+
+UNSEEN = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r"
+MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
+HTML = "<script>document.title='poisoned'</script><img src=x onerror=\"document.title='poisoned'\">"
+MATH = "$\\frac$ costs 5"
+METRIC = f"test/{HTML}{MATH}"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a classifier's run folder needs to be loaded, without its data."""
+    made = tmp_path_factory.mktemp("trained")
+    small = ("model.encoder.hidden_size=4", "trainer.max_epochs=1", "baseline=false")
+    words = ["trainer=cpu", *small, "model.head=attention_pool", f"folder={made / 'whole'}"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        train(compose("train", words))
+    for file in ("config.yaml", "result.json", "checkpoints/best.ckpt"):
+        (made / "run" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made / "whole" / file, made / "run" / file)
+    return made / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(trained, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def changed(run: Path, key: str, value: Any) -> None:
+    """Sets `a.b` in config.yaml."""
+    file = run / "config.yaml"
+    config = node = yaml.safe_load(file.read_text())
+    *groups, last = key.split(".")
+    for group in groups:
+        node = node[group]
+    node[last] = value
+    file.write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Whether the code of a module of a stranger has run."""
+    (tmp_path / f"{CANARY}.py").write_text("class Task: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, CANARY, raising=False)
+    return lambda: CANARY in sys.modules
+
+
+# configurations
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x: ${oc.env:HOME}",
+        "x: '\\${oc.env:HOME}'",
+        'x: "\\x24{oc.env:HOME}"',
+        "x: [[{a: 'b ${seed}'}]]",
+        "'${seed}': 1",
+        "x: |\n  ${oc.create:{_target_: os.system}}",
+    ],
+)
+def test_nothing_in_a_run_folder_is_resolved(run: Path, line: str) -> None:
+    with (run / "config.yaml").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UserError, match="holds an interpolation"):
+        load_run(run)
+
+
+def test_a_text_is_not_read_again_after_the_check() -> None:
+    made = instantiate({"_target_": "torch.nn.ParameterDict", "parameters": {}})
+    assert len(made) == 0
+    kept = instantiate({"_target_": "seqmodels.data.Text", "train": "${oc.env:HOME}"})
+    assert kept.paths["train"] == "${oc.env:HOME}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model._target_", f"{CANARY}.Task"),
+        ("model._target_", "seqmodels.data.UEA"),
+        ("model._target_", "seqmodels.runs.Trainer"),
+        ("data._target_", "seqmodels.engine.task.pl.Trainer"),
+        ("data._args_", ["x"]),
+        ("data._partial_", True),
+        ("data.name", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "x"}),
+        ("data.targets", [[{"_target_": "torch.nn.Linear"}]]),
+        ("model.head_options", {"_target_": f"{CANARY}.Task"}),
+        ("model.optimizer._target_", "torch.optim.swa_utils.AveragedModel"),
+        ("model.optimizer._target_", "torch.optim.lr_scheduler.StepLR"),
+        ("model.optimizer._target_", f"{CANARY}.Task"),
+        ("model.optimizer._args_", ["x"]),
+        ("model.scheduler._target_", "torch.optim.SGD"),
+        ("model.scheduler.max_lr", {"_target_": "torch.nn.Linear"}),
+        ("trainer.plugins", [{"_target_": "seqmodels.runs.checkpoint.CheckpointFiles"}]),
+        ("trainer.profiler", {"_target_": "lightning.pytorch.profilers.AdvancedProfiler"}),
+        ("task_name", ["x"]),
+        ("tags", [{"_target_": "torch.nn.Linear"}]),
+    ],
+)
+def test_a_run_folder_names_no_class_but_its_task_and_data(
+    run: Path, canary: Callable[[], bool], key: str, value: Any
+) -> None:
+    changed(run, key, value)
+    with pytest.raises(UserError, match="is not allowed|is not a "):
+        load_run(run)
+    assert not canary()
+
+
+def test_modules_and_classes_that_a_run_folder_trusts_are_not(
+    run: Path, canary: Callable[[], bool]
+) -> None:
+    changed(run, "imports", [CANARY])
+    changed(run, "allowed_targets", [f"{CANARY}."])
+    load_run(run)
+    changed(run, "model._target_", f"{CANARY}.Task")
+    with pytest.raises(UserError, match="is not allowed"):
+        load_run(run)
+    assert not canary()
+
+
+ALIASES = "a0: &a0 [x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.yaml", ALIASES),
+        ("config.yaml", "a: &a {b: *a}"),
+        ("config.yaml", "[" * 100_000),
+        ("config.yaml", "{a: " * 50 + "1" + "}" * 50),
+        ("config.yaml", "a: [" + "1," * 300_000 + "]"),
+        ("config.yaml", "!!python/object/apply:os.system ['id']"),
+        ("config.yaml", f"!!python/module:{CANARY} ''"),
+        ("config.yaml", "? [a]\n: 1"),
+        ("config.yaml", "1: 2"),
+        ("config.yaml", f"a: 0x{'f' * 10_000}"),
+        ("config.yaml", '"\\0": 1'),
+        ("result.json", "[" * 100_000),
+        ("result.json", '{"a":' * 100_000),
+        ("result.json", '{"seed": 1' + "0" * 30 + "}"),
+        ("result.json", '{"seed": ' + "9" * 10_000 + "}"),
+        ("result.json", '{"head": "\\ud800"}'),
+        ("environment.json", "[" * 100_000),
+        ("metrics.csv", "epoch,step\n1,2,3\n"),  # without its end it is half a row, and left out
+        ("metrics.csv", "epoch,step\n1,\0\n"),
+        ("metrics.csv", "epoch,step,x\n1,2," + "9" * 200_000 + "\n"),
+        ("metrics.csv", "step\n1\n"),
+    ],
+)
+def test_files_that_no_run_writes_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    read = {".yaml": read_yaml, ".json": read_json, ".csv": read_metrics}[Path(name).suffix]
+    with pytest.raises(UserError, match=name):
+        read(tmp_path / name)
+
+
+def test_only_regular_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    os.mkfifo(file)  # reading it would wait for a writer
+    with pytest.raises(UserError, match="is not a regular file"):
+        read_bytes(file)
+    with pytest.raises(UserError, match="is not a regular file"):
+        read_bytes(Path("/dev/zero"))
+    file.unlink()
+    file.touch()
+    os.truncate(file, 10**12)
+    with pytest.raises(UserError, match=r"has 1,000,000,000,000 bytes"):
+        read_bytes(file)
+    for path in ("/dev/zero", str(tmp_path)):
+        with pytest.raises(UserError, match="name a file in it|is a pipe or a device"):
+            PlainText(train=path).setup()
+
+
+def test_values_that_refer_to_each_other_are_counted_as_often_as_they_are_read() -> None:
+    value: list[Any] = ["x"]
+    for _ in range(25):
+        value = [value, value]
+    with pytest.raises(UserError, match="more than"):
+        check_plain(value, "it")
+    value.append(value)
+    with pytest.raises(UserError, match=r"more than|nested"):
+        check_plain(value, "it")
+
+
+# checkpoints
+
+
+def saved(run: Path, content: Any, **options: Any) -> Path:
+    torch.save(content, run / "checkpoints" / "best.ckpt", **options)
+    return run
+
+
+def shared(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda c: {**c, "x": Payload()},
+        lambda c: {**c, "x": torch.zeros(1).expand(10**12)},
+        lambda c: {**c, "x": [{"y": torch.zeros(2, 2).to_sparse()}]},
+        lambda c: {**c, "hyper_parameters": {**c["hyper_parameters"], "x": shared(40)}},
+        lambda c: {**c, "hyper_parameters": {**c["hyper_parameters"], "x": torch.ones(1)}},
+        lambda c: {**c, "state_dict": {**c["state_dict"], "x": "text"}},
+        lambda c: {**c, "state_dict": {}},
+        lambda c: {k: v for k, v in c.items() if k != "hyper_parameters"},
+        lambda c: [c],
+        lambda c: c["state_dict"],
+    ],
+)
+def test_a_checkpoint_holds_weights_and_plain_values(
+    run: Path, canary: Callable[[], bool], spoil: Callable[[dict[str, Any]], Any]
+) -> None:
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    with pytest.raises(UserError):
+        load_run(saved(run, spoil(content)))
+    assert not canary()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "legacy"])
+def test_a_checkpoint_of_another_format_is_not_read(
+    run: Path, canary: Callable[[], bool], kind: str
+) -> None:
+    if kind == "pickle":
+        (run / "checkpoints" / "best.ckpt").write_bytes(pickle.dumps(Payload()))
+    else:
+        saved(run, {"state_dict": Payload()}, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match="not a usable checkpoint"):
+        load_run(run)
+    assert not canary()
+
+
+def test_a_small_checkpoint_does_not_fill_the_memory(run: Path) -> None:
+    path = run / "checkpoints" / "best.ckpt"
+    with zipfile.ZipFile(path) as parts:
+        entries = {entry.filename: parts.read(entry) for entry in parts.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts:
+        for name, part in entries.items():
+            parts.writestr(name, part)
+        parts.writestr("archive/data/bomb", bytes(10**7))
+    with pytest.raises(UserError, match="it is compressed"):
+        read_checkpoint(path)
+
+
+def test_sizes_that_the_weights_do_not_have_take_no_memory(run: Path) -> None:
+    changed(run, "model.encoder.hidden_size", 8000)  # a gigabyte
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="size mismatch"):
+        load_run(run)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
+    changed(run, "model.encoder.num_layers", 10**9)
+    with pytest.raises(UserError, match="a whole number from 1 to 1000"):
+        load_run(run)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1e38])
+def test_weights_are_numbers(run: Path, weight: float) -> None:
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    name = "encoder.rnn.weight_hh_l0"
+    content["state_dict"][name][1, 0] = weight
+    with pytest.raises(UserError, match=f"best.ckpt: {name} holds weights that are not numbers"):
+        load_run(saved(run, content))
+
+
+def test_nothing_advises_to_load_a_checkpoint_that_may_run_code(run: Path) -> None:
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    with pytest.raises(UserError, match="it holds more than tensors and plain values") as raised:
+        load_run(saved(run, {**content, "x": Payload()}))
+    assert "weights_only" not in str(raised.value)
+
+
+def test_what_a_model_writes_is_bounded() -> None:
+    def search(**options: int) -> None:
+        beam_search(lambda *_: None, lambda *_: None, None, 64, start=1, end=2, **options)
+
+    with pytest.raises(UserError, match="fill the memory: lower beam or batch_size"):
+        search(beam=10**9)
+    with pytest.raises(UserError, match="fill the memory"):
+        search(longest=10**9)
+    for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
+        with pytest.raises(UserError, match="at most"):
+            Seq2Seq.check(arguments)
+    model = {"data": {"horizon": 10**9, "values": ["y"]}, "encoder": {}, "head": "last_hidden"}
+    with pytest.raises(UserError, match="data.horizon is 1000000000: at most"):
+        Forecaster(**model)
+
+
+def test_a_tokenizer_of_a_checkpoint_is_one_that_this_code_makes() -> None:
+    options = TokenizerOptions("word")
+    made = json.loads(train_tokenizer(["a b"], options).to_str())
+    assert load_tokenizer(json.dumps(made), options).get_vocab_size() == 4
+    slow = {
+        "type": "Split",
+        "pattern": {"Regex": "(a+)+$"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    for changes in (
+        {"pre_tokenizer": {"type": "Split", **slow}},
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "b" * 99}},
+        {"model": {**made["model"], "vocab": {"[PAD]": 0, "[UNK]": 1, "a": 10**6}}},
+        {"model": {"type": "Nothing"}},
+        {"truncation": {"max_length": 1}},
+    ):
+        with pytest.raises(UserError, match="the tokenizer of the checkpoint"):
+            load_tokenizer(json.dumps({**made, **changes}), options)
+
+
+# what is written
+
+
+def test_a_resume_writes_through_no_link(run: Path, script: Script, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name, make in {
+        "checkpoints/last.ckpt": lambda path: path.symlink_to(mine / "new"),
+        "figures": lambda path: path.symlink_to(mine),
+        "train.log": lambda path: path.symlink_to(mine / "log"),
+        "lock": lambda path: path.symlink_to(mine / "lock"),
+        "samples.txt": os.mkfifo,
+        "metrics.csv": lambda path: path.mkdir(),
+        "figures/x.png": lambda path: path.mkdir(),
+        "checkpoints/best": os.mkfifo,
+        "loop": lambda path: path.symlink_to(path),
+    }.items():
+        path = run / name
+        path.parent.mkdir(exist_ok=True)
+        make(path)
+        with pytest.raises(UserError, match=f"{name} leads out of the run folder"):
+            RunFolder(run).check_contained()
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    (run / "figures").rmdir()
+    (run / "figures").touch()
+    with pytest.raises(UserError, match="figures leads out"):
+        RunFolder(run).check_contained()
+    (run / "figures").unlink()
+    RunFolder(run).check_contained()
+    (run / "train.log").symlink_to(mine / "log")
+    done = script("train.py", f"resume={run}", "trainer=cpu")
+    assert done.returncode == 2 and "train.log leads out of the run folder" in done.stderr
+    assert list(mine.iterdir()) == []
+
+
+def test_a_sweep_clears_no_folder_behind_a_link(script: Script, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "precious").write_text("text")
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "sweep.json").write_text('{"overrides": [], "jobs": 1, "varied": ["seed"]}')
+    (sweep / "0_seed-0").symlink_to(mine)
+    done = script("train.py", "-m", "seed=0,1", "trainer=cpu", f"sweep.resume={sweep}")
+    assert done.returncode == 2 and "0_seed-0 is a link" in done.stderr
+    assert (mine / "precious").read_text() == "text"
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "", "{../../x}"])
+def test_a_run_folder_does_not_say_where_checkpoints_go(name: str) -> None:
+    target = "seqmodels.callbacks.best_checkpoint.BestCheckpoint"
+    for own in ("best", "best-{epoch}", "{epoch:02d}-{validation/loss:.2f}"):
+        assert is_trusted_callback("checkpoint", {"_target_": target, "filename": own})
+    with pytest.raises(UserError, match="is not a file name"):
+        is_trusted_callback("checkpoint", {"_target_": target, "filename": name})
+    for other in ("seqmodels.tasks.language_model.sample.Path", "seqmodels.dataflow.page.page"):
+        with pytest.raises(UserError, match="is not allowed"):
+            is_trusted_callback("x", {"_target_": other})
+    assert not is_trusted_callback("x", {"_target_": "lightning.pytorch.callbacks.Callback"})
+
+
+def test_a_checkpoint_does_not_say_which_files_to_remove(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    callback = BestCheckpoint(dirpath=str(tmp_path / "run"), monitor="loss")
+    for path in (str(tmp_path / "mine"), "..", "/", f"{tmp_path}/run/.."):
+        with pytest.raises(UserError, match="which it is not"):
+            callback.load_state_dict({"best_k_models": {path: torch.tensor(1.0)}})
+    for score in ("x", torch.zeros(2)):  # compared with the next score after the next validation
+        with pytest.raises(UserError, match="no number"):
+            callback.load_state_dict({"best_k_models": {"a.ckpt": score}, "best_model_score": None})
+    with pytest.raises(OSError, match="mine"):
+        CheckpointFiles().remove_checkpoint(tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_a_run_folder_does_not_say_where_data_is_downloaded_to(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed(run, "data.folder", str(tmp_path))
+    changed(run, "data.num_workers", 10**6)
+    data = load_run(run).data
+    assert isinstance(data, UEA) and data.folder is None
+    assert data.num_workers <= (os.cpu_count() or 1)
+    assert "data.folder of the run folder is ignored" in caplog.text
+    for name in ("../x", "a/b", "http://x", ""):
+        with pytest.raises(UserError, match="it must be a name|that is not empty"):
+            UEA(name)
+
+
+# reports
+
+
+@pytest.fixture
+def hostile_runs(trained: Path, tmp_path: Path) -> Path:
+    """Two finished runs with something for every reader in each of their names."""
+    sweep = tmp_path / "sweep"
+    for seed, head in enumerate((f"{HTML}{UNSEEN}", f"{MATH}{MARKUP}| x |\n# y")):
+        folder = sweep / (
+            "javascript:document.title='poisoned'" if seed else f"b {HTML[:18]}\x1b[5m"
+        )
+        (folder / "checkpoints").mkdir(parents=True)
+        result = json.loads((trained / "result.json").read_text())
+        result |= {"head": head, "data": f"{HTML}{MARKUP}{UNSEEN}{MATH}", "seed": 0}
+        result["config"]["model"]["head"] = head
+        result["config"][f"{HTML}{UNSEEN}{MATH}"] = head
+        result["metrics"] = {METRIC: 0.5 + seed}
+        result["higher_is_better"] = {METRIC.rpartition("/")[2]: True}
+        (folder / "result.json").write_text(json.dumps(result))
+        (folder / "environment.json").write_text(json.dumps({"device": f"{UNSEEN}{seed}{HTML}"}))
+        (folder / "dataflow.svg").symlink_to("/etc/passwd")
+    failed = sweep / "failed"
+    failed.mkdir()
+    result |= {"status": "failed", "error": f"{HTML}{UNSEEN}{MARKUP}\nerror: x"}
+    (failed / "result.json").write_text(json.dumps(result))
+    return sweep
+
+
+def test_a_comparison_of_hostile_runs_shows_their_names_and_obeys_none(
+    hostile_runs: Path, browser: Browser
+) -> None:
+    comparison = compare([str(hostile_runs)], METRIC, different_data=True)
+    mine = hostile_runs.parent / "mine"
+    mine.write_text("mine")
+    for name in ("comparison.html", "comparison.tmp", "comparison.csv"):
+        (hostile_runs / name).symlink_to(mine)
+    csv, markdown, *_, html = write_comparison(comparison, hostile_runs)
+    assert mine.read_text() == "mine" and not html.is_symlink()
+    page = browser.new_page(offline=True)
+    happened: list[str] = []
+    page.on("dialog", lambda dialog: happened.append(dialog.message))
+    page.on("request", lambda request: happened.append(request.url))
+    page.goto(html.as_uri())
+    assert page.evaluate("[...document.links].map(link => link.protocol)") == ["file:"] * 2
+    assert page.title().startswith("Comparison by")
+    assert page.locator("img[src=x]").count() == page.locator("td script").count() == 0
+    assert "<script>" in page.locator("table").first.inner_text()
+    assert all(url.startswith(("file:", "data:")) for url in happened)
+    assert "root:" not in html.read_text() and "cm9vd" not in html.read_text()
+    for text in (html.read_text(), markdown.read_text(), csv.read_text()):
+        assert visible(text) == text.replace("\r", "")
+    assert "\n#" not in markdown.read_text()
+    assert not any(line.replace("\\<", "").count("<") for line in markdown.read_text().split("\n"))
+
+
+def test_a_page_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> None:
+    template = TEMPLATES.from_string(
+        '{% extends "dataflow/layout.html" %}{% block title %}fine{% endblock %}'
+        "{% block body %}{{ html | safe }}{% endblock %}"
+        "{% block script %}window.own = 1{% endblock %}"
+    )
+    (tmp_path / "page.html").write_text(template.render(html=HTML))
+    page = browser.new_page(offline=True)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.title() == "fine" and page.evaluate("window.own") == 1
+
+
+def test_names_in_a_picture_are_text() -> None:
+    drawing = Drawing(HTML, 20, 3, [Box(0, 0, 9, HTML, "head")], [Label(0, 1, HTML)])
+    tags = {
+        element.tag.rpartition("}")[2] for element in ElementTree.fromstring(to_svg(drawing)).iter()
+    }
+    assert tags.isdisjoint({"script", "img"})
+
+
+def test_names_in_a_figure_are_no_formulas(tmp_path: Path) -> None:
+    names = [MATH, "$x$", f"{UNSEEN}y" * 500]
+    confusion_matrix(torch.eye(3).int().numpy(), names, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size < 10**6
+
+
+# the terminal
+
+
+def test_a_terminal_gets_text_whatever_the_names_are(hostile_runs: Path) -> None:
+    name = f"{UNSEEN}{MARKUP}"
+    table = Table(name)
+    table.add_row(name)
+    comparison = compare([str(hostile_runs)], METRIC, different_data=True)
+    for shown in (name, table, comparison_table(comparison, Screen(width=2000))):
+        file = io.StringIO()
+        Screen(file=file, width=2000).print(shown)
+        assert visible(file.getvalue()) == file.getvalue()
+        assert "[red]x[/red]" in file.getvalue() and ":smile:" in file.getvalue()
+
+
+def test_an_error_is_one_visible_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), readable_errors():
+        raise UserError(f"{UNSEEN}\nerror: all is fine\x85{MARKUP}")
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and line.rstrip("\n").isprintable() and MARKUP in line
+
+
+def test_a_log_record_cannot_look_like_another_one() -> None:
+    record = logging.LogRecord("x", 30, "", 0, f"a{UNSEEN}\nWARNING: b", (), None)
+    text = LogLines("%(levelname)s: %(message)s").format(record)
+    first, second = text.split("\n")
+    assert first.isprintable() and second == "    WARNING: b"
+
+
+def test_scripts_show_the_names_of_a_strangers_classes_as_text(run: Path, script: Script) -> None:
+    path = run / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    classes = content["hyper_parameters"]["data"]["classes"]
+    classes[0] = f"{UNSEEN}\x7f\u2028"
+    saved(run, content)
+    done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip("\n").isprintable()
+    assert classes[0] in json.loads(done.stdout)["probabilities"]
+    changed(run, "data.folder", f"/x{UNSEEN}\nINFO: y")
+    done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
+    assert all(line.isprintable() for line in done.stderr.split("\n"))
+    assert "ignored: /x\\u001b]0;owned" in done.stderr and "\nINFO" not in done.stderr
+
+
+# where you stand
+
+
+def test_standing_in_a_run_folder_takes_nothing_but_data_from_it(run: Path) -> None:
+    module, ran = "a_strangers_heads", run / "it_ran"
+    (run / f"{module}.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    (run / "configs" / "local").mkdir(parents=True)
+    for name in ("predict", "train", "compare", "local/default"):
+        (run / "configs" / f"{name}.yaml").write_text(f"# @package _global_\nimports: [{module}]\n")
+    (run / "sub").mkdir()
+    predict = ("predict.py", "input=-", "accelerator=cpu")
+    for here, words, status in (
+        (run, (*predict, "run=."), 0),
+        (run / "sub", (*predict, "run=.."), 0),
+        (run, (*predict, "run=.", f"imports={module}"), 2),
+        (run, ("compare.py", "."), 0),
+        (run, ("train.py", "--cfg", "job"), 0),
+    ):
+        done = run_in_process(ROOT / "scripts" / words[0], words[1:], here)
+        assert done.returncode == status, done.stderr
+        told = "configs is not read" in done.stderr
+        assert told == (here == run) or words[0] == "train.py"  # whose log is set up later
+        assert module not in done.stdout and not ran.exists()
+
+
+def test_a_process_that_starts_in_a_run_folder_imports_nothing_from_it(run: Path) -> None:
+    (run / "json.py").write_text("raise SystemExit('a strangers module')")
+    (run / "matplotlibrc").write_text("text.usetex: True\nbackend: module://json\n")
+    code = (
+        "import sys\n"
+        "from seqmodels.launch.config_files import distrust_run_folder\n"
+        "sys.path.insert(0, '')\n"  # as `python -m` does
+        "distrust_run_folder()\n"
+        "import os, matplotlib; sys.modules.pop('json'); import json\n"
+        "assert not matplotlib.rcParams['text.usetex'] and os.environ['PYTHONSAFEPATH']\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], cwd=run, check=True)
+
+
+def test_your_own_configuration_is_read_where_no_run_lies(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "config.yaml").write_text("model: mine\ndata: mine\n")  # another program's
+    (tmp_path / "configs" / "audit.yaml").write_text("target: mine:build\n")
+    done = run_in_process(ROOT / "scripts" / "audit.py", (), tmp_path)
+    assert "No module named 'mine'" in done.stderr
+
+
+def test_a_comparison_reads_no_more_of_an_older_one_than_its_first_row(
+    run: Path, tmp_path: Path
+) -> None:
+    comparison = compare([str(run)])
+    (tmp_path / "comparison.csv").touch()
+    os.truncate(tmp_path / "comparison.csv", 10**12)
+    assert {path.stem for path in write_comparison(comparison, tmp_path)} > {
+        f"comparison_{comparison.metric.replace('/', '_')}"
+    }

@@ -1,0 +1,161 @@
+"""Several processes train as one, and end as one: by a signal, or when one of them is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from seqmodels.runs.folder import RunFolder
+from tests.conftest import Script, command
+from tests.runs.test_resume import OWN, same_run
+
+DATA = ("data=needle", "data.length=12", "data.sizes=[224,32,32]")  # which need not be parsed
+TWO = (*OWN, *DATA, "trainer=ddp_sim", "trainer.max_epochs=40")
+
+
+@dataclass
+class Running:
+    """A training in two processes, in a folder of its own."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+
+    @property
+    def ranks(self) -> list[int]:
+        """The numbers of both processes."""
+        pid = self.process.pid
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        started = [int(n) for n in found if b"train.py" in Path(f"/proc/{n}/cmdline").read_bytes()]
+        return [pid, *started]
+
+    def wait_for(self, name: str) -> None:
+        """Until it has saved this checkpoint."""
+        deadline = time.monotonic() + 200
+        while not (self.folder / "checkpoints" / f"{name}.ckpt").is_file():
+            assert time.monotonic() < deadline and self.process.poll() is None
+            time.sleep(0.02)
+
+    def end(self) -> subprocess.CompletedProcess[str]:
+        """Waits for its end, which a lost process must not delay."""
+        stdout, stderr = self.process.communicate(timeout=60)
+        return subprocess.CompletedProcess([], self.process.returncode, stdout, stderr)
+
+    @property
+    def status(self) -> str:
+        return json.loads((self.folder / "result.json").read_text())["status"]
+
+
+@contextmanager
+def running(folder: Path, *more: str) -> Iterator[Running]:
+    process = subprocess.Popen(
+        command("train.py", *TWO, f"hydra.run.dir={folder}", *more),
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield Running(process, folder)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def gone(processes: list[int]) -> bool:
+    """Whether all of them end in a few seconds."""
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, processes)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.long)])
+def test_when_one_is_killed_all_end_with_one_line(tmp_path: Path, rank: int) -> None:
+    with running(tmp_path / "run") as run:
+        run.wait_for("previous")
+        ranks = run.ranks
+        assert len(ranks) == 2
+        os.kill(ranks[rank], signal.SIGKILL)
+        done = run.end()
+        assert gone(ranks)
+    assert done.returncode == (2 if rank == 1 else -signal.SIGKILL)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    [line] = done.stderr.splitlines()
+    if rank == 1:
+        assert line.startswith("error: process 1 of 2 has ended by SIGKILL")
+        assert f"resume with python scripts/train.py resume={run.folder}" in done.stdout
+    else:
+        assert line.startswith("error: process 0 of 2 has ended; resume with")
+    assert run.status == ("failed" if rank == 1 else "interrupted")
+    assert not RunFolder(run.folder).is_training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rank", "number"),
+    [
+        (1, signal.SIGTERM),
+        pytest.param(0, signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(0, signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(1, signal.SIGUSR1, marks=pytest.mark.long),
+    ],
+)
+def test_a_signal_to_one_of_them_saves_and_ends_all(
+    tmp_path: Path, rank: int, number: signal.Signals
+) -> None:
+    with running(tmp_path / "run") as run:
+        run.wait_for("previous")
+        ranks = run.ranks
+        os.kill(ranks[rank], number)
+        done = run.end()
+        assert gone(ranks)
+    assert done.returncode == 128 + number and done.stderr == ""
+    assert f"interrupted by {number.name}; saved after step" in done.stdout
+    assert run.status == "interrupted"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda ranks: os.killpg(ranks[0], signal.SIGKILL),
+        lambda ranks: os.kill(ranks[1], signal.SIGKILL),
+        lambda ranks: os.kill(ranks[1], signal.SIGTERM),
+    ],
+    ids=["both killed", "one killed", "a signal"],
+)
+def test_they_are_resumed_bit_for_bit(
+    process: Script, tmp_path: Path, end: Callable[[list[int]], None]
+) -> None:
+    done = process("train.py", *TWO, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    with running(tmp_path / "cut") as run:
+        run.wait_for("previous")
+        end(run.ranks)
+        run.end()
+    assert run.status in ("failed", "interrupted")
+    done = process("train.py", f"resume={run.folder}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", run.folder)

@@ -1,0 +1,344 @@
+"""Forecasts: all at once or step by step, in their own units, by the errors of a hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from sklearn.metrics import mean_pinball_loss
+from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.engine.rolling import shift
+from seqmodels.engine.value_scores import MASE
+from seqmodels.errors import UserError
+from seqmodels.runs import load_run, train
+from seqmodels.tasks.forecasting import Forecaster, Windows
+from tests.conftest import Script
+from tests.runs.test_resume import same_run, stopped_by
+from tests.tasks.classification.test_classification import quiet
+
+pytestmark = quiet
+
+B, W, C, H, K, S = 5, 7, 4, 3, 2, 3  # rows, window, columns, horizon, targets, series
+SPEC = {
+    "inputs": "features",
+    "num_inputs": C,
+    "columns": ["y", "z", "u", "v"],
+    "values": ["y", "z"],
+    "horizon": H,
+    "window": W,
+    "period": 2,
+    "series": ["a", "b", "c"],
+    "mean": [[1.0 + s, 10.0 * s, 0.0, 0.0] for s in range(S)],
+    "deviation": [[2.0, 5.0 + s, 1.0, 1.0] for s in range(S)],
+    "naive_error": [[0.5 + s, 3.0] for s in range(S)],
+}
+STEPWISE = {**SPEC, "num_inputs": K, "columns": ["y", "z"]}
+QUANTILES = [0.1, 0.5, 0.8]
+
+
+def forecaster(spec: dict = SPEC, **options: object) -> Forecaster:
+    arguments = {"encoder": {"hidden_size": 6}, "optimizer": {"_target_": "torch.optim.SGD"}}
+    return Forecaster(spec, **{**arguments, **options}).eval()  # type: ignore[arg-type]
+
+
+def stepwise(**options: object) -> Forecaster:
+    return forecaster(STEPWISE, head="every_step", **options)
+
+
+def batch_of(columns: int = C) -> SequenceBatch:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(B, W, columns, generator=generator)
+    targets = torch.randn(B, H * K, generator=generator)
+    targets[0, 3] = targets[2, :2] = torch.nan
+    return SequenceBatch(inputs, torch.full((B,), W), targets, series=torch.arange(B) % S)
+
+
+def own_units(values: torch.Tensor, batch: SequenceBatch) -> torch.Tensor:
+    """Standardised `(B, H, K)` in their own units, row by row."""
+    assert batch.series is not None
+    rows = []
+    for row, series in zip(values, batch.series.tolist()):
+        deviation, mean = (torch.tensor(SPEC[k][series][:K]) for k in ("deviation", "mean"))  # type: ignore[index]
+        rows.append(row * deviation + mean)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("base", [None, "last", "season"])
+def test_direct_forecasts_are_the_logits_and_their_base_in_own_units(base: str | None) -> None:
+    task, batch = forecaster(base=base), batch_of()
+    logits = task(batch).view(B, H, K)
+    read = batch.inputs[..., :K]
+    bases = {
+        None: torch.zeros(B, H, K),
+        "last": torch.stack([read[:, W - 1]] * H, dim=1),
+        "season": torch.stack([read[:, W - 2], read[:, W - 1], read[:, W - 2]], dim=1),
+    }
+    expected = own_units(logits + bases[base], batch)
+    torch.testing.assert_close(task.forecast(batch), expected)
+    step = task.step(batch)
+    assert step.predictions is not None and step.targets is not None
+    torch.testing.assert_close(step.predictions.view(B, H, K), expected.detach())
+    assert batch.targets is not None
+    known = ~batch.targets.isnan()
+    errors = (logits + bases[base]).flatten(1)[known] - batch.targets[known]
+    assert step.loss.item() == pytest.approx(errors.square().mean().item(), rel=1e-5)
+    assert int(step.weight) == int(known.sum()) == B * H * K - 3
+
+
+@pytest.mark.parametrize("base", [None, "last"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_recursive_forecasts_equal_a_loop_by_hand(base: str | None, cell: str) -> None:
+    task = stepwise(base=base, encoder={"hidden_size": 6, "cell": cell, "num_layers": 2})
+    batch = batch_of(K)
+    project, steps = task.head.output.project, batch.inputs
+    for _ in range(H):  # everything is read again
+        output, _ = task.encoder.rnn(steps)
+        following = project(output[:, -1])
+        following = following + steps[:, -1] if base else following
+        steps = torch.cat([steps, following.unsqueeze(1)], dim=1)
+    expected = own_units(steps[:, W:], batch)
+    torch.testing.assert_close(task.forecast(batch), expected)
+    step = task.step(batch)
+    assert step.predictions is not None and batch.targets is not None
+    torch.testing.assert_close(step.predictions, expected)
+    difference = steps[:, W:] - batch.targets.view(B, H, K)
+    assert step.loss.item() == pytest.approx(difference.square().nanmean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("base", [None, "last"])
+def test_it_learns_the_next_value_at_every_step(base: str | None) -> None:
+    task, batch = stepwise(base=base, dropout=0.0).train(), batch_of(K)
+    assert batch.targets is not None
+    ahead = batch.targets.view(B, H, K)
+    filled = torch.cat([batch.inputs, ahead], dim=1)
+    for row, step, value in torch.cat([batch.inputs, ahead], dim=1).isnan().nonzero().tolist():
+        filled[row, step, value] = filled[row, step - 1, value]
+    output, _ = task.encoder.rnn(filled[:, :-1])
+    made = task.head.output.project(output) + (filled[:, :-1] if base else 0)
+    following = torch.cat([batch.inputs, ahead], dim=1)[:, 1:]
+    step = task.step(batch)
+    expected = (made - following).square().nanmean().item()
+    assert step.loss.item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(step.predictions, own_units(made[:, -H:], batch).detach())
+
+
+def test_what_comes_next_is_missing_where_it_is_and_is_read_as_the_last_known_value() -> None:
+    nan = torch.nan
+    inputs, ahead = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[nan], [nan], [5.0], [6.0]]])
+    read, following = shift(inputs, ahead)
+    assert read.flatten().tolist() == [1, 2, 2, 2, 5]
+    torch.testing.assert_close(
+        following.flatten(), torch.tensor([2, nan, nan, 5, 6]), equal_nan=True
+    )
+
+
+def test_the_head_decides_the_contract_and_the_directions() -> None:
+    direct, steps = forecaster(head="mean_pool"), stepwise()
+    assert (direct.contract.per, direct.contract.causal) == ("sequence", False)
+    assert (steps.contract.per, steps.contract.causal, steps.contract.stateful) == (
+        "step",
+        True,
+        True,
+    )
+    assert not steps.encoder.bidirectional
+    assert forecaster(head="bidirectional_concat").encoder.bidirectional
+
+
+def test_quantiles_are_restored_and_scored_in_own_units() -> None:
+    task = forecaster(output={"quantiles": QUANTILES}, base="last")
+    batch = batch_of()
+    made = task(batch).view(B, H * K, 3).sort(-1).values.view(B, H, K, 3)
+    made = made + batch.inputs[:, -1, :K].view(B, 1, K, 1)
+    expected = torch.stack([own_units(each, batch) for each in made.unbind(-1)], dim=-1)
+    torch.testing.assert_close(task.forecast(batch), expected)
+    rows = task.describe(SequenceBatch(batch.inputs, batch.lengths, series=batch.series))
+    json.dumps(rows)
+    assert [*rows[1]] == ["y", "z"] and [*rows[1]["z"]] == ["0.1", "0.5", "0.8"]
+    np.testing.assert_allclose(rows[1]["z"]["0.8"], expected[1, :, 1, 2].detach(), rtol=1e-5)
+    assert batch.targets is not None
+    targets, known = own_units(batch.targets.view(B, H, K), batch), ~batch.targets.isnan()
+    metrics = task.test_metrics
+    metrics.update(
+        value=torch.tensor(1.0),
+        weight=torch.tensor(1.0),
+        preds=expected.flatten(1, 2),
+        target=targets.flatten(1),
+        scale=torch.ones(B, H * K),
+    )
+    measured, flat = metrics.compute(), targets.flatten(1)[known]
+    losses = [
+        mean_pinball_loss(flat, expected.flatten(1, 2)[known][:, n].detach(), alpha=level)
+        for n, level in enumerate(QUANTILES)
+    ]
+    assert measured["test/pinball"].item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_mase_is_that_of_another_library() -> None:
+    random = np.random.default_rng(0)
+    history, period = random.normal(size=40).cumsum(), 4
+    truth, made = random.normal(size=6), random.normal(size=6)
+    expected = mean_absolute_scaled_error(truth, made, y_train=history, sp=period)
+    scale = np.abs(history[period:] - history[:-period]).mean()
+    metric = MASE()
+    for rows in (slice(0, 2), slice(2, 6)):  # in batches
+        made_, truth_ = (torch.tensor(each[rows]).unsqueeze(1) for each in (made, truth))
+        metric.update(made_, truth_, torch.full_like(truth_, scale))
+    assert metric.compute().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_error_is_scaled_by_its_own_series() -> None:
+    task, batch = forecaster(), batch_of()
+    step = task.step(batch)
+    assert step.scale is not None
+    for row in range(B):
+        expected = torch.tensor(SPEC["naive_error"][row % S]).repeat(H)  # type: ignore[index]
+        torch.testing.assert_close(step.scale[row], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "every_step"}, "without data.inputs, which nobody knows in advance: leave that"),
+        (
+            {"spec": STEPWISE, "head": "every_step", "output": {"quantiles": QUANTILES}},
+            "without model.output.quantiles: leave that out, or choose a head .*last_hidden",
+        ),
+        (
+            {"spec": STEPWISE, "head": "every_step", "base": "season"},
+            "without model.base=season: leave that out",
+        ),
+        ({"spec": {**SPEC, "period": 8}, "base": "season"}, "last period, of 8 steps, and data.wi"),
+        ({"label_smoothing": 0.1}, "model.label_smoothing is 0.1, .*: set it to 0"),
+        ({"window": 3}, "model.window is 3, .*: set it to null, and set data.window"),
+        ({"head": "tied_softmax"}, "ends in a softmax over a vocabulary"),
+        ({"output": {"error": "mes"}}, "model.output.error=mes"),
+    ],
+)
+def test_mistakes_are_named(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        forecaster(**options)
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+@pytest.fixture
+def waves(tmp_path: Path) -> Path:
+    """Two series of hourly values with a period of 6 and some noise."""
+    random, rows = np.random.default_rng(0), ["at,id,y,x"]
+    for series, size in (("a", 3.0), ("b", 40.0)):
+        for n in range(150):
+            y = size * (np.sin(2 * np.pi * n / 6) + random.normal(0, 0.05)) + size
+            rows.append(f"2024-01-{1 + n // 24:02d} {n % 24:02d}:00,{series},{y:.4f},{n % 6}")
+    (tmp_path / "waves.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "waves.csv"
+
+
+def words(file: Path, *more: str) -> tuple[str, ...]:
+    return (
+        "model=forecaster",
+        "data=windows",
+        f"data.file={file}",
+        "data.target=y",
+        "data.time=at",
+        "data.series=id",
+        "data.window=12",
+        "data.horizon=4",
+        "data.batch_size=16",
+        "model.encoder.hidden_size=16",
+        *more,
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("data.inputs=[x]", "model.output.quantiles=[0.1,0.5,0.9]"),
+        ("model.head=every_step", "model.dropout=0.0"),
+    ],
+    ids=["direct", "recursive"],
+)
+@pytest.mark.slow
+def test_a_run_beats_the_naive_ones_and_continues_a_file(
+    config: Callable[..., DictConfig], waves: Path, more: tuple[str, ...], tmp_path: Path
+) -> None:
+    result = train(config(*words(waves, *more, "trainer.max_epochs=40", "data.period=null")))
+    mase, naive = result["metrics"]["test/mase"], result["baselines"]["test/mase"]
+    assert result["config"]["data"]["period"] is None and "seasonal naive, period 6" in naive
+    assert mase < naive["naive"] / 2
+    assert (tmp_path / "run" / "figures" / "forecasts.png").is_file()
+    run = load_run(tmp_path / "run")
+    lines = [*run.predict(run.data.read_inputs(str(waves)), str(waves))]
+    assert [line["series"] for line in lines] == ["a", "b"]
+    assert lines[0]["time"] == [f"2024-01-07 {hour:02d}:00" for hour in (6, 7, 8, 9)]
+    made = lines[1]["y"]["0.5"] if "data.inputs=[x]" in more else lines[1]["y"]
+    expected = [40 * np.sin(2 * np.pi * n / 6) + 40 for n in range(150, 154)]
+    np.testing.assert_allclose(made, expected, atol=12)
+    metrics = run.evaluate(file=str(waves))  # of which training saw the most
+    assert metrics["file/mase"] < naive["naive"] / 2
+    assert run.evaluate()["test/mase"] == pytest.approx(mase, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["last_hidden", "every_step"])
+def test_resumed_it_is_the_uninterrupted_run(
+    script: Script, waves: Path, tmp_path: Path, head: str
+) -> None:
+    given = words(waves, f"model.head={head}", "trainer=cpu", "trainer.max_epochs=3")
+    for name, status, stop in (("whole", 0, ()), ("cut", 143, stopped_by(signal.SIGTERM, step=13))):
+        done = script(
+            "train.py", *given, *stop, "baseline=false", f"hydra.run.dir={tmp_path / name}"
+        )
+        assert done.returncode == status, done.stderr
+    done = script("train.py", f"resume={tmp_path / 'cut'}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_two_processes_see_each_window_once(waves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Windows(str(waves), "y", series="id", time="at", window=12, horizon=4, batch_size=7)
+    data.setup()
+
+    def targets(rank: int, processes: int) -> list[str]:
+        monkeypatch.setattr(Windows, "process", (rank, processes))
+        return [str(row) for batch in data.test_dataloader() for row in batch.targets]
+
+    assert sorted(targets(0, 2) + targets(1, 2)) == sorted(targets(0, 1))
+    assert targets(0, 2) and targets(1, 2)
+
+
+@pytest.mark.long  # that of a tagger is the short form
+def test_two_processes_measure_as_one(process: Script, waves: Path, tmp_path: Path) -> None:
+    given = words(waves, "baseline=false", "trainer.max_epochs=1", "model.optimizer.lr=1e-9")
+    metrics = []
+    for name, trainer in (("one", "cpu"), ("two", "ddp_sim")):
+        done = process("train.py", *given, f"trainer={trainer}", f"folder={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+        metrics.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])
+        shutil.rmtree(tmp_path / name)
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words_", "message"),
+    [
+        (("data.inputs=[x]", "model.head=every_step"), "without data.inputs"),
+        (("model=regressor",), "has the next values for each sequence, and Regressor learns"),
+        (("data.target=w",), "no column 'w': set data.target; choose one of at, id, x, y"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_in_one_line(
+    config: Callable[..., DictConfig], waves: Path, words_: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(config(*words(waves), *words_))

@@ -1,0 +1,176 @@
+"""Text one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.errors import UserError
+from seqmodels.runs import load_run, train
+from seqmodels.tasks.language_model.generation import draw, generate, open_end
+from tests.tasks.language_model.test_language_model import QUICK, V, every_head, model, text, tokens
+
+__all__ = ["text"]  # a fixture
+
+Config = Callable[..., DictConfig]
+
+
+def full_pass(task, ids: list[int]) -> torch.Tensor:
+    """The logits after the last of the ids, all of them read at once from the start."""
+    inputs = torch.tensor([[0, *ids]])
+    with torch.no_grad():
+        logits = task(SequenceBatch(inputs, torch.tensor([len(ids) + 1])))[0, -1]
+    logits[:2] = -torch.inf  # neither padding nor unknown
+    return logits
+
+
+@every_head
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_step_by_step_equals_a_full_pass(
+    head: str, cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, prompt = model(head, encoder={"cell": cell}), tokens(1, 6)[0].tolist()
+    seen: list[torch.Tensor] = []
+
+    def watched(logits: torch.Tensor, *rest: object) -> int:
+        seen.append(logits.clone())
+        return draw(logits, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("seqmodels.tasks.language_model.generation.draw", watched)
+    made = list(generate(task, prompt, 9, seed=3))
+    assert len(made) == len(seen) == 9
+    for number, logits in enumerate(seen):
+        expected = full_pass(task, prompt + made[:number])
+        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_prompt_is_read_once_and_then_one_step_at_a_time() -> None:
+    task, lengths = model(), []
+    task.encoder.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    list(generate(task, [5, 6, 7], 4))
+    assert lengths == [4, 1, 1, 1]  # the start and the prompt; then each token
+    lengths.clear()
+    list(generate(task, [], 2))
+    assert lengths == [1, 1]
+
+
+def test_temperature_0_takes_the_likeliest() -> None:
+    task = model()
+    made = list(generate(task, [4], 8, temperature=0.0, seed=0))
+    assert made == list(generate(task, [4], 8, temperature=0.0, seed=1))
+    assert made == list(generate(task, [4], 8, temperature=1.0, top_k=1, seed=2))
+    for number, token in enumerate(made):
+        assert token == int(full_pass(task, [4, *made[:number]]).argmax())
+
+
+def test_draws_follow_the_softmax_at_a_temperature() -> None:
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw(logits, 0.5, None, None, generator) for _ in range(20_000)]
+    counts = torch.bincount(torch.tensor(drawn), minlength=4) / 20_000
+    expected = torch.exp(logits / 0.5) / torch.exp(logits / 0.5).sum()
+    torch.testing.assert_close(counts, expected, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "kept"),
+    [
+        (1, None, {2}),
+        (3, None, {0, 1, 2}),
+        (99, None, {0, 1, 2, 3}),
+        (None, 0.5, {2}),  # shares 0.6, 0.3, 0.07, 0.03
+        (None, 0.6, {2}),
+        (None, 0.61, {1, 2}),
+        (None, 0.95, {0, 1, 2}),
+        (None, 1.0, {0, 1, 2, 3}),
+        (2, 0.95, {1, 2}),
+    ],
+)
+def test_top_k_and_top_p_leave_the_likeliest(
+    top_k: int | None, top_p: float | None, kept: set[int]
+) -> None:
+    logits = torch.tensor([0.07, 0.3, 0.6, 0.03], dtype=torch.float64).log().float()
+    if top_p == 0.6:
+        logits[2] += 1e-4  # on the safe side of rounding
+    generator = torch.Generator().manual_seed(0)
+    assert {draw(logits, 1.0, top_k, top_p, generator) for _ in range(1000)} == kept
+
+
+def test_a_seed_gives_the_same_text_and_touches_nothing() -> None:
+    task = model().train()
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first = list(generate(task, [], 20, seed=1))
+    assert first == list(generate(task, [], 20, seed=1)) != list(generate(task, [], 20, seed=2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert task.training and all(2 <= token < V for token in first)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -0.1}, "temperature=-0.1: set it to a number of at least 0"),
+        ({"top_k": 0}, "top_k=0: set it to a whole number of at least 1, or null"),
+        ({"top_p": 0.0}, "top_p=0.0: set it to a number of more than 0 and at most 1, or null"),
+        ({"top_p": 1.5}, "top_p=1.5: set it to a number of more than 0 and at most 1, or null"),
+        ({"length": -1}, "length=-1: set it to a whole number of at least 0"),
+    ],
+)
+def test_wrong_options_are_found_before_the_first_token(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        generate(model(), [], **options)
+
+
+def test_a_run_writes_whole_characters(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("é東 ü\n" * 400)
+    settings = config(
+        *QUICK,
+        f"data.train={path}",
+        "data.tokenizer=byte",
+        "model.head=softmax",
+        "trainer.max_epochs=15",
+        "model.optimizer.lr=0.02",
+        "callbacks.sample=null",
+    )
+    train(settings)
+    run = load_run(settings.folder)
+    pieces = list(run.generate("é東", 60, accelerator="cpu", temperature=0.0))
+    assert "東" in pieces and set("".join(pieces)) <= set("é東 ü\n\ufffd")
+    assert "\ufffd" not in "".join(pieces[:-1])  # only a last character that was cut off
+    assert all(len(piece) == 1 for piece in pieces)  # each as soon as its last byte is there
+    with pytest.raises(UserError, match="temperature=-1.0"):
+        run.generate(temperature=-1.0)
+
+
+def test_a_word_may_go_on_where_the_prompt_ends(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("def first(x):\ndef finally_(x):\nx  y\n" * 200)
+    settings = config(
+        *QUICK,
+        f"data.train={path}",
+        "data.tokenizer=word",
+        "model.head=softmax",
+        "trainer.max_epochs=15",
+        "model.optimizer.lr=0.02",
+        "callbacks.sample=null",
+    )
+    train(settings)
+    run = load_run(settings.folder)
+    vocabulary = run.data.vocabulary
+    ids, first = open_end(vocabulary, run.data.ids_of("def "))
+    assert [vocabulary.id_to_token(i) for i in ids] == ["def"]
+    assert {vocabulary.id_to_token(i) for i in first} == {" ", " first", " finally_", " y"}
+    for prompt in ("def ", "def first", "def"):
+        made = prompt + "".join(run.generate(prompt, 4, accelerator="cpu", temperature=0.0))
+        assert made.startswith(("def first(x", "def finally_(x")), made
+    # where no other token begins like the last one, the prompt stays as it is
+    assert open_end(vocabulary, run.data.ids_of("def first(")) == (
+        run.data.ids_of("def first("),
+        None,
+    )

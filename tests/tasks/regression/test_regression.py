@@ -1,0 +1,366 @@
+"""Numbers for sequences and for steps: loss, scores and predictions in their own units."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from sklearn.metrics import r2_score, root_mean_squared_error
+from torch import Tensor
+
+from seqmodels import load_run
+from seqmodels.audit import audit
+from seqmodels.batch import SequenceBatch
+from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Values
+from seqmodels.engine.contract import gather
+from seqmodels.errors import UserError
+from seqmodels.nn.values import Quantiles
+from seqmodels.runs.training import train
+from seqmodels.tasks.regression import Regressor
+from tests.conftest import Script
+from tests.runs.test_resume import OWN, same_run, stopped_by
+from tests.shipped import CLASSIFIER_HEADS
+
+Config = Callable[..., DictConfig]
+
+B, T, F, H = 5, 7, 3, 4
+SCALE = {"mean": [10.0, -200.0], "deviation": [2.0, 50.0]}
+DATA = {"inputs": "features", "num_inputs": F, "values": ["level", "drift"], **SCALE}
+ONE = {"inputs": "features", "num_inputs": F, "values": ["a"], "mean": [1.0], "deviation": [3.0]}
+LENGTHS = torch.tensor([7, 3, 5, 1, 6])
+TECATOR = ["data=uea", "data.name=Tecator"]
+
+
+def regressor(data: dict[str, Any] = DATA, head: str = "mean_pool", **options: Any) -> Regressor:
+    torch.manual_seed(0)
+    return Regressor(data, {"hidden_size": H}, head, **options).eval()
+
+
+def batch_of(*shape: int, seed: int = 0) -> SequenceBatch:
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randn(*shape, generator=generator)
+    targets[0, ..., 0] = torch.nan
+    if targets.dim() == 3:
+        targets[torch.arange(T) >= LENGTHS.unsqueeze(1)] = torch.nan
+    return SequenceBatch(torch.randn(B, T, F, generator=generator), LENGTHS, targets)
+
+
+def own_units(standardised: Tensor, data: dict[str, Any] = DATA) -> Tensor:
+    return standardised * torch.tensor(data["deviation"]) + torch.tensor(data["mean"])
+
+
+@pytest.mark.parametrize("head", CLASSIFIER_HEADS)
+def test_every_head_of_a_sequence_predicts_its_values(head: str) -> None:
+    task, batch = regressor(head=head), batch_of(B, 2)
+    assert task.contract.per == "sequence" and task(batch).shape == (B, 2)
+    step = task.step(batch)
+    expected = own_units(task(batch)).detach()
+    torch.testing.assert_close(step.predictions, expected)
+    assert int(step.weight) == 2 * B - 1  # those that are known
+
+
+def test_scores_are_in_the_units_of_the_values_and_leave_out_missing_ones() -> None:
+    task, batches = regressor(), [batch_of(B, 2, seed=seed) for seed in range(3)]
+    values = gather([task.step(batch) for batch in batches], task.contract.per)
+    task.test_metrics.update(**values)
+    found = {name: float(value) for name, value in task.test_metrics.compute().items()}
+    targets = own_units(torch.cat([batch.targets for batch in batches]))  # type: ignore[misc]
+    predicted = own_units(torch.cat([task(batch) for batch in batches]).detach())
+    known = ~targets.isnan()
+    expected = root_mean_squared_error(targets[known], predicted[known])
+    assert found["test/rmse"] == pytest.approx(expected, rel=1e-5)
+    each = [r2_score(t[k], p[k]) for t, p, k in zip(targets.T, predicted.T, known.T)]
+    assert found["test/r2"] == pytest.approx(np.mean(each), rel=1e-5)
+    off = (predicted - targets)[known] / torch.tensor(SCALE["deviation"]).expand(15, 2)[known]
+    assert found["test/loss"] == pytest.approx(float(off.square().mean()), rel=1e-5)
+
+
+def test_a_prediction_names_its_values() -> None:
+    task, batch = regressor(), batch_of(B, 2)
+    expected = own_units(task(batch))
+    rows = json.loads(json.dumps(task.describe(batch)))
+    for row, values in zip(rows, expected, strict=True):
+        assert list(row) == ["level", "drift"]
+        assert [*row.values()] == pytest.approx(values.tolist())
+
+
+def test_a_prediction_of_quantiles_names_them_too_and_they_never_cross() -> None:
+    task, batch = regressor(output={"quantiles": [0.25, 0.5, 0.9]}), batch_of(B, 2)
+    assert set(task.metrics()) == {"rmse", "mae", "r2", "pinball", "coverage"}
+    assert isinstance(task.head.output, Quantiles)
+    values = gather([task.step(batch)], task.contract.per)
+    assert values["preds"].shape == (B, 2, 3)
+    for row, quantiles in zip(task.describe(batch), values["preds"], strict=True):
+        assert list(row["drift"]) == ["0.25", "0.5", "0.9"]
+        assert [*row["drift"].values()] == pytest.approx(quantiles[1].tolist())
+        assert sorted(row["level"].values()) == [*row["level"].values()]
+
+
+# ---------------------------------------------------------------- for each step
+
+
+@pytest.mark.parametrize("output", [{"error": "huber"}, {"quantiles": [0.1, 0.5]}])
+def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -> None:
+    task, batch = regressor(head="every_step", output=output), batch_of(B, T, 2)
+    assert (task.contract.per, task.contract.causal) == ("step", False)
+    assert Regressor.contract.per == "sequence"  # of other heads
+    assert task.encoder.bidirectional
+    step = task.step(batch)
+    assert int(step.weight) == 2 * int(LENGTHS.sum()) - T
+    values = gather([step, task.step(batch_of(B, T, 2, seed=1))], "step")
+    assert values["target"].shape == (2 * B * T, 2) and values["preds"].shape[:2] == (2 * B * T, 2)
+    task.test_metrics.update(**values)
+    found = task.test_metrics.compute()
+    medians = values["preds"] if values["preds"].dim() == 2 else values["preds"][..., 1]
+    known = ~values["target"].isnan()
+    expected = root_mean_squared_error(values["target"][known], medians[known])
+    assert float(found["test/rmse"]) == pytest.approx(expected, rel=1e-5)
+    rows = task.describe(batch)
+    made = rows[2]["drift"] if "error" in output else rows[2]["drift"]["0.5"]
+    assert made == pytest.approx(medians[2 * T : 2 * T + 5, 1].tolist())  # of 5 steps
+
+
+def test_padding_changes_nothing_of_the_values_of_steps() -> None:
+    task, batch = regressor(ONE, "every_step"), batch_of(B, T, 1)
+    alone = []
+    for row, length in enumerate(LENGTHS.tolist()):
+        targets = batch.targets[row : row + 1, :length]  # type: ignore[index]
+        single = SequenceBatch(batch.inputs[row : row + 1, :length], LENGTHS[row, None], targets)
+        alone.append(task.step(single))
+    known = torch.stack([step.weight for step in alone])  # type: ignore[misc]
+    losses = torch.stack([step.loss for step in alone])
+    together = task.step(batch)
+    torch.testing.assert_close(together.loss, (losses * known).sum() / known.sum())
+    found = audit(task.as_function(), batch.inputs, LENGTHS, "per_step", task.contract.causal)
+    assert found.names == []
+
+
+class StepWaves(SequenceDataModule):
+    """The phase of a wave at each of its steps."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(Series(), Values(["height", "slope"], per="step"), **options)
+
+    def read(self) -> dict[Any, Examples]:
+        random = np.random.default_rng(0)
+        steps = [np.arange(n) * 0.3 + random.uniform(0, 6) for n in random.integers(5, 9, 40)]
+        targets = [np.stack([100 + np.sin(x), np.cos(x)], axis=1).tolist() for x in steps]
+        targets[3][2] = [None, ""]
+        return {"train": Examples([np.sin(x)[:, None] for x in steps], targets, "waves")}
+
+
+def test_values_of_steps_are_trained_tested_and_predicted(config: Config, tmp_path: Path) -> None:
+    settings = config(
+        "model=regressor",
+        "model.head=every_step",
+        "model.encoder.hidden_size=16",
+        f"allowed_targets=[{__name__}.StepWaves]",
+        "trainer.max_epochs=3",
+    )
+    settings.data = {"_target_": f"{__name__}.StepWaves", "batch_size": 4}
+    result = train(settings)
+    assert result["baselines"]["test/rmse"].keys() == {"training mean"}
+    assert math.isfinite(result["metrics"]["test/rmse"])
+    assert 0 < result["metrics"]["test/rmse"] < 0.9
+
+
+def test_values_of_steps_that_are_fewer_than_the_steps_are_an_error() -> None:
+    class Short(StepWaves):
+        def read(self) -> dict[Any, Examples]:
+            found = super().read()
+            found["train"].targets[4].pop()  # type: ignore[attr-defined]
+            return {**found, "validation": found["train"], "test": found["train"]}
+
+    with pytest.raises(
+        UserError, match=r"waves: example 5 has (\d) steps once encoded and \d targ"
+    ):
+        Short().setup()
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_the_file_says_whether_its_targets_are_numbers() -> None:
+    assert [UEA(name).target for name in ("Tecator", "JapaneseVowels")] == ["value", "class"]
+    data = UEA("Covid3Month")
+    data.setup()
+    assert (data.per, data.target, data.spec["values"]) == ("sequence", "value", ["value"])
+    rmse = data.baselines()["test/rmse"]["training mean"]
+    assert rmse == pytest.approx(0.0447, abs=5e-5)
+    again = UEA("Covid3Month", folder="nowhere")  # a finished run needs no files to predict
+    again.use_spec(data.spec)
+    assert again.target == "value"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model=regressor", "data=japanese_vowels"],
+            "JapaneseVowels has a class for each sequence, and Regressor learns numbers for each "
+            "sequence: choose data and model that fit, such as model=regressor data=text "
+            r"data.value_columns=\[score\]",
+        ),
+        (
+            ["data=uea", "data.name=Covid3Month"],
+            "Covid3Month has numbers for each sequence, and SequenceClassifier learns a class for "
+            "each sequence: choose data and model that fit, such as model=classifier data=text",
+        ),
+        (
+            ["model=regressor", "model.head=softmax", *TECATOR],
+            "model.head=softmax ends in a softmax over a vocabulary, which this model does not",
+        ),
+        (
+            ["model=regressor", "model.label_smoothing=0.1", *TECATOR],
+            "model.label_smoothing is 0.1, but numbers have no labels: set it to 0",
+        ),
+        (
+            [
+                "model=regressor",
+                "model.output.quantiles=[0.9,0.1]",
+                "data=uea",
+                "data.name=Tecator",
+            ],
+            r"model.output.quantiles is \[0.9, 0.1\]: give numbers between 0 and 1 in ascending",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    config: Config, overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
+        train(config(*overrides))
+    assert not (tmp_path / "run").exists()
+
+
+def ts_files(folder: Path, *targets: str) -> None:
+    (folder / "Mine").mkdir()
+    for split in ("TRAIN", "TEST"):
+        rows = "".join(f"{n},1.0,2.0:3.0,{n},1.0:{value}\n" for n, value in enumerate(targets))
+        (folder / "Mine" / f"Mine_{split}.ts").write_text(
+            "@problemName Mine\n@timeStamps false\n@univariate false\n@dimensions 2\n"
+            f"@targetLabel true\n@data\n{rows}"
+        )
+
+
+def test_a_file_of_yours_may_miss_targets(tmp_path: Path) -> None:
+    ts_files(tmp_path, "1.5", "NaN", "-2", "3e1", "4", "5")
+    data = UEA("Mine", folder=str(tmp_path), validation_fraction=0.5)
+    data.setup()
+    [batch] = data.split_loader("test")
+    assert batch.targets.shape == (6, 1) and int(batch.targets.isnan().sum()) == 1
+    path = tmp_path / "new.jsonl"
+    path.write_text('{"series": [[0, 1], [1, 2]], "label": 2.5}\n')
+    [batch] = data.file_loader(str(path))
+    assert data.targets.restore(batch.targets).item() == pytest.approx(2.5)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (["1"] * 7 + ["inf", "2"], "Mine train: row 8 has 'inf' as 'value', which is not a finite"),
+        (["nan"] * 9, "Mine train: every 'value' is missing; there is nothing to learn"),
+    ],
+)
+def test_wrong_targets_of_a_file_are_named_by_their_row(
+    targets: list[str], message: str, tmp_path: Path
+) -> None:
+    ts_files(tmp_path, *targets)
+    with pytest.raises(UserError, match=f"^{message}"):
+        UEA("Mine", folder=str(tmp_path)).setup()
+
+
+# ---------------------------------------------------------------- a run
+
+
+@pytest.mark.parametrize("output", ["error=mae", "quantiles=[0.1,0.5,0.9]"])
+def test_a_finished_run_evaluates_and_predicts_numbers(
+    output: str, config: Config, tmp_path: Path
+) -> None:
+    overrides = ["model=regressor", *TECATOR, "model.head=max_pool"]
+    result = train(config(*overrides, f"model.output.{output}", "trainer.max_epochs=1"))
+    assert result["metrics"].keys() >= {"test/rmse", "test/mae", "test/r2", "validation/loss"}
+    assert "coverage" not in result["higher_is_better"]
+    run = load_run(tmp_path / "run")
+    again = run.evaluate()
+    assert again == pytest.approx({k: v for k, v in result["metrics"].items() if "test/" in k})
+    series = run.data.read()["test"].inputs[:3]
+    predicted = list(run.predict(series))
+    if output.startswith("quantiles"):
+        assert list(predicted[0]["value"]) == ["0.1", "0.5", "0.9"]
+        assert {"test/pinball", "test/coverage"} <= again.keys()
+    else:
+        assert all(-200 < row["value"] < 200 for row in predicted)
+    loaded = Regressor.load_from_checkpoint(
+        run.folder / "checkpoints" / "best.ckpt", weights_only=True
+    )
+    batch = run.data.batch_of(series)
+    torch.testing.assert_close(loaded.eval()(batch), run.task(batch))
+
+
+# what each process has and needs, of values of which some are missing
+MISSING = ("model=regressor", "data=uea", "data.name=Mine", "data.batch_size=4")
+QUANTILES = "model.output.quantiles=[0.1,0.5,0.9]"
+
+
+def values_with_holes(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    values = ["nan" if n % 3 == 0 else f"{random.normal():.3f}" for n in range(40)]
+    ts_files(folder, *values)
+
+
+def test_a_resumed_regression_is_the_uninterrupted_one(script: Script, tmp_path: Path) -> None:
+    values_with_holes(tmp_path)
+    own = (*OWN, *MISSING, QUANTILES, f"data.folder={tmp_path}")
+    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert done.returncode == 0, done.stderr
+    stop = stopped_by(signal.SIGTERM, step=12)  # in the second epoch of 8 steps
+    done = script("train.py", *own, *stop, f"hydra.run.dir={tmp_path / 'cut'}")
+    assert done.returncode == 143, done.stderr
+    done = script("train.py", f"resume={tmp_path / 'cut'}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.long  # that of a tagger is the short form
+def test_two_processes_score_numbers_as_one_does(
+    script: Script, process: Script, tmp_path: Path
+) -> None:
+    values_with_holes(tmp_path)
+    own = (*OWN, *MISSING, QUANTILES, f"data.folder={tmp_path}", "trainer.max_epochs=1")
+    folder = tmp_path / "run"
+    done = process("train.py", *own, f"hydra.run.dir={folder}", "trainer=ddp_sim")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "result.json").read_text())
+    assert result["device"] == "2 x cpu"
+    alone = load_run(folder).evaluate("test")
+    assert alone.keys() >= {"test/loss", "test/rmse", "test/pinball", "test/coverage"}
+    for name, value in alone.items():
+        assert value == pytest.approx(result["metrics"][name], rel=1e-5)
+
+
+def test_numbers_are_trained_evaluated_and_predicted_by_the_scripts(
+    script: Script, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.csv"
+    rows = [f"a {w} film {n % 4},{score + n % 4}" for n in range(60) for w, score in
+            [(("fine", 7.0), ("dull", 2.0))[n % 2]]]  # fmt: skip
+    path.write_text("text,score\n" + "\n".join(rows) + "\n")
+    own = (*OWN, "model=regressor", "data=text", f"data.train={path}")
+    done = script("train.py", *own, "data.value_columns=[score]", f"hydra.run.dir={tmp_path / 'r'}")
+    assert done.returncode == 0, done.stderr
+    done = script("evaluate.py", f"run={tmp_path / 'r'}", f"file={path}", "accelerator=cpu")
+    assert done.returncode == 0, done.stderr
+    assert "rmse" in done.stdout
+    done = script("predict.py", f"run={tmp_path / 'r'}", "input=-", stdin="a fine film 1\n")
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.splitlines()
+    assert list(json.loads(line)) == ["score"]

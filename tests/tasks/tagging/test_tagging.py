@@ -1,0 +1,256 @@
+"""A tag for every step: which tensor, which loss, which metrics."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from seqeval.metrics import f1_score
+from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.errors import UserError
+from seqmodels.runs import load_run
+from seqmodels.tag_schemes import may_follow
+from seqmodels.tasks.tagging import Tagger
+from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
+from tests.conftest import Script
+from tests.runs.test_resume import same_run, stopped_by
+from tests.runs.two_processes import JoinedBatches, same_weights
+
+B, T, V, H, TAGS = 4, 7, 11, 5, ["NN", "VB", "O"]
+SPANS = ["O", "B-x", "I-x", "B-y", "I-y"]
+LENGTHS = [7, 2, 5, 1]
+
+
+def tagger(tags: list[str] = TAGS, **options: Any) -> Tagger:
+    torch.manual_seed(0)
+    data = {"inputs": "tokens", "num_inputs": V, "classes": tags}
+    encoder = {"hidden_size": H, **options.pop("encoder", {})}
+    return Tagger(data, encoder, **options).eval()
+
+
+def batch_of(tags: int = len(TAGS), lengths: list[int] = LENGTHS, seed: int = 0) -> SequenceBatch:
+    generator = torch.Generator().manual_seed(seed)
+    shape, steps = (len(lengths), max(lengths)), torch.tensor(lengths)
+    inputs = torch.randint(2, V, shape, generator=generator)
+    targets = torch.randint(tags, shape, generator=generator)
+    return SequenceBatch(
+        inputs, steps, targets.masked_fill(~SequenceBatch(inputs, steps).mask, -100)
+    )
+
+
+@pytest.mark.parametrize(("bidirectional", "directions"), [(None, 2), (False, 1)])
+def test_every_step_of_output_gives_a_tag(bidirectional: bool | None, directions: int) -> None:
+    task, batch = tagger(encoder={"bidirectional": bidirectional}), batch_of()
+    packed = pack_padded_sequence(
+        task.embedding(batch.inputs), batch.lengths, batch_first=True, enforce_sorted=False
+    )
+    output, _ = pad_packed_sequence(task.encoder.rnn(packed)[0], batch_first=True)
+    assert output.shape == (B, T, directions * H)
+    project = task.head.output.project
+    expected = output @ project.weight.T + project.bias
+    torch.testing.assert_close(task(batch), expected)
+    loss = F.cross_entropy(expected.flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
+    torch.testing.assert_close(task.step(batch).loss, loss)
+
+
+def test_a_step_weighs_as_many_targets_as_it_knows() -> None:
+    batch = batch_of()
+    targets = batch.targets.clone()
+    targets[0, 3] = targets[2, 1] = -100
+    step = tagger().step(SequenceBatch(batch.inputs, batch.lengths, targets))
+    assert step.weight == sum(LENGTHS) - 2
+    assert step.predictions.shape == step.targets.shape == (B, T + 1)
+
+
+def test_a_prediction_is_a_tag_for_each_step_of_a_row() -> None:
+    task, batch = tagger(), batch_of()
+    described = task.predict_step(SequenceBatch(batch.inputs, batch.lengths))
+    json.dumps(described)
+    best = task(batch).argmax(-1).tolist()
+    expected = [[TAGS[tag] for tag in row[:n]] for row, n in zip(best, LENGTHS, strict=True)]
+    assert [row["tags"] for row in described] == expected
+
+
+def test_class_weights_are_one_for_each_tag() -> None:
+    weights = [1.0, 2.0, 0.5]
+    task, batch = tagger(class_weights=weights, label_smoothing=0.1), batch_of()
+    expected = F.cross_entropy(
+        task(batch).flatten(0, 1), batch.targets.flatten(), weight=torch.tensor(weights)
+    )
+    torch.testing.assert_close(task.step(batch).loss, expected)
+    with pytest.raises(
+        UserError, match="class_weights has 1 numbers, but there are 3 tags: NN, VB"
+    ):
+        tagger(class_weights=[1.0])
+
+
+# ---------------------------------------------------------------- a CRF, and tags of spans
+
+
+def test_a_crf_scores_the_tags_of_a_row_together() -> None:
+    task, batch = tagger(output="crf"), batch_of()
+    output = task.head.output
+    assert isinstance(output, CRF)
+    step = task.step(batch)
+    features = task.head.features(task.encode(batch))
+    torch.testing.assert_close(step.loss, output.loss(features, batch.targets, batch.mask))
+    tags = step.predictions[:, :-1]
+    torch.testing.assert_close(tags, output.decode(features, batch.mask))
+    described = task.predict_step(SequenceBatch(batch.inputs, batch.lengths))
+    for row, found, length in zip(described, tags.tolist(), LENGTHS, strict=True):
+        assert row["tags"] == [TAGS[tag] for tag in found[:length]]
+
+
+@pytest.mark.parametrize("output", ["classes", "crf"])
+def test_constrained_tags_follow_their_scheme(output: str) -> None:
+    task = tagger(SPANS, output=output, constrained=True)
+    assert isinstance(task.head.output, CRF if output == "crf" else ConstrainedClasses)
+    free = tagger(SPANS, output=output)
+    free.load_state_dict(task.state_dict())
+    broken = {True: 0, False: 0}
+    for seed in range(20):
+        batch = batch_of(len(SPANS), seed=seed)
+        for each in (task, free):
+            for row in each.predict_step(SequenceBatch(batch.inputs, batch.lengths)):
+                pairs = zip(["O", *row["tags"]], row["tags"], strict=False)
+                broken[each is task] += not all(may_follow(*pair, "BIO") for pair in pairs)
+    assert broken[True] == 0 and broken[False] > 10
+
+
+def test_only_tags_of_spans_have_span_scores() -> None:
+    assert set(tagger().metrics()) == {"accuracy"} and tagger().curves == ("loss", "accuracy")
+    task = tagger(SPANS)
+    assert set(task.metrics()) == {"accuracy", "precision", "recall", "f1"}
+    assert task.curves == ("loss", "accuracy", "f1") and task.scheme == "BIO"
+    data = {"inputs": "tokens", "num_inputs": V, "classes": SPANS, "scheme": "IOB1"}
+    assert Tagger(data, {"hidden_size": H}).scheme == "IOB1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "crff"}, "model.output=crff: choose one of classes, crf; did you mean crf"),
+        (
+            {"constrained": True},
+            "^model.constrained=true needs tags of a scheme, .* and these have none: NN, O, VB$",
+        ),
+        (
+            {"output": "crf", "class_weights": [1.0, 1.0, 2.0]},
+            "a CRF scores all tags .*: set model.class_weights=null, or model.output=classes$",
+        ),
+        ({"head": "max_pool"}, "max_pool reads one vector for each sequence, .* every_step$"),
+        ({"window": 5}, "model.window is 5, but this model predicts at every step"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tagger(**options)
+
+
+@pytest.mark.parametrize("output", ["classes", "crf"])
+def test_adversarial_training_and_dropout_work_with_every_output(output: str) -> None:
+    task = tagger(SPANS, output=output, adversarial=0.5, dropout=0.2, label_smoothing=0.1).train()
+    task.training_step(batch_of(len(SPANS))).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in task.parameters())
+
+
+# ---------------------------------------------------------------- whole runs
+
+OWN = (
+    "model=tagger",
+    "data=tags",
+    "data.train=train.txt",
+    "data.batch_size=8",
+    "model.output=crf",
+    "model.encoder.hidden_size=12",
+    "trainer=cpu",
+    "trainer.max_epochs=4",
+    "trainer.log_every_n_steps=5",
+    "baseline=false",
+    "callbacks.dataflow=null",
+)
+
+
+@pytest.fixture
+def train_file(tmp_path: Path) -> Path:
+    """Texts of letters. `a` begins a span that lasts until a `d`; its type depends on the letter
+    before it."""
+    random, lines = np.random.default_rng(0), []
+    for _ in range(120):
+        previous, inside = "", ""
+        for word in random.choice([*"abcdef"], random.integers(2, 14)):
+            tag = "O" if word == "d" or not inside else f"I-{inside}"
+            if word == "a":
+                tag = f"B-{'x' if previous in ('b', 'c') else 'y'}"
+            previous, inside = word, tag[2:]
+            lines.append(f"{word} {tag}")
+        lines.append("")
+    path = tmp_path / "train.txt"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.usefixtures("train_file")
+def test_a_tagger_learns_and_reports_its_spans(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    learning = ("model.dropout=0.0", "model.optimizer.lr=0.02", "trainer.max_epochs=10")
+    done = script("train.py", *OWN, *learning, f"folder={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["metrics"]["test/f1"] > 0.8
+    # against seqeval, from the predictions of the checkpoint that was tested
+    run = load_run(tmp_path / "run")
+    task = Tagger.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt").eval()
+    truth, found = [], []
+    run.data.setup()
+    for batch in run.data.split_loader("test"):
+        found += [row["tags"] for row in task.predict_step(batch)]
+        rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
+        truth += [[task.classes[tag] for tag in row[:length]] for row, length in rows]
+    assert result["metrics"]["test/f1"] == pytest.approx(f1_score(truth, found), abs=1e-6)
+    with (tmp_path / "run" / "spans.csv").open() as file:
+        rows = {row.pop("type"): row for row in csv.DictReader(file)}
+    expected = precision_recall_fscore_support(truth, found, average=None)
+    for kind, *values in zip(("x", "y"), *expected, strict=True):
+        assert [float(value) for value in rows[kind].values()] == pytest.approx(values, abs=1e-6)
+
+
+@pytest.mark.usefixtures("train_file")
+def test_a_tagger_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
+    stop = stopped_by(signal.SIGTERM, step=28)
+    assert script("train.py", *OWN, f"folder={tmp_path / 'whole'}").returncode == 0
+    done = script("train.py", *OWN, *stop, f"folder={tmp_path / 'cut'}")
+    assert done.returncode == 143, done.stderr
+    done = script("train.py", f"resume={tmp_path / 'cut'}")
+    assert done.returncode == 0, done.stderr
+    same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.long  # CI trains a classifier and a language model in two processes
+@pytest.mark.usefixtures("train_file")
+def test_two_processes_train_a_tagger_as_one(
+    script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = (*OWN, "model.dropout=0.0")
+    two = ("trainer.devices=2", "trainer.strategy=ddp")
+    done = process("train.py", *own, *two, f"folder={tmp_path / 'two'}")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
+    done = script("train.py", *own, "data.batch_size=16", f"folder={tmp_path / 'one'}")
+    assert done.returncode == 0, done.stderr
+    same_weights(tmp_path / "two", tmp_path / "one", rtol=1e-4, atol=1e-5)
+    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("two", "one")]
+    for name, value in results[0]["metrics"].items():
+        assert value == pytest.approx(results[1]["metrics"][name], abs=1e-3), name
