@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from playwright.sync_api import Browser
 from rich.console import Console
 from scipy import stats
 
-from seqmodels.compare.comparison import Comparison, compare
+from seqmodels.compare.comparison import compare
 from seqmodels.compare.figures import PALETTE, colours, compared_curves, compared_runs
 from seqmodels.compare.page import write_comparison
 from seqmodels.compare.records import Record
@@ -31,11 +30,12 @@ from seqmodels.compare.settings import (
     varied_keys,
 )
 from seqmodels.compare.statistics import against_best, seeds_needed, smallest_step, summarize
-from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
+from seqmodels.compare.tables import as_csv, as_markdown, overview, table
 from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.runs.report import metrics_table
+from tests.compare.conftest import Runs, printed
 from tests.conftest import Script
 
 pytestmark = pytest.mark.pictures
@@ -74,16 +74,16 @@ def test_an_unknown_metric_is_asked_for_and_not_guessed() -> None:
         metric_named("zzz")
 
 
-def test_a_metric_that_was_replaced_names_the_new_one(made_run: Maker, tmp_path: Path) -> None:
+def test_a_metric_that_was_replaced_names_the_new_one(runs: Runs) -> None:
     message = "^test/word_error_rate is now test/exact_match, which is 1 - word_error_rate$"
     with pytest.raises(UserError, match=message):
         metric_named("test/word_error_rate")
-    made_run("attention", 0, metrics={"test/exact_match": 0.9})
+    runs.add("attention", 0, metrics={"test/exact_match": 0.9})
     with pytest.raises(UserError, match=message):
-        compare([str(tmp_path)], "test/word_error_rate")
+        runs.compare("test/word_error_rate")
     old = {"metrics": {"test/word_error_rate": 0.1}, "higher_is_better": {"word_error_rate": False}}
-    made_run("attention", 1, result=old)  # which has it, and says its direction
-    assert compare([str(tmp_path)], "test/word_error_rate").higher_is_better is False
+    runs.add("attention", 1, result=old)  # which has it, and says its direction
+    assert runs.compare("test/word_error_rate").higher_is_better is False
 
 
 def test_a_task_adds_its_own_metric(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,11 +180,21 @@ def test_only_shared_seeds_are_paired() -> None:
     assert found[2].mean == pytest.approx(0.1 - 2)
 
 
-def test_two_shared_seeds_are_not_tested() -> None:
-    settings = [{0: 0.9, 1: 0.91, 2: 0.9}, {0: 0.1, 1: 0.11, 3: 0.1}]
-    found = against_best(settings, higher_is_better=True)
-    assert found[1] is not None and found[1].shared == 2
-    assert math.isnan(found[1].p) and found[1].seeds_needed is None
+@pytest.mark.parametrize(
+    ("scores", "best", "p"),
+    [
+        ({0: 0.1, 1: 0.11, 3: 0.1}, {0: 0.9, 1: 0.91, 2: 0.9}, math.nan),  # two shared seeds
+        (dict.fromkeys(range(4), 0.5), dict.fromkeys(range(4), 0.5), 1.0),
+        (dict.fromkeys(range(4), 0.5), dict.fromkeys(range(4), 0.6), 0.0),
+    ],
+    ids=["two shared seeds", "all the same", "differences all the same"],
+)
+def test_no_seeds_are_said_to_help(
+    scores: dict[int, float], best: dict[int, float], p: float
+) -> None:
+    _, found = against_best([best, scores], higher_is_better=True)
+    assert found is not None and found.shared == len(scores.keys() & best.keys())
+    assert found.p == pytest.approx(p, abs=0, nan_ok=True) and found.seeds_needed is None
 
 
 @pytest.mark.parametrize(
@@ -200,13 +210,6 @@ def test_two_shared_seeds_are_not_tested() -> None:
 )
 def test_the_smallest_step(scores: list[float], step: float) -> None:
     assert smallest_step(scores) == pytest.approx(step, abs=1e-6)
-
-
-@pytest.mark.parametrize(("delta", "p"), [(0.0, 1.0), (0.1, 0.0)])
-def test_differences_that_are_all_the_same(delta: float, p: float) -> None:
-    settings = [dict.fromkeys(range(4), 0.5 + delta), dict.fromkeys(range(4), 0.5)]
-    found = against_best(settings, higher_is_better=True)
-    assert found[1] is not None and found[1].p == p and found[1].seeds_needed is None
 
 
 @pytest.mark.parametrize("pairs", [1, 10, 28])
@@ -230,79 +233,6 @@ def test_no_number_of_seeds_finds_nothing() -> None:
 
 
 # ---------------------------------------------------------------- runs
-
-Maker = Callable[..., Path]
-
-
-@pytest.fixture
-def made_run(tmp_path: Path) -> Maker:
-    """`made_run("max_pool", seed=1, accuracy=0.9)`: the folder of a made-up run."""
-
-    def make(
-        head: str,
-        seed: int,
-        accuracy: float = 0.5,
-        *,
-        folder: str = "sweep",
-        status: str = "completed",
-        fingerprint: str = "abc",
-        metrics: Mapping[str, float] | None = None,
-        directions: Mapping[str, bool] | None = None,
-        result: Mapping[str, Any] | None = None,
-        **config: Any,
-    ) -> Path:
-        number = len(list(tmp_path.rglob("result.json")))
-        path = tmp_path / folder / f"{number}_{head}_seed{seed}"
-        path.mkdir(parents=True)
-        content = {
-            "status": status,
-            "error": None if status == "completed" else "ValueError: no luck",
-            "data": "Vowels",
-            "fingerprint": fingerprint,
-            "head": head,
-            "seed": seed,
-            "config": {
-                "seed": seed,
-                "folder": str(path),
-                "model": {
-                    "head": head,
-                    "encoder": {"cell": "lstm", "num_layers": 1, "hidden_size": 8},
-                },
-                "data": {"seed": seed},
-                "callbacks": {"checkpoint": {"dirpath": f"{path}/checkpoints"}},
-                **config,
-            },
-            "parameters": 1234,
-            "metrics": {"test/accuracy": accuracy, "test/loss": 1 - accuracy, **(metrics or {})},
-            "seconds": {"fit": 2.5},
-            "examples_per_second": 1000.0,
-            **({"higher_is_better": directions} if directions else {}),
-            **(result or {}),
-        }
-        (path / "result.json").write_text(json.dumps(content))
-        (path / "metrics.csv").write_text(
-            "epoch,step,validation/loss\n" + "".join(f"{e},{e},{1 / (e + 1)}\n" for e in range(4))
-        )
-        (path / "dataflow.svg").write_text(  # as a stranger may have left it
-            "<svg xmlns='http://www.w3.org/2000/svg' onload=\"document.title='poisoned'\">"
-            "<script>document.title='poisoned'</script></svg>"
-        )
-        return path
-
-    return make
-
-
-@pytest.fixture
-def sweep(made_run: Maker, tmp_path: Path) -> Path:
-    """Three heads, five seeds: the last is clearly worse, the first two cannot be told apart."""
-    for head, mean, luck in (
-        ("max_pool", 0.91, [0.01, -0.01, 0.0, 0.02, -0.02]),
-        ("mean_pool", 0.905, [-0.01, 0.02, -0.015, 0.015, -0.01]),
-        ("last_hidden", 0.7, [0.0, 0.01, -0.02, 0.01, 0.0]),
-    ):
-        for seed, deviation in enumerate(luck):
-            made_run(head, seed, mean + deviation)
-    return tmp_path / "sweep"
 
 
 def records(*configs: dict[str, Any]) -> list[Record]:
@@ -365,13 +295,13 @@ def test_what_varies_together_is_found() -> None:
     assert tied(*data, data_keys=("data.file",)) == ({}, {})
 
 
-def test_two_keys_that_vary_together_are_both_named(made_run: Maker, tmp_path: Path) -> None:
+def test_two_keys_that_vary_together_are_both_named(runs: Runs) -> None:
     for seed in range(3):
         for lr, size, validation in ((0.01, 16, 0.7), (0.1, 32, 0.9)):
             found = {"validation/accuracy": validation + seed / 100}
             data = {"batch_size": size}
-            made_run("max_pool", seed, 0.9, optimizer={"lr": lr}, data=data, metrics=found)
-    comparison = compare([str(tmp_path)])
+            runs.add("max_pool", seed, 0.9, optimizer={"lr": lr}, data=data, metrics=found)
+    comparison = runs.compare()
     assert comparison.ranking() == (
         "Ranked by the validation split: choose batch_size and lr by it, then report the test "
         "split."
@@ -380,68 +310,112 @@ def test_two_keys_that_vary_together_are_both_named(made_run: Maker, tmp_path: P
         "caution: batch_size and lr vary together, so these runs cannot tell which of them makes "
         "a difference"
     )
-    console = Console(width=140)
-    with console.capture() as capture:
-        console.print(comparison_table(comparison, console))
-    page = next(p for p in write_comparison(comparison, tmp_path) if p.suffix == ".html")
-    for text in (capture.get(), as_markdown(comparison), page.read_text()):
+    for text in runs.texts(comparison):
         assert caution in text.replace("\n", " ")
     for seed in range(3):  # the other half of the square tells them apart
         for lr, size in ((0.01, 32), (0.1, 16)):
             found = {"validation/accuracy": 0.8}
             data = {"batch_size": size}
-            made_run("max_pool", seed, 0.9, optimizer={"lr": lr}, data=data, metrics=found)
-    assert compare([str(tmp_path)]).confounded() == []
+            runs.add("max_pool", seed, 0.9, optimizer={"lr": lr}, data=data, metrics=found)
+    assert runs.compare().confounded() == []
 
 
-def test_a_head_with_a_learning_rate_of_its_own_is_ranked_by_validation(
-    made_run: Maker, tmp_path: Path
-) -> None:
+def test_a_head_with_a_learning_rate_of_its_own_is_ranked_by_validation(runs: Runs) -> None:
     for head, lr in (("max_pool", 0.1), ("mean_pool", 0.2)):
-        made_run(head, 0, optimizer={"lr": lr}, metrics={"validation/accuracy": 0.5})
-    comparison = compare([str(tmp_path)])
+        runs.add(head, optimizer={"lr": lr}, metrics={"validation/accuracy": 0.5})
+    comparison = runs.compare()
     assert comparison.metric == "validation/accuracy"
     assert comparison.confounded()[0].startswith("head and lr vary together")
 
 
-def test_very_many_keys_that_vary_together_are_counted(made_run: Maker, tmp_path: Path) -> None:
+def test_very_many_keys_that_vary_together_are_counted(runs: Runs) -> None:
     for head, number in (("max_pool", 1), ("mean_pool", 2)):
-        made_run(head, 0, **{f"key{n}": number for n in range(20)})
-    [line] = compare([str(tmp_path)]).confounded()
-    assert line.startswith("key0, head, key1, key2, key3, key4 and 15 more vary together") or (
-        line.startswith("head, key0, key1, key2, key3, key4 and 15 more vary together")
-    )
+        runs.add(head, **{f"key{n}": number for n in range(20)})
+    [line] = runs.compare().confounded()
+    first, rest = line.split(", key1, ")
+    assert first in ("key0, head", "head, key0")
+    assert rest.startswith("key2, key3, key4 and 15 more vary together")
 
 
-def test_seeds_of_its_own_do_not_make_a_setting_better(made_run: Maker, tmp_path: Path) -> None:
-    for seed in range(4):  # on these, the second is always better
-        made_run("max_pool", seed, 0.70 + 0.01 * (seed % 2))
-        made_run("mean_pool", seed, 0.80 + 0.01 * (seed % 3))
-    for seed in range(4, 12):
-        made_run("max_pool", seed, 0.95)
-    [section] = compare([str(tmp_path)]).sections
-    assert section.settings[0].name == "max_pool"
-    assert section.verdict() == (
-        "These runs cannot tell max_pool, which has the best mean, from mean_pool. On the seeds "
-        "that both have, mean_pool did better: run every setting with the same seeds, 3 or more, "
-        "such as seed=0,1,2."
-    )
+CANNOT_TELL = "These runs cannot tell max_pool, which has the best mean, from "
+SHARE = "run every setting with the same seeds, 3 or more, such as seed=0,1,2."
+ONE_MORE = "last_hidden. About 1 more seed might separate max_pool from last_hidden."
+LOW, HIGH = [0.50, 0.51, 0.52] * 2, [0.90, 0.91] * 3
 
 
-def test_a_setting_that_lacks_a_data_set_is_not_the_best_overall(
-    made_run: Maker, tmp_path: Path
+@pytest.mark.parametrize(
+    ("scores", "rows", "verdict"),
+    [
+        pytest.param(
+            {"max_pool": [0.5]},
+            None,
+            "There is only one setting, all runs: nothing to compare it with.",
+            id="a single setting",
+        ),
+        pytest.param(
+            {"max_pool": HIGH, "last_hidden": LOW},
+            None,
+            "max_pool is better than all others (p < ...",
+            id="a clear winner",
+        ),
+        pytest.param(
+            {"max_pool": [0.70, 0.71] * 2 + [0.95] * 8, "mean_pool": [0.80, 0.81, 0.82, 0.80]},
+            None,
+            f"{CANNOT_TELL}mean_pool. On the seeds that both have, mean_pool did better: {SHARE}",
+            id="seeds of its own do not make a setting better",
+        ),
+        pytest.param(
+            {"max_pool": HIGH, "last_hidden": LOW, "mean_pool": [math.nan] * 10 + [0.8] * 6},
+            None,
+            f"{CANNOT_TELL}mean_pool. Fewer than 3 seeds are shared with mean_pool: {SHARE}",
+            id="no shared seeds",
+        ),
+        pytest.param(
+            {"max_pool": [47 / 48] * 3, "last_hidden": [46 / 48] * 3},
+            48,
+            CANNOT_TELL + ONE_MORE,
+            id="one row at every seed is no difference",
+        ),
+        pytest.param(
+            {"max_pool": [47 / 48] * 3, "last_hidden": [46 / 48] * 3},
+            None,
+            CANNOT_TELL + ONE_MORE,
+            id="one row, and an older version did not write how many there are",
+        ),
+        pytest.param(
+            {"max_pool": [1.0] * 3, "last_hidden": [0.5] * 3},
+            48,
+            "max_pool is better than all others (p < ...",
+            id="many rows at every seed are a difference",
+        ),
+    ],
+)
+def test_the_verdict(
+    runs: Runs, scores: dict[str, list[float]], rows: int | None, verdict: str
 ) -> None:
+    sizes = {"examples": {"test": rows}} if rows else {}
+    for head, accuracies in scores.items():
+        for seed, accuracy in enumerate(accuracies):
+            if not math.isnan(accuracy):
+                runs.add(head, seed, accuracy, result=sizes)
+    said = runs.section().verdict()
+    assert said == verdict or (
+        verdict.endswith("...") and said.startswith(verdict.removesuffix("..."))
+    )
+
+
+def test_a_setting_that_lacks_a_data_set_is_not_the_best_overall(runs: Runs) -> None:
     for data, accuracy in (("easy", 0.9), ("hard", 0.5)):
         named: Any = {"fingerprint": data, "data": {"file": data}}
-        made_run("max_pool", 0, accuracy, **named)
+        runs.add("max_pool", 0, accuracy, **named)
         if data == "easy":
-            made_run("mean_pool", 0, accuracy - 0.1, **named)
-    comparison = compare([str(tmp_path)], different_data=True)
+            runs.add("mean_pool", 0, accuracy - 0.1, **named)
+    comparison = runs.compare(different_data=True)
     assert overview(comparison)[0][1:] == ["max_pool", "mean_pool"]
 
 
-def test_settings_are_compared(sweep: Path) -> None:
-    comparison = compare([str(sweep)])
+def test_settings_are_compared(sweep: Runs) -> None:
+    comparison = sweep.compare()
     assert comparison.metric == "test/accuracy" and comparison.keys == ["model.head"]
     [section] = comparison.sections
     assert [setting.values for setting in section.settings] == [
@@ -465,56 +439,45 @@ def test_settings_are_compared(sweep: Path) -> None:
     assert as_csv(comparison).splitlines()[1].endswith(",1234,1000.0,2.5")
 
 
-def test_a_lower_loss_is_better(sweep: Path) -> None:
-    [section] = compare([str(sweep)], "test/loss").sections
-    assert section.settings[0].values == ("max_pool",)
-    assert section.settings[-1].values == ("last_hidden",)
-
-
-def test_a_higher_bleu_is_better(made_run: Maker, tmp_path: Path) -> None:
-    for head, bleu in (("max_pool", 0.2), ("mean_pool", 0.3), ("last_hidden", 0.1)):
-        made_run(head, 0, metrics={"test/bleu": bleu})
-    comparison = compare([str(tmp_path)], "test/bleu")
-    [section] = comparison.sections
-    assert [s.values[0] for s in section.settings] == ["mean_pool", "max_pool", "last_hidden"]
-    assert "| mean_pool | 1 | 30.00 |" in as_markdown(comparison)
-
-
-@pytest.mark.parametrize("higher_is_better", [True, False])
-def test_runs_carry_the_direction_of_a_metric_that_is_not_imported(
-    made_run: Maker, tmp_path: Path, higher_is_better: bool
-) -> None:
-    for head, value in (("max_pool", 2.0), ("mean_pool", 3.0), ("last_hidden", 1.0)):
+@pytest.mark.parametrize(
+    ("metric", "said", "best", "shown"),
+    [
+        ("test/loss", {}, "c", "0.1000"),
+        ("test/bleu", {}, "a", "90.00"),
         # what a run says of a known metric is ignored
-        directions = {"mine": higher_is_better, "accuracy": False}
-        made_run(head, 0, value / 10, metrics={"test/mine": value}, directions=directions)
-    comparison = compare([str(tmp_path)], "test/mine")
+        ("test/accuracy", {"accuracy": False}, "a", "90.00"),
+        ("test/mine", {"mine": True}, "a", "0.9000"),
+        ("test/mine", {"mine": False}, "c", "0.1000"),
+    ],
+)
+def test_the_direction_of_a_metric_is_ours_or_that_of_its_runs(
+    runs: Runs, metric: str, said: dict[str, bool], best: str, shown: str
+) -> None:
+    for head, value in (("b", 0.5), ("a", 0.9), ("c", 0.1)):
+        runs.add(head, metrics={metric: value}, result={"higher_is_better": said})
+    comparison = runs.compare(metric)
     [section] = comparison.sections
-    order = ["last_hidden", "max_pool", "mean_pool"]
-    assert [s.values[0] for s in section.settings] == order[:: -1 if higher_is_better else 1]
-    assert f"| {section.settings[0].values[0]} | 1 | {3 if higher_is_better else 1}.0000 |" in (
-        as_markdown(comparison)
-    )
-    [section] = compare([str(tmp_path)]).sections
-    assert section.settings[0].values == ("mean_pool",)
+    names = [str(setting.values[0]) for setting in section.settings]
+    assert names == sorted("abc", reverse=best == "c")
+    assert f"| {best} | 1 | {shown} |" in as_markdown(comparison)
 
 
-def test_a_metric_without_a_direction_is_refused(made_run: Maker, tmp_path: Path) -> None:
-    made_run("max_pool", 0, metrics={"test/mine": 1.0})
+def test_a_metric_without_a_direction_is_refused(runs: Runs) -> None:
+    runs.add("max_pool", 0, metrics={"test/mine": 1.0})
     with pytest.raises(UserError, match=r'unknown metric test/mine.*METRICS\["mine"\]'):
-        compare([str(tmp_path)], "test/mine")
+        runs.compare("test/mine")
     for seed, higher_is_better in enumerate((True, False)):
-        made_run("max_pool", seed, directions={"mine": higher_is_better})
+        runs.add("max_pool", seed, result={"higher_is_better": {"mine": higher_is_better}})
     with pytest.raises(UserError, match="metric=test/mine: some of these runs say that higher is"):
-        compare([str(tmp_path)], "test/mine")
+        runs.compare("test/mine")
 
 
-def test_the_pair_that_needs_the_fewest_seeds_is_named(made_run: Maker, tmp_path: Path) -> None:
+def test_the_pair_that_needs_the_fewest_seeds_is_named(runs: Runs) -> None:
     noise = [0.0, 0.02, -0.02, 0.03, -0.03]
     for head, mean in (("best", 0.9), ("close", 0.895), ("nearly_worse", 0.87)):
         for seed, luck in enumerate(noise):
-            made_run(head, seed, mean + (luck if head == "best" else -luck))
-    [section] = compare([str(tmp_path)]).sections
+            runs.add(head, seed, mean + (luck if head == "best" else -luck))
+    section = runs.section()
     needed = {s.name: s.difference.seeds_needed for s in section.settings[1:] if s.difference}
     assert needed["nearly_worse"] < needed["close"]  # fewer seeds for a larger difference
     assert section.verdict() == (
@@ -523,24 +486,10 @@ def test_the_pair_that_needs_the_fewest_seeds_is_named(made_run: Maker, tmp_path
     )
 
 
-def test_a_single_setting_has_nothing_to_compare_with(made_run: Maker, tmp_path: Path) -> None:
-    made_run("max_pool", 0)
-    [section] = compare([str(tmp_path)]).sections
-    assert section.verdict() == "There is only one setting, all runs: nothing to compare it with."
-
-
-def test_a_clear_winner_is_said(made_run: Maker, tmp_path: Path) -> None:
-    for seed in range(6):
-        made_run("max_pool", seed, 0.9 + 0.01 * (seed % 2))
-        made_run("last_hidden", seed, 0.5 + 0.01 * (seed % 3))
-    [section] = compare([str(tmp_path)]).sections
-    assert section.verdict().startswith("max_pool is better than all others (p <")
-
-
-def test_one_seed_allows_no_test(made_run: Maker, tmp_path: Path) -> None:
-    made_run("max_pool", 0, 0.9)
-    made_run("last_hidden", 0, 0.5)
-    comparison = compare([str(tmp_path)])
+def test_one_seed_allows_no_test(runs: Runs) -> None:
+    runs.add("max_pool", 0, 0.9)
+    runs.add("last_hidden", 0, 0.5)
+    comparison = runs.compare()
     assert comparison.sections[0].verdict() == (
         "max_pool has the best mean, but fewer than 3 shared seeds allow no verdict: run every "
         "setting with the same seeds, 3 or more, such as seed=0,1,2."
@@ -548,16 +497,12 @@ def test_one_seed_allows_no_test(made_run: Maker, tmp_path: Path) -> None:
     assert "| last_hidden | 1 | 50.00 | - | - | -40.00 | - |" in as_markdown(comparison)
 
 
-def test_two_seeds_allow_no_verdict_anywhere(made_run: Maker, tmp_path: Path) -> None:
+def test_two_seeds_allow_no_verdict_anywhere(runs: Runs) -> None:
     for seed in (0, 1):
-        made_run("max_pool", seed, 0.9 + seed / 10)
-        made_run("last_hidden", seed, 0.5)
-    comparison = compare([str(tmp_path)])
-    console = Console(width=140)
-    with console.capture() as capture:
-        console.print(comparison_table(comparison, console))
-    page = next(p for p in write_comparison(comparison, tmp_path) if p.suffix == ".html")
-    for text in (capture.get(), as_markdown(comparison), page.read_text()):
+        runs.add("max_pool", seed, 0.9 + seed / 10)
+        runs.add("last_hidden", seed, 0.5)
+    comparison = runs.compare()
+    for text in runs.texts(comparison):
         assert "fewer than 3 shared seeds allow no verdict: run every setting" in text
         assert "better than all" not in text and "class=best" not in text
     rows = table(comparison, comparison.sections[0])
@@ -565,138 +510,93 @@ def test_two_seeds_allow_no_verdict_anywhere(made_run: Maker, tmp_path: Path) ->
     assert rows[2][:7] == ["last_hidden", "2", "50.00", "0.00", "-", "-45.00", "-"]
 
 
-@pytest.mark.parametrize("rows", [48, None], ids=["with its rows", "of an older version"])
-def test_one_row_at_every_seed_is_no_difference(
-    made_run: Maker, tmp_path: Path, rows: int | None
-) -> None:
-    sizes = {"examples": {"test": rows}} if rows else {}
-    for seed in range(3):
-        made_run("max_pool", seed, 47 / 48, result=sizes)
-        made_run("last_hidden", seed, 46 / 48, result=sizes)
-    [section] = compare([str(tmp_path)]).sections
-    assert section.verdict() == (
-        "These runs cannot tell max_pool, which has the best mean, from last_hidden. About 1 more "
-        "seed might separate max_pool from last_hidden."
-    )
-
-
-def test_many_rows_at_every_seed_are_a_difference(made_run: Maker, tmp_path: Path) -> None:
-    for seed in range(3):
-        made_run("max_pool", seed, 1.0, result={"examples": {"test": 48}})
-        made_run("last_hidden", seed, 0.5, result={"examples": {"test": 48}})
-    [section] = compare([str(tmp_path)]).sections
-    assert section.verdict().startswith("max_pool is better than all others (p <")
-
-
 # ---------------------------------------------------------------- which split ranks
 
 
-def test_only_the_head_varies_so_the_test_split_ranks(made_run: Maker, tmp_path: Path) -> None:
-    for head, accuracy in (("max_pool", 0.8), ("mean_pool", 0.9)):
-        made_run(head, 0, accuracy, metrics={"validation/accuracy": 1 - accuracy})
-    comparison = compare([str(tmp_path)])
+VALIDATED = {"metrics": {"validation/accuracy": 0.5}}
+
+
+@pytest.mark.parametrize(
+    "configs",
+    [
+        [{"head": "max_pool", **VALIDATED}, {"head": "mean_pool", **VALIDATED}],
+        [  # data sets are not tuned
+            {"head": head, "fingerprint": data, "data": {"file": data}, **VALIDATED}
+            for head in ("max_pool", "mean_pool")
+            for data in ("x", "y")
+        ],
+        [{"head": "max_pool", "optimizer": {"lr": lr}} for lr in (0.01, 0.1)],
+    ],
+    ids=["only the head varies", "the data vary", "there is no validation"],
+)
+def test_where_nothing_is_tuned_the_test_split_ranks(
+    runs: Runs, configs: list[dict[str, Any]]
+) -> None:
+    for config in configs:
+        runs.add(**config)
+    comparison = runs.compare(different_data=True)
     assert comparison.metric == "test/accuracy" and comparison.beside is None
     assert comparison.ranking() == "Ranked by the test split."
 
 
-def test_what_is_tuned_is_ranked_by_validation_with_test_beside_it(
-    made_run: Maker, tmp_path: Path
-) -> None:
+def test_what_is_tuned_is_ranked_by_validation_with_test_beside_it(runs: Runs) -> None:
     for seed in range(3):
         for lr, validation in ((0.01, 0.7), (0.1, 0.9)):
             found = {"validation/accuracy": validation + seed / 100}
-            made_run("max_pool", seed, 0.95 - lr, optimizer={"lr": lr}, metrics=found)
-    comparison = compare([str(tmp_path)])
+            runs.add("max_pool", seed, 0.95 - lr, optimizer={"lr": lr}, metrics=found)
+    comparison = runs.compare()
     [section] = comparison.sections
     assert comparison.metric == "validation/accuracy" and comparison.beside == "test/accuracy"
     assert [s.name for s in section.settings] == ["lr=0.1", "lr=0.01"]
     sentence = "Ranked by the validation split: choose lr by it, then report the test split."
     header, best, _ = table(comparison, section)
-    assert (
-        best[header.index("validation/accuracy, %")],
-        best[header.index("test/accuracy, %")],
-    ) == (
-        "91.00",
-        "85.00",
-    )
-    console = Console(width=140)
-    with console.capture() as capture:
-        console.print(comparison_table(comparison, console))
-    page = next(p for p in write_comparison(comparison, tmp_path) if p.suffix == ".html")
-    for text in (capture.get(), as_markdown(comparison), page.read_text()):
+    shown = dict(zip(header, best, strict=True))
+    assert shown["validation/accuracy, %"] == "91.00" and shown["test/accuracy, %"] == "85.00"
+    for text in runs.texts(comparison):
         assert sentence in text
     [row, _] = csv.DictReader(as_csv(comparison).splitlines())
     assert float(row["mean"]) == pytest.approx(0.91) and float(row["test/accuracy"]) == 0.85
 
-    by_test = compare([str(tmp_path)], "test/accuracy")
+    by_test = runs.compare("test/accuracy")
     assert by_test.ranking() == (
         "Ranked by the test split. To choose lr, use metric=validation/accuracy."
     )
     assert [s.name for s in by_test.sections[0].settings] == ["lr=0.01", "lr=0.1"]
 
 
-def test_data_sets_are_not_tuned(made_run: Maker, tmp_path: Path) -> None:
-    for length in (50, 100):
-        for head in ("max_pool", "mean_pool"):
-            found = {"validation/accuracy": 0.5}
-            made_run(head, 0, fingerprint=str(length), data={"length": length}, metrics=found)
-    assert compare([str(tmp_path)], different_data=True).metric == "test/accuracy"
-
-
-def test_a_run_without_validation_is_ranked_by_test(made_run: Maker, tmp_path: Path) -> None:
-    for lr in (0.01, 0.1):
-        made_run("max_pool", 0, 0.9 - lr, optimizer={"lr": lr})
-    comparison = compare([str(tmp_path)])
-    assert comparison.metric == "test/accuracy"
-    assert comparison.ranking() == "Ranked by the test split."
-
-
-def test_runs_of_old_versions_may_lack_their_costs(made_run: Maker, tmp_path: Path) -> None:
+def test_runs_of_old_versions_may_lack_their_costs(runs: Runs) -> None:
     for head in ("max_pool", "mean_pool"):
-        file = made_run(head, 0) / "result.json"
+        file = runs.add(head, 0) / "result.json"
         result = json.loads(file.read_text())
         for name in ("parameters", "seconds", "examples_per_second"):
             del result[name]
         file.write_text(json.dumps(result))
-    comparison = compare([str(tmp_path)])
+    comparison = runs.compare()
     header, *rows = table(comparison, comparison.sections[0])
     assert header[-3:] == ["parameters", "per second", "seconds of training"]
     assert all(row[-3:] == ["-", "-", "-"] for row in rows)
-    assert len(write_comparison(comparison, tmp_path)) == 5
+    assert len(write_comparison(comparison, runs.folder)) == 5
 
 
-def test_a_setting_without_shared_seeds_is_not_told_apart(made_run: Maker, tmp_path: Path) -> None:
-    for seed in range(6):
-        made_run("max_pool", seed, 0.9 + 0.01 * (seed % 2))
-        made_run("last_hidden", seed, 0.5 + 0.01 * (seed % 3))
-        made_run("mean_pool", seed + 10, 0.8)
-    [section] = compare([str(tmp_path)]).sections
-    assert section.verdict() == (
-        "These runs cannot tell max_pool, which has the best mean, from mean_pool. Fewer than 3 "
-        "seeds are shared with mean_pool: run every setting with the same seeds, 3 or more, such "
-        "as seed=0,1,2."
-    )
-
-
-def test_several_folders_and_globs_and_failed_runs(made_run: Maker, tmp_path: Path) -> None:
+def test_several_folders_and_globs_and_failed_runs(runs: Runs) -> None:
     for seed in range(3):
-        made_run("max_pool", seed, 0.8, folder="one")
-        made_run("mean_pool", seed, 0.7, folder="two")
-    made_run("mean_pool", 3, status="failed", folder="two")
-    made_run("mean_pool", 4, status="interrupted", folder="two")
-    by_glob = compare([str(tmp_path / "*")])
-    by_name = compare([str(tmp_path / "one"), str(tmp_path / "two"), str(tmp_path / "two")])
+        runs.add("max_pool", seed, 0.8, folder="one")
+        runs.add("mean_pool", seed, 0.7, folder="two")
+    runs.add("mean_pool", 3, status="failed", folder="two")
+    runs.add("mean_pool", 4, status="interrupted", folder="two")
+    by_glob = compare([str(runs.folder / "*")])
+    by_name = compare([str(runs.folder / name) for name in ("one", "two", "two")])
     assert as_csv(by_glob) == as_csv(by_name)
     assert [record.result["status"] for record in by_glob.failed] == ["failed", "interrupted"]
     assert "- failed: " in as_markdown(by_glob) and "ValueError: no luck" in as_markdown(by_glob)
 
 
-def test_a_run_without_the_metric_is_left_out_and_said(made_run: Maker, tmp_path: Path) -> None:
+def test_a_run_without_the_metric_is_left_out_and_said(runs: Runs) -> None:
     for seed in range(3):
-        made_run("max_pool", seed, 0.8, metrics={"test/f1": 0.7})
-        made_run("mean_pool", seed, 0.7)
-    made_run("max_pool", 3, metrics={"test/f1": math.nan})
-    comparison = compare([str(tmp_path)], "test/f1")
+        runs.add("max_pool", seed, 0.8, metrics={"test/f1": 0.7})
+        runs.add("mean_pool", seed, 0.7)
+    runs.add("max_pool", 3, metrics={"test/f1": math.nan})
+    comparison = runs.compare("test/f1")
     [setting] = comparison.sections[0].settings
     assert setting.scores == dict.fromkeys(range(3), 0.7) and len(comparison.left_out) == 4
     said = [line for line in as_markdown(comparison).splitlines() if "left out" in line]
@@ -706,18 +606,18 @@ def test_a_run_without_the_metric_is_left_out_and_said(made_run: Maker, tmp_path
     assert "1_mean_pool_seed0" in said[0] and said[0].endswith(" and 1 more")
 
 
-def test_the_same_run_twice_counts_once(made_run: Maker, tmp_path: Path) -> None:
+def test_the_same_run_twice_counts_once(runs: Runs) -> None:
     for seed in (0, 1, 1):
-        made_run("max_pool", seed, 0.8 + 0.1 * seed)
-    [section] = compare([str(tmp_path)]).sections
+        runs.add("max_pool", seed, 0.8 + 0.1 * seed)
+    section = runs.section()
     assert section.settings[0].scores == {0: 0.8, 1: pytest.approx(0.9)}
 
 
-def test_different_data_are_refused_unless_told(made_run: Maker, tmp_path: Path) -> None:
+def test_different_data_are_refused_unless_told(runs: Runs) -> None:
     for seed in range(3):
         for length in (50, 100):
             for head, accuracy in (("max_pool", 0.9), ("mean_pool", 0.8)):
-                made_run(
+                runs.add(
                     head,
                     seed,
                     accuracy - length / 1000,
@@ -725,8 +625,8 @@ def test_different_data_are_refused_unless_told(made_run: Maker, tmp_path: Path)
                     data={"length": length, "seed": seed},
                 )
     with pytest.raises(UserError, match="saw different data .* different_data=true"):
-        compare([str(tmp_path)])
-    comparison = compare([str(tmp_path)], different_data=True)
+        runs.compare()
+    comparison = runs.compare(different_data=True)
     assert list(comparison.keys) == ["model.head"]
     assert list(comparison.grouping.data_keys) == ["data.length"]
     assert [section.data for section in comparison.sections] == [
@@ -751,60 +651,68 @@ def test_different_data_are_refused_unless_told(made_run: Maker, tmp_path: Path)
     ]
 
 
-def test_what_else_differs_is_said(made_run: Maker, tmp_path: Path) -> None:
+def test_what_else_differs_is_said(runs: Runs) -> None:
     for seed, threads in enumerate((2, 1, 1)):
-        folder = made_run("max_pool", seed)
+        folder = runs.add("max_pool", seed)
         surroundings = {"threads": threads, "device": "cpu", "git": None}
         (folder / "environment.json").write_text(json.dumps(surroundings))
-    comparison = compare([str(tmp_path)])
+    comparison = runs.compare()
     assert list(comparison.others) == ["threads (1, 2)"]
     assert "- caution: the runs also differ in threads (1, 2)\n" in as_markdown(comparison)
 
 
-def test_the_same_data_in_other_batches_are_the_same(made_run: Maker, tmp_path: Path) -> None:
+def test_the_same_data_in_other_batches_are_the_same(runs: Runs) -> None:
     for seed in range(3):
         for size in (8, 16):
-            made_run("max_pool", seed, 0.8 + size / 100, data={"batch_size": size, "seed": seed})
-    comparison = compare([str(tmp_path)])
+            runs.add("max_pool", seed, 0.8 + size / 100, data={"batch_size": size, "seed": seed})
+    comparison = runs.compare()
     [section] = comparison.sections
     assert list(comparison.keys) == ["data.batch_size"] and overview(comparison) == []
     assert [setting.values for setting in section.settings] == [(16,), (8,)]
 
 
-def test_settings_of_other_seeds_join_those_of_the_same_data(
-    made_run: Maker, tmp_path: Path
-) -> None:
+def test_settings_of_other_seeds_join_those_of_the_same_data(runs: Runs) -> None:
     for seed, head, data in ((0, "a", "x"), (0, "b", "y"), (1, "c", "x"), (2, "d", "z")):
-        made_run(head, seed, fingerprint=data)
-    comparison = compare([str(tmp_path)], different_data=True)
+        runs.add(head, seed, fingerprint=data)
+    comparison = runs.compare(different_data=True)
     found = [[s.values[0] for s in section.settings] for section in comparison.sections]
     assert found == [["a", "c"], ["b"], ["d"]]
     assert [s.data for s in comparison.sections] == ["Vowels, x", "Vowels, y", "Vowels, z"]
 
 
 @pytest.mark.parametrize(
-    ("prepare", "options", "message"),
+    ("made", "metric", "message"),
     [
-        (lambda make: None, {}, "no run there"),
+        (None, None, "no run there"),
+        ({}, "test/acuracy", "did you mean test/accuracy"),
+        ({"status": "failed", "metrics": {}}, None, "none .* completed"),
         (
-            lambda make: make("max_pool", 0),
-            {"metric": "test/acuracy"},
-            "did you mean test/accuracy",
-        ),
-        (lambda make: make("max_pool", 0, status="failed", metrics={}), {}, "none .* completed"),
-        (
-            lambda make: make("max_pool", 0, metrics={"test/accuracy": math.inf}),
-            {},
+            {"metrics": {"test/accuracy": math.inf}},
+            None,
             "metric=test/accuracy is not a finite number in any of these runs",
         ),
     ],
 )
 def test_mistakes_are_one_line(
-    made_run: Maker, tmp_path: Path, prepare: Any, options: dict[str, Any], message: str
+    runs: Runs, made: dict[str, Any] | None, metric: str | None, message: str
 ) -> None:
-    prepare(made_run)
+    if made is not None:
+        runs.add("max_pool", **made)
     with pytest.raises(UserError, match=message):
-        compare([str(tmp_path)], **options)
+        runs.compare(metric)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "is not the result of a run: status, seed, config, metrics missing"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_a_broken_result_is_named(runs: Runs, text: str, message: str) -> None:
+    (runs.folder / "result.json").write_text(text)
+    with pytest.raises(UserError, match=f"result.json {message}"):
+        runs.compare()
 
 
 @pytest.mark.parametrize(
@@ -825,42 +733,29 @@ def test_mistakes_are_one_line(
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else None,
 )
 def test_a_result_of_another_kind_is_named(
-    made_run: Maker, tmp_path: Path, change: dict[str, Any], message: str
+    runs: Runs, change: dict[str, Any], message: str
 ) -> None:
-    file = made_run("max_pool", 0) / "result.json"
+    file = runs.add("max_pool", 0) / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(UserError, match=f"result.json is not the result .*{message}"):
-        compare([str(tmp_path)])
+        runs.compare()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[]", "is not the result of a run: status, seed, config, metrics missing"),
-        ("{", "is not JSON"),
-    ],
-)
-def test_a_broken_result_is_named(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "result.json").write_text(text)
-    with pytest.raises(UserError, match=f"result.json {message}"):
-        compare([str(tmp_path)])
-
-
-def test_a_run_that_failed_before_it_began_is_listed(made_run: Maker, tmp_path: Path) -> None:
-    made_run("max_pool", 0)
-    folder = made_run("mean_pool", 1, status="failed")
+def test_a_run_that_failed_before_it_began_is_listed(runs: Runs) -> None:
+    runs.add("max_pool", 0)
+    folder = runs.add("mean_pool", 1, status="failed")
     result = json.loads((folder / "result.json").read_text())
     kept = {name: result[name] for name in ("status", "error", "head", "seed", "config")}
     (folder / "result.json").write_text(json.dumps({**kept, "metrics": {}}))
-    comparison = compare([str(tmp_path)])
+    comparison = runs.compare()
     assert f"- failed: {folder} (ValueError: no luck)" in as_markdown(comparison)
 
 
 # ---------------------------------------------------------------- what is written
 
 
-def test_all_tables_say_the_same(sweep: Path) -> None:
-    comparison = compare([str(sweep)])
+def test_all_tables_say_the_same(sweep: Runs) -> None:
+    comparison = sweep.compare()
     assert as_csv(comparison).splitlines()[0] == (
         "data,model.head,runs,metric,mean,deviation,interval,difference_to_best,shared_seeds,p,"
         "seeds_needed,parameters,per_second,seconds"
@@ -870,17 +765,11 @@ def test_all_tables_say_the_same(sweep: Path) -> None:
         "best | p (corrected) | parameters | examples per second | seconds of training |"
     )
     rows = list(csv.DictReader(as_csv(comparison).splitlines()))
-    console = Console(width=140)
-    with console.capture() as capture:
-        console.print(comparison_table(comparison, console))
     for row in rows:
         mean = f"{100 * float(row['mean']):.2f}"
-        for text in (as_markdown(comparison), capture.get()):
-            [line] = [
-                li
-                for li in text.splitlines()
-                if re.search(rf"\b{row['model.head']} .*\d", li) and "cannot" not in li
-            ]
+        for text in (as_markdown(comparison), printed(comparison)):
+            lines = [line for line in text.splitlines() if "cannot" not in line]
+            [line] = [each for each in lines if re.search(rf"\b{row['model.head']} .*\d", each)]
             assert mean in line and "1,234" in line
     assert rows[0]["p"] == "" and float(rows[2]["p"]) < 0.05
     assert all(
@@ -888,35 +777,26 @@ def test_all_tables_say_the_same(sweep: Path) -> None:
     )
 
 
-def test_the_table_fits_an_ordinary_terminal(made_run: Maker, tmp_path: Path) -> None:
+def test_the_table_fits_an_ordinary_terminal(runs: Runs) -> None:
     for seed in range(3):
         sizes = {"examples": {"test": 10_000}}
-        made_run("bidirectional_concat", seed, 0.9 + seed / 100, result=sizes)
-        made_run("max_attention_pool", seed, 0.1, result=sizes)
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(comparison_table(compare([str(tmp_path)]), console))
-    lines = capture.get().splitlines()
+        runs.add("bidirectional_concat", seed, 0.9 + seed / 100, result=sizes)
+        runs.add("max_attention_pool", seed, 0.1, result=sizes)
+    lines = printed(runs.compare(), width=80).splitlines()
     assert any(re.search(r"bidirectional_concat +3 +91.00 1.00 2.48 ", line) for line in lines)
     assert any(
         re.search(r"max_attention_pool .* -81.00 +<0.001 +1,234 1,000 2.5", li) for li in lines
     )
-    assert "…" not in capture.get()
+    assert not any("…" in line for line in lines)
 
 
-def test_a_narrow_terminal_drops_the_costs_before_it_breaks_names(
-    made_run: Maker, tmp_path: Path
-) -> None:
+def test_a_narrow_terminal_drops_the_costs_before_it_breaks_names(runs: Runs) -> None:
     for seed in range(3):
         for head, lr in product(("max_attention_pool", "mean_pool"), (0.01, 0.1)):
             found = {"validation/accuracy": 0.8 + seed / 100 + lr}
-            made_run(head, seed, 0.9 - lr, optimizer={"lr": lr}, metrics=found)
-    comparison, shown = compare([str(tmp_path)]), {}
-    for width in (80, 120):
-        console = Console(width=width)
-        with console.capture() as capture:
-            console.print(comparison_table(comparison, console))
-        shown[width] = capture.get()
+            runs.add(head, seed, 0.9 - lr, optimizer={"lr": lr}, metrics=found)
+    shown = {width: printed(runs.compare(), width) for width in (80, 120)}
+    for width in shown:
         assert re.search(r"max_attention_pool +0.1 +3 +91.00 .* 80.00", shown[width])
     assert "1,234" in shown[120] and "1,234" not in shown[80]
 
@@ -931,24 +811,22 @@ def test_a_setting_is_named_by_keys_and_values() -> None:
     assert short_keys(["a.b", "c.a.b"]) == ["a.b", "c.a.b"]
 
 
-def test_tables_name_what_varied(made_run: Maker, tmp_path: Path) -> None:
+def test_tables_name_what_varied(runs: Runs) -> None:
     for seed in range(3):
         for lr in (0.01, 0.1):
             accuracy = 0.9 - lr + seed / 1000
-            made_run("max_pool", seed, accuracy, optimizer={"lr": lr, "decay": None})
-    [section] = compare([str(tmp_path)]).sections
+            runs.add("max_pool", seed, accuracy, optimizer={"lr": lr, "decay": None})
+    section = runs.section()
     assert [setting.name for setting in section.settings] == ["lr=0.01", "lr=0.1"]
     assert section.verdict().startswith("lr=0.01 is better than all others")
 
 
-def test_what_people_call_runs_is_shown_and_makes_no_setting(
-    made_run: Maker, tmp_path: Path
-) -> None:
+def test_what_people_call_runs_is_shown_and_makes_no_setting(runs: Runs) -> None:
     for seed in range(2):
-        made_run("max_pool", seed, 0.9, tags=["wide", f"try{seed}"], paths={"runs": f"disk{seed}"})
-        made_run("mean_pool", seed, 0.8, task_name="mine" if seed else None, logger={})
-    made_run("max_pool", 2, 0.9, logger={"wandb": {"project": "x"}})  # an older run, without
-    comparison = compare([str(tmp_path)])
+        runs.add("max_pool", seed, 0.9, tags=["wide", f"try{seed}"], paths={"runs": f"disk{seed}"})
+        runs.add("mean_pool", seed, 0.8, task_name="mine" if seed else None, logger={})
+    runs.add("max_pool", 2, 0.9, logger={"wandb": {"project": "x"}})  # an older run, without
+    comparison = runs.compare()
     assert comparison.keys == ["model.head"] and comparison.labels == ["task_name", "tags"]
     [section] = comparison.sections
     assert [row[:4] for row in table(comparison, section)] == [
@@ -960,19 +838,19 @@ def test_what_people_call_runs_is_shown_and_makes_no_setting(
     assert "| max_pool |  | wide, try0, try1 | 3 |" in as_markdown(comparison)
 
 
-def test_a_whole_number_is_the_same_setting_as_its_float(made_run: Maker, tmp_path: Path) -> None:
+def test_a_whole_number_is_the_same_setting_as_its_float(runs: Runs) -> None:
     for seed, (dropout, accuracy) in enumerate(((0.0, 0.7), (0, 0.8), (0.5, 0.9))):
-        made_run("max_pool", seed, accuracy, more={"dropout": dropout})
-    [section] = compare([str(tmp_path)]).sections
+        runs.add("max_pool", seed, accuracy, more={"dropout": dropout})
+    section = runs.section()
     assert [len(setting.records) for setting in section.settings] == [1, 2]
 
 
-def test_names_with_commas_are_told_apart(made_run: Maker, tmp_path: Path) -> None:
+def test_names_with_commas_are_told_apart(runs: Runs) -> None:
     for head in ("max_pool", "mean_pool"):
         for size in (8, 16):
             for seed in range(3):
-                made_run(head, seed, 0.5 + seed * size % 3 / 10, more={"size": size})
-    [section] = compare([str(tmp_path)]).sections
+                runs.add(head, seed, 0.5 + seed * size % 3 / 10, more={"size": size})
+    section = runs.section()
     names = [setting.name for setting in section.settings]
     assert sorted(names) == [f"{h}, size={n}" for h in ("max_pool", "mean_pool") for n in (16, 8)]
     assert f"from {'; '.join(names[1:])}." in section.verdict()
@@ -987,13 +865,11 @@ def points(axes: Axes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("metric", ["test/accuracy", "test/loss"])
-def test_intervals_end_inside_the_axes_with_caps(
-    made_run: Maker, tmp_path: Path, metric: str
-) -> None:
+def test_intervals_end_inside_the_axes_with_caps(runs: Runs, metric: str) -> None:
     for seed, (high, low) in enumerate([(0.99, 0.1), (0.9, 0.02), (1.0, 0.0)]):
-        made_run("max_pool", seed, high)
-        made_run("mean_pool", seed, low)
-    figure = compared_runs(compare([str(tmp_path)], metric))
+        runs.add("max_pool", seed, high)
+        runs.add("mean_pool", seed, low)
+    figure = compared_runs(runs.compare(metric))
     [axes] = figure.axes
     left, right = axes.get_xlim()
     drawn = points(axes)
@@ -1009,28 +885,28 @@ def used_colours(figure: Figure) -> list[str]:
     return [str(line.get_color()) for line in axes.lines]
 
 
-def test_a_head_has_one_colour_in_all_figures_and_for_any_metric(
-    made_run: Maker, tmp_path: Path
-) -> None:
+def test_a_head_has_one_colour_in_all_figures_and_for_any_metric(runs: Runs) -> None:
     for number, head in enumerate(("max_pool", "mean_pool", "last_hidden")):
         for size in (8, 16):
-            made_run(head, 0, (number - 1) ** 2 / 5 + size / 100, more={"size": size})
+            runs.add(head, 0, (number - 1) ** 2 / 5 + size / 100, more={"size": size})
     by_head: set[tuple[str, str]] = set()
     for metric in ("test/accuracy", "test/loss"):
-        comparison = compare([str(tmp_path)], metric)
+        comparison = runs.compare(metric)
         wanted = [*colours(comparison).values()]
         by_head |= {(str(s.values[0]), c) for s, c in zip(comparison.settings, wanted, strict=True)}
         assert set(used_colours(compared_runs(comparison))) == set(wanted)
         assert used_colours(compared_curves(comparison)) == wanted
-        [page] = [path for path in write_comparison(comparison, tmp_path) if path.suffix == ".html"]
+        [page] = [
+            path for path in write_comparison(comparison, runs.folder) if path.suffix == ".html"
+        ]
         assert re.findall(r"class=dot style=\"background:(.*?)\"", page.read_text()) == wanted
     assert len(by_head) == len({colour for _, colour in by_head}) == 3
 
 
-def test_settings_of_one_head_have_a_colour_each(made_run: Maker, tmp_path: Path) -> None:
+def test_settings_of_one_head_have_a_colour_each(runs: Runs) -> None:
     for size in range(14):  # more than the palette has
-        made_run("max_pool", 0, 0.9 - size / 100, more={"size": size})
-    assert len(set(colours(compare([str(tmp_path)])).values())) == 14
+        runs.add("max_pool", 0, 0.9 - size / 100, more={"size": size})
+    assert len(set(colours(runs.compare()).values())) == 14
 
 
 def contrast(colour: str, paper: str) -> float:
@@ -1050,8 +926,8 @@ def test_every_colour_is_seen_on_either_paper(paper: str) -> None:
     assert min(contrast(colour, paper) for colour in PALETTE) >= 3
 
 
-def test_epochs_are_whole_and_count_as_in_metrics_csv(made_run: Maker, tmp_path: Path) -> None:
-    folder = made_run("max_pool", 0)
+def test_epochs_are_whole_and_count_as_in_metrics_csv(runs: Runs) -> None:
+    folder = runs.add("max_pool", 0)
     [axes] = compared_curves(compare([str(folder)])).axes
     assert axes.get_xlabel() == "epoch" and points(axes).tolist() == [0, 1, 2, 3]
     for epochs in (1, 2, 4):
@@ -1062,19 +938,19 @@ def test_epochs_are_whole_and_count_as_in_metrics_csv(made_run: Maker, tmp_path:
         assert len(ticks) and all(tick == round(tick) for tick in ticks)
 
 
-def test_several_validations_in_an_epoch_are_drawn_by_step(made_run: Maker, tmp_path: Path) -> None:
-    folder = made_run("max_pool", 0)
+def test_several_validations_in_an_epoch_are_drawn_by_step(runs: Runs) -> None:
+    folder = runs.add("max_pool", 0)
     (folder / "metrics.csv").write_text("epoch,step,validation/loss\n0,50,2.0\n0,100,1.0\n")
     [axes] = compared_curves(compare([str(folder)])).axes
     assert axes.get_xlabel() == "step" and points(axes).tolist() == [50, 100]
 
 
-def test_a_name_of_a_head_is_no_formula(made_run: Maker, tmp_path: Path) -> None:
+def test_a_name_of_a_head_is_no_formula(runs: Runs) -> None:
     for head in ("a$b$", "$\\frac{$", "x" * 120):
-        made_run(head, 0)
-    comparison = compare([str(tmp_path)])
+        runs.add(head, 0)
+    comparison = runs.compare()
     for figure in (compared_runs(comparison), compared_curves(comparison)):
-        figure.savefig(tmp_path / "figure.png")
+        figure.savefig(runs.folder / "figure.png")
 
 
 # ---------------------------------------------------------------- the files
@@ -1083,36 +959,36 @@ def test_a_name_of_a_head_is_no_formula(made_run: Maker, tmp_path: Path) -> None
 FILES = ("csv", "md", "png", "cost.png", "html")
 
 
-def test_another_metric_leaves_the_files_of_the_sweep(sweep: Path) -> None:
-    write_comparison(compare([str(sweep)]), sweep)
-    own = {path.name: path.read_bytes() for path in sweep.glob("comparison.*")}
+def test_another_metric_leaves_the_files_of_the_sweep(sweep: Runs) -> None:
+    folder = sweep.folder
+    write_comparison(sweep.compare(), folder)
+    own = {path.name: path.read_bytes() for path in folder.glob("comparison.*")}
     assert set(own) == {f"comparison.{kind}" for kind in FILES}
-    paths = write_comparison(compare([str(sweep)], "test/loss"), sweep)
-    assert {path.name: path.read_bytes() for path in sweep.glob("comparison.*")} == own
+    paths = write_comparison(sweep.compare("test/loss"), folder)
+    assert {path.name: path.read_bytes() for path in folder.glob("comparison.*")} == own
     assert [path.name for path in paths] == [f"comparison_test_loss.{kind}" for kind in FILES]
     assert "test/loss" in paths[0].read_text()
-    again = write_comparison(compare([str(sweep)]), sweep)  # the same metric replaces them
+    again = write_comparison(sweep.compare(), folder)  # the same metric replaces them
     assert {path.name for path in again} == set(own)
 
 
 @pytest.fixture
-def written(sweep: Path) -> tuple[Comparison, Path]:
-    comparison = compare([str(sweep)])
-    paths = write_comparison(comparison, sweep)
+def written(sweep: Runs) -> Path:
+    """The page of the sweep, beside the other files."""
+    paths = write_comparison(sweep.compare(), sweep.folder)
     assert [path.name for path in paths] == [f"comparison.{kind}" for kind in FILES]
     assert all(path.stat().st_size > 200 for path in paths)
-    return comparison, sweep / "comparison.html"
+    return paths[-1]
 
 
-def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Browser) -> None:
-    _, file = written
+def test_the_page_sorts_and_links(written: Path, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 800}, offline=True)
     said: list[str] = []
     requests: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
-    page.goto(file.as_uri())
+    page.goto(written.as_uri())
 
     def column(number: int) -> list[str]:
         return page.locator(f"tbody tr td:nth-child({number})").all_text_contents()
@@ -1131,9 +1007,9 @@ def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Bro
     assert heads == ["max_pool", "mean_pool", "last_hidden"]
     assert page.title() != "poisoned"
     links = [link.get_attribute("href") or "" for link in page.locator("a").all()]
-    assert len(links) == 15 and all((file.parent / link).is_dir() for link in links)
+    assert len(links) == 15 and all((written.parent / link).is_dir() for link in links)
     assert said == []
-    assert all(url == file.as_uri() or url.startswith("data:") for url in requests)
+    assert all(url == written.as_uri() or url.startswith("data:") for url in requests)
     for width in (360, 390, 1280):
         page.set_viewport_size({"width": width, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -1147,13 +1023,11 @@ def test_the_page_sorts_and_links(written: tuple[Comparison, Path], browser: Bro
         assert place is not None and 0 <= place["x"] <= width - place["width"]  # names stay
 
 
-def test_the_page_is_dark_for_those_who_prefer_it(
-    written: tuple[Comparison, Path], browser: Browser
-) -> None:
+def test_the_page_is_dark_for_those_who_prefer_it(written: Path, browser: Browser) -> None:
     shown = {}
     for scheme in ("light", "dark"):
         page = browser.new_page(color_scheme=scheme, offline=True)  # type: ignore[arg-type]
-        page.goto(written[1].as_uri())
+        page.goto(written.as_uri())
         background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         cell = page.evaluate("getComputedStyle(document.querySelector('td')).backgroundColor")
         figures = page.locator("picture img").evaluate_all("all => all.map(one => one.currentSrc)")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from seqmodels.compare.comparison import compare
 from seqmodels.compare.costs import compared_costs, unbeaten
 from seqmodels.compare.tables import table
-from tests.compare.test_comparison import Maker, made_run
-
-__all__ = ["made_run"]  # a fixture
+from tests.compare.conftest import Runs
 
 
 def beats(one: tuple[float, float], other: tuple[float, float], sign: int) -> bool:
@@ -36,7 +32,7 @@ def test_the_front_is_what_no_other_point_beats(seed: int, higher_is_better: boo
     assert unbeaten({}, higher_is_better=higher_is_better) == []
 
 
-def test_the_picture_names_what_nothing_beats(made_run: Maker, tmp_path: Path) -> None:
+def test_the_picture_names_what_nothing_beats(runs: Runs) -> None:
     for head, accuracy, seconds, parameters in (
         ("cheap", 0.7, 1.0, 500),
         ("slow", 0.8, 9.0, 100),
@@ -44,9 +40,9 @@ def test_the_picture_names_what_nothing_beats(made_run: Maker, tmp_path: Path) -
     ):
         for seed in range(3):
             cost = {"seconds": {"fit": seconds + seed / 10}, "parameters": parameters}
-            made_run(head, seed, accuracy + seed / 100, result=cost)
-    made_run("old", 0, 0.99, result={"seconds": {}, "parameters": None})
-    by_time, below_time, by_size, below_size = compared_costs(compare([str(tmp_path)])).axes
+            runs.add(head, seed, accuracy + seed / 100, result=cost)
+    runs.add("old", 0, 0.99, result={"seconds": {}, "parameters": None})
+    by_time, below_time, by_size, below_size = compared_costs(runs.compare()).axes
     assert (by_time.get_xlabel(), by_size.get_xlabel()) == ("seconds of training", "parameters")
     for below, names in (
         (below_time, ["1  cheap", "2  good"]),
@@ -61,39 +57,39 @@ def test_the_picture_names_what_nothing_beats(made_run: Maker, tmp_path: Path) -
     assert {text.get_text() for text in by_time.texts} == {"1", "2"}
 
 
-def test_runs_that_do_not_say_what_they_cost_are_not_drawn(made_run: Maker, tmp_path: Path) -> None:
+def test_runs_that_do_not_say_what_they_cost_are_not_drawn(runs: Runs) -> None:
     for seconds in (math.inf, -1.0, 0.0):
-        made_run("max_pool", 0, result={"seconds": {"fit": seconds}, "parameters": None})
-    figure = compared_costs(compare([str(tmp_path)]))
+        runs.add("max_pool", 0, result={"seconds": {"fit": seconds}, "parameters": None})
+    figure = compared_costs(runs.compare())
     assert not any(np.size(line.get_xdata()) for axes in figure.axes for line in axes.lines)
     legends = [axes.get_legend() for axes in figure.axes[1::2]]
     assert {legend.get_title().get_text() for legend in legends if legend} == {
         "These runs don't say what they cost."
     }
-    figure.savefig(tmp_path / "figure.png")
+    figure.savefig(runs.folder / "figure.png")
 
 
-def test_parameters_that_all_settings_share_are_not_drawn(made_run: Maker, tmp_path: Path) -> None:
+def test_parameters_that_all_settings_share_are_not_drawn(runs: Runs) -> None:
     def drawn() -> list[str]:
-        figure = compared_costs(compare([str(tmp_path)], different_data=True))
+        figure = compared_costs(runs.compare(different_data=True))
         return [axes.get_xlabel() for axes in figure.axes[::2]]
 
     for number, head in enumerate(("max_pool", "mean_pool")):
-        made_run(head, 0, 0.9, result={"seconds": {"fit": 1.0 + number}})
+        runs.add(head, 0, 0.9, result={"seconds": {"fit": 1.0 + number}})
     assert drawn() == ["seconds of training"]
-    made_run("attention", 0, 0.9, result={"parameters": None})  # an old run adds no dot
+    runs.add("attention", 0, 0.9, result={"parameters": None})  # an old run adds no dot
     assert drawn() == ["seconds of training"]
     for number, head in enumerate(("max_pool", "mean_pool")):
         data: Any = {"fingerprint": "other", "data": {"file": "other"}}
-        made_run(head, 0, 0.9, **data, result={"parameters": 10 + number})
+        runs.add(head, 0, 0.9, **data, result={"parameters": 10 + number})
     assert drawn() == ["seconds of training"] * 2 + ["parameters"]
 
 
-def test_a_resumed_run_does_not_look_cheap(made_run: Maker, tmp_path: Path) -> None:
+def test_a_resumed_run_does_not_look_cheap(runs: Runs) -> None:
     # its seconds are those since it was resumed
-    made_run("max_pool", 0, 0.7, result={"seconds": {"fit": 0.1}, "resumed": [{}]})
-    made_run("mean_pool", 0, 0.9, result={"seconds": {"fit": 9.0}})
-    comparison = compare([str(tmp_path)])
+    runs.add("max_pool", 0, 0.7, result={"seconds": {"fit": 0.1}, "resumed": [{}]})
+    runs.add("mean_pool", 0, 0.9, result={"seconds": {"fit": 9.0}})
+    comparison = runs.compare()
     legend = compared_costs(comparison).axes[1].get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["1  mean_pool"]
