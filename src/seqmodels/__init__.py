@@ -27,7 +27,7 @@ __all__ = [
     "load_run",
 ]
 
-_PLACES = {
+_MODULES = {
     "Cell": "seqmodels.nn.cell",
     "Head": "seqmodels.heads",
     "RNNOutput": "seqmodels.nn.encoder",
@@ -42,9 +42,9 @@ def __getattr__(name: str) -> Any:
         from seqmodels.program import version
 
         return version()
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

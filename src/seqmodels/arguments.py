@@ -30,7 +30,7 @@ def Built(*given: str, stand_in: str | None = None) -> Any:  # noqa: N802
 
     Args:
         given: arguments that the code passes by itself.
-        stand_in: a text that the code replaces with the value, whatever the argument's type.
+        stand_in: a text that the code replaces with the value, for an argument of any type.
     """
     part: Schema = {"type": "object", "built": list(given)}
     return WithJsonSchema(part if stand_in is None else {**part, "stand_in": stand_in})
@@ -52,7 +52,7 @@ def ArgumentsOf(target: str, *given: str, **also: tuple[str | None, ...]) -> Any
 
 
 class Passed:
-    """Of `**options`: the class passes these arguments to its base by itself."""
+    """For `**options`: the class passes these arguments to its base by itself."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -60,7 +60,7 @@ class Passed:
 
 @dataclass(frozen=True)
 class BySubclass:
-    """Of `**options`: a subclass passes them by name, and nobody else gives any."""
+    """For `**options`: a subclass passes them by name, and nobody else gives any."""
 
 
 Count = Annotated[int, Field(ge=1)]

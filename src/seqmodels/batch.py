@@ -39,8 +39,8 @@ class SequenceBatch:
     """Sequences padded at the end to one length, with their true lengths and targets.
 
     Args:
-        inputs: tokens `(B, T)` int64; words with their characters `(B, T, 1 + K)` int64: the id
-            of each word, then those of its characters, padded with 0; or features `(B, T, F)`
+        inputs: tokens `(B, T)` int64; words with their characters `(B, T, 1 + K)` int64: each
+            word's id, then the ids of its characters, padded with 0; or features `(B, T, F)`
             floating point.
         lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
             to a device: packing needs them there, and copying them back would stall every step.
@@ -55,7 +55,8 @@ class SequenceBatch:
             where rows are not windows of series.
 
     Raises:
-        ValueError: naming the argument and the value. Checked once, here; everyone else trusts it.
+        ValueError: if the arguments don't fit together. Checked once, here; everyone else trusts
+            it.
     """
 
     inputs: (
@@ -174,8 +175,8 @@ class SequenceBatch:
 class PairBatch:
     """Source sequences and the target sequences to write for them, row by row.
 
-    What asks any batch for `inputs`, `lengths` and `mask` gets those of the source, and for
-    `targets` those of the target.
+    Its `inputs`, `lengths` and `mask` are the source's and its `targets` are the target's, for code
+    that takes any batch.
 
     Args:
         source: what the encoder reads: B sequences, padded to the longest of them.
@@ -209,17 +210,17 @@ class PairBatch:
 
     @property
     def inputs(self) -> Tensor:
-        """Of the source."""
+        """The `inputs` of the source."""
         return self.source.inputs
 
     @property
     def lengths(self) -> Tensor:
-        """Of the source."""
+        """The `lengths` of the source."""
         return self.source.lengths
 
     @property
     def mask(self) -> Tensor:
-        """Of the source."""
+        """The `mask` of the source."""
         return self.source.mask
 
     @property

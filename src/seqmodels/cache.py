@@ -26,8 +26,8 @@ CONTENTS = "contents.json"  # the size and the hash of each file in a folder of 
 def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
     """The folder that `make` fills: from the cache if it is there and whole, made otherwise.
 
-    Every file is compared with its size and hash each time. A full disk leaves no half of a folder;
-    that of a process that was killed is removed when the next folder of its kind is made.
+    Every file is compared with its size and hash each time. A full disk leaves no unfinished
+    folder; a killed process leaves one, which is removed when the next folder of its kind is made.
 
     Args:
         kind: the name of the folder of folders, for example `tokens`.
@@ -94,8 +94,8 @@ def cache_folder(kind: str, recipe: Any) -> Path:
 
 
 def use_cache(folder: str | None) -> None:
-    """Keeps the caches of this process in a folder, those of the libraries that ask for
-    `XDG_CACHE_HOME` too; None: leaves them where they are."""
+    """Keeps this process's caches in a folder, also the caches of libraries that read
+    `XDG_CACHE_HOME`; None: leaves them where they are."""
     if folder is not None:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder).resolve())
 

@@ -61,7 +61,7 @@ class Checker:
 
     In such a part, `built` marks a mapping that names its class as `_target_`, and lists the
     arguments that the code passes by itself; `stand_in` is a text that the code replaces with the
-    value, whatever the argument's type; `needs` are the required keys.
+    value, for an argument of any type; `needs` are the required keys.
 
     Args:
         classes: gives the schema of a class's arguments by its full name; None if it is unknown.
@@ -116,8 +116,7 @@ class Checker:
         return found
 
     def takes(self, value: Mapping[str, Any], part: Schema) -> Schema | None:
-        """The keys that this mapping may have where the part is meant; None if nothing says
-        them."""
+        """The keys that this mapping may have by the part; None if it doesn't say."""
         for each in self._alternatives(part):
             found = None
             if "built" in each or (_names_class(value) and "properties" not in each):
@@ -180,7 +179,7 @@ class Checker:
 
     def _of_built(self, value: Any, part: Schema, key: str) -> list[Problem]:
         if not isinstance(value, Mapping):
-            text = f"{key}={written(value)}: it must name a class, as {key}._target_"
+            text = f"{key}={value_text(value)}: it must name a class, as {key}._target_"
             return [Problem(key, text)]
         if not isinstance(value.get("_target_"), str) or not value["_target_"]:
             return [Problem(key, missing_value(f"{key}._target_"))]
@@ -199,7 +198,7 @@ class Checker:
     def _wrong(self, value: Any, part: Schema, key: str) -> Problem:
         """`seed=x: set it to a whole number from 0 to 4294967295`"""
         names, others = self.names_in(part), self._words(part)
-        text = f"{key}={written(value)}: "
+        text = f"{key}={value_text(value)}: "
         if isinstance(value, int) and not _is_usual(value):
             text += "this number is too large"
         elif names:
@@ -226,7 +225,7 @@ PLAIN = (bool, int, float, str, type(None), list, tuple, Mapping)
 
 
 def without(takes: Schema, names: Iterable[str]) -> Schema:
-    """The same arguments for who must not give these, because something else does."""
+    """The same arguments without these names, which something else gives."""
     given = {*names}
     kept = {name: part for name, part in takes["properties"].items() if name not in given}
     if takes["additionalProperties"]:
@@ -252,16 +251,16 @@ def option_problems(
     return checker.of_arguments(options, without(takes, ["encoder"]), "model.head_options")
 
 
-def written(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value as you write it on a command line, on one line and not too long."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{k}:{written(v)}" for k, v in value.items())[:60] + "}"
+        return "{" + ",".join(f"{k}:{value_text(v)}" for k, v in value.items())[:60] + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(written, value))[:60] + "]"
+        return "[" + ",".join(map(value_text, value))[:60] + "]"
     text = str(value) if not isinstance(value, int) or value.bit_length() < 999 else "a huge number"
     return shown(text)
 

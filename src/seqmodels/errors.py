@@ -75,7 +75,7 @@ def unknown_key(key: str, names: Iterable[str], meant: Sequence[str] | None = No
 
     Args:
         names: the dotted keys that there are.
-        meant: what to ask for; None: those of the names that are most like the key.
+        meant: the names to suggest; None: the names that are most like the key.
     """
     names = set(names)
     near = nearest(key, sorted(names)) if meant is None else meant

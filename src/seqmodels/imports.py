@@ -41,10 +41,11 @@ def import_modules(names: str | Iterable[str]) -> None:
 
 
 def trusted(config: Any) -> tuple[str, ...]:
-    """The classes that a command line trusts: `allowed_targets`, and those of `imports`.
+    """The classes that a command line trusts: `allowed_targets`, and all in the modules of
+    `imports`.
 
     Args:
-        config: with these two keys; never out of a checkpoint or a run folder.
+        config: has these two keys; never take it from a checkpoint or a run folder.
     """
     names = [config.imports] if isinstance(config.imports, str) else config.imports
     return (*config.allowed_targets, *(f"{name}." for name in names))

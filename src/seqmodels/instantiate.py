@@ -54,13 +54,13 @@ def instantiate(
 
     Args:
         config: with a `_target_`; nested and partial ones are checked too.
-        key: of the configuration, to name in errors: `model`.
+        key: the key of `config`, to name in errors: `model`.
         allowed_targets: more targets, each a full name, or a prefix that ends in a dot. Never take
             these from a checkpoint or a run folder.
         args, kwargs: passed to the target.
 
     Raises:
-        UserError: naming the target and its key, or an argument, its value and what is allowed.
+        UserError: if a target is not allowed, or an argument is unknown or has a wrong value.
     """
     plain = check(config, kwargs, key, allowed_targets=allowed_targets, by_position=len(args))
     target = plain["_target_"]
@@ -79,12 +79,12 @@ def check(
     """Checks what `instantiate` would build, and returns it as plain data.
 
     Args:
-        config, key, allowed_targets: as `instantiate` documents them.
+        config, key, allowed_targets: see `instantiate`.
         given: the arguments that the code will pass by name.
         by_position: how many it will pass by position.
 
     Raises:
-        UserError: naming the target and its key, or an argument, its value and what is allowed.
+        UserError: if a target is not allowed, or an argument is unknown or has a wrong value.
     """
     plain: Any = config
     if isinstance(config, DictConfig):

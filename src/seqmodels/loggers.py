@@ -1,4 +1,4 @@
-"""TensorBoard, W&B and MLflow: Lightning's loggers, for one run each run folder."""
+"""TensorBoard, W&B and MLflow: Lightning's loggers, one run for each run folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
 
     Args:
         folder: of the run.
-        options: as in `lightning.pytorch.loggers.TensorBoardLogger`.
+        options: more arguments of `lightning.pytorch.loggers.TensorBoardLogger`.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class WandB(RunLogger, WandbLogger):
     Args:
         folder: of the run.
         offline: keep everything in `wandb/` of the run folder; `wandb sync` uploads it later.
-        options: as in `wandb.init`.
+        options: more arguments of `wandb.init`.
 
     Raises:
         UserError: if you are not logged in, unless it is offline.
@@ -202,7 +202,7 @@ class MLflow(RunLogger, MLFlowLogger):
         folder: of the run.
         tracking_uri: where all runs are kept: `sqlite:///<file>`, or the address of a server.
         task_name, tags: kept as MLflow's tags `task_name` and `tags`.
-        options: as in `lightning.pytorch.loggers.MLFlowLogger`.
+        options: more arguments of `lightning.pytorch.loggers.MLFlowLogger`.
     """
 
     STATUS: Mapping[Status, str] = {

@@ -119,7 +119,7 @@ def check_plain(value: Any, where: str) -> None:
     read: what is checked here can be walked through.
 
     Raises:
-        UserError: naming the place.
+        UserError: for anything else, or too much.
     """
     waiting: list[tuple[tuple[Any, ...], Any]] = [((where,), value)]
     count = 0

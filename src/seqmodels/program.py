@@ -12,7 +12,7 @@ DISTRIBUTION = "seqmodels-template"
 
 
 def version() -> str:
-    """That of the installed distribution; `unknown` if the package is only on the path."""
+    """The version of the installed distribution; `unknown` if the package is only on the path."""
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:

@@ -30,7 +30,7 @@ def import_projects() -> None:
     by name.
 
     Raises:
-        UserError: naming the project whose import fails.
+        UserError: if importing a project fails.
     """
     importlib.import_module("seqmodels.tasks")
     for module in modules():
@@ -44,13 +44,13 @@ def import_projects() -> None:
 
 
 def project_configs() -> list[Path]:
-    """`configs/` in the package of each installed project; where you stand in one, it is first."""
+    """`configs/` in the package of each installed project, first of the one that you are in."""
     specs = (importlib.util.find_spec(package) for package in packages())
-    places = (Path(p) for s in specs if s for p in s.submodule_search_locations or ())
-    folders = [place / "configs" for place in places if (place / "configs").is_dir()]
+    roots = (Path(p) for s in specs if s for p in s.submodule_search_locations or ())
+    folders = [root / "configs" for root in roots if (root / "configs").is_dir()]
     return sorted(folders, key=lambda folder: not folder.is_relative_to(Path.cwd()))
 
 
-def _is_yours(point: Any) -> bool:  # an EntryPoint, or that of the backport if one is imported
+def _is_yours(point: Any) -> bool:  # an EntryPoint of Python, or of a backport
     """Whether it was installed: a run folder, in which you may stand, holds nothing but data."""
     return point.dist is None or not run_around(Path(str(point.dist.locate_file(""))).resolve())

@@ -23,7 +23,7 @@ from seqmodels.dataflow import Dataflow, Trace, trace
 from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import draw, percent
 from seqmodels.dataflow.drawing import Arrow, Box, Drawing
-from seqmodels.dataflow.example import WRITTEN, example_batch, example_task
+from seqmodels.dataflow.example import TARGET_STEPS, example_batch, example_task
 from seqmodels.dataflow.explain import TOLERANCE, identities
 from seqmodels.dataflow.page import pytorch_code, torch_shapes
 from seqmodels.dataflow.rendering import depths, to_svg, to_text, write_png
@@ -105,9 +105,9 @@ def test_a_decoder_starts_from_the_states_of_its_layer(
             if cells is not None
         }
         written = [box for box in boxes if box.y == y and box.kind == "cell"]
-        assert [box.text for box in written] == [cell.upper()] * WRITTEN
+        assert [box.text for box in written] == [cell.upper()] * TARGET_STEPS
     assert [box.text for box in boxes if box.kind == "logits"] == [
-        f"p(y{step})" for step in range(1, WRITTEN + 1)
+        f"p(y{step})" for step in range(1, TARGET_STEPS + 1)
     ]
     context = [box.share for box in boxes if box.text == "context"]
     attends = head == "attention"

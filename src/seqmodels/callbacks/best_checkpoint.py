@@ -34,7 +34,7 @@ class BestCheckpoint(ModelCheckpoint):
     Args:
         monitor: a metric, such as `validation/accuracy`; None saves the last state.
         mode: `min` or `max`; None: what is better by this metric.
-        options: as in `lightning.pytorch.callbacks.ModelCheckpoint`.
+        options: more arguments of `lightning.pytorch.callbacks.ModelCheckpoint`.
 
     Raises:
         UserError: for a metric that `METRICS` lacks, without a `mode`.

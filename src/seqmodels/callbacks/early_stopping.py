@@ -26,7 +26,7 @@ class EarlyStopping(LightningEarlyStopping):
     Args:
         monitor: a metric, such as `validation/accuracy`.
         patience: how many validations in a row may bring no better value.
-        options: as in `lightning.pytorch.callbacks.EarlyStopping`.
+        options: more arguments of `lightning.pytorch.callbacks.EarlyStopping`.
 
     Raises:
         UserError: for a metric that `METRICS` lacks; after the first validation, for one that this

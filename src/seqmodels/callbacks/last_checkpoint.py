@@ -1,4 +1,5 @@
-"""`last.ckpt`: the newest state of a training, whatever its metrics, and whatever ends it."""
+"""`last.ckpt`: the newest state of a training, even if its metrics are worse or it is
+interrupted."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ class LastCheckpoint(Checkpoint):
     once.
 
     An exception between two steps, such as one of the data, saves the state after the last step.
-    In a step, part of the state may already be that of the next one. So there, in a validation, and
-    where several processes would have to save together, the last saved checkpoint stays.
+    During a step, a part of the state may already be newer. So an exception in a step, in a
+    validation, or with several processes, which would have to save together, leaves the last saved
+    checkpoint.
 
     Args:
         dirpath: the folder to save it in.
@@ -144,7 +146,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def accumulates(trainer: pl.Trainer) -> bool:
-    """Whether the gradients of this batch wait for those of the next one."""
+    """Whether the gradients of this batch are added to the next batch's."""
     ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     last = trainer.is_last_batch or ready == trainer.num_training_batches
     return ready % trainer.accumulate_grad_batches != 0 and not last

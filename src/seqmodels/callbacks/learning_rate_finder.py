@@ -28,7 +28,7 @@ class LearningRateFinder(LightningLearningRateFinder):
     Args:
         steps: how many rates to try.
         min_lr: the first of them.
-        options: as in `lightning.pytorch.callbacks.LearningRateFinder`.
+        options: more arguments of `lightning.pytorch.callbacks.LearningRateFinder`.
     """
 
     def __init__(

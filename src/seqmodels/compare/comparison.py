@@ -157,12 +157,12 @@ def compare(
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
-        metric: None for accuracy, else bits per byte, RMSE or loss. Where only the head, the data
-            and the seed vary, it is that of the test split. Where anything else does, such as the
-            learning rate, it is that of validation, because the best of many settings on the test
-            split owes part of its place to luck. The other split is taken if no run has the first.
+        metric: None for accuracy, else bits per byte, RMSE or loss: on the test split where only
+            the head, the data and the seed vary; on the validation split where anything else does,
+            such as the learning rate, because the best of many settings on the test split owes part
+            of its rank to luck. The other split is taken if no run has the first.
         different_data: whether settings may have seen different data; then each is compared with
-            those that saw the same.
+            the settings that saw the same data.
 
     Raises:
         UserError: if there is nothing to compare, the metric is unknown, or the data differs.

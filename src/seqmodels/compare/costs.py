@@ -85,10 +85,10 @@ def _draw(
     """Draws one cost on one data set, and below it the names on its front."""
     of_setting = colours(comparison)
     factor = 100 if unit(comparison.metric) == "%" else 1
-    places: dict[Point, int] = {}  # settings of the same cost and metric share one
+    labels: dict[Point, int] = {}  # settings of the same cost and metric share one
     for number in front:
-        places.setdefault(points[number], len(places) + 1)
-    names = [f"{places[points[number]]}  {section.settings[number].name}" for number in front]
+        labels.setdefault(points[number], len(labels) + 1)
+    names = [f"{labels[points[number]]}  {section.settings[number].name}" for number in front]
     rings = {}
     for number, point in points.items():
         setting = section.settings[number]
@@ -101,7 +101,7 @@ def _draw(
             continue
         edge = mpl.rcParams["text.color"]
         [rings[number]] = axes.plot(*point, "o", color=colour, markersize=13, markeredgecolor=edge)
-        text = str(places[point])
+        text = str(labels[point])
         axes.annotate(text, point, color="w", size=8, weight="bold", ha="center", va="center")
     line = [[points[number][axis] for number in front] for axis in (0, 1)]
     axes.plot(*line, "--", color="#6b7280", zorder=1)

@@ -41,8 +41,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes `comparison.csv`, `.md`, `.png`, `.cost.png` and `.html`, replacing older ones, and
     returns their paths.
 
-    Where a comparison by another metric stands, as in a sweep's folder, it stays: the names of the
-    new files then end in their metric, `comparison_test_macro_f1.csv`.
+    A comparison by another metric that is already there, as in a sweep's folder, stays: the names
+    of the new files then end in their metric, `comparison_test_macro_f1.csv`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
@@ -123,7 +123,8 @@ def _diagrams(comparison: Comparison) -> list[str]:
 
 
 def _diagram(head: str, record: Record) -> str | None:
-    """Of an untrained network like the run's; None where this process does not know the head."""
+    """The diagram of an untrained network like the run's; None where this process does not know the
+    head."""
     cell, layers, directions = record.values(
         f"model.encoder.{key}" for key in ("cell", "num_layers", "bidirectional")
     )

@@ -21,8 +21,8 @@ from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
 SPEEDS = ("examples_per_second", "tokens_per_second")
-# what the result of a completed run holds, besides what every result holds; None where that of an
-# old version may lack it
+# keys that a completed run's result has besides the keys of every result; None if older versions
+# may lack them
 COMPLETED: dict[str, type | UnionType] = {
     "data": str,
     "fingerprint": str,
@@ -59,7 +59,7 @@ class Record:
         return tuple(self.config.get(key) for key in keys)
 
     def score(self, metric: str) -> float:
-        """nan if it lacks the metric."""
+        """The run's value of a metric; nan if it lacks it."""
         return self.result["metrics"].get(metric, math.nan)
 
     @cached_property
@@ -88,7 +88,8 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Of training; nan for a resumed run, which knows only how long its last stretch took."""
+        """Seconds of training; nan for a resumed run, which knows only how long its last stretch
+        took."""
         seconds = _at(self.result, "seconds.fit")
         return math.nan if seconds is None or self.result.get("resumed") else float(seconds)
 

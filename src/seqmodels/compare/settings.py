@@ -80,12 +80,11 @@ def varied_keys(columns: Columns) -> list[str]:
 def tied_keys(
     records: Sequence[Record], columns: Columns, keys: Sequence[str], data_keys: Sequence[str] = ()
 ) -> tuple[dict[str, list[str]], dict[tuple[str, ...], list[str]]]:
-    """The keys that vary, but only together with some of `varied_keys`, which are those that name
-    the settings.
+    """The keys that vary only together with some of `varied_keys`, which name the settings.
 
     Returns:
-        For each of `keys` those that have the same values as it in all runs, as an interpolation
-        has; and for each group of `keys` those that vary together with it in another way, so that
+        For each of `keys` the keys with the same values in all runs, such as an interpolation of
+        it; and for each group of `keys` the keys that vary together with it in another way, so that
         a difference may be due to any of them. Left out are arguments that only some of several
         classes have, which belong to their `_target_`, and what varies with the data only, because
         each data set is compared by itself.
@@ -131,12 +130,12 @@ def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def used_labels(records: Sequence[Record]) -> list[str]:
-    """Of `LABELS`, those that any run has."""
+    """The labels that any run has."""
     return [key for key in LABELS if any(record.config.get(key) for record in records)]
 
 
 def shown_labels(key: str, records: Sequence[Record]) -> str:
-    """What the runs of a setting have there: `baseline, wide`."""
+    """The values of a label in the runs of a setting: `baseline, wide`."""
     values = [record.config.get(key) or [] for record in records]
     texts = [text for v in values for text in (v if isinstance(v, list) else [v])]
     return ", ".join(dict.fromkeys(map(str, texts)))

@@ -70,7 +70,7 @@ def summarize(scores: Scores, step: float = 0.0) -> Summary:
     """Mean, deviation and interval (Student's t) over seeds (at least one).
 
     Args:
-        step: the smallest step of the metric, as in `against_best`; it widens the interval.
+        step: the smallest step that the metric can take; it widens the interval.
     """
     values = np.array(list(scores.values()), dtype=float)
     count, mean = len(values), float(values.mean())
@@ -90,8 +90,8 @@ def against_best(
 
     Equal settings are called different in at most 5 % of sweeps, because of two corrections:
 
-    - The best setting may owe its place to luck, so all pairs of settings count, not only those
-      with the best.
+    - The best setting may owe its place to luck, so all pairs of settings count, not only the pairs
+      with it.
     - An accuracy on 48 rows is a multiple of 1/48. A few seeds often agree by this rounding alone,
       and then their deviation is far too small. So every score counts as if it hid a rounding error
       that is uniform over one step, of variance step²/12 (Sheppard 1898; Widrow and Kollár 2008,

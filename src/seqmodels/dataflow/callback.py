@@ -46,7 +46,7 @@ class Dataflow(Callback):
 
     def __init__(self, refuse: bool = True) -> None:
         self.refuse = refuse
-        self._batch: AnyBatch | None = None  # of the validation part
+        self._batch: AnyBatch | None = None  # from the validation split
         self._before: Tensor | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -155,7 +155,7 @@ def contributions(
     on average, before and after.
 
     Args:
-        before, after: `(B, T)`: shares; those of a row sum to 1.
+        before, after: `(B, T)`: shares, which sum to 1 in each row.
         backwards: count the steps back from the last one, as for a language model's last logits.
     """
     figure = Figure(figsize=(11, 4), layout="constrained")

@@ -163,30 +163,30 @@ class _WithDecoder(_Diagram):
     def __init__(self, task: Task, trace: Trace, row: int) -> None:
         self.layers = cast(Decoder, task.head.output).rnn.num_layers
         self.attends = bool(trace.output.any())
-        self.written_y = (3 if self.attends else 2) + self.layers
+        self.target_y = (3 if self.attends else 2) + self.layers
         # with two directions, the arrows of the backward direction's states would cross the labels
         left = LABEL + STATES if task.encoder.bidirectional else STATES
-        super().__init__(task, trace, row, self.written_y + 2, left)
-        self.written = self.cells(trace.shapes["logits"][1])
-        self.end = self.written[-1] + CELL
+        super().__init__(task, trace, row, self.target_y + 2, left)
+        self.target_x = self.cells(trace.shapes["logits"][1])
+        self.end = self.target_x[-1] + CELL
         self.starts_x = self.end + (CONTEXT + 3 if self.attends else 1)
         self.drawing.width = max(self.drawing.width, self.starts_x + len("from layer 1"))
 
     def draw_logits(self) -> None:
         drawing = self.drawing
         for layer in range(self.layers):
-            y = self.written_y - 1 - layer
+            y = self.target_y - 1 - layer
             drawing.labels.append(Label(self.starts_x, y, f"from layer {layer + 1}"))
             drawing.across(self.left - 1, y, self.left)
-            for x in self.written:
+            for x in self.target_x:
                 drawing.box(x, y, CELL, self.cell, "cell")
                 drawing.up(x, CELL, y, y - 1)
-            for x in self.written[1:]:
+            for x in self.target_x[1:]:
                 drawing.across(x - 2, y, x - 1)
-        for step, x in enumerate(self.written):
+        for step, x in enumerate(self.target_x):
             drawing.box(x, 0, CELL, f"p(y{step + 1})", "logits")
-            drawing.box(x, self.written_y, CELL, f"y{step}" if step else "start", "input")
-            drawing.up(x, CELL, self.written_y, self.written_y - 1)
+            drawing.box(x, self.target_y, CELL, f"y{step}" if step else "start", "input")
+            drawing.up(x, CELL, self.target_y, self.target_y - 1)
         self.draw_start()
         if self.attends:
             self.draw_attention()
@@ -198,12 +198,12 @@ class _WithDecoder(_Diagram):
         for number, (name, by_layer) in enumerate(shares.items(), start=1):
             x = self.left - (STATE + 1) * number
             for layer, share in enumerate(by_layer.tolist()):
-                self.drawing.box(x, self.written_y - 1 - layer, STATE, name, "state", share)
-            self.drawing.up(x, STATE, self.head_y, self.written_y, reads=True)
+                self.drawing.box(x, self.target_y - 1 - layer, STATE, name, "state", share)
+            self.drawing.up(x, STATE, self.head_y, self.target_y, reads=True)
 
     def draw_attention(self) -> None:
         drawing, x = self.drawing, self.end + 2
-        for each in self.written:
+        for each in self.target_x:
             drawing.box(each, 2, CELL, "mix", "output")
             drawing.up(each, CELL, 2, 1)
         share = float(self.trace.output[self.row].sum())

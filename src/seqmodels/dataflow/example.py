@@ -18,7 +18,7 @@ from seqmodels.tasks.regression import Regressor
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.tagging import Tagger
 
-TIME, WRITTEN, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 4, 32, 3, 100, 2
+TIME, TARGET_STEPS, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 4, 32, 3, 100, 2
 TASKS: tuple[type[Task], ...] = (
     SequenceClassifier,
     Tagger,
@@ -88,7 +88,7 @@ def example_spec(contract: Contract) -> dict[str, Any]:
 
 def example_batch(task: Task, *lengths: int) -> AnyBatch:
     """A row of `TIME` steps, and one row of each length, which begin with the same inputs; for a
-    decoder, with a target of `WRITTEN` steps each."""
+    decoder, with a target of `TARGET_STEPS` steps each."""
     generator = torch.Generator().manual_seed(0)
     data, rows = task.hparams["data"], [0] + [1] * len(lengths)
     if data.get("inputs") == "features":
@@ -102,7 +102,7 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
 
 
 def _with_target(batch: SequenceBatch, start: int, generator: torch.Generator) -> PairBatch:
-    target = torch.randint(1, VOCABULARY, (1, WRITTEN), generator=generator)
+    target = torch.randint(1, VOCABULARY, (1, TARGET_STEPS), generator=generator)
     target[:, 0] = start
     target = target.expand(len(batch), -1)
-    return PairBatch(batch, SequenceBatch(target, torch.full((len(batch),), WRITTEN)))
+    return PairBatch(batch, SequenceBatch(target, torch.full((len(batch),), TARGET_STEPS)))

@@ -132,7 +132,7 @@ def _box(box: Box, depth: float | None) -> list[str]:
     ]
     size = 13 if box.width > 5 else 12 if box.width == 5 else 11
     for number, line in enumerate(box.lines if box.text else []):
-        # the lines of one box are closer than those of two
+        # lines in a box are closer than lines of different boxes
         y = _y(box.y + len(box.lines) / 2) + 17 * (number - (len(box.lines) - 1) / 2) + 4
         parts.append(
             f'<text x="{_x(box.x + box.width / 2)}" y="{y}" text-anchor="middle" '

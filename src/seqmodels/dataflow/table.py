@@ -24,7 +24,7 @@ def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Gro
     wide = f"D*{size}" if encoder.bidirectional else size
     tokens, words = len(trace.shapes["inputs"]) == 2, task.characters is not None
     steps = "B, T" if contract.per == "step" else "B"
-    written = "B, S" if contract.target == "text" else steps  # S: steps of the target
+    target = "B, S" if contract.target == "text" else steps  # S: steps of the target
     reader = "decoder" if contract.target == "text" else "head"
     symbolic = {
         "inputs": "(B, T)" if tokens else "(B, T, 1+K)" if words else "(B, T, F)",
@@ -33,7 +33,7 @@ def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Gro
         "h_n": f"(L, D, B, {size})",
         "c_n": "(L, D, B, H)",
         "selected": f"({steps}, S)",
-        "logits": f"({written}, {contract.words.size})",
+        "logits": f"({target}, {contract.words.size})",
     }
     holds = {
         "output": "last layer, every step",

@@ -45,7 +45,7 @@ class Trace:
 
     @property
     def row_shares(self) -> dict[str, Float[Tensor, " batch"]]:
-        """The share of each tensor in each row; those of a row sum to 1."""
+        """The share of each tensor in each row; a row's shares sum to 1."""
         return {name: cells.flatten(1).sum(dim=1) for name, cells in self.cells.items()}
 
     @property

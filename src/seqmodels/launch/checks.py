@@ -31,11 +31,11 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: str) -> N
 
     Args:
         config: as it was composed.
-        overrides: those that it was composed with, as written.
+        overrides: what it was composed with, as typed.
         keys: the file that it was composed from, such as `train`.
 
     Raises:
-        UserError: naming the key, its value and what is allowed.
+        UserError: for an unknown key, or a value of a wrong type or out of range.
     """
     plain = _resolved(config, keys)
     others = _others(plain)  # whose names are left to the model to find
@@ -46,10 +46,10 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: str) -> N
             OmegaConf.update(config, key, text)
         check_settings(config, overrides, keys)  # what interpolates them changes too
         return
-    problems += _of_head(plain["model"], others) if not problems else []
+    problems += _head_problems(plain["model"], others) if not problems else []
     if problems:
         [problem, *_] = problems
-        value = written(overrides, problem.key)
+        value = typed(overrides, problem.key)
         if problem.is_unknown and value is None and isinstance(plain.get(problem.key), dict):
             raise UserError(
                 f"{problem.key} is not a key of the configuration: if a file in "
@@ -80,8 +80,8 @@ def _resolved(config: DictConfig, keys: str) -> Any:
         raise
 
 
-def written(overrides: Sequence[str], key: str) -> str | None:
-    """What the last `key=<text>` of a command line says; None without one."""
+def typed(overrides: Sequence[str], key: str) -> str | None:
+    """The text of the last `key=<text>` on a command line; None without one."""
     for override in reversed(overrides):
         name, equals, text = override.partition("=")
         if equals and name.lstrip("+") == key:
@@ -93,8 +93,8 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
     """The text of a number where a text is meant; None if there is no exact one."""
     if not problem.may_be_text:
         return None
-    text = written(overrides, problem.key) or ""
-    owner = written(overrides, problem.key.rpartition(".")[0]) or ""
+    text = typed(overrides, problem.key) or ""
+    owner = typed(overrides, problem.key.rpartition(".")[0]) or ""
     if text and "${" not in text:
         return text
     value = config
@@ -112,8 +112,8 @@ def _others(config: Mapping[str, Any]) -> bool:
     return bool(config.get("imports") or modules()) or not str(target).startswith("seqmodels.")
 
 
-def _of_head(model: Mapping[str, Any], others: bool) -> list[Problem]:
-    """Of the head's name and options."""
+def _head_problems(model: Mapping[str, Any], others: bool) -> list[Problem]:
+    """What is wrong with the head's name and options."""
     name, options, checker = model["head"], model.get("head_options") or {}, shipped_checker()
     takes = checker.classes(f"model.head_options.{name}")
     if takes is None:

@@ -18,8 +18,8 @@ COLOURS = (
 
 
 class ColouredTags:
-    """Gives tags colours as they occur; of spans such as `B-NP` and `I-NP`, the same one, and the
-    begin of each is bold."""
+    """Gives each tag a colour when it first occurs. `B-NP` and `I-NP` share one, and `B-NP` is
+    bold."""
 
     def __init__(self) -> None:
         self.styles: dict[str, str] = {OUTSIDE: ""}

@@ -40,7 +40,7 @@ def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any
     docstring of the function's module and the YAML file with its comments.
 
     Args:
-        name: of the file: `predict`.
+        name: the file's name, such as `predict`.
         positional: the attribute that takes the words without a key, if the script takes any.
     """
 
@@ -108,7 +108,7 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
     about ours before it passes them on, and outside for its own.
 
     Args:
-        name: of the file: `train`.
+        name: the file's name, such as `train`.
     """
 
     def decorate(function: Callable[[Any], None]) -> Script:
@@ -148,7 +148,7 @@ def _errors_from_hydra(begun: Sequence[bool], name: str) -> Iterator[None]:
     Args:
         begun: empty as long as Hydra reads the command line and composes the configuration. It
             raises exceptions of all kinds there, for mistakes of the user.
-        name: of the file that it composes: `train`.
+        name: the name of the file that it composes, such as `train`.
     """
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"

@@ -29,7 +29,7 @@ class Layer:
 
     Args:
         keys: dotted, of its values and of the mappings around them.
-        chosen: the place, among all layers, of the one that chose this file; its own, if none did.
+        chosen: the number of the layer that chose this file; its own number, if none did.
     """
 
     keys: frozenset[str]
@@ -90,7 +90,7 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
         left = [n for n in plain if not any(f"{where}.{n}" in layer.keys for layer in since)]
         if not left:  # as mostly: importing a class of your own takes a moment
             continue
-        asked = [*left, "head"] if where == "model" else left  # whoever gives the head
+        asked = [*left, "head"] if where == "model" else left  # whichever layer gives the head
         not_taken = _not_taken(config, plain.get("_target_"), asked)
         if where == "model" and "head" in not_taken:
             raise not_a_task(plain["_target_"])

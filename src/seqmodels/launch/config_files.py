@@ -1,4 +1,4 @@
-"""What is in `configs/`: the one that comes with the package, those of projects, and your own."""
+"""What is in `configs/`: in the package, in installed projects, and in your own folder."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parents[1]
 # a wheel has it in the package, a checkout at the root
 SHIPPED = next(p for p in (PACKAGE / "configs", PACKAGE.parents[1] / "configs") if p.is_dir())
-OF_FILES = ("defaults", "hydra")  # keys of a file that are none of the configuration
+OF_FILES = ("defaults", "hydra")  # keys of a file that are not keys of the configuration
 
 
 def config_folders() -> list[Path]:
-    """All `configs/`, in this order: your own, those of installed projects, and the shipped one."""
+    """All folders `configs/`: first your own, then of installed projects, then the shipped one."""
     return [*own_configs(), *project_configs(), SHIPPED]
 
 
@@ -48,7 +48,7 @@ def distrust_run_folder() -> None:
     if (here / "configs").is_dir():
         log.warning(visible_line(f"{here / 'configs'} is not read: it lies in the run {run}"))
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
-    os.environ["PYTHONSAFEPATH"] = "1"  # of processes that are started
+    os.environ["PYTHONSAFEPATH"] = "1"  # for the processes that this one starts
     os.environ.setdefault("NUMBA_CACHE_DIR", "")  # else .numba_config.yaml may set it, to pickles
     with chdir(SHIPPED):
         import matplotlib  # noqa: F401 (it reads matplotlibrc, which may name programs to run)

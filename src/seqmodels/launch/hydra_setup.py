@@ -20,7 +20,7 @@ from seqmodels.program import as_started
 
 
 class OwnConfigs(SearchPathPlugin):
-    """Hydra plugin: search your own `configs/` and those of projects before the shipped one."""
+    """Hydra plugin: search your own and installed projects' `configs/` before the shipped one."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         *own, _ = config_folders()
@@ -80,7 +80,7 @@ def sweep_folder(
         resume: the folder of an earlier sweep; or True, for the newest sweep beside `fresh` that
             has the same overrides, or else has no jobs that this one lacks.
         fresh: the folder of a new sweep.
-        overrides: those of this sweep.
+        overrides: this sweep's overrides.
 
     Raises:
         UserError: if there is no such sweep.

@@ -63,7 +63,7 @@ class ExplainKeys:
 
 @dataclass
 class RunKeys:
-    """Of every script that loads a finished run."""
+    """The keys of every script that loads a finished run."""
 
     run: Name
     checkpoint: Checkpoint

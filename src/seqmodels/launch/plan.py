@@ -74,11 +74,11 @@ def job_folder(number: int, overrides: Overrides, sweep: str) -> str:
     """Return the name of a job's folder.
 
     Args:
-        number: of the job in this command.
-        overrides: those of the job.
+        number: the job's number in this command.
+        overrides: the job's overrides.
         sweep: the sweep folder, which holds the plan.
     """
-    plan, job = read_plan(Path(sweep)), as_written(overrides)
+    plan, job = read_plan(Path(sweep)), as_typed(overrides)
     known: str | None = plan["folders"].get(_settings(job, plan["varied"]))
     return known or f"{number}_{short_name(job, plan['varied'])}"
 
@@ -95,8 +95,8 @@ def short_name(job: Iterable[str], varied: Iterable[str]) -> str:
     return "_".join(parts)[:80]
 
 
-def as_written(overrides: Overrides) -> list[str]:
-    """Return the overrides as they were written: a `${...}` in them is not resolved."""
+def as_typed(overrides: Overrides) -> list[str]:
+    """Return the overrides as they were typed: a `${...}` in them is not resolved."""
     if isinstance(overrides, ListConfig):
         return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
     return list(overrides)
@@ -104,11 +104,11 @@ def as_written(overrides: Overrides) -> list[str]:
 
 def without_resume(overrides: Overrides) -> list[str]:
     """Return the overrides that identify a sweep, which resuming it does not change."""
-    return [o for o in as_written(overrides) if not o.startswith("sweep.resume=")]
+    return [o for o in as_typed(overrides) if not o.startswith("sweep.resume=")]
 
 
 def parsed(overrides: Overrides, params: Params = None) -> list[Override]:
-    """Return the overrides of a sweep, parsed; those of its configuration files come first."""
+    """Return the parsed overrides of a sweep, first from its configuration files."""
     always = [f"{key}={value}" for key, value in (params or {}).items()]
     return OverridesParser.create().parse_overrides([*always, *without_resume(overrides)])
 

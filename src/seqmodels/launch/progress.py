@@ -1,4 +1,4 @@
-"""Show the progress of a sweep, in whatever processes its jobs run."""
+"""Show the progress of a sweep, whose jobs may run in other processes."""
 
 from __future__ import annotations
 

@@ -25,15 +25,15 @@ NO_MEMORY = re.compile(
 class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
     """Print a user's mistake as `error: ...` and exit with status 2.
 
-    What the machine refuses, such as space on a disk or memory, is told in the same way. Other
-    errors keep their traceback, and `HYDRA_FULL_ERROR=1` shows the traceback of all. A closed pipe
-    (`predict.py ... | head -3`) ends the process quietly.
+    An error of the machine, such as a full disk, looks the same. Other errors keep their traceback,
+    and `HYDRA_FULL_ERROR=1` shows the traceback of all. A closed pipe (`predict.py ... | head -3`)
+    ends the process quietly.
 
     Launchers pickle a function decorated with this and call it in other processes. There the error
     passes through unchanged, so that the launcher can bring it back to this process.
 
     Args:
-        shows_traceback: of every error; None: as `HYDRA_FULL_ERROR` says.
+        shows_traceback: whether to show it for every error; None: if `HYDRA_FULL_ERROR` is 1.
     """
 
     def __init__(self, *, shows_traceback: bool | None = None) -> None:

@@ -35,9 +35,9 @@ INTERPOLATION = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 def schema(*folders: Path) -> Schema:
     """Return the schema of the files in these folders.
 
-    As a whole, it is that of `train.yaml` and of files with `# @package _global_`. The other kinds
-    are in its definitions: `explain`, `predict` and so on, each of `GROUPS`, and each class that a
-    file names, with the types and ranges of its arguments.
+    As a whole, it describes `train.yaml` and files with `# @package _global_`. The other kinds are
+    in its definitions: `explain`, `predict` and so on, each of `GROUPS`, and each class that a file
+    names, with the types and ranges of its arguments.
     """
     writer = _Writer(folders)
     train, explain = (writer.of_keys(each) for each in (keys.TrainKeys, keys.ExplainKeys))
@@ -48,8 +48,8 @@ def schema(*folders: Path) -> Schema:
         writer.definitions[keys.name_of(plain)] = writer.of_keys(plain, plain=True)
     for head, cls in HEADS.items():
         if takes := arguments(cls, "build"):
-            place = f"model.head_options.{head}"
-            writer.definitions[place] = writer.of(without(takes, ["encoder"]), f"{place}.")
+            name = f"model.head_options.{head}"
+            writer.definitions[name] = writer.of(without(takes, ["encoder"]), f"{name}.")
     names = ("lightning", "torch")
     versions = [f"{name} {metadata.version(name).partition('+')[0]}" for name in names]
     return {
@@ -74,67 +74,68 @@ def kind_of_file(file: Path, configs: Path) -> str:
 
 
 class _Writer:
-    """Turns the schemas of classes into parts of one. A place is a dotted key, such as
+    """Turns the schemas of classes into parts of one. A prefix is a dotted key, such as
     `model.optimizer.`"""
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.definitions: dict[str, Schema] = {"interpolation": INTERPOLATION}
-        self.targets: dict[str, list[str]] = {}  # the classes that files name in each place
+        self.targets: dict[str, list[str]] = {}  # the classes that files name at each prefix
         for file, folder in ((f, d) for d in folders for f in sorted(d.rglob("*.yaml"))):
             group = kind_of_file(file, folder)
-            place = f"{group}." if group in GROUPS else ""
-            for where, target in _targets(OmegaConf.to_container(OmegaConf.load(file)), place):
+            prefix = f"{group}." if group in GROUPS else ""
+            for where, target in _targets(OmegaConf.to_container(OmegaConf.load(file)), prefix):
                 if target not in self.targets.setdefault(where, []):
                     self.targets[where].append(target)
 
     def of_keys(self, keys: type, *, plain: bool = False) -> Schema:
-        """Of a file that a script starts from; `plain`: none of its keys is built."""
-        place = f"{keys.__name__}." if plain else ""
-        return self.of(arguments(keys) or {}, place)
+        """The schema of a file that a script starts from; `plain`: none of its keys is built."""
+        prefix = f"{keys.__name__}." if plain else ""
+        return self.of(arguments(keys) or {}, prefix)
 
-    def of(self, part: Schema, place: str) -> Schema:
-        if place == "model.head.":
-            return self._group({"anyOf": [{"enum": sorted(HEADS)}, {"type": "string"}]}, place)
+    def of(self, part: Schema, prefix: str) -> Schema:
+        if prefix == "model.head.":
+            return self._group({"anyOf": [{"enum": sorted(HEADS)}, {"type": "string"}]}, prefix)
         if "anyOf" in part:
-            return either([self.of(each, place) for each in part["anyOf"]])
+            return either([self.of(each, prefix) for each in part["anyOf"]])
         if "built" in part:
-            return self._built(part, place)
+            return self._built(part, prefix)
         if "properties" in part:
-            return {**part, "properties": self._properties(part["properties"], place)}
+            return {**part, "properties": self._properties(part["properties"], prefix)}
         if isinstance(more := part.get("additionalProperties"), bool | dict):
-            return self._mapping(part, more, place)
+            return self._mapping(part, more, prefix)
         if isinstance(part.get("items"), dict):
-            return {**part, "items": self.of(part["items"], place)}
+            return {**part, "items": self.of(part["items"], prefix)}
         return part
 
-    def _value(self, part: Schema, place: str) -> Schema:
-        """Of a key, whose value may be an interpolation."""
-        made = self.of(part, place)
+    def _value(self, part: Schema, prefix: str) -> Schema:
+        """The schema of a key, whose value may be an interpolation."""
+        made = self.of(part, prefix)
         takes_any_text = "string" in made.get("type", ()) and "enum" not in made
         if not made or takes_any_text or {"$ref", "properties"} & made.keys():
             return made
         return either([made, {"$ref": "#/definitions/interpolation"}])
 
-    def _properties(self, parts: Schema, place: str) -> Schema:
-        return {n: p and self._value(p, f"{place}{n}.") for n, p in parts.items()}
+    def _properties(self, parts: Schema, prefix: str) -> Schema:
+        return {n: p and self._value(p, f"{prefix}{n}.") for n, p in parts.items()}
 
-    def _mapping(self, part: Schema, inner: Any, place: str) -> Schema:
-        """Of keys of any name, with the ones that files use."""
+    def _mapping(self, part: Schema, inner: Any, prefix: str) -> Schema:
+        """The schema of keys of any name, with the names that files use."""
         hint = {} if inner is True else inner
-        used = [where[len(place) :] for where in self.targets if where.startswith(place)]
+        used = [where[len(prefix) :] for where in self.targets if where.startswith(prefix)]
         names = dict.fromkeys(name.partition(".")[0] for name in used if name)
         made = {
             **part,
-            "properties": self._properties(dict.fromkeys(names, hint), place),
-            "additionalProperties": self._value(hint, f"{place}*."),
+            "properties": self._properties(dict.fromkeys(names, hint), prefix),
+            "additionalProperties": self._value(hint, f"{prefix}*."),
         }
-        return self._group(made, place) if place.removesuffix(".") in GROUPS else made
+        return self._group(made, prefix) if prefix.removesuffix(".") in GROUPS else made
 
-    def _built(self, part: Schema, place: str) -> Schema:
-        """Of a mapping that names its class; without a name, it is one of those that files name."""
-        known = self.targets.get(place, [])
+    def _built(self, part: Schema, prefix: str) -> Schema:
+        """The schema of a mapping that names its class; without a name, of the classes that files
+        name."""
+        known = self.targets.get(prefix, [])
         for target in known:
-            self._define(target, part, place)
+            self._define(target, part, prefix)
         if not known:
             return {"type": "object", "built": part["built"]}
         is_named = {"required": ["_target_"]}
@@ -148,17 +149,18 @@ class _Writer:
         branches.append({"if": {"not": is_named}, "then": self._any_of(known)})
         name = {"anyOf": [{"enum": known}, {"type": "string"}]}
         return self._group(
-            # `additionalProperties`, because an editor may add those of the whole to a definition
+            # `additionalProperties`, because an editor may add the whole schema's properties to a
+            # definition
             {
                 **part,
                 "properties": {"_target_": name},
                 "additionalProperties": True,
                 "allOf": branches,
             },
-            place,
+            prefix,
         )
 
-    def _define(self, target: str, part: Schema, place: str) -> None:
+    def _define(self, target: str, part: Schema, prefix: str) -> None:
         """Adds the definition of a class; of one that cannot be imported, with any keys."""
         module, _, name = target.rpartition(".")
         try:
@@ -166,12 +168,12 @@ class _Writer:
         except (UserError, AttributeError):  # not installed, or of another version
             takes = UNKNOWN
         takes = without(takes, part["built"])
-        made = self.of({**takes, "properties": {**takes["properties"], **OF_HYDRA}}, place)
+        made = self.of({**takes, "properties": {**takes["properties"], **OF_HYDRA}}, prefix)
         properties = {n: p for n, p in made["properties"].items() if p is not False}
         if "stand_in" in part:
             stand_in = {"const": part["stand_in"]}
             properties = {name: either([each, stand_in]) for name, each in properties.items()}
-        if place.removesuffix(".") in GROUPS:
+        if prefix.removesuffix(".") in GROUPS:
             properties["defaults"] = OF_FILES["defaults"]
         self.definitions[target] = {**made, "properties": properties}
 
@@ -186,18 +188,18 @@ class _Writer:
         more = any(each["additionalProperties"] for each in made)
         return {"properties": properties, "additionalProperties": more}
 
-    def _group(self, made: Schema, place: str) -> Schema:
-        name = place.removesuffix(".")
+    def _group(self, made: Schema, prefix: str) -> Schema:
+        name = prefix.removesuffix(".")
         self.definitions[name] = made
         return {"$ref": f"#/definitions/{name}"}
 
 
-def _targets(config: Any, place: str) -> Iterator[tuple[str, str]]:
+def _targets(config: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for key, value in config.items() if isinstance(config, Mapping) else ():
         if key == "_target_" and isinstance(value, str):
-            yield place, value
+            yield prefix, value
         elif key != "hydra":
-            yield from _targets(value, f"{place}{key}.")
+            yield from _targets(value, f"{prefix}{key}.")
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
 from seqmodels.interruption import SIGNALS, handling_signals
-from seqmodels.launch.checks import check_settings, written
+from seqmodels.launch.checks import check_settings, typed
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
 from seqmodels.launch.job import PARENT
-from seqmodels.launch.plan import PLAN, as_written, jobs_here, make_plan, parsed, read_plan
+from seqmodels.launch.plan import PLAN, as_typed, jobs_here, make_plan, parsed, read_plan
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.launch.suggestions import Suggestions
@@ -128,7 +128,7 @@ class SweepReport(Callback):
 
 @contextmanager
 def _not_swallowed() -> Iterator[None]:
-    """Hydra turns an exception in a callback into a warning, and goes on."""
+    """Exits after an exception in a callback: Hydra would only warn of it, and continue."""
     try:
         with readable_errors(shows_traceback=False):  # Hydra's setting is changed at this time
             yield
@@ -139,7 +139,7 @@ def _not_swallowed() -> Iterator[None]:
 
 def _check(config: DictConfig) -> None:
     for key, instead in (("folder", "hydra.sweep.dir"), ("resume", "sweep.resume")):
-        if (value := written(as_written(config.hydra.overrides.task), key)) is not None:
+        if (value := typed(as_typed(config.hydra.overrides.task), key)) is not None:
             raise UserError(f"{key}={value} is for one run: in a sweep, set {instead}={value}")
     if str(config.trainer.strategy).startswith("ddp"):
         raise UserError(
@@ -199,7 +199,7 @@ def _check_values(config: DictConfig) -> None:
     settings.folder = "job"  # each has its own, later
     for key, possible in zip(keys, values, strict=True):
         OmegaConf.update(settings, key, possible[0] if possible else None)
-    task = as_written(config.hydra.overrides.task)
+    task = as_typed(config.hydra.overrides.task)
     check_settings(copy.deepcopy(settings), task, "train")
     for key, possible in zip(keys, values, strict=True):
         for value in possible[1:]:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "Trainer", "fit", "load_run", "prepare", "train"]
 
-_PLACES = {"Run": "finished", "load_run": "finished", "Trainer": "trainer"}
+_MODULES = {"Run": "finished", "load_run": "finished", "Trainer": "trainer"}
 
 
-def __getattr__(name: str) -> Any:  # so that who needs the run folder only need not wait for torch
+def __getattr__(name: str) -> Any:  # so that importing the run folder alone doesn't import torch
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with keeping_interruptions():
-        module = importlib.import_module(f"{__name__}.{_PLACES.get(name, 'training')}")
+        module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'training')}")
     return getattr(module, name)

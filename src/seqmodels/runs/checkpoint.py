@@ -40,7 +40,7 @@ class CheckpointFiles(TorchCheckpointIO):
     ) -> None:
         """Raises UserError if the file cannot be written; the one before is untouched then."""
         path = Path(path)
-        partial = path.with_name(f".{path.name}")  # of a process that was killed, it is replaced
+        partial = path.with_name(f".{path.name}")  # what a killed process left is replaced
         try:
             path.parent.mkdir(exist_ok=True)  # not the run folder, if somebody has removed it
             with partial.open("wb") as file:
@@ -84,8 +84,8 @@ def _checksum(file: IO[bytes], size: int | None = None) -> int:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file; None if all its bits are those that were written, and
-    it holds what it unpacks to: a small one could fill the memory."""
+    """What is wrong with a checkpoint file; None if it is as it was written, and unpacks to no more
+    than its own size: a small file could fill the memory."""
     try:
         with zipfile.ZipFile(path) as parts:
             comment, entries = parts.comment, parts.infolist()
@@ -93,7 +93,7 @@ def damage(path: Path) -> str | None:
                 return "it is compressed, which no run does"
             if sum(entry.file_size for entry in entries) > path.stat().st_size:
                 return "its parts overlap"
-            if not comment:  # of a version without checksum: those of the parts, but for the rest
+            if not comment:  # an older one has a checksum only for each of its parts
                 broken = parts.testzip()
                 return f"{broken} is damaged" if broken else None
         with path.open("rb") as file:
@@ -118,7 +118,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         _check_content(content, path.stat().st_size)
     except Exception as error:  # torch raises many kinds on a broken file
         what = one_line(error)
-        if isinstance(error, pickle.UnpicklingError):  # which tells how to load it nevertheless
+        if isinstance(error, pickle.UnpicklingError):  # whose message tells how to load it anyway
             what = "it holds more than tensors and plain values"
         raise UserError(
             f"{path} is not a usable checkpoint ({what}); "
@@ -151,7 +151,7 @@ def _check_content(content: Any, size: int) -> None:
 
 
 def _tensors(content: Any) -> Iterator[torch.Tensor]:
-    """All tensors in mappings and sequences, each value once, whatever refers to whatever."""
+    """All tensors in mappings and sequences, each value once, however often others refer to it."""
     waiting, seen = [content], set[int]()
     while waiting:
         value = waiting.pop()

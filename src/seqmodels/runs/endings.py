@@ -42,7 +42,7 @@ def interruptions(
     A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM.
 
     Args:
-        words: of the command line, that a resume needs besides the folder.
+        words: what a resume needs on its command line besides the folder.
     """
     try:
         with handling_signals(interrupt):

@@ -32,7 +32,7 @@ from seqmodels.tasks.language_model.generation import write
 
 log = logging.getLogger(__name__)
 
-LARGEST = 1e9  # of weights; sums and products of larger ones may not be numbers any more
+LARGEST = 1e9  # weight; sums and products of larger ones may overflow
 # what a finished run cannot do
 ADVICE = re.compile(r"(; if [^;]*)?(?:set|lower) data\.(\w+)(?:=(?:\[[^]]*\]|[^\s;,]+))?")
 
@@ -118,8 +118,8 @@ class Run:
 
         Args:
             inputs: raw, as the data module's `read_inputs` gives them: texts, or series `(T, F)`.
-            source: what to call them in an error.
-            options: of the task's `describe`: `beam` and `best` of a model that writes texts.
+            source: what to call the inputs in an error.
+            options: for the task's `describe`: `beam` and `best` if the model writes texts.
 
         Raises:
             UserError: for an input that cannot be encoded, naming its number; for an option that
@@ -153,7 +153,7 @@ class Run:
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any
     ) -> Iterator[str]:
-        """Text that continues the prompt, in pieces, as it is made: `length` tokens of it.
+        """Continues the prompt with `length` tokens, and gives their text as soon as it is made.
 
         Args:
             options: `temperature`, `top_k`, `top_p` and `seed` of `tasks.generation.generate`.
@@ -172,7 +172,7 @@ class Run:
             yield from pieces
 
     def _batch_of(self, raw: Sequence[Any], source: str, first: int) -> Any:
-        """As `batch_of` of the data, with the number of an input that is of a wrong kind."""
+        """The data's `batch_of`, whose error names the number of an input of a wrong kind."""
         try:
             return self.data.batch_of(raw, source, first)
         except (TypeError, AttributeError, ValueError) as error:
@@ -190,10 +190,11 @@ class Run:
             try:
                 yield
             except UserError as error:
-                raise UserError(self._of_a_finished_run(str(error))) from error
+                raise UserError(self._with_trained_values(str(error))) from error
 
-    def _of_a_finished_run(self, message: str) -> str:
-        """Advice about keys of the data, which were for the training, as what they were then."""
+    def _with_trained_values(self, message: str) -> str:
+        """The message with the values that keys of the data had in training, instead of advice to
+        set them."""
 
         def trained(advice: re.Match[str]) -> str:
             condition, key = advice.groups()
@@ -225,9 +226,9 @@ def load_run(
 
     Args:
         checkpoint: `best` or `last`.
-        batch_size: another one than in training.
-        allowed_targets: classes to allow besides the built-in ones; those that the run folder
-            names are ignored (untrusted).
+        batch_size: for evaluation; None: as in training.
+        allowed_targets: classes to allow besides the built-in ones; the run folder's own entries
+            are ignored (untrusted).
 
     Raises:
         UserError: if this is not a run folder, or its checkpoint is broken.
@@ -258,7 +259,7 @@ def load_run(
 
 
 class _UnsetWeights(TorchFunctionMode):
-    """Leaves new weights as the memory was: those of a checkpoint replace them.
+    """Leaves new weights uninitialised, because the weights of a checkpoint replace them.
 
     Memory that nothing has written to is not used yet, so sizes that the checkpoint does not have
     cost nothing until it is loaded, which finds them.

@@ -34,8 +34,8 @@ def as_override(key: str, path: Path) -> str:
     return f"{key}={text}"
 
 
-class _Inside:
-    """A place in a folder, by its name there."""
+class _RunPath:
+    """The path of a file or folder in a run folder, by its name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -56,14 +56,14 @@ class RunFolder:
 
     path: Path
 
-    config_file = _Inside("config.yaml")
-    overrides_file = _Inside("overrides.yaml")
-    environment_file = _Inside("environment.json")
-    metrics_file = _Inside("metrics.csv")
-    result_file = _Inside("result.json")
-    dataflow = _Inside("dataflow.svg")
-    figures = _Inside("figures")
-    profile = _Inside("profile.txt")
+    config_file = _RunPath("config.yaml")
+    overrides_file = _RunPath("overrides.yaml")
+    environment_file = _RunPath("environment.json")
+    metrics_file = _RunPath("metrics.csv")
+    result_file = _RunPath("result.json")
+    dataflow = _RunPath("dataflow.svg")
+    figures = _RunPath("figures")
+    profile = _RunPath("profile.txt")
 
     @property
     def holds_run(self) -> bool:
@@ -95,7 +95,7 @@ class RunFolder:
         """`config.yaml`, `overrides.yaml` and `environment.json`.
 
         Args:
-            step: of the checkpoint that it starts from.
+            step: the step of the checkpoint that it starts from.
         """
         self.figures.mkdir(parents=True, exist_ok=True)
         for added_to in (self.metrics_file, self.overrides_file):  # by a run that failed
@@ -123,7 +123,7 @@ class RunFolder:
     def _stretches(self) -> list[dict[str, Any]]:
         found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
         if isinstance(found, list) and all(isinstance(word, str) for word in found):
-            # of a version that wrote the words of the beginning only
+            # an older version wrote only the overrides of the beginning
             return [{"step": 0, "overrides": found, "changes": {}}] if found else []
         if not isinstance(found, list) or not all(map(_is_stretch, found)):
             raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
@@ -208,8 +208,7 @@ class RunFolder:
     def recording(
         self, result: dict[str, Any], *, begun: Callable[[], bool], write: bool = True
     ) -> Iterator[None]:
-        """Writes `result` at the end, with `status` and `error`, whatever the end is: completed,
-        failed or interrupted.
+        """Writes `result` at the end, with `status` (completed, failed or interrupted) and `error`.
 
         Args:
             begun: whether the training has begun; before that, nothing is written.
@@ -227,7 +226,8 @@ class RunFolder:
             raise
         finally:
             if write and (begun() or result["status"] == "completed"):
-                hidden = () if result["status"] == "completed" else (UserError,)  # by what ended it
+                # after another error, this one must not hide it
+                hidden = () if result["status"] == "completed" else (UserError,)
                 with suppress(*hidden):
                     self.write_result(result)
 
@@ -252,8 +252,7 @@ class RunFolder:
         """The run's configuration, as plain values: nothing in it is resolved.
 
         Args:
-            beginning: as the run began, which `config.yaml` holds; otherwise with what its resumes
-                have changed since.
+            beginning: whether to leave out what resumes have changed since the run began.
 
         Raises:
             UserError: if this is not a run folder, or a value would have to be resolved.

@@ -30,7 +30,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     Args:
         path: a file, which is removed afterwards; the folder that it locks is created.
-        what: the holder does in the folder, such as "is training".
+        what: what the holder does in the folder, such as "is training".
 
     Raises:
         UserError: if another process holds it, or the folder cannot be written to.
@@ -50,7 +50,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if _holder(path) == this:  # not of a run in a new folder of this name
+        if _holder(path) == this:  # not a run in a new folder of this name
             with suppress(OSError):  # the disk may be read-only by now
                 path.unlink()  # before others can lock it
         lock.release()

@@ -17,11 +17,11 @@ MOST = 100_000  # rows in memory
 def read_metrics(path: Path, most: int = MOST) -> list[dict[str, float]]:
     """The rows of a `metrics.csv`, without their empty cells; none where there is no file.
 
-    Of more than `most` rows, it takes every second, fourth and so on, and those of validations, if
-    they are the fewer.
+    Of more than `most` rows, it takes every second, fourth and so on; it keeps all rows with a
+    validation as long as they are at most half of `most`.
     """
     rows: dict[int, dict[str, float]] = {}
-    every, spared = 1, True  # of the other rows; validations
+    every, spared = 1, True  # which rows are kept; whether validations all are
     for number, row in enumerate(read_rows(path)):
         if number % every == 0 or (spared and _validated(row)):
             rows[number] = {name: float(text) for name, text in row.items()}

@@ -27,16 +27,16 @@ Row = Mapping[str, Any]
 
 
 class MetricsFile(RunLogger):
-    """Writes what is logged to `folder/metrics.csv`, one row per step at which something is. Epochs
-    count from 0, as everywhere in Lightning: on the progress bar, in figures, in every logger.
+    """Writes what is logged to `folder/metrics.csv`, one row per logged step. Epochs count from 0,
+    as everywhere in Lightning: on the progress bar, in figures, in every logger.
 
     Steps count from 0 too: the first epoch of 14 steps ends at step 13. Lightning's own CSVLogger
     deletes an existing file. This one continues it: a resumed training forgets what was logged
     after its checkpoint.
 
-    Rows are added at the end of the file, but for the newest, which is replaced as long as more is
-    logged at its step. A new column, or a row that comes late, has the whole file copied, row by
-    row: no more than what is not written yet is in memory.
+    Rows are appended. Only the newest is replaced, as long as more is logged at its step. A new
+    column, or a row that comes late, has the whole file copied, row by row: no more than what is
+    not written yet is in memory.
     """
 
     def __init__(self, folder: str) -> None:
@@ -44,8 +44,8 @@ class MetricsFile(RunLogger):
         self.folder = Path(folder)
         self.path = self.folder / "metrics.csv"
         self._trainer: pl.Trainer | None = None
-        self._names: list[str] = []  # of the columns
-        self._written: list[str] = []  # those of the file
+        self._names: list[str] = []  # of all columns
+        self._names_in_file: list[str] = []
         self._rows: dict[int, dict[str, Any]] = {}  # the newest, and those that are not written yet
         self._end = 0  # of the file without the newest row
         self._last = -1  # step before that
@@ -96,7 +96,7 @@ class MetricsFile(RunLogger):
         if not self._changed:
             return
         rows = [self._rows[step] for step in sorted(self._rows)]
-        if self._names != self._written or min(self._rows) <= self._last:
+        if self._names != self._names_in_file or min(self._rows) <= self._last:
             self._copy(merge(read_rows(self.path), rows, key=_step))
         else:
             with self._replacing(self._end) as file:
@@ -119,7 +119,7 @@ class MetricsFile(RunLogger):
     def _copy(self, rows: Iterable[Row]) -> None:
         with self._replacing(0) as file:
             csv.writer(file).writerow(self._names)
-            self._last, self._written = -1, [*self._names]
+            self._last, self._names_in_file = -1, [*self._names]
             self._write(file, rows)
 
     @contextmanager

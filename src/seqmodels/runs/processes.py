@@ -29,7 +29,7 @@ def together(trainer: pl.Trainer, folder: RunFolder, result: dict[str, Any]) -> 
     """Within: if one of the processes is lost, this one ends too, even while it waits for it.
 
     Args:
-        folder, result: to record it in.
+        folder, result: where to record which process was lost.
 
     Raises:
         UserError, Interrupted: in the first process, if another one has ended before it.
@@ -85,7 +85,7 @@ class _Children:
             self._end(grace)
 
     def lost(self, seconds: float = 0.0) -> UserError | Interrupted | None:
-        """How the first process that failed has ended, if one does in these seconds."""
+        """How a process that failed has ended; None if none fails within these seconds."""
         deadline = time.monotonic() + seconds
         while True:
             for number, process in enumerate(self.launcher.procs, start=1):

@@ -21,7 +21,7 @@ from seqmodels.runs.trust import OURS, is_trusted_callback, trusted_config
 
 log = logging.getLogger(__name__)
 
-# what makes a run this run and no other; all else may change when it is resumed
+# keys that identify a run; a resume may change all others
 IDENTITY = (
     "seed",
     "data",
@@ -37,7 +37,7 @@ IDENTITY = (
 FREE = ("data.num_workers",)
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 EARLY = "callbacks.early_stopping"
-# what a folder has values of too
+# keys that the run folder has values for, too
 ON_TOP = ("trainer.", "model.", "callbacks.", "baseline", "task_name", "tags", *FREE)
 
 
@@ -124,7 +124,7 @@ def _resolved(text: str, config: Mapping[str, Any]) -> Any:
 def _with_classes(
     given: Mapping[str, Any], own: Mapping[str, Any], composed: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`given`, and with each class that it changes all arguments: the run's own are another's."""
+    """`given`, and all arguments of each class that it changes: the run's are another class's."""
     whole = dict(given)
     for key, value in given.items():
         if key.endswith("._target_") and own.get(key) not in (None, value):
@@ -192,7 +192,7 @@ def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | Non
 
 
 def check_length(config: DictConfig, saved: Mapping[str, Any]) -> None:
-    """Raises UserError for a training that is to end before where its checkpoint is."""
+    """Raises UserError if the training would end before its checkpoint."""
     for key, what in (("max_epochs", "epoch"), ("max_steps", "global_step")):
         end, reached = config.trainer.get(key), saved.get(what, 0)
         if end is not None and 0 <= end < reached:

@@ -25,8 +25,8 @@ def load_start(
         data: before its `setup`.
 
     Raises:
-        UserError: if it is not the run of a language model, or its tokenizer or its sizes are
-            others than those of the configuration, saying what to set.
+        UserError: if it is not the run of a language model, or if its tokenizer or its sizes differ
+            from the configuration's.
     """
     if model.get("start") is None:
         return None

@@ -21,7 +21,7 @@ def log_hyperparameters(trainer: pl.Trainer, result: Mapping[str, Any]) -> None:
     """Logs the configuration and the facts of a run.
 
     Args:
-        result: what `result.json` holds of the run so far.
+        result: what `result.json` holds so far.
     """
     facts = {name: result[name] for name in FACTS}
     facts["reads"] = " and ".join(facts["reads"])
@@ -56,7 +56,7 @@ def without_loggers(trainer: pl.Trainer) -> Iterator[None]:
 
 def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], folder: RunFolder) -> None:
     """Logs the validation of the best checkpoint, as `best_validation/...`, and the run's pictures,
-    configuration, overrides and best checkpoint where the logger keeps such.
+    configuration, overrides and best checkpoint if the logger keeps files.
 
     Args:
         metrics: of the best checkpoint, `validation/...` among them.
@@ -80,5 +80,5 @@ def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], folder: RunFol
 
 
 def _run_loggers(trainer: pl.Trainer) -> list[RunLogger]:
-    """Those that show and keep more than numbers, in the first process."""
+    """The first process's loggers that show and keep more than numbers."""
     return [each for each in trainer.loggers if isinstance(each, RunLogger) and each.is_open]

@@ -24,7 +24,7 @@ ValidationInterval = Count | Annotated[float, Field(gt=0, le=1)] | Literal["auto
 
 
 class Trainer(pl.Trainer):
-    """`lightning.pytorch.Trainer`, all arguments alike, that
+    """`lightning.pytorch.Trainer` with the same arguments, which
 
     - resumes a finished epoch as a finished one, if there are `max_steps` (Lightning issue 19617);
     - ends every training with a validation, and so with a checkpoint;
@@ -32,8 +32,8 @@ class Trainer(pl.Trainer):
     - writes checkpoints whole or not at all: Lightning's own writing ignores a PermissionError, and
       is not atomic where the folder for temporary files is on another disk;
     - converts batches for `precision=64-true` and the like, where Lightning refuses frozen ones;
-    - takes `val_check_interval=auto`: a validation every 100 batches, or so rarely that it takes a
-      small part of the training, whatever the size of the data;
+    - takes `val_check_interval=auto`: a validation every 100 batches, or more rarely, so that large
+      validation splits take a small part of the training, too;
     - leaves signals alone: Lightning's SIGTERM ends with exit status 0, and at each step its
       processes wait for their devices to ask each other for it.
     """
@@ -97,7 +97,7 @@ def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
     """Plans validations, after which checkpoints are saved and the best is chosen.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: if validations are planned for a step that never comes.
     """
     if trainer.validates_by_size:
         batches = limited(len(data.val_dataloader()), trainer.limit_val_batches)

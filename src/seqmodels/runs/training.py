@@ -58,7 +58,7 @@ from seqmodels.runs.trainer import Trainer, plan_validation
 from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen
 
-# what the schedule of the learning rate follows from
+# keys that the schedule of the learning rate depends on
 PLANNED = (*ENDS, "model.optimizer.", "model.scheduler")
 
 
@@ -77,7 +77,8 @@ def train(
         What `result.json` holds.
 
     Raises:
-        UserError: before anything is written, for what can be known by then.
+        UserError: for a mistake in the configuration or the data; mostly before anything is
+            written.
     """
     with keeping_interruptions():  # it imports what the data needs
         training = prepare(config, given)
@@ -93,7 +94,7 @@ class Training:
         changes: what a resume changes in the run's own configuration, by dotted key.
         step: of the checkpoint; 0 for a new training.
         notes: what the user should know of a resume, or of the data.
-        started: by `time.perf_counter`.
+        started: the time, as `time.perf_counter` gives it.
         resumes: whether it goes into the folder of the run that it resumes.
     """
 
@@ -117,7 +118,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         config, given: as `train` takes them.
 
     Raises:
-        UserError: naming the key and what to change; nothing is left behind.
+        UserError: for a mistake in the configuration or the data; nothing is left behind.
     """
     started = time.perf_counter()
     quieten_lightning()
@@ -162,7 +163,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         pl.seed_everything(config.seed, workers=True, verbose=False)
         data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
         _check_data(kind, contract, data)
-        if in_place:  # it encodes as it did, whatever that was learned from
+        if in_place:  # it encodes as before, even if its file has changed
             data.use_spec(saved["hyper_parameters"]["data"])
         start = None if in_place else load_start(config.model, data, allowed)
         data.setup()
@@ -296,7 +297,7 @@ def _is_first() -> bool:
 
 
 def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The metrics of an evaluation; none of a split that is limited to nothing."""
+    """The metrics of an evaluation; none if its split is limited to no batches."""
     return {name: value for metrics in results for name, value in metrics.items()}
 
 
@@ -387,8 +388,8 @@ def _checkpoint_file(resume: str) -> Path:
 
 
 def _validation_of_best(trainer: pl.Trainer) -> dict[str, float] | None:
-    """The metrics of the validation in this training that the best checkpoint was saved after: it
-    had the same weights and the same batches."""
+    """The metrics of the validation right before the best checkpoint was saved, with its weights;
+    None if this training had none."""
     callback = trainer.checkpoint_callback
     if not isinstance(callback, BestCheckpoint) or trainer.overfit_batches:  # type: ignore[attr-defined]
         return None

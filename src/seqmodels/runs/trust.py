@@ -19,7 +19,7 @@ from seqmodels.runs.folder import RunFolder
 KINDS: dict[str, type] = {"model": Task, "data": DataModule}
 # built from the configuration of a model, later and by the task
 NESTED: dict[str, type] = {"model.optimizer": Optimizer, "model.scheduler": LRScheduler}
-# callbacks that a run folder may name; whatever else it names is not trusted
+# callbacks that a run folder may name, and no others
 OURS = (
     "seqmodels.callbacks.",
     "seqmodels.tasks.",
@@ -28,7 +28,7 @@ OURS = (
     "lightning.pytorch.callbacks.RichModelSummary",
 )
 
-# with places for metrics, such as {epoch} and {validation/loss:.2f}
+# with fields for metrics, such as {epoch} and {validation/loss:.2f}
 FILE_NAME = re.compile(r"([\w.=-]|\{\w+(/\w+)?(:[\w.]*)?\})+(?<=[\w}])")
 
 
@@ -39,7 +39,7 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
         allowed_targets: classes that you trust besides; never the folder's own.
 
     Raises:
-        UserError: naming the file or the key.
+        UserError: if the file is broken, or names anything that is not trusted.
     """
     config, allowed = folder.read_config(), tuple(allowed_targets)
     check_trusted(config, allowed)
@@ -57,7 +57,7 @@ def check_trusted(config: Mapping[str, Any], allowed: Iterable[str] = ()) -> Non
         allowed: classes that you trust besides.
 
     Raises:
-        UserError: naming the key.
+        UserError: if the configuration names anything else.
     """
     for name, kind in KINDS.items():
         entry = config.get(name)

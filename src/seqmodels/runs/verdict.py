@@ -18,12 +18,12 @@ OF_LOSS = ("bits_per_byte", "loss")
 HARDER = ("label_smoothing", "scheduled_sampling", "adversarial", "class_weights")  # in training
 DROPOUTS = ("input_noise", "dropout", "embedding_dropout", "encoder.dropout")
 STRONG = 0.3  # dropout that may be what holds a model back
-SOLVED = 0.02  # an error of a share below which nothing is to be gained
+SOLVED = 0.02  # an error rate below which nothing is to be gained
 
 
 def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = ()) -> list[str]:
-    """A sentence each, where it holds, and what to change first; none for a run on parts of its
-    splits, such as those of `debug`, except the fall of the loss with `trainer.overfit_batches`.
+    """A sentence each, where it holds, and what to change first; none for a run on a part of its
+    splits, as with `debug`, except the fall of the loss with `trainer.overfit_batches`.
 
     - *Lost to a baseline*: one is better on the test split. The difference of two accuracies is
       within chance if it is below 1.96 standard deviations, each accuracy taken as a binomial share
@@ -36,8 +36,8 @@ def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = 
 
     The error is one minus a metric of which more is better, or else the metric; of numbers it is
     relative to their deviation in the same split. The splits of a series are different seasons, so
-    a forecast's error is divided by that of a naive forecast on the same split; nothing is said
-    without one, or where the training learns one step ahead only.
+    a forecast's error is divided by that of a naive forecast on the same split; without one, or
+    where the training learns only one step ahead, there is no sentence.
 
     The training's error is logged during the epoch of the validation, with dropout and noise, so
     without them it would be smaller: that only confirms an overfit, and in an underfit that more
@@ -45,7 +45,7 @@ def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = 
     harder, such as by label smoothing, is not judged.
 
     Args:
-        result: the content of `result.json`; a metric that `METRICS` lacks is left alone.
+        result: the content of `result.json`; a metric that `METRICS` lacks is skipped.
         history: the rows of `metrics.csv`.
         ended_by: as `seqmodels.runs.endings.ended_by` gives it.
     """
@@ -141,8 +141,8 @@ def _of_naive(naive: str, error: float, scale: float) -> str:
 
 
 def _scales(result: Mapping[str, Any], short: str) -> tuple[str, float, float] | None:
-    # what to divide errors on training and validation by: those of a naive forecast, and its name;
-    # nothing where the splits are alike, and None where they cannot be compared
+    # a naive forecast's name, and its errors on training and validation, to divide errors by; an
+    # empty name where the splits are alike, None where they cannot be compared
     if short != "mase":
         return "", 1.0, 1.0
     head = HEADS.get(result["head"])

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from seqmodels.launch.command_line import composed
-from seqmodels.launch.plan import as_written
+from seqmodels.launch.plan import as_typed
 
 
 @composed("explain")
@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
     from seqmodels.imports import import_modules
     from seqmodels.launch.checks import check_settings
 
-    check_settings(config, as_written(HydraConfig.get().overrides.task), "explain")
+    check_settings(config, as_typed(HydraConfig.get().overrides.task), "explain")
     import_modules(config.imports)
     from seqmodels.dataflow.explain import explain
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.files import flattened
 from seqmodels.launch.command_line import composed
-from seqmodels.launch.plan import as_written
+from seqmodels.launch.plan import as_typed
 
 NO_CHANGE = ("resume=", "folder=", "imports=", "local=", "~local")
 
@@ -24,7 +24,7 @@ FILES = {"optimizer", "scheduler"}  # groups whose files give `model.optimizer`,
 @composed("train")
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
-    overrides = as_written(settings.overrides.task)
+    overrides = as_typed(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
         from seqmodels.launch.job import run_job
 
@@ -55,7 +55,7 @@ def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]
 
     Args:
         config: composed by Hydra with these overrides; Hydra is still running.
-        overrides: those of the command line.
+        overrides: the words of the command line.
     """
     kept = [o for o in overrides if o.startswith(NO_CHANGE)]
     defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=False))
