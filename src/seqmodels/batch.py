@@ -13,9 +13,6 @@ from torch import Tensor
 Per = Literal["sequence", "step"]
 """What there is one target for."""
 
-Target = Literal["class", "tag", "value", "forecast", "next_token", "text"]
-"""What a target is."""
-
 PADDING_ID, UNKNOWN_ID = 0, 1  # tokens of every vocabulary
 PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
 UNSEEN_TARGET = (

@@ -38,7 +38,7 @@ class Throughput(Callback):
         if not self._seconds:  # resumed at the end of the epoch
             return
         seen = (task.seen - self._seen_before) * trainer.world_size
-        task.log(f"train/{task.contract.words.unit}_per_second", seen / self._seconds)
+        task.log(f"train/{task.contract.kind.unit}_per_second", seen / self._seconds)
 
     def _start(self, pl_module: pl.LightningModule) -> None:
         self._since, self._seconds = time.perf_counter(), 0.0

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 
-from seqmodels.batch import Per, SequenceBatch, Target
+from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.errors import UserError
@@ -31,7 +31,7 @@ class DataModule(pl.LightningDataModule):
     """Data for training and evaluation, and the encoding that new inputs need too."""
 
     per: Per  # what there is one target for: each sequence, or each step
-    target: Target
+    target: str  # by its name in `seqmodels.target.TARGETS`
     batch_size: int
     more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
 
@@ -45,7 +45,7 @@ class DataModule(pl.LightningDataModule):
         to read, but no places to write to, and no more of this machine than it has."""
         return dict(arguments)
 
-    def fits(self, per: Per, target: Target) -> bool:
+    def fits(self, per: Per, target: str) -> bool:
         """Whether a task with such targets can learn from this data."""
         return (per, target) == (self.per, self.target)
 

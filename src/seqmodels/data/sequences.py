@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqmodels.arguments import Count, Fraction, Seed
-from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
+from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached
 from seqmodels.data.baselines import Metrics, sequence_baselines
 from seqmodels.data.columns import identity
@@ -100,7 +100,7 @@ class SequenceDataModule(DataModule):
         return self.targets.per
 
     @property
-    def target(self) -> Target:  # type: ignore[override]
+    def target(self) -> str:  # type: ignore[override]
         return self.targets.target
 
     def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqmodels.batch import UNSEEN_TARGET, Per, Target
+from seqmodels.batch import UNSEEN_TARGET, Per
 from seqmodels.data.columns import Column, distinct
 from seqmodels.data.tables import number
 from seqmodels.errors import UserError, shown
@@ -33,7 +33,7 @@ class TargetEncoder(ABC):
     """Encodes raw targets. `per` and `target` say which tasks can learn from them."""
 
     per: Per
-    target: ClassVar[Target]
+    target: ClassVar[str]
     names: Collection[str]  # of the classes, tags or values
     note = ""  # what the user should know of what `fit` has read
 

@@ -33,14 +33,14 @@ def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Gro
         "h_n": f"(L, D, B, {size})",
         "c_n": "(L, D, B, H)",
         "selected": f"({steps}, S)",
-        "logits": f"({target}, {contract.words.size})",
+        "logits": f"({target}, {contract.kind.size})",
     }
     holds = {
         "output": "last layer, every step",
         "h_n": "every layer, after its last step",
         "c_n": "every layer, after its last step",
         "inputs": "tokens" if tokens else "words, characters" if words else "features",
-        "logits": contract.words.logits,
+        "logits": contract.kind.logits,
     }
     whole = {}
     if batch is not None:

@@ -9,46 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 
-from seqmodels.batch import Per, Target
-
-
-@dataclass(frozen=True)
-class Words:
-    """The words for a kind of target in tables, pictures and errors.
-
-    Args:
-        target: the name of one target.
-        logits: a description of the logits.
-        size: the letter for the number of logits.
-        unit: what a speed counts.
-        choose: what to write on the command line to get this kind.
-    """
-
-    target: str
-    logits: str
-    size: str
-    unit: str
-    choose: str
-
-
-WORDS: dict[Target, Words] = {
-    "class": Words("a class", "of the classes", "C", "examples", "model=classifier data=text"),
-    "tag": Words("a tag", "of the tags", "C", "tokens", "model=tagger data=tags"),
-    "value": Words(
-        "numbers",
-        "the values",
-        "K",
-        "examples",
-        "model=regressor data=text data.value_columns=[score]",
-    ),
-    "forecast": Words(
-        "the next values", "the next values", "K", "examples", "model=forecaster data=windows"
-    ),
-    "next_token": Words(
-        "the next token", "of the next token", "V", "tokens", "model=language_model data=text_lm"
-    ),
-    "text": Words("a text", "of the next token", "V", "tokens", "model=seq2seq data=pairs"),
-}
+from seqmodels.batch import Per
+from seqmodels.target import Target, find_target
 
 
 @dataclass(frozen=True)
@@ -57,25 +19,26 @@ class Contract:
 
     Args:
         per: one prediction for each sequence, or one for each step; decides which heads fit.
-        target: what to predict; decides which data fit.
+        target: what to predict, by its name in `TARGETS`; decides which data fit.
         causal: whether a step may depend on itself and earlier steps only; then the encoder reads
             in one direction, and the audit looks for leaks from the future.
         stateful: whether the final state of a batch starts the next one.
     """
 
     per: Per
-    target: Target
+    target: str
     causal: bool = False
     stateful: bool = False
 
     @property
-    def words(self) -> Words:
-        return WORDS[self.target]
+    def kind(self) -> Target:
+        """What is registered of the target."""
+        return find_target(self.target)
 
 
-def describe_target(per: Per, target: Target) -> str:
+def describe_target(per: Per, target: str) -> str:
     """`a class for each sequence`."""
-    return f"{WORDS[target].target} for each {per}"
+    return f"{find_target(target).what} for each {per}"
 
 
 @dataclass(frozen=True, eq=False)

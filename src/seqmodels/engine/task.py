@@ -254,7 +254,7 @@ class Task(Network, pl.LightningModule):
 
     def training_step(self, batch: AnyBatch) -> Tensor:
         step = self._step(batch, "train")
-        by_sequence = self.contract.words.unit == "examples"
+        by_sequence = self.contract.kind.unit == "examples"
         self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
         return step.loss * share_of_targets(step.weight, self.device)
 

@@ -267,7 +267,7 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     beginning.begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
     ended = ended_by(trainer)
-    speed = f"{task.contract.words.unit}_per_second"
+    speed = f"{task.contract.kind.unit}_per_second"
     result[speed] = task.seen * trainer.world_size / seconds["fit"]
 
     clock = time.perf_counter()
@@ -318,7 +318,7 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
         "baselines": {},
         "verdict": [],
         "seconds": {"setup": time.perf_counter() - training.started},
-        f"{task.contract.words.unit}_per_second": None,
+        f"{task.contract.kind.unit}_per_second": None,
         "device": device,
     }
 
@@ -328,7 +328,7 @@ def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
         raise UserError(
             f"{data.title} has {describe_target(data.per, data.target)}, and "
             f"{task.__name__} learns {describe_target(contract.per, contract.target)}: choose data "
-            f"and model that fit, such as {contract.words.choose}"
+            f"and model that fit, such as {contract.kind.choose}"
         )
 
 

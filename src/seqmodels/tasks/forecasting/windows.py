@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seqmodels.arguments import Count, Fraction, Name, OneOf, Seed
-from seqmodels.batch import Per, SequenceBatch, Target
+from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.notes import share
@@ -64,7 +64,7 @@ class Windows(DataModule):
     """
 
     per: Per = "sequence"
-    target: Target = "forecast"
+    target: str = "forecast"
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Windows(DataModule):
         self.series: list[TimedSeries] = []
         self.datasets: dict[str, WindowDataset] = {}
 
-    def fits(self, per: Per, target: Target) -> bool:
+    def fits(self, per: Per, target: str) -> bool:
         return target == self.target  # a window has all that forecasts by steps need
 
     @property

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from seqmodels.arguments import Count, Fraction, Name, Seed
-from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch, Target
+from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_inputs
 from seqmodels.data.pieces import (
@@ -70,7 +70,7 @@ class StreamDataModule(DataModule):
     """
 
     per: Per = "step"
-    target: Target = "next_token"
+    target: str = "next_token"
 
     def __init__(
         self,

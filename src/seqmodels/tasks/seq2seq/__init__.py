@@ -1,6 +1,7 @@
 """A text for a sequence."""
 
-import seqmodels.tasks.seq2seq.heads  # noqa: F401  (registers them)
+import seqmodels.tasks.seq2seq.heads
+import seqmodels.tasks.seq2seq.target  # noqa: F401  (registers it)
 from seqmodels.tasks.seq2seq.dates import Dates
 from seqmodels.tasks.seq2seq.pair_module import PairDataModule
 from seqmodels.tasks.seq2seq.pairs import Pairs

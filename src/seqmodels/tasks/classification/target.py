@@ -1,0 +1,13 @@
+"""What this task predicts: what the rest of the package asks of it."""
+
+from seqmodels.target import FEATURES, TARGETS, Target
+
+TARGETS["class"] = Target(
+    what="a class",
+    logits="of the classes",
+    size="C",
+    unit="examples",
+    choose="model=classifier data=text",
+    metric="accuracy",
+    example={**FEATURES, "classes": ["a", "b", "c"]},
+)

@@ -1,0 +1,14 @@
+"""What this task predicts: what the rest of the package asks of it."""
+
+from seqmodels.target import TARGETS, TOKENS, Target
+
+TARGETS["next_token"] = Target(
+    what="the next token",
+    logits="of the next token",
+    size="V",
+    unit="tokens",
+    choose="model=language_model data=text_lm",
+    metric="bits_per_byte",
+    example=TOKENS,
+    step="p(x{next})",
+)

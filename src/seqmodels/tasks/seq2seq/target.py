@@ -1,0 +1,14 @@
+"""What this task predicts: what the rest of the package asks of it."""
+
+from seqmodels.target import TARGETS, TOKENS, Target
+
+TARGETS["text"] = Target(
+    what="a text",
+    logits="of the next token",
+    size="V",
+    unit="tokens",
+    choose="model=seq2seq data=pairs",
+    metric="exact_match",
+    example={**TOKENS, "num_targets": 100, "start": 0, "end": 0, "shared": False},
+    decoder=True,
+)

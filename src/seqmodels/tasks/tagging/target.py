@@ -1,0 +1,13 @@
+"""What this task predicts: what the rest of the package asks of it."""
+
+from seqmodels.target import TARGETS, TOKENS, Target
+
+TARGETS["tag"] = Target(
+    what="a tag",
+    logits="of the tags",
+    size="C",
+    unit="tokens",
+    choose="model=tagger data=tags",
+    metric="accuracy",
+    example={**TOKENS, "classes": ["a", "b", "c"]},
+)
