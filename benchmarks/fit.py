@@ -180,10 +180,10 @@ class Runner:
             "callbacks.progress=null",
             f"model.head={self.setting.head}",
             f"model.encoder.hidden_size={self.setting.hidden}",
-            f"model.embedding_size={self.setting.embedding}",
+            f"model.embedding.size={self.setting.embedding}",
             "model.dropout=0.0",  # nothing random, so that both loops learn the same
-            "model.input_noise=0.0",
-            "model.label_smoothing=0.0",
+            "model.embedding.noise=0.0",
+            "model.output.label_smoothing=0.0",
             "model.scheduler=null",
         ]
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):

@@ -268,7 +268,7 @@ def composed(device: torch.device, precision: str) -> DictConfig:
         "trainer.enable_progress_bar=false",
         "+trainer.enable_checkpointing=false",
         "model.head=softmax",
-        f"model.embedding_size={WIDTH}",
+        f"model.embedding.size={WIDTH}",
         f"model.encoder.hidden_size={WIDTH}",
         f"model.encoder.num_layers={LAYERS}",
         "model.dropout=0.0",  # nothing random, so that both ways learn the same

@@ -62,7 +62,7 @@ def model(hidden: int, device: torch.device) -> Seq2Seq:
     sizes = {"num_inputs": SOURCES, "num_targets": TARGETS, "longest": LONGEST}
     data = {"inputs": "tokens", "start": START, "end": END, "shared": False, **sizes}
     encoder = {"hidden_size": hidden, "bidirectional": True}
-    return Seq2Seq(data, encoder, embedding_size=EMBEDDING, longest=LONGEST).to(device)
+    return Seq2Seq(data, encoder, embedding={"size": EMBEDDING}, longest=LONGEST).to(device)
 
 
 class Plain(nn.Module):

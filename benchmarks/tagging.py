@@ -1,4 +1,4 @@
-"""Training steps of a tagger with `model.output=crf` against `model.output=classes`.
+"""Training steps of a tagger with `model.output.kind=crf` against `model.output.kind=classes`.
 
     python benchmarks/tagging.py
     python benchmarks/tagging.py --device cuda --tags 50 200
@@ -48,11 +48,15 @@ COLUMNS = (
 class Training:
     """A tagger and its optimiser."""
 
-    def __init__(self, output: str, hidden: int, tags: int, device: torch.device) -> None:
+    def __init__(self, kind: str, hidden: int, tags: int, device: torch.device) -> None:
         torch.manual_seed(0)
         classes = [str(tag) for tag in range(tags)]
         data = {"inputs": "tokens", "num_inputs": VOCABULARY, "classes": classes}
-        self.task = Tagger(data, {"hidden_size": hidden}, output=output).to(device).train()
+        output = {"kind": kind}
+        task = Tagger(data, {"hidden_size": hidden}, output=output)
+        self.task = task.to(device).train()
+            Tagger(data, {"hidden_size": hidden}, output={"kind": output}).to(device).train()
+        )
         self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=1e-3, fused=True)
         self.device = device
 

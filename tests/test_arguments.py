@@ -120,11 +120,11 @@ def test_a_class_of_your_own_is_checked_where_it_is_built(
     ("name", "value"),
     [
         ("dropout", 1.0),
-        ("embedding_size", 0),
+        ("embedding", {"size": 0}),
         ("encoder", {"hidden_size": 3, "packing": "pakced"}),
         ("encoder", {"hidden_size": 3, "cell": "lsmt"}),
         ("encoder", {"hidden_size": True}),
-        ("class_weights", "balancd"),
+        ("output", {"class_weights": "balancd"}),
         ("head_options", {"size": 3}),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
             "trainer.val_check_interval=true: ch",
         ),
         (["trainer.max_steps=nan"], "trainer.max_steps=nan: set it to a whole number"),
-        (["model.embedding_size=0"], "model.embedding_size=0: set it to a whole number of at le"),
+        (["model.embedding.size=0"], "model.embedding.size=0: set it to a whole number of at le"),
         (["model.optimizer.lr=fast"], "model.optimizer.lr=fast: set it to a number"),
         (["model.encoder.cell=lsmt"], "model.encoder.cell=lsmt: choose one of gru, lstm, rnn; did"),
         (["+model.head_options.size=3"], "model.head_options.size: head 'last_hidden' has no su"),

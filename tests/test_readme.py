@@ -125,7 +125,7 @@ def test_the_map_shows_every_folder() -> None:
 
 
 def test_the_files_to_read_first_are_there() -> None:
-    files = re.findall(r"`(\w+/\w+\.py)`", section("Read these six files", "\n\n"))
+    files = re.findall(r"`([\w/]+\.py)`", section("Read these six files", "\n\n"))
     assert len(files) == 6
     assert all((ROOT / "src" / "seqmodels" / file).is_file() for file in files)
 

@@ -145,7 +145,7 @@ def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Ta
             {"num_inputs": V}, options, head, head_options=head_options, dropout=0.3
         )
     data = {"inputs": "features", "num_inputs": F, "classes": ["a", "b", "c"]}
-    return SequenceClassifier(data, options, head, dropout=0.3, input_noise=0.1)
+    return SequenceClassifier(data, options, head, dropout=0.3, embedding={"noise": 0.1})
 
 
 def kind_of(task: Task) -> str:

@@ -391,7 +391,7 @@ class WithVectors(pl.LightningDataModule):
 
 
 def test_the_vectors_lie_beside_a_trained_part() -> None:
-    task = classifier(embedding_size=5)
+    task = classifier(embedding={"size": 5})
     task.initialize(WithVectors())
     task.eval()
     tokens = torch.tensor([[2, 4, 5, 6, 1]])
@@ -404,16 +404,16 @@ def test_the_vectors_lie_beside_a_trained_part() -> None:
 
 
 def test_without_a_width_the_vectors_are_alone() -> None:
-    for task in (classifier(), classifier(embedding_size=3)):
+    for task in (classifier(), classifier(embedding={"size": 3})):
         assert task.embedding.trained is None and task.encoder.rnn.input_size == 3
         assert task.embedding(torch.tensor([[6]])).shape == (1, 1, 3)
-    with pytest.raises(UserError, match=r"embedding_size is 2, but the vectors .* are 3 wide"):
-        classifier(embedding_size=2)
+    with pytest.raises(UserError, match=r"embedding.size is 2, but the vectors .* are 3 wide"):
+        classifier(embedding={"size": 2})
 
 
 @pytest.mark.parametrize("freeze", [False, True])
 def test_frozen_vectors_stay_and_the_rest_learns(freeze: bool) -> None:
-    task = classifier(embedding_size=5, embedding={"freeze": freeze})
+    task = classifier(embedding={"size": 5, "freeze": freeze})
     task.initialize(WithVectors())
     before = {name: value.clone() for name, value in task.named_parameters()}
     optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
@@ -427,7 +427,7 @@ def test_frozen_vectors_stay_and_the_rest_learns(freeze: bool) -> None:
 
 def test_vectors_may_have_a_learning_rate_of_their_own() -> None:
     assert classifier().rates() == classifier({}).rates() == {}
-    task = classifier(embedding_size=5, embedding={"vectors_lr": 0.01})
+    task = classifier(embedding={"size": 5, "vectors_lr": 0.01})
     [(prefix, rate)] = task.rates().items()
     named = [name for name, _ in task.named_parameters() if name.startswith(prefix)]
     assert named == ["embedding.vectors.weight"] and rate == Rate(0.01)
@@ -439,14 +439,14 @@ def test_options_of_vectors_need_vectors() -> None:
     without = pl.LightningDataModule()
     classifier({}).initialize(without)
     for options in ({"vectors_lr": 0.1}, {"freeze": True}):
-        with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
+        with pytest.raises(UserError, match="model.embedding.freeze and vectors_lr are about pre"):
             classifier({}, embedding=options).initialize(without)
 
 
 def test_a_language_model_takes_no_vectors() -> None:
     without = pl.LightningDataModule()
     task = LanguageModel({"num_inputs": 7}, {"hidden_size": 4}, embedding={"freeze": True})
-    with pytest.raises(UserError, match="model.embedding is about pre-trained vectors"):
+    with pytest.raises(UserError, match="model.embedding.freeze and vectors_lr are about pre"):
         task.initialize(without)
 
 
@@ -476,7 +476,7 @@ def setting(config: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., 
 def test_a_run_needs_its_vectors_only_to_begin(
     setting: Callable[..., DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = setting("model.embedding_size=6", "model.embedding.freeze=true")
+    chosen = setting("model.embedding.size=6", "model.embedding.freeze=true")
     result = train(chosen)
     assert "vectors: found 4 of" in capsys.readouterr().out
     (tmp_path / "my.vec").unlink()
@@ -518,8 +518,8 @@ def test_mistakes_leave_nothing_behind(
     for words, message in {
         ("data.vectors=broken.vec",): "broken.vec: line 2 is broken: 'x' is not a number",
         ("data.vectors=none.vec",): "none.vec: no such file; did you mean",
-        ("data.vectors=my.vec", "model.embedding_size=3"): "model.embedding_size is 3, but",
-        ("model.embedding.freeze=true",): "model.embedding is about pre-trained vectors",
+        ("data.vectors=my.vec", "model.embedding.size=3"): "model.embedding.size is 3, but",
+        ("model.embedding.freeze=true",): "model.embedding.freeze and vectors_lr are about pre",
         ("data.vocabulary=vectors",): "data.vocabulary=vectors takes words from a file of vec",
         ("data.vectors=my.vec", "data.tokenizer=byte"): "data.tokenizer=byte makes other tokens",
         ("model.embedding.vectors_lr=0",): "model.embedding.vectors_lr=0: set it to a number of",

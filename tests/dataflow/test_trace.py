@@ -39,7 +39,7 @@ def make_task(head: str, **encoder: Any) -> Task:
         head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
         return LanguageModel({"num_inputs": V}, options, head, head_options=head_options)
     data = {"inputs": "features", "num_inputs": F, "classes": CLASSES}
-    return SequenceClassifier(data, options, head, dropout=0.4, input_noise=0.5)
+    return SequenceClassifier(data, options, head, dropout=0.4, embedding={"noise": 0.5})
 
 
 def make_batch(task: Task, lengths: list[int] = LENGTHS) -> SequenceBatch:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from seqmodels.data.loading import collate
-from seqmodels.engine.adversarial import worst_move
+from seqmodels.engine.training import worst_move
 from seqmodels.tasks.classification import SequenceClassifier
 
 SPECS = {
@@ -47,7 +47,7 @@ def test_the_move_has_its_norm_in_each_row_and_raises_the_loss_most(kind: str) -
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_the_loss_is_the_mean_of_both_and_learns_from_both(kind: str) -> None:
-    task, batch = task_and_batch(kind, adversarial=0.5)
+    task, batch = task_and_batch(kind, training={"adversarial": 0.5})
     plain, _ = task_and_batch(kind)
     found, decision = task.loss_and_decision(batch)
     embedded = plain.embed(batch).requires_grad_()
@@ -66,7 +66,7 @@ def test_the_loss_is_the_mean_of_both_and_learns_from_both(kind: str) -> None:
 
 
 def test_only_training_is_adversarial() -> None:
-    task, batch = task_and_batch("tokens", adversarial=0.5)
+    task, batch = task_and_batch("tokens", training={"adversarial": 0.5})
     task.eval()
     with torch.no_grad():
         loss, _ = task.loss_and_decision(batch)

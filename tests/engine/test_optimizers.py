@@ -55,13 +55,13 @@ def test_arguments_that_another_class_does_not_take_drop_out(config: Config) -> 
 @pytest.mark.parametrize(
     ("word", "key"),
     [
-        ("model._target_=seqmodels.tasks.regression.Regressor", "model.class_weights"),
+        ("model._target_=seqmodels.tasks.regression.Regressor", "model.output.class_weights"),
         (
             "callbacks.last._target_=seqmodels.callbacks.progress.LiveProgressBar",
             "callbacks.last.minutes",
         ),
         ("data._target_=seqmodels.tasks.classification.Surnames", "data.scale"),
-        ("experiment=tagging model=classifier", "model.constrained"),
+        ("experiment=tagging model=classifier", "model.output.constrained"),
         ("experiment=series_classification data=surnames", "data.scale"),
         ("experiment=series_classification optimizer=rmsprop", "model.optimizer.fused"),
     ],

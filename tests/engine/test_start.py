@@ -17,7 +17,7 @@ from tests.conftest import Script
 from tests.runs.test_resume import stopped_by
 
 QUICK = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null")
-SIZES = ("model.encoder.hidden_size=12", "model.embedding_size=12")
+SIZES = ("model.encoder.hidden_size=12", "model.embedding.size=12")
 
 
 @pytest.fixture
@@ -45,7 +45,13 @@ def language_model(script: Script, reviews: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def classifier(reviews: Path) -> tuple[str, ...]:
-    return ("data=text", f"data.train={reviews}", "data.lowercase=false", "model.start=lm", *SIZES)
+    return (
+        "data=text",
+        f"data.train={reviews}",
+        "data.lowercase=false",
+        "model.training.start=lm",
+        *SIZES,
+    )
 
 
 def test_embedding_and_forward_direction_are_those_of_the_language_model(
@@ -101,10 +107,13 @@ def test_nothing_of_it_is_needed_later(
         ),
         (["data.tokenizer=char"], "has another tokenizer: set data.tokenizer=word"),
         (["model.encoder.cell=gru"], "has other sizes: set model.encoder.cell=lstm"),
-        (["model.embedding_size=9"], "has other sizes: set model.embedding_size=12"),
-        (["model.start=nowhere"], "nowhere"),
+        (["model.embedding.size=9"], "has other sizes: set model.embedding.size=12"),
+        (["model.training.start=nowhere"], "nowhere"),
         (["data=japanese_vowels"], "UEA cannot start from a language model"),
-        (["model.start_lr=0"], "model.start_lr=0: set it to a number of more than 0"),
+        (
+            ["model.training.start_lr=0"],
+            "model.training.start_lr=0: set it to a number of more than 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(
@@ -125,7 +134,7 @@ def test_what_does_not_fit_is_named(
 def test_the_run_of_a_classifier_is_refused(script: Script, reviews: Path, tmp_path: Path) -> None:
     own = ("data=text", f"data.train={reviews}", *QUICK, "trainer.max_epochs=1")
     assert script("train.py", *own, "folder=first").returncode == 0
-    done = script("train.py", *own, "model.start=first", "folder=second")
+    done = script("train.py", *own, "model.training.start=first", "folder=second")
     assert done.returncode == 2
     assert "first is the run of a SequenceClassifier, not of a language model" in done.stderr
 
@@ -135,9 +144,7 @@ def test_layers_are_unfrozen_from_the_last_one_down_to_the_embedding() -> None:
     task = SequenceClassifier(
         data,
         {"hidden_size": 3, "num_layers": 2, "bidirectional": False},
-        start="lm",
-        start_lr=0.1,
-        unfreeze=600,
+        training={"start": "lm", "start_lr": 0.1, "unfreeze": 600},
     )
     learns = rates_by_name(task)
     assert learns["head.output.project.weight"] == (None, 0)
@@ -149,7 +156,10 @@ def test_layers_are_unfrozen_from_the_last_one_down_to_the_embedding() -> None:
 def test_a_backward_direction_learns_from_the_start() -> None:
     data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b"]}
     task = SequenceClassifier(
-        data, {"hidden_size": 3, "bidirectional": True}, "max_pool", start="lm", unfreeze=50
+        data,
+        {"hidden_size": 3, "bidirectional": True},
+        "max_pool",
+        training={"start": "lm", "unfreeze": 50},
     )
     learns = rates_by_name(task)
     assert learns["encoder.rnn.weight_hh_l0"] == (None, 25)

@@ -76,7 +76,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
         ("train", ("folder={_target_:a}", "trainer.max_epochs=x")),
         ("train", ("model.head={_target_:a.b}",)),
         ("explain", ("model.head={_target_:a.b}",)),
-        ("explain", ("model.start={_target_:a.b}",)),
+        ("explain", ("model.training.start={_target_:a.b}",)),
     ],
 )
 def test_a_group_where_a_text_is_meant_is_one_line(
@@ -86,7 +86,7 @@ def test_a_group_where_a_text_is_meant_is_one_line(
 
 
 def test_a_norm_may_be_a_whole_number(tmp_path: Path, blank_page: None) -> None:
-    assert fault_of(Case("explain", ("model.adversarial=2",)), tmp_path) is None
+    assert fault_of(Case("explain", ("model.training.adversarial=2",)), tmp_path) is None
 
 
 def fault_of(case: Case, folder: Path) -> str | None:

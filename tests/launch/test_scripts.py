@@ -421,7 +421,7 @@ def test_two_processes_train_and_score_like_one(
         "model.head=max_pool",
         *QUICK,
         "model.dropout=0.0",
-        "model.input_noise=0.0",
+        "model.embedding.noise=0.0",
     )
     # batches of the same size, so that the mean of two means is the mean of all; and so large that
     # one would hold all of the validation part

@@ -17,6 +17,7 @@ from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.nn.characters import CharacterEncoder, CharacterOptions, build_characters
+from seqmodels.nn.embedding import EmbeddingOptions
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.tagging import Tagger
 
@@ -42,11 +43,17 @@ def reader(cell: str = "lstm") -> CharacterEncoder:
     return CharacterEncoder(7, cell, CharacterOptions(E, H), nn.Identity())
 
 
-def task(kind: type[Task] = Tagger, head: str = "every_step", **options: Any) -> Task:
+def task(
+    kind: type[Task] = Tagger,
+    head: str = "every_step",
+    embedding: dict[str, Any] | None = None,
+    **options: Any,
+) -> Task:
     torch.manual_seed(0)
     _, data = batch_of_words()
-    options = {"characters": "lstm", "character_options": {"hidden_size": H}, **options}
-    return kind(data, {"hidden_size": 8}, head, embedding_size=E, **options)
+    characters = {"characters": "lstm", "character_options": {"hidden_size": H}}
+    embedding = {"size": E, **characters, **(embedding or {})}
+    return kind(data, {"hidden_size": 8}, head, embedding=embedding, **options)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -99,7 +106,7 @@ def test_unknown_words_differ_by_their_characters() -> None:
 
 
 def test_hidden_words_keep_their_characters() -> None:
-    made, (batch, _) = task(input_noise=0.999).train(), batch_of_words()
+    made, (batch, _) = task(embedding={"noise": 0.999}).train(), batch_of_words()
     embedded = made.embed(batch)
     unknown = made.embedding.weight[1]
     hidden = (embedded[..., :E] == unknown).all(dim=-1) & batch.mask
@@ -108,7 +115,12 @@ def test_hidden_words_keep_their_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"adversarial": 0.5}, {"locked_dropout": True, "embedding_dropout": 0.5}]
+    "options",
+    [
+        {},
+        {"training": {"adversarial": 0.5}},
+        {"locked_dropout": True, "embedding": {"dropout": 0.5}},
+    ],
 )
 def test_every_weight_learns(options: dict[str, Any]) -> None:
     made, (batch, _) = task(**options).train(), batch_of_words()
@@ -157,14 +169,12 @@ def test_the_table_names_words_with_characters() -> None:
 
 
 def test_data_and_model_agree_on_characters() -> None:
-    with pytest.raises(UserError, match=r"model.characters=lstm .* set data.characters=true"):
-        build_characters({}, "lstm", None, nn.Identity())
-    with pytest.raises(UserError, match=r"set model.characters=lstm, or data.characters=false"):
-        build_characters({"num_characters": 9}, None, None, nn.Identity())
-    assert build_characters({}, None, None, nn.Identity()) is None
-
-
-def test_a_checkpoint_without_characters_still_loads() -> None:
+    without, read = EmbeddingOptions(), EmbeddingOptions(characters="lstm")
+    with pytest.raises(UserError, match=r"embedding.characters=lstm .* set data.characters=true"):
+        build_characters({}, read, nn.Identity())
+    with pytest.raises(UserError, match=r"set model.embedding.characters=lstm, or data.chara"):
+        build_characters({"num_characters": 9}, without, nn.Identity())
+    assert build_characters({}, without, nn.Identity()) is None
     _, data = batch_of_words(characters=False)
     made = Tagger(data, {"hidden_size": 8})
     assert made.characters is None and not any("characters" in name for name in made.state_dict())

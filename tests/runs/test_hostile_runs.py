@@ -46,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "texts.csv").write_text("\n".join(["text,label", *rows]))
     (folder / "code.txt").write_text("def f(x):\n    return x\n\n" * 60)
     small = ("model.encoder.hidden_size=4", "trainer.max_epochs=1", "baseline=false")
-    texts = ("data=text", f"data.train={folder / 'texts.csv'}", "model.embedding_size=4")
+    texts = ("data=text", f"data.train={folder / 'texts.csv'}", "model.embedding.size=4")
     code = ("model=language_model", "data=text_lm", f"data.train={folder / 'code.txt'}")
     code += (
         "data.tokenizer=char",

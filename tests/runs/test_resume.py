@@ -269,8 +269,8 @@ def test_a_class_that_a_resume_changes_takes_no_argument_and_no_state_of_the_one
 @pytest.mark.parametrize(
     ("beginning", "following"),
     [
-        ([], {"model.scheduler.max_lr": 0.002, "model.embedding_dropout": 0.1}),
-        (["scheduler=plateau", "model.embedding_dropout=0.5"], {}),
+        ([], {"model.scheduler.max_lr": 0.002, "model.embedding.dropout": 0.1}),
+        (["scheduler=plateau", "model.embedding.dropout=0.5"], {}),
     ],
 )
 def test_what_follows_a_changed_value_does_so_only_where_it_did_in_the_run(

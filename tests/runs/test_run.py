@@ -353,7 +353,7 @@ def test_a_text_run_needs_nothing_but_its_folder_to_predict(config: Config, revi
     settings = config(
         "data=text",
         f"data.train={reviews}",
-        "model.input_noise=0.0",
+        "model.embedding.noise=0.0",
         "trainer.max_epochs=30",
         "model.optimizer.lr=0.02",
         "data.batch_size=8",

@@ -14,7 +14,11 @@ from seqmodels.runs.endings import ended_by
 from seqmodels.runs.report import results_table
 from seqmodels.runs.verdict import verdict
 
-MODEL = {"dropout": 0.5, "encoder": {"hidden_size": 64, "dropout": 0.0}, "label_smoothing": 0.1}
+MODEL = {
+    "dropout": 0.5,
+    "encoder": {"hidden_size": 64, "dropout": 0.0},
+    "output": {"label_smoothing": 0.1},
+}
 TRAINER = {"max_epochs": 10, "max_steps": -1, "limit_test_batches": 1.0, "fast_dev_run": False}
 
 
@@ -128,7 +132,7 @@ TABLE = {
         [],
     ),
     "a loss without": (
-        run(0.6, 0.6, {}, "loss", model={**MODEL, "label_smoothing": 0.0, "dropout": 0.0}),
+        run(0.6, 0.6, {}, "loss", model={**MODEL, "output": {}, "dropout": 0.0}),
         curve([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6], "loss"),
         [
             "It underfits (train/loss 0.6000, validation/loss 0.6000): train longer first, such as "
@@ -266,9 +270,12 @@ def test_a_baseline_without_a_number_and_a_metric_without_a_direction_say_nothin
     assert verdict(run(0.8, 0.8, {"a": 0.7}, "coverage"), []) == []
 
 
-@pytest.mark.parametrize("key", ["label_smoothing", "scheduled_sampling", "adversarial"])
+@pytest.mark.parametrize(
+    "key", ["output.label_smoothing", "scheduled_sampling", "training.adversarial"]
+)
 def test_a_loss_that_the_training_makes_harder_is_not_judged(key: str) -> None:
-    model = {**PLAIN, "label_smoothing": 0.0, key: 0.1}
+    group, _, option = key.rpartition(".")
+    model = {**PLAIN, "output": {}, **({group: {option: 0.1}} if group else {key: 0.1})}
     history = curve([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.7, 0.6], "loss")
     assert verdict(run(0.6, 0.6, {}, "loss", model=model), history, ["trainer.max_epochs"]) == []
 

@@ -34,7 +34,6 @@ def check_model(
     with torch.device("meta"):  # which takes neither memory nor random numbers
         encoder = build_encoder(1, model["encoder"], head, contract)
         build_head(model["head"], encoder, make_output, options=model.get("head_options"))
-    check_reading(model.get("window"), model.get("adversarial", 0.0), contract)
 
 
 def build_encoder(
@@ -67,26 +66,13 @@ def build_encoder(
 
 
 def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words: str) -> None:
-    """Raises UserError for `model.class_weights` of another number than there are classes.
+    """Raises UserError for `model.output.class_weights` of another number than there are classes.
 
     Args:
         words: what the classes are called, such as `tags`.
     """
     if weights is not None and len(weights) != len(classes):
         raise UserError(
-            f"model.class_weights has {len(weights)} numbers, but there are {len(classes)} "
+            f"model.output.class_weights has {len(weights)} numbers, but there are {len(classes)} "
             f"{words}: {', '.join(classes)}"
-        )
-
-
-def check_reading(window: int | None, adversarial: int | float, contract: Contract) -> None:
-    """Raises UserError for windows of a task that predicts at every step or writes a text, and for
-    adversarial training of one that carries its state from batch to batch."""
-    if window is not None and (contract.per == "step" or contract.target == "text"):
-        why = "predicts at every step" if contract.per == "step" else "writes a text for the whole"
-        raise UserError(f"model.window is {window}, but this model {why}: set it to null")
-    if adversarial and contract.stateful:
-        raise UserError(
-            f"model.adversarial is {adversarial}, but this model carries its state from batch to "
-            "batch: set it to 0"
         )

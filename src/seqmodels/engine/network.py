@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
-from seqmodels.engine.adversarial import worst_move
 from seqmodels.engine.contract import Contract
+from seqmodels.engine.training import worst_move
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
@@ -26,7 +26,7 @@ class Network(nn.Module):
     characters: CharacterEncoder | None  # of each word
     encoder: RecurrentEncoder
     head: Head
-    window: int | None  # to read longer sequences in windows of so many steps
+    window: int | None = None  # to read longer sequences in windows of so many steps
     adversarial: float  # the norm of the moves of embeddings in training
     contract: Contract
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from io import BytesIO
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,18 +19,13 @@ from seqmodels.arguments import (
     ArgumentsOf,
     Built,
     BySubclass,
-    Count,
     Name,
-    Natural,
-    NonNegative,
-    OneOf,
-    Positive,
     Share,
 )
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, gather, join, share_of_targets
-from seqmodels.engine.fitting import build_encoder, check_reading, no_output
+from seqmodels.engine.fitting import build_encoder, no_output
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import (
@@ -40,18 +37,19 @@ from seqmodels.engine.optimization import (
     monitored,
 )
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
-from seqmodels.engine.start import rates_after_start
+from seqmodels.engine.training import TrainingOptions, rates_after_start
 from seqmodels.errors import UserError, not_a_task
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
 from seqmodels.nn.embedding import (
+    EmbeddingOptions,
     LockedDropout,
     VectorEmbedding,
-    VectorOptions,
     build_embedding,
 )
 from seqmodels.nn.outputs import Output
+from seqmodels.renamed import name_of_today, with_names_of_today
 from seqmodels.schemas import arguments, check_own_init, checked
 
 
@@ -68,32 +66,14 @@ class Task(Network, pl.LightningModule):
             need, and "if_possible" two directions unless one of them needs one.
         head: a name from `seqmodels.heads.HEADS`.
         head_options: arguments of that head's `build`.
-        embedding_size: tokens: the width of the embedding (None: 128); features: the width of a
-            linear projection in front of the encoder (None: no projection). With pre-trained
-            vectors, what they leave of the width is trained from scratch (None: the vectors alone).
-        embedding: of pre-trained vectors: arguments of `VectorOptions`.
-        characters: the cell, such as lstm, of a network that reads the characters of each word,
-            whose final states stand beside the embedding; None: words only.
-        character_options: arguments of `CharacterOptions`.
+        embedding: arguments of `EmbeddingOptions`.
         dropout: on the features that the head selects.
-        embedding_dropout: on what the embedding (or projection) gives; None: as `dropout`.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
-        window: read longer sequences in windows of this many steps: in training one at random, with
-            a random start each time; otherwise all of them, and the mean of what the head selects.
-        input_noise: in training: tokens: the share of the vocabulary that reads as unknown, others
-            in each batch; features: the deviation of Gaussian noise that is added.
-        adversarial: in training, also learn from embeddings that are moved by a vector of this L2
-            norm for each sequence, where it hurts most; doubles the time of a step.
-        label_smoothing: as in `torch.nn.functional.cross_entropy`, in training.
+        training: arguments of `TrainingOptions`.
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
         scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
             the whole training, whether steps, epochs or time end it. None keeps the learning rate.
-        start: the run folder of a language model, whose tokenizer, embedding and encoder a new
-            training starts from; nothing of it is read later.
-        start_lr: the learning rate of what is taken from it; None: the optimiser's.
-        unfreeze: the steps in which that is unfrozen, from the last layer down to the embedding
-            (ULMFiT, https://arxiv.org/abs/1801.06146); 0: all learns from the start.
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
 
     Raises:
@@ -122,40 +102,30 @@ class Task(Network, pl.LightningModule):
         ],
         head: Name = "last_hidden",
         head_options: dict[str, Any] | None = None,
-        embedding_size: Count | None = None,
-        embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.VectorOptions")]
-        | None = None,
-        characters: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] | None = None,
-        character_options: Annotated[
-            dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")
-        ]
+        embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
         | None = None,
         dropout: Share = 0.0,
-        embedding_dropout: Share | None = None,
         locked_dropout: bool = False,
-        window: Count | None = None,
-        input_noise: NonNegative = 0.0,
-        adversarial: NonNegative = 0.0,
-        label_smoothing: Share = 0.0,
+        training: Annotated[
+            dict[str, Any], ArgumentsOf("seqmodels.engine.training.TrainingOptions")
+        ]
+        | None = None,
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
         scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
         | None = None,
-        start: Name | None = None,
-        start_lr: Positive | None = None,
-        unfreeze: Natural = 0,
         **own: Annotated[Any, BySubclass()],
     ) -> None:
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
         takes = arguments(type(self))
         for name in own.keys() - (takes or {"properties": {}})["properties"].keys():
-            raise TypeError(f"unexpected keyword argument {name!r}")
+            new = name_of_today(f"model.{name}").removeprefix("model.")
+            was = "" if new == name else f": it is {new} now"
+            raise TypeError(f"unexpected keyword argument {name!r}{was}")
         self.save_hyperparameters({**values, **own}, logger=False)
-        if embedding_dropout is None:
-            embedding_dropout = dropout
         self.contract = self.contract_for(head)
-        check_reading(window, adversarial, self.contract)
-        self.window, self.adversarial = window, adversarial
+        self.training_options = TrainingOptions(**(training or {}))
+        self.adversarial = self.training_options.adversarial
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
@@ -168,17 +138,11 @@ class Task(Network, pl.LightningModule):
         self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
-        self.vector_options = VectorOptions(**(embedding or {}))
-        self.embedding, width = build_embedding(
-            data,
-            embedding_size,
-            input_noise,
-            make_dropout(embedding_dropout),
-            self.vector_options,
-        )
-        self.characters = build_characters(
-            data, characters, character_options, make_dropout(embedding_dropout)
-        )
+        self.embedding_options = EmbeddingOptions(**(embedding or {}))
+        share = self.embedding_options.dropout
+        share = dropout if share is None else share
+        self.embedding, width = build_embedding(data, self.embedding_options, make_dropout(share))
+        self.characters = build_characters(data, self.embedding_options, make_dropout(share))
         width += self.characters.width if self.characters else 0
         self.encoder = build_encoder(
             width,
@@ -244,10 +208,10 @@ class Task(Network, pl.LightningModule):
         """
         if isinstance(self.embedding, VectorEmbedding):
             self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
-        elif self.vector_options != VectorOptions():
+        elif self.embedding_options.freeze or self.embedding_options.vectors_lr is not None:
             raise UserError(
-                "model.embedding is about pre-trained vectors, and this data has none: "
-                "set data.vectors, or leave model.embedding out"
+                "model.embedding.freeze and vectors_lr are about pre-trained vectors, and this "
+                "data has none: set data.vectors, or leave them out"
             )
 
     # steps and epochs
@@ -362,10 +326,9 @@ class Task(Network, pl.LightningModule):
     def rates(self) -> dict[str, Rate]:
         """How parameters learn whose names begin so, if not as all others."""
         rates: dict[str, Rate] = {}
-        if self.vector_options.vectors_lr is not None:
-            rates["embedding.vectors."] = Rate(self.vector_options.vectors_lr)
-        rates |= rates_after_start(self.encoder, self.hparams)
-        return rates
+        if self.embedding_options.vectors_lr is not None:
+            rates["embedding.vectors."] = Rate(self.embedding_options.vectors_lr)
+        return rates | rates_after_start(self.encoder, self.training_options)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         scheduler.step()
@@ -378,7 +341,20 @@ class Task(Network, pl.LightningModule):
     ) -> None:
         clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    # resume
+    # checkpoints and resume
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Any, **options: Any
+    ) -> Any:
+        """As Lightning's; also takes checkpoints in which arguments have their older names."""
+        saved = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        takes = (arguments(cls) or {"properties": {}})["properties"]
+        saved["hyper_parameters"] = with_names_of_today(saved["hyper_parameters"], takes)
+        content = BytesIO()
+        torch.save(saved, content)
+        content.seek(0)
+        return super().load_from_checkpoint(content, **options)
 
     def process_state(self) -> dict[str, Any]:
         """What this process alone has and needs to resume, on the CPU, besides random numbers."""

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from seqmodels.checking import Schema
 from seqmodels.errors import UserError, not_a_task
 from seqmodels.files import flattened
 from seqmodels.launch.config_files import shipped_checker
@@ -73,8 +74,9 @@ def compose_by_class() -> None:
 
 
 def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
-    """Take the arguments out of `config` that a class does not take, if only layers give them that
-    come before the one that names or chooses this class. The checks refuse all others.
+    """Take the arguments, and the options in groups such as `model.output`, out of `config` that a
+    class does not take, if only layers give them that come before the one that names or chooses
+    this class. The checks refuse all others.
 
     Raises:
         UserError: for a model that takes no head.
@@ -87,7 +89,8 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
         [*_, naming] = [layer for layer in layers if key in layer.keys]
         since = [naming, *layers[naming.chosen :]]
         plain: Any = OmegaConf.to_container(node, resolve=False)
-        left = [n for n in plain if not any(f"{where}.{n}" in layer.keys for layer in since)]
+        names = [*plain, *(n for n in flattened(plain) if n.count(".") == 1)]
+        left = [n for n in names if not any(f"{where}.{n}" in layer.keys for layer in since)]
         if not left:  # as mostly: importing a class of your own takes a moment
             continue
         asked = [*left, "head"] if where == "model" else left  # whichever layer gives the head
@@ -96,7 +99,10 @@ def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:
             raise not_a_task(plain["_target_"])
         with open_dict(node):
             for name in not_taken:
-                del node[name]
+                group, _, option = name.rpartition(".")
+                holder = node.get(group) if group else node
+                if holder is not None:  # else the whole group is gone
+                    del holder[option]
 
 
 def _not_taken(config: DictConfig, target: Any, names: list[Any]) -> list[Any]:
@@ -112,9 +118,15 @@ def _not_taken(config: DictConfig, target: Any, names: list[Any]) -> list[Any]:
             takes = arguments(allowed_class({"_target_": target}, trusted(config)))
         except (UserError, OmegaConfBaseException):  # building it will tell
             return []
-    if takes is None or takes["additionalProperties"]:
-        return []
-    return [name for name in names if name not in takes["properties"] and not name.startswith("_")]
+    return [name for name in names if takes and not _takes(takes, name)]
+
+
+def _takes(takes: Schema, name: str) -> bool:
+    """Whether a class has this argument, or this option in a group of them."""
+    group, _, option = name.partition(".")
+    if group not in takes.get("properties", {}):
+        return group.startswith("_") or takes.get("additionalProperties", True) is not False
+    return not option or _takes(shipped_checker().resolved(takes["properties"][group]), option)
 
 
 def _chosen(overrides: Any) -> dict[str, Any]:

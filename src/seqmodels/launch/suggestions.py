@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from seqmodels.errors import closest, listed, nearest, shown, unknown_key
 from seqmodels.launch.composing import Loader
 from seqmodels.launch.config_files import SHIPPED, config_folders, keys_of, shipped_checker
+from seqmodels.renamed import name_of_today
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)")
 EXISTS = re.compile(r"An item is already at '.+'\.\s+Either remove \+ prefix: '(.+)'\n")
@@ -43,8 +44,12 @@ class Suggestions:
 
     def for_key(self, key: str, value: str) -> str:
         """Say that there is no such key, and what was meant by `key=value`."""
+        if (new := name_of_today(key)) != key and new in self.parts:
+            return f"{key} is now {new}"
         of_hydra = key.startswith("hydra")
-        names = {n for n in _nodes(self.config) if n.startswith("hydra") == of_hydra} - {key}
+        inside = f"{key}."
+        nodes = (n for n in _nodes(self.config) if n != key and not n.startswith(inside))
+        names = {n for n in nodes if n.startswith("hydra") == of_hydra}
         others = self.parts.keys() - names
         if key in others:
             return (

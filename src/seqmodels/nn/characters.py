@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqmodels.arguments import Count
 from seqmodels.batch import PADDING_ID
 from seqmodels.errors import UserError
-from seqmodels.nn.embedding import SmallEmbedding
+from seqmodels.nn.embedding import EmbeddingOptions, SmallEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder
 
 
@@ -92,29 +92,30 @@ class CharacterEncoder(nn.Module):
 
 
 def build_characters(
-    data: Mapping[str, Any], cell: str | None, options: Mapping[str, Any] | None, dropout: nn.Module
+    data: Mapping[str, Any], options: EmbeddingOptions, dropout: nn.Module
 ) -> CharacterEncoder | None:
     """What reads the characters of words, if there are some.
 
     Args:
         data: `num_characters` says how many different ones there are.
-        cell: of the network; None: the model reads words only.
-        options: arguments of `CharacterOptions`.
 
     Raises:
         UserError: if only the data or only the model has characters.
     """
-    count = data.get("num_characters")
+    cell, count = options.characters, data.get("num_characters")
     if cell is None and count is None:
         return None
     if count is None:
         raise UserError(
-            f"model.characters={cell} reads the characters of words, and this data gives none: set "
-            "data.characters=true (data=tags, python_syntax), or model.characters=null"
+            f"model.embedding.characters={cell} reads the characters of words, and this data gives "
+            "none: set data.characters=true (data=tags, python_syntax), or "
+            "model.embedding.characters=null"
         )
     if cell is None:
         raise UserError(
             "this data gives the characters of words, and the model does not read them: set "
-            "model.characters=lstm, or data.characters=false"
+            "model.embedding.characters=lstm, or data.characters=false"
         )
-    return CharacterEncoder(count, cell, CharacterOptions(**(options or {})), dropout)
+    return CharacterEncoder(
+        count, cell, CharacterOptions(**(options.character_options or {})), dropout
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqmodels.arguments import Positive
+from seqmodels.arguments import ArgumentsOf, Count, NonNegative, OneOf, Positive, Share
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
 
@@ -67,19 +67,35 @@ def hide_tokens(
 
 
 @dataclass(frozen=True)
-class VectorOptions:
-    """How to train pre-trained vectors.
+class EmbeddingOptions:
+    """What stands between the inputs and the recurrent network.
 
     Args:
-        freeze: keep them as they are; the trained part beside them learns.
-        vectors_lr: a learning rate of their own; None: that of the optimizer.
+        size: tokens: the width of the embedding (None: 128); features: the width of a linear
+            projection (None: no projection). With pre-trained vectors, what they leave of the width
+            is trained from scratch (None: the vectors alone).
+        dropout: on what the embedding gives; None: the task's.
+        noise: in training: tokens: the share of the vocabulary that reads as unknown, others in
+            each batch; features: the deviation of Gaussian noise that is added.
+        freeze: keep pre-trained vectors as they are; the trained part beside them learns.
+        vectors_lr: a learning rate for the vectors; None: the optimizer's.
+        characters: the cell, such as lstm, of a network that reads the characters of each word,
+            whose final states stand beside the embedding; None: words only.
+        character_options: arguments of `CharacterOptions`.
 
     Raises:
         UserError: for a learning rate of vectors that don't learn.
     """
 
+    size: Count | None = None
+    dropout: Share | None = None
+    noise: NonNegative = 0.0
     freeze: bool = False
     vectors_lr: Positive | None = None
+    characters: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] | None = None
+    character_options: (
+        Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")] | None
+    ) = None
 
     def __post_init__(self) -> None:
         if self.freeze and self.vectors_lr is not None:
@@ -100,7 +116,7 @@ class VectorEmbedding(nn.Module):
         width: `E`. If it equals `vector_size`, there is no trained part.
         vector_size: `W`.
         num_trained: tokens with ids below it are those of training.
-        freeze: as in `VectorOptions`.
+        freeze: keep the vectors as they are.
     """
 
     def __init__(
@@ -157,11 +173,7 @@ class FeatureProjection(nn.Linear):
 
 
 def build_embedding(
-    data: Mapping[str, Any],
-    size: int | None,
-    noise: float,
-    dropout: nn.Module,
-    vectors: VectorOptions | None = None,
+    data: Mapping[str, Any], options: EmbeddingOptions, dropout: nn.Module
 ) -> tuple[nn.Module, int]:
     """Builds the module that turns inputs into the encoder's `(B, T, E)`; returns it and `E`.
 
@@ -169,19 +181,15 @@ def build_embedding(
         data: `inputs` is "tokens" or "features", and `num_inputs` is their number; with
             pre-trained vectors, `vector_size` is their width, and `num_trained` as in
             `VectorEmbedding`.
-        size: the width of the embedding (None: 128, or that of the vectors), or for features of a
-            linear layer (None: no layer).
-        noise: tokens: the share of the vocabulary to hide; features: the standard deviation of
-            Gaussian noise.
-        vectors: how to train pre-trained vectors, if there are some.
 
     Raises:
-        UserError: for a noise that is negative, or a share of 1 and more, or a width that the
-            vectors don't fit in.
+        UserError: for a noise that is a share of 1 and more, or a width that the vectors don't fit
+            in.
     """
+    size, noise = options.size, options.noise
     count, by_token = data["num_inputs"], data.get("inputs") != "features"
-    if noise < 0 or (by_token and noise >= 1):
-        raise UserError(f"model.input_noise is {noise}: it must be at least 0 and less than 1")
+    if by_token and noise >= 1:
+        raise UserError(f"model.embedding.noise is {noise}: it must be at least 0 and less than 1")
     if not by_token:
         if size is None:
             return FeatureNoise(noise), count
@@ -190,8 +198,8 @@ def build_embedding(
         width = vector_size if size is None else size
         if width < vector_size:
             raise UserError(
-                f"model.embedding_size is {width}, but the vectors of data.vectors are "
-                f"{vector_size} wide: set model.embedding_size=null to use them alone, or more "
+                f"model.embedding.size is {width}, but the vectors of data.vectors are "
+                f"{vector_size} wide: set model.embedding.size=null to use them alone, or more "
                 f"than {vector_size} to train an embedding beside them"
             )
         return VectorEmbedding(
@@ -201,7 +209,7 @@ def build_embedding(
             dropout,
             vector_size=vector_size,
             num_trained=data["num_trained"],
-            freeze=vectors is not None and vectors.freeze,
+            freeze=options.freeze,
         ), width
     embedding = TokenEmbedding(count, size or TOKEN_EMBEDDING_SIZE, noise, dropout)
     return embedding, embedding.embedding_dim

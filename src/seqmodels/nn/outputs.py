@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from seqmodels.arguments import NonNegative, Share
 
 Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
@@ -46,6 +49,20 @@ class Output(nn.Module):
         loss = self.loss(features, targets, mask)
         with torch.no_grad():
             return loss, self.decode(features, mask)
+
+
+@dataclass(frozen=True)
+class ClassOptions:
+    """How classes are learned.
+
+    Args:
+        label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
+        class_weights: one number per class, in the order of `data["classes"]`; None weighs all
+            equally.
+    """
+
+    label_smoothing: Share = 0.0
+    class_weights: list[NonNegative] | None = None
 
 
 class Classes(Output):

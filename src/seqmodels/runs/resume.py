@@ -29,10 +29,11 @@ IDENTITY = (
     "model.head",
     "model.head_options",
     "model.encoder",
-    "model.embedding_size",
-    "model.embedding",
-    "model.characters",
-    "model.character_options",
+    "model.embedding.size",
+    "model.embedding.freeze",
+    "model.embedding.vectors_lr",
+    "model.embedding.characters",
+    "model.embedding.character_options",
 )
 FREE = ("data.num_workers",)
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")

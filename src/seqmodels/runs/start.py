@@ -10,6 +10,7 @@ from seqmodels.data.inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
+from seqmodels.files import flattened
 from seqmodels.runs.finished import load_run
 from seqmodels.tasks.language_model import StreamDataModule
 
@@ -17,8 +18,8 @@ from seqmodels.tasks.language_model import StreamDataModule
 def load_start(
     model: Mapping[str, Any], data: DataModule, allowed_targets: Iterable[str] = ()
 ) -> Task | None:
-    """The language model that `model.start` names, if it names one; `data` encodes with its
-    tokenizer from now on.
+    """The language model that `model.training.start` names, if it names one; `data` encodes with
+    its tokenizer from now on.
 
     Args:
         model: the configuration of the model that is to start from it.
@@ -28,10 +29,11 @@ def load_start(
         UserError: if it is not the run of a language model, or if its tokenizer or its sizes differ
             from the configuration's.
     """
-    if model.get("start") is None:
+    folder = (model.get("training") or {}).get("start")
+    if folder is None:
         return None
-    where = f"model.start={model['start']}"
-    run = load_run(model["start"], allowed_targets=tuple(allowed_targets))
+    where = f"model.training.start={folder}"
+    run = load_run(folder, allowed_targets=tuple(allowed_targets))
     if run.task.contract.target != "next_token":
         raise UserError(f"{where} is the run of a {run.result['task']}, not of a language model")
     _share_tokenizer(data, cast(StreamDataModule, run.data).spec, where)
@@ -41,9 +43,9 @@ def load_start(
         "encoder.hidden_size": encoder.rnn.hidden_size,
         "encoder.num_layers": encoder.num_layers,
         "encoder.proj_size": encoder.rnn.proj_size,
-        "embedding_size": encoder.rnn.input_size,
+        "embedding.size": encoder.rnn.input_size,
     }
-    given = {**{f"encoder.{k}": v for k, v in model["encoder"].items()}, **model}
+    given = flattened(model)
     if wrong := [f"model.{key}={size}" for key, size in sizes.items() if given.get(key) != size]:
         raise UserError(f"{where} has other sizes: set {' '.join(wrong)}")
     return run.task

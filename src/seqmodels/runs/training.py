@@ -23,8 +23,8 @@ from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
 from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
-from seqmodels.engine.start import take_over
 from seqmodels.engine.task import task_class
+from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.imports import import_modules, trusted
 from seqmodels.instantiate import check, instantiate

@@ -14,7 +14,9 @@ from seqmodels.data import DataModule
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
+from seqmodels.renamed import with_names_of_today
 from seqmodels.runs.folder import RunFolder
+from seqmodels.schemas import arguments
 
 KINDS: dict[str, type] = {"model": Task, "data": DataModule}
 # built from the configuration of a model, later and by the task
@@ -44,7 +46,9 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
     config, allowed = folder.read_config(), tuple(allowed_targets)
     check_trusted(config, allowed)
     data: type[DataModule] = allowed_class(config["data"], allowed)
-    return {**config, "data": data.from_stranger(config["data"])}
+    takes = (arguments(allowed_class(config["model"], allowed)) or {"properties": {}})["properties"]
+    model = with_names_of_today(config["model"], takes)
+    return {**config, "model": model, "data": data.from_stranger(config["data"])}
 
 
 def check_trusted(config: Mapping[str, Any], allowed: Iterable[str] = ()) -> None:

@@ -15,8 +15,13 @@ Rows = Sequence[Mapping[str, float]]
 
 JUDGED = ("accuracy", "bits_per_byte", "mase", "r2", "loss")  # the first that a run has
 OF_LOSS = ("bits_per_byte", "loss")
-HARDER = ("label_smoothing", "scheduled_sampling", "adversarial", "class_weights")  # in training
-DROPOUTS = ("input_noise", "dropout", "embedding_dropout", "encoder.dropout")
+HARDER = (  # in training
+    "output.label_smoothing",
+    "scheduled_sampling",
+    "training.adversarial",
+    "output.class_weights",
+)
+DROPOUTS = ("embedding.noise", "dropout", "embedding.dropout", "encoder.dropout")
 STRONG = 0.3  # dropout that may be what holds a model back
 SOLVED = 0.02  # an error rate below which nothing is to be gained
 

@@ -50,7 +50,7 @@ def test_every_head_gets_the_directions_it_needs_and_gives_logits(head: str, dat
 
 
 def test_logits_equal_the_parts_put_together_by_hand() -> None:
-    task = classifier(TOKENS, head="last_hidden", embedding_size=9).eval()
+    task = classifier(TOKENS, head="last_hidden", embedding={"size": 9}).eval()
     batch = batch_of(TOKENS)
     for row, length in enumerate(batch.lengths):
         embedded = task.embedding.weight[batch.inputs[row, :length]]
@@ -61,13 +61,13 @@ def test_logits_equal_the_parts_put_together_by_hand() -> None:
 
 @pytest.mark.parametrize(("size", "kind"), [(None, FeatureNoise), (8, nn.Linear)])
 def test_features_are_projected_if_asked(size: int | None, kind: type) -> None:
-    task = classifier(embedding_size=size)
+    task = classifier(embedding={"size": size})
     assert isinstance(task.embedding, kind)
     assert task.encoder.rnn.input_size == (size or 5)
 
 
 def test_feature_noise_has_the_chosen_deviation_in_training_only() -> None:
-    task = classifier(input_noise=0.5)
+    task = classifier(embedding={"noise": 0.5})
     batch = SequenceBatch(torch.zeros(50, 40, 5), torch.full((50,), 40), torch.zeros(50).long())
     noisy = task.train().embed(batch)
     assert noisy.std().item() == pytest.approx(0.5, rel=0.05)
@@ -75,7 +75,7 @@ def test_feature_noise_has_the_chosen_deviation_in_training_only() -> None:
 
 
 def test_hidden_words_read_as_the_unknown_token_in_training_only() -> None:
-    task = classifier(dict(TOKENS, num_inputs=1000), input_noise=0.25)
+    task = classifier(dict(TOKENS, num_inputs=1000), embedding={"noise": 0.25})
     tokens = torch.arange(1000).repeat(2, 1)
     batch = SequenceBatch(tokens, torch.full((2,), 1000))
     weights, unknown = task.embedding.weight, task.embedding.weight[1]
@@ -91,7 +91,7 @@ def test_hidden_words_read_as_the_unknown_token_in_training_only() -> None:
 
 
 def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> None:
-    task = classifier(class_weights=[1.0, 2.0, 5.0], label_smoothing=0.2)
+    task = classifier(output={"class_weights": [1.0, 2.0, 5.0], "label_smoothing": 0.2})
     batch = batch_of(FEATURES)
     weight = torch.tensor([1.0, 2.0, 5.0])
     smoothed = F.cross_entropy(task(batch), batch.targets, weight=weight, label_smoothing=0.2)
@@ -212,9 +212,12 @@ def test_a_checkpoint_loads_safely_without_hydra_or_data(tmp_path: Path) -> None
     [
         ({"head": "last_hiden"}, "unknown model.head=last_hiden: .*did you mean last_hidden"),
         ({"dropout": 1.0}, "model.dropout=1.0: set it to a number of at least 0 and less than 1"),
-        ({"label_smoothing": -0.1}, "model.label_smoothing=-0.1: set it to"),
-        ({"input_noise": -1.0}, "model.input_noise=-1.0: set it to"),
-        ({"class_weights": [1.0]}, "model.class_weights has 1 numbers, but there are 3 classes: a"),
+        ({"output": {"label_smoothing": -0.1}}, "model.output.label_smoothing=-0.1: set it to"),
+        ({"embedding": {"noise": -1.0}}, "model.embedding.noise=-1.0: set it to"),
+        (
+            {"output": {"class_weights": [1.0]}},
+            "model.output.class_weights has 1 numbers, but there are 3 classes: a",
+        ),
         (
             {"encoder": {"hidden_size": 3, "size": 3}},
             "model.encoder.size is not a key",

@@ -44,7 +44,7 @@ def model(head: str = "softmax", **options: Any) -> LanguageModel:
     torch.manual_seed(0)
     encoder = {"hidden_size": H, "num_layers": 2, **options.pop("encoder", {})}
     data = {"inputs": "tokens", "num_inputs": V, "window": T, "frequent_first": True}
-    arguments = {"optimizer": SGD, "embedding_size": E, **options}
+    arguments = {"optimizer": SGD, "embedding": {"size": E}, **options}
     return LanguageModel(data=data, encoder=encoder, head=head, **arguments).eval()
 
 
@@ -123,7 +123,7 @@ def test_tied_softmax_shares_the_embedding() -> None:
     task = model("tied_softmax")
     assert task.head.output.project.weight is task.embedding.weight
     assert task.head.output.resize.weight.shape == (E, H)
-    same_width = model("tied_softmax", embedding_size=None)
+    same_width = model("tied_softmax", embedding=None)
     assert isinstance(same_width.head.output.resize, nn.Identity)
     assert sum(p.numel() for p in same_width.head.parameters()) == V * H + V
 
@@ -241,7 +241,11 @@ def test_in_bfloat16_the_loss_and_gradients_are_close(
 
 
 def test_dropout_acts_in_all_three_places() -> None:
-    options = {"dropout": 0.3, "embedding_dropout": 0.2, "encoder": {"dropout": 0.4}}
+    options = {
+        "dropout": 0.3,
+        "embedding": {"size": E, "dropout": 0.2},
+        "encoder": {"dropout": 0.4},
+    }
     task = model(**options)
     assert (task.embedding.dropout.p, task.encoder.rnn.dropout, task.head.dropout.p) == (
         0.2,
@@ -258,7 +262,7 @@ def test_dropout_acts_in_all_three_places() -> None:
 
 @pytest.mark.parametrize("head", ["softmax", "tied_softmax"])
 def test_label_smoothing_acts_in_training_only(head: str) -> None:
-    task, batch = model(head, label_smoothing=0.2), window(tokens())
+    task, batch = model(head, output={"label_smoothing": 0.2}), window(tokens())
     logits = task(batch).flatten(0, 1)
     for split, smoothing in (("train", 0.2), ("validation", 0.0)):
         task.train(split == "train")
@@ -267,8 +271,8 @@ def test_label_smoothing_acts_in_training_only(head: str) -> None:
 
 
 def test_adaptive_softmax_refuses_label_smoothing() -> None:
-    with pytest.raises(UserError, match="cannot smooth labels: set model.label_smoothing=0"):
-        model("adaptive_softmax", label_smoothing=0.2)
+    with pytest.raises(UserError, match="cannot smooth labels: set model.output.label_smoothing=0"):
+        model("adaptive_softmax", output={"label_smoothing": 0.2})
 
 
 # ---------------------------------------------------------------- the carried state
@@ -692,7 +696,10 @@ def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     ("setting", "message"),
     [
         ("model.window=5", "model.window is 5, but this model predicts at every step"),
-        ("model.adversarial=0.5", "model.adversarial is 0.5, but this model carries its state"),
+        (
+            "model.training.adversarial=0.5",
+            "model.training.adversarial is 0.5, but this model carries its state",
+        ),
     ],
 )
 def test_what_is_for_whole_sequences_is_refused(setting: str, message: str, script: Script) -> None:

@@ -219,8 +219,8 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
             "model.head=softmax ends in a softmax over a vocabulary, which this model does not",
         ),
         (
-            ["model=regressor", "model.label_smoothing=0.1", *TECATOR],
-            "model.label_smoothing is 0.1, but numbers have no labels: set it to 0",
+            ["model=regressor", "model.head=every_step", "model.window=5", *TECATOR],
+            "model.window is 5, but this model predicts at every step: set it to null",
         ),
         (
             [

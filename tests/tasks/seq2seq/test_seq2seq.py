@@ -59,7 +59,8 @@ def seq2seq(
     if data["shared"]:
         data["num_inputs"] = W
     encoder |= {"proj_size": proj} if proj else {}
-    return Seq2Seq(data, encoder, head, embedding_size=E, **options)
+    options = {"embedding": {"size": E}, **options}
+    return Seq2Seq(data, encoder, head, **options)
 
 
 def pairs(references: bool = False) -> PairBatch:
@@ -144,7 +145,7 @@ def trained_step(task: Seq2Seq) -> Tensor:
 
 
 def test_tied_logits_use_the_embedding_of_the_target() -> None:
-    task = seq2seq(tied=True)
+    task = seq2seq(output={"tied": True})
     weight = task.decoder.embedding.weight if hasattr(task.decoder.embedding, "weight") else None
     assert weight is None or weight.shape == (W, E)
     sizes = [tuple(p.shape) for p in task.parameters()]
@@ -155,7 +156,7 @@ def test_tied_logits_use_the_embedding_of_the_target() -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_shared_vocabulary_is_embedded_once(tied: bool) -> None:
-    task = seq2seq(shared=True, tied=tied)
+    task = seq2seq(shared=True, output={"tied": tied})
     assert task.decoder.embedding is task.embedding
     assert [tuple(p.shape) for p in task.parameters()].count((W, E)) == 1
     trained_step(task)
@@ -165,10 +166,10 @@ def test_a_shared_vocabulary_is_embedded_once(tied: bool) -> None:
     "options",
     [
         {"scheduled_sampling": 0.9},
-        {"label_smoothing": 0.3},
+        {"output": {"label_smoothing": 0.3}},
         {"dropout": 0.5, "locked_dropout": True},
-        {"adversarial": 1.0},
-        {"input_noise": 0.7},
+        {"training": {"adversarial": 1.0}},
+        {"embedding": {"size": E, "noise": 0.7}},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -187,7 +188,7 @@ def test_options_of_training_change_its_loss_and_not_that_of_the_evaluation(
 
 
 def test_label_smoothing_is_that_of_pytorch() -> None:
-    task, batch = seq2seq(label_smoothing=0.3), pairs()
+    task, batch = seq2seq(output={"label_smoothing": 0.3}), pairs()
     expected = F.cross_entropy(
         task(batch).flatten(0, 1), batch.target.targets.flatten(), label_smoothing=0.3
     )
@@ -237,7 +238,7 @@ OWN = (
     "data.train=train.tsv",
     "data.batch_size=16",
     "model.encoder.hidden_size=12",
-    "model.embedding_size=8",
+    "model.embedding.size=8",
     "trainer=cpu",
     "trainer.max_epochs=4",
     "trainer.log_every_n_steps=5",
@@ -406,7 +407,7 @@ def test_it_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
 def test_two_processes_train_and_score_as_one(
     script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = (*OWN, "model.dropout=0.0", "model.input_noise=0.0", "model.optimizer.lr=0.01")
+    own = (*OWN, "model.dropout=0.0", "model.embedding.noise=0.0", "model.optimizer.lr=0.01")
     two = ("trainer.devices=2", "trainer.strategy=ddp")
     done = process("train.py", *own, *two, f"folder={tmp_path / 'two'}")
     assert done.returncode == 0, done.stderr
@@ -458,8 +459,8 @@ def test_two_processes_train_and_score_as_one(
             ["model.scores=[word_error_rate]"],
             "word_error_rate is now exact_match, which is 1 - word_error_rate",
         ),
-        (["model.tied=7"], "model.tied"),
-        (["model.window=5"], "model.window is 5, but this model writes a text"),
+        (["model.output.tied=7"], "model.output.tied"),
+        (["model.window=5"], "model.window is not a key of the configuration"),
         (
             ["model.head=last_hidden"],
             "model.head=last_hidden starts no decoder, which this model needs: choose one of "

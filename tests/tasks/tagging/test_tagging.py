@@ -83,7 +83,7 @@ def test_a_prediction_is_a_tag_for_each_step_of_a_row() -> None:
 
 def test_class_weights_are_one_for_each_tag() -> None:
     weights = [1.0, 2.0, 0.5]
-    task, batch = tagger(class_weights=weights, label_smoothing=0.1), batch_of()
+    task, batch = tagger(output={"class_weights": weights, "label_smoothing": 0.1}), batch_of()
     expected = F.cross_entropy(
         task(batch).flatten(0, 1), batch.targets.flatten(), weight=torch.tensor(weights)
     )
@@ -91,14 +91,14 @@ def test_class_weights_are_one_for_each_tag() -> None:
     with pytest.raises(
         UserError, match="class_weights has 1 numbers, but there are 3 tags: NN, VB"
     ):
-        tagger(class_weights=[1.0])
+        tagger(output={"class_weights": [1.0]})
 
 
 # ---------------------------------------------------------------- a CRF, and tags of spans
 
 
 def test_a_crf_scores_the_tags_of_a_row_together() -> None:
-    task, batch = tagger(output="crf"), batch_of()
+    task, batch = tagger(output={"kind": "crf"}), batch_of()
     output = task.head.output
     assert isinstance(output, CRF)
     step = task.step(batch)
@@ -111,11 +111,11 @@ def test_a_crf_scores_the_tags_of_a_row_together() -> None:
         assert row["tags"] == [TAGS[tag] for tag in found[:length]]
 
 
-@pytest.mark.parametrize("output", ["classes", "crf"])
-def test_constrained_tags_follow_their_scheme(output: str) -> None:
-    task = tagger(SPANS, output=output, constrained=True)
-    assert isinstance(task.head.output, CRF if output == "crf" else ConstrainedClasses)
-    free = tagger(SPANS, output=output)
+@pytest.mark.parametrize("kind", ["classes", "crf"])
+def test_constrained_tags_follow_their_scheme(kind: str) -> None:
+    task = tagger(SPANS, output={"kind": kind, "constrained": True})
+    assert isinstance(task.head.output, CRF if kind == "crf" else ConstrainedClasses)
+    free = tagger(SPANS, output={"kind": kind})
     free.load_state_dict(task.state_dict())
     broken = {True: 0, False: 0}
     for seed in range(20):
@@ -139,17 +139,19 @@ def test_only_tags_of_spans_have_span_scores() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output": "crff"}, "model.output=crff: choose one of classes, crf; did you mean crf"),
         (
-            {"constrained": True},
-            "^model.constrained=true needs tags of a scheme, .* and these have none: NN, O, VB$",
+            {"output": {"kind": "crff"}},
+            "kind=crff: choose one of classes, crf; did you mean crf",
         ),
         (
-            {"output": "crf", "class_weights": [1.0, 1.0, 2.0]},
-            "a CRF scores all tags .*: set model.class_weights=null, or model.output=classes$",
+            {"output": {"constrained": True}},
+            "^model.output.constrained=true needs tags .* and these have none: NN, O, VB$",
+        ),
+        (
+            {"output": {"kind": "crf", "class_weights": [1.0, 1.0, 2.0]}},
+            "a CRF scores all tags .*: set model.output.class_weights=null, or .*kind=classes$",
         ),
         ({"head": "max_pool"}, "max_pool reads one vector for each sequence, .* every_step$"),
-        ({"window": 5}, "model.window is 5, but this model predicts at every step"),
     ],
 )
 def test_what_does_not_fit_is_one_line(options: dict[str, Any], message: str) -> None:
@@ -157,9 +159,14 @@ def test_what_does_not_fit_is_one_line(options: dict[str, Any], message: str) ->
         tagger(**options)
 
 
-@pytest.mark.parametrize("output", ["classes", "crf"])
-def test_adversarial_training_and_dropout_work_with_every_output(output: str) -> None:
-    task = tagger(SPANS, output=output, adversarial=0.5, dropout=0.2, label_smoothing=0.1).train()
+@pytest.mark.parametrize("kind", ["classes", "crf"])
+def test_adversarial_training_and_dropout_work_with_every_output(kind: str) -> None:
+    task = tagger(
+        SPANS,
+        output={"kind": kind, "label_smoothing": 0.1},
+        training={"adversarial": 0.5},
+        dropout=0.2,
+    ).train()
     task.training_step(batch_of(len(SPANS))).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in task.parameters())
 
@@ -171,7 +178,7 @@ OWN = (
     "data=tags",
     "data.train=train.txt",
     "data.batch_size=8",
-    "model.output=crf",
+    "model.output.kind=crf",
     "model.encoder.hidden_size=12",
     "trainer=cpu",
     "trainer.max_epochs=4",

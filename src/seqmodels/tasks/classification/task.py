@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from seqmodels.arguments import NonNegative
+from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
-from seqmodels.nn.outputs import Classes
+from seqmodels.nn.outputs import Classes, ClassOptions
 
 
 class SequenceClassifier(Task):
@@ -20,7 +20,9 @@ class SequenceClassifier(Task):
 
     Args:
         data, encoder, head, options: as `Task` documents them.
-        class_weights: one weight per class, in the order of `data["classes"]`; None: all equal.
+        output: arguments of `ClassOptions`.
+        window: read longer sequences in windows of this many steps: in training one at random, with
+            a random start each time; otherwise all of them, and the mean of what the head selects.
 
     Raises:
         UserError: naming the key and what to change.
@@ -36,10 +38,13 @@ class SequenceClassifier(Task):
         encoder: dict[str, Any],
         head: str = "last_hidden",
         *,
-        class_weights: list[NonNegative] | None = None,
+        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions")]
+        | None = None,
+        window: Count | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(data, encoder, head, class_weights=class_weights, **options)
+        super().__init__(data, encoder, head, output=output, window=window, **options)
+        self.window = window
 
     @property
     def classes(self) -> list[str]:
@@ -47,13 +52,13 @@ class SequenceClassifier(Task):
         return self.hparams["data"]["classes"]
 
     def make_output(self, width: int, **options: Any) -> Classes:
-        weights = self.hparams["class_weights"]
-        check_weights(weights, self.classes, "classes")
+        output = ClassOptions(**(self.hparams["output"] or {}))
+        check_weights(output.class_weights, self.classes, "classes")
         return Classes(
             width,
             len(self.classes),
-            weights=weights,
-            label_smoothing=self.hparams["label_smoothing"],
+            weights=output.class_weights,
+            label_smoothing=output.label_smoothing,
             **options,
         )
 

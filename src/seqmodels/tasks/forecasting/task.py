@@ -61,12 +61,6 @@ class Forecaster(Task):
         base: Annotated[str, OneOf("last", "season")] | None = None,
         **options: Any,
     ) -> None:
-        for name, instead in (("label_smoothing", "0"), ("window", "null, and set data.window")):
-            if options.get(name):
-                raise UserError(
-                    f"model.{name} is {options[name]}, but this model forecasts numbers from whole "
-                    f"windows: set it to {instead}"
-                )
         self.recursive = self.contract_for(head).per == "step"
         self.horizon, self.count = data["horizon"], len(data["values"])
         if self.horizon > MOST_STEPS:

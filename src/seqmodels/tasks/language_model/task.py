@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
-from seqmodels.arguments import Count
+from seqmodels.arguments import ArgumentsOf, Passed
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.nn.outputs import Output
+from seqmodels.nn.outputs import ClassOptions, Output
 from seqmodels.nn.state import State, parts_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
@@ -28,7 +28,8 @@ class LanguageModel(Task):
 
     Args:
         data, encoder, head, options: as `Task` documents them.
-        embedding_size: None: as wide as `output`.
+        embedding: its `size` None: as wide as `output`.
+        output: arguments of `ClassOptions`, without weights.
 
     Raises:
         UserError: naming the key and what to change.
@@ -44,11 +45,17 @@ class LanguageModel(Task):
         encoder: dict[str, Any],
         head: str = "softmax",
         *,
-        embedding_size: Count | None = None,
-        **options: Any,
+        embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
+        | None = None,
+        output: Annotated[
+            dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions", "class_weights")
+        ]
+        | None = None,
+        **options: Annotated[Any, Passed("training")],
     ) -> None:
-        width = embedding_size or encoder.get("proj_size") or encoder["hidden_size"]
-        super().__init__(data, encoder, head, embedding_size=width, **options)
+        embedding = {"size": None, **(embedding or {})}
+        embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
+        super().__init__(data, encoder, head, embedding=embedding, output=output, **options)
         self.carried: dict[str, State] = {}  # by split: where the next window starts
 
     def make_output(self, width: int, **options: Any) -> Output:
@@ -63,7 +70,7 @@ class LanguageModel(Task):
             width,
             data["num_inputs"],
             embedding=self.embedding,
-            label_smoothing=self.hparams["label_smoothing"],
+            label_smoothing=ClassOptions(**(self.hparams["output"] or {})).label_smoothing,
             **options,
         )
 

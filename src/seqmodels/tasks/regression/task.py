@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from torch import Tensor
 from torchmetrics import Metric
 
-from seqmodels.arguments import ArgumentsOf
+from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
+from seqmodels.nn.outputs import Output
 from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, Values
 
 
@@ -27,6 +29,8 @@ class Regressor(Task):
     Args:
         data, encoder, head, options: as `Task` documents them.
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
+        window: for one prediction for each sequence: read longer ones in windows of this many
+            steps, as `SequenceClassifier` does.
 
     Raises:
         UserError: naming the key and what to change.
@@ -44,13 +48,21 @@ class Regressor(Task):
         *,
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
         | None = None,
+        window: Count | None = None,
         **options: Any,
     ) -> None:
-        if smoothing := options.get("label_smoothing"):
+        self.check({"head": head, "window": window})
+        super().__init__(data, encoder, head, output=output, window=window, **options)
+        self.window = window
+
+    @classmethod
+    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
+        window = model.get("window")
+        if window is not None and cls.contract_for(model["head"]).per == "step":
             raise UserError(
-                f"model.label_smoothing is {smoothing}, but numbers have no labels: set it to 0"
+                f"model.window is {window}, but this model predicts at every step: set it to null"
             )
-        super().__init__(data, encoder, head, output=output, **options)
+        return super().check(model)
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import nn
 
+from seqmodels.arguments import Share
 from seqmodels.errors import UserError
-from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
+from seqmodels.nn.embedding import (
+    TOKEN_EMBEDDING_SIZE,
+    EmbeddingOptions,
+    LockedDropout,
+    TokenEmbedding,
+)
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
 from seqmodels.tasks.seq2seq.attention import Attention
 from seqmodels.tasks.seq2seq.bridge import Bridge
 from seqmodels.tasks.seq2seq.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How texts are learned.
+
+    Args:
+        label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
+        tied: whether the logits use the embedding of the target tokens.
+    """
+
+    label_smoothing: Share = 0.0
+    tied: bool = False
 
 
 def build_decoder(
@@ -38,15 +58,17 @@ def build_decoder(
         UserError: naming the key and what to change.
     """
     dropout = LockedDropout if model["locked_dropout"] else nn.Dropout
-    size = model["embedding_size"] or TOKEN_EMBEDDING_SIZE
+    options, output = (
+        EmbeddingOptions(**(model["embedding"] or {})),
+        TextOptions(**(model["output"] or {})),
+    )
+    size = options.size or TOKEN_EMBEDDING_SIZE
     embedding: Any = shared
     if shared is None:
-        share = model["embedding_dropout"]
-        share = model["dropout"] if share is None else share
-        noise = model["input_noise"]
-        embedding = TokenEmbedding(data["num_targets"], size, noise, dropout(share))
+        share = model["dropout"] if options.dropout is None else options.dropout
+        embedding = TokenEmbedding(data["num_targets"], size, options.noise, dropout(share))
     rnn = _recurrent(encoder, size, model["decoder"], model["locked_dropout"])
-    make: Callable[..., Output] = TiedVocabulary if model["tied"] else Vocabulary
+    make: Callable[..., Output] = TiedVocabulary if output.tied else Vocabulary
     return Decoder(
         encoder,
         rnn,
@@ -55,7 +77,7 @@ def build_decoder(
             make,
             vocabulary_size=data["num_targets"],
             embedding=embedding,
-            label_smoothing=model["label_smoothing"],
+            label_smoothing=output.label_smoothing,
         ),
         attention=_attention(encoder, rnn, attention),
         start=data["start"],

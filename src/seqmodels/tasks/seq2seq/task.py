@@ -39,7 +39,7 @@ class Seq2Seq(Task):
         decoder: arguments of the decoder's `RecurrentEncoder`, which reads in one direction; None:
             cell, layers and dropout of the encoder, and as wide as its directions together, so
             that the final states are handed over as they are.
-        tied: whether the logits use the embedding of the target tokens.
+        output: arguments of `TextOptions`.
         scheduled_sampling: in training, the share of target tokens that the decoder reads as it
             predicts them itself.
         beam: beginnings to keep for each source in the test and in predictions; 1: greedy, as the
@@ -75,7 +75,10 @@ class Seq2Seq(Task):
             ),
         ]
         | None = None,
-        tied: bool = False,
+        output: Annotated[
+            dict[str, Any], ArgumentsOf("seqmodels.tasks.seq2seq.decoding.TextOptions")
+        ]
+        | None = None,
         scheduled_sampling: Share = 0.0,
         beam: Count = 1,
         best: Count = 1,
@@ -90,7 +93,7 @@ class Seq2Seq(Task):
             encoder,
             head,
             decoder=decoder,
-            tied=tied,
+            output=output,
             scheduled_sampling=scheduled_sampling,
             beam=beam,
             best=best,

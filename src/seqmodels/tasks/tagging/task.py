@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from torch import Tensor
@@ -9,16 +10,29 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from seqmodels.arguments import NonNegative, OneOf
+from seqmodels.arguments import ArgumentsOf, OneOf
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError, listed
-from seqmodels.nn.outputs import Classes, Output
+from seqmodels.nn.outputs import Classes, ClassOptions, Output
 from seqmodels.tag_schemes import Scheme, allowed, find_scheme
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
 from seqmodels.tasks.tagging.span_score import SpanScore
+
+
+@dataclass(frozen=True)
+class TagOptions(ClassOptions):
+    """How tags are learned and decided, besides what `ClassOptions` says.
+
+    Args:
+        kind: `classes` tags each step by itself, `crf` all steps of a sequence together.
+        constrained: decode only what the scheme of the tags allows, such as no `I-NP` after `O`.
+    """
+
+    kind: Annotated[str, OneOf("classes", "crf")] = "classes"
+    constrained: bool = False
 
 
 class Tagger(Task):
@@ -26,9 +40,7 @@ class Tagger(Task):
 
     Args:
         data, encoder, head, options: as `Task` documents them.
-        output: `classes` tags each step by itself, `crf` all steps of a sequence together.
-        constrained: decode only what the scheme of the tags allows, such as no `I-NP` after `O`.
-        class_weights: one weight per tag, in the order of `data["classes"]`; None: all equal.
+        output: arguments of `TagOptions`.
 
     Raises:
         UserError: naming the key and what to change.
@@ -44,13 +56,11 @@ class Tagger(Task):
         encoder: dict[str, Any],
         head: str = "every_step",
         *,
-        output: Annotated[str, OneOf("classes", "crf")] = "classes",
-        constrained: bool = False,
-        class_weights: list[NonNegative] | None = None,
+        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.tasks.tagging.task.TagOptions")]
+        | None = None,
         **options: Any,
     ) -> None:
-        own: dict[str, Any] = {"output": output, "constrained": constrained}
-        super().__init__(data, encoder, head, class_weights=class_weights, **own, **options)
+        super().__init__(data, encoder, head, output=output, **options)
         if self.scheme:
             self.curves = (*self.curves, "f1")
 
@@ -66,24 +76,24 @@ class Tagger(Task):
         return data["scheme"] if "scheme" in data else find_scheme(self.classes)
 
     def make_output(self, width: int, **options: Any) -> Output:
-        tags, given = self.classes, self.hparams
-        options = {"label_smoothing": given["label_smoothing"], **options}
-        if given["constrained"]:
+        tags, chosen = self.classes, TagOptions(**(self.hparams["output"] or {}))
+        options = {"label_smoothing": chosen.label_smoothing, **options}
+        if chosen.constrained:
             if self.scheme is None:
                 raise UserError(
-                    "model.constrained=true needs tags of a scheme, such as B-NP, I-NP and O, and "
-                    f"these have none: {listed(tags)}"
+                    "model.output.constrained=true needs tags of a scheme, such as B-NP, I-NP and "
+                    f"O, and these have none: {listed(tags)}"
                 )
             options["allowed"] = allowed(tags, self.scheme)
-        weights = given["class_weights"]
+        weights = chosen.class_weights
         check_weights(weights, tags, "tags")
-        if given["output"] == "classes":
-            output = ConstrainedClasses if given["constrained"] else Classes
+        if chosen.kind == "classes":
+            output = ConstrainedClasses if chosen.constrained else Classes
             return output(width, len(tags), weights=weights, **options)
         if weights is not None:
             raise UserError(
                 "a CRF scores all tags of a sequence together, so they can't have weights of their "
-                "own: set model.class_weights=null, or model.output=classes"
+                "own: set model.output.class_weights=null, or model.output.kind=classes"
             )
         return CRF(width, len(tags), **options)
 

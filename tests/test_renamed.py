@@ -1,0 +1,96 @@
+"""Older names of a model's arguments: the command line says the new one, run folders load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seqmodels.engine import Task
+from seqmodels.renamed import RENAMED, name_of_today, with_names_of_today
+from seqmodels.schemas import arguments
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.regression import Regressor
+from seqmodels.tasks.tagging import Tagger
+from tests.conftest import Script
+
+TAGGED: dict[str, Any] = {"embedding_size": 9, "embedding_dropout": 0.0, "embedding": {}}
+TAGGED |= {"characters": "lstm", "character_options": {"hidden_size": 3}, "window": None}
+TAGGED |= {"output": "crf", "constrained": True, "label_smoothing": 0.1, "start_lr": None}
+
+
+class Own(Task):
+    def __init__(self, data: Any, encoder: Any, head: str, start: int, **options: Any) -> None:
+        super().__init__(data, encoder, head, start=start, **options)
+
+
+def today(kind: type[Task], model: dict[str, Any]) -> dict[str, Any]:
+    takes = arguments(kind)
+    assert takes is not None
+    return with_names_of_today(model, takes["properties"])
+
+
+def test_older_arguments_go_to_their_groups() -> None:
+    assert today(Tagger, {"head": "every_step", **TAGGED}) == {
+        "head": "every_step",
+        "embedding": {
+            "size": 9,
+            "dropout": 0.0,
+            "characters": "lstm",
+            "character_options": {"hidden_size": 3},
+        },
+        "output": {"kind": "crf", "constrained": True, "label_smoothing": 0.1},
+    }
+    frozen = {"embedding": {"freeze": True}, "embedding_size": 50, "window": 7, "adversarial": 1.0}
+    assert today(SequenceClassifier, frozen) == {
+        "embedding": {"freeze": True, "size": 50},
+        "window": 7,
+        "training": {"adversarial": 1.0},
+    }
+
+
+def test_what_changed_nothing_is_left_out_where_a_task_does_not_take_it_any_more() -> None:
+    older = {"label_smoothing": 0.0, "adversarial": 0.0, "start": None, "unfreeze": 0}
+    assert today(Regressor, {"output": {"error": "mae"}, **older}) == {"output": {"error": "mae"}}
+    assert today(LanguageModel, {"tied": False, **older}) == {}
+
+
+def test_names_of_today_stay_and_so_do_the_arguments_of_a_class_of_your_own() -> None:
+    model = {"output": {"kind": "crf"}, "embedding": {"size": 3}, "training": {"start": "lm"}}
+    assert today(Tagger, model) == model
+    assert today(Own, {"start": 5, "embedding_size": 4}) == {"start": 5, "embedding": {"size": 4}}
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_every_new_name_is_an_argument_of_a_task(old: str) -> None:
+    group, _, option = name_of_today(f"model.{old}").removeprefix("model.").partition(".")
+    kinds = (arguments(kind) for kind in (Tagger, SequenceClassifier, LanguageModel))
+    takes = [kind["properties"] for kind in kinds if kind and group in kind["properties"]]
+    if group == "output" and option == "tied":  # of a model that writes texts
+        return
+    assert any(not option or option in each[group]["properties"] for each in takes)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.embedding_size=3"], "error: model.embedding_size is now model.embedding.size"),
+        (["model.start=lm"], "error: model.start is now model.training.start"),
+        (
+            ["model=tagger", "data=python_syntax", "model.output=crf"],
+            "error: model.output is now model.output.kind",
+        ),
+    ],
+)
+def test_the_command_line_says_the_name_of_today(
+    script: Script, words: list[str], message: str
+) -> None:
+    done = script("train.py", *words)
+    assert (done.returncode, done.stderr.strip()) == (2, message)
+
+
+def test_a_notebook_is_told_too() -> None:
+    data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+    with pytest.raises(TypeError, match="'input_noise': it is embedding.noise now"):
+        SequenceClassifier(data, {"hidden_size": 3}, input_noise=0.1)
