@@ -52,11 +52,8 @@ class Training:
         torch.manual_seed(0)
         classes = [str(tag) for tag in range(tags)]
         data = {"inputs": "tokens", "num_inputs": VOCABULARY, "classes": classes}
-        output = {"kind": kind}
-        task = Tagger(data, {"hidden_size": hidden}, output=output)
+        task = Tagger(data, {"hidden_size": hidden}, output={"kind": kind})
         self.task = task.to(device).train()
-            Tagger(data, {"hidden_size": hidden}, output={"kind": output}).to(device).train()
-        )
         self.optimizer = torch.optim.AdamW(self.task.parameters(), lr=1e-3, fused=True)
         self.device = device
 
@@ -87,7 +84,7 @@ def batches(tags: int, device: torch.device) -> list[SequenceBatch]:
 def measure(hidden: int, tags: int, pairs: int, device: torch.device) -> list[str]:
     """A row of the table."""
     data = batches(tags, device)
-    trainings = [Training(output, hidden, tags, device) for output in ("classes", "crf")]
+    trainings = [Training(kind, hidden, tags, device) for kind in ("classes", "crf")]
     rounds = []
     for number in range(-BATCHES, pairs):  # the first ones are not counted
         pair = [training.step(data[number % BATCHES]) for training in trainings]
