@@ -26,13 +26,11 @@ def packages() -> list[str]:
 
 
 def import_projects() -> None:
-    """Imports our tasks and what the installed projects name, so that you can choose their heads
-    by name.
+    """Imports what the installed projects name, so that you can choose their heads by name.
 
     Raises:
         UserError: if importing a project fails.
     """
-    importlib.import_module("seqmodels.tasks")
     for module in modules():
         try:
             importlib.import_module(module)

@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+import seqmodels.tasks  # noqa: F401  (registers their heads)
 from seqmodels.checking import OF_HYDRA, Schema, without
 from seqmodels.errors import UserError
 from seqmodels.files import write_text
