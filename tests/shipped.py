@@ -3,6 +3,7 @@ needs a test only if you write one."""
 
 from __future__ import annotations
 
+import seqmodels.tasks  # noqa: F401  (registers their heads)
 from seqmodels.heads import HEADS
 
 CLASSIFIER_HEADS = (

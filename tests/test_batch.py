@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch, valid_steps
+from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
+from seqmodels.padding import valid_steps
 
 B, T, F = 3, 5, 4
 LENGTHS = [2, 5, 1]

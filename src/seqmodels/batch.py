@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seqmodels.padding import valid_steps
+
 Per = Literal["sequence", "step"]
 """What there is one target for."""
 
@@ -23,12 +25,6 @@ UNSEEN_TARGET = (
 def with_unseen_as(number: int, targets: Tensor) -> Tensor:
     """Classes with this number for all that training never saw."""
     return targets.masked_fill((targets < 0) & (targets != PADDING_TARGET), number)
-
-
-def valid_steps(lengths: Int[Tensor, " batch"], time: int, device: torch.device) -> Tensor:
-    """True at each row's valid steps: `(B, T)` bool on `device`, from `lengths` on the CPU."""
-    lengths = lengths.to(device, non_blocking=True)
-    return torch.arange(time, device=device) < lengths.unsqueeze(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.imports import import_module
+from seqmodels.padding import valid_steps
 
 
 def find_model(target: str) -> Callable[..., Any]:
@@ -81,7 +81,7 @@ def random_batch(
         raise UserError(f"padding={padding} is not a token from 0 to {vocabulary - 1}")
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.linspace(time, max(time // 4, 1), batch).round().long()
-    mask = valid_steps(lengths, time, torch.device("cpu"))
+    mask = valid_steps(lengths, time)
     if vocabulary is not None:
         inputs = torch.randint(1, vocabulary, (batch, time), generator=generator)
     else:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from seqmodels.audit.directions import MOST_DRAWS
 from seqmodels.audit.probe import Probe
 from seqmodels.audit.random_inputs import valid_mask
-from seqmodels.batch import valid_steps
+from seqmodels.padding import valid_steps
 
 MOST_STEPS = 32  # changed one by one, if gradients don't show that they are read
 
@@ -105,7 +105,7 @@ def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Te
     # random weights, because the sum of logits may not depend on what each of them depends on
     weights = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
     if probe.kind == "per_step":  # ignore the logits at padding
-        steps = valid_steps(torch.tensor(lengths), logits.shape[1], logits.device)
+        steps = valid_steps(lengths, logits.shape[1], logits.device)
         weights = weights * steps.view(*steps.shape, *[1] * (logits.dim() - 2))
     for gradient in torch.autograd.grad(logits, leaves, weights, allow_unused=True):
         if gradient is not None:

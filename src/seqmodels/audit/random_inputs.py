@@ -8,15 +8,15 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError, one_line
+from seqmodels.padding import valid_steps
 
 TARGET_ROWS, TARGET_STEPS = 6, 13  # at least, of what a decoder reads
 
 
 def valid_mask(lengths: Sequence[int]) -> Tensor:
     """True at the valid steps of rows of these lengths: `(B, T)` bool."""
-    return valid_steps(torch.tensor(lengths), max(lengths), torch.device("cpu"))
+    return valid_steps(lengths, max(lengths))
 
 
 class Sampler:
@@ -47,7 +47,7 @@ class Sampler:
             )
         self.generator = torch.Generator().manual_seed(seed)
         self.dtype = inputs.dtype
-        mask = valid_steps(lengths, inputs.shape[1], torch.device("cpu"))
+        mask = valid_steps(lengths, inputs.shape[1])
         values = inputs.detach().cpu()
         self.padding_is_fixed = padding is not None
         self.padding = _padding(values, mask, padding)

@@ -10,11 +10,7 @@ from seqmodels.arguments import Count
 from seqmodels.heads.base import Head
 from seqmodels.heads.pooling import max_over_steps
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-
-
-def softmax_over_steps(scores: Tensor, states: RNNOutput) -> Tensor:
-    """`(B, T) -> (B, T)`: positive at valid steps, 0 at padding, each row sums to 1."""
-    return scores.masked_fill(~states.mask, -torch.inf).softmax(dim=1)
+from seqmodels.padding import masked_softmax
 
 
 def weighted_sum(weights: Tensor, states: RNNOutput) -> Tensor:
@@ -39,7 +35,8 @@ features = torch.einsum("bt,bth->bh", weights, output)"""
         self.query = nn.Linear(attention_size or width, 1, bias=False)
 
     def weights(self, states: RNNOutput) -> Float[Tensor, "batch time"]:
-        return softmax_over_steps(self.query(self.hidden(states.output).tanh()).squeeze(-1), states)
+        scores = self.query(self.hidden(states.output).tanh()).squeeze(-1)
+        return masked_softmax(scores, states.lengths)
 
     def select(self, states: RNNOutput) -> Tensor:
         return weighted_sum(self.weights(states), states)  # (B, D*H)
@@ -59,7 +56,8 @@ features = torch.einsum("bt,bth->bh", weights, output)"""
 
     def weights(self, states: RNNOutput) -> Float[Tensor, "batch time"]:
         keys = nn.functional.normalize(states.output, dim=-1)
-        return softmax_over_steps(torch.einsum("bth,bh->bt", keys, max_over_steps(states)), states)
+        scores = torch.einsum("bth,bh->bt", keys, max_over_steps(states))
+        return masked_softmax(scores, states.lengths)
 
     def select(self, states: RNNOutput) -> Tensor:
         return weighted_sum(self.weights(states), states)  # (B, D*H)

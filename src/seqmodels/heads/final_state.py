@@ -7,6 +7,7 @@ from torch import Tensor
 
 from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import RNNOutput
+from seqmodels.padding import last_step
 
 
 class LastHidden(Head, name="last_hidden"):
@@ -41,6 +42,4 @@ class LastOutput(Head, name="last_output"):
     because = ", because at the last step the backward direction has seen one step only"
 
     def select(self, states: RNNOutput) -> Tensor:
-        last = states.lengths.to(states.output.device, non_blocking=True) - 1
-        index = last.view(-1, 1, 1).expand(-1, 1, states.output.shape[-1])
-        return states.output.gather(1, index).squeeze(1)  # (B, T, H) -> (B, H)
+        return last_step(states.output, states.lengths)  # (B, T, H) -> (B, H)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import RNNOutput
+from seqmodels.padding import masked_max
 
 
 def mean_over_steps(states: RNNOutput) -> Tensor:
@@ -17,7 +18,7 @@ def mean_over_steps(states: RNNOutput) -> Tensor:
 
 def max_over_steps(states: RNNOutput) -> Tensor:
     """`(B, T, D*H) -> (B, D*H)`."""
-    return states.output.masked_fill(~states.mask.unsqueeze(-1), -torch.inf).amax(dim=1)
+    return masked_max(states.output, states.lengths)
 
 
 class MeanPool(Head, name="mean_pool"):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.arguments import Count, Natural, OneOf, Share
-from seqmodels.batch import valid_steps
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.state import State
+from seqmodels.padding import valid_steps
 from seqmodels.projects import import_projects
 from seqmodels.schemas import checked
 

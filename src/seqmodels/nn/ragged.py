@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.batch import valid_steps
 from seqmodels.nn.state import State
+from seqmodels.padding import valid_steps
 
 # Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
 # and with more than 8 blocks each call gets too small to be faster.
