@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.padding import valid_steps
 
 B, T, F = 3, 5, 4
@@ -216,7 +217,7 @@ def test_move_keeps_lengths_on_the_cpu_and_does_not_validate_again(
     def fail(self: SequenceBatch) -> None:
         raise AssertionError("validated again")
 
-    monkeypatch.setattr(SequenceBatch, "__post_init__", fail)
+    monkeypatch.setattr(SequenceBatch, "_check", fail)
     moved = batch.to("meta")
     assert moved.inputs.device.type == "meta"
     assert moved.lengths.device.type == "cpu"
@@ -283,3 +284,19 @@ def test_a_pair_moves_both_sides_and_keeps_their_lengths_on_the_cpu() -> None:
 def test_pin_memory_pins_both_sides() -> None:
     pinned = pair().pin_memory()
     assert pinned.source.inputs.is_pinned() and pinned.target.inputs.is_pinned()
+
+
+def test_it_shows_shapes_and_takes_a_list_of_lengths() -> None:
+    batch = SequenceBatch(torch.zeros(2, 3, 4), [3, 1], torch.tensor([0, 1]))
+    assert repr(batch) == (
+        "SequenceBatch(inputs=(2, 3, 4) float32, lengths=(2,) int64, targets=(2,) int64)"
+    )
+    states = RecurrentEncoder(4, 5)(batch.inputs, [3, 1])
+    assert repr(states) == (
+        "RNNOutput(output=(2, 3, 5) float32, h_n=(1, 1, 2, 5) float32, "
+        "c_n=(1, 1, 2, 5) float32, lengths=(2,) int64)"
+    )
+    same = RecurrentEncoder(4, 5)
+    torch.testing.assert_close(
+        same(batch.inputs, [3, 1]).h_n, same(batch.inputs, batch.lengths).h_n
+    )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqmodels.padding import valid_steps
+from seqmodels.padding import Lengths, valid_steps
 
 Per = Literal["sequence", "step"]
 """What there is one target for."""
@@ -27,16 +27,34 @@ def with_unseen_as(number: int, targets: Tensor) -> Tensor:
     return targets.masked_fill((targets < 0) & (targets != PADDING_TARGET), number)
 
 
-@dataclass(frozen=True, eq=False)
-class SequenceBatch:
+class ShowsShapes:
+    """A dataclass that shows the shapes of its tensors, not their values."""
+
+    def __repr__(self) -> str:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        usual = (None, False)  # by identity: a tensor compares each of its values
+        shown = (f"{n}={_shape(v)}" for n, v in values.items() if not any(v is u for u in usual))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shape(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    device = "" if value.device.type == "cpu" else f" on {value.device}"
+    return f"{tuple(value.shape)} {value.dtype}{device}".replace("torch.", "")
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class SequenceBatch(ShowsShapes):
     """Sequences padded at the end to one length, with their true lengths and targets.
 
     Args:
         inputs: tokens `(B, T)` int64; words with their characters `(B, T, 1 + K)` int64: each
             word's id, then the ids of its characters, padded with 0; or features `(B, T, F)`
             floating point.
-        lengths: `(B,)` int64 on the CPU, each in `1..T`. They stay on the CPU when the batch moves
-            to a device: packing needs them there, and copying them back would stall every step.
+        lengths: `(B,)` int64 on the CPU, or a list, each in `1..T`. They stay on the CPU when the
+            batch moves to a device: packing needs them there, and copying them back would stall
+            every step.
         targets: classes int64, `(B,)` for one per sequence or `(B, T)` for one per step, with -100
             where there is none (always at padding), and in evaluation `UNSEEN_TARGET` or less where
             training never saw it; or values floating point, `(B,)` or `(B, K)`
@@ -69,7 +87,20 @@ class SequenceBatch:
     continues: bool = False
     series: Int[Tensor, " rows"] | None = None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        inputs: Tensor,
+        lengths: Lengths,
+        targets: Tensor | None = None,
+        continues: bool = False,
+        series: Tensor | None = None,
+    ) -> None:
+        values = (inputs, torch.as_tensor(lengths), targets, continues, series)
+        for field, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, field.name, value)
+        self._check()
+
+    def _check(self) -> None:
         inputs, lengths, targets = self.inputs, self.lengths, self.targets
         tokens = inputs.dtype == torch.int64 and inputs.dim() in (2, 3)
         features = inputs.is_floating_point() and inputs.dim() == 3
@@ -155,7 +186,7 @@ class SequenceBatch:
         return self._with(change(self.inputs), self.lengths, targets)
 
     def _with(self, inputs: Tensor, lengths: Tensor, targets: Tensor | None) -> SequenceBatch:
-        # without __post_init__: checking the values again on a device would wait for it
+        # without `__init__`: checking the values again on a device would wait for it
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
@@ -164,8 +195,8 @@ class SequenceBatch:
         return batch
 
 
-@dataclass(frozen=True, eq=False)
-class PairBatch:
+@dataclass(frozen=True, eq=False, repr=False)
+class PairBatch(ShowsShapes):
     """Source sequences and the target sequences to write for them, row by row.
 
     Its `inputs`, `lengths` and `mask` are the source's and its `targets` are the target's, for code

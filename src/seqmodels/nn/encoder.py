@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.arguments import Count, Natural, OneOf, Share
+from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
@@ -21,8 +23,8 @@ from seqmodels.projects import import_projects
 from seqmodels.schemas import checked
 
 
-@dataclass(frozen=True, eq=False)
-class RNNOutput:
+@dataclass(frozen=True, eq=False, repr=False)
+class RNNOutput(ShowsShapes):
     """What a recurrent network returns, with separate axes for layers and directions.
 
     Args:
@@ -153,19 +155,21 @@ class RecurrentEncoder(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "batch time features"],
-        lengths: Int[Tensor, " batch"] | None = None,
+        lengths: Int[Tensor, " batch"] | Sequence[int] | None = None,
         state: State | None = None,
     ) -> RNNOutput:
         """Runs the network over each row's valid steps.
 
         Args:
             inputs: `(B, T, F)`, padded at the end. The content of the padding has no effect.
-            lengths: `(B,)` int64 on the CPU, each in `1..T`; None means that no row is padded.
+            lengths: `(B,)` int64 on the CPU, or a list, each in `1..T`; None means that no row is
+                padded.
             state: the initial state, in the layout of `RNNOutput.state`; None means zeros.
         """
         batch, time = inputs.shape[:2]
         if lengths is None:
             lengths = torch.full((batch,), time)
+        lengths = torch.as_tensor(lengths)
         is_own = not isinstance(self.rnn, nn.RNNBase)
         if self.locked_dropout and self.training and self.rnn.dropout and not is_own:
             output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=True)
