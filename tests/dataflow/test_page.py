@@ -37,11 +37,6 @@ def entries(html: str) -> dict[str, Any]:
     return json.loads(gzip.decompress(base64.b64decode(packed)))
 
 
-def first_kind(entries: dict[str, Any], head: str) -> str:
-    """Of the tasks that the head fits, the number of the first one's pictures."""
-    return min(entry.split("-")[0] for entry in entries if entry.endswith(f"-{head}"))
-
-
 class Opened:
     """The page in a window of that width, and what it said and asked for."""
 
@@ -79,11 +74,13 @@ def file(html: str, tmp_path: Path) -> Path:
     return path
 
 
-def test_every_choice_has_its_measured_picture(entries: dict[str, Any]) -> None:
+def test_every_choice_has_its_measured_picture(html: str, entries: dict[str, Any]) -> None:
     names = list(CHOSEN)
+    kinds = json.loads(re.findall(r"const tasks = (.*?);", html)[0])
+    made_for = {head: type(example_task("lstm", 1, None, head)).__name__ for head in HEADS}
     for values in product(CELLS, (1, 2, 3), (1, 2), LENGTHS, ALL_HEADS):
         choice = dict(zip(names, values, strict=True))
-        entry = entries[f"{first_kind(entries, values[-1])}-{choice_name(choice)}"]
+        entry = entries[f"{kinds[made_for[values[-1]]][values[-1]]}-{choice_name(choice)}"]
         if (choice["directions"] == 2) not in fitting_directions(choice["head"]):
             assert re.search("needs a|must read in one direction", entry["refused"])
             assert "picture" not in entry

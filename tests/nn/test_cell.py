@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch
-from seqmodels.dataflow.example import TASKS, example_batch, example_task, fits
+from seqmodels.dataflow.example import example_batch, example_task, fits
 from seqmodels.dataflow.explain import identities
 from seqmodels.dataflow.page import pytorch_code
 from seqmodels.dataflow.tracing import trace
@@ -20,6 +20,7 @@ from seqmodels.engine.training import TrainingOptions, rates_after_start
 from seqmodels.errors import UserError
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.tasks import TASKS
 from tests.conftest import Script
 from tests.shipped import ALL_HEADS
 

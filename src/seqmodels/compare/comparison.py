@@ -27,7 +27,7 @@ from seqmodels.compare.statistics import (
     smallest_step,
     summarize,
 )
-from seqmodels.engine.metrics import METRICS, more_is_better, unit, without_split
+from seqmodels.engine.metrics import find_metric, more_is_better, unit, without_split
 from seqmodels.errors import UserError
 
 MOST_NAMES = 6  # of keys in a sentence
@@ -211,7 +211,7 @@ def direction(records: Sequence[Record], metric: str) -> bool:
     name = without_split(metric)
     directions = [record.result.get("higher_is_better", {}) for record in records]
     said = {by_name[name] for by_name in directions if name in by_name}
-    if name in METRICS or not said:
+    if find_metric(name) or not said:
         return more_is_better(metric)
     if len(said) == 2:
         raise UserError(

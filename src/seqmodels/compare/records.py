@@ -14,9 +14,11 @@ from typing import Any
 
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.files import flattened
+from seqmodels.projects import import_projects
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.limits import on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.target import TARGETS
 from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
@@ -27,6 +29,7 @@ COMPLETED: dict[str, type | UnionType] = {
     "data": str,
     "fingerprint": str,
     "head": str,
+    "metric": str | None,
     "parameters": int | None,
     "seconds.fit": int | float | None,
     **dict.fromkeys(SPEEDS, int | float | None),
@@ -150,10 +153,18 @@ def read_record(folder: RunFolder) -> Record:
             f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "
             f"{flat.get(wrong[0])!r:.40}"
         )
+    if result["status"] == "completed" and result.get("metric") is None:  # of an old version
+        result["metric"] = _usual_metric(result["metrics"])
     if result["status"] != "completed" and folder.is_training:
         result |= {"status": "running", "error": None}
     environment = flattened(_shown(folder.read_environment()))
     return Record(folder.path, result, flattened(result["config"]), environment)
+
+
+def _usual_metric(metrics: Mapping[str, float]) -> str:
+    import_projects()
+    short = {name.rpartition("/")[2] for name in metrics}
+    return next((kind.metric for kind in TARGETS.values() if kind.metric in short), "loss")
 
 
 def _at(value: Any, name: str) -> Any:
@@ -170,23 +181,28 @@ def _shown(value: Any) -> Any:
     return [_shown(inner) for inner in value] if isinstance(value, list) else value
 
 
-def default_metrics(splits: Sequence[str] = ("test", "validation")) -> list[str]:
-    """The metrics to compare by, of the preferred split first: take the first that a run has."""
-    names = ("accuracy", "exact_match", "bits_per_byte", "mase", "rmse", "loss")
+def default_metrics(
+    results: Iterable[Mapping[str, Any]], splits: Sequence[str] = ("test", "validation")
+) -> list[str]:
+    """The metrics to compare these runs by, those of their kinds of target and then the loss, of
+    the preferred split first: take the first that a run has."""
+    names = dict.fromkeys([*(result.get("metric", "loss") for result in results), "loss"])
     return [f"{split}/{name}" for split in splits for name in names]
 
 
 def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[str]) -> str:
-    """The metric to compare by: the given one, or the first of `default_metrics(splits)` that a
-    completed run has.
+    """The metric to compare by: the given one, or the first of `default_metrics` that a completed
+    run has.
 
     Raises:
         UserError: if no run has it, with the names to choose from.
     """
-    names = {n for record in records if record.completed for n in record.result["metrics"]}
+    results = [record.result for record in records if record.completed]
+    names = {name for result in results for name in result["metrics"]}
     if not names:
         raise UserError("none of these runs is completed: there is nothing to compare")
-    metric = metric or next((name for name in default_metrics(splits) if name in names), "null")
+    usual = default_metrics(results, splits)
+    metric = metric or next((name for name in usual if name in names), "null")
     if metric not in names:
         from seqmodels.engine.metrics import check_not_replaced  # imports PyTorch
 

@@ -33,6 +33,7 @@ class DataModule(pl.LightningDataModule):
     per: Per  # what there is one target for: each sequence, or each step
     target: str  # by its name in `seqmodels.target.TARGETS`
     batch_size: int
+    refuses_unknown: bool = False  # whether it is an error if most tokens to read are unknown
     more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
 
     def __init_subclass__(cls, **options: Any) -> None:

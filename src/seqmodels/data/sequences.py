@@ -255,7 +255,7 @@ class SequenceDataModule(DataModule):
     def _note_unknown(self, sequences: Sequence[Tensor], source: str) -> None:
         if isinstance(sequences, TokenRows) and self.unknown_is_noise:
             sizes = sequences.count(UNKNOWN_ID), len(sequences.ids)
-            self._note(unknown(*sizes, source, refuse=self.target == "text"))
+            self._note(unknown(*sizes, source, refuse=self.refuses_unknown))
 
     @property
     def unknown_is_noise(self) -> bool:

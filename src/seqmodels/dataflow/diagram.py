@@ -3,12 +3,11 @@ direction. What the head reads is coloured. A decoder stands on top of what it s
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from seqmodels.dataflow.drawing import Arrow, Drawing, Kind, Label
 from seqmodels.dataflow.tracing import Trace
 from seqmodels.engine import Task
-from seqmodels.tasks.seq2seq.decoder import Decoder
 
 CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
 STATES = 2 * (STATE + 1)  # of h_n and c_n at the end of a direction
@@ -28,7 +27,7 @@ def title(task: Task) -> str:
 
 def draw(task: Task, trace: Trace, row: int) -> Drawing:
     """Draws one row of a traced batch. Trace only a few steps, or the drawing gets too wide."""
-    if task.contract.target == "text":
+    if task.contract.kind.decoder:
         return _WithDecoder(task, trace, row).draw()
     return _Diagram(task, trace, row).draw()
 
@@ -88,9 +87,7 @@ class _Diagram:
             drawing.up(0, drawing.width, 2, 1)
             return
         for step, x in enumerate(self.columns[: self.length]):
-            predicted = f"y{step}"
-            if contract.causal:
-                predicted = f"p(x{step + 1})" if contract.target == "next_token" else f"x{step + 1}"
+            predicted = contract.kind.step.format(step=step, next=step + 1)
             drawing.box(x, 0, CELL, predicted, "logits")
             drawing.up(x, CELL, 2, 1)
             if self.task.head.output.links_steps and step + 1 < self.length:
@@ -161,7 +158,7 @@ class _WithDecoder(_Diagram):
     """
 
     def __init__(self, task: Task, trace: Trace, row: int) -> None:
-        self.layers = cast(Decoder, task.head.output).rnn.num_layers
+        self.layers = cast(Any, task.head.output).rnn.num_layers
         self.attends = bool(trace.output.any())
         self.target_y = (3 if self.attends else 2) + self.layers
         # with two directions, the arrows of the backward direction's states would cross the labels

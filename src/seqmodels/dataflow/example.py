@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
-from seqmodels.engine import Contract, Task
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.forecasting import Forecaster
-from seqmodels.tasks.language_model import LanguageModel
-from seqmodels.tasks.regression import Regressor
-from seqmodels.tasks.seq2seq import Seq2Seq
-from seqmodels.tasks.tagging import Tagger
+from seqmodels.tasks import TASKS
 
-TIME, TARGET_STEPS, HIDDEN_SIZE, FEATURES, VOCABULARY, HORIZON = 5, 4, 32, 3, 100, 2
-TASKS: tuple[type[Task], ...] = (
-    SequenceClassifier,
-    Tagger,
-    Regressor,
-    Forecaster,
-    LanguageModel,
-    Seq2Seq,
-)
-"""Of those that a head fits, it is made for the first."""
+TIME, TARGET_STEPS, HIDDEN_SIZE = 5, 4, 32
 
 
 def example_task(
@@ -42,20 +29,21 @@ def example_task(
 
     Args:
         bidirectional: None lets the head decide.
-        task: used if the head fits it; otherwise the task that such heads are made for.
+        task: used if the head fits it; otherwise the first that predicts for each sequence or step
+            as the head reads, rather one that may look ahead.
 
     Raises:
         UserError: if head, encoder and task do not fit together.
     """
-    find_head(head)
-    wanted = TASKS if task is None else (task, *TASKS)
+    per = find_head(head).per
+    made_for = sorted(TASKS, key=lambda t: (t.contract.per != per, t.contract.causal))
+    wanted = made_for if task is None else [task, *made_for]
     task = next((task for task in wanted if fits(head, task)), wanted[0])
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
         seed_random_numbers(0)
-        return task(
-            example_spec(task.contract_for(head)), {"hidden_size": hidden_size, **encoder}, head
-        )
+        spec = dict(task.contract.kind.example)
+        return task(spec, {"hidden_size": hidden_size, **encoder}, head)
 
 
 def fits(head: str, task: type[Task]) -> bool:
@@ -68,24 +56,6 @@ def fits(head: str, task: type[Task]) -> bool:
     return True
 
 
-def example_spec(contract: Contract) -> dict[str, Any]:
-    """What a data module would tell this task about made-up data."""
-    inputs: dict[str, Any] = {"inputs": "tokens", "num_inputs": VOCABULARY}
-    if contract.target in ("class", "value", "forecast"):
-        inputs = {"inputs": "features", "num_inputs": FEATURES}
-    if contract.target == "value":
-        return {**inputs, "values": ["a"], "mean": [0.0], "deviation": [1.0]}
-    if contract.target == "forecast":
-        count = 1 if contract.per == "step" else FEATURES  # all are forecast, or the first
-        sizes = {"num_inputs": count, "horizon": HORIZON, "window": TIME, "period": 1}
-        scales = {"mean": [[0.0] * count], "deviation": [[1.0] * count], "naive_error": [[1.0]]}
-        return {**inputs, "values": ["a"], **sizes, "series": [""], **scales}
-    if contract.target == "text":
-        sizes = {"num_targets": VOCABULARY, "start": 0, "end": 0}
-        return {**inputs, **sizes, "shared": False}
-    return {**inputs, "classes": ["a", "b", "c"]}
-
-
 def example_batch(task: Task, *lengths: int) -> AnyBatch:
     """A row of `TIME` steps, and one row of each length, which begin with the same inputs; for a
     decoder, with a target of `TARGET_STEPS` steps each."""
@@ -96,13 +66,15 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
     else:
         inputs = torch.randint(data["num_inputs"], (2, TIME), generator=generator)
     source = (inputs[rows], torch.tensor([TIME, *lengths]))
-    if task.contract.target == "text":
-        return _with_target(SequenceBatch(*source), data["start"], generator)
+    if task.contract.kind.decoder:
+        return _with_target(SequenceBatch(*source), data, generator)
     return SequenceBatch(*source)
 
 
-def _with_target(batch: SequenceBatch, start: int, generator: torch.Generator) -> PairBatch:
-    target = torch.randint(1, VOCABULARY, (1, TARGET_STEPS), generator=generator)
-    target[:, 0] = start
+def _with_target(
+    batch: SequenceBatch, data: Mapping[str, Any], generator: torch.Generator
+) -> PairBatch:
+    target = torch.randint(1, data["num_targets"], (1, TARGET_STEPS), generator=generator)
+    target[:, 0] = data["start"]
     target = target.expand(len(batch), -1)
     return PairBatch(batch, SequenceBatch(target, torch.full((len(batch),), TARGET_STEPS)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit.isolation import isolated
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.example import example_batch, example_spec
+from seqmodels.dataflow.example import example_batch
 from seqmodels.dataflow.page import LENGTHS, page
 from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
@@ -45,7 +45,7 @@ def explain(config: DictConfig) -> list[Identity]:
     kind = task_class(config.model, allowed)
     contract = kind.contract_for(config.model.head)
     check_model(contract, config.model, kind.check(config.model))
-    spec = example_spec(contract)
+    spec = dict(contract.kind.example)
     task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
     traced = trace(task, example_batch(task, LENGTHS[1]))
     drawing = draw(task, traced, row=1)

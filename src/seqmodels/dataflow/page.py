@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.example import TASKS, example_batch, example_task, fits
+from seqmodels.dataflow.example import example_batch, example_task, fits
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Contract, Task
@@ -27,6 +27,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.cell import CELLS, SteppedRNN
 from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.tasks import TASKS
 
 LENGTHS = (5, 4, 2)
 TEMPLATES = Environment(
@@ -90,8 +91,7 @@ def page(task: Task) -> str:
 
 def _kind(contract: Contract) -> tuple[Any, ...]:
     """What a picture shows of a task, besides its head."""
-    shows_target = contract.per == "step" or contract.target == "text"
-    target = contract.target if shows_target else None
+    target = contract.target if contract.per == "step" else None
     return contract.per, target, contract.causal, contract.stateful
 
 

@@ -24,8 +24,8 @@ def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Gro
     wide = f"D*{size}" if encoder.bidirectional else size
     tokens, words = len(trace.shapes["inputs"]) == 2, task.characters is not None
     steps = "B, T" if contract.per == "step" else "B"
-    target = "B, S" if contract.target == "text" else steps  # S: steps of the target
-    reader = "decoder" if contract.target == "text" else "head"
+    target = "B, S" if contract.kind.decoder else steps  # S: steps of the target
+    reader = "decoder" if contract.kind.decoder else "head"
     symbolic = {
         "inputs": "(B, T)" if tokens else "(B, T, 1+K)" if words else "(B, T, F)",
         "embedded": "(B, T, E)",

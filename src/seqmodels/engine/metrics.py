@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seqmodels.errors import UserError, closest
+from seqmodels.projects import import_projects
 
 
 @dataclass(frozen=True)
@@ -24,26 +25,25 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     **dict.fromkeys(
-        ("accuracy", "precision", "recall", "f1", "macro_f1", "exact_match", "bleu", "chrf"),
-        Metric(higher_is_better=True, unit="%"),
+        ("accuracy", "precision", "recall", "f1"), Metric(higher_is_better=True, unit="%")
     ),
-    "symbol_error_rate": Metric(higher_is_better=False, unit="%"),
     **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
     **dict.fromkeys(
-        ("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "mase", "pinball"),
-        Metric(higher_is_better=False),
+        ("loss", "perplexity", "mse", "rmse", "mae", "pinball"), Metric(higher_is_better=False)
     ),
     "coverage": Metric(higher_is_better=None, unit="%"),
 }
 """By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
 
 
-REPLACED = {"word_error_rate": "exact_match"}  # names of old configurations: 1 - the new one
+REPLACED: dict[str, str] = {}
+"""Names of old configurations: 1 - the new one. A task adds its own."""
 
 
 def check_not_replaced(name: str) -> None:
     """Raises UserError for a metric that goes by another name now."""
     short = without_split(name)
+    import_projects()  # one of them, or a task, may have renamed it
     if new := REPLACED.get(short):
         raise UserError(f"{name} is now {name.replace(short, new)}, which is 1 - {short}")
 
@@ -51,6 +51,14 @@ def check_not_replaced(name: str) -> None:
 def without_split(name: str) -> str:
     """`test/accuracy` -> `accuracy`."""
     return name.rpartition("/")[2]
+
+
+def find_metric(name: str) -> Metric | None:
+    """What `METRICS` has of a metric, with or without its split."""
+    short = without_split(name)
+    if short not in METRICS:
+        import_projects()  # one of them, or a task, may have it
+    return METRICS.get(short)
 
 
 def metric_named(name: str) -> Metric:
@@ -64,8 +72,8 @@ def metric_named(name: str) -> Metric:
             checkpoint as the best one.
     """
     short = without_split(name)
-    if short in METRICS:
-        return METRICS[short]
+    if metric := find_metric(short):
+        return metric
     check_not_replaced(name)
     near = closest(short, METRICS)
     raise UserError(
@@ -89,7 +97,7 @@ def more_is_better(name: str) -> bool:
 
 def unit(name: str) -> str:
     """The unit of a metric, such as `%`; empty where it has none or the metric is unknown."""
-    metric = METRICS.get(without_split(name))
+    metric = find_metric(name)
     return metric.unit if metric else ""
 
 

@@ -83,6 +83,7 @@ class Task(Network, pl.LightningModule):
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
     decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
+    can_start_others: ClassVar[bool] = False  # whether `start` of other tasks may name its runs
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

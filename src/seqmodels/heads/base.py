@@ -17,6 +17,7 @@ from seqmodels.nn.outputs import Output
 from seqmodels.nn.windows import mean_over_windows
 from seqmodels.projects import import_projects
 from seqmodels.schemas import arguments, raise_first
+from seqmodels.target import find_target
 
 HEADS: dict[str, type[Head]] = {}
 
@@ -180,22 +181,20 @@ def find_head(name: str, *, per: Per | None = None, target: str | None = None) -
             f"each {per}: {choices(name, fitting)}"
         )
     if not _makes(head, target):
-        ends = "ends in a softmax over a vocabulary, which this model does not predict"
-        if target == "text":
-            ends = "starts no decoder, which this model needs"
-        elif head.output_class is not None and "next_token" not in head.output_class.targets:
-            ends = "starts a decoder, which this model does not have"
-        raise UserError(f"model.head={name} {ends}: {choices(name, fitting)}")
+        why = head.output_class.misfit if head.output_class else ""
+        if target and find_target(target).decoder:
+            why = "starts no decoder, which this model needs"
+        raise UserError(f"model.head={name} {why}: {choices(name, fitting)}")
     return head
 
 
 def _makes(head: type[Head], target: str | None) -> bool:
-    """Whether its output can be of this target; most heads leave that to the task, but a text
-    takes a decoder."""
-    output = head.output_class
-    if target == "text":
-        return output is not None and target in output.targets
-    return target is None or output is None or not output.targets or target in output.targets
+    """Whether its output can be of this target; most heads leave that to the task, but not where a
+    decoder writes it."""
+    if target is None:
+        return True
+    takes = head.output_class.targets if head.output_class else ()
+    return target in takes or not (takes or find_target(target).decoder)
 
 
 def build_head(

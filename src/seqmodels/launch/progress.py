@@ -134,7 +134,7 @@ class SweepProgress:
 def _summary(job: Path, result: Mapping[str, Any]) -> str:
     if result["status"] != "completed":
         return f"{job.name}: {result['status']}, {result['error']}"
-    metric = next((name for name in default_metrics() if name in result["metrics"]), None)
+    metric = next((name for name in default_metrics([result]) if name in result["metrics"]), None)
     value = f"{metric} {result['metrics'][metric]:.4f}" if metric else "no metric"
     return f"{job.name}: {value}, {result['seconds']['total']:.1f} s"
 

@@ -20,6 +20,7 @@ class Vocabulary(Output):
     """
 
     targets = ("next_token",)
+    misfit = "ends in a softmax over a vocabulary, which this model does not predict"
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class AdaptiveVocabulary(Output):
     """
 
     targets = ("next_token",)
+    misfit = Vocabulary.misfit
     frequent_first = True
 
     def __init__(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -26,9 +26,6 @@ from seqmodels.machine import find_device, quieten_lightning
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.trust import trusted_config
-from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
-from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
-from seqmodels.tasks.language_model.generation import write
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +84,9 @@ class Run:
             for note in self.data.notes:
                 log.warning(note)
             if dynamic:
-                task = self._language_model("dynamic=true adapts a language model")
-                adapted = dynamic_evaluation(
-                    task.to(find_device(accelerator)),
-                    loader,
-                    learning_rate=dynamic_learning_rate,
-                    decay=dynamic_decay,
+                why = "dynamic=true adapts a language model"
+                adapted = self._verb("evaluate_dynamically", why, accelerator)(
+                    loader, learning_rate=dynamic_learning_rate, decay=dynamic_decay
                 )
                 return _of_split(adapted, split)
             trainer = pl.Trainer(
@@ -147,7 +141,7 @@ class Run:
                     tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
                     unseen += int((tokens == UNKNOWN_ID).sum())
                     total += int(batch.lengths.sum())
-        if note := unknown(unseen, total, source, refuse=self.data.target == "text"):
+        if note := unknown(unseen, total, source, refuse=self.data.refuses_unknown):
             log.warning(note)
 
     def generate(
@@ -156,15 +150,15 @@ class Run:
         """Continues the prompt with `length` tokens, and gives their text as soon as it is made.
 
         Args:
-            options: `temperature`, `top_k`, `top_p` and `seed` of `tasks.generation.generate`.
+            options: `temperature`, `top_k`, `top_p` and `seed`, as `generate` of
+                `seqmodels.tasks.language_model.generation` documents them.
 
         Raises:
             UserError: for a prompt with unknown tokens, or a wrong option.
         """
-        task = self._language_model("only a language model can generate text")
-        data = cast(StreamDataModule, self.data)
+        generate = self._verb("generate", "only a language model can generate text", accelerator)
         with self._usable():
-            pieces = write(task.to(find_device(accelerator)), data, prompt, length, **options)
+            pieces = generate(self.data, prompt, length, **options)
         return self._guarded(pieces)
 
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
@@ -205,10 +199,11 @@ class Run:
         found, count = ADVICE.subn(trained, message)
         return f"{found}; make the file like the training files" if count else message
 
-    def _language_model(self, why: str) -> LanguageModel:
-        if self.task.contract.target != "next_token":
+    def _verb(self, name: str, why: str, accelerator: str) -> Callable[..., Any]:
+        """What only some tasks can do: a method of theirs, with the task on its device."""
+        if not hasattr(self.task, name):
             raise UserError(f"{why}, and {self.folder} is the run of a {self.result['task']}")
-        return cast(LanguageModel, self.task)
+        return getattr(self.task.to(find_device(accelerator)), name)
 
 
 def _of_split(metrics: Mapping[str, float], split: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from seqmodels.data import DataModule
 from seqmodels.data.inputs import Tokens
@@ -12,7 +12,6 @@ from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.runs.finished import load_run
-from seqmodels.tasks.language_model import StreamDataModule
 
 
 def load_start(
@@ -34,9 +33,9 @@ def load_start(
         return None
     where = f"model.training.start={folder}"
     run = load_run(folder, allowed_targets=tuple(allowed_targets))
-    if run.task.contract.target != "next_token":
+    if not run.task.can_start_others:
         raise UserError(f"{where} is the run of a {run.result['task']}, not of a language model")
-    _share_tokenizer(data, cast(StreamDataModule, run.data).spec, where)
+    _share_tokenizer(data, run.data.spec, where)
     encoder = run.task.encoder
     sizes = {
         "encoder.cell": encoder.cell,

@@ -313,6 +313,7 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
         "seed": training.config.seed,
         "config": OmegaConf.to_container(training.config, resolve=True),
         "parameters": sum(p.numel() for p in task.parameters()),
+        "metric": task.contract.kind.metric,
         "metrics": {},
         "examples": data.split_sizes,
         "baselines": {},

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqmodels.engine.metrics import METRICS, show, show_with_unit, without_split
+from seqmodels.engine.metrics import METRICS, find_metric, show, show_with_unit, without_split
 from seqmodels.files import flattened
 from seqmodels.heads import HEADS
 from seqmodels.runs.limits import on_whole_splits
@@ -68,7 +68,7 @@ def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = 
 def _lost(result: Mapping[str, Any]) -> tuple[list[str], bool]:
     # the sentence, and whether it is beyond chance
     for name, rows in result["baselines"].items():
-        metric, value = METRICS.get(without_split(name)), result["metrics"].get(name)
+        metric, value = find_metric(name), result["metrics"].get(name)
         known = {n: v for n, v in rows.items() if v is not None and math.isfinite(v)}
         if not (name.startswith("test/") and metric and known) or value is None:
             continue
@@ -99,7 +99,7 @@ def _fitted(
     beaten: bool,
 ) -> list[str]:
     metrics = result["metrics"]
-    short = next((n for n in JUDGED if f"validation/{n}" in metrics and n in METRICS), "")
+    short = next((n for n in JUDGED if f"validation/{n}" in metrics and find_metric(n)), "")
     name, train_name = f"validation/{short}", f"train/{short}"
     validations = [row for row in history if math.isfinite(row.get(name, math.nan))]
     harder = short in OF_LOSS and any(config.get(f"model.{key}") for key in HARDER)

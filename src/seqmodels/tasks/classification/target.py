@@ -1,5 +1,6 @@
 """What this task predicts: what the rest of the package asks of it."""
 
+from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import FEATURES, TARGETS, Target
 
 TARGETS["class"] = Target(
@@ -11,3 +12,4 @@ TARGETS["class"] = Target(
     metric="accuracy",
     example={**FEATURES, "classes": ["a", "b", "c"]},
 )
+METRICS["macro_f1"] = Metric(higher_is_better=True, unit="%")

@@ -1,5 +1,6 @@
 """What this task predicts: what the rest of the package asks of it."""
 
+from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import FEATURES, TARGETS, Target
 
 TARGETS["forecast"] = Target(
@@ -23,3 +24,4 @@ TARGETS["forecast"] = Target(
     },
     step="x{next}",
 )
+METRICS["mase"] = Metric(higher_is_better=False)

@@ -1,5 +1,6 @@
 """The next token at every step of a text."""
 
+import seqmodels.tasks.language_model.heads
 import seqmodels.tasks.language_model.target  # noqa: F401  (registers it)
 from seqmodels.tasks.language_model.plain_text import PlainText
 from seqmodels.tasks.language_model.python_source import PythonSource

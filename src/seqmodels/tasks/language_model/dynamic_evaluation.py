@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.nn.state import without_gradient
-from seqmodels.tasks.language_model.task import LanguageModel
 
 
 def dynamic_evaluation(
-    task: LanguageModel,
+    task: Task,
     loader: Iterable[SequenceBatch],
     *,
     learning_rate: float,

@@ -16,14 +16,14 @@ from torch import Tensor
 from seqmodels.arguments import Count, Natural, NonNegative
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.tokenizer import START_ID
+from seqmodels.engine import Task
 from seqmodels.engine.rolling import roll_forward
 from seqmodels.schemas import checked
 from seqmodels.tasks.language_model.streams import StreamDataModule
-from seqmodels.tasks.language_model.task import LanguageModel
 
 
 def generate(
-    task: LanguageModel,
+    task: Task,
     prompt: Sequence[int] = (),
     length: int = 200,
     *,
@@ -56,7 +56,7 @@ def generate(
 
 
 def write(
-    task: LanguageModel, data: StreamDataModule, prompt: str, length: int, **options: Any
+    task: Task, data: StreamDataModule, prompt: str, length: int, **options: Any
 ) -> Iterator[str]:
     """Text that continues the prompt, in pieces, as it is made.
 
@@ -124,7 +124,7 @@ def check_options(
 
 
 def _generate(
-    task: LanguageModel,
+    task: Task,
     ids: list[int],
     length: int,
     temperature: float,

@@ -1,5 +1,6 @@
 """What this task predicts: what the rest of the package asks of it."""
 
+from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import TARGETS, TOKENS, Target
 
 TARGETS["next_token"] = Target(
@@ -12,3 +13,4 @@ TARGETS["next_token"] = Target(
     example=TOKENS,
     step="p(x{next})",
 )
+METRICS["bits_per_byte"] = Metric(higher_is_better=False)

@@ -16,6 +16,8 @@ from seqmodels.heads import find_head
 from seqmodels.nn.outputs import ClassOptions, Output
 from seqmodels.nn.state import State, parts_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
+from seqmodels.tasks.language_model.generation import write
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
 
 
@@ -38,6 +40,10 @@ class LanguageModel(Task):
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
+    can_start_others = True
+    # of a finished run
+    generate = write
+    evaluate_dynamically = dynamic_evaluation
 
     def __init__(
         self,

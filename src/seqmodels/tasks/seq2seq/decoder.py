@@ -73,6 +73,7 @@ class Decoder(Output):
     """
 
     targets = ("text",)
+    misfit = "starts a decoder, which this model does not have"
 
     def __init__(
         self,

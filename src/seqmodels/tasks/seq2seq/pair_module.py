@@ -46,6 +46,7 @@ class PairDataModule(SequenceDataModule):
     inputs: Tokens
     targets: TextTargets
     datasets: dict[str, PairDataset]  # type: ignore[assignment]
+    refuses_unknown = True  # which to write others for is hopeless
     files = PairFiles()  # how to read those that are given later
 
     def __init__(

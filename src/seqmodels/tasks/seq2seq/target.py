@@ -1,5 +1,6 @@
 """What this task predicts: what the rest of the package asks of it."""
 
+from seqmodels.engine.metrics import METRICS, REPLACED, Metric
 from seqmodels.target import TARGETS, TOKENS, Target
 
 TARGETS["text"] = Target(
@@ -12,3 +13,7 @@ TARGETS["text"] = Target(
     example={**TOKENS, "num_targets": 100, "start": 0, "end": 0, "shared": False},
     decoder=True,
 )
+for name in ("exact_match", "bleu", "chrf"):
+    METRICS[name] = Metric(higher_is_better=True, unit="%")
+METRICS["symbol_error_rate"] = Metric(higher_is_better=False, unit="%")
+REPLACED["word_error_rate"] = "exact_match"
