@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,13 @@ TARGETS: dict[str, Target] = {}
 """By the name that contracts and data give."""
 
 
+def load_tasks() -> None:
+    """Imports our tasks, a folder each, and installed projects: they register targets, heads and
+    metrics by name."""
+    importlib.import_module("seqmodels.tasks")
+    import_projects()
+
+
 def find_target(name: str) -> Target:
     """The kind of target of that name.
 
@@ -59,7 +67,7 @@ def find_target(name: str) -> Target:
         UserError: with the names there are, and the nearest.
     """
     if name not in TARGETS:
-        import_projects()  # one of them may have it
+        load_tasks()
     if name not in TARGETS:
         raise UserError(
             f"unknown target {name}: {choices(name, TARGETS)}; to make a new one, register it in "

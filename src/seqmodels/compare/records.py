@@ -14,11 +14,10 @@ from typing import Any
 
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.files import flattened
-from seqmodels.projects import import_projects
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.limits import on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.target import TARGETS
+from seqmodels.target import TARGETS, load_tasks
 from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
@@ -162,7 +161,7 @@ def read_record(folder: RunFolder) -> Record:
 
 
 def _usual_metric(metrics: Mapping[str, float]) -> str:
-    import_projects()
+    load_tasks()
     short = {name.rpartition("/")[2] for name in metrics}
     return next((kind.metric for kind in TARGETS.values() if kind.metric in short), "loss")
 
