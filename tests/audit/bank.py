@@ -11,13 +11,41 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 F, H, P, V, W, CLASSES = 5, 16, 8, 23, 19, 3
 
+Make = Callable[[], nn.Module]
+Case = tuple[Make, str, bool, list[str]]  # a model, its kind, causal, what the audit must find
+
+
+def sequence(make: Make, *found: str) -> Case:
+    return make, "sequence", False, [*found]
+
+
+def per_step(make: Make, *found: str, causal: bool = False) -> Case:
+    return make, "per_step", causal, [*found]
+
+
+def seq2seq(make: Make, *found: str) -> Case:
+    return make, "seq2seq", False, [*found]
+
 
 def mask_of(lengths: Tensor, time: int) -> Tensor:
     return torch.arange(time) < lengths.unsqueeze(1)
 
 
+def packed(inputs: Tensor, lengths: Tensor) -> Any:
+    return pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+
+
+def padded(packed: Any, time: int | None = None) -> Tensor:
+    return pad_packed_sequence(packed, batch_first=True, total_length=time)[0]
+
+
+def last_of(output: Tensor, lengths: Tensor) -> Tensor:
+    """`output` at each row's own last step."""
+    return output[torch.arange(len(lengths)), lengths - 1]
+
+
 class Classifier(nn.Module):
-    """A recurrent network on features, and a linear layer on what `select` returns."""
+    """A recurrent network on features, and a linear layer on what `select` returns: `h_n[-1]`."""
 
     packs = True
     width = H
@@ -28,292 +56,53 @@ class Classifier(nn.Module):
         self.classify = nn.Linear(self.width, CLASSES)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        if self.packs:
-            inputs = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        output, final = self.rnn(inputs)
-        if self.packs:
-            output, _ = pad_packed_sequence(output, batch_first=True)
+        output, final = self.rnn(packed(inputs, lengths) if self.packs else inputs)
         h_n = final[0] if isinstance(final, tuple) else final
+        if self.packs:
+            output = padded(output)
         return self.classify(self.select(output, h_n, lengths))
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-# ---------------------------------------------------------------- wrong
-
-
-class LastColumn(Classifier):
-    """Countless tutorials: the last column, which is padding in all rows but the longest."""
-
-    packs = False
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return output[:, -1]
-
-
-class LastStepOfBoth(Classifier):
-    """At the last step, backward has seen one."""
-
-    width = 2 * H
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return output[torch.arange(len(lengths)), lengths - 1]
-
-
-class FirstAndLast(Classifier):
-    """Both halves of the first and of the last step."""
-
-    width = 4 * H
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return torch.cat([output[:, 0], output[torch.arange(len(lengths)), lengths - 1]], dim=1)
-
-
-class LastOfBoth(Classifier):
-    """`h_n[-1]`, which is backward."""
 
     def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
         return h_n[-1]
 
 
-class FlattenedRows(Classifier):
-    """`view` where `transpose` was needed."""
+def reading(
+    select_: Callable[[Tensor, Tensor, Tensor], Tensor],
+    width_: int = H,
+    packs_: bool = True,
+    **options: Any,
+) -> Make:
+    """Makes a classifier that reads what `select_(output, h_n, lengths)` returns."""
 
-    width = 2 * H
+    class Reading(Classifier):
+        width, packs = width_, packs_
 
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return h_n.reshape(len(lengths), -1)
+        def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+            return select_(output, h_n, lengths)
 
-
-class ProjectedView(Classifier):
-    """`h_n` is `proj_size` wide."""
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return h_n.view(-1, H)
-
-
-class MeanOfAll(Classifier):
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return output.mean(dim=1)
+    return lambda: Reading(**options)
 
 
-class MaxOfAll(Classifier):
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return output.amax(dim=1)
+class Tagger(nn.Module):
+    """A label for each step, from both directions."""
 
-
-class FilledWithOnes(Classifier):
-    """The content of padding does not matter, but its amount does."""
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        padding = ~mask_of(lengths, output.shape[1])
-        return output.masked_fill(padding.unsqueeze(-1), 1.0).mean(dim=1)
-
-
-class AttentionToAll(Classifier):
-    """Attention over the steps of `output` without a mask."""
+    labels = CLASSES
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.score = nn.Linear(H, 1)
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return (self.score(output).softmax(dim=1) * output).sum(dim=1)
-
-
-class ForecastOfLastColumns(nn.Module):
-    """`output[:, -h:]` as the h forecasts: in padded rows, they come from padding.
-
-    Even in rows without padding, all forecasts but the last miss the newest observations.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(F, H, batch_first=True)
-        self.forecast = nn.Linear(H, 1)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        output, _ = self.rnn(inputs)
-        return self.forecast(output[:, -4:]).squeeze(-1)
-
-
-class ForecastOfLastSteps(nn.Module):
-    """The same at each row's own last steps: only the last forecast reads the newest step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.GRU(F, H, batch_first=True)
-        self.forecast = nn.Linear(H, 1)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        output, _ = self.rnn(inputs)
-        last = (lengths.unsqueeze(1) + torch.arange(-4, 0)).clamp(min=0)  # (B, 4)
-        return self.forecast(output[torch.arange(len(output)).unsqueeze(1), last]).squeeze(-1)
-
-
-class ForecastOfNeighbours(nn.Module):
-    """Several series flattened into one batch, and the rows not put back in their order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(F, H, batch_first=True)
-        self.forecast = nn.Linear(H, 4)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        forecasts = self.forecast(self.rnn(packed)[1][0][-1])  # (B, 4)
-        return forecasts.t().reshape(len(inputs), 4)
-
-
-class RollOfPadding(nn.Module):
-    """Rolls forward from the state after the padding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.GRU(F, H, batch_first=True)
-        self.next = nn.Linear(H, F)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return rolled(self, *self.rnn(inputs))
-
-
-def rolled(model: Any, output: Tensor, state: Any, steps: int = 3) -> Tensor:
-    """Forecasts `(B, steps, F)`: each one is the input of the next."""
-    made = [model.next(state[-1])]
-    for _ in range(steps - 1):
-        output, state = model.rnn(made[-1].unsqueeze(1), state)
-        made.append(model.next(output[:, -1]))
-    return torch.stack(made, dim=1)
-
-
-class PaddedTagger(nn.Module):
-    """A tagger without packing: its backward direction starts in the padding."""
-
-    def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Embedding(V, F)
-        self.rnn = nn.LSTM(F, H, batch_first=True, bidirectional=True)
-        self.label = nn.Linear(2 * H, CLASSES)
+        self.rnn = nn.LSTM(F, H, **{"batch_first": True, "bidirectional": True, **options})
+        self.label = nn.Linear(2 * H if self.rnn.bidirectional else H, self.labels)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return self.label(self.rnn(self.embed(inputs))[0])
+        output, _ = self.rnn(packed(self.embed(inputs), lengths))
+        return self.label(padded(output, inputs.shape[1]))
 
 
-class TaggerOfColumns(PaddedTagger):
-    """`batch_first` forgotten: reads across the rows of a batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(F, H)
-        self.label = nn.Linear(H, CLASSES)
-
-
-class TaggerOfForward(PaddedTagger):
-    """Reads the forward half of two directions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.label = nn.Linear(H, CLASSES)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(
-            self.embed(inputs), lengths, batch_first=True, enforce_sorted=False
-        )
-        return self.label(pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0][..., :H])
-
-
-class RegressorOfColumn(Classifier):
-    """A number from the mean of all columns, divided by the padded length."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.GRU)
-        self.classify = nn.Linear(H, 1)
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return output.sum(dim=1) / output.shape[1]
-
-
-class CopiedState(nn.Module):
-    """Passes on `h` where `c` belongs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(V, F)
-        self.rnn = nn.LSTM(F, H, batch_first=True)
-        self.predict = nn.Linear(H, V)
-
-    def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        output, (h, c) = self.rnn(self.embed(inputs), state)
-        return self.predict(output), (h, self.handed_on(h, c))
-
-    def handed_on(self, h: Tensor, c: Tensor) -> Tensor:
-        return h
-
-
-class RotatedState(CopiedState):
-    """Gives each row the state of its neighbour."""
-
-    def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        logits, (h, _) = super().forward(inputs, lengths, state)
-        return logits, (h.roll(1, dims=1), h)
-
-
-class Remembering(nn.Module):
-    """Keeps its state between calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.GRU(F, H, batch_first=True)
-        self.classify = nn.Linear(H, CLASSES)
-        self.state: Tensor | None = None
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        state = self.state
-        if state is not None and state.shape[1] != len(lengths):
-            state = None
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        _, self.state = self.rnn(packed, state)
-        return self.classify(self.state[-1])
-
-
-class Language(nn.Module):
+class Language(Tagger):
     """Tokens to a prediction at every step."""
 
-    def __init__(self, bidirectional: bool) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(V, F)
-        self.rnn = nn.LSTM(F, H, batch_first=True, bidirectional=bidirectional)
-        self.predict = nn.Linear(2 * H if bidirectional else H, V)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(
-            self.embed(inputs), lengths, batch_first=True, enforce_sorted=False
-        )
-        output, _ = pad_packed_sequence(
-            self.rnn(packed)[0], batch_first=True, total_length=inputs.shape[1]
-        )
-        return self.predict(output)
-
-
-class ShiftedMask(Classifier):
-    """A mask that ends one step early, before a convolution's maximum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolve = nn.Conv1d(F, H, kernel_size=1)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        features = self.convolve(inputs.transpose(1, 2)).transpose(1, 2)
-        short = mask_of((lengths - 1).clamp(min=1), inputs.shape[1])
-        return self.classify(features.masked_fill(~short.unsqueeze(-1), -torch.inf).amax(dim=1))
-
-
-class LowestLayer(Classifier):
-    """`h_n[0]` of two layers: the upper layer is computed in vain."""
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return h_n[0]
+    labels = V
 
 
 class Translator(nn.Module):
@@ -332,26 +121,23 @@ class Translator(nn.Module):
 
     def forward(self, source: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
         embedded = self.embed_source(source)
-        if self.packs:
-            packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-            output, final = self.encode(packed)
-            output, _ = pad_packed_sequence(output, batch_first=True, total_length=source.shape[1])
-        else:
-            output, final = self.encode(embedded)
-        decoded, _ = self.decode(
-            self.embed_target(target_inputs), self.start(final, output, lengths)
-        )
+        output, final = self.encode(packed(embedded, lengths) if self.packs else embedded)
+        memory = padded(output, source.shape[1]) if self.packs else output
+        return self.decoded(memory, self.start(final, memory, lengths), lengths, target_inputs)
+
+    def decoded(self, memory: Tensor, start: Any, lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        decoded, _ = self.decode(self.embed_target(target_inputs), start)
         if not self.attends:
             return self.predict(decoded)
-        context = self.weights(decoded, output, lengths) @ output
+        context = self.weights(decoded, memory, lengths) @ memory
         return self.predict(torch.cat([context, decoded], dim=-1))
 
-    def weights(self, decoded: Tensor, output: Tensor, lengths: Tensor) -> Tensor:
-        scores = decoded @ output.transpose(1, 2)  # (B, S, T)
-        mask = mask_of(lengths, output.shape[1])
+    def weights(self, decoded: Tensor, memory: Tensor, lengths: Tensor) -> Tensor:
+        scores = decoded @ memory.transpose(1, 2)  # (B, S, T)
+        mask = mask_of(lengths, memory.shape[1])
         return scores.masked_fill(~mask.unsqueeze(1), -torch.inf).softmax(dim=-1)
 
-    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
+    def start(self, final: Any, memory: Tensor, lengths: Tensor) -> Any:
         if isinstance(final, Tensor):
             return self.bridge(final)
         return self.bridge(final[0]), self.bridge(final[1])
@@ -364,22 +150,181 @@ class WithoutAttention(Translator):
     attends = False
 
 
-class OneDirection(Translator):
-    bidirectional, layers = False, 1
+# ---------------------------------------------------------------- wrong
 
 
-class OfState(Translator):
-    """A GRU that starts from a linear layer of all layers and directions."""
+class LastColumn(Classifier):
+    """Countless tutorials: the last column, which is padding in all rows but the longest."""
 
-    attends = False
+    packs = False
+
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        return output[:, -1]
+
+
+def first_and_last(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+    """Both halves of the first and of the last step."""
+    return torch.cat([output[:, 0], last_of(output, lengths)], dim=1)
+
+
+def filled_with_ones(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+    """The content of padding does not matter, but its amount does."""
+    padding = ~mask_of(lengths, output.shape[1])
+    return output.masked_fill(padding.unsqueeze(-1), 1.0).mean(dim=1)
+
+
+class Attention(Classifier):
+    """Weights over the steps of `output`, masked."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.score = nn.Linear(H, 1)
+
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        scores = self.masked(self.score(output).squeeze(-1), lengths)
+        return (scores.softmax(dim=1).unsqueeze(-1) * output).sum(dim=1)
+
+    def masked(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        return scores.masked_fill(~mask_of(lengths, scores.shape[1]), -torch.inf)
+
+
+class AttentionToAll(Attention):
+    def masked(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        return scores
+
+
+class Forecaster(nn.Module):
+    """A recurrent network on features, and a linear layer to forecasts."""
+
+    def __init__(self, cell: type[nn.RNNBase] = nn.LSTM, width: int = 1, **options: Any) -> None:
+        super().__init__()
+        self.rnn = cell(F, H, batch_first=True, **options)
+        self.forecast = nn.Linear(H, width)
+
+
+class ForecastOfLastColumns(Forecaster):
+    """`output[:, -h:]` as the h forecasts: in padded rows, they come from padding.
+
+    Even in rows without padding, all forecasts but the last miss the newest observations.
+    """
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return self.forecast(self.rnn(inputs)[0][:, -4:]).squeeze(-1)
+
+
+class ForecastOfLastSteps(Forecaster):
+    """The same at each row's own last steps: only the last forecast reads the newest step."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        output, _ = self.rnn(inputs)
+        last = (lengths.unsqueeze(1) + torch.arange(-4, 0)).clamp(min=0)  # (B, 4)
+        return self.forecast(output[torch.arange(len(output)).unsqueeze(1), last]).squeeze(-1)
+
+
+class ForecastOfNeighbours(Forecaster):
+    """Several series flattened into one batch, and the rows not put back in their order."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        forecasts = self.forecast(self.rnn(packed(inputs, lengths))[1][0][-1])  # (B, 4)
+        return forecasts.t().reshape(len(inputs), 4)
+
+
+class RollOfPadding(Forecaster):
+    """Forecasts `(B, 3, F)`, each the input of the next, from the state after the padding."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        _, state = self.rnn(self.given(inputs, lengths))
+        made = [self.forecast(state[-1])]
+        for _ in range(2):
+            output, state = self.rnn(made[-1].unsqueeze(1), state)
+            made.append(self.forecast(output[:, -1]))
+        return torch.stack(made, dim=1)
+
+    def given(self, inputs: Tensor, lengths: Tensor) -> Any:
+        return inputs
+
+
+class PaddedTagger(Tagger):
+    """A tagger without packing: its backward direction starts in the padding."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return self.label(self.rnn(self.embed(inputs))[0])
+
+
+class TaggerOfForward(Tagger):
+    """Reads the forward half of two directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = nn.Linear(H, CLASSES)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return self.label(padded(self.rnn(packed(self.embed(inputs), lengths))[0])[..., :H])
+
+
+class RegressorOfColumn(Classifier):
+    """A number from the mean of all columns, divided by the padded length."""
 
     def __init__(self) -> None:
         super().__init__(nn.GRU)
-        self.resize = nn.Linear(4 * H, 2 * 2 * H)
+        self.classify = nn.Linear(H, 1)
 
-    def bridge(self, final: Tensor) -> Tensor:
-        flat = final.transpose(0, 1).flatten(1)  # (B, L*D*H)
-        return self.resize(flat).tanh().unflatten(1, (2, -1)).transpose(0, 1).contiguous()
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        return output.sum(dim=1) / output.shape[1]
+
+
+class CarriedLanguage(Language):
+    """Carries its state to the next window."""
+
+    def __init__(self) -> None:
+        super().__init__(bidirectional=False)
+
+    def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        output, (h, c) = self.rnn(self.embed(inputs), state)
+        return self.label(output), self.handed_on(h, c)
+
+    def handed_on(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        return h, c
+
+
+class CopiedState(CarriedLanguage):
+    """Passes on `h` where `c` belongs."""
+
+    def handed_on(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        return h, h
+
+
+class RotatedState(CarriedLanguage):
+    """Gives each row the state of its neighbour."""
+
+    def handed_on(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        return h.roll(1, dims=1), h
+
+
+class Remembering(Classifier):
+    """Keeps its state between calls."""
+
+    state: Tensor | None = None
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        state = self.state
+        if state is not None and state.shape[1] != len(lengths):
+            state = None
+        _, self.state = self.rnn(packed(inputs, lengths), state)
+        return self.classify(self.state[-1])
+
+
+class ShiftedMask(Classifier):
+    """A mask that ends one step early, before a convolution's maximum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolve = nn.Conv1d(F, H, kernel_size=1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        features = self.convolve(inputs.transpose(1, 2)).transpose(1, 2)
+        short = mask_of((lengths - 1).clamp(min=1), inputs.shape[1])
+        return self.classify(features.masked_fill(~short.unsqueeze(-1), -torch.inf).amax(dim=1))
 
 
 class StateOfPadding(WithoutAttention):
@@ -389,21 +334,21 @@ class StateOfPadding(WithoutAttention):
 
 
 class AttentionToPadding(Translator):
-    def weights(self, decoded: Tensor, output: Tensor, lengths: Tensor) -> Tensor:
-        return (decoded @ output.transpose(1, 2)).softmax(dim=-1)
+    def weights(self, decoded: Tensor, memory: Tensor, lengths: Tensor) -> Tensor:
+        return (decoded @ memory.transpose(1, 2)).softmax(dim=-1)
 
 
 class ContextOverPadding(Translator):
     """A mean of `output` as context, divided by the padded length."""
 
-    def weights(self, decoded: Tensor, output: Tensor, lengths: Tensor) -> Tensor:
-        return output.new_full((*decoded.shape[:2], output.shape[1]), 1 / output.shape[1])
+    def weights(self, decoded: Tensor, memory: Tensor, lengths: Tensor) -> Tensor:
+        return memory.new_full((*decoded.shape[:2], memory.shape[1]), 1 / memory.shape[1])
 
 
 class HiddenForBoth(Translator):
     """`h` where `c` belongs."""
 
-    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
+    def start(self, final: Any, memory: Tensor, lengths: Tensor) -> Any:
         return self.bridge(final[0]), self.bridge(final[0])
 
 
@@ -419,8 +364,8 @@ class LastStepStart(WithoutAttention):
 
     layers = 1
 
-    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
-        last = output[torch.arange(len(lengths)), lengths - 1].unsqueeze(0)
+    def start(self, final: Any, memory: Tensor, lengths: Tensor) -> Any:
+        last = last_of(memory, lengths).unsqueeze(0)
         return last, torch.zeros_like(last)
 
 
@@ -438,91 +383,64 @@ class Seeing(Translator):
         super().__init__()
         self.decode = nn.LSTM(F, H, 1, batch_first=True, bidirectional=True)
 
-    def start(self, final: Any, output: Tensor, lengths: Tensor) -> Any:
+    def start(self, final: Any, memory: Tensor, lengths: Tensor) -> Any:
         return final[0][-2:].contiguous(), final[1][-2:].contiguous()
 
 
-# name: (model, kind, causal, what the audit must find)
-WRONG: dict[str, tuple[Callable[[], nn.Module], str, bool, list[str]]] = {
-    "last column": (LastColumn, "sequence", False, ["padding_leak"]),
-    "last step of two directions": (
-        lambda: LastStepOfBoth(bidirectional=True),
-        "sequence",
-        False,
-        ["truncated_direction"],
+TWO = {"bidirectional": True}
+
+WRONG: dict[str, Case] = {
+    "last column": sequence(LastColumn, "padding_leak"),
+    "last step of two directions": sequence(
+        reading(lambda output, h_n, lengths: last_of(output, lengths), 2 * H, **TWO),
+        "truncated_direction",
     ),
-    "first and last step": (
-        lambda: FirstAndLast(bidirectional=True),
-        "sequence",
-        False,
-        ["truncated_direction"],
+    "first and last step": sequence(reading(first_and_last, 4 * H, **TWO), "truncated_direction"),
+    "h_n[-1] of two directions": sequence(lambda: Classifier(**TWO), "unread_direction"),
+    "h_n viewed": sequence(  # where `transpose` was needed
+        reading(lambda output, h_n, lengths: h_n.reshape(len(lengths), -1), 2 * H, **TWO),
+        "batch_leak",
     ),
-    "h_n[-1] of two directions": (
-        lambda: LastOfBoth(bidirectional=True),
-        "sequence",
-        False,
-        ["unread_direction"],
+    "proj_size viewed": sequence(
+        reading(lambda output, h_n, lengths: h_n.view(-1, H), proj_size=P), "row_count"
     ),
-    "h_n viewed": (
-        lambda: FlattenedRows(bidirectional=True),
-        "sequence",
-        False,
-        ["batch_leak"],
+    "mean of padded steps": sequence(reading(lambda output, *_: output.mean(1)), "padding_leak"),
+    "maximum of padded steps": sequence(reading(lambda output, *_: output.amax(1)), "padding_leak"),
+    "padding of ones": sequence(reading(filled_with_ones), "padding_leak"),
+    "attention without a mask": sequence(AttentionToAll, "padding_leak"),
+    "forecast of the last columns": sequence(ForecastOfLastColumns, "padding_leak", "stale_state"),
+    "forecast of the last steps": sequence(lambda: ForecastOfLastSteps(nn.GRU), "stale_state"),
+    "forecasts transposed": sequence(lambda: ForecastOfNeighbours(width=4), "batch_leak"),
+    "forecast rolled from padding": sequence(lambda: RollOfPadding(nn.GRU, F), "padding_leak"),
+    "number from padded steps": sequence(RegressorOfColumn, "padding_leak"),
+    "tagger without packing": per_step(PaddedTagger, "padding_leak"),
+    "tagger across rows": per_step(  # `batch_first` forgotten
+        lambda: PaddedTagger(batch_first=False, bidirectional=False), "batch_leak"
     ),
-    "proj_size viewed": (lambda: ProjectedView(proj_size=P), "sequence", False, ["row_count"]),
-    "mean of padded steps": (MeanOfAll, "sequence", False, ["padding_leak"]),
-    "maximum of padded steps": (MaxOfAll, "sequence", False, ["padding_leak"]),
-    "padding of ones": (FilledWithOnes, "sequence", False, ["padding_leak"]),
-    "attention without a mask": (AttentionToAll, "sequence", False, ["padding_leak"]),
-    "forecast of the last columns": (
-        ForecastOfLastColumns,
-        "sequence",
-        False,
-        ["padding_leak", "stale_state"],
+    "decoder from the state of padding": seq2seq(StateOfPadding, "padding_leak"),
+    "decoder attends to padding": seq2seq(AttentionToPadding, "padding_leak"),
+    "context divided by the padded length": seq2seq(ContextOverPadding, "padding_leak"),
+    "decoder from h for both": seq2seq(HiddenForBoth, "state_mixup"),
+    "layers taken for directions": seq2seq(LayersForDirections, "state_mixup"),
+    "decoder from the last step of both": seq2seq(LastStepStart, "truncated_direction"),
+    "decoder from mixed rows": seq2seq(MixedRows, "batch_leak"),
+    "decoder that sees what it predicts": seq2seq(Seeing, "future_leak"),
+    "tagger of the forward half": per_step(TaggerOfForward, "unread_direction"),
+    "h carried as c": per_step(CopiedState, "state_mixup", causal=True),
+    "state of the neighbour": per_step(RotatedState, "state_mixup", causal=True),
+    "state kept between calls": sequence(lambda: Remembering(nn.GRU), "state_mixup"),
+    "bidirectional language model": per_step(Language, "future_leak", causal=True),
+    "mask one step short": sequence(ShiftedMask, "unread_step"),
+    "lowest layer": sequence(  # the upper layer is computed in vain
+        reading(lambda output, h_n, lengths: h_n[0], num_layers=2), "unread_direction"
     ),
-    "forecast of the last steps": (ForecastOfLastSteps, "sequence", False, ["stale_state"]),
-    "forecasts transposed": (ForecastOfNeighbours, "sequence", False, ["batch_leak"]),
-    "forecast rolled from padding": (RollOfPadding, "sequence", False, ["padding_leak"]),
-    "number from padded steps": (RegressorOfColumn, "sequence", False, ["padding_leak"]),
-    "tagger without packing": (PaddedTagger, "per_step", False, ["padding_leak"]),
-    "tagger across rows": (TaggerOfColumns, "per_step", False, ["batch_leak"]),
-    "decoder from the state of padding": (StateOfPadding, "seq2seq", False, ["padding_leak"]),
-    "decoder attends to padding": (AttentionToPadding, "seq2seq", False, ["padding_leak"]),
-    "context divided by the padded length": (
-        ContextOverPadding,
-        "seq2seq",
-        False,
-        ["padding_leak"],
-    ),
-    "decoder from h for both": (HiddenForBoth, "seq2seq", False, ["state_mixup"]),
-    "layers taken for directions": (LayersForDirections, "seq2seq", False, ["state_mixup"]),
-    "decoder from the last step of both": (
-        LastStepStart,
-        "seq2seq",
-        False,
-        ["truncated_direction"],
-    ),
-    "decoder from mixed rows": (MixedRows, "seq2seq", False, ["batch_leak"]),
-    "decoder that sees what it predicts": (Seeing, "seq2seq", False, ["future_leak"]),
-    "tagger of the forward half": (TaggerOfForward, "per_step", False, ["unread_direction"]),
-    "h carried as c": (CopiedState, "per_step", True, ["state_mixup"]),
-    "state of the neighbour": (RotatedState, "per_step", True, ["state_mixup"]),
-    "state kept between calls": (Remembering, "sequence", False, ["state_mixup"]),
-    "bidirectional language model": (lambda: Language(True), "per_step", True, ["future_leak"]),
-    "mask one step short": (ShiftedMask, "sequence", False, ["unread_step"]),
-    "lowest layer": (lambda: LowestLayer(num_layers=2), "sequence", False, ["unread_direction"]),
 }
 
 
 # ---------------------------------------------------------------- right
 
 
-class LastHidden(Classifier):
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return h_n[-1]
-
-
-class SortedOnly(LastHidden):
+class SortedOnly(Classifier):
     """Takes only rows sorted by length."""
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -530,120 +448,74 @@ class SortedOnly(LastHidden):
         return self.classify(h_n[-1])
 
 
-class BothEnds(Classifier):
-    width = 2 * H
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return torch.cat([h_n[-2], h_n[-1]], dim=1)
-
-
-class BothEndsOfOutput(Classifier):
+def ends_of_output(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
     """The two halves of `output`, each where its direction ends."""
-
-    width = 2 * H
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        last = output[torch.arange(len(lengths)), lengths - 1]
-        return torch.cat([last[:, :H], output[:, 0, H:]], dim=1)
+    return torch.cat([last_of(output, lengths)[:, :H], output[:, 0, H:]], dim=1)
 
 
-class GatheredLast(Classifier):
-    packs = False
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return output[torch.arange(len(lengths)), lengths - 1]
+def masked_mean(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+    return output.sum(dim=1) / lengths.unsqueeze(1)
 
 
-class MaskedMean(Classifier):
-    width = 2 * H
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        return output.sum(dim=1) / lengths.unsqueeze(1)
+def masked_max(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+    mask = mask_of(lengths, output.shape[1]).unsqueeze(-1)
+    return output.masked_fill(~mask, -torch.inf).amax(dim=1)
 
 
-class OneNumber(MaskedMean):
+class OneNumber(Classifier):
     """One number for each row, `(B,)`."""
-
-    width = H
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         return super().forward(inputs, lengths).sum(dim=1)
 
-
-class MaskedMax(Classifier):
-    width = 2 * H
-
     def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        mask = mask_of(lengths, output.shape[1]).unsqueeze(-1)
-        return output.masked_fill(~mask, -torch.inf).amax(dim=1)
+        return masked_mean(output, h_n, lengths)
 
 
-class Attention(Classifier):
-    """Weights over the steps of `output`, masked."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.score = nn.Linear(H, 1)
-
-    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-        scores = self.score(output).squeeze(-1)
-        scores = scores.masked_fill(~mask_of(lengths, output.shape[1]), -torch.inf)
-        return (scores.softmax(dim=1).unsqueeze(-1) * output).sum(dim=1)
-
-
-class Tagger(nn.Module):
-    """A label for each step, from both directions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(V, F, padding_idx=0)
-        self.rnn = nn.GRU(F, H, num_layers=2, batch_first=True, bidirectional=True, dropout=0.5)
-        self.label = nn.Linear(2 * H, CLASSES)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(
-            self.embed(inputs), lengths, batch_first=True, enforce_sorted=False
-        )
-        return self.label(pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0])
-
-
-class Forecast(nn.Module):
+class Forecast(Forecaster):
     """The whole horizon from the final state."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(F, H, num_layers=2, batch_first=True)
-        self.forecast = nn.Linear(H, 4 * F)
-
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        return self.forecast(self.rnn(packed)[1][0][-1]).view(len(inputs), 4, F)
+        _, (h_n, _) = self.rnn(packed(inputs, lengths))
+        return self.forecast(h_n[-1]).view(len(inputs), 4, F)
 
 
 class Roll(RollOfPadding):
     """Rolls forward from each row's own final state."""
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        return rolled(self, *self.rnn(packed))
+    def given(self, inputs: Tensor, lengths: Tensor) -> Any:
+        return packed(inputs, lengths)
 
 
-class CarriedForecast(nn.Module):
+class CarriedForecast(Forecaster):
     """The next values at every step, and the state to roll forward from."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(F, H, batch_first=True)
-        self.next = nn.Linear(H, F)
 
     def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         output, state = self.rnn(inputs, state)
-        return self.next(output), state
+        return self.forecast(output), state
 
 
-class CarriedLanguage(CopiedState):
-    def handed_on(self, h: Tensor, c: Tensor) -> Tensor:
-        return c
+class StackedTagger(Tagger):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(V, F, padding_idx=0)
+        self.rnn = nn.GRU(F, H, num_layers=2, batch_first=True, bidirectional=True, dropout=0.5)
+
+
+class OneDirection(Translator):
+    bidirectional, layers = False, 1
+
+
+class OfState(WithoutAttention):
+    """A GRU that starts from a linear layer of all layers and directions."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRU)
+        self.resize = nn.Linear(4 * H, 2 * 2 * H)
+
+    def bridge(self, final: Tensor) -> Tensor:
+        flat = final.transpose(0, 1).flatten(1)  # (B, L*D*H)
+        return self.resize(flat).tanh().unflatten(1, (2, -1)).transpose(0, 1).contiguous()
 
 
 class Convolution(nn.Module):
@@ -716,11 +588,11 @@ class TimeFirst(nn.Module):
         return self.classify(output.sum(dim=0) / lengths.unsqueeze(1))
 
 
-class ZeroProjection(LastHidden):
+class ZeroProjection(Classifier):
     """Starts from zero logits, as some recipes do."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self) -> None:
+        super().__init__()
         nn.init.zeros_(self.classify.weight)
         nn.init.zeros_(self.classify.bias)
 
@@ -745,60 +617,59 @@ class FixedShape(nn.Module):
         return self.flat(inputs.view(4, 20 * F))
 
 
-class FloatOnly(LastHidden):
+class FloatOnly(Classifier):
     """Builds its first state in float32, whatever dtype its inputs have."""
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
         start = torch.zeros(1, len(lengths), H)
-        _, (h_n, _) = self.rnn(packed, (start, start))
+        _, (h_n, _) = self.rnn(packed(inputs, lengths), (start, start))
         return self.classify(h_n[-1])
 
 
-# name: (model, kind, causal)
-RIGHT: dict[str, tuple[Callable[[], nn.Module], str, bool]] = {
-    "packed LSTM": (LastHidden, "sequence", False),
-    "packed RNN of three layers": (
-        lambda: LastHidden(cell=nn.RNN, num_layers=3, dropout=0.3),
-        "sequence",
-        False,
+RIGHT: dict[str, Case] = {
+    "packed LSTM": sequence(Classifier),
+    "packed RNN of three layers": sequence(lambda: Classifier(nn.RNN, num_layers=3, dropout=0.3)),
+    "rows sorted by length": sequence(SortedOnly),
+    "h_n of both directions": sequence(
+        reading(lambda output, h_n, lengths: torch.cat([h_n[-2], h_n[-1]], dim=1), 2 * H, **TWO)
     ),
-    "rows sorted by length": (SortedOnly, "sequence", False),
-    "h_n of both directions": (lambda: BothEnds(bidirectional=True), "sequence", False),
-    "output where each direction ends": (
-        lambda: BothEndsOfOutput(num_layers=2, bidirectional=True),
-        "sequence",
-        False,
+    "output where each direction ends": sequence(
+        reading(ends_of_output, 2 * H, num_layers=2, **TWO)
     ),
-    "two-layer GRU, last step gathered": (
-        lambda: GatheredLast(cell=nn.GRU, num_layers=2),
-        "sequence",
-        False,
+    "two-layer GRU, last step gathered": sequence(
+        reading(
+            lambda output, h_n, lengths: last_of(output, lengths),
+            packs_=False,
+            cell=nn.GRU,
+            num_layers=2,
+        )
     ),
-    "masked mean": (lambda: MaskedMean(bidirectional=True), "sequence", False),
-    "masked maximum": (lambda: MaskedMax(bidirectional=True), "sequence", False),
-    "attention with a mask": (Attention, "sequence", False),
-    "tagger": (Tagger, "per_step", False),
-    "number from a masked mean": (OneNumber, "sequence", False),
-    "forecast from the final state": (Forecast, "sequence", False),
-    "forecast rolled forward": (Roll, "sequence", False),
-    "encoder-decoder with attention": (Translator, "seq2seq", False),
-    "encoder-decoder of one direction": (OneDirection, "seq2seq", False),
-    "encoder-decoder of the state": (WithoutAttention, "seq2seq", False),
-    "encoder-decoder of GRUs": (lambda: Translator(nn.GRU), "seq2seq", False),
-    "encoder-decoder with a linear bridge": (OfState, "seq2seq", False),
-    "forecast of the next step with its state": (CarriedForecast, "per_step", True),
-    "language model": (lambda: Language(False), "per_step", True),
-    "language model with its state": (CarriedLanguage, "per_step", True),
-    "convolution": (Convolution, "sequence", False),
-    "causal convolution": (CausalConvolution, "per_step", True),
-    "transformer": (Transformer, "sequence", False),
-    "LSTMCell in a loop": (CellByCell, "sequence", False),
-    "time first": (TimeFirst, "sequence", False),
-    "projection of zeros": (ZeroProjection, "sequence", False),
-    "logits and more": (WithWeights, "sequence", False),
-    "one shape only": (FixedShape, "sequence", False),
-    "float32 only": (FloatOnly, "sequence", False),
+    "masked mean": sequence(reading(masked_mean, 2 * H, **TWO)),
+    "masked maximum": sequence(reading(masked_max, 2 * H, **TWO)),
+    "attention with a mask": sequence(Attention),
+    "tagger": per_step(StackedTagger),
+    "number from a masked mean": sequence(OneNumber),
+    "forecast from the final state": sequence(lambda: Forecast(width=4 * F, num_layers=2)),
+    "forecast rolled forward": sequence(lambda: Roll(nn.GRU, F)),
+    "encoder-decoder with attention": seq2seq(Translator),
+    "encoder-decoder of one direction": seq2seq(OneDirection),
+    "encoder-decoder of the state": seq2seq(WithoutAttention),
+    "encoder-decoder of GRUs": seq2seq(lambda: Translator(nn.GRU)),
+    "encoder-decoder with a linear bridge": seq2seq(OfState),
+    "forecast of the next step with its state": per_step(
+        lambda: CarriedForecast(width=F), causal=True
+    ),
+    "language model": per_step(lambda: Language(bidirectional=False), causal=True),
+    "language model with its state": per_step(CarriedLanguage, causal=True),
+    "convolution": sequence(Convolution),
+    "causal convolution": per_step(CausalConvolution, causal=True),
+    "transformer": sequence(Transformer),
+    "LSTMCell in a loop": sequence(CellByCell),
+    "time first": sequence(TimeFirst),
+    "projection of zeros": sequence(ZeroProjection),
+    "logits and more": sequence(WithWeights),
+    "one shape only": sequence(FixedShape),
+    "float32 only": sequence(FloatOnly),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit import ADVICE, assert_clean, audit
+from seqmodels.audit import ADVICE, Audit, assert_clean, audit
 from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
@@ -27,10 +27,10 @@ from seqmodels.tasks.tagging import Tagger
 from tests.audit.bank import (
     RIGHT,
     WRONG,
+    Classifier,
     F,
     H,
     LastColumn,
-    LastHidden,
     Translator,
     V,
     W,
@@ -47,26 +47,24 @@ pytestmark = pytest.mark.filterwarnings(
 
 LENGTHS = [20, 17, 9, 3]
 ALL_WRONG, ALL_RIGHT = WRONG | SORTED_WRONG, RIGHT | SORTED_RIGHT
+ALL = ALL_WRONG | ALL_RIGHT
 
 
-@pytest.mark.parametrize("name", ALL_WRONG)
-def test_a_mistake_is_found_by_name(name: str) -> None:
+def audit_of(make: Callable[[], nn.Module]) -> Audit:
     torch.manual_seed(0)
-    make, kind, causal, expected = ALL_WRONG[name]
+    model = make()
+    return audit(model, *inputs_for(model, LENGTHS))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_mistakes_are_found_by_name_and_right_models_are_clean(name: str) -> None:
+    torch.manual_seed(0)
+    make, kind, causal, expected = ALL[name]
     model = make()
     result = audit(model, *inputs_for(model, LENGTHS), kind, causal, **more_for(kind))
     assert result.names == expected
     for finding in result.findings:
         assert finding.advice and finding.evidence and finding.name in str(finding)
-
-
-@pytest.mark.parametrize("name", ALL_RIGHT)
-def test_a_right_model_is_clean(name: str) -> None:
-    torch.manual_seed(0)
-    make, kind, causal = ALL_RIGHT[name]
-    model = make()
-    more = more_for(kind)
-    assert audit(model, *inputs_for(model, LENGTHS), kind, causal, **more).findings == []
 
 
 @pytest.mark.parametrize("name", MASKED)
@@ -81,7 +79,7 @@ def test_a_mask_by_what_padding_holds(name: str) -> None:
 
 @pytest.mark.parametrize("padding", [7, torch.nan], ids=str)
 def test_padding_may_hold_any_value(padding: float) -> None:
-    class Counted(LastHidden):
+    class Counted(Classifier):
         def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
             marked = torch.isclose(inputs, torch.tensor(padding).to(inputs), equal_nan=True)
             return super().forward(inputs.masked_fill(marked, 0), (~marked).any(2).sum(1))
@@ -109,26 +107,22 @@ def test_lengths_may_be_a_list(as_given: Callable[..., Any]) -> None:
     inputs, _ = inputs_for(model := LastColumn(), LENGTHS)
     expected = audit(model, inputs, torch.tensor(LENGTHS))
     assert audit(model, inputs, as_given(LENGTHS)) == expected
-    assert_clean(LastHidden(), inputs, as_given(LENGTHS))
+    assert_clean(Classifier(), inputs, as_given(LENGTHS))
     tokens, _ = inputs_for(Translator(), LENGTHS)
     assert_clean(Translator(), tokens, as_given(LENGTHS), "seq2seq", **more_for("seq2seq"))
 
 
 def test_logits_that_are_not_finite_in_one_row_are_found() -> None:
-    class NotFinite(LastHidden):
+    class NotFinite(Classifier):
         def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
             logits = super().forward(inputs, lengths)
             return logits.index_fill(0, (lengths[1:] > lengths[0]).nonzero()[:, 0] + 1, torch.nan)
 
-    torch.manual_seed(0)
-    model = NotFinite()
-    assert audit(model, *inputs_for(model, LENGTHS)).names == ["batch_leak"]
+    assert audit_of(NotFinite).names == ["batch_leak"]
 
 
 def test_a_refusal_of_unsorted_rows_is_told() -> None:
-    torch.manual_seed(0)
-    model = RIGHT["rows sorted by length"][0]()
-    [told] = audit(model, *inputs_for(model, LENGTHS)).untested
+    [told] = audit_of(RIGHT["rows sorted by length"][0]).untested
     assert told.startswith("batch_leak, of rows that are not the longest first: `lengths` array")
 
 
@@ -228,7 +222,7 @@ def test_any_shape(lengths: list[int], tokens: bool) -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_types_and_modes(dtype: torch.dtype, training: bool) -> None:
     torch.manual_seed(0)
-    right = LastHidden(num_layers=2, dropout=0.5).to(dtype).train(training)
+    right = Classifier(num_layers=2, dropout=0.5).to(dtype).train(training)
     wrong = LastColumn(num_layers=2, dropout=0.5).to(dtype).train(training)
     inputs, lengths = inputs_for(right, LENGTHS)
     assert audit(right, inputs.to(dtype), lengths).findings == []
@@ -272,7 +266,7 @@ def test_modules_of_a_function_are_found() -> None:
 
 def test_a_model_is_left_as_it_was() -> None:
     torch.manual_seed(0)
-    model = LastHidden(num_layers=2, dropout=0.5)
+    model = Classifier(num_layers=2, dropout=0.5)
     model.classify.eval()
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     places = [parameter.data_ptr() for parameter in model.parameters()]
@@ -289,7 +283,7 @@ def test_a_model_is_left_as_it_was() -> None:
 
 
 def test_the_hooks_by_which_processes_share_gradients_stay() -> None:
-    model, seen, held = LastHidden(num_layers=2), list[str](), []
+    model, seen, held = Classifier(num_layers=2), list[str](), []
     inputs = inputs_for(model, LENGTHS)
     for name, weight in model.named_parameters():
         node = weight.expand_as(weight).grad_fn.next_functions[0][0]  # as DDP finds it
@@ -316,9 +310,7 @@ def test_a_seed_decides_everything() -> None:
 
 
 def test_what_cannot_be_tested_is_said() -> None:
-    torch.manual_seed(0)
-    model = RIGHT["one shape only"][0]()
-    result = audit(model, *inputs_for(model, LENGTHS))
+    result = audit_of(RIGHT["one shape only"][0])
     assert result.findings == []
     assert any(reason.startswith("padding_leak, by the amount") for reason in result.untested)
 
@@ -372,7 +364,7 @@ def test_a_model_that_cannot_be_audited_says_why(
 )
 def test_inputs_that_are_no_batch(inputs: Tensor, lengths: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        audit(LastHidden(), inputs, lengths)
+        audit(Classifier(), inputs, lengths)
 
 
 def test_an_audit_needs_only_torch() -> None:
@@ -386,7 +378,7 @@ def test_an_audit_needs_only_torch() -> None:
 def test_assert_clean_lists_what_is_wrong() -> None:
     torch.manual_seed(0)
     inputs, lengths = inputs_for(nn.Linear(1, 1), LENGTHS)
-    assert_clean(LastHidden(), inputs, lengths)
+    assert_clean(Classifier(), inputs, lengths)
     with pytest.raises(AssertionError, match="padding_leak: other content at padding moves logits"):
         assert_clean(LastColumn(), inputs, lengths)
 
@@ -402,7 +394,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
     lengths = [rng.randint(1, longest) for _ in range(rng.choice([1, 2, 5]))]
     if rng.random() < 1 / 3:
         name = rng.choice(sorted(set(ALL_RIGHT) - {"one shape only"}))
-        make, kind, causal = ALL_RIGHT[name]
+        make, kind, causal, _ = ALL_RIGHT[name]
         module = make()
         model: Any = module
         lengths.sort(reverse=True)
@@ -450,26 +442,13 @@ def false_alarms(seeds: range) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.slow
-def test_no_false_alarm_in_100_random_cases() -> None:
-    assert false_alarms(range(100)) == []
+def test_no_false_alarm_in_60_random_cases() -> None:
+    assert false_alarms(range(60)) == []
 
 
 @pytest.mark.long
 def test_no_false_alarm_in_ten_thousand_random_cases() -> None:
-    assert false_alarms(range(100, 10_100)) == []
-
-
-def test_padding_is_as_the_model_is_used_to() -> None:
-    """A mask by content is no leak as long as padding looks as it always does; else it is one."""
-
-    class MaskedByContent(LastHidden):
-        def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-            lengths = (inputs != 0).any(dim=2).sum(dim=1)
-            return super().forward(inputs, lengths)
-
-    torch.manual_seed(0)
-    model = MaskedByContent()
-    assert audit(model, *inputs_for(model, LENGTHS)).names == ["padding_leak"]
+    assert false_alarms(range(10_000)) == []
 
 
 def test_mask_of_is_what_it_says() -> None:
