@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 from unittest import mock
 
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.nn import ragged
-from seqmodels.nn.cell import CELLS
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from tests.reference import run_reference
 
@@ -49,6 +49,16 @@ mixes = pytest.mark.parametrize("mix", LENGTH_MIXES)
 def make_encoder(cell: str = "lstm", num_layers: int = 1, seed: int = 0, **options: Any) -> Any:
     torch.manual_seed(seed)
     return RecurrentEncoder(F, H, num_layers, cell=cell, **options)
+
+
+@pytest.fixture(
+    params=product(CELLS_AND_PROJECTIONS, (False, True), ("packed", "padded")),
+    ids=lambda choice: f"{choice[0][0]}-{choice[0][1]}-{'two' if choice[1] else 'one'}-{choice[2]}",
+)
+def encoder(request: pytest.FixtureRequest) -> Any:
+    """Each kind, of two layers."""
+    (cell, proj_size), bidirectional, packing = request.param
+    return make_encoder(cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing)
 
 
 def twin(encoder: RecurrentEncoder, packing: str) -> RecurrentEncoder:
@@ -182,12 +192,7 @@ def test_padded_equals_the_reference_at_any_lengths(
 ) -> None:
     cell, proj_size = cell_and_projection
     encoder = make_encoder(
-        cell,
-        num_layers,
-        seed,
-        bidirectional=bidirectional,
-        proj_size=proj_size,
-        packing="padded",
+        cell, num_layers, seed, bidirectional=bidirectional, proj_size=proj_size, packing="padded"
     ).double()
     inputs = make_inputs(len(lengths), max(lengths) + extra, seed).double()
     state = make_state(encoder, len(lengths)) if with_state else None
@@ -219,15 +224,7 @@ def test_output_and_h_n_hold_the_same_final_states(
         assert torch.equal(result.output[:, 0, width:], result.h_n[-1, 1])
 
 
-@both_packings
-@both_directions
-@cells
-def test_output_is_exactly_zero_at_padding(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
-) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
+def test_output_is_exactly_zero_at_padding(encoder: RecurrentEncoder) -> None:
     result = encoder(make_inputs(), torch.tensor(LENGTHS))
     for row, length in zip(result.output, LENGTHS, strict=True):
         assert torch.count_nonzero(row[length:]) == 0
@@ -235,34 +232,18 @@ def test_output_is_exactly_zero_at_padding(
     assert result.mask.tolist() == [[step < length for step in range(T)] for length in LENGTHS]
 
 
-@both_packings
-@both_directions
-@cells
-def test_no_lengths_means_full_lengths(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
-) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
+def test_no_lengths_means_full_lengths(encoder: RecurrentEncoder) -> None:
     inputs = make_inputs()
     without, full = encoder(inputs), encoder(inputs, torch.full((B,), T))
     for a, b in zip(parts(without), parts(full), strict=True):
         assert torch.equal(a, b)
     assert without.lengths.tolist() == [T] * B
-    output, h_n, _ = run_reference(cell, encoder.rnn.state_dict(), inputs, [T] * B)
+    output, h_n, _ = run_reference(encoder.cell, encoder.rnn.state_dict(), inputs, [T] * B)
     assert_same(without.output, output, 1e-5)
     assert_same(without.h_n.flatten(0, 1), h_n, 1e-5)
 
 
-@both_packings
-@both_directions
-@cells
-def test_permuted_rows_give_permuted_results(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
-) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
+def test_permuted_rows_give_permuted_results(encoder: RecurrentEncoder) -> None:
     inputs, lengths, order = make_inputs(), torch.tensor(LENGTHS), torch.tensor([3, 0, 4, 1, 2])
     state = make_state(encoder)
     result = encoder(inputs, lengths, as_argument(state))
@@ -410,15 +391,7 @@ def test_padded_c_n_is_kept_against_biases_that_would_overwrite_it(dtype: torch.
 
 
 @pytest.mark.parametrize("content", [0.0, 1e30, float("nan"), float("inf"), -float("inf")])
-@both_packings
-@both_directions
-@cells
-def test_content_of_the_padding_changes_nothing(
-    cell: str, proj_size: int, bidirectional: bool, packing: str, content: float
-) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
+def test_content_of_the_padding_changes_nothing(encoder: RecurrentEncoder, content: float) -> None:
     lengths = torch.tensor(LENGTHS)
     random = make_inputs()
     padding = torch.arange(T) >= lengths.unsqueeze(1)
@@ -436,15 +409,7 @@ def test_content_of_the_padding_changes_nothing(
         assert_same(a, b, 1e-6)
 
 
-@both_packings
-@both_directions
-@cells
-def test_amount_of_padding_changes_nothing(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
-) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
+def test_amount_of_padding_changes_nothing(encoder: RecurrentEncoder) -> None:
     lengths, inputs = torch.tensor(LENGTHS), make_inputs()
     longest = max(LENGTHS)
     results, gradients = [], []
@@ -462,25 +427,14 @@ def test_amount_of_padding_changes_nothing(
         assert_same(a, b, 1e-6)
 
 
-@both_packings
-@both_directions
-@cells
-def test_gradient_of_inputs_at_padding_is_exactly_zero(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
-) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
+def test_gradient_of_inputs_at_padding_is_exactly_zero(encoder: RecurrentEncoder) -> None:
     _, gradients = run_with_gradients(encoder, LENGTHS, T, with_state=True)
     for row, length in zip(gradients["inputs"], LENGTHS, strict=True):
         assert torch.count_nonzero(row[length:]) == 0
         assert torch.count_nonzero(row[:length]) == row[:length].numel()
 
 
-@both_packings
-@cells
-def test_rows_do_not_see_each_other(cell: str, proj_size: int, packing: str) -> None:
-    encoder = make_encoder(cell, 2, bidirectional=True, proj_size=proj_size, packing=packing)
+def test_rows_do_not_see_each_other(encoder: RecurrentEncoder) -> None:
     inputs = make_inputs().requires_grad_()
     result = encoder(inputs, torch.tensor(LENGTHS))
     for row in range(B):
@@ -535,19 +489,12 @@ def test_state_is_in_the_layout_of_pytorch(
 # ---------------------------------------------------------------- weights, dropout, precision
 
 
-@both_packings
-@both_directions
-@cells
-def test_weights_of_plain_pytorch_load_both_ways(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
-) -> None:
-    options = {"proj_size": proj_size} if proj_size else {}
+def test_weights_of_plain_pytorch_load_both_ways(encoder: RecurrentEncoder) -> None:
+    kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[encoder.cell]
+    assert type(encoder.rnn) is kind
+    options = {"proj_size": encoder.rnn.proj_size} if encoder.rnn.proj_size else {}
     torch.manual_seed(5)
-    plain = CELLS[cell](F, H, 2, batch_first=True, bidirectional=bidirectional, **options)
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
-    assert type(encoder.rnn) is {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell]
+    plain = kind(F, H, 2, batch_first=True, bidirectional=encoder.bidirectional, **options)
     assert encoder.rnn.state_dict().keys() == plain.state_dict().keys()
     inputs, lengths = make_inputs(), torch.tensor(LENGTHS)
 
@@ -564,44 +511,29 @@ def test_weights_of_plain_pytorch_load_both_ways(
 
     encoder.rnn.load_state_dict(plain.state_dict())
     check()
-    fresh = make_encoder(
-        cell, 2, seed=7, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
-    plain.load_state_dict(fresh.rnn.state_dict())
+    torch.manual_seed(7)
+    encoder.rnn.reset_parameters()
     with pytest.raises(AssertionError):
         check()  # the weights did change
-    encoder = fresh
+    plain.load_state_dict(encoder.rnn.state_dict())
     check()
 
 
-@both_packings
-@both_directions
-@cells
-def test_dropout_acts_in_training_only(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
-) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing, dropout=0.5
-    )
+def test_dropout_acts_in_training_only(encoder: RecurrentEncoder) -> None:
+    encoder.rnn.dropout = 0.5
     inputs, lengths = make_inputs(), torch.tensor(LENGTHS)
     first, second = encoder(inputs, lengths), encoder(inputs, lengths)
     assert not torch.allclose(first.output, second.output)
     encoder.eval()
     first, second = encoder(inputs, lengths), encoder(inputs, lengths)
     assert torch.equal(first.output, second.output)
-    output, _, _ = run_reference(cell, encoder.rnn.state_dict(), inputs, LENGTHS)
+    output, _, _ = run_reference(encoder.cell, encoder.rnn.state_dict(), inputs, LENGTHS)
     assert_same(first.output, output, 1e-5)
 
 
-@both_packings
-@both_directions
-@cells
 def test_dropout_of_everything_leaves_the_second_layer_without_inputs(
-    cell: str, proj_size: int, bidirectional: bool, packing: str
+    encoder: RecurrentEncoder,
 ) -> None:
-    encoder = make_encoder(
-        cell, 2, bidirectional=bidirectional, proj_size=proj_size, packing=packing
-    )
     encoder.rnn.dropout = 1.0  # which no argument may be
     inputs, lengths = make_inputs(), torch.tensor(LENGTHS)
     result = encoder(inputs, lengths)
@@ -609,7 +541,7 @@ def test_dropout_of_everything_leaves_the_second_layer_without_inputs(
     for name in weights:
         if name.startswith("weight_ih_l1"):
             weights[name] = torch.zeros_like(weights[name])
-    output, h_n, c_n = run_reference(cell, weights, inputs, LENGTHS)
+    output, h_n, c_n = run_reference(encoder.cell, weights, inputs, LENGTHS)
     assert_same(result.output, output, 1e-5)  # nothing is dropped after the last layer
     assert_same(result.h_n.flatten(0, 1), h_n, 1e-5)  # nor within a layer, nor from the inputs
     if c_n is not None:
@@ -683,13 +615,12 @@ def test_properties_tell_the_layout(options: dict[str, Any], directions: int, wi
         ({"hidden_size": 0}, "encoder.hidden_size=0: set it to a whole number of at least 1"),
         ({"hidden_size": -6}, "encoder.hidden_size=-6: set it to a whole number of at least 1"),
         ({"num_layers": 0}, "encoder.num_layers=0: set it to a whole number from 1 to 1000"),
-        (
-            {"cell": "gru", "proj_size": 3},
-            "encoder.proj_size is 3: only cell=lstm has projections",
-        ),
-        (
-            {"cell": "rnn", "proj_size": 3},
-            "encoder.proj_size is 3: only cell=lstm has projections",
+        *(
+            (
+                {"cell": cell, "proj_size": 3},
+                "encoder.proj_size is 3: only cell=lstm has projections",
+            )
+            for cell in ("gru", "rnn")
         ),
         (
             {"proj_size": 6},
