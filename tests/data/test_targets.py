@@ -25,7 +25,6 @@ from seqmodels.data import (
     Examples,
     SequenceDataModule,
     Series,
-    Tags,
     TargetEncoder,
     Text,
     TokenizerOptions,
@@ -36,6 +35,7 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.tasks.classification import Needle, Surnames
 from seqmodels.tasks.language_model import PlainText, StreamDataModule
+from seqmodels.tasks.tagging import Tags
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.data.sources import library_files
 from seqmodels.runs import train
 from seqmodels.tasks.language_model import python_source
 from seqmodels.tasks.tagging import python_syntax
@@ -17,7 +18,7 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glo
 DEBUGS = sorted(path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml"))
 SMALL = {f"trainer.limit_{split}_batches": 2 for split in ("train", "val", "test")}
 SMALL |= {"model.encoder.hidden_size": 4, "trainer.max_epochs": 2, "baseline": False}
-LIBRARY = python_source.library_files()[:40]
+LIBRARY = library_files()[:40]
 # files of your own that an experiment asks for, by the class that reads them
 FILES = {
     "seqmodels.data.Text": ("text,label\n", "a fine film,good\na dull one,bad\n"),

@@ -5,7 +5,7 @@ from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.split import Examples
-from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
+from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.tokenizer import TokenizerOptions
 
@@ -19,7 +19,6 @@ __all__ = [
     "SequenceDataModule",
     "Series",
     "Split",
-    "Tags",
     "TargetEncoder",
     "Text",
     "TokenizerOptions",

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from seqmodels.data.columns import take
-from seqmodels.data.edit_distance import nearest
 from seqmodels.data.steps import interpolate
 from seqmodels.data.targets import Values
 
@@ -146,6 +145,8 @@ def _values(data: SequenceDataModule, split: str) -> np.ndarray:
 
 
 def _of_written(data: SequenceDataModule) -> Metrics:
+    from seqmodels.tasks.seq2seq.text_scores import nearest
+
     chosen, on = _chosen(data)
     features = _tf_idf(data, chosen)
     written = take(data.examples["train"].targets, chosen)

@@ -15,7 +15,6 @@ import pyarrow.csv
 
 from seqmodels.data.formats import json_rows, separated_rows
 from seqmodels.data.parquet import parquet_rows
-from seqmodels.data.times import number_of
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.files import read_lines, read_text
 
@@ -79,6 +78,17 @@ def number(value: Any, where: str, name: str) -> float:
             f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number"
         )
     return found
+
+
+def number_of(text: str) -> float:
+    """The number that a text stands for. Python also reads `1_000` and the digits of every script.
+
+    Raises:
+        ValueError: if it is not a number in plain digits.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
 
 
 class Inexact(Exception):  # noqa: N818 (no error: `rows` reads on)

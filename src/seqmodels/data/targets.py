@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,15 +17,6 @@ from seqmodels.batch import UNSEEN_TARGET, Per
 from seqmodels.data.columns import Column, distinct
 from seqmodels.data.tables import number
 from seqmodels.errors import UserError, shown
-from seqmodels.tag_schemes import (
-    OUTSIDE,
-    Scheme,
-    begins,
-    completed,
-    find_scheme,
-    note_of_scheme,
-    parse,
-)
 
 
 class TargetEncoder(ABC):
@@ -106,46 +96,6 @@ class Classes(NamedTargets):
 def _labels(raw: Sequence[Any]) -> Sequence[str]:
     # numbers are named as they are written: a label in float32 is 0.1, too
     return raw if isinstance(raw, Column) else [*map(str, raw)]
-
-
-class Tags(NamedTargets):
-    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64.
-
-    Of tags that mark spans, such as `B-NP`, it knows all that their scheme has for the types in
-    training, and `spec["scheme"]` is that scheme: see `seqmodels.tag_schemes`.
-    """
-
-    per = "step"
-    target = "tag"
-    scheme: Scheme | None = None
-
-    def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        what, advice = f"{source}: every tag", "tagging needs at least two tags"
-        found = {tag for tags in raw for tag in tags}
-        self._learn(found, what, advice)
-        if scheme := find_scheme(self.names, raw):
-            self._learn(completed(self.names, scheme), what, advice)
-            self.scheme = scheme
-        self.note = note_of_scheme(found)
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        return {**super().spec, **({"scheme": self.scheme} if self.scheme else {})}
-
-    def load(self, spec: Mapping[str, Any]) -> None:
-        super().load(spec)
-        self.scheme = spec.get("scheme")
-
-    def encode(self, raw: Sequence[Sequence[str]], source: str) -> list[Tensor]:
-        return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
-
-    def _numbers(self, tags: Sequence[str]) -> list[int]:
-        numbers = [self.names.get(tag, UNSEEN_TARGET) for tag in tags]
-        if self.scheme and UNSEEN_TARGET in numbers:  # of a type that is new, spans still count
-            for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
-                if numbers[step] == UNSEEN_TARGET and parse(tag)[0] != OUTSIDE:
-                    numbers[step] -= 2 if begins(previous, tag) else 1
-        return numbers
 
 
 class Values(TargetEncoder):

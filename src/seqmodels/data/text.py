@@ -15,9 +15,9 @@ from seqmodels.data.columns import LARGE, Column, stored
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes
-from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.pieces import fingerprint, size, whole
 from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.sources import read_splits, title
 from seqmodels.data.split import Examples
 from seqmodels.data.tables import check_ending
 from seqmodels.data.targets import Values

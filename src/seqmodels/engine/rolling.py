@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 
@@ -29,18 +29,3 @@ def roll_forward(
         inputs = choose(logits, inputs)
         lengths = torch.ones_like(lengths)
         yield inputs
-
-
-def shift(
-    inputs: Float[Tensor, "batch time values"], ahead: Float[Tensor, "batch horizon values"]
-) -> tuple[Tensor, Tensor]:
-    """What to read and what comes next, at every step but the last, `(B, T + H - 1, K)` each.
-
-    Args:
-        ahead: what follows the inputs, nan where it is missing: there, the last known value is
-            read.
-    """
-    steps = torch.cat([inputs, ahead], dim=1)
-    numbers = torch.arange(steps.shape[1], device=steps.device).view(1, -1, 1)
-    last_known = numbers.where(~steps.isnan(), 0).cummax(dim=1).values
-    return steps.gather(1, last_known)[:, :-1], steps[:, 1:]

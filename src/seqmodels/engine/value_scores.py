@@ -78,19 +78,6 @@ class R2(ValueScore):
         return scores.where((~targets.isnan()).sum(dim=0) > 1, torch.nan).nanmean()
 
 
-class MASE(MAE):
-    """The mean absolute scaled error: each error is divided by what repeating the last period is
-    off in training (Hyndman and Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001)."""
-
-    def update(  # type: ignore[override]
-        self, preds: Predictions, target: Targets, scale: Targets
-    ) -> None:
-        """`scale`: what to divide by, `(N, K)`."""
-        super().update(
-            preds / (scale if self.levels is None else scale.unsqueeze(-1)), target / scale
-        )
-
-
 class Pinball(ValueScore):
     """The mean pinball loss over all known values and quantiles: a target `e` above its quantile
     `q` costs `q * e`, one below it `(1 - q) * e`. It is lowest for the true quantiles."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from seqmodels.tag_schemes import OUTSIDE, parse
+from seqmodels.tasks.tagging.tags import OUTSIDE, parse
 
 COLOURS = (
     *("cyan", "magenta", "yellow", "green", "blue", "red"),

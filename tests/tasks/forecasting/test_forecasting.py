@@ -16,11 +16,10 @@ from sklearn.metrics import mean_pinball_loss
 from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine.rolling import shift
-from seqmodels.engine.value_scores import MASE
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
+from seqmodels.tasks.forecasting.task import MASE, shift
 from tests.conftest import Script
 from tests.runs.test_resume import same_run, stopped_by
 from tests.tasks.classification.test_classification import quiet

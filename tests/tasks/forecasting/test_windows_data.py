@@ -17,11 +17,11 @@ from sklearn.linear_model import Ridge
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.module import SPLITS
-from seqmodels.data.times import clock, moment
 from seqmodels.errors import UserError
 from seqmodels.tasks.forecasting import Windows
 from seqmodels.tasks.forecasting.baselines import ALPHAS
 from seqmodels.tasks.forecasting.period import find_period
+from seqmodels.tasks.forecasting.times import clock, moment
 
 W, H = 7, 3  # window and horizon
 Write = Callable[..., str]

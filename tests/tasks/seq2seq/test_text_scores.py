@@ -12,11 +12,10 @@ import sacrebleu
 import torch
 from torchmetrics import MetricCollection
 
-from seqmodels.data.edit_distance import edit_distance, nearest, symbols
 from seqmodels.engine.contract import Step, gather
 from seqmodels.engine.metrics import metric_named
 from seqmodels.errors import UserError
-from seqmodels.tasks.seq2seq.text_scores import SCORES, TextScores
+from seqmodels.tasks.seq2seq.text_scores import SCORES, TextScores, edit_distance, nearest, symbols
 
 NAMES = [*SCORES]
 TEXTS = [

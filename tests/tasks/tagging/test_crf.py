@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from seqmodels.nn.outputs import Classes
-from seqmodels.tag_schemes import allowed, may_follow
 from seqmodels.tasks.tagging import chain
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
+from seqmodels.tasks.tagging.tags import allowed, may_follow
 
 B, T, S, C = 5, 6, 7, 4
 LENGTHS = [6, 1, 4, 2, 6]

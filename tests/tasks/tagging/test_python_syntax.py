@@ -16,9 +16,9 @@ from types import CodeType
 
 import pytest
 
+from seqmodels.data.sources import library_files
 from seqmodels.errors import UserError
 from seqmodels.tasks.language_model import python_source
-from seqmodels.tasks.language_model.python_source import library_files
 from seqmodels.tasks.tagging import PythonSyntax, python_syntax
 from seqmodels.tasks.tagging.python_roles import ROLES, logical_lines, roles
 

@@ -14,11 +14,12 @@ from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fsc
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.data import Tags
 from seqmodels.engine.contract import Step, gather
-from seqmodels.tag_schemes import (
+from seqmodels.tasks.tagging.span_score import SpanCounts, SpanScore, scores
+from seqmodels.tasks.tagging.tags import (
     Allowed,
     Scheme,
+    Tags,
     allowed,
     completed,
     find_scheme,
@@ -28,7 +29,6 @@ from seqmodels.tag_schemes import (
     span_types,
     spans,
 )
-from seqmodels.tasks.tagging.span_score import SpanCounts, SpanScore, scores
 
 TYPES = ("LOC", "a-b", "B")
 TAGS: dict[Scheme, list[str]] = {

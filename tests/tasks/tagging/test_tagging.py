@@ -19,9 +19,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run
-from seqmodels.tag_schemes import may_follow
 from seqmodels.tasks.tagging import Tagger
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
+from seqmodels.tasks.tagging.tags import may_follow
 from tests.conftest import Script
 from tests.runs.test_resume import same_run, stopped_by
 from tests.runs.two_processes import JoinedBatches, same_weights

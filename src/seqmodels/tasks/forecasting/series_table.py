@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from seqmodels.data.tables import Row, Tables, check_ending, number
-from seqmodels.data.times import Clock, Moment, clock, moment
 from seqmodels.errors import UserError, shown
+from seqmodels.tasks.forecasting.times import Clock, Moment, clock, moment
 
 MISSING = ("NA", "N/A", "null")  # how others write what is not there
 

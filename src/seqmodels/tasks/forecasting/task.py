@@ -14,9 +14,9 @@ from torchmetrics import Metric
 from seqmodels.arguments import ArgumentsOf, OneOf
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.rolling import roll_forward, shift
+from seqmodels.engine.rolling import roll_forward
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import MASE, value_scores
+from seqmodels.engine.value_scores import MAE, Predictions, Targets, value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, Values
@@ -185,3 +185,31 @@ class Forecaster(Task):
         """Standardised values of the targets `(B, T, K)`, or `(B, T, K, Q)`, in their own units."""
         deviation = self._of_rows("deviation", batch, made.dim())
         return made * deviation + self._of_rows("mean", batch, made.dim())
+
+
+def shift(
+    inputs: Float[Tensor, "batch time values"], ahead: Float[Tensor, "batch horizon values"]
+) -> tuple[Tensor, Tensor]:
+    """What to read and what comes next, at every step but the last, `(B, T + H - 1, K)` each.
+
+    Args:
+        ahead: what follows the inputs, nan where it is missing: there, the last known value is
+            read.
+    """
+    steps = torch.cat([inputs, ahead], dim=1)
+    numbers = torch.arange(steps.shape[1], device=steps.device).view(1, -1, 1)
+    last_known = numbers.where(~steps.isnan(), 0).cummax(dim=1).values
+    return steps.gather(1, last_known)[:, :-1], steps[:, 1:]
+
+
+class MASE(MAE):
+    """The mean absolute scaled error: each error is divided by what repeating the last period is
+    off in training (Hyndman and Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001)."""
+
+    def update(  # type: ignore[override]
+        self, preds: Predictions, target: Targets, scale: Targets
+    ) -> None:
+        """`scale`: what to divide by, `(N, K)`."""
+        super().update(
+            preds / (scale if self.levels is None else scale.unsqueeze(-1)), target / scale
+        )

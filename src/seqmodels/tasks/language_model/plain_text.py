@@ -11,9 +11,9 @@ from typing import Any
 
 from seqmodels.arguments import Name
 from seqmodels.cache import cached
-from seqmodels.data.hub import find_hub
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.pieces import Piece, Pieces, fingerprint, whole
+from seqmodels.data.sources import find_hub
 from seqmodels.data.tables import TABLES
 from seqmodels.data.text_files import TextFiles
 from seqmodels.errors import UserError

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import platform
-import sysconfig
 from collections.abc import Mapping
-from pathlib import Path
 
 from seqmodels.data.module import Split
 from seqmodels.data.pieces import Pieces, whole
+from seqmodels.data.sources import library_files
 from seqmodels.tasks.language_model.streams import StreamDataModule
-
-NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 
 
 class PythonSource(StreamDataModule):
@@ -27,13 +24,3 @@ class PythonSource(StreamDataModule):
 
     def read(self) -> Mapping[Split, Pieces]:
         return {"train": [piece for piece in map(whole, library_files()) if len(piece)]}
-
-
-def library_files() -> list[Path]:
-    """The modules of the running Python's standard library, without its tests."""
-    root = Path(sysconfig.get_path("stdlib"))
-    return [
-        path
-        for path in sorted(root.rglob("*.py"))
-        if not NOT_IN_EVERY_INSTALLATION.intersection(path.relative_to(root).parts)
-    ]

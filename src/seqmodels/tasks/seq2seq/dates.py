@@ -16,7 +16,7 @@ from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, choices
 from seqmodels.program import how_to_install
-from seqmodels.tasks.seq2seq.pair_module import PairDataModule
+from seqmodels.tasks.seq2seq.pairs import PairDataModule
 
 LOCALES = (
     "af_ZA am_ET ar_EG az_AZ be_BY bg_BG bn_BD bs_BA ca_ES cs_CZ cy_GB da_DK de_DE el_GR en_CA "

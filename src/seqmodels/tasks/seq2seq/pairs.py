@@ -1,18 +1,164 @@
-"""Your own pairs of texts, from files or the HuggingFace hub."""
+"""Pairs of texts: read the one, write the other. Your own, from files or the HuggingFace hub."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
-from seqmodels.arguments import Name
+from seqmodels.arguments import Count, Name, Passed
+from seqmodels.batch import UNKNOWN_ID
+from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
-from seqmodels.data.notes import kept_quotes
-from seqmodels.data.own_files import read_splits, title
+from seqmodels.data.notes import kept_quotes, unknown
+from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
+from seqmodels.data.sources import read_splits, title
 from seqmodels.data.split import Examples
-from seqmodels.data.text_files import PairFiles
-from seqmodels.tasks.seq2seq.pair_module import PairDataModule
+from seqmodels.data.token_inputs import MOST_TOKENS
+from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
+from seqmodels.errors import UserError
+from seqmodels.tasks.seq2seq.pair_batches import PairDataset
+from seqmodels.tasks.seq2seq.pair_files import PairFiles
+from seqmodels.tasks.seq2seq.text_targets import TextTargets
+
+
+class PairDataModule(SequenceDataModule):
+    """Sources, each with one target or several: texts, as token ids.
+
+    An example is a source with all its targets, so a cut never puts a source on two sides. To
+    train, each of its targets is an example of its own. To evaluate, the loss is that of its first
+    one, and a text is right if it is any of them.
+
+    A symbol that training never saw becomes the unknown token, and a note counts them.
+
+    Args:
+        source_tokenizer, target_tokenizer: the `level` of each side, as in `TokenizerOptions`. Use
+            `space` for symbols that blanks separate already; in targets any white space is then one
+            blank.
+        shared_vocabulary: one vocabulary for both sides.
+        lowercase: sources only.
+        min_count, vocabulary_size: of each side, as in `TokenizerOptions`.
+        max_length: truncate longer sources to this many tokens; targets stay whole.
+        options: `batch_size` and the other arguments of `SequenceDataModule`.
+
+    Raises:
+        UserError: for sides that cannot share a vocabulary.
+    """
+
+    inputs: Tokens
+    targets: TextTargets
+    datasets: dict[str, PairDataset]  # type: ignore[assignment]
+    refuses_unknown = True  # which to write others for is hopeless
+    files = PairFiles()  # how to read those that are given later
+
+    def __init__(
+        self,
+        *,
+        source_tokenizer: Level = "char",
+        target_tokenizer: Level = "char",
+        shared_vocabulary: bool = False,
+        lowercase: bool = TokenizerOptions.lowercase,
+        min_count: Count = TokenizerOptions.min_count,
+        vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
+        max_length: Count | None = None,
+        **options: Annotated[Any, Passed("inputs", "targets")],
+    ) -> None:
+        limits = (min_count, vocabulary_size)
+        source = TokenizerOptions(source_tokenizer, lowercase, *limits)
+        target = TokenizerOptions(
+            target_tokenizer, False, *limits, keep_whitespace=target_tokenizer == "word"
+        )
+        if shared_vocabulary:
+            if source_tokenizer != target_tokenizer or lowercase:
+                raise UserError(
+                    "data.shared_vocabulary=true needs the same tokens on both sides: set "
+                    f"data.source_tokenizer={target_tokenizer} and data.lowercase=false"
+                )
+            source = target
+        self.max_length = max_length
+        super().__init__(
+            Tokens(source, max_length=max_length),
+            TextTargets(target, shared=shared_vocabulary),
+            **options,
+        )
+
+    def examples_of(self, pairs: Iterable[tuple[str, Iterable[str]]], source: str) -> Examples:
+        """Examples of sources with some of their targets: each source once, with all of them.
+
+        Raises:
+            UserError: naming the row of a text that is too long.
+        """
+        found = dict[str, list[str]]()
+        for number, (text, targets) in enumerate(pairs, start=1):
+            written = found.setdefault(text, [])
+            written += targets
+            longest = max(map(len, written if self.max_length else [text, *written]))
+            if longest > MOST_TOKENS:
+                raise UserError(
+                    f"{source}: row {number} has a text of {longest:,} characters, more than "
+                    f"{MOST_TOKENS:,}: cut it in pieces"
+                )
+        return Examples([*found], [*map(tuple, found.values())], source)
+
+    def fit_encoders(self, train: Examples) -> None:
+        if not self.targets.shared:
+            super().fit_encoders(train)
+            return
+        self.inputs.fit([*train.inputs, *chain.from_iterable(train.targets)])
+        self.targets.tokens.use(self.inputs.tokenizer.to_str(), self.inputs.options)
+
+    def encode(self, examples: Examples) -> PairDataset:
+        sequences = self.inputs.encode(examples.inputs, examples.source)
+        written = self.targets.encode(examples.targets, examples.source)
+        self._note_unknown(sequences, examples.source)
+        sizes = written.count(UNKNOWN_ID), len(written.ids)
+        refuse = unknown_is_noise(self.targets.tokens)  # the others may be rare ones of training
+        self._note(unknown(*sizes, examples.source, "symbols of targets", refuse=refuse))
+        return PairDataset(
+            sequences,
+            written,
+            self.targets.references(examples.targets),
+            [*map(len, examples.targets)],
+        )
+
+    def read_file(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        return self.files.pairs(path)
+
+    def read_inputs(self, path: str) -> Iterator[str]:
+        return self.files.sources(path)
+
+    def text_of(self, ids: Iterable[int]) -> str:
+        """The text of target ids, up to the first end."""
+        return self.targets.decoder(ids)
+
+    @property
+    def baseline_recipe(self) -> list[Any]:
+        return [*super().baseline_recipe, self.targets.tokens.options.level]  # what a symbol is
+
+    @property
+    def summary(self) -> Sequence[str]:
+        sizes = []
+        for split, dataset in self.datasets.items():
+            size = f"{len(dataset):,}"
+            if len(dataset.written) > len(dataset):
+                size = f"{len(dataset.written):,} pairs of {size} sources"
+            counts = [
+                f"{len(rows.ids):,} tokens in {side}, "
+                f"{100 * rows.count(UNKNOWN_ID) / max(len(rows.ids), 1):.2f} % unknown"
+                for side, rows in (("sources", dataset.sequences), ("targets", dataset.written))
+            ]
+            if dataset.sequences.truncated:
+                counts.append(f"{dataset.sequences.truncated:,} truncated")
+            sizes.append(f"{split} {size} ({'; '.join(counts)})")
+        return [f"{self.title}: {', '.join(sizes)}"]
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        if not self.targets.longest:
+            self.targets.note_longest(self.datasets["train"].written)
+
+    def to_learn_from(self) -> PairDataset:
+        return self.datasets["train"].of_every_target()
 
 
 class Pairs(PairDataModule):

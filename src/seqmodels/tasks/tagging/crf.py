@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.nn.outputs import Classes, Features, Mask, Output
-from seqmodels.tag_schemes import Allowed
 from seqmodels.tasks.tagging.chain import best_tags, log_partition
+from seqmodels.tasks.tagging.tags import Allowed
 
 FORBIDDEN = -1e4  # finite: where no tags follow the scheme, those with the fewest breaks are best
 

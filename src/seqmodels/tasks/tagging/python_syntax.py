@@ -17,13 +17,13 @@ from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
 from seqmodels.data.pieces import fingerprint, whole
 from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.sources import library_files
 from seqmodels.data.split import Examples, cut
-from seqmodels.data.targets import Tags
 from seqmodels.data.tokenizer import VocabularySize
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
-from seqmodels.tasks.language_model.python_source import library_files
 from seqmodels.tasks.tagging.python_roles import logical_lines, roles
+from seqmodels.tasks.tagging.tags import Tags
 
 FORMAT = 2  # of the cached tokens
 TABLES = {"encodings", "pydoc_data"}  # folders that hold numbers and texts, and hardly a name

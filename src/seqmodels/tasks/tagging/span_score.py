@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_TARGET
-from seqmodels.tag_schemes import OUTSIDE, begins, parse, span_types
+from seqmodels.tasks.tagging.tags import OUTSIDE, begins, parse, span_types
 
 UNSEEN_TYPE = "never seen in training"
 
@@ -20,7 +20,7 @@ class SpanCounts(Metric):
     """How many spans of each of K types are right, were predicted, and are there: `(3, K)` int64.
 
     A span is right if its type and both its ends are. In tags that break their scheme, spans are
-    what conlleval takes for them (`seqmodels.tag_schemes.begins`). A step without a target (-100)
+    what conlleval takes for them, as `tags.begins` does. A step without a target (-100)
     is outside of all spans, predicted or true. Types that training never saw are one more type, the
     last one, which is never predicted and is left out where there is none.
 

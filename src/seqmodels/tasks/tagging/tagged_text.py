@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from seqmodels.arguments import Count, Name, OneOf, Passed
 from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
-from seqmodels.data.own_files import read_splits, title
 from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.sources import read_splits, title
 from seqmodels.data.split import Examples
-from seqmodels.data.targets import Tags
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.tasks.tagging.tag_files import TagFiles
+from seqmodels.tasks.tagging.tags import Tags
 
 
 class TaggedText(SequenceDataModule):

@@ -17,9 +17,9 @@ from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError, listed
 from seqmodels.nn.outputs import Classes, ClassOptions, Output
-from seqmodels.tag_schemes import Scheme, allowed, find_scheme
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
 from seqmodels.tasks.tagging.span_score import SpanScore
+from seqmodels.tasks.tagging.tags import Scheme, allowed, find_scheme
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from seqmodels.data.tables import number_of
 from seqmodels.errors import UserError, shown
 
 Moment = datetime | float
@@ -43,17 +44,6 @@ def moment(value: Any, where: str) -> Moment:
             found.astimezone(UTC)  # an error if it is out of range
             return found
     raise UserError(f"{where} has {shown(repr(text))} as its time; {ADVICE}")
-
-
-def number_of(text: str) -> float:
-    """The number that a text stands for. Python also reads `1_000` and the digits of every script.
-
-    Raises:
-        ValueError: if it is not a number in plain digits.
-    """
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r} is not a number")
-    return float(text)
 
 
 @dataclass(frozen=True)

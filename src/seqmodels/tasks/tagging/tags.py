@@ -7,11 +7,16 @@ BIOES a span ends with E, and a span of one step is S; in BILOU these two are L 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
+from seqmodels.batch import UNSEEN_TARGET
+from seqmodels.data.targets import NamedTargets
 from seqmodels.errors import shown
 
 Scheme = Literal["BIO", "IOB1", "BIOES", "BILOU"]
@@ -117,3 +122,43 @@ def spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
             yield parse(previous)[1], start, end
         if begins(previous, tag):
             start = end
+
+
+class Tags(NamedTargets):
+    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64.
+
+    Of tags that mark spans, such as `B-NP`, it knows all that their scheme has for the types in
+    training, and `spec["scheme"]` is that scheme.
+    """
+
+    per = "step"
+    target = "tag"
+    scheme: Scheme | None = None
+
+    def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
+        what, advice = f"{source}: every tag", "tagging needs at least two tags"
+        found = {tag for tags in raw for tag in tags}
+        self._learn(found, what, advice)
+        if scheme := find_scheme(self.names, raw):
+            self._learn(completed(self.names, scheme), what, advice)
+            self.scheme = scheme
+        self.note = note_of_scheme(found)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {**super().spec, **({"scheme": self.scheme} if self.scheme else {})}
+
+    def load(self, spec: Mapping[str, Any]) -> None:
+        super().load(spec)
+        self.scheme = spec.get("scheme")
+
+    def encode(self, raw: Sequence[Sequence[str]], source: str) -> list[Tensor]:
+        return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
+
+    def _numbers(self, tags: Sequence[str]) -> list[int]:
+        numbers = [self.names.get(tag, UNSEEN_TARGET) for tag in tags]
+        if self.scheme and UNSEEN_TARGET in numbers:  # of a type that is new, spans still count
+            for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
+                if numbers[step] == UNSEEN_TARGET and parse(tag)[0] != OUTSIDE:
+                    numbers[step] -= 2 if begins(previous, tag) else 1
+        return numbers

@@ -1,13 +1,50 @@
-"""The files of a HuggingFace hub data set, or of a folder organised like one."""
+"""Where files come from: yours, one for each split; a data set of the HuggingFace hub, or a folder
+organised like one; Python's standard library, which every machine has."""
 
 from __future__ import annotations
 
 import glob
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, one_line
+
+NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
+
+Classes = Mapping[str, Sequence[str]]
+
+
+def title(paths: Mapping[str, str | None], hub: str | None, usual: str) -> str:
+    """The name of such data in tables; the usual one where neither is given."""
+    return str(hub or Path(paths["train"] or usual).name)
+
+
+def read_splits(
+    paths: Mapping[str, str | None],
+    hub: str | None,
+    read: Callable[[Sequence[str], str, Classes | None], Examples],
+) -> dict[Split, Examples]:
+    """The splits that are given.
+
+    Args:
+        paths: a file for each split, or None.
+        hub: instead of files, the name of a data set or of a folder.
+        read: `(files, source, names of the classes of a hub's columns) -> examples` of one split.
+
+    Raises:
+        UserError: for neither files nor a hub, or both.
+    """
+    if (paths["train"] is None) == (hub is None):
+        raise UserError("give either data.train=<file> or data.hub=<name>")
+    if hub is not None:
+        found = find_hub(hub)
+        return {s: read(files, f"{hub} {s}", found.classes) for s, files in found.files.items()}
+    given = {split: path for split in SPLITS if (path := paths[split]) is not None}
+    return {split: read([path], path, None) for split, path in given.items()}
 
 
 class Hub(NamedTuple):
@@ -50,3 +87,13 @@ def find_hub(name: str, config: str | None = None) -> Hub:
     columns = (builder.info.features or {}).items()
     kinds = {name: getattr(column, "feature", column) for name, column in columns}  # or of a list
     return Hub(files, {name: kind.names for name, kind in kinds.items() if hasattr(kind, "names")})
+
+
+def library_files() -> list[Path]:
+    """The modules of the running Python's standard library, without its tests."""
+    root = Path(sysconfig.get_path("stdlib"))
+    return [
+        path
+        for path in sorted(root.rglob("*.py"))
+        if not NOT_IN_EVERY_INSTALLATION.intersection(path.relative_to(root).parts)
+    ]
