@@ -15,6 +15,10 @@ TOKENS: Mapping[str, Any] = {"inputs": "tokens", "num_inputs": 100}
 FEATURES: Mapping[str, Any] = {"inputs": "features", "num_inputs": 3}
 
 
+Baselines = dict[str, dict[str, float | None]]
+"""Metrics of simple baselines: `metric -> baseline -> value`, None for one that was left out."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A kind of target: its words in tables, pictures and errors, and what follows from it.
@@ -33,8 +37,7 @@ class Target:
         step: a prediction at one step, in a picture; `{next}` is the step after it.
         decoder: whether a decoder writes it. Then a head has to start one, and the head's output
             module has it as `rnn`; sequences are read whole.
-        baselines: computes those of a data module with such targets: `metric -> baseline -> value`,
-            None for one that was left out.
+        baselines: computes those of a data module with such targets.
     """
 
     what: str
@@ -46,7 +49,7 @@ class Target:
     example: Mapping[str, Any]
     step: str = "y{step}"
     decoder: bool = False
-    baselines: Callable[[Any], dict[str, dict[str, float | None]]] | None = None
+    baselines: Callable[[Any], Baselines] | None = None
 
 
 TARGETS: dict[str, Target] = {}

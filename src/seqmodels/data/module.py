@@ -18,6 +18,7 @@ from seqmodels.files import write_json
 from seqmodels.machine import unchanged_process
 from seqmodels.plain import read_json
 from seqmodels.schemas import check_own_init
+from seqmodels.target import Baselines, find_target
 from seqmodels.working import working
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 BASELINES = 5  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+EVALUATED = SPLITS[1:]
 
 
 class DataModule(pl.LightningDataModule):
@@ -35,6 +37,7 @@ class DataModule(pl.LightningDataModule):
     batch_size: int
     refuses_unknown: bool = False  # whether it is an error if most tokens to read are unknown
     more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
+    refuses_unknown = False  # whether inputs that are mostly unknown tokens are an error
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -137,9 +140,8 @@ class DataModule(pl.LightningDataModule):
         """The number of examples in each split; none where targets depend on each other."""
         return {}
 
-    def baselines(self) -> Mapping[str, Mapping[str, float | None]]:
-        """Metrics of simple baselines, such as `test/accuracy`, on the validation and the test
-        split: `metric -> baseline -> value`, None for one that was left out.
+    def baselines(self) -> Baselines:
+        """Metrics of simple baselines, such as `test/accuracy`, on validation and test.
 
         They are computed once for each fingerprint and `baseline_recipe`, and cached on disk.
         """
@@ -158,9 +160,10 @@ class DataModule(pl.LightningDataModule):
         """What baselines depend on besides the splits and the kind of target, as plain values."""
         return []
 
-    def compute_baselines(self) -> Mapping[str, Mapping[str, float | None]]:
-        """What `baselines` caches. Override it in data with a baseline of its own."""
-        return {}
+    def compute_baselines(self) -> Baselines:
+        """What `baselines` caches: by default, the baselines of the kind of target."""
+        compute = find_target(self.target).baselines
+        return compute(self) if compute else {}
 
     @property
     def process(self) -> tuple[int, int]:

@@ -19,7 +19,6 @@ from torch import Tensor
 from seqmodels.arguments import Count, Fraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached
-from seqmodels.data.baselines import Metrics, sequence_baselines
 from seqmodels.data.columns import identity
 from seqmodels.data.inputs import InputEncoder, Tokens, Words, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
@@ -194,7 +193,7 @@ class SequenceDataModule(DataModule):
         for split, fraction in self.fractions.items():
             if split not in found:
                 train = found["train"]
-                strata = train.targets if self.target == "class" else None
+                strata = self.targets.strata(train.targets)
                 found["train"], found[split] = cut(train, fraction, self.split_seed, split, strata)
         self.examples = {split: found[split] for split in SPLITS}
         for split, part in self.examples.items():
@@ -233,11 +232,10 @@ class SequenceDataModule(DataModule):
         """
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
-        what = "tag" if self.target == "tag" else "label"
+        what = self.targets.word
         self._note(unseen_targets(targets, examples, what, self.targets.names))
         self._note_unknown(sequences, examples.source)
         if not isinstance(targets, Tensor):
-            what = "tag" if self.target == "tag" else "target"
             for number, (steps, own) in enumerate(zip(sequences, targets, strict=True), start=1):
                 if len(steps) != len(own):
                     raise UserError(
@@ -283,7 +281,7 @@ class SequenceDataModule(DataModule):
 
     @property
     def baseline_recipe(self) -> list[Any]:
-        if self.target == "tag":  # they look tokens up in the vocabulary
+        if self.per == "step":  # the encoding says what a step is
             return [self.inputs.state()["options"]]
         if self.inputs.kind == "tokens":
             return list(self.baseline_inputs)
@@ -296,9 +294,6 @@ class SequenceDataModule(DataModule):
         options = self.inputs.options if isinstance(self.inputs, Tokens) else TokenizerOptions()
         level = "characters" if options.level in ("char", "byte") else "words"
         return level, options.lowercase
-
-    def compute_baselines(self) -> Metrics:
-        return sequence_baselines(self)
 
     def loader(self, dataset: SequenceDataset, *, shuffle: bool = False) -> SequenceLoader:
         """Batches of similar length. Several processes share them.

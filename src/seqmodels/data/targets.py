@@ -24,12 +24,17 @@ class TargetEncoder(ABC):
 
     per: Per
     target: ClassVar[str]
+    word = "target"  # what errors call one
     names: Collection[str]  # of the classes, tags or values
     note = ""  # what the user should know of what `fit` has read
 
     def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)
         """Raises a `UserError` for a raw target that no encoder of this kind can read. A split is
         checked before it is cut, so that the error counts rows as its file does."""
+
+    def strata(self, raw: Sequence[Any]) -> Sequence[str] | None:
+        """The class of each example, to cut the same share off each; None: cut at random."""
+        return None
 
     @abstractmethod
     def fit(self, raw: Sequence[Any], source: str) -> None:
@@ -81,6 +86,10 @@ class Classes(NamedTargets):
 
     per = "sequence"
     target = "class"
+    word = "label"
+
+    def strata(self, raw: Sequence[Any]) -> Sequence[str]:
+        return _labels(raw)
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
         labels = distinct(_labels(raw))

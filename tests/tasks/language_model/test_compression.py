@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seqmodels.tasks.language_model import compression
-from seqmodels.tasks.language_model.compression import ORDER, NGrams, compression_baselines
+from seqmodels.tasks.language_model.baselines import ORDER, NGrams, compression_baselines
 
 TEXT = b"the cat sat on the mat; the rat sat on the cat.\n" * 3 + b"a hat, \xc3\xa9t\xc3\xa9 \xff"
 

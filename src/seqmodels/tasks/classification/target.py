@@ -2,6 +2,7 @@
 
 from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import FEATURES, TARGETS, Target
+from seqmodels.tasks.classification.baselines import class_baselines
 
 TARGETS["class"] = Target(
     what="a class",
@@ -11,5 +12,6 @@ TARGETS["class"] = Target(
     choose="model=classifier data=text",
     metric="accuracy",
     example={**FEATURES, "classes": ["a", "b", "c"]},
+    baselines=class_baselines,
 )
 METRICS["macro_f1"] = Metric(higher_is_better=True, unit="%")

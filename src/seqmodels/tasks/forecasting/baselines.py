@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seqmodels.data.module import SPLITS
+from seqmodels.target import Baselines
+
 if TYPE_CHECKING:
     from seqmodels.tasks.forecasting.window_dataset import WindowDataset, WindowScales
 
 log = logging.getLogger(__name__)
 
-EVALUATED = ("validation", "test")
 BLOCK = 1_024  # windows at a time
 WINDOWS = 20_000  # at most, to train on
 FEATURES = 2_000  # at most, of a window
@@ -34,7 +36,7 @@ class Errors(NamedTuple):
 
 def forecast_baselines(
     datasets: dict[str, WindowDataset], scales: WindowScales, period: int
-) -> dict[str, dict[str, float]]:
+) -> Baselines:
     """`rmse`, `mae` and `mase` of simple forecasts on the validation and the test split; those that
     repeat values on the training split too, so that a model's errors can be compared over splits.
 
@@ -58,8 +60,8 @@ def forecast_baselines(
         losses = [_errors(validation, scales, choice).squares for choice in choices]
         on = f" on {WINDOWS:,} of {len(train):,} windows" if len(train) > WINDOWS else ""
         forecasts[f"linear{on}"] = choices[int(np.argmin(losses))]
-    found: dict[str, dict[str, float]] = {}
-    for split in ("train", *EVALUATED):
+    found: Baselines = {}
+    for split in SPLITS:
         for name in on_train if split == "train" else forecasts:
             forecast = forecasts[name]
             errors = _errors(datasets[split], scales, forecast)

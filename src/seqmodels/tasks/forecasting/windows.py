@@ -19,6 +19,7 @@ from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.notes import share
 from seqmodels.errors import UserError, shown
+from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.period import find_period
 from seqmodels.tasks.forecasting.series_table import SeriesTable, TimedSeries
@@ -254,7 +255,7 @@ class Windows(DataModule):
             time = {"time": each.clock.after(self.horizon)} if each.clock else {}
             yield {**name, **time, **row}
 
-    def compute_baselines(self) -> dict[str, dict[str, float]]:
+    def compute_baselines(self) -> Baselines:
         return forecast_baselines(self.datasets, self._known_scales, self.period or 1)
 
     @property

@@ -35,8 +35,9 @@ from seqmodels.data.tokenizer import (
 )
 from seqmodels.errors import UserError
 from seqmodels.files import text_decoder
+from seqmodels.target import Baselines
 from seqmodels.tasks.language_model import corpus
-from seqmodels.tasks.language_model.compression import compression_baselines
+from seqmodels.tasks.language_model.baselines import compression_baselines
 from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.stream_windows import StreamDataset, WindowSampler
 
@@ -278,7 +279,7 @@ class StreamDataModule(DataModule):
             raise UserError(f"{path} is empty")
         return self.loader(self.encode(text, fingerprint(text))["text"], path)
 
-    def compute_baselines(self) -> Mapping[str, Mapping[str, float | None]]:
+    def compute_baselines(self) -> Baselines:
         normalizer = self.vocabulary.normalizer  # which makes letters small
         normalize = normalizer.normalize_str if normalizer else str
         splits: dict[str, Any] = {

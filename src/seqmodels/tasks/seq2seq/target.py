@@ -2,6 +2,7 @@
 
 from seqmodels.engine.metrics import METRICS, REPLACED, Metric
 from seqmodels.target import TARGETS, TOKENS, Target
+from seqmodels.tasks.seq2seq.baselines import text_baselines
 
 TARGETS["text"] = Target(
     what="a text",
@@ -12,6 +13,7 @@ TARGETS["text"] = Target(
     metric="exact_match",
     example={**TOKENS, "num_targets": 100, "start": 0, "end": 0, "shared": False},
     decoder=True,
+    baselines=text_baselines,
 )
 for name in ("exact_match", "bleu", "chrf"):
     METRICS[name] = Metric(higher_is_better=True, unit="%")

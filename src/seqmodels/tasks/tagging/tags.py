@@ -133,6 +133,7 @@ class Tags(NamedTargets):
 
     per = "step"
     target = "tag"
+    word = "tag"
     scheme: Scheme | None = None
 
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:

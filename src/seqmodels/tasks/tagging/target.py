@@ -1,6 +1,7 @@
 """What this task predicts: what the rest of the package asks of it."""
 
 from seqmodels.target import TARGETS, TOKENS, Target
+from seqmodels.tasks.tagging.baselines import tag_baselines
 
 TARGETS["tag"] = Target(
     what="a tag",
@@ -10,4 +11,5 @@ TARGETS["tag"] = Target(
     choose="model=tagger data=tags",
     metric="accuracy",
     example={**TOKENS, "classes": ["a", "b", "c"]},
+    baselines=tag_baselines,
 )

@@ -14,9 +14,10 @@ import torch
 from rich.console import Console
 
 from seqmodels.data import UEA, Text
-from seqmodels.data.linear import TF_IDF_C, classifiers, n_grams
+from seqmodels.data.baseline_features import n_grams
 from seqmodels.runs.report import metrics_table
 from seqmodels.runs.verdict import verdict
+from seqmodels.tasks.classification.linear import TF_IDF_C, classifiers
 
 
 def some_texts(path: Path, rows: int = 60) -> Path:
@@ -54,13 +55,13 @@ def test_n_grams_see_what_the_model_sees() -> None:
 
 
 def test_a_subsample_is_in_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqmodels.data.baselines.TEXTS", 20)
+    monkeypatch.setattr("seqmodels.data.baseline_features.TEXTS", 20)
     data = Text(str(some_texts(tmp_path / "a.csv")), validation_fraction=0.2, test_fraction=0.2)
     data.setup()
     found = data.baselines()["test/accuracy"]
     assert "tf-idf + logistic regression on 20 of 38 examples" in found
     assert "naive-Bayes features + logistic regression on 20 of 38 examples" in found
-    monkeypatch.setattr("seqmodels.data.baselines.TEXTS", 1)  # of one class
+    monkeypatch.setattr("seqmodels.data.baseline_features.TEXTS", 1)  # of one class
     assert list(data.compute_baselines()["test/accuracy"]) == ["majority class"]
 
 
@@ -84,7 +85,7 @@ def test_choices_are_made_on_the_validation_split(
     good = Fixed(right["validation"], 1 - right["test"])
     bad = Fixed(1 - right["validation"], right["test"])
     models = {"tf-idf": [bad, good]}
-    monkeypatch.setattr("seqmodels.data.linear.classifiers", lambda _: models)
+    monkeypatch.setattr("seqmodels.tasks.classification.linear.classifiers", lambda _: models)
     name = "tf-idf + logistic regression"
     found = data.compute_baselines()
     assert found["validation/accuracy"][name] == 1.0 and found["test/accuracy"][name] == 0.0
@@ -129,13 +130,13 @@ def test_the_nearest_series_is_the_nearest_over_all_steps(monkeypatch: pytest.Mo
     }
     nearest = [((padded["train"] - x) ** 2).sum(axis=(1, 2)).argmin() for x in padded["test"]]
     right = (labels["train"][nearest] == labels["test"]).mean()
-    monkeypatch.setattr("seqmodels.data.baselines.find_spec", lambda _: None)
+    monkeypatch.setattr("seqmodels.tasks.classification.baselines.find_spec", lambda _: None)
     found = data.compute_baselines()["test/accuracy"]
     assert found["nearest neighbour on the series"] == pytest.approx(right) and right > 0.9
 
 
 def test_without_numba_the_table_says_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqmodels.data.baselines.find_spec", lambda _: None)
+    monkeypatch.setattr("seqmodels.tasks.classification.baselines.find_spec", lambda _: None)
     data = UEA("JapaneseVowels")
     data.setup()
     found = data.compute_baselines()
@@ -146,7 +147,8 @@ def test_without_numba_the_table_says_what_was_left_out(monkeypatch: pytest.Monk
     assert "MiniRocket (left out: pip install numba)" in shown.getvalue()
     [lost] = verdict({"baselines": found, "metrics": metrics, "config": {}}, [])
     assert "lost to nearest neighbour on channel means" in lost
-    monkeypatch.setattr("seqmodels.data.baselines.SHORTEST", 1000)  # numba would not help
+    # numba would not help
+    monkeypatch.setattr("seqmodels.tasks.classification.baselines.SHORTEST", 1000)
     assert not any("MiniRocket" in name for name in data.compute_baselines()["test/accuracy"])
 
 
@@ -161,5 +163,5 @@ def test_minirocket_of_series_of_unequal_lengths(monkeypatch: pytest.MonkeyPatch
     assert torch.get_num_threads() == threads
     assert found["MiniRocket + ridge classifier"] > 0.95
     assert found["nearest neighbour by dynamic time warping"] > 0.94
-    monkeypatch.setattr("seqmodels.data.baselines.SHORTEST", 1000)
+    monkeypatch.setattr("seqmodels.tasks.classification.baselines.SHORTEST", 1000)
     assert "MiniRocket + ridge classifier" not in data.compute_baselines()["test/accuracy"]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from seqmodels.data.baselines import Metrics
+from seqmodels.data.module import EVALUATED
+from seqmodels.target import Baselines
 
 ORDER = 8  # of the n-grams: the bytes of a uint64
 LEAST = 0.1  # discount, so that nothing has the probability 0
@@ -16,7 +17,7 @@ MEGABYTE = 1_000_000
 LEARNED, SCORED = 32, 4  # megabytes at most, which takes less time than any training on so much
 
 
-def compression_baselines(splits: Mapping[str, Iterable[str]]) -> Metrics:
+def compression_baselines(splits: Mapping[str, Iterable[str]]) -> Baselines:
     """`validation/bits_per_byte` and `test/bits_per_byte`, of the text in UTF-8.
 
     Of `lzma` and `bz2`, which know only the text that they compress, and of n-grams of the training
@@ -26,7 +27,7 @@ def compression_baselines(splits: Mapping[str, Iterable[str]]) -> Metrics:
         splits: the text of each split, in pieces; `train` among them.
     """
     learned, part = _beginning(splits["train"], LEARNED)
-    scored = {name: _beginning(splits[name], SCORED) for name in ("validation", "test")}
+    scored = {name: _beginning(splits[name], SCORED) for name in EVALUATED}
     first = f" on the first {SCORED} MB" if any(cut for _, cut in scored.values()) else ""
     of = f" of the first {LEARNED} MB" if part else ""
     model = NGrams(learned)

@@ -1,4 +1,4 @@
-"""Linear classifiers of texts, to compare a network with: n-grams and logistic regression.
+"""Linear classifiers of texts: logistic regression on the counts of n-grams.
 
 scikit-learn is slow to import: import this module where it is needed.
 """
@@ -9,35 +9,16 @@ from typing import Any
 
 from scipy.sparse import diags_array
 from sklearn.base import TransformerMixin
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer
 
-COEFFICIENTS = 500_000  # at most: L-BFGS remembers some twenty numbers for each
+from seqmodels.data.baseline_features import tf_idf
+
 ITERATIONS, TOLERANCE = 1_000, 1e-5  # more exact ones predict the same
 TF_IDF_C, RATIOS_C, SMOOTHING = (1.0, 10.0, 100.0), (0.06, 0.6, 6.0), (0.1, 1.0)
-
-
-def n_grams(inputs: str, lowercase: bool, classes: int = 1) -> CountVectorizer:
-    """Counts one or two words, or up to four characters within a word.
-
-    Args:
-        inputs: `words` are runs of letters and digits, and runs of punctuation; or `characters`.
-        classes: each of which has a coefficient for each n-gram. The most frequent n-grams are
-            kept, as far as the memory for their coefficients goes.
-    """
-    how: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]+", "ngram_range": (1, 2)}
-    if inputs == "characters":
-        how = {"analyzer": "char_wb", "ngram_range": (1, 4)}
-    return CountVectorizer(lowercase=lowercase, max_features=COEFFICIENTS // classes, **how)
-
-
-def tf_idf() -> TfidfTransformer:
-    """Tf-idf of counts, with their logarithm."""
-    return TfidfTransformer(sublinear_tf=True)
 
 
 class LogRatios(TransformerMixin, MultinomialNB):  # type: ignore[misc]
