@@ -62,6 +62,8 @@ class TargetEncoder(ABC):
 class NamedTargets(TargetEncoder):
     """Targets from the names that occur in training; `spec["classes"]` has the logits' order."""
 
+    word = "label"
+
     def __init__(self) -> None:
         self.names: dict[str, int] = {}  # with the number of each
 
@@ -86,7 +88,6 @@ class Classes(NamedTargets):
 
     per = "sequence"
     target = "class"
-    word = "label"
 
     def strata(self, raw: Sequence[Any]) -> Sequence[str]:
         return _labels(raw)

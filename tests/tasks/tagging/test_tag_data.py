@@ -18,8 +18,8 @@ from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
 from seqmodels.data.rows import TokenRows, pieces
 from seqmodels.errors import UserError
-from seqmodels.launch.coloured_tags import ColouredTags
 from seqmodels.tasks.tagging import TaggedText
+from seqmodels.tasks.tagging.coloured_tags import ColouredTags
 from seqmodels.tasks.tagging.tag_files import TagFiles
 from tests.conftest import Script
 
@@ -458,13 +458,13 @@ def test_words_have_the_colours_of_their_tags() -> None:
 
     shown = ColouredTags()
     tokens, tags = ["the", "cat", "[red]sat", "."], ["B-NP", "I-NP", "VERB", "O"]
-    assert shown.can_show({"tokens": tokens, "tags": tags}) and not shown.can_show({"tags": tags})
-    names, words = shown.lines(tokens, tags)
+    assert not [*shown({"tags": tags})]
+    names, words = shown({"tokens": tokens, "tags": tags})
     assert names.plain == " NP   VERB " and words.plain == "the cat [red]sat ."
     styles = [words.get_style_at_offset(Console(), words.plain.index(token)) for token in tokens]
     assert styles[0].color == styles[1].color != styles[2].color
     assert styles[0].bold and not styles[1].bold and styles[3].color is None
-    [again] = shown.lines(["a"], ["I-NP"])
+    [again] = shown({"tokens": ["a"], "tags": ["I-NP"]})
     assert again.get_style_at_offset(Console(), 0).color == styles[1].color
 
 

@@ -15,7 +15,6 @@ def main(config: SimpleNamespace) -> None:
     from rich.progress import track
 
     from seqmodels.errors import UserError
-    from seqmodels.launch.coloured_tags import ColouredTags
     from seqmodels.screen import Screen
     from seqmodels.visible import visible
 
@@ -24,14 +23,14 @@ def main(config: SimpleNamespace) -> None:
     options = {name: value for name in ("beam", "best") if (value := getattr(config, name))}
     predictions = run.predict(inputs, config.input, config.accelerator, **options)
     screen = Screen(stderr=True)
-    coloured = ColouredTags() if sys.stdout.isatty() else None
-    hidden = (
-        coloured is not None or not screen.is_terminal
-    )  # which shows the predictions themselves
+    terminal = sys.stdout.isatty()  # which shows the predictions themselves
+    show = run.task.contract.kind.show if terminal else None
+    lines_of = show() if show else lambda prediction: ()
+    hidden = terminal or not screen.is_terminal
     shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)
     for number, prediction in enumerate(shown, start=1):
-        if coloured is not None and coloured.can_show(prediction):
-            for text in coloured.lines(prediction["tokens"], prediction["tags"]):
+        if lines := [*lines_of(prediction)]:
+            for text in lines:
                 Screen().print(text)
             continue
         try:

@@ -2,6 +2,7 @@
 
 from seqmodels.target import TARGETS, TOKENS, Target
 from seqmodels.tasks.tagging.baselines import tag_baselines
+from seqmodels.tasks.tagging.coloured_tags import ColouredTags
 
 TARGETS["tag"] = Target(
     what="a tag",
@@ -12,4 +13,5 @@ TARGETS["tag"] = Target(
     metric="accuracy",
     example={**TOKENS, "classes": ["a", "b", "c"]},
     baselines=tag_baselines,
+    show=ColouredTags,
 )

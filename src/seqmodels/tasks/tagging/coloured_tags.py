@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -25,19 +25,18 @@ class ColouredTags:
         self.styles: dict[str, str] = {OUTSIDE: ""}
         self.colours = cycle(COLOURS)
 
-    @staticmethod
-    def can_show(prediction: Mapping[str, Any]) -> bool:
-        """Whether a prediction has words with a tag each."""
-        return "tokens" in prediction and "tags" in prediction
-
-    def lines(self, tokens: Sequence[str], tags: Sequence[str]) -> Iterator[Text]:
-        """The names of tags that occur for the first time, in their colours; and the words."""
-        parts = [(place in ("B", "S"), kind or tag) for tag in tags for place, kind in [parse(tag)]]
-        if new := dict.fromkeys(kind for _, kind in parts if kind not in self.styles):
+    def __call__(self, prediction: Mapping[str, Any]) -> Iterator[Text]:
+        """The names of tags that occur for the first time, in their colours; and the words. Nothing
+        of a prediction without words."""
+        if "tokens" not in prediction:
+            return
+        parsed = [(tag, *parse(tag)) for tag in prediction["tags"]]
+        kinds = [(letter in ("B", "S"), kind or tag) for tag, letter, kind in parsed]
+        if new := dict.fromkeys(kind for _, kind in kinds if kind not in self.styles):
             self.styles |= {kind: next(self.colours) for kind in new}
             yield Text(" ").join(Text(f" {kind} ", f"{self.styles[kind]} reverse") for kind in new)
         words = [
             Text(token, f"{self.styles[kind]} {'bold' if begins else ''}".strip())
-            for token, (begins, kind) in zip(tokens, parts, strict=True)
+            for token, (begins, kind) in zip(prediction["tokens"], kinds, strict=True)
         ]
         yield Text(" ").join(words)
