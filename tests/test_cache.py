@@ -15,7 +15,7 @@ import pytest
 
 from seqmodels.cache import cached
 from seqmodels.data import Text
-from seqmodels.data.pieces import fingerprint, whole
+from seqmodels.data.file_pieces import fingerprint, whole
 from seqmodels.errors import UserError
 from seqmodels.tasks.language_model import PlainText, corpus
 

@@ -11,9 +11,9 @@ import torch
 from tokenizers import Tokenizer
 
 from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Text, TokenizerOptions, Tokens
+from seqmodels.data.examples import cut
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, available
-from seqmodels.data.split import cut
 from seqmodels.data.tokenizer import train_tokenizer
 from seqmodels.errors import UserError
 from seqmodels.tasks.classification import Needle, Surnames

@@ -18,9 +18,9 @@ import torch
 
 from seqmodels.data import Text, TokenizerOptions
 from seqmodels.data.columns import Column, distinct
-from seqmodels.data.rows import TokenRows
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.token_ids import encoded, train
+from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import train_tokenizer
 from seqmodels.errors import UserError
 from tests.data.test_reading_any import ODD, csv_bytes, odd_text

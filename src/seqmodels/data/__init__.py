@@ -1,10 +1,10 @@
 """Data that several tasks share: `data=<name>` chooses it, or that of one task alone."""
 
+from seqmodels.data.examples import Examples
 from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
-from seqmodels.data.split import Examples
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.tokenizer import TokenizerOptions

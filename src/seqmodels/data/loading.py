@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
-from seqmodels.data.rows import TokenRows
+from seqmodels.data.token_rows import TokenRows
 from seqmodels.errors import UserError
 
 T = TypeVar("T")

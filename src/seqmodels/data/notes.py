@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.data.columns import Column
-from seqmodels.data.split import Examples
+from seqmodels.data.examples import Examples
 from seqmodels.errors import UserError, choices, shown
 
 
@@ -40,15 +40,15 @@ def unseen_targets(
     unseen = (flat < 0) & (flat != PADDING_TARGET)
     if flat.is_floating_point() or not (count := int(unseen.sum())):
         return ""
-    place = int(unseen.nonzero()[0])
+    index = int(unseen.nonzero()[0])
     raw: Any
     if not isinstance(targets, Tensor):
         ends = np.cumsum([*map(len, targets)])
-        row = int(np.searchsorted(ends, place, side="right"))
-        step = place - int(ends[row]) + len(targets[row])
+        row = int(np.searchsorted(ends, index, side="right"))
+        step = index - int(ends[row]) + len(targets[row])
         raw, where = examples.targets[row][step], f"{row + 1} at step {step + 1}"
     else:
-        raw, where = examples.targets[place], f"{place + 1}"
+        raw, where = examples.targets[index], f"{index + 1}"
     raw = str(raw)
     found = (
         f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training, "
@@ -81,7 +81,7 @@ def unknown(count: int, total: int, source: str, what: str = "tokens", *, refuse
 
 def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
     """How many rows of a split have the same input as one of an earlier split."""
-    digests = {split: _digests(part.inputs) for split, part in splits.items()}
+    digests = {split: _digests(each.inputs) for split, each in splits.items()}
     found = []
     for (first, known), (second, rows) in combinations(digests.items(), 2):
         if both := int(np.isin(rows, known).sum()):
@@ -109,11 +109,11 @@ def contents(values: Sequence[Any]) -> Iterator[bytes]:
 def kept_quotes(splits: Iterable[Examples], quoting: bool | None) -> list[str]:
     """How many texts of TSV files begin and end with a quote, where quotes enclose no fields."""
     counts: dict[str, list[bool]] = {}
-    for part in splits if quoting is None else ():
-        if part.source.lower().endswith(".tsv"):
-            texts: Iterable[Any] = part.inputs
+    for examples in splits if quoting is None else ():
+        if examples.source.lower().endswith(".tsv"):
+            texts: Iterable[Any] = examples.inputs
             quoted = (len(text) > 1 and text[0] == text[-1] == '"' for text in texts)
-            counts.setdefault(part.source, []).extend(quoted)
+            counts.setdefault(examples.source, []).extend(quoted)
     return [
         f"{share(sum(quoted), len(quoted), 'texts')} of {source} begin and end with a quote, which "
         "is kept as it stands: set data.quoting=true if quotes enclose fields there"

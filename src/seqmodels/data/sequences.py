@@ -20,13 +20,13 @@ from seqmodels.arguments import Count, Fraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity
+from seqmodels.data.examples import Examples, cut_off
 from seqmodels.data.inputs import InputEncoder, Tokens, Words, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_inputs
 from seqmodels.data.notes import contents, repeated, unknown, unseen_targets
-from seqmodels.data.rows import TokenRows, pieces
-from seqmodels.data.split import Examples, cut
 from seqmodels.data.targets import Classes, TargetEncoder
+from seqmodels.data.token_rows import TokenRows, split_long
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
@@ -56,7 +56,7 @@ class SequenceDataModule(DataModule):
         UserError: for a `batch_size` or `pool` below 1.
     """
 
-    piece: int | None = None  # steps: cut longer sequences with a target at each step into pieces
+    most_steps: int | None = None  # longer sequences with a target at each step are split
 
     def __init__(
         self,
@@ -188,21 +188,23 @@ class SequenceDataModule(DataModule):
         if self.datasets:
             return
         found: dict[Any, Examples] = dict(self.read())
-        for part in found.values():
-            self.targets.check(part.targets, part.source)
+        for examples in found.values():
+            self.targets.check(examples.targets, examples.source)
         for split, fraction in self.fractions.items():
             if split not in found:
                 train = found["train"]
                 strata = self.targets.strata(train.targets)
-                found["train"], found[split] = cut(train, fraction, self.split_seed, split, strata)
+                found["train"], found[split] = cut_off(
+                    train, fraction, self.split_seed, split, strata
+                )
         self.examples = {split: found[split] for split in SPLITS}
-        for split, part in self.examples.items():
-            if not len(part):
-                raise UserError(f"the {split} split is empty: {part.source}")
+        for split, examples in self.examples.items():
+            if not len(examples):
+                raise UserError(f"the {split} split is empty: {examples.source}")
         if not self._fitted:
             self.fit_encoders(self.examples["train"])
             self._fitted = True
-        self.datasets = {split: self.encode(part) for split, part in self.examples.items()}
+        self.datasets = {split: self.encode(each) for split, each in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {names}")
@@ -219,8 +221,8 @@ class SequenceDataModule(DataModule):
             size, rows = f"{split} {len(dataset):,}", dataset.sequences
             if isinstance(rows, TokenRows):
                 unknown = rows.count(UNKNOWN_ID) / max(len(rows.ids), 1)
-                cut = f", {rows.truncated:,} truncated" if rows.truncated else ""
-                size += f" ({len(rows.ids):,} tokens, {100 * unknown:.2f} % unknown{cut})"
+                lost = f", {rows.truncated:,} truncated" if rows.truncated else ""
+                size += f" ({len(rows.ids):,} tokens, {100 * unknown:.2f} % unknown{lost})"
             sizes.append(size)
         return [f"{self.title}: {', '.join(sizes)}"]
 
@@ -243,7 +245,9 @@ class SequenceDataModule(DataModule):
                         f"and {len(own)} {what}s; each step needs one {what}, so check "
                         "data.tokenizer, data.max_length and data.downsample"
                     )
-            return SequenceDataset(pieces(sequences, self.piece), pieces(targets, self.piece))
+            return SequenceDataset(
+                split_long(sequences, self.most_steps), split_long(targets, self.most_steps)
+            )
         return SequenceDataset(sequences, targets)
 
     def _note(self, note: str) -> None:
@@ -260,24 +264,24 @@ class SequenceDataModule(DataModule):
         return unknown_is_noise(self.inputs)
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        return collate(pieces(self.inputs.encode(raw, source, first), self.piece))
+        return collate(split_long(self.inputs.encode(raw, source, first), self.most_steps))
 
     def described(
         self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         following = iter(rows)
         for each in raw:
-            count = 1 if self.piece is None else -(-len(each) // self.piece)
-            parts = [*islice(following, count)]
-            if count > 1:  # pieces of one sequence
-                parts = [{key: [*chain(*(part[key] for part in parts))] for key in parts[0]}]
-            yield {**self.inputs.describe(each), **parts[0]}
+            count = 1 if self.most_steps is None else -(-len(each) // self.most_steps)
+            found = [*islice(following, count)]
+            if count > 1:  # of one sequence, which was split
+                found = [{key: [*chain(*(row[key] for row in found))] for key in found[0]}]
+            yield {**self.inputs.describe(each), **found[0]}
 
     @property
     def split_sizes(self) -> dict[str, int]:
         if self.per == "step":  # the steps of a sequence depend on each other
             return {}
-        return {split: len(part) for split, part in self.datasets.items()}
+        return {split: len(dataset) for split, dataset in self.datasets.items()}
 
     @property
     def baseline_recipe(self) -> list[Any]:
@@ -344,10 +348,10 @@ def unknown_is_noise(inputs: InputEncoder) -> bool:
     return inputs.options.min_count == 1 and inputs.num_inputs < inputs.options.vocabulary_size
 
 
-def _fingerprint(parts: Iterable[Examples]) -> str:
+def _fingerprint(splits: Iterable[Examples]) -> str:
     digest = hashlib.sha256()
-    for part in parts:
-        pairs = zip(contents(part.inputs), contents(part.targets), strict=True)
+    for examples in splits:
+        pairs = zip(contents(examples.inputs), contents(examples.targets), strict=True)
         rows = (b"%d:%b%b\0" % (len(raw), raw, target) for raw, target in pairs)
         while block := b"".join(islice(rows, 4096)):
             digest.update(block)

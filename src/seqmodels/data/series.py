@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from seqmodels.arguments import Count, Name, Passed
+from seqmodels.data.examples import Examples
 from seqmodels.data.formats import Number, read_json
 from seqmodels.data.inputs import Series
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series_inputs import Fold, Missing, Scale
-from seqmodels.data.split import Examples
 from seqmodels.data.tables import cell
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.errors import UserError, one_line
@@ -27,7 +27,7 @@ from seqmodels.files import existing_file, read_lines
 
 log = logging.getLogger(__name__)
 
-PARTS: tuple[Split, ...] = ("train", "test")  # of the archive
+IN_ARCHIVE: tuple[Split, ...] = ("train", "test")  # of the archive
 
 
 class UEA(SequenceDataModule):
@@ -92,7 +92,7 @@ class UEA(SequenceDataModule):
         # files of a folder of yours may change between two runs of a notebook
         archived = _archived if self.folder is None else _archived.__wrapped__
         try:
-            return {split: archived(self.dataset_name, split, self.folder) for split in PARTS}
+            return {split: archived(self.dataset_name, split, self.folder) for split in IN_ARCHIVE}
         except Exception as error:  # sktime raises errors of many kinds
             raise UserError(
                 f"data.name={self.dataset_name}: the data set is neither bundled with sktime "
@@ -123,7 +123,7 @@ class UEA(SequenceDataModule):
             )
 
 
-@lru_cache(maxsize=len(PARTS))  # parsing takes longer than a small training, and a sweep has many
+@lru_cache(maxsize=len(IN_ARCHIVE))  # parsing takes longer than small trainings
 def _archived(name: str, split: str, folder: str | None) -> Examples:
     from sktime.datasets import load_UCR_UEA_dataset  # slow to import
 
@@ -137,10 +137,10 @@ def _archived(name: str, split: str, folder: str | None) -> Examples:
 def _training_file(name: str, folder: str | None) -> Path | None:
     """Where sktime finds the training split of a data set; None before it is downloaded."""
     spec = find_spec("sktime.datasets")
-    places = [Path(folder)] if folder is not None else []
-    for place in (spec.submodule_search_locations or ()) if spec and not places else ():
-        places += [Path(place, "data"), Path(place, "local_data")]
-    paths = (place / name / f"{name}_TRAIN.ts" for place in places)
+    folders = [Path(folder)] if folder is not None else []
+    for root in (spec.submodule_search_locations or ()) if spec and not folders else ():
+        folders += [Path(root, "data"), Path(root, "local_data")]
+    paths = (each / name / f"{name}_TRAIN.ts" for each in folders)
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -26,7 +26,7 @@ class Series(InputEncoder):
     """Scales each channel, and may fold several steps into one.
 
     Args:
-        downsample: average windows of this many steps into one step.
+        downsample: average this many steps into one.
         fold: put the channels of this many steps side by side into one step; the last step repeats
             the end of the series where it is too short. `auto`: as many as leave the longest series
             of training at most 160 steps.
@@ -146,7 +146,7 @@ class Series(InputEncoder):
                     "set data.missing=interpolate to fill them"
                 )
             filled = interpolate(series, where) if missing else series
-            yield average_windows(filled, self.downsample)
+            yield average_steps(filled, self.downsample)
 
 
 def _positive(deviation: np.ndarray) -> np.ndarray:
@@ -168,20 +168,20 @@ def interpolate(
     return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
 
 
-def average_windows(
-    series: Float[np.ndarray, "time channels"], window: int
-) -> Float[np.ndarray, "windows channels"]:
-    """Averages each `window` steps into one step; the last window may be shorter."""
-    if window == 1:
+def average_steps(
+    series: Float[np.ndarray, "time channels"], count: int
+) -> Float[np.ndarray, "steps channels"]:
+    """Averages each `count` steps into one; the last one may be of fewer."""
+    if count == 1:
         return series
-    starts = np.arange(0, len(series), window)
-    counts = np.diff(np.append(starts, len(series)))[:, None]
-    return np.add.reduceat(series, starts, axis=0) / counts
+    starts = np.arange(0, len(series), count)
+    lengths = np.diff(np.append(starts, len(series)))[:, None]
+    return np.add.reduceat(series, starts, axis=0) / lengths
 
 
 def fold_steps(
     series: Float[np.ndarray, "time channels"], count: int
-) -> Float[np.ndarray, "windows all_channels"]:
+) -> Float[np.ndarray, "steps all_channels"]:
     """Puts the channels of each `count` steps side by side; the end repeats the last step."""
     missing = -len(series) % count
     filled = np.concatenate([series, np.repeat(series[-1:], missing, axis=0)])

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, one_line
 
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}

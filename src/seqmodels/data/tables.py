@@ -58,7 +58,7 @@ def cell(value: Any, source: str, what: str, number: int) -> str | None:
     raise UserError(f"{source}: the {what} of row {number} is {kind}; convert it to text")
 
 
-def number(value: Any, where: str, name: str) -> float:
+def as_number(value: Any, where: str, name: str) -> float:
     """The number that a value is, or its text; nan for a missing one.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqmodels.batch import UNSEEN_TARGET, Per
 from seqmodels.data.columns import Column, distinct
-from seqmodels.data.tables import number
+from seqmodels.data.tables import as_number
 from seqmodels.errors import UserError, shown
 
 
@@ -181,15 +181,15 @@ class Values(TargetEncoder):
             blocks = [np.from_dlpack(block.flatten()) for block in rows.blocks()]
             return np.concatenate(blocks).reshape(shape)
         table = np.full(shape, np.nan)
-        for place, row in enumerate(rows, start=1):
+        for number, row in enumerate(rows, start=1):
             values = [row] if np.ndim(row) == 0 else list(row)
             if len(values) != len(self.names):
                 raise UserError(
-                    f"{where} {place} must have {len(self.names)} values "
+                    f"{where} {number} must have {len(self.names)} values "
                     f"({', '.join(self.names)}), but has {len(values)}"
                 )
             for column, (name, value) in enumerate(zip(self.names, values, strict=True)):
-                table[place - 1, column] = number(value, f"{where} {place}", name)
+                table[number - 1, column] = as_number(value, f"{where} {number}", name)
         return table
 
 

@@ -12,13 +12,13 @@ from pydantic import Field
 
 from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.columns import LARGE, Column, stored
+from seqmodels.data.examples import Examples
+from seqmodels.data.file_pieces import fingerprint, size, whole
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes
-from seqmodels.data.pieces import fingerprint, size, whole
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import read_splits, title
-from seqmodels.data.split import Examples
 from seqmodels.data.tables import check_ending
 from seqmodels.data.targets import Values
 from seqmodels.data.text_files import TextFiles

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from seqmodels.data.columns import arrow, blank
 from seqmodels.data.parquet import class_name
-from seqmodels.data.tables import TABLES, Inexact, Row, Tables, is_plain, number
+from seqmodels.data.tables import TABLES, Inexact, Row, Tables, is_plain
 from seqmodels.errors import UserError
 
 STEP = 16_384  # rows of a batch
@@ -112,7 +112,7 @@ class TextFiles(Tables):
                 for column in self.value_columns
             ]
             if labelled:
-                return text, [number(each, row.where, column) for each, column in numbers]
+                return text, [as_number(each, row.where, column) for each, column in numbers]
             return text, [each for each, _ in numbers]
         label = row.text(row.value(self.label_column, "data.label_column", HEADLESS), "label")
         if label is not None and self.label_column in classes:

@@ -17,8 +17,8 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity, lists, stored
 from seqmodels.data.input_encoder import InputEncoder
-from seqmodels.data.rows import TokenRows
 from seqmodels.data.token_ids import encoded, train
+from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, find_vectors
 from seqmodels.errors import UserError
@@ -141,8 +141,8 @@ class Tokens(InputEncoder):
                         f"{source}: text {number} is empty; remove it or give it some text"
                     )
                 if self.max_length is not None and counts.max() > self.max_length:
-                    ids, counts, cut = self._truncated(ids, counts, self.max_length)
-                    truncated += cut
+                    ids, counts, longer = self._truncated(ids, counts, self.max_length)
+                    truncated += longer
                 if counts.max() > MOST_TOKENS:
                     number = first + int((counts > MOST_TOKENS).argmax())
                     raise UserError(
@@ -161,10 +161,10 @@ class Tokens(InputEncoder):
         self, ids: np.ndarray, counts: np.ndarray, most: int
     ) -> tuple[np.ndarray, np.ndarray, int]:
         stops = np.cumsum(counts)
-        places = np.arange(len(ids)) - np.repeat(stops - counts, counts)  # in the text
+        positions = np.arange(len(ids)) - np.repeat(stops - counts, counts)  # in the text
         if self.keep == "end":
-            places = np.repeat(counts, counts) - 1 - places
-        return ids[places < most], np.minimum(counts, most), int((counts > most).sum())
+            positions = np.repeat(counts, counts) - 1 - positions
+        return ids[positions < most], np.minimum(counts, most), int((counts > most).sum())
 
     @property
     def names(self) -> list[str]:

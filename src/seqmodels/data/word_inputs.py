@@ -13,7 +13,7 @@ import numpy as np
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.data.columns import arrow
 from seqmodels.data.input_encoder import InputEncoder
-from seqmodels.data.rows import SpelledRows, TokenRows
+from seqmodels.data.token_rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_tokenizer
 from seqmodels.data.vectors import find_vectors
 from seqmodels.errors import UserError, shown

@@ -18,7 +18,7 @@ def random_windows(batch: SequenceBatch, size: int) -> SequenceBatch:
         return batch
     spare = (batch.lengths - size).clamp(min=0)
     starts = (torch.rand(len(batch)) * (spare + 1)).long().clamp(max=spare)
-    inputs = _cut(batch.inputs, torch.arange(len(batch)), starts, size)
+    inputs = _gathered(batch.inputs, torch.arange(len(batch)), starts, size)
     return replace(batch, inputs=inputs, lengths=batch.lengths.clamp(max=size))
 
 
@@ -41,7 +41,7 @@ def read_in_windows(
     numbers = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
     spare = (lengths - size).clamp(min=0)[rows]
     starts = spare * numbers // (counts[rows] - 1).clamp(min=1)
-    states = encoder(_cut(inputs, rows, starts, size), lengths[rows].clamp(max=size))
+    states = encoder(_gathered(inputs, rows, starts, size), lengths[rows].clamp(max=size))
     return replace(states, windows=counts)
 
 
@@ -56,7 +56,7 @@ def mean_over_windows(
     return sums / counts.to(device, non_blocking=True).unsqueeze(1)
 
 
-def _cut(inputs: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
+def _gathered(inputs: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
     # (B, T, ...) -> (W, size, ...): what lies after the end of a sequence is its padding
     steps = starts.unsqueeze(1) + torch.arange(size)
     device = inputs.device

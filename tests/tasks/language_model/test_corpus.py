@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmodels.data import SPLITS, Text, TokenizerOptions, pieces
-from seqmodels.data.pieces import Piece, cut, fingerprint, sample, size, texts, whole
+from seqmodels.data.file_pieces import Piece, cut_off, fingerprint, sample, size, texts, whole
 from seqmodels.data.token_ids import token_ids
 from seqmodels.data.tokenizer import LEVELS, load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError
@@ -49,7 +49,7 @@ def test_blocks_put_together_are_the_text(
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
 def test_one_file_is_cut_at_the_end_of_a_line(tmp_path: Path, fraction: float) -> None:
     path = written(tmp_path, "a.txt", TEXT)
-    rest, off = whole(path).cut(fraction)
+    rest, off = whole(path).cut_off(fraction)
     assert "".join(texts([rest])) + "".join(texts([off])) == TEXT
     assert "".join(texts([rest])).endswith("\n")
     assert len(off) == pytest.approx(fraction * len(TEXT.encode()), abs=40)
@@ -57,17 +57,17 @@ def test_one_file_is_cut_at_the_end_of_a_line(tmp_path: Path, fraction: float) -
 
 def test_several_files_are_cut_whole_and_by_seed(tmp_path: Path) -> None:
     part = [whole(written(tmp_path, f"{n}.txt", "x" * (n + 1))) for n in range(40)]
-    rest, off = cut(part, 0.25, 0, "test")
+    rest, off = cut_off(part, 0.25, 0, "test")
     assert sorted([*rest, *off], key=lambda piece: piece.stop) == part
     assert size(off) == pytest.approx(0.25 * size(part), rel=0.05)
-    assert cut(part, 0.25, 0, "test")[1] == off != cut(part, 0.25, 1, "test")[1]
+    assert cut_off(part, 0.25, 0, "test")[1] == off != cut_off(part, 0.25, 1, "test")[1]
 
 
 def test_a_cut_leaves_something_on_both_sides(tmp_path: Path) -> None:
     part = [whole(written(tmp_path, f"{n}.txt", "x" * 100)) for n in range(2)]
-    assert [len(side) for side in cut(part, 0.01, 0, "test")] == [1, 1]
+    assert [len(side) for side in cut_off(part, 0.01, 0, "test")] == [1, 1]
     with pytest.raises(UserError, match=r"data.test_fraction is 1.0: it must lie between 0 and 1"):
-        cut(part, 1.0, 0, "test")
+        cut_off(part, 1.0, 0, "test")
 
 
 # ---------------------------------------------------------------- several stretches of one file
@@ -120,8 +120,8 @@ def test_a_short_file_gives_fewer_stretches(tmp_path: Path) -> None:
 
 def test_one_stretch_is_the_end_as_it_was_before_there_were_several(tmp_path: Path) -> None:
     path = written(tmp_path, "book.txt", "a line of a book\n" * 20_000)
-    rest, test = whole(path).cut(0.05)
-    train, validation = rest.cut(0.05)
+    rest, test = whole(path).cut_off(0.05)
+    train, validation = rest.cut_off(0.05)
     assert cut_of(path, 1) == {"train": [train], "validation": [validation], "test": [test]}
 
 
@@ -147,7 +147,7 @@ def test_fingerprint_follows_content_and_cut_not_names(tmp_path: Path) -> None:
     a, b = written(tmp_path, "a.txt", TEXT), written(tmp_path, "b.txt", TEXT)
     of = lambda *part: fingerprint({"train": list(part)})  # noqa: E731
     assert of(whole(a)) == of(whole(b)) != of(whole(a), whole(b))
-    assert of(*whole(a).cut(0.5)) != of(whole(a))
+    assert of(*whole(a).cut_off(0.5)) != of(whole(a))
     assert of(Piece(a, 0, 10)) != of(Piece(a, 0, 11))
 
 
@@ -452,7 +452,7 @@ def test_a_table_without_a_column_is_plain_text_and_the_log_says_so(
 def test_python_source_is_real_code_split_by_file() -> None:
     data = PythonSource(vocabulary_size=300)
     parts = {"train": data.read()["train"]}
-    parts["train"], parts["test"] = cut(parts["train"], 0.05, 0, "test")
+    parts["train"], parts["test"] = cut_off(parts["train"], 0.05, 0, "test")
     names = {split: {piece.path for piece in part} for split, part in parts.items()}
     assert not names["train"] & names["test"]
     assert 5e6 < size(parts["train"]) < 5e7

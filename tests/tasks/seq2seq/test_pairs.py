@@ -268,7 +268,7 @@ def test_a_text_to_write_may_be_spelled_like_the_padding(tmp_path: Path) -> None
     train = tsv(tmp_path / "train.tsv", [*WORDS, ("pad", "[PAD] a [UNK]")])
     data = Pairs(train, train, train, target_tokenizer="space")
     data.setup()
-    written = data.datasets["train"].written
+    written = data.datasets["train"].targets
     assert written[len(written) - 1].tolist()[::2] == [1, 1]  # unknown, and not the end
     assert written.count(0) == 0
     assert any("symbols of targets" in note and "cannot write" in note for note in data.notes)

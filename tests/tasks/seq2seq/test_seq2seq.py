@@ -26,7 +26,7 @@ from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.attention import SCORES
 from seqmodels.tasks.seq2seq.attention_plot import attended
-from seqmodels.tasks.seq2seq.pair_batches import to_write
+from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 from tests.runs.test_resume import same_run, stopped_by
@@ -69,7 +69,7 @@ def pairs(references: bool = False) -> PairBatch:
     for row, length in enumerate(LENGTHS):
         inputs[row, length:] = 0
     written = [torch.randint(3, W, (n,), generator=generator) for n in WRITTEN]
-    return PairBatch(SequenceBatch(inputs, torch.tensor(LENGTHS)), to_write(written))
+    return PairBatch(SequenceBatch(inputs, torch.tensor(LENGTHS)), teacher_forced(written))
 
 
 # ---------------------------------------------------------------- which tensors

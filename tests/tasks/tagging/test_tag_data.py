@@ -16,7 +16,7 @@ import torch
 from seqmodels.data import Examples, Words
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
-from seqmodels.data.rows import TokenRows, pieces
+from seqmodels.data.token_rows import TokenRows, split_long
 from seqmodels.errors import UserError
 from seqmodels.tasks.tagging import TaggedText
 from seqmodels.tasks.tagging.coloured_tags import ColouredTags
@@ -367,7 +367,7 @@ def test_pieces_hold_every_step_once_and_are_about_equally_long(characters: bool
     words = Words(characters=characters)
     words.fit(raw)
     whole = words.encode(raw, "made")
-    cut = pieces(whole, 4)
+    cut = split_long(whole, 4)
     lengths = [1, 4, 3, 4, 4, 4, 4, 4, 4, 4, 3, 4]
     assert [*map(len, cut)] == lengths
     assert isinstance(cut, TokenRows) and cut.lengths.tolist() == lengths

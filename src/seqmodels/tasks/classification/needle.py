@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Count, Length, OneOf, Passed
+from seqmodels.data.examples import Examples
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.split import Examples
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
@@ -74,6 +74,6 @@ class Needle(SequenceDataModule):
     def _text(self, label: int, random: np.random.Generator) -> str:
         filler = int(random.integers(self.length * 3 // 4, self.length + 1)) - self.needles
         words = [f"filler{number}" for number in random.integers(FILLERS, size=filler)]
-        place = {"start": 0, "middle": filler // 2, "end": filler}[self.position]
-        words[place:place] = [f"needle{label}"] * self.needles
+        start = {"start": 0, "middle": filler // 2, "end": filler}[self.position]
+        words[start:start] = [f"needle{label}"] * self.needles
         return " ".join(words)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Passed
+from seqmodels.data.examples import Examples
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.split import Examples
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.tokenizer import Level, TokenizerOptions
 from seqmodels.errors import UserError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seqmodels.data.tables import Row, Tables, check_ending, number
+from seqmodels.data.tables import Row, Tables, as_number, check_ending
 from seqmodels.errors import UserError, shown
 from seqmodels.tasks.forecasting.times import Clock, Moment, clock, moment
 
@@ -89,7 +89,7 @@ class SeriesTable:
             rows = found.setdefault(self._name(row), _Rows())
             rows.numbers.append(row.number)
             for column in self.columns:
-                rows.values.append(number(_value(row.values.get(column)), row.where, column))
+                rows.values.append(as_number(_value(row.values.get(column)), row.where, column))
             if self.time is not None:
                 rows.moments.append(moment(row.values.get(self.time), row.where))
                 rows.last = str(row.values[self.time])
@@ -111,12 +111,12 @@ class SeriesTable:
         found: Any = None
         if self.time is not None:
 
-            def place(index: int) -> str:
+            def name_of(index: int) -> str:
                 moment = shown(str(rows.moments[index]))
                 return f"{path}: row {rows.numbers[index]}{of}, at {moment},"
 
-            found, places = clock(rows.moments, rows.last, place)
-            values = self._without_gaps(values, places, place)
+            found, steps = clock(rows.moments, rows.last, name_of)
+            values = self._without_gaps(values, steps, name_of)
         known = ~np.isnan(values)
         if not known.all():
             if not self.fill:
@@ -132,17 +132,17 @@ class SeriesTable:
         return TimedSeries(name, values, known, found)
 
     def _without_gaps(
-        self, values: np.ndarray, places: np.ndarray, place: Callable[[int], str]
+        self, values: np.ndarray, steps: np.ndarray, name_of: Callable[[int], str]
     ) -> np.ndarray:
-        count = int(places[-1]) + 1
-        if count == len(places):
+        count = int(steps[-1]) + 1
+        if count == len(steps):
             return values
-        gaps = np.diff(places) - 1
-        if not self.fill or count > 2 * len(places):
+        gaps = np.diff(steps) - 1
+        if not self.fill or count > 2 * len(steps):
             at = int(np.flatnonzero(gaps)[0] if not self.fill else gaps.argmax())
             missing = f"{gaps[at]:,} row{'s' if gaps[at] > 1 else ''}"
             raise UserError(
-                f"{place(at + 1)} comes after a gap: {missing} of equal steps "
+                f"{name_of(at + 1)} comes after a gap: {missing} of equal steps "
                 f"{'are' if gaps[at] > 1 else 'is'} missing before it; add them"
                 + (
                     ", or set data.missing=last to repeat the last known values; if clocks went "
@@ -152,7 +152,7 @@ class SeriesTable:
                 )
             )
         spread = np.full((count, values.shape[1]), np.nan)
-        spread[places] = values
+        spread[steps] = values
         return spread
 
 

@@ -70,12 +70,12 @@ class Clock:
         last, ahead = moment(self.last, "the series"), range(1, count + 1)
         if not isinstance(last, datetime):
             return [_short(last + self.step * steps) for steps in ahead]
-        last = last.replace(tzinfo=None)  # which `_written` adds again
+        last = last.replace(tzinfo=None)  # which `_formatted` adds again
         if self.unit == "time":
             moments = [last + timedelta(microseconds=self.step * steps) for steps in ahead]
         else:
             moments = [_later(last, int(self.step) * steps, self.unit) for steps in ahead]
-        return [_written(moment, self.last) for moment in moments]
+        return [_formatted(moment, self.last) for moment in moments]
 
 
 def clock(
@@ -97,8 +97,8 @@ def clock(
         if isinstance(each, datetime) == numbers:
             kinds = ("a date", "a number") if numbers else ("a number", "a date")
             raise UserError(f"{name(index)} is {kinds[0]}, and the one before {kinds[1]}")
-    unit, places = ("numbers", np.array(moments)) if numbers else _places(_aligned(moments))
-    distances = np.diff(places)
+    unit, positions = ("numbers", np.array(moments)) if numbers else _on_axis(_aligned(moments))
+    distances = np.diff(positions)
     if (wrong := np.flatnonzero(distances <= 0)).size:
         at = int(wrong[0]) + 1
         if distances[at - 1] == 0:
@@ -134,7 +134,7 @@ def _aligned(moments: Sequence[Any]) -> list[datetime]:
     return [each.astimezone(UTC).replace(tzinfo=None) if each.tzinfo else each for each in moments]
 
 
-def _places(moments: Sequence[Any]) -> tuple[str, np.ndarray]:
+def _on_axis(moments: Sequence[Any]) -> tuple[str, np.ndarray]:
     # months if all are on the same day of a month at the same time, or at the ends of months
     times = np.array([(each - EPOCH) // timedelta(microseconds=1) for each in moments], np.int64)
     stamps = times.astype("M8[us]")
@@ -155,7 +155,7 @@ def _later(last: datetime, months: int, unit: str) -> datetime:
     return datetime.combine(after - timedelta(days=1), last.time())
 
 
-def _written(moment: datetime, like: str) -> str:
+def _formatted(moment: datetime, like: str) -> str:
     like = like.strip()
     offset = OFFSET.search(like) if ":" in like else None
     clock = like[: offset.start()] if offset else like

@@ -15,13 +15,13 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.tasks.forecasting.series_table import TimedSeries
 
-Places = Mapping[str, tuple[int, int]]
+SplitBounds = Mapping[str, tuple[int, int]]
 """Where the splits of a series begin and end, by name."""
 
 
-def cut(
+def split_in_time(
     series: TimedSeries, fractions: Mapping[str, float], window: int, horizon: int, source: str
-) -> Places:
+) -> SplitBounds:
     """Cuts a series in time: training, then validation, then test.
 
     Args:
@@ -35,8 +35,8 @@ def cut(
     steps = len(series)
     test = steps - round(fractions["test"] * steps)
     train = test - round(fractions["validation"] * steps)
-    places = {"train": (0, train), "validation": (train, test), "test": (test, steps)}
-    for split, (start, stop) in places.items():
+    bounds = {"train": (0, train), "validation": (train, test), "test": (test, steps)}
+    for split, (start, stop) in bounds.items():
         what, least, key = "a horizon", horizon, "data.horizon"
         if split == "train":
             what, least, key = (
@@ -49,11 +49,11 @@ def cut(
                 f"{source}: the {split} split{series.of} has {stop - start:,} of {steps:,} steps, "
                 f"and {what} has {least:,}: lower {key}, or give more rows"
             )
-    return places
+    return bounds
 
 
 class WindowDataset(Dataset[SequenceBatch]):
-    """Windows of series, cut out when a batch is made: the values are in memory once.
+    """Windows of series, taken when a batch is made: the values are in memory once.
 
     Args:
         values: `(N, C)` float32, all series one after the other, standardised.
@@ -181,7 +181,7 @@ class WindowScales:
 
 def windows(
     series: Sequence[TimedSeries],
-    places: Sequence[Places],
+    bounds: Sequence[SplitBounds],
     scales: WindowScales,
     targets: int,
     source: str,
@@ -194,7 +194,7 @@ def windows(
     begin before its split, so that the first steps of a split are forecast, too.
 
     Args:
-        places: of each series.
+        bounds: of each series.
         targets: how many columns to forecast, the first ones.
         stride: how many steps apart windows begin.
 
@@ -207,13 +207,13 @@ def windows(
     ahead = np.where(known, values[:, :targets], np.float32(np.nan))
     before = np.cumsum([0, *map(len, series)])[:-1]
     datasets = {}
-    for split in places[0]:
+    for split in bounds[0]:
         starts = [
             offset
             + np.arange(
-                max(place[split][0] - window, 0), place[split][1] - window - horizon + 1, stride
+                max(each[split][0] - window, 0), each[split][1] - window - horizon + 1, stride
             )
-            for offset, place in zip(before, places, strict=True)
+            for offset, each in zip(before, bounds, strict=True)
         ]
         of = np.repeat(numbers, [*map(len, starts)])
         datasets[split] = WindowDataset(values, ahead, np.concatenate(starts), of, window, horizon)

@@ -24,10 +24,10 @@ from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.period import find_period
 from seqmodels.tasks.forecasting.series_table import SeriesTable, TimedSeries
 from seqmodels.tasks.forecasting.window_dataset import (
-    Places,
+    SplitBounds,
     WindowDataset,
     WindowScales,
-    cut,
+    split_in_time,
     windows,
 )
 
@@ -176,21 +176,21 @@ class Windows(DataModule):
             return
         self.series = self.table.read(self.file)
         sizes = (self.window, self.horizon)
-        places = [cut(each, self.fractions, *sizes, self.file) for each in self.series]
+        bounds = [split_in_time(each, self.fractions, *sizes, self.file) for each in self.series]
         if self.scales is None:
-            train = [each.part(*p["train"]) for each, p in zip(self.series, places, strict=True)]
+            train = [each.part(*p["train"]) for each, p in zip(self.series, bounds, strict=True)]
             if self.period is None:
                 self.period = find_period([each.values[:, 0] for each in train[:MOST_SERIES]])
             self.scales = WindowScales.of(train, len(self.targets), self.period, self.file)
-        self.datasets = self._datasets(places, self.series, self.file)
+        self.datasets = self._datasets(bounds, self.series, self.file)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {', '.join(self.targets)}")
 
     def _datasets(
-        self, places: Sequence[Places], series: Sequence[TimedSeries], source: str
+        self, bounds: Sequence[SplitBounds], series: Sequence[TimedSeries], source: str
     ) -> dict[str, WindowDataset]:
         sizes = {"window": self.window, "horizon": self.horizon, "stride": self.stride}
-        return windows(series, places, self._known_scales, len(self.targets), source, **sizes)
+        return windows(series, bounds, self._known_scales, len(self.targets), source, **sizes)
 
     @property
     def _known_scales(self) -> WindowScales:
@@ -221,8 +221,8 @@ class Windows(DataModule):
 
     def file_loader(self, path: str) -> SequenceLoader:
         series = self._long_enough(path, self.window + self.horizon)
-        places = [{"file": (0, len(each))} for each in series]
-        return self.loader(self._datasets(places, series, path)["file"])
+        bounds = [{"file": (0, len(each))} for each in series]
+        return self.loader(self._datasets(bounds, series, path)["file"])
 
     def read_inputs(self, path: str) -> Iterator[TimedSeries]:
         for each in self._long_enough(path, self.window):

@@ -92,8 +92,8 @@ class NGrams:
 def _grams(text: bytes) -> np.ndarray:
     # the 8-gram that ends at each byte
     padded = b"\n" * (ORDER - 1) + text
-    windows = np.ndarray((len(text),), ">u8", padded, strides=(1,))
-    return windows.astype(np.uint64)
+    grams = np.ndarray((len(text),), ">u8", padded, strides=(1,))
+    return grams.astype(np.uint64)
 
 
 def _mask(order: int) -> np.uint64:
@@ -117,5 +117,5 @@ def _level(grams: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _find(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     # where each is in a sorted array; -1: not in it
-    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[places] == wanted, places, -1)
+    rows = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[rows] == wanted, rows, -1)

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.cache import cache_folder, cached
-from seqmodels.data.pieces import Pieces, sample, size, texts
+from seqmodels.data.file_pieces import Pieces, sample, size, texts
 from seqmodels.data.token_ids import token_ids
 from seqmodels.data.tokenizer import (
     BLANKS,
@@ -54,7 +54,7 @@ class TokenFile:
         return len(self.ids) - 1
 
 
-def encode(
+def token_files(
     splits: Mapping[str, Pieces],
     content: str,
     options: TokenizerOptions,

@@ -11,8 +11,8 @@ from typing import Any
 
 from seqmodels.arguments import Name
 from seqmodels.cache import cached
+from seqmodels.data.file_pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.sources import find_hub
 from seqmodels.data.tables import TABLES
 from seqmodels.data.text_files import TextFiles

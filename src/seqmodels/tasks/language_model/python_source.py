@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 
+from seqmodels.data.file_pieces import Pieces, whole
 from seqmodels.data.module import Split
-from seqmodels.data.pieces import Pieces, whole
 from seqmodels.data.sources import library_files
 from seqmodels.tasks.language_model.streams import StreamDataModule
 

@@ -14,18 +14,18 @@ from tokenizers import Tokenizer
 
 from seqmodels.arguments import Count, Fraction, Name, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
-from seqmodels.data.loading import SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_inputs
-from seqmodels.data.pieces import (
+from seqmodels.data.file_pieces import (
     Piece,
     Pieces,
-    cut,
+    cut_off,
     fingerprint,
     same_files,
     size,
     texts,
     whole,
 )
+from seqmodels.data.loading import SequenceLoader, collate
+from seqmodels.data.module import SPLITS, DataModule, check_inputs
 from seqmodels.data.tokenizer import (
     START_ID,
     Level,
@@ -36,9 +36,8 @@ from seqmodels.data.tokenizer import (
 from seqmodels.errors import UserError
 from seqmodels.files import text_decoder
 from seqmodels.target import Baselines
-from seqmodels.tasks.language_model import corpus
 from seqmodels.tasks.language_model.baselines import compression_baselines
-from seqmodels.tasks.language_model.corpus import TokenFile
+from seqmodels.tasks.language_model.corpus import TokenFile, token_files
 from seqmodels.tasks.language_model.stream_windows import StreamDataset, WindowSampler
 
 log = logging.getLogger(__name__)
@@ -149,10 +148,10 @@ class StreamDataModule(DataModule):
         for split, fraction in self.fractions.items():
             if split not in found:
                 before, stretches = found["train"], self.stretches[split]
-                found["train"], found[split] = cut(
+                found["train"], found[split] = cut_off(
                     before, fraction, self.split_seed, split, stretches
                 )
-                cuts.append(f"{split} ({_places(before, found[split])})")
+                cuts.append(f"{split} ({_where_cut(before, found[split])})")
         if cuts:
             log.info(f"data: cut from train: {', '.join(cuts)}")
         self.texts = {split: found[split] for split in SPLITS}
@@ -179,7 +178,7 @@ class StreamDataModule(DataModule):
         Raises:
             UserError: naming the file that is not text in this encoding.
         """
-        self.tokenizer, tokens = corpus.encode(
+        self.tokenizer, tokens = token_files(
             splits, content, self.options, self.tokenizer, self.encoding
         )
         return tokens
@@ -207,8 +206,8 @@ class StreamDataModule(DataModule):
             UserError: if that is most of the tokens.
         """
         encoding = self.vocabulary.encode(text)
-        places = zip(encoding.ids, encoding.offsets, strict=True)
-        unknown = {text[start:stop] for token, (start, stop) in places if token == UNKNOWN_ID}
+        tokens = zip(encoding.ids, encoding.offsets, strict=True)
+        unknown = {text[start:stop] for token, (start, stop) in tokens if token == UNKNOWN_ID}
         if unknown:
             verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
             found = f"prompt: {', '.join(map(repr, sorted(unknown)))} {verb} not in the vocabulary"
@@ -292,7 +291,7 @@ class StreamDataModule(DataModule):
         return [self.options.lowercase]
 
 
-def _places(pieces: Pieces, off: Pieces) -> str:
+def _where_cut(pieces: Pieces, off: Pieces) -> str:
     if len(pieces) > 1:
         return f"{len(off)} of its {len(pieces)} files"
     return "its end" if len(off) == 1 else f"{len(off)} stretches, evenly spread"

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Length, Name
+from seqmodels.data.examples import Examples
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.split import Examples
 from seqmodels.errors import UserError, choices
 from seqmodels.program import how_to_install
 from seqmodels.tasks.seq2seq.pairs import PairDataModule
@@ -141,11 +141,11 @@ class Dates(PairDataModule):
         writers = [writers_of(locale) for locale in locales]
         random = np.random.default_rng([self.split_seed, SPLITS.index(split)])
         days = FIRST.toordinal() + random.choice(self.days[split], size)
-        places, ways = random.integers(len(locales), size=size), random.random(size)
+        chosen, ways = random.integers(len(locales), size=size), random.random(size)
         found = dict[str, tuple[str]]()
-        for number, place, way in zip(days.tolist(), places.tolist(), ways.tolist(), strict=True):
-            day, write = date.fromordinal(number), writers[place][int(way * len(writers[place]))]
-            found[f"{locales[place]} {write(day)}"] = (day.isoformat(),)
+        for number, index, way in zip(days.tolist(), chosen.tolist(), ways.tolist(), strict=True):
+            day, write = date.fromordinal(number), writers[index][int(way * len(writers[index]))]
+            found[f"{locales[index]} {write(day)}"] = (day.isoformat(),)
         return Examples([*found], [*found.values()], f"dates {split}")
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.data.loading import SequenceDataset, collate
-from seqmodels.data.rows import TokenRows
+from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import END_ID, START_ID
 
 
@@ -21,7 +21,7 @@ class PairDataset(SequenceDataset):
 
     Args:
         sequences: N sources.
-        written: M targets, each without start and end; those of a source follow each other.
+        targets: M targets, each without start and end; those of a source follow each other.
         references: for each source, the texts that are right: one or several.
         counts: how many of the targets each source has.
         every: give each target a row, to learn from; otherwise each source, with its first target
@@ -33,17 +33,17 @@ class PairDataset(SequenceDataset):
     def __init__(
         self,
         sequences: TokenRows,
-        written: TokenRows,
+        targets: TokenRows,
         references: Sequence[tuple[str, ...]],
         counts: Sequence[int],
         *,
         every: bool = False,
     ) -> None:
-        self.sequences, self.written = sequences, written
+        self.sequences, self.targets = sequences, targets
         self.references, self.counts, self.every = references, counts, every
         sources = np.repeat(np.arange(len(counts)), counts if every else 1)
         first = np.cumsum(counts) - counts
-        self.rows = np.stack([sources, np.arange(len(written)) if every else first])
+        self.rows = np.stack([sources, np.arange(len(targets)) if every else first])
         self.lengths = sequences.lengths[torch.from_numpy(sources)]
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class PairDataset(SequenceDataset):
 
     def of_every_target(self) -> PairDataset:
         """The same data with a row for each target."""
-        return PairDataset(self.sequences, self.written, self.references, self.counts, every=True)
+        return PairDataset(self.sequences, self.targets, self.references, self.counts, every=True)
 
     def __getitems__(self, indices: list[int]) -> PairBatch:  # type: ignore[override]
         sources, targets = self.rows[:, indices].tolist()
@@ -59,18 +59,18 @@ class PairDataset(SequenceDataset):
         references = None if self.every else [self.references[row] for row in sources]
         return PairBatch(
             collate(read, self.lengths[indices]),
-            to_write([self.written[row] for row in targets]),
+            teacher_forced([self.targets[row] for row in targets]),
             references,
         )
 
 
-def to_write(texts: Sequence[Tensor]) -> SequenceBatch:
+def teacher_forced(texts: Sequence[Tensor]) -> SequenceBatch:
     """What a decoder reads and is to predict, for B texts `(n,)` int64 without start and end:
     `inputs` `(B, S)` of `[start, y1, ..., yn]`, and `targets` `(B, S)` of `[y1, ..., yn, end]`."""
-    written = pad_sequence([*texts], batch_first=True)
+    padded = pad_sequence([*texts], batch_first=True)
     counts = torch.tensor([*map(len, texts)])
-    inputs = F.pad(written, (1, 0), value=START_ID)
-    targets = F.pad(written, (0, 1)).masked_fill(
+    inputs = F.pad(padded, (1, 0), value=START_ID)
+    targets = F.pad(padded, (0, 1)).masked_fill(
         torch.arange(inputs.shape[1]) > counts.unsqueeze(1), PADDING_TARGET
     )
     targets[torch.arange(len(counts)), counts] = END_ID

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, Passed
 from seqmodels.batch import UNKNOWN_ID
+from seqmodels.data.examples import Examples
 from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes, unknown
 from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
 from seqmodels.data.sources import read_splits, title
-from seqmodels.data.split import Examples
 from seqmodels.data.token_inputs import MOST_TOKENS
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
@@ -91,9 +91,9 @@ class PairDataModule(SequenceDataModule):
         """
         found = dict[str, list[str]]()
         for number, (text, targets) in enumerate(pairs, start=1):
-            written = found.setdefault(text, [])
-            written += targets
-            longest = max(map(len, written if self.max_length else [text, *written]))
+            several = found.setdefault(text, [])
+            several += targets
+            longest = max(map(len, several if self.max_length else [text, *several]))
             if longest > MOST_TOKENS:
                 raise UserError(
                     f"{source}: row {number} has a text of {longest:,} characters, more than "
@@ -110,14 +110,14 @@ class PairDataModule(SequenceDataModule):
 
     def encode(self, examples: Examples) -> PairDataset:
         sequences = self.inputs.encode(examples.inputs, examples.source)
-        written = self.targets.encode(examples.targets, examples.source)
+        targets = self.targets.encode(examples.targets, examples.source)
         self._note_unknown(sequences, examples.source)
-        sizes = written.count(UNKNOWN_ID), len(written.ids)
+        sizes = targets.count(UNKNOWN_ID), len(targets.ids)
         refuse = unknown_is_noise(self.targets.tokens)  # the others may be rare ones of training
         self._note(unknown(*sizes, examples.source, "symbols of targets", refuse=refuse))
         return PairDataset(
             sequences,
-            written,
+            targets,
             self.targets.references(examples.targets),
             [*map(len, examples.targets)],
         )
@@ -141,12 +141,12 @@ class PairDataModule(SequenceDataModule):
         sizes = []
         for split, dataset in self.datasets.items():
             size = f"{len(dataset):,}"
-            if len(dataset.written) > len(dataset):
-                size = f"{len(dataset.written):,} pairs of {size} sources"
+            if len(dataset.targets) > len(dataset):
+                size = f"{len(dataset.targets):,} pairs of {size} sources"
             counts = [
                 f"{len(rows.ids):,} tokens in {side}, "
                 f"{100 * rows.count(UNKNOWN_ID) / max(len(rows.ids), 1):.2f} % unknown"
-                for side, rows in (("sources", dataset.sequences), ("targets", dataset.written))
+                for side, rows in (("sources", dataset.sequences), ("targets", dataset.targets))
             ]
             if dataset.sequences.truncated:
                 counts.append(f"{dataset.sequences.truncated:,} truncated")
@@ -156,7 +156,7 @@ class PairDataModule(SequenceDataModule):
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
         if not self.targets.longest:
-            self.targets.note_longest(self.datasets["train"].written)
+            self.targets.note_longest(self.datasets["train"].targets)
 
     def to_learn_from(self) -> PairDataset:
         return self.datasets["train"].of_every_target()

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Length
+from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.split import Examples
 from seqmodels.tasks.seq2seq.pairs import PairDataModule
 
 LETTERS = "abcdefghijklmnopqrst"

@@ -154,8 +154,8 @@ def _beam(task: _Task, carried: Any, token: Tensor, beam: int, best: int) -> Fou
         size = each.shape[-1]
         each = (log_p.unsqueeze(2) + each.view(running, beam, size)).flatten(1)  # (B, K*V)
         # at most one continuation of each beginning ends, so half of these do not
-        values, places = each.topk(min(2 * beam, each.shape[1]), dim=1)
-        parents, tokens = places // size, places % size
+        values, indices = each.topk(min(2 * beam, each.shape[1]), dim=1)
+        parents, tokens = indices // size, indices % size
         ended = tokens == task.end
         whole = written.gather(1, parents.unsqueeze(2).expand(-1, -1, task.longest)).clone()
         whole[:, :, number] = tokens

@@ -57,13 +57,13 @@ def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
     """
     if not a:
         return len(b)
-    places = defaultdict[str, int](int)
+    positions = defaultdict[str, int](int)
     for index, symbol in enumerate(a):
-        places[symbol] |= 1 << index
+        positions[symbol] |= 1 << index
     ones, last, distance = (1 << len(a)) - 1, 1 << (len(a) - 1), len(a)
     rises, falls = ones, 0  # down the column: where the next entry is larger, or smaller, by 1
     for symbol in b:
-        equal = places.get(symbol, 0)
+        equal = positions.get(symbol, 0)
         across = (((equal & rises) + rises) ^ rises) | equal
         right_rises = falls | (ones & ~(across | rises))  # from one column to the next
         right_falls = rises & across

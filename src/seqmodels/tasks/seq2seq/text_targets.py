@@ -10,9 +10,9 @@ from torch import Tensor
 
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.inputs import load_inputs
-from seqmodels.data.rows import TokenRows
 from seqmodels.data.targets import TargetEncoder
 from seqmodels.data.token_inputs import Tokens
+from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import END_ID, START_ID, TokenizerOptions
 from seqmodels.errors import UserError
 
@@ -87,9 +87,9 @@ class TextTargets(TargetEncoder):
     def encode(self, raw: Sequence[tuple[str, ...]], source: str) -> TokenRows:  # type: ignore[override]
         return self.tokens.encode([*chain.from_iterable(raw)], f"{source}, targets")
 
-    def note_longest(self, written: TokenRows) -> None:
+    def note_longest(self, targets: TokenRows) -> None:
         """Notes what the training has, so that a decoder knows when it writes too much."""
-        self.longest = int(written.lengths.max())
+        self.longest = int(targets.lengths.max())
 
     def references(self, raw: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """The different texts that are right for each example, as a decoder would write them."""

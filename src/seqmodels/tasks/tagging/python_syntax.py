@@ -13,12 +13,12 @@ from typing import Annotated, Any, NamedTuple
 
 from seqmodels.arguments import Count, Passed
 from seqmodels.cache import cached
+from seqmodels.data.examples import Examples, cut_off
+from seqmodels.data.file_pieces import fingerprint, whole
 from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
-from seqmodels.data.pieces import fingerprint, whole
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import library_files
-from seqmodels.data.split import Examples, cut
 from seqmodels.data.tokenizer import VocabularySize
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
@@ -69,7 +69,7 @@ class PythonSyntax(SequenceDataModule):
     ) -> None:
         words = Words(min_count=min_count, vocabulary_size=vocabulary_size, characters=characters)
         super().__init__(words, Tags(), **options)
-        self.block, self.piece = block, 2 * block
+        self.block, self.most_steps = block, 2 * block
         self.skipped = 0
 
     @property
@@ -91,10 +91,10 @@ class PythonSyntax(SequenceDataModule):
         blocks = [self._blocks(lines) for lines in read if lines]
         files, splits = Examples(blocks, blocks, self.title), dict[Split, Examples]()
         for split in ("test", "validation"):
-            files, splits[split] = cut(files, self.fractions[split], self.split_seed, split)
+            files, splits[split] = cut_off(files, self.fractions[split], self.split_seed, split)
         return {
-            split: Examples.of(chain.from_iterable(part.inputs), self.title)
-            for split, part in (splits | {"train": files}).items()
+            split: Examples.of(chain.from_iterable(each.inputs), self.title)
+            for split, each in (splits | {"train": files}).items()
         }
 
     def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:

@@ -97,7 +97,7 @@ class TagFiles:
                     f"{path}: line {number} has one column, and no tag after the word; "
                     f"{files._advice(fields[0])}"
                 )
-            word, tag = files._places(path, len(fields))
+            word, tag = files._word_and_tag(path, len(fields))
             always = _is_conllu(path) and (files.columns or [])[tag] in ALWAYS_THERE
             missing = "_" if always else ""
             yield _column(rows, word, path, "word"), _column(rows, tag, path, "tag", missing)
@@ -125,7 +125,7 @@ class TagFiles:
             files = self._of(path)
             width = len(files.columns) if files.columns else width
             line = files._first(path)
-            word, tag = files._places(path, width or 2)
+            word, tag = files._word_and_tag(path, width or 2)
             if len(line) == 1:
                 word = 0
             elif len(line) == (width or 2) - 1:  # without the tags
@@ -209,17 +209,17 @@ class TagFiles:
             return "if this is a comment, set data.comment='#'"
         return "correct it, or set data.separator or data.columns"
 
-    def _places(self, path: str, width: int) -> tuple[int, int]:
+    def _word_and_tag(self, path: str, width: int) -> tuple[int, int]:
         """The columns of the words and of the tags in a column file."""
-        places = []
+        columns = []
         for key, usual in (("token_column", 0), ("tag_column", width - 1)):
             name = getattr(self, key)
             if name is not None and self.columns is None:
                 raise UserError(f"data.{key}={name}: {path} has no header, so set data.columns too")
-            places.append(usual if name is None else (self.columns or []).index(name))
-        if places[0] == places[1]:
+            columns.append(usual if name is None else (self.columns or []).index(name))
+        if columns[0] == columns[1]:
             raise UserError("data.token_column and data.tag_column are one column: set the other")
-        return places[0], places[1]
+        return columns[0], columns[1]
 
     def _rows(self, path: str, *, tags: bool = True) -> Iterator[Row]:
         words = (self.token_column,) if self.token_column else TOKEN_LISTS

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, OneOf, Passed
+from seqmodels.data.examples import Examples
 from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import read_splits, title
-from seqmodels.data.split import Examples
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.tasks.tagging.tag_files import TagFiles
 from seqmodels.tasks.tagging.tags import Tags
@@ -63,7 +63,7 @@ class TaggedText(SequenceDataModule):
             characters=characters,
         )
         super().__init__(words, Tags(), **options)
-        self.piece = max_length
+        self.most_steps = max_length
         self.paths = {"train": train, "validation": validation, "test": test}
         self.hub = hub
         self.files = TagFiles(token_column, tag_column, columns, separator, comment, encoding)

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ class Piece:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def cut(self, fraction: float) -> tuple[Piece, Piece]:
+    def cut_off(self, fraction: float) -> tuple[Piece, Piece]:
         """Cuts about `fraction` off the end: `(what remains, what was cut off)`.
 
         It cuts after a line if the next line end is near, and otherwise between two characters.
@@ -163,17 +163,18 @@ def _shared(known: Pieces, pieces: Pieces) -> int:
         of_size[len(piece)].append(piece)
     both = 0
     for piece in pieces:
-        places = of_file.get(piece.path.resolve(), ())
+        same_file = of_file.get(piece.path.resolve(), ())
         both += sum(
-            max(min(piece.stop, other.stop) - max(piece.start, other.start), 0) for other in places
+            max(min(piece.stop, other.stop) - max(piece.start, other.start), 0)
+            for other in same_file
         )
-        if not places and len(piece) and (alike := of_size.get(len(piece))):
+        if not same_file and len(piece) and (alike := of_size.get(len(piece))):
             content = fingerprint({"": [piece]})
             both += len(piece) * any(fingerprint({"": [other]}) == content for other in alike)
     return both
 
 
-def cut(
+def cut_off(
     pieces: Pieces, fraction: float, seed: int, split: str, stretches: int = 1
 ) -> tuple[Pieces, Pieces]:
     """Cuts about `fraction` of the bytes off: `(what remains, what was cut off)`.
@@ -194,7 +195,7 @@ def cut(
         raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     if len(pieces) == 1:
         count = min(stretches, int(len(pieces[0]) * fraction) // STRETCH)
-        cuts = [part.cut(fraction) for part in _parts(pieces[0], count)]
+        cuts = [piece.cut_off(fraction) for piece in _divided(pieces[0], count)]
         return [remaining for remaining, _ in cuts], [off for _, off in cuts]
     left, chosen = fraction * size(pieces), set[int]()
     for index in np.random.default_rng(seed).permutation(len(pieces)).tolist():
@@ -214,14 +215,14 @@ def sample(pieces: Pieces, most: int) -> Pieces:
     share = most / max(size(pieces), 1)
     if share >= 1:
         return pieces
-    parts = [part for piece in pieces for part in _parts(piece, int(len(piece) * share) // SAMPLED)]
-    return [off for part in parts if len(off := part.cut(share)[1])]
+    smaller = [_divided(piece, int(len(piece) * share) // SAMPLED) for piece in pieces]
+    return [off for piece in chain(*smaller) if len(off := piece.cut_off(share)[1])]
 
 
-def _parts(piece: Piece, count: int) -> list[Piece]:
-    """Cuts a piece into `count` parts of about the same length; one if that is less."""
-    parts = list[Piece]()
+def _divided(piece: Piece, count: int) -> list[Piece]:
+    """`count` pieces of about the same length, in place of one; at least that one."""
+    pieces = list[Piece]()
     for left in range(count, 1, -1):
-        part, piece = piece.cut(1 - 1 / left)
-        parts.append(part)
-    return [*parts, piece]
+        first, piece = piece.cut_off(1 - 1 / left)
+        pieces.append(first)
+    return [*pieces, piece]

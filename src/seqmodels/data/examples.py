@@ -50,7 +50,7 @@ class Examples:
         return cls(inputs, targets, source)
 
 
-def cut(
+def cut_off(
     examples: Examples,
     fraction: float,
     seed: int,

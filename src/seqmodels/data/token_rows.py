@@ -46,10 +46,10 @@ class TokenRows(Sequence[Tensor]):
         release()
         return found
 
-    def cut(self, most: int) -> TokenRows:
-        """These sequences in pieces of at most so many tokens, as `pieces` cuts them."""
+    def split_long(self, most: int) -> TokenRows:
+        """These sequences, each split where it has more than so many tokens."""
         lengths = np.diff(self.ends)
-        counts = -(-lengths // most)  # of pieces
+        counts = -(-lengths // most)  # how many each becomes
         of_row = np.repeat(np.arange(len(counts)), counts)
         number = np.arange(len(of_row)) - (np.cumsum(counts) - counts)[of_row]
         shortest, longer = np.divmod(lengths, counts)
@@ -95,11 +95,11 @@ class SpelledRows(TokenRows):
         return torch.from_numpy(np.column_stack([words, spelled[:, :longest]]).astype(np.int64))
 
 
-def pieces(sequences: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:
-    """Cuts each sequence, `(T, ...)`, into as few consecutive pieces as have at most `most` steps;
-    their lengths differ by one at most. None cuts nothing."""
+def split_long(sequences: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:
+    """Splits each sequence, `(T, ...)`, into as few consecutive ones as have at most `most` steps;
+    their lengths differ by one at most. None splits nothing."""
     if most is None:
         return sequences
     if isinstance(sequences, TokenRows):
-        return sequences.cut(most)
-    return [part for each in sequences for part in each.tensor_split(-(-len(each) // most))]
+        return sequences.split_long(most)
+    return [short for long in sequences for short in long.tensor_split(-(-len(long) // most))]
