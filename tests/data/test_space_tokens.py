@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from seqmodels.data import TokenizerOptions, pieces
-from seqmodels.data.inputs import Tokens, load_inputs
+from seqmodels.data.inputs import load_inputs
+from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train

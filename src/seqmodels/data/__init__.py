@@ -1,13 +1,16 @@
 """Data that several tasks share: `data=<name>` chooses it, or that of one task alone."""
 
 from seqmodels.data.examples import Examples
-from seqmodels.data.inputs import InputEncoder, Series, Tokens, Words
+from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
+from seqmodels.data.series_inputs import Series
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.text import Text
+from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.word_inputs import Words
 
 __all__ = [
     "SPLITS",

@@ -1,24 +1,67 @@
-"""All encoders of raw inputs, and the one that a checkpoint describes."""
+"""Encode raw inputs as tensors. What an encoder learns from the training split is saved in the
+checkpoint, so you can predict without the training data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
-from seqmodels.data.input_encoder import InputEncoder
-from seqmodels.data.series_inputs import Series
-from seqmodels.data.token_inputs import Tokens
-from seqmodels.data.tokenizer import TokenizerOptions
-from seqmodels.data.word_inputs import Words
+from torch import Tensor
+
 from seqmodels.errors import UserError, choices
 
-__all__ = ["InputEncoder", "Series", "Tokens", "Words", "load_inputs"]
+ENCODERS: dict[str, type[InputEncoder]] = {}
+"""By the name in a saved state."""
 
-ENCODERS: dict[str, Callable[..., InputEncoder]] = {
-    "tokens": Tokens,
-    "words": Words,
-    "features": Series,
-}
+
+class InputEncoder(ABC):
+    """Encodes raw inputs as one tensor each: `(T,)` int64 tokens, `(T, 1 + K)` int64 words with
+    their characters, or `(T, F)` float32 features. A subclass gives the name that its saved state
+    has: `class Tokens(InputEncoder, name="tokens")`."""
+
+    kind: ClassVar[Literal["tokens", "features"]]
+    num_inputs: int  # the vocabulary size or the number of features; known once `fit` or `load`
+    vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
+    note = ""  # what the user should know of what `fit` has read
+    vector_spec: Mapping[str, int] = MappingProxyType({})  # what a task must know of them
+
+    num_characters: int | None = None  # how many different ones words have, if these are given, too
+
+    def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if name is not None:
+            ENCODERS[name] = cls
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> InputEncoder:
+        """The encoder with the `options` of a saved state, not yet fitted."""
+        return cls(**options)
+
+    @abstractmethod
+    def fit(self, raw: Sequence[Any]) -> None:
+        """Learns from the raw inputs of the training split."""
+
+    @abstractmethod
+    def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> Sequence[Tensor]:
+        """One tensor per raw input.
+
+        Raises:
+            UserError: naming the source and, counted from `first`, an input that is wrong.
+        """
+
+    def describe(self, raw: Any) -> dict[str, Any]:
+        """What of a raw input belongs beside its prediction, in plain values that JSON can hold."""
+        return {}
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What `load_inputs` needs, as plain values: `kind`, `options` and what was `fitted`."""
+
+    @abstractmethod
+    def load(self, fitted: Any) -> None:
+        """Restores what `fit` learned from the `fitted` of a saved state."""
 
 
 def load_inputs(state: dict[str, Any]) -> InputEncoder:
@@ -27,13 +70,9 @@ def load_inputs(state: dict[str, Any]) -> InputEncoder:
     Raises:
         UserError: for an unknown kind of inputs.
     """
-    kind, options = state["kind"], dict(state["options"])
-    if kind == "tokens":
-        options.setdefault("keep_whitespace", False)  # absent in older checkpoints
-        names = ("tokenizer", "lowercase", "min_count", "vocabulary_size", "keep_whitespace")
-        options["tokenizer"] = TokenizerOptions(*(options.pop(name) for name in names))
+    kind = state["kind"]
     if kind not in ENCODERS:
         raise UserError(f"inputs are {kind!r}: {choices(kind, ENCODERS)}")
-    encoder = ENCODERS[kind](**options)
+    encoder = ENCODERS[kind].from_options(dict(state["options"]))
     encoder.load(state["fitted"])
     return encoder

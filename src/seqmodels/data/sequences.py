@@ -21,13 +21,15 @@ from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity
 from seqmodels.data.examples import Examples, cut_off
-from seqmodels.data.inputs import InputEncoder, Tokens, Words, load_inputs
+from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_inputs
 from seqmodels.data.notes import contents, repeated, unknown, unseen_targets
 from seqmodels.data.targets import Classes, TargetEncoder
+from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.token_rows import TokenRows, split_long
 from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.word_inputs import Words
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.plain import read_json

@@ -16,10 +16,9 @@ import numpy as np
 from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.examples import Examples
 from seqmodels.data.formats import Number, read_json
-from seqmodels.data.inputs import Series
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.series_inputs import Fold, Missing, Scale
+from seqmodels.data.series_inputs import Fold, Missing, Scale, Series
 from seqmodels.data.tables import cell
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.errors import UserError, one_line

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, OneOf
-from seqmodels.data.input_encoder import InputEncoder
+from seqmodels.data.inputs import InputEncoder
 from seqmodels.errors import UserError
 from seqmodels.schemas import checked
 
@@ -22,7 +22,7 @@ Missing = Annotated[str, OneOf("error", "interpolate")]
 Scale = Annotated[str, OneOf("split", "series", "both", "none")]
 
 
-class Series(InputEncoder):
+class Series(InputEncoder, name="features"):
     """Scales each channel, and may fold several steps into one.
 
     Args:

@@ -14,7 +14,6 @@ from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.columns import LARGE, Column, stored
 from seqmodels.data.examples import Examples
 from seqmodels.data.file_pieces import fingerprint, size, whole
-from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes
 from seqmodels.data.sequences import SequenceDataModule
@@ -22,7 +21,7 @@ from seqmodels.data.sources import read_splits, title
 from seqmodels.data.tables import check_ending
 from seqmodels.data.targets import Values
 from seqmodels.data.text_files import TextFiles
-from seqmodels.data.token_inputs import Keep, VocabularyOf
+from seqmodels.data.token_inputs import Keep, Tokens, VocabularyOf
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
 from seqmodels.working import working

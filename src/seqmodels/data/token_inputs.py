@@ -16,7 +16,7 @@ from seqmodels.arguments import Count, Name, OneOf
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity, lists, stored
-from seqmodels.data.input_encoder import InputEncoder
+from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.token_ids import encoded, train
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
@@ -32,7 +32,7 @@ Keep = Annotated[str, OneOf("start", "end")]
 VocabularyOf = Annotated[str, OneOf("train", "vectors")]
 
 
-class Tokens(InputEncoder):
+class Tokens(InputEncoder, name="tokens"):
     """Tokenises texts, and truncates those longer than `max_length`.
 
     Args:
@@ -76,6 +76,13 @@ class Tokens(InputEncoder):
         self.max_length, self.keep = max_length, keep
         self.vectors_from, self.vocabulary = vectors, vocabulary
         self.trained: str | None = None
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> Tokens:
+        options.setdefault("keep_whitespace", False)  # absent in older checkpoints
+        names = ("tokenizer", "lowercase", "min_count", "vocabulary_size", "keep_whitespace")
+        how = TokenizerOptions(*(options.pop(name) for name in names))
+        return cls(how, **options)
 
     def use(self, trained: str, options: TokenizerOptions) -> None:
         """Takes a tokenizer that was trained elsewhere, so that `fit` doesn't train one.

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.data.columns import arrow
-from seqmodels.data.input_encoder import InputEncoder
+from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.token_rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_tokenizer
 from seqmodels.data.vectors import find_vectors
@@ -22,7 +22,7 @@ MOST_CHARACTERS = 24  # of a word: of a longer one, its first and last 12 are re
 SPECIAL = (PADDING, UNKNOWN)  # with the ids 0 and 1
 
 
-class Words(InputEncoder):
+class Words(InputEncoder, name="words"):
     """Encodes lists of words: each word is one step, whatever characters it holds.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from seqmodels.data import DataModule
-from seqmodels.data.inputs import Tokens
+from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.engine import Task
 from seqmodels.errors import UserError

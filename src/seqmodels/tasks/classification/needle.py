@@ -10,10 +10,10 @@ from pydantic import Field
 
 from seqmodels.arguments import Count, Length, OneOf, Passed
 from seqmodels.data.examples import Examples
-from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.text_files import TextFiles
+from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.errors import UserError
 

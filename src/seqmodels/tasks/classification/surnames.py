@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Passed
 from seqmodels.data.examples import Examples
-from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.text_files import TextFiles
+from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import Level, TokenizerOptions
 from seqmodels.errors import UserError
 from seqmodels.program import how_to_install

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 from seqmodels.arguments import Count, Name, Passed
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.examples import Examples
-from seqmodels.data.inputs import Tokens
 from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes, unknown
 from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
 from seqmodels.data.sources import read_splits, title
-from seqmodels.data.token_inputs import MOST_TOKENS
+from seqmodels.data.token_inputs import MOST_TOKENS, Tokens
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq.pair_batches import PairDataset

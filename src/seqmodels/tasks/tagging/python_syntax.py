@@ -15,11 +15,11 @@ from seqmodels.arguments import Count, Passed
 from seqmodels.cache import cached
 from seqmodels.data.examples import Examples, cut_off
 from seqmodels.data.file_pieces import fingerprint, whole
-from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import library_files
 from seqmodels.data.tokenizer import VocabularySize
+from seqmodels.data.word_inputs import Words
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
 from seqmodels.tasks.tagging.python_roles import logical_lines, roles

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, OneOf, Passed
 from seqmodels.data.examples import Examples
-from seqmodels.data.inputs import Words
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import read_splits, title
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
+from seqmodels.data.word_inputs import Words
 from seqmodels.tasks.tagging.tag_files import TagFiles
 from seqmodels.tasks.tagging.tags import Tags
 
