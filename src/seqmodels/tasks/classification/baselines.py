@@ -20,14 +20,14 @@ from seqmodels.data.baseline_features import (
     training_examples,
 )
 from seqmodels.data.columns import take
-from seqmodels.data.module import EVALUATED, SPLITS
+from seqmodels.data.module import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series_inputs import interpolate
 from seqmodels.target import Baselines
 
 log = logging.getLogger(__name__)
 
-Predictions = Mapping[str, np.ndarray]  # split -> the class of each example
+Predictions = Mapping[Split, np.ndarray]  # the class of each example
 Choices = Iterator[Predictions]
 Models = Iterator[tuple[str, Choices]]  # name, and predictions to choose from
 CELLS = 2_000_000_000  # of dynamic time warping's tables, times channels: about 15 s
@@ -134,7 +134,7 @@ def _in_blocks(
     longest, channels = longest_series(data)
     size = max(1, min(1_000, VALUES // (longest * channels)))
 
-    def of(split: str) -> np.ndarray:
+    def of(split: Split) -> np.ndarray:
         rows = np.arange(len(data.examples[split]))
         blocks = np.split(rows, range(size, len(rows), size))
         return np.concatenate([predict(_padded(data, split, each, longest)) for each in blocks])

@@ -14,7 +14,7 @@ from seqmodels.data.baseline_features import (
     tf_idf_features,
     training_examples,
 )
-from seqmodels.data.module import EVALUATED, SPLITS
+from seqmodels.data.module import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.targets import Values
 from seqmodels.target import Baselines
@@ -39,7 +39,7 @@ def value_baselines(data: SequenceDataModule) -> Baselines:
             by, features = "tf-idf", tf_idf_features(data, chosen)
         else:
             features = channel_summaries(data, chosen)
-        made: dict[str, list[np.ndarray]] = {split: [] for split in EVALUATED}
+        made: dict[Split, list[np.ndarray]] = {split: [] for split in EVALUATED}
         for column in values["train"][chosen].T:  # each has missing values of its own
             known = ~np.isnan(column)
             model = Ridge(1.0).fit(features["train"][known], column[known])
