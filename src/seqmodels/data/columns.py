@@ -94,7 +94,7 @@ def lists(values: np.ndarray, lengths: Sequence[int] | np.ndarray) -> pa.LargeLi
 
 
 def blocks(texts: Sequence[str]) -> Iterator[pa.Array]:
-    """Texts as arrays of Arrow, some at a time: those of a list have about `BLOCK` characters."""
+    """Texts as arrays of Arrow, some at a time: of a list, about `BLOCK` characters."""
     if isinstance(texts, Column):
         yield from texts.blocks()
         return

@@ -130,7 +130,7 @@ def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
 
 
 def fingerprint(splits: Mapping[str, Pieces]) -> str:
-    """A hash of the content of each split and of where it is cut, whatever the files are called."""
+    """A hash of the content of each split and of where it is cut; names of files don't count."""
     digest = hashlib.blake2b(digest_size=8)
     with working("reading", sum(map(size, splits.values()))) as done:
         for name, pieces in splits.items():

@@ -54,7 +54,7 @@ class SequenceDataset(Dataset[SequenceBatch]):
     Args:
         sequences: N tensors, as `collate` takes them.
         targets: one row per sequence, `(N,)` int64 classes, `(N,)` or `(N, K)` floating-point
-            values; or for each sequence those of its steps, N tensors `(T,)` int64 or `(T, K)`
+            values; or the targets of each sequence's steps, N tensors `(T,)` int64 or `(T, K)`
             floating-point.
     """
 

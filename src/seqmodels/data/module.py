@@ -1,4 +1,4 @@
-"""What a run asks of any data, whatever it consists of."""
+"""What a run asks of all data: splits, batches, an encoding to save, baselines."""
 
 from __future__ import annotations
 

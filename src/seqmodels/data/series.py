@@ -37,7 +37,7 @@ class UEA(SequenceDataModule):
 
     Args:
         name: as the archive spells it. Data sets that sktime does not bundle are downloaded once.
-        downsample, fold, missing, scale, add_scale: of the series, as in `Series`.
+        downsample, fold, missing, scale, add_scale: how to encode series; see `Series`.
         folder: where to keep downloaded data sets; None means sktime's own folder.
         options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
     """

@@ -31,9 +31,9 @@ class Series(InputEncoder, name="features"):
             the end of the series where it is too short. `auto`: as many as leave the longest series
             of training at most 160 steps.
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
-        scale: `split` standardises by the mean and deviation in the training split, `series` by
-            those of each series, which hides its level and amplitude; `both` puts the two side by
-            side as channels; `none` leaves the values.
+        scale: `split` standardises by the mean and deviation in the training split; `series` by
+            each series' own, which hides its level and amplitude; `both` puts the two side by side
+            as channels; `none` leaves the values.
         add_scale: append the mean and the logarithm of the deviation of each channel of a series to
             all its steps, standardised by the training split.
 

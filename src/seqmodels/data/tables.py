@@ -167,7 +167,7 @@ class Tables:
             path: a table, or plain text with a row on each line: `.txt`, or `-` for standard input.
             wanted: the columns to read; others of a Parquet file are None. The first one is the
                 column of plain text.
-            lists, times: as in `parquet_rows`.
+            lists, times: whether columns of a Parquet file may hold lists (None: either) or times.
 
         Raises:
             UserError: naming the file, the row and what to do.

@@ -36,12 +36,12 @@ class Text(SequenceDataModule):
         train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
-        text_column, label_column, value_columns, columns, quoting, encoding: of the files, as in
+        text_column, label_column, value_columns, columns, quoting, encoding: of the files; see
             `TextFiles`.
-        tokenizer, lowercase, min_count, vocabulary_size: as in `TokenizerOptions`; `tokenizer` is
-            its `level`.
-        max_length, keep: how to truncate texts, as in `Tokens`.
-        vectors, vocabulary: pre-trained vectors of words, as in `Tokens`.
+        tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is its
+            `level`.
+        max_length, keep: the most tokens of a text, and which end of a longer one to keep.
+        vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
         options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
     """
 

@@ -36,7 +36,7 @@ class TextFiles(Tables):
         text_column: the column with the texts.
         label_column: the column with the labels.
         value_columns: columns with numbers to take instead of labels.
-        columns, quoting, encoding: as in `Tables`.
+        columns, quoting, encoding: how to read tables; see `Tables`.
     """
 
     text_column: str = "text"

@@ -33,7 +33,7 @@ Encode = Callable[[list[str]], pa.LargeListArray]
 
 
 def splits_at_spaces(options: TokenizerOptions) -> bool:
-    """Whether the tokens of a text are those of its parts between spaces."""
+    """Whether a space always separates two tokens, so that each part between spaces has its own."""
     return options.level in ("word", "space") and not options.keep_whitespace
 
 

@@ -66,11 +66,11 @@ class TokenRows(Sequence[Tensor]):
 
 
 class SpelledRows(TokenRows):
-    """Sequences of words with their characters: each a tensor `(T, 1 + K)` int64 of the ids of the
-    words and those of their characters, padded with 0 to the longest word of the sequence.
+    """Sequences of words with their characters: each a tensor `(T, 1 + K)` int64, of a word's id
+    and the ids of its K characters, padded with 0 to the longest word of the sequence.
 
     Args:
-        ids, ends: as in `TokenRows`, of the words.
+        ids, ends: the words, as `TokenRows` takes tokens.
         forms: of all words, the row of `spellings` with their characters.
         spellings: `(different words, most characters)`, padded with 0.
     """

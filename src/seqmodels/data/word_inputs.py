@@ -23,13 +23,13 @@ SPECIAL = (PADDING, UNKNOWN)  # with the ids 0 and 1
 
 
 class Words(InputEncoder, name="words"):
-    """Encodes lists of words: each word is one step, whatever characters it holds.
+    """Encodes lists of words: each word is one step, even one that holds punctuation or spaces.
 
     Args:
         lowercase: whether to lowercase words first; characters always keep their case.
         min_count: rarer words and characters become the unknown one.
         vocabulary_size: the largest number of words, with the two for padding and unknown ones.
-        vectors, vocabulary: pre-trained vectors, as in `Tokens`.
+        vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
         characters: whether to give the characters of each word, too; of one with more than
             `MOST_CHARACTERS`, the first and the last half of so many.
 
@@ -138,7 +138,7 @@ class Words(InputEncoder, name="words"):
 
 
 def _numbered(names: Iterable[str]) -> dict[str, int]:
-    # ids after those of the special ones
+    # ids after the special ones
     names = [*map(str, names)]
     found = {name: number for number, name in enumerate(names, start=len(SPECIAL))}
     if len(found) < len(names):

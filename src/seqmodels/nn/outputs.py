@@ -58,7 +58,7 @@ class ClassOptions:
     """How classes are learned.
 
     Args:
-        label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
+        label_smoothing: of PyTorch's cross-entropy; acts in training only.
         class_weights: one number per class, in the order of `data["classes"]`; None weighs all
             equally.
     """
@@ -73,7 +73,7 @@ class Classes(Output):
     Args:
         width: of the features.
         weights: one number per class; None weighs all equally.
-        label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
+        label_smoothing: of PyTorch's cross-entropy; acts in training only.
     """
 
     def __init__(

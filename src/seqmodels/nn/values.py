@@ -110,8 +110,8 @@ class Values(Standardised):
 
 
 class Quantiles(Standardised):
-    """Predicts quantiles of `num_values` numbers: logits `(..., K * Q)`, those of a value side by
-    side.
+    """Predicts quantiles of `num_values` numbers: logits `(..., K * Q)`, the quantiles of a
+    value side by side.
 
     The loss is the mean pinball loss over known targets and quantiles, in standardised units: a
     target `e` above its predicted quantile `q` costs `q * e`, one below it `(1 - q) * e` (Koenker
@@ -181,8 +181,8 @@ class ValueOptions:
     """How a task learns numbers, its `model.output`.
 
     Args:
-        error: `mse`, `mae` or `huber`, as in `Values`.
-        quantiles: learn these instead, as in `Quantiles`.
+        error: `mse`, `mae` or `huber`; `Values` says how each counts.
+        quantiles: learn these instead, by the pinball loss of `Quantiles`.
 
     Raises:
         UserError: for another error than the usual one beside quantiles, which have their own.

@@ -16,7 +16,7 @@ class Vocabulary(Output):
     Args:
         width: of the features.
         embedding: the embedding of the input tokens, for a subclass that shares it.
-        label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
+        label_smoothing: of PyTorch's cross-entropy; acts in training only.
     """
 
     targets = ("next_token",)

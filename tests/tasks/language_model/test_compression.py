@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from seqmodels.tasks.language_model import compression
+from seqmodels.tasks.language_model import baselines
 from seqmodels.tasks.language_model.baselines import ORDER, NGrams, compression_baselines
 
 TEXT = b"the cat sat on the mat; the rat sat on the cat.\n" * 3 + b"a hat, \xc3\xa9t\xc3\xa9 \xff"
@@ -82,7 +82,7 @@ def test_of_a_long_text_the_beginning_is_taken_and_named(monkeypatch: pytest.Mon
     content = text[:200].encode()
     packed = 8 * len(lzma.compress(content, preset=9)) / len(content)
     assert whole["validation/bits_per_byte"]["lzma"] == packed
-    monkeypatch.setattr(compression, "MEGABYTE", 16)
+    monkeypatch.setattr(baselines, "MEGABYTE", 16)
     names = ["8-grams of bytes of the first 32 MB", "lzma", "bz2"]
     named = [f"{name} on the first 4 MB" for name in names]
     assert list(compression_baselines(splits)["test/bits_per_byte"]) == named

@@ -32,7 +32,7 @@ class Needle(SequenceDataModule):
         options: `batch_size`, `split_seed` and the other arguments of `SequenceDataModule`.
 
     Raises:
-        UserError: naming the argument, its value and what to choose.
+        UserError: for a `length` that leaves no room for filler.
     """
 
     def __init__(

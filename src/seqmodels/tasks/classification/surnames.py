@@ -30,7 +30,7 @@ class Surnames(SequenceDataModule):
     """Surnames in Latin script. Surnames that occur in several language groups are dropped.
 
     Args:
-        tokenizer, lowercase, min_count: as in `TokenizerOptions`; `tokenizer` is its `level`.
+        tokenizer, lowercase, min_count: see `TokenizerOptions`; `tokenizer` is its `level`.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 

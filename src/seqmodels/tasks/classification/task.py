@@ -25,7 +25,7 @@ class SequenceClassifier(Task):
             a random start each time; otherwise all of them, and the mean of what the head selects.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for other than one weight for each class.
     """
 
     contract = Contract(per="sequence", target="class")

@@ -40,14 +40,14 @@ class Forecaster(Task):
             `season` before, a period of the data; None: the values themselves.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for a head that cannot forecast so, or a season longer than the window.
     """
 
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
-    mean: Tensor  # (S, K), of the targets of each series, like those below
-    deviation: Tensor
+    mean: Tensor  # (S, K), of the targets of each series
+    deviation: Tensor  # (S, K)
     naive_error: Tensor
 
     def __init__(

@@ -167,7 +167,7 @@ class WindowScales:
         """Its values as the network reads them, float32.
 
         Raises:
-            UserError: for a value that is too far from those of training.
+            UserError: for a value that is too far from all of training.
         """
         number = self.number(series, source)
         scaled = (series.values - self.mean[number]) / self.deviation[number]

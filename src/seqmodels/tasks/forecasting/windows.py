@@ -61,7 +61,7 @@ class Windows(DataModule):
         validation_fraction, test_fraction: the shares of each series.
 
     Raises:
-        UserError: naming the argument, its value and what to choose.
+        UserError: for shares that leave nothing to train on, or a column that is named twice.
     """
 
     per: Per = "sequence"
@@ -143,7 +143,7 @@ class Windows(DataModule):
         """What a task has to know, as plain values.
 
         `columns`: all that are read; `values`: the targets, the first of them; `horizon`, `window`
-        and `period`; `series` and their scales, as in `WindowScales`.
+        and `period`; `series` and their scales (`WindowScales`).
         """
         return {
             "inputs": "features",

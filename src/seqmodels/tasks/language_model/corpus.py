@@ -74,7 +74,7 @@ def token_files(
             fingerprinted; if the cache cannot be written.
     """
     recipe = [FORMAT, tokenizers.__version__, content, sorted(asdict(options).items()), encoding]
-    if tokenizer is not None:  # its files may be those of the recipe
+    if tokenizer is not None:  # the recipe alone may give the same one
         trained = None
         with suppress(OSError):
             file = cache_folder("tokens", recipe) / "tokenizer.json"

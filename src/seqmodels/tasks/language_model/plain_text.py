@@ -37,7 +37,7 @@ class PlainText(StreamDataModule):
         text_column: the column with the texts, to read the files as tables, as `TextFiles` does,
             one text after the other: each ends its line, and line ends inside of it stay. None
             reads files as plain text, and the column `text` of a hub data set.
-        columns, quoting: of the tables, as in `TextFiles`.
+        columns, quoting: how to read tables; see `TextFiles`.
         options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
     """
 

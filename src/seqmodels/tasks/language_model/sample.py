@@ -23,7 +23,7 @@ class SampleText(Callback):
     """Adds a sample to the log and to `samples.txt` in the run folder after each epoch.
 
     Args:
-        prompt, length, temperature: as in `write`.
+        prompt, length, temperature: the text to continue, how many tokens of it, how freely.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class StreamDataModule(DataModule):
     remains, so that training keeps most of the text next to the test split.
 
     Args:
-        tokenizer, lowercase, min_count, vocabulary_size: as in `TokenizerOptions`; `tokenizer` is
+        tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is
             its `level`. All of them keep whitespace but `space`, which keeps line ends.
         encoding: of the files. Its line ends must be the byte 10.
         batch_size: streams to read in parallel in training, on each device.
@@ -66,7 +66,7 @@ class StreamDataModule(DataModule):
             from, evenly spread; fewer if the file is short.
 
     Raises:
-        UserError: naming the argument, its value and what to choose.
+        UserError: for a window too short to vary, or an encoding with another line end.
     """
 
     per: Per = "step"

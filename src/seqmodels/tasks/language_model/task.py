@@ -34,7 +34,7 @@ class LanguageModel(Task):
         output: arguments of `ClassOptions`, without weights.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for a head that needs frequent tokens first, and a tokenizer with others first.
     """
 
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,11 +34,11 @@ def value_baselines(data: SequenceDataModule) -> Baselines:
     found = {"training mean": {s: np.broadcast_to(mean, values[s].shape) for s in EVALUATED}}
     if data.per == "sequence":
         chosen, on = training_examples(data)
-        by, features = "channel means and deviations", {}
+        features: dict[str, Any]
         if data.inputs.kind == "tokens":
             by, features = "tf-idf", tf_idf_features(data, chosen)
         else:
-            features = channel_summaries(data, chosen)
+            by, features = "channel means and deviations", channel_summaries(data, chosen)
         made: dict[Split, list[np.ndarray]] = {split: [] for split in EVALUATED}
         for column in values["train"][chosen].T:  # each has missing values of its own
             known = ~np.isnan(column)

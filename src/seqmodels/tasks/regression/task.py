@@ -33,7 +33,7 @@ class Regressor(Task):
             steps, as `SequenceClassifier` does.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for a `window` with a head that reads every step.
     """
 
     contract = Contract(per="sequence", target="value")

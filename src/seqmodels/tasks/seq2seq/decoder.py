@@ -24,8 +24,8 @@ class Start:
     """What a decoder gets of an encoder: the tensors that a head selects.
 
     Args:
-        h_n, c_n: as in `RNNOutput`; the decoder starts from them.
-        output, mask: as in `RNNOutput`; the decoder attends to it. None: it does not.
+        h_n, c_n: the encoder's final states, which the decoder starts from.
+        output, mask: the encoder's output and its valid steps, to attend to; None: it does not.
     """
 
     h_n: Float[Tensor, "layers directions batch hidden"]

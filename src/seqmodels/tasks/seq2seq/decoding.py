@@ -30,7 +30,7 @@ class TextOptions:
     """How texts are learned.
 
     Args:
-        label_smoothing: as in `torch.nn.functional.cross_entropy`; acts in training only.
+        label_smoothing: of PyTorch's cross-entropy; acts in training only.
         tied: whether the logits use the embedding of the target tokens.
     """
 
@@ -55,7 +55,7 @@ def build_decoder(
         attention: `score` and `size` of an `Attention`; None: without.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for a decoder that cannot start from this encoder's state.
     """
     dropout = LockedDropout if model["locked_dropout"] else nn.Dropout
     options, output = (
@@ -95,7 +95,7 @@ def check_decoder(
     """Builds what depends on no data of a decoder; `options` are `model.decoder`.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for a decoder that cannot start from this encoder's state.
     """
     rnn = _recurrent(encoder, 1, options, locked=False)
     Bridge(encoder, rnn)

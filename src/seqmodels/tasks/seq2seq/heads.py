@@ -44,7 +44,7 @@ class FinalState(Head, name="final_state"):
 class AttendToOutput(FinalState, name="attention"):
     """The same start, and every step of the decoder weighs all valid steps of `output`.
 
-    `head_options.score`: how to compare the decoder's `h` with a step, as in `Attention`;
+    `head_options.score`: how `Attention` compares the decoder's `h` with a step;
     `head_options.attention_size`: the width of the hidden layer of `additive`, by default that of
     the decoder.
     """

@@ -21,7 +21,7 @@ class PairDataset(SequenceDataset):
 
     Args:
         sequences: N sources.
-        targets: M targets, each without start and end; those of a source follow each other.
+        targets: M texts, each without start and end; the targets of a source follow each other.
         references: for each source, the texts that are right: one or several.
         counts: how many of the targets each source has.
         every: give each target a row, to learn from; otherwise each source, with its first target

@@ -20,7 +20,7 @@ class PairFiles(Tables):
     Args:
         source_column: the column with the texts to read.
         target_column: the column with the texts to write.
-        columns, quoting, encoding: as in `Tables`.
+        columns, quoting, encoding: how to read tables; see `Tables`.
     """
 
     source_column: str = "source"

@@ -31,12 +31,12 @@ class PairDataModule(SequenceDataModule):
     A symbol that training never saw becomes the unknown token, and a note counts them.
 
     Args:
-        source_tokenizer, target_tokenizer: the `level` of each side, as in `TokenizerOptions`. Use
+        source_tokenizer, target_tokenizer: the tokenizer's `level` on each side. Use
             `space` for symbols that blanks separate already; in targets any white space is then one
             blank.
         shared_vocabulary: one vocabulary for both sides.
         lowercase: sources only.
-        min_count, vocabulary_size: of each side, as in `TokenizerOptions`.
+        min_count, vocabulary_size: of each side; `TokenizerOptions` documents them.
         max_length: truncate longer sources to this many tokens; targets stay whole.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
 
@@ -169,7 +169,7 @@ class Pairs(PairDataModule):
             rows with the same source give it several targets.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
-        source_column, target_column, columns, quoting, encoding: of the files, as in `PairFiles`.
+        source_column, target_column, columns, quoting, encoding: of the files; see `PairFiles`.
         options: `source_tokenizer` and the other arguments of `PairDataModule`.
     """
 

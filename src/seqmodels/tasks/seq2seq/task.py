@@ -51,7 +51,7 @@ class Seq2Seq(Task):
         scores: of `text_scores.SCORES`; None: the usual ones for the target's tokens.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for too many tokens to write, more texts than a beam keeps, or an unknown score.
     """
 
     contract = Contract(per="sequence", target="text")
@@ -173,7 +173,7 @@ class Seq2Seq(Task):
         also `others`, a list of the same, the best first.
 
         Args:
-            beam, best: other ones than those of the task.
+            beam, best: in place of the task's own.
         """
         best = best or self.hparams["best"]
         beam = beam or max(self.hparams["beam"], best)

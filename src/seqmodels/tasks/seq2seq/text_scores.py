@@ -160,7 +160,7 @@ class TextScores:
 
     Args:
         names: of `SCORES`.
-        level: of the target's tokens, as in `TokenizerOptions`; says what a symbol is.
+        level: of the target's tokenizer; says what a symbol is.
 
     Raises:
         UserError: for an unknown name.
@@ -202,7 +202,7 @@ class TextScore(Metric):
 
     Args:
         name: of `SCORES`.
-        columns: where its counts are among those of `TextScores.counts`.
+        columns: where its counts are in `TextScores.counts`.
     """
 
     full_state_update = False

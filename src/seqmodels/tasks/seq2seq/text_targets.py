@@ -27,7 +27,7 @@ class TextDecoder:
             `preprocessor`.
 
     Attributes:
-        level: as in `TokenizerOptions`.
+        level: of the tokenizer's options.
 
     Raises:
         UserError: if this is not the state of a tokenizer.
@@ -45,7 +45,7 @@ class TextDecoder:
     def __call__(self, ids: Iterable[int]) -> str:
         """The text of these tokens, up to the first end; an unknown token is written as `\ufffd`.
 
-        Tokens of level `space` are joined with a blank, those of other levels as they stand.
+        Tokens of level `space` are joined with a blank, other tokens as they stand.
         """
         names = self.tokens(ids)
         return " ".join(names) if self._decoder is None else self._decoder.decode(names)

@@ -120,7 +120,7 @@ class _Scope:
         table: the symbols of the function, class or module.
         inner: names of the lambdas, comprehensions and type parameters around.
         owner: the class whose private names are used.
-        enclosing: the symbols that functions in this scope see, which are not those of a class.
+        enclosing: the symbols that functions in this scope see; they don't see a class's.
     """
 
     table: SymbolTable

@@ -54,7 +54,7 @@ class PythonSyntax(SequenceDataModule):
         block: begin a new one before a statement with which it would have more tokens than this;
             but not after a decorator or a line that ends with a colon, and cut statements of more
             than twice as many tokens.
-        min_count, vocabulary_size, characters: as in `Words`.
+        min_count, vocabulary_size, characters: how to encode tokens; see `Words`.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 

@@ -1,4 +1,4 @@
-"""Words and their tags from column files, such as those of CoNLL, from JSON Lines and Parquet."""
+"""Words and their tags from column files such as CoNLL's, from JSON Lines and Parquet."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TagFiles:
             CoNLL-U, else `tokens`.
         tag_column: the column with the tags; None: the last one in column files, `upos` in CoNLL-U,
             else `tags` or `ner_tags`.
-        columns: the names of the columns in column files; those of CoNLL-U are known.
+        columns: the names of the columns in column files; CoNLL-U has its own.
         separator: what separates columns; None: any number of spaces and tabs.
         comment: in column files, skip lines before the first word of a text that begin so. None
             skips none, because `#` may be a word.
@@ -112,7 +112,7 @@ class TagFiles:
 
         Args:
             width: the number of columns in training; None: there was no column file.
-            tags: those of the training.
+            tags: that training saw.
 
         Raises:
             UserError: naming the file, the line or row and what to do.

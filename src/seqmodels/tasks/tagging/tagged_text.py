@@ -26,7 +26,7 @@ class TaggedText(SequenceDataModule):
             is organised like one.
         token_column, tag_column, columns, separator, comment, encoding: of the files, as in
             `TagFiles`.
-        lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: as in `Words`.
+        lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: see `Words`.
         max_length: cut longer texts into pieces of at most this many words, about equally long. So
             each word is scored once, and a prediction is of the whole text. None cuts none.
         options: `batch_size` and the other arguments of `SequenceDataModule`.

@@ -43,7 +43,7 @@ class Tagger(Task):
         output: arguments of `TagOptions`.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: for `constrained` without a scheme of spans, or a CRF with weights.
     """
 
     contract = Contract(per="step", target="tag")
