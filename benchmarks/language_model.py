@@ -57,7 +57,7 @@ from torch.nn import functional as F
 
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, keep_memory, quieten_lightning
-from seqmodels.nn.cross_entropy import linear_cross_entropy
+from seqmodels.nn.vocabulary import linear_cross_entropy
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks.language_model import LanguageModel
 from seqmodels.tasks.language_model.corpus import TokenFile

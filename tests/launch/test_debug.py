@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.data.sources import library_files
 from seqmodels.runs import train
-from seqmodels.tasks.language_model import python_source
+from seqmodels.tasks.language_model import plain_text
 from seqmodels.tasks.tagging import python_syntax
 from tests.conftest import ROOT
 
@@ -54,7 +54,7 @@ def test_every_debug_runs_with_every_experiment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
-    for module in (python_source, python_syntax):
+    for module in (plain_text, python_syntax):
         monkeypatch.setattr(module, "library_files", lambda: LIBRARY)
     own = OmegaConf.load(ROOT / "configs" / "debug" / f"{debug}.yaml")
     words = [f"{key}={value}" for key, value in SMALL.items() if OmegaConf.select(own, key) is None]

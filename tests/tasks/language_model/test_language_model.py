@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.machine import quieten_lightning
-from seqmodels.nn.cross_entropy import MOST_LOGITS, ROWS, linear_cross_entropy
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.nn.state import State
+from seqmodels.nn.vocabulary import MOST_LOGITS, ROWS, linear_cross_entropy
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
@@ -188,8 +188,8 @@ def test_loss_and_gradients_equal_the_plain_loss(
     bias: bool, chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if chunked:
-        monkeypatch.setattr("seqmodels.nn.cross_entropy.MOST_LOGITS", 0)
-        monkeypatch.setattr("seqmodels.nn.cross_entropy.ROWS", 13)
+        monkeypatch.setattr("seqmodels.nn.vocabulary.MOST_LOGITS", 0)
+        monkeypatch.setattr("seqmodels.nn.vocabulary.ROWS", 13)
     ours, plain = losses(101, 57, 8, bias)
     for a, b in zip(ours, plain):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
@@ -221,7 +221,7 @@ def test_in_bfloat16_the_loss_and_gradients_are_close(
     chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if chunked:
-        monkeypatch.setattr("seqmodels.nn.cross_entropy.MOST_LOGITS", 0)
+        monkeypatch.setattr("seqmodels.nn.vocabulary.MOST_LOGITS", 0)
     torch.manual_seed(0)
     x, w, b = torch.randn(64, 32), torch.randn(5000, 32) / 6, torch.zeros(5000)
     targets = torch.randint(5000, (64,))

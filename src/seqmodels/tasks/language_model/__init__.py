@@ -2,8 +2,7 @@
 
 import seqmodels.tasks.language_model.heads
 import seqmodels.tasks.language_model.target  # noqa: F401  (registers it)
-from seqmodels.tasks.language_model.plain_text import PlainText
-from seqmodels.tasks.language_model.python_source import PythonSource
+from seqmodels.tasks.language_model.plain_text import PlainText, PythonSource
 from seqmodels.tasks.language_model.streams import StreamDataModule
 from seqmodels.tasks.language_model.task import LanguageModel
 

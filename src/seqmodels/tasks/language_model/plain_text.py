@@ -1,9 +1,10 @@
-"""Your own text for a language model, from files or the HuggingFace hub."""
+"""Text for a language model: yours, from files or the HuggingFace hub, and the source of Python."""
 
 from __future__ import annotations
 
 import glob
 import logging
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from seqmodels.arguments import Name
 from seqmodels.cache import cached
 from seqmodels.data.file_pieces import Piece, Pieces, fingerprint, whole
 from seqmodels.data.module import SPLITS, Split
-from seqmodels.data.sources import find_hub
+from seqmodels.data.sources import find_hub, library_files
 from seqmodels.data.tables import TABLES
 from seqmodels.data.text_files import TextFiles
 from seqmodels.errors import UserError
@@ -118,6 +119,21 @@ class PlainText(StreamDataModule):
 
         recipe = [FORMAT, fingerprint({"files": given}), endings, sorted(asdict(tables).items())]
         return whole(cached("texts", recipe, write) / "text.txt")
+
+
+class PythonSource(StreamDataModule):
+    """The modules of the running Python's standard library, without its tests, split by file.
+
+    Args:
+        options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
+    """
+
+    @property
+    def title(self) -> str:
+        return f"source of Python {platform.python_version()}"
+
+    def read(self) -> Mapping[Split, Pieces]:
+        return {"train": [piece for piece in map(whole, library_files()) if len(piece)]}
 
 
 def _found(names: str | list[str]) -> Iterator[str]:

@@ -20,9 +20,9 @@ class SpanCounts(Metric):
     """How many spans of each of K types are right, were predicted, and are there: `(3, K)` int64.
 
     A span is right if its type and both its ends are. In tags that break their scheme, spans are
-    what conlleval takes for them, as `tags.begins` does. A step without a target (-100)
-    is outside of all spans, predicted or true. Types that training never saw are one more type, the
-    last one, which is never predicted and is left out where there is none.
+    what conlleval takes for them (`tags.begins`). A step without a target (-100) is outside of all
+    spans, predicted or true. Types that training never saw are one more type, the last one, which
+    is never predicted and is left out where there is none.
 
     Args:
         tags: the names of the C tags.
