@@ -9,16 +9,16 @@ from torchmetrics import MeanAbsoluteError, Metric, R2Score
 
 from seqmodels import SequenceBatch
 from seqmodels.engine import Contract, Step, Task
-from seqmodels.nn.values import Values
+from seqmodels.nn.values import ValueOutput
 
 
 class Regression(Task):
     contract = Contract(per="sequence", target="value")
 
-    def make_output(self, width: int, **options: Any) -> Values:
+    def make_output(self, width: int, **options: Any) -> ValueOutput:
         data = self.hparams["data"]
         scale = {"mean": data["mean"], "deviation": data["deviation"]}
-        return Values(width, len(data["values"]), **scale)
+        return ValueOutput(width, len(data["values"]), **scale)
 
     def step(self, batch: SequenceBatch) -> Step:
         loss, values = self.loss_and_decision(batch)

@@ -16,7 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import build_head
 from seqmodels.imports import import_module
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.outputs import Classes
+from seqmodels.nn.outputs import ClassOutput
 from seqmodels.runs import train
 from tests.conftest import ROOT, Script
 
@@ -50,7 +50,7 @@ def test_a_mistake_is_refused_unless_told_otherwise(
 def test_a_mistake_is_what_tutorials_write(head: str) -> None:
     B, T, F, H = 3, 7, 5, 4  # noqa: N806
     encoder = RecurrentEncoder(F, H, num_layers=2, bidirectional=head != "padded_last_step")
-    wrong = build_head(head, encoder, lambda width: Classes(width, 2))
+    wrong = build_head(head, encoder, lambda width: ClassOutput(width, 2))
     rnn = nn.LSTM(F, H, 2, batch_first=True, bidirectional=encoder.bidirectional)
     rnn.load_state_dict(encoder.rnn.state_dict())
     inputs, lengths = torch.randn(B, T, F), torch.tensor([7, 4, 2])

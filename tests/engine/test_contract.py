@@ -18,8 +18,8 @@ from seqmodels.engine import Contract, Step, Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Classes
-from seqmodels.nn.values import Values
+from seqmodels.nn.outputs import ClassOutput
+from seqmodels.nn.values import ValueOutput
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.language_model import LanguageModel
 
@@ -31,8 +31,8 @@ class Tagging(Task):
 
     contract = Contract(per="step", target="tag")
 
-    def make_output(self, width: int, **options: Any) -> Classes:
-        return Classes(width, len(self.hparams["data"]["classes"]), **options)
+    def make_output(self, width: int, **options: Any) -> ClassOutput:
+        return ClassOutput(width, len(self.hparams["data"]["classes"]), **options)
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
@@ -43,8 +43,8 @@ class Tagging(Task):
 class Regression(Tagging):
     contract = Contract(per="sequence", target="value")
 
-    def make_output(self, width: int, **options: Any) -> Values:
-        return Values(width, 1)
+    def make_output(self, width: int, **options: Any) -> ValueOutput:
+        return ValueOutput(width, 1)
 
 
 @pytest.fixture

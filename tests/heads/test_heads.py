@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head, build_head, find_head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.outputs import Classes
+from seqmodels.nn.outputs import ClassOutput
 from tests.shipped import ALL_HEADS, CLASSIFIER_HEADS
 
 pytestmark = pytest.mark.filterwarnings(
@@ -94,7 +94,7 @@ def encoder_for(name: str, **options: Any) -> Any:
 
 def make_head(name: str, encoder: RecurrentEncoder, **options: Any) -> Any:
     torch.manual_seed(1)
-    return build_head(name, encoder, lambda width, **_: Classes(width, CLASSES), **options)
+    return build_head(name, encoder, lambda width, **_: ClassOutput(width, CLASSES), **options)
 
 
 def make_states(encoder: RecurrentEncoder) -> RNNOutput:

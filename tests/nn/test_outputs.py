@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import UserError
-from seqmodels.nn.outputs import Classes
-from seqmodels.nn.values import Quantiles, ValueOptions, Values
+from seqmodels.nn.outputs import ClassOutput
+from seqmodels.nn.values import Quantiles, ValueOptions, ValueOutput
 from seqmodels.nn.vocabulary import AdaptiveVocabulary, TiedVocabulary, Vocabulary
 
 B, T, S, C, K = 5, 7, 6, 4, 3
@@ -28,7 +28,7 @@ def features(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_classes_of_sequences_equal_another_library() -> None:
-    output, x, targets = Classes(S, C), features(B), torch.tensor([3, 0, 1, 1, 2])
+    output, x, targets = ClassOutput(S, C), features(B), torch.tensor([3, 0, 1, 1, 2])
     probabilities = output(x).double().softmax(1).detach()
     expected = log_loss(targets, probabilities, labels=range(C))
     assert float(output.loss(x, targets).detach()) == pytest.approx(expected, rel=1e-5)
@@ -36,7 +36,7 @@ def test_classes_of_sequences_equal_another_library() -> None:
 
 
 def test_classes_of_steps_leave_out_what_has_no_target() -> None:
-    output, x = Classes(S, C), features(B, T)
+    output, x = ClassOutput(S, C), features(B, T)
     targets = torch.randint(C, (B, T), generator=torch.Generator().manual_seed(1))
     targets[1, 3:] = targets[4, 0] = -100
     nats = [
@@ -52,7 +52,7 @@ def test_classes_of_steps_leave_out_what_has_no_target() -> None:
 
 def test_weights_and_smoothing_of_classes_are_those_of_pytorch() -> None:
     weights = [1.0, 2.0, 5.0, 0.5]
-    output, x = Classes(S, C, weights=weights, label_smoothing=0.2), features(B)
+    output, x = ClassOutput(S, C, weights=weights, label_smoothing=0.2), features(B)
     targets = torch.tensor([3, 0, 1, 1, 2])
     for training, smoothing in ((True, 0.2), (False, 0.0)):
         expected = F.cross_entropy(
@@ -67,7 +67,7 @@ def test_weights_and_smoothing_of_classes_are_those_of_pytorch() -> None:
     [("mse", mean_squared_error), ("mae", mean_absolute_error)],
 )
 def test_values_leave_out_what_is_nan(error: str, reference: object) -> None:
-    output, x, targets = Values(S, K, error=error), features(B), torch.randn(B, K)
+    output, x, targets = ValueOutput(S, K, error=error), features(B), torch.randn(B, K)
     targets[2, 1] = targets[4, 0] = torch.nan
     known = ~targets.isnan()
     loss, decision = output.loss_and_decision(x, targets)
@@ -79,14 +79,14 @@ def test_values_leave_out_what_is_nan(error: str, reference: object) -> None:
 
 
 def test_one_value_a_sequence_may_be_flat() -> None:
-    output, x, targets = Values(S, 1), features(B), torch.randn(B)
+    output, x, targets = ValueOutput(S, 1), features(B), torch.randn(B)
     expected = mean_squared_error(targets, output(x).squeeze(1).detach())
     assert float(output.loss(x, targets).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_values_are_decided_in_their_own_units() -> None:
     mean, deviation = [10.0, -2.0, 0.0], [3.0, 0.5, 1.0]
-    output, x = Values(S, K, mean=mean, deviation=deviation), features(B)
+    output, x = ValueOutput(S, K, mean=mean, deviation=deviation), features(B)
     raw = torch.tensor(mean) + torch.tensor(deviation) * torch.randn(B, K)
     targets = (raw - torch.tensor(mean)) / torch.tensor(deviation)
     loss, decision = output.loss_and_decision(x, targets)
@@ -97,11 +97,11 @@ def test_values_are_decided_in_their_own_units() -> None:
 
 
 def test_huber_is_quadratic_near_and_linear_far() -> None:
-    output, x = Values(S, 1, error="huber"), features(2)
+    output, x = ValueOutput(S, 1, error="huber"), features(2)
     target = output(x).detach() + torch.tensor([[0.5], [3.0]])
     assert float(output.loss(x, target).detach()) == pytest.approx((0.125 + 2.5) / 2, rel=1e-5)
     with pytest.raises(UserError, match="model.output.error=hubr: .* did you mean huber"):
-        Values(S, 1, error="hubr")
+        ValueOutput(S, 1, error="hubr")
 
 
 def test_values_of_steps_leave_out_padding_and_what_is_nan() -> None:
@@ -110,18 +110,18 @@ def test_values_of_steps_leave_out_padding_and_what_is_nan() -> None:
         targets = torch.randn(B, T, count)  # also at padding, where it must not count
         targets[0, 2, 0] = torch.nan
         known = mask.unsqueeze(-1) & ~targets.isnan()
-        for output in (Values(S, count, error="mae"), Quantiles(S, count, [0.5])):
+        for output in (ValueOutput(S, count, error="mae"), Quantiles(S, count, [0.5])):
             x = features(B, T)
             predictions = output(x).detach()
             reference = mean_absolute_error(targets[known], predictions[known])
-            expected = reference if isinstance(output, Values) else reference / 2
+            expected = reference if isinstance(output, ValueOutput) else reference / 2
             loss = output.loss(x, targets.squeeze(-1) if flat else targets, mask)
             assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
             assert output.decode(x, mask).shape == (B, T, count)
 
 
-@pytest.mark.parametrize("output", [Values(S, K), Quantiles(S, K)])
-def test_a_batch_without_known_values_has_no_loss_and_no_gradient(output: Values) -> None:
+@pytest.mark.parametrize("output", [ValueOutput(S, K), Quantiles(S, K)])
+def test_a_batch_without_known_values_has_no_loss_and_no_gradient(output: ValueOutput) -> None:
     loss = output.loss(features(B), torch.full((B, K), torch.nan))
     loss.backward()
     assert float(loss.detach()) == 0
@@ -182,7 +182,7 @@ def test_other_quantiles_are_an_error(wrong: list[float]) -> None:
 def test_options_choose_values_or_quantiles() -> None:
     scale = {"mean": [1.0], "deviation": [2.0]}
     values = ValueOptions(error="huber").build(S, 1, **scale)
-    assert isinstance(values, Values) and values.error == "huber"
+    assert isinstance(values, ValueOutput) and values.error == "huber"
     quantiles = ValueOptions(quantiles=[0.25, 0.5]).build(S, 1, **scale)
     assert isinstance(quantiles, Quantiles) and quantiles(features(B)).shape == (B, 2)
     assert float(values.restore(torch.tensor([3.0]))) == 7

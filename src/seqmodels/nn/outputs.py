@@ -67,7 +67,7 @@ class ClassOptions:
     class_weights: list[NonNegative] | None = None
 
 
-class Classes(Output):
+class ClassOutput(Output):
     """Predicts one of `num_classes`; the loss is cross-entropy in nats.
 
     Args:

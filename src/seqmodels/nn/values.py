@@ -68,7 +68,7 @@ ERRORS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-class Values(Standardised):
+class ValueOutput(Standardised):
     """Predicts `num_values` numbers: logits `(B, K)`, or `(B, T, K)` at every step.
 
     Args:
@@ -181,7 +181,7 @@ class ValueOptions:
     """How a task learns numbers, its `model.output`.
 
     Args:
-        error: `mse`, `mae` or `huber`; `Values` says how each counts.
+        error: `mse`, `mae` or `huber`; `ValueOutput` says how each counts.
         quantiles: learn these instead, by the pinball loss of `Quantiles`.
 
     Raises:
@@ -198,8 +198,8 @@ class ValueOptions:
                 "have an error of their own: leave out one of the two"
             )
 
-    def build(self, width: int, num_values: int, **scale: Any) -> Values | Quantiles:
+    def build(self, width: int, num_values: int, **scale: Any) -> ValueOutput | Quantiles:
         """The output for features of this width; `scale`: `mean` and `deviation` of its values."""
         if self.quantiles is None:
-            return Values(width, num_values, error=self.error, **scale)
+            return ValueOutput(width, num_values, error=self.error, **scale)
         return Quantiles(width, num_values, self.quantiles, **scale)

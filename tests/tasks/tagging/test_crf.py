@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.nn.outputs import Classes
+from seqmodels.nn.outputs import ClassOutput
 from seqmodels.tasks.tagging import chain
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
 from seqmodels.tasks.tagging.tags import allowed, may_follow
@@ -191,7 +191,7 @@ def test_the_gradient_of_the_partition_is_that_of_finite_differences() -> None:
 
 
 def test_without_transitions_it_is_the_softmax_at_every_step() -> None:
-    output, classes = CRF(S, C, label_smoothing=0.2), Classes(S, C, label_smoothing=0.2)
+    output, classes = CRF(S, C, label_smoothing=0.2), ClassOutput(S, C, label_smoothing=0.2)
     classes.project = output.project
     features, targets, mask = data()
     for training in (True, False):

@@ -12,7 +12,7 @@ from seqmodels.batch import SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
-from seqmodels.nn.outputs import Classes, ClassOptions
+from seqmodels.nn.outputs import ClassOptions, ClassOutput
 
 
 class SequenceClassifier(Task):
@@ -51,10 +51,10 @@ class SequenceClassifier(Task):
         """Their names, in the order of the logits."""
         return self.hparams["data"]["classes"]
 
-    def make_output(self, width: int, **options: Any) -> Classes:
+    def make_output(self, width: int, **options: Any) -> ClassOutput:
         output = ClassOptions(**(self.hparams["output"] or {}))
         check_weights(output.class_weights, self.classes, "classes")
-        return Classes(
+        return ClassOutput(
             width,
             len(self.classes),
             weights=output.class_weights,

@@ -19,7 +19,7 @@ from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import MAE, Predictions, Targets, value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, Values
+from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
 
 MOST_STEPS = 100_000  # to forecast
 Forecast = Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
@@ -96,7 +96,7 @@ class Forecaster(Task):
     def output(self) -> ValueOptions:
         return ValueOptions(**(self.hparams["output"] or {}))
 
-    def make_output(self, width: int, **options: Any) -> Values | Quantiles:
+    def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
         steps = 1 if self.recursive else self.horizon
         return self.output.build(width, steps * self.count, **options)
 

@@ -17,7 +17,7 @@ from seqmodels.engine.value_scores import value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
-from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, Values
+from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, ValueOutput
 
 
 class Regressor(Task):
@@ -77,7 +77,7 @@ class Regressor(Task):
     def output(self) -> ValueOptions:
         return ValueOptions(**(self.hparams["output"] or {}))
 
-    def make_output(self, width: int, **options: Any) -> Values | Quantiles:
+    def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
         data = self.hparams["data"]
         scale = {"mean": data["mean"], "deviation": data["deviation"]}
         return self.output.build(width, len(self.names), **scale, **options)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.nn.outputs import Classes, Features, Mask, Output
+from seqmodels.nn.outputs import ClassOutput, Features, Mask, Output
 from seqmodels.tasks.tagging.chain import best_tags, log_partition
 from seqmodels.tasks.tagging.tags import Allowed
 
@@ -106,11 +106,11 @@ class CRF(Output):
         return steps.sum(dim=1) + pairs.sum(dim=1)
 
 
-class ConstrainedClasses(Classes):
-    """`Classes` that decodes the likeliest tags of a row that the scheme of the tags allows.
+class ConstrainedClasses(ClassOutput):
+    """`ClassOutput` that decodes the likeliest tags of a row that the scheme of the tags allows.
 
     Args:
-        width, num_classes, options: as `Classes` takes them.
+        width, num_classes, options: as `ClassOutput` takes them.
         allowed: what the scheme allows.
     """
 

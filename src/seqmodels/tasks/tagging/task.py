@@ -16,7 +16,7 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError, listed
-from seqmodels.nn.outputs import Classes, ClassOptions, Output
+from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
 from seqmodels.tasks.tagging.span_score import SpanScore
 from seqmodels.tasks.tagging.tags import Scheme, allowed, find_scheme
@@ -88,7 +88,7 @@ class Tagger(Task):
         weights = chosen.class_weights
         check_weights(weights, tags, "tags")
         if chosen.kind == "classes":
-            output = ConstrainedClasses if chosen.constrained else Classes
+            output = ConstrainedClasses if chosen.constrained else ClassOutput
             return output(width, len(tags), weights=weights, **options)
         if weights is not None:
             raise UserError(
