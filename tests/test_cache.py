@@ -17,7 +17,7 @@ from seqmodels.cache import cached
 from seqmodels.data import Text
 from seqmodels.data.file_pieces import fingerprint, whole
 from seqmodels.errors import UserError
-from seqmodels.tasks.language_model import PlainText, corpus
+from seqmodels.tasks.language_model import PlainText, streams
 
 
 def half(path: Path) -> None:
@@ -183,14 +183,14 @@ def test_a_file_that_changes_before_it_is_encoded_is_refused(
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("".join(f"line {n}\n" for n in range(300)))
-    encode = corpus.encode
+    encode = streams.token_files
 
     def grown(*arguments: Any) -> Any:
         with path.open("a") as file:
             file.write("one more line\n")
         return encode(*arguments)
 
-    monkeypatch.setattr(corpus, "encode", grown)
+    monkeypatch.setattr(streams, "token_files", grown)
     with pytest.raises(UserError, match=r"a\.txt changed while it was read: start again when it"):
         PlainText(str(path), tokenizer="byte", evaluation_streams=1).setup()
     assert list((tmp_path / "cache" / "seqmodels" / "tokens").iterdir()) == []

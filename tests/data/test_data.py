@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Text, TokenizerOptions, Tokens
-from seqmodels.data.examples import cut
+from seqmodels.data.examples import cut_off
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, available
 from seqmodels.data.tokenizer import train_tokenizer
@@ -23,22 +23,22 @@ from seqmodels.tasks.classification import Needle, Surnames
 
 def test_cut_is_stratified_seeded_and_complete() -> None:
     examples = Examples(list(range(100)), ["a"] * 80 + ["b"] * 20, "made up")
-    rest, off = cut(examples, 0.25, 3, "validation", examples.targets)
+    rest, off = cut_off(examples, 0.25, 3, "validation", examples.targets)
     assert sorted([*rest.inputs, *off.inputs]) == list(range(100))
     assert off.targets.count("a") == 20 and off.targets.count("b") == 5
-    assert cut(examples, 0.25, 3, "validation", examples.targets)[1].inputs == off.inputs
-    assert cut(examples, 0.25, 4, "validation", examples.targets)[1].inputs != off.inputs
+    assert cut_off(examples, 0.25, 3, "validation", examples.targets)[1].inputs == off.inputs
+    assert cut_off(examples, 0.25, 4, "validation", examples.targets)[1].inputs != off.inputs
     assert all(examples.targets[i] == label for i, label in zip(off.inputs, off.targets))
 
 
 def test_a_cut_without_strata_is_random_seeded_and_complete() -> None:
     examples = Examples(list(range(100)), [[n, n] for n in range(100)], "made up")
-    rest, off = cut(examples, 0.3, 3, "test")
+    rest, off = cut_off(examples, 0.3, 3, "test")
     assert sorted([*rest.inputs, *off.inputs]) == list(range(100)) and len(off) == 30
     assert off.inputs != list(range(70, 100))
     assert all(target == [i, i] for i, target in zip(off.inputs, off.targets))
-    assert cut(examples, 0.3, 3, "test")[1].inputs == off.inputs
-    assert cut(examples, 0.3, 4, "test")[1].inputs != off.inputs
+    assert cut_off(examples, 0.3, 3, "test")[1].inputs == off.inputs
+    assert cut_off(examples, 0.3, 4, "test")[1].inputs != off.inputs
 
 
 def test_splits_of_labelled_data_never_change() -> None:
@@ -50,17 +50,17 @@ def test_splits_of_labelled_data_never_change() -> None:
 
 def test_cut_never_empties_a_class() -> None:
     examples = Examples(list(range(12)), ["common"] * 10 + ["pair"] * 2, "made up")
-    rest, off = cut(examples, 0.9, 0, "test", examples.targets)
+    rest, off = cut_off(examples, 0.9, 0, "test", examples.targets)
     assert set(rest.targets) == {"common", "pair"} == set(off.targets)
 
 
 def test_cut_refuses_what_it_cannot_do() -> None:
     with pytest.raises(UserError, match=r"data.test_fraction is 1.5: it must lie between 0 and 1"):
-        cut(Examples([1], ["a"], "x"), 1.5, 0, "test")
+        cut_off(Examples([1], ["a"], "x"), 1.5, 0, "test")
     with pytest.raises(UserError, match="no class has two examples; give data.test"):
-        cut(Examples([1, 2], ["a", "b"], "x"), 0.5, 0, "test", ["a", "b"])
+        cut_off(Examples([1, 2], ["a", "b"], "x"), 0.5, 0, "test", ["a", "b"])
     with pytest.raises(UserError, match="test split from x: there are fewer than two examples; gi"):
-        cut(Examples([1], ["a"], "x"), 0.5, 0, "test")
+        cut_off(Examples([1], ["a"], "x"), 0.5, 0, "test")
 
 
 # ---------------------------------------------------------------- batches

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from seqmodels.data import TokenizerOptions, pieces
+from seqmodels.data import TokenizerOptions, file_pieces
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
@@ -118,7 +118,7 @@ def test_unknown_tokens_are_charged_for_their_own_bytes_only(tmp_path: Path) -> 
 def test_a_line_longer_than_a_block_is_not_cut_in_a_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "BLOCK", 16)
+    monkeypatch.setattr(file_pieces, "BLOCK", 16)
     text = " ".join(f"word{number}" for number in range(200)) + " \n"
     data = data_of(tmp_path, text)
     tokens = [data.vocabulary.id_to_token(int(i)) for i in data.tokens["train"].ids[1:]]

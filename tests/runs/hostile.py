@@ -53,7 +53,7 @@ CLASSES = (
     "pathlib.Path",
     "seqmodels.runs.Trainer",
     "seqmodels.tasks.language_model.PlainText",
-    "seqmodels.tasks.language_model.streams.corpus.shutil.rmtree",
+    "seqmodels.cache.shutil.rmtree",
     "seqmodels.tasks.language_model.sample.SampleText",
     "lightning.pytorch.loggers.CSVLogger",
     "lightning.pytorch.callbacks.ModelCheckpoint",

@@ -5,46 +5,47 @@ from __future__ import annotations
 
 import glob
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.errors import UserError, one_line
 
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 
-Classes = Mapping[str, Sequence[str]]
+Names = Mapping[str, Sequence[str]]
+"""The names of the classes, for each column of class numbers."""
 
 
-def title(paths: Mapping[str, str | None], hub: str | None, usual: str) -> str:
-    """The name of such data in tables; the usual one where neither is given."""
-    return str(hub or Path(paths["train"] or usual).name)
+class OwnFiles(SequenceDataModule):
+    """Sequences from a file for each split, or from a data set of the HuggingFace hub.
 
-
-def read_splits(
-    paths: Mapping[str, str | None],
-    hub: str | None,
-    read: Callable[[Sequence[str], str, Classes | None], Examples],
-) -> dict[Split, Examples]:
-    """The splits that are given.
-
-    Args:
-        paths: a file for each split, or None.
-        hub: instead of files, the name of a data set or of a folder.
-        read: `(files, source, names of the classes of a hub's columns) -> examples` of one split.
-
-    Raises:
-        UserError: for neither files nor a hub, or both.
+    A subclass sets `paths`, a file for each split or None, and `hub`, the name of a data set or of
+    a folder, or None.
     """
-    if (paths["train"] is None) == (hub is None):
-        raise UserError("give either data.train=<file> or data.hub=<name>")
-    if hub is not None:
-        found = find_hub(hub)
-        return {s: read(files, f"{hub} {s}", found.classes) for s, files in found.files.items()}
-    given = {split: path for split in SPLITS if (path := paths[split]) is not None}
-    return {split: read([path], path, None) for split, path in given.items()}
+
+    paths: Mapping[str, str | None]
+    hub: str | None
+
+    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
+        """The examples of one split; `names` are given for a hub data set."""
+        raise NotImplementedError(f"{type(self).__name__} must define read_files")
+
+    @property
+    def title(self) -> str:
+        return self.hub or Path(self.paths["train"] or super().title).name
+
+    def read(self) -> dict[Split, Examples]:
+        if (self.paths["train"] is None) == (self.hub is None):
+            raise UserError("give either data.train=<file> or data.hub=<name>")
+        if self.hub is not None:
+            files, names = find_hub(self.hub)
+            return {s: self.read_files(f, f"{self.hub} {s}", names) for s, f in files.items()}
+        given = {split: path for split in SPLITS if (path := self.paths[split]) is not None}
+        return {split: self.read_files([path], path, None) for split, path in given.items()}
 
 
 class Hub(NamedTuple):
@@ -52,11 +53,11 @@ class Hub(NamedTuple):
 
     Args:
         files: of each split.
-        classes: the names of the classes, for each column of class numbers.
+        names: of the classes.
     """
 
     files: dict[Split, list[str]]
-    classes: dict[str, list[str]]
+    names: Names
 
 
 def find_hub(name: str, config: str | None = None) -> Hub:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +14,8 @@ from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.columns import LARGE, Column, stored
 from seqmodels.data.examples import Examples
 from seqmodels.data.file_pieces import fingerprint, size, whole
-from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes
-from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.sources import read_splits, title
+from seqmodels.data.sources import Names, OwnFiles
 from seqmodels.data.tables import check_ending
 from seqmodels.data.targets import Values
 from seqmodels.data.text_files import TextFiles
@@ -29,7 +27,7 @@ from seqmodels.working import working
 FORMAT = 2  # of the cached files
 
 
-class Text(SequenceDataModule):
+class Text(OwnFiles):
     """Texts with labels or numbers. Splits without a file are cut from `train`.
 
     Args:
@@ -87,22 +85,13 @@ class Text(SequenceDataModule):
         )
 
     @property
-    def title(self) -> str:
-        return title(self.paths, self.hub, "data=text")
-
-    @property
     def notes(self) -> Sequence[str]:
         return [*super().notes, *kept_quotes(self.examples.values(), self.files.quoting)]
-
-    def read(self) -> Mapping[Split, Examples]:
-        return read_splits(self.paths, self.hub, self._examples)
 
     def read_file(self, path: str) -> Iterator[tuple[str, Any]]:
         return self.files.pairs(path)
 
-    def _examples(
-        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None
-    ) -> Examples:
+    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
         for path in paths:
             check_ending(path)
         given = [whole(Path(path)) for path in paths]
@@ -110,13 +99,13 @@ class Text(SequenceDataModule):
         if size(given) >= LARGE:  # kept in the cache
             endings = [piece.path.suffix for piece in given]
             content = fingerprint({"files": given})
-            recipe = [FORMAT, content, endings, sorted(asdict(self.files).items()), classes]
+            recipe = [FORMAT, content, endings, sorted(asdict(self.files).items()), names]
 
         def batches() -> Iterator[pa.RecordBatch]:
             batch = None
             with working(f"reading {source}", size(given)) as advance:
                 for piece in given:
-                    for batch in self.files.batches(str(piece.path), classes or {}):
+                    for batch in self.files.batches(str(piece.path), names or {}):
                         yield batch
                         advance(batch.nbytes)
                     piece.check_unchanged()

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from seqmodels.data.columns import arrow, blank
 from seqmodels.data.parquet import class_name
-from seqmodels.data.tables import TABLES, Inexact, Row, Tables, is_plain
+from seqmodels.data.tables import TABLES, Inexact, Row, Tables, as_number, is_plain
 from seqmodels.errors import UserError
 
 STEP = 16_384  # rows of a batch

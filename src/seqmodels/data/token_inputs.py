@@ -20,7 +20,7 @@ from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.token_ids import encoded, train
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
-from seqmodels.data.vectors import LEVELS, find_vectors
+from seqmodels.data.vectors import LEVELS, check_vocabulary, find_vectors
 from seqmodels.errors import UserError
 from seqmodels.schemas import checked
 from seqmodels.working import working
@@ -62,11 +62,7 @@ class Tokens(InputEncoder, name="tokens"):
         vectors: Name | None = None,
         vocabulary: VocabularyOf = "train",
     ) -> None:
-        if vocabulary == "vectors" and vectors is None:
-            raise UserError(
-                "data.vocabulary=vectors takes words from a file of vectors: "
-                "set data.vectors=glove, or data.vectors=<file>"
-            )
+        check_vocabulary(vocabulary, vectors)
         self.options = tokenizer or TokenizerOptions()
         if vectors is not None and self.options.level not in LEVELS:
             raise UserError(

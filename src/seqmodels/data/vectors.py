@@ -22,6 +22,15 @@ log = logging.getLogger(__name__)
 LEVELS = ("word", "space")  # of tokenizers whose tokens are words
 
 
+def check_vocabulary(vocabulary: str, vectors: str | None) -> None:
+    """Raises a `UserError` for a vocabulary of vectors without vectors."""
+    if vocabulary == "vectors" and vectors is None:
+        raise UserError(
+            "data.vocabulary=vectors takes words from a file of vectors: "
+            "set data.vectors=glove, or data.vectors=<file>"
+        )
+
+
 class Vectors(NamedTuple):
     """Vectors for a vocabulary.
 

@@ -15,7 +15,7 @@ from seqmodels.data.columns import arrow
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.token_rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_tokenizer
-from seqmodels.data.vectors import find_vectors
+from seqmodels.data.vectors import check_vocabulary, find_vectors
 from seqmodels.errors import UserError, shown
 
 MOST_CHARACTERS = 24  # of a word: of a longer one, its first and last 12 are read
@@ -49,11 +49,7 @@ class Words(InputEncoder, name="words"):
         vocabulary: str = "train",
         characters: bool = False,
     ) -> None:
-        if vocabulary == "vectors" and vectors is None:
-            raise UserError(
-                "data.vocabulary=vectors takes words from a file of vectors: "
-                "set data.vectors=glove, or data.vectors=<file>"
-            )
+        check_vocabulary(vocabulary, vectors)
         self.options = TokenizerOptions("space", lowercase, min_count, vocabulary_size)
         self.vectors_from, self.vocabulary = vectors, vocabulary
         self.spells = characters

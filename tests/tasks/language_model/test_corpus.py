@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodels.data import SPLITS, Text, TokenizerOptions, pieces
+from seqmodels.data import SPLITS, Text, TokenizerOptions, file_pieces
 from seqmodels.data.file_pieces import Piece, cut_off, fingerprint, sample, size, texts, whole
 from seqmodels.data.token_ids import token_ids
 from seqmodels.data.tokenizer import LEVELS, load_tokenizer, train_tokenizer
@@ -39,7 +39,7 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
 def test_blocks_put_together_are_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(pieces, "BLOCK", block)  # cuts through characters of several bytes
+    monkeypatch.setattr(file_pieces, "BLOCK", block)  # cuts through characters of several bytes
     path = written(tmp_path, "a.txt", TEXT + "no newline at the end")
     read = list(texts([whole(path)]))
     assert "".join(read) == TEXT + "no newline at the end"
@@ -231,7 +231,7 @@ def test_large_texts_teach_the_tokens_by_a_sample_that_is_evenly_spread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = written(tmp_path, "a.txt", "".join(f"w{n:07} w{n:07}\n" for n in range(60_000)))
-    monkeypatch.setattr(pieces, "SAMPLED", 4000)
+    monkeypatch.setattr(file_pieces, "SAMPLED", 4000)
     some = sample([whole(path)], 100_000)
     assert len(some) == 25 and size(some) == pytest.approx(100_000, rel=0.02)
     gaps = np.diff([piece.start for piece in some])

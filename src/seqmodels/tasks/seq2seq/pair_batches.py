@@ -29,6 +29,7 @@ class PairDataset(SequenceDataset):
     """
 
     sequences: TokenRows
+    targets: TokenRows
 
     def __init__(
         self,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, Passed
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.examples import Examples
-from seqmodels.data.module import Split
 from seqmodels.data.notes import kept_quotes, unknown
 from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
-from seqmodels.data.sources import read_splits, title
+from seqmodels.data.sources import Names, OwnFiles
 from seqmodels.data.token_inputs import MOST_TOKENS, Tokens
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
@@ -161,7 +160,7 @@ class PairDataModule(SequenceDataModule):
         return self.datasets["train"].of_every_target()
 
 
-class Pairs(PairDataModule):
+class Pairs(OwnFiles, PairDataModule):
     """Pairs of texts from files. Splits without a file are cut from `train`, by source.
 
     Args:
@@ -199,15 +198,8 @@ class Pairs(PairDataModule):
         )
 
     @property
-    def title(self) -> str:
-        return title(self.paths, self.hub, "data=pairs")
-
-    @property
     def notes(self) -> Sequence[str]:
         return [*super().notes, *kept_quotes(self.examples.values(), self.files.quoting)]
 
-    def read(self) -> Mapping[Split, Examples]:
-        def examples(paths: Sequence[str], source: str, classes: object) -> Examples:
-            return self.examples_of(chain.from_iterable(map(self.files.pairs, paths)), source)
-
-        return read_splits(self.paths, self.hub, examples)
+    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
+        return self.examples_of(chain.from_iterable(map(self.files.pairs, paths)), source)

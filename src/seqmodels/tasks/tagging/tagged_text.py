@@ -7,16 +7,14 @@ from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, OneOf, Passed
 from seqmodels.data.examples import Examples
-from seqmodels.data.module import Split
-from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.sources import read_splits, title
+from seqmodels.data.sources import Names, OwnFiles
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.word_inputs import Words
 from seqmodels.tasks.tagging.tag_files import TagFiles
 from seqmodels.tasks.tagging.tags import Tags
 
 
-class TaggedText(SequenceDataModule):
+class TaggedText(OwnFiles):
     """Texts whose words have a tag each. Splits without a file are cut from `train`.
 
     Args:
@@ -70,10 +68,6 @@ class TaggedText(SequenceDataModule):
         self.width = None if columns is None else len(columns)  # of column files
 
     @property
-    def title(self) -> str:
-        return title(self.paths, self.hub, "data=tags")
-
-    @property
     def spec(self) -> dict[str, Any]:
         return {**super().spec, "columns": self.width}
 
@@ -81,18 +75,13 @@ class TaggedText(SequenceDataModule):
         super().use_spec(spec)
         self.width = spec["columns"]
 
-    def read(self) -> Mapping[Split, Examples]:
-        return read_splits(self.paths, self.hub, self._examples)
-
     def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
         return self.files.tagged(path)
 
     def read_inputs(self, path: str) -> Iterator[list[str]]:
         return self.files.words(path, self.width, self.classes)
 
-    def _examples(
-        self, paths: Sequence[str], source: str, classes: Mapping[str, Sequence[str]] | None
-    ) -> Examples:
+    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
         self.width = self.width or self.files.width(paths[0])
-        pairs = (pair for path in paths for pair in self.files.tagged(path, classes or {}))
+        pairs = (pair for path in paths for pair in self.files.tagged(path, names or {}))
         return Examples.of(pairs, source)
