@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached
-from seqmodels.data.loading import SequenceLoader
+from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.machine import unchanged_process
@@ -34,10 +34,13 @@ class DataModule(pl.LightningDataModule):
 
     per: Per  # what there is one target for: each sequence, or each step
     target: str  # by its name in `seqmodels.target.TARGETS`
+    datasets: Mapping[str, Any]  # encoded, by split; after `setup`
     batch_size: int
+    seed: int  # of the order of the training batches
+    pool: int = 50  # batches to sort by length together
+    num_workers: int = 0
     refuses_unknown: bool = False  # whether it is an error if most tokens to read are unknown
     more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
-    refuses_unknown = False  # whether inputs that are mostly unknown tokens are an error
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -100,10 +103,42 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define setup")
 
+    def loader(self, dataset: Any, *, shuffle: bool = False) -> SequenceLoader:
+        """Batches of similar length of a dataset with `lengths`. Several processes share them.
+
+        Args:
+            shuffle: True in training, False to evaluate each example once.
+        """
+        rank, world_size = self.process
+        return SequenceLoader(
+            dataset,
+            LengthBatchSampler(
+                dataset.lengths,
+                self.batch_size,
+                shuffle=shuffle,
+                seed=self.seed,
+                pool=self.pool,
+                rank=rank,
+                world_size=world_size,
+            ),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.on_cuda,
+        )
+
+    def train_dataloader(self) -> SequenceLoader:
+        # shuffled, trainer.overfit_batches would take other batches in every epoch
+        overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
+        return self.loader(self.to_learn_from(), shuffle=not overfit)
+
+    def to_learn_from(self) -> Any:
+        """The training split, one row for each example to learn from."""
+        return self.datasets["train"]
+
     def split_loader(self, split: str) -> SequenceLoader:
         """Batches of `train`, `validation`, `test` or one of `more_splits` to evaluate on, each
         example once."""
-        raise NotImplementedError(f"{type(self).__name__} must define split_loader")
+        return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
         """Batches of another file to evaluate on, each example once.

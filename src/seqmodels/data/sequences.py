@@ -22,7 +22,7 @@ from seqmodels.cache import cached
 from seqmodels.data.columns import identity
 from seqmodels.data.examples import Examples, cut_off
 from seqmodels.data.inputs import InputEncoder, load_inputs
-from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader, collate
+from seqmodels.data.loading import SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_inputs
 from seqmodels.data.notes import contents, repeated, unknown, unseen_targets
 from seqmodels.data.targets import Classes, TargetEncoder
@@ -300,41 +300,6 @@ class SequenceDataModule(DataModule):
         options = self.inputs.options if isinstance(self.inputs, Tokens) else TokenizerOptions()
         level = "characters" if options.level in ("char", "byte") else "words"
         return level, options.lowercase
-
-    def loader(self, dataset: SequenceDataset, *, shuffle: bool = False) -> SequenceLoader:
-        """Batches of similar length. Several processes share them.
-
-        Args:
-            shuffle: True in training, False to evaluate each example once.
-        """
-        rank, world_size = self.process
-        return SequenceLoader(
-            dataset,
-            LengthBatchSampler(
-                dataset.lengths,
-                self.batch_size,
-                shuffle=shuffle,
-                seed=self.seed,
-                pool=self.pool,
-                rank=rank,
-                world_size=world_size,
-            ),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=self.on_cuda,
-        )
-
-    def train_dataloader(self) -> SequenceLoader:
-        # shuffled, trainer.overfit_batches would take other batches in every epoch
-        overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
-        return self.loader(self.to_learn_from(), shuffle=not overfit)
-
-    def to_learn_from(self) -> SequenceDataset:
-        """The training split, one row for each example to learn from."""
-        return self.datasets["train"]
-
-    def split_loader(self, split: str) -> SequenceLoader:
-        return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
         examples = self.examples_of(self.read_file(path), path)

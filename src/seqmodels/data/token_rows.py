@@ -36,8 +36,11 @@ class TokenRows(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         row = range(len(self))[index]
-        start, stop = self.ends[row], self.ends[row + 1]
-        return torch.from_numpy(self.ids[start:stop].astype(np.int64))
+        tokens = slice(self.ends[row], self.ends[row + 1])
+        return torch.from_numpy(self._sequence(tokens).astype(np.int64))
+
+    def _sequence(self, tokens: slice) -> np.ndarray:
+        return self.ids[tokens]
 
     @property
     def lengths(self) -> Tensor:
@@ -81,18 +84,10 @@ class SpelledRows(TokenRows):
         super().__init__(ids, ends)
         self.forms, self.spellings = forms, spellings
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        words = super().__getitem__(index)
-        if isinstance(index, slice):
-            return words
-        row = range(len(self))[index]
-        spelled = self.spellings[self.forms[self.ends[row] : self.ends[row + 1]]]
+    def _sequence(self, tokens: slice) -> np.ndarray:
+        spelled = self.spellings[self.forms[tokens]]
         longest = int((spelled != 0).sum(axis=1).max())
-        return torch.from_numpy(np.column_stack([words, spelled[:, :longest]]).astype(np.int64))
+        return np.column_stack([self.ids[tokens], spelled[:, :longest]])
 
 
 def split_long(sequences: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:

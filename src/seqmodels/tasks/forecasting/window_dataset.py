@@ -74,6 +74,7 @@ class WindowDataset(Dataset[SequenceBatch]):
     ) -> None:
         self.values, self.targets, self.starts, self.series = values, targets, starts, series
         self.read, self.ahead = np.arange(window), np.arange(window, window + horizon)
+        self.lengths = torch.full((len(starts),), window)
 
     def __len__(self) -> int:
         return len(self.starts)

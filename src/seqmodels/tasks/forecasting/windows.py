@@ -15,7 +15,7 @@ import torch
 
 from seqmodels.arguments import Count, Fraction, Name, OneOf, Seed
 from seqmodels.batch import Per, SequenceBatch
-from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
+from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.notes import share
 from seqmodels.errors import UserError, shown
@@ -197,27 +197,6 @@ class Windows(DataModule):
         if self.scales is None:
             raise RuntimeError("nothing is learned from the training split yet: call setup first")
         return self.scales
-
-    def loader(self, dataset: WindowDataset, *, shuffle: bool = False) -> SequenceLoader:
-        """Batches of windows; to evaluate, each once and in order. Several processes share them."""
-        rank, world_size = self.process
-        sampler = LengthBatchSampler(
-            torch.full((len(dataset),), self.window),
-            self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            rank=rank,
-            world_size=world_size,
-        )
-        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
-
-    def train_dataloader(self) -> SequenceLoader:
-        # shuffled, trainer.overfit_batches would take other batches in every epoch
-        overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
-        return self.loader(self.datasets["train"], shuffle=not overfit)
-
-    def split_loader(self, split: str) -> SequenceLoader:
-        return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
         series = self._long_enough(path, self.window + self.horizon)

@@ -227,7 +227,9 @@ class StreamDataModule(DataModule):
             raise RuntimeError("the vocabulary is unknown: call setup or use_spec")
         return self.tokenizer
 
-    def loader(self, tokens: TokenFile, title: str, *, train: bool = False) -> SequenceLoader:
+    def stream_loader(
+        self, tokens: TokenFile, title: str, *, train: bool = False
+    ) -> SequenceLoader:
         """Windows of the tokens: to train on, or to score every token once.
 
         Raises:
@@ -259,10 +261,10 @@ class StreamDataModule(DataModule):
 
     def train_dataloader(self) -> SequenceLoader:
         title = f"the train split of {self.title}"
-        return self.loader(self.tokens["train"], title, train=True)
+        return self.stream_loader(self.tokens["train"], title, train=True)
 
     def split_loader(self, split: str) -> SequenceLoader:
-        return self.loader(self.tokens[split], f"the {split} split of {self.title}")
+        return self.stream_loader(self.tokens[split], f"the {split} split of {self.title}")
 
     def piece(self, path: str) -> Piece:
         """The text of a file that the user names.
@@ -276,7 +278,7 @@ class StreamDataModule(DataModule):
         text = {"text": [self.piece(path)]}
         if not size(text["text"]):
             raise UserError(f"{path} is empty")
-        return self.loader(self.encode(text, fingerprint(text))["text"], path)
+        return self.stream_loader(self.encode(text, fingerprint(text))["text"], path)
 
     def compute_baselines(self) -> Baselines:
         normalizer = self.vocabulary.normalizer  # which makes letters small

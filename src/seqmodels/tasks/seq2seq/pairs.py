@@ -48,7 +48,6 @@ class PairDataModule(SequenceDataModule):
     datasets: dict[str, PairDataset]  # type: ignore[assignment]
     refuses_unknown = True  # which to write others for is hopeless
     files = PairFiles()  # how to read those that are given later
-    refuses_unknown = True
 
     def __init__(
         self,
