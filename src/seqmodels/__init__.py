@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqmodels.batch import SequenceBatch
     from seqmodels.heads import Head
+    from seqmodels.launch.notebook import compose
     from seqmodels.nn.cell import Cell
     from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-    from seqmodels.runs import load_run
+    from seqmodels.runs import load_run, train
 
     __version__: str
 
@@ -24,7 +25,9 @@ __all__ = [
     "RecurrentEncoder",
     "SequenceBatch",
     "__version__",
+    "compose",
     "load_run",
+    "train",
 ]
 
 _MODULES = {
@@ -33,7 +36,9 @@ _MODULES = {
     "RNNOutput": "seqmodels.nn.encoder",
     "RecurrentEncoder": "seqmodels.nn.encoder",
     "SequenceBatch": "seqmodels.batch",
+    "compose": "seqmodels.launch.notebook",
     "load_run": "seqmodels.runs",
+    "train": "seqmodels.runs",
 }
 
 

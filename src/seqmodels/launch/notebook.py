@@ -1,0 +1,49 @@
+"""Compose a configuration in a notebook: `train(compose("model.head=max_pool"))`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hydra
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.errors import UserError, one_line
+from seqmodels.launch.checks import check_settings
+from seqmodels.launch.config_files import SHIPPED
+from seqmodels.launch.hydra_setup import prepare_hydra
+from seqmodels.launch.suggestions import composing_mistake
+
+
+def compose(*overrides: str) -> DictConfig:
+    """What `python scripts/train.py` would train with, checked. It leaves no state of Hydra.
+
+    Args:
+        overrides: the words of the command line, such as `model.head=max_pool`.
+
+    Raises:
+        UserError: for a key or a value that does not exist, with what was probably meant.
+    """
+    prepare_hydra()
+    words, yours = list(overrides), GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # it composes for one program at a time
+    try:
+        with initialize_config_dir(str(SHIPPED), version_base="1.3", job_name="train"):
+            whole = hydra.compose("train", words, return_hydra_config=True)
+            folder = whole.hydra.run.dir  # which Hydra would make, and call its output folder
+    except Exception as error:  # Hydra raises many kinds
+        if isinstance(error, UserError):
+            raise
+        text = composing_mistake(error, words, "train")
+        asked = f"cannot compose a configuration from {' '.join(words)}: {one_line(error)}"
+        raise UserError(text or asked) from error
+    finally:
+        GlobalHydra.instance().hydra = yours
+    plain: Any = OmegaConf.to_container(whole, resolve=False)
+    del plain["hydra"]
+    if plain["folder"] == "${hydra:runtime.output_dir}":
+        plain["folder"] = folder
+    config: DictConfig = OmegaConf.create(plain)
+    check_settings(config, words, "train")
+    return config
