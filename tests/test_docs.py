@@ -46,7 +46,7 @@ QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "traine
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
     *("experiment=forecasting", "data=airport_weather"),
-    *("experiment=study", "sweep.resume", "vectors=glove"),
+    *("experiment=study", "hparams_search=", "sweep.resume", "vectors=glove"),
 )
 FORECASTS = (
     *("model=forecaster", "data=windows", "data.file=power.csv", "data.target=load"),

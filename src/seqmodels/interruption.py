@@ -30,6 +30,10 @@ class Interrupted(BaseException):
         return signal.Signals(self.signum).name
 
 
+class Pruned(BaseException):
+    """A pruner ended the training, because others are better at this point of theirs."""
+
+
 def interrupt(signum: int, frame: FrameType | None = None) -> NoReturn:
     """A signal handler that raises `Interrupted`."""
     raise Interrupted(signum)

@@ -390,7 +390,7 @@ def test_a_longer_sweep_keeps_the_folders_of_its_jobs() -> None:
     for other in ("trainer=gpu", "trainer=cpu", "trainer=cpu model.dropout=0.1"):
         words = ["seed=0,1", *other.split()]
         if other == "trainer=cpu":
-            make_plan(words, {"model.head": "max_pool,mean_pool"}, first)
+            make_plan(words, {"params": {"model.head": "max_pool,mean_pool"}}, first)
         else:
             with pytest.raises(UserError, match="runs with another configuration"):
                 make_plan(words, None, single)

@@ -150,7 +150,7 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     for section in comparison.sections:
         rows = table(comparison, section, short=True)
         shown, without_costs = (
-            _rich_table(each, len(comparison.names), best_first=section.tested)
+            rich_table(each, len(comparison.names), best_first=section.tested)
             for each in (rows, [row[:-COSTS] for row in rows])
         )
         if Measurement.get(console, wide, shown).minimum > console.width:
@@ -158,7 +158,7 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
-        parts += [_rich_table([["", *rows[0][1:]], *rows[1:]], names=1)]
+        parts += [rich_table([["", *rows[0][1:]], *rows[1:]], names=1)]
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
     total = sum(len(setting.records) for setting in comparison.settings) + len(comparison.failed)
@@ -167,7 +167,7 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     return Group(*parts)
 
 
-def _rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:
+def rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:
     """The first `names` columns are names, and fold where they are very long or the terminal is
     very narrow; the others are numbers."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from seqmodels.errors import UserError
 from seqmodels.launch.composing import compose_by_class
 from seqmodels.launch.config_files import config_folders
-from seqmodels.launch.plan import PLAN, Overrides, Params, job_folder, make_plan, read_plan
+from seqmodels.launch.plan import PLAN, Overrides, Sweeper, job_folder, make_plan, read_plan
 from seqmodels.program import as_started
 
 
@@ -70,7 +70,7 @@ def run_folder(resume: str | None, fresh: str) -> str:
 
 
 def sweep_folder(
-    resume: str | bool | None, fresh: str, overrides: Overrides, params: Params = None
+    resume: str | bool | None, fresh: str, overrides: Overrides, sweeper: Sweeper = None
 ) -> str:
     """Return the folder of the sweep to resume, or `fresh` for a new sweep.
 
@@ -81,6 +81,7 @@ def sweep_folder(
             has the same overrides, or else has no jobs that this one lacks.
         fresh: the folder of a new sweep.
         overrides: this sweep's overrides.
+        sweeper: `hydra.sweeper`.
 
     Raises:
         UserError: if there is no such sweep.
@@ -91,12 +92,12 @@ def sweep_folder(
         if not (Path(resume) / PLAN).is_file():
             raise UserError(f"sweep.resume={resume} is not a sweep folder: it has no {PLAN}")
         return str(Path(resume).resolve())
-    now = make_plan(overrides, params)
+    now = make_plan(overrides, sweeper)
     plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
     shorter: Path | None = None
     for path in reversed(plans):
         with suppress(UserError):  # another's folder, whose plan is broken
-            plan = read_plan(path.parent, params)
+            plan = read_plan(path.parent, sweeper)
             if plan["overrides"] == now["overrides"]:
                 return str(path.parent.resolve())
             if plan["folders"].keys() <= now["folders"].keys():

@@ -24,14 +24,18 @@ PARENT = "SEQMODELS_SWEEP"  # in the environment of workers: the process of thei
 GRACE = 60.0  # seconds in which a job can save its state when its sweep is gone
 
 
-def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
+def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[Any] = ()) -> None:
     """Train one job of a sweep, resume it if it was interrupted, or skip it if it is completed.
 
     Everything it prints, warnings included, goes to its `train.log`. An error ends this job only,
     and is recorded in its `result.json`; a signal ends the sweep.
 
+    Args:
+        callbacks: as `train` takes them.
+
     Raises:
         UserError: if the folder holds a completed run with another configuration.
+        Pruned: if one of the callbacks does.
     """
     for handler in list(logging.getLogger().handlers):  # the log has the warnings already
         if type(handler) is logging.StreamHandler:
@@ -41,12 +45,12 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     folder.check_contained()
     status = folder.result_if_any().get("status")
     given: dict[str, Any] | None = None
-    if status in ("completed", "interrupted"):
+    if status in ("completed", "pruned", "interrupted"):
         if _setting(folder.read_config(beginning=True)) != _setting(_plain(config)):
             raise UserError(
                 f"{folder.path} holds a run with another configuration: choose another sweep folder"
             )
-        if status == "completed":
+        if status != "interrupted":
             return
     folder.check_free()
     if status == "interrupted":
@@ -62,7 +66,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
             redirect_stdout(log),
             redirect_stderr(log),
         ):
-            _train(config, overrides, folder, given)
+            _train(config, overrides, folder, given, callbacks)
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
         receiver: Any = signal.getsignal(signum)
@@ -105,12 +109,13 @@ def _train(
     overrides: Sequence[str],
     folder: RunFolder,
     given: Mapping[str, Any] | None,
+    callbacks: Sequence[Any],
 ) -> None:
     from seqmodels.runs import train
 
     try:
         check_settings(config, overrides, "train")
-        train(config, overrides, given)
+        train(config, overrides, given, callbacks)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)
         if folder.result_if_any().get("status") != "failed":  # it failed before the run began

@@ -17,17 +17,20 @@ from seqmodels.plain import read_json
 
 # texts, or Hydra's own list of them: looking at one there resolves the `${...}` in it
 Overrides = Any
-Params = Mapping[str, str] | None  # `hydra.sweeper.params`
+Sweeper = Mapping[str, Any] | None  # `hydra.sweeper`
 PLAN = "sweep.json"  # in each sweep folder
 # keys that say how a sweep is run; they change none of its results
 NO_SETTING = ("folder", "sweep", "callbacks", "resume", "paths", "logger", "task_name", "tags")
+# keys of `hydra.sweeper` that decide which values a search tries; Optuna's journal lacks them
+OF_SEARCH = ("sampler", "pruner", "warmup", "seed", "metric")
 
 
 def make_plan(
-    overrides: Overrides, params: Params = None, earlier: Mapping[str, Any] | None = None
+    overrides: Overrides, sweeper: Sweeper = None, earlier: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what `sweep.json` holds: the `overrides`, the `varied` keys, the number of `jobs`, and
-    `folders`: the name of each job's folder, by the job's settings.
+    `folders`: the name of each job's folder, by the job's settings. For a search, whose jobs are
+    its trials, also the `sweeper`.
 
     Args:
         earlier: the plan of the sweep that this one extends: its jobs keep their folders.
@@ -35,19 +38,45 @@ def make_plan(
     Raises:
         UserError: if that sweep has other settings.
     """
-    choices = _choices(overrides, params)
+    choices = _choices(overrides, sweeper)
     varied = [_key(key) for key, words in choices.items() if len(words) > 1]
     if earlier is not None:
-        _check_extends(earlier, choices, params)
+        _check_extends(earlier, choices, sweeper)
     jobs = [*product(*choices.values())]
     folders = dict(earlier["folders"]) if earlier is not None else {}
+    plan: dict[str, Any] = {
+        "overrides": without_resume(overrides),
+        "varied": varied,
+        "jobs": len(jobs),
+    }
+    if sweeper is not None and is_search(sweeper):
+        plan["sweeper"] = {name: sweeper[name] for name in (*OF_SEARCH, "n_trials")}
+        plan["sweeper"]["params"] = dict(sweeper.get("params") or {})
     for job in jobs:
-        folders.setdefault(_settings(job, varied), f"{len(folders)}_{short_name(job, varied)}")
-    written = without_resume(overrides)
-    return {"overrides": written, "varied": varied, "jobs": len(jobs), "folders": folders}
+        number = len(folders)
+        name = trial_folder(number) if "sweeper" in plan else f"{number}_{short_name(job, varied)}"
+        folders.setdefault(_settings(job, varied), name)
+    return {**plan, "folders": folders}
 
 
-def read_plan(sweep: Path, params: Params = None) -> dict[str, Any]:
+def trial_folder(number: int) -> str:
+    """Return the name of the folder of a trial."""
+    return f"{number}_trial"
+
+
+def fresh_runs(sweeper: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Return the folder of each run of a search with a fresh seed, whether it is of the `default`
+    or of the `winner`, and by how much its seed differs from that of the trials."""
+    seeds, place = range(1, sweeper["fresh_seeds"] + 1), f"fresh_{sweeper['n_trials']}"
+    return [(f"{place}/{name}_{n}", name, n) for name in ("default", "winner") for n in seeds]
+
+
+def is_search(sweeper: Mapping[str, Any]) -> bool:
+    """Whether `hydra.sweeper` searches, instead of running every combination."""
+    return "n_trials" in sweeper
+
+
+def read_plan(sweep: Path, sweeper: Sweeper = None) -> dict[str, Any]:
     """Return the plan of a sweep folder.
 
     Raises:
@@ -57,17 +86,21 @@ def read_plan(sweep: Path, params: Params = None) -> dict[str, Any]:
     with unusable(f"{path} is not the plan of a sweep"):
         plan: dict[str, Any] = dict(read_json(path))
         if "folders" not in plan:  # of a version that numbered the jobs of a command anew
-            return make_plan(plan["overrides"], params)
+            return make_plan(plan["overrides"], sweeper)
         for name in plan["folders"].values():
             if not re.fullmatch(r"\d+_[\w.+-]*", name):
                 raise UserError(f"{name!r:.60} is not the folder of a job")
+        if "sweeper" in plan:
+            _choices(plan["overrides"], plan["sweeper"])
     return plan
 
 
-def jobs_here(plan: Mapping[str, Any], params: Params = None) -> set[str]:
+def jobs_here(plan: Mapping[str, Any], sweeper: Sweeper = None) -> set[str]:
     """Return the names of the folders of the jobs of a plan's own command."""
-    jobs = product(*_choices(plan["overrides"], params).values())
-    return {plan["folders"][_settings(job, plan["varied"])] for job in jobs}
+    jobs = product(*_choices(plan["overrides"], sweeper).values())
+    names = {plan["folders"][_settings(job, plan["varied"])] for job in jobs}
+    fresh = fresh_runs(sweeper) if sweeper is not None and is_search(sweeper) else []
+    return names | {folder for folder, *_ in fresh}
 
 
 def job_folder(number: int, overrides: Overrides, sweep: str) -> str:
@@ -107,29 +140,44 @@ def without_resume(overrides: Overrides) -> list[str]:
     return [o for o in as_typed(overrides) if not o.startswith("sweep.resume=")]
 
 
-def parsed(overrides: Overrides, params: Params = None) -> list[Override]:
+def parsed(overrides: Overrides, sweeper: Sweeper = None) -> list[Override]:
     """Return the parsed overrides of a sweep, first from its configuration files."""
-    always = [f"{key}={value}" for key, value in (params or {}).items()]
+    params = (sweeper or {}).get("params") or {}
+    always = [f"{key}={value}" for key, value in params.items()]
     return OverridesParser.create().parse_overrides([*always, *without_resume(overrides)])
 
 
-def _choices(overrides: Overrides, params: Params) -> dict[str, list[str]]:
-    """The words that the jobs choose from, by key, as Hydra's sweeper writes them."""
+def _choices(overrides: Overrides, sweeper: Sweeper) -> dict[str, list[str]]:
+    """The words that the jobs choose from, by key, as Hydra's sweeper writes them.
+
+    Those of a search are the numbers of its trials; its space is part of what all trials share.
+    """
     choices: dict[str, list[str]] = {}
-    for override in parsed(overrides, params):  # the last override of a key counts
+    search = sweeper if sweeper is not None and is_search(sweeper) else None
+    for override in parsed(overrides, sweeper):  # the last override of a key counts
         key = override.get_key_element()
-        if override.is_sweep_override():
-            values = [*override.sweep_string_iterator()]
-        else:
+        if not override.is_sweep_override():
             values = [override.get_value_element_as_str()]
+        elif search:
+            values = [override.get_value_string()]
+        elif override.is_interval_sweep():
+            raise UserError(
+                f"{override.input_line}: to search an interval, add hparams_search=optuna"
+            )
+        else:
+            values = [*override.sweep_string_iterator()]
         choices[key] = [f"{key}={value}" for value in values]
+    if search:
+        choices |= {f"hydra.sweeper.{n}": [f"hydra.sweeper.{n}={search[n]}"] for n in OF_SEARCH}
+        choices["trial"] = [f"trial={number}" for number in range(search["n_trials"])]
     return choices
 
 
 def _check_extends(
-    earlier: Mapping[str, Any], choices: Mapping[str, list[str]], params: Params
+    earlier: Mapping[str, Any], choices: Mapping[str, list[str]], sweeper: Sweeper
 ) -> None:
-    before = _choices(earlier["overrides"], params)
+    of_grid = {"params": (sweeper or {}).get("params")}
+    before = _choices(earlier["overrides"], earlier.get("sweeper", of_grid))
 
     def fixed(own: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> set[str]:
         once = {key: words[0] for key, words in own.items() if len(words) == 1}

@@ -20,16 +20,24 @@ from seqmodels.screen import Screen
 from seqmodels.visible import visible_line
 from seqmodels.working import duration
 
+ENDS = ("completed", "pruned", "failed")  # statuses
+
 
 class SweepProgress:
     """Print a line for each job that ends, above a bar over all jobs.
 
     Watches the `result.json` files in the sweep folder, because jobs may run in other processes or
     on other machines.
+
+    Args:
+        folder: of the sweep.
+        names: of the folders of this command's jobs.
+        search: the metric of a search, where a trial that failed has ended; None for other sweeps.
     """
 
-    def __init__(self, folder: Path, names: Collection[str]) -> None:
-        self.folder, self.names = folder, names  # of the folders of this command's jobs
+    def __init__(self, folder: Path, names: Collection[str], search: str | None = None) -> None:
+        self.folder, self.names = folder, names
+        self._search = search
         jobs = len(names)
         self._ended: set[Path] = set()
         self._started = time.monotonic()
@@ -47,7 +55,7 @@ class SweepProgress:
         )
         self._task = self._bar.add_task("", total=jobs)
         self._bar.console.print(f"sweep of {_count(jobs)}: {folder}", soft_wrap=True)
-        self._resume()
+        self._resume(ENDS if search else ("completed",))
         self._jobs_to_do = jobs - len(self._ended)
         self._bar.start()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -72,16 +80,16 @@ class SweepProgress:
                 return
             time.sleep(0.1)
 
-    def _resume(self) -> None:
-        """Count the jobs that an earlier sweep completed, and let the failed ones run again."""
+    def _resume(self, final: Collection[str]) -> None:
+        """Count the jobs of these statuses, and let others that failed run again."""
         for job in self._jobs():
             status = RunFolder(job).result_if_any().get("status")
-            if status == "completed":
+            if status in final:
                 self._ended.add(job)
             elif status == "failed":
                 RunFolder(job).result_file.unlink()
         if self._ended:
-            self._bar.console.print(f"{len(self._ended)} already completed")
+            self._bar.console.print(f"{len(self._ended)} already {' or '.join(final)}")
             self._bar.advance(self._task, len(self._ended))
 
     def _run(self) -> None:
@@ -94,11 +102,11 @@ class SweepProgress:
         self._at_once = max(self._at_once, training)
         for job in unfinished:
             result = RunFolder(job).result_if_any()
-            if result.get("status") in ("completed", "failed"):
+            if result.get("status") in ENDS:
                 self._ended.add(job)
                 self._bar.advance(self._task)
                 try:
-                    summary = _summary(job, result)
+                    summary = _summary(job, result, self._search)
                 except (KeyError, TypeError, ValueError):
                     summary = f"{job.name}: {RunFolder(job).result_file} is not what a run writes"
                 self._bar.console.print(visible_line(summary), soft_wrap=True)
@@ -131,10 +139,11 @@ class SweepProgress:
         return {job for job in jobs if RunFolder(job).result_file.is_file()}
 
 
-def _summary(job: Path, result: Mapping[str, Any]) -> str:
+def _summary(job: Path, result: Mapping[str, Any], search: str | None) -> str:
     if result["status"] != "completed":
         return f"{job.name}: {result['status']}, {result['error']}"
-    metric = next((name for name in default_metrics([result]) if name in result["metrics"]), None)
+    names = [search, *default_metrics([result])]
+    metric = next((name for name in names if name in result["metrics"]), None)
     value = f"{metric} {result['metrics'][metric]:.4f}" if metric else "no metric"
     return f"{job.name}: {value}, {result['seconds']['total']:.1f} s"
 

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,9 +27,19 @@ from seqmodels.interruption import SIGNALS, handling_signals
 from seqmodels.launch.checks import check_settings, typed
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
 from seqmodels.launch.job import PARENT
-from seqmodels.launch.plan import PLAN, as_typed, jobs_here, make_plan, parsed, read_plan
+from seqmodels.launch.plan import (
+    PLAN,
+    as_typed,
+    fresh_runs,
+    is_search,
+    jobs_here,
+    make_plan,
+    parsed,
+    read_plan,
+)
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.launch.search import Search, check_search
 from seqmodels.launch.suggestions import Suggestions
 from seqmodels.program import as_started, how_to_install
 from seqmodels.runs.folder import as_override
@@ -61,6 +72,8 @@ class SweepReport(Callback):
 
     def _start(self, config: DictConfig) -> None:
         _check(config)
+        if is_search(config.hydra.sweeper):
+            check_search(config)
         _check_values(config)
         _check_metric(config)
         os.environ[PARENT] = str(os.getpid())
@@ -69,14 +82,14 @@ class SweepReport(Callback):
         self._running.enter_context(locked(folder / "lock", "is running a sweep"))
         for lock in sorted(folder.glob("*/lock")):  # of jobs that outlived their sweep
             check_unlocked(lock, "is training")
-        overrides, params = config.hydra.overrides.task, config.hydra.sweeper.params
-        earlier = read_plan(folder, params) if (folder / PLAN).is_file() else None
-        plan = make_plan(overrides, params, earlier)
+        overrides, sweeper = config.hydra.overrides.task, config.hydra.sweeper
+        earlier = read_plan(folder, sweeper) if (folder / PLAN).is_file() else None
+        plan = make_plan(overrides, sweeper, earlier)
         write_json(folder / PLAN, plan)
         threads = config.hydra.launcher.get("cpus_per_task")
         if threads is not None:  # submitit starts jobs with this environment, all cores each
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-        self._progress = SweepProgress(folder, jobs_here(plan, params))
+        self._progress = SweepProgress(folder, jobs_here(plan, sweeper), sweeper.get("metric"))
         self._running.enter_context(handling_signals(self._interrupt))
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> NoReturn:
@@ -108,13 +121,20 @@ class SweepReport(Callback):
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table
+        from seqmodels.launch.search_report import compare_with_default, report
         from seqmodels.screen import Screen
 
         console = Screen()
+        different_data, sweeper = config.sweep.different_data, config.hydra.sweeper
         try:
-            comparison = compare(
-                [str(folder)], config.sweep.metric, different_data=config.sweep.different_data
-            )
+            if is_search(sweeper):
+                report(search := Search(folder), console)
+                if not (runs := [run for run, *_ in fresh_runs(sweeper)]):
+                    return
+                comparison = compare_with_default(search, runs, different_data=different_data)
+            else:
+                places, metric = [str(folder)], config.sweep.metric
+                comparison = compare(places, metric, different_data=different_data)
         except UserError as error:
             console.print(visible_line(f"error: {error}"), soft_wrap=True)
             sys.exit(1)
@@ -172,6 +192,14 @@ def _check_metric(config: DictConfig) -> None:
     more_is_better(metric)
 
 
+def _values(override: Override) -> list[Any]:
+    """Those that it lists; the ends of an interval."""
+    interval: Any = override.value()
+    if override.is_interval_sweep():
+        return [interval.start, interval.end]
+    return [*override.sweep_iterator()]
+
+
 def _check_links(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_symlink():  # its job would clear the folder that it leads to
@@ -181,10 +209,10 @@ def _check_links(folder: Path) -> None:
 def _check_values(config: DictConfig) -> None:
     """Check each value that the sweep takes. Where it varies a file, such as data=uea,text, the
     jobs do it."""
-    overrides = parsed(config.hydra.overrides.task, config.hydra.sweeper.params)
+    overrides = parsed(config.hydra.overrides.task, config.hydra.sweeper)
     varied = [override for override in overrides if override.is_sweep_override()]
     keys = [override.get_key_element().lstrip("+") for override in varied]
-    values = [list(override.sweep_iterator()) for override in varied]
+    values = [_values(override) for override in varied]
     files = {key: GlobalHydra.instance().config_loader().get_group_options(key) for key in keys}
     for key, possible in zip(keys, values, strict=True):
         wrong = [v for v in possible if files[key] and isinstance(v, str) and v not in files[key]]

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import change, write_json, write_text
+from seqmodels.interruption import Pruned
 from seqmodels.plain import read_json, read_yaml
 from seqmodels.program import as_started
 from seqmodels.runs.lock import check_unlocked, is_locked, locked
@@ -208,7 +209,8 @@ class RunFolder:
     def recording(
         self, result: dict[str, Any], *, begun: Callable[[], bool], write: bool = True
     ) -> Iterator[None]:
-        """Writes `result` at the end, with `status` (completed, failed or interrupted) and `error`.
+        """Writes `result` at the end, with `status` (completed, failed, pruned or interrupted) and
+        `error`.
 
         Args:
             begun: whether the training has begun; before that, nothing is written.
@@ -220,6 +222,9 @@ class RunFolder:
         try:
             yield
             result["status"] = "completed"
+        except Pruned as end:
+            result |= {"status": "pruned", "error": str(end)}
+            raise
         except Exception as error:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             result |= {"status": "failed", "error": f"{kind}{one_line(error)}"}

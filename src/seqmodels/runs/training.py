@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -63,7 +63,10 @@ PLANNED = (*ENDS, "model.optimizer.", "model.scheduler")
 
 
 def train(
-    config: DictConfig, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
+    config: DictConfig,
+    overrides: Sequence[str] = (),
+    given: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Trains, tests with the best checkpoint, and fills the run folder.
 
@@ -72,6 +75,7 @@ def train(
             `config.resume` is a run folder, that run is resumed with its own configuration.
         overrides: what to write to `overrides.yaml`.
         given: for `resume`: the values to lay on top, by dotted key; None: all of `config`.
+        callbacks: called before those of `config`.
 
     Returns:
         What `result.json` holds.
@@ -82,6 +86,7 @@ def train(
     """
     with keeping_interruptions():  # it imports what the data needs
         training = prepare(config, given)
+    training.trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
     return fit(training, overrides)
 
 

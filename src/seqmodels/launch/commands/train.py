@@ -26,6 +26,11 @@ def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
     overrides = as_typed(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
+        if (trial := settings.sweeper.get("trial")) is not None:
+            from seqmodels.launch.search import run_trial
+
+            run_trial(trial)
+            return
         from seqmodels.launch.job import run_job
 
         run_job(config, overrides)
