@@ -20,8 +20,7 @@ from seqmodels.data.module import SPLITS
 from seqmodels.errors import UserError
 from seqmodels.tasks.forecasting import Windows
 from seqmodels.tasks.forecasting.baselines import ALPHAS
-from seqmodels.tasks.forecasting.period import find_period
-from seqmodels.tasks.forecasting.times import clock, moment
+from seqmodels.tasks.forecasting.times import clock, find_period, moment
 
 W, H = 7, 3  # window and horizon
 Write = Callable[..., str]

@@ -19,8 +19,8 @@ from seqmodels.data.loading import collate
 from seqmodels.data.token_rows import TokenRows, split_long
 from seqmodels.errors import UserError
 from seqmodels.tasks.tagging import TaggedText
-from seqmodels.tasks.tagging.coloured_tags import ColouredTags
 from seqmodels.tasks.tagging.tag_files import TagFiles
+from seqmodels.tasks.tagging.tags import ColouredTags
 from tests.conftest import Script
 
 COLUMNS = "-DOCSTART- -X- O\n\nthe DT B\ncat NN I\n\n# NN B\nsat VB O\n\n\n"

@@ -15,7 +15,7 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.engine.contract import Step, gather
-from seqmodels.tasks.tagging.span_score import SpanCounts, SpanScore, scores
+from seqmodels.tasks.tagging.span_report import SpanCounts, SpanScore, scores
 from seqmodels.tasks.tagging.tags import (
     Allowed,
     Scheme,

@@ -21,8 +21,8 @@ from seqmodels.data.notes import share
 from seqmodels.errors import UserError, shown
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
-from seqmodels.tasks.forecasting.period import find_period
 from seqmodels.tasks.forecasting.series_table import SeriesTable, TimedSeries
+from seqmodels.tasks.forecasting.times import find_period
 from seqmodels.tasks.forecasting.window_dataset import (
     SplitBounds,
     WindowDataset,

@@ -1,7 +1,8 @@
 """The next token at every step of a text."""
 
-import seqmodels.tasks.language_model.heads
-import seqmodels.tasks.language_model.target  # noqa: F401  (registers it)
+import seqmodels.tasks.language_model.heads  # noqa: F401  (registers them)
+from seqmodels.engine.metrics import METRICS, Metric
+from seqmodels.target import TARGETS, TOKENS, Target
 from seqmodels.tasks.language_model.plain_text import PlainText, PythonSource
 from seqmodels.tasks.language_model.streams import StreamDataModule
 from seqmodels.tasks.language_model.task import LanguageModel
@@ -12,3 +13,15 @@ __all__ = [
     "PythonSource",
     "StreamDataModule",
 ]
+
+TARGETS["next_token"] = Target(
+    what="the next token",
+    logits="of the next token",
+    size="V",
+    unit="tokens",
+    choose="model=language_model data=text_lm",
+    metric="bits_per_byte",
+    example=TOKENS,
+    step="p(x{next})",
+)
+METRICS["bits_per_byte"] = Metric(higher_is_better=False)

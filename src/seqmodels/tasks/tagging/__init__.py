@@ -1,9 +1,10 @@
 """One tag for every step of a sequence."""
 
-import seqmodels.tasks.tagging.target  # noqa: F401  (registers it)
+from seqmodels.target import TARGETS, TOKENS, Target
+from seqmodels.tasks.tagging.baselines import tag_baselines
 from seqmodels.tasks.tagging.python_syntax import PythonSyntax
 from seqmodels.tasks.tagging.tagged_text import TaggedText
-from seqmodels.tasks.tagging.tags import Tags
+from seqmodels.tasks.tagging.tags import ColouredTags, Tags
 from seqmodels.tasks.tagging.task import Tagger
 
 __all__ = [
@@ -12,3 +13,15 @@ __all__ = [
     "Tagger",
     "Tags",
 ]
+
+TARGETS["tag"] = Target(
+    what="a tag",
+    logits="of the tags",
+    size="C",
+    unit="tokens",
+    choose="model=tagger data=tags",
+    metric="accuracy",
+    example={**TOKENS, "classes": ["a", "b", "c"]},
+    baselines=tag_baselines,
+    show=ColouredTags,
+)

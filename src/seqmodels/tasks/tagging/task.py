@@ -18,7 +18,7 @@ from seqmodels.engine.task import Task
 from seqmodels.errors import UserError, listed
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
-from seqmodels.tasks.tagging.span_score import SpanScore
+from seqmodels.tasks.tagging.span_report import SpanScore
 from seqmodels.tasks.tagging.tags import Scheme, allowed, find_scheme
 
 
