@@ -147,7 +147,7 @@ def same_files(splits: Mapping[str, Pieces]) -> list[str]:
     """How many bytes of a split are in an earlier split, too, because a file is in both."""
     found = []
     for (first, known), (second, pieces) in combinations(splits.items(), 2):
-        if both := _shared(known, pieces):
+        if both := _in_both(known, pieces):
             found.append(
                 f"{share(both, size(pieces), 'bytes')} of the {second} split are in the {first} "
                 "split, too: a file is in both"
@@ -155,7 +155,7 @@ def same_files(splits: Mapping[str, Pieces]) -> list[str]:
     return found
 
 
-def _shared(known: Pieces, pieces: Pieces) -> int:
+def _in_both(known: Pieces, pieces: Pieces) -> int:
     """The bytes of pieces that lie in a known one, or have the same content."""
     of_file, of_size = defaultdict[Path, list[Piece]](list), defaultdict[int, list[Piece]](list)
     for piece in known:
@@ -212,11 +212,11 @@ def cut_off(
 
 def sample(pieces: Pieces, most: int) -> Pieces:
     """About `most` bytes of the text: all of it, or stretches that are evenly spread."""
-    share = most / max(size(pieces), 1)
-    if share >= 1:
+    kept = most / max(size(pieces), 1)
+    if kept >= 1:
         return pieces
-    smaller = [_divided(piece, int(len(piece) * share) // SAMPLED) for piece in pieces]
-    return [off for piece in chain(*smaller) if len(off := piece.cut_off(share)[1])]
+    smaller = [_divided(piece, int(len(piece) * kept) // SAMPLED) for piece in pieces]
+    return [off for piece in chain(*smaller) if len(off := piece.cut_off(kept)[1])]
 
 
 def _divided(piece: Piece, count: int) -> list[Piece]:
