@@ -100,8 +100,8 @@ def find_vectors(
 def _as_token(word: str, tokenizer: Tokenizer) -> str | None:
     """What the tokenizer makes of a word if that is one token; None if it would be split."""
     text = tokenizer.normalizer.normalize_str(word) if tokenizer.normalizer else word
-    pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
-    return text if [piece for piece, _ in pieces] == [text] else None
+    tokens = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    return text if [token for token, _ in tokens] == [text] else None
 
 
 class _Rows:
