@@ -435,7 +435,7 @@ def test_two_processes_train_and_score_like_one(
     for name in ("accuracy", "macro_f1"):  # each sample counted once, over both processes
         assert f"{100 * result['metrics'][f'test/{name}']:.2f} %" in alone.stdout
 
-    monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
+    monkeypatch.setattr("seqmodels.data.module.LengthBatchSampler", JoinedBatches)
     one = script(
         "train.py",
         *own,

@@ -411,7 +411,7 @@ def test_two_processes_train_and_score_as_one(
     two = ("trainer.devices=2", "trainer.strategy=ddp")
     done = process("train.py", *own, *two, f"folder={tmp_path / 'two'}")
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
+    monkeypatch.setattr("seqmodels.data.module.LengthBatchSampler", JoinedBatches)
     done = script("train.py", *own, "data.batch_size=32", f"folder={tmp_path / 'one'}")
     assert done.returncode == 0, done.stderr
     same_weights(tmp_path / "two", tmp_path / "one", rtol=1e-3, atol=1e-5)

@@ -254,7 +254,7 @@ def test_two_processes_train_a_tagger_as_one(
     two = ("trainer.devices=2", "trainer.strategy=ddp")
     done = process("train.py", *own, *two, f"folder={tmp_path / 'two'}")
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr("seqmodels.data.sequences.LengthBatchSampler", JoinedBatches)
+    monkeypatch.setattr("seqmodels.data.module.LengthBatchSampler", JoinedBatches)
     done = script("train.py", *own, "data.batch_size=16", f"folder={tmp_path / 'one'}")
     assert done.returncode == 0, done.stderr
     same_weights(tmp_path / "two", tmp_path / "one", rtol=1e-4, atol=1e-5)
