@@ -8,13 +8,15 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a 
 
 import base64
 import itertools
+import json
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
@@ -40,7 +42,10 @@ NUMBERS = itertools.count()
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
-Script = Callable[..., subprocess.CompletedProcess[str]]
+Completed = subprocess.CompletedProcess[str]
+Script = Callable[..., Completed]
+Refused = Callable[..., str]
+Config = Callable[..., DictConfig]
 
 
 def pytest_collectstart() -> None:
@@ -50,6 +55,20 @@ def pytest_collectstart() -> None:
     would compile PyTorch, Lightning and all that they import from their sources.
     """
     import lightning.pytorch  # noqa: F401
+
+
+def run_script(
+    folder: Path, name: str, *arguments: str, stdin: str = "", status: int = 0
+) -> Completed:
+    """What the fixture `script` does, in any folder: for fixtures of a module."""
+    done = run_in_process(ROOT / "scripts" / name, arguments, folder, stdin)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    """What a run says of itself."""
+    return json.loads((run / "result.json").read_text())
 
 
 def command(name: str, *arguments: str) -> list[str]:
@@ -101,7 +120,7 @@ def blank_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
+def config(tmp_path: Path) -> Iterator[Config]:
     """`config("model.head=max_pool")`: configs/train.yaml composed for a quick run in tmp_path."""
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
 
@@ -126,11 +145,21 @@ def config(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
 def script(tmp_path: Path) -> Script:
     """`script("train.py", "model.head=max_pool")`: run a script in tmp_path, without a new process.
 
-    Takes `stdin=` and returns what `subprocess.run` does.
+    Takes `stdin=`, and `status=` if the script is to end with another exit status than 0; returns
+    what `subprocess.run` does.
     """
 
-    def run(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return run_in_process(ROOT / "scripts" / name, arguments, tmp_path, stdin)
+    return partial(run_script, tmp_path)
+
+
+@pytest.fixture
+def refused(script: Script) -> Refused:
+    """`refused("train.py", "seed=x")`: the line with which a script says what is wrong."""
+
+    def run(name: str, *arguments: str, stdin: str = "") -> str:
+        [line] = script(name, *arguments, stdin=stdin, status=2).stderr.splitlines()
+        assert line.startswith("error: ")
+        return line
 
     return run
 
@@ -142,8 +171,8 @@ def process(tmp_path: Path) -> Script:
     Starts Python and imports everything again, so use it where the process is what you test.
     """
 
-    def run(name: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def run(name: str, *arguments: str, stdin: str = "", status: int = 0) -> Completed:
+        done = subprocess.run(
             command(name, *arguments),
             cwd=tmp_path,
             input=stdin,
@@ -152,6 +181,8 @@ def process(tmp_path: Path) -> Script:
             timeout=300,
             env={**os.environ, "COLUMNS": "120"},
         )
+        assert done.returncode == status, done.stderr
+        return done
 
     return run
 

@@ -6,14 +6,13 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from seqmodels.arguments import Share
 from seqmodels.checking import Checker
@@ -23,7 +22,7 @@ from seqmodels.instantiate import instantiate
 from seqmodels.launch.checks import check_settings
 from seqmodels.schemas import arguments
 from seqmodels.tasks.classification import Needle, SequenceClassifier
-from tests.conftest import ROOT, Script, command
+from tests.conftest import ROOT, Config, command
 
 
 def targets(node: Any) -> set[str]:
@@ -129,7 +128,7 @@ def test_a_class_of_your_own_is_checked_where_it_is_built(
     ],
 )
 def test_every_road_says_the_same(
-    own_task: type[Any], script: Script, name: str, value: Any
+    own_task: type[Any], refused: Refused, name: str, value: Any
 ) -> None:
     options = {**MODEL, name: value}
     said = []
@@ -147,8 +146,7 @@ def test_every_road_says_the_same(
         said.append(str(caught.value))
     leaves = flattened({name: value}).items()
     words = [f"++model.{key}={str(leaf).lower()}" for key, leaf in leaves]
-    done = script("train.py", "model.head=max_pool", *words)
-    said.append(done.stderr.strip().removeprefix("error: "))
+    said.append(refused("train.py", "model.head=max_pool", *words).removeprefix("error: "))
     assert {*said} == {said[0]} and len(said) == 5
 
 
@@ -160,45 +158,6 @@ def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
     assert takes is not None
     share = takes["properties"]["x"]
     assert problems(value, share) and not problems(0, share) and not problems(0.5, share)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["seed=[]"], "seed=[]: set it to a whole number"),
-        (["trainer.max_epochs="], "trainer.max_epochs=: set it to a whole number"),
-        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1: set it to a number of"),
-        (
-            ["trainer.val_check_interval=0"],
-            "trainer.val_check_interval=0: choose one of auto, or a whole number",
-        ),
-        (["trainer.val_check_interval=00:01:00:00"], "trainer.val_check_interval=00:01:00:00: ch"),
-        (
-            ["trainer.val_check_interval=true", "debug=fast"],
-            "trainer.val_check_interval=true: ch",
-        ),
-        (["trainer.max_steps=nan"], "trainer.max_steps=nan: set it to a whole number"),
-        (["model.embedding.size=0"], "model.embedding.size=0: set it to a whole number of at le"),
-        (["model.optimizer.lr=fast"], "model.optimizer.lr=fast: set it to a number"),
-        (["model.encoder.cell=lsmt"], "model.encoder.cell=lsmt: choose one of gru, lstm, rnn; did"),
-        (["+model.head_options.size=3"], "model.head_options.size: head 'last_hidden' has no su"),
-        (["+trainer.epochs=3"], "trainer.epochs is not a key of the configuration"),
-        (["imports=null"], "imports=null: set it to a list"),
-        (["-m", "seed=0,x"], "seed=x: set it to a whole number"),
-        (["=2"], "cannot compose a configuration from =2: "),
-        (["--cfg", "all of it"], "argument --cfg/-c: invalid choice"),
-        (["data=text", "data.train=2020"], "2020: "),  # the file, not the number
-        (["data=text", "data.train=1e3"], "1e3: "),
-        (["data=text", "data.train=007"], "007: "),
-    ],
-)
-def test_a_wrong_setting_is_one_line(
-    script: Script, tmp_path: Path, words: list[str], message: str
-) -> None:
-    done = script("train.py", *words)
-    [line] = done.stderr.splitlines()
-    assert done.returncode == 2 and line.startswith(f"error: {message}")
-    assert not list((tmp_path / "runs").glob("*/*"))
 
 
 def test_a_wrong_setting_is_found_before_anything_slow_is_imported(tmp_path: Path) -> None:
@@ -228,7 +187,7 @@ print(*sys.modules)
     ],
 )
 def test_a_number_that_a_text_interpolates_is_text(
-    config: Callable[..., DictConfig], word: str, key: str, text: str
+    config: Config, word: str, key: str, text: str
 ) -> None:
     composed = config(word)
     check_settings(composed, [word], "train")

@@ -6,7 +6,6 @@ import importlib.util
 import re
 import shutil
 import tomllib
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,12 +13,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from omegaconf import DictConfig
 
 from seqmodels.audit import ADVICE
 from tests.audit.bank import WRONG
 from tests.audit.bank_sorting import SORTED_WRONG
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT, Config, Refused, run_script
 from tests.in_process import run_in_process
 from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
 
@@ -105,8 +103,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
         ((*COMMANDS[WORDS].words[1:], *streams), ""),
     ):
-        done = run_in_process(ROOT / "scripts" / "train.py", [*QUICK, *words], folder)
-        assert done.returncode == 0, done.stderr
+        done = run_script(folder, "train.py", *QUICK, *words)
         assert words_missing(shown, done.stdout) == set()
     shutil.copytree(folder / "runs" / "sweep" / "0_last_hidden_seed-0", folder / "runs" / "folder")
     return folder
@@ -124,7 +121,7 @@ def test_the_code_of_a_page_prints_what_it_says(page: str, request: pytest.Fixtu
 
 @pytest.mark.parametrize("line", TRAININGS)
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher:UserWarning")  # as the scripts do
-def test_a_training_command_composes(line: str, config: Callable[..., DictConfig]) -> None:
+def test_a_training_command_composes(line: str, config: Config) -> None:
     config(*COMMANDS[line].overrides)
 
 
@@ -132,8 +129,7 @@ def test_a_training_command_composes(line: str, config: Callable[..., DictConfig
 @pytest.mark.parametrize("line", [n for n in TRAININGS if COMMANDS[n].output and n != SWEEP])
 def test_a_training_prints_what_the_page_shows(line: str, workshop: Path) -> None:
     words = [*COMMANDS[line].words[1:], "trainer.max_epochs=1"]
-    done = run_in_process(ROOT / "scripts" / "train.py", words, workshop)
-    assert done.returncode == 0, done.stderr
+    done = run_script(workshop, "train.py", *words)
     assert words_missing(COMMANDS[line].output, done.stdout) == set()
 
 
@@ -144,8 +140,7 @@ def test_a_training_command_trains(line: str, workshop: Path) -> None:
     words = command.overrides if "-m" in command.words else command.words[1:]
     words = [word for word in words if not word.startswith("folder=")]  # the workshop has it
     quick = [] if "resume=" in line else ["trainer.fast_dev_run=true"]
-    done = run_in_process(ROOT / "scripts" / "train.py", [*words, *quick], workshop)
-    assert done.returncode == 0, done.stderr
+    run_script(workshop, "train.py", *words, *quick)
 
 
 @pytest.mark.long
@@ -153,7 +148,7 @@ def test_a_training_command_trains(line: str, workshop: Path) -> None:
 def test_another_command_does_what_the_page_shows(
     line: str, workshop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the interactive page takes seconds; tests/launch/test_scripts.py and .ci/docs write it
+    # the interactive page takes seconds; .ci/docs writes it
     monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
     command = COMMANDS[line]
     script = ROOT / command.words[0]
@@ -184,9 +179,8 @@ assert MISTAKES_OF_WORDS
 
 
 @pytest.mark.parametrize(("word", "said"), MISTAKES_OF_WORDS)
-def test_a_mistake_is_asked_about_as_the_page_says(word: str, said: str, script: Script) -> None:
-    done = script("train.py", word)
-    assert done.returncode == 2 and said in done.stderr, done.stderr
+def test_a_mistake_is_asked_about_as_the_page_says(word: str, said: str, refused: Refused) -> None:
+    assert said in refused("train.py", word)
 
 
 @pytest.mark.parametrize("page", PAGES)

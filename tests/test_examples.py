@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
 from torch import nn
 
 from seqmodels.errors import UserError
@@ -18,7 +16,7 @@ from seqmodels.imports import import_module
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import ClassOutput
 from seqmodels.runs import train
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT, Config, Refused, Script, result_of
 
 MODULE = "examples.classic_mistakes"
 FINDINGS = {
@@ -35,7 +33,7 @@ def mistakes(modules_of_their_own: None) -> None:
 
 @pytest.mark.parametrize(("head", "finding"), FINDINGS.items())
 def test_a_mistake_is_refused_unless_told_otherwise(
-    config: Callable[..., DictConfig], head: str, finding: str, caplog: pytest.LogCaptureFixture
+    config: Config, head: str, finding: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = f"model.head={head}: {finding}: .*refuse=false to train"
     with pytest.raises(UserError, match=refused) as raised:
@@ -65,7 +63,9 @@ def test_a_mistake_is_what_tutorials_write(head: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_head_of_ones_own_lies_where_the_script_is_called(script: Script, tmp_path: Path) -> None:
+def test_a_head_of_ones_own_lies_where_the_script_is_called(
+    script: Script, refused: Refused, tmp_path: Path
+) -> None:
     (tmp_path / "my_heads.py").write_text(
         "from seqmodels.heads import Head\n"
         "class First(Head, name='first'):\n"
@@ -74,19 +74,16 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(script: Script, tmp_
         "        return states.output[:, 0]\n"
     )
     quick = ("model.encoder.hidden_size=16", "trainer.max_epochs=1", "trainer=cpu")
-    done = script("train.py", "imports=[my_heads]", "model.head=first", "folder=run", *quick)
-    assert done.returncode == 0, done.stderr
+    script("train.py", "imports=[my_heads]", "model.head=first", "folder=run", *quick)
     swept = script("train.py", "-m", "imports=[my_heads]", "model.head=first,max_pool", *quick)
-    assert swept.returncode == 0 and "0_first: test/accuracy" in swept.stdout
+    assert "0_first: test/accuracy" in swept.stdout
     assert swept.stderr == ""  # what the audit warns of is in the job's own log
     [log] = tmp_path.glob("runs/*/0_first/train.log")
     assert "unread_step" in log.read_text()
-    without = script("evaluate.py", "run=run")
-    assert without.returncode == 2 and "unknown model.head=first" in without.stderr
-    assert script("evaluate.py", "run=run", "imports=my_heads").returncode == 0
-    absent = script("train.py", "imports=[my_haeds]", "model.head=first", "folder=other", *quick)
-    assert absent.returncode == 2 and len(absent.stderr.splitlines()) == 1
-    assert "error: imports=my_haeds: ModuleNotFoundError: No module named" in absent.stderr
+    assert "unknown model.head=first" in refused("evaluate.py", "run=run")
+    script("evaluate.py", "run=run", "imports=my_heads")
+    line = refused("train.py", "imports=[my_haeds]", "model.head=first", "folder=other", *quick)
+    assert "error: imports=my_haeds: ModuleNotFoundError: No module named" in line
     assert not (tmp_path / "other").exists()
 
 
@@ -130,8 +127,7 @@ def test_a_head_beside_its_task_is_found_without_an_import(script: Script, tmp_p
         ("train.py", quick),
         ("explain.py", (f"folder={tmp_path / 'pictures'}", allowed)),
     ):
-        done = script(name, *own, "imports=[]", *arguments)
-        assert done.returncode == 0, done.stderr
+        script(name, *own, "imports=[]", *arguments)
 
 
 @pytest.mark.usefixtures("examples_importable")
@@ -149,9 +145,8 @@ def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_pat
         "trainer.max_epochs=25",
         "folder=run",
     )
-    assert done.returncode == 0, done.stderr
     assert re.search(r"logits +\(B, K\) +\(\d+, 1\) +the values", done.stdout)
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    result = result_of(tmp_path / "run")
     # cycles for every 100 steps: from 2 to 10
     assert result["metrics"]["test/mae"] < 0.4 * result["baselines"]["test/mae"]["training mean"]
     assert result["metrics"]["test/r2"] > 0.7
@@ -161,10 +156,9 @@ def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_pat
 def test_the_head_is_a_head_that_the_audit_lets_pass(script: Script, tmp_path: Path) -> None:
     own = ("imports=[examples.top_pool]", "model.head=top_pool", "+model.head_options.k=2")
     done = script("train.py", *own, *QUICK, "trainer.max_epochs=1", "folder=run")
-    assert done.returncode == 0, done.stderr
     assert re.search(r"output .*head: \d+% of the steps, 100%", done.stdout)
     explained = script("explain.py", *own[:2], "folder=pictures")
-    assert explained.returncode == 0 and "output -> top_pool" in explained.stdout
+    assert "output -> top_pool" in explained.stdout
 
 
 @pytest.mark.usefixtures("examples_importable")
@@ -181,16 +175,13 @@ def test_what_you_learn_with_is_one_word_and_resumes(
     module: str, word: str, script: Script, tmp_path: Path
 ) -> None:
     own = (f"imports=[examples.{module}]", "callbacks.dataflow=null")
-    assert (
-        script("train.py", *own, word, *QUICK, "trainer.max_epochs=1", "folder=r").returncode == 0
-    )
-    resumed = script("train.py", *own, "resume=r", "trainer.max_epochs=2")
-    assert resumed.returncode == 0, resumed.stderr
-    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    script("train.py", *own, word, *QUICK, "trainer.max_epochs=1", "folder=r")
+    script("train.py", *own, "resume=r", "trainer.max_epochs=2")
+    result = result_of(tmp_path / "r")
     assert ("test/kappa" in result["metrics"]) == (module == "kappa")
     (tmp_path / "new.jsonl").write_text(json.dumps([[0.5] * 12] * 7))
     predicted = script("predict.py", own[0], "run=r", "input=new.jsonl")
-    assert predicted.returncode == 0 and '"label"' in predicted.stdout, predicted.stderr
+    assert '"label"' in predicted.stdout, predicted.stderr
 
 
 def test_lion_moves_by_the_sign_of_its_momentum() -> None:

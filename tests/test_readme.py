@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 import torch
-from omegaconf import DictConfig
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.heads import HEADS
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Config
 from tests.pages import python_blocks, read, run, shell_lines
 from tests.shipped import ALL_HEADS
 
@@ -91,7 +89,7 @@ def test_every_head_is_in_the_table_with_what_it_reads() -> None:
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher:UserWarning")  # as the scripts do
-def test_every_command_composes(config: Callable[..., DictConfig]) -> None:
+def test_every_command_composes(config: Config) -> None:
     assert COMMANDS
     for line, command in COMMANDS.items():
         if "--help" not in line:

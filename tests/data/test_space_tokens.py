@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import DictConfig
 
 from seqmodels.data import TokenizerOptions, file_pieces
 from seqmodels.data.inputs import load_inputs
@@ -21,8 +19,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.language_model import LanguageModel, PlainText
 from seqmodels.tasks.language_model.generation import generate, write
-
-Config = Callable[..., DictConfig]
+from tests.conftest import Config
 
 TREEBANK = " no it was n't black monday \n but <unk> did $ N million \n \n = = Title = = \n"
 SPACE = TokenizerOptions("space", keep_whitespace=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
-from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -34,9 +32,8 @@ from seqmodels.nn.cell import CELLS
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.runs import train
 from seqmodels.tasks.classification import SequenceClassifier
+from tests.conftest import Config
 from tests.shipped import ALL_HEADS, DECODER_HEADS, SELECTING_HEADS, fitting_directions
-
-Config = Callable[..., DictConfig]
 
 LENGTH = 4
 

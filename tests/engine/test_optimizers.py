@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,8 @@ from seqmodels.engine.budget import Budget
 from seqmodels.engine.optimization import LinearWarmup, build_optimizer
 from seqmodels.engine.resume import replan
 from seqmodels.errors import UserError
-from tests.conftest import Script
-from tests.runs.test_resume import same_run, stopped_by
-
-Config = Callable[..., DictConfig]
+from tests.conftest import Config, Refused, Script
+from tests.runs.resumed import resumes
 
 QUICK = (
     *("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "model.encoder.hidden_size=4"),
@@ -77,7 +73,7 @@ def test_what_the_command_line_gives_stays_for_the_checks_to_refuse(config: Conf
 
 
 def test_a_file_of_ones_own_is_checked_as_the_command_line_is(
-    script: Script, tmp_path: Path
+    script: Script, refused: Refused, tmp_path: Path
 ) -> None:
     folder = tmp_path / "configs" / "experiment"
     folder.mkdir(parents=True)
@@ -85,11 +81,8 @@ def test_a_file_of_ones_own_is_checked_as_the_command_line_is(
         "# @package _global_\ndefaults:\n  - override /optimizer: sgd\n"
         "model: {optimizer: {lr: 0.5, momentm: 0.9}}\n"
     )
-    refused = script("train.py", "experiment=mine")
-    assert refused.returncode == 2
-    assert "model.optimizer.momentm is not a key of the configuration: did you mean" in (
-        refused.stderr
-    )
+    line = refused("train.py", "experiment=mine")
+    assert "model.optimizer.momentm is not a key of the configuration: did you mean" in (line)
     shown = script("train.py", "experiment=mine", "~model.optimizer.momentm", "--cfg", "job")
     assert "lr: 0.5\n    momentum: 0.9" in shown.stdout  # the experiment's own, and the file's
 
@@ -154,10 +147,10 @@ TORCH = "model.optimizer._target_=torch.optim."
         ),
     ],
 )
-def test_each_mistake_is_one_line(words: str, message: str, script: Script, tmp_path: Path) -> None:
-    refused = script("train.py", *QUICK, *words.split(), "folder=run")
-    assert refused.returncode == 2, refused.stderr
-    [line] = refused.stderr.splitlines()
+def test_each_mistake_is_one_line(
+    words: str, message: str, refused: Refused, tmp_path: Path
+) -> None:
+    line = refused("train.py", *QUICK, *words.split(), "folder=run")
     assert message.removeprefix("+") in line
     assert not (tmp_path / "run").exists()
 
@@ -168,8 +161,7 @@ def test_each_mistake_is_one_line(words: str, message: str, script: Script, tmp_
 @pytest.mark.parametrize(
     "words",
     [
-        *(f"optimizer={name}" for name in OPTIMIZERS),
-        *(f"scheduler={name}" for name in SCHEDULERS),
+        *map("optimizer={} scheduler={}".format, OPTIMIZERS, SCHEDULERS),
         f"{TORCH}Adafactor",
         f"{TORCH}ASGD",
         f"{TORCH}Rprop",
@@ -178,14 +170,7 @@ def test_each_mistake_is_one_line(words: str, message: str, script: Script, tmp_
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(words: str, script: Script, tmp_path: Path) -> None:
-    own = (*QUICK, *words.split())
-    whole = script("train.py", *own, "folder=whole")
-    assert whole.returncode == 0, whole.stderr
-    stop = stopped_by(signal.SIGTERM, step=7)
-    assert script("train.py", *own, *stop, "folder=cut").returncode == 143
-    resumed = script("train.py", "resume=cut")
-    assert resumed.returncode == 0, resumed.stderr
-    same_run(tmp_path / "whole", tmp_path / "cut")
+    resumes(script, tmp_path, *QUICK, *words.split(), step=7)
 
 
 def test_an_optimizer_of_another_class_starts_without_the_state_of_the_first() -> None:
@@ -253,7 +238,7 @@ def test_a_linear_warmup_rises_and_falls_in_lines() -> None:
 # classes of one's own
 
 
-def test_imports_are_trust_enough(script: Script, tmp_path: Path) -> None:
+def test_imports_are_trust_enough(script: Script, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "my_learning.py").write_text(
         "from torch.optim import SGD\n"
         "from torch.optim.lr_scheduler import ExponentialLR\n\n\n"
@@ -266,11 +251,7 @@ def test_imports_are_trust_enough(script: Script, tmp_path: Path) -> None:
         "model.optimizer._target_=my_learning.Mine",
         "model.scheduler._target_=my_learning.Decay",
     )
-    refused = script("train.py", *QUICK, *words, "folder=run")
-    assert refused.returncode == 2 and "add imports=[my_learning]" in refused.stderr
-    trained = script("train.py", *QUICK, *words, "imports=[my_learning]", "folder=run")
-    assert trained.returncode == 0, trained.stderr
-    evaluated = script("evaluate.py", "run=run", "imports=[my_learning]")
-    assert evaluated.returncode == 0, evaluated.stderr
-    refused = script("evaluate.py", "run=run")  # what a folder names is not trusted by itself
-    assert refused.returncode == 2 and "my_learning.Mine is not allowed" in refused.stderr
+    assert "add imports=[my_learning]" in refused("train.py", *QUICK, *words, "folder=run")
+    script("train.py", *QUICK, *words, "imports=[my_learning]", "folder=run")
+    script("evaluate.py", "run=run", "imports=[my_learning]")
+    assert "my_learning.Mine is not allowed" in refused("evaluate.py", "run=run")

@@ -3,7 +3,6 @@ ones."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from seqmodels.errors import UserError
 from seqmodels.launch.config_files import local_cache
 from seqmodels.runs.folder import RunFolder, as_override
-from tests.conftest import Script
+from tests.conftest import Refused, Script, result_of
 
 TINY = ("data=needle", "data.sizes=[8,4,4]", "data.length=12", "model.encoder.hidden_size=4")
 LOCAL = """\
@@ -35,36 +34,33 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
 ) -> None:
     (tmp_path / "mine" / "local").mkdir(parents=True)
     (tmp_path / "mine" / "local" / "default.yaml").write_text(LOCAL.format(tmp=tmp_path))
-    done = script("train.py", *TINY, "--config-dir", "mine", "trainer.max_epochs=1", "tags=[a]")
-    assert done.returncode == 0, done.stderr
+    script("train.py", *TINY, "--config-dir", "mine", "trainer.max_epochs=1", "tags=[a]")
     [run] = (tmp_path / "disk, 2" / "runs").iterdir()
     assert (tmp_path / "disk, 2" / "cache" / "seqmodels" / "baselines").is_dir()
     assert not (tmp_path / "runs").exists() and not (tmp_path / "cache" / "seqmodels").exists()
-    config = json.loads((run / "result.json").read_text())["config"]
+    config = result_of(run)["config"]
     assert config["trainer"]["accelerator"] == "cpu"
     assert config["callbacks"]["last"]["minutes"] == 2.0
 
     [*_, resume] = shlex.split(RunFolder(run).how_to_resume())
     for epochs, here in ((2, ("--config-dir", "mine")), (3, ())):  # here, and on another machine
         done = script("train.py", resume, f"trainer.max_epochs={epochs}", *here)
-        assert done.returncode == 0, done.stderr
         changes = [line for line in done.stdout.splitlines() if " -> " in line]
         assert changes == [f"trainer.max_epochs: {epochs - 1} -> {epochs}"]
-    config = json.loads((run / "result.json").read_text())["config"]
+    config = result_of(run)["config"]
     assert config["callbacks"]["last"]["minutes"] == 2.0 and config["tags"] == ["a"]
     done = script("train.py", resume, "trainer.max_epochs=4", "tags=[b,c]")
-    assert done.returncode == 0 and "tags: ['a'] -> ['b', 'c']" in done.stdout, done.stderr
-    assert json.loads((run / "result.json").read_text())["config"]["tags"] == ["b", "c"]
+    assert "tags: ['a'] -> ['b', 'c']" in done.stdout, done.stderr
+    assert result_of(run)["config"]["tags"] == ["b", "c"]
 
 
-def test_a_local_file_without_its_first_line_is_refused(script: Script, tmp_path: Path) -> None:
+def test_a_local_file_without_its_first_line_is_refused(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "mine" / "local").mkdir(parents=True)
     (tmp_path / "mine" / "local" / "default.yaml").write_text("seed: 3\n")
-    done = script("train.py", "--config-dir", "mine")
-    assert done.returncode == 2 and "begin that file with # @package _global_" in done.stderr
+    assert "begin that file with # @package _global_" in refused("train.py", "--config-dir", "mine")
 
 
-def test_other_commands_find_the_cache_too(script: Script, tmp_path: Path) -> None:
+def test_other_commands_find_the_cache_too(refused: Refused, tmp_path: Path) -> None:
     folders = [tmp_path / "configs", tmp_path / "others"]
     for folder in folders:
         (folder / "local").mkdir(parents=True)
@@ -72,8 +68,7 @@ def test_other_commands_find_the_cache_too(script: Script, tmp_path: Path) -> No
     (folders[1] / "local" / "default.yaml").write_text("paths: {cache: b}")
     assert local_cache(folders) == "b"
     (folders[0] / "local" / "default.yaml").write_text("paths: {cache: 3}")
-    done = script("compare.py", "nowhere")
-    assert done.stderr.endswith("paths.cache=3: set it to a folder, or null\n")
+    assert refused("compare.py", "nowhere").endswith("paths.cache=3: set it to a folder, or null")
     (folders[0] / "local" / "default.yaml").write_text("a: [")
     with pytest.raises(UserError, match="default.yaml cannot be read"):
         local_cache(folders)

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from seqmodels.compare.records import read_record
 from seqmodels.interruption import Interrupted, handling_signals, interrupt, keeping_interruptions
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
-from tests.conftest import Script, command
-from tests.runs.test_resume import OWN, content, same_run, stopped_by
+from tests.conftest import Refused, Script, command, result_of
+from tests.runs.resumed import OWN, content, same_run, stopped_by
 
 SWEEP = ("-m", *OWN, "seed=3,4", "callbacks.dataflow=null")
 
@@ -35,19 +36,20 @@ def words_to_resume(stdout: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_sweep_and_its_job_is_resumed(script: Script, tmp_path: Path) -> None:
+def test_a_signal_ends_the_sweep_and_its_job_is_resumed(
+    script: Script, refused: Refused, tmp_path: Path
+) -> None:
     sweep, whole = tmp_path / "sweep", tmp_path / "whole"
-    done = script("train.py", *SWEEP, f"hydra.sweep.dir={whole}")
-    assert done.returncode == 0, done.stderr
+    script("train.py", *SWEEP, f"hydra.sweep.dir={whole}")
     stop = stopped_by(signal.SIGTERM)  # in each job
-    done = script("train.py", *SWEEP, *stop, f"hydra.sweep.dir={sweep}")
-    assert done.returncode == 143 and done.stderr == ""
+    done = script("train.py", *SWEEP, *stop, f"hydra.sweep.dir={sweep}", status=143)
+    assert done.stderr == ""
     assert statuses(sweep) == {"0_seed-3": "interrupted"}
     words = words_to_resume(done.stdout)
     assert words[-1] == f"sweep.resume={sweep}"
 
-    done = script("train.py", *words)
-    assert done.returncode == 143 and done.stderr == ""
+    done = script("train.py", *words, status=143)
+    assert done.stderr == ""
     assert "interrupted by SIGTERM; resume with" in done.stdout
     assert statuses(sweep) == {"0_seed-3": "completed", "1_seed-4": "interrupted"}
     job = RunFolder(sweep / "1_seed-4")
@@ -57,15 +59,14 @@ def test_a_signal_ends_the_sweep_and_its_job_is_resumed(script: Script, tmp_path
         before = content(sweep)
         shown = script("compare.py", str(sweep), f"output={tmp_path / 'comparison'}")
         assert "1 of 2 runs running" in shown.stdout and "failed" not in shown.stdout
-        again = script("train.py", *words)  # the job has outlived the sweep that started it
-        assert again.returncode == 2 and "is training in this folder" in again.stderr
-        assert len(again.stderr.splitlines()) == 1 and content(sweep) == before
+        line = refused("train.py", *words)  # the job has outlived the sweep that started it
+        assert "is training in this folder" in line
+        assert content(sweep) == before
 
-    done = script("train.py", *words)
-    assert done.returncode == 0, done.stderr
+    script("train.py", *words)
     for name in statuses(sweep):
         same_run(whole / name, sweep / name)
-        assert len(json.loads((sweep / name / "result.json").read_text())["resumed"]) == 1
+        assert len(result_of(sweep / name)["resumed"]) == 1
 
 
 def interrupt_here(*_: object, **__: object) -> None:
@@ -76,8 +77,8 @@ def test_ctrl_c_before_a_job_trains_ends_the_sweep_in_one_line(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
-    done = script("train.py", *SWEEP)
-    assert done.returncode == 130 and done.stderr == ""
+    done = script("train.py", *SWEEP, status=130)
+    assert done.stderr == ""
     assert words_to_resume(done.stdout)[-1].startswith("sweep.resume=")
 
 
@@ -91,8 +92,8 @@ def test_a_handler_of_another_library_is_not_taken_for_that_of_the_sweep(
 
     monkeypatch.setattr("seqmodels.launch.hydra_setup.ignore_launcher_warning", leave_a_handler)
     monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
-    done = script("train.py", *SWEEP)
-    assert done.returncode == 130 and done.stderr == "" and called == []
+    done = script("train.py", *SWEEP, status=130)
+    assert done.stderr == "" and called == []
 
 
 def test_ctrl_c_while_the_runs_are_compared_says_how_to_compare_them(
@@ -103,18 +104,9 @@ def test_ctrl_c_while_the_runs_are_compared_says_how_to_compare_them(
 
     monkeypatch.setattr("seqmodels.runs.training.train", completed)
     monkeypatch.setattr("seqmodels.compare.comparison.compare", interrupt_here)
-    done = script("train.py", *SWEEP)
-    assert done.returncode == 130 and done.stderr == ""
+    done = script("train.py", *SWEEP, status=130)
+    assert done.stderr == ""
     assert words_to_resume(done.stdout)[-1].startswith("sweep.resume=")
-
-
-def test_ctrl_c_before_a_run_trains_leaves_nothing(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
-    done = script("train.py", *OWN)
-    assert done.returncode == 130 and done.stderr == "interrupted\n"
-    assert not (tmp_path / "runs").exists()
 
 
 def lose_an_interruption(*_: object, **__: object) -> None:
@@ -124,14 +116,6 @@ def lose_an_interruption(*_: object, **__: object) -> None:
         raise RecursionError from None
 
 
-def test_ctrl_c_that_an_import_loses_still_ends_a_run(
-    script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("seqmodels.runs.training.prepare", lose_an_interruption)
-    done = script("train.py", *OWN)
-    assert done.returncode == 130 and done.stderr == "interrupted\n"
-
-
 def hide_an_interruption(*_: object, **__: object) -> None:
     try:
         interrupt_here()
@@ -139,13 +123,26 @@ def hide_an_interruption(*_: object, **__: object) -> None:
         raise AttributeError
 
 
-@pytest.mark.parametrize("place", ["composing.leave_out", "checks.check_settings"])
-def test_ctrl_c_that_another_error_hides_still_ends_a_run(
-    script: Script, monkeypatch: pytest.MonkeyPatch, place: str
+@pytest.mark.parametrize(
+    ("place", "interruption"),
+    [
+        ("runs.training.prepare", interrupt_here),
+        ("runs.training.prepare", lose_an_interruption),
+        ("launch.composing.leave_out", hide_an_interruption),
+        ("launch.checks.check_settings", hide_an_interruption),
+    ],
+)
+def test_ctrl_c_before_a_run_trains_ends_it_and_leaves_nothing(
+    script: Script,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    interruption: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr(f"seqmodels.launch.{place}", hide_an_interruption)
-    done = script("train.py", *OWN)
-    assert done.returncode == 130 and done.stderr == "interrupted\n"
+    monkeypatch.setattr(f"seqmodels.{place}", interruption)
+    done = script("train.py", *OWN, status=130)
+    assert done.stderr == "interrupted\n"
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -162,16 +159,14 @@ def test_an_interruption_that_is_lost_is_raised_at_the_end(number: int) -> None:
 
 
 def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(
-    script: Script, tmp_path: Path
+    refused: Refused, tmp_path: Path
 ) -> None:
     sweep = tmp_path / "sweep"
     with locked(sweep / "lock", "is running a sweep"):
         (sweep / "sweep.json").write_text("{}")
         before = content(sweep)
         for more in (f"hydra.sweep.dir={sweep}", f"sweep.resume={sweep}"):
-            done = script("train.py", *SWEEP, more)
-            assert done.returncode == 2
-            [line] = done.stderr.splitlines()
+            line = refused("train.py", *SWEEP, more)
             assert f"process {os.getpid()} on" in line and "is running a sweep in this" in line
             assert content(sweep) == before
 

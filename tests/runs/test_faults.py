@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import multiprocessing
 import os
 import resource
@@ -24,8 +23,8 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.metrics_file import read_metrics
-from tests.conftest import Script
-from tests.runs.test_resume import OWN, same_run
+from tests.conftest import Refused, Script, result_of
+from tests.runs.resumed import OWN, resumes, same_run
 
 # ---------------------------------------------------------------- faults in the second epoch
 
@@ -125,55 +124,60 @@ def test_what_cannot_be_written_ends_with_one_line_and_leaves_the_last_checkpoin
 ) -> None:
     run = disk / "run"
     breaks = callback(Break, function=fault)
-    done = script("train.py", *OWN, *breaks, "callbacks.dataflow=null", f"hydra.run.dir={run}")
+    done = script(
+        "train.py", *OWN, *breaks, "callbacks.dataflow=null", f"hydra.run.dir={run}", status=2
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "cannot be written" in done.stderr
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 14
-    assert json.loads((run / "result.json").read_text())["status"] == status
+    assert result_of(run)["status"] == status
     assert f"saved after step 14; resume with python scripts/train.py resume={run}" in done.stdout
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
 
 
 def test_a_folder_that_is_removed_while_it_is_trained_in_is_one_line(
-    script: Script, tmp_path: Path
+    refused: Refused, tmp_path: Path
 ) -> None:
     breaks = callback(Break, function="remove")
-    done = script("train.py", *OWN, *breaks, f"hydra.run.dir={tmp_path / 'run'}")
-    assert done.returncode == 2 and "cannot be written" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert "cannot be written" in refused(
+        "train.py", *OWN, *breaks, f"hydra.run.dir={tmp_path / 'run'}"
+    )
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("place", "step"), [("in a step", 28), ("between two", 33)])
+LONG = ("trainer.max_epochs=60", "trainer.max_steps=50")  # it ends in its fourth epoch
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "step"),
+    [
+        ("in a step", (), 28),
+        ("in a step", ("callbacks.last.minutes=0.0", *LONG), 33),
+        ("between two", (), 33),
+        pytest.param("in a step", LONG, 28, marks=pytest.mark.long),
+        pytest.param("between two", LONG, 33, marks=pytest.mark.long),
+    ],
+)
 def test_after_an_exception_the_last_exact_state_is_resumed(
-    script: Script, tmp_path: Path, place: str, step: int
+    script: Script, tmp_path: Path, place: str, more: tuple[str, ...], step: int
 ) -> None:
-    own = (*OWN, "model.dropout=0.2", "callbacks.dataflow=null")
-    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
-    assert done.returncode == 0, done.stderr
-    cut = tmp_path / "cut"
-    done = script("train.py", *own, *callback(Fail, place=place), f"hydra.run.dir={cut}")
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    own = (*OWN, "model.dropout=0.2", "callbacks.dataflow=null", *more)
+    script("train.py", *own, "folder=whole")
+    done = script("train.py", *own, *callback(Fail, place=place), "folder=cut", status=2)
+    assert len(done.stderr.splitlines()) == 1
     assert f"failed; saved after step {step}; resume with" in done.stdout
-    assert f"resume={cut}" in done.stdout
-    assert json.loads((cut / "result.json").read_text())["status"] == "failed"
-    done = script("train.py", f"resume={cut}")
-    assert done.returncode == 0, done.stderr
-    same_run(tmp_path / "whole", cut)
+    assert "resume=cut" in done.stdout
+    assert result_of(tmp_path / "cut")["status"] == "failed"
+    script("train.py", "resume=cut")
+    same_run(tmp_path / "whole", tmp_path / "cut")
+    rows = read_metrics(tmp_path / "cut" / "metrics.csv")
+    assert [row["epoch"] for row in rows if "validation/loss" in row] == [0, 1, 2, 3]
 
 
 def test_accumulated_gradients_are_not_lost(script: Script, tmp_path: Path) -> None:
     own = (*OWN, "trainer.accumulate_grad_batches=3", "callbacks.dataflow=null")
-    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
-    assert done.returncode == 0, done.stderr
-    cut = tmp_path / "cut"
-    stop = callback(Break, function="terminate", step=7)
-    done = script("train.py", *own, *stop, f"hydra.run.dir={cut}")
-    assert done.returncode == 143, done.stderr
-    done = script("train.py", f"resume={cut}")
-    assert done.returncode == 0, done.stderr
-    same_run(tmp_path / "whole", cut)
+    resumes(script, tmp_path, *own, step=7)
 
 
 def terminate(folder: Path) -> None:
@@ -225,20 +229,17 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
 
 
 def test_flipped_bits_are_noticed_by_all_who_read_a_checkpoint(
-    script: Script, tmp_path: Path
+    refused: Refused, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     quick = (*OWN, "callbacks.dataflow=null", f"hydra.run.dir={run}")
     flips = callback(Break, function="flip_best", step=55)
     first_is_best = "callbacks.checkpoint.mode=max"  # so the last epoch does not replace it
-    done = script("train.py", *quick, *flips, first_is_best)
-    assert done.returncode == 2 and "best.ckpt is not a usable" in done.stderr, done.stderr
-    assert json.loads((run / "result.json").read_text())["status"] == "failed"
+    assert "best.ckpt is not a usable" in refused("train.py", *quick, *flips, first_is_best)
+    assert result_of(run)["status"] == "failed"
     for name in ("evaluate.py", "predict.py"):
         more = ("input=-",) if name == "predict.py" else ()
-        done = script(name, f"run={run}", "accelerator=cpu", *more)
-        assert done.returncode == 2 and "best.ckpt is not a usable" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert "best.ckpt is not a usable" in refused(name, f"run={run}", "accelerator=cpu", *more)
 
 
 def flip_best(folder: Path) -> None:
@@ -263,6 +264,23 @@ class Given(Callback):
             pl_module.log("validation/given", float(self.values[trainer.current_epoch]))
 
 
+def trained_by(script: Script, values: list[Any], *more: str, stops: bool) -> None:
+    """A run in `run` whose best epoch is chosen by these values, ended and resumed if it stops."""
+    given, broken = (f"{Given.__module__}.{name}" for name in ("Given", "Break"))
+    own = (
+        *OWN,
+        "callbacks.dataflow=null",
+        f"+callbacks.given={{_target_:{given},values:[{','.join(map(str, values))}]}}",
+        "callbacks.checkpoint.monitor=validation/given",
+        *(f"callbacks.checkpoint.{option}" for option in more),
+        f"allowed_targets=[{given},{broken}]",
+    )
+    if stops:
+        stop = f"+callbacks.stop={{_target_:{broken},function:terminate,step:33}}"
+        script("train.py", *own, stop, "folder=run", status=143)
+    script("train.py", *own, "resume=run" if stops else "folder=run")
+
+
 @pytest.mark.parametrize(
     ("values", "more", "best", "stops"),
     [
@@ -277,49 +295,18 @@ def test_best_is_the_best_and_is_what_is_tested(
     script: Script, tmp_path: Path, values: list[Any], more: list[str], best: int, stops: bool
 ) -> None:
     run = tmp_path / "run"
-    given = ",".join(map(str, values))
-    own = (
-        *OWN,
-        "callbacks.dataflow=null",
-        f"+callbacks.given={{_target_:{Given.__module__}.Given,values:[{given}]}}",
-        "callbacks.checkpoint.monitor=validation/given",
-        *(f"callbacks.checkpoint.{option}" for option in more),
-    )
-    classes = [f"{Given.__module__}.{name}" for name in ("Given", "Break")]
-    stop = f"+callbacks.stop={{_target_:{classes[1]},function:terminate,step:33}}"
-    allowed = f"allowed_targets=[{','.join(classes)}]"
-    arguments = (*own, *([stop] if stops else []), allowed, f"hydra.run.dir={run}")
-    done = script("train.py", *arguments)
-    if stops:
-        assert done.returncode == 143, done.stderr
-        done = script("train.py", f"resume={run}", *own, allowed)
-    assert done.returncode == 0, done.stderr
-    saved = read_checkpoint(run / "checkpoints" / "best.ckpt")
-    assert saved["global_step"] == 14 * best
+    trained_by(script, values, *more, stops=stops)
+    assert read_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] == 14 * best
     tested = load_run(run).evaluate("test", accelerator="cpu")
-    result = json.loads((run / "result.json").read_text())
-    assert tested == {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
+    metrics = result_of(run)["metrics"]
+    assert tested == {k: v for k, v in metrics.items() if k.startswith("test/")}
 
 
 @pytest.mark.parametrize("stops", [False, True])
 def test_of_equally_good_states_the_one_with_the_smaller_loss_is_the_best(
     script: Script, tmp_path: Path, stops: bool
 ) -> None:
-    classes = [f"{Given.__module__}.{name}" for name in ("Given", "Break")]
-    own = (
-        *OWN,
-        "callbacks.dataflow=null",
-        f"+callbacks.given={{_target_:{classes[0]},values:[0.2,0.5,0.5,0.5]}}",
-        "callbacks.checkpoint.monitor=validation/given",
-        "callbacks.checkpoint.mode=max",
-    )
-    stop = f"+callbacks.stop={{_target_:{classes[1]},function:terminate,step:33}}"
-    allowed = f"allowed_targets=[{','.join(classes)}]"
-    done = script("train.py", *own, *([stop] if stops else []), allowed, "folder=run")
-    if stops:
-        assert done.returncode == 143, done.stderr
-        done = script("train.py", "resume=run", *own, allowed)
-    assert done.returncode == 0, done.stderr
+    trained_by(script, [0.2, 0.5, 0.5, 0.5], "mode=max", stops=stops)
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     losses = {row["step"] + 1: row["validation/loss"] for row in rows if "validation/loss" in row}
     tied = {step: loss for step, loss in losses.items() if step > 14}

@@ -16,9 +16,8 @@ from seqmodels.errors import UserError
 from seqmodels.files import flattened
 from seqmodels.loggers import MLflow, TensorBoard, WandB
 from seqmodels.runs.metrics_file import read_metrics
-from tests.conftest import ROOT, Script
-from tests.in_process import run_in_process
-from tests.runs.test_resume import stopped_by
+from tests.conftest import Refused, result_of, run_script
+from tests.runs.resumed import stopped_by
 
 LOGGERS = ("logger=[tensorboard,wandb,mlflow]", "logger.wandb.offline=true")
 PICTURES = {"confusion_matrix", "contributions", "dataflow", "learning_curves"}
@@ -43,15 +42,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         stop = stopped_by(signal.SIGTERM)
         for status, words in ((143, (*own, *stop)), (0, (f"resume={place / 'runs' / 'mine'}",))):
-            done = run_in_process(ROOT / "scripts" / "train.py", [*words, *LOGGERS], place)
-            assert done.returncode == status, done.stderr
+            run_script(place, "train.py", *words, *LOGGERS, status=status)
         patch.chdir(place)
         yield place / "runs" / "mine"
 
 
 def hyperparameters(run: Path) -> dict[str, str]:
     """What every logger should hold, as text."""
-    result = json.loads((run / "result.json").read_text())
+    result = result_of(run)
     config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     stopping = ("callbacks.signal", "allowed_targets", "resume")
     expected = {k: v for k, v in flattened(config).items() if not k.startswith(stopping)}
@@ -67,7 +65,7 @@ def curve(run: Path, name: str) -> dict[int, float]:
 
 
 def best(run: Path) -> dict[str, float]:
-    metrics = json.loads((run / "result.json").read_text())["metrics"]
+    metrics = result_of(run)["metrics"]
     return {name.replace("validation/", "best_validation/"): v for name, v in metrics.items()}
 
 
@@ -180,10 +178,9 @@ def test_a_missing_package_is_one_line(
         build()
 
 
-def test_a_logger_writes_nothing_before_the_data_is_read(script: Script, tmp_path: Path) -> None:
+def test_a_logger_writes_nothing_before_the_data_is_read(refused: Refused, tmp_path: Path) -> None:
     words = ("data=text", "data.train=nowhere.csv", "folder=mine", "trainer=cpu")
-    done = script("train.py", "logger=mlflow", *words)
-    assert done.returncode == 2 and "nowhere.csv: no such file" in done.stderr
+    assert "nowhere.csv: no such file" in refused("train.py", "logger=mlflow", *words)
     assert not list(tmp_path.iterdir())
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
@@ -17,6 +16,7 @@ from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.language_model import LanguageModel
+from tests.conftest import Config
 
 OLDER = Path(__file__).parent / "older_runs"
 TASKS = {"classifier": SequenceClassifier, "language_model": LanguageModel}
@@ -57,7 +57,7 @@ def test_its_optimizer_goes_with_the_parameters_of_today(name: str) -> None:
 
 
 def test_a_language_model_keeps_the_splits_of_before(
-    config: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = tmp_path / "book.md"
     text.write_text("all happy families are alike, and each unhappy one is not.\n" * 5000)

@@ -49,8 +49,7 @@ from seqmodels.tasks.language_model import PlainText
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.search import search as beam_search
 from seqmodels.visible import LogLines, visible
-from tests.conftest import ROOT, Script
-from tests.in_process import run_in_process
+from tests.conftest import ROOT, Refused, Script, result_of, run_script
 from tests.runs.hostile import CANARY, Payload
 
 pytestmark = pytest.mark.pictures  # which show what a run folder says
@@ -138,6 +137,7 @@ def test_a_text_is_not_read_again_after_the_check() -> None:
         ("model._target_", "seqmodels.data.UEA"),
         ("model._target_", "seqmodels.runs.Trainer"),
         ("data._target_", "seqmodels.engine.task.pl.Trainer"),
+        ("data._target_", "pathlib.Path"),
         ("data._args_", ["x"]),
         ("data._partial_", True),
         ("data.name", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "x"}),
@@ -373,7 +373,7 @@ def test_a_tokenizer_of_a_checkpoint_is_one_that_this_code_makes() -> None:
 # what is written
 
 
-def test_a_resume_writes_through_no_link(run: Path, script: Script, tmp_path: Path) -> None:
+def test_a_resume_writes_through_no_link(run: Path, refused: Refused, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     for name, make in {
@@ -400,12 +400,13 @@ def test_a_resume_writes_through_no_link(run: Path, script: Script, tmp_path: Pa
     (run / "figures").unlink()
     RunFolder(run).check_contained()
     (run / "train.log").symlink_to(mine / "log")
-    done = script("train.py", f"resume={run}", "trainer=cpu")
-    assert done.returncode == 2 and "train.log leads out of the run folder" in done.stderr
+    assert "train.log leads out of the run folder" in refused(
+        "train.py", f"resume={run}", "trainer=cpu"
+    )
     assert list(mine.iterdir()) == []
 
 
-def test_a_sweep_clears_no_folder_behind_a_link(script: Script, tmp_path: Path) -> None:
+def test_a_sweep_clears_no_folder_behind_a_link(refused: Refused, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "precious").write_text("text")
@@ -413,8 +414,9 @@ def test_a_sweep_clears_no_folder_behind_a_link(script: Script, tmp_path: Path) 
     sweep.mkdir()
     (sweep / "sweep.json").write_text('{"overrides": [], "jobs": 1, "varied": ["seed"]}')
     (sweep / "0_seed-0").symlink_to(mine)
-    done = script("train.py", "-m", "seed=0,1", "trainer=cpu", f"sweep.resume={sweep}")
-    assert done.returncode == 2 and "0_seed-0 is a link" in done.stderr
+    assert "0_seed-0 is a link" in refused(
+        "train.py", "-m", "seed=0,1", "trainer=cpu", f"sweep.resume={sweep}"
+    )
     assert (mine / "precious").read_text() == "text"
 
 
@@ -471,7 +473,7 @@ def hostile_runs(trained: Path, tmp_path: Path) -> Path:
             "javascript:document.title='poisoned'" if seed else f"b {HTML[:18]}\x1b[5m"
         )
         (folder / "checkpoints").mkdir(parents=True)
-        result = json.loads((trained / "result.json").read_text())
+        result = result_of(trained)
         result |= {"head": head, "data": f"{HTML}{MARKUP}{UNSEEN}{MATH}", "seed": 0}
         result["config"]["model"]["head"] = head
         result["config"][f"{HTML}{UNSEEN}{MATH}"] = head
@@ -576,7 +578,6 @@ def test_scripts_show_the_names_of_a_strangers_classes_as_text(run: Path, script
     classes[0] = f"{UNSEEN}\x7f\u2028"
     saved(run, content)
     done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
-    assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip("\n").isprintable()
     assert classes[0] in json.loads(done.stdout)["probabilities"]
     changed(run, "data.folder", f"/x{UNSEEN}\nINFO: y")
@@ -603,8 +604,7 @@ def test_standing_in_a_run_folder_takes_nothing_but_data_from_it(run: Path) -> N
         (run, ("compare.py", "."), 0),
         (run, ("train.py", "--cfg", "job"), 0),
     ):
-        done = run_in_process(ROOT / "scripts" / words[0], words[1:], here)
-        assert done.returncode == status, done.stderr
+        done = run_script(here, *words, status=status)
         told = "configs is not read" in done.stderr
         assert told == (here == run) or words[0] == "train.py"  # whose log is set up later
         assert module not in done.stdout and not ran.exists()
@@ -628,7 +628,7 @@ def test_your_own_configuration_is_read_where_no_run_lies(tmp_path: Path) -> Non
     (tmp_path / "configs").mkdir()
     (tmp_path / "config.yaml").write_text("model: mine\ndata: mine\n")  # another program's
     (tmp_path / "configs" / "audit.yaml").write_text("target: mine:build\n")
-    done = run_in_process(ROOT / "scripts" / "audit.py", (), tmp_path)
+    done = run_script(tmp_path, "audit.py", status=2)
     assert "No module named 'mine'" in done.stderr
 
 

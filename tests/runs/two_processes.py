@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 
 from seqmodels.data.loading import LengthBatchSampler
 from seqmodels.runs.checkpoint import read_checkpoint
+from tests.conftest import Script, result_of
 
 
 class JoinedBatches(LengthBatchSampler):
@@ -26,10 +28,30 @@ class JoinedBatches(LengthBatchSampler):
         yield from (first + second for first, second in zip(*ranks))
 
 
-def same_weights(two: Path, one: Path, *, rtol: float, atol: float) -> int:
-    """Asserts that two runs ended with the same weights after as many steps; returns how many."""
-    ours, theirs = (read_checkpoint(run / "checkpoints" / "last.ckpt") for run in (two, one))
+def train_as_one(
+    script: Script,
+    process: Script,
+    folder: Path,
+    *words: str,
+    batch_size: int,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+) -> int:
+    """Trains with two processes in `two`, and with one, on batches twice as large, in `one`.
+
+    Asserts that weights and metrics are the same; returns the number of steps.
+    """
+    two = ("trainer.devices=2", "trainer.strategy=ddp", f"data.batch_size={batch_size}")
+    process("train.py", *words, *two, "folder=two")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqmodels.data.module.LengthBatchSampler", JoinedBatches)
+        script("train.py", *words, f"data.batch_size={2 * batch_size}", "folder=one")
+    ours, theirs = (
+        read_checkpoint(folder / n / "checkpoints" / "last.ckpt") for n in ("two", "one")
+    )
     assert ours["global_step"] == theirs["global_step"]
     for name, weight in theirs["state_dict"].items():
         torch.testing.assert_close(ours["state_dict"][name], weight, rtol=rtol, atol=atol)
+    expected = result_of(folder / "one")["metrics"]
+    assert result_of(folder / "two")["metrics"] == pytest.approx(expected, abs=1e-3)
     return int(theirs["global_step"])

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
 from sklearn.metrics import mean_pinball_loss
 from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
@@ -20,8 +17,8 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
 from seqmodels.tasks.forecasting.task import MASE, shift
-from tests.conftest import Script
-from tests.runs.test_resume import same_run, stopped_by
+from tests.conftest import Config, Script, result_of
+from tests.runs.resumed import resumes
 from tests.tasks.classification.test_classification import quiet
 
 pytestmark = quiet
@@ -268,7 +265,7 @@ def words(file: Path, *more: str) -> tuple[str, ...]:
 )
 @pytest.mark.slow
 def test_a_run_beats_the_naive_ones_and_continues_a_file(
-    config: Callable[..., DictConfig], waves: Path, more: tuple[str, ...], tmp_path: Path
+    config: Config, waves: Path, more: tuple[str, ...], tmp_path: Path
 ) -> None:
     result = train(config(*words(waves, *more, "trainer.max_epochs=40", "data.period=null")))
     mase, naive = result["metrics"]["test/mase"], result["baselines"]["test/mase"]
@@ -293,14 +290,7 @@ def test_resumed_it_is_the_uninterrupted_run(
     script: Script, waves: Path, tmp_path: Path, head: str
 ) -> None:
     given = words(waves, f"model.head={head}", "trainer=cpu", "trainer.max_epochs=3")
-    for name, status, stop in (("whole", 0, ()), ("cut", 143, stopped_by(signal.SIGTERM, step=13))):
-        done = script(
-            "train.py", *given, *stop, "baseline=false", f"hydra.run.dir={tmp_path / name}"
-        )
-        assert done.returncode == status, done.stderr
-    done = script("train.py", f"resume={tmp_path / 'cut'}")
-    assert done.returncode == 0, done.stderr
-    same_run(tmp_path / "whole", tmp_path / "cut")
+    resumes(script, tmp_path, *given, "baseline=false", step=13)
 
 
 def test_two_processes_see_each_window_once(waves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,9 +310,8 @@ def test_two_processes_measure_as_one(process: Script, waves: Path, tmp_path: Pa
     given = words(waves, "baseline=false", "trainer.max_epochs=1", "model.optimizer.lr=1e-9")
     metrics = []
     for name, trainer in (("one", "cpu"), ("two", "ddp_sim")):
-        done = process("train.py", *given, f"trainer={trainer}", f"folder={tmp_path / name}")
-        assert done.returncode == 0, done.stderr
-        metrics.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])
+        process("train.py", *given, f"trainer={trainer}", f"folder={tmp_path / name}")
+        metrics.append(result_of(tmp_path / name)["metrics"])
         shutil.rmtree(tmp_path / name)
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
 
@@ -336,7 +325,7 @@ def test_two_processes_measure_as_one(process: Script, waves: Path, tmp_path: Pa
     ],
 )
 def test_a_run_that_cannot_be_is_refused_in_one_line(
-    config: Callable[..., DictConfig], waves: Path, words_: tuple[str, ...], message: str
+    config: Config, waves: Path, words_: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         train(config(*words(waves), *words_))

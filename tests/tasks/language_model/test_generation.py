@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.language_model.generation import draw, generate, open_end
+from tests.conftest import Config
 from tests.tasks.language_model.test_language_model import QUICK, V, every_head, model, text, tokens
 
 __all__ = ["text"]  # a fixture
-
-Config = Callable[..., DictConfig]
 
 
 def full_pass(task, ids: list[int]) -> torch.Tensor:

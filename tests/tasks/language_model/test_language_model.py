@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,16 +22,13 @@ from seqmodels.nn.state import State
 from seqmodels.nn.vocabulary import MOST_LOGITS, ROWS, linear_cross_entropy
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
 from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.window_learning_rate import WindowLearningRate
-from tests.conftest import Script
-from tests.runs.test_run import Stop, weights
+from tests.conftest import Config, Refused
+from tests.runs.resumed import Stop, weights
 from tests.shipped import LANGUAGE_HEADS
-
-Config = Callable[..., DictConfig]
 
 B, T, V, H, E = 3, 11, 23, 16, 5
 every_head = pytest.mark.parametrize("head", LANGUAGE_HEADS)
@@ -428,12 +423,6 @@ def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(config: Config, 
     assert row["train/tokens_per_second"] > 0
 
 
-def test_a_training_that_diverges_ends_with_a_sentence(config: Config, text: str) -> None:
-    diverging = ("model.optimizer.lr=1e18", "trainer.gradient_clip_val=null", "baseline=false")
-    with pytest.raises(UserError, match="validation/loss is nan after .* lower model.optimizer.lr"):
-        train(config(*QUICK, f"data.train={text}", *diverging))
-
-
 def test_a_sample_changes_nothing_in_the_training(config: Config, text: str) -> None:
     options = (*QUICK, f"data.train={text}", "model.dropout=0.2")
     runs = [
@@ -597,23 +586,11 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
             "model.head=last_hidden reads one vector for each sequence, and this model needs one "
             "for each step: choose one of adaptive_softmax, every_step, softmax, tied_softmax",
         ),
-        (["model.head=softmaks"], "unknown model.head=softmaks: .* did you mean softmax"),
         (
             ["model.head=adaptive_softmax", "data.tokenizer=byte"],
             "needs token ids that go from frequent to rare",
         ),
-        (
-            ["model.dropout=1.0"],
-            "model.dropout=1.0: set it to a number of at least 0",
-        ),
-        (
-            ["+model.encoder.hidden=3"],
-            "did you mean model.encoder.hidden_size",
-        ),
-        (
-            ["callbacks.sample.temperature=-1.0"],
-            "sample.temperature=-1.0: set it to a number",
-        ),
+        (["callbacks.sample.temperature=-1.0"], "sample.temperature=-1.0: set it to a number"),
     ],
 )
 def test_mistakes_are_named_and_leave_no_folder(
@@ -669,18 +646,6 @@ def test_adaptive_softmax_needs_some_width() -> None:
         model("adaptive_softmax", encoder={"hidden_size": 3})
 
 
-def test_a_classifier_refuses_a_language_models_head() -> None:
-    with pytest.raises(
-        UserError,
-        match="softmax reads one vector for each step, and this model",
-    ):
-        SequenceClassifier(
-            {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]},
-            {"hidden_size": 4},
-            head="softmax",
-        )
-
-
 def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     def carried(cell: str) -> State:
         task = model(encoder={"cell": cell})
@@ -702,9 +667,10 @@ def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
         ),
     ],
 )
-def test_what_is_for_whole_sequences_is_refused(setting: str, message: str, script: Script) -> None:
-    done = script("train.py", "experiment=language_model", setting)
-    assert done.returncode == 2 and message in done.stderr
+def test_what_is_for_whole_sequences_is_refused(
+    setting: str, message: str, refused: Refused
+) -> None:
+    assert message in refused("train.py", "experiment=language_model", setting)
 
 
 def test_a_sample_after_the_checkpoint_that_is_resumed_is_written_once(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
 from sklearn.metrics import r2_score, root_mean_squared_error
 from torch import Tensor
 
@@ -25,11 +22,9 @@ from seqmodels.errors import UserError
 from seqmodels.nn.values import Quantiles
 from seqmodels.runs.training import train
 from seqmodels.tasks.regression import Regressor
-from tests.conftest import Script
-from tests.runs.test_resume import OWN, same_run, stopped_by
+from tests.conftest import Config, Script, result_of
+from tests.runs.resumed import OWN, resumes
 from tests.shipped import CLASSIFIER_HEADS
-
-Config = Callable[..., DictConfig]
 
 B, T, F, H = 5, 7, 3, 4
 SCALE = {"mean": [10.0, -200.0], "deviation": [2.0, 50.0]}
@@ -320,14 +315,7 @@ def values_with_holes(folder: Path) -> None:
 def test_a_resumed_regression_is_the_uninterrupted_one(script: Script, tmp_path: Path) -> None:
     values_with_holes(tmp_path)
     own = (*OWN, *MISSING, QUANTILES, f"data.folder={tmp_path}")
-    done = script("train.py", *own, f"hydra.run.dir={tmp_path / 'whole'}")
-    assert done.returncode == 0, done.stderr
-    stop = stopped_by(signal.SIGTERM, step=12)  # in the second epoch of 8 steps
-    done = script("train.py", *own, *stop, f"hydra.run.dir={tmp_path / 'cut'}")
-    assert done.returncode == 143, done.stderr
-    done = script("train.py", f"resume={tmp_path / 'cut'}")
-    assert done.returncode == 0, done.stderr
-    same_run(tmp_path / "whole", tmp_path / "cut")
+    resumes(script, tmp_path, *own, step=12)  # in the second epoch of 8 steps
 
 
 @pytest.mark.long  # that of a tagger is the short form
@@ -337,9 +325,8 @@ def test_two_processes_score_numbers_as_one_does(
     values_with_holes(tmp_path)
     own = (*OWN, *MISSING, QUANTILES, f"data.folder={tmp_path}", "trainer.max_epochs=1")
     folder = tmp_path / "run"
-    done = process("train.py", *own, f"hydra.run.dir={folder}", "trainer=ddp_sim")
-    assert done.returncode == 0, done.stderr
-    result = json.loads((folder / "result.json").read_text())
+    process("train.py", *own, f"hydra.run.dir={folder}", "trainer=ddp_sim")
+    result = result_of(folder)
     assert result["device"] == "2 x cpu"
     alone = load_run(folder).evaluate("test")
     assert alone.keys() >= {"test/loss", "test/rmse", "test/pinball", "test/coverage"}
@@ -355,12 +342,9 @@ def test_numbers_are_trained_evaluated_and_predicted_by_the_scripts(
             [(("fine", 7.0), ("dull", 2.0))[n % 2]]]  # fmt: skip
     path.write_text("text,score\n" + "\n".join(rows) + "\n")
     own = (*OWN, "model=regressor", "data=text", f"data.train={path}")
-    done = script("train.py", *own, "data.value_columns=[score]", f"hydra.run.dir={tmp_path / 'r'}")
-    assert done.returncode == 0, done.stderr
+    script("train.py", *own, "data.value_columns=[score]", f"hydra.run.dir={tmp_path / 'r'}")
     done = script("evaluate.py", f"run={tmp_path / 'r'}", f"file={path}", "accelerator=cpu")
-    assert done.returncode == 0, done.stderr
     assert "rmse" in done.stdout
     done = script("predict.py", f"run={tmp_path / 'r'}", "input=-", stdin="a fine film 1\n")
-    assert done.returncode == 0, done.stderr
     [line] = done.stdout.splitlines()
     assert list(json.loads(line)) == ["score"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from seqmodels.runs import load_run
 from seqmodels.tasks.tagging import Tagger
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
 from seqmodels.tasks.tagging.tags import may_follow
-from tests.conftest import Script
-from tests.runs.test_resume import same_run, stopped_by
-from tests.runs.two_processes import JoinedBatches, same_weights
+from tests.conftest import Script, result_of
+from tests.runs.resumed import resumes
+from tests.runs.two_processes import train_as_one
 
 B, T, V, H, TAGS = 4, 7, 11, 5, ["NN", "VB", "O"]
 SPANS = ["O", "B-x", "I-x", "B-y", "I-y"]
@@ -151,7 +150,6 @@ def test_only_tags_of_spans_have_span_scores() -> None:
             {"output": {"kind": "crf", "class_weights": [1.0, 1.0, 2.0]}},
             "a CRF scores all tags .*: set model.output.class_weights=null, or .*kind=classes$",
         ),
-        ({"head": "max_pool"}, "max_pool reads one vector for each sequence, .* every_step$"),
     ],
 )
 def test_what_does_not_fit_is_one_line(options: dict[str, Any], message: str) -> None:
@@ -213,9 +211,8 @@ def test_a_tagger_learns_and_reports_its_spans(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     learning = ("model.dropout=0.0", "model.optimizer.lr=0.02", "trainer.max_epochs=10")
-    done = script("train.py", *OWN, *learning, f"folder={tmp_path / 'run'}")
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    script("train.py", *OWN, *learning, f"folder={tmp_path / 'run'}")
+    result = result_of(tmp_path / "run")
     assert result["metrics"]["test/f1"] > 0.8
     # against seqeval, from the predictions of the checkpoint that was tested
     run = load_run(tmp_path / "run")
@@ -236,28 +233,12 @@ def test_a_tagger_learns_and_reports_its_spans(
 
 @pytest.mark.usefixtures("train_file")
 def test_a_tagger_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
-    stop = stopped_by(signal.SIGTERM, step=28)
-    assert script("train.py", *OWN, f"folder={tmp_path / 'whole'}").returncode == 0
-    done = script("train.py", *OWN, *stop, f"folder={tmp_path / 'cut'}")
-    assert done.returncode == 143, done.stderr
-    done = script("train.py", f"resume={tmp_path / 'cut'}")
-    assert done.returncode == 0, done.stderr
-    same_run(tmp_path / "whole", tmp_path / "cut")
+    resumes(script, tmp_path, *OWN, step=28)
 
 
 @pytest.mark.long  # CI trains a classifier and a language model in two processes
 @pytest.mark.usefixtures("train_file")
 def test_two_processes_train_a_tagger_as_one(
-    script: Script, process: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Script, process: Script, tmp_path: Path
 ) -> None:
-    own = (*OWN, "model.dropout=0.0")
-    two = ("trainer.devices=2", "trainer.strategy=ddp")
-    done = process("train.py", *own, *two, f"folder={tmp_path / 'two'}")
-    assert done.returncode == 0, done.stderr
-    monkeypatch.setattr("seqmodels.data.module.LengthBatchSampler", JoinedBatches)
-    done = script("train.py", *own, "data.batch_size=16", f"folder={tmp_path / 'one'}")
-    assert done.returncode == 0, done.stderr
-    same_weights(tmp_path / "two", tmp_path / "one", rtol=1e-4, atol=1e-5)
-    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("two", "one")]
-    for name, value in results[0]["metrics"].items():
-        assert value == pytest.approx(results[1]["metrics"][name], abs=1e-3), name
+    train_as_one(script, process, tmp_path, *OWN, "model.dropout=0.0", batch_size=8)
