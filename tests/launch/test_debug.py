@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from seqmodels.data.sources import library_files
 from seqmodels.runs import train
 from seqmodels.tasks.language_model import plain_text
 from seqmodels.tasks.tagging import python_syntax
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Config
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
-DEBUGS = sorted(path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml"))
+DEBUGS = {path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml")}
+OTHER_DEBUGS = sorted(DEBUGS - {"fast"})
 SMALL = {f"trainer.limit_{split}_batches": 2 for split in ("train", "val", "test")}
 SMALL |= {"model.encoder.hidden_size": 4, "trainer.max_epochs": 2, "baseline": False}
 LIBRARY = library_files()[:40]
@@ -44,12 +44,19 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-@pytest.mark.parametrize("debug", DEBUGS)
+@pytest.mark.parametrize(
+    ("debug", "experiment"),
+    [  # CI runs `fast` with every experiment, and each of the others with some
+        pytest.param(debug, experiment, marks=[pytest.mark.long] if debug not in short else [])
+        for number, experiment in enumerate(EXPERIMENTS)
+        for short in [("fast", OTHER_DEBUGS[number % len(OTHER_DEBUGS)])]
+        for debug in ("fast", *OTHER_DEBUGS)
+    ],
+)
 def test_every_debug_runs_with_every_experiment(
     debug: str,
     experiment: str,
-    config: Callable[..., DictConfig],
+    config: Config,
     kept: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

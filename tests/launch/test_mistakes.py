@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_script
 from tests.in_process import run_in_process
 from tests.launch.command_lines import Case, CommandLines
 
@@ -42,20 +42,18 @@ def lines(tmp_path: Path, reviews: Path, request: pytest.FixtureRequest) -> Comm
     quick = ("trainer.max_epochs=1", "trainer=cpu", "baseline=false", "callbacks.dataflow=null")
     quick += ("model.encoder.hidden_size=4", f"data.train={reviews}")
     stream = ("data.batch_size=2", "data.window=5", "data.evaluation_streams=1")
-    train = ROOT / "scripts" / "train.py"
     for words in (
         ("data=text", "folder=classifier", *quick),
         ("model=language_model", "data=text_lm", "folder=language_model", *stream, *quick),
     ):
-        done = run_in_process(train, words, tmp_path)
-        assert done.returncode == 0, done.stderr
+        run_script(tmp_path, "train.py", *words)
     runs = [tmp_path / "classifier", tmp_path / "language_model"]
     return CommandLines(request.param, runs, reviews, "models")
 
 
 @pytest.mark.parametrize(
     ("lines", "count"),
-    [(0, 150), *(pytest.param(seed, 2000, marks=pytest.mark.long) for seed in (1, 2, 3))],
+    [(0, 100), *(pytest.param(seed, 2000, marks=pytest.mark.long) for seed in (0, 1, 2))],
     indirect=["lines"],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
