@@ -38,8 +38,6 @@ from seqmodels.runs.report import metrics_table
 from tests.compare.conftest import Runs, printed
 from tests.conftest import Refused, Script, result_of
 
-pytestmark = pytest.mark.pictures
-
 # ---------------------------------------------------------------- metrics
 
 
@@ -945,6 +943,7 @@ def test_several_validations_in_an_epoch_are_drawn_by_step(runs: Runs) -> None:
     assert axes.get_xlabel() == "step" and points(axes).tolist() == [50, 100]
 
 
+@pytest.mark.pictures
 def test_a_name_of_a_head_is_no_formula(runs: Runs) -> None:
     for head in ("a$b$", "$\\frac{$", "x" * 120):
         runs.add(head, 0)
@@ -981,6 +980,7 @@ def written(sweep: Runs) -> Path:
     return paths[-1]
 
 
+@pytest.mark.pictures
 def test_the_page_sorts_and_links(written: Path, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1000, "height": 800}, offline=True)
     said: list[str] = []
@@ -1023,6 +1023,7 @@ def test_the_page_sorts_and_links(written: Path, browser: Browser) -> None:
         assert place is not None and 0 <= place["x"] <= width - place["width"]  # names stay
 
 
+@pytest.mark.pictures
 def test_the_page_is_dark_for_those_who_prefer_it(written: Path, browser: Browser) -> None:
     shown = {}
     for scheme in ("light", "dark"):

@@ -57,6 +57,7 @@ def test_the_picture_names_what_nothing_beats(runs: Runs) -> None:
     assert {text.get_text() for text in by_time.texts} == {"1", "2"}
 
 
+@pytest.mark.pictures
 def test_runs_that_do_not_say_what_they_cost_are_not_drawn(runs: Runs) -> None:
     for seconds in (math.inf, -1.0, 0.0):
         runs.add("max_pool", 0, result={"seconds": {"fit": seconds}, "parameters": None})
