@@ -24,9 +24,11 @@ from seqmodels.files import flattened, write_json
 from seqmodels.interruption import Pruned
 from seqmodels.launch.plan import PLAN, make_plan
 from seqmodels.launch.search import JOURNAL, MOST_FAILURES, Search, divided
+from seqmodels.launch.search_report import _pictures
 from seqmodels.runs import train
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.screen import Screen
 from tests.conftest import ROOT, Refused, Script, command
 from tests.in_process import WITHOUT_LOCAL
 
@@ -144,6 +146,18 @@ def test_trials_that_all_fail_end_a_search(tmp_path: Path) -> None:
     assert search(MOST_FAILURES).ask(MOST_FAILURES) is None
     with pytest.raises(UserError, match="^no trial completed, and 5 failed: no file$"):
         search().best()
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_what_matters_is_drawn_where_trials_differ(tmp_path: Path, equal: bool) -> None:
+    search = search_in(tmp_path / "search")
+    for number in range(3):
+        one = search(number)
+        assert one.ask(number) is not None
+        score = 0.5 if equal else number / 4
+        one.tell(number, {"status": "completed", "metrics": {"validation/loss": score}})
+    drawn = [path.stem for path in _pictures(search(), Screen(quiet=True))]
+    assert drawn == ["history", "slices", *([] if equal else ["importances"])]
 
 
 def test_a_strangers_journal_cannot_name_other_values(tmp_path: Path) -> None:

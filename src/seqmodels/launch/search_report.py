@@ -70,7 +70,8 @@ def _pictures(search: Search, console: Console) -> list[Path]:
         "history": draw.plot_optimization_history,
         "slices": draw.plot_slice,
     }
-    if len(search.of_state("COMPLETE")) > 1 and len(search.space) > 1:
+    scores = {trial.value for trial in search.of_state("COMPLETE")}
+    if len(scores) > 1 and len(search.space) > 1:  # nothing explains equal scores
         judge = importance.FanovaImportanceEvaluator(seed=0)
         shares = importance.get_param_importances(search.study, evaluator=judge)
         listed = zip(short_keys([*shares]), shares.values(), strict=True)
