@@ -65,7 +65,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"a {word} film,{label}" for word, label in (("fine", "good"), ("dull", "bad"))] * 30
     tutorial = next(code for code in python_blocks(PAGES["audit.md"]) if "class Tutorial" in code)
     for name, content in {
-        "my.csv": "text,label\n" + "\n".join(rows),
+        "my.csv": "text,label\n" + "\n".join(rows * 10),
         "new.csv": "text,label\n" + "\n".join(rows),
         "reviews.csv": "review,sentiment\n" + "\n".join(rows * 10),
         "scores.csv": "text,stars,votes\n" + "".join(f"a {n} film,{n % 5},{n}\n" for n in range(9)),
