@@ -22,8 +22,7 @@ from report import Noise, default_output, heading, machine_lines, parsed, row, w
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.machine import quieten_lightning
-from seqmodels.runs.trainer import Trainer
+from seqmodels.runs.trainer import Trainer, quieten_lightning
 from seqmodels.tasks.classification import SequenceClassifier
 
 BATCHES = 1000  # per epoch

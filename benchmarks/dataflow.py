@@ -20,7 +20,7 @@ from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow
 from seqmodels.engine import Task
-from seqmodels.machine import quieten_lightning
+from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.language_model import LanguageModel
 

@@ -56,9 +56,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.instantiate import instantiate
-from seqmodels.machine import fastest_precision, keep_memory, quieten_lightning
+from seqmodels.machine import fastest_precision, keep_memory
 from seqmodels.nn.vocabulary import linear_cross_entropy
 from seqmodels.runs.metrics_writer import MetricsFile
+from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.tasks.language_model import LanguageModel
 from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.streams import StreamDataModule

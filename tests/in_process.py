@@ -173,19 +173,19 @@ def _hydra() -> Iterator[None]:
 def own_modules(*folders: Path) -> Iterator[None]:
     """Forgets afterwards the modules that lie in these folders, what was added to the path, and all
     heads and cells that are not ours: imported again, they are registered again."""
-    from seqmodels import projects
     from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
     from seqmodels.nn.cell import CELLS
+    from seqmodels.plugins import project_modules
 
     modules, registries = set(sys.modules), [(each, {*each}) for each in (HEADS, CELLS)]
     path = list(sys.path)
     importlib.invalidate_caches()  # the test may have written modules a moment ago
-    projects.modules.cache_clear()
+    project_modules.cache_clear()
     try:
         yield
     finally:
         sys.path[:] = path
-        projects.modules.cache_clear()
+        project_modules.cache_clear()
         for name in set(sys.modules) - modules:
             if any(_lies_in(sys.modules[name], folder) for folder in folders):
                 del sys.modules[name]

@@ -14,13 +14,13 @@ import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from seqmodels.arguments import Share
+from seqmodels.arguments import NonNegativeFraction
 from seqmodels.checking import Checker
 from seqmodels.errors import UserError
-from seqmodels.files import flattened
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.checks import check_settings
-from seqmodels.schemas import arguments
+from seqmodels.plain_values import flattened
+from seqmodels.signatures import arguments
 from seqmodels.tasks.classification import Needle, SequenceClassifier
 from tests.conftest import ROOT, Config, command
 
@@ -152,7 +152,7 @@ def test_every_road_says_the_same(
 
 @pytest.mark.parametrize("value", [True, "0.5", None, float("nan"), -0.1, 1, 2**70, [0.5], {}])
 def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
-    def f(x: Share) -> None: ...
+    def f(x: NonNegativeFraction) -> None: ...
 
     takes = arguments(f)
     assert takes is not None

@@ -12,9 +12,9 @@ from torch import nn
 
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head
-from seqmodels.imports import import_module
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import ClassOutput
+from seqmodels.plugins import import_module
 from seqmodels.runs import train
 from tests.conftest import ROOT, Config, Refused, Script, result_of
 

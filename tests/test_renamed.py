@@ -8,7 +8,7 @@ import pytest
 
 from seqmodels.engine import Task
 from seqmodels.renamed import RENAMED, name_of_today, with_names_of_today
-from seqmodels.schemas import arguments
+from seqmodels.signatures import arguments
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.language_model import LanguageModel
 from seqmodels.tasks.regression import Regressor

@@ -44,7 +44,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from seqmodels.program import version
+        from seqmodels.installation import version
 
         return version()
     if name not in _MODULES:

@@ -9,8 +9,8 @@ import runpy
 import sys
 
 from seqmodels.errors import choices
+from seqmodels.installation import PACKAGE, version
 from seqmodels.launch import commands
-from seqmodels.program import PACKAGE, version
 
 PREFIX = f"{commands.__name__}."
 NAMES = [module.name for module in pkgutil.iter_modules(commands.__path__)]

@@ -1,4 +1,4 @@
-"""Which values an argument may have, to write into annotations: `dropout: Share = 0.0`.
+"""Which values an argument may have, to write into annotations: `count: Natural = 0`.
 
 Annotate your own classes with these too, or with any type that pydantic knows.
 """
@@ -66,8 +66,64 @@ class BySubclass:
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
-Share = Annotated[float, Field(ge=0, lt=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+NonNegativeFraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveFraction = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+
+Batches = Natural | Annotated[float, Field(ge=0, le=1)] | None
+Unlimited = Annotated[int, Field(ge=-1)]  # -1: no limit
+
+# of arguments of Lightning and PyTorch, whose annotations name only their types: by the beginning
+# of the module's name, then by argument
+RANGES: dict[str, dict[str, Any]] = {
+    "lightning.pytorch.trainer.": {
+        "accelerator": Annotated[str, OneOf("auto", "cpu", "gpu", "cuda", "mps")],
+        "num_nodes": Count,
+        "max_epochs": Unlimited | None,
+        "min_epochs": Natural | None,
+        "max_steps": Unlimited,
+        "min_steps": Natural | None,
+        "limit_train_batches": Batches,
+        "limit_val_batches": Batches,
+        "limit_test_batches": Batches,
+        "limit_predict_batches": Batches,
+        "overfit_batches": Batches,
+        "fast_dev_run": Natural | bool,
+        # no time, such as 00:00:10:00: `LastCheckpoint` counts batches
+        "val_check_interval": Count | Annotated[float, Field(gt=0, le=1)] | None,
+        "check_val_every_n_epoch": Count | None,
+        "num_sanity_val_steps": Unlimited | None,
+        "log_every_n_steps": Natural | None,
+        "accumulate_grad_batches": Count,
+        "gradient_clip_val": NonNegative | None,
+        "gradient_clip_algorithm": Annotated[str, OneOf("norm", "value")] | None,
+        "reload_dataloaders_every_n_epochs": Natural,
+    },
+    "lightning.pytorch.callbacks.": {
+        "dirpath": Name | None,
+        "mode": Annotated[str, OneOf("min", "max")],
+        "every_n_train_steps": Natural | None,
+        "every_n_epochs": Natural | None,
+        "save_top_k": Unlimited,
+        "patience": Natural,
+        "min_delta": NonNegative,
+        "refresh_rate": Natural,
+    },
+    "torch.optim.": {
+        "lr": NonNegative,
+        "weight_decay": NonNegative,
+        "eps": NonNegative,
+        "momentum": NonNegative,
+        "max_lr": Positive | list[Positive],
+        "div_factor": Positive,
+        "final_div_factor": Positive,
+        "pct_start": Annotated[float, Field(ge=0, le=1)],
+        "total_steps": Count | None,
+        "betas": tuple[NonNegativeFraction, NonNegativeFraction],
+        "step_size": Count,
+        "T_max": Count,
+        "T_0": Count,
+    },
+}

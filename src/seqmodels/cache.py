@@ -16,7 +16,7 @@ import xxhash
 from filelock import FileLock
 
 from seqmodels.errors import UserError
-from seqmodels.working import working
+from seqmodels.screen import show_progress
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def is_whole(folder: Path) -> bool:
 
 def _contents(folder: Path) -> dict[str, list[Any]]:
     sizes = {p: p.stat().st_size for p in sorted(folder.iterdir()) if p.name != CONTENTS}
-    with working("verifying the cache", sum(sizes.values())) as done:
+    with show_progress("verifying the cache", sum(sizes.values())) as done:
         return {path.name: [size, _hash(path, done)] for path, size in sizes.items()}
 
 

@@ -7,7 +7,7 @@ import json
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
@@ -188,29 +188,3 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-
-
-def change(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Sets values by dotted key, such as `{"model.head": "max_pool"}`; `~model.head` removes it."""
-    for key, value in changes.items():
-        *groups, name = key.removeprefix("~").split(".")
-        inner = config
-        for group in groups:
-            if not isinstance(inner.get(group), dict):
-                inner[group] = {}
-            inner = inner[group]
-        if key.startswith("~"):
-            inner.pop(name, None)
-        else:
-            inner[name] = value
-
-
-def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"head": "max_pool"}}` as `{"model.head": "max_pool"}`; lists stay as they are."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

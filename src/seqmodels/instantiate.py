@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checking import Checker, Schema, without
 from seqmodels.errors import UserError, one_line, refusing
-from seqmodels.projects import import_projects, packages
-from seqmodels.schemas import arguments, raise_first
+from seqmodels.plugins import import_projects, project_packages
+from seqmodels.signatures import arguments, raise_first
 
 ALLOWED = (
     "seqmodels.",
@@ -132,7 +132,7 @@ def allowed_class(
 def _with_projects(allowed_targets: Iterable[str]) -> tuple[str, ...]:
     """With the classes of installed projects, whose heads can be chosen by name from here on."""
     import_projects()
-    return (*allowed_targets, *(f"{package}." for package in packages()))
+    return (*allowed_targets, *(f"{package}." for package in project_packages()))
 
 
 def _build(node: Any) -> Any:

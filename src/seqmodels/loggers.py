@@ -16,8 +16,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from seqmodels.arguments import Passed
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
-from seqmodels.plain import read_json
-from seqmodels.program import how_to_install
+from seqmodels.installation import how_to_install
+from seqmodels.plain_values import read_json
 
 Status = Literal["completed", "failed", "interrupted"]
 

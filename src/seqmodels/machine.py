@@ -1,13 +1,11 @@
-"""Pick the device; silence Lightning's hints."""
+"""What a process uses of its machine: device, precision, memory, threads."""
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import platform
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -102,18 +100,3 @@ def unchanged_process() -> Iterator[None]:
             del os.environ[name]
         os.environ.update(environment)
         torch.set_num_threads(threads)  # numba's OpenMP layer sets PyTorch's, too
-
-
-def quieten_lightning() -> None:
-    # these hints help if you configure Lightning by hand, which configs/ has already done
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for hint in (
-        "does not have many workers",
-        "smaller than the logging interval",
-        "LeafSpec",
-        "Checkpoint directory .* exists and is not empty",
-        "The dirpath has changed",
-        "It is recommended to use .*sync_dist",  # torchmetrics already synchronises processes
-    ):
-        warnings.filterwarnings("ignore", f".*{hint}")

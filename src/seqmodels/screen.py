@@ -1,15 +1,69 @@
-"""What a terminal shows: text as text, whatever it holds."""
+"""Text that others may have written, shown as text in terminals, logs and figures; and progress."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import Progress
 from rich.segment import Segment
 from rich.text import Text
 
-from seqmodels.visible import visible
+SECONDS = 20.0  # from one line of progress to the next; a step may come between
+MANY = 10_000  # the least amount of work to show
+# control characters but tab and newline, halves of characters, and what reorders or hides text
+_UNSEEN = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """The text with each character that a terminal would obey, or hide, as in JSON: `\\u001b`.
+
+    JSON stays the same value.
+    """
+    return _UNSEEN.sub(_escaped, text)
+
+
+def visible_line(text: str) -> str:
+    """The same on one line: a name with a newline in it cannot look like two."""
+    return visible(text.replace("\t", "\\t").replace("\n", "\\n"))
+
+
+def figure_text(text: str, most: int = 80) -> str:
+    """A short line that Matplotlib draws as it is: without `$...$` as a formula."""
+    line = visible_line(text)
+    return (line if len(line) <= most else f"{line[: most - 1]}…").replace("$", r"\$")
+
+
+class LogLines(logging.Formatter):
+    """A record as visible lines. Those after the first are indented, so that none looks like a
+    record of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record)).replace("\n", "\n    ")
+
+
+class LogFile(logging.FileHandler):
+    """A log file that makes its folder when the first record comes."""
+
+    def _open(self) -> Any:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
+
+
+def _escaped(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 class Screen(Console):
@@ -30,3 +84,52 @@ class Screen(Console):
     ) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+@contextmanager
+def show_progress(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Within: shows progress on standard error: a bar on a terminal, elsewhere a line every 20
+    seconds. Gives a function to call with the amount that was done since its last call.
+
+    Args:
+        title: what is done, such as `encoding train`.
+        total: the amount of work, in any unit; None if it is unknown. Less than `MANY` is not
+            shown.
+    """
+    if total is not None and total < MANY:
+        yield lambda amount: None
+        return
+    if sys.stderr.isatty():
+        with Progress(console=Screen(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda amount: bar.advance(task, amount)
+        return
+    done, started, ended = 0, time.monotonic(), threading.Event()
+
+    def advance(amount: int) -> None:
+        nonlocal done
+        done += amount
+
+    def say() -> None:  # a thread, because the work may be one long call of a library
+        while not ended.wait(SECONDS):
+            taken = time.monotonic() - started
+            Screen(stderr=True).print(f"{title}: {_how_far(done, total, taken)}", soft_wrap=True)
+
+    threading.Thread(target=say, daemon=True).start()
+    try:
+        yield advance
+    finally:
+        ended.set()
+
+
+def _how_far(done: int, total: int | None, taken: float) -> str:
+    if not total or not 0 < done < total:
+        return f"{duration(taken)} so far"
+    return f"{done / total:.0%}, about {duration(taken * (total - done) / done)} left"
+
+
+def duration(seconds: int | float) -> str:
+    """`40 s`, `12 min` or `2.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

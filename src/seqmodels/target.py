@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqmodels.errors import UserError, choices
-from seqmodels.projects import import_projects
+from seqmodels.plugins import import_projects
 
 # of made-up inputs, for the example of a target
 TOKENS: Mapping[str, Any] = {"inputs": "tokens", "num_inputs": 100}

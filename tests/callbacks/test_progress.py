@@ -16,7 +16,7 @@ from rich.console import Console
 
 from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.progress import LiveProgressBar, fitted
-from seqmodels.working import duration, working
+from seqmodels.screen import duration, show_progress
 
 
 class Named(BoringModel):
@@ -157,11 +157,11 @@ class Stop(pl.Callback):
 def test_long_work_prints_lines_even_within_one_call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seqmodels.working.SECONDS", 0.05)
-    with working("short work", 10) as done:
+    monkeypatch.setattr("seqmodels.screen.SECONDS", 0.05)
+    with show_progress("short work", 10) as done:
         time.sleep(0.2)
-    monkeypatch.setattr("seqmodels.working.MANY", 4)
-    with working("long work", 4) as done:
+    monkeypatch.setattr("seqmodels.screen.MANY", 4)
+    with show_progress("long work", 4) as done:
         time.sleep(0.2)
         done(1)
         time.sleep(0.2)

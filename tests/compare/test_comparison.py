@@ -33,7 +33,7 @@ from seqmodels.compare.statistics import against_best, seeds_needed, smallest_st
 from seqmodels.compare.tables import as_csv, as_markdown, overview, table
 from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
 from seqmodels.errors import UserError
-from seqmodels.files import flattened
+from seqmodels.plain_values import flattened
 from seqmodels.runs.report import metrics_table
 from tests.compare.conftest import Runs, printed
 from tests.conftest import Refused, Script, result_of

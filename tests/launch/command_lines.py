@@ -12,9 +12,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from seqmodels.files import flattened
 from seqmodels.launch.config_files import keys_of, shipped_checker
 from seqmodels.launch.settings import KEY
+from seqmodels.plain_values import flattened
 from tests.conftest import ROOT
 
 CHECKER = shipped_checker()

@@ -13,7 +13,7 @@ import pytest
 
 from seqmodels import __version__
 from seqmodels.__main__ import main
-from seqmodels.program import as_started, how_to_install
+from seqmodels.installation import as_started, how_to_install
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 

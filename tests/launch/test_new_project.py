@@ -87,7 +87,7 @@ def test_its_tests_pass_and_its_training_runs(project: Path, tmp_path: Path) -> 
 
 def test_its_wheel_brings_its_configuration(project: Path, tmp_path: Path) -> None:
     path = installed(project, tmp_path / "site", "standard")
-    code = "from seqmodels.projects import *; print(modules(), *project_configs())"
+    code = "from seqmodels.plugins import *; print(project_modules(), *project_configs())"
     printed = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -10,7 +10,12 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.projects import import_projects, modules, packages, project_configs
+from seqmodels.plugins import (
+    import_projects,
+    project_configs,
+    project_modules,
+    project_packages,
+)
 from seqmodels.runs import load_run
 from tests.conftest import Refused, Script
 
@@ -115,7 +120,7 @@ def test_an_encoder_finds_its_cells_by_itself() -> None:
 
 def test_a_project_without_an_import_costs_nothing(site: Path) -> None:
     package = install(site, "windy", __init__="raise SystemExit('imported')\n")
-    assert packages() == ["windy"] and project_configs() == [package / "configs"]
+    assert project_packages() == ["windy"] and project_configs() == [package / "configs"]
 
 
 def test_where_you_stand_in_a_project_its_configuration_is_first(
@@ -123,7 +128,7 @@ def test_where_you_stand_in_a_project_its_configuration_is_first(
 ) -> None:
     breezy = install(tmp_path / "breezy" / "src", "breezy")
     monkeypatch.syspath_prepend(breezy.parent)
-    modules.cache_clear()
+    project_modules.cache_clear()
     for here, first in ((tmp_path / "breezy", breezy), (site, windy)):
         monkeypatch.chdir(here)
         assert project_configs()[0] == first / "configs" and len(project_configs()) == 2
@@ -147,8 +152,8 @@ def test_what_lies_in_a_run_folder_is_not_installed(
     for place in (str(run), ""):  # as in a notebook in this folder
         monkeypatch.chdir(run)
         monkeypatch.syspath_prepend(place)
-        modules.cache_clear()
+        project_modules.cache_clear()
         import_projects()
-        assert packages() == [] and project_configs() == []
+        assert project_packages() == [] and project_configs() == []
     with pytest.raises(UserError, match="windy.Task is not allowed"):
         allowed_class({"_target_": "windy.Task"})

@@ -20,11 +20,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.callbacks.pruning import Pruning
 from seqmodels.errors import UserError
-from seqmodels.files import flattened, write_json
+from seqmodels.files import write_json
 from seqmodels.interruption import Pruned
 from seqmodels.launch.plan import PLAN, make_plan
 from seqmodels.launch.search import JOURNAL, MOST_FAILURES, Search, divided
 from seqmodels.launch.search_report import _pictures
+from seqmodels.plain_values import flattened
 from seqmodels.runs import train
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics

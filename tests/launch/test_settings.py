@@ -12,7 +12,7 @@ import pytest
 from seqmodels.arguments import Count, Name, NonNegative, OneOf
 from seqmodels.errors import UserError
 from seqmodels.launch.settings import read_settings
-from seqmodels.schemas import arguments
+from seqmodels.signatures import arguments
 
 
 @dataclass

@@ -21,8 +21,7 @@ from seqmodels.errors import UserError
 from seqmodels.launch.readable_errors import error_line
 from seqmodels.runs import load_run, train
 from seqmodels.runs.report import metrics_table
-from seqmodels.screen import Screen
-from seqmodels.visible import visible_line
+from seqmodels.screen import Screen, visible_line
 from tests.conftest import ROOT
 from tests.runs.hostile import CANARY, Watch, copy_case, spoil
 

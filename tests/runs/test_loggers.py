@@ -13,8 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
-from seqmodels.files import flattened
 from seqmodels.loggers import MLflow, TensorBoard, WandB
+from seqmodels.plain_values import flattened
 from seqmodels.runs.metrics_file import read_metrics
 from tests.conftest import Refused, result_of, run_script
 from tests.runs.resumed import stopped_by

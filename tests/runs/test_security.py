@@ -37,18 +37,17 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.plain import check_plain, read_bytes, read_json, read_yaml
+from seqmodels.plain_values import check_plain, read_bytes, read_json, read_yaml
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trust import is_trusted_callback
-from seqmodels.screen import Screen
+from seqmodels.screen import LogLines, Screen, visible
 from seqmodels.tasks.forecasting import Forecaster
 from seqmodels.tasks.language_model import PlainText
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.search import search as beam_search
-from seqmodels.visible import LogLines, visible
 from tests.conftest import ROOT, Refused, Script, result_of, run_script
 from tests.runs.hostile import CANARY, Payload
 

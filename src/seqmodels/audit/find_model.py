@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import UserError, choices, one_line
-from seqmodels.imports import import_module
 from seqmodels.padding import valid_steps
+from seqmodels.plugins import import_module
 
 
 def find_model(target: str) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from seqmodels.batch import PADDING_TARGET, with_unseen_as
 from seqmodels.engine import Task
-from seqmodels.visible import figure_text
+from seqmodels.screen import figure_text
 
 
 class ConfusionMatrix(Callback):

@@ -19,8 +19,7 @@ from rich.text import Text
 
 from seqmodels.arguments import NonNegative
 from seqmodels.engine.budget import find_budget, seconds_left
-from seqmodels.screen import Screen
-from seqmodels.working import SECONDS, duration
+from seqmodels.screen import SECONDS, Screen, duration
 
 SHORTEST_BAR = 8  # characters
 
@@ -32,7 +31,7 @@ class LiveProgressBar(RichProgressBar):
     Lightning's own bar reads every metric at every step, and each read waits for the device. On 80
     columns it takes three lines.
 
-    Without a terminal, such as in a log file, it prints a line every `working.SECONDS` seconds
+    Without a terminal, such as in a log file, it prints a line every 20 seconds
     instead: `epoch 3, step 1,200 of 20,000, 410 steps/s, about 12 min left`; `at most 12 min left`
     where early stopping may end the training before.
 

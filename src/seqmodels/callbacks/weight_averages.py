@@ -9,10 +9,10 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from seqmodels.arguments import Fraction, Share
+from seqmodels.arguments import NonNegativeFraction, PositiveFraction
 from seqmodels.engine.budget import NO_END, find_budget, seconds_used
 from seqmodels.errors import UserError
-from seqmodels.schemas import checked
+from seqmodels.signatures import checked
 
 
 class _Average(WeightAveraging):
@@ -69,7 +69,7 @@ class EMA(_Average):
     """
 
     @checked("callbacks.ema")
-    def __init__(self, decay: Fraction = 0.998) -> None:
+    def __init__(self, decay: PositiveFraction = 0.998) -> None:
         self.decay = decay
         super().__init__(self._average)
 
@@ -90,7 +90,7 @@ class SWA(_Average):
     """
 
     @checked("callbacks.swa")
-    def __init__(self, start: Share = 0.75) -> None:
+    def __init__(self, start: NonNegativeFraction = 0.75) -> None:
         super().__init__(get_swa_multi_avg_fn())
         self.start = start
 

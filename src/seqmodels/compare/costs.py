@@ -16,7 +16,7 @@ from seqmodels.compare.figures import colours, new_figure, set_title
 from seqmodels.compare.records import Record
 from seqmodels.compare.tables import metric_header
 from seqmodels.engine.metrics import unit
-from seqmodels.visible import figure_text
+from seqmodels.screen import figure_text
 
 COSTS: Mapping[str, Callable[[Record], float]] = {
     "seconds of training": lambda record: record.seconds,

@@ -16,7 +16,7 @@ from seqmodels.compare.comparison import Comparison, Section, Setting
 from seqmodels.compare.records import LOSS
 from seqmodels.compare.tables import metric_header
 from seqmodels.engine.metrics import unit
-from seqmodels.visible import figure_text
+from seqmodels.screen import figure_text
 
 WIDTH = 5.5  # inches of every figure: readable on a phone, and two side by side on a screen
 LIGHT = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}

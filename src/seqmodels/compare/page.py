@@ -30,7 +30,7 @@ from seqmodels.errors import UserError
 from seqmodels.files import write_bytes
 from seqmodels.heads import HEADS
 from seqmodels.nn.cell import CELLS
-from seqmodels.visible import visible_line
+from seqmodels.screen import visible_line
 
 MOST_DIAGRAMS = 20  # each is some 20 kB, so more would make the page slow to open
 MOST_LAYERS = 8  # in a diagram

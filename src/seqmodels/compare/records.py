@@ -13,12 +13,12 @@ from types import UnionType
 from typing import Any
 
 from seqmodels.errors import UserError, choices, unusable
-from seqmodels.files import flattened
+from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.limits import on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.screen import visible_line
 from seqmodels.target import TARGETS, load_tasks
-from seqmodels.visible import visible_line
 
 LOSS = "validation/loss"
 SPEEDS = ("examples_per_second", "tokens_per_second")

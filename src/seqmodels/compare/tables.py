@@ -21,7 +21,7 @@ from rich.text import Text
 from seqmodels.compare.comparison import Comparison, Section, Setting
 from seqmodels.compare.settings import shown_labels, shown_value
 from seqmodels.engine.metrics import show, unit
-from seqmodels.visible import visible_line
+from seqmodels.screen import visible_line
 
 LONG_NAME = 20  # characters; a longer one may fold
 COSTS = 3  # the last columns: parameters, speed and seconds; left out of a narrow terminal

@@ -15,7 +15,7 @@ import numpy as np
 from seqmodels.data.notes import share
 from seqmodels.errors import UserError
 from seqmodels.files import BLOCK, decoded, existing_file
-from seqmodels.working import working
+from seqmodels.screen import show_progress
 
 SAMPLED = 1 << 20  # bytes of a stretch at least, where a sample is taken
 STRETCH = 1 << 12  # bytes of a stretch at least, where a split is cut from several places
@@ -132,7 +132,7 @@ def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
 def fingerprint(splits: Mapping[str, Pieces]) -> str:
     """A hash of the content of each split and of where it is cut; names of files don't count."""
     digest = hashlib.blake2b(digest_size=8)
-    with working("reading", sum(map(size, splits.values()))) as done:
+    with show_progress("reading", sum(map(size, splits.values()))) as done:
         for name, pieces in splits.items():
             digest.update(f"{name}:{size(pieces)}\0".encode())
             for piece in pieces:

@@ -16,10 +16,10 @@ from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.machine import unchanged_process
-from seqmodels.plain import read_json
-from seqmodels.schemas import check_own_init
+from seqmodels.plain_values import read_json
+from seqmodels.screen import show_progress
+from seqmodels.signatures import check_own_init
 from seqmodels.target import Baselines, find_target
-from seqmodels.working import working
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class DataModule(pl.LightningDataModule):
 
         def write(folder: Path) -> None:
             started = time.perf_counter()
-            with working("simple baselines"), unchanged_process():
+            with show_progress("simple baselines"), unchanged_process():
                 write_json(folder / "baselines.json", self.compute_baselines())
             log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
 

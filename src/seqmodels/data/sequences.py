@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
-from seqmodels.arguments import Count, Fraction, Seed
+from seqmodels.arguments import Count, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity
@@ -32,7 +32,7 @@ from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.data.word_inputs import Words
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
-from seqmodels.plain import read_json
+from seqmodels.plain_values import read_json
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class SequenceDataModule(DataModule):
         batch_size: Count = 32,
         seed: Seed = 0,
         split_seed: Seed = 0,
-        validation_fraction: Fraction = 0.2,
-        test_fraction: Fraction = 0.2,
+        validation_fraction: PositiveFraction = 0.2,
+        test_fraction: PositiveFraction = 0.2,
         pool: Count = 50,
         num_workers: Annotated[int, Field(ge=0, le=256)] = 0,  # more fill the memory
     ) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from seqmodels.arguments import Count, OneOf
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.errors import UserError
-from seqmodels.schemas import checked
+from seqmodels.signatures import checked
 
 MOST_STEPS = 160  # of a series that is folded automatically
 

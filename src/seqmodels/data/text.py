@@ -22,7 +22,7 @@ from seqmodels.data.text_files import TextFiles
 from seqmodels.data.token_inputs import Keep, Tokens, VocabularyOf
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
-from seqmodels.working import working
+from seqmodels.screen import show_progress
 
 FORMAT = 2  # of the cached files
 
@@ -103,7 +103,7 @@ class Text(OwnFiles):
 
         def batches() -> Iterator[pa.RecordBatch]:
             batch = None
-            with working(f"reading {source}", size(given)) as advance:
+            with show_progress(f"reading {source}", size(given)) as advance:
                 for piece in given:
                     for batch in self.files.batches(str(piece.path), names or {}):
                         yield batch

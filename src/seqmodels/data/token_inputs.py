@@ -22,8 +22,8 @@ from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, check_vocabulary, find_vectors
 from seqmodels.errors import UserError
-from seqmodels.schemas import checked
-from seqmodels.working import working
+from seqmodels.screen import show_progress
+from seqmodels.signatures import checked
 
 FORMAT = 2  # of the cached files
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
@@ -109,7 +109,7 @@ class Tokens(InputEncoder, name="tokens"):
 
     def _train(self, raw: Sequence[str]) -> Tokenizer:
         def write(folder: Path) -> None:
-            with working(f"learning {self.options.level} tokens", len(raw)) as advance:
+            with show_progress(f"learning {self.options.level} tokens", len(raw)) as advance:
                 train(raw, self.options, advance).save(str(folder / "tokenizer.json"))
 
         kept = identity(raw)
@@ -133,7 +133,7 @@ class Tokens(InputEncoder, name="tokens"):
 
     def _encoded(self, raw: Sequence[str], source: str, first: int) -> pa.RecordBatch:
         found, lengths, truncated = list[np.ndarray](), list[np.ndarray](), 0
-        with working(f"encoding {source}", len(raw)) as advance:
+        with show_progress(f"encoding {source}", len(raw)) as advance:
             for ids, counts, blank in encoded(raw, self.tokenizer, self.options):
                 if self.options.level == "space":  # a word may be spelled like the padding
                     ids = np.where(ids == PADDING_ID, UNKNOWN_ID, ids).astype(ids.dtype)

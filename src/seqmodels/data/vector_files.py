@@ -15,7 +15,7 @@ import numpy as np
 from seqmodels.data.parquet import parquet_rows
 from seqmodels.errors import UserError, shown, unusable
 from seqmodels.files import existing_file, read_lines
-from seqmodels.program import how_to_install
+from seqmodels.installation import how_to_install
 
 Row = Callable[[], np.ndarray]  # gives the numbers of a word, float32
 

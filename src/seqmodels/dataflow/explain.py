@@ -21,11 +21,11 @@ from seqmodels.engine import Task
 from seqmodels.engine.fitting import check_model
 from seqmodels.engine.task import task_class
 from seqmodels.files import write_text
-from seqmodels.imports import trusted
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import one_thread
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State, parts_of
+from seqmodels.plugins import trusted_classes
 from seqmodels.screen import Screen
 
 TOLERANCE = 1e-5
@@ -41,7 +41,7 @@ def explain(config: DictConfig) -> list[Identity]:
         UserError: if the model cannot be built, or its head reads other tensors than it declares.
     """
     torch.manual_seed(0)
-    allowed = trusted(config)
+    allowed = trusted_classes(config)
     kind = task_class(config.model, allowed)
     contract = kind.contract_for(config.model.head)
     check_model(contract, config.model, kind.check(config.model))

@@ -15,7 +15,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
 
-from seqmodels.arguments import Count, Name, Share
+from seqmodels.arguments import Count, Name, NonNegativeFraction
 from seqmodels.engine.budget import BY_TIME, NO_END, Budget
 from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import UserError, choices, one_line, unusable
@@ -61,7 +61,9 @@ class LinearWarmup(LambdaLR):
         warmup: the share of them in which it rises.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: Count, warmup: Share = 0.1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, total_steps: Count, warmup: NonNegativeFraction = 0.1
+    ) -> None:
         rise = max(1, round(warmup * total_steps))
         fall = max(1, total_steps - rise)
         super().__init__(

@@ -15,13 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from seqmodels.arguments import (
-    ArgumentsOf,
-    Built,
-    BySubclass,
-    Name,
-    Share,
-)
+from seqmodels.arguments import ArgumentsOf, Built, BySubclass, Name, NonNegativeFraction
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, gather, join, share_of_targets
@@ -50,7 +44,7 @@ from seqmodels.nn.embedding import (
 )
 from seqmodels.nn.outputs import Output
 from seqmodels.renamed import name_of_today, with_names_of_today
-from seqmodels.schemas import arguments, check_own_init, checked
+from seqmodels.signatures import arguments, check_own_init, checked
 
 
 class Task(Network, pl.LightningModule):
@@ -105,7 +99,7 @@ class Task(Network, pl.LightningModule):
         head_options: dict[str, Any] | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
         | None = None,
-        dropout: Share = 0.0,
+        dropout: NonNegativeFraction = 0.0,
         locked_dropout: bool = False,
         training: Annotated[
             dict[str, Any], ArgumentsOf("seqmodels.engine.training.TrainingOptions")

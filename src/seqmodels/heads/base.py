@@ -15,7 +15,7 @@ from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.windows import mean_over_windows
-from seqmodels.schemas import arguments, raise_first
+from seqmodels.signatures import arguments, raise_first
 from seqmodels.target import find_target, load_tasks
 
 HEADS: dict[str, type[Head]] = {}

@@ -17,7 +17,7 @@ from seqmodels.launch.config_files import (
     shipped_checker,
 )
 from seqmodels.launch.suggestions import Suggestions
-from seqmodels.projects import modules
+from seqmodels.plugins import project_modules
 from seqmodels.renamed import name_of_today
 
 OLDER = "; if you have just added it: python -m seqmodels.launch.schema"
@@ -120,8 +120,9 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
 
 def _others(config: Mapping[str, Any]) -> bool:
     """Whether modules of your own, or installed projects, may define heads and cells."""
-    target = config.get("model", {}).get("_target_")
-    return bool(config.get("imports") or modules()) or not str(target).startswith("seqmodels.")
+    if config.get("imports") or project_modules():
+        return True
+    return not str(config.get("model", {}).get("_target_")).startswith("seqmodels.")
 
 
 def _head_problems(model: Mapping[str, Any], others: bool) -> list[Problem]:

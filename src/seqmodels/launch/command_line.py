@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.installation import as_started
 from seqmodels.launch.config_files import (
     SHIPPED,
     config_folders,
@@ -24,8 +25,7 @@ from seqmodels.launch.config_files import (
 )
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
-from seqmodels.program import as_started
-from seqmodels.visible import LogLines
+from seqmodels.screen import LogLines
 
 if TYPE_CHECKING:
     from seqmodels.runs import Run
@@ -81,7 +81,7 @@ def named_run(config: SimpleNamespace) -> Run:
     Raises:
         UserError: if a module cannot be imported, or the run cannot be loaded.
     """
-    from seqmodels.imports import import_modules, trusted
+    from seqmodels.plugins import import_modules, trusted_classes
     from seqmodels.runs import load_run
 
     import_modules(config.imports)
@@ -89,7 +89,7 @@ def named_run(config: SimpleNamespace) -> Run:
         config.run,
         config.checkpoint,
         batch_size=getattr(config, "batch_size", None),
-        allowed_targets=trusted(config),
+        allowed_targets=trusted_classes(config),
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from seqmodels.files import flattened
 from seqmodels.launch.config_files import SHIPPED
+from seqmodels.plain_values import flattened
 
 
 def complete(commands: Sequence[str]) -> None:

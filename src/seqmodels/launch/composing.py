@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seqmodels.checking import Schema
 from seqmodels.errors import UserError, not_a_task
-from seqmodels.files import flattened
 from seqmodels.launch.config_files import shipped_checker
+from seqmodels.plain_values import flattened
 
 WHOLE = ("optimizer/", "scheduler/")  # groups whose file is merged where it is chosen
 
@@ -109,13 +109,13 @@ def _not_taken(config: DictConfig, target: Any, names: list[Any]) -> list[Any]:
     """The names that are not arguments of this class; none if it is unknown."""
     takes = shipped_checker().classes(target)
     if takes is None:
-        from seqmodels.imports import import_modules, trusted
         from seqmodels.instantiate import allowed_class
-        from seqmodels.schemas import arguments
+        from seqmodels.plugins import import_modules, trusted_classes
+        from seqmodels.signatures import arguments
 
         try:
             import_modules(config.imports)
-            takes = arguments(allowed_class({"_target_": target}, trusted(config)))
+            takes = arguments(allowed_class({"_target_": target}, trusted_classes(config)))
         except (UserError, OmegaConfBaseException):  # building it will tell
             return []
     return [name for name in names if takes and not _takes(takes, name)]

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 
 from seqmodels.checking import Checker, Schema
 from seqmodels.errors import UserError, unusable
-from seqmodels.plain import run_around
-from seqmodels.projects import project_configs
-from seqmodels.visible import visible_line
+from seqmodels.plain_values import run_around
+from seqmodels.plugins import project_configs
+from seqmodels.screen import visible_line
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
+from seqmodels.installation import as_started
 from seqmodels.launch.composing import compose_by_class
 from seqmodels.launch.config_files import config_folders
 from seqmodels.launch.plan import PLAN, Overrides, Sweeper, job_folder, make_plan, read_plan
-from seqmodels.program import as_started
 
 
 class OwnConfigs(SearchPathPlugin):

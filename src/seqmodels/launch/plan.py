@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import ListConfig, OmegaConf
 
 from seqmodels.errors import UserError, unusable
-from seqmodels.plain import read_json
+from seqmodels.plain_values import read_json
 
 # texts, or Hydra's own list of them: looking at one there resolves the `${...}` in it
 Overrides = Any

@@ -16,9 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from seqmodels.compare.records import default_metrics
 from seqmodels.runs.folder import RunFolder
-from seqmodels.screen import Screen
-from seqmodels.visible import visible_line
-from seqmodels.working import duration
+from seqmodels.screen import Screen, duration, visible_line
 
 ENDS = ("completed", "pruned", "failed")  # statuses
 

@@ -13,8 +13,8 @@ from contextlib import ContextDecorator
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seqmodels.errors import UserError, missing_value, one_line
-from seqmodels.program import as_started
-from seqmodels.visible import visible_line
+from seqmodels.installation import as_started
+from seqmodels.screen import visible_line
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # set it to 1 to see the traceback of every error
 NO_MEMORY = re.compile(

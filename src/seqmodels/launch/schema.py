@@ -18,11 +18,11 @@ from seqmodels.checking import OF_HYDRA, Schema, without
 from seqmodels.errors import UserError
 from seqmodels.files import write_text
 from seqmodels.heads import HEADS
-from seqmodels.imports import import_module
 from seqmodels.launch import keys
 from seqmodels.launch.config_files import SHIPPED, own_configs
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.schemas import arguments, either
+from seqmodels.plugins import import_module
+from seqmodels.signatures import arguments, either
 
 FILE = Path("configs", "schema.json")
 

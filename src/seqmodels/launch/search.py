@@ -22,11 +22,11 @@ from seqmodels.arguments import Count, Name, Natural, OneOf, Seed
 from seqmodels.checking import Checker
 from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import UserError, one_line, refusing, unusable
+from seqmodels.installation import how_to_install
 from seqmodels.interruption import Pruned
 from seqmodels.launch.plan import Overrides, fresh_runs, parsed, read_plan, trial_folder
-from seqmodels.program import how_to_install
 from seqmodels.runs.folder import RunFolder
-from seqmodels.schemas import arguments, raise_first
+from seqmodels.signatures import arguments, raise_first
 
 JOURNAL = "journal.log"  # in the sweep folder: what Optuna knows
 MOST_FAILURES = 5  # of the first trials: then the others would fail too

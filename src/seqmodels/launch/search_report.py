@@ -17,9 +17,10 @@ from seqmodels.compare.comparison import Comparison, compare
 from seqmodels.compare.settings import short_keys, shown_labels
 from seqmodels.compare.tables import metric_header, rich_table
 from seqmodels.engine.metrics import more_is_better, show, show_with_unit
-from seqmodels.files import change, flattened, write_text
+from seqmodels.files import write_text
+from seqmodels.installation import as_started
 from seqmodels.launch.search import Search
-from seqmodels.program import as_started
+from seqmodels.plain_values import change, flattened
 from seqmodels.runs.folder import as_override
 
 MOST_TRIALS = 10  # in the table

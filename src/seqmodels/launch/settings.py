@@ -14,9 +14,8 @@ from yaml import YAMLError
 
 from seqmodels.checking import Schema
 from seqmodels.errors import UserError, missing_value, refusing, shown, unknown_key
-from seqmodels.files import change, flattened
 from seqmodels.launch.config_files import shipped_checker
-from seqmodels.plain import read_yaml
+from seqmodels.plain_values import change, flattened, read_yaml
 
 MISSING = "???"  # the default of a key that must be given
 KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)*")

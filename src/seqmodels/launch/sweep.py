@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
+from seqmodels.installation import as_started, how_to_install
 from seqmodels.interruption import SIGNALS, handling_signals
 from seqmodels.launch.checks import check_settings, typed
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
@@ -41,10 +42,9 @@ from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.launch.search import Search, check_search
 from seqmodels.launch.suggestions import Suggestions
-from seqmodels.program import as_started, how_to_install
 from seqmodels.runs.folder import as_override
 from seqmodels.runs.lock import check_unlocked, locked
-from seqmodels.visible import visible_line
+from seqmodels.screen import visible_line
 
 
 class SweepReport(Callback):
@@ -182,13 +182,13 @@ def _check_metric(config: DictConfig) -> None:
     if (metric := config.sweep.metric) is None:
         return
     from seqmodels.engine.metrics import more_is_better
-    from seqmodels.imports import import_modules, trusted
     from seqmodels.instantiate import allowed_class
+    from seqmodels.plugins import import_modules, trusted_classes
 
     if str(metric).rpartition("/")[0] not in ("validation", "test"):
         raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
     import_modules(config.imports)  # which may add their metrics
-    allowed_class(config.model, trusted(config))
+    allowed_class(config.model, trusted_classes(config))
     more_is_better(metric)
 
 

@@ -10,7 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqmodels.arguments import ArgumentsOf, Count, NonNegative, OneOf, Positive, Share
+from seqmodels.arguments import (
+    ArgumentsOf,
+    Count,
+    NonNegative,
+    NonNegativeFraction,
+    OneOf,
+    Positive,
+)
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
 
@@ -88,7 +95,7 @@ class EmbeddingOptions:
     """
 
     size: Count | None = None
-    dropout: Share | None = None
+    dropout: NonNegativeFraction | None = None
     noise: NonNegative = 0.0
     freeze: bool = False
     vectors_lr: Positive | None = None

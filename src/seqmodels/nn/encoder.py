@@ -12,15 +12,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqmodels.arguments import Count, Natural, OneOf, Share
+from seqmodels.arguments import Count, Natural, NonNegativeFraction, OneOf
 from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.state import State
 from seqmodels.padding import valid_steps
-from seqmodels.projects import import_projects
-from seqmodels.schemas import checked
+from seqmodels.plugins import import_projects
+from seqmodels.signatures import checked
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,7 +87,7 @@ class RecurrentEncoder(nn.Module):
         *,
         cell: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] = "lstm",
         bidirectional: bool = False,
-        dropout: Share = 0.0,
+        dropout: NonNegativeFraction = 0.0,
         proj_size: Natural = 0,
         packing: Annotated[str, OneOf("auto", "packed", "padded")] = "auto",
         locked_dropout: bool = False,

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.arguments import NonNegative, Share
+from seqmodels.arguments import NonNegative, NonNegativeFraction
 
 Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
@@ -63,7 +63,7 @@ class ClassOptions:
             equally.
     """
 
-    label_smoothing: Share = 0.0
+    label_smoothing: NonNegativeFraction = 0.0
     class_weights: list[NonNegative] | None = None
 
 

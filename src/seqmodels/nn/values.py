@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.arguments import Fraction, OneOf
+from seqmodels.arguments import OneOf, PositiveFraction
 from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Features, Mask, Output
-from seqmodels.schemas import checked
+from seqmodels.signatures import checked
 
 
 class Standardised(Output):
@@ -189,7 +189,7 @@ class ValueOptions:
     """
 
     error: ErrorName = "mse"
-    quantiles: Annotated[list[Fraction], Field(min_length=1)] | None = None
+    quantiles: Annotated[list[PositiveFraction], Field(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
         if self.quantiles is not None and self.error != "mse":

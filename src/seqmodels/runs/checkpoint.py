@@ -16,7 +16,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.plain import check_plain
+from seqmodels.plain_values import check_plain
 
 SEAL = b"crc32 "  # before the checksum at the end of a checkpoint file
 

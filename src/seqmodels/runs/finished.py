@@ -22,9 +22,10 @@ from seqmodels.data.notes import unknown
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, shown, unusable
 from seqmodels.instantiate import instantiate
-from seqmodels.machine import find_device, quieten_lightning
+from seqmodels.machine import find_device
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.runs.trust import trusted_config
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.files import change, write_json, write_text
+from seqmodels.files import write_json, write_text
+from seqmodels.installation import as_started
 from seqmodels.interruption import Pruned
-from seqmodels.plain import read_json, read_yaml
-from seqmodels.program import as_started
+from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import check_unlocked, is_locked, locked
 
 FOLDERS = ("checkpoints", "figures")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from seqmodels.errors import refusing
-from seqmodels.plain import opened
+from seqmodels.plain_values import opened
 
 LONGEST = 100  # characters of a number
 LONGEST_LINE = 1 << 20  # bytes

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from seqmodels.errors import UserError
-from seqmodels.files import change, flattened
-from seqmodels.imports import trusted
+from seqmodels.plain_values import change, flattened
+from seqmodels.plugins import trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.trust import OURS, is_trusted_callback, trusted_config
@@ -63,7 +63,7 @@ def resumed_config(
     """
     folder = RunFolder(Path(config.resume))
     folder.check_contained()
-    saved = trusted_config(folder, trusted(config))
+    saved = trusted_config(folder, trusted_classes(config))
     result: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     # resolved later, with what comes from the folder
     result["logger"] = OmegaConf.to_container(config, resolve=False)["logger"]  # type: ignore[index, call-overload]

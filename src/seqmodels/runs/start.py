@@ -10,7 +10,7 @@ from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
-from seqmodels.files import flattened
+from seqmodels.plain_values import flattened
 from seqmodels.runs.finished import load_run
 
 

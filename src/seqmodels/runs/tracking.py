@@ -10,8 +10,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqmodels.dataflow.rendering import write_png
-from seqmodels.files import flattened
 from seqmodels.loggers import RunLogger, Status
+from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import RunFolder
 
 FACTS = ("task", "head", "reads", "parameters", "data", "fingerprint", "seed", "device")

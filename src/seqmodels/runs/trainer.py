@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -129,3 +131,18 @@ def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
             "trainer.limit_val_batches=0 leaves no validation, by which the best checkpoint is "
             "chosen: set callbacks.checkpoint.monitor=null to test the last one"
         )
+
+
+def quieten_lightning() -> None:
+    # these hints help if you configure Lightning by hand, which configs/ has already done
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for hint in (
+        "does not have many workers",
+        "smaller than the logging interval",
+        "LeafSpec",
+        "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed",
+        "It is recommended to use .*sync_dist",  # torchmetrics already synchronises processes
+    ):
+        warnings.filterwarnings("ignore", f".*{hint}")

@@ -26,10 +26,10 @@ from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.engine.task import task_class
 from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
-from seqmodels.imports import import_modules, trusted
 from seqmodels.instantiate import check, instantiate
 from seqmodels.interruption import keeping_interruptions
-from seqmodels.machine import device_name, find_device, keep_memory, quieten_lightning
+from seqmodels.machine import device_name, find_device, keep_memory
+from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
@@ -54,7 +54,7 @@ from seqmodels.runs.tracking import (
     open_loggers,
     without_loggers,
 )
-from seqmodels.runs.trainer import Trainer, plan_validation
+from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
 from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen
 
@@ -160,7 +160,7 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
             )
         import_modules(config.imports)
         find_device(config.trainer.accelerator)
-        allowed = trusted(config)
+        allowed = trusted_classes(config)
         kind = task_class(config.model, allowed)
         _check_arguments(config, allowed)
         contract = kind.contract_for(config.model.head)

@@ -16,7 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
 from seqmodels.renamed import with_names_of_today
 from seqmodels.runs.folder import RunFolder
-from seqmodels.schemas import arguments
+from seqmodels.signatures import arguments
 
 KINDS: dict[str, type] = {"model": Task, "data": DataModule}
 # built from the configuration of a model, later and by the task

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqmodels.engine.metrics import METRICS, find_metric, show, show_with_unit, without_split
-from seqmodels.files import flattened
 from seqmodels.heads import HEADS
+from seqmodels.plain_values import flattened
 from seqmodels.runs.limits import on_whole_splits
 
 Rows = Sequence[Mapping[str, float]]

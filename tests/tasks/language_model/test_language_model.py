@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
-from seqmodels.machine import quieten_lightning
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.nn.state import State
 from seqmodels.nn.vocabulary import MOST_LOGITS, ROWS, linear_cross_entropy
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
 from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation

@@ -14,8 +14,8 @@ from seqmodels.launch.plan import as_typed
 
 @composed("explain")
 def main(config: DictConfig) -> None:
-    from seqmodels.imports import import_modules
     from seqmodels.launch.checks import check_settings
+    from seqmodels.plugins import import_modules
 
     check_settings(config, as_typed(HydraConfig.get().overrides.task), "explain")
     import_modules(config.imports)

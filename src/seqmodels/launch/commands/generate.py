@@ -12,7 +12,7 @@ from seqmodels.launch.command_line import command, named_run
 
 @command("generate")
 def main(config: SimpleNamespace) -> None:
-    from seqmodels.visible import visible
+    from seqmodels.screen import visible
 
     run = named_run(config)
     pieces = run.generate(

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from seqmodels.errors import UserError
+from seqmodels.installation import DISTRIBUTION, PACKAGE
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.program import DISTRIBUTION, PACKAGE
 
 FOLDER = Path(__file__).resolve().parents[2]  # of the package
 TEMPLATE = FOLDER / "template"

@@ -15,8 +15,7 @@ def main(config: SimpleNamespace) -> None:
     from rich.progress import track
 
     from seqmodels.errors import UserError
-    from seqmodels.screen import Screen
-    from seqmodels.visible import visible
+    from seqmodels.screen import Screen, visible
 
     run = named_run(config)
     inputs = run.data.read_inputs(config.input)

@@ -12,9 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.files import flattened
 from seqmodels.launch.command_line import composed
 from seqmodels.launch.plan import as_typed
+from seqmodels.plain_values import flattened
 
 NO_CHANGE = ("resume=", "folder=", "imports=", "local=", "~local")
 

@@ -14,7 +14,7 @@ from seqmodels.data.text_files import TextFiles
 from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import Level, TokenizerOptions
 from seqmodels.errors import UserError
-from seqmodels.program import how_to_install
+from seqmodels.installation import how_to_install
 
 GROUPS = {
     "Celtic": ("ga_IE",),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from seqmodels.arguments import Name, Passed
 from seqmodels.errors import UserError
-from seqmodels.program import how_to_install
+from seqmodels.installation import how_to_install
 from seqmodels.tasks.forecasting.windows import Windows
 
 

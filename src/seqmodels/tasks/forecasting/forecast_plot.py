@@ -17,8 +17,8 @@ from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.errors import UserError
+from seqmodels.screen import figure_text
 from seqmodels.tasks.forecasting import Forecaster
-from seqmodels.visible import figure_text
 
 HISTORY = 3  # times the horizon to show of what was read
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from seqmodels.arguments import Count, Fraction, Name, OneOf, Seed
+from seqmodels.arguments import Count, Name, OneOf, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
@@ -82,8 +82,8 @@ class Windows(DataModule):
         missing: Annotated[str, OneOf("error", "last")] = "error",
         batch_size: Count = 64,
         seed: Seed = 0,
-        validation_fraction: Fraction = 0.2,
-        test_fraction: Fraction = 0.2,
+        validation_fraction: PositiveFraction = 0.2,
+        test_fraction: PositiveFraction = 0.2,
     ) -> None:
         super().__init__()
         if validation_fraction + test_fraction >= 1:

@@ -24,7 +24,7 @@ from seqmodels.data.tokenizer import (
     load_tokenizer,
     train_tokenizer,
 )
-from seqmodels.working import working
+from seqmodels.screen import show_progress
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _write(
         learned = sample(splits["train"], LEARNED)
         if (some := size(learned)) < (whole := size(splits["train"])):
             log.info(f"data: {level} tokens are learned from {some:,} of {whole:,} bytes of train")
-        with working(f"learning {level} tokens", some) as read:
+        with show_progress(f"learning {level} tokens", some) as read:
             tokenizer = train_tokenizer(_noted(texts(learned, encoding), read), options)
     dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
     between = BLANKS.encode() if level == "space" else b""  # belongs to no token
@@ -119,7 +119,7 @@ def _write(
     for name, pieces in splits.items():
         num_bytes = unknown = known_bytes = 0
         with (
-            working(f"encoding {name}", size(pieces)) as done,
+            show_progress(f"encoding {name}", size(pieces)) as done,
             (folder / f"{name}.bin").open("wb") as file,
         ):
             file.write(np.array([START_ID], dtype).data)

@@ -18,7 +18,7 @@ from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.tokenizer import START_ID
 from seqmodels.engine import Task
 from seqmodels.engine.rolling import roll_forward
-from seqmodels.schemas import checked
+from seqmodels.signatures import checked
 from seqmodels.tasks.language_model.streams import StreamDataModule
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from seqmodels.arguments import Count, Fraction, Name, Seed
+from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.data.file_pieces import (
     Piece,
@@ -86,8 +86,8 @@ class StreamDataModule(DataModule):
         evaluation_streams: Count = 16,
         seed: Seed = 0,
         split_seed: Seed = 0,
-        validation_fraction: Fraction = 0.05,
-        test_fraction: Fraction = 0.05,
+        validation_fraction: PositiveFraction = 0.05,
+        test_fraction: PositiveFraction = 0.05,
         validation_stretches: Count = 10,
     ) -> None:
         super().__init__()

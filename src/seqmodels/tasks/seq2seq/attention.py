@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqmodels.arguments import Count, OneOf
 from seqmodels.errors import UserError
-from seqmodels.schemas import checked
+from seqmodels.signatures import checked
 
 SCORES = ("dot", "general", "additive")
 Score = Annotated[str, OneOf(*SCORES)]

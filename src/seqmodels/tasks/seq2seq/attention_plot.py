@@ -18,9 +18,9 @@ from torch import Tensor
 from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch
 from seqmodels.errors import UserError
+from seqmodels.screen import figure_text
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.text_targets import TextDecoder
-from seqmodels.visible import figure_text
 
 MOST = 40  # tokens to draw of a side
 

@@ -15,7 +15,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.errors import UserError, choices
-from seqmodels.program import how_to_install
+from seqmodels.installation import how_to_install
 from seqmodels.tasks.seq2seq.pairs import PairDataModule
 
 LOCALES = (

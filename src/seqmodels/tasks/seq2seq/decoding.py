@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from seqmodels.arguments import Share
+from seqmodels.arguments import NonNegativeFraction
 from seqmodels.errors import UserError
 from seqmodels.nn.embedding import (
     TOKEN_EMBEDDING_SIZE,
@@ -34,7 +34,7 @@ class TextOptions:
         tied: whether the logits use the embedding of the target tokens.
     """
 
-    label_smoothing: Share = 0.0
+    label_smoothing: NonNegativeFraction = 0.0
     tied: bool = False
 
 

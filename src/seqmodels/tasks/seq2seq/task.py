@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, Share
+from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.data.tokenizer import LEVELS
 from seqmodels.engine.contract import Contract, Step
@@ -79,7 +79,7 @@ class Seq2Seq(Task):
             dict[str, Any], ArgumentsOf("seqmodels.tasks.seq2seq.decoding.TextOptions")
         ]
         | None = None,
-        scheduled_sampling: Share = 0.0,
+        scheduled_sampling: NonNegativeFraction = 0.0,
         beam: Count = 1,
         best: Count = 1,
         length_penalty: NonNegative = 1.0,

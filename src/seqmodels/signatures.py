@@ -16,10 +16,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
-from seqmodels.arguments import BySubclass, Passed
+from seqmodels.arguments import RANGES, BySubclass, Passed
 from seqmodels.checking import Checker, Problem, Schema, without
 from seqmodels.errors import UserError
-from seqmodels.library_ranges import RANGES
 
 OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 BARE = (Any, int, float, str, bool, list, dict, dict[str, Any])

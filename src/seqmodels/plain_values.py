@@ -1,4 +1,4 @@
-"""Read YAML and JSON that may come from a stranger: plain values, and no more than a run writes."""
+"""Plain values: read YAML and JSON that may come from a stranger; set and list by dotted key."""
 
 from __future__ import annotations
 
@@ -175,3 +175,29 @@ def _text(path: Path) -> str:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not utf-8 text ({error.reason})") from error
+
+
+def change(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Sets values by dotted key, such as `{"model.head": "max_pool"}`; `~model.head` removes it."""
+    for key, value in changes.items():
+        *groups, name = key.removeprefix("~").split(".")
+        inner = config
+        for group in groups:
+            if not isinstance(inner.get(group), dict):
+                inner[group] = {}
+            inner = inner[group]
+        if key.startswith("~"):
+            inner.pop(name, None)
+        else:
+            inner[name] = value
+
+
+def flattened(config: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"model": {"head": "max_pool"}}` as `{"model.head": "max_pool"}`; lists stay as they are."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

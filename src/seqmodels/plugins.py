@@ -1,0 +1,98 @@
+"""Your own code: installed projects that build on this package, and modules under `imports`.
+
+An installed project announces itself by an entry point in the group `seqmodels`, which names the
+module that defines its heads and cells.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from seqmodels.errors import UserError, one_line
+from seqmodels.plain_values import run_around
+
+
+@functools.cache
+def project_modules() -> tuple[str, ...]:
+    """What the installed projects name, without importing it."""
+    return tuple(point.module for point in entry_points(group="seqmodels") if _is_yours(point))
+
+
+def project_packages() -> list[str]:
+    """The packages of installed projects, whose classes you trust: you have installed them."""
+    return [*dict.fromkeys(module.partition(".")[0] for module in project_modules())]
+
+
+def import_projects() -> None:
+    """Imports what the installed projects name, so that you can choose their heads by name.
+
+    Raises:
+        UserError: if importing a project fails.
+    """
+    for module in project_modules():
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # the module's own code may raise anything
+            raise UserError(
+                f"the installed project {module.partition('.')[0]}: {type(error).__name__}: "
+                f"{one_line(error)}; correct it, or uninstall it"
+            ) from error
+
+
+def project_configs() -> list[Path]:
+    """`configs/` in the package of each installed project, first of the one that you are in."""
+    specs = (importlib.util.find_spec(package) for package in project_packages())
+    roots = (Path(p) for s in specs if s for p in s.submodule_search_locations or ())
+    folders = [root / "configs" for root in roots if (root / "configs").is_dir()]
+    return sorted(folders, key=lambda folder: not folder.is_relative_to(Path.cwd()))
+
+
+def _is_yours(point: Any) -> bool:  # an EntryPoint of Python, or of a backport
+    """Whether it was installed: a run folder, in which you may stand, holds nothing but data."""
+    return point.dist is None or not run_around(Path(str(point.dist.locate_file(""))).resolve())
+
+
+def import_module(name: str, key: str) -> ModuleType:
+    """Imports a module by its name; it may be in the current directory, unless that lies in a run.
+
+    This runs the module's code: import only what you trust, and never what a checkpoint or a run
+    folder names.
+
+    Args:
+        key: the configuration key to name in an error.
+
+    Raises:
+        UserError: if the import fails.
+    """
+    if "" not in sys.path and not run_around(Path.cwd()):
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # the module's own code may raise anything
+        raise UserError(f"{key}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def import_modules(names: str | Iterable[str]) -> None:
+    """Imports the modules listed under `imports`, one or several, so that you can choose their
+    heads by name."""
+    for name in [names] if isinstance(names, str) else names:
+        import_module(name, f"imports={name}")
+
+
+def trusted_classes(config: Any) -> tuple[str, ...]:
+    """The classes that a command line trusts: `allowed_targets`, and all in the modules of
+    `imports`.
+
+    Args:
+        config: has these two keys; never take it from a checkpoint or a run folder.
+    """
+    names = [config.imports] if isinstance(config.imports, str) else config.imports
+    return (*config.allowed_targets, *(f"{name}." for name in names))
