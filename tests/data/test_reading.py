@@ -376,7 +376,7 @@ def test_series_keep_their_labels_and_refuse_what_float32_cannot_hold(tmp_path: 
     (huge, label), (infinite, _) = data.read_file(str(path))
     assert label == "1.10"
     data.inputs.load({"mean": [0.0, 0.0], "deviation": [1.0, 1.0]})
-    with pytest.raises(UserError, match="a: series 1 has a value too far from those of training"):
+    with pytest.raises(UserError, match="a: series 1 has a value too far from the training values"):
         data.inputs.encode([huge], "a")
     with pytest.raises(UserError, match="a: series 1 has an infinite value; correct it"):
         data.inputs.encode([infinite], "a")

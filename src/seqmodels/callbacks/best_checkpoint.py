@@ -111,7 +111,7 @@ class BestCheckpoint(ModelCheckpoint):
             self._loss,
         ]
         if wrong := [s for s in scores if s is not None and not _is_score(s)]:  # compared later
-            raise UserError(f"the checkpoint holds a score that is no number: {wrong[0]!r:.60}")
+            raise UserError(f"the checkpoint holds a score that is not a number: {wrong[0]!r:.60}")
         super().load_state_dict(moved)
 
     def _here(self, path: str) -> str:

@@ -39,8 +39,8 @@ class Difference:
             below `FEWEST_SEEDS` shared seeds.
         seeds_needed: how many shared seeds would find this difference with a power of 80 %; None
             if it is significant already, or if it cannot be estimated.
-        ahead: whether this setting is the better one on the shared seeds, because the best one owes
-            its place to seeds of its own.
+        ahead: whether this setting is the better one on the shared seeds, because the best one
+            ranks first by seeds of its own.
     """
 
     mean: float

@@ -1,4 +1,4 @@
-"""Data that several tasks share: `data=<name>` chooses it, or that of one task alone."""
+"""Data that several tasks share: `data=<name>` chooses it, or the data of one task alone."""
 
 from seqmodels.data.examples import Examples
 from seqmodels.data.inputs import InputEncoder

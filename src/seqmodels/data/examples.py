@@ -39,7 +39,7 @@ class Examples:
         """Examples of pairs `(input, target)`.
 
         Raises:
-            UserError: naming the number of an example whose target is None.
+            UserError: if the target of an example is None.
         """
         inputs, targets = [], []
         for number, (raw, target) in enumerate(pairs, start=1):

@@ -113,7 +113,7 @@ def texts(pieces: Pieces, encoding: str = "utf-8") -> Iterator[str]:
     before a space.
 
     Raises:
-        UserError: naming the file, and the line that is not text in this encoding.
+        UserError: if a line is not text in this encoding.
     """
     for piece in pieces:
         unfinished = ""

@@ -33,7 +33,7 @@ def separated_rows(
         columns: the names of the columns if the file has no header.
 
     Raises:
-        UserError: naming the row that is not as long as the header, or is wrongly quoted.
+        UserError: if a row is not as long as the header, or is wrongly quoted.
     """
     lines, header, first = read_lines(path, encoding), columns, 0 if columns is None else 1
     records: Iterator[list[str]] = (line.removesuffix(CR).split(separator) for line in lines)
@@ -122,7 +122,7 @@ def json_rows(path: str) -> Iterator[Mapping[str, Any]]:
     """The objects of a JSON file: one per line, or all of them in one list.
 
     Raises:
-        UserError: naming the line or the row that is not an object.
+        UserError: if a line is not an object.
     """
     lines = enumerate(read_lines(path), start=1)
     for number, line in lines:

@@ -99,7 +99,7 @@ class DataModule(pl.LightningDataModule):
         """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored.
 
         Raises:
-            UserError: naming the file or split, the place in it and what to do.
+            UserError: if a file cannot be read, or something in a split is wrong.
         """
         raise NotImplementedError(f"{type(self).__name__} must define setup")
 
@@ -152,7 +152,7 @@ class DataModule(pl.LightningDataModule):
         """The raw inputs of a file, each as soon as it can be read; `-` is standard input.
 
         Raises:
-            UserError: naming the file, the place in it and what to do.
+            UserError: if the file cannot be read, or something in it is wrong.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
 
@@ -160,7 +160,7 @@ class DataModule(pl.LightningDataModule):
         """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.
 
         Raises:
-            UserError: naming the source and, counted from `first`, an input that is wrong.
+            UserError: if an input cannot be encoded; names it by its number, counted from `first`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 

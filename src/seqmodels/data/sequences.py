@@ -108,7 +108,7 @@ class SequenceDataModule(DataModule):
         """Each raw input of a file with its raw target or None, as soon as it can be read.
 
         Raises:
-            UserError: naming the file, the place in it and what to do.
+            UserError: if the file cannot be read, or something in it is wrong.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define read_file, to read inputs from {path}"
@@ -118,7 +118,7 @@ class SequenceDataModule(DataModule):
         """Examples of raw inputs with their raw targets.
 
         Raises:
-            UserError: naming the number of an example without a target.
+            UserError: if an example has no target.
         """
         return Examples.of(pairs, source)
 
@@ -232,7 +232,7 @@ class SequenceDataModule(DataModule):
         """Encodes inputs and targets.
 
         Raises:
-            UserError: naming the source and the example that cannot be encoded.
+            UserError: if an example cannot be encoded.
         """
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)

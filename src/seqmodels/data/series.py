@@ -107,7 +107,7 @@ class UEA(SequenceDataModule):
         a list as `series` and, if you want, a `label`.
 
         Raises:
-            UserError: naming the file and the line that is not a series.
+            UserError: if a line of the file is not a series.
         """
         if Path(path).suffix.lower() == ".ts":
             yield from _ts_file(existing_file(path))

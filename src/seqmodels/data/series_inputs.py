@@ -84,7 +84,7 @@ class Series(InputEncoder, name="features"):
                 steps = np.concatenate([steps, np.tile(scale, (len(steps), 1))], axis=1)
             if np.abs(steps).max() > np.finfo(np.float32).max:
                 raise UserError(
-                    f"{source}: series {number} has a value too far from those of training "
+                    f"{source}: series {number} has a value too far from the training values "
                     f"({np.abs(series).max():g}); correct it"
                 )
             encoded.append(torch.from_numpy(steps.astype(np.float32)))

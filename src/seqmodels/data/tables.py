@@ -65,7 +65,7 @@ def as_number(value: Any, where: str, name: str) -> float:
         where, name: the row and the column, for an error.
 
     Raises:
-        UserError: if it is no finite number.
+        UserError: if it is not a finite number.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan
@@ -170,7 +170,7 @@ class Tables:
             lists, times: whether columns of a Parquet file may hold lists (None: either) or times.
 
         Raises:
-            UserError: naming the file, the row and what to do.
+            UserError: if the file cannot be read, or a row is wrong.
         """
         found: Iterable[Mapping[str, Any]]
         if is_plain(path):

@@ -46,7 +46,7 @@ class TargetEncoder(ABC):
         training never saw becomes `UNSEEN_TARGET`.
 
         Raises:
-            UserError: naming the source and the example that cannot be encoded.
+            UserError: if an example cannot be encoded.
         """
 
     @property

@@ -52,7 +52,7 @@ class TextFiles(Tables):
                 standard input.
 
         Raises:
-            UserError: naming the file, the row and what to do.
+            UserError: if the file cannot be read, or a row is wrong.
         """
         return (self._pair(row) for row in self.rows(path, self._wanted))
 
@@ -127,7 +127,7 @@ class TextFiles(Tables):
         """Each text of a file, even if it is empty.
 
         Raises:
-            UserError: naming the file, the row and what to do.
+            UserError: if the file cannot be read, or a row is wrong.
         """
         for row in self.rows(path, [self.text_column]):
             text = row.text(self._text(row), "text")

@@ -46,7 +46,7 @@ class Tokens(InputEncoder, name="tokens"):
             `vocabulary_size`.
 
     Raises:
-        UserError: for a wrong argument, or vectors for tokens that are no words.
+        UserError: for a wrong argument, or vectors for tokens that are not words.
     """
 
     kind = "tokens"

@@ -36,7 +36,7 @@ def vector_rows(source: str) -> Iterator[tuple[str, Row]]:
     Words that were cut in the middle of a character, as word2vec does, are left out.
 
     Raises:
-        UserError: naming the file, the place in it and what to do.
+        UserError: if the file cannot be read, or something in it is wrong.
     """
     if source == "glove":
         yield from _glove_rows()

@@ -36,9 +36,9 @@ class Vectors(NamedTuple):
 
     Args:
         tokenizer: has all tokens of the one that was trained, with the same ids, and perhaps more.
-        matrix: `(V, W)` float32: a vector for each token. Those of words that the file does not
-            have are drawn from a normal distribution with the mean and deviation of the vectors
-            that were read, the same ones every time; that of the padding is zero.
+        matrix: `(V, W)` float32: a vector for each token. Vectors of words that the file lacks are
+            drawn from a normal distribution with the mean and deviation of the vectors that were
+            read, the same ones every time; padding gets zeros.
         note: how many words were found.
     """
 
@@ -50,10 +50,9 @@ class Vectors(NamedTuple):
 def find_vectors(
     source: str, trained: Tokenizer, options: TokenizerOptions, *, add_words: bool = False
 ) -> Vectors:
-    """Reads the vectors of a tokenizer's words from a file, and of the file no more than those.
+    """Reads the vectors of a tokenizer's words from a file, and no more of the file.
 
-    The vector of a word is that of the same word in the file, else in lower case, capitalised, or
-    in upper case.
+    A word is looked up in the file as it is, else in lower case, capitalised, or in upper case.
 
     Args:
         source: as `vector_rows` takes it.

@@ -28,7 +28,7 @@ def check_model(
         make_output: as `Task.check` gives it.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: if an argument is out of range, or arguments don't fit together.
     """
     head = find_head(model["head"], per=contract.per, target=contract.target)
     with torch.device("meta"):  # which takes neither memory nor random numbers
@@ -46,7 +46,7 @@ def build_encoder(
     unless head or task needs one.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: if an argument is out of range, or arguments don't fit together.
     """
     options = dict(options)
     wanted = options.get("bidirectional")

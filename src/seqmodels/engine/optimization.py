@@ -206,8 +206,8 @@ def build_optimizer(
             validations.
 
     Raises:
-        UserError: naming the class and what is wrong with its arguments; if the scheduler needs the
-            end of a training that has none.
+        UserError: if a class refuses its arguments, or if the scheduler needs the end of a training
+            that has none.
     """
 
     if not optimizer:

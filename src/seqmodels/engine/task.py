@@ -71,7 +71,7 @@ class Task(Network, pl.LightningModule):
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
 
     Raises:
-        UserError: naming the key and what to change.
+        UserError: if an argument is out of range, or arguments don't fit together.
     """
 
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
@@ -170,7 +170,7 @@ class Task(Network, pl.LightningModule):
             model: `config.model`.
 
         Raises:
-            UserError: naming the key and what to change.
+            UserError: if an argument is out of range, or arguments don't fit together.
         """
         return no_output
 
@@ -302,7 +302,7 @@ class Task(Network, pl.LightningModule):
         """Optimiser and scheduler for such a training.
 
         Raises:
-            UserError: naming the class and what is wrong with its arguments.
+            UserError: if a class refuses its arguments.
         """
         scheduler, budget = self.hparams["scheduler"], find_budget(trainer, data)
         if budget is not None and is_stretched(scheduler):
@@ -388,7 +388,7 @@ def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type
     """The task that `config.model` names.
 
     Raises:
-        UserError: if the name is not allowed, or not that of a task.
+        UserError: if the name is not allowed, or does not name a task.
     """
     found = allowed_class(model, allowed_targets)
     if not (isinstance(found, type) and issubclass(found, Task)):

@@ -89,7 +89,7 @@ class Pinball(ValueScore):
 
 
 class Coverage(ValueScore):
-    """The share of known values from the lowest to the highest quantile, ends included.
+    """The share of known values from the lowest to the highest quantile, both included.
 
     Compare it with what these quantiles promise, such as 0.8 from 0.1 to 0.9: more is not better,
     because a wider interval always covers more. `Pinball` is the score to choose a model by.
@@ -101,8 +101,8 @@ class Coverage(ValueScore):
 
 
 def value_scores(levels: list[float] | None = None) -> dict[str, Metric]:
-    """The scores of a task that predicts numbers, by name; with quantiles, those of the intervals
-    too. Empty only with targets: a split without any known value gives nan."""
+    """The scores of a task that predicts numbers, by name; with quantiles, also the intervals'
+    scores. Empty only with targets: a split without any known value gives nan."""
     scores: dict[str, Metric] = {"rmse": RMSE(levels), "mae": MAE(levels), "r2": R2(levels)}
     if levels is not None:
         scores |= {"pinball": Pinball(levels), "coverage": Coverage(levels)}

@@ -21,7 +21,7 @@ def weighted_sum(weights: Tensor, states: RNNOutput) -> Tensor:
 class AttentionPool(Head, name="attention_pool"):
     """Learned weights over the valid steps (https://aclanthology.org/N16-1174, word attention).
 
-    `head_options.attention_size`: the width of the hidden layer, by default that of `output`.
+    `head_options.attention_size`: the width of the hidden layer, by default as wide as `output`.
     """
 
     reads = ("output",)

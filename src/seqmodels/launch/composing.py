@@ -40,7 +40,7 @@ class Layer:
 class Loader(ConfigLoaderImpl):
     """Hydra merges key by key: arguments of one class would stay where another is named."""
 
-    composed: ClassVar[DictConfig | None] = None  # as far as it has come, to find what was meant
+    composed: ClassVar[DictConfig | None] = None  # until the error, to find what was meant
 
     def load_configuration(  # type: ignore[override]
         self, config_name: Any, overrides: Any, run_mode: Any, **options: Any

@@ -30,8 +30,8 @@ class Cell(nn.Module):
             def forward(self, x, h):
                 return self.h(torch.cat([x, h], dim=1)).tanh()
 
-    Set `has_cell_state = True` for a state that is a pair `(h, c)`, as that of `nn.LSTMCell`. A
-    subclass of PyTorch's cells works as it is: `class Mine(Cell, nn.LSTMCell, name="mine")`.
+    Set `has_cell_state = True` for a state that is a pair `(h, c)`, as in `nn.LSTMCell`. A subclass
+    of PyTorch's cells works as it is: `class Mine(Cell, nn.LSTMCell, name="mine")`.
     """
 
     has_cell_state: ClassVar[bool] = False

@@ -35,8 +35,8 @@ class LockedDropout(nn.Dropout1d):
 
 
 class SmallEmbedding(nn.Embedding):
-    """An `nn.Embedding` of small weights: PyTorch's own are as large as those of words that were
-    learned well, so that words which training has hardly seen would be noise."""
+    """An `nn.Embedding` of small weights: PyTorch's initial weights are as large as well-learned
+    ones, so that words which training has hardly seen would be noise."""
 
     def reset_parameters(self) -> None:
         nn.init.uniform_(self.weight, -LARGEST_WEIGHT, LARGEST_WEIGHT)
@@ -122,7 +122,7 @@ class VectorEmbedding(nn.Module):
         vocabulary_size: the number of tokens.
         width: `E`. If it equals `vector_size`, there is no trained part.
         vector_size: `W`.
-        num_trained: tokens with ids below it are those of training.
+        num_trained: tokens with ids below it are the training's.
         freeze: keep the vectors as they are.
     """
 

@@ -75,7 +75,7 @@ class RecurrentEncoder(nn.Module):
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
 
     Raises:
-        ValueError: naming the argument and what to change.
+        ValueError: if arguments don't fit together.
     """
 
     @checked("encoder")

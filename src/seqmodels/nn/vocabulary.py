@@ -92,7 +92,7 @@ class AdaptiveVocabulary(Output):
         div_value: each cluster has this many times fewer features than the previous one.
 
     Raises:
-        UserError: naming the option and what to change.
+        UserError: if an option is out of range, or options don't fit together.
     """
 
     targets = ("next_token",)

@@ -147,7 +147,7 @@ def words_to_repeat(config: DictConfig, overrides: Sequence[str]) -> list[str]:
 def _callbacks(
     saved: Mapping[str, Any], composed: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
-    """The folder's callbacks, as far as they are ours, writing to where the folder lies now."""
+    """The folder's callbacks that are ours, writing to where the folder is now."""
     chosen: dict[str, Any] = {}
     for name, entry in saved.items():
         if entry is None or is_trusted_callback(name, entry):

@@ -42,13 +42,13 @@ class TimedSeries:
         return f" of {shown(self.name)}" if self.name else ""
 
     def part(self, start: int, stop: int) -> TimedSeries:
-        """Its steps from `start` to before `stop`; the clock stays that of the whole."""
+        """Its steps from `start` to before `stop`, with the clock of the whole series."""
         return replace(self, values=self.values[start:stop], known=self.known[start:stop])
 
 
 @dataclass
 class _Rows:
-    """The rows of one series, as they come."""
+    """The rows of one series, in the order of the file."""
 
     numbers: array[int] = field(default_factory=lambda: array("q"))  # of the rows
     values: array[float] = field(default_factory=lambda: array("d"))
@@ -77,7 +77,7 @@ class SeriesTable:
         """The series of a file, in the order in which they begin.
 
         Raises:
-            UserError: naming the file, the row and what to do.
+            UserError: if the file cannot be read, or a row is wrong.
         """
         check_ending(path, plain=False)
         found: dict[str, _Rows] = {}

@@ -32,7 +32,7 @@ def moment(value: Any, where: str) -> Moment:
     and with its offset if it has one.
 
     Raises:
-        UserError: naming the value.
+        UserError: if the value is not a time.
     """
     text = "" if value is None else str(value).strip()
     try:

@@ -30,7 +30,7 @@ def split_in_time(
             splits begin in the split before them.
 
     Raises:
-        UserError: naming a split that is too short.
+        UserError: if a split is too short.
     """
     steps = len(series)
     test = steps - round(fractions["test"] * steps)
@@ -174,7 +174,7 @@ class WindowScales:
         scaled = (series.values - self.mean[number]) / self.deviation[number]
         if np.abs(scaled).max() > np.finfo(np.float32).max:
             raise UserError(
-                f"{source}: a value{series.of} is too far from those of training "
+                f"{source}: a value{series.of} is too far from the training values "
                 f"({np.abs(series.values).max():g}); correct it"
             )
         return scaled.astype(np.float32)
@@ -200,7 +200,7 @@ def windows(
         stride: how many steps apart windows begin.
 
     Raises:
-        UserError: naming a series that was not in training.
+        UserError: for a series that was not in training.
     """
     numbers = [scales.number(each, source) for each in series]
     values = np.concatenate([scales.standardised(each, source) for each in series])

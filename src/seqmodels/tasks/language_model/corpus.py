@@ -70,8 +70,8 @@ def token_files(
         encoding: of the text files.
 
     Raises:
-        UserError: naming the file that is not text in this encoding, or changed since it was
-            fingerprinted; if the cache cannot be written.
+        UserError: if a file is not text in this encoding, or has changed since it was
+            fingerprinted; or if the cache cannot be written.
     """
     recipe = [FORMAT, tokenizers.__version__, content, sorted(asdict(options).items()), encoding]
     if tokenizer is not None:  # the recipe alone may give the same one

@@ -49,7 +49,7 @@ def generate(
         first: the ids that the first token may have; None: any.
 
     Raises:
-        UserError: naming the option and what to change.
+        UserError: if an option is out of range, or options don't fit together.
     """
     check_options(length, temperature, top_k, top_p)
     return _generate(task, [START_ID, *prompt], length, temperature, top_k, top_p, seed, first)
@@ -91,7 +91,7 @@ def _decoded(
         if piece := decoder.step(data.vocabulary, token):
             yield piece[max(skip - shown, 0) :]
             shown += len(piece)
-    # bytes that are no whole character
+    # bytes that are not a whole character
     if rest := data.text_of(written)[len(data.text_of(ids)) + max(skip, shown) :]:
         yield rest
 

@@ -176,7 +176,7 @@ class StreamDataModule(DataModule):
         """Encodes splits with this fingerprint; trains the tokenizer on `train` if it is not yet.
 
         Raises:
-            UserError: naming the file that is not text in this encoding.
+            UserError: if a file is not text in this encoding.
         """
         self.tokenizer, tokens = token_files(
             splits, content, self.options, self.tokenizer, self.encoding

@@ -73,7 +73,7 @@ class Dates(PairDataModule):
         options: `split_seed` and the other arguments of `PairDataModule`.
 
     Raises:
-        UserError: naming a locale that does not exist, or is on both lists.
+        UserError: if a locale does not exist, or is on both lists.
     """
 
     more_splits = ("held_out_locales", "longest")

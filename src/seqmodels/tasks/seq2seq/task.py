@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative
+from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.data.tokenizer import LEVELS
 from seqmodels.engine.contract import Contract, Step
@@ -46,8 +46,8 @@ class Seq2Seq(Task):
             validation is.
         best: how many texts to predict for each source, at most `beam`.
         length_penalty: the power of the length that a text's log-probability is divided by.
-        longest: the largest number of tokens to write; None: twice that of the longest target of
-            the training; at most 10,000.
+        longest: the largest number of tokens to write; None: twice as many as the longest target of
+            the training has; at most 10,000.
         scores: of `text_scores.SCORES`; None: the usual ones for the target's tokens.
 
     Raises:

@@ -104,10 +104,10 @@ class TextTargets(TargetEncoder):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """`num_targets`: the size of the vocabulary; `start` and `end`: token ids, which may be
-        the same one; `shared`: whether the vocabulary is that of the sources; `longest`: the
-        number of tokens of the longest target of the training; and `target_preprocessor`: what
-        `TextDecoder` needs."""
+        """`num_targets`: the size of the vocabulary; `start` and `end`: token ids, which may be the
+        same one; `shared`: whether sources have the same vocabulary; `longest`: the number of
+        tokens of the longest target of the training; and `target_preprocessor`: what `TextDecoder`
+        needs."""
         return {
             "num_targets": self.tokens.num_inputs,
             "start": START_ID,

@@ -17,7 +17,7 @@ Scores = Float[Tensor, "batch time tags"]
 Transitions = Float[Tensor, "tags tags"]
 
 # A transition is taken for one that is so many nats below the best one if it is further below. So
-# no message can become 0, whatever the scores are: `exp(-LOWEST)` squared is still a number.
+# no message can become 0, for any scores: `exp(-LOWEST)` squared is still a number.
 LOWEST = {torch.float64: 300.0, torch.float32: 30.0}
 
 
@@ -33,7 +33,7 @@ def log_partition(
     Args:
         scores: `(B, T, C)`, float64 or float32; -inf for a tag that a step does not have, if it may
             have another.
-        transitions: `(C, C)`, from the tag of a row to that of a column.
+        transitions: `(C, C)`, from the tag of the row to the tag of the column.
         lengths: `(B,)` on the device of `scores`: the steps of each row.
     """
     with torch.autocast(scores.device.type, enabled=False):

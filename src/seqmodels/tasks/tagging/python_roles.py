@@ -97,7 +97,7 @@ def roles(source: str, tokens: Sequence[TokenInfo]) -> list[str]:
 
 
 def _by_neighbours(tokens: Sequence[TokenInfo], index: int) -> str:
-    """The role of a token that is no expression and no parameter."""
+    """The role of a token that is neither an expression nor a parameter."""
     token = tokens[index]
     if token.type != NAME or keyword.iskeyword(token.string):
         return "other"
@@ -114,7 +114,7 @@ def _by_neighbours(tokens: Sequence[TokenInfo], index: int) -> str:
 
 @dataclass(frozen=True)
 class _Scope:
-    """Whose names are used in a place.
+    """The scopes that a name is looked up in.
 
     Args:
         table: the symbols of the function, class or module.
@@ -184,7 +184,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.AST) -> None:
-        """The names in an f-string are no tokens."""
+        """The names in an f-string are not tokens."""
 
     visit_TemplateStr = visit_JoinedStr
 

@@ -76,7 +76,7 @@ class TagFiles:
             classes: the names of the tags, for a column that may hold their numbers.
 
         Raises:
-            UserError: naming the file, the line or row and what to do.
+            UserError: if the file cannot be read, or a line or row is wrong.
         """
         if has_lists(path):
             for row in self._rows(path):
@@ -115,7 +115,7 @@ class TagFiles:
             tags: that training saw.
 
         Raises:
-            UserError: naming the file, the line or row and what to do.
+            UserError: if the file cannot be read, or a line or row is wrong.
         """
         if path != "-" and has_lists(path):
             for row in self._rows(path, tags=False):
@@ -167,7 +167,7 @@ class TagFiles:
         """The lines of each text in a column file: their numbers and fields.
 
         Args:
-            width: of each line; None: that of the first one.
+            width: the number of fields in each line; None: as many as in the first.
         """
         first = self._first(path)  # an error for an empty file
         width, rows = width or len(first), list[tuple[int, list[str]]]()
