@@ -91,8 +91,7 @@ def test_its_names_work_everywhere(
     script: Script, refused: Refused, tmp_path: Path, monkeypatch
 ) -> None:
     def done(*words: str) -> str:
-        result = script(*words)
-        return result.stdout
+        return script(*words).stdout
 
     (tmp_path / "new.jsonl").write_text("[[0,1,2,3,4,5,6,7,8,9,10,11]]\n")
     done("train.py", "experiment=windy", "folder=run")
