@@ -111,7 +111,9 @@ class AdaptiveVocabulary(Output):
     ) -> None:
         super().__init__()
         if label_smoothing:
-            raise UserError("an adaptive softmax cannot smooth labels: set model.label_smoothing=0")
+            raise UserError(
+                "an adaptive softmax cannot smooth labels: set model.output.label_smoothing=0"
+            )
         cutoffs = cutoffs or [max(vocabulary_size // 10, 1), max(vocabulary_size // 3, 2)]
         if width < div_value ** len(cutoffs):
             raise UserError(

@@ -26,7 +26,7 @@ from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
 from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.window_learning_rate import WindowLearningRate
-from tests.conftest import Config, Refused
+from tests.conftest import Config
 from tests.runs.resumed import Stop, weights
 from tests.shipped import LANGUAGE_HEADS
 
@@ -655,22 +655,6 @@ def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     assert carried("gru").shape == (2, B, H)
     h, c = carried("lstm")
     assert h.shape == c.shape == (2, B, H)
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("model.window=5", "model.window is 5, but this model predicts at every step"),
-        (
-            "model.training.adversarial=0.5",
-            "model.training.adversarial is 0.5, but this model carries its state",
-        ),
-    ],
-)
-def test_what_is_for_whole_sequences_is_refused(
-    setting: str, message: str, refused: Refused
-) -> None:
-    assert message in refused("train.py", "experiment=language_model", setting)
 
 
 def test_a_sample_after_the_checkpoint_that_is_resumed_is_written_once(
