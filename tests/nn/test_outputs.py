@@ -157,7 +157,7 @@ def test_quantiles_are_those_of_the_targets_in_their_own_units() -> None:
     generator = torch.Generator().manual_seed(0)
     targets = torch.rand(1001, 2, generator=generator)
     raw = output.restore(targets)
-    optimizer = torch.optim.LBFGS(output.parameters(), max_iter=200)
+    optimizer = torch.optim.LBFGS(output.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
