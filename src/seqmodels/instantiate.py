@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from pkgutil import resolve_name
 from typing import Any
 
@@ -31,6 +32,9 @@ ALLOWED = (
     "lightning.pytorch.trainer.",
 )
 
+
+# what the calls of `instantiate` allow that this one is within: what they build may build it, too
+_outer: ContextVar[tuple[str, ...]] = ContextVar("allowed targets", default=())
 
 KEYWORDS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # Hydra's
 
@@ -62,10 +66,13 @@ def instantiate(
     Raises:
         UserError: if a target is not allowed, or an argument is unknown or has a wrong value.
     """
-    plain = check(config, kwargs, key, allowed_targets=allowed_targets, by_position=len(args))
-    target = plain["_target_"]
-    with refusing(target, TypeError, ValueError, MisconfigurationException):
-        return _build({**plain, "_partial_": True})(*args, **kwargs)
+    token = _outer.set((*allowed_targets, *_outer.get()))
+    try:
+        plain = check(config, kwargs, key, by_position=len(args))
+        with refusing(plain["_target_"], TypeError, ValueError, MisconfigurationException):
+            return _build({**plain, "_partial_": True})(*args, **kwargs)
+    finally:
+        _outer.reset(token)
 
 
 def check(
@@ -122,17 +129,18 @@ def _arguments(target: str) -> Schema | None:
 
 
 def allowed_class(
-    config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = ()
+    config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = (), key: str = ""
 ) -> Any:
     """The class that `config._target_` names, if it is allowed; see `instantiate`."""
-    _check_target(config["_target_"], _with_projects(allowed_targets), where="_target_")
+    where = f"{key}._target_".removeprefix(".")
+    _check_target(config["_target_"], _with_projects(allowed_targets), where)
     return find(config["_target_"])
 
 
 def _with_projects(allowed_targets: Iterable[str]) -> tuple[str, ...]:
     """With the classes of installed projects, whose heads can be chosen by name from here on."""
     import_projects()
-    return (*allowed_targets, *(f"{package}." for package in project_packages()))
+    return (*allowed_targets, *_outer.get(), *(f"{package}." for package in project_packages()))
 
 
 def _build(node: Any) -> Any:

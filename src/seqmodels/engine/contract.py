@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -52,6 +53,8 @@ class Step:
         predictions, targets: for the metrics, at the end of the epoch; None without metrics, and
             no targets where the predictions are counts that compare the two already.
         scale: what a metric divides errors by, where the task knows such a scale.
+        scored: predictions and targets for the metrics of `model.metrics`, such as probabilities;
+            needed where the task's `measures_more` is true. None: as its own metrics get them.
     """
 
     loss: Float[Tensor, ""]
@@ -59,6 +62,7 @@ class Step:
     predictions: Tensor | None = None
     targets: Tensor | None = None
     scale: Tensor | None = None
+    scored: tuple[Any, Any] | None = None
 
 
 def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:

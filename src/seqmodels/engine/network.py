@@ -70,8 +70,13 @@ class Network(nn.Module):
             return self.encoder(embedded, lengths, state)
         return read_in_windows(self.encoder, embedded, lengths, self.window)
 
-    def loss_and_decision(self, batch: AnyBatch) -> tuple[Float[Tensor, ""], Tensor]:
+    def loss_and_decision(
+        self, batch: AnyBatch, states: RNNOutput | None = None
+    ) -> tuple[Float[Tensor, ""], Tensor]:
         """The loss of a batch with targets, and the detached decision.
+
+        Args:
+            states: what `encode` gave of it, in evaluation; None: it is encoded here.
 
         A class that training never saw has no logit, so the loss leaves it out; it is 0 where no
         target remains.
@@ -80,7 +85,7 @@ class Network(nn.Module):
         assert batch.targets is not None
         if not self.training and not batch.targets.is_floating_point():
             targets = with_unseen_as(PADDING_TARGET, batch.targets)
-            states = self.read(self.embed(batch), batch.lengths)
+            states = self.encode(batch) if states is None else states
             loss, decision = self.head.loss_and_decision(states, targets)
             return loss.where((targets != PADDING_TARGET).any(), 0.0), decision
         embedded = self.embed(batch)

@@ -30,6 +30,7 @@ from seqmodels.engine.optimization import (
     is_stretched,
     monitored,
 )
+from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
 from seqmodels.engine.training import TrainingOptions, rates_after_start
 from seqmodels.errors import UserError, not_a_task
@@ -68,6 +69,9 @@ class Task(Network, pl.LightningModule):
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
         scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
             the whole training, whether steps, epochs or time end it. None keeps the learning rate.
+        metrics: more metrics of validation and test, by name: `{"auroc": {"_target_":
+            "torchmetrics.AUROC", ...}}`; `higher_is_better` beside the arguments says so of a class
+            that doesn't.
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
 
     Raises:
@@ -108,6 +112,7 @@ class Task(Network, pl.LightningModule):
         optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
         scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
         | None = None,
+        metrics: dict[str, Annotated[dict[str, Any], Built()]] | None = None,
         **own: Annotated[Any, BySubclass()],
     ) -> None:
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
@@ -151,6 +156,10 @@ class Task(Network, pl.LightningModule):
         self.train_metrics = self._metrics_of("train")
         self.validation_metrics = self._metrics_of("validation")
         self.test_metrics = self._metrics_of("test")
+        taken = {*self.metrics(), "loss", *self.metrics_of_loss(torch.zeros(()), None)}
+        self.own_metrics = nn.ModuleDict(
+            {split: build_metrics(metrics, taken=taken) for split in ("validation", "test")}
+        )
 
     def _metrics_of(self, split: str) -> MetricCollection:
         metrics = self.metrics() if split != "train" or self.decides_in_training else {}
@@ -231,10 +240,30 @@ class Task(Network, pl.LightningModule):
             raise ValueError("this batch has no targets to learn from: use predict_step")
         self.split = split
         step = self.step(batch)
+        if self.measures_more:
+            update(self.own_metrics[split], *_scored(step))  # type: ignore[arg-type]
         # kept on the device: the metrics are updated once an epoch, because their update would
         # wait for the device at every step
-        self.steps[split].append(replace(step, loss=step.loss.detach()))
+        self.steps[split].append(replace(step, loss=step.loss.detach(), scored=None))
         return step
+
+    @property
+    def measures_more(self) -> bool:
+        """Whether `model.metrics` measure the batch that `step` gets."""
+        return self.split != "train" and bool(self.hparams["metrics"])
+
+    def try_metrics(self, batch: AnyBatch) -> None:
+        """Tries the metrics of `model.metrics` on a batch of the validation, before the training.
+
+        Raises:
+            UserError: naming the metric that does not fit.
+        """
+        if self.hparams["metrics"]:
+            self.split = "validation"
+            self.eval()
+            with torch.inference_mode():
+                check_fit(self.own_metrics["validation"], *_scored(self.step(batch)))  # type: ignore[arg-type]
+            self.train()
 
     def on_train_epoch_end(self) -> None:
         self._end_epoch("train", self.train_metrics, self.trainer.train_dataloader)
@@ -259,6 +288,9 @@ class Task(Network, pl.LightningModule):
         if not values or self.trainer.sanity_checking:
             return
         measured = self._measure(split, metrics, values, loader)
+        if split in self.own_metrics:
+            more = compute(self.own_metrics[split])  # type: ignore[arg-type]
+            measured |= {f"{split}/{name}": value for name, value in more.items()}
         loss = measured[f"{split}/loss"]
         if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
             raise UserError(
@@ -382,6 +414,15 @@ class Task(Network, pl.LightningModule):
         if self._earlier and not self.restored:
             self._epoch_so_far("train")  # one of a checkpoint that does not fit is an error now
         self.restored = True  # the optimizer's state too, which its first step has used
+
+
+def _scored(step: Step) -> tuple[Any, Any]:
+    predictions, targets = step.scored or (step.predictions, step.targets)
+    if predictions is None or targets is None:
+        raise UserError(
+            "model.metrics: this model predicts nothing that they measure: leave it out"
+        )
+    return predictions, targets
 
 
 def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:

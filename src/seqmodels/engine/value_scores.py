@@ -14,6 +14,20 @@ Predictions = Float[Tensor, "rows values"] | Float[Tensor, "rows values quantile
 Targets = Float[Tensor, "rows values"]
 
 
+def decision(predicted: Tensor, levels: list[float] | None) -> Tensor:
+    """The predictions themselves, or the medians among quantiles."""
+    return predicted if levels is None else predicted[..., levels.index(0.5)]
+
+
+def known_values(
+    predicted: Tensor, targets: Tensor, levels: list[float] | None
+) -> tuple[Tensor, Tensor]:
+    """Decisions and targets `(N, K)` of all rows and steps whose K values are all known."""
+    decided, targets = decision(predicted, levels).flatten(0, -2), targets.flatten(0, -2)
+    known = ~targets.isnan().any(dim=-1)
+    return decided[known], targets[known]
+
+
 class ValueScore(Metric):
     """A score of predictions `(N, K)` against targets `(N, K)`, nan where there is none.
 
@@ -44,23 +58,19 @@ class ValueScore(Metric):
     def score(self, predicted: Predictions, targets: Targets) -> Float[Tensor, ""]:
         """The score of all predictions."""
 
-    def decision(self, predicted: Predictions) -> Float[Tensor, "rows values"]:
-        """The predictions themselves, or the medians among quantiles."""
-        return predicted if self.levels is None else predicted[..., self.levels.index(0.5)]
-
 
 class RMSE(ValueScore):
     """The root of the mean squared error over all known values."""
 
     def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        return (self.decision(predicted) - targets).square().nanmean().sqrt()
+        return (decision(predicted, self.levels) - targets).square().nanmean().sqrt()
 
 
 class MAE(ValueScore):
     """The mean absolute error over all known values."""
 
     def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        return (self.decision(predicted) - targets).abs().nanmean()
+        return (decision(predicted, self.levels) - targets).abs().nanmean()
 
 
 class R2(ValueScore):
@@ -72,7 +82,7 @@ class R2(ValueScore):
     """
 
     def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        left = (self.decision(predicted) - targets).square().nansum(dim=0)
+        left = (decision(predicted, self.levels) - targets).square().nansum(dim=0)
         spread = (targets - targets.nanmean(dim=0)).square().nansum(dim=0)
         scores = torch.where(spread > 0, 1 - left / spread, (left == 0).float())
         return scores.where((~targets.isnan()).sum(dim=0) > 1, torch.nan).nanmean()

@@ -182,13 +182,16 @@ def _check_metric(config: DictConfig) -> None:
     if (metric := config.sweep.metric) is None:
         return
     from seqmodels.engine.metrics import more_is_better
+    from seqmodels.engine.own_metrics import build_metrics
     from seqmodels.instantiate import allowed_class
     from seqmodels.plugins import import_modules, trusted_classes
 
     if str(metric).rpartition("/")[0] not in ("validation", "test"):
         raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
     import_modules(config.imports)  # which may add their metrics
-    allowed_class(config.model, trusted_classes(config))
+    trusted = trusted_classes(config)
+    allowed_class(config.model, trusted)
+    build_metrics(config.model.get("metrics"), trusted)
     more_is_better(metric)
 
 

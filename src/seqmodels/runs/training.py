@@ -23,6 +23,7 @@ from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
 from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
+from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.task import task_class
 from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
@@ -183,6 +184,9 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         trainer = _build_trainer(config, folder.path, allowed)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         plan_validation(trainer, data)
+        if config.model.get("metrics"):
+            with torch.random.fork_rng([]):  # the loader draws a number
+                task.try_metrics(next(iter(data.val_dataloader())))
         _check_metric(config.sweep.metric, task, data)
         if checkpoint is None:
             task.initialize(data)
@@ -344,6 +348,7 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
         return
     dataset = getattr(data.val_dataloader(), "dataset", None)
     names = {*task.metrics(), "loss", *task.metrics_of_loss(torch.zeros(()), dataset)}
+    names |= {*(task.hparams["metrics"] or ())}
     known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
     if metric not in known:
         raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
@@ -353,6 +358,7 @@ def _check_arguments(config: DictConfig, allowed: tuple[str, ...]) -> None:
     """Finds a mistake in what is built last before any data is read: a logger writes when it is
     built."""
     check(config.model, ["data"], "model", allowed_targets=allowed)
+    build_metrics(config.model.get("metrics"), allowed)
     check(
         config.trainer,
         ["callbacks", "logger", "default_root_dir"],

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from seqmodels.data import DataModule
 from seqmodels.engine import Task
+from seqmodels.engine.own_metrics import check_metric_class
 from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
 from seqmodels.renamed import with_names_of_today
@@ -21,6 +22,7 @@ from seqmodels.signatures import arguments
 KINDS: dict[str, type] = {"model": Task, "data": DataModule}
 # built from the configuration of a model, later and by the task
 NESTED: dict[str, type] = {"model.optimizer": Optimizer, "model.scheduler": LRScheduler}
+METRIC, MOST = re.compile(r"model\.metrics\.\w+"), 10_000
 # callbacks that a run folder may name, and no others
 OURS = (
     "seqmodels.callbacks.",
@@ -111,11 +113,15 @@ def _check_class(entry: Mapping[str, Any], where: str, kind: type, allowed: Iter
 def _check_values(value: Any, where: str, allowed: Iterable[str]) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if where in NESTED and key == "_target_":
+            if METRIC.fullmatch(where) and key == "_target_":
+                check_metric_class(value, where, allowed)
+            elif where in NESTED and key == "_target_":
                 _check_class(value, where, NESTED[where], allowed)
             elif key.startswith("_"):
                 raise UserError(f"{where}.{key} of a run folder is not allowed: {inner!r:.60}")
             _check_values(inner, f"{where}.{key}", allowed)
+    elif where.startswith("model.metrics.") and isinstance(value, int) and value > MOST:
+        raise UserError(f"{where} of a run folder is {value}: at most {MOST}")  # it takes memory
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             _check_values(inner, f"{where}.{number}", allowed)

@@ -64,11 +64,16 @@ class SequenceClassifier(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
-        loss, predictions = self.loss_and_decision(batch)
         if self.training:
+            loss, predictions = self.loss_and_decision(batch)
             return Step(loss, len(batch), predictions, batch.targets)
+        states = self.encode(batch)
+        loss, predictions = self.loss_and_decision(batch, states)
+        known, scored = batch.targets >= 0, None
+        if self.measures_more:
+            scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
         targets = with_unseen_as(len(self.classes), batch.targets)
-        return Step(loss, (batch.targets >= 0).sum(), predictions, targets)
+        return Step(loss, known.sum(), predictions, targets, scored=scored)
 
     def metrics(self) -> dict[str, Metric]:
         count = len(self.classes) + 1  # all that training never saw are one class, always wrong

@@ -16,7 +16,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.rolling import roll_forward
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import MAE, Predictions, Targets, value_scores
+from seqmodels.engine.value_scores import MAE, Predictions, Targets, known_values, value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
@@ -106,10 +106,12 @@ class Forecaster(Task):
         learn = self._learn_steps if self.recursive else self._learn_all
         loss, made = (learn if self.training else self._try)(batch, targets)
         scale = self._of_rows("naive_error", batch).expand_as(targets)
-        values = [self.restore(made, batch), self.restore(targets, batch), scale]
-        if not self.recursive:
-            values = [each.flatten(1, 2) for each in values]  # a row of the metrics each
-        return Step(loss, (~targets.isnan()).sum(), *values)
+        known = (~targets.isnan()).sum()
+        made, targets = self.restore(made, batch), self.restore(targets, batch)
+        scored = known_values(made, targets, self.output.quantiles) if self.measures_more else None
+        if not self.recursive:  # a row of the metrics each
+            made, targets, scale = (each.flatten(1, 2) for each in (made, targets, scale))
+        return Step(loss, known, made, targets, scale, scored)
 
     def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
         base = self._base(batch)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from seqmodels.arguments import ArgumentsOf, Passed
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import PADDING_TARGET, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
@@ -90,7 +90,12 @@ class LanguageModel(Task):
         assert batch.targets is not None
         states = self.encode(batch, state)
         self.carried[self.split] = without_gradient(states.state)  # starts the next window
-        return Step(self.head.loss(states, batch.targets), int(batch.lengths.sum()))
+        scored = None
+        if self.measures_more:
+            known = batch.targets != PADDING_TARGET
+            scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
+        loss = self.head.loss(states, batch.targets)
+        return Step(loss, int(batch.lengths.sum()), scored=scored)
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a

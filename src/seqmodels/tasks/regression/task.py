@@ -13,7 +13,7 @@ from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import value_scores
+from seqmodels.engine.value_scores import known_values, value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
@@ -87,7 +87,11 @@ class Regressor(Task):
         loss, predictions = self.loss_and_decision(batch)
         targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
         known = (~targets.isnan()).sum()
-        return Step(loss, known, predictions, self._values.restore(targets))
+        targets = self._values.restore(targets)
+        scored = None
+        if self.measures_more:
+            scored = known_values(predictions, targets, self.output.quantiles)
+        return Step(loss, known, predictions, targets, scored=scored)
 
     def metrics(self) -> dict[str, Metric]:
         return value_scores(self.output.quantiles)

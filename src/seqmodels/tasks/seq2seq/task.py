@@ -137,7 +137,11 @@ class Seq2Seq(Task):
         found = self.write(states, beam=self.hparams["beam"] if self.split == "test" else 1)
         texts = self.text_decoder.texts(found.tokens[:, 0])
         counts = self.scores.counts(texts, batch.references or [])
-        return Step(self.head.loss(states, targets), known, counts.to(self.device))
+        loss, scored = (
+            self.head.loss(states, targets),
+            (texts, [*map(list, batch.references or [])]),
+        )
+        return Step(loss, known, counts.to(self.device), scored=scored)
 
     def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
         """The likeliest texts for what the encoder has read, the best first."""

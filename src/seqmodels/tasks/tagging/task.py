@@ -99,8 +99,14 @@ class Tagger(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
-        loss, tags = self.loss_and_decision(batch)
-        return Step(loss, (batch.targets >= 0).sum(), _ended(tags), _ended(batch.targets))
+        states = None if self.training else self.encode(batch)
+        loss, tags = self.loss_and_decision(batch, states)
+        known, scored = batch.targets >= 0, None
+        if states is not None and self.measures_more:
+            alone = not self.head.output.links_steps  # else a step has no probability of its own
+            made = self.head(states)[known].float().softmax(dim=-1) if alone else tags[known]
+            scored = made, batch.targets[known]
+        return Step(loss, known.sum(), _ended(tags), _ended(batch.targets), scored=scored)
 
     def metrics(self) -> dict[str, Metric]:
         """The share of right steps; of tags that mark spans, also how well these are found."""

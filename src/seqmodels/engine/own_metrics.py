@@ -1,0 +1,129 @@
+"""Metrics that you add to those of a task in its configuration: `model.metrics`."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+import torchmetrics
+from torch import Tensor, nn
+
+from seqmodels.engine.metrics import METRICS, Metric, find_metric
+from seqmodels.errors import UserError, refusing
+from seqmodels.instantiate import allowed_class, instantiate
+
+# of torchmetrics: what measures classes, numbers and texts, and loads nothing
+MODULES = ("classification", "regression", "text.bleu", "text.chrf", "text.eed", "text.ter")
+
+
+def build_metrics(
+    configured: Mapping[str, Any] | None,
+    allowed_targets: Iterable[str] = (),
+    taken: Collection[str] = (),
+) -> nn.ModuleDict:
+    """The metrics of `model.metrics` by their names, whose directions are in `METRICS` from now on.
+
+    Args:
+        taken: the names of what the task measures already.
+
+    Raises:
+        UserError: naming the metric, and what is wrong with its name, class or arguments.
+    """
+    made = nn.ModuleDict()
+    for name, entry in (configured or {}).items():
+        key = f"model.metrics.{name}"
+        if not re.fullmatch(r"[A-Za-z]\w*", name):
+            raise UserError(f"{key}: write its name with letters, digits and _ only")
+        if name in taken:
+            raise UserError(f"{key}: this model measures {name} already: choose another name")
+        check_metric_class(entry, key, allowed_targets)
+        arguments = {name: value for name, value in entry.items() if name != "higher_is_better"}
+        metric = instantiate(arguments, key=key, allowed_targets=allowed_targets)
+        _register(name, entry.get("higher_is_better", metric.higher_is_better), key)
+        made[name] = metric
+    return made
+
+
+def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()) -> None:
+    """Raises UserError for an entry of `model.metrics` that names no class to measure with."""
+    found = allowed_class(entry, allowed_targets, key)
+    module = f"{getattr(found, '__module__', '')}."
+    theirs = tuple(f"torchmetrics.{each}." for each in MODULES)
+    known = module.startswith(theirs) or not module.startswith("torchmetrics.")
+    if not (isinstance(found, type) and issubclass(found, torchmetrics.Metric) and known):
+        raise UserError(
+            f"{key}._target_={entry['_target_']} is not a metric of classes, numbers or texts: "
+            "choose one of torchmetrics.classification or torchmetrics.regression, or a "
+            "torchmetrics.Metric of your own"
+        )
+
+
+def _register(name: str, better: bool | None, key: str) -> None:
+    known = find_metric(name)
+    if better is None and known is not None:
+        better = known.higher_is_better
+    if better is None:
+        raise UserError(
+            f"{key}: its class does not say whether more of it is better: add "
+            f"{key}.higher_is_better=true, or false"
+        )
+    if METRICS.setdefault(name, Metric(better)).higher_is_better != better:
+        raise UserError(
+            f"{key}: of {name}, {'less' if better else 'more'} is better elsewhere: choose another "
+            "name"
+        )
+
+
+def update(metrics: nn.ModuleDict, predictions: Any, targets: Any) -> None:
+    """Adds a batch.
+
+    Raises:
+        UserError: naming the metric that does not fit what the task predicts.
+    """
+    for name, metric in cast(Any, metrics).items():
+        with refusing(f"model.metrics.{name}", Exception):
+            metric.update(predictions, targets)
+
+
+def compute(metrics: nn.ModuleDict) -> dict[str, Tensor]:
+    """What was measured of all batches, of all processes; starts anew.
+
+    Raises:
+        UserError: naming the metric that gives anything but one number.
+    """
+    measured = {}
+    for name, metric in cast(Any, metrics).items():
+        with refusing(f"model.metrics.{name}", Exception):
+            measured[name] = one_number(name, metric.compute())
+        metric.reset()
+    return measured
+
+
+def one_number(name: str, value: Any) -> Tensor:
+    """What a metric gives, if it is one number.
+
+    Raises:
+        UserError: if it isn't.
+    """
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise UserError(
+            f"model.metrics.{name} gives several numbers, not one to log: set its average, or "
+            "choose another metric"
+        )
+    return value.reshape(())
+
+
+def check_fit(metrics: nn.ModuleDict, predictions: Any, targets: Any) -> None:
+    """Raises UserError for a metric that does not fit what the task predicts of one batch."""
+    update(metrics, predictions, targets)
+    values = {}
+    for name, metric in cast(Any, metrics).items():
+        with suppress(Exception), warnings.catch_warnings():  # one batch may be too few rows
+            warnings.simplefilter("ignore")
+            values[name] = metric.compute()
+        metric.reset()
+    for name, value in values.items():
+        one_number(name, value)

@@ -1,0 +1,195 @@
+"""`model.metrics`: metrics that a configuration adds to those of a task."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchmetrics
+from omegaconf import DictConfig
+from sklearn.metrics import roc_auc_score
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.engine.metrics import METRICS, more_is_better
+from seqmodels.engine.own_metrics import build_metrics, check_fit
+from seqmodels.engine.value_scores import known_values
+from seqmodels.errors import UserError
+from seqmodels.instantiate import instantiate
+from seqmodels.runs import load_run, train
+from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.trust import check_trusted
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.tagging import Tagger
+
+Config = Callable[..., DictConfig]
+AUROC = "{auroc:{_target_:torchmetrics.AUROC,task:multiclass,num_classes:9}}"
+CLASSES = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
+QUICK = ("baseline=false", "callbacks.dataflow=null", "callbacks.confusion_matrix=null")
+
+
+@pytest.fixture(autouse=True)
+def directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test adds to `METRICS` is gone after it."""
+    known = copy.copy(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(known)
+
+
+def test_a_metric_is_one_word_and_chooses_the_checkpoint(config: Config, tmp_path: Path) -> None:
+    monitored = "callbacks.checkpoint.monitor=validation/auroc"
+    result = train(config(f"model.metrics={AUROC}", monitored, *QUICK))
+    assert result["higher_is_better"]["auroc"]
+    run = load_run(tmp_path / "run")
+    run.data.setup()
+    scores, labels = [], []
+    for batch in run.data.split_loader("test"):
+        scores.append(run.task(batch).softmax(dim=-1).detach())
+        labels.append(batch.targets)
+    expected = roc_auc_score(torch.cat(labels), torch.cat(scores), multi_class="ovr")
+    assert result["metrics"]["test/auroc"] == pytest.approx(expected, abs=1e-5)
+    assert run.evaluate()["test/auroc"] == pytest.approx(expected, abs=1e-5)
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    found = [row["validation/auroc"] for row in rows if "validation/auroc" in row]
+    assert len(found) == 2 and result["metrics"]["validation/auroc"] == max(found)
+    saved = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    again = SequenceClassifier.load_from_checkpoint(saved, weights_only=True)
+    assert isinstance(again.own_metrics["test"]["auroc"], torchmetrics.Metric)
+    resumed = train(config(f"resume={tmp_path / 'run'}", "trainer.max_epochs=3"), given={
+        "trainer.max_epochs": 3
+    })  # fmt: skip
+    assert math.isfinite(resumed["metrics"]["test/auroc"])
+
+
+WRONG = {
+    "{auroc:{_target_:torchmetrics.AUROK}}": r"auroc\._target_=torchmetrics\.AUROK cannot be found",
+    "{auroc:{_target_:torch.nn.ReLU}}": r"auroc\._target_=torch\.nn\.ReLU is not a metr",
+    "{b:{_target_:torchmetrics.text.Perplexity}}": r"b\._target_=.*Perplexity is not a metr",
+    "{auroc:{task:multiclass}}": r"model\.metrics\.auroc\._target_ must be given",
+    "{a:{_target_:torchmetrics.AUROC,task:multiclass,classes:9}}": "AUROC: .*num_classes",
+    "{accuracy:{_target_:torchmetrics.Accuracy,task:multiclass,num_classes:9}}": (
+        r"model\.metrics\.accuracy: this model measures accuracy already: choose another name"
+    ),
+    "{a.b:{_target_:torchmetrics.Accuracy,task:multiclass,num_classes:9}}": r"metrics\.a\.b: write",
+    "{loss:{_target_:torchmetrics.MeanSquaredError}}": "measures loss already",
+    "{auroc:{_target_:torchmetrics.AUROC,task:multiclass,num_classes:5}}": (
+        r"model\.metrics\.auroc: Expected `preds\.shape\[1\]` to be equal to the number of classes"
+    ),
+    "{auroc:{_target_:torchmetrics.AUROC,task:multiclass,num_classes:9,average:null}}": (
+        r"model\.metrics\.auroc gives several numbers, not one to log: set its average"
+    ),
+    "{c:{_target_:torchmetrics.CalibrationError,task:multiclass,num_classes:9}}": None,
+    "{c:{_target_:torchmetrics.ConfusionMatrix,task:multiclass,num_classes:9}}": (
+        r"model\.metrics\.c: its class does not say whether more of it is better: add model\.metr"
+    ),
+    "{mae:{_target_:torchmetrics.Accuracy,task:multiclass,num_classes:9}}": (
+        r"model\.metrics\.mae: of mae, less is better elsewhere: choose another name"
+    ),
+}
+
+
+@pytest.mark.parametrize(("metrics", "message"), WRONG.items())
+def test_what_is_wrong_is_said_before_the_training(
+    metrics: str, message: str | None, config: Config, tmp_path: Path
+) -> None:
+    from seqmodels.runs.training import prepare
+
+    configured = config(f"model.metrics={metrics}", *QUICK)
+    if message is None:
+        assert not prepare(configured).task.steps["validation"]
+        return
+    with pytest.raises(UserError, match=message) as raised:
+        prepare(configured)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_direction_may_be_told() -> None:
+    entry = {"_target_": "torchmetrics.KLDivergence", "higher_is_better": False}
+    build_metrics({"divergence": entry})
+    assert not more_is_better("validation/divergence")
+    build_metrics({"pearson": {"_target_": "torchmetrics.PearsonCorrCoef"}})  # known by its name
+    assert more_is_better("pearson")
+
+
+class Errors(torchmetrics.Metric):
+    """A metric of one's own."""
+
+    higher_is_better = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, preds: torch.Tensor, target: torch.Tensor) -> None:
+        self.count += (preds.argmax(dim=-1) != target).sum()
+
+    def compute(self) -> torch.Tensor:
+        return self.count
+
+
+def test_a_metric_of_ones_own_is_built_only_where_its_module_is_trusted() -> None:
+    model = {
+        "_target_": "seqmodels.tasks.classification.SequenceClassifier",
+        "encoder": {"hidden_size": 4},
+        "metrics": {"errors": {"_target_": f"{__name__}.Errors"}},
+        "_recursive_": False,
+    }
+    task = instantiate(model, key="model", data=CLASSES, allowed_targets=[f"{__name__}."])
+    assert isinstance(task.own_metrics["test"]["errors"], Errors)
+    with pytest.raises(UserError, match=r"metrics\.errors\._target_=.* is not allowed"):
+        SequenceClassifier(**task.hparams)  # as a checkpoint does
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"_target_": "torchmetrics.text.Perplexity"}, "Perplexity is not a metric of classes"),
+        ({"_target_": "torchmetrics.AUROC", "thresholds": 10**7}, "is 10000000: at most 10000"),
+        (
+            {"_target_": "torchmetrics.AUROC", "task": {"_target_": "torch.nn.Linear"}},
+            "not allowed",
+        ),
+    ],
+)
+def test_a_stranger_names_metrics_that_only_measure(entry: Any, message: str) -> None:
+    model = {"_target_": "seqmodels.tasks.SequenceClassifier", "metrics": {"a": entry}}
+    with pytest.raises(UserError, match=message):
+        check_trusted({"model": model, "data": {"_target_": "seqmodels.data.UEA"}})
+
+
+def test_probabilities_are_of_known_targets_and_padding_is_left_out() -> None:
+    metrics = {"errors": {"_target_": "torchmetrics.classification.MulticlassAccuracy",
+                          "num_classes": 3, "average": "micro"}}  # fmt: skip
+    inputs, lengths = torch.randint(11, (2, 5)), torch.tensor([5, 3])
+    tagger = Tagger(CLASSES, {"hidden_size": 4}, metrics=metrics).eval()
+    classifier = SequenceClassifier(CLASSES, {"hidden_size": 4}, metrics=metrics).eval()
+    tags = torch.tensor([[0, 1, 2, -1, 0], [1, 1, 2, -100, -100]])
+    for task, targets in ((tagger, tags), (classifier, torch.tensor([2, -1]))):
+        batch = SequenceBatch(inputs, lengths, targets)
+        task.split = "test"
+        scores, known = task.step(batch).scored
+        torch.testing.assert_close(scores, task(batch)[targets >= 0].softmax(dim=-1))
+        assert known.tolist() == targets[targets >= 0].tolist()
+        task.split = "train"
+        assert task.step(batch).scored is None
+
+
+def test_values_are_decisions_in_rows_that_are_known() -> None:
+    predicted = torch.randn(2, 3, 2, 3)  # rows, steps, values, quantiles
+    targets = torch.randn(2, 3, 2)
+    targets[1, 2, 0] = math.nan
+    decided, known = known_values(predicted, targets, [0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(known, targets.flatten(0, 1)[:5])
+    np.testing.assert_array_equal(decided, predicted[..., 1].flatten(0, 1)[:5])
+
+
+def test_texts_are_measured_with_all_that_are_right() -> None:
+    metrics = build_metrics({"chrf_score": {"_target_": "torchmetrics.text.CHRFScore"}})
+    check_fit(metrics, ["a text"], [["a text", "another"]])
