@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from seqmodels.compare.comparison import compare
 from seqmodels.errors import UserError
 from seqmodels.heads import build_head
 from seqmodels.nn.encoder import RecurrentEncoder
@@ -100,6 +101,7 @@ SIZES = {  # lines: what a person writes must stay this little
     "kappa.py": 14,
     "minimal_gru.py": 21,
     "configs/data/example_waves.yaml": 6,
+    "labels/__init__.py": 125,
 }
 
 
@@ -202,3 +204,40 @@ def test_lion_moves_by_the_sign_of_its_momentum() -> None:
         direction = torch.sign(0.9 * momentum + 0.1 * slope)
         torch.testing.assert_close(weight.detach(), before - 0.1 * (direction + 0.5 * before))
         momentum = 0.99 * momentum + 0.01 * slope
+
+
+@pytest.mark.usefixtures("examples_importable", "blank_page")
+def test_a_kind_of_target_of_your_own_touches_one_folder(
+    script: Script, refused: Refused, tmp_path: Path
+) -> None:
+    configs = ("--config-dir", str(ROOT / "examples" / "labels" / "configs"))
+    quick = ("trainer=cpu", "trainer.max_epochs=4", "model.encoder.hidden_size=16")
+    own = (*configs, *quick, "model=labels", "data=headlines", "data.size=200")
+    learn, imported = ("model.optimizer.lr=0.03", "model.dropout=0.0"), "imports=[examples.labels]"
+    measured = "model.metrics={auroc:{_target_:torchmetrics.AUROC,task:multilabel,num_labels:3}}"
+    for seed in (0, 1):
+        done = script("train.py", *own, *learn, measured, f"seed={seed}", f"folder=runs/{seed}")
+        assert re.search(r"logits +\(B, K\) +\(32, 3\) +of each label", done.stdout)
+    script("train.py", "resume=runs/0", imported, "trainer.max_epochs=6")
+    result = json.loads((tmp_path / "runs" / "0" / "result.json").read_text())
+    assert result["metric"] == "f1" and result["metrics"]["test/f1"] > 0.8
+    assert result["metrics"]["test/auroc"] > 0.9
+    assert "auroc" in script("evaluate.py", "run=runs/0", imported).stdout
+    assert compare([str(tmp_path / "runs")]).metric == "validation/f1"
+    explained = script("explain.py", *configs, "model=labels", "folder=pictures")
+    assert "of each label" in explained.stdout
+    wrong = refused("train.py", *configs, *quick, "model=labels", "folder=runs/2")
+    assert (
+        "JapaneseVowels has a class for each sequence, and Labeller learns any number of labels "
+        "for each sequence: choose data and model that fit, such as model=labels data=headlines"
+    ) in wrong
+
+
+def test_a_label_that_training_never_saw_is_an_error() -> None:
+    from examples.labels import Labels
+
+    labels = Labels()
+    labels.fit([["b"], [], ["a", "b"]], "train")
+    assert labels.encode([["a"], []], "test").tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    with pytest.raises(UserError, match="test: training never saw the label c: leave it out"):
+        labels.encode([["c"]], "test")

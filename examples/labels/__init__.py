@@ -1,0 +1,122 @@
+"""A kind of target of your own: any number of labels for each sequence, such as topics of a text.
+
+python scripts/train.py --config-dir examples/labels/configs model=labels data=headlines
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric
+from torchmetrics.classification import MultilabelF1Score
+
+from seqmodels import SequenceBatch
+from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tokens
+from seqmodels.data.targets import TargetEncoder
+from seqmodels.engine import Contract, Step, Task
+from seqmodels.errors import UserError
+from seqmodels.nn.outputs import Output
+from seqmodels.target import TARGETS, TOKENS, Target
+
+TOPICS = {
+    "money": ["bank", "market", "price"],
+    "sport": ["goal", "match", "team"],
+    "weather": ["rain", "storm", "sun"],
+}
+OTHERS = ["a", "and", "at", "by", "for", "from", "in", "of", "on", "the", "to", "with"]
+
+TARGETS["labels"] = Target(
+    what="any number of labels",
+    logits="of each label",
+    size="K",
+    unit="examples",
+    choose="model=labels data=headlines",
+    metric="f1",
+    example={**TOKENS, "labels": ["a", "b"]},
+)
+
+
+class Labels(TargetEncoder):
+    """A raw target is a list of names; encoded, `(N, K)` float32 of zeros and ones."""
+
+    per, target = "sequence", "labels"
+
+    def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
+        self.names = sorted({name for names in raw for name in names})
+
+    def encode(self, raw: Sequence[Sequence[str]], source: str) -> Tensor:
+        if new := {name for names in raw for name in names}.difference(self.names):
+            raise UserError(f"{source}: training never saw the label {min(new)}: leave it out")
+        return torch.tensor([[float(name in names) for name in self.names] for names in raw])
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {"labels": self.names}
+
+    def load(self, spec: Mapping[str, Any]) -> None:
+        self.names = list(spec["labels"])
+
+
+class EachLabel(Output):
+    """Decides on each label by itself; the loss is binary cross-entropy in nats."""
+
+    targets = ("labels",)
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, count)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.project(features)
+
+    def loss(self, features: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self(features), targets)
+
+    def decode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        return (self(features) > 0).long()
+
+
+class Labeller(Task):
+    """Which of the labels in `data["labels"]` a sequence has."""
+
+    contract = Contract(per="sequence", target="labels")
+    curves = ("loss", "f1")
+    bar = "f1"
+
+    def make_output(self, width: int, **options: Any) -> EachLabel:
+        return EachLabel(width, len(self.hparams["data"]["labels"]))
+
+    def step(self, batch: SequenceBatch) -> Step:
+        loss, decisions = self.loss_and_decision(batch)
+        targets, scored = batch.targets.long(), None
+        if self.measures_more:  # metrics of `model.metrics` get probabilities
+            scored = self(batch).sigmoid(), targets
+        return Step(loss, len(batch), decisions, targets, scored=scored)
+
+    def metrics(self) -> dict[str, Metric]:
+        return {"f1": MultilabelF1Score(len(self.hparams["data"]["labels"]))}
+
+    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        names, rows = self.hparams["data"]["labels"], self(batch).sigmoid()
+        return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+
+
+class Headlines(SequenceDataModule):
+    """Made-up texts of `size` examples a split: the words of up to three topics, among others."""
+
+    def __init__(self, size: int = 500, **options: Any) -> None:
+        super().__init__(Tokens(), Labels(), **options)
+        self.size = size
+
+    def read(self) -> Mapping[str, Examples]:
+        dice = random.Random(self.split_seed)
+        return {split: Examples.of(map(self._one, [dice] * self.size), split) for split in SPLITS}
+
+    def _one(self, dice: random.Random) -> tuple[str, list[str]]:
+        names = dice.sample([*TOPICS], dice.randint(0, 3))
+        words = [dice.choice(TOPICS[name]) for name in names]
+        words += dice.choices(OTHERS, k=dice.randint(3, 9))
+        return " ".join(dice.sample(words, len(words))), names
