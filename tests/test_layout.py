@@ -1,0 +1,82 @@
+"""Who imports whom: downwards only, and nothing but the registry from a task's folder."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+
+import pytest
+
+from tests.conftest import ROOT
+
+SRC = ROOT / "src"
+GROUND = {file.stem for file in (SRC / "seqmodels").glob("*.py")}
+BELOW = {  # what each room stands on, besides the ground
+    "audit": {"nn"},
+    "data": {"nn"},
+    "nn": set(),
+    "heads": {"nn"},
+    "engine": {"heads", "nn"},
+    "callbacks": {"engine"},
+    "tasks": {"engine", "data", "heads", "nn"},
+}
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """Each module of `src` with each that it imports, wherever in the file."""
+    for file in sorted((SRC / "seqmodels").rglob("*.py")):
+        name = ".".join(file.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for_types = {
+            inner
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            for inner in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if node in for_types or "template" in file.parts:
+                continue
+            if isinstance(node, ast.Import):
+                yield from ((name, each.name) for each in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield from ((name, f"{node.module}.{each.name}") for each in node.names)
+
+
+OURS = [(one, other) for one, other in imports() if other.startswith("seqmodels.")]
+
+
+def room(module: str) -> str:
+    """`engine`, or `tasks.tagging`; of a file on the ground, its name."""
+    _, first, *rest = module.split(".")
+    inside = (SRC / "seqmodels" / first / rest[0]) if rest else SRC / "none"
+    return f"{first}.{rest[0]}" if first == "tasks" and inside.is_dir() else first
+
+
+PAIRS = {(room(one), room(other)) for one, other in OURS if "." in one}
+
+
+def test_nothing_imports_from_the_folder_of_a_task() -> None:
+    folder = [(one, other) for one, other in OURS if room(other).startswith("tasks.")]
+    assert len(folder) > 50  # its own files do
+    assert [pair for pair in folder if room(pair[0]) != room(pair[1])] == []
+
+
+@pytest.mark.parametrize("name", BELOW)
+def test_a_room_imports_only_what_is_below(name: str) -> None:
+    own = {room for pair in PAIRS for room in pair if room.partition(".")[0] == name}
+    found = {other for one, other in PAIRS if one in own} - own
+    assert own and found <= BELOW[name] | GROUND
+
+
+def test_no_room_imports_one_that_imports_it() -> None:
+    graph: dict[str, set[str]] = {}
+    for one, other in PAIRS:
+        if one != other:
+            graph.setdefault(one, set()).add(other)
+    assert [*TopologicalSorter(graph).static_order()]  # raises CycleError, which names them
+
+
+def test_the_ground_stands_on_the_ground() -> None:
+    stands = {pair for pair in PAIRS if pair[0] in GROUND - {"__main__"}}
+    assert stands and {other for _, other in stands} <= GROUND
