@@ -14,16 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqmodels import tasks
 from seqmodels.audit import ADVICE, Audit, assert_clean, audit
 from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.language_model import LanguageModel
-from seqmodels.tasks.seq2seq import Seq2Seq
-from seqmodels.tasks.tagging import Tagger
 from tests.audit.bank import (
     RIGHT,
     WRONG,
@@ -130,16 +127,16 @@ def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Ta
     options = {"hidden_size": H, "bidirectional": bidirectional, **encoder}
     if head in DECODER_HEADS:
         data = {"num_inputs": V, "num_targets": W, "start": 0, "end": 0}
-        return Seq2Seq(data, options, head, dropout=0.3)
+        return tasks.Seq2Seq(data, options, head, dropout=0.3)
     if head in TAGGER_HEADS:
-        return Tagger({"num_inputs": V, "classes": ["a", "b"]}, options, head, dropout=0.3)
+        return tasks.Tagger({"num_inputs": V, "classes": ["a", "b"]}, options, head, dropout=0.3)
     if HEADS[head].per == "step":
         head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
-        return LanguageModel(
+        return tasks.LanguageModel(
             {"num_inputs": V}, options, head, head_options=head_options, dropout=0.3
         )
     data = {"inputs": "features", "num_inputs": F, "classes": ["a", "b", "c"]}
-    return SequenceClassifier(data, options, head, dropout=0.3, embedding={"noise": 0.1})
+    return tasks.SequenceClassifier(data, options, head, dropout=0.3, embedding={"noise": 0.1})
 
 
 def kind_of(task: Task) -> str:
@@ -208,7 +205,7 @@ def test_a_head_with_a_mistake_is_found(
 def test_any_shape(lengths: list[int], tokens: bool) -> None:
     torch.manual_seed(0)
     data = {"inputs": "tokens" if tokens else "features", "num_inputs": V if tokens else F}
-    task = SequenceClassifier(
+    task = tasks.SequenceClassifier(
         {**data, "classes": ["a", "b"]}, {"hidden_size": 4, "bidirectional": True}, "max_pool"
     )
     inputs, batch_lengths = inputs_for(task, lengths)

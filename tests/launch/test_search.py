@@ -342,7 +342,7 @@ def test_a_search_finds_a_winner_and_compares_it_with_the_default(
     assert "Ranked by the test split." in done.stdout
     comparison = (sweep / "comparison.md").read_text()
     assert "| winner | 3 |" in comparison and "| default | 3 |" in comparison
-    assert "test/loss" in comparison and "vary together" not in comparison
+    assert "test/loss" in comparison and "caution" not in comparison
     # the winner's file is the winner
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         given = f"hydra.searchpath=[file://{sweep}]"

@@ -97,9 +97,6 @@ def test_a_language_model_keeps_the_splits_of_before(
 @pytest.mark.parametrize(
     "name",
     [
-        "seqmodels.data.Pairs",
-        "seqmodels.tasks.Seq2Seq",
-        "seqmodels.data.pair_module.PairDataModule",
         "seqmodels.callbacks.sample.SampleText",
         "seqmodels.tasks.optimization.LinearWarmup",
     ],

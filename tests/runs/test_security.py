@@ -46,8 +46,6 @@ from seqmodels.runs.trust import is_trusted_callback
 from seqmodels.screen import LogLines, Screen, visible
 from seqmodels.tasks.forecasting import Forecaster
 from seqmodels.tasks.language_model import PlainText
-from seqmodels.tasks.seq2seq import Seq2Seq
-from seqmodels.tasks.seq2seq.search import search as beam_search
 from tests.conftest import ROOT, Refused, Script, result_of, run_script
 from tests.runs.hostile import CANARY, Payload
 
@@ -332,17 +330,7 @@ def test_nothing_advises_to_load_a_checkpoint_that_may_run_code(run: Path) -> No
     assert "weights_only" not in str(raised.value)
 
 
-def test_what_a_model_writes_is_bounded() -> None:
-    def search(**options: int) -> None:
-        beam_search(lambda *_: None, lambda *_: None, None, 64, start=1, end=2, **options)
-
-    with pytest.raises(UserError, match="fill the memory: lower beam or batch_size"):
-        search(beam=10**9)
-    with pytest.raises(UserError, match="fill the memory"):
-        search(longest=10**9)
-    for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
-        with pytest.raises(UserError, match="at most"):
-            Seq2Seq.check(arguments)
+def test_what_a_model_forecasts_is_bounded() -> None:
     model = {"data": {"horizon": 10**9, "values": ["y"]}, "encoder": {}, "head": "last_hidden"}
     with pytest.raises(UserError, match="data.horizon is 1000000000: at most"):
         Forecaster(**model)

@@ -20,12 +20,15 @@ from torch.nn import functional as F
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow import trace
+from seqmodels.errors import UserError
+from seqmodels.instantiate import allowed_class
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.attention import SCORES
 from seqmodels.tasks.seq2seq.attention_plot import attended
 from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
+from seqmodels.tasks.seq2seq.search import search
 from tests.conftest import Refused, Script, result_of, run_script
 from tests.runs.resumed import resumes
 from tests.runs.two_processes import train_as_one
@@ -458,3 +461,31 @@ def test_data_without_texts_to_write_does_not_fit(refused: Refused) -> None:
         "has a class for each sequence, and Seq2Seq learns a text for each sequence: choose data "
         "and model that fit, such as model=seq2seq data=pairs"
     ) in refused("train.py", "model=seq2seq", "data=needle")
+
+
+# ------------------------------------------------------------ what strangers and older runs name
+
+
+def test_what_a_model_writes_is_bounded() -> None:
+    def searched(**options: int) -> None:
+        search(lambda *_: None, lambda *_: None, None, 64, start=1, end=2, **options)
+
+    with pytest.raises(UserError, match="fill the memory: lower beam or batch_size"):
+        searched(beam=10**9)
+    with pytest.raises(UserError, match="fill the memory"):
+        searched(longest=10**9)
+    for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
+        with pytest.raises(UserError, match="at most"):
+            Seq2Seq.check(arguments)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "seqmodels.data.Pairs",
+        "seqmodels.tasks.Seq2Seq",
+        "seqmodels.data.pair_module.PairDataModule",
+    ],
+)
+def test_a_class_that_has_moved_is_found_by_the_name_it_had(name: str) -> None:
+    assert allowed_class({"_target_": name}).__name__ == name.rpartition(".")[2]
