@@ -14,9 +14,11 @@ from torch import Tensor
 Lengths = Tensor | Sequence[int]
 
 
-def valid_steps(lengths: Lengths, time: int, device: torch.device | str | None = None) -> Tensor:
+def valid_steps(
+    lengths: Lengths, time: int | torch.SymInt, device: torch.device | str | None = None
+) -> Tensor:
     """True at each row's valid steps: `(B, T)` bool on `device`, `lengths`' own if None."""
-    steps = torch.arange(time, device=device or _device(lengths))
+    steps = torch.arange(time, device=device or _device(lengths))  # type: ignore[arg-type]
     return steps < _on(steps, lengths).unsqueeze(1)
 
 

@@ -18,7 +18,7 @@ from seqmodels.plain_values import flattened
 from tests.conftest import ROOT
 
 CHECKER = shipped_checker()
-PLAIN = ("audit", "compare", "evaluate", "generate", "predict")
+PLAIN = ("audit", "compare", "evaluate", "export", "generate", "predict")
 
 VALUES = (
     "", "''", "null", "true", "false", "yes", "0", "1", "2", "-1", "7", "0.5", "-0.5", "1.5", "2.0",
@@ -175,6 +175,7 @@ class CommandLines:
             "audit": (f"target={self.models}:build", "input.features=3"),
             "compare": (self.classifier, "output=compared"),
             "evaluate": (f"run={self.classifier}", f"file={self.texts}", "accelerator=cpu"),
+            "export": (f"run={self.classifier}", "format=safetensors", "output=exported"),
             "generate": (f"run={self.language_model}", "length=3", "accelerator=cpu"),
             "predict": (f"run={self.classifier}", "input=-", "accelerator=cpu"),
         }

@@ -97,7 +97,7 @@ def test_a_folder_of_your_choice_has_the_log_too(
     assert [*(tmp_path / "mine").iterdir()] == [] and not (tmp_path / "runs").exists()
 
 
-PLAIN = ("audit", "compare", "evaluate", "generate", "predict")
+PLAIN = ("audit", "compare", "evaluate", "export", "generate", "predict")
 
 
 def imported_by_help(name: str) -> set[str]:

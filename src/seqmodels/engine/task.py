@@ -80,6 +80,10 @@ class Task(Network, pl.LightningModule):
 
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+    # `predict(inputs)` of one encoded sequence without PyTorch, for the script of an export: calls
+    # `network(inputs, *state) -> (logits, state)`, and reads DECISION, which `decision` gives
+    in_numpy: str = """def predict(inputs):
+    return {"logits": network(inputs)[0].tolist()}"""
     decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
     can_start_others: ClassVar[bool] = False  # whether `start` of other tasks may name its runs
 
@@ -202,6 +206,10 @@ class Task(Network, pl.LightningModule):
     def describe(self, batch: Any) -> list[dict[str, Any]]:
         """The prediction for each row, in plain values that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
+
+    def decision(self) -> dict[str, Any]:
+        """What `in_numpy` needs besides the logits, in plain values that JSON can hold."""
+        return {}
 
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data. Here,

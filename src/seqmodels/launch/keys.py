@@ -67,13 +67,24 @@ class RunKeys:
 
     run: Name
     checkpoint: Checkpoint
-    accelerator: Accelerator
     imports: Modules
     allowed_targets: Modules
 
 
 @dataclass
-class PredictKeys(RunKeys):
+class ExportKeys(RunKeys):
+    format: Name
+    output: Name | None
+    hub: Name | None
+
+
+@dataclass
+class DeviceKeys(RunKeys):
+    accelerator: Accelerator
+
+
+@dataclass
+class PredictKeys(DeviceKeys):
     input: Name
     batch_size: Count | None
     beam: Count | None
@@ -81,7 +92,7 @@ class PredictKeys(RunKeys):
 
 
 @dataclass
-class EvaluateKeys(RunKeys):
+class EvaluateKeys(DeviceKeys):
     split: Name
     file: Name | None
     batch_size: Count | None
@@ -91,7 +102,7 @@ class EvaluateKeys(RunKeys):
 
 
 @dataclass
-class GenerateKeys(RunKeys):
+class GenerateKeys(DeviceKeys):
     prompt: str
     length: Natural
     temperature: NonNegative

@@ -26,7 +26,10 @@ from seqmodels.signatures import arguments, either
 
 FILE = Path("configs", "schema.json")
 
-PLAIN = (keys.AuditKeys, keys.CompareKeys, keys.EvaluateKeys, keys.GenerateKeys, keys.PredictKeys)
+PLAIN = (
+    *(keys.AuditKeys, keys.CompareKeys, keys.EvaluateKeys),
+    *(keys.ExportKeys, keys.GenerateKeys, keys.PredictKeys),
+)
 GROUPS = ("data", "trainer", "callbacks", "logger")  # whose files hold keys of their own
 OF_FILES = {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
 UNKNOWN: Schema = {"type": "object", "properties": {}, "additionalProperties": True}

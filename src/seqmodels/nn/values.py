@@ -198,6 +198,11 @@ class ValueOptions:
                 "have an error of their own: leave out one of the two"
             )
 
+    @property
+    def level_names(self) -> list[str]:
+        """The quantiles, as the keys of a prediction; none without them."""
+        return [f"{level:g}" for level in self.quantiles or ()]
+
     def build(self, width: int, num_values: int, **scale: Any) -> ValueOutput | Quantiles:
         """The output for features of this width; `scale`: `mean` and `deviation` of its values."""
         if self.quantiles is None:

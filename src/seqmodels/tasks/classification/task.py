@@ -31,6 +31,12 @@ class SequenceClassifier(Task):
     contract = Contract(per="sequence", target="class")
     curves = ("loss", "accuracy")
     bar = "accuracy"
+    in_numpy = """def predict(inputs):
+    logits, _ = network(inputs)
+    weights, classes = np.exp(logits - logits.max()), DECISION["classes"]
+    probabilities = (weights / weights.sum()).tolist()
+    label = classes[weights.argmax()]
+    return {"label": label, "probabilities": dict(zip(classes, probabilities))}"""
 
     def __init__(
         self,
@@ -81,6 +87,9 @@ class SequenceClassifier(Task):
             "accuracy": MulticlassAccuracy(count, average="micro", validate_args=False),
             "macro_f1": MulticlassF1Score(count, average="macro", validate_args=False),
         }
+
+    def decision(self) -> dict[str, Any]:
+        return {"classes": self.classes}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""

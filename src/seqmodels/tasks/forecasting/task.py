@@ -46,6 +46,24 @@ class Forecaster(Task):
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
+    in_numpy = """def predict(inputs, series=0):  # its number
+    names, horizon, levels = (DECISION[name] for name in ("values", "horizon", "levels"))
+    inputs = np.array(inputs, np.float32)
+    logits, state = network(inputs)
+    if state:  # recursive: the next value at every step, from the one before
+        made, last = [], inputs[-1]
+        for _ in range(horizon):
+            last = logits[-1] + (last if DECISION["lag"] else 0)
+            made.append(last)
+            logits, state = network([last], *state)
+        made = np.array(made)[..., None]  # (H, K, 1)
+    else:
+        made = np.sort(logits.reshape(horizon, len(names), -1))  # (H, K, Q)
+        if lag := DECISION["lag"]:
+            made = made + inputs[np.arange(horizon) % lag - lag, : len(names), None]
+    mean, deviation = (np.array(DECISION[name])[series, :, None] for name in ("mean", "deviation"))
+    of_name = dict(zip(names, np.moveaxis(made * deviation + mean, 0, 2).tolist()))
+    return {name: dict(zip(levels, of)) if levels else of[0] for name, of in of_name.items()}"""
     mean: Tensor  # (S, K), of the targets of each series
     deviation: Tensor  # (S, K)
     naive_error: Tensor
@@ -148,6 +166,16 @@ class Forecaster(Task):
         output, made = self.head.output, self(batch)
         made = output.quantiles(made) if isinstance(output, Quantiles) else made
         return self.restore(self._with_base(made, self._base(batch)), batch)
+
+    def decision(self) -> dict[str, Any]:
+        """`lag`: how many steps before lies the value that a forecast is a difference to; 0: it is
+        none. `mean` and `deviation` `(S, K)` are those of each series."""
+        data, base = self.hparams["data"], self.hparams["base"]
+        known = {name: data[name] for name in ("values", "horizon", "series")}
+        for name in ("mean", "deviation"):
+            known[name] = getattr(self, name).tolist()
+        known["lag"] = {None: 0, "last": 1, "season": data["period"]}[base]
+        return {**known, "levels": self.output.level_names}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,

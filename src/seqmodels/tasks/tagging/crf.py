@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import torch
@@ -165,6 +166,19 @@ class Decoder(nn.Module):
         lengths = _valid(logits, mask).sum(dim=1)
         scores = _with_ends(logits, lengths, self.starts + starts, self.ends + ends)
         return best_tags(scores, self.transitions + transitions, lengths)
+
+
+def path_scores(output: Output, num_tags: int) -> dict[str, Any]:
+    """`starts`, `transitions` and `ends` that an output decides by, as lists; 0 where it has none.
+
+    They are float32 numbers, but JSON and numpy keep them exactly.
+    """
+    shapes = {"starts": (num_tags,), "transitions": (num_tags, num_tags), "ends": (num_tags,)}
+    parts = [part for part in (output, getattr(output, "decoder", None)) if part is not None]
+    scores = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    for name, part in product(shapes, parts):
+        scores[name] = scores[name] + getattr(part, name, 0.0)
+    return {name: score.tolist() for name, score in scores.items()}
 
 
 def _valid(logits: Tensor, mask: Mask) -> Bool[Tensor, "batch time"]:

@@ -17,7 +17,7 @@ from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError, listed
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
-from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
+from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses, path_scores
 from seqmodels.tasks.tagging.span_report import SpanScore
 from seqmodels.tasks.tagging.tags import Scheme, allowed, find_scheme
 
@@ -49,6 +49,18 @@ class Tagger(Task):
     contract = Contract(per="step", target="tag")
     curves: tuple[str, ...] = ("loss", "accuracy")
     bar = "accuracy"
+    in_numpy = """def predict(inputs):
+    scores, _ = network(inputs)  # (T, C)
+    starts, transitions, ends = (np.array(DECISION[k]) for k in ("starts", "transitions", "ends"))
+    reached, came_from = scores[0] + starts, []
+    for step in scores[1:]:  # Viterbi: the best way to each tag, and the tag before it
+        ways = reached[:, None] + transitions
+        came_from.append(ways.argmax(axis=0))
+        reached = ways.max(axis=0) + step
+    tags = [(reached + ends).argmax()]
+    for before in came_from[::-1]:
+        tags.append(before[tags[-1]])
+    return {"tags": [DECISION["classes"][tag] for tag in tags[::-1]]}"""
 
     def __init__(
         self,
@@ -116,6 +128,10 @@ class Tagger(Task):
         )
         spans = ("precision", "recall", "f1") if self.scheme else ()
         return {"accuracy": accuracy, **{name: SpanScore(self.classes, name) for name in spans}}
+
+    def decision(self) -> dict[str, Any]:
+        """The tags, and what each scores as the first of a row, after another, and as the last."""
+        return {"classes": self.classes, **path_scores(self.head.output, len(self.classes))}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"tags": [...]}` for each row, a tag per step."""

@@ -1,0 +1,19 @@
+"""Export a finished run: an ONNX graph that runs without PyTorch, or its weights alone.
+
+python scripts/export.py run=runs/<folder>
+"""
+
+from types import SimpleNamespace
+
+from seqmodels.launch.command_line import command, named_run
+
+
+@command("export")
+def main(config: SimpleNamespace) -> None:
+    folder = named_run(config).export(config.format, config.output, hub=config.hub)
+    for path in sorted(folder.iterdir()):
+        print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""What an export holds: the same numbers in onnxruntime, the same decisions without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_model
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.engine import Task
+from seqmodels.errors import UserError
+from seqmodels.export import export
+from seqmodels.export.graph import example
+from seqmodels.export.hub import publish
+from seqmodels.heads import Head
+from seqmodels.instantiate import instantiate
+from seqmodels.nn.cell import Cell
+from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.state import parts_of
+from seqmodels.tasks import (
+    Forecaster,
+    LanguageModel,
+    Regressor,
+    Seq2Seq,
+    SequenceClassifier,
+    Tagger,
+)
+from seqmodels.tasks.language_model.generation import _generate
+
+TOKENS = {"inputs": "tokens", "num_inputs": 30}
+FEATURES = {"inputs": "features", "num_inputs": 3}
+CLASSES = {"classes": ["a", "b", "c"]}
+VALUES = {"values": ["a", "b"], "mean": [1.0, 2.0], "deviation": [2.0, 3.0]}
+WINDOWS = {
+    **{"inputs": "features", "num_inputs": 2, "values": ["a", "b"], "horizon": 3, "window": 5},
+    **{"period": 2, "series": ["s", "t"], "mean": [[0.0, 1.0], [2.0, 3.0]]},
+    **{"deviation": [[1.0, 2.0], [3.0, 4.0]], "naive_error": [[1.0, 1.0], [1.0, 1.0]]},
+}
+SIZES = ((1, 1), (7, 1), (3, 5), (7, 19))  # B and T: 3 and 5 are traced
+
+
+def task(
+    kind: type[Task], data: dict[str, Any], head: str, encoder: Any = None, **own: Any
+) -> Task:
+    torch.manual_seed(0)
+    made = kind(data, {"hidden_size": 7, **(encoder or {})}, head, **own).eval()
+    for name, weights in made.named_parameters():
+        if name.endswith(("starts", "transitions", "ends")):  # of a CRF, which begins with zeros
+            torch.nn.init.normal_(weights)
+    return made
+
+
+def ragged(made: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
+    """Inputs of different lengths, at least one of them full, padded with what must not count."""
+    torch.manual_seed(batch * time)
+    shape, *parts = (each.shape for each in (example(made)[0], *example(made)[2:]))
+    inputs = torch.randint(0, 9, (batch, time, *shape[2:]))
+    if example(made)[0].is_floating_point():
+        inputs = torch.randn(batch, time, *shape[2:])
+    lengths = torch.randint(1, time + 1, (batch,))
+    lengths[-1] = time
+    return inputs, lengths, *(torch.randn(part[0], batch, part[2]) for part in parts)
+
+
+def ours(
+    made: Task, inputs: torch.Tensor, lengths: torch.Tensor, *state: torch.Tensor
+) -> list[Any]:
+    with torch.no_grad():
+        if not state:
+            return [made.as_function()(inputs, lengths)]
+        logits, after = made.as_function()(inputs, lengths, state if len(state) == 2 else state[0])
+        return [logits, *parts_of(after)]
+
+
+BOTH = {"bidirectional": True, "num_layers": 2}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: task(SequenceClassifier, TOKENS | CLASSES, "last_hidden"),
+        lambda: task(
+            SequenceClassifier, TOKENS | CLASSES, "attention_pool", BOTH | {"cell": "gru"}
+        ),
+        lambda: task(SequenceClassifier, FEATURES | CLASSES, "concat_pool", BOTH | {"cell": "rnn"}),
+        lambda: task(Tagger, TOKENS | CLASSES, "every_step", BOTH, output={"kind": "crf"}),
+        lambda: task(
+            Tagger,
+            TOKENS | CLASSES | {"num_characters": 9},
+            "every_step",
+            embedding={"characters": "lstm"},
+        ),
+        lambda: task(Regressor, FEATURES | VALUES, "max_pool", output={"quantiles": [0.1, 0.5]}),
+        lambda: task(Forecaster, WINDOWS, "every_step", {"cell": "gru", "num_layers": 2}),
+        lambda: task(LanguageModel, TOKENS, "tied_softmax", {"num_layers": 2}),
+    ],
+)
+def test_onnxruntime_gives_the_same_on_any_batch(made: Callable[[], Task], tmp_path: Path) -> None:
+    model = made()
+    export(model, tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    names = [each.name for each in session.get_inputs()]
+    for batch, time in SIZES:
+        given = ragged(model, batch, time)
+        found = session.run(None, dict(zip(names, (each.numpy() for each in given), strict=True)))
+        for wanted, got in zip(ours(model, *given), found, strict=True):
+            np.testing.assert_allclose(got, wanted.numpy(), atol=1e-5, rtol=0)
+
+
+WITHOUT_TORCH = """import runpy, sys
+class Refuse:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("torch", "lightning", "seqmodels"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def predicted(folder: Path, rows: list[Any]) -> list[Any]:
+    """What the script of an export prints for encoded inputs, without torch and this package."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(folder / "predict.py")],
+        input="".join(json.dumps(row) + "\n" for row in rows),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: task(SequenceClassifier, FEATURES | CLASSES, "mean_pool", {"bidirectional": True}),
+        lambda: task(Tagger, TOKENS | CLASSES, "every_step", output={"kind": "crf"}),
+        lambda: task(
+            Tagger,
+            TOKENS | {"classes": ["B-a", "I-a", "O"]},
+            "every_step",
+            output={"constrained": True},
+        ),
+    ],
+)
+def test_the_script_decides_as_the_task_without_torch(
+    made: Callable[[], Task], tmp_path: Path
+) -> None:
+    model = made()
+    export(model, tmp_path)
+    inputs, lengths, *_ = ragged(model, 7, 19)
+    rows = [row[:length].tolist() for row, length in zip(inputs, lengths, strict=True)]
+    with torch.no_grad():
+        wanted = model.describe(SequenceBatch(inputs, lengths))
+    for row, expected in zip(predicted(tmp_path, rows), wanted, strict=True):
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            assert row[name] == (
+                value if name != "probabilities" else pytest.approx(value, abs=1e-5)
+            )
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "head", "own"),
+    [
+        (Regressor, FEATURES | VALUES, "last_hidden", {"output": {"quantiles": [0.1, 0.5, 0.9]}}),
+        (Regressor, FEATURES | VALUES, "every_step", {}),
+        (Forecaster, WINDOWS, "last_hidden", {"base": "season"}),
+        (Forecaster, WINDOWS, "mean_pool", {"output": {"quantiles": [0.2, 0.5]}}),
+        (Forecaster, WINDOWS, "every_step", {"base": "last"}),
+    ],
+)
+def test_the_script_gives_values_in_their_own_units(
+    kind: type[Task], data: dict[str, Any], head: str, own: dict[str, Any], tmp_path: Path
+) -> None:
+    model = task(kind, data, head, **own)
+    export(model, tmp_path)
+    inputs, lengths = torch.randn(2, 5, model.hparams["data"]["num_inputs"]), torch.tensor([5, 5])
+    rows: list[Any] = inputs.tolist()
+    if kind is Forecaster:
+        rows = [{"inputs": row, "series": number} for number, row in enumerate(rows)]
+    with torch.no_grad():
+        wanted = model.describe(SequenceBatch(inputs, lengths, series=torch.arange(2)))
+    for row, expected in zip(predicted(tmp_path, rows), wanted, strict=True):
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            nested = isinstance(value, dict)
+            assert not nested or row[name].keys() == value.keys()
+            found = (list(v.values()) if nested else v for v in (row[name], value))
+            np.testing.assert_allclose(*found, atol=1e-4)
+
+
+def test_the_script_continues_as_the_language_model(tmp_path: Path) -> None:
+    model = task(LanguageModel, TOKENS, "softmax", {"cell": "gru"})
+    export(model, tmp_path)
+    steps = _generate(model, [3, 4, 5], 20, 0.0, None, None, 0, None)
+    assert predicted(tmp_path, [[3, 4, 5]]) == [{"continued": [*steps]}]
+
+
+def test_the_graph_holds_what_to_know_of_it(tmp_path: Path) -> None:
+    model = task(SequenceClassifier, TOKENS | CLASSES, "last_hidden")
+    export(model, tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    held = session.get_modelmeta().custom_metadata_map
+    facts = {name: json.loads(value) for name, value in held.items()}
+    assert facts == json.loads((tmp_path / "model.json").read_text())
+    assert facts["decision"]["classes"] == ["a", "b", "c"] and facts["reads"] == ["h_n"]
+    assert facts["preprocessing"] == TOKENS | CLASSES
+    with torch.no_grad():
+        model.head.output.project.bias[0] += 1  # type: ignore[union-attr, index, operator]
+    export(model, tmp_path, "safetensors")
+    changed = json.loads((tmp_path / "model.json").read_text())
+    assert changed["fingerprint"] != facts["fingerprint"]
+
+
+def test_weights_and_configuration_make_the_task_again(tmp_path: Path) -> None:
+    model = task(LanguageModel, TOKENS, "tied_softmax")  # which shares a tensor
+    export(model, tmp_path, "safetensors")
+    facts = json.loads((tmp_path / "model.json").read_text())
+    again = instantiate(facts["model"], key="model", data=facts["preprocessing"])
+    load_model(again, tmp_path / "model.safetensors")
+    assert again.head.output.project.weight is again.embedding.weight
+    assert all(torch.equal(v, again.state_dict()[name]) for name, v in model.state_dict().items())
+
+
+class Untraceable(Head, name="untraceable"):
+    """Asks for a value."""
+
+    reads = ("output",)
+
+    def select(self, states: RNNOutput) -> torch.Tensor:
+        last = int(states.lengths[0]) - 1
+        return states.output[:, last] if last > 3 else states.output[:, 0]
+
+
+class Averaging(Cell, name="averaging"):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.h = torch.nn.Linear(input_size + hidden_size, hidden_size)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return self.h(torch.cat([x, h], dim=1)).tanh()
+
+
+CLASSIFIER = (SequenceClassifier, TOKENS | CLASSES)
+TEXTS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda: task(*CLASSIFIER, "last_hidden", {"proj_size": 3}), "encoder.proj_size is 3"),
+        (lambda: task(*CLASSIFIER, "last_hidden", {"cell": "averaging"}), "cell=averaging"),
+        (lambda: task(*CLASSIFIER, "last_hidden", window=4), "model.window is 4"),
+        (lambda: task(Seq2Seq, TEXTS, "attention"), "a decoder"),
+        (lambda: task(*CLASSIFIER, "untraceable"), "SequenceClassifier cannot be traced"),
+    ],
+)
+def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
+    made: Callable[[], Task], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=reason) as refused:
+        export(made(), tmp_path)
+    assert "\n" not in str(refused.value) and "format=safetensors" in str(refused.value)
+    assert not [*tmp_path.iterdir()]
+    export(made(), tmp_path, "safetensors")
+
+
+RESULT = {
+    **{"task": "SequenceClassifier", "data": "Text", "head": "max_pool", "reads": ["output"]},
+    **{"metrics": {"test/accuracy": 0.75, "validation/loss": 0.5}, "fingerprint": "f00d"},
+}
+
+
+def test_a_folder_gets_the_model_with_its_card(tmp_path: Path) -> None:
+    export(task(*CLASSIFIER, "max_pool"), tmp_path / "made", "safetensors")
+    (tmp_path / "dataflow.svg").write_text("<svg/>")
+    publish(tmp_path / "made", f"{tmp_path}/hub", RESULT, tmp_path / "dataflow.svg")
+    names = {path.name for path in (tmp_path / "hub").iterdir()}
+    assert names == {"README.md", "dataflow.svg", "model.json", "model.safetensors"}
+    card = ModelCard.load(tmp_path / "hub" / "README.md")
+    [found] = card.data.eval_results
+    assert (found.metric_type, found.metric_value) == ("test/accuracy", 0.75)
+    for words in ("`max_pool` reads `output`", "(dataflow.svg)", "| validation/loss | 0.5000 |"):
+        assert words in card.text
+    assert "`f00d`" in card.text
+
+
+@pytest.mark.parametrize("hub", ["a/b/c", "no spaces", "/dev/null/folder"])
+def test_a_hub_that_cannot_be_written_is_one_line(hub: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"hub={hub} cannot be written .*give a folder") as refused:
+        publish(tmp_path, hub, RESULT, tmp_path / "none.svg")
+    assert "\n" not in str(refused.value)
+
+
+def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = task(*CLASSIFIER, "last_hidden")
+    with pytest.raises(UserError, match="format=onx: choose one of .*did you mean onnx"):
+        export(model, tmp_path, "onx")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write to .*file"):
+        export(model, tmp_path / "file", "onnx")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="format=onnx needs onnx and onnxscript: pip install"):
+        export(model, tmp_path)
