@@ -22,6 +22,7 @@ from seqmodels.errors import UserError
 from seqmodels.export import export
 from seqmodels.export.graph import example
 from seqmodels.export.hub import publish
+from seqmodels.export.int8 import on_graph, quantize
 from seqmodels.heads import Head
 from seqmodels.instantiate import instantiate
 from seqmodels.nn.cell import Cell
@@ -276,6 +277,35 @@ def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
     export(made(), tmp_path, "safetensors")
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: task(*CLASSIFIER, "mean_pool", BOTH),
+        lambda: task(Tagger, TOKENS | CLASSES, "every_step", output={"kind": "crf"}),
+        lambda: task(LanguageModel, TOKENS, "tied_softmax"),
+    ],
+)
+def test_a_task_on_a_graph_has_its_loss_and_decision(
+    made: Callable[[], Task], tmp_path: Path
+) -> None:
+    model = made()
+    export(model, tmp_path)
+    inputs, lengths, *_ = ragged(model, 7, 19)
+    shape = inputs.shape if model.contract.per == "step" else (7,)
+    targets = torch.randint(0, 3, shape)
+    if model.contract.per == "step":
+        targets[~SequenceBatch(inputs, lengths).mask] = -100
+    batch = SequenceBatch(inputs, lengths, targets)
+    quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx")
+    graphs = (on_graph(model, tmp_path / name) for name in ("model.onnx", "model.int8.onnx"))
+    with torch.no_grad():
+        ours, same, close = (each.step(batch) for each in (model, *graphs))
+    torch.testing.assert_close(same.loss, ours.loss, atol=1e-5, rtol=0)
+    assert abs(float(close.loss - ours.loss)) < 0.05 and float(close.loss) != float(ours.loss)
+    if ours.predictions is not None:
+        assert torch.equal(same.predictions, ours.predictions)
+
+
 RESULT = {
     **{"task": "SequenceClassifier", "data": "Text", "head": "max_pool", "reads": ["output"]},
     **{"metrics": {"test/accuracy": 0.75, "validation/loss": 0.5}, "fingerprint": "f00d"},
@@ -311,5 +341,7 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UserError, match="cannot write to .*file"):
         export(model, tmp_path / "file", "onnx")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="format=onnx needs onnx and onnxscript: pip install"):
+    with pytest.raises(
+        UserError, match="format=onnx needs onnx, onnxscript and onnxruntime: pip install"
+    ):
         export(model, tmp_path)

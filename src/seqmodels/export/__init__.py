@@ -35,7 +35,7 @@ def export(task: Task, folder: Path, format: str = "onnx") -> None:
         raise UserError(f"format={format}: {choices(format, FORMATS)}")
     write, packages = FORMATS[format]
     if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
-        needs = " and ".join(missing)
+        needs = " and ".join(", ".join(missing).rsplit(", ", 1))
         raise UserError(f"format={format} needs {needs}: {how_to_install('export')}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
 
 
 FORMATS: dict[str, tuple[Callable[[Task, Path, dict[str, Any]], None], tuple[str, ...]]] = {
-    "onnx": (_write_graph, ("onnx", "onnxscript")),
+    "onnx": (_write_graph, ("onnx", "onnxscript", "onnxruntime")),
     "safetensors": (_write_weights, ("safetensors",)),
 }
 """How to write each, and the packages that it needs."""

@@ -75,6 +75,7 @@ class RunKeys:
 class ExportKeys(RunKeys):
     format: Name
     output: Name | None
+    quantize: Annotated[str, OneOf("int8")] | None
     hub: Name | None
 
 

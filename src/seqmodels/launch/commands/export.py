@@ -10,9 +10,12 @@ from seqmodels.launch.command_line import command, named_run
 
 @command("export")
 def main(config: SimpleNamespace) -> None:
-    folder = named_run(config).export(config.format, config.output, hub=config.hub)
+    run = named_run(config)
+    folder = run.export(config.format, config.output, quantize=config.quantize, hub=config.hub)
     for path in sorted(folder.iterdir()):
         print(f"{path}: {path.stat().st_size:,} bytes")
+    if config.quantize:
+        print((folder / "int8.json").read_text(), end="")
 
 
 if __name__ == "__main__":

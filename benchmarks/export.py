@@ -1,0 +1,149 @@
+"""Exported graphs in onnxruntime against the tasks in PyTorch: equal numbers, size and speed.
+
+    python benchmarks/export.py
+    python benchmarks/export.py --only gru --output /tmp/export.md
+
+Every head that a task takes, with each cell, one layer and two, one direction and both where the
+head allows it. The largest difference of logits and states is over fresh batches of different
+lengths: B 1 and 7, T 1, as traced (5) and 19. The speed is of one batch of T 50, B 1 and 64, with
+PyTorch and onnxruntime taking turns; the ratio is PyTorch's time by onnxruntime's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import onnxruntime
+import torch
+from report import Noise, default_output, heading, machine_lines, parsed, row, write
+
+from seqmodels import tasks
+from seqmodels.engine import Task
+from seqmodels.export import export
+from seqmodels.export.graph import example
+from seqmodels.heads import HEADS
+from seqmodels.nn.state import parts_of
+
+TOKENS = {"inputs": "tokens", "num_inputs": 200}
+FEATURES = {"inputs": "features", "num_inputs": 3}
+CLASSES = {"classes": ["a", "b", "c"]}
+VALUES = {"values": ["a", "b"], "mean": [1.0, 2.0], "deviation": [2.0, 3.0]}
+WINDOWS = {
+    **{"inputs": "features", "num_inputs": 2, "values": ["a", "b"], "horizon": 3, "window": 5},
+    **{"period": 2, "series": [""], "mean": [[0.0, 1.0]], "deviation": [[1.0, 2.0]]},
+    "naive_error": [[1.0, 1.0]],
+}
+SEQUENCE = [
+    name for name, head in HEADS.items() if head.per == "sequence" and not head.output_class
+]
+KINDS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
+    "SequenceClassifier": (tasks.SequenceClassifier, {**TOKENS, **CLASSES}, SEQUENCE),
+    "Tagger": (tasks.Tagger, {**TOKENS, **CLASSES}, ["every_step"]),
+    "Regressor": (tasks.Regressor, {**FEATURES, **VALUES}, ["mean_pool", "every_step"]),
+    "Forecaster": (tasks.Forecaster, WINDOWS, ["last_hidden", "every_step"]),
+    "LanguageModel": (tasks.LanguageModel, TOKENS, ["softmax", "tied_softmax", "adaptive_softmax"]),
+}
+SIZES = ((1, 1), (7, 1), (1, 5), (7, 5), (1, 19), (7, 19))
+
+
+def networks(hidden: int) -> Iterator[tuple[str, Callable[[], Task]]]:
+    """The name of each, and what builds it."""
+    for kind, (make, data, heads) in KINDS.items():
+        for head, cell, layers, two in product(heads, ("lstm", "gru"), (1, 2), (False, True)):
+            causal = make.contract_for(head).causal
+            if (two and causal) or HEADS[head].requires_bidirectional not in (None, two):
+                continue
+
+            encoder = {
+                "hidden_size": hidden,
+                "cell": cell,
+                "num_layers": layers,
+                "bidirectional": two,
+            }
+            yield (
+                f"{kind}, {head}, {cell}, {layers} x {1 + two}",
+                partial(make, data, encoder, head),
+            )
+
+
+def batch_of(task: Task, batch: int, steps: int) -> list[torch.Tensor]:
+    inputs, _, *state = example(task)
+    made = torch.randint(0, 99, (batch, steps))
+    if inputs.is_floating_point():
+        made = torch.randn(batch, steps, inputs.shape[2])
+    lengths = torch.randint(1, steps + 1, (batch,))
+    lengths[-1] = steps
+    return [made, lengths, *(torch.randn(part.shape[0], batch, part.shape[2]) for part in state)]
+
+
+def in_pytorch(task: Task, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    inputs, lengths, *state = given
+    with torch.inference_mode():
+        if not state:
+            return [task.as_function()(inputs, lengths)]
+        carried = (state[0], state[1]) if len(state) == 2 else state[0]
+        logits, after = task.as_function()(inputs, lengths, carried)
+        return [logits, *parts_of(after)]
+
+
+def in_onnx(session: onnxruntime.InferenceSession, given: list[torch.Tensor]) -> list[Any]:
+    names = [each.name for each in session.get_inputs()]
+    return session.run(None, dict(zip(names, [each.numpy() for each in given], strict=True)))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeats", default=21, type=int, help="pairs of samples in each row")
+    parser.add_argument("--hidden", default=64, type=int, help="hidden_size")
+    parser.add_argument("--only", default="", help="only rows whose name contains this")
+    arguments = parsed(parser, argv, repeats=1, hidden=7, only="last_hidden, lstm, 1 x 1")
+    torch.set_num_threads(1)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    columns = ["network", "largest difference", "kB", "B 1 (ms)", "ratio", "B 64 (ms)", "ratio"]
+    rows = []
+    with Noise() as noise, tempfile.TemporaryDirectory() as place:
+        for name, build in networks(arguments.hidden):
+            if arguments.only not in name:
+                continue
+            torch.manual_seed(0)
+            task, path = build().eval(), Path(place) / "model.onnx"
+            export(task, path.parent)
+            session = onnxruntime.InferenceSession(path, options)
+            worst = 0.0
+            for batch, steps in SIZES:
+                given = batch_of(task, batch, steps)
+                for ours, theirs in zip(
+                    in_pytorch(task, given), in_onnx(session, given), strict=True
+                ):
+                    worst = max(worst, float((ours - torch.from_numpy(theirs)).abs().max()))
+            assert worst < 1e-5, f"{name}: {worst}"
+            cells = [name, f"{worst:.1e}", f"{path.stat().st_size / 1000:.0f}"]
+            for batch in (1, 64):
+                given, rounds = batch_of(task, batch, 50), []
+                for _ in range(arguments.repeats + 1):
+                    started = time.perf_counter()
+                    in_pytorch(task, given)
+                    between = time.perf_counter()
+                    in_onnx(session, given)
+                    rounds.append((between - started, time.perf_counter() - between))
+                ours, theirs = (median(taken) for taken in zip(*rounds[1:], strict=True))
+                cells += [f"{1000 * theirs:.2f}", f"{ours / theirs:.2f}"]
+            rows.append(cells)
+            print(row(cells), flush=True)
+    lines = [*heading(columns), *map(row, rows)]
+    title = "# Exported graphs against PyTorch"
+    output = arguments.output or default_output("export", torch.device("cpu"))
+    write(output, [title, "", *machine_lines(torch.device("cpu"), noise), "", *lines])
+
+
+if __name__ == "__main__":
+    main()
