@@ -52,7 +52,9 @@ def on_graph(task: Task, graph: Path) -> Task:
     changed.embed, changed.read = lambda batch: batch.inputs, read
     changed.head.select = lambda states: states.output if by_step else states.output[:, 0]
     output = changed.head.output
-    if isinstance(output, Vocabulary | AdaptiveVocabulary):  # they use the weights themselves
+    if isinstance(
+        task.head.output, Vocabulary | AdaptiveVocabulary
+    ):  # they use the weights themselves
         output.loss = loss
     output.project = nn.Identity()
     return changed
