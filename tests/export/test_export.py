@@ -225,7 +225,9 @@ def test_the_graph_holds_what_to_know_of_it(tmp_path: Path) -> None:
 
 
 def test_weights_and_configuration_make_the_task_again(tmp_path: Path) -> None:
-    model = task(LanguageModel, TOKENS, "tied_softmax")  # which shares a tensor
+    optimizer = {"_target_": "torch.optim.AdamW", "lr": 0.1}
+    # with a tensor that two modules share
+    model = task(LanguageModel, TOKENS, "tied_softmax", optimizer=optimizer)
     export(model, tmp_path, "safetensors")
     facts = json.loads((tmp_path / "model.json").read_text())
     again = instantiate(facts["model"], key="model", data=facts["preprocessing"])

@@ -75,7 +75,8 @@ def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
     takes = (arguments(type(task)) or {"properties": task.hparams})["properties"]
     options = {name: task.hparams[name] for name in takes if name in task.hparams}
     options.pop("data", None)
-    facts["model"] = {"_target_": f"{type(task).__module__}.{type(task).__qualname__}", **options}
+    target = f"{type(task).__module__}.{type(task).__qualname__}"
+    facts["model"] = {"_target_": target, "_recursive_": False, **options}
     save_model(task, str(folder / "model.safetensors"), {"model": json.dumps(facts["model"])})
 
 
