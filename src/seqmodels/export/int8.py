@@ -52,9 +52,8 @@ def on_graph(task: Task, graph: Path) -> Task:
     changed.embed, changed.read = lambda batch: batch.inputs, read
     changed.head.select = lambda states: states.output if by_step else states.output[:, 0]
     output = changed.head.output
-    if isinstance(
-        task.head.output, Vocabulary | AdaptiveVocabulary
-    ):  # they use the weights themselves
+    # they take their loss from features and weights, without logits
+    if isinstance(task.head.output, Vocabulary | AdaptiveVocabulary):
         output.loss = loss
     output.project = nn.Identity()
     return changed
