@@ -39,7 +39,7 @@ from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.data.loading import collate
 from seqmodels.machine import keep_memory
 from seqmodels.tasks.seq2seq import Seq2Seq
-from seqmodels.tasks.seq2seq.pair_batches import to_write
+from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
 
 SOURCES, TARGETS, EMBEDDING = 60, 40, 128  # tokens of each side, and the width of both embeddings
 START, END, LONGEST = 0, 2, 20
@@ -100,7 +100,9 @@ def pairs(device: torch.device) -> list[PairBatch]:
         lengths = torch.randint(5, LONGEST, (BATCH,), generator=random).tolist()
         return [torch.randint(3, size, (n,), generator=random) for n in lengths]
 
-    made = (PairBatch(collate(texts(SOURCES)), to_write(texts(TARGETS))) for _ in range(BATCHES))
+    made = (
+        PairBatch(collate(texts(SOURCES)), teacher_forced(texts(TARGETS))) for _ in range(BATCHES)
+    )
     return [pair.to(device) for pair in made]
 
 

@@ -236,23 +236,26 @@ def test_weights_and_configuration_make_the_task_again(tmp_path: Path) -> None:
     assert all(torch.equal(v, again.state_dict()[name]) for name, v in model.state_dict().items())
 
 
-class Untraceable(Head, name="untraceable"):
-    """Asks for a value."""
+@pytest.fixture
+def own_code() -> None:
+    """A head and a cell that no graph can hold."""
 
-    reads = ("output",)
+    class Untraceable(Head, name="untraceable"):
+        """Asks for a value."""
 
-    def select(self, states: RNNOutput) -> torch.Tensor:
-        last = int(states.lengths[0]) - 1
-        return states.output[:, last] if last > 3 else states.output[:, 0]
+        reads = ("output",)
 
+        def select(self, states: RNNOutput) -> torch.Tensor:
+            last = int(states.lengths[0]) - 1
+            return states.output[:, last] if last > 3 else states.output[:, 0]
 
-class Averaging(Cell, name="averaging"):
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.h = torch.nn.Linear(input_size + hidden_size, hidden_size)
+    class Averaging(Cell, name="averaging"):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__()
+            self.h = torch.nn.Linear(input_size + hidden_size, hidden_size)
 
-    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        return self.h(torch.cat([x, h], dim=1)).tanh()
+        def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+            return self.h(torch.cat([x, h], dim=1)).tanh()
 
 
 CLASSIFIER = (SequenceClassifier, TOKENS | CLASSES)
@@ -270,7 +273,7 @@ TEXTS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
     ],
 )
 def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
-    made: Callable[[], Task], reason: str, tmp_path: Path
+    made: Callable[[], Task], reason: str, own_code: None, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=reason) as refused:
         export(made(), tmp_path)

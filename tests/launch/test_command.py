@@ -96,7 +96,7 @@ def test_what_to_install_is_what_the_extra_lists(monkeypatch: pytest.MonkeyPatch
     ("line", "offered"),
     [
         ("seqmodels ", COMMANDS),
-        ("seqmodels ex", ["explain"]),
+        ("seqmodels ex", ["explain", "export"]),
         ("seqmodels predict che", ["checkpoint="]),
         ("/usr/bin/seqmodels audit input.f", ["input.features="]),
         ("seqmodels train model.he", ["model.head=", "model.head_options."]),

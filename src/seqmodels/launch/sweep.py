@@ -40,7 +40,6 @@ from seqmodels.launch.plan import (
 )
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.launch.search import Search, check_search
 from seqmodels.launch.suggestions import Suggestions
 from seqmodels.runs.folder import as_override
 from seqmodels.runs.lock import check_unlocked, locked
@@ -73,6 +72,8 @@ class SweepReport(Callback):
     def _start(self, config: DictConfig) -> None:
         _check(config)
         if is_search(config.hydra.sweeper):
+            from seqmodels.launch.search import check_search  # imports torch
+
             check_search(config)
         _check_values(config)
         _check_metric(config)
@@ -121,6 +122,7 @@ class SweepReport(Callback):
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table
+        from seqmodels.launch.search import Search
         from seqmodels.launch.search_report import compare_with_default, report
         from seqmodels.screen import Screen
 
