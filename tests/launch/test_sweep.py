@@ -204,7 +204,7 @@ SLURM = {  # what submitit asks of a cluster, on this machine
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_slurm_gives_the_same(
     process: Script, tmp_path: Path, serial: Serial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +253,7 @@ def ray_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
             process.wait(30)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ray_gives_the_same(
     process: Script, tmp_path: Path, serial: Serial, ray_cluster: str
 ) -> None:
