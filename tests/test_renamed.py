@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+import torch
 
 from seqmodels.engine import Task
 from seqmodels.renamed import RENAMED, name_of_today, with_names_of_today
@@ -60,6 +64,24 @@ def test_names_of_today_stay_and_so_do_the_arguments_of_a_class_of_your_own() ->
     model = {"output": {"kind": "crf"}, "embedding": {"size": 3}, "training": {"start": "lm"}}
     assert today(Tagger, model) == model
     assert today(Own, {"start": 5, "embedding_size": 4}) == {"start": 5, "embedding": {"size": 4}}
+    assert today(Own, {"start": 5, "output": "mine"})["output"] == {"kind": "mine"}
+
+
+def test_a_window_stays_with_who_takes_it_or_is_refused_by_its_name() -> None:
+    assert today(Tagger, {"window": None}) == {} and today(Tagger, {"window": 5}) == {"window": 5}
+    assert today(Regressor, {"window": None}) == {"window": None}
+
+
+def test_a_checkpoint_of_a_file_or_a_path_loads(tmp_path: Path) -> None:
+    data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+    task = SequenceClassifier(data, {"hidden_size": 3}, embedding={"noise": 0.1})
+    saved = {"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}
+    path = tmp_path / "a.ckpt"
+    torch.save({**saved, "pytorch-lightning_version": pl.__version__}, path)
+    for source in (path, BytesIO(path.read_bytes())):
+        again = SequenceClassifier.load_from_checkpoint(source, weights_only=True)
+        assert again.hparams["embedding"] == {"noise": 0.1}
+        assert torch.equal(again.encoder.rnn.bias_hh_l0, task.encoder.rnn.bias_hh_l0)
 
 
 @pytest.mark.parametrize("old", RENAMED)

@@ -20,7 +20,6 @@ RENAMED: dict[str, tuple[str, Any]] = {  # to its name of today, and the value t
     "start": ("training.start", None),
     "start_lr": ("training.start_lr", None),
     "unfreeze": ("training.unfreeze", 0),
-    "window": ("window", None),  # most tasks do not take it any more
 }
 
 
@@ -38,11 +37,11 @@ def with_names_of_today(model: Mapping[str, Any], takes: Mapping[str, Any]) -> d
         takes: the schema of each argument that the class of the task has today.
     """
     made = dict(model)
+    if "window" not in takes and made.get("window") is None:
+        made.pop("window", None)  # which every task took, and most refused
     for old, (new, usual) in RENAMED.items():
         group, _, key = new.partition(".")
-        is_group_now = (
-            old == group and isinstance(made.get(old), str) and "properties" in takes[old]
-        )
+        is_group_now = isinstance(made.get(old), str) and "properties" in takes.get(old, ())
         if old not in made or (old in takes and not is_group_now):
             continue
         value = made.pop(old)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Annotated, Any, TypeVar
@@ -64,6 +64,12 @@ def _read(target: Any, method: str) -> Schema | None:
     properties = dict(zip(hints, _parts([*hints.values()]), strict=True))
     made = {"type": "object", "properties": properties, "needs": needs}
     return {**made, "additionalProperties": more}
+
+
+def named_arguments(target: Any) -> Mapping[str, Schema]:
+    """The schema of each argument of a class, by name; none if nothing says them."""
+    takes = arguments(target)
+    return takes["properties"] if takes else {}
 
 
 Init = TypeVar("Init", bound=Callable[..., None])

@@ -67,6 +67,16 @@ def test_a_metric_is_one_word_and_chooses_the_checkpoint(config: Config, tmp_pat
     assert math.isfinite(resumed["metrics"]["test/auroc"])
 
 
+def test_the_batches_of_a_sanity_check_are_not_counted(config: Config, tmp_path: Path) -> None:
+    again = "{again:{_target_:torchmetrics.Accuracy,task:multiclass,num_classes:9}}"
+    train(config(f"model.metrics={again}", "trainer.num_sanity_val_steps=2", *QUICK))
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    found = [row for row in rows if "validation/again" in row]
+    assert len(found) == 2
+    for row in found:
+        assert row["validation/again"] == pytest.approx(row["validation/accuracy"], abs=1e-6)
+
+
 WRONG = {
     "{auroc:{_target_:torchmetrics.AUROK}}": r"auroc\._target_=torchmetrics\.AUROK cannot be found",
     "{auroc:{_target_:torch.nn.ReLU}}": r"auroc\._target_=torch\.nn\.ReLU is not a metr",

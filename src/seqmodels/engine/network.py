@@ -75,11 +75,11 @@ class Network(nn.Module):
     ) -> tuple[Float[Tensor, ""], Tensor]:
         """The loss of a batch with targets, and the detached decision.
 
-        Args:
-            states: what `encode` gave of it, in evaluation; None: it is encoded here.
-
         A class that training never saw has no logit, so the loss leaves it out; it is 0 where no
         target remains.
+
+        Args:
+            states: what `encode` gave of it, in evaluation; None: it is encoded here.
         """
         batch, norm = self.cut(batch), self.adversarial if self.training else 0.0
         assert batch.targets is not None

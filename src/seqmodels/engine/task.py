@@ -45,7 +45,7 @@ from seqmodels.nn.embedding import (
 )
 from seqmodels.nn.outputs import Output
 from seqmodels.renamed import name_of_today, with_names_of_today
-from seqmodels.signatures import arguments, check_own_init, checked
+from seqmodels.signatures import check_own_init, checked, named_arguments
 
 
 class Task(Network, pl.LightningModule):
@@ -121,8 +121,7 @@ class Task(Network, pl.LightningModule):
     ) -> None:
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
-        takes = arguments(type(self))
-        for name in own.keys() - (takes or {"properties": {}})["properties"].keys():
+        for name in own.keys() - named_arguments(type(self)).keys():
             new = name_of_today(f"model.{name}").removeprefix("model.")
             was = "" if new == name else f": it is {new} now"
             raise TypeError(f"unexpected keyword argument {name!r}{was}")
@@ -142,11 +141,11 @@ class Task(Network, pl.LightningModule):
         self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
-        self.embedding_options = EmbeddingOptions(**(embedding or {}))
-        share = self.embedding_options.dropout
-        share = dropout if share is None else share
-        self.embedding, width = build_embedding(data, self.embedding_options, make_dropout(share))
-        self.characters = build_characters(data, self.embedding_options, make_dropout(share))
+        options = EmbeddingOptions(**(embedding or {}))
+        share = dropout if options.dropout is None else options.dropout
+        self.embedding_options = options = replace(options, dropout=share)
+        self.embedding, width = build_embedding(data, options, make_dropout(share))
+        self.characters = build_characters(data, options, make_dropout(share))
         width += self.characters.width if self.characters else 0
         self.encoder = build_encoder(
             width,
@@ -293,12 +292,13 @@ class Task(Network, pl.LightningModule):
     def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
         values = self._epoch_so_far(split)
         self.steps[split] = []
+        own: Any = nn.ModuleDict() if split == "train" else self.own_metrics[split]
         if not values or self.trainer.sanity_checking:
+            for metric in own.values():  # they count batches as these come
+                metric.reset()
             return
         measured = self._measure(split, metrics, values, loader)
-        if split in self.own_metrics:
-            more = compute(self.own_metrics[split])  # type: ignore[arg-type]
-            measured |= {f"{split}/{name}": value for name, value in more.items()}
+        measured |= {f"{split}/{name}": value for name, value in compute(own).items()}
         loss = measured[f"{split}/loss"]
         if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
             raise UserError(
@@ -384,11 +384,14 @@ class Task(Network, pl.LightningModule):
     ) -> Any:
         """As Lightning's; also takes checkpoints in which arguments have their older names."""
         saved = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-        takes = (arguments(cls) or {"properties": {}})["properties"]
-        saved["hyper_parameters"] = with_names_of_today(saved["hyper_parameters"], takes)
-        content = BytesIO()
-        torch.save(saved, content)
-        content.seek(0)
+        older = saved["hyper_parameters"]
+        saved["hyper_parameters"] = with_names_of_today(older, named_arguments(cls))
+        content: Any = checkpoint_path
+        if saved["hyper_parameters"] != older:
+            content = BytesIO()
+            torch.save(saved, content)
+        if hasattr(content, "seek"):  # of a file, which is read again
+            content.seek(0)
         return super().load_from_checkpoint(content, **options)
 
     def process_state(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError
 from seqmodels.installation import as_started
 from seqmodels.launch.config_files import (
     SHIPPED,
@@ -155,16 +155,13 @@ def _errors_from_hydra(begun: Sequence[bool], name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from seqmodels.launch.suggestions import composing_mistake
+        from seqmodels.launch.suggestions import cannot_compose, composing_mistake
 
         if text := composing_mistake(error, sys.argv[1:], name):
             raise UserError(text) from error
         if begun or is_mistake(error):
             raise
-        words = " ".join(sys.argv[1:])
-        raise UserError(
-            f"cannot compose a configuration from {words}: {one_line(error)}"
-        ) from error
+        raise UserError(cannot_compose(error, sys.argv[1:])) from error
     finally:
         if before is None:
             del os.environ[FULL_ERROR]

@@ -9,11 +9,11 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError
 from seqmodels.launch.checks import check_settings
 from seqmodels.launch.config_files import SHIPPED
 from seqmodels.launch.hydra_setup import prepare_hydra
-from seqmodels.launch.suggestions import composing_mistake
+from seqmodels.launch.suggestions import cannot_compose, composing_mistake
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -35,9 +35,8 @@ def compose(*overrides: str) -> DictConfig:
     except Exception as error:  # Hydra raises many kinds
         if isinstance(error, UserError):
             raise
-        text = composing_mistake(error, words, "train")
-        asked = f"cannot compose a configuration from {' '.join(words)}: {one_line(error)}"
-        raise UserError(text or asked) from error
+        text = composing_mistake(error, words, "train") or cannot_compose(error, words)
+        raise UserError(text) from error
     finally:
         GlobalHydra.instance().hydra = yours
     plain: Any = OmegaConf.to_container(whole, resolve=False)

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
-from seqmodels.errors import closest, listed, nearest, shown, unknown_key
+from seqmodels.errors import closest, listed, nearest, one_line, shown, unknown_key
 from seqmodels.launch.composing import Loader
 from seqmodels.launch.config_files import SHIPPED, config_folders, keys_of, shipped_checker
 from seqmodels.renamed import name_of_today
@@ -127,6 +127,11 @@ def composing_mistake(error: Exception, words: Sequence[str], keys: str) -> str 
             plus = "+" if any(word.startswith(f"+{group}=") for word in words) else ""
             return suggestions.for_file(group, file, options, plus)
     return None
+
+
+def cannot_compose(error: Exception, words: Sequence[str]) -> str:
+    """Say of any other error which words it came from."""
+    return f"cannot compose a configuration from {' '.join(words)}: {one_line(error)}"
 
 
 def _no_file(words: Sequence[str]) -> str | None:

@@ -40,6 +40,7 @@ class TextOptions:
 
 def build_decoder(
     model: Mapping[str, Any],
+    options: EmbeddingOptions,
     data: Mapping[str, Any],
     encoder: RecurrentEncoder,
     *,
@@ -50,6 +51,7 @@ def build_decoder(
 
     Args:
         model: the arguments of a `Seq2Seq`.
+        options: of the embedding on both sides.
         data: its `num_targets`, `start` and `end`.
         shared: the embedding of one vocabulary for both sides.
         attention: `score` and `size` of an `Attention`; None: without.
@@ -58,15 +60,12 @@ def build_decoder(
         UserError: for a decoder that cannot start from this encoder's state.
     """
     dropout = LockedDropout if model["locked_dropout"] else nn.Dropout
-    options, output = (
-        EmbeddingOptions(**(model["embedding"] or {})),
-        TextOptions(**(model["output"] or {})),
-    )
+    output = TextOptions(**(model["output"] or {}))
     size = options.size or TOKEN_EMBEDDING_SIZE
     embedding: Any = shared
     if shared is None:
-        share = model["dropout"] if options.dropout is None else options.dropout
-        embedding = TokenEmbedding(data["num_targets"], size, options.noise, dropout(share))
+        drop = dropout(options.dropout or 0.0)
+        embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
     rnn = _recurrent(encoder, size, model["decoder"], model["locked_dropout"])
     make: Callable[..., Output] = TiedVocabulary if output.tied else Vocabulary
     return Decoder(

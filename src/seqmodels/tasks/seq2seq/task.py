@@ -115,7 +115,14 @@ class Seq2Seq(Task):
     ) -> Decoder:
         data = self.hparams["data"]
         shared = self.embedding if data.get("shared") else None
-        return build_decoder(self.hparams, data, encoder, shared=shared, attention=attention)
+        return build_decoder(
+            self.hparams,
+            self.embedding_options,
+            data,
+            encoder,
+            shared=shared,
+            attention=attention,
+        )
 
     @classmethod
     def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
