@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqmodels.arguments import Name
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -23,12 +24,25 @@ Names = Mapping[str, Sequence[str]]
 class OwnFiles(SequenceDataModule):
     """Sequences from a file for each split, or from a data set of the HuggingFace hub.
 
-    A subclass sets `paths`, a file for each split or None, and `hub`, the name of a data set or of
-    a folder, or None.
+    Args:
+        train, validation, test: a file each; splits without one are cut from `train`.
+        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
+            is organised like one.
+        options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
-    paths: Mapping[str, str | None]
-    hub: str | None
+    def __init__(
+        self,
+        train: Name | None = None,
+        validation: Name | None = None,
+        test: Name | None = None,
+        *,
+        hub: Name | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.paths = {"train": train, "validation": validation, "test": test}
+        self.hub = hub
 
     def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
         """The examples of one split; `names` are given for a hub data set."""

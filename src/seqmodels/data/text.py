@@ -32,24 +32,18 @@ class Text(OwnFiles):
 
     Args:
         train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending.
-        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
-            is organised like one.
         text_column, label_column, value_columns, columns, quoting, encoding: of the files; see
             `TextFiles`.
         tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is its
             `level`.
         max_length, keep: the most tokens of a text, and which end of a longer one to keep.
         vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
-        options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
+        options: `hub`, `targets`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
     def __init__(
         self,
-        train: Name | None = None,
-        validation: Name | None = None,
-        test: Name | None = None,
-        *,
-        hub: Name | None = None,
+        *files: Any,
         text_column: Name = TextFiles.text_column,
         label_column: Name = TextFiles.label_column,
         value_columns: Annotated[list[Name], Field(min_length=1)] | None = None,
@@ -72,9 +66,7 @@ class Text(OwnFiles):
         )
         if value_columns is not None:
             options["targets"] = Values(value_columns)
-        super().__init__(inputs, **options)
-        self.paths = {"train": train, "validation": validation, "test": test}
-        self.hub = hub
+        super().__init__(*files, inputs=inputs, **options)
         self.files = TextFiles(
             text_column=text_column,
             label_column=label_column,

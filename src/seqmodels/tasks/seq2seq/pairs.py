@@ -165,19 +165,13 @@ class Pairs(OwnFiles, PairDataModule):
     Args:
         train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending. Several
             rows with the same source give it several targets.
-        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
-            is organised like one.
         source_column, target_column, columns, quoting, encoding: of the files; see `PairFiles`.
-        options: `source_tokenizer` and the other arguments of `PairDataModule`.
+        options: `hub`, and `source_tokenizer` and the other arguments of `PairDataModule`.
     """
 
     def __init__(
         self,
-        train: Name | None = None,
-        validation: Name | None = None,
-        test: Name | None = None,
-        *,
-        hub: Name | None = None,
+        *files: Any,
         source_column: Name = PairFiles.source_column,
         target_column: Name = PairFiles.target_column,
         columns: list[Name] | None = PairFiles.columns,
@@ -185,9 +179,7 @@ class Pairs(OwnFiles, PairDataModule):
         encoding: Name = PairFiles.encoding,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self.paths = {"train": train, "validation": validation, "test": test}
-        self.hub = hub
+        super().__init__(*files, **options)
         self.files = PairFiles(
             source_column=source_column,
             target_column=target_column,

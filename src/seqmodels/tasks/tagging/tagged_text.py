@@ -20,23 +20,17 @@ class TaggedText(OwnFiles):
     Args:
         train, validation, test: a column file each, or by its ending JSON Lines or Parquet; see
             `TagFiles`.
-        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
-            is organised like one.
         token_column, tag_column, columns, separator, comment, encoding: of the files, as in
             `TagFiles`.
         lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: see `Words`.
         max_length: cut longer texts into pieces of at most this many words, about equally long. So
             each word is scored once, and a prediction is of the whole text. None cuts none.
-        options: `batch_size` and the other arguments of `SequenceDataModule`.
+        options: `hub`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
     def __init__(
         self,
-        train: Name | None = None,
-        validation: Name | None = None,
-        test: Name | None = None,
-        *,
-        hub: Name | None = None,
+        *files: Any,
         token_column: Name | None = TagFiles.token_column,
         tag_column: Name | None = TagFiles.tag_column,
         columns: list[Name] | None = TagFiles.columns,
@@ -60,10 +54,8 @@ class TaggedText(OwnFiles):
             vocabulary=vocabulary,
             characters=characters,
         )
-        super().__init__(words, Tags(), **options)
+        super().__init__(*files, inputs=words, targets=Tags(), **options)
         self.most_steps = max_length
-        self.paths = {"train": train, "validation": validation, "test": test}
-        self.hub = hub
         self.files = TagFiles(token_column, tag_column, columns, separator, comment, encoding)
         self.width = None if columns is None else len(columns)  # of column files
 
