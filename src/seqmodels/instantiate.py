@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.checking import Checker, Schema, without
 from seqmodels.errors import UserError, one_line, refusing
-from seqmodels.plugins import import_projects, project_packages
+from seqmodels.plugins import import_plugins, project_packages
 from seqmodels.signatures import arguments, raise_first
 
 ALLOWED = (
@@ -139,7 +139,7 @@ def allowed_class(
 
 def _with_projects(allowed_targets: Iterable[str]) -> tuple[str, ...]:
     """With the classes of installed projects, whose heads can be chosen by name from here on."""
-    import_projects()
+    import_plugins()
     return (*allowed_targets, *_outer.get(), *(f"{package}." for package in project_packages()))
 
 

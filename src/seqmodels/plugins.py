@@ -1,4 +1,5 @@
-"""Your own code: installed projects that build on this package, and modules under `imports`.
+"""What registers by name: our tasks, installed projects that build on this package, and modules
+under `imports`.
 
 An installed project announces itself by an entry point in the group `seqmodels`, which names the
 module that defines its heads and cells.
@@ -31,13 +32,14 @@ def project_packages() -> list[str]:
     return [*dict.fromkeys(module.partition(".")[0] for module in project_modules())]
 
 
-def import_projects() -> None:
-    """Imports what the installed projects name, so that you can choose their heads by name.
+def import_plugins() -> None:
+    """Imports our tasks, a folder each, and what the installed projects name: they register heads,
+    cells, targets and metrics.
 
     Raises:
         UserError: if importing a project fails.
     """
-    for module in project_modules():
+    for module in ("seqmodels.tasks", *project_modules()):
         try:
             importlib.import_module(module)
         except Exception as error:  # the module's own code may raise anything

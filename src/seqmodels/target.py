@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from seqmodels.errors import UserError, choices
-from seqmodels.plugins import import_projects
+from seqmodels.plugins import import_plugins
 
 # of made-up inputs, for the example of a target
 TOKENS: Mapping[str, Any] = {"inputs": "tokens", "num_inputs": 100}
@@ -59,13 +58,6 @@ TARGETS: dict[str, Target] = {}
 """By the name that contracts and data give."""
 
 
-def load_tasks() -> None:
-    """Imports our tasks, a folder each, and installed projects: they register targets, heads and
-    metrics by name."""
-    importlib.import_module("seqmodels.tasks")
-    import_projects()
-
-
 def find_target(name: str) -> Target:
     """The kind of target of that name.
 
@@ -73,7 +65,7 @@ def find_target(name: str) -> Target:
         UserError: with the names there are, and the nearest.
     """
     if name not in TARGETS:
-        load_tasks()
+        import_plugins()
     if name not in TARGETS:
         raise UserError(
             f"unknown target {name}: {choices(name, TARGETS)}; to make a new one, register it in "

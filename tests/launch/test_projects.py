@@ -11,7 +11,7 @@ from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.plugins import (
-    import_projects,
+    import_plugins,
     project_configs,
     project_modules,
     project_packages,
@@ -152,7 +152,7 @@ def test_what_lies_in_a_run_folder_is_not_installed(
         monkeypatch.chdir(run)
         monkeypatch.syspath_prepend(place)
         project_modules.cache_clear()
-        import_projects()
+        import_plugins()
         assert project_packages() == [] and project_configs() == []
     with pytest.raises(UserError, match="windy.Task is not allowed"):
         allowed_class({"_target_": "windy.Task"})

@@ -14,11 +14,12 @@ from typing import Any
 
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
+from seqmodels.plugins import import_plugins
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.limits import on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.screen import visible_line
-from seqmodels.target import TARGETS, load_tasks
+from seqmodels.target import TARGETS
 
 LOSS = "validation/loss"
 SPEEDS = ("examples_per_second", "tokens_per_second")
@@ -161,7 +162,7 @@ def read_record(folder: RunFolder) -> Record:
 
 
 def _usual_metric(metrics: Mapping[str, float]) -> str:
-    load_tasks()
+    import_plugins()
     short = {name.rpartition("/")[2] for name in metrics}
     return next((kind.metric for kind in TARGETS.values() if kind.metric in short), "loss")
 

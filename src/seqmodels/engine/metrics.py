@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seqmodels.errors import UserError, closest
-from seqmodels.target import load_tasks
+from seqmodels.plugins import import_plugins
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ REPLACED: dict[str, str] = {}
 def check_not_replaced(name: str) -> None:
     """Raises UserError for a metric that goes by another name now."""
     short = without_split(name)
-    load_tasks()  # one of them may have renamed it
+    import_plugins()  # one of them may have renamed it
     if new := REPLACED.get(short):
         raise UserError(f"{name} is now {name.replace(short, new)}, which is 1 - {short}")
 
@@ -57,7 +57,7 @@ def find_metric(name: str) -> Metric | None:
     """What `METRICS` has of a metric, with or without its split."""
     short = without_split(name)
     if short not in METRICS:
-        load_tasks()  # one of them may have it
+        import_plugins()  # one of them may have it
     return METRICS.get(short)
 
 

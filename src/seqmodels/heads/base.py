@@ -15,8 +15,9 @@ from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.windows import mean_over_windows
+from seqmodels.plugins import import_plugins
 from seqmodels.signatures import arguments, raise_first
-from seqmodels.target import find_target, load_tasks
+from seqmodels.target import find_target
 
 HEADS: dict[str, type[Head]] = {}
 
@@ -169,7 +170,7 @@ def find_head(name: str, *, per: Per | None = None, target: str | None = None) -
         UserError: with the names there are, and the nearest.
     """
     if name not in HEADS:
-        load_tasks()  # one of them may have it
+        import_plugins()  # one of them may have it
     fitting = [n for n, head in HEADS.items() if per in (None, head.per) and _makes(head, target)]
     if name not in HEADS:
         raise UserError(f"unknown model.head={name}: {choices(name, fitting)}")

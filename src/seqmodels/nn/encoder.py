@@ -19,7 +19,7 @@ from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.state import State
 from seqmodels.padding import valid_steps
-from seqmodels.plugins import import_projects
+from seqmodels.plugins import import_plugins
 from seqmodels.signatures import checked
 
 
@@ -94,7 +94,7 @@ class RecurrentEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if cell not in CELLS:
-            import_projects()  # one of them may have it
+            import_plugins()  # one of them may have it
         if cell not in CELLS:
             raise UserError(f"encoder.cell={cell}: {choices(cell, CELLS)}")
         is_own = cell not in ("lstm", "gru", "rnn")
