@@ -248,8 +248,23 @@ def test_two_processes_train_and_score_like_one(
     own = ("model.head=max_pool", *QUICK, "model.dropout=0.0", "model.embedding.noise=0.0")
     # batches of the same size, so that the mean of two means is the mean of all; and so large that
     # one would hold all of the validation part
-    words = (*own, "baseline=false")
+    classes = "task: multiclass, num_classes: 9"
+    more = (  # one collects all rows, of which the processes have 208 and 162; one counts in bins
+        f"model.metrics={{auroc: {{_target_: torchmetrics.AUROC, {classes}}}, binned: "
+        f"{{_target_: torchmetrics.AveragePrecision, {classes}, thresholds: 50}}}}",
+        "callbacks.checkpoint.monitor=validation/auroc",
+    )
+    words = (*own, *more, "baseline=false")
     assert train_as_one(script, process, tmp_path, *words, batch_size=54, atol=1e-6) == 4
+
+    def measured(run: str, name: str) -> list[float]:
+        rows = read_metrics(tmp_path / run / "metrics.csv")
+        found = [row[key] for row in rows if (key := f"validation/{name}") in row]
+        return [*found, result_of(tmp_path / run)["metrics"][f"test/{name}"]]
+
+    for name in ("auroc", "binned"):
+        assert measured("two", name) == pytest.approx(measured("one", name), abs=1e-5)
+        assert len(measured("two", name)) == 3
     result = result_of(tmp_path / "two")
     assert result["status"] == "completed" and result["device"] == "2 x cpu"
     alone = script("evaluate.py", "run=two", "accelerator=cpu")

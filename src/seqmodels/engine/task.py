@@ -268,7 +268,7 @@ class Task(Network, pl.LightningModule):
         if self.hparams["metrics"]:
             self.split = "validation"
             self.eval()
-            with torch.inference_mode():
+            with torch.no_grad():
                 check_fit(self.own_metrics["validation"], *_scored(self.step(batch)))  # type: ignore[arg-type]
             self.train()
 
