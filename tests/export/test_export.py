@@ -103,6 +103,11 @@ BOTH = {"bidirectional": True, "num_layers": 2}
         ),
         lambda: task(Regressor, FEATURES | VALUES, "max_pool", output={"quantiles": [0.1, 0.5]}),
         lambda: task(Forecaster, WINDOWS, "every_step", {"cell": "gru", "num_layers": 2}),
+        lambda: task(
+            *(Forecaster, WINDOWS, "mean_pool"),
+            **{"base": "linear", "instance_norm": "standard"},
+            **{"segment": 2, "channel_independent": True},
+        ),
         lambda: task(LanguageModel, TOKENS, "tied_softmax", {"num_layers": 2}),
     ],
 )

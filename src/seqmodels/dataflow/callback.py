@@ -88,7 +88,7 @@ class Dataflow(Callback):
         contributions(
             self._before.numpy(),
             reach(task, self._batch, last_step=True).numpy(),
-            self._batch.lengths.tolist(),
+            task.cut(self._batch).lengths.tolist(),
             figures / "contributions.png",
             backwards=task.contract.per == "step",
         )

@@ -23,16 +23,20 @@ def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Gro
     size = "P" if encoder.rnn.proj_size else "H"
     wide = f"D*{size}" if encoder.bidirectional else size
     tokens, words = len(trace.shapes["inputs"]) == 2, task.characters is not None
+    (rows, time), (read_rows, read_time) = trace.shapes["inputs"][:2], trace.shapes["embedded"][:2]
+    more, size_of_step = read_rows // rows, -(-time // read_time)  # a task may read rows of its own
+    b = "B" if more == 1 else f"B*{more}"
+    t = "T" if size_of_step == 1 else f"T/{size_of_step}"
     steps = "B, T" if contract.per == "step" else "B"
     target = "B, S" if contract.kind.decoder else steps  # S: steps of the target
     reader = "decoder" if contract.kind.decoder else "head"
     symbolic = {
         "inputs": "(B, T)" if tokens else "(B, T, 1+K)" if words else "(B, T, F)",
-        "embedded": "(B, T, E)",
-        "output": f"(B, T, {wide})",
-        "h_n": f"(L, D, B, {size})",
-        "c_n": "(L, D, B, H)",
-        "selected": f"({steps}, S)",
+        "embedded": f"({b}, {t}, E)",
+        "output": f"({b}, {t}, {wide})",
+        "h_n": f"(L, D, {b}, {size})",
+        "c_n": f"(L, D, {b}, H)",
+        "selected": f"({b}, {t}, S)" if contract.per == "step" else f"({b}, S)",
         "logits": f"({target}, {contract.kind.size})",
     }
     holds = {
@@ -44,8 +48,9 @@ def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Gro
     }
     whole = {}
     if batch is not None:
-        rows, time = batch.inputs.shape[:2]
-        whole = {"B": rows, "T": min(time, task.window or time)}
+        count, length = batch.inputs.shape[:2]
+        whole = {"B": count, "T": min(length, task.window or length)}
+        whole |= {b: count * more, t: -(-whole["T"] // size_of_step)}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
         table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))

@@ -71,8 +71,9 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
     """
     head = task.head
     with isolated([task]):
-        embedded = task.embed(batch).detach().requires_grad_()
-        states = task.encoder(embedded, batch.lengths)
+        rows = task.cut(batch)
+        embedded = task.embed(rows).detach().requires_grad_()
+        states = task.encoder(embedded, rows.lengths)
         traced = {name: t for name in STATES if (t := getattr(states, name)) is not None}
         cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
         leaves = replace(states, **cut)
@@ -96,7 +97,7 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
     on_the_way["logits"] = logits
     shapes = {name: tuple(tensor.shape) for name, tensor in on_the_way.items()}
     c_n = final[1] if len(final) > 1 else None
-    return Trace(shapes, batch.lengths, output, final[0], c_n, inputs=reach(task, batch))
+    return Trace(shapes, rows.lengths, output, final[0], c_n, inputs=reach(task, batch))
 
 
 def reach(
@@ -108,8 +109,9 @@ def reach(
     only the prediction at each row's last step.
     """
     with isolated([task]):
-        embedded = task.embed(batch).detach().requires_grad_()
-        states = task.encoder(embedded, batch.lengths)
+        rows = task.cut(batch)
+        embedded = task.embed(rows).detach().requires_grad_()
+        states = task.encoder(embedded, rows.lengths)
         by_step = task.head.per == "step"
         for read_from in (partial(task.read_out, batch=batch), task.head.select):
             result = read_from(states)

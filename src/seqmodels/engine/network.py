@@ -53,7 +53,8 @@ class Network(nn.Module):
         return self.read(self.embed(batch), batch.lengths, state)
 
     def cut(self, batch: AnyBatch) -> AnyBatch:
-        """What is read of a batch: with a `window`, in training a window of each sequence."""
+        """The rows that the embedding reads of a batch: with a `window`, in training a window of
+        each sequence."""
         if self.window is None or not self.training:
             return batch
         assert isinstance(batch, SequenceBatch)  # other tasks take no window

@@ -144,7 +144,7 @@ class Task(Network, pl.LightningModule):
         options = EmbeddingOptions(**(embedding or {}))
         share = dropout if options.dropout is None else options.dropout
         self.embedding_options = options = replace(options, dropout=share)
-        self.embedding, width = build_embedding(data, options, make_dropout(share))
+        self.embedding, width = build_embedding(self.inputs_of(data), options, make_dropout(share))
         self.characters = build_characters(data, options, make_dropout(share))
         width += self.characters.width if self.characters else 0
         self.encoder = build_encoder(
@@ -185,6 +185,10 @@ class Task(Network, pl.LightningModule):
             UserError: if an argument is out of range, or arguments don't fit together.
         """
         return no_output
+
+    def inputs_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `data` says of inputs, changed as `cut` changes a batch."""
+        return data
 
     def make_output(self, width: int, **options: Any) -> Output:
         """Logits, loss and decision from features of this width; `options` are the head's."""

@@ -68,26 +68,81 @@ def own_units(values: torch.Tensor, batch: SequenceBatch) -> torch.Tensor:
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("base", [None, "last", "season"])
-def test_direct_forecasts_are_the_logits_and_their_base_in_own_units(base: str | None) -> None:
-    task, batch = forecaster(base=base), batch_of()
-    logits = task(batch).view(B, H, K)
-    read = batch.inputs[..., :K]
-    bases = {
-        None: torch.zeros(B, H, K),
-        "last": torch.stack([read[:, W - 1]] * H, dim=1),
-        "season": torch.stack([read[:, W - 2], read[:, W - 1], read[:, W - 2]], dim=1),
-    }
-    expected = own_units(logits + bases[base], batch)
+def by_hand(task: Forecaster, batch: SequenceBatch) -> torch.Tensor:
+    """The standardised forecasts `(B, H, K)` of a task that reads `last_hidden`, window by window
+    and, with independent channels, column by column."""
+    options, windows = task.hparams, []
+    alone, size = options["channel_independent"], options["segment"] or 1
+    for row in batch.inputs:
+        read, beside = row[:, :K], row[:, K:]
+        center, spread = torch.zeros(K), torch.ones(K)
+        if options["instance_norm"] == "last":
+            center = read[-1]
+        elif options["instance_norm"] == "standard":
+            center, spread = read.mean(0), read.std(0, correction=0)
+        read = (read - center) / spread
+        made = torch.zeros(H, K)
+        for columns in [[0], [1]] if alone else [[0, 1]]:
+            steps = torch.cat([read[:, columns], beside], dim=1)
+            missing = -len(steps) % size
+            steps = torch.cat([steps[:1]] * missing + [steps]).reshape(-1, size * steps.shape[1])
+            output, _ = task.encoder.rnn(steps)
+            made[:, columns] = task.head.output.project(output[-1]).view(H, len(columns))
+        if options["base"] == "last":
+            made = made + read[W - 1]
+        elif options["base"] == "season":  # of two steps
+            made = made + torch.stack([read[W - 2], read[W - 1], read[W - 2]])
+        elif options["base"] == "linear":
+            made = made + task.linear.weight @ read + task.linear.bias.unsqueeze(1)
+        windows.append(made * spread + center)
+    return torch.stack(windows)
+
+
+READINGS = [
+    {"base": None},
+    {"base": "last"},
+    {"base": "season", "instance_norm": "last"},
+    {"base": "linear", "instance_norm": "standard", "segment": 2},
+    {"base": "linear", "channel_independent": True},
+    {"instance_norm": "last", "channel_independent": True, "segment": 3},
+    {"instance_norm": "standard", "channel_independent": True, "segment": 5},
+]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_direct_forecasts_equal_those_by_hand(reading: dict) -> None:
+    torch.manual_seed(0)
+    task, batch = forecaster(**reading), batch_of()
+    if task.linear is not None:
+        torch.nn.init.normal_(task.linear.weight)  # which is zero at first
+    standardised = by_hand(task, batch)
+    expected = own_units(standardised, batch)
+    torch.testing.assert_close(task(batch), standardised.flatten(1))
     torch.testing.assert_close(task.forecast(batch), expected)
     step = task.step(batch)
     assert step.predictions is not None and step.targets is not None
     torch.testing.assert_close(step.predictions.view(B, H, K), expected.detach())
     assert batch.targets is not None
     known = ~batch.targets.isnan()
-    errors = (logits + bases[base]).flatten(1)[known] - batch.targets[known]
-    assert step.loss.item() == pytest.approx(errors.square().mean().item(), rel=1e-5)
+    errors = (standardised.flatten(1) - batch.targets).view(B, H, K)
+    if reading.get("instance_norm") == "standard":  # the loss is in the units of each window
+        errors = errors / batch.inputs[..., :K].std(1, correction=0, keepdim=True)
+    expected_loss = errors.flatten(1)[known].square().mean().item()
+    assert step.loss.item() == pytest.approx(expected_loss, rel=1e-5)
     assert int(step.weight) == int(known.sum()) == B * H * K - 3
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_padding_is_never_read_and_every_parameter_learns(reading: dict) -> None:
+    task, batch = forecaster(dropout=0.0, **reading), batch_of()
+    lengths = torch.tensor([W, 5, 1, 4, W - 1])
+    junk, clean = batch.inputs.clone(), batch.inputs.clone()
+    for row, length in enumerate(lengths):
+        junk[row, length:], clean[row, length:] = 1e3, 0.0
+    made = [task(SequenceBatch(inputs, lengths)) for inputs in (junk, clean)]
+    torch.testing.assert_close(*made)
+    task.step(batch).loss.backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in task.parameters())
 
 
 @pytest.mark.parametrize("base", [None, "last"])
@@ -152,7 +207,7 @@ def test_the_head_decides_the_contract_and_the_directions() -> None:
 def test_quantiles_are_restored_and_scored_in_own_units() -> None:
     task = forecaster(output={"quantiles": QUANTILES}, base="last")
     batch = batch_of()
-    made = task(batch).view(B, H * K, 3).sort(-1).values.view(B, H, K, 3)
+    made = task.head(task.encode(batch)).view(B, H, K, 3).sort(-1).values
     made = made + batch.inputs[:, -1, :K].view(B, 1, K, 1)
     expected = torch.stack([own_units(each, batch) for each in made.unbind(-1)], dim=-1)
     torch.testing.assert_close(task.forecast(batch), expected)
@@ -212,6 +267,7 @@ def test_each_error_is_scaled_by_its_own_series() -> None:
             {"spec": STEPWISE, "head": "every_step", "base": "season"},
             "without model.base=season: leave that out",
         ),
+        ({"spec": STEPWISE, "head": "every_step", "segment": 2}, "without model.segment: leave"),
         ({"spec": {**SPEC, "period": 8}, "base": "season"}, "last period, of 8 steps, and data.wi"),
         ({"output": {"label_smoothing": 0.1}}, "model.output.label_smoothing is not a key"),
         ({"head": "tied_softmax"}, "ends in a softmax over a vocabulary"),
@@ -258,7 +314,10 @@ def words(file: Path, *more: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "more",
     [
-        ("data.inputs=[x]", "model.output.quantiles=[0.1,0.5,0.9]"),
+        (
+            *("data.inputs=[x]", "model.output.quantiles=[0.1,0.5,0.9]", "model.segment=3"),
+            *("model.base=linear", "model.instance_norm=last", "model.channel_independent=true"),
+        ),
         ("model.head=every_step", "model.dropout=0.0"),
     ],
     ids=["direct", "recursive"],

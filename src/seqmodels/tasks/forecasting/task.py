@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
-from seqmodels.arguments import ArgumentsOf, OneOf
-from seqmodels.batch import SequenceBatch
+from seqmodels.arguments import ArgumentsOf, Count, OneOf
+from seqmodels.batch import AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.rolling import roll_forward
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import MAE, Predictions, Targets, known_values, value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
+from seqmodels.padding import last_step
+from seqmodels.tasks.forecasting.window_rows import segments, window_scale
 
 MOST_STEPS = 100_000  # to forecast
 Forecast = Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
@@ -36,8 +40,15 @@ class Forecaster(Task):
     Args:
         data, encoder, head, options: as `Task` documents them.
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
-        base: what to predict the difference to: the `last` value that was read, or the value one
-            `season` before, a period of the data; None: the values themselves.
+        base: what to predict the difference to: the `last` value that was read, the value one
+            `season` before, a period of the data, or what a `linear` regression of the window says,
+            which is learned too; None: the values themselves.
+        instance_norm: how each window is scaled by itself, before it is read: `last` or `standard`,
+            as `window_scale` documents them; undone in the forecast. The loss is in these units.
+        channel_independent: read and forecast one column at a time, with the same weights; with
+            `data.inputs` beside each.
+        segment: how many steps of the window the network reads at once (SegRNN, Lin et al. 2023,
+            https://arxiv.org/abs/2308.11200); None: one.
 
     Raises:
         UserError: for a head that cannot forecast so, or a season longer than the window.
@@ -53,14 +64,12 @@ class Forecaster(Task):
     if state:  # recursive: the next value at every step, from the one before
         made, last = [], inputs[-1]
         for _ in range(horizon):
-            last = logits[-1] + (last if DECISION["lag"] else 0)
+            last = logits[-1] + (last if DECISION["difference"] else 0)
             made.append(last)
             logits, state = network([last], *state)
         made = np.array(made)[..., None]  # (H, K, 1)
     else:
         made = np.sort(logits.reshape(horizon, len(names), -1))  # (H, K, Q)
-        if lag := DECISION["lag"]:
-            made = made + inputs[np.arange(horizon) % lag - lag, : len(names), None]
     mean, deviation = (np.array(DECISION[name])[series, :, None] for name in ("mean", "deviation"))
     of_name = dict(zip(names, np.moveaxis(made * deviation + mean, 0, 2).tolist()))
     return {name: dict(zip(levels, of)) if levels else of[0] for name, of in of_name.items()}"""
@@ -76,18 +85,27 @@ class Forecaster(Task):
         *,
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
         | None = None,
-        base: Annotated[str, OneOf("last", "season")] | None = None,
+        base: Annotated[str, OneOf("last", "season", "linear")] | None = None,
+        instance_norm: Annotated[str, OneOf("last", "standard")] | None = None,
+        channel_independent: bool = False,
+        segment: Count | None = None,
         **options: Any,
     ) -> None:
         self.recursive = self.contract_for(head).per == "step"
         self.horizon, self.count = data["horizon"], len(data["values"])
         if self.horizon > MOST_STEPS:
             raise UserError(f"data.horizon is {self.horizon}: at most {MOST_STEPS}")
-        super().__init__(data, encoder, head, output=output, base=base, **options)
+        reading: dict[str, Any] = {
+            "instance_norm": instance_norm,
+            "channel_independent": channel_independent,
+            "segment": segment,
+        }
+        super().__init__(data, encoder, head, output=output, base=base, **reading, **options)
         for wrong, what in (
             (data["num_inputs"] > self.count, "data.inputs, which nobody knows in advance"),
             (self.output.quantiles, "model.output.quantiles"),
-            (base == "season", "model.base=season"),
+            (base not in (None, "last"), f"model.base={base}"),
+            *((value, f"model.{name}") for name, value in reading.items()),
         ):
             if self.recursive and wrong:
                 raise UserError(
@@ -100,6 +118,9 @@ class Forecaster(Task):
                 f"model.base=season needs the last period, of {data['period']} steps, and "
                 f"data.window is {data['window']}: lengthen it, or set model.base=last"
             )
+        self.linear = nn.Linear(data["window"], self.horizon) if base == "linear" else None
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)  # what is read of a window has its own scale
         for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec
             of_targets = torch.tensor(data[name])[:, : self.count]
             self.register_buffer(name, of_targets, persistent=False)
@@ -116,7 +137,13 @@ class Forecaster(Task):
 
     def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
         steps = 1 if self.recursive else self.horizon
-        return self.output.build(width, steps * self.count, **options)
+        count = 1 if self.hparams["channel_independent"] else self.count
+        return self.output.build(width, steps * count, **options)
+
+    def inputs_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        beside = data["num_inputs"] - self.count
+        columns = (1 if self.hparams["channel_independent"] else self.count) + beside
+        return {**data, "num_inputs": columns * (self.hparams["segment"] or 1)}
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
@@ -131,11 +158,54 @@ class Forecaster(Task):
             made, targets, scale = (each.flatten(1, 2) for each in (made, targets, scale))
         return Step(loss, known, made, targets, scale, scored)
 
+    def cut(self, batch: AnyBatch) -> SequenceBatch:
+        """`B` rows, or `B * K`, one for each column, side by side."""
+        assert isinstance(batch, SequenceBatch)
+        if self.recursive:
+            return batch
+        inputs, lengths, targets = batch.inputs, batch.lengths, batch.targets
+        center, spread, base = self._scale_and_base(batch)
+        values, beside = (inputs[..., : self.count] - center) / spread, inputs[..., self.count :]
+        if targets is not None:
+            ahead = targets.unflatten(1, (self.horizon, self.count))
+            targets = (ahead - center) / spread - base  # (B, H, K)
+        if self.hparams["channel_independent"]:
+            values = values.transpose(1, 2).flatten(0, 1).unsqueeze(2)  # (B * K, T, 1)
+            beside, lengths = (x.repeat_interleave(self.count, dim=0) for x in (beside, lengths))
+            targets = None if targets is None else targets.transpose(1, 2).flatten(0, 1)
+        rows = torch.cat([values, beside], dim=2)
+        if size := self.hparams["segment"]:
+            rows, lengths = segments(rows, lengths, size)
+            rows = rows.flatten(2)
+        return SequenceBatch(rows, lengths, None if targets is None else targets.flatten(1))
+
+    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Tensor:
+        """The standardised forecasts `(B, H * K)`, or `(B, H * K * Q)`; at every step what the head
+        gives."""
+        logits = self.head(states)
+        if self.recursive:
+            return logits
+        assert isinstance(batch, SequenceBatch)
+        values = self._of_windows(
+            logits.unflatten(1, (-1, len(self.output.quantiles or [0]))), batch
+        )
+        return values.flatten(1)
+
+    def _of_windows(self, made: Tensor, batch: SequenceBatch) -> Tensor:
+        """What was made of the rows that `cut` gave, standardised as the data is: `(B, H, K, Q)` of
+        `(B, H * K, Q)` or `(B * K, H, Q)`."""
+        if self.hparams["channel_independent"]:
+            made = made.unflatten(0, (-1, self.count)).transpose(1, 2)
+        else:
+            made = made.unflatten(1, (self.horizon, self.count))
+        center, spread, base = (each.unsqueeze(3) for each in self._scale_and_base(batch))
+        return (made + base) * spread + center
+
     def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        base = self._base(batch)
-        differences = replace(batch, targets=(targets - base).flatten(1))
-        loss, made = self.loss_and_decision(differences)
-        return loss, self._with_base(made, base)
+        loss, made = self.loss_and_decision(batch)
+        if self.output.quantiles is not None:
+            return loss, self._of_windows(made, batch).detach()
+        return loss, self._of_windows(made.unsqueeze(2), batch).squeeze(3).detach()
 
     def _learn_steps(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
         inputs, targets = shift(batch.inputs, targets)
@@ -163,18 +233,18 @@ class Forecaster(Task):
         """The next values of each row, or their quantiles, in their own units."""
         if self.recursive:
             return self.restore(self._roll(batch), batch)
-        output, made = self.head.output, self(batch)
-        made = output.quantiles(made) if isinstance(output, Quantiles) else made
-        return self.restore(self._with_base(made, self._base(batch)), batch)
+        made = self(batch).unflatten(1, (self.horizon, self.count, -1))
+        of_levels = made.squeeze(3) if self.output.quantiles is None else made.sort(dim=3).values
+        return self.restore(of_levels, batch)
 
     def decision(self) -> dict[str, Any]:
-        """`lag`: how many steps before lies the value that a forecast is a difference to; 0: it is
-        none. `mean` and `deviation` `(S, K)` are those of each series."""
-        data, base = self.hparams["data"], self.hparams["base"]
+        """`difference`: whether logits of steps are differences to the value before. `mean` and
+        `deviation` `(S, K)` are those of each series."""
+        data = self.hparams["data"]
         known = {name: data[name] for name in ("values", "horizon", "series")}
         for name in ("mean", "deviation"):
             known[name] = getattr(self, name).tolist()
-        known["lag"] = {None: 0, "last": 1, "season": data["period"]}[base]
+        known["difference"] = self.recursive and self.hparams["base"] is not None
         return {**known, "levels": self.output.level_names}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
@@ -195,16 +265,20 @@ class Forecaster(Task):
         levels = self.output.quantiles
         return {**value_scores(levels), "mase": MASE(levels)}
 
-    def _base(self, batch: SequenceBatch) -> Tensor:  # (B, H, K)
-        if self.hparams["base"] is None:
-            return batch.inputs.new_zeros(len(batch), self.horizon, self.count)
-        period = self.hparams["data"]["period"] if self.hparams["base"] == "season" else 1
-        return batch.inputs[:, torch.arange(self.horizon) % period - period, : self.count]
-
-    def _with_base(self, made: Tensor, base: Tensor) -> Tensor:
-        # (B, H * K) or (B, H * K, Q) -> (B, H, K) or (B, H, K, Q)
-        made = made.unflatten(1, (self.horizon, self.count))
-        return made + base.view(*base.shape, *[1] * (made.dim() - 3))
+    def _scale_and_base(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the windows are scaled by, `(B, 1, K)`, and what forecasts of scaled ones are a
+        difference to, `(B, H, K)`, or `(B, 1, K)` where it is 0."""
+        read, base = batch.inputs[..., : self.count], self.hparams["base"]
+        center, spread = window_scale(read, batch.lengths, self.hparams["instance_norm"])
+        if base is None:
+            return center, spread, torch.zeros_like(center)
+        of_last = {"last": 1, "season": self.hparams["data"]["period"]}
+        size = of_last[base] if self.linear is None else self.linear.in_features
+        # what was read last, also where rows are padded: (B, size, K)
+        newest = last_step(*segments((read - center) / spread, batch.lengths, size))
+        if self.linear is None:
+            return center, spread, newest[:, torch.arange(self.horizon) % size]
+        return center, spread, self.linear(newest.transpose(1, 2)).transpose(1, 2)
 
     def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:
         assert batch.series is not None
