@@ -1,0 +1,177 @@
+"""The linter names each mistake at its line, and stays silent about the cure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from seqmodels.errors import UserError
+from seqmodels.lint import RULES, lint
+
+MODEL = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = {network}
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x{arguments}):
+{body}
+"""
+TWO = "nn.LSTM(4, 8, batch_first=True, bidirectional=True)"
+ONE = "nn.LSTM(4, 8, batch_first=True)"
+PACKED = """
+packed = pack_padded_sequence(x, lengths, batch_first=True)
+output, (h_n, c_n) = self.rnn(packed)
+output, _ = pad_packed_sequence(output, batch_first=True)
+"""
+
+
+def model(network: str, body: str, arguments: str = "") -> str:
+    inside = textwrap.indent(textwrap.dedent(body).strip(), " " * 8)
+    return MODEL.format(network=network, body=inside, arguments=arguments)
+
+
+WRONG = [
+    ("RNN001", model(TWO, "output, _ = self.rnn(x)\nreturn self.fc(output[:, -1, :])  # here")),
+    ("RNN001", model(TWO, "return self.fc(self.rnn(x)[0])[:, -1]  # here")),
+    (
+        "RNN001",
+        model("nn.GRU(4, 8, bidirectional=True)", "y, h = self.rnn(x)\nreturn y[-1]  # here"),
+    ),
+    ("RNN002", model(ONE, f"{PACKED}\nreturn output[:, -1]  # here", ", lengths")),
+    ("RNN002", model(ONE, "y = self.rnn(x)[0]\nreturn y[:, -1]  # here", ", seq_lens")),
+    ("RNN003", model(TWO, f"{PACKED}\nreturn output.mean(dim=1)  # here", ", lengths")),
+    (
+        "RNN003",
+        model(ONE, "y, _ = self.rnn(x)\nreturn torch.max(self.fc(y), 1)[0]  # here", ", lengths"),
+    ),
+    (
+        "RNN003",
+        model(
+            ONE,
+            "y, _ = self.rnn(x)\nw = F.softmax(self.fc(y).squeeze(-1), dim=1)  # here\nreturn w",
+            ", lengths",
+        ),
+    ),
+    ("RNN004", model(TWO, "_, (h, c) = self.rnn(x)\nreturn h.view(x.size(0), -1)  # here")),
+    (
+        "RNN004",
+        model("nn.GRU(4, 8, 2)", "_, h = self.rnn(x)\nreturn h.reshape(-1, 16)  # here"),
+    ),
+    (
+        "RNN005",
+        model(
+            "nn.LSTM(4, 8, num_layers=layers, bidirectional=True)",
+            "_, (h, c) = self.rnn(x)\nreturn h[: self.num_layers]  # here",
+        ),
+    ),
+    ("RNN006", model(TWO, "_, hidden = self.rnn(x)\nreturn self.fc(hidden[0][-1])  # here")),
+    (
+        "RNN007",
+        model(ONE, "back = torch.flip(x, [1])\nreturn self.rnn(back)[0]  # here", ", lengths"),
+    ),
+    (
+        "RNN008",
+        model("nn.GRU(4, 8)", "out, _ = self.rnn(x)\nreturn self.fc(out[:, -1, :])  # here"),
+    ),
+    ("RNN008", model(ONE, "out, _ = self.rnn(x)\nreturn self.fc(out[-1])  # here")),
+    (
+        "RNN009",
+        """
+for x, y in loader:
+    out, hidden = model(x, hidden)  # here
+    loss = criterion(out, y)
+    loss.backward()
+""",
+    ),
+    ("RNN010", model(ONE, "return self.rnn(x, (h, h))[0]  # here", ", h")),
+    (
+        "RNN011",
+        model(TWO, "return self.fc(self.rnn(x)[0])")
+        + """
+loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())  # here
+""",
+    ),
+]
+RIGHT = [
+    model(TWO, "_, (h, c) = self.rnn(x)\nreturn torch.cat([h[-2], h[-1]], dim=1)"),
+    model(TWO, "_, (h, c) = self.rnn(x)\nreturn torch.cat([h[0, :, :], h[-1, :, :]], dim=1)"),
+    model(TWO, "y, _ = self.rnn(x)\nreturn torch.cat([y[:, -1, :8], y[:, 0, 8:]], dim=1)"),
+    model(TWO, "_, (h, c) = self.rnn(x)\nh = h.transpose(0, 1)\nreturn h.reshape(len(x), -1)"),
+    model(TWO, "_, (h, c) = self.rnn(x)\nreturn h.view(2, 2, -1, 8)[-1]"),
+    model(ONE, "y, _ = self.rnn(x)\nreturn y[:, -1]"),  # rows of one length
+    model(ONE, "_, h = self.rnn(x)\nreturn h[0][-1]", ", lengths"),
+    model(ONE, f"{PACKED}\nreturn output[torch.arange(len(x)), lengths - 1]", ", lengths"),
+    model(ONE, f"{PACKED}\nreturn output.sum(1) / lengths.unsqueeze(1)", ", lengths"),
+    model(ONE, "y, _ = self.rnn(x)\nreturn (y * mask).sum(1) / mask.sum(1)", ", lengths, mask"),
+    model(ONE, "y, _ = self.rnn(x)\nreturn y.mean(dim=2)", ", lengths"),
+    model(ONE, "_, (h, c) = self.rnn(x)\nreturn h.view(x.size(0), -1)"),  # one layer
+    model("nn.GRU(4, 8)", "y, _ = self.rnn(x)\ny = y.transpose(0, 1)\nreturn y[:, -1]"),
+    model("nn.GRU(4, 8)", "y, _ = self.rnn(x.permute(1, 0, 2))\nreturn y[-1]"),
+    model(ONE, "h = torch.zeros(1, 2, 8)\nreturn self.rnn(x, (h, h))[0]"),
+    model(ONE, "return self.rnn(torch.flip(x, [1]))[0]"),
+    """
+for x, y in loader:
+    hidden = tuple(part.detach() for part in hidden)
+    out, hidden = model(x, hidden)
+    criterion(out, y).backward()
+for step in range(9):
+    out, hidden = model(x, hidden)
+criterion(out, y).backward()
+""",
+    model(ONE, "return self.fc(self.rnn(x)[0])")
+    + "loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())\n",
+    model("nn.LSTM(4, 8, bidirectional=two)", "y, _ = self.rnn(x)\nreturn y[-1]"),
+    model(TWO, "y, _ = self.rnn(x)\nreturn y[:, -1]  # noqa: RNN001"),
+    "class LSTM: pass\nclass M:\n    def f(self, y):\n        return y[:, -1]\n",
+]
+
+
+@pytest.mark.parametrize(("code", "source"), WRONG, ids=[code for code, _ in WRONG])
+def test_a_mistake_is_named_at_its_line(code: str, source: str, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(source)
+    expected = [n for n, line in enumerate(source.split("\n"), 1) if line.endswith("# here")]
+    found = lint(tmp_path / "model.py")
+    assert [(mistake.line, mistake.code) for mistake in found] == [(n, code) for n in expected]
+    silenced = source.replace("# here", f"# noqa: E501, {code}")
+    (tmp_path / "model.py").write_text(silenced)
+    assert lint(tmp_path / "model.py") == []
+
+
+@pytest.mark.parametrize("source", RIGHT)
+def test_nothing_is_said_of_what_is_right(source: str, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(source)
+    assert lint(tmp_path / "model.py") == []
+
+
+def test_every_rule_has_its_wrong_example() -> None:
+    assert {code for code, _ in WRONG} == RULES.keys()
+
+
+def test_a_file_that_is_not_python_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("def f(:\n")
+    with pytest.raises(UserError, match=r"model\.py:1 is not Python"):
+        lint(tmp_path / "model.py")
+
+
+def test_the_command_needs_no_torch_and_tells_by_its_exit_status(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "model.py").write_text(WRONG[0][1])
+    command = "import sys; sys.modules['torch'] = None; from seqmodels.__main__ import main; main()"
+
+    def run(path: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", command, "lint", path]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("package")
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout.startswith(f"{Path('package', 'model.py')}:10: RNN001 the last step of two")
+    (tmp_path / "package" / "model.py").write_text(RIGHT[0])
+    assert (run("package").returncode, run("package").stdout) == (0, "")
+    missing = run("nothing.py")
+    assert missing.returncode == 2 and missing.stderr.startswith("error: nothing.py does not exist")
