@@ -82,7 +82,7 @@ def checked(key: str = "") -> Callable[[Init], Init]:
         key: what errors name before the argument: `model`.
     """
     prefix = f"{key}." if key else ""
-    checker = Checker()  # `instantiate` may import a class, this may not
+    checker = Checker(in_code=True)  # `instantiate` may import a class, this may not
 
     def decorate(init: Init) -> Init:
         signature = inspect.signature(init)

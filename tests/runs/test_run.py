@@ -12,7 +12,6 @@ from unittest.mock import Mock
 
 import lightning.pytorch as pl
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -281,7 +280,6 @@ def test_predictions_come_in_order_and_equal_one_by_one(config: Config) -> None:
         ("header", "not a list of inputs, but one str: write"),
         (b"header", "not a list of inputs, but one bytes"),
         ({"text": "a film"}, "not a list of inputs, but one dict"),
-        (pd.DataFrame({"text": ["a film"]}), "not a list of inputs, but one DataFrame"),
         (["a film", math.nan], "input 2 is nan, which this run cannot read"),
         (["a film", ["a", "film"]], "input 2 is ['a', 'film'], which"),
         ([None], "input 1 is None, which"),

@@ -40,6 +40,7 @@ class DataModule(pl.LightningDataModule):
     pool: int = 50  # batches to sort by length together
     num_workers: int = 0
     refuses_unknown: bool = False  # whether it is an error if most tokens to read are unknown
+    reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
     more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.types as of
 
 from seqmodels.data.formats import check_columns
+from seqmodels.data.in_memory import InMemory
 from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import existing_file
 
@@ -30,9 +31,10 @@ def parquet_rows(
     """
     import pyarrow.parquet as pq  # takes memory
 
-    existing_file(path)
+    wanted = [*wanted]
+    source: Any = path.parquet(wanted) if isinstance(path, InMemory) else existing_file(path)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             check_columns(schema.names, path)
             chosen = [name for name in schema.names if name in set(wanted)]

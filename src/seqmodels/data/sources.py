@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from seqmodels.arguments import Name
 from seqmodels.data.examples import Examples
+from seqmodels.data.in_memory import InMemory, Table
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.errors import UserError, one_line
@@ -25,23 +26,27 @@ class OwnFiles(SequenceDataModule):
     """Sequences from a file for each split, or from a data set of the HuggingFace hub.
 
     Args:
-        train, validation, test: a file each; splits without one are cut from `train`.
+        train, validation, test: a file each, or rows as `InMemory` takes them; splits without any
+            are cut from `train`.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
+    reads_tables = True
+
     def __init__(
         self,
-        train: Name | None = None,
-        validation: Name | None = None,
-        test: Name | None = None,
+        train: Table | None = None,
+        validation: Table | None = None,
+        test: Table | None = None,
         *,
         hub: Name | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.paths = {"train": train, "validation": validation, "test": test}
+        given = {"train": train, "validation": validation, "test": test}
+        self.paths = {split: InMemory.of(it, f"data.{split}") for split, it in given.items()}
         self.hub = hub
 
     def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:

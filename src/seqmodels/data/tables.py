@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from seqmodels.data.formats import json_rows, separated_rows
+from seqmodels.data.in_memory import PREFIX, InMemory
 from seqmodels.data.parquet import parquet_rows
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.files import read_lines, read_text
@@ -239,7 +240,18 @@ def _lines(separator: str, count: int, *, quoting: bool) -> re.Pattern[str]:
 
 
 def ending(path: str) -> str:
-    """The ending of a file, such as `.csv`."""
+    """The ending of a file, such as `.csv`; rows in memory are read as those of `.parquet`.
+
+    Raises:
+        UserError: for rows that were in memory when a run was trained with them.
+    """
+    if isinstance(path, InMemory):
+        return ".parquet"
+    if path.startswith(PREFIX):
+        raise UserError(
+            f"this run was trained on {path}: give these rows again, as "
+            'train(config, data={"train": ...}) or run.evaluate(file=...)'
+        )
     return Path(path).suffix.lower()
 
 

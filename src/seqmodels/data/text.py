@@ -14,6 +14,7 @@ from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.columns import LARGE, Column, stored
 from seqmodels.data.examples import Examples
 from seqmodels.data.file_pieces import fingerprint, size, whole
+from seqmodels.data.in_memory import InMemory
 from seqmodels.data.notes import kept_quotes
 from seqmodels.data.sources import Names, OwnFiles
 from seqmodels.data.tables import check_ending
@@ -86,7 +87,7 @@ class Text(OwnFiles):
     def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
         for path in paths:
             check_ending(path)
-        given = [whole(Path(path)) for path in paths]
+        given = [whole(Path(path)) for path in paths if not isinstance(path, InMemory)]
         recipe = None
         if size(given) >= LARGE:  # kept in the cache
             endings = [piece.path.suffix for piece in given]
@@ -96,11 +97,12 @@ class Text(OwnFiles):
         def batches() -> Iterator[pa.RecordBatch]:
             batch = None
             with show_progress(f"reading {source}", size(given)) as advance:
-                for piece in given:
-                    for batch in self.files.batches(str(piece.path), names or {}):
+                for path in paths:
+                    for batch in self.files.batches(path, names or {}):
                         yield batch
                         advance(batch.nbytes)
-                    piece.check_unchanged()
+            for piece in given:
+                piece.check_unchanged()
             if batch is None:
                 raise UserError(f"{source} has no rows")
 

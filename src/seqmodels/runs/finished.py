@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data import SPLITS, DataModule
+from seqmodels.data.in_memory import InMemory, is_table
 from seqmodels.data.loading import available
 from seqmodels.data.notes import unknown
 from seqmodels.engine import Task
@@ -52,7 +53,7 @@ class Run:
     def evaluate(
         self,
         split: str = "test",
-        file: str | None = None,
+        file: Any = None,
         accelerator: str = "auto",
         *,
         dynamic: bool = False,
@@ -62,7 +63,8 @@ class Run:
         """The task's metrics on a split of the run's data, or on a file like it.
 
         Args:
-            file: with targets; for a language model, plain text.
+            file: with targets, or such rows in memory, as `InMemory` takes them; for a language
+                model, plain text.
             dynamic: a language model keeps learning from each window after it is scored, with
                 steps of `dynamic_learning_rate`, each followed by a move of `dynamic_decay` of the
                 way back to the trained weights.
@@ -73,7 +75,7 @@ class Run:
         with self._usable():
             find_device(accelerator)  # if it is missing, say so before the data is read
             if file is not None:
-                split, loader = "file", self.data.file_loader(file)
+                split, loader = "file", self.data.file_loader(InMemory.of(file, "file"))
             elif split not in (splits := (*SPLITS, *self.data.more_splits)):
                 raise UserError(f"split={split}: {choices(split, splits)}")
             else:
@@ -104,7 +106,7 @@ class Run:
 
     def predict(
         self,
-        inputs: Iterable[Any],
+        inputs: Any,
         source: str = "inputs",
         accelerator: str = "auto",
         **options: Any,
@@ -113,7 +115,9 @@ class Run:
         its label and the probability of every class.
 
         Args:
-            inputs: raw, as the data module's `read_inputs` gives them: texts, or series `(T, F)`.
+            inputs: raw, as the data module's `read_inputs` gives them: texts, lists of tokens, or
+                series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
+                dicts, with the columns of the training files.
             source: what to call the inputs in an error.
             options: for the task's `describe`: `beam` and `best` if the model writes texts.
 
@@ -128,12 +132,9 @@ class Run:
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result['task']}: leave it out"
             )
-        one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
-        if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
-            kind = type(inputs).__name__
-            raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
         unseen = total = 0
         with self._usable():
+            inputs = self._raw(inputs, source)
             for first, chunk in available(inputs, self.data.batch_size):
                 batch = self._batch_of(chunk, source, first)
                 with torch.inference_mode():
@@ -211,6 +212,16 @@ class Run:
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
         with self._usable():
             yield from pieces
+
+    def _raw(self, inputs: Any, source: str) -> Iterable[Any]:
+        """The raw inputs of a table, or of a list that holds them."""
+        if self.data.reads_tables and is_table(inputs):
+            return self.data.read_inputs(InMemory.of(inputs, source))
+        one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
+        if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
+            kind = type(inputs).__name__
+            raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
+        return inputs
 
     def _batch_of(self, raw: Sequence[Any], source: str, first: int) -> Any:
         """The data's `batch_of`, whose error names the number of an input of a wrong kind."""

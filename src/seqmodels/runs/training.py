@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.cache import use_cache
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
+from seqmodels.data.in_memory import InMemory
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
 from seqmodels.engine.fitting import check_model
@@ -68,6 +69,7 @@ def train(
     overrides: Sequence[str] = (),
     given: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains, tests with the best checkpoint, and fills the run folder.
 
@@ -77,6 +79,8 @@ def train(
         overrides: what to write to `overrides.yaml`.
         given: for `resume`: the values to lay on top, by dotted key; None: all of `config`.
         callbacks: called before those of `config`.
+        data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `InMemory` says
+            which. The folder keeps their number and a hash: to resume, give them again.
 
     Returns:
         What `result.json` holds.
@@ -86,7 +90,7 @@ def train(
             written.
     """
     with keeping_interruptions():  # it imports what the data needs
-        training = prepare(config, given)
+        training = prepare(config, given, data)
     training.trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
     return fit(training, overrides)
 
@@ -117,11 +121,15 @@ class Training:
     resumes: bool
 
 
-def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Training:
+def prepare(
+    config: DictConfig,
+    given: Mapping[str, Any] | None = None,
+    rows: Mapping[str, Any] | None = None,
+) -> Training:
     """Reads the data and builds task and trainer, cheap checks first.
 
     Args:
-        config, given: as `train` takes them.
+        config, given: as `train` takes them; `rows` are its `data`.
 
     Raises:
         UserError: for a mistake in the configuration or the data; nothing is left behind.
@@ -130,6 +138,10 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
     quieten_lightning()
     keep_memory()
     use_cache(config.paths.cache)
+    in_memory = {key: InMemory.of(each, f"data.{key}") for key, each in (rows or {}).items()}
+    config = config.copy()
+    for key, table in in_memory.items():
+        OmegaConf.update(config, f"data.{key}", table.placeholder, force_add=True)
     notes: list[str] = []
     checkpoint, saved, changes, in_place = None, dict[str, Any](), dict[str, Any](), False
     unseen: dict[str, Any] = {}  # by the checkpoint
@@ -167,7 +179,8 @@ def prepare(config: DictConfig, given: Mapping[str, Any] | None = None) -> Train
         contract = kind.contract_for(config.model.head)
         check_model(contract, config.model, kind.check(config.model))
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
+        whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
+        data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
         _check_data(kind, contract, data)
         if in_place:  # it encodes as before, even if its file has changed
             data.use_spec(saved["hyper_parameters"]["data"])

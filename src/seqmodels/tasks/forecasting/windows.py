@@ -15,6 +15,7 @@ import torch
 
 from seqmodels.arguments import Count, Name, OneOf, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
+from seqmodels.data.in_memory import InMemory, Table
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.notes import share
@@ -44,7 +45,8 @@ class Windows(DataModule):
     standardised by its mean and deviation in the training split of its series.
 
     Args:
-        file: a CSV, TSV, JSON Lines or Parquet file with a row for each step.
+        file: a CSV, TSV, JSON Lines or Parquet file with a row for each step, or such rows in
+            memory, as `InMemory` takes them.
         target: the column to forecast, or several.
         inputs: further columns to read; the targets are always read.
         time: the column with the time of each row, to check that steps are equal, and to continue
@@ -66,10 +68,11 @@ class Windows(DataModule):
 
     per: Per = "sequence"
     target: str = "forecast"
+    reads_tables = True
 
     def __init__(
         self,
-        file: Name,
+        file: Table,
         target: Name | list[Name],
         *,
         inputs: Sequence[Name] = (),
@@ -100,7 +103,8 @@ class Windows(DataModule):
         keys = dict.fromkeys(self.targets, "data.target")
         keys |= dict.fromkeys(inputs, "data.inputs")
         self.table = SeriesTable(keys, time, series, fill=missing == "last")
-        self.file, self.horizon, self.window, self.stride = file, horizon, window, stride
+        self.file = InMemory.of(file, "data.file")
+        self.horizon, self.window, self.stride = horizon, window, stride
         self.period, self.batch_size, self.seed = period, batch_size, seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.scales: WindowScales | None = None  # until `setup` or `use_spec`

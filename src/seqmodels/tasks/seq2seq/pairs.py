@@ -47,6 +47,7 @@ class PairDataModule(SequenceDataModule):
     targets: TextTargets
     datasets: dict[str, PairDataset]  # type: ignore[assignment]
     refuses_unknown = True  # which to write others for is hopeless
+    reads_tables = True
     files = PairFiles()  # how to read those that are given later
 
     def __init__(

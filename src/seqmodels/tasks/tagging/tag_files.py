@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 
 from seqmodels.data.parquet import class_name
-from seqmodels.data.tables import Row, Tables
+from seqmodels.data.tables import Row, Tables, ending
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.files import read_lines
 
@@ -131,7 +130,7 @@ class TagFiles:
             elif len(line) == (width or 2) - 1:  # without the tags
                 word -= tag < word
             tagged = len(line) == width and line[tag] in tags
-            if tagged or len(line) == 1 or Path(path).suffix.lower() != ".txt":
+            if tagged or len(line) == 1 or ending(path) != ".txt":
                 for rows in files._texts(path, min(len(line), width or 2)):
                     yield _column(rows, word, path, "word")
                 return
@@ -256,7 +255,7 @@ class TagFiles:
 
 def has_lists(path: str) -> bool:
     """Whether a file is one with lists, by its ending."""
-    return Path(path).suffix.lower() in LISTS
+    return ending(path) in LISTS
 
 
 def _split(line: str) -> list[str]:
@@ -266,7 +265,7 @@ def _split(line: str) -> list[str]:
 
 
 def _is_conllu(path: str) -> bool:
-    return Path(path).suffix.lower() == CONLLU
+    return ending(path) == CONLLU
 
 
 def _column(

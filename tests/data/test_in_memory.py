@@ -1,0 +1,94 @@
+"""Rows in memory instead of files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from seqmodels.data import DataModule, Text
+from seqmodels.errors import UserError
+from seqmodels.instantiate import instantiate
+from seqmodels.tasks.forecasting import Windows
+from seqmodels.tasks.seq2seq import Pairs
+from seqmodels.tasks.tagging import TaggedText
+
+ROWS = [(f"a {('dull', 'fine')[n % 2]} film, {n}", ("bad", "good")[n % 2]) for n in range(20)]
+FRAME = pd.DataFrame(ROWS, columns=["text", "label"])
+
+
+def fingerprint(data: DataModule) -> str:
+    data.setup()
+    return data.fingerprint
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        FRAME,
+        FRAME.assign(label=FRAME.label.astype("category"), year=1999)[::-1][::-1],
+        FRAME.to_dict("list"),
+        FRAME.to_dict("records"),
+        pa.table(FRAME),
+        ROWS,
+    ],
+    ids=["frame", "categories and an index", "columns", "dicts", "arrow", "tuples"],
+)
+def test_rows_in_memory_are_read_as_those_of_a_file(tmp_path: Path, rows: Any) -> None:
+    FRAME.to_csv(tmp_path / "films.csv", index=False)
+    expected = fingerprint(Text(str(tmp_path / "films.csv")))
+    assert fingerprint(Text(train=rows)) == expected
+    file = str(tmp_path / "films.csv")
+    assert fingerprint(Text(file, test=rows)) == fingerprint(Text(file, test=file))
+
+
+def test_numbers_tags_pairs_and_series_are_read_from_memory_too(tmp_path: Path) -> None:
+    def same(make: Callable[[Any], DataModule], rows: Any, frame: pd.DataFrame) -> None:
+        frame.to_parquet(tmp_path / "rows.parquet")
+        assert fingerprint(make(rows)) == fingerprint(make(frame))
+        assert fingerprint(make(rows)) == fingerprint(make(str(tmp_path / "rows.parquet")))
+
+    stars = [(f"film {n}", n / 3, n) for n in range(9)]
+    columns = ["text", "stars", "votes"]
+    same(lambda t: Text(t, value_columns=columns[1:]), stars, pd.DataFrame(stars, columns=columns))
+    tagged = [([*"ab"][: 1 + n % 2], [*"XY"][: 1 + n % 2]) for n in range(9)]
+    same(TaggedText, tagged, pd.DataFrame(tagged, columns=["tokens", "ner_tags"]))
+    pairs = [(f"{n}a", [f"a{n}", "b"]) for n in range(9)]
+    same(Pairs, pairs, pd.DataFrame(pairs, columns=["source", "target"]))
+    days = pd.date_range("2024-01-01", periods=60, freq="D")
+    series = pd.DataFrame({"y": [float(n % 7) for n in range(60)]}, index=days.rename("day"))
+    rows = [{"day": str(day.date()), "y": y} for day, y in series.y.items()]
+    same(lambda t: Windows(t, "y", time="day", window=7, horizon=2), rows, series)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (FRAME.rename(columns={"text": "review"}), "data.train: row 1 has no column 'text'"),
+        (["ab", "cd"], "data.train: row 1 has no column 'label'"),
+        ([("a", "x", 1)], "data.train: its rows have 3 values, and are read as text, label"),
+        ([("a", 1), ("b", "x")], "data.train: give the path of a file, a DataFrame"),
+        ([("a", "x"), ("b",)], "data.train: give the path of a file, a DataFrame"),
+        ({"text": "a", "label": "x"}, "data.train: give the path of a file, a DataFrame"),
+        ([("a", None)], "data.train: row 1 has no label"),
+        ([], "data.train has no rows"),
+        (FRAME[:0], "data.train has no rows"),
+        (5, "data.train=5: set it to a text that is not empty, or null"),
+        ("<in memory, 3 rows, 0>", "this run was trained on <in memory, 3 rows, 0>: give these"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named(rows: Any, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        Text(train=rows).setup()
+
+
+def test_a_configuration_holds_no_rows() -> None:
+    for rows in (ROWS, FRAME.to_dict("list")):
+        plain = {"_target_": "seqmodels.data.Text", "train": rows}
+        with pytest.raises(UserError, match=r"^data.train=.*: set it to a text that is not empty"):
+            instantiate(plain, key="data")
