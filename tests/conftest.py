@@ -23,6 +23,7 @@ from hatchling.builders.wheel import WheelBuilder
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+import tests.type_checks  # noqa: F401 (before seqmodels, whose functions it is for)
 from seqmodels.launch.hydra_setup import register_resolvers
 from tests.in_process import EXAMPLES, WITHOUT_LOCAL, own_modules, run_in_process
 

@@ -1,0 +1,24 @@
+"""In every test, a wrong type and a wrong shape are errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from beartype.roar import BeartypeCallHintViolation
+from jaxtyping import TypeCheckError
+
+from seqmodels.launch.plan import short_name
+from seqmodels.nn.encoder import RecurrentEncoder
+
+
+def test_an_argument_of_another_type_is_an_error() -> None:
+    with pytest.raises(BeartypeCallHintViolation, match="varied"):
+        short_name(["seed=0"], 7)  # type: ignore[arg-type]
+
+
+def test_a_tensor_of_another_shape_is_an_error() -> None:
+    encoder = RecurrentEncoder(5, 4)
+    with pytest.raises(TypeCheckError, match="inputs"):
+        encoder(torch.zeros(2, 3), torch.tensor([3, 1]))
+    with pytest.raises(TypeCheckError, match="lengths"):  # of another batch
+        encoder(torch.zeros(2, 3, 5), torch.tensor([3, 1, 1]))
