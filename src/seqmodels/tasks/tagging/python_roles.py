@@ -7,14 +7,10 @@ import ast
 import io
 import keyword
 import re
-import symtable
 import tokenize
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from symtable import SymbolTable
+from collections.abc import Iterator, Sequence
 from tokenize import NAME, NUMBER, OP, STRING, TokenInfo
 from typing import Any
 
@@ -23,8 +19,7 @@ ROLES = {
     "assigned": "a name that is bound: by `=`, `for`, `with`, `as`, `import`, `def`, `class`",
     "attribute": "a name after a dot",
     "call": "a name or an attribute that is called",
-    "global": "a name of the module, or of Python itself, where it is used",
-    "local": "a name of the function or class around it, where it is used",
+    "name": "any other name",
     "other": "keywords, punctuation, strings and numbers",
     "parameter": "of a function, where it is defined",
 }
@@ -109,32 +104,7 @@ def _by_neighbours(tokens: Sequence[TokenInfo], index: int) -> str:
         return "argument"
     if before == ".":
         return "attribute"
-    return "other" if keyword.issoftkeyword(token.string) else "global"
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """The scopes that a name is looked up in.
-
-    Args:
-        table: the symbols of the function, class or module.
-        inner: names of the lambdas, comprehensions and type parameters around.
-        owner: the class whose private names are used.
-        enclosing: the symbols that functions in this scope see; they don't see a class's.
-    """
-
-    table: SymbolTable
-    enclosing: SymbolTable
-    owner: str = ""
-    inner: frozenset[str] = frozenset()
-
-    def role(self, name: str) -> str:
-        private = self.owner and name.startswith("__") and not name.endswith("__")
-        with suppress(KeyError):  # a name that only comprehensions and annotations use
-            symbol = self.table.lookup(f"_{self.owner.lstrip('_')}{name}" if private else name)
-            if self.table.get_type() != "module" and (symbol.is_local() or symbol.is_free()):
-                return "local"
-        return "local" if name in self.inner else "global"
+    return "other" if keyword.issoftkeyword(token.string) else "name"
 
 
 class _Reader(ast.NodeVisitor):
@@ -147,9 +117,6 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, source: str, tokens: Sequence[TokenInfo]) -> None:
         self.found: dict[int, str] = {}  # the role of the token with this index
         self.lines, self.starts = source.split("\n"), [token.start for token in tokens]
-        module = symtable.symtable(source, "<source>", "exec")
-        self.tables = {(each.get_name(), each.get_lineno()): each for each in _definitions(module)}
-        self.scope = _Scope(module, module)
 
     def first(self, node: Any) -> int:
         """The index of the first token of a node."""
@@ -164,11 +131,9 @@ class _Reader(ast.NodeVisitor):
         column = offset if text.isascii() else len(text.encode()[:offset].decode())
         return bisect_left(self.starts, (line, column))
 
-    # names
-
     def visit_Name(self, node: ast.Name) -> None:
         bound = isinstance(node.ctx, ast.Store)
-        self.found[self.first(node)] = "assigned" if bound else self.scope.role(node.id)
+        self.found[self.first(node)] = "assigned" if bound else "name"
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.visit(node.value)
@@ -195,55 +160,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_alias(self, node: ast.alias) -> None:
         if node.name != "*":
-            self.found[self.first(node)] = "global" if node.asname else "assigned"
-
-    def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
-        names = range(self.first(node) + 1, self.after(node), 2)  # a comma between two of them
-        self.found |= dict.fromkeys(names, "local")
-
-    # scopes
-
-    @contextmanager
-    def _within(self, **changes: Any) -> Iterator[None]:
-        around, self.scope = self.scope, replace(self.scope, **changes)
-        yield
-        self.scope = around
-
-    def _visit_with(self, names: set[str], node: ast.AST, outside: Iterable[Any] = ()) -> None:
-        """Visits a node with these names of its own; parts of it are outside of their scope."""
-        with self._within(inner=self.scope.inner | names, table=self.scope.enclosing):
-            self.generic_visit(node)
-        for part in filter(None, outside):
-            self.visit(part)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        parts = [*ast.walk(node.args), *ast.walk(node.body)]
-        names = {part.arg for part in parts if isinstance(part, ast.arg)}
-        names |= {part.target.id for part in parts if isinstance(part, ast.NamedExpr)}
-        self._visit_with(names, node, [*node.args.defaults, *node.args.kw_defaults])
-
-    def _comprehension(self, node: Any) -> None:
-        parts = [part for each in node.generators for part in ast.walk(each.target)]
-        names = {part.id for part in parts if isinstance(part, ast.Name)}
-        self._visit_with(names, node, [node.generators[0].iter])
-
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
-
-    def _definition(self, node: Any) -> None:
-        inside = self.tables[node.name, node.lineno]
-        of_class = isinstance(node, ast.ClassDef)
-        own = {"owner": node.name} if of_class else {"enclosing": inside}
-        with self._within(inner=self.scope.inner | _type_parameters(node)):
-            with self._within(table=inside, **own):
-                self.generic_visit(node)
-            outside = [*node.bases, *node.keywords] if of_class else [node.args, node.returns]
-            for part in filter(None, [*outside, *node.decorator_list]):
-                self.visit(part)
-
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _definition
-
-    def visit_TypeAlias(self, node: Any) -> None:
-        self._visit_with(_type_parameters(node), node)
+            self.found[self.first(node)] = "name" if node.asname else "assigned"
 
     def visit_TypeVar(self, node: Any) -> None:
         starred = type(node).__name__ != "TypeVar"
@@ -251,15 +168,3 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     visit_TypeVarTuple = visit_ParamSpec = visit_TypeVar
-
-
-def _type_parameters(node: Any) -> set[str]:
-    return {each.name for each in getattr(node, "type_params", ())}  # from Python 3.12 on
-
-
-def _definitions(table: SymbolTable) -> Iterator[SymbolTable]:
-    """The tables of all functions and classes with a name, outer ones first."""
-    for child in table.get_children():
-        if child.get_type() in ("function", "class"):
-            yield child
-        yield from _definitions(child)

@@ -25,7 +25,7 @@ from seqmodels.files import existing_file, read_lines
 from seqmodels.tasks.tagging.python_roles import logical_lines, roles
 from seqmodels.tasks.tagging.tags import Tags
 
-FORMAT = 2  # of the cached tokens
+FORMAT = 3  # of the cached tokens
 TABLES = {"encodings", "pydoc_data"}  # folders that hold numbers and texts, and hardly a name
 UNREADABLE = (SyntaxError, ValueError, RecursionError, tokenize.TokenError)
 
