@@ -69,7 +69,12 @@ def instantiate(
     token = _outer.set((*allowed_targets, *_outer.get()))
     try:
         plain = check(config, kwargs, key, by_position=len(args))
-        with refusing(plain["_target_"], TypeError, ValueError, MisconfigurationException):
+        with refusing(
+            ": ".join(filter(None, (key, plain["_target_"]))),
+            TypeError,
+            ValueError,
+            MisconfigurationException,
+        ):
             return _build({**plain, "_partial_": True})(*args, **kwargs)
     finally:
         _outer.reset(token)
@@ -172,9 +177,9 @@ def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
     if not isinstance(target, str):
         raise UserError(f"{where} must be the name of a class, got {target!r}")
     refusal = UserError(
-        f"{where}={target} is not allowed: it is not a class of "
-        f"{', '.join(prefix.rstrip('.') for prefix in ALLOWED)}; "
-        f"if you trust it, add imports=[{target.rpartition('.')[0]}], or allowed_targets=[{target}]"
+        f"{where}={target} is not allowed: if you trust it, add "
+        f"imports=[{target.rpartition('.')[0]}], or allowed_targets=[{target}]; it is not a class "
+        f"of {', '.join(prefix.rstrip('.') for prefix in ALLOWED)}"
     )
     # refuse other names before looking them up, because importing a module runs its code
     roots = tuple(prefix.partition(".")[0] + "." for prefix in ALLOWED)

@@ -64,7 +64,7 @@ def test_an_unknown_metric_is_asked_for_and_not_guessed() -> None:
     with pytest.raises(UserError) as error:
         metric_named("test/top_5_accuracy")  # a name that ends like a known one
     assert str(error.value) == (
-        "unknown metric test/top_5_accuracy (did you mean accuracy?): to use it, add "
+        "unknown metric test/top_5_accuracy: did you mean accuracy? if not, add "
         'METRICS["top_5_accuracy"] = Metric(higher_is_better=...), with True or False, to the file '
         "of your task (from seqmodels.engine.metrics import METRICS, Metric)"
     )

@@ -241,7 +241,9 @@ def test_a_linear_warmup_rises_and_falls_in_lines() -> None:
 def test_imports_are_trust_enough(script: Script, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "my_learning.py").write_text(
         "from torch.optim import SGD\n"
-        "from torch.optim.lr_scheduler import ExponentialLR\n\n\n"
+        "from torch.optim.lr_scheduler import ExponentialLR\n"
+        "from seqmodels.tasks.classification import SequenceClassifier\n\n\n"
+        "class Classifier(SequenceClassifier):\n    pass\n\n\n"
         "class Mine(SGD):\n    def __init__(self, params, lr=0.1):\n"
         "        super().__init__(params, lr=lr)\n\n\n"
         "class Decay(ExponentialLR):\n    def __init__(self, optimizer, gamma=0.9):\n"
@@ -250,8 +252,10 @@ def test_imports_are_trust_enough(script: Script, refused: Refused, tmp_path: Pa
     words = (
         "model.optimizer._target_=my_learning.Mine",
         "model.scheduler._target_=my_learning.Decay",
+        "model._target_=my_learning.Classifier",
     )
     assert "add imports=[my_learning]" in refused("train.py", *QUICK, *words, "folder=run")
     script("train.py", *QUICK, *words, "imports=[my_learning]", "folder=run")
     script("evaluate.py", "run=run", "imports=[my_learning]")
-    assert "my_learning.Mine is not allowed" in refused("evaluate.py", "run=run")
+    script("train.py", "resume=run", "imports=[my_learning]", "trainer.max_epochs=3")
+    assert "my_learning.Classifier is not allowed" in refused("evaluate.py", "run=run")

@@ -208,7 +208,7 @@ train -m seed=0,1 sweep.metric=x
 train -m seed=0,1 sweep.metric=train/loss
     sweep.metric=train/loss: write test/ or validation/
 train -m seed=0,1 sweep.metric=test/acuracy
-    unknown metric test/acuracy (did you mean accuracy?)
+    unknown metric test/acuracy: did you mean accuracy? if not, add
 train -m seed=0,1 sweep.metric=test/coverage
     ...neither more nor less test/coverage is better
 train -m seed=0,1 folder=mine

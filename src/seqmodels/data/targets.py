@@ -25,7 +25,7 @@ class TargetEncoder(ABC):
     per: Per
     target: ClassVar[str]
     word = "target"  # what errors call one
-    names: Collection[str]  # of the classes, tags or values
+    names: Collection[str] = ()  # of the classes, tags or values
     note = ""  # what the user should know of what `fit` has read
 
     def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)

@@ -77,8 +77,9 @@ def metric_named(name: str) -> Metric:
     check_not_replaced(name)
     near = closest(short, METRICS)
     raise UserError(
-        f"unknown metric {name}" + (f" (did you mean {near}?)" if near else "") + ": to use it, "
-        f'add METRICS["{short}"] = Metric(higher_is_better=...), with True or False, to the file '
+        f"unknown metric {name}: "
+        + (f"did you mean {near}? if not, " if near else "to use it, ")
+        + f'add METRICS["{short}"] = Metric(higher_is_better=...), with True or False, to the file '
         "of your task (from seqmodels.engine.metrics import METRICS, Metric)"
     )
 

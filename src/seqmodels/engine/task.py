@@ -33,7 +33,7 @@ from seqmodels.engine.optimization import (
 from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
 from seqmodels.engine.training import TrainingOptions, rates_after_start
-from seqmodels.errors import UserError, not_a_task
+from seqmodels.errors import UserError, not_a_task, refusing
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
@@ -329,7 +329,8 @@ class Task(Network, pl.LightningModule):
     def _measure(
         self, split: str, metrics: MetricCollection, values: dict[str, Tensor], loader: Any
     ) -> dict[str, Tensor]:
-        metrics.update(**values)
+        with refusing(f"{type(self).__name__}.metrics()", TypeError, ValueError):
+            metrics.update(**values, **{"targets": values["target"]} if "target" in values else {})
         measured: dict[str, Tensor] = metrics.compute()
         metrics.reset()
         of_loss = self.metrics_of_loss(measured[f"{split}/loss"], getattr(loader, "dataset", None))

@@ -25,13 +25,13 @@ HEADS: dict[str, type[Head]] = {}
 class Head(nn.Module):
     """Reads an `RNNOutput`: `select` says which tensor, and `output` makes logits of it.
 
-    A new head is a subclass with a name, `reads` and `select`, in a file of its own in this folder:
+    A new head is a subclass with a name, `reads` and `select`:
 
-        class FirstOutput(Head, name="first_output"):
-            reads = ("output",)
+        class AllLayers(Head, name="all_layers"):
+            reads = ("h_n",)
 
             def select(self, states: RNNOutput) -> Tensor:
-                return states.output[:, 0]  # (B, T, D*H) -> (B, D*H)
+                return states.h_n.permute(2, 0, 1, 3).flatten(1)  # (L, D, B, H) -> (B, L*D*H)
 
     Args:
         encoder: the network whose tensors will be read.

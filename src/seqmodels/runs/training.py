@@ -145,6 +145,7 @@ def prepare(
     notes: list[str] = []
     checkpoint, saved, changes, in_place = None, dict[str, Any](), dict[str, Any](), False
     unseen: dict[str, Any] = {}  # by the checkpoint
+    import_modules(config.imports)  # first: the run to resume may name their classes
     with ExitStack() as checked:
         if config.resume is not None and Path(config.resume).is_dir():
             checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
@@ -171,7 +172,6 @@ def prepare(
                 f"folder={folder.path} holds a run already: choose another folder, or "
                 f"{folder.how_to_resume()}"
             )
-        import_modules(config.imports)
         find_device(config.trainer.accelerator)
         allowed = trusted_classes(config)
         kind = task_class(config.model, allowed)
