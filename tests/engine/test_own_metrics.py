@@ -203,3 +203,13 @@ def test_values_are_decisions_in_rows_that_are_known() -> None:
 def test_texts_are_measured_with_all_that_are_right() -> None:
     metrics = build_metrics({"chrf_score": {"_target_": "torchmetrics.text.CHRFScore"}})
     check_fit(metrics, ["a text"], [["a text", "another"]])
+
+
+def test_a_task_may_use_a_metric_that_calls_its_targets_so() -> None:
+    task = SequenceClassifier(CLASSES, {"hidden_size": 4})
+    made, came = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 3.0, 2.0])
+    values = {"value": torch.ones(1), "weight": torch.ones(1), "preds": made, "target": came}
+    metrics = torchmetrics.MetricCollection(
+        {"train/l1": torchmetrics.MinkowskiDistance(p=1), "train/loss": torchmetrics.MeanMetric()}
+    )
+    assert task._measure("train", metrics, values, None)["train/l1"] == 3.0
