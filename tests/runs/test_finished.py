@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from omegaconf import OmegaConf
+from torch.nn.utils.rnn import pack_sequence
 
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
@@ -60,6 +64,80 @@ def test_one_table_is_no_list_of_series() -> None:
         next(run.predict(frame))
 
 
+SERIES = [np.random.default_rng(n).normal(size=(length, 12)) for n, length in enumerate((4, 1, 9))]
+
+
+@pytest.mark.parametrize(
+    ("cell", "both", "layers"), [("lstm", True, 2), ("gru", False, 1), ("lstm", False, 1)]
+)
+def test_final_states_equal_those_of_a_packed_network(cell: str, both: bool, layers: int) -> None:
+    head = "bidirectional_concat" if both else "last_hidden"
+    run = untrained(UEA("JapaneseVowels"), head, cell=cell, num_layers=layers)
+    tensors = [*run.data.inputs.encode(SERIES, "here")]  # type: ignore[attr-defined]
+    _, final = run.task.encoder.rnn(pack_sequence(tensors, enforce_sorted=False))
+    for name, states in zip(("h_n", "c_n"), final if cell == "lstm" else [final], strict=False):
+        expected = torch.cat([states[-2], states[-1]], dim=1) if both else states[-1]
+        torch.testing.assert_close(run.encode(SERIES, name), expected)
+    torch.testing.assert_close(run.encode(SERIES), run.encode(SERIES, "h_n"))
+    if cell == "gru":
+        with pytest.raises(
+            UserError, match="^tensor=c_n: choose one of concat_pool, every_step, h_n, "
+        ):
+            run.encode(SERIES, "c_n")
+
+
+def test_inputs_are_encoded_as_the_head_selects_in_their_order(reviews: Path) -> None:
+    data = Text(str(reviews), tokenizer="word", batch_size=2)
+    run = untrained(data, "attention_pool", bidirectional=True)
+    texts = ["fine", "a very dull film, and then", "a film", "dull dull", "a fine film"]
+    found, pooled, output = (
+        run.encode(texts),
+        run.encode(texts, "mean_pool"),
+        run.encode(texts, "output"),
+    )
+    for number, text in enumerate(texts):
+        states = run.task.encode(data.batch_of([text]))
+        torch.testing.assert_close(found[number], run.task.head.select(states)[0])
+        torch.testing.assert_close(output[number], states.output[0])
+        torch.testing.assert_close(pooled[number], states.output[0].mean(dim=0))
+    assert isinstance(found, torch.Tensor) and not found.requires_grad
+    assert found.shape == (5, 6)
+    for batch_size in (1, 3):
+        data.batch_size = batch_size
+        torch.testing.assert_close(run.encode(pd.DataFrame({"text": texts})), found)
+    with pytest.raises(UserError, match="^tensor=h: choose one of bidirectional_concat, c_n, "):
+        run.encode(texts, "h")
+    with pytest.raises(UserError, match="^inputs: text 3 is empty"):
+        run.encode(["fine", "a dull film", ""])
+
+
+def test_attention_weighs_the_steps_of_each_input(films: Run, reviews: Path) -> None:
+    run = untrained(Text(str(reviews), tokenizer="word"), "attention_pool")
+    found = run.attention(FILMS)
+    assert [len(weights) for weights in found] == [3, 1, 5]
+    for text, weights, features in zip(FILMS.text, found, run.encode(FILMS), strict=True):
+        states = run.task.encode(run.data.batch_of([text]))
+        torch.testing.assert_close(weights @ states.output[0], features)
+        assert weights.sum() == pytest.approx(1)
+    with pytest.raises(
+        UserError,
+        match=r"model.head=max_pool, which does not weigh steps: heads "
+        r"with attention are attention(, \w+)*, max_attention_pool",
+    ):
+        films.attention(FILMS)
+
+
+def test_steps_of_inputs_that_are_read_in_windows_are_refused(reviews: Path) -> None:
+    data = Text(str(reviews), tokenizer="word")
+    data.setup()
+    task = SequenceClassifier(data.spec, {"hidden_size": 3}, "attention_pool", window=2).eval()
+    run = Run(Path("run"), {"data": {}}, {}, task, data)
+    assert run.encode(FILMS).shape == (3, 3)  # type: ignore[union-attr]
+    for ask in (run.attention, partial(run.encode, tensor="output")):
+        with pytest.raises(UserError, match="run reads an input in several rows, so its steps"):
+            ask(FILMS)
+
+
 def test_a_run_of_rows_in_memory_keeps_plain_values_and_asks_for_them_again(
     config: Config,
 ) -> None:
@@ -71,6 +149,13 @@ def test_a_run_of_rows_in_memory_keeps_plain_values_and_asks_for_them_again(
     assert re.fullmatch(r"<in memory, 30 rows, \w+>", saved.data.train)
     run = load_run(settings.folder)
     assert len([*run.predict(["fine"])]) == 1
+    shown = repr(run).splitlines()
+    assert shown[:2] == [
+        "SequenceClassifier: last_hidden reads h_n",
+        "data: data.train, train 24, validation 2, test 4",
+    ]
+    assert shown[2].startswith("weights of epoch 0: validation/accuracy ")
+    assert shown[3:] == [f"folder: {settings.folder}"]
     again = run.evaluate(file=words)
     assert again.keys() == {"file/accuracy", "file/loss", "file/macro_f1"}
     asked = re.escape(f"this run was trained on {saved.data.train}: give these rows again")

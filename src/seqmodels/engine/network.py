@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -108,6 +108,12 @@ class Network(nn.Module):
     def read_out(self, states: RNNOutput, batch: AnyBatch) -> Float[Tensor, "*steps logits"]:
         """Logits from what the recurrent network returned for this batch."""
         return self.head(states)
+
+    def attention(self, batch: AnyBatch) -> list[Tensor]:
+        """How much a head that weighs steps weighs those of each row, `(T,)`."""
+        states, head = self.encode(batch), cast(Any, self.head)
+        rows = zip(head.weights(states), states.lengths.tolist(), strict=True)
+        return [weights[:length] for weights, length in rows]
 
     def as_function(self) -> Callable[..., Any]:
         """`(inputs, lengths) -> logits`; where the task carries a state,

@@ -8,14 +8,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from seqmodels.batch import UNKNOWN_ID
+from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
 from seqmodels.data.in_memory import InMemory, is_table
 from seqmodels.data.loading import available
@@ -23,10 +25,12 @@ from seqmodels.data.notes import unknown
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, shown, unusable
 from seqmodels.files import write_json
+from seqmodels.heads import HEADS
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.tensors import head_for
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.runs.trust import trusted_config
 
@@ -37,7 +41,7 @@ LARGEST = 1e9  # weight; sums and products of larger ones may overflow
 ADVICE = re.compile(r"(; if [^;]*)?(?:set|lower) data\.(\w+)(?:=(?:\[[^]]*\]|[^\s;,]+))?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run: its task with trained weights, and its data, ready to encode as in training.
 
@@ -49,6 +53,19 @@ class Run:
     result: dict[str, Any]
     task: Task
     data: DataModule
+    epoch: int | None = None  # that the weights are of
+
+    def __repr__(self) -> str:
+        known, head = self.result, self.task.head
+        sizes = "".join(f", {split} {n:,}" for split, n in known.get("examples", {}).items())
+        scores = (f"{name} {value:.4f}" for name, value in known.get("metrics", {}).items())
+        lines = (
+            f"{type(self.task).__name__}: {head.name} reads {', '.join(head.reads)}",
+            f"data: {known.get('data')}{sizes}",
+            f"weights of epoch {self.epoch}: {', '.join(scores)}",
+            f"folder: {self.folder}",
+        )
+        return "\n".join(lines)
 
     def evaluate(
         self,
@@ -126,19 +143,110 @@ class Run:
                 this task does not have; or at the end, if training never saw most of the tokens of
                 texts to write others for.
         """
-        task = self.task.to(find_device(accelerator)).eval()
+        task = self.task
         for name in options.keys() - inspect.signature(task.describe).parameters:
             raise UserError(
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result['task']}: leave it out"
             )
-        unseen = total = 0
+        yield from self._described(inputs, source, accelerator, partial(task.describe, **options))
+
+    def encode(
+        self,
+        inputs: Any,
+        tensor: str | None = None,
+        source: str = "inputs",
+        accelerator: str = "auto",
+    ) -> Tensor | list[Tensor]:
+        """The features of each input, in order: `(N, S)`, or where there is a vector for each step,
+        as a tagger has it, a list of N tensors `(T, S)`.
+
+        Args:
+            inputs, source: as `predict` takes them.
+            tensor: `h_n` or `c_n` of the last layer, directions side by side, `(N, D*H)`; `output`,
+                a list of N `(T, D*H)`; or a head without weights, such as `mean_pool`. None: what
+                the run's own head selects.
+
+        Raises:
+            UserError: for an unknown tensor, one that this network lacks, or a wrong input.
+        """
+        head = head_for(self.task, tensor)
+
+        def features(batch: SequenceBatch) -> list[Tensor]:
+            states = self.task.encode(batch)
+            if head.per == "step":
+                rows = zip(head.select(states), states.lengths.tolist(), strict=True)
+                return [row[:length] for row, length in rows]
+            # a forecaster may read each column of an input as a row of its own
+            return [*head.features(states).reshape(len(batch), -1)]
+
+        found = self._each(inputs, source, accelerator, features)
+        return found if head.per == "step" else torch.stack(found)
+
+    def attention(
+        self, inputs: Any, source: str = "inputs", accelerator: str = "auto"
+    ) -> list[Tensor]:
+        """How much each step of each input is weighed: `(T,)`, which sums to 1; if a decoder
+        attends, `(S, T)` for the tokens that it writes greedily, and the end.
+
+        Args:
+            inputs, source: as `predict` takes them.
+
+        Raises:
+            UserError: for a run whose head does not weigh steps.
+        """
+        if not hasattr(self.task.head, "weights"):
+            names = sorted(name for name, head in HEADS.items() if hasattr(head, "weights"))
+            raise UserError(
+                f"{self.folder} was trained with model.head={self.task.head.name}, which does not "
+                f"weigh steps: heads with attention are {', '.join(names)}"
+            )
+        return self._each(inputs, source, accelerator, self.task.attention)
+
+    def _each(
+        self,
+        inputs: Any,
+        source: str,
+        accelerator: str,
+        make: Callable[[SequenceBatch], list[Tensor]],
+    ) -> list[Tensor]:
+        """What `make` makes of each input, in order, of batches of similar length."""
+
+        def rows(batch: SequenceBatch) -> list[dict[str, Any]]:
+            found = dict[int, Tensor]()
+            for part in batch.lengths.argsort(stable=True).split(self.data.batch_size):
+                lengths, series = batch.lengths[part], batch.series
+                kept = batch.inputs[part.to(batch.inputs.device), : int(lengths.max())]
+                series = None if series is None else series[part]
+                made = make(SequenceBatch(kept, lengths, series=series))
+                if len(made) != len(part):
+                    raise UserError(
+                        f"{self.folder} reads an input in several rows, so its steps have no one "
+                        "value each: choose a tensor for each sequence, such as h_n"
+                    )
+                found |= zip(part.tolist(), made, strict=True)
+            return [{"made": found[row].cpu()} for row in range(len(batch))]
+
+        described = self._described(inputs, source, accelerator, rows, self.data.pool)
+        made = [row["made"] for row in described]  # of a text that was cut, the steps in a list
+        return [torch.stack(each) if isinstance(each, list) else each for each in made]
+
+    def _described(
+        self,
+        inputs: Any,
+        source: str,
+        accelerator: str,
+        describe: Callable[[Any], Sequence[Mapping[str, Any]]],
+        batches: int = 1,
+    ) -> Iterator[dict[str, Any]]:
+        """What `describe` says of the row of each input, in order, of so many batches at a time."""
+        task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
         with self._usable():
             inputs = self._raw(inputs, source)
-            for first, chunk in available(inputs, self.data.batch_size):
+            for first, chunk in available(inputs, batches * self.data.batch_size):
                 batch = self._batch_of(chunk, source, first)
-                with torch.inference_mode():
-                    rows = task.describe(batch.to(task.device), **options)
+                with torch.no_grad():
+                    rows = describe(batch.to(task.device))
                 yield from self.data.described(chunk, rows)
                 if self.data.unknown_is_noise:
                     tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
@@ -275,7 +383,8 @@ def load_run(
     batch_size: int | None = None,
     allowed_targets: Sequence[str] = (),
 ) -> Run:
-    """A finished run from its folder.
+    """A finished run from its folder: `evaluate` it, `predict`, `encode` inputs, `attention`,
+    `generate` text, and `export` it.
 
     Args:
         checkpoint: `best` or `last`.
@@ -308,7 +417,7 @@ def load_run(
             raise UserError(
                 f"{path}: {name} holds weights that are not numbers, or above {LARGEST:g}"
             )
-    return Run(files.path, config, result, task.eval(), data)
+    return Run(files.path, config, result, task.eval(), data, saved.get("epoch"))
 
 
 class _UnsetWeights(TorchFunctionMode):

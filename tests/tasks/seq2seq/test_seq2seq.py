@@ -368,6 +368,13 @@ def test_the_picture_shows_what_each_written_token_attends_to(learned: Path) -> 
     for row, (read, _, weights) in enumerate(panels):
         torch.testing.assert_close(weights[0], first[row, 0, : len(read)], rtol=0, atol=1e-5)
     assert (learned / "figures" / "attention.png").stat().st_size > 0
+    sources = ["".join(read) for read, _, _ in panels]
+    for found, (_, _, weights) in zip(run.attention(sources), panels, strict=True):
+        torch.testing.assert_close(found, weights, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match="head 'attention' gives a decoder several tensors: set "):
+        run.encode(sources)
+    h_n = states.h_n[-1].transpose(0, 1).flatten(1)
+    torch.testing.assert_close(run.encode(sources, "h_n"), h_n, rtol=0, atol=1e-5)
 
 
 def test_without_attention_there_is_no_such_picture(

@@ -64,18 +64,14 @@ def attended(task: Seq2Seq, batch: PairBatch) -> list[Panel]:
     source, target = TextDecoder(data["preprocessor"]), task.text_decoder
     states = task.encode(batch)
     written = task.write(states, beam=1)
-    decoder = task.decoder
     with torch.no_grad():
-        inputs = decoder.shifted(written.tokens[:, 0])
-        weights = decoder.read(inputs, decoder.carried(task.head.features(states)))[2]
-    assert weights is not None
+        attention = task.attention_to(states, written)
     panels = []
-    for row, length in enumerate(batch.lengths.tolist()):
-        read = source.tokens(batch.inputs[row, :length].tolist())
+    for row, weights in enumerate(attention):
+        read = source.tokens(batch.inputs[row, : weights.shape[1]].tolist())
         count = int(written.lengths[row, 0])
         tokens = target.tokens(written.tokens[row, 0, :count].tolist())
-        steps = min(count + 1, weights.shape[1])
-        panels.append((read, [*tokens, ""][:steps], weights[row, :steps, :length].cpu()))
+        panels.append((read, [*tokens, ""][: len(weights)], weights.cpu()))
     return panels
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
+
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from seqmodels.arguments import Count, OneOf
 from seqmodels.heads.base import Head
@@ -67,3 +70,13 @@ features = torch.tanh(combine(torch.cat([weights @ output, decoded], dim=-1)))""
 
     def select(self, states: RNNOutput) -> Start:
         return Start(states.h_n, states.c_n, states.output, states.mask)
+
+    def weights(
+        self, states: RNNOutput, written: Int[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch steps time"]:
+        """How much each step of the source is attended to where each of these tokens is written."""
+        decoder = cast(Decoder, self.output)
+        start = decoder.carried(self.features(states))
+        _, _, weights = decoder.read(decoder.shifted(written), start)
+        assert weights is not None
+        return weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from jaxtyping import Int
 from torch import Tensor
@@ -158,6 +158,18 @@ class Seq2Seq(Task):
         selected = self.head.features(states)
         options = {"longest": longest, "length_penalty": penalty}
         return self.decoder.search(selected, beam=beam, best=best, **options)
+
+    def attention(self, batch: AnyBatch) -> list[Tensor]:
+        """For each row, how much each step of the source is attended to, `(S, T)`, where each token
+        of the likeliest text is written, and its end."""
+        states = self.encode(batch)
+        return self.attention_to(states, self.write(states, beam=1))
+
+    def attention_to(self, states: RNNOutput, found: Found) -> list[Tensor]:
+        """The same for the first text that was found for each row."""
+        weights = cast(Any, self.head).weights(states, found.tokens[:, 0])
+        sizes = zip((found.lengths[:, 0] + 1).tolist(), states.lengths.tolist(), strict=True)
+        return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
 
     @cached_property
     def text_decoder(self) -> TextDecoder:
