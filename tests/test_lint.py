@@ -36,6 +36,11 @@ def model(network: str, body: str, arguments: str = "") -> str:
     return MODEL.format(network=network, body=inside, arguments=arguments)
 
 
+CHOSEN = f"""{TWO}
+        if kind == "gru":
+            self.rnn = nn.GRU(4, 8, batch_first=True, bidirectional=True)"""
+LAYERS = "nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))"
+
 WRONG = [
     ("RNN001", model(TWO, "output, _ = self.rnn(x)\nreturn self.fc(output[:, -1, :])  # here")),
     ("RNN001", model(TWO, "return self.fc(self.rnn(x)[0])[:, -1]  # here")),
@@ -43,8 +48,84 @@ WRONG = [
         "RNN001",
         model("nn.GRU(4, 8, bidirectional=True)", "y, h = self.rnn(x)\nreturn y[-1]  # here"),
     ),
+    ("RNN001", model(CHOSEN, "output, state = self.rnn(x)\nreturn output[:, -1]  # here")),
+    (
+        "RNN001",
+        model(TWO, "y, _ = self.rnn(x)\nreturn self.fc(y)[:, -1]  # here").replace(
+            "nn.Linear(8, 2)", LAYERS
+        ),
+    ),
+    (
+        "RNN001",
+        model(
+            TWO,
+            """
+            y, _ = self.rnn(x)
+            if self.pool:
+                y = y.mean(1)
+            else:
+                y = y[:, -1]  # here
+            return self.fc(y)
+            """,
+        ),
+    ),
+    ("RNN001", model(TWO, "y, _ = self.rnn(x)\nreturn y.permute(0, 2, 1)[:, :, -1]  # here")),
+    (
+        "RNN001",
+        "from torch.nn import LSTM as Network\ndef build(size):\n"
+        + textwrap.indent(
+            model("Network(4, 8, bidirectional=True)", "y, _ = self.rnn(x)\nreturn y[-1]  # here"),
+            "    ",
+        ),
+    ),
     ("RNN002", model(ONE, f"{PACKED}\nreturn output[:, -1]  # here", ", lengths")),
     ("RNN002", model(ONE, "y = self.rnn(x)[0]\nreturn y[:, -1]  # here", ", seq_lens")),
+    (
+        "RNN002",
+        model(
+            ONE,
+            """
+            if sizes is not None:
+                x = nn.utils.rnn.pack_padded_sequence(x, sizes, batch_first=True)
+            y, _ = self.rnn(x)
+            if sizes is not None:
+                y, _ = nn.utils.rnn.pad_packed_sequence(y, batch_first=True)
+            return y[:, -1]  # here
+            """,
+            ", sizes=None",
+        ),
+    ),
+    (
+        "RNN003",
+        "from torch.nn.utils.rnn import pad_packed_sequence as unpack\n"
+        + model(
+            ONE,
+            """
+            y, sizes = unpack(self.rnn(packed)[0], batch_first=True)
+            return torch.log_softmax(self.fc(y), axis=1)  # here
+            """,
+            ", packed",
+        ),
+    ),
+    (
+        "RNN003",
+        model(
+            ONE,
+            """
+            y = torch.transpose(self.rnn(x)[0], 1, 2)
+            return F.max_pool1d(y, kernel_size=y.shape[2])  # here
+            """,
+            ", lengths",
+        ),
+    ),
+    (
+        "RNN003",
+        model(
+            ONE,
+            "y, _ = self.rnn(x)\nreturn self.fc(y).squeeze(-1).softmax(dim=-1)  # here",
+            ", lengths",
+        ),
+    ),
     ("RNN003", model(TWO, f"{PACKED}\nreturn output.mean(dim=1)  # here", ", lengths")),
     (
         "RNN003",
@@ -71,6 +152,7 @@ WRONG = [
         ),
     ),
     ("RNN006", model(TWO, "_, hidden = self.rnn(x)\nreturn self.fc(hidden[0][-1])  # here")),
+    ("RNN006", model(TWO, "_, (h, c) = self.rnn(x)\nh = h[-1]  # here\nreturn h + self.fc(x[0])")),
     (
         "RNN007",
         model(ONE, "back = torch.flip(x, [1])\nreturn self.rnn(back)[0]  # here", ", lengths"),
@@ -126,6 +208,42 @@ criterion(out, y).backward()
 """,
     model(ONE, "return self.fc(self.rnn(x)[0])")
     + "loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())\n",
+    """
+for x, y in loader:
+    out, hidden = model(x, hidden)
+    criterion(out, y).backward()
+    for part in hidden:
+        part.detach_()
+""",
+    model(ONE, "y, (h, c) = self.rnn(x, state)\nreturn y, (h.detach(), c.detach())", ", state")
+    + """
+for x, y in loader:
+    out, hidden = model(x, hidden)
+    criterion(out, y).backward()
+""",
+    model(f"{TWO}\n        self.decoder = nn.LSTMCell(4, 8)", "return self.rnn(x)[0]")
+    + "loss = F.cross_entropy(model(x, y[:, :-1]).flatten(0, 1), y[:, 1:].flatten())\n",
+    "from keras.layers import LSTM\n"
+    + model("LSTM(8, bidirectional=True)", "y, _ = self.rnn(x)\nreturn y[-1]"),
+    model(ONE, "y, _ = self.rnn(x)\nreturn y[:, -1]", ", lengths")
+    + "rows = pad_sequences(rows, maxlen=9)\n",
+    model(ONE, "y, _ = self.rnn(x)\nreturn y[:, -1]", ", lengths")
+    + 'tokenizer.padding_side = "left"\n',
+    model(ONE, "y, _ = self.rnn(x)\nreturn y[:, -1]", ", lengths").replace("forward", "generate"),
+    model(ONE, "y = self.rnn(x)[0]\nreturn F.max_pool1d(y.transpose(1, 2), 2)", ", lengths"),
+    model(TWO, "x = self.fc(x).unsqueeze(1)\ny, _ = self.rnn(x)\nreturn y[:, -1]"),
+    model(TWO, "y, _ = self.rnn(torch.unsqueeze(x, 1))\nreturn y[:, -1]"),
+    model(
+        ONE,
+        """
+        y, _ = self.rnn(x)
+        if first:
+            y = y.transpose(0, 1)
+        else:
+            y = self.fc(y)
+        return y[-1]
+        """,
+    ),
     model("nn.LSTM(4, 8, bidirectional=two)", "y, _ = self.rnn(x)\nreturn y[-1]"),
     model(TWO, "y, _ = self.rnn(x)\nreturn y[:, -1]  # noqa: RNN001"),
     "class LSTM: pass\nclass M:\n    def f(self, y):\n        return y[:, -1]\n",
@@ -156,6 +274,9 @@ def test_every_rule_has_its_wrong_example() -> None:
 def test_a_file_that_is_not_python_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("def f(:\n")
     with pytest.raises(UserError, match=r"model\.py:1 is not Python"):
+        lint(tmp_path / "model.py")
+    (tmp_path / "model.py").write_text("x = y" + ".f()" * 900)
+    with pytest.raises(UserError, match=r"model\.py cannot be read"):
         lint(tmp_path / "model.py")
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,24 @@ RULES = {
 
 CELLS = ("LSTM", "GRU", "RNN")
 # modules that keep what stands in a column in its column
-COLUMNWISE = {"Linear", "Dropout", "LayerNorm", "ReLU", "Tanh", "GELU", "ELU", "LeakyReLU"}
-FUNCTIONS = {"dropout", "relu", "tanh", "gelu", "elu", "leaky_relu", "sigmoid"}
-SAME = {"contiguous", "clone", "detach", "float", "to", "cuda", "cpu", "double", "half", *FUNCTIONS}
+COLUMNWISE = {"Linear", "Dropout", "LayerNorm", "Identity", "ReLU", "Tanh", "GELU", "ELU"}
+COLUMNWISE |= {"LeakyReLU", "SiLU", "Sigmoid"}
+SAME = {"contiguous", "clone", "detach", "float", "to", "cuda", "cpu", "double", "half"}
+SAME |= {"dropout", "relu", "tanh", "gelu", "elu", "leaky_relu", "sigmoid"}
 # names by which a file says that its rows are padded
 PADS = re.compile(
     r"pad_sequence|pad_packed_sequence|pack_padded_sequence|pad_sequences|padding_idx|padding_value"
     r"|(x_|seq_?|text_?|input_?|src_?|sequence_?|sent_?)?(lens|lengths)|pad_(idx|id|index|token)"
     r"|PAD(_\w+)?"
 )
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+LEAVES = ast.Return | ast.Raise | ast.Continue | ast.Break
+POOLS = {
+    **dict.fromkeys(("mean", "avg_pool1d", "adaptive_avg_pool1d"), "a mean"),
+    **dict.fromkeys(("max", "amax", "max_pool1d", "adaptive_max_pool1d"), "a maximum"),
+    **dict.fromkeys(("softmax", "log_softmax"), "a softmax"),
+    "sum": "a sum",
+}
 
 
 @dataclass(frozen=True)
@@ -78,21 +88,30 @@ class Mistake:
 class Network:
     """An `nn.LSTM`, `nn.GRU` or `nn.RNN`; None: the file doesn't say."""
 
-    cell: str
+    cell: str | None
     bidirectional: bool | None
     batch_first: bool | None
     layers: int | None
 
+    def or_else(self, other: Network) -> Network:
+        """What holds of either: a condition chooses between them."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Network(*(one if one == two else None for one, two in pairs))
+
 
 @dataclass(frozen=True)
 class Value:
-    """What an expression holds: `output`, `packed` (of it), `h_n`, `c_n`, `final` (both),
-    `packed_input`, `flipped`, `returned` (output and final), `module` (that works by column)."""
+    """What an expression holds: `output`, `h_n`, `c_n`, `final` (both), `returned` (output and
+    final), `unpacked`, `network`, `module` (that works by column), `flipped`, `column` (of one)."""
 
     kind: str
     network: Network | None = None
-    batch_first: bool | None = None
+    axes: str = ""  # of an output, as BTH; empty: the file doesn't say
     was_packed: bool = False
+
+
+def _axes(batch_first: bool | None) -> str:
+    return "" if batch_first is None else "BTH" if batch_first else "TBH"
 
 
 def lint(path: Path) -> list[Mistake]:
@@ -103,13 +122,13 @@ def lint(path: Path) -> list[Mistake]:
     """
     try:
         source = path.read_text(encoding="utf-8")
-        tree = ast.parse(source)
-    except (OSError, ValueError, RecursionError) as error:  # a SyntaxError is a ValueError's cousin
-        raise UserError(f"{path} cannot be read: {error}") from error
+        mistakes = _File(str(path), ast.parse(source), source).mistakes()
+        found = {(mistake.line, mistake.code): mistake for mistake in mistakes}
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno} is not Python: {error.msg}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
     lines = source.splitlines()
-    found = {(m.line, m.code): m for m in _File(str(path), tree).mistakes()}
     return [found[key] for key in sorted(found) if not _silenced(lines[key[0] - 1], key[1])]
 
 
@@ -121,12 +140,27 @@ def _silenced(line: str, code: str) -> bool:
 class _File:
     """One file, and what its networks are."""
 
-    def __init__(self, path: str, tree: ast.Module) -> None:
+    def __init__(self, path: str, tree: ast.Module, source: str) -> None:
         self.path, self.tree = path, tree
-        names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-        names |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg | ast.keyword) and n.arg}
-        names |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-        self.pads = any(PADS.fullmatch(name) for name in names)
+        imported = {
+            each.asname or each.name: each.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch")
+            for each in node.names
+        }
+        self.of_torch = {*imported.values()}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                node.id = imported.get(node.id, node.id)
+        names = {getattr(n, part, None) for n in ast.walk(tree) for part in ("id", "arg", "attr")}
+        self.pads = any(PADS.fullmatch(name) for name in names if name)
+        # rows padded on the left end in their last token; pad_sequences (of Keras) pads there
+        self.pads_left = re.search(r"padding(_side)?\s*=\s*[\"'](pre|left)", source) is not None
+        self.pads_left |= "pad_sequences" in names and not re.search("[\"']post", source)
+        self.detaches = any(
+            isinstance(n, FUNCTION) and n.name == "forward" and "detach" in _names(n)
+            for n in ast.walk(tree)
+        )
         self.constants = {
             target.id: node.value.value
             for node in tree.body
@@ -137,24 +171,15 @@ class _File:
         self.networks: list[Network] = []
 
     def mistakes(self) -> Iterator[Mistake]:
-        attributes: dict[ast.AST, dict[str, Value]] = {}
+        classes = [node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)]
+        attributes = {node: self._attributes(node) for node in classes}
+        owners = {f: c for c in classes for f in ast.walk(c) if isinstance(f, FUNCTION)}
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.ClassDef):
-                attributes[node] = self._attributes(node)
-        for owner in (self.tree, *attributes):
-            known = attributes.get(owner, {})
-            for function in self._functions(owner):
-                yield from _Function(self, function, known).mistakes()
-        if not self.networks:
-            return
-        if all(network.bidirectional for network in self.networks):
+            if isinstance(node, ast.Module | FUNCTION):
+                known = attributes[owners[node]] if node in owners else {}
+                yield from _Function(self, node, known).mistakes()
+        if self.networks and all(network.bidirectional for network in self.networks):
             yield from self._next_tokens()
-
-    def _functions(self, owner: ast.AST) -> list[Any]:
-        kinds = ast.FunctionDef | ast.AsyncFunctionDef
-        body: list[ast.stmt] = owner.body  # type: ignore[attr-defined]
-        inside = [node for node in body if isinstance(node, kinds)]
-        return [*inside, owner] if isinstance(owner, ast.Module) else inside
 
     def _attributes(self, node: ast.ClassDef) -> dict[str, Value]:
         """The modules of a class: `self.lstm`."""
@@ -163,8 +188,9 @@ class _File:
             if isinstance(each, ast.Assign) and (value := self.module(each.value)):
                 for target in each.targets:
                     name = ast.unparse(target)
-                    if name in found:  # by a condition: one or the other
-                        value = Value("module")
+                    earlier = found.get(name, value)
+                    if earlier.network and value.network:  # by a condition: one or the other
+                        value = replace(value, network=earlier.network.or_else(value.network))
                     found[name] = value
         return found
 
@@ -175,7 +201,9 @@ class _File:
         name = _name(node.func)
         if name in COLUMNWISE:
             return Value("module")
-        if name not in CELLS or not _of_torch(node.func):
+        if name == "Sequential" and node.args and all(self.module(each) for each in node.args):
+            return Value("module")
+        if name.removesuffix("Cell") not in CELLS or not self._of_torch(node.func):
             return None
         given = {word.arg: self.constant(word.value) for word in node.keywords}
         unknown = None in given  # **options
@@ -187,12 +215,19 @@ class _File:
             layers if isinstance(layers, int) else None,
         )
         self.networks.append(network)
-        return Value("network", network)
+        return Value("network", network) if name in CELLS else None
+
+    def _of_torch(self, node: ast.AST) -> bool:
+        """`nn.LSTM`, `torch.nn.LSTM`, or an imported `LSTM`."""
+        if isinstance(node, ast.Name):
+            return node.id in self.of_torch
+        return ast.unparse(node).startswith(("nn.", "torch.nn."))
 
     def constant(self, node: ast.AST) -> Any:
         """The value of a constant, or of a name that the file gives one; else None."""
-        if isinstance(node, ast.Constant):
-            return node.value
+        with suppress(ValueError):
+            if isinstance(node, ast.Constant | ast.UnaryOp):
+                return ast.literal_eval(node)
         return self.constants.get(node.id) if isinstance(node, ast.Name) else None
 
     def mistake(self, node: ast.AST, code: str, *words: str) -> Mistake:
@@ -219,25 +254,23 @@ class _Function:
         self.values: dict[str, Value] = dict(known)
         self.zeros: set[str] = set()  # names of states that are made, not carried
         self.found: list[tuple[ast.AST, str, tuple[str, ...]]] = []
-        self.last_states: list[ast.AST] = []  # h_n[-1] of two directions
+        self.last_states: list[tuple[ast.AST, Value]] = []  # h_n[-1] of two directions
+        self.other_states: list[Value] = []  # where its other direction is read
         self.masks = any("mask" in n for n in _names(node))
+        # what goes on from a row's end has no padding
+        self.pads = file.pads and not re.search("generate|sample", getattr(node, "name", ""))
 
     def mistakes(self) -> Iterator[Mistake]:
         self._statements(self.node.body)
-        both = any(
-            re.fullmatch(r"-2(, :)*|0(, :)*", ast.unparse(n.slice).strip("()"))
-            and self._value(n.value) in [self._value(last.value) for last in self.last_states]  # type: ignore[attr-defined]
-            for n in ast.walk(self.node)
-            if isinstance(n, ast.Subscript)
-        )
-        if not both:
-            self.found += [(node, "RNN006", ()) for node in self.last_states]
+        for node, value in self.last_states:
+            if value not in self.other_states:
+                self.found.append((node, "RNN006", ()))
         for node, code, words in self.found:
             yield self.file.mistake(node, code, *words)
 
     def _statements(self, body: list[ast.stmt]) -> None:
         for node in body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(node, ast.ClassDef | FUNCTION):
                 continue  # of its own
             for field, value in ast.iter_fields(node):
                 if isinstance(value, ast.expr) and field not in ("target", "annotation"):
@@ -249,10 +282,30 @@ class _Function:
                 self._assign(node.target, node.value)
             elif isinstance(node, ast.For | ast.While):
                 self._carried(node)
+            elif isinstance(node, ast.If):
+                self._branches(node.body, node.orelse)
+                continue
             for field in ("body", "orelse", "finalbody"):
                 self._statements(getattr(node, field, []))
             for handler in getattr(node, "handlers", []):
                 self._statements(handler.body)
+
+    def _branches(self, *bodies: list[ast.stmt]) -> None:
+        """One or the other: afterwards holds what both say."""
+        before, ends = self.values, []
+        for body in bodies:
+            self.values = dict(before)
+            self._statements(body)
+            if not body or not isinstance(body[-1], LEAVES):
+                ends.append(self.values)
+        self.values, *others = ends or [before]
+        for other in others:
+            unpacked = {name: replace(v, was_packed=False) for name, v in other.items()}
+            self.values = {
+                name: value if value == other[name] else unpacked[name]
+                for name, value in self.values.items()
+                if replace(value, was_packed=False) == unpacked.get(name)
+            }
 
     def _assign(self, target: ast.expr, node: ast.expr) -> None:
         value = self._value(node) or self.file.module(node)
@@ -278,9 +331,8 @@ class _Function:
         if value is None or value.network is None:
             return None
         if value.kind == "returned":
-            kind = ("packed" if value.was_packed else "output", "final")[number : number + 1]
-            if kind == ("final",) and value.network.cell != "LSTM":
-                kind = ("h_n",)
+            final = {"LSTM": ("final",), None: ()}.get(value.network.cell, ("h_n",))
+            kind = ("output", *final)[number : number + 1]
         elif value.kind == "final":
             kind = ("h_n", "c_n")[number : number + 1]
         elif value.kind == "unpacked":
@@ -304,37 +356,52 @@ class _Function:
         made = self._value(node.func)
         if made is not None and made.network is not None and made.kind == "network":
             given = self._value(first) if first is not None else None
-            packed = given is not None and given.kind == "packed_input"
-            network = made.network
-            return Value("returned", network, network.batch_first, was_packed=packed)
+            returned = Value("returned", made.network, _axes(made.network.batch_first))
+            if given is not None and given.kind == "column" and given.axes == returned.axes:
+                return None  # its first column is its last
+            return returned
         if made is not None and made.kind == "module" and first is not None:
             return self._value(first)
-        if name == "pack_padded_sequence":
-            return Value("packed_input")
         if name == "pad_packed_sequence" and first is not None:
             given = self._value(first)
-            if given is None or given.kind != "packed":
+            if given is None or given.kind != "output":
                 return None
             words = {w.arg: self.file.constant(w.value) for w in node.keywords}
             batch_first = words.get("batch_first", False) if None not in words else None
-            return replace(given, kind="unpacked", batch_first=batch_first)
+            return replace(given, kind="unpacked", axes=_axes(batch_first), was_packed=True)
         if name == "flip":
             return Value("flipped")
-        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-        if name in FUNCTIONS and first is not None and (value := self._value(first)):
-            return value
-        value = self._value(owner) if owner is not None else None
+        value, args = self._read(node)
+        order = [self.file.constant(word) for word in args]
+        if name == "unsqueeze" and value is None:
+            last = [*node.args, *(word.value for word in node.keywords)][-1:]
+            dim = [self.file.constant(word) for word in last]
+            return Value("column", axes=_axes(dim == [1])) if dim in ([0], [1]) else None
         if value is None or value.kind != "output":
             return value if name in SAME else None
-        if name in SAME or (name == "squeeze" and ast.unparse(node).endswith(("(-1)", "(2)"))):
+        if name in SAME:
             return value
-        order = [self.file.constant(word) for word in node.args]
-        if (name == "transpose" and sorted(map(str, order)) == ["0", "1"]) or (
-            name == "permute" and order == [1, 0, 2]
+        axes = [*value.axes]
+        if name == "squeeze" and order in ([-1], [2]):
+            axes = axes[:2]
+        elif (
+            name == "transpose" and len(order) == 2 and {*order} <= {*range(-len(axes), len(axes))}
         ):
-            turned = None if value.batch_first is None else not value.batch_first
-            return replace(value, batch_first=turned)
-        return None
+            one, two = order
+            axes[one], axes[two] = axes[two], axes[one]
+        elif name == "permute" and len(axes) == 3 and sorted(map(str, order)) == ["0", "1", "2"]:
+            axes = [axes[number] for number in order]
+        else:
+            return None
+        return replace(value, axes="".join(axes))
+
+    def _read(self, node: ast.Call) -> tuple[Value | None, list[ast.expr]]:
+        """What `value.method(args)` or `function(value, args)` reads, and its arguments."""
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        value = self._value(owner) if owner is not None else None
+        if value is not None or not node.args:
+            return value, node.args
+        return self._value(node.args[0]), node.args[1:]
 
     # what is wrong in an expression
 
@@ -358,65 +425,63 @@ class _Function:
                 if parts[0].lower is None and "layers" in ends and network.layers != 1:
                     self.found.append((node, "RNN005", ()))
             elif _is_minus_one(parts[0]):
-                self.last_states.append(node)
-        if value.kind != "output" or value.batch_first is None:
+                self.last_states.append((node, value))
+            elif ast.unparse(parts[0]) in ("-2", "0"):
+                self.other_states.append(value)
+        where = next((n for n, part in enumerate(parts) if not _is_all(part)), 3)
+        if value.kind != "output" or where >= len(value.axes) or not _is_minus_one(parts[where]):
             return
-        second = len(parts) > 1 and _is_all(parts[0]) and _is_minus_one(parts[1])
-        if value.batch_first != second:
-            if second:
-                words = (f"{ast.unparse(node)} is the last row", "False", "(T, B, H)")
-                self.found.append((node, "RNN008", words))
-            elif _is_minus_one(parts[0]) and len(parts) == 1:
-                words = (f"{ast.unparse(node)} is the last row", "True", "(B, T, H)")
-                self.found.append((node, "RNN008", words))
+        if value.axes[where] == "B" and (where or len(parts) == 1):
+            first = value.axes == "BTH"
+            words = (
+                f"{ast.unparse(node)} is the last row",
+                str(first),
+                f"({', '.join(value.axes)})",
+            )
+            self.found.append((node, "RNN008", words))
+        if value.axes[where] != "T":
             return
-        if not (second or (not value.batch_first and _is_minus_one(parts[0]))):
-            return
-        half = len(parts) == 3 and isinstance(parts[2], ast.Slice) and not _is_all(parts[2])
+        half = len(parts) == 3 and not _is_all(parts[value.axes.find("H")])
         if network.bidirectional and not half:
             self.found.append((node, "RNN001", ()))
-        elif self._may_pad(value):
-            self.found.append((node, "RNN002", (self._how(value),)))
+        elif (holds := self._padding(value)) and not self.file.pads_left:
+            self.found.append((node, "RNN002", (holds,)))
 
-    def _may_pad(self, value: Value) -> bool:
-        return value.was_packed or self.file.pads
-
-    def _how(self, value: Value) -> str:
-        return "holds" if value.was_packed else "may hold"
+    def _padding(self, value: Value) -> str:
+        """`holds`, `may hold`, or nothing."""
+        return "holds" if value.was_packed else "may hold" if self.pads else ""
 
     def _call(self, node: ast.Call) -> None:
-        name, args = _name(node.func), node.args
-        made = self._value(node.func)
+        name, made = _name(node.func), self._value(node.func)
         if made is not None and made.kind == "network":
             self._network_call(node, made)
             return
-        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-        value = self._value(owner) if owner is not None else None
+        value, args = self._read(node)
         if value is not None and value.kind == "h_n" and name in ("view", "reshape"):
             network = value.network
             many = network and (network.bidirectional or (network.layers or 1) > 1)
             if many and len(args) == 2 and not isinstance(args[0], ast.Starred):
                 self.found.append((node, "RNN004", ()))
+        if value is None or value.kind != "output" or name not in POOLS or self.masks:
             return
-        of_function = value is None and bool(args)
-        if of_function:
-            value, args = self._value(args[0]), args[1:]
-        if value is None or value.kind != "output" or not self._may_pad(value):
-            return
-        pools = {"mean": "a mean", "max": "a maximum", "amax": "a maximum", "softmax": "a softmax"}
-        if not value.was_packed:  # after packing, padding is zero
-            pools["sum"] = "a sum"
-        if name not in pools or self.masks:
+        if name == "sum" and value.was_packed:  # padding is zero then
             return
         words = {word.arg: word.value for word in node.keywords}
-        dim = self.file.constant(words.get("dim", args[0] if args else ast.Constant(None)))
-        if dim == (1 if value.batch_first else 0) and value.batch_first is not None:
-            how = "counts" if value.was_packed else "may count"
-            self.found.append((node, "RNN003", (pools[name], how)))
+        named = [words[w] for w in ("dim", "axis", "kernel_size", "output_size") if w in words]
+        given = (named or args or [ast.Constant(None)])[0]
+        dim = self.file.constant(given)
+        if name.endswith("pool1d"):  # of all columns, not of a few
+            every = (
+                dim == 1 if "adaptive" in name else re.search(r"size\(|shape\[", ast.unparse(given))
+            )
+            dim = 2 if every else None
+        over = value.axes[dim : dim + 1 or None] if isinstance(dim, int) else ""
+        if over == "T" and (holds := self._padding(value)):
+            self.found.append((node, "RNN003", (POOLS[name], holds.replace("hold", "count"))))
 
     def _network_call(self, node: ast.Call, made: Value) -> None:
         first = self._value(node.args[0]) if node.args else None
-        if first is not None and first.kind == "flipped" and self.file.pads:
+        if first is not None and first.kind == "flipped" and self.pads:
             self.found.append((node, "RNN007", ()))
         state = node.args[1] if len(node.args) > 1 else None
         if isinstance(state, ast.Tuple) and len(state.elts) == 2:
@@ -427,27 +492,21 @@ class _Function:
 
     def _carried(self, loop: ast.For | ast.While) -> None:
         """`out, h = model(x, h)` before `loss.backward()`, without a detach."""
-        calls = [n for n in ast.walk(loop) if isinstance(n, ast.Call)]
-        if not any(_name(n.func) == "backward" for n in calls):
-            return
         own = [n for n in loop.body if not isinstance(n, ast.For | ast.While)]
         nodes = [n for statement in own for n in ast.walk(statement)]
-        for node in nodes:
-            if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
+        called = {_name(n.func) for n in nodes if isinstance(n, ast.Call)}
+        if "backward" not in called or self.file.detaches or "detach_" in _names(loop):
+            return
+        assigned = [n for n in nodes if isinstance(n, ast.Assign)]
+        for node in assigned:
+            target, value = node.targets[0], node.value
+            if not isinstance(value, ast.Call) or not isinstance(target, ast.Tuple):
                 continue
-            target = node.targets[0]
-            if not isinstance(target, ast.Tuple) or len(target.elts) != 2:
-                continue
-            state = ast.unparse(target.elts[1])
-            if state not in {ast.unparse(n) for n in node.value.args[1:]}:
-                continue
-            anew = [n for n in nodes if isinstance(n, ast.Assign) and n is not node]
-            set_again = any(state in {*map(ast.unparse, _targets(n))} for n in anew)
-            parts = {ast.unparse(n) for n in ast.walk(target.elts[1]) if isinstance(n, ast.Name)}
-            set_again |= any(parts & {*map(ast.unparse, _targets(n))} for n in anew)
-            if not set_again and any(
-                isinstance(n, ast.Call) and _name(n.func) == "backward" for n in nodes
-            ):
+            state = ast.unparse(target.elts[-1])
+            parts = {ast.unparse(n) for n in ast.walk(target.elts[-1])}
+            anew = {ast.unparse(t) for n in assigned if n is not node for t in _targets(n)}
+            given = {ast.unparse(n) for n in value.args[1:]}
+            if len(target.elts) == 2 and state in given and not parts & anew:
                 self.found.append((node, "RNN009", (state,)))
 
 
@@ -463,11 +522,6 @@ def _name(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def _of_torch(node: ast.AST) -> bool:
-    """`nn.LSTM`, `torch.nn.LSTM`, or a plain `LSTM`."""
-    return isinstance(node, ast.Name) or ast.unparse(node).startswith(("nn.", "torch.nn."))
 
 
 def _names(node: ast.AST) -> Iterator[str]:
