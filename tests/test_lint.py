@@ -48,6 +48,16 @@ WRONG = [
         "RNN001",
         model("nn.GRU(4, 8, bidirectional=True)", "y, h = self.rnn(x)\nreturn y[-1]  # here"),
     ),
+    ("RNN001", model(TWO, "y, _ = self.rnn(x)\nreturn y[..., -1, :]  # here")),
+    (
+        "RNN002",
+        model(ONE, "y, _ = self.rnn(x)\nreturn y.index_select(0, order)[:, -1]  # here")
+        + "tokenizer = Tokenizer(pad_token_id=0)\n",
+    ),
+    (
+        "RNN002",
+        model(ONE, "return self.rnn(x)[0][:, -1]  # here") + "words = {'<PAD>': 0, '<UNK>': 1}\n",
+    ),
     ("RNN001", model(CHOSEN, "output, state = self.rnn(x)\nreturn output[:, -1]  # here")),
     (
         "RNN001",
@@ -230,6 +240,9 @@ for x, y in loader:
     model(ONE, "y, _ = self.rnn(x)\nreturn y[:, -1]", ", lengths")
     + 'tokenizer.padding_side = "left"\n',
     model(ONE, "y, _ = self.rnn(x)\nreturn y[:, -1]", ", lengths").replace("forward", "generate"),
+    model(ONE, "y, _ = self.rnn(x)\nreturn y[..., -1] + y[()] + x[..., -1, :]", ", lengths"),
+    "() = model(x)\n",
+    model(TWO, f"{PACKED}\noutput[output == 0] = -1e9\nreturn output.max(1)[0]", ", lengths"),
     model(ONE, "y = self.rnn(x)[0]\nreturn F.max_pool1d(y.transpose(1, 2), 2)", ", lengths"),
     model(TWO, "x = self.fc(x).unsqueeze(1)\ny, _ = self.rnn(x)\nreturn y[:, -1]"),
     model(TWO, "y, _ = self.rnn(torch.unsqueeze(x, 1))\nreturn y[:, -1]"),

@@ -54,11 +54,11 @@ CELLS = ("LSTM", "GRU", "RNN")
 COLUMNWISE = {"Linear", "Dropout", "LayerNorm", "Identity", "ReLU", "Tanh", "GELU", "ELU"}
 COLUMNWISE |= {"LeakyReLU", "SiLU", "Sigmoid"}
 SAME = {"contiguous", "clone", "detach", "float", "to", "cuda", "cpu", "double", "half"}
-SAME |= {"dropout", "relu", "tanh", "gelu", "elu", "leaky_relu", "sigmoid"}
+SAME |= {"index_select", "dropout", "relu", "tanh", "gelu", "elu", "leaky_relu", "sigmoid"}
 # names by which a file says that its rows are padded
 PADS = re.compile(
     r"pad_sequence|pad_packed_sequence|pack_padded_sequence|pad_sequences|padding_idx|padding_value"
-    r"|(x_|seq_?|text_?|input_?|src_?|sequence_?|sent_?)?(lens|lengths)|pad_(idx|id|index|token)"
+    r"|(x_|seq_?|text_?|input_?|src_?|sequence_?|sent_?)?(lens|lengths)|pad_(idx|id|index|value|token|token_id)"
     r"|PAD(_\w+)?"
 )
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
@@ -154,6 +154,7 @@ class _File:
                 node.id = imported.get(node.id, node.id)
         names = {getattr(n, part, None) for n in ast.walk(tree) for part in ("id", "arg", "attr")}
         self.pads = any(PADS.fullmatch(name) for name in names if name)
+        self.pads |= re.search(r"[\"'][<\[]pad[>\]][\"']", source, re.IGNORECASE) is not None
         # rows padded on the left end in their last token; pad_sequences (of Keras) pads there
         self.pads_left = re.search(r"padding(_side)?\s*=\s*[\"'](pre|left)", source) is not None
         self.pads_left |= "pad_sequences" in names and not re.search("[\"']post", source)
@@ -162,11 +163,10 @@ class _File:
             for n in ast.walk(tree)
         )
         self.constants = {
-            target.id: node.value.value
+            ast.unparse(target): node.value.value
             for node in tree.body
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
             for target in node.targets
-            if isinstance(target, ast.Name)
         }
         self.networks: list[Network] = []
 
@@ -308,12 +308,7 @@ class _Function:
             }
 
     def _assign(self, target: ast.expr, node: ast.expr) -> None:
-        value = self._value(node) or self.file.module(node)
-        if isinstance(target, ast.Tuple | ast.List):
-            for number, each in enumerate(target.elts):
-                self._bind(each, self._item(value, number))
-        else:
-            self._bind(target, value)
+        self._bind(target, self._value(node) or self.file.module(node))
         if isinstance(node, ast.Call) and _name(node.func) in ("zeros", "zeros_like", "new_zeros"):
             self.zeros.add(ast.unparse(target))
 
@@ -323,22 +318,17 @@ class _Function:
                 self._bind(each, self._item(value, number))
         elif value is not None:
             self.values[ast.unparse(target)] = value
-        else:
-            self.values.pop(ast.unparse(target), None)
+        else:  # or changed in place, as by a mask
+            whole = target.value if isinstance(target, ast.Subscript) else target
+            self.values.pop(ast.unparse(whole), None)
 
     def _item(self, value: Value | None, number: int) -> Value | None:
         """What stands there in a tuple."""
         if value is None or value.network is None:
             return None
-        if value.kind == "returned":
-            final = {"LSTM": ("final",), None: ()}.get(value.network.cell, ("h_n",))
-            kind = ("output", *final)[number : number + 1]
-        elif value.kind == "final":
-            kind = ("h_n", "c_n")[number : number + 1]
-        elif value.kind == "unpacked":
-            kind = ("output", "lengths")[number : number + 1]
-        else:
-            return None
+        final = {"LSTM": ["final"], None: []}.get(value.network.cell, ["h_n"])
+        kinds = {"returned": ["output", *final], "final": ["h_n", "c_n"], "unpacked": ["output"]}
+        kind = kinds.get(value.kind, [])[number : number + 1]
         return replace(value, kind=kind[0]) if kind else None
 
     def _value(self, node: ast.AST) -> Value | None:
@@ -352,48 +342,36 @@ class _Function:
         return self._of_call(node) if isinstance(node, ast.Call) else None
 
     def _of_call(self, node: ast.Call) -> Value | None:
-        name, first = _name(node.func), node.args[0] if node.args else None
-        made = self._value(node.func)
-        if made is not None and made.network is not None and made.kind == "network":
-            given = self._value(first) if first is not None else None
-            returned = Value("returned", made.network, _axes(made.network.batch_first))
-            if given is not None and given.kind == "column" and given.axes == returned.axes:
-                return None  # its first column is its last
-            return returned
-        if made is not None and made.kind == "module" and first is not None:
-            return self._value(first)
-        if name == "pad_packed_sequence" and first is not None:
-            given = self._value(first)
-            if given is None or given.kind != "output":
-                return None
-            words = {w.arg: self.file.constant(w.value) for w in node.keywords}
-            batch_first = words.get("batch_first", False) if None not in words else None
-            return replace(given, kind="unpacked", axes=_axes(batch_first), was_packed=True)
+        name, made = _name(node.func), self._value(node.func)
+        value, args = self._read(node)
+        if made is not None and made.kind == "module":
+            return value
+        if made is not None and made.network and made.kind == "network":
+            axes = _axes(made.network.batch_first)
+            one_column = value == Value("column", axes=axes)  # its first is its last
+            return None if one_column else Value("returned", made.network, axes)
         if name == "flip":
             return Value("flipped")
-        value, args = self._read(node)
-        order = [self.file.constant(word) for word in args]
         if name == "unsqueeze" and value is None:
             last = [*node.args, *(word.value for word in node.keywords)][-1:]
             dim = [self.file.constant(word) for word in last]
             return Value("column", axes=_axes(dim == [1])) if dim in ([0], [1]) else None
-        if value is None or value.kind != "output":
+        if name in SAME or value is None or value.kind != "output":
             return value if name in SAME else None
-        if name in SAME:
-            return value
-        axes = [*value.axes]
+        if name == "pad_packed_sequence":
+            words = {word.arg: self.file.constant(word.value) for word in node.keywords}
+            batch_first = words.get("batch_first", False) if None not in words else None
+            return replace(value, kind="unpacked", axes=_axes(batch_first), was_packed=True)
+        axes, order = value.axes, [self.file.constant(word) for word in args]
         if name == "squeeze" and order in ([-1], [2]):
-            axes = axes[:2]
-        elif (
-            name == "transpose" and len(order) == 2 and {*order} <= {*range(-len(axes), len(axes))}
-        ):
-            one, two = order
-            axes[one], axes[two] = axes[two], axes[one]
-        elif name == "permute" and len(axes) == 3 and sorted(map(str, order)) == ["0", "1", "2"]:
-            axes = [axes[number] for number in order]
-        else:
+            return replace(value, axes=axes[:2])
+        if name == "transpose" and len(order) == 2 and {*order} <= {0, 1, 2, -1, -2}:
+            turned = [*range(3)]
+            turned[order[0]], turned[order[1]] = turned[order[1]], turned[order[0]]
+            order = turned
+        if name not in ("transpose", "permute") or {*order} != {0, 1, 2} or len(axes) != 3:
             return None
-        return replace(value, axes="".join(axes))
+        return replace(value, axes="".join(axes[number] for number in order))
 
     def _read(self, node: ast.Call) -> tuple[Value | None, list[ast.expr]]:
         """What `value.method(args)` or `function(value, args)` reads, and its arguments."""
@@ -417,31 +395,28 @@ class _Function:
         if value is None or value.network is None:
             return
         network, index = value.network, node.slice
-        parts = index.elts if isinstance(index, ast.Tuple) else [index]
-        if value.kind == "h_n" and network.bidirectional:
-            if isinstance(parts[0], ast.Slice):
-                upper = parts[0].upper
-                ends = "" if upper is None else ast.unparse(upper)
-                if parts[0].lower is None and "layers" in ends and network.layers != 1:
-                    self.found.append((node, "RNN005", ()))
-            elif _is_minus_one(parts[0]):
+        parts = [*map(ast.unparse, index.elts if isinstance(index, ast.Tuple) else [index])]
+        if "..." in parts:
+            hidden = [":"] * (len(value.axes) + 1 - len(parts))
+            parts[parts.index("...") : parts.index("...") + 1] = hidden
+        if value.kind == "h_n" and network.bidirectional and parts:
+            if re.match(":.*layers", parts[0]) and network.layers != 1:
+                self.found.append((node, "RNN005", ()))
+            elif parts[0] == "-1":
                 self.last_states.append((node, value))
-            elif ast.unparse(parts[0]) in ("-2", "0"):
+            elif parts[0] in ("-2", "0"):
                 self.other_states.append(value)
-        where = next((n for n, part in enumerate(parts) if not _is_all(part)), 3)
-        if value.kind != "output" or where >= len(value.axes) or not _is_minus_one(parts[where]):
+        where = next((n for n, part in enumerate(parts) if part != ":"), 3)
+        axis = value.axes[where : where + 1]
+        if value.kind != "output" or not axis or parts[where] != "-1":
             return
-        if value.axes[where] == "B" and (where or len(parts) == 1):
-            first = value.axes == "BTH"
-            words = (
-                f"{ast.unparse(node)} is the last row",
-                str(first),
-                f"({', '.join(value.axes)})",
-            )
+        if axis == "B" and (where or len(parts) == 1):
+            says = f"{ast.unparse(node)} is the last row"
+            words = (says, str(network.batch_first), f"({', '.join(value.axes)})")
             self.found.append((node, "RNN008", words))
-        if value.axes[where] != "T":
+        if axis != "T":
             return
-        half = len(parts) == 3 and not _is_all(parts[value.axes.find("H")])
+        half = len(parts) == 3 and parts[value.axes.find("H")] != ":"
         if network.bidirectional and not half:
             self.found.append((node, "RNN001", ()))
         elif (holds := self._padding(value)) and not self.file.pads_left:
@@ -454,7 +429,7 @@ class _Function:
     def _call(self, node: ast.Call) -> None:
         name, made = _name(node.func), self._value(node.func)
         if made is not None and made.kind == "network":
-            self._network_call(node, made)
+            self._network_call(node)
             return
         value, args = self._read(node)
         if value is not None and value.kind == "h_n" and name in ("view", "reshape"):
@@ -471,23 +446,20 @@ class _Function:
         given = (named or args or [ast.Constant(None)])[0]
         dim = self.file.constant(given)
         if name.endswith("pool1d"):  # of all columns, not of a few
-            every = (
-                dim == 1 if "adaptive" in name else re.search(r"size\(|shape\[", ast.unparse(given))
-            )
-            dim = 2 if every else None
+            size = "1" if "adaptive" in name else r".*(size\(|shape\[).*"
+            dim = 2 if re.fullmatch(size, ast.unparse(given)) else None
         over = value.axes[dim : dim + 1 or None] if isinstance(dim, int) else ""
         if over == "T" and (holds := self._padding(value)):
             self.found.append((node, "RNN003", (POOLS[name], holds.replace("hold", "count"))))
 
-    def _network_call(self, node: ast.Call, made: Value) -> None:
-        first = self._value(node.args[0]) if node.args else None
-        if first is not None and first.kind == "flipped" and self.pads:
+    def _network_call(self, node: ast.Call) -> None:
+        value, _ = self._read(node)
+        if value is not None and value.kind == "flipped" and self.pads:
             self.found.append((node, "RNN007", ()))
         state = node.args[1] if len(node.args) > 1 else None
         if isinstance(state, ast.Tuple) and len(state.elts) == 2:
-            one, other = (ast.unparse(each) for each in state.elts)
-            made_here = one in self.zeros or "zeros" in one
-            if one == other and not made_here:
+            one, other = map(ast.unparse, state.elts)
+            if one == other and one not in self.zeros and "zeros" not in one:
                 self.found.append((node, "RNN010", (one,)))
 
     def _carried(self, loop: ast.For | ast.While) -> None:
@@ -502,11 +474,13 @@ class _Function:
             target, value = node.targets[0], node.value
             if not isinstance(value, ast.Call) or not isinstance(target, ast.Tuple):
                 continue
-            state = ast.unparse(target.elts[-1])
-            parts = {ast.unparse(n) for n in ast.walk(target.elts[-1])}
+            if len(target.elts) != 2:
+                continue
+            state = ast.unparse(target.elts[1])
+            parts = {ast.unparse(n) for n in ast.walk(target.elts[1])}
             anew = {ast.unparse(t) for n in assigned if n is not node for t in _targets(n)}
             given = {ast.unparse(n) for n in value.args[1:]}
-            if len(target.elts) == 2 and state in given and not parts & anew:
+            if state in given and not parts & anew:
                 self.found.append((node, "RNN009", (state,)))
 
 
@@ -528,11 +502,3 @@ def _names(node: ast.AST) -> Iterator[str]:
     for each in ast.walk(node):
         if isinstance(each, ast.Name | ast.Attribute):
             yield _name(each)
-
-
-def _is_minus_one(node: ast.AST) -> bool:
-    return ast.unparse(node) == "-1"
-
-
-def _is_all(node: ast.AST) -> bool:
-    return ast.unparse(node) in (":", "...")
