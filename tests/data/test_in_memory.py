@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ import pytest
 from seqmodels.data import DataModule, Text
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
-from seqmodels.tasks.forecasting import Windows
-from seqmodels.tasks.seq2seq import Pairs
-from seqmodels.tasks.tagging import TaggedText
 
 ROWS = [(f"a {('dull', 'fine')[n % 2]} film, {n}", ("bad", "good")[n % 2]) for n in range(20)]
 FRAME = pd.DataFrame(ROWS, columns=["text", "label"])
@@ -47,23 +43,13 @@ def test_rows_in_memory_are_read_as_those_of_a_file(tmp_path: Path, rows: Any) -
     assert fingerprint(Text(file, test=rows)) == fingerprint(Text(file, test=file))
 
 
-def test_numbers_tags_pairs_and_series_are_read_from_memory_too(tmp_path: Path) -> None:
-    def same(make: Callable[[Any], DataModule], rows: Any, frame: pd.DataFrame) -> None:
-        frame.to_parquet(tmp_path / "rows.parquet")
-        assert fingerprint(make(rows)) == fingerprint(make(frame))
-        assert fingerprint(make(rows)) == fingerprint(make(str(tmp_path / "rows.parquet")))
-
-    stars = [(f"film {n}", n / 3, n) for n in range(9)]
-    columns = ["text", "stars", "votes"]
-    same(lambda t: Text(t, value_columns=columns[1:]), stars, pd.DataFrame(stars, columns=columns))
-    tagged = [([*"ab"][: 1 + n % 2], [*"XY"][: 1 + n % 2]) for n in range(9)]
-    same(TaggedText, tagged, pd.DataFrame(tagged, columns=["tokens", "ner_tags"]))
-    pairs = [(f"{n}a", [f"a{n}", "b"]) for n in range(9)]
-    same(Pairs, pairs, pd.DataFrame(pairs, columns=["source", "target"]))
-    days = pd.date_range("2024-01-01", periods=60, freq="D")
-    series = pd.DataFrame({"y": [float(n % 7) for n in range(60)]}, index=days.rename("day"))
-    rows = [{"day": str(day.date()), "y": y} for day, y in series.y.items()]
-    same(lambda t: Windows(t, "y", time="day", window=7, horizon=2), rows, series)
+def test_numbers_are_read_from_memory_too(tmp_path: Path) -> None:
+    rows, names = [(f"film {n}", n / 3, n) for n in range(9)], ["stars", "votes"]
+    frame = pd.DataFrame(rows, columns=["text", *names])
+    frame.to_parquet(tmp_path / "stars.parquet")
+    expected = fingerprint(Text(str(tmp_path / "stars.parquet"), value_columns=names))
+    for given in (rows, frame):
+        assert fingerprint(Text(given, value_columns=names)) == expected
 
 
 @pytest.mark.parametrize(

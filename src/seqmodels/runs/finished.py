@@ -229,6 +229,11 @@ class Run:
 
         described = self._described(inputs, source, accelerator, rows, self.data.pool)
         made = [row["made"] for row in described]  # of a text that was cut, the steps in a list
+        if any(isinstance(each, list) and not each[0].dim() for each in made):
+            raise UserError(
+                f"{source}: an input is longer than data.max_length, and so read in pieces, which "
+                "have no one vector: choose tensor=output, or cut it"
+            )
         return [torch.stack(each) if isinstance(each, list) else each for each in made]
 
     def _described(
@@ -383,8 +388,16 @@ def load_run(
     batch_size: int | None = None,
     allowed_targets: Sequence[str] = (),
 ) -> Run:
-    """A finished run from its folder: `evaluate` it, `predict`, `encode` inputs, `attention`,
-    `generate` text, and `export` it.
+    """A finished run from its folder.
+
+        run = load_run("runs/mine")
+        print(run)  # what it is, its metrics
+        run.evaluate("test")  # the metrics of a split, or of `file=`
+        run.predict(texts)  # a description of each input
+        run.encode(texts)  # features `(N, S)`
+        run.attention(texts)  # the weights of a head with attention
+        run.generate("def ")  # the text of a language model
+        run.export("onnx")  # for programs without this package
 
     Args:
         checkpoint: `best` or `last`.

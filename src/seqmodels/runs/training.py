@@ -80,7 +80,8 @@ def train(
         given: for `resume`: the values to lay on top, by dotted key; None: all of `config`.
         callbacks: called before those of `config`.
         data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `InMemory` says
-            which. The folder keeps their number and a hash: to resume, give them again.
+            which. The folder keeps their number and a hash: to resume, give them again. A key that
+            `compose` asks for takes any word, such as `data.file=memory`.
 
     Returns:
         What `result.json` holds.

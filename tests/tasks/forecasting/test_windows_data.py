@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -411,3 +412,17 @@ def test_airports_have_three_series_with_gaps() -> None:
     with Path(data.file).open() as file:
         hours_there = sum(row["origin"] == "JFK" for row in csv.DictReader(file))
     assert int(data.series[1].known[:, 0].sum()) == hours_there
+
+
+def test_series_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=60, freq="D", name="day")
+    frame = pd.DataFrame({"y": [float(n % 7) for n in range(60)]}, index=days)
+    rows = [{"day": str(day.date()), "y": y} for day, y in frame.y.items()]
+    frame.to_parquet(tmp_path / "rows.parquet")
+    found = [
+        Windows(given, "y", time="day", window=7, horizon=2)
+        for given in (rows, frame, str(tmp_path / "rows.parquet"))
+    ]
+    for data in found:
+        data.setup()
+    assert len({data.fingerprint for data in found}) == 1

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -372,3 +373,13 @@ def test_baselines_copy_the_source_or_take_the_target_of_the_nearest_one(tmp_pat
     assert found["test/exact_match"] == {copy: 0.0, near: 0.5}
     # copies: 1 of 1 from "c", and 4 of 4; nearest: 0 of 1, and 2 of 4
     assert found["test/symbol_error_rate"] == {copy: 1.0, near: 2 / 5}
+
+
+def test_pairs_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:
+    rows = [(f"{n}a", [f"a{n}", "b"]) for n in range(9)]
+    frame = pd.DataFrame(rows, columns=["source", "target"])
+    frame.to_parquet(tmp_path / "rows.parquet")
+    found = [Pairs(given) for given in (rows, frame, str(tmp_path / "rows.parquet"))]
+    for data in found:
+        data.setup()
+    assert len({data.fingerprint for data in found}) == 1

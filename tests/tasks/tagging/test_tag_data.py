@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -483,3 +484,13 @@ def test_a_run_with_all_options_predicts_whole_texts(script: Script, tmp_path: P
     assert rows[0]["tags"] == ["A", "B"] * 8 + ["B"] and rows[1]["tags"] == ["A"]
     scored = script("evaluate.py", "run=run", f"file={train}")
     assert "accuracy" in scored.stdout
+
+
+def test_tags_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:
+    rows = [([*"ab"][: 1 + n % 2], [*"XY"][: 1 + n % 2]) for n in range(9)]
+    frame = pd.DataFrame(rows, columns=["tokens", "ner_tags"])
+    frame.to_parquet(tmp_path / "rows.parquet")
+    found = [TaggedText(given) for given in (rows, frame, str(tmp_path / "rows.parquet"))]
+    for data in found:
+        data.setup()
+    assert len({data.fingerprint for data in found}) == 1

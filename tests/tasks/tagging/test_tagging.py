@@ -17,8 +17,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
-from seqmodels.runs import load_run
-from seqmodels.tasks.tagging import Tagger
+from seqmodels.runs import Run, load_run
+from seqmodels.tasks.tagging import TaggedText, Tagger
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
 from seqmodels.tasks.tagging.tags import may_follow
 from tests.conftest import Script, result_of
@@ -242,3 +242,14 @@ def test_two_processes_train_a_tagger_as_one(
     script: Script, process: Script, tmp_path: Path
 ) -> None:
     train_as_one(script, process, tmp_path, *OWN, "model.dropout=0.0", batch_size=8)
+
+
+def test_a_text_that_is_read_in_pieces_has_steps_and_no_one_vector() -> None:
+    data = TaggedText(train=[(["a", "b"], ["X", "Y"])] * 9, max_length=2)
+    data.setup()
+    task = Tagger(data.spec, {"hidden_size": 3}).eval()
+    run, long = Run(Path("run"), {"data": {}}, {}, task, data), [*"abbaa"]
+    assert [len(steps) for steps in run.encode([["a"], long])] == [1, 5]
+    assert run.encode([["a"], ["a", "b"]], "h_n").shape == (2, 6)  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="^inputs: an input is longer than data.max_length"):
+        run.encode([["a"], long], "h_n")
