@@ -14,8 +14,7 @@ from seqmodels.tasks.tagging import python_syntax
 from tests.conftest import ROOT, Config
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
-DEBUGS = {path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml")}
-OTHER_DEBUGS = sorted(DEBUGS - {"fast"})
+DEBUGS = sorted(path.stem for path in (ROOT / "configs" / "debug").glob("*.yaml"))
 SMALL = {f"trainer.limit_{split}_batches": 2 for split in ("train", "val", "test")}
 SMALL |= {"model.encoder.hidden_size": 4, "trainer.max_epochs": 2, "baseline": False}
 LIBRARY = library_files()[:40]
@@ -46,11 +45,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("debug", "experiment"),
-    [  # CI runs `fast` with every experiment, and each of the others with some
-        pytest.param(debug, experiment, marks=[pytest.mark.long] if debug not in short else [])
-        for number, experiment in enumerate(EXPERIMENTS)
-        for short in [("fast", OTHER_DEBUGS[number % len(OTHER_DEBUGS)])]
-        for debug in ("fast", *OTHER_DEBUGS)
+    [  # CI runs every experiment once, and every debugging file a few times
+        pytest.param(debug, experiment, marks=[pytest.mark.long] * ((i - j) % len(DEBUGS) != 0))
+        for i, experiment in enumerate(EXPERIMENTS)
+        for j, debug in enumerate(DEBUGS)
     ],
 )
 def test_every_debug_runs_with_every_experiment(
