@@ -58,6 +58,22 @@ def pytest_collectstart() -> None:
     import lightning.pytorch  # noqa: F401
 
 
+@pytest.hookimpl(trylast=True)  # after the long ones are left out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each process begins with its share of the slow tests, so that none waits for another's."""
+    count = getattr(config, "workerinput", {}).get("workercount", 0)
+    kinds = [
+        [item for item in items if (item.get_closest_marker("slow") is None) == quick]
+        for quick in (False, True)
+    ]
+    shares = [
+        kind[len(kind) * n // count : len(kind) * (n + 1) // count]
+        for n in range(count)
+        for kind in kinds
+    ]
+    items[:] = itertools.chain(*shares) if count else items
+
+
 def run_script(
     folder: Path, name: str, *arguments: str, stdin: str = "", status: int = 0
 ) -> Completed:

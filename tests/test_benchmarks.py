@@ -13,7 +13,7 @@ FOLDER = ROOT / "benchmarks"
 SCRIPTS = sorted(file.name for file in FOLDER.glob("*.py") if file.name != "report.py")
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "soak.py"])
 def test_a_benchmark_runs_and_writes_its_table(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ def soak(minutes: float, output: Path) -> None:
 @pytest.mark.slow
 def test_trainings_in_one_process_keep_no_memory_files_or_threads(tmp_path: Path) -> None:
     soak(0, tmp_path / "soak.md")  # 6 rounds
+    lines = (tmp_path / "soak.md").read_text().count("\n| ")
+    assert lines == 2 + 6  # those of the head, and of the rounds
 
 
 @pytest.mark.long

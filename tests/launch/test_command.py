@@ -165,7 +165,7 @@ def test_the_wheel_brings_configurations_and_types(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_trains_in_an_empty_folder(wheel: Path, own: Path, tmp_path: Path) -> None:
-    words = ["experiment=mine", "debug=fast", "trainer=ddp_sim", "baseline=false"]
+    words = ["experiment=mine", "data=needle", "debug=fast", "trainer=ddp_sim", "baseline=false"]
     done = subprocess.run(
         [sys.executable, "-m", "seqmodels", "train", *words],
         cwd=tmp_path,

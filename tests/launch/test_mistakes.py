@@ -53,7 +53,7 @@ def lines(tmp_path: Path, reviews: Path, request: pytest.FixtureRequest) -> Comm
 
 @pytest.mark.parametrize(
     ("lines", "count"),
-    [(0, 100), *(pytest.param(seed, 2000, marks=pytest.mark.long) for seed in (0, 1, 2))],
+    [(0, 60), *(pytest.param(seed, 2000, marks=pytest.mark.long) for seed in (0, 1, 2))],
     indirect=["lines"],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(

@@ -140,10 +140,16 @@ def configuration(run: Path) -> dict[str, Any]:
     return {key: config[key] for key in ("model", "data", "trainer", "seed", "baseline")}
 
 
+@pytest.fixture(scope="module")
+def longer(trained: Path) -> Path:
+    """`cut`, resumed to train LONGER."""
+    run = shutil.copytree(trained / "copies" / "cut", trained / "longer")
+    run_script(trained, "train.py", f"resume={run}", *LONGER)
+    return run
+
+
 @pytest.mark.parametrize("end", ["signal", "kill", "kill before the first step"])
-def test_what_a_resume_changes_lasts(script: Script, cut: Path, end: str) -> None:
-    reference = shutil.copytree(cut, cut.parent / "reference")
-    script("train.py", f"resume={reference}", *LONGER)
+def test_what_a_resume_changes_lasts(script: Script, cut: Path, longer: Path, end: str) -> None:
     beginning = (cut / "config.yaml").read_bytes()
     stop = stopped_by(signal.SIGTERM, step=34 if "first step" in end else 50)
     script("train.py", f"resume={cut}", *LONGER, *stop, status=143)
@@ -151,7 +157,7 @@ def test_what_a_resume_changes_lasts(script: Script, cut: Path, end: str) -> Non
         shutil.rmtree(cut / "checkpoints")
         shutil.copytree(cut.parent / "copies" / "cut" / "checkpoints", cut / "checkpoints")
     script("train.py", f"resume={cut}")
-    same_run(reference, cut)
+    same_run(longer, cut)
     assert (cut / "config.yaml").read_bytes() == beginning
     stretches = OmegaConf.load(cut / "overrides.yaml")
     assert [stretch.step for stretch in stretches] == [0, 34]
@@ -159,9 +165,8 @@ def test_what_a_resume_changes_lasts(script: Script, cut: Path, end: str) -> Non
     assert stretches[1].changes["trainer.max_epochs"] == 6
     result = result_of(cut)
     assert result["config"]["model"]["optimizer"]["lr"] == 0.002
-    assert configuration(cut) == configuration(reference)
+    assert configuration(cut) == configuration(longer)
     assert configuration(cut)["trainer"] == result["config"]["trainer"]
-    shutil.rmtree(reference)
 
 
 def test_the_newest_change_wins_and_a_removed_key_stays_away(script: Script, cut: Path) -> None:

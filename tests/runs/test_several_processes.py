@@ -15,10 +15,9 @@ import pytest
 
 from seqmodels.runs.folder import RunFolder
 from tests.conftest import Script, command, result_of
-from tests.runs.resumed import OWN, same_run
+from tests.runs.resumed import NEEDLE, OWN, same_run
 
-DATA = ("data=needle", "data.length=12", "data.sizes=[224,32,32]")  # which need not be parsed
-TWO = (*OWN, *DATA, "trainer=ddp_sim", "trainer.max_epochs=40")
+TWO = (*OWN, *NEEDLE, "trainer=ddp_sim", "trainer.max_epochs=40")
 
 
 @dataclass
