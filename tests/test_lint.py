@@ -280,6 +280,13 @@ def test_nothing_is_said_of_what_is_right(source: str, tmp_path: Path) -> None:
     assert lint(tmp_path / "model.py") == []
 
 
+def test_the_cure_of_padding_is_not_h_n_that_went_through_it(tmp_path: Path) -> None:
+    source = model(ONE, "y = self.rnn(x)[0]\nreturn y[:, -1]", ", lengths")
+    (tmp_path / "model.py").write_text(source)
+    (found,) = lint(tmp_path / "model.py")
+    assert found.text.endswith("take output at each row's length - 1, or h_n of packed rows")
+
+
 def test_every_rule_has_its_wrong_example() -> None:
     assert {code for code, _ in WRONG} == RULES.keys()
 

@@ -21,7 +21,9 @@ RULES = {
         "the last step of two directions: the backward half has seen one step; take h_n[-2] and "
         "h_n[-1], or output[:, last, :H] and output[:, 0, H:]"
     ),
-    "RNN002": "the last column {} padding: take output at each row's length - 1, or h_n",
+    "RNN002": (
+        "the last column {} padding: take output at each row's length - 1, or h_n of packed rows"
+    ),
     "RNN003": "{} over all columns {} padding: mask it, and divide by each row's own length",
     "RNN004": (
         "flattens (L*D, B, H) as if it were (B, L*D, H), which mixes rows of the batch: transpose "
