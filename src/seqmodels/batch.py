@@ -20,6 +20,7 @@ PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
 UNSEEN_TARGET = (
     -1
 )  # a class that training never saw; of tags, -2 is inside a span and -3 begins one
+UNSEEN_NAME = "(never seen in training)"
 
 
 def with_unseen_as(number: int, targets: Tensor) -> Tensor:
@@ -64,6 +65,8 @@ class SequenceBatch(ShowsShapes):
             a stream do; if so, start from that batch's final state.
         series: `(B,)` int64 on the CPU, the number of the series that each row is a window of; None
             where rows are not windows of series.
+        rows: `(B,)` int64 on the CPU, the number of each row in its split, from 0; None where
+            nobody has counted them.
 
     Raises:
         ValueError: if the arguments don't fit together. Checked once, here; everyone else trusts
@@ -85,7 +88,8 @@ class SequenceBatch(ShowsShapes):
         | None
     ) = None
     continues: bool = False
-    series: Int[Tensor, " rows"] | None = None
+    series: Int[Tensor, " batch"] | None = None
+    rows: Int[Tensor, " batch"] | None = None
 
     def __init__(
         self,
@@ -94,8 +98,9 @@ class SequenceBatch(ShowsShapes):
         targets: Tensor | None = None,
         continues: bool = False,
         series: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> None:
-        values = (inputs, torch.as_tensor(lengths), targets, continues, series)
+        values = (inputs, torch.as_tensor(lengths), targets, continues, series, rows)
         for field, value in zip(fields(self), values, strict=True):
             object.__setattr__(self, field.name, value)
         if not torch.compiler.is_exporting():  # where shapes are known, but no values
@@ -125,11 +130,11 @@ class SequenceBatch(ShowsShapes):
         if longest > time:
             row = int(torch.argmax(lengths))
             raise ValueError(f"lengths[{row}] is {int(longest)}, but inputs have only {time} steps")
-        series = self.series
-        if series is not None and (series.shape != (batch,) or series.dtype != torch.int64):
-            raise ValueError(
-                f"series must be ({batch},) int64, got {tuple(series.shape)} {series.dtype}"
-            )
+        for name, of in (("series", self.series), ("rows", self.rows)):
+            if of is not None and (of.shape != (batch,) or of.dtype != torch.int64):
+                raise ValueError(
+                    f"{name} must be ({batch},) int64, got {tuple(of.shape)} {of.dtype}"
+                )
         if targets is None:
             return
         classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
@@ -191,7 +196,7 @@ class SequenceBatch(ShowsShapes):
         batch = object.__new__(type(self))
         for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
             object.__setattr__(batch, name, value)
-        for name in ("continues", "series"):
+        for name in ("continues", "series", "rows"):
             object.__setattr__(batch, name, getattr(self, name))
         return batch
 
@@ -252,6 +257,11 @@ class PairBatch(ShowsShapes):
     def targets(self) -> Tensor | None:
         """Of the target: the token that follows each step, -100 at padding."""
         return self.target.targets
+
+    @property
+    def rows(self) -> Tensor | None:
+        """The `rows` of the source."""
+        return self.source.rows
 
     @property
     def continues(self) -> bool:

@@ -8,10 +8,10 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from seqmodels.errors import UserError, closest, shown
 
@@ -178,10 +178,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UserError: if the disk is full, or the folder is not there or cannot be written to.
     """
+    with written_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Within: a file to write to, which takes the place of the one at `path` at the end; after an
+    error, nothing does. A link at `path` is replaced, not followed.
+
+    Raises:
+        UserError: if the disk is full, or the folder is not there or cannot be written to.
+    """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as file:
-            file.write(content)
+            yield file
         partial.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error

@@ -43,6 +43,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "overrides.yaml",
         "environment.json",
         "metrics.csv",
+        "predictions.csv",
         "dataflow.svg",
         "result.json",
         "checkpoints/best.ckpt",

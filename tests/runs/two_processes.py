@@ -11,6 +11,7 @@ import torch
 from seqmodels.data.loading import LengthBatchSampler
 from seqmodels.runs.checkpoint import read_checkpoint
 from tests.conftest import Script, result_of
+from tests.predictions import rows_of
 
 
 class JoinedBatches(LengthBatchSampler):
@@ -54,4 +55,9 @@ def train_as_one(
         torch.testing.assert_close(ours["state_dict"][name], weight, rtol=rtol, atol=atol)
     expected = result_of(folder / "one")["metrics"]
     assert result_of(folder / "two")["metrics"] == pytest.approx(expected, abs=1e-3)
+    rows, others = (rows_of(folder / name / "predictions.csv") for name in ("two", "one"))
+    assert [row["row"] for row in rows] == [row["row"] for row in others] and rows
+    for row, other in zip(rows, others, strict=True):
+        assert row["target"] == other["target"] if "target" in row else True
+        assert row["loss"] == pytest.approx(other["loss"], abs=1e-2)
     return int(theirs["global_step"])

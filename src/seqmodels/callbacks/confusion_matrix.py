@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from seqmodels.batch import PADDING_TARGET, with_unseen_as
+from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, with_unseen_as
 from seqmodels.engine import Task
 from seqmodels.screen import figure_text
 
@@ -29,7 +29,7 @@ class ConfusionMatrix(Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         steps = cast(Task, pl_module).steps["test"]
-        classes = [*pl_module.hparams["data"]["classes"], "(never seen in training)"]
+        classes = [*pl_module.hparams["data"]["classes"], UNSEEN_NAME]
         size = len(classes)
         if not steps:
             return

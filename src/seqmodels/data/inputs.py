@@ -55,6 +55,10 @@ class InputEncoder(ABC):
         """What of a raw input belongs beside its prediction, in plain values that JSON can hold."""
         return {}
 
+    def name(self, raw: Any) -> dict[str, Any]:
+        """What a raw input can be recognised by in a table, in plain values."""
+        return self.describe(raw) or {"input": raw}
+
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """What `load_inputs` needs, as plain values: `kind`, `options` and what was `fitted`."""

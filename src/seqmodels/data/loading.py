@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from queue import Queue
 from threading import Thread
@@ -16,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
+from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.errors import UserError
 
@@ -58,6 +60,9 @@ class SequenceDataset(Dataset[SequenceBatch]):
             floating-point.
     """
 
+    raw: Sequence[Any] = ()  # the inputs before they were encoded, where they are known
+    encoder: InputEncoder  # of them
+
     def __init__(self, sequences: Sequence[Tensor], targets: Tensor | Sequence[Tensor]) -> None:
         self.sequences, self.targets = sequences, targets
         if isinstance(sequences, TokenRows):
@@ -71,7 +76,12 @@ class SequenceDataset(Dataset[SequenceBatch]):
     def __getitems__(self, indices: list[int]) -> SequenceBatch:
         chosen, targets = torch.tensor(indices), self.targets
         targets = targets[chosen] if isinstance(targets, Tensor) else [targets[i] for i in indices]
-        return collate([self.sequences[i] for i in indices], self.lengths[chosen], targets)
+        batch = collate([self.sequences[i] for i in indices], self.lengths[chosen], targets)
+        return replace(batch, rows=chosen)
+
+    def row_name(self, row: int) -> dict[str, Any]:
+        """What a row can be recognised by in a table, in plain values."""
+        return self.encoder.name(self.raw[row]) if len(self.raw) else {}
 
 
 class LengthBatchSampler(Sampler[list[int]]):

@@ -13,6 +13,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -206,7 +207,7 @@ class SequenceDataModule(DataModule):
         if not self._fitted:
             self.fit_encoders(self.examples["train"])
             self._fitted = True
-        self.datasets = {split: self.encode(each) for split, each in self.examples.items()}
+        self.datasets = {split: self._dataset(each) for split, each in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {names}")
@@ -305,7 +306,18 @@ class SequenceDataModule(DataModule):
         examples = self.examples_of(self.read_file(path), path)
         if not len(examples):
             raise UserError(f"{path} is empty")
-        return self.loader(self.encode(examples))
+        return self.loader(self._dataset(examples))
+
+    def _dataset(self, examples: Examples) -> SequenceDataset:
+        dataset, raw = self.encode(examples), examples.inputs
+        if self.most_steps is not None and len(dataset) > len(raw):  # long ones were split
+            raw = [
+                each[int(steps[0]) : int(steps[-1]) + 1]
+                for each in raw
+                for steps in torch.arange(len(each)).tensor_split(-(-len(each) // self.most_steps))
+            ]
+        dataset.raw, dataset.encoder = raw, self.inputs
+        return dataset
 
 
 def unknown_is_noise(inputs: InputEncoder) -> bool:

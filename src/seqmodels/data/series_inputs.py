@@ -98,6 +98,9 @@ class Series(InputEncoder, name="features"):
             scaled.append((series - series.mean(axis=0)) / _positive(series.std(axis=0)))
         return np.concatenate(scaled or [series], axis=1)
 
+    def name(self, raw: np.ndarray) -> dict[str, Any]:
+        return {"steps": len(raw)}
+
     def state(self) -> dict[str, Any]:
         options = {
             "downsample": self.downsample,

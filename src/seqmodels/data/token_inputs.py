@@ -27,6 +27,7 @@ from seqmodels.signatures import checked
 
 FORMAT = 2  # of the cached files
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
+MOST_SHOWN = 200  # characters of a text that is only to be recognised
 
 Keep = Annotated[str, OneOf("start", "end")]
 VocabularyOf = Annotated[str, OneOf("train", "vectors")]
@@ -174,6 +175,10 @@ class Tokens(InputEncoder, name="tokens"):
         """The tokens, by id."""
         ids = self.tokenizer.get_vocab()
         return sorted(ids, key=ids.__getitem__)
+
+    def name(self, raw: str) -> dict[str, Any]:
+        line = " ".join(raw[: 2 * MOST_SHOWN].split())
+        return {"input": line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 1]}…"}
 
     def state(self) -> dict[str, Any]:
         how = asdict(self.options)

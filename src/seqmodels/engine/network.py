@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +19,23 @@ from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State
 from seqmodels.nn.windows import random_windows, read_in_windows
 
+Made = TypeVar("Made")
+
+
+def once_a_batch(method: Callable[..., Made]) -> Callable[..., Made]:
+    """The method, which makes what it gives of a batch once while the network `remembers`."""
+
+    @wraps(method)
+    def remembered(network: Network, batch: Any, *others: Any, **options: Any) -> Made:
+        if network.remembers is None:
+            return method(network, batch, *others, **options)
+        key = (method.__name__, batch, *options.items())  # by identity
+        if key not in network.remembers:
+            network.remembers[key] = method(network, batch, *others, **options)
+        return network.remembers[key]
+
+    return remembered
+
 
 class Network(nn.Module):
     """What a task is without its training: from a batch to logits, a loss and a decision."""
@@ -29,6 +47,8 @@ class Network(nn.Module):
     window: int | None = None  # to read longer sequences in windows of so many steps
     adversarial: float  # the norm of the moves of embeddings in training
     contract: Contract
+    # what methods have made of a batch, in a test, which measures it and then describes it
+    remembers: dict[Any, Any] | None = None
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
@@ -47,6 +67,7 @@ class Network(nn.Module):
         words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
         return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
 
+    @once_a_batch
     def encode(self, batch: AnyBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
         batch = self.cut(batch)
@@ -82,13 +103,15 @@ class Network(nn.Module):
         Args:
             states: what `encode` gave of it, in evaluation; None: it is encoded here.
         """
-        batch, norm = self.cut(batch), self.adversarial if self.training else 0.0
-        assert batch.targets is not None
-        if not self.training and not batch.targets.is_floating_point():
-            targets = with_unseen_as(PADDING_TARGET, batch.targets)
+        if not self.training:
             states = self.encode(batch) if states is None else states
+            targets = self.known_targets(batch)
             loss, decision = self.head.loss_and_decision(states, targets)
+            if targets.is_floating_point():
+                return loss, decision
             return loss.where((targets != PADDING_TARGET).any(), 0.0), decision
+        batch, norm = self.cut(batch), self.adversarial
+        assert batch.targets is not None
         embedded = self.embed(batch)
         if norm:
             embedded.requires_grad_()  # features have no gradient by themselves
@@ -98,6 +121,17 @@ class Network(nn.Module):
             moved = self.read(embedded + worst_move(loss, embedded, norm), batch.lengths)
             loss = (loss + self.head.loss(moved, batch.targets)) / 2
         return loss, decision
+
+    def losses(self, batch: AnyBatch) -> Float[Tensor, " batch"]:
+        """The loss of each row, the mean over its targets; nan where that is of none."""
+        return self.head.losses(self.encode(batch), self.known_targets(batch))
+
+    def known_targets(self, batch: AnyBatch) -> Tensor:
+        """The targets of the rows that are read, but of classes that training never saw."""
+        targets = self.cut(batch).targets
+        assert targets is not None
+        floating = targets.is_floating_point()
+        return targets if floating else with_unseen_as(PADDING_TARGET, targets)
 
     def forward(
         self, batch: AnyBatch, state: State | None = None

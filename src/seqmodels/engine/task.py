@@ -85,6 +85,7 @@ class Task(Network, pl.LightningModule):
     in_numpy: str = """def predict(inputs):
     return {"logits": network(inputs)[0].tolist()}"""
     decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
+    tells_rows: bool = False  # whether a test step gives the outcome and the loss of each row
     can_start_others: ClassVar[bool] = False  # whether `start` of other tasks may name its runs
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -210,6 +211,14 @@ class Task(Network, pl.LightningModule):
         """The prediction for each row, in plain values that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
+    def outcomes(self, batch: Any) -> list[dict[str, Any]]:
+        """The target and the prediction of each row of a test, in plain values: columns of
+        `predictions.csv`. A dict in it is a column for each of its keys."""
+        describes = type(self).describe is not Task.describe
+        predictions = self.describe(batch) if describes else [None] * len(batch)
+        rows = zip(batch.targets.tolist(), predictions, strict=True)
+        return [{"target": target, "prediction": prediction} for target, prediction in rows]
+
     def decision(self) -> dict[str, Any]:
         """What `in_numpy` needs besides the logits, in plain values that JSON can hold."""
         return {}
@@ -240,8 +249,16 @@ class Task(Network, pl.LightningModule):
     def validation_step(self, batch: AnyBatch) -> None:
         self._step(batch, "validation")
 
-    def test_step(self, batch: AnyBatch) -> None:
-        self._step(batch, "test")
+    def test_step(self, batch: AnyBatch) -> dict[str, Any]:
+        if not self.tells_rows:
+            self._step(batch, "test")
+            return {}
+        self.remembers = {}
+        try:
+            self._step(batch, "test")
+            return {"rows": self.outcomes(batch), "losses": self.losses(batch).tolist()}
+        finally:
+            self.remembers = None
 
     def predict_step(self, batch: AnyBatch) -> list[dict[str, Any]]:
         return self.describe(batch)

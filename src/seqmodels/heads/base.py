@@ -123,6 +123,11 @@ class Head(nn.Module):
         return self.output.loss(self.features(states), targets, self._mask(states))
 
     @final
+    def losses(self, states: RNNOutput, targets: Tensor) -> Float[Tensor, " batch"]:
+        """The mean loss of each row over its targets."""
+        return self.output.losses(self.features(states), targets, self._mask(states))
+
+    @final
     def decode(self, states: RNNOutput) -> Tensor:
         """The decision for each sequence `(B, ...)` or step `(B, T, ...)`."""
         return self.output.decode(self.features(states), self._mask(states))

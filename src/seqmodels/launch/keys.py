@@ -100,6 +100,7 @@ class EvaluateKeys(DeviceKeys):
     dynamic: bool
     dynamic_learning_rate: NonNegative
     dynamic_decay: Annotated[float, Field(ge=0, le=1)]
+    predictions: bool
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -37,6 +37,13 @@ class Output(nn.Module):
     def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Float[Tensor, ""]:
         """The mean loss over the known targets: not -100, not nan."""
         raise NotImplementedError(f"{type(self).__name__} must define loss")
+
+    def losses(self, features: Any, targets: Tensor, mask: Mask = None) -> Float[Tensor, " batch"]:
+        """The mean loss of each row over its known targets. Override it where one row after the
+        other takes too long."""
+        masks = [None] * len(targets) if mask is None else mask.split(1)
+        rows = zip(features.split(1), targets.split(1), masks, strict=True)
+        return torch.stack([self.loss(*row) for row in rows])
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
         """The decision: `(B,)` or `(B, T)` int64 of classes, `(B, K)` or `(B, T, K)` of

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -76,12 +77,14 @@ class Run:
         dynamic: bool = False,
         dynamic_learning_rate: float = 0.1,
         dynamic_decay: float = 1e-3,
+        callbacks: Sequence[Callback] = (),
     ) -> dict[str, float]:
         """The task's metrics on a split of the run's data, or on a file like it.
 
         Args:
             file: with targets, or such rows in memory, as `InMemory` takes them; for a language
                 model, plain text.
+            callbacks: of the test, such as `Predictions`; what they write goes into the run folder.
             dynamic: a language model keeps learning from each window after it is scored, with
                 steps of `dynamic_learning_rate`, each followed by a move of `dynamic_decay` of the
                 way back to the trained weights.
@@ -117,6 +120,8 @@ class Run:
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
+                callbacks=[*callbacks],
+                default_root_dir=self.folder,
             )
             [metrics] = trainer.test(self.task, loader, verbose=False)
             return _of_split(metrics, split)

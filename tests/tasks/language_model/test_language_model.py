@@ -385,6 +385,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "overrides.yaml",
         "environment.json",
         "metrics.csv",
+        "predictions.csv",
         "dataflow.svg",
         "result.json",
         "samples.txt",

@@ -8,7 +8,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from seqmodels.arguments import ArgumentsOf, Count
-from seqmodels.batch import SequenceBatch, with_unseen_as
+from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
@@ -90,6 +90,17 @@ class SequenceClassifier(Task):
 
     def decision(self) -> dict[str, Any]:
         return {"classes": self.classes}
+
+    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        states, names = self.encode(batch), [*self.classes, UNSEEN_NAME]
+        made = self.head.decode(states)
+        shares = self.head(states).float().softmax(dim=-1).gather(1, made.unsqueeze(1)).squeeze(1)
+        assert batch.targets is not None
+        columns = (with_unseen_as(len(self.classes), batch.targets), made, shares)
+        return [
+            {"target": names[target], "prediction": names[label], "probability": share}
+            for target, label, share in zip(*(each.tolist() for each in columns), strict=True)
+        ]
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from seqmodels.arguments import ArgumentsOf, Count, OneOf
 from seqmodels.batch import AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
+from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.rolling import roll_forward
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import MAE, Predictions, Targets, known_values, value_scores
@@ -146,8 +147,7 @@ class Forecaster(Task):
         return {**data, "num_inputs": columns * (self.hparams["segment"] or 1)}
 
     def step(self, batch: SequenceBatch) -> Step:
-        assert batch.targets is not None
-        targets = batch.targets.unflatten(1, (self.horizon, self.count))  # (B, H, K)
+        targets = self._targets(batch)
         learn = self._learn_steps if self.recursive else self._learn_all
         loss, made = (learn if self.training else self._try)(batch, targets)
         scale = self._of_rows("naive_error", batch).expand_as(targets)
@@ -221,6 +221,20 @@ class Forecaster(Task):
         errors = ERRORS[self.output.error](made, targets.where(known, made), reduction="sum")
         return errors / known.sum().clamp(min=1), made
 
+    def losses(self, batch: SequenceBatch) -> Tensor:  # type: ignore[override]
+        targets = self._targets(batch)
+        known = ~targets.isnan()
+        if not self.recursive:
+            losses, counts = super().losses(batch), known.sum(1)
+            if not self.hparams["channel_independent"]:
+                return losses
+            weighted = losses.view_as(counts) * counts
+            return weighted.sum(1) / counts.sum(1).clamp(min=1)
+        made = self._roll(batch)
+        errors = ERRORS[self.output.error](made, targets.where(known, made), reduction="none")
+        return errors.flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
+
+    @once_a_batch
     def _roll(self, batch: SequenceBatch) -> Tensor:
         def choose(logits: Tensor, inputs: Tensor) -> Tensor:
             base = inputs[:, -1:] if self.hparams["base"] else 0.0
@@ -250,20 +264,37 @@ class Forecaster(Task):
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
-        levels, names = self.output.quantiles, self.hparams["data"]["values"]
+        return self._plain(self.forecast(batch), self.output.level_names)
 
-        def plain(values: Tensor) -> Any:  # (H,) or (H, Q)
-            if levels is None:
-                return values.tolist()
-            by_level = zip(levels, values.T.tolist(), strict=True)
-            return {f"{level:g}": each for level, each in by_level}
+    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """With what the scaled error divides by, `naive_error`."""
+        columns = {
+            "target": self._plain(self.restore(self._targets(batch), batch)),
+            "prediction": self.describe(batch),
+            "naive_error": self._plain(self._of_rows("naive_error", batch)[:, 0]),
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-        rows = (row.unbind(1) for row in self.forecast(batch))
-        return [{n: plain(each) for n, each in zip(names, row, strict=True)} for row in rows]
+    def _plain(self, values: Tensor, levels: Sequence[str] = ()) -> list[dict[str, Any]]:
+        # (B, K), (B, H, K), or with levels (B, H, K, Q)
+        names = self.hparams["data"]["values"]
+        if values.dim() > 2:
+            values = values.movedim(1, -1)  # (B, K, [Q], H)
+        return [
+            {
+                name: dict(zip(levels, of, strict=True)) if levels else of
+                for name, of in zip(names, row, strict=True)
+            }
+            for row in values.tolist()
+        ]
 
     def metrics(self) -> dict[str, Metric]:
         levels = self.output.quantiles
         return {**value_scores(levels), "mase": MASE(levels)}
+
+    def _targets(self, batch: SequenceBatch) -> Tensor:  # (B, H, K)
+        assert batch.targets is not None
+        return batch.targets.unflatten(1, (self.horizon, self.count))
 
     def _scale_and_base(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor]:
         """What the windows are scaled by, `(B, 1, K)`, and what forecasts of scaled ones are a

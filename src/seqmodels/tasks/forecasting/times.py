@@ -69,9 +69,9 @@ class Clock:
         """How long a step is."""
         return _length(self.step, self.unit)
 
-    def after(self, count: int) -> list[str] | list[int | float]:
-        """The next moments, as the file writes them."""
-        last, ahead = moment(self.last, "the series"), range(1, count + 1)
+    def after(self, count: int, since: int = 0) -> list[str] | list[int | float]:
+        """The moments after that which is `since` steps from the last, as the file writes them."""
+        last, ahead = moment(self.last, "the series"), range(since + 1, since + count + 1)
         if not isinstance(last, datetime):
             return [_short(last + self.step * steps) for steps in ahead]
         last = last.replace(tzinfo=None)  # which `_formatted` adds again

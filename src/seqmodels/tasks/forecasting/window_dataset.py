@@ -61,6 +61,7 @@ class WindowDataset(Dataset[SequenceBatch]):
         starts: `(M,)`, where each window begins.
         series: `(M,)`, the number of the series of each window.
         window, horizon: the steps that are read, and those after them to forecast.
+        sources: by the number of a series, it, and where it begins in `values`.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class WindowDataset(Dataset[SequenceBatch]):
         series: Int[np.ndarray, " windows"],
         window: int,
         horizon: int,
+        sources: Mapping[int, tuple[TimedSeries, int]],
     ) -> None:
         self.values, self.targets, self.starts, self.series = values, targets, starts, series
+        self.sources = sources
         self.read, self.ahead = np.arange(window), np.arange(window, window + horizon)
         self.lengths = torch.full((len(starts),), window)
 
@@ -88,7 +91,17 @@ class WindowDataset(Dataset[SequenceBatch]):
             torch.full((len(rows),), len(self.read)),
             torch.from_numpy(self.targets[starts + self.ahead]).flatten(1),
             series=torch.from_numpy(self.series[rows]),
+            rows=torch.from_numpy(rows),
         )
+
+    def row_name(self, row: int) -> dict[str, Any]:
+        """The series of a window, and the time of its first forecast, or its step, from 0."""
+        series, offset = self.sources[int(self.series[row])]
+        step = int(self.starts[row]) + len(self.read) - offset
+        name = {"series": series.name} if series.name else {}
+        if series.clock is None:
+            return {**name, "step": step}
+        return {**name, "time": series.clock.after(1, since=step - len(series))[0]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +220,7 @@ def windows(
     known = np.concatenate([each.known[:, :targets] for each in series])
     ahead = np.where(known, values[:, :targets], np.float32(np.nan))
     before = np.cumsum([0, *map(len, series)])[:-1]
+    sources = dict(zip(numbers, zip(series, before.tolist(), strict=True), strict=True))
     datasets = {}
     for split in bounds[0]:
         starts = [
@@ -217,5 +231,7 @@ def windows(
             for offset, each in zip(before, bounds, strict=True)
         ]
         of = np.repeat(numbers, [*map(len, starts)])
-        datasets[split] = WindowDataset(values, ahead, np.concatenate(starts), of, window, horizon)
+        datasets[split] = WindowDataset(
+            values, ahead, np.concatenate(starts), of, window, horizon, sources
+        )
     return datasets

@@ -51,7 +51,8 @@ class StreamDataset(Dataset[SequenceBatch]):
     def __getitems__(self, windows: list[tuple[int, int]]) -> SequenceBatch:
         """The steps `start..stop` of this process's streams, for a list of one `(start, stop)`."""
         [(start, stop)] = windows
-        index = (self.ends - self.lengths)[:, None] + np.arange(start, stop + 1)
+        first = self.ends - self.lengths + start
+        index = first[:, None] + np.arange(stop - start + 1)
         index = np.minimum(index, self.ends[:, None])
         ids = torch.from_numpy(self.tokens.ids[index].astype(np.int64))  # (B, T + 1)
         lengths = torch.from_numpy(np.minimum(self.lengths - start, stop - start))
@@ -59,7 +60,8 @@ class StreamDataset(Dataset[SequenceBatch]):
         if int(lengths.min()) < stop - start:
             ended = torch.arange(stop - start) >= lengths.unsqueeze(1)
             targets.masked_fill_(ended, PADDING_TARGET)
-        return SequenceBatch(inputs, lengths, targets, continues=start > 0)
+        rows = torch.from_numpy(first)  # by the number of their first token
+        return SequenceBatch(inputs, lengths, targets, continues=start > 0, rows=rows)
 
 
 class WindowSampler(Sampler[list[tuple[int, int]]]):

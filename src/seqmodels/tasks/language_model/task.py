@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Annotated, Any
 
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from seqmodels.arguments import ArgumentsOf, Passed
@@ -113,6 +115,18 @@ class LanguageModel(Task):
             bits = loss / math.log(2) * dataset.tokens_per_byte + dataset.spelling_bits_per_byte
             metrics["bits_per_byte"] = bits
         return metrics
+
+    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """The text of each window, and the number of its tokens."""
+        assert batch.targets is not None
+        rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
+        decode = self.tokenizer.decode
+        return [{"target": decode(ids[:count]), "tokens": count} for ids, count in rows]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """That of the data."""
+        return Tokenizer.from_str(self.hparams["data"]["tokenizer"])
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         raise UserError("a language model has no labels to predict; use python scripts/generate.py")

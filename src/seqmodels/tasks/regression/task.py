@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
@@ -90,11 +90,9 @@ class Regressor(Task):
         return self.output.build(width, len(self.names), **scale, **options)
 
     def step(self, batch: SequenceBatch) -> Step:
-        assert batch.targets is not None
         loss, predictions = self.loss_and_decision(batch)
-        targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
+        targets = self._targets(batch)
         known = (~targets.isnan()).sum()
-        targets = self._values.restore(targets)
         scored = None
         if self.measures_more:
             scored = known_values(predictions, targets, self.output.quantiles)
@@ -111,20 +109,35 @@ class Regressor(Task):
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
         step, a list of a value for each step of the row in place of a value."""
-        levels, logits, by_step = self.output.quantiles, self(batch), self.contract.per == "step"
+        levels, logits = self.output.level_names, self(batch)
         made = cast(Any, self._values).quantiles(logits) if levels else self._values.restore(logits)
+        return self._plain(made, batch, levels)
 
-        def plain(values: Tensor) -> Any:  # ([T]) or ([T], Q)
-            if levels is None:
-                return values.tolist()
-            by_level = zip(levels, values.unbind(-1), strict=True)
-            return {f"{level:g}": each.tolist() for level, each in by_level}
+    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        rows = zip(self._plain(self._targets(batch), batch), self.describe(batch), strict=True)
+        return [{"target": target, "prediction": prediction} for target, prediction in rows]
 
-        rows = []
-        for row, length in zip(made, batch.lengths.tolist(), strict=True):
-            values = row[:length].unbind(1) if by_step else row.unbind(0)  # K of them
-            rows.append({n: plain(value) for n, value in zip(self.names, values, strict=True)})
+    def _plain(
+        self, values: Tensor, batch: SequenceBatch, levels: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        # (B, [T], K), or with levels (B, [T], K, Q)
+        plain, rows = values.cpu(), []
+        for row, length in zip(plain, batch.lengths.tolist(), strict=True):
+            row = row[:length].movedim(1, 0) if self.contract.per == "step" else row  # (K, [T], ..)
+            made = row.movedim(-1, 1) if levels else row  # (K, Q, [T])
+            rows.append(
+                {
+                    name: dict(zip(levels, of, strict=True)) if levels else of
+                    for name, of in zip(self.names, made.tolist(), strict=True)
+                }
+            )
         return rows
+
+    def _targets(self, batch: SequenceBatch) -> Tensor:
+        # in their own units, (B, [T], K)
+        assert batch.targets is not None
+        targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
+        return self._values.restore(targets)
 
     @property
     def _values(self) -> Standardised:

@@ -146,6 +146,10 @@ class Decoder(Output):
             read, _, _ = self.read(predicted.where(sampled, inputs), carried)
         return self.vocabulary.loss(read, targets)
 
+    def losses(self, features: Any, targets: Tensor, mask: Mask = None) -> Tensor:
+        read, _, _ = self.read(self.shifted(targets), self.carried(features))
+        return self.vocabulary.losses(read, targets)
+
     def shifted(self, targets: Int[Tensor, "batch steps"]) -> Int[Tensor, "batch steps"]:
         """The tokens that are read where `targets` are to be predicted: the start token, then the
         targets but the last; after their end, padding."""

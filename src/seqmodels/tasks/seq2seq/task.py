@@ -15,6 +15,7 @@ from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegati
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.data.tokenizer import LEVELS
 from seqmodels.engine.contract import Contract, Step
+from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
@@ -141,7 +142,10 @@ class Seq2Seq(Task):
         if self.split == "train":
             return Step(self.loss_and_decision(batch)[0], known)
         states = self.encode(batch)
-        found = self.write(states, beam=self.hparams["beam"] if self.split == "test" else 1)
+        many = {
+            name: self.hparams[name] if self.split == "test" else 1 for name in ("beam", "best")
+        }
+        found = self.write(states, **many)
         texts = self.text_decoder.texts(found.tokens[:, 0])
         counts = self.scores.counts(texts, batch.references or [])
         loss, scored = (
@@ -150,6 +154,7 @@ class Seq2Seq(Task):
         )
         return Step(loss, known, counts.to(self.device), scored=scored)
 
+    @once_a_batch
     def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
         """The likeliest texts for what the encoder has read, the best first."""
         usual = min(2 * self.hparams["data"]["longest"] + 1, MOST_TOKENS)
@@ -209,6 +214,18 @@ class Seq2Seq(Task):
                 if math.isfinite(score)
             ]
             rows.append({**texts[0], **({"others": texts[1:]} if len(scores) > 1 else {})})
+        return rows
+
+    def outcomes(self, batch: PairBatch) -> list[dict[str, Any]]:
+        """With all other texts that are right too, and the number of tokens that the loss is of."""
+        rows = []
+        counts = batch.target.lengths.tolist()
+        for right, made, count in zip(
+            batch.references or [], self.describe(batch), counts, strict=True
+        ):
+            others = {"other_targets": [*right[1:]]} if right[1:] else {}
+            row = {"target": right[0], **others, "prediction": made["target"]}
+            rows.append({**row, "score": made["score"], "tokens": count})
         return rows
 
     def read_out(self, states: RNNOutput, batch: AnyBatch) -> Tensor:

@@ -59,6 +59,9 @@ class CRF(Output):
     def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
         return self._loss(self(features), targets, mask)
 
+    def losses(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
+        return self._loss(self(features), targets, mask, by_row=True)
+
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
         return self._decode(self(features), mask)
 
@@ -73,7 +76,7 @@ class CRF(Output):
     def _decode(self, logits: Tensor, mask: Mask) -> Tensor:
         return self.decoder(logits, mask, self.starts, self.transitions, self.ends)
 
-    def _loss(self, logits: Tensor, targets: Tensor, mask: Mask) -> Tensor:
+    def _loss(self, logits: Tensor, targets: Tensor, mask: Mask, *, by_row: bool = False) -> Tensor:
         # sums over many steps lose digits in float32, which is all that MPS has
         dtype = torch.float32 if logits.device.type == "mps" else torch.float64
         scores, starts, transitions, ends = (
@@ -91,7 +94,8 @@ class CRF(Output):
             possible = log_partition(scores.masked_fill(other, -torch.inf), transitions, lengths)
             likelihood = torch.where(complete, likelihood, possible)
         likelihood = likelihood - log_partition(scores, transitions, lengths)
-        mean = -likelihood.sum() / known.sum().clamp(min=1)
+        total, count = (likelihood, known.sum(1)) if by_row else (likelihood.sum(), known.sum())
+        mean = -total / count.clamp(min=1)
         return mean.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _score(self, scores: Tensor, transitions: Tensor, tags: Tensor, valid: Tensor) -> Tensor:

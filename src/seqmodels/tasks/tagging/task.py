@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from seqmodels.arguments import ArgumentsOf, OneOf
-from seqmodels.batch import PADDING_TARGET, SequenceBatch
+from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
@@ -20,6 +20,13 @@ from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses, path_scores
 from seqmodels.tasks.tagging.span_report import SpanScore
 from seqmodels.tasks.tagging.tags import Scheme, allowed, find_scheme
+
+UNKNOWN = {  # what a step has in place of a tag of the training
+    PADDING_TARGET: None,
+    UNSEEN_TARGET: UNSEEN_NAME,
+    UNSEEN_TARGET - 1: f"I-{UNSEEN_NAME}",
+    UNSEEN_TARGET - 2: f"B-{UNSEEN_NAME}",
+}
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,24 @@ class Tagger(Task):
     def decision(self) -> dict[str, Any]:
         """The tags, and what each scores as the first of a row, after another, and as the last."""
         return {"classes": self.classes, **path_scores(self.head.output, len(self.classes))}
+
+    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        states = self.encode(batch)
+        made = self.head.decode(states)
+        assert batch.targets is not None
+        columns = {"target": batch.targets, "prediction": made}
+        if not self.head.output.links_steps:  # else a step has no probability of its own
+            shares = self.head(states).float().softmax(dim=-1)
+            columns["probability"] = shares.gather(2, made.unsqueeze(2)).squeeze(2)
+        names = {**UNKNOWN, **dict(enumerate(self.classes))}
+        lists = {name: values.tolist() for name, values in columns.items()}
+        return [
+            {
+                name: [names[v] if name != "probability" else v for v in rows[row][:length]]
+                for name, rows in lists.items()
+            }
+            for row, length in enumerate(batch.lengths.tolist())
+        ]
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"tags": [...]}` for each row, a tag per step."""

@@ -1,0 +1,72 @@
+"""What a classifier's test leaves for each row is enough to score it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from seqmodels.runs import load_run
+from tests.conftest import Script, result_of
+from tests.predictions import mean_loss, rows_of
+
+TRAIN = ("train.py", "data=text", "model.head=max_pool", "trainer=cpu", "trainer.max_epochs=2")
+
+
+@pytest.fixture
+def tested(reviews: Path, script: Script, tmp_path: Path) -> list[dict[str, str]]:
+    """The rows of a test, of which two have a label that training never saw."""
+    texts = reviews.read_text().splitlines()[1:]
+    test = ["text,label", *texts[::3], '"so, a ""new"" one",odd', "what\ta film,odder"]
+    (tmp_path / "test.csv").write_text("\n".join(test) + "\n")
+    files = (f"data.train={reviews}", f"data.test={tmp_path / 'test.csv'}")
+    script(*TRAIN, *files, "folder=run", "data.batch_size=8", "baseline=false")
+    return [
+        dict(zip(("text", "label"), pair))
+        for pair in load_run(tmp_path / "run").data.read_file(str(tmp_path / "test.csv"))
+    ]
+
+
+def test_the_table_follows_from_the_rows(tested: list[dict[str, str]], tmp_path: Path) -> None:
+    rows, metrics = (
+        rows_of(tmp_path / "run" / "predictions.csv"),
+        result_of(tmp_path / "run")["metrics"],
+    )
+    assert [row["row"] for row in rows] == [*range(len(tested))]
+    assert [row["input"] for row in rows] == [" ".join(each["text"].split()) for each in tested]
+    unseen = {"odd", "odder"}
+    labels = ["(never seen in training)" if e["label"] in unseen else e["label"] for e in tested]
+    targets, predictions = ([row[name] for row in rows] for name in ("target", "prediction"))
+    assert targets == labels
+    again = {
+        "test/accuracy": accuracy_score(targets, predictions),
+        "test/macro_f1": f1_score(targets, predictions, average="macro"),
+        "test/loss": mean_loss(rows, [row["loss"] is not None for row in rows]),
+    }
+    assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-6)
+    assert [row["loss"] is None for row in rows] == [label.startswith("(") for label in labels]
+    best = load_run(tmp_path / "run").predict([each["text"] for each in tested], accelerator="cpu")
+    for row, made in zip(rows, best, strict=True):
+        assert row["prediction"] == made["label"]
+        assert row["probability"] == pytest.approx(max(made["probabilities"].values()), abs=1e-6)
+
+
+def test_evaluate_writes_them_beside_those_of_the_test(
+    tested: list[dict[str, str]], script: Script, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    before = (run / "predictions.csv").read_bytes()
+    done = script("evaluate.py", "run=run", "split=validation", "accelerator=cpu")
+    assert "run/predictions_validation.csv" in done.stdout
+    assert len(rows_of(run / "predictions_validation.csv")) == 6
+    (run / "predictions.csv").unlink()
+    script("evaluate.py", "run=run", "accelerator=cpu", "batch_size=3")
+    ours, theirs = run / "predictions.csv", tmp_path / "before.csv"
+    theirs.write_bytes(before)
+    for row, other in zip(rows_of(ours), rows_of(theirs), strict=True):
+        assert row == pytest.approx(other, abs=1e-6)
+    script("evaluate.py", "run=run", "file=test.csv", "accelerator=cpu", "predictions=false")
+    assert not (run / "predictions_file.csv").exists()
+    script("evaluate.py", "run=run", "file=test.csv", "accelerator=cpu")
+    assert (run / "predictions_file.csv").read_bytes() == before
