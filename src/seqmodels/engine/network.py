@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
@@ -145,9 +146,9 @@ class Network(nn.Module):
 
     def attention(self, batch: AnyBatch) -> list[Tensor]:
         """How much a head that weighs steps weighs those of each row, `(T,)`."""
-        states, head = self.encode(batch), cast(Any, self.head)
-        rows = zip(head.weights(states), states.lengths.tolist(), strict=True)
-        return [weights[:length] for weights, length in rows]
+        states = self.encode(batch)
+        weights = cast(Any, self.head).weights(states)
+        return unpad_sequence(weights, states.lengths, batch_first=True)
 
     def as_function(self) -> Callable[..., Any]:
         """`(inputs, lengths) -> logits`; where the task carries a state,

@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.nn.utils.rnn import unpad_sequence
 from torch.overrides import TorchFunctionMode
 
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
@@ -180,8 +181,7 @@ class Run:
         def features(batch: SequenceBatch) -> list[Tensor]:
             states = self.task.encode(batch)
             if head.per == "step":
-                rows = zip(head.select(states), states.lengths.tolist(), strict=True)
-                return [row[:length] for row, length in rows]
+                return unpad_sequence(head.select(states), states.lengths, batch_first=True)
             # a forecaster may read each column of an input as a row of its own
             return [*head.features(states).reshape(len(batch), -1)]
 

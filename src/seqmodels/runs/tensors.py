@@ -11,16 +11,6 @@ from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
 
 
-class FinalHidden(Head):
-    """`h_n` of the last layer, its directions side by side."""
-
-    name = "h_n"
-    reads = ("h_n",)
-
-    def select(self, states: RNNOutput) -> Tensor:
-        return states.h_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
-
-
 class FinalCell(Head):
     """`c_n` of the last layer, its directions side by side."""
 
@@ -41,12 +31,9 @@ def head_for(task: Task, tensor: str | None) -> Head:
     encoder, own = task.encoder, task.head
     if tensor in (None, own.name) and not task.contract.kind.decoder:
         return own
-    known: dict[str, type[Head]] = {
-        "output": HEADS["every_step"],
-        "h_n": FinalHidden,
-        "c_n": FinalCell,
-        **HEADS,
-    }
+    h_n = "bidirectional_concat" if encoder.bidirectional else "last_hidden"
+    known = {**HEADS, "output": HEADS["every_step"], "h_n": HEADS[h_n]}
+    known["c_n"] = FinalCell
     fits = {
         name: head
         for name, head in known.items()
