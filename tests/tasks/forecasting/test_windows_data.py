@@ -17,6 +17,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.data.in_memory import InMemory
 from seqmodels.data.module import SPLITS
 from seqmodels.errors import UserError
 from seqmodels.tasks.forecasting import Windows
@@ -426,3 +427,20 @@ def test_series_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:
     for data in found:
         data.setup()
     assert len({data.fingerprint for data in found}) == 1
+
+
+def test_arrays_are_read_as_the_end_of_a_table_is() -> None:
+    frame = pd.DataFrame({"y": [float(n % 7) for n in range(60)], "x": [n / 9 for n in range(60)]})
+    data = Windows(frame, "y", inputs=["x"], window=7, horizon=2)
+    data.setup()
+    [expected] = data.read_inputs(InMemory.of(frame, "table"))
+    arrays = [frame.to_numpy(), frame.to_numpy() + 1]
+    found = data.batch_of(arrays).inputs
+    torch.testing.assert_close(found[:1], data.batch_of([expected]).inputs)
+    assert not found[1].equal(found[0])
+    assert [*data.described(arrays, [{"y": [1.0, 2.0]}] * 2)] == [{"y": [1.0, 2.0]}] * 2
+    for wrong in (arrays[0][:3], arrays[0][:, :1], np.full((7, 2), np.nan)):
+        with pytest.raises(
+            UserError, match=r"^here: series 2 has shape .*: give 7 known steps of y, x"
+        ):
+            data.batch_of([arrays[0], wrong], "here")

@@ -220,22 +220,34 @@ class Windows(DataModule):
                 )
         return found
 
-    def batch_of(
-        self, raw: Sequence[TimedSeries], source: str = "inputs", first: int = 1
-    ) -> SequenceBatch:
+    def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
+        """As `DataModule` says; of arrays `(T, columns)`, too, if training had only one series."""
         scales = self._known_scales
-        numbers = torch.tensor([scales.number(each, source) for each in raw])
-        values = [scales.standardised(each, source) for each in raw]
+        series = [self._series(each, f"{source}: series {n}") for n, each in enumerate(raw, first)]
+        numbers = torch.tensor([scales.number(each, source) for each in series])
+        values = [scales.standardised(each, source) for each in series]
         lengths = torch.tensor([*map(len, values)])
         return SequenceBatch(torch.from_numpy(np.stack(values)), lengths, series=numbers)
 
+    def _series(self, raw: Any, where: str) -> TimedSeries:
+        if isinstance(raw, TimedSeries):
+            return raw
+        values = np.asarray(raw, np.float64)[-self.window :]
+        if values.shape != (self.window, len(self.columns)) or not np.isfinite(values).all():
+            raise UserError(
+                f"{where} has shape {np.shape(raw)}: give {self.window:,} known steps of "
+                f"{', '.join(self.columns)}"
+            )
+        return TimedSeries("", values, np.isfinite(values))
+
     def described(
-        self, raw: Sequence[TimedSeries], rows: Sequence[Mapping[str, Any]]
+        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         """Beside each forecast its series, and the times of it, where the file has them."""
         for each, row in zip(raw, rows, strict=True):
             name = {"series": each.name} if self.table.series else {}
-            time = {"time": each.clock.after(self.horizon)} if each.clock else {}
+            clock = getattr(each, "clock", None)  # of an array there is none
+            time = {"time": clock.after(self.horizon)} if clock else {}
             yield {**name, **time, **row}
 
     def compute_baselines(self) -> Baselines:
