@@ -41,6 +41,7 @@ from seqmodels.tasks.language_model.generation import _generate
 TOKENS = {"inputs": "tokens", "num_inputs": 30}
 FEATURES = {"inputs": "features", "num_inputs": 3}
 CLASSES = {"classes": ["a", "b", "c"]}
+CLASSIFIER = (SequenceClassifier, TOKENS | CLASSES)
 VALUES = {"values": ["a", "b"], "mean": [1.0, 2.0], "deviation": [2.0, 3.0]}
 WINDOWS = {
     **{"inputs": "features", "num_inputs": 2, "values": ["a", "b"], "horizon": 3, "window": 5},
@@ -84,33 +85,29 @@ def ours(
 
 
 BOTH = {"bidirectional": True, "num_layers": 2}
+NETWORKS: list[Callable[[], Task]] = [
+    lambda: task(SequenceClassifier, TOKENS | CLASSES, "last_hidden"),
+    lambda: task(SequenceClassifier, TOKENS | CLASSES, "attention_pool", BOTH | {"cell": "gru"}),
+    lambda: task(SequenceClassifier, FEATURES | CLASSES, "concat_pool", BOTH | {"cell": "rnn"}),
+    lambda: task(Tagger, TOKENS | CLASSES, "every_step", BOTH, output={"kind": "crf"}),
+    lambda: task(
+        Tagger,
+        TOKENS | CLASSES | {"num_characters": 9},
+        "every_step",
+        embedding={"characters": "lstm"},
+    ),
+    lambda: task(Regressor, FEATURES | VALUES, "max_pool", output={"quantiles": [0.1, 0.5]}),
+    lambda: task(Forecaster, WINDOWS, "every_step", {"cell": "gru", "num_layers": 2}),
+    lambda: task(
+        *(Forecaster, WINDOWS, "mean_pool"),
+        **{"base": "linear", "instance_norm": "standard"},
+        **{"segment": 2, "channel_independent": True},
+    ),
+    lambda: task(LanguageModel, TOKENS, "tied_softmax", {"num_layers": 2}),
+]
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda: task(SequenceClassifier, TOKENS | CLASSES, "last_hidden"),
-        lambda: task(
-            SequenceClassifier, TOKENS | CLASSES, "attention_pool", BOTH | {"cell": "gru"}
-        ),
-        lambda: task(SequenceClassifier, FEATURES | CLASSES, "concat_pool", BOTH | {"cell": "rnn"}),
-        lambda: task(Tagger, TOKENS | CLASSES, "every_step", BOTH, output={"kind": "crf"}),
-        lambda: task(
-            Tagger,
-            TOKENS | CLASSES | {"num_characters": 9},
-            "every_step",
-            embedding={"characters": "lstm"},
-        ),
-        lambda: task(Regressor, FEATURES | VALUES, "max_pool", output={"quantiles": [0.1, 0.5]}),
-        lambda: task(Forecaster, WINDOWS, "every_step", {"cell": "gru", "num_layers": 2}),
-        lambda: task(
-            *(Forecaster, WINDOWS, "mean_pool"),
-            **{"base": "linear", "instance_norm": "standard"},
-            **{"segment": 2, "channel_independent": True},
-        ),
-        lambda: task(LanguageModel, TOKENS, "tied_softmax", {"num_layers": 2}),
-    ],
-)
+@pytest.mark.parametrize("made", NETWORKS)
 def test_onnxruntime_gives_the_same_on_any_batch(made: Callable[[], Task], tmp_path: Path) -> None:
     model = made()
     export(model, tmp_path)
@@ -123,27 +120,64 @@ def test_onnxruntime_gives_the_same_on_any_batch(made: Callable[[], Task], tmp_p
             np.testing.assert_allclose(got, wanted.numpy(), atol=1e-5, rtol=0)
 
 
-WITHOUT_TORCH = """import runpy, sys
+WITHOUT = """import runpy, sys
 class Refuse:
     def find_spec(self, name, *_):
-        if name.partition(".")[0] in ("torch", "lightning", "seqmodels"):
+        if name.partition(".")[0] in sys.argv[1].split():
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-runpy.run_path(sys.argv[1], run_name="__main__")
+runpy.run_path(sys.argv[2], run_name="__main__")
 """
 
 
-def predicted(folder: Path, rows: list[Any]) -> list[Any]:
-    """What the script of an export prints for encoded inputs, without torch and this package."""
+def run_without(packages: str, script: Path, input: str = "") -> list[str]:
+    """The lines that a script prints in a process that cannot import these packages."""
     ran = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, str(folder / "predict.py")],
-        input="".join(json.dumps(row) + "\n" for row in rows),
+        [sys.executable, "-c", WITHOUT, packages, str(script)],
+        input=input,
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    return [json.loads(line) for line in ran.stdout.splitlines()]
+    return ran.stdout.splitlines()
+
+
+LOAD = """import json, pathlib, torch, warnings
+warnings.simplefilter("error", FutureWarning)
+for folder in sorted(pathlib.Path(__file__).parent.glob("made*")):
+    held = {"model.json": ""}
+    program = torch.export.load(folder / "model.pt2", extra_files=held).module()
+    for given, wanted in torch.load(folder / "batches.pt"):
+        found = program(*given)
+        for place, pair in enumerate(zip(found, wanted, strict=True)):
+            torch.testing.assert_close(*pair, atol=1e-5, rtol=0, msg=f"{folder} {place}")
+    assert json.loads(held["model.json"]) == json.loads((folder / "model.json").read_text())
+    print(folder.name)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_a_program_gives_the_same_on_any_batch_with_torch_alone(tmp_path: Path) -> None:
+    projected = {**BOTH, "proj_size": 3}
+    # with GRU, RNN, characters, and states that are carried
+    networks = [NETWORKS[number] for number in (1, 2, 4, 6, 8)]
+    networks.append(lambda: task(*CLASSIFIER, "concat_pool", projected))
+    for number, made in enumerate(networks):
+        model, folder = made(), tmp_path / f"made{number}"
+        export(model, folder, "torch")
+        batches = [ragged(model, *sizes) for sizes in SIZES]
+        torch.save([(given, ours(model, *given)) for given in batches], folder / "batches.pt")
+    (tmp_path / "load.py").write_text(LOAD)
+    ran = run_without("seqmodels lightning torchmetrics", tmp_path / "load.py")
+    assert ran == [f"made{number}" for number in range(len(networks))]
+
+
+def predicted(folder: Path, rows: list[Any]) -> list[Any]:
+    """What the script of an export prints for encoded inputs, without torch and this package."""
+    given = "".join(json.dumps(row) + "\n" for row in rows)
+    lines = run_without("torch lightning seqmodels", folder / "predict.py", given)
+    return [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +297,6 @@ def own_code() -> None:
             return self.h(torch.cat([x, h], dim=1)).tanh()
 
 
-CLASSIFIER = (SequenceClassifier, TOKENS | CLASSES)
 TEXTS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
 
 
@@ -280,11 +313,13 @@ TEXTS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
 def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
     made: Callable[[], Task], reason: str, own_code: None, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=reason) as refused:
-        export(made(), tmp_path)
-    assert "\n" not in str(refused.value) and "format=safetensors" in str(refused.value)
-    assert not [*tmp_path.iterdir()]
-    export(made(), tmp_path, "safetensors")
+    others = ["torch"] if "proj_size" in reason else ["safetensors"]
+    for format in {"onnx", "torch"}.difference(others):
+        with pytest.raises(UserError, match=reason) as refused:
+            export(made(), tmp_path, format)
+        assert "\n" not in str(refused.value) and f"use format={others[0]}" in str(refused.value)
+        assert not [*tmp_path.iterdir()]
+    export(made(), tmp_path, others[0])
 
 
 @pytest.mark.parametrize(

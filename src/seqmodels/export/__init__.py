@@ -11,7 +11,8 @@ from typing import Any
 
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices
-from seqmodels.export.graph import write_onnx
+from seqmodels.export.to_onnx import write_onnx
+from seqmodels.export.to_torch import write_program
 from seqmodels.files import write_json, write_text
 from seqmodels.installation import how_to_install
 from seqmodels.signatures import arguments
@@ -24,8 +25,9 @@ def export(task: Task, folder: Path, format: str = "onnx") -> None:
 
     Args:
         format: `onnx`: `model.onnx`, and `predict.py`, which runs it with numpy and onnxruntime
-            alone. `safetensors`: `model.safetensors`, the weights. Beside either, `model.json`
-            holds what else is needed, such as the names of the classes and the preprocessing.
+            alone. `torch`: `model.pt2`, a program for `torch.export.load`. `safetensors`:
+            `model.safetensors`, the weights. Beside each, `model.json` holds what else is needed,
+            such as the names of the classes and the preprocessing.
 
     Raises:
         UserError: for an unknown format, a package that is not installed, a folder that cannot be
@@ -68,6 +70,10 @@ def _write_graph(task: Task, folder: Path, facts: dict[str, Any]) -> None:
     write_text(folder / "predict.py", script)
 
 
+def _write_program(task: Task, folder: Path, facts: dict[str, Any]) -> None:
+    write_program(task, folder / "model.pt2", facts)
+
+
 def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
     from safetensors.torch import save_model  # which saves a shared tensor once
 
@@ -82,6 +88,7 @@ def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
 
 FORMATS: dict[str, tuple[Callable[[Task, Path, dict[str, Any]], None], tuple[str, ...]]] = {
     "onnx": (_write_graph, ("onnx", "onnxscript", "onnxruntime")),
+    "torch": (_write_program, ()),
     "safetensors": (_write_weights, ("safetensors",)),
 }
 """How to write each, and the packages that it needs."""

@@ -15,7 +15,7 @@ rows that have not ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,8 @@ MOST_BLOCKS = 8
 # inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
 
-_CALLS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+Calls = Mapping[str, Callable[..., tuple[Tensor, ...]]]
+CALLS: Calls = {
     "LSTM": torch.lstm,
     "GRU": torch.gru,
     "RNN_TANH": torch.rnn_tanh,
@@ -75,22 +76,25 @@ class _Rows:
     a transpose in every call.
     """
 
-    def __init__(self, lengths: Tensor, device: torch.device, *, reversible: bool) -> None:
+    def __init__(
+        self, lengths: Tensor, device: torch.device, *, reversible: bool, time: Any = None
+    ) -> None:
+        count = lengths.shape[0]
         sorted_lengths, order = lengths.sort(descending=True, stable=True)
-        self.blocks = time_blocks(sorted_lengths)
+        self.longest = int(lengths.max()) if time is None else time
+        self.blocks = time_blocks(sorted_lengths) if time is None else [(0, time, count)]
         self.sorted = len(self.blocks) > 1
         if not self.sorted:
             sorted_lengths = lengths
-        self.longest = int(lengths.max())
         self.order = order.to(device, non_blocking=True)
         self.original = order.argsort().to(device, non_blocking=True)
         self.last = (sorted_lengths - 1).to(device, non_blocking=True)
         padding = ~valid_steps(sorted_lengths, self.longest, device)
         self.padding = padding.T.unsqueeze(-1).contiguous()  # (T, B, 1)
         if reversible:
-            step, row = torch.arange(self.longest).unsqueeze(1), torch.arange(len(lengths))
+            step, row = torch.arange(self.longest).unsqueeze(1), torch.arange(count)
             mirrored = torch.where(step < sorted_lengths, sorted_lengths - 1 - step, step)  # (T, B)
-            self.reversal = (mirrored * len(lengths) + row).flatten().to(device, non_blocking=True)
+            self.reversal = (mirrored * count + row).flatten().to(device, non_blocking=True)
 
     def sort(self, x: Tensor, dim: int) -> Tensor:
         return x.index_select(dim, self.order) if self.sorted else x
@@ -115,6 +119,7 @@ def run_padded(
     state: State | None = None,
     *,
     locked_dropout: bool = False,
+    traced: Calls | None = None,
 ) -> tuple[Tensor, State]:
     """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps.
 
@@ -124,16 +129,19 @@ def run_padded(
         lengths: `(B,)` int64 on the CPU.
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
+        traced: what to call instead of `CALLS`, to trace a program for any lengths: it has all
+            steps in one block.
 
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
     """
-    rows = _Rows(lengths, inputs.device, reversible=rnn.bidirectional)
+    time = None if traced is None else inputs.shape[1]
+    rows = _Rows(lengths, inputs.device, reversible=rnn.bidirectional, time=time)
     directions = 2 if rnn.bidirectional else 1
     if state is None:
         widths = (rnn.proj_size or rnn.hidden_size, rnn.hidden_size)
         start = [
-            inputs.new_zeros(rnn.num_layers * directions, len(lengths), width)
+            inputs.new_zeros(rnn.num_layers * directions, inputs.shape[0], width)
             for width in (widths if rnn.mode == "LSTM" else widths[:1])
         ]
     else:
@@ -160,6 +168,7 @@ def run_padded(
                 rows.reverse(layer) if direction else layer,
                 tuple(part[index].unsqueeze(0) for part in start),
                 rows,
+                (traced or CALLS)[rnn.mode],
             )
             finals.append(final)
             outputs.append(rows.reverse(output) if direction else output)
@@ -177,6 +186,7 @@ def _run_direction(
     steps: Tensor,
     state: tuple[Tensor, ...],
     rows: _Rows,
+    call: Callable[..., tuple[Tensor, ...]],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer, one direction: `output` `(T, B, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
     is_lstm = rnn.mode == "LSTM"
@@ -191,7 +201,7 @@ def _run_direction(
     running = [rows_in_block for _, _, rows_in_block in rows.blocks]
     for (start, stop, count), still in zip(rows.blocks, [*running[1:], 0], strict=True):
         state = tuple(part[:, :count] for part in state)
-        output, *state_list = _CALLS[rnn.mode](
+        output, *state_list = call(
             steps[start:stop, :count],
             state if is_lstm else state[0],
             weights,
