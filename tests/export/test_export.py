@@ -17,6 +17,12 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_model
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.data.inputs import InputEncoder
+from seqmodels.data.loading import collate
+from seqmodels.data.series_inputs import Series
+from seqmodels.data.token_inputs import Tokens
+from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.word_inputs import Words
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.export import export
@@ -66,7 +72,8 @@ def ragged(made: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
     """Inputs of different lengths, at least one of them full, padded with what must not count."""
     torch.manual_seed(batch * time)
     shape, *parts = (each.shape for each in (example(made)[0], *example(made)[2:]))
-    inputs = torch.randint(0, 9, (batch, time, *shape[2:]))
+    characters = [] if made.characters is None else [2 + time]  # the word is one of them
+    inputs = torch.randint(0, 9, (batch, time, *characters))
     if example(made)[0].is_floating_point():
         inputs = torch.randn(batch, time, *shape[2:])
     lengths = torch.randint(1, time + 1, (batch,))
@@ -175,39 +182,114 @@ def test_a_program_gives_the_same_on_any_batch_with_torch_alone(tmp_path: Path) 
 
 def predicted(folder: Path, rows: list[Any]) -> list[Any]:
     """What the script of an export prints for encoded inputs, without torch and this package."""
-    given = "".join(json.dumps(row) + "\n" for row in rows)
+    given = "".join(json.dumps(row, default=np.ndarray.tolist) + "\n" for row in rows)
     lines = run_without("torch lightning seqmodels", folder / "predict.py", given)
     return [json.loads(line) for line in lines]
 
 
+TEXTS = [
+    "A fine\tfilm, it's fine... 10² ﬁlms?!",
+    "unseen ΟΔΟΣ cafe\u0301 naïve नमस्ते می\u200cروم x_1 ½",
+    ".",
+]
+WORDS = [["A", "fine", "film"], ["unseen", "Ünbelievably" * 3, "film", "[PAD]"]]
+SERIES = [np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]]), np.array([[-3.0, 0.5]])]
+
+
 @pytest.mark.parametrize(
-    "made",
+    ("encoder", "raw"),
     [
-        lambda: task(SequenceClassifier, FEATURES | CLASSES, "mean_pool", {"bidirectional": True}),
-        lambda: task(Tagger, TOKENS | CLASSES, "every_step", output={"kind": "crf"}),
-        lambda: task(
-            Tagger,
-            TOKENS | {"classes": ["B-a", "I-a", "O"]},
-            "every_step",
-            output={"constrained": True},
+        (Tokens(), TEXTS),
+        (Tokens(TokenizerOptions(lowercase=True), max_length=4, keep="end"), TEXTS),
+        (Tokens(TokenizerOptions("space"), max_length=2), [*TEXTS, "[PAD] film"]),
+        (Tokens(TokenizerOptions("char", min_count=2)), TEXTS),
+        (Words(lowercase=True), WORDS),
+        (Words(characters=True, min_count=2), WORDS),
+        *((Series(scale=scale), SERIES) for scale in ("split", "series", "both", "none")),
+    ],
+)
+def test_the_script_encodes_as_the_data_does(encoder: InputEncoder, raw: list[Any]) -> None:
+    encoder.fit(raw[:1])
+    state = json.loads(json.dumps(encoder.state()))
+    names = {"np": np, "json": json, "OPTIONS": state["options"], "FITTED": state["fitted"]}
+    exec(encoder.in_numpy, names)
+    for given, wanted in zip(raw, encoder.encode(raw, "raw"), strict=True):
+        plain = given.tolist() if isinstance(given, np.ndarray) else given
+        found = torch.as_tensor(names["encode"](plain)).to(wanted.dtype)  # type: ignore[operator]
+        if found.dim() > 1:  # perhaps with padding after the characters of each word
+            found, rest = found.tensor_split([wanted.shape[1]], dim=1)
+            assert not rest.any()
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "refused"),
+    [
+        (Tokens(TokenizerOptions("bpe")), "bpe tokens without the package tokenizers"),
+        (Series(downsample=2), "such inputs"),
+    ],
+)
+def test_the_script_refuses_what_it_cannot_encode(
+    encoder: InputEncoder, refused: str, tmp_path: Path
+) -> None:
+    encoder.fit(TEXTS if encoder.kind == "tokens" else SERIES)
+    names: dict[str, Any] = {"sys": sys}
+    exec(encoder.in_numpy, names)
+    assert names["encode"]({"encoded": [3, 4]}) == [3, 4]
+    with pytest.raises(SystemExit, match=f"error: this script cannot encode {refused}: give"):
+        names["encode"](TEXTS)
+
+
+def fitted(encoder: InputEncoder, raw: list[Any]) -> dict[str, Any]:
+    """The spec of a data module with this encoder."""
+    encoder.fit(raw)
+    characters = {"num_characters": count} if (count := encoder.num_characters) else {}
+    known = {"inputs": encoder.kind, "num_inputs": encoder.num_inputs, **characters}
+    return {**known, "preprocessor": encoder.state()}
+
+
+CHARACTERS = {"characters": "lstm"}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "raw", "made"),
+    [
+        (Tokens(), TEXTS, lambda data: task(SequenceClassifier, data | CLASSES, "mean_pool", BOTH)),
+        (Series(), SERIES, lambda data: task(SequenceClassifier, data | CLASSES, "last_hidden")),
+        (
+            Words(characters=True),
+            WORDS,
+            lambda data: task(
+                Tagger, data | CLASSES, "every_step", embedding=CHARACTERS, output={"kind": "crf"}
+            ),
+        ),
+        (
+            Words(),
+            WORDS,
+            lambda data: task(
+                Tagger,
+                data | {"classes": ["B-a", "I-a", "O"]},
+                "every_step",
+                output={"constrained": True},
+            ),
         ),
     ],
 )
 def test_the_script_decides_as_the_task_without_torch(
-    made: Callable[[], Task], tmp_path: Path
+    encoder: InputEncoder, raw: list[Any], made: Callable[[Any], Task], tmp_path: Path
 ) -> None:
-    model = made()
+    model = made(fitted(encoder, raw))
     export(model, tmp_path)
-    inputs, lengths, *_ = ragged(model, 7, 19)
-    rows = [row[:length].tolist() for row, length in zip(inputs, lengths, strict=True)]
     with torch.no_grad():
-        wanted = model.describe(SequenceBatch(inputs, lengths))
-    for row, expected in zip(predicted(tmp_path, rows), wanted, strict=True):
+        wanted = model.describe(collate(encoder.encode(raw, "raw")))
+    for row, expected in zip(predicted(tmp_path, raw), wanted, strict=True):
         assert row.keys() == expected.keys()
         for name, value in expected.items():
             assert row[name] == (
                 value if name != "probabilities" else pytest.approx(value, abs=1e-5)
             )
+    lines = (tmp_path / "predict.py").read_text().splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 50
 
 
 @pytest.mark.parametrize(
@@ -227,8 +309,11 @@ def test_the_script_gives_values_in_their_own_units(
     export(model, tmp_path)
     inputs, lengths = torch.randn(2, 5, model.hparams["data"]["num_inputs"]), torch.tensor([5, 5])
     rows: list[Any] = inputs.tolist()
-    if kind is Forecaster:
-        rows = [{"inputs": row, "series": number} for number, row in enumerate(rows)]
+    if kind is Forecaster:  # a step more than the window, in its own units
+        deviation, mean = (torch.tensor(data[name]).unsqueeze(1) for name in ("deviation", "mean"))
+        steps = torch.cat([torch.randn(2, 1, 2), inputs], dim=1) * deviation + mean
+        rows = [{"series": name, "steps": own.tolist()} for name, own in zip("st", steps)]
+        rows[0] = rows[0]["steps"]  # the first needs no name
     with torch.no_grad():
         wanted = model.describe(SequenceBatch(inputs, lengths, series=torch.arange(2)))
     for row, expected in zip(predicted(tmp_path, rows), wanted, strict=True):
@@ -237,7 +322,7 @@ def test_the_script_gives_values_in_their_own_units(
             nested = isinstance(value, dict)
             assert not nested or row[name].keys() == value.keys()
             found = (list(v.values()) if nested else v for v in (row[name], value))
-            np.testing.assert_allclose(*found, atol=1e-4)
+            np.testing.assert_allclose(*found, atol=1e-5)
 
 
 def test_the_script_continues_as_the_language_model(tmp_path: Path) -> None:
@@ -297,7 +382,7 @@ def own_code() -> None:
             return self.h(torch.cat([x, h], dim=1)).tanh()
 
 
-TEXTS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
+PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
 
 
 @pytest.mark.parametrize(
@@ -306,7 +391,7 @@ TEXTS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
         (lambda: task(*CLASSIFIER, "last_hidden", {"proj_size": 3}), "encoder.proj_size is 3"),
         (lambda: task(*CLASSIFIER, "last_hidden", {"cell": "averaging"}), "cell=averaging"),
         (lambda: task(*CLASSIFIER, "last_hidden", window=4), "model.window is 4"),
-        (lambda: task(Seq2Seq, TEXTS, "attention"), "a decoder"),
+        (lambda: task(Seq2Seq, PAIRS, "attention"), "a decoder"),
         (lambda: task(*CLASSIFIER, "untraceable"), "SequenceClassifier cannot be traced"),
     ],
 )

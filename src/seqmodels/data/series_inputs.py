@@ -17,6 +17,12 @@ from seqmodels.signatures import checked
 
 MOST_STEPS = 160  # of a series that is folded automatically
 
+# scaled without PyTorch
+SCALED = {
+    "split": '(steps - FITTED["mean"]) / FITTED["deviation"]',
+    "series": "(steps - steps.mean(axis=0)) / np.where(own > 0, own, 1)",
+}
+
 Fold = Count | Literal["auto"]
 Missing = Annotated[str, OneOf("error", "interpolate")]
 Scale = Annotated[str, OneOf("split", "series", "both", "none")]
@@ -59,6 +65,16 @@ class Series(InputEncoder, name="features"):
     ) -> None:
         self.downsample, self.fold, self.missing = downsample, fold, missing
         self.scale, self.add_scale = scale, add_scale
+
+    @property
+    def in_numpy(self) -> str:  # type: ignore[override]
+        if self.downsample > 1 or self.folded > 1 or self.add_scale:
+            return super().in_numpy
+        parts = {"both": [*SCALED.values()]}.get(self.scale) or [SCALED.get(self.scale, "steps")]
+        return f"""def encode(series):
+    steps = np.array(series, float)
+    own = steps.std(axis=0)
+    return np.concatenate([{", ".join(parts)}], axis=1)"""
 
     def fit(self, raw: Sequence[np.ndarray]) -> None:
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0

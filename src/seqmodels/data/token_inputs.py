@@ -26,6 +26,34 @@ from seqmodels.screen import show_progress
 from seqmodels.signatures import checked
 
 FORMAT = 2  # of the cached files
+# how to split a text without PyTorch and `tokenizers`, by the level of the tokenizer
+SPLIT = {
+    "space": "text.split()",
+    "char": "list(text)",
+    "word": '["".join(run) for kind, run in groupby(text, kind_of) if kind]',
+}
+KIND_OF = """import unicodedata
+from itertools import groupby
+
+
+def kind_of(letter):  # between words, of a word, or of punctuation
+    if letter.isspace():
+        return 0
+    category = unicodedata.category(letter)
+    of_word = category[0] in "LM" or category in ("Nd", "Nl", "Pc") or letter in "\\u200c\\u200d"
+    return 1 if of_word else 2
+
+
+"""
+ENCODE = """KIND_OFTOKENIZER = FITTED["tokenizer"] if isinstance(FITTED, dict) else FITTED
+IDS = json.loads(TOKENIZER)["model"]["vocab"]
+
+
+def encode(text):
+    text = "".join(letter.lower() for letter in text) if OPTIONS["lowercase"] else text
+    ids = [max(IDS.get(token, 1), 1) for token in SPLIT]
+    most = OPTIONS["max_length"] or len(ids)
+    return ids[-most:] if OPTIONS["keep"] == "end" else ids[:most]"""
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
 MOST_SHOWN = 200  # characters of a text that is only to be recognised
 
@@ -73,6 +101,15 @@ class Tokens(InputEncoder, name="tokens"):
         self.max_length, self.keep = max_length, keep
         self.vectors_from, self.vocabulary = vectors, vocabulary
         self.trained: str | None = None
+
+    @property
+    def in_numpy(self) -> str:  # type: ignore[override]
+        level = self.options.level
+        if level not in SPLIT or self.options.keep_whitespace:
+            what = f"{level} tokens without the package tokenizers"
+            return super().in_numpy.replace("such inputs", what)
+        by_kind = KIND_OF if level == "word" else ""
+        return ENCODE.replace("KIND_OF", by_kind).replace("SPLIT", SPLIT[level])
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Tokens:

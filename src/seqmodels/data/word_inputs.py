@@ -38,6 +38,18 @@ class Words(InputEncoder, name="words"):
     """
 
     kind = "tokens"
+    in_numpy = """WORDS = {word: number for number, word in enumerate(FITTED["words"], 2)}
+LETTERS = {letter: number for number, letter in enumerate(FITTED.get("characters", ""), 2)}
+
+
+def encode(words):
+    normal = [word.lower() for word in words] if OPTIONS["lowercase"] else words
+    steps = np.zeros((len(words), 1 + MOST), np.int64)  # a word, and its characters
+    steps[:, 0] = [WORDS.get(word, 1) for word in normal]
+    for step, word in zip(steps, words):
+        ends = word if len(word) <= MOST else word[: MOST // 2] + word[-MOST // 2 :]
+        step[1 : 1 + len(ends)] = [LETTERS.get(letter, 1) for letter in ends]
+    return steps if LETTERS else steps[:, 0]""".replace("MOST", str(MOST_CHARACTERS))
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seqmodels.data.inputs import load_inputs
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices
 from seqmodels.export.to_onnx import write_onnx
@@ -17,6 +18,8 @@ from seqmodels.files import write_json, write_text
 from seqmodels.installation import how_to_install
 from seqmodels.signatures import arguments
 
+OPTIONS_AND_FITTED = """PREPROCESSOR = KNOWN["preprocessing"]["preprocessor"]
+OPTIONS, FITTED = PREPROCESSOR["options"], PREPROCESSOR["fitted"]"""
 SCRIPT = Path(__file__).with_name("predict.txt")
 
 
@@ -66,8 +69,11 @@ def weights_fingerprint(task: Task) -> str:
 
 def _write_graph(task: Task, folder: Path, facts: dict[str, Any]) -> None:
     write_onnx(task, folder / "model.onnx", facts)
-    script = SCRIPT.read_text(encoding="utf-8").replace("# PREDICT", task.in_numpy.strip())
-    write_text(folder / "predict.py", script)
+    encode = "def encode(inputs):\n    return inputs"
+    if state := facts["preprocessing"].get("preprocessor"):
+        encode = f"{OPTIONS_AND_FITTED}\n{load_inputs(state).in_numpy}"
+    script = SCRIPT.read_text(encoding="utf-8").replace("# ENCODE", encode)
+    write_text(folder / "predict.py", script.replace("# PREDICT", task.in_numpy.strip()))
 
 
 def _write_program(task: Task, folder: Path, facts: dict[str, Any]) -> None:

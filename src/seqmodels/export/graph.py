@@ -93,7 +93,10 @@ def trace(task: Task, traceable: Traceable) -> torch.export.ExportedProgram:
     """
     check_traceable(task)
     arguments, batch = example(task), torch.export.Dim("batch")
-    shapes: tuple[Any, ...] = ({0: batch, 1: torch.export.Dim("time")}, {0: batch})
+    of_inputs = {0: batch, 1: torch.export.Dim("time")}
+    if task.characters is not None:
+        of_inputs[2] = torch.export.Dim("characters", min=3)  # a word, and 2
+    shapes: tuple[Any, ...] = (of_inputs, {0: batch})
     if state := arguments[2:]:
         shapes = (*shapes, tuple({1: batch} for _ in state))
     graph = Graph(task, traceable)

@@ -58,9 +58,12 @@ class Forecaster(Task):
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
-    in_numpy = """def predict(inputs, series=0):  # its number
+    in_numpy = """def predict(given):  # steps `(T, C)`, or {"series": its name, "steps": ...}
+    given = given if isinstance(given, dict) else {"series": DECISION["series"][0], "steps": given}
     names, horizon, levels = (DECISION[name] for name in ("values", "horizon", "levels"))
-    inputs = np.array(inputs, np.float32)
+    number = DECISION["series"].index(given["series"])
+    mean, deviation = (np.array(DECISION[name][number]) for name in ("mean", "deviation"))  # (C,)
+    inputs = ((given["steps"] - mean) / deviation).astype(np.float32)[-DECISION["window"] :]
     logits, state = network(inputs)
     if state:  # recursive: the next value at every step, from the one before
         made, last = [], inputs[-1]
@@ -71,8 +74,8 @@ class Forecaster(Task):
         made = np.array(made)[..., None]  # (H, K, 1)
     else:
         made = np.sort(logits.reshape(horizon, len(names), -1))  # (H, K, Q)
-    mean, deviation = (np.array(DECISION[name])[series, :, None] for name in ("mean", "deviation"))
-    of_name = dict(zip(names, np.moveaxis(made * deviation + mean, 0, 2).tolist()))
+    made = made * deviation[: len(names), None] + mean[: len(names), None]
+    of_name = dict(zip(names, np.moveaxis(made, 0, 2).tolist()))
     return {name: dict(zip(levels, of)) if levels else of[0] for name, of in of_name.items()}"""
     mean: Tensor  # (S, K), of the targets of each series
     deviation: Tensor  # (S, K)
@@ -253,11 +256,9 @@ class Forecaster(Task):
 
     def decision(self) -> dict[str, Any]:
         """`difference`: whether logits of steps are differences to the value before. `mean` and
-        `deviation` `(S, K)` are those of each series."""
-        data = self.hparams["data"]
-        known = {name: data[name] for name in ("values", "horizon", "series")}
-        for name in ("mean", "deviation"):
-            known[name] = getattr(self, name).tolist()
+        `deviation` `(S, C)` are those of each series."""
+        names = ("values", "horizon", "window", "series", "mean", "deviation")
+        known = {name: self.hparams["data"][name] for name in names}
         known["difference"] = self.recursive and self.hparams["base"] is not None
         return {**known, "levels": self.output.level_names}
 
