@@ -93,16 +93,22 @@ def trace(task: Task, traceable: Traceable) -> torch.export.ExportedProgram:
     """
     check_traceable(task)
     arguments, batch = example(task), torch.export.Dim("batch")
-    of_inputs = {0: batch, 1: torch.export.Dim("time")}
+    any_size = torch.export.Dim.DYNAMIC  # also where a task reads windows of one size
+    of_inputs = {0: batch, 1: any_size}
     if task.characters is not None:
-        of_inputs[2] = torch.export.Dim("characters", min=3)  # a word, and 2
+        of_inputs[2] = any_size
     shapes: tuple[Any, ...] = (of_inputs, {0: batch})
     if state := arguments[2:]:
         shapes = (*shapes, tuple({1: batch} for _ in state))
     graph = Graph(task, traceable)
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
-            return torch.export.export(graph, arguments, dynamic_shapes=shapes)
+            return torch.export.export(
+                graph,
+                arguments,
+                dynamic_shapes=shapes,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
     except Exception as error:  # code of your own may hold anything
         raise UserError(
             f"{type(task).__name__} cannot be traced as a graph "
