@@ -31,3 +31,9 @@ def mean_loss(rows: Iterable[dict[str, Any]], counts: Iterable[float]) -> float:
     pairs = [(row["loss"], n) for row, n in zip(rows, counts, strict=True) if n]
     losses, weights = zip(*pairs, strict=True)
     return float(np.average(losses, weights=weights))
+
+
+def table_of(file: Path) -> list[list[str]]:
+    """The rows of another table, without the names of its columns."""
+    with file.open(newline="", encoding="utf-8") as table:
+        return [*csv.reader(table)][1:]

@@ -44,6 +44,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "environment.json",
         "metrics.csv",
         "predictions.csv",
+        "scores.csv",
         "dataflow.svg",
         "result.json",
         "checkpoints/best.ckpt",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import sqlite3
@@ -19,7 +17,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.errors import refusing
-from seqmodels.files import written_whole
+from seqmodels.files import write_table
 from seqmodels.plain_values import flattened
 
 NAMES = -1  # the row that holds the names of the columns
@@ -120,14 +118,9 @@ def _write(files: Sequence[Path], path: Path) -> None:
             columns |= dict.fromkeys(json.loads(names))
         query = "select row, content from rows where row >= 0 order by row"
         rows = merge(*(database.execute(query) for database in databases), key=itemgetter(0))
-        file = opened.enter_context(written_whole(path))
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        for _, same in groupby(rows, key=itemgetter(0)):
-            row = json.loads(next(same)[1])
-            writer.writerow([_cell(row.get(name)) for name in columns])
-        text.detach()  # which writes what is left, and leaves the file open
+        once = (json.loads(next(same)[1]) for _, same in groupby(rows, key=itemgetter(0)))
+        if columns:
+            write_table(path, columns, ({k: _cell(v) for k, v in row.items()} for row in once))
 
 
 def _plain(value: Any) -> Any:

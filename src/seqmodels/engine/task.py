@@ -211,6 +211,11 @@ class Task(Network, pl.LightningModule):
         """The prediction for each row, in plain values that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
+    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """The scores of parts of a test, such as each class: rows of `scores.csv`. Every process
+        calls it with what `gather` gives of its own steps, and gets the scores of all."""
+        return []
+
     def outcomes(self, batch: Any) -> list[dict[str, Any]]:
         """The target and the prediction of each row of a test, in plain values: columns of
         `predictions.csv`. A dict in it is a column for each of its keys."""
@@ -342,6 +347,22 @@ class Task(Network, pl.LightningModule):
         """
         measured = self._measure("train", self.train_metrics, values, self.trainer.train_dataloader)
         return {f"{name}_step": value for name, value in measured.items()}
+
+    def score_each(
+        self, parts: Iterable[tuple[Mapping[str, Any], dict[str, Tensor]]]
+    ) -> list[dict[str, Any]]:
+        """The `metrics` of each part of a test, of all processes, after its name: for
+        `score_parts`. What they take is of the part only."""
+        of_task: dict[str, Any] = self.metrics()
+        metrics, rows = MetricCollection(of_task, compute_groups=False).to(self.device), []
+        for name, values in parts:
+            metrics.update(**values, targets=values["target"])
+            known: Any = self.all_gather((~values["target"].isnan()).sum())
+            found = metrics.compute()
+            measured = {metric: float(found[metric]) for metric in of_task}
+            rows.append({**name, "count": int(known.sum()), **measured})
+            metrics.reset()
+        return rows
 
     def _measure(
         self, split: str, metrics: MetricCollection, values: dict[str, Tensor], loader: Any

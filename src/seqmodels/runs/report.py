@@ -1,19 +1,28 @@
-"""What a run shows at its end: a table of its metrics, and its learning curves."""
+"""What a run shows at its end: tables of its metrics and worst predictions, learning curves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from seqmodels.engine.metrics import show_with_unit, without_split
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.mistakes import worst_rows
+from seqmodels.screen import figure_text, visible_line
+
+MOST_PARTS = 10  # of a test, to show the scores of
+# columns of `scores.csv` that hold no score
+KINDS = {"class": str, "column": str, "series": str, "step": str, "count": int}
+WIDTH = 40  # characters of a cell
 
 
 def metrics_table(
@@ -68,11 +77,64 @@ def results_table(result: Mapping[str, Any]) -> Group:
     return Group(table, *map(Text, result.get("verdict", ())))
 
 
-def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -> None:
-    """Metrics of training, by some steps and by epoch, and of validation, from a `metrics.csv`;
-    over the steps, so that a training of one epoch is a curve too."""
-    rows = read_metrics(metrics_file)
-    figure = Figure(figsize=(5 * len(metrics), 4), layout="constrained")
+def tables_of_test(folder: Path, split: str = "test") -> Iterator[RenderableType]:
+    """What a test has left in this folder: the scores of its parts, if they are few, and its worst
+    predictions.
+
+    Args:
+        split: as `file_of` takes it.
+    """
+    scores, rows = (folder / file_of(name, split) for name in ("scores.csv", "predictions.csv"))
+    if scores.is_file():
+        with scores.open(newline="", encoding="utf-8") as file:
+            parts = [*islice(csv.DictReader(file), MOST_PARTS + 1)]
+        if len(parts) <= MOST_PARTS:
+            read = [{k: KINDS.get(k, float)(v) for k, v in row.items()} for row in parts]
+            yield _rows_table(f"{split} by {next(iter(parts[0]))}", read)
+    if rows.is_file() and (worst := worst_rows(rows)):
+        what = "most confident mistakes" if "probability" in worst[0] else "largest losses"
+        yield _rows_table(f"{split}: {what} (of each row: {rows.name})", worst)
+
+
+def file_of(name: str, split: str) -> str:
+    """`scores.csv` of the test split, `scores_validation.csv` of another."""
+    stem, _, suffix = name.rpartition(".")
+    return name if split == "test" else f"{stem}_{split}.{suffix}"
+
+
+def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
+    table, options = Table(), {"no_wrap": True, "overflow": "ellipsis", "max_width": WIDTH}
+    for name, value in rows[0].items():
+        side = "right" if isinstance(value, int | float) else "left"
+        table.add_column(name, justify=side, **options)  # type: ignore[arg-type]
+    for row in rows:
+        cells = (row.get(name, "") for name in rows[0])
+        shown = zip(rows[0], cells, strict=True)
+        table.add_row(
+            *(_cell(k, v) if isinstance(v, float) else visible_line(str(v)) for k, v in shown)
+        )
+    return Group(Text(title, style="bold"), table)
+
+
+def learning_curves(
+    history: Sequence[Mapping[str, float]],
+    picture: Path,
+    metrics: Sequence[str],
+    title: str = "",
+    tested: int | None = None,
+    caption: str = "",
+) -> None:
+    """Metrics of training, by some steps and by epoch, and of validation; over the steps, so that a
+    training of one epoch is a curve too.
+
+    Args:
+        history: the rows of `metrics.csv`.
+        tested: the step of the validation whose weights were tested.
+        caption: below the curves.
+    """
+    figure = Figure(figsize=(5 * len(metrics), 4.4), layout="constrained")
+    figure.suptitle(figure_text(title, most=40 * len(metrics)), fontsize="medium")
+    figure.supxlabel(fill(caption, 70 * len(metrics)), fontsize="small", x=0.02, ha="left")
     for axes, metric in zip(
         figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
     ):
@@ -81,10 +143,14 @@ def learning_curves(metrics_file: Path, picture: Path, metrics: Sequence[str]) -
             (f"train/{metric}", "train", {"linestyle": "--", "marker": "."}),
             (f"validation/{metric}", "validation", {"color": "tab:orange", "marker": "."}),
         ):
-            points = [(r["step"], r[name]) for r in rows if name in r]
+            points = [(r["step"], r[name]) for r in history if name in r]
             if points:
                 colour = {"color": "tab:blue", "markersize": 4, **style}
                 axes.plot(*zip(*points, strict=True), label=label, **colour)
+        epoch = [int(r["epoch"]) for r in history if r["step"] == tested]
+        if epoch:
+            label = f"tested: epoch {epoch[-1]}"
+            axes.axvline(tested, color="0.5", linestyle=":", label=label)
         axes.set(xlabel="step", ylabel=metric.replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)

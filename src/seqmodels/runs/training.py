@@ -40,7 +40,7 @@ from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.profile import profile_file
-from seqmodels.runs.report import learning_curves, results_table
+from seqmodels.runs.report import learning_curves, results_table, tables_of_test
 from seqmodels.runs.resume import (
     ENDS,
     check_length,
@@ -57,7 +57,7 @@ from seqmodels.runs.tracking import (
     without_loggers,
 )
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
-from seqmodels.runs.verdict import verdict
+from seqmodels.runs.verdict import verdict, why_above
 from seqmodels.screen import Screen
 
 # keys that the schedule of the learning rate depends on
@@ -268,13 +268,18 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             open_loggers(trainer),
             profile_file(trainer, folder, console),
         ):
-            _fit(training, result, beginning, console)
+            caption = _fit(training, result, beginning, console)
     console.print(results_table(result))
+    if caption:
+        console.print(caption)
+    for table in tables_of_test(folder.path) if first else ():
+        console.print(table)
     console.print(f"run folder: {folder.path}", soft_wrap=True)
     return result
 
 
-def _fit(training: Training, result: dict[str, Any], beginning: Beginning, console: Screen) -> None:
+def _fit(training: Training, result: dict[str, Any], beginning: Beginning, console: Screen) -> str:
+    # returns what to say of the curves
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
     for line in data.summary:
@@ -294,7 +299,7 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     result[speed] = task.seen * trainer.world_size / seconds["fit"]
 
     clock = time.perf_counter()
-    _load_best(trainer, task)
+    tested = _load_best(trainer, task)
     validation = _validation_of_best(trainer)
     if validation is None:
         with without_loggers(trainer):  # it would be the last point of the curve
@@ -305,13 +310,16 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
     result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
     seconds["test"] = time.perf_counter() - clock
+    caption = ""
     if first:
-        curves = folder.figures / "learning_curves.png"
-        learning_curves(folder.metrics_file, curves, task.curves)
-        log_result(trainer, result["metrics"], folder)
+        curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"
         history = read_metrics(folder.metrics_file)
+        caption = why_above(result, history, tested)
+        learning_curves(history, curves, task.curves, title, tested, caption)
+        log_result(trainer, result["metrics"], folder)
         result["verdict"] = verdict(result, history, ended)
     seconds["total"] = time.perf_counter() - training.started
+    return caption
 
 
 def _is_first() -> bool:
@@ -422,14 +430,16 @@ def _validation_of_best(trainer: pl.Trainer) -> dict[str, float] | None:
     return callback.validations.get(callback.best_model_path)
 
 
-def _load_best(trainer: pl.Trainer, task: Task) -> None:
-    """Gives the task the weights of the best checkpoint, in every process."""
+def _load_best(trainer: pl.Trainer, task: Task) -> int:
+    """Gives the task the weights of the best checkpoint, in every process; returns their last step,
+    counted from 0."""
     callback = trainer.checkpoint_callback
     if not isinstance(callback, ModelCheckpoint) or trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return  # nothing was saved: test what was trained last
+        return trainer.global_step - 1  # nothing was saved: test what was trained last
     path = Path(callback.best_model_path)
     if not path.is_file():  # Lightning's atomic save swallows a PermissionError
         raise UserError(f"no checkpoint was saved in {callback.dirpath}: is the folder writable?")
     saved = read_checkpoint(path)
     with unusable(f"{path} does not fit this model"):  # a stranger's may lack weights
         task.load_state_dict(saved["state_dict"])
+    return int(saved["global_step"]) - 1

@@ -65,6 +65,38 @@ def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = 
     return lost + _fitted(result, config, history, ended_by, beaten=beaten)
 
 
+def why_above(result: Mapping[str, Any], history: Rows, tested: int | None) -> str:
+    """Why the training's loss lies above the validation's, a sentence; empty if it does not, or
+    nothing makes this training harder.
+
+    Args:
+        result, history: as `verdict` takes them.
+        tested: the step of the validation to compare at.
+    """
+    config = flattened(result["config"])
+    known = [row for row in history if "validation/loss" in row]
+    at = next((n for n, row in enumerate(known) if row["step"] == tested), None)
+    if at is None:
+        return ""
+    since = known[at - 1]["step"] if at else -1.0
+    train, validation = (
+        _training(history, since, known[at], "train/loss"),
+        known[at]["validation/loss"],
+    )
+    on = dict[str, float]()
+    for key in (*HARDER, *DROPOUTS):
+        if value := _number(config, f"model.{key}"):
+            name = key.rpartition(".")[2].replace("_", " ")
+            on.setdefault(name.replace("adversarial", "adversarial moves"), value)
+    if train is None or train <= validation or not on:
+        return ""
+    return (
+        f"train/loss {show('loss', train)} lies above validation/loss {show('loss', validation)}, "
+        "because it is measured during the epoch, with what the validation is without: "
+        f"{', '.join(f'{name} {value:g}' for name, value in on.items())}."
+    )
+
+
 def _lost(result: Mapping[str, Any]) -> tuple[list[str], bool]:
     # the sentence, and whether it is beyond chance
     for name, rows in result["baselines"].items():

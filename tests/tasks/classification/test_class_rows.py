@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from seqmodels.runs import load_run
 from tests.conftest import Script, result_of
-from tests.predictions import mean_loss, rows_of
+from tests.predictions import mean_loss, rows_of, table_of
 
 TRAIN = ("train.py", "data=text", "model.head=max_pool", "trainer=cpu", "trainer.max_epochs=2")
 
@@ -45,6 +45,14 @@ def test_the_table_follows_from_the_rows(tested: list[dict[str, str]], tmp_path:
         "test/loss": mean_loss(rows, [row["loss"] is not None for row in rows]),
     }
     assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-6)
+    by_class = precision_recall_fscore_support(
+        targets, predictions, labels=sorted({*targets}), zero_division=0.0
+    )
+    expected = {name: of for name, *of in zip(sorted({*targets}), *by_class, strict=True)}
+    found = {name: of for name, *of in table_of(tmp_path / "run" / "scores.csv")}
+    assert found.keys() == expected.keys()
+    for name, of in found.items():
+        assert [*map(float, of)] == pytest.approx(expected[name], abs=1e-6)
     assert [row["loss"] is None for row in rows] == [label.startswith("(") for label in labels]
     best = load_run(tmp_path / "run").predict([each["text"] for each in tested], accelerator="cpu")
     for row, made in zip(rows, best, strict=True):
@@ -58,7 +66,7 @@ def test_evaluate_writes_them_beside_those_of_the_test(
     run = tmp_path / "run"
     before = (run / "predictions.csv").read_bytes()
     done = script("evaluate.py", "run=run", "split=validation", "accelerator=cpu")
-    assert "run/predictions_validation.csv" in done.stdout
+    assert (run / "scores_validation.csv").is_file() and "validation by class" in done.stdout
     assert len(rows_of(run / "predictions_validation.csv")) == 6
     (run / "predictions.csv").unlink()
     script("evaluate.py", "run=run", "accelerator=cpu", "batch_size=3")

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from tests.conftest import Script, result_of
-from tests.predictions import mean_loss, rows_of
+from tests.predictions import mean_loss, rows_of, table_of
 
 WORDS = ("train.py", "model=forecaster", "data=windows", "data.file=waves.csv", "trainer=cpu")
 OF_DATA = ("data.target=[y,z]", "data.time=at", "data.series=id", "data.window=9", "data.horizon=3")
@@ -70,3 +70,17 @@ def test_the_table_follows_from_the_rows(
         "test/loss": mean_loss(rows, known.sum(axis=(1, 2))),
     }
     assert again == pytest.approx({name: metrics[name] for name in again}, rel=1e-6, abs=1e-6)
+    scores = table_of(tmp_path / "run" / "scores.csv")
+    assert len(scores) == 2 * (2 + 3)
+    series = np.array([row["series"] for row in rows])
+    for column, name, step, *found in scores:
+        k, h = ("y", "z").index(column), int(step) - 1 if step else slice(None)
+        of = series == name if name else slice(None)
+        cut = (np.atleast_2d(each[of, h, k]) for each in (target, made, scale, known))
+        right, guess, size, there = cut
+        pair = right[there], guess[there]
+        expected = (there.sum(), root_mean_squared_error(*pair), mean_absolute_error(*pair))
+        of_scale = mean_absolute_error(*(each / size[there] for each in pair))
+        again = [*expected, r2_score(*pair), of_scale]
+        assert [*map(float, found)] == pytest.approx(again, rel=2e-6, abs=2e-6)
+    assert {name for _, name, _, *_ in scores} == {"", "a, b", "c"}

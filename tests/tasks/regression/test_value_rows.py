@@ -14,7 +14,7 @@ from sklearn.metrics import (
 )
 
 from tests.conftest import Script, result_of
-from tests.predictions import mean_loss, rows_of
+from tests.predictions import mean_loss, rows_of, table_of
 
 WORDS = ("train.py", "model=regressor", "data=text", "data.train=scores.csv", "trainer=cpu")
 QUICK = ("trainer.max_epochs=1", "baseline=false", "callbacks.dataflow=null", "data.batch_size=4")
@@ -59,3 +59,9 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, output:
         inside = (of["0.1"] <= target) & (target <= of["0.9"])
         again["test/coverage"] = inside[known].mean()
     assert again == pytest.approx({name: metrics[name] for name in again}, rel=1e-6, abs=1e-6)
+    scores = table_of(tmp_path / "run" / "scores.csv")
+    assert [row[0] for row in scores] == [*names]
+    for (_, count, rmse, mae, r2, *_), (right, guess) in zip(scores, by_column, strict=True):
+        of = [len(right), root_mean_squared_error(right, guess), mean_absolute_error(right, guess)]
+        expected = pytest.approx([*of, r2_score(right, guess)], rel=1e-6, abs=1e-6)
+        assert [*map(float, (count, rmse, mae, r2))] == expected

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
+from sklearn.metrics import precision_recall_fscore_support
 
 from tests.conftest import Script, result_of
-from tests.predictions import mean_loss, rows_of
+from tests.predictions import mean_loss, rows_of, table_of
 
 WORDS = ("train.py", "model=tagger", "data=tags", "data.train=train.txt", "trainer=cpu")
 QUICK = ("trainer.max_epochs=2", "baseline=false", "callbacks.dataflow=null", "data.batch_size=4")
@@ -48,4 +49,13 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, kind: s
         "test/loss": mean_loss(rows, [sum(unseen not in tag for tag in row) for row in targets]),
     }
     assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-6)
+    by_tag = precision_recall_fscore_support(
+        *zip(*pairs), labels=sorted({t for t, _ in pairs}), zero_division=0.0
+    )
+    found = {name: of for name, *of in table_of(tmp_path / "run" / "scores.csv")}
+    for name, *of in zip(sorted({t for t, _ in pairs}), *by_tag, strict=True):
+        if unseen not in name:
+            assert [*map(float, found.pop(name))] == pytest.approx(of, abs=1e-6)
+    assert found.pop(unseen) == ["0.0", "0.0", "0.0", "3"]
+    assert {float(of[3]) for of in found.values()} <= {0.0}  # of the scheme, in neither
     assert ("probability" in rows[0]) == (kind == "classes")

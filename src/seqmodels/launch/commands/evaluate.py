@@ -12,12 +12,14 @@ from seqmodels.launch.command_line import command, named_run
 @command("evaluate")
 def main(config: SimpleNamespace) -> None:
     from seqmodels.callbacks.predictions import Predictions
-    from seqmodels.runs.report import metrics_table
+    from seqmodels.callbacks.scores import Scores
+    from seqmodels.runs.report import file_of, metrics_table, tables_of_test
     from seqmodels.screen import Screen
 
-    run, rows = named_run(config), Predictions()
-    if (split := "file" if config.file else config.split) != "test":
-        rows.name = f"predictions_{split}.csv"
+    run, split = named_run(config), "file" if config.file else config.split
+    writers: list[Predictions | Scores] = [Predictions(), Scores()]
+    for writer in writers:
+        writer.name = file_of(writer.name, split)
     written = config.predictions and not config.dynamic and os.access(run.folder, os.W_OK)
     metrics = run.evaluate(
         config.split,
@@ -26,13 +28,13 @@ def main(config: SimpleNamespace) -> None:
         dynamic=config.dynamic,
         dynamic_learning_rate=config.dynamic_learning_rate,
         dynamic_decay=config.dynamic_decay,
-        callbacks=[rows] if written else [],
+        callbacks=writers if written else [],
     )
     title = f"{config.run} on {config.file or config.split}"
     title += ", dynamic evaluation" if config.dynamic else ""
     Screen().print(metrics_table(metrics, title))
-    if written:
-        Screen().print(f"each row: {run.folder / rows.name}", soft_wrap=True)
+    for table in tables_of_test(run.folder, split) if written else ():
+        Screen().print(table)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
+from seqmodels.engine.class_scores import class_rows
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
@@ -90,6 +93,10 @@ class SequenceClassifier(Task):
 
     def decision(self) -> dict[str, Any]:
         return {"classes": self.classes}
+
+    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Precision, recall, f1 and number of each class."""
+        return class_rows(self.classes, values)
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         states, names = self.encode(batch), [*self.classes, UNSEEN_NAME]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any
@@ -266,6 +266,32 @@ class Forecaster(Task):
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
         return self._plain(self.forecast(batch), self.output.level_names)
+
+    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Of each column: of each series, if there are several, and of each step ahead."""
+        series, data = values["series"], self.hparams["data"]
+        tables = {  # (N, H, K, [Q]): direct ones are (N, H * K, [Q]), recursive ones (N * H, K)
+            name: values[name].reshape(
+                len(series), self.horizon, self.count, *values[name].shape[2:]
+            )
+            for name in ("preds", "target", "scale")
+        }
+        order, counts = series.argsort(), series.bincount(minlength=len(data["series"])).tolist()
+
+        def parts() -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
+            for place, column in enumerate(data["values"]):
+                of = {name: table[:, :, place] for name, table in tables.items()}
+                split = {name: each[order].split(counts) for name, each in of.items()}
+                for number, name in enumerate(data["series"] if len(counts) > 1 else ()):
+                    part = {key: each[number].flatten(0, 1) for key, each in split.items()}
+                    yield {"column": column, "series": name, "step": None}, part
+                for step in range(self.horizon):
+                    part = {key: each[:, step] for key, each in of.items()}
+                    yield {"column": column, "series": None, "step": step + 1}, part
+
+        return self.score_each(
+            (name, {key: each.unsqueeze(1) for key, each in part.items()}) for name, part in parts()
+        )
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """With what the scaled error divides by, `naive_error`."""

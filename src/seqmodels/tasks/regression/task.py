@@ -113,6 +113,15 @@ class Regressor(Task):
         made = cast(Any, self._values).quantiles(logits) if levels else self._values.restore(logits)
         return self._plain(made, batch, levels)
 
+    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Of each column, if there are several."""
+        if len(self.names) == 1:
+            return []
+        return self.score_each(
+            ({"column": name}, {key: of[:, [place]] for key, of in values.items() if of.dim() > 1})
+            for place, name in enumerate(self.names)
+        )
+
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         rows = zip(self._plain(self._targets(batch), batch), self.describe(batch), strict=True)
         return [{"target": target, "prediction": prediction} for target, prediction in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_TARGET
+from seqmodels.engine.class_scores import score_rows, scores
 from seqmodels.engine.contract import gather
 from seqmodels.engine.metrics import show
+from seqmodels.files import write_table
 from seqmodels.tasks.tagging.tags import OUTSIDE, begins, parse, span_types
 
 log = logging.getLogger(__name__)
@@ -89,17 +90,6 @@ class SpanScore(SpanCounts):
         return scores(self.counts.sum(dim=1))[self.name]
 
 
-def scores(counts: Shaped[Tensor, "3 ..."]) -> dict[str, Tensor]:
-    """Precision, recall and f1 from what `SpanCounts` counts; 0 where undefined."""
-    right, found, there = counts if counts.is_floating_point() else counts.float()
-    parts = {
-        "precision": (right, found),
-        "recall": (right, there),
-        "f1": (2 * right, found + there),
-    }
-    return {name: part / whole.clamp(min=1) for name, (part, whole) in parts.items()}
-
-
 class SpanReport(Callback):
     """Writes `spans.csv` of the test split into the run folder: precision, recall, f1 and number of
     the spans of each type, the most frequent type first. Of tags without spans it writes nothing.
@@ -115,12 +105,8 @@ class SpanReport(Callback):
         counts = metric.compute().cpu()  # of all processes
         if not trainer.is_global_zero:
             return
-        found = scores(counts.double()).items()
-        columns = {name: [round(value, 6) for value in values.tolist()] for name, values in found}
-        rows = list(zip(metric.types, *columns.values(), counts[2].tolist(), strict=False))
-        rows.sort(key=lambda row: -row[-1])
+        rows = score_rows(counts, metric.types[: counts.shape[1]], "type", "spans")
         file = Path(trainer.default_root_dir) / "spans.csv"
-        with file.open("w", newline="", encoding="utf-8") as table:
-            csv.writer(table).writerows([("type", *columns, "spans"), *rows])
-        names = ", ".join(f"{row[0]} {show('f1', row[3])}" for row in rows)
+        write_table(file, rows[0], rows)
+        names = ", ".join(f"{row['type']} {show('f1', row['f1'])}" for row in rows)
         log.info(f"f1 of spans, in %: {shorten(names, 70)} (all in {file})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from seqmodels.arguments import ArgumentsOf, OneOf
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
+from seqmodels.engine.class_scores import class_rows
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
@@ -139,6 +141,10 @@ class Tagger(Task):
     def decision(self) -> dict[str, Any]:
         """The tags, and what each scores as the first of a row, after another, and as the last."""
         return {"classes": self.classes, **path_scores(self.head.output, len(self.classes))}
+
+    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Precision, recall, f1 and number of each class."""
+        return class_rows(self.classes, values)
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         states = self.encode(batch)
