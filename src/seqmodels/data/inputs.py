@@ -61,6 +61,10 @@ class InputEncoder(ABC):
         """What of a raw input belongs beside its prediction, in plain values that JSON can hold."""
         return {}
 
+    def pieces(self, raw: Any) -> list[tuple[str, bool]]:
+        """A text in pieces, each with whether it is a token; empty where inputs are no texts."""
+        return []
+
     def name(self, raw: Any) -> dict[str, Any]:
         """What a raw input can be recognised by in a table, in plain values."""
         return self.describe(raw) or {"input": raw}

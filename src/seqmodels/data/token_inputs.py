@@ -213,6 +213,17 @@ class Tokens(InputEncoder, name="tokens"):
         ids = self.tokenizer.get_vocab()
         return sorted(ids, key=ids.__getitem__)
 
+    def pieces(self, raw: str) -> list[tuple[str, bool]]:
+        offsets = self.tokenizer.encode(raw).offsets
+        if self.max_length is not None:
+            cut = self.max_length
+            offsets = offsets[:cut] if self.keep == "start" else offsets[-cut:]
+        found, end = list[tuple[str, bool]](), offsets[0][0]
+        for start, stop in offsets:  # those of the bytes of one character overlap
+            found += [(raw[end:start], False), (raw[max(start, end) : stop], True)]
+            end = max(end, stop)
+        return found
+
     def name(self, raw: str) -> dict[str, Any]:
         line = " ".join(raw[: 2 * MOST_SHOWN].split())
         return {"input": line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 1]}…"}

@@ -27,6 +27,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.cell import CELLS, SteppedRNN
 from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.screen import visible
 from seqmodels.tasks import TASKS
 
 LENGTHS = (5, 4, 2)
@@ -39,6 +40,7 @@ TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 TEMPLATES.policies["json.dumps_kwargs"] = {"sort_keys": False}
+TEMPLATES.filters["visible"] = visible
 TEMPLATES.filters["sha256"] = lambda script: base64.b64encode(
     hashlib.sha256(script.encode()).digest()
 ).decode()

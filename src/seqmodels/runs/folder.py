@@ -23,7 +23,7 @@ from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import check_unlocked, is_locked, locked
 
 FOLDERS = ("checkpoints", "figures")
-SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".ckpt")  # of files
+SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".html", ".ckpt")  # of files
 
 
 def as_override(key: str, path: Path) -> str:
