@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from seqmodels.dataflow.words import left_out
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script
 
 WORDS = ("train.py", "data=text", "model.head=mean_pool", "trainer=cpu", "baseline=false")
-FILM = ("data.train=reviews.csv", "trainer.max_epochs=12", "data.batch_size=4", "folder=run")
+FILM = ("data.train=reviews.csv", "trainer.max_epochs=1", "folder=run")
+
+
+def shades(page: str) -> list[dict[str, float]]:
+    """Of each text, its words with what they count."""
+    return [
+        {word: float(share) for share, word in re.findall(r'title="([-+.\d]+)">([^<]*)<', text)}
+        for text in page.split("<article>")[1:]
+    ]
+
+
+def test_only_the_word_that_decides_is_shaded(
+    script: Script, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decided_by_one_word(task: SequenceClassifier) -> Callable[[Tensor, Tensor], Tensor]:
+        """`good` if `fine` is in a text, else `bad`."""
+        saved = task.hparams["data"]["preprocessor"]["fitted"]
+        fine = Tokenizer.from_str(saved).token_to_id("fine")
+
+        def logits(inputs: Tensor, lengths: Tensor) -> Tensor:
+            there = (inputs == fine) & (torch.arange(inputs.shape[1]) < lengths[:, None])
+            return torch.stack([torch.ones(len(inputs)), 3.0 * there.any(dim=1)], dim=1)
+
+        return logits
+
+    monkeypatch.setattr(SequenceClassifier, "as_function", decided_by_one_word)
+    script(*WORDS, *FILM, "callbacks.dataflow=null")
+    page = (tmp_path / "run" / "figures" / "words.html").read_text()
+    found = shades(page)
+    assert len(found) == 6 and found.count({"fine": 1.0}) == 3
+    assert found.count({}) == 3  # without it, no word decides
+    assert page.count("predicted good (88.1 %), is good") == 3
 
 
 def test_a_token_counts_what_leaving_it_out_changes() -> None:
@@ -40,7 +74,7 @@ def test_texts_and_labels_are_escaped_and_nothing_is_loaded(script: Script, tmp_
     evil = '<script>alert(1)</script> ""x"" \u202e & <img src=x onerror=y>'
     rows = [f'"{evil} {word}","<b>{word}</b>"' for word in ("fine", "dull")] * 30
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    script(*WORDS, *FILM, "trainer.max_epochs=1", "data.tokenizer=char", "data.lowercase=false")
+    script(*WORDS, *FILM, "data.tokenizer=char", "data.lowercase=false")
     page = (tmp_path / "run" / "figures" / "words.html").read_text()
     body = page[page.index("<body>") : page.index("<script>")]
     assert {*re.findall(r"<(\w+)", body)} == {"body", "h1", "h2", "p", "span", "article"}
