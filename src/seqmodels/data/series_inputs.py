@@ -94,7 +94,9 @@ class Series(InputEncoder, name="features"):
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
         encoded = []
         for number, series in enumerate(self._clean(raw, source, first), first):
-            steps = fold_steps(self._scaled(series), self.folded)
+            steps = self._scaled(series)
+            if self.folded > 1:
+                steps = fold_steps(steps, self.folded)
             if self.add_scale:
                 scale = (_level_and_scale(series) - self.scale_mean) / self.scale_deviation
                 steps = np.concatenate([steps, np.tile(scale, (len(steps), 1))], axis=1)
@@ -165,7 +167,7 @@ class Series(InputEncoder, name="features"):
                     "set data.missing=interpolate to fill them"
                 )
             filled = interpolate(series, where) if missing else series
-            yield average_steps(filled, self.downsample)
+            yield average_steps(filled, self.downsample) if self.downsample > 1 else filled
 
 
 def _positive(deviation: np.ndarray) -> np.ndarray:
@@ -191,8 +193,6 @@ def average_steps(
     series: Float[np.ndarray, "time channels"], count: int
 ) -> Float[np.ndarray, "steps channels"]:
     """Averages each `count` steps into one; the last one may be of fewer."""
-    if count == 1:
-        return series
     starts = np.arange(0, len(series), count)
     lengths = np.diff(np.append(starts, len(series)))[:, None]
     return np.add.reduceat(series, starts, axis=0) / lengths
