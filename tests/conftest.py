@@ -7,6 +7,7 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a process per core
 
 import base64
+import gc
 import itertools
 import json
 import shutil
@@ -72,6 +73,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for kind in kinds
     ]
     items[:] = itertools.chain(*shares) if count else items
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, so Python need not look through it for garbage again."""
+    gc.freeze()
 
 
 def run_script(
