@@ -44,19 +44,21 @@ WINDOWS = {
 SEQUENCE = [
     name for name, head in HEADS.items() if head.per == "sequence" and not head.output_class
 ]
-KINDS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
-    "SequenceClassifier": (tasks.SequenceClassifier, {**TOKENS, **CLASSES}, SEQUENCE),
-    "Tagger": (tasks.Tagger, {**TOKENS, **CLASSES}, ["every_step"]),
-    "Regressor": (tasks.Regressor, {**FEATURES, **VALUES}, ["mean_pool", "every_step"]),
-    "Forecaster": (tasks.Forecaster, WINDOWS, ["last_hidden", "every_step"]),
-    "LanguageModel": (tasks.LanguageModel, TOKENS, ["softmax", "tied_softmax", "adaptive_softmax"]),
+KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "SequenceClassifier": ({**TOKENS, **CLASSES}, SEQUENCE),
+    "Tagger": ({**TOKENS, **CLASSES}, ["every_step"]),
+    "Regressor": ({**FEATURES, **VALUES}, ["mean_pool", "every_step"]),
+    "Forecaster": (WINDOWS, ["last_hidden", "every_step"]),
+    "LanguageModel": (TOKENS, ["softmax", "tied_softmax", "adaptive_softmax"]),
 }
 SIZES = ((1, 1), (7, 1), (1, 5), (7, 5), (1, 19), (7, 19))
 
 
 def networks(hidden: int) -> Iterator[tuple[str, Callable[[], Task]]]:
     """The name of each, and what builds it."""
-    for kind, (make, data, heads) in KINDS.items():
+    there = {task.__name__: task for task in tasks.TASKS}
+    for kind, make in [(kind, there[kind]) for kind in KINDS if kind in there]:
+        data, heads = KINDS[kind]
         for head, cell, layers, two in product(heads, ("lstm", "gru"), (1, 2), (False, True)):
             causal = make.contract_for(head).causal
             if (two and causal) or HEADS[head].requires_bidirectional not in (None, two):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.shipped import lacks
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -53,11 +54,13 @@ class Command:
 
 
 def python_blocks(page: str) -> list[str]:
-    return [code for language, code in BLOCK.findall(page) if language == "python"]
+    blocks = BLOCK.findall(page)
+    return [code for language, code in blocks if language == "python" and not lacks(code)]
 
 
 def shell_lines(page: str) -> list[Command]:
-    """Each line of its blocks `bash`, and each `python scripts/...` inside its text."""
+    """Each line of its blocks `bash`, and each `python scripts/...` inside its text, but what
+    needs a task whose folder is deleted."""
     found: list[Command] = []
     follows = False
     for language, code in BLOCK.findall(page):
@@ -70,7 +73,8 @@ def shell_lines(page: str) -> list[Command]:
         else:
             follows = False
     inline = re.findall(r"`(python scripts/[^`]+)`", BLOCK.sub("", page))
-    return [*found, *(Command(" ".join(line.split())) for line in inline)]
+    found += [Command(" ".join(line.split())) for line in inline]
+    return [command for command in found if not lacks(command.line)]
 
 
 def _without_comment(line: str) -> str:

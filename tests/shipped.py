@@ -1,10 +1,17 @@
-"""The heads that the package ships with, but those of a task whose folder is deleted. Tests of
-theirs use this list, so that a head of your own needs a test only if you write one."""
+"""What the package ships with, but what needs a task whose folder is deleted. Tests of heads use
+these lists, so that a head of your own needs a test only if you write one."""
 
 from __future__ import annotations
 
-import seqmodels.tasks  # noqa: F401  (registers their heads)
+import re
+from pathlib import Path
+
+from seqmodels import tasks
 from seqmodels.heads import HEADS
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+DELETED = {"classification", "forecasting", "language_model", "regression", "seq2seq", "tagging"}
+DELETED -= {folder.__name__.rpartition(".")[2] for folder in tasks.FOLDERS}
 
 CLASSIFIER_HEADS = (
     "attention_pool",
@@ -28,3 +35,14 @@ def fitting_directions(head: str) -> list[bool]:
     if head in LANGUAGE_HEADS:
         return [False]
     return [d for d in (False, True) if HEADS[head].requires_bidirectional in (None, d)]
+
+
+def lacks(text: str) -> bool:
+    """Whether code, a command or a configuration names a task whose folder is deleted, or a
+    configuration that does."""
+    text = re.sub("#.*", "", text)
+    if DELETED & {*re.findall(r"seqmodels\.tasks\.(\w+)", text)}:
+        return True
+    named = re.findall(r"\b(experiment|model|data)(?:=|: )(\w+)", text)
+    files = (CONFIGS / group / f"{name}.yaml" for group, name in named)
+    return any(lacks(file.read_text(encoding="utf-8")) for file in files if file.is_file())

@@ -23,6 +23,7 @@ from seqmodels.plain_values import flattened
 from seqmodels.signatures import arguments
 from seqmodels.tasks.classification import Needle, SequenceClassifier
 from tests.conftest import ROOT, Config, command
+from tests.shipped import lacks
 
 
 def targets(node: Any) -> set[str]:
@@ -39,6 +40,7 @@ CONFIGURED = sorted(
     if "hydra" not in file.parts and "wandb" not in file.name and "mlflow" not in file.name
     for target in targets(OmegaConf.to_container(OmegaConf.load(file), resolve=False))
     if not target.startswith(("seqmodels.launch.", "lightning.pytorch.loggers."))
+    and not lacks(target)
 )
 OPTIMIZERS = [f"torch.optim.{name}" for name in torch.optim.__all__ if name[0].isupper()]
 

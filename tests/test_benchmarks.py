@@ -8,9 +8,13 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.in_process import run_in_process
+from tests.pages import read
+from tests.shipped import lacks
 
 FOLDER = ROOT / "benchmarks"
-SCRIPTS = sorted(file.name for file in FOLDER.glob("*.py") if file.name != "report.py")
+SCRIPTS = sorted(
+    file.name for file in FOLDER.glob("*.py") if file.name != "report.py" and not lacks(read(file))
+)
 
 
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "soak.py"])

@@ -14,13 +14,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-import seqmodels.tasks
 from seqmodels.audit import ADVICE
 from tests.audit.bank import WRONG
 from tests.audit.bank_sorting import SORTED_WRONG
 from tests.conftest import ROOT, Config, Refused, run_script
 from tests.in_process import run_in_process
 from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
+from tests.shipped import lacks
 
 DOCS = ROOT / "docs"
 NOTEBOOK = DOCS / "which_tensor.ipynb"
@@ -40,7 +40,7 @@ SCRIPTS = [line for line in COMMANDS if "python scripts/" in line]
 TRAININGS = [line for line in SCRIPTS if "train.py" in line and not re.search("--(help|cfg)", line)]
 OTHERS = [line for line in SCRIPTS if line not in TRAININGS]
 SWEEP = "python scripts/train.py -m model.head=last_hidden,mean_pool seed=0,1,2"
-[WORDS] = [line for line in TRAININGS if "folder=runs/my_words" in line]
+WORDS = [line for line in TRAININGS if "folder=runs/my_words" in line]
 QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
@@ -102,10 +102,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((*FORECASTS, "folder=runs/forecaster"), ""),
         (("model=tagger", "data=tags", "data.train=train.txt", "folder=runs/tagger"), ""),
         (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
-        ((*COMMANDS[WORDS].words[1:], *streams), ""),
+        *(((*COMMANDS[line].words[1:], *streams), "") for line in WORDS),
     ):
-        if "model=seq2seq" in words and not hasattr(seqmodels.tasks, "Seq2Seq"):
-            continue  # its folder is deleted, and its page
+        if lacks(" ".join(words)):
+            continue
         done = run_script(folder, "train.py", *QUICK, *words)
         assert words_missing(shown, done.stdout) == set()
     shutil.copytree(folder / "runs" / "sweep" / "0_last_hidden_seed-0", folder / "runs" / "folder")

@@ -13,8 +13,8 @@ import torch
 from seqmodels.engine import Task
 from seqmodels.renamed import RENAMED, name_of_today, with_names_of_today
 from seqmodels.signatures import arguments
+from seqmodels.tasks import TASKS
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.language_model import LanguageModel
 from seqmodels.tasks.regression import Regressor
 from seqmodels.tasks.tagging import Tagger
 from tests.conftest import Refused
@@ -57,7 +57,7 @@ def test_older_arguments_go_to_their_groups() -> None:
 def test_what_changed_nothing_is_left_out_where_a_task_does_not_take_it_any_more() -> None:
     older = {"label_smoothing": 0.0, "adversarial": 0.0, "start": None, "unfreeze": 0}
     assert today(Regressor, {"output": {"error": "mae"}, **older}) == {"output": {"error": "mae"}}
-    assert today(LanguageModel, {"tied": False, **older}) == {}
+    assert today(Regressor, {"tied": False, **older}) == {}
 
 
 def test_names_of_today_stay_and_so_do_the_arguments_of_a_class_of_your_own() -> None:
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_a_file_or_a_path_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("old", RENAMED)
 def test_every_new_name_is_an_argument_of_a_task(old: str) -> None:
     group, _, option = name_of_today(f"model.{old}").removeprefix("model.").partition(".")
-    kinds = (arguments(kind) for kind in (Tagger, SequenceClassifier, LanguageModel))
+    kinds = map(arguments, TASKS)
     takes = [kind["properties"] for kind in kinds if kind and group in kind["properties"]]
     if group == "output" and option == "tied":  # of a model that writes texts
         return

@@ -46,13 +46,9 @@ from tests.conftest import Refused, Script, result_of
     [
         ("test/accuracy", True, "25.00"),
         ("validation/macro_f1", True, "25.00"),
-        ("bleu", True, "25.00"),
-        ("test/exact_match", True, "25.00"),
         ("test/r2", True, "0.2500"),
-        ("test/symbol_error_rate", False, "25.00"),
         ("test/loss", False, "0.2500"),
         ("test/rmse", False, "0.2500"),
-        ("test/bits_per_byte", False, "0.2500"),
     ],
 )
 def test_a_metric_has_a_direction_and_a_unit(name: str, higher_is_better: bool, shown: str) -> None:

@@ -12,7 +12,6 @@ import pytest
 from seqmodels.data import Examples, Text
 from seqmodels.data.notes import repeated, unknown
 from seqmodels.errors import UserError
-from seqmodels.tasks.language_model import PlainText
 from tests.conftest import Refused, Script
 
 
@@ -73,26 +72,6 @@ def test_quotes_that_a_tsv_file_keeps_are_noted(tmp_path: Path) -> None:
     ]
     plain = table(tmp_path / "plain.tsv", ["a b", '"c d"', "e f", "g h"], "\t")
     assert not any("with a quote" in note for note in noted(plain, other, other, quoting=True))
-
-
-def test_a_text_file_of_two_splits_is_noted_by_its_bytes(tmp_path: Path) -> None:
-    def notes(**files: Any) -> list[str]:
-        data = PlainText(**files, tokenizer="char")
-        data.setup()
-        return list(data.notes)
-
-    names = [tmp_path / f"{name}.txt" for name in ("one", "two", "copy", "same_size")]
-    for name, letter in zip(names, "abac", strict=True):
-        name.write_text(f"{letter} line\n" * 500)
-    one, two, copy, other = map(str, names)
-    assert notes(train=one, validation=other, test=[two, copy]) == [
-        "3,500 of 7,000 bytes (50.00 %) of the test split are in the train split, too: a file is "
-        "in both"
-    ]
-    assert notes(train=one, validation=other, test=two) == []
-    assert notes(train=[one, two, other]) == []  # splits are cut from it
-    [note] = notes(train=one, test=one, validation=two)
-    assert note.startswith("3,500 of 3,500 bytes (100.00 %) of the test split are in the train")
 
 
 def test_most_tokens_of_a_text_to_write_another_for_must_be_known() -> None:

@@ -17,7 +17,6 @@ import pytest
 from seqmodels.data import UEA, Classes, Text, Values
 from seqmodels.data.text_files import TextFiles
 from seqmodels.errors import UserError
-from seqmodels.tasks.language_model import PlainText
 from tests.data.test_reading_any import csv_bytes, read_back
 
 # ---------------------------------------------------------------- mistakes, one line each
@@ -170,15 +169,6 @@ def test_carriage_returns_end_lines_where_nothing_else_does(tmp_path: Path, name
     assert [*TextFiles().texts(str(tmp_path / name))] == ["a b", "c"]
 
 
-def test_nul_in_plain_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "text.txt"
-    path.write_bytes("one\ntwo\n".encode("utf-16-le") * 400)
-    with pytest.raises(
-        UserError, match=r"text\.txt: line \d+ holds a NUL character.*data.encoding"
-    ):
-        PlainText(str(path), tokenizer="char").setup()
-
-
 def test_the_order_of_classes_does_not_depend_on_the_order_of_sets() -> None:
     numbers = [str(number) for number in range(40)]
     for seed in range(20):  # nan is neither less nor more than a number
@@ -261,20 +251,12 @@ def test_a_long_field_and_a_field_across_blocks_are_read(tmp_path: Path) -> None
 def test_brackets_and_wildcards_in_a_name_are_part_of_it(tmp_path: Path) -> None:
     for name, text in (("train1", "wrong"), ("train[1]", "right"), ("train*", "star")):
         (tmp_path / f"{name}.csv").write_text(f"text,label\n{text},a\n")
-        (tmp_path / f"{name}.txt").write_text(text)
     assert read_back(tmp_path / "train[1].csv") == [("right", "a")]
     assert read_back(tmp_path / "train*.csv") == [("star", "a")]
-    for name in ("train[1].txt", "train*.txt"):
-        [piece] = PlainText(str(tmp_path / name)).read()["train"]
-        assert piece.path == tmp_path / name
-    assert len(PlainText(str(tmp_path / "train?*.txt")).read()["train"]) == 3
     for name in ("train[1]", "train*"):
         (tmp_path / f"{name}.csv").unlink()
         with pytest.raises(UserError, match="no such file; did you mean train1.csv"):
             read_back(tmp_path / f"{name}.csv")
-    (tmp_path / "train[1].txt").unlink()
-    with pytest.raises(UserError, match="no such file; did you mean train1.txt"):
-        PlainText(str(tmp_path / "train[1].txt")).read()
 
 
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
@@ -301,20 +283,8 @@ def test_names_of_columns_beside_a_header_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["latin-99", "hex", "undefined"])
 def test_what_is_not_an_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.csv").write_bytes(GOOD)
-    for data in (Text, PlainText):
-        with pytest.raises(UserError, match=f"data.encoding={encoding}: Python has no such encod"):
-            data(str(tmp_path / "a.csv"), encoding=encoding).setup()
-
-
-def test_the_names_of_special_tokens_are_text_like_any_other(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("x [PAD] [UNK] y\n" * 40)
-    for level in ("word", "char", "byte", "bpe"):
-        data = PlainText(str(path), tokenizer=level, evaluation_streams=1)
-        data.setup()
-        ids = data.tokens["train"].ids[1:]
-        assert data.text_of(ids.tolist()).startswith("x [PAD] [UNK] y\n") and ids.min() > 1
-        assert min(data.ids_of("x [PAD] [UNK] y")) > 1
+    with pytest.raises(UserError, match=f"data.encoding={encoding}: Python has no such encod"):
+        Text(str(tmp_path / "a.csv"), encoding=encoding).setup()
 
 
 # ---------------------------------------------------------------- folders of a hub

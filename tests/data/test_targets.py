@@ -35,7 +35,6 @@ from seqmodels.data import (
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.tasks.classification import Needle, Surnames
-from seqmodels.tasks.language_model import PlainText, StreamDataModule
 from seqmodels.tasks.tagging import Tags
 from tests.conftest import ROOT
 
@@ -440,21 +439,6 @@ def test_a_batch_of_raw_inputs_has_no_targets() -> None:
         data.batch_of(["a", ""], "new.txt", first=11)
 
 
-def test_a_batch_of_texts_for_a_language_model_begins_with_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "book.txt"
-    path.write_text("abc\n" * 50)
-    data = PlainText(str(path), tokenizer="char", evaluation_streams=1)
-    data.setup()
-    batch = data.batch_of(["ab", "", "c?ab"])
-    assert batch.lengths.tolist() == [3, 1, 5] and batch.targets is None
-    assert batch.inputs[:, 0].tolist() == [0, 0, 0]
-    assert batch.inputs[0, 1:3].tolist() == data.ids_of("ab")
-    assert batch.inputs[2, 2] == 1  # `?` is unknown
-    assert (data.per, data.target) == ("step", "next_token")
-    with pytest.raises(UserError, match="^book.txt has no labels to predict: use python "):
-        data.read_inputs("x.txt")
-
-
 def test_inputs_of_a_file_are_read_without_their_labels(tmp_path: Path, reviews: Path) -> None:
     lines = tmp_path / "new.txt"
     lines.write_text("needle1 filler2\nfiller3\n")
@@ -487,13 +471,15 @@ def test_data_sets_are_siblings() -> None:
     assert not any(issubclass(first, second) for first, second in permutations(classes, 2))
 
 
-@pytest.mark.parametrize(
-    ("name", "module"), [("sequences", SequenceDataModule), ("streams", StreamDataModule)]
-)
-def test_shared_configuration_has_the_defaults_of_the_signature(name: str, module: type) -> None:
+def has_the_defaults_of(name: str, module: type) -> None:
+    """Asserts it of a file of `configs/data/shared`."""
     shared = OmegaConf.load(CONFIGS / "data" / "shared" / f"{name}.yaml")
     assert isinstance(shared, Mapping)
     parameters = inspect.signature(module).parameters
     assert {key: parameters[key].default for key in shared if key != "seed"} == {
         key: value for key, value in OmegaConf.to_container(shared).items() if key != "seed"
     }
+
+
+def test_shared_configuration_has_the_defaults_of_the_signature() -> None:
+    has_the_defaults_of("sequences", SequenceDataModule)

@@ -26,7 +26,6 @@ from seqmodels.engine.optimization import Rate
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.language_model import LanguageModel
 from tests.conftest import ROOT, Config, Refused
 from tests.pages import python_blocks, read, run
 
@@ -440,13 +439,6 @@ def test_options_of_vectors_need_vectors() -> None:
     for options in ({"vectors_lr": 0.1}, {"freeze": True}):
         with pytest.raises(UserError, match="model.embedding.freeze and vectors_lr are about pre"):
             classifier({}, embedding=options).initialize(without)
-
-
-def test_a_language_model_takes_no_vectors() -> None:
-    without = pl.LightningDataModule()
-    task = LanguageModel({"num_inputs": 7}, {"hidden_size": 4}, embedding={"freeze": True})
-    with pytest.raises(UserError, match="model.embedding.freeze and vectors_lr are about pre"):
-        task.initialize(without)
 
 
 # ---------------------------------------------------------------- a run

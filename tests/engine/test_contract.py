@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from seqmodels import tasks
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import trace
@@ -21,7 +23,7 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import ClassOutput
 from seqmodels.nn.values import ValueOutput
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.language_model import LanguageModel
+from tests.shipped import LANGUAGE_HEADS
 
 DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
 
@@ -38,6 +40,10 @@ class Tagging(Task):
         assert batch.targets is not None
         loss, tags = self.head.loss_and_decision(self.encode(batch), batch.targets)
         return Step(loss, int(batch.lengths.sum()), tags, batch.targets)
+
+
+class Causal(Tagging):
+    contract = Contract(per="step", target="tag", causal=True)
 
 
 class Regression(Tagging):
@@ -63,13 +69,12 @@ def test_a_task_that_looks_ahead_reads_in_both_directions_unless_told(step_head:
     assert Tagging(DATA, {"hidden_size": 4}, step_head).encoder.bidirectional
     one = Tagging(DATA, {"hidden_size": 4, "bidirectional": False}, step_head)
     assert not one.encoder.bidirectional
-    assert not LanguageModel(DATA, {"hidden_size": 4}, step_head).encoder.bidirectional
+    assert not Causal(DATA, {"hidden_size": 4}, step_head).encoder.bidirectional
 
 
-@pytest.mark.parametrize("head", ["softmax", "tied_softmax", "all_of_output"])
-def test_a_causal_task_refuses_two_directions_for_every_head(head: str, step_head: str) -> None:
+def test_a_causal_task_refuses_two_directions(step_head: str) -> None:
     with pytest.raises(UserError, match=r"must read in one direction, because .*: set model\.enc"):
-        LanguageModel(DATA, {"hidden_size": 4, "bidirectional": True}, head)
+        Causal(DATA, {"hidden_size": 4, "bidirectional": True}, step_head)
 
 
 def test_a_tagger_of_both_directions_is_clean_and_a_language_model_would_leak(
@@ -87,8 +92,6 @@ def test_heads_that_do_not_fit_are_refused(step_head: str) -> None:
         Tagging(DATA, {"hidden_size": 4}, "max_pool")
     with pytest.raises(UserError, match="all_of_output reads one vector for each step, and this"):
         SequenceClassifier(DATA, {"hidden_size": 4}, step_head)
-    with pytest.raises(UserError, match="adaptive_softmax ends in a softmax over a vocabulary"):
-        Tagging(DATA, {"hidden_size": 4}, "adaptive_softmax")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,7 @@ def test_heads_that_do_not_fit_are_refused(step_head: str) -> None:
         (Tagging, "all_of_output", "(B, T, C)", "of the tags"),
         (Regression, "mean_pool", "(B, K)", "the values"),
         (SequenceClassifier, "mean_pool", "(B, C)", "of the classes"),
-        (LanguageModel, "softmax", "(B, T, V)", "of the next token"),
+        *((tasks.LanguageModel, h, "(B, T, V)", "of the next token") for h in LANGUAGE_HEADS[1:2]),
     ],
 )
 def test_table_picture_and_page_take_their_words_from_the_contract(
@@ -120,16 +123,22 @@ def test_table_picture_and_page_take_their_words_from_the_contract(
     [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" logits")]
     assert size in row and holds in row
     drawing = draw(made, seen, row=1)
-    assert any(label.text == "→ next window" for label in drawing.labels) == (task is LanguageModel)
+    carried = task.contract.stateful
+    assert any(label.text == "→ next window" for label in drawing.labels) == carried
     predicted = [box.text for box in drawing.boxes if box.kind == "logits"]
-    by_step = {Tagging: ["y0", "y1"], LanguageModel: ["p(x1)", "p(x2)"]}
-    assert predicted[:2] == by_step.get(task, ["logits"])
+    by_step = {"Tagging": ["y0", "y1"], "LanguageModel": ["p(x1)", "p(x2)"]}
+    assert predicted[:2] == by_step.get(task.__name__, ["logits"])
     monkeypatch.setattr("seqmodels.dataflow.page.HEADS", {head: HEADS[head]})  # one is enough here
     assert f"-&gt; {head}" in page(made)
 
 
-def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so() -> None:
-    task = LanguageModel(DATA, {"hidden_size": 4}).eval()
+def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so(
+    step_head: str,
+) -> None:
+    class Stateful(Causal):
+        contract = replace(Causal.contract, stateful=True)
+
+    task = Stateful(DATA, {"hidden_size": 4}, step_head).eval()
     ids, lengths = torch.randint(11, (2, 6)), torch.tensor([6, 6])
     whole, _ = task.as_function()(ids, lengths)
     first, state = task.as_function()(ids[:, :4], lengths - 2)

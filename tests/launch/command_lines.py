@@ -16,6 +16,7 @@ from seqmodels.launch.config_files import keys_of, shipped_checker
 from seqmodels.launch.settings import KEY
 from seqmodels.plain_values import flattened
 from tests.conftest import ROOT
+from tests.shipped import lacks
 
 CHECKER = shipped_checker()
 PLAIN = ("audit", "compare", "evaluate", "export", "generate", "predict")
@@ -79,23 +80,24 @@ class CommandLines:
     """Draws cases from a seed.
 
     Args:
-        runs: a finished run of a classifier of texts, and one of a language model.
+        runs: a finished run of a classifier of texts, and one of a language model, if there is one.
         texts: a CSV of labelled texts.
         models: the name of a module with models to audit.
     """
 
     def __init__(self, seed: int, runs: Sequence[Path], texts: Path, models: str) -> None:
         self.random = random.Random(seed)
-        self.classifier, self.language_model = map(str, runs)
+        self.classifier, self.language_model = str(runs[0]), str(runs[-1])
         self.texts, self.models = str(texts), models
         small = ("model.encoder.hidden_size=4", "trainer=cpu", "baseline=false")
         stream = ("model=language_model", "data=text_lm", "data.batch_size=2", "data.window=5")
         stream += ("data.evaluation_streams=1", "data.tokenizer=char")
-        self.bases = (
+        bases = (
             ("data=needle", "data.sizes=[8,4,4]", "data.length=12", *small),
             ("data=text", f"data.train={texts}", *small),
             (*stream, f"data.train={texts}", *small),
         )
+        self.bases = [base for base in bases if not lacks(" ".join(base))]
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             configs = [self._config("train", base) for base in self.bases]
             self.of_explain = list(self._config("explain", ()))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import Script
+from tests.shipped import lacks
 
 MODELS = """
 import torch
@@ -153,8 +154,8 @@ train model.encoder.cell=lsmt
     model.encoder.cell=lsmt: choose one of gru, lstm, rnn; did you mean lstm?
 train +model.head_options.size=3
     model.head_options.size: head 'last_hidden' has no su
-train model.head=softmax
-    model.head=softmax reads one vector for each step
+train model.head=every_step
+    model.head=every_step reads one vector for each step
 train model._target_=seqmodels.nn.encoder.RecurrentEncoder
     ...is not a task: ...
 train model._target_=torch.nn.LSTM model.head=max_pool
@@ -287,7 +288,9 @@ predict run=nowhere
 ROWS = [line.strip() for line in MISTAKES.splitlines() if line]
 
 
-@pytest.mark.parametrize(("line", "message"), [*zip(ROWS[::2], ROWS[1::2])])
+@pytest.mark.parametrize(
+    ("line", "message"), [row for row in zip(ROWS[::2], ROWS[1::2]) if not lacks(row[0])]
+)
 def test_a_mistake_is_one_line_and_leaves_nothing(
     script: Script, tmp_path: Path, line: str, message: str
 ) -> None:

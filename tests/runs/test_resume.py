@@ -425,11 +425,7 @@ def test_a_run_folder_cannot_have_anything_resolved(refused: Refused, cut: Path)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        (
-            "data",
-            {"_target_": "seqmodels.tasks.language_model.LanguageModel"},
-            "is not a DataModule",
-        ),
+        ("data", {"_target_": "seqmodels.tasks.SequenceClassifier"}, "is not a DataModule"),
         ("data", {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}, "is not a DataMod"),
         ("model", {"_target_": "seqmodels.data.UEA", "name": "PLAID"}, "is not a Task"),
         ("data.folder", {"_target_": "torch.nn.Identity"}, "data.folder._target_ of a run folder"),

@@ -27,6 +27,7 @@ from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.window_learning_rate import WindowLearningRate
 from tests.conftest import Config
+from tests.engine.test_contract import DATA, Tagging
 from tests.runs.resumed import Stop, weights
 from tests.shipped import LANGUAGE_HEADS
 
@@ -672,3 +673,21 @@ def test_a_sample_after_the_checkpoint_that_is_resumed_is_written_once(
     after = samples.read_text()
     assert after.startswith(before) and "lost" not in after
     assert after.count("--- after epoch 1\n") == 1
+
+
+def test_a_language_model_takes_no_vectors() -> None:
+    without = pl.LightningDataModule()
+    task = LanguageModel({"num_inputs": 7}, {"hidden_size": 4}, embedding={"freeze": True})
+    with pytest.raises(UserError, match="model.embedding.freeze and vectors_lr are about pre"):
+        task.initialize(without)
+
+
+@every_head
+def test_two_directions_are_refused_for_every_head(head: str) -> None:
+    with pytest.raises(UserError, match=r"must read in one direction, because .*: set model\.enc"):
+        model(head, encoder={"bidirectional": True})
+
+
+def test_a_head_with_a_vocabulary_is_of_no_other_task() -> None:
+    with pytest.raises(UserError, match="adaptive_softmax ends in a softmax over a vocabulary"):
+        Tagging(DATA, {"hidden_size": H}, "adaptive_softmax")

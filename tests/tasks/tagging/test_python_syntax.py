@@ -15,7 +15,6 @@ import pytest
 
 from seqmodels.data.sources import library_files
 from seqmodels.errors import UserError
-from seqmodels.tasks.language_model import plain_text
 from seqmodels.tasks.tagging import PythonSyntax, python_syntax
 from seqmodels.tasks.tagging.python_roles import ROLES, logical_lines, roles
 
@@ -171,7 +170,6 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         path.write_text(MODULE + f"name_{number} = [{'x, ' * number}]\n")
     files[3].write_text("# nothing\n")
     files[4].write_text("def f(:\n")
-    monkeypatch.setattr(plain_text, "library_files", lambda: files)
     monkeypatch.setattr(python_syntax, "library_files", lambda: files)
     return files
 
