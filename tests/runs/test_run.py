@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
+import seqmodels
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.compare.comparison import compare
@@ -76,6 +77,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
     assert saved.model.head == "max_pool" and saved.data.seed == 3  # resolved
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
+    assert environment["packages"]["seqmodels"] == seqmodels.__version__
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert all(row["train/loss"] and row["validation/accuracy"] for row in rows)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from seqmodels.installation import version
+
 PACKAGES = ("lightning", "torchmetrics", "hydra-core", "sktime", "datasets", "tokenizers")
 
 
@@ -22,6 +24,7 @@ def environment(device: str) -> dict[str, Any]:
         # PyTorch's metadata can lack its build, such as +cu132 or +cpu
         "packages": {
             "torch": str(torch.__version__),
+            "seqmodels": version(),
             **{name: metadata.version(name) for name in PACKAGES},
         },
         "device": device,
