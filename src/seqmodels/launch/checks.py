@@ -119,10 +119,12 @@ def _exact_text(problem: Problem, config: Any, overrides: Sequence[str]) -> str 
 
 
 def _others(config: Mapping[str, Any]) -> bool:
-    """Whether modules of your own, or installed projects, may define heads and cells."""
-    if config.get("imports") or project_modules():
-        return True
-    return not str(config.get("model", {}).get("_target_")).startswith("seqmodels.")
+    """Whether modules of your own, or installed projects, may define heads and cells; or the task,
+    of which the schema knows nothing."""
+    takes = shipped_checker().classes(str(config.get("model", {}).get("_target_")))
+    return bool(
+        config.get("imports") or project_modules() or not takes or takes["additionalProperties"]
+    )
 
 
 def _head_problems(model: Mapping[str, Any], others: bool) -> list[Problem]:
