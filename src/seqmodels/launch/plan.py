@@ -66,9 +66,11 @@ def trial_folder(number: int) -> str:
 
 def fresh_runs(sweeper: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     """Return the folder of each run of a search with a fresh seed, whether it is of the `default`
-    or of the `winner`, and by how much its seed differs from that of the trials."""
-    seeds, place = range(1, sweeper["fresh_seeds"] + 1), f"fresh_{sweeper['n_trials']}"
-    return [(f"{place}/{name}_{n}", name, n) for name in ("default", "winner") for n in seeds]
+    or of the `winner`, and by how much its seed differs from that of the trials. More trials may
+    have another winner, and have the same default."""
+    seeds = range(1, sweeper["fresh_seeds"] + 1)
+    places = {"default": "fresh", "winner": f"fresh_{sweeper['n_trials']}"}
+    return [(f"{places[name]}/{name}_{n}", name, n) for name in places for n in seeds]
 
 
 def is_search(sweeper: Mapping[str, Any]) -> bool:

@@ -30,7 +30,7 @@ class SweepProgress:
     Args:
         folder: of the sweep.
         names: of the folders of this command's jobs.
-        search: the metric of a search, where a trial that failed has ended; None for other sweeps.
+        search: the metric of a search, where a pruned trial has ended; None for other sweeps.
     """
 
     def __init__(self, folder: Path, names: Collection[str], search: str | None = None) -> None:
@@ -53,7 +53,7 @@ class SweepProgress:
         )
         self._task = self._bar.add_task("", total=jobs)
         self._bar.console.print(f"sweep of {_count(jobs)}: {folder}", soft_wrap=True)
-        self._resume(ENDS if search else ("completed",))
+        self._resume(("completed", "pruned") if search else ("completed",))
         self._jobs_to_do = jobs - len(self._ended)
         self._bar.start()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -134,8 +134,12 @@ class Search:
         return self.study.get_trials(deepcopy=False)
 
     def of_state(self, *names: str) -> list[Any]:
-        """The trials that are `COMPLETE`, `PRUNED`, `FAIL`, and so on."""
-        return [trial for trial in self.trials if trial.state.name in names]
+        """The trials that are `COMPLETE`, `PRUNED` or `FAIL`, as the trials of a failed job are."""
+        failed = {t.number for t in self.trials if self._result(t.number).get("status") == "failed"}
+        return [t for t in self.trials if ("FAIL" if t.number in failed else t.state.name) in names]
+
+    def _result(self, number: int) -> dict[str, Any]:
+        return RunFolder(self.folder / trial_folder(number)).result_if_any()
 
     def ask(self, number: int) -> Any:
         """An `optuna.Trial` with its values; None if it has ended.
@@ -172,12 +176,16 @@ class Search:
         return [*self.fixed, *(f"{key}={trial.params[key]}" for key in self.space)]
 
     def tell(self, number: int, result: Mapping[str, Any]) -> None:
-        """Say how a trial ended, by what its `result.json` holds."""
+        """Say how a trial ended, by what its `result.json` holds.
+
+        One that failed is left running: it is repeated, with its number and its values, when the
+        search is resumed. Optuna has no way back from `FAIL`, which is for a score of nan.
+        """
         states, status = _optuna().trial.TrialState, result.get("status")
         score = result.get("metrics", {}).get(self.metric, math.nan)
         if status == "completed" and math.isfinite(score):
             self.study.tell(number, score)
-        else:
+        elif status != "failed":
             state = states.PRUNED if status == "pruned" else states.FAIL
             self.study.tell(number, state=state)
 
@@ -189,14 +197,17 @@ class Search:
         """
         if self.of_state("COMPLETE"):
             return self.study.best_trial
-        failed = [RunFolder(self.folder / trial_folder(t.number)) for t in self.of_state("FAIL")]
-        errors = [folder.result_if_any().get("error") for folder in failed]
-        why = errors[0] if errors else "the others were pruned"
+        failed = [self._result(trial.number) for trial in self.of_state("FAIL")]
+        why = failed[0].get("error") if failed else "the others were pruned"
         raise UserError(f"no trial completed, and {len(failed)} failed: {why}")
 
 
 def run_trial(number: int) -> None:
-    """Run a trial of the search whose sweep this job belongs to."""
+    """Run a trial of the search whose sweep this job belongs to.
+
+    Raises:
+        UserError: for a metric to search by that the task does not measure.
+    """
     from seqmodels.callbacks.pruning import Pruning
     from seqmodels.launch.job import run_job
 
@@ -207,7 +218,10 @@ def run_trial(number: int) -> None:
     config = compose(hydra.job.config_name, found.words(trial))
     with suppress(Pruned):
         run_job(config, found.words(trial), [Pruning(trial, found.metric)])
-    found.tell(number, RunFolder(Path(config.folder)).result_if_any())
+    result = RunFolder(Path(config.folder)).result_if_any()
+    found.tell(number, result)
+    if (error := str(result.get("error"))).startswith(f"sweep.metric={found.metric}: "):
+        raise UserError(error)  # of all trials
 
 
 def divided(overrides: Overrides, sweeper: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -255,6 +269,8 @@ def check_search(config: DictConfig) -> None:
             "set sweep.metric, such as validation/loss"
         )
     given: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    if given["metric"] != config.sweep.metric:
+        raise UserError(f"hydra.sweeper.metric={given['metric']}: set sweep.metric instead")
     del given["_target_"]
     raise_first(Checker().of_arguments(given, arguments(SearchKeys) or {}, "hydra.sweeper"))
     _, space = divided(config.hydra.overrides.task, given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def report(search: Search, console: Console) -> None:
         f"{failed} failed. Trial {best.number} is the best by {search.metric}: "
         f"{show_with_unit(search.metric, best.value)}."
     )
-    search.study.trials_dataframe().to_csv(folder / "trials.csv", index=False)
+    table = search.study.trials_dataframe().replace({"state": {"RUNNING": "FAIL"}})
+    table.to_csv(folder / "trials.csv", index=False)
     (folder / "experiment").mkdir(exist_ok=True)
     write_text(folder / "experiment" / "winner.yaml", winner(search, best))
     for path in (folder / "trials.csv", *_pictures(search, console)):
@@ -67,7 +69,7 @@ def _pictures(search: Search, console: Console) -> list[Path]:
     from optuna import importance
     from optuna.visualization import matplotlib as draw
 
-    figures: dict[str, Callable[[Any], Any]] = {
+    figures: dict[str, Callable[..., Any]] = {
         "history": draw.plot_optimization_history,
         "slices": draw.plot_slice,
     }
@@ -77,15 +79,18 @@ def _pictures(search: Search, console: Console) -> list[Path]:
         shares = importance.get_param_importances(search.study, evaluator=judge)
         listed = zip(short_keys([*shares]), shares.values(), strict=True)
         console.print("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in listed))
-        figures["importances"] = lambda study: draw.plot_param_importances(study, evaluator=judge)
+        figures["importances"] = partial(draw.plot_param_importances, evaluator=judge)
     pyplot.switch_backend("agg")  # Optuna draws with pyplot
     paths = []
-    for name, plot in figures.items():
-        axes = np.ravel(plot(search.study))
-        axes[0].figure.set_size_inches(3.5 + 3.5 * len(axes), 4.5)
-        paths.append(search.folder / f"{name}.png")
-        axes[0].figure.savefig(paths[-1], dpi=160, bbox_inches="tight")
-        pyplot.close(axes[0].figure)
+    with pyplot.rc_context():  # it sets a style for all later figures, too
+        for name, plot in figures.items():
+            axes = np.ravel(plot(search.study, target_name=search.metric))
+            for each in axes if name == "slices" else ():
+                each.tick_params("x", which="both", rotation=45)  # names and powers are long
+            axes[0].figure.set_size_inches(3.5 + 3.5 * len(axes), 4.5)
+            paths.append(search.folder / f"{name}.png")
+            axes[0].figure.savefig(paths[-1], dpi=160, bbox_inches="tight")
+            pyplot.close(axes[0].figure)
     return paths
 
 
