@@ -8,7 +8,10 @@ from inspect import isfunction
 from typing import Any, get_type_hints
 
 import jaxtyping
+from beartype import BeartypeConf, beartype
 
+# as jaxtyping's own errors are, and Python's where nothing checks
+alone = beartype(conf=BeartypeConf(violation_type=TypeError))
 with_shapes = jaxtyping.jaxtyped
 
 
@@ -20,7 +23,7 @@ def jaxtyped(made: Any = None, *, typechecker: Callable[[Any], Any]) -> Any:
     if made is None:
         return partial(jaxtyped, typechecker=typechecker)
     if isfunction(made) and not _names_shapes(made):
-        return typechecker(made)
+        return alone(made)
     return with_shapes(made, typechecker=typechecker)
 
 
