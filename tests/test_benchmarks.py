@@ -17,7 +17,14 @@ SCRIPTS = sorted(
 )
 
 
-@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "soak.py"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(name, marks=pytest.mark.long) if name == "sizes.py" else name
+        for name in SCRIPTS
+        if name != "soak.py"
+    ],
+)
 def test_a_benchmark_runs_and_writes_its_table(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ def remove(task: str, run: Run) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long  # in every run: tests/test_layout.py
 def test_a_task_is_deleted_with_its_folder(run: Run, tmp_path: Path) -> None:
     remove("seq2seq", run)
     trained = run("python", "scripts/train.py", "model.head=max_pool", *QUICK, "folder=other")

@@ -18,6 +18,7 @@ from tests.predictions import mean_loss, rows_of
 QUICK = ("baseline=false", "callbacks.dataflow=null", "callbacks.confusion_matrix=null")
 
 
+@pytest.mark.usefixtures("examples_importable")
 def test_a_target_of_ones_own_is_scored_again_from_its_rows(script: Script, tmp_path: Path) -> None:
     words = ("model=labels", "data=headlines", "trainer.max_epochs=1", "trainer=cpu")
     folder = ROOT / "examples" / "labels" / "configs"

@@ -31,7 +31,7 @@ from seqmodels.compare.settings import (
 )
 from seqmodels.compare.statistics import against_best, seeds_needed, smallest_step, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, overview, table
-from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
+from seqmodels.engine.metrics import METRICS, REPLACED, Metric, metric_named, show
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
 from seqmodels.runs.report import metrics_table
@@ -68,7 +68,11 @@ def test_an_unknown_metric_is_asked_for_and_not_guessed() -> None:
         metric_named("zzz")
 
 
-def test_a_metric_that_was_replaced_names_the_new_one(runs: Runs) -> None:
+def test_a_metric_that_was_replaced_names_the_new_one(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REPLACED, "word_error_rate", "exact_match")
+    monkeypatch.setitem(METRICS, "exact_match", Metric(higher_is_better=True, unit="%"))
     message = "^test/word_error_rate is now test/exact_match, which is 1 - word_error_rate$"
     with pytest.raises(UserError, match=message):
         metric_named("test/word_error_rate")
@@ -437,7 +441,7 @@ def test_settings_are_compared(sweep: Runs) -> None:
     ("metric", "said", "best", "shown"),
     [
         ("test/loss", {}, "c", "0.1000"),
-        ("test/bleu", {}, "a", "90.00"),
+        ("test/f1", {}, "a", "90.00"),
         # what a run says of a known metric is ignored
         ("test/accuracy", {"accuracy": False}, "a", "90.00"),
         ("test/mine", {"mine": True}, "a", "0.9000"),

@@ -32,6 +32,7 @@ def test_any_head_goes_with_any_recipe_in_two_directions_if_it_can(
     assert task.encoder.bidirectional is (HEADS[head].requires_bidirectional is not False)
 
 
+@pytest.mark.long
 def test_small_data_is_trained_until_the_validation_stops_gaining(
     script: Script, reviews: Path, tmp_path: Path
 ) -> None:

@@ -411,7 +411,7 @@ def test_a_search_that_is_killed_finds_the_same(tmp_path: Path, script: Script) 
     assert [len(stretches) for stretches in resumed] == [0, 1, 0, 0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_share_a_search(tmp_path: Path, process: Script) -> None:
     sweep = tmp_path / "sweep"
     words = ("-m", "hparams_search=optuna", *SPACE, *DATA, *QUICK, "trainer.max_epochs=1")

@@ -173,7 +173,7 @@ def same(process: Script, tmp_path: Path, serial: Serial) -> Callable[..., None]
     return check
 
 
-@pytest.mark.slow
+@pytest.mark.long  # in every run: its signals, tests/launch/test_sweep_ends.py
 def test_joblib_gives_the_same(same: Callable[..., None]) -> None:
     same("joblib", "hydra.launcher.n_jobs=2")
 

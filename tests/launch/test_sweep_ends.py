@@ -189,10 +189,8 @@ def sweep_of_two_processes(sweep: Path) -> subprocess.Popen[str]:
     return running
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "to_all"), [(signal.SIGTERM, False), pytest.param(2, True, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "to_all"), [(signal.SIGTERM, False), (2, True)])
 def test_a_signal_ends_a_sweep_of_several_processes(
     tmp_path: Path, number: int, to_all: bool
 ) -> None:

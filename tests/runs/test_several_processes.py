@@ -88,8 +88,8 @@ def gone(processes: list[int]) -> bool:
     return True
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("rank", [1, 0])
 def test_when_one_is_killed_all_end_with_one_line(tmp_path: Path, rank: int) -> None:
     with running(tmp_path / "run") as run:
         run.wait_for("previous")

@@ -84,6 +84,7 @@ class _Writer:
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self.definitions: dict[str, Schema] = {"interpolation": INTERPOLATION}
         self.targets: dict[str, list[str]] = {}  # the classes that files name at each prefix
+        self.missing: set[str] = set()  # those that cannot be imported
         for file, folder in ((f, d) for d in folders for f in sorted(d.rglob("*.yaml"))):
             group = kind_of_file(file, folder)
             prefix = f"{group}." if group in GROUPS else ""
@@ -140,6 +141,7 @@ class _Writer:
         known = self.targets.get(prefix, [])
         for target in known:
             self._define(target, part, prefix)
+        found = [target for target in known if target not in self.missing]
         if not known:
             return {"type": "object", "built": part["built"]}
         is_named = {"required": ["_target_"]}
@@ -150,7 +152,9 @@ class _Writer:
             }
             for target in known
         ]
-        branches.append({"if": {"not": is_named}, "then": self._any_of(known)})
+        branches.append(
+            {"if": {"not": is_named}, "then": self._any_of(found) if found else UNKNOWN}
+        )
         name = {"anyOf": [{"enum": known}, {"type": "string"}]}
         return self._group(
             # `additionalProperties`, because an editor may add the whole schema's properties to a
@@ -171,6 +175,7 @@ class _Writer:
             takes = arguments(getattr(import_module(module, "_target_"), name)) or UNKNOWN
         except (UserError, AttributeError):  # not installed, or of another version
             takes = UNKNOWN
+            self.missing.add(target)
         takes = without(takes, part["built"])
         made = self.of({**takes, "properties": {**takes["properties"], **OF_HYDRA}}, prefix)
         properties = {n: p for n, p in made["properties"].items() if p is not False}
