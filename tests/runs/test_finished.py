@@ -122,7 +122,7 @@ def test_attention_weighs_the_steps_of_each_input(films: Run, reviews: Path) -> 
     with pytest.raises(
         UserError,
         match=r"model.head=max_pool, which does not weigh steps: heads "
-        r"with attention are attention(, \w+)*, max_attention_pool",
+        r"with attention are (\w+, )+max_attention_pool",
     ):
         films.attention(FILMS)
 
