@@ -46,3 +46,11 @@ def lacks(text: str) -> bool:
     named = re.findall(r"\b(experiment|model|data)(?:=|: )(\w+)", text)
     files = (CONFIGS / group / f"{name}.yaml" for group, name in named)
     return any(lacks(file.read_text(encoding="utf-8")) for file in files if file.is_file())
+
+
+def lacks_its_task(file: Path) -> bool:
+    """Whether a configuration needs a task whose folder is deleted: itself, or each that shares
+    it."""
+    texts = [other.read_text(encoding="utf-8") for other in CONFIGS.rglob("*.yaml")]
+    users = [text for text in texts if f"shared/{file.stem}@" in text and "shared" in file.parts]
+    return lacks(file.read_text(encoding="utf-8")) or (bool(users) and all(map(lacks, users)))

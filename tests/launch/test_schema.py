@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from seqmodels.launch.keys import name_of
 from seqmodels.launch.schema import FILE, PLAIN, kind_of_file, main, schema
 from tests.conftest import ROOT, Config
-from tests.shipped import ALL_HEADS, lacks
+from tests.shipped import ALL_HEADS, lacks_its_task
 
 CONFIGS = ROOT / "configs"
 COMMITTED = json.loads((ROOT / FILE).read_text())
@@ -60,7 +60,7 @@ def test_the_schema_is_that_of_the_signatures(fresh: dict[str, Any]) -> None:
 
 def test_every_file_fits_the_schema(fresh: dict[str, Any]) -> None:
     Draft7Validator.check_schema(fresh)
-    for file in [file for file in FILES if not lacks(file.read_text(encoding="utf-8"))]:
+    for file in [file for file in FILES if not lacks_its_task(file)]:
         content = OmegaConf.to_container(OmegaConf.load(file))
         assert errors(content, kind_of_file(file, CONFIGS), fresh) == [], file
 
