@@ -24,7 +24,8 @@ Made = TypeVar("Made")
 
 
 def once_a_batch(method: Callable[..., Made]) -> Callable[..., Made]:
-    """The method, which makes what it gives of a batch once while the network `remembers`."""
+    """The method, which makes what it gives of a batch once while the network `remembers`: from the
+    state that the first call gave, if it takes one."""
 
     @wraps(method)
     def remembered(network: Network, batch: Any, *others: Any, **options: Any) -> Made:

@@ -23,8 +23,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
-from seqmodels.padding import last_step
-from seqmodels.tasks.forecasting.window_rows import segments, window_scale
+from seqmodels.tasks.forecasting.window_rows import newest_steps, segments, window_scale
 
 MOST_STEPS = 100_000  # to forecast
 Forecast = Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
@@ -332,10 +331,10 @@ class Forecaster(Task):
             return center, spread, torch.zeros_like(center)
         of_last = {"last": 1, "season": self.hparams["data"]["period"]}
         size = of_last[base] if self.linear is None else self.linear.in_features
-        # what was read last, also where rows are padded: (B, size, K)
-        newest = last_step(*segments((read - center) / spread, batch.lengths, size))
+        newest = (newest_steps(read, batch.lengths, size) - center) / spread  # (B, size, K)
         if self.linear is None:
-            return center, spread, newest[:, torch.arange(self.horizon) % size]
+            steps = torch.arange(self.horizon, device=read.device) % size
+            return center, spread, newest[:, steps]
         return center, spread, self.linear(newest.transpose(1, 2)).transpose(1, 2)
 
     def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:

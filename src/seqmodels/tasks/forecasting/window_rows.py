@@ -39,7 +39,18 @@ def segments(
     how many there are of each. The first one repeats the row's first step where steps lack."""
     counts = (lengths + size - 1) // size  # ONNX would round a negative quotient up
     longest = (rows.shape[1] + size - 1) // size
-    first = (lengths - counts * size).to(rows.device, non_blocking=True)  # 0 or less
-    steps = torch.arange(longest * size, device=rows.device) + first.unsqueeze(1)
+    steps = _steps_from(lengths - counts * size, longest * size, rows)
+    return steps.unflatten(1, (longest, size)), counts
+
+
+def newest_steps(rows: Window, lengths: Lengths, size: int) -> Float[Tensor, "batch newest values"]:
+    """The last `size` steps of each row before its padding; the first of them repeats the row's
+    first step where steps lack."""
+    return _steps_from(lengths - size, size, rows)
+
+
+def _steps_from(first: Lengths, count: int | torch.SymInt, rows: Tensor) -> Tensor:
+    steps = torch.arange(count, device=rows.device)  # type: ignore[arg-type]
+    steps = steps + first.to(rows.device, non_blocking=True).unsqueeze(1)
     index = steps.clamp(0, rows.shape[1] - 1).unsqueeze(2).expand(-1, -1, rows.shape[2])
-    return rows.gather(1, index).unflatten(1, (longest, size)), counts
+    return rows.gather(1, index)
