@@ -316,3 +316,8 @@ def test_the_command_needs_no_torch_and_tells_by_its_exit_status(tmp_path: Path)
     assert (run("package").returncode, run("package").stdout) == (0, "")
     missing = run("nothing.py")
     assert missing.returncode == 2 and missing.stderr.startswith("error: nothing.py does not exist")
+    without = subprocess.run(
+        [sys.executable, "-c", command, "lint"], capture_output=True, text=True, check=False
+    )
+    assert without.returncode == 2 and len(without.stderr.splitlines()) == 1
+    assert without.stderr.startswith("error: the following arguments are required: paths: --help")

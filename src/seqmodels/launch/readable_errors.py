@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import io
 import os
@@ -9,6 +10,7 @@ import re
 import select
 import sys
 from contextlib import ContextDecorator
+from typing import NoReturn
 
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -56,6 +58,13 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         if is_mistake(error) and not self._shows_traceback:
             print(visible_line(as_started(f"error: {error_line(error)}")), file=sys.stderr)
             sys.exit(2)
+
+
+class OneLine(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}: --help shows what it takes")
 
 
 def _is_interruption(error: BaseException) -> bool:

@@ -16,13 +16,12 @@ import warnings
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from seqmodels.errors import UserError
 from seqmodels.installation import DISTRIBUTION, PACKAGE
-from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.launch.readable_errors import OneLine, readable_errors
 
 FOLDER = Path(__file__).resolve().parents[2]  # of the package
 TEMPLATE = FOLDER / "template"
@@ -45,13 +44,6 @@ def main() -> None:
     count = sum(path.is_file() for path in place.rglob("*"))
     print(f"made {words.name} in {place}: {count} files, which depend on {dependency}\n")
     print(f"cd {place}\npip install -e .\npython scripts/train.py experiment=baseline")
-
-
-class OneLine(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}: --help shows what it takes")
 
 
 def _arguments() -> argparse.Namespace:
