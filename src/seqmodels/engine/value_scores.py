@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,6 +28,14 @@ def known_values(
     decided, targets = decision(predicted, levels).flatten(0, -2), targets.flatten(0, -2)
     known = ~targets.isnan().any(dim=-1)
     return decided[known], targets[known]
+
+
+def named_values(
+    row: Sequence[Any], names: Sequence[str], levels: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A row's K values by the name of their column; with levels, the Q of each by these."""
+    columns = zip(names, row, strict=True)
+    return {name: dict(zip(levels, of, strict=True)) if levels else of for name, of in columns}
 
 
 class ValueScore(Metric):

@@ -3,10 +3,13 @@
 python scripts/evaluate.py run=runs/<folder> split=validation
 """
 
+import logging
 import os
 from types import SimpleNamespace
 
 from seqmodels.launch.command_line import command, named_run
+
+log = logging.getLogger(__name__)
 
 
 @command("evaluate")
@@ -20,7 +23,11 @@ def main(config: SimpleNamespace) -> None:
     writers: list[Predictions | Scores] = [Predictions(), Scores()]
     for writer in writers:
         writer.name = file_of(writer.name, split)
-    written = config.predictions and not config.dynamic and os.access(run.folder, os.W_OK)
+    written = config.predictions and not config.dynamic
+    if written and not os.access(run.folder, os.W_OK):
+        names = " and ".join(writer.name for writer in writers)
+        log.warning(f"{run.folder} cannot be written to: {names} are left out")
+        written = False
     metrics = run.evaluate(
         config.split,
         config.file,

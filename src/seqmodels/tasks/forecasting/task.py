@@ -18,7 +18,14 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.rolling import roll_forward
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import MAE, Predictions, Targets, known_values, value_scores
+from seqmodels.engine.value_scores import (
+    MAE,
+    Predictions,
+    Targets,
+    known_values,
+    named_values,
+    value_scores,
+)
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
@@ -306,13 +313,7 @@ class Forecaster(Task):
         names = self.hparams["data"]["values"]
         if values.dim() > 2:
             values = values.movedim(1, -1)  # (B, K, [Q], H)
-        return [
-            {
-                name: dict(zip(levels, of, strict=True)) if levels else of
-                for name, of in zip(names, row, strict=True)
-            }
-            for row in values.tolist()
-        ]
+        return [named_values(row, names, levels) for row in values.tolist()]
 
     def metrics(self) -> dict[str, Metric]:
         levels = self.output.quantiles

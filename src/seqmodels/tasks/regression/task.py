@@ -13,7 +13,7 @@ from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import known_values, value_scores
+from seqmodels.engine.value_scores import known_values, named_values, value_scores
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
@@ -134,12 +134,7 @@ class Regressor(Task):
         for row, length in zip(plain, batch.lengths.tolist(), strict=True):
             row = row[:length].movedim(1, 0) if self.contract.per == "step" else row  # (K, [T], ..)
             made = row.movedim(-1, 1) if levels else row  # (K, Q, [T])
-            rows.append(
-                {
-                    name: dict(zip(levels, of, strict=True)) if levels else of
-                    for name, of in zip(self.names, made.tolist(), strict=True)
-                }
-            )
+            rows.append(named_values(made.tolist(), self.names, levels))
         return rows
 
     def _targets(self, batch: SequenceBatch) -> Tensor:
