@@ -73,6 +73,9 @@ class RecurrentEncoder(nn.Module):
             faster of the two for this device and cell (measured in `benchmarks/`).
         locked_dropout: the dropout between layers drops the same features at all steps of a row
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        weight_dropout: the share of the weights from `h` to the next `h` that training drops, the
+            same ones for all rows and steps of a call (AWD-LSTM,
+            https://arxiv.org/abs/1708.02182). Training is `padded` then.
 
     Raises:
         ValueError: if arguments don't fit together.
@@ -91,6 +94,7 @@ class RecurrentEncoder(nn.Module):
         proj_size: Natural = 0,
         packing: Annotated[str, OneOf("auto", "packed", "padded")] = "auto",
         locked_dropout: bool = False,
+        weight_dropout: NonNegativeFraction = 0.0,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
@@ -102,6 +106,11 @@ class RecurrentEncoder(nn.Module):
             raise ValueError(
                 f"encoder.packing is 'padded', but cell={cell} runs on packed rows: set "
                 "encoder.packing=auto"
+            )
+        if is_own and weight_dropout:
+            raise ValueError(
+                f"encoder.weight_dropout is {weight_dropout}, but cell={cell} has weights of its "
+                "own: set encoder.weight_dropout=0, and drop them in the cell"
             )
         if proj_size and cell != "lstm":
             raise ValueError(f"encoder.proj_size is {proj_size}: only cell=lstm has projections")
@@ -128,6 +137,7 @@ class RecurrentEncoder(nn.Module):
         self.cell = cell
         self.packing = packing
         self.locked_dropout = locked_dropout
+        self.weight_dropout = weight_dropout
 
     @property
     def has_cell_state(self) -> bool:
@@ -171,8 +181,16 @@ class RecurrentEncoder(nn.Module):
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
         is_own = not isinstance(self.rnn, nn.RNNBase)
-        if self.locked_dropout and self.training and self.rnn.dropout and not is_own:
-            output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=True)
+        locked = self.locked_dropout and self.rnn.dropout and not is_own
+        if self.training and (locked or self.weight_dropout):
+            output, final = run_padded(
+                self.rnn,
+                inputs,
+                lengths,
+                state,
+                locked_dropout=self.locked_dropout,
+                weight_dropout=self.weight_dropout,
+            )
         elif bool((lengths == time).all()):
             output, final = self.rnn(inputs, state)
         elif is_own or self._packs(inputs):

@@ -119,6 +119,7 @@ def run_padded(
     state: State | None = None,
     *,
     locked_dropout: bool = False,
+    weight_dropout: float = 0.0,
     traced: Calls | None = None,
 ) -> tuple[Tensor, State]:
     """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps.
@@ -129,6 +130,7 @@ def run_padded(
         lengths: `(B,)` int64 on the CPU.
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
+        weight_dropout: the share of the weights from `h` to the next `h` to drop in training.
         traced: what to call instead of `CALLS`, to trace a program for any lengths: it has all
             steps in one block.
 
@@ -162,9 +164,12 @@ def run_padded(
         outputs = []
         for direction in range(directions):
             index = number * directions + direction
+            weights: list[Tensor] = [*rnn.all_weights[index]]
+            if weight_dropout:
+                weights[1] = F.dropout(weights[1], weight_dropout, rnn.training)
             output, final = _run_direction(
                 rnn,
-                rnn.all_weights[index],
+                weights,
                 rows.reverse(layer) if direction else layer,
                 tuple(part[index].unsqueeze(0) for part in start),
                 rows,

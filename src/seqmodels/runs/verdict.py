@@ -21,7 +21,13 @@ HARDER = (  # in training
     "training.adversarial",
     "output.class_weights",
 )
-DROPOUTS = ("embedding.noise", "dropout", "embedding.dropout", "encoder.dropout")
+DROPOUTS = (
+    "embedding.noise",
+    "dropout",
+    "embedding.dropout",
+    "encoder.dropout",
+    "encoder.weight_dropout",
+)
 STRONG = 0.3  # dropout that may be what holds a model back
 SOLVED = 0.02  # an error rate below which nothing is to be gained
 
