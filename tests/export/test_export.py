@@ -89,6 +89,7 @@ def ours(
 
 
 BOTH = {"bidirectional": True, "num_layers": 2}
+CONVOLUTIONS = {"convolutions": [7, 4], "channels": 6}
 LANGUAGE: list[Callable[[], Task]] = [
     lambda: task(tasks.LanguageModel, TOKENS, "tied_softmax", {"num_layers": 2})
 ] * bool(LANGUAGE_HEADS)
@@ -104,6 +105,7 @@ NETWORKS: list[Callable[[], Task]] = [
         embedding={"characters": "lstm"},
     ),
     lambda: task(Regressor, FEATURES | VALUES, "max_pool", output={"quantiles": [0.1, 0.5]}),
+    lambda: task(Regressor, FEATURES | VALUES, "concat_pool", BOTH, embedding=CONVOLUTIONS),
     lambda: task(Forecaster, WINDOWS, "every_step", {"cell": "gru", "num_layers": 2}),
     lambda: task(
         *(Forecaster, WINDOWS, "mean_pool"),
@@ -170,6 +172,7 @@ def test_a_program_gives_the_same_on_any_batch_with_torch_alone(tmp_path: Path) 
     # with GRU, RNN, characters, and states that are carried
     networks = [*(NETWORKS[number] for number in (1, 2, 4, 6)), *LANGUAGE]
     networks.append(lambda: task(*CLASSIFIER, "concat_pool", projected))
+    networks.append(lambda: task(*CLASSIFIER, "mean_pool", embedding=CONVOLUTIONS))
     for number, made in enumerate(networks):
         model, folder = made(), tmp_path / f"made{number}"
         export(model, folder, "torch")

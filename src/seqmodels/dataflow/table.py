@@ -33,6 +33,7 @@ def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Gro
     symbolic = {
         "inputs": "(B, T)" if tokens else "(B, T, 1+K)" if words else "(B, T, F)",
         "embedded": f"({b}, {t}, E)",
+        "convolved": f"({b}, {t}, channels)",
         "output": f"({b}, {t}, {wide})",
         "h_n": f"(L, D, {b}, {size})",
         "c_n": f"(L, D, {b}, H)",

@@ -73,7 +73,8 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
     with isolated([task]):
         rows = task.cut(batch)
         embedded = task.embed(rows).detach().requires_grad_()
-        states = task.encoder(embedded, rows.lengths)
+        convolved = task.convolve(embedded, rows.lengths)
+        states = task.encoder(convolved, rows.lengths)
         traced = {name: t for name in STATES if (t := getattr(states, name)) is not None}
         cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
         leaves = replace(states, **cut)
@@ -91,7 +92,10 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
         final = [norm.norm(dim=-1).permute(2, 0, 1) for norm in final]  # (L, D, B, H) -> (B, L, D)
         total = sum(part.flatten(1).sum(dim=1) for part in (output, *final))
         output, *final = (_share(part, total) for part in (output, *final))
-    on_the_way = {"inputs": batch.inputs, "embedded": embedded, **traced}
+    on_the_way = {"inputs": batch.inputs, "embedded": embedded}
+    if task.convolutions is not None:
+        on_the_way["convolved"] = convolved
+    on_the_way |= traced
     if isinstance(selected, Tensor):  # else a decoder gets the tensors as they are
         on_the_way["selected"] = selected
     on_the_way["logits"] = logits
@@ -111,7 +115,7 @@ def reach(
     with isolated([task]):
         rows = task.cut(batch)
         embedded = task.embed(rows).detach().requires_grad_()
-        states = task.encoder(embedded, rows.lengths)
+        states = task.read_whole(embedded, rows.lengths)
         by_step = task.head.per == "step"
         for read_from in (partial(task.read_out, batch=batch), task.head.select):
             result = read_from(states)

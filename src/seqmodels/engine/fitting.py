@@ -31,6 +31,7 @@ def check_model(
         UserError: if an argument is out of range, or arguments don't fit together.
     """
     head = find_head(model["head"], per=contract.per, target=contract.target)
+    check_embedding(contract, model.get("embedding") or {})
     with torch.device("meta"):  # which takes neither memory nor random numbers
         encoder = build_encoder(1, model["encoder"], head, contract)
         build_head(model["head"], encoder, make_output, options=model.get("head_options"))
@@ -63,6 +64,15 @@ def build_encoder(
         return RecurrentEncoder(width, **options)
     except ValueError as error:
         raise UserError(f"model.{error}") from error
+
+
+def check_embedding(contract: Contract, embedding: Mapping[str, Any]) -> None:
+    """Raises UserError for convolutions of a task that predicts what they see."""
+    if contract.causal and embedding.get("convolutions") is not None:
+        raise UserError(
+            "this model predicts what comes next, which convolutions have already seen: set "
+            "model.embedding.convolutions=null"
+        )
 
 
 def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words: str) -> None:

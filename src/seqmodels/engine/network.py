@@ -16,6 +16,7 @@ from seqmodels.engine.contract import Contract
 from seqmodels.engine.training import worst_move
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
+from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State
 from seqmodels.nn.windows import random_windows, read_in_windows
@@ -44,6 +45,7 @@ class Network(nn.Module):
 
     embedding: nn.Module
     characters: CharacterEncoder | None  # of each word
+    convolutions: Convolutions | None  # of what `embed` gives
     encoder: RecurrentEncoder
     head: Head
     window: int | None = None  # to read longer sequences in windows of so many steps
@@ -63,7 +65,7 @@ class Network(nn.Module):
         return cls.contract
 
     def embed(self, batch: AnyBatch) -> Float[Tensor, "batch time embedding"]:
-        """The encoder's inputs, `(B, T, E)`; noisy in training."""
+        """What convolutions or the encoder read, `(B, T, E)`; noisy in training."""
         if self.characters is None:
             return self.embedding(batch.inputs)
         words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
@@ -91,8 +93,23 @@ class Network(nn.Module):
     ) -> RNNOutput:
         """Everything that the recurrent network returns for what `embed` gave."""
         if self.window is None or self.training:
-            return self.encoder(embedded, lengths, state)
-        return read_in_windows(self.encoder, embedded, lengths, self.window)
+            return self.read_whole(embedded, lengths, state)
+        return read_in_windows(self.read_whole, embedded, lengths, self.window)
+
+    def read_whole(
+        self,
+        embedded: Float[Tensor, "batch time embedding"],
+        lengths: Int[Tensor, " batch"],
+        state: State | None = None,
+    ) -> RNNOutput:
+        """As `read`, of each row at once, without windows."""
+        return self.encoder(self.convolve(embedded, lengths), lengths, state)
+
+    def convolve(
+        self, embedded: Float[Tensor, "batch time embedding"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch time width"]:
+        """The encoder's inputs: `embedded`, convolved if the task has convolutions."""
+        return embedded if self.convolutions is None else self.convolutions(embedded, lengths)
 
     def loss_and_decision(
         self, batch: AnyBatch, states: RNNOutput | None = None

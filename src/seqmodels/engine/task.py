@@ -19,7 +19,7 @@ from seqmodels.arguments import ArgumentsOf, Built, BySubclass, Name, NonNegativ
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, gather, join, share_of_targets
-from seqmodels.engine.fitting import build_encoder, no_output
+from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import (
@@ -37,6 +37,7 @@ from seqmodels.errors import UserError, not_a_task, refusing
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
+from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.embedding import (
     EmbeddingOptions,
     LockedDropout,
@@ -148,6 +149,11 @@ class Task(Network, pl.LightningModule):
         self.embedding, width = build_embedding(self.inputs_of(data), options, make_dropout(share))
         self.characters = build_characters(data, options, make_dropout(share))
         width += self.characters.width if self.characters else 0
+        check_embedding(self.contract, embedding or {})
+        self.convolutions = None
+        if options.convolutions is not None:
+            self.convolutions = Convolutions(width, options.channels, options.convolutions)
+            width = options.channels
         self.encoder = build_encoder(
             width,
             {"locked_dropout": locked_dropout, **encoder},

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
 from seqmodels.arguments import (
@@ -89,6 +90,9 @@ class EmbeddingOptions:
         characters: the cell, such as lstm, of a network that reads the characters of each word,
             whose final states stand beside the embedding; None: words only.
         character_options: arguments of `CharacterOptions`.
+        convolutions: how many steps each of these sees that the inputs pass on their way to the
+            recurrent network, such as [7, 5]; see `Convolutions`. None: there are none.
+        channels: of each of them.
 
     Raises:
         UserError: for a learning rate of vectors that don't learn.
@@ -103,6 +107,8 @@ class EmbeddingOptions:
     character_options: (
         Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")] | None
     ) = None
+    convolutions: Annotated[list[Count], Field(min_length=1)] | None = None
+    channels: Count = 128
 
     def __post_init__(self) -> None:
         if self.freeze and self.vectors_lr is not None:

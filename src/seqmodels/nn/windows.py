@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RNNOutput
 
 
 def random_windows(batch: SequenceBatch, size: int) -> SequenceBatch:
@@ -23,7 +24,7 @@ def random_windows(batch: SequenceBatch, size: int) -> SequenceBatch:
 
 
 def read_in_windows(
-    encoder: RecurrentEncoder,
+    encoder: Callable[[Tensor, Tensor], RNNOutput],
     inputs: Float[Tensor, "batch time features"],
     lengths: Int[Tensor, " batch"],
     size: int,

@@ -34,6 +34,8 @@ IDENTITY = (
     "model.embedding.vectors_lr",
     "model.embedding.characters",
     "model.embedding.character_options",
+    "model.embedding.convolutions",
+    "model.embedding.channels",
 )
 FREE = ("data.num_workers",)
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
