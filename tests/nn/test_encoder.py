@@ -639,3 +639,54 @@ def test_wrong_argument_is_named_with_what_to_change(options: dict[str, Any], me
     build: Callable[..., RecurrentEncoder] = RecurrentEncoder
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build(**{"input_size": F, "hidden_size": H, **options})
+
+
+# ---------------------------------------------------------------- accelerators
+
+
+@both_directions
+@cells
+@pytest.mark.parametrize("mix", ["many rows, wildly ragged", "all equal, extra padding"])
+def test_the_calls_of_an_accelerator_equal_packing(
+    cell: str, proj_size: int, bidirectional: bool, mix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows in each call, and no call of more steps than cuDNN takes."""
+    monkeypatch.setattr(ragged, "MOST_STEPS", 4)
+    monkeypatch.setattr(ragged, "time_blocks", lambda x: ragged.long_calls(int(x[0]), len(x)))
+    lengths, time = LENGTH_MIXES[mix]
+    options = {"bidirectional": bidirectional, "proj_size": proj_size}
+    padded = make_encoder(cell, 2, packing="padded", **options)
+    mine, my_gradients = run_with_gradients(padded, lengths, time, with_state=True)
+    want, gradients = run_with_gradients(twin(padded, "packed"), lengths, time, with_state=True)
+    for a, b in zip(parts(mine), parts(want), strict=True):
+        assert_same(a, b, 1e-6)
+    for name, gradient in gradients.items():
+        assert_same_to_scale(my_gradients[name], gradient, 1e-5)
+
+
+def test_weights_side_by_side_are_the_same_in_one_piece_of_memory() -> None:
+    weights = make_encoder("lstm").rnn.all_weights[0]
+    moved = ragged.side_by_side(weights)
+    at = moved[0].data_ptr()
+    for a, b in zip(moved, weights, strict=True):
+        assert a.data_ptr() == at
+        assert_same(a, b, 0.0)
+        at += a.numel() * a.element_size()
+    gradients = torch.autograd.grad(sum(part.square().sum() for part in moved), weights)
+    for gradient, weight in zip(gradients, weights, strict=True):
+        assert_same(gradient, 2 * weight, 0.0)
+
+
+@both_directions
+@cells
+def test_an_accelerator_never_packs(cell: str, proj_size: int, bidirectional: bool) -> None:
+    """`meta` stands for one: it refuses what would wait for its values, as packing does."""
+    options = {"bidirectional": bidirectional, "proj_size": proj_size}
+    encoder = make_encoder(cell, 2, dropout=0.1, **options).to("meta")
+    lengths = torch.tensor(LENGTHS)
+    result = encoder(make_inputs().to("meta").requires_grad_(), lengths)
+    weighted = [part.sum() for part in parts(result)]
+    torch.stack(weighted).sum().backward()
+    assert {part.device.type for part in parts(result)} == {"meta"}
+    with torch.inference_mode():
+        encoder(make_inputs().to("meta"), lengths)

@@ -16,7 +16,7 @@ from seqmodels.arguments import Count, Natural, NonNegativeFraction, OneOf
 from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
-from seqmodels.nn.ragged import run_padded
+from seqmodels.nn.ragged import MOST_STEPS, run_padded
 from seqmodels.nn.state import State
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
@@ -191,7 +191,7 @@ class RecurrentEncoder(nn.Module):
                 locked_dropout=self.locked_dropout,
                 weight_dropout=self.weight_dropout,
             )
-        elif bool((lengths == time).all()):
+        elif bool((lengths == time).all()) and (time <= MOST_STEPS or inputs.device.type == "cpu"):
             output, final = self.rnn(inputs, state)
         elif is_own or self._packs(inputs):
             packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
@@ -211,8 +211,8 @@ class RecurrentEncoder(nn.Module):
     def _packs(self, inputs: Tensor) -> bool:
         if self.packing != "auto":
             return self.packing == "packed"
-        if inputs.device.type != "cpu":
-            return True
+        if inputs.device.type != "cpu":  # cuDNN runs packed rows by its slowest algorithm, and the
+            return False  # host waits for their order; on MPS they fail (PyTorch issue 102911)
         # padded is faster in training with every cell, in inference only if oneDNN runs the cell
         by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
         return not (torch.is_grad_enabled() or by_onednn)

@@ -9,8 +9,9 @@ padded rows. The result is exact, because:
 - padded steps keep `c_n`, which no `output` holds: a column that is 1 at padding drives the input
   gate to exactly 0 and the forget gate to exactly 1.
 
-To save work, the batch is sorted by length and cut in time into a few blocks, each with only the
-rows that have not ended.
+To save work on a CPU, the batch is sorted by length and cut in time into a few blocks, each with
+only the rows that have not ended. On an accelerator the number of steps is what costs time, so the
+batch stays whole there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from seqmodels.padding import valid_steps
 # and with more than 8 blocks each call gets too small to be faster.
 STEPS_PER_BLOCK = 128
 MOST_BLOCKS = 8
+# cuDNN fails on more steps (https://github.com/pytorch/pytorch/issues/133751)
+MOST_STEPS = 65_535
 # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, as long as the gate's other
 # inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
@@ -69,6 +72,12 @@ def time_blocks(lengths: Tensor) -> list[tuple[int, int, int]]:
     return [(a, b, int((lengths > a).sum())) for a, b in zip(starts, stops, strict=True)]
 
 
+def long_calls(longest: int, rows: int) -> list[tuple[int, int, int]]:
+    """As `time_blocks`, but cuts a batch only where a call would have too many steps."""
+    starts = range(0, longest, MOST_STEPS)
+    return [(start, min(start + MOST_STEPS, longest), rows) for start in starts]
+
+
 class _Rows:
     """A batch's rows sorted longest first, its padding, and its blocks of time.
 
@@ -82,7 +91,12 @@ class _Rows:
         count = lengths.shape[0]
         sorted_lengths, order = lengths.sort(descending=True, stable=True)
         self.longest = int(lengths.max()) if time is None else time
-        self.blocks = time_blocks(sorted_lengths) if time is None else [(0, time, count)]
+        if time is not None:
+            self.blocks = [(0, time, count)]
+        elif device.type == "cpu":
+            self.blocks = time_blocks(sorted_lengths)
+        else:
+            self.blocks = long_calls(self.longest, count)
         self.sorted = len(self.blocks) > 1
         if not self.sorted:
             sorted_lengths = lengths
@@ -185,6 +199,12 @@ def run_padded(
     return output, (h_n, c_n[0]) if c_n else h_n
 
 
+def side_by_side(weights: Sequence[Tensor]) -> list[Tensor]:
+    """The same weights in one piece of memory; else cuDNN copies them at every call, and warns."""
+    parts = torch.cat([weight.flatten() for weight in weights]).split([w.numel() for w in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+
+
 def _run_direction(
     rnn: nn.RNNBase,
     weights: Sequence[Tensor],
@@ -200,6 +220,8 @@ def _run_direction(
         column[: rnn.hidden_size] = -SATURATED
         column[rnn.hidden_size : 2 * rnn.hidden_size] = SATURATED
         weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
+    if steps.device.type == "cuda":
+        weights = side_by_side(weights)
     total = steps.shape[1]
     outputs: list[Tensor] = []
     ended: list[Tensor] = []  # c_n of the rows that end in each block

@@ -88,12 +88,15 @@ class CRF(Output):
         known = (targets != PADDING_TARGET) & valid
         likelihood = self._score(scores, transitions, targets.clamp(min=0), valid)
         complete = known.sum(dim=1) == lengths
-        if not bool(complete.all()):
+        # asking an accelerator whether all are known would wait for it
+        if targets.device.type == "cpu" and bool(complete.all()):
+            likelihood = likelihood - log_partition(scores, transitions, lengths)
+        else:
             tags = torch.arange(scores.shape[-1], device=scores.device)
             other = known.unsqueeze(-1) & (tags != targets.unsqueeze(-1))
-            possible = log_partition(scores.masked_fill(other, -torch.inf), transitions, lengths)
-            likelihood = torch.where(complete, likelihood, possible)
-        likelihood = likelihood - log_partition(scores, transitions, lengths)
+            both = torch.cat([scores.masked_fill(other, -torch.inf), scores])
+            possible, every = log_partition(both, transitions, lengths.repeat(2)).chunk(2)
+            likelihood = torch.where(complete, likelihood, possible) - every
         total, count = (likelihood, known.sum(1)) if by_row else (likelihood.sum(), known.sum())
         mean = -total / count.clamp(min=1)
         return mean.to(torch.promote_types(logits.dtype, torch.float32))

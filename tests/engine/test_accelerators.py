@@ -1,0 +1,166 @@
+"""A training step never waits for its device, and mixes no devices.
+
+PyTorch's `meta` device stands for an accelerator that is not there: its tensors have no values, so
+whatever would wait for one (`item`, `bool`, `nonzero`, a copy to the CPU) is an error, and so is an
+operation on tensors of two devices. Only copies to the device need a look of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
+from seqmodels.dataflow.example import example_batch, fits
+from seqmodels.engine import Task
+from seqmodels.heads import HEADS
+from seqmodels.padding import valid_steps
+from seqmodels.tasks import TASKS
+
+META = torch.device("meta")
+REGULARISED: dict[str, Any] = {
+    "training": {"adversarial": 0.5},
+    "dropout": 0.3,
+    "locked_dropout": True,
+    "embedding": {"noise": 0.2, "dropout": 0.2},
+}
+OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("Tagger", "every_step", {"output": {"kind": "crf"}}),
+    ("Regressor", "mean_pool", {"output": {"quantiles": [0.1, 0.5, 0.9]}}),
+    ("SequenceClassifier", "max_pool", {"output": {"label_smoothing": 0.1}, "window": 3}),
+    (
+        "Forecaster",
+        "last_hidden",
+        {"instance_norm": "standard", "channel_independent": True, "segment": 2},
+    ),
+    ("Forecaster", "concat_pool", {"base": "linear", "output": {"quantiles": [0.1, 0.5, 0.9]}}),
+]
+
+
+class NoBlockingCopies(TorchDispatchMode):
+    """Refuses copies between devices that the host waits for."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        options = kwargs or {}
+        name = function._overloadpacket.__name__
+        if name == "copy_":
+            source, device, free = args[1], args[0].device, (*args, False)[2]
+        else:
+            source, device = (*args, None)[0], options.get("device")
+            free = name != "_to_copy" or options.get("non_blocking")
+        if not free and device is not None and source.device != torch.device(device):
+            where = [f for f in traceback.extract_stack() if "/seqmodels/" in f.filename][-1]
+            raise AssertionError(f"a copy that waits: {where.filename}:{where.lineno} {where.line}")
+        return function(*args, **options)
+
+
+def made(task: type[Task], head: str, **options: Any) -> Task:
+    data = {**task.contract.kind.example, "longest": 4}
+    encoder = {"hidden_size": 16, "num_layers": 2, "dropout": 0.2}
+    return task(data, encoder, head, **options)
+
+
+def batch_for(task: Task) -> AnyBatch:
+    """Rows of different lengths where the task has them, with targets."""
+    same = task.contract.stateful or "horizon" in task.hparams["data"]
+    batch = example_batch(task, *(() if same else (3, 2)))
+    if isinstance(batch, PairBatch):
+        target = batch.target
+        with_targets = SequenceBatch(target.inputs, target.lengths, target.inputs)
+        return PairBatch(batch.source, with_targets, [("a",)] * len(batch))
+    inputs, lengths, kind = batch.inputs, batch.lengths, task.contract.target
+    padding = ~valid_steps(lengths, inputs.shape[1])
+    rows, steps = inputs.shape[:2]
+    by_step = task.contract.per == "step"
+    if kind == "forecast":
+        series = torch.zeros(rows, dtype=torch.int64)
+        return SequenceBatch(inputs, lengths, torch.randn(rows, 2), series=series)
+    if kind == "value":
+        values = torch.randn(rows, steps, 1).masked_fill(padding.unsqueeze(-1), torch.nan)
+        return SequenceBatch(inputs, lengths, values if by_step else values[:, 0])
+    classes = torch.randint(3, (rows, steps)).masked_fill(padding, PADDING_TARGET)
+    return SequenceBatch(inputs, lengths, classes if by_step else classes[:, 0])
+
+
+PAIRS = [
+    # PyTorch's adaptive softmax asks for the rows of each cluster of words
+    (task, head)
+    for task in TASKS
+    for head in HEADS
+    if fits(head, task) and head != "adaptive_softmax"
+]
+
+
+@pytest.fixture(autouse=True)
+def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`meta` has none."""
+    real = torch.autocast
+
+    def autocast(kind: str, *args: Any, **options: Any) -> Any:
+        if kind == "meta":
+            return contextlib.nullcontext()
+        return real(kind, *args, **options)
+
+    monkeypatch.setattr(torch, "autocast", autocast)
+
+
+def every_step(task: Task, batch: AnyBatch) -> None:
+    with NoBlockingCopies():
+        there = batch.to(META, non_blocking=True)
+        task.train()
+        loss = task.training_step(there)
+        loss.backward()
+        task.eval()
+        if not isinstance(batch, PairBatch):  # whose validation writes texts, until each has ended
+            with torch.no_grad():
+                task.validation_step(there)
+    assert loss.device == META
+
+
+@pytest.mark.parametrize(("kind", "head"), PAIRS, ids=lambda x: getattr(x, "__name__", x))
+def test_a_step_does_not_wait_for_its_device(kind: type[Task], head: str) -> None:
+    task = made(kind, head, **REGULARISED)
+    every_step(task.to(META), batch_for(task))
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "options"),
+    [(kind, *rest) for name, *rest in OPTIONS for kind in TASKS if kind.__name__ == name],
+)
+def test_nor_with_options_of_one_task(kind: type[Task], head: str, options: dict[str, Any]) -> None:
+    task = made(kind, head, **options)
+    every_step(task.to(META), batch_for(task))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x.isnan().any()),
+        lambda x: x[x > 0],
+        lambda x: x.cpu(),
+        lambda x: x + torch.ones(1, 1, 1),
+        lambda x: x + torch.ones(1, 1, 1).to(x.device),
+    ],
+    ids=["item", "bool", "mask", "cpu", "two devices", "blocking copy"],
+)
+def test_what_waits_is_seen(fault: Callable[[torch.Tensor], Any]) -> None:
+    """This test would see it in a head."""
+    task = made(TASKS[0], next(head for kind, head in PAIRS if kind is TASKS[0]))
+    select = task.head.select
+
+    def waiting(states: Any) -> Any:
+        fault(states.output)
+        return select(states)
+
+    task.head.select = waiting  # type: ignore[method-assign]
+    with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
+        every_step(task.to(META), batch_for(task))
