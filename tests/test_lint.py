@@ -49,6 +49,7 @@ WRONG = [
         model("nn.GRU(4, 8, bidirectional=True)", "y, h = self.rnn(x)\nreturn y[-1]  # here"),
     ),
     ("RNN001", model(TWO, "y, _ = self.rnn(x)\nreturn y[..., -1, :]  # here")),
+    ("RNN001", model(TWO, "y, _ = self.rnn(x)\nreturn y[:, -1:].squeeze(1)  # here")),
     (
         "RNN002",
         model(ONE, "y, _ = self.rnn(x)\nreturn y.index_select(0, order)[:, -1]  # here")
@@ -155,6 +156,12 @@ WRONG = [
         model("nn.GRU(4, 8, 2)", "_, h = self.rnn(x)\nreturn h.reshape(-1, 16)  # here"),
     ),
     (
+        "RNN004",
+        model(
+            TWO, "_, (h, c) = self.rnn(x)\nreturn h.view(1, 2, -1, 8)[-1].view(len(x), -1)  # here"
+        ),
+    ),
+    (
         "RNN005",
         model(
             "nn.LSTM(4, 8, num_layers=layers, bidirectional=True)",
@@ -166,6 +173,10 @@ WRONG = [
     (
         "RNN007",
         model(ONE, "back = torch.flip(x, [1])\nreturn self.rnn(back)[0]  # here", ", lengths"),
+    ),
+    (
+        "RNN007",
+        model(ONE, "return self.rnn(x.flip(dims=(1,)))[0]  # here", ", lengths"),
     ),
     (
         "RNN008",
@@ -181,7 +192,35 @@ for x, y in loader:
     loss.backward()
 """,
     ),
+    (
+        "RNN009",
+        """
+while True:
+    with autocast():
+        out, h, c = model(x, h, c)  # here
+    criterion(out, y).backward(retain_graph=True)
+""",
+    ),
+    (
+        "RNN009",
+        """
+for x, y in loader:
+    out, (h, c) = model(x, state=(h, c))  # here
+    criterion(out, y).backward()
+    with torch.no_grad():
+        out, state = model(x, state)
+""",
+    ),
     ("RNN010", model(ONE, "return self.rnn(x, (h, h))[0]  # here", ", h")),
+    ("RNN010", model(ONE, "return self.rnn(x, (hidden, hidden))[0]  # here", ", hidden")),
+    (
+        "RNN011",
+        model(TWO, "return self.fc(self.rnn(x)[0])")
+        + """
+inputs, targets = tokens[:, :-1], tokens[:, 1:]  # here
+loss = nn.CrossEntropyLoss()(model(inputs).flatten(0, 1), targets.flatten())
+""",
+    ),
     (
         "RNN011",
         model(TWO, "return self.fc(self.rnn(x)[0])")
@@ -206,7 +245,17 @@ RIGHT = [
     model("nn.GRU(4, 8)", "y, _ = self.rnn(x)\ny = y.transpose(0, 1)\nreturn y[:, -1]"),
     model("nn.GRU(4, 8)", "y, _ = self.rnn(x.permute(1, 0, 2))\nreturn y[-1]"),
     model(ONE, "h = torch.zeros(1, 2, 8)\nreturn self.rnn(x, (h, h))[0]"),
+    model(
+        ONE,
+        """
+        if state is None:
+            state = torch.zeros(1, len(x), 8).to(x.device)
+        return self.rnn(x, (state, state))[0]
+        """,
+        ", state=None",
+    ),
     model(ONE, "return self.rnn(torch.flip(x, [1]))[0]"),
+    model(ONE, "return self.rnn(torch.flip(x, [2]))[0] + self.rnn(x.flip(0))[0]", ", lengths"),
     """
 for x, y in loader:
     hidden = tuple(part.detach() for part in hidden)
@@ -230,6 +279,37 @@ for x, y in loader:
 for x, y in loader:
     out, hidden = model(x, hidden)
     criterion(out, y).backward()
+""",
+    """
+for x, y in loader:
+    x, y = mix(x, y)
+    images, labels = augment(images, labels)
+    criterion(model(x), y).backward()
+""",
+    """
+for x, y in loader:
+    with torch.inference_mode():
+        action, hidden = policy(x, hidden)
+    learn(action).backward()
+for x, y in loader:
+    with autocast():
+        for step in x:
+            out, hidden = model(step, hidden)
+    criterion(out, y).backward()
+""",
+    """
+class Policy:
+    @torch.no_grad()
+    def act(self, x, hidden):
+        return self.rnn(x, hidden)
+for x, y in loader:
+    action, hidden = policy.act(x, hidden)
+    learn(action).backward()
+""",
+    f"""
+rnn = {TWO}
+loss = F.cross_entropy(model(x, y[:, :-1]).flatten(0, 1), y[:, 1:].flatten())
+loss = loss + (x[:, 1:] - x[:, :-1]).abs().mean() + F.mse_loss(x[:, :-1], x[:, 1:])
 """,
     model(f"{TWO}\n        self.decoder = nn.LSTMCell(4, 8)", "return self.rnn(x)[0]")
     + "loss = F.cross_entropy(model(x, y[:, :-1]).flatten(0, 1), y[:, 1:].flatten())\n",

@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ RULES = {
     "RNN002": (
         "the last column {} padding: take output at each row's length - 1, or h_n of packed rows"
     ),
-    "RNN003": "{} over all columns {} padding: mask it, and divide by each row's own length",
+    "RNN003": "{} over all columns {} padding: mask it (a mean divides by each row's own length)",
     "RNN004": (
         "flattens (L*D, B, H) as if it were (B, L*D, H), which mixes rows of the batch: transpose "
         "it first"
@@ -63,8 +63,16 @@ PADS = re.compile(
     r"|(x_|seq_?|text_?|input_?|src_?|sequence_?|sent_?)?(lens|lengths)|pad_(idx|id|index|value|token|token_id)"
     r"|PAD(_\w+)?"
 )
+# names of a recurrent state, and code that builds no graph
+STATES = re.compile(r"(.*[._])?([hc][xnt0]?|\w*(hid|state|cell|memory|carry)\w*)")
+WITHOUT_GRAPH = re.compile(r"no_grad|inference_mode|set_grad_enabled\(False\)")
+# a state that is made, not carried
+MADE = re.compile(r"zeros|ones|rand|init|[hc]_?0\b")
+LOSS = re.compile(r"(?i)(?!\w*(mse|l1|huber))\w*(entropy|crit(?!ic)|loss)")
+DETACHED = re.compile(r"\bdetach|no_grad|inference_mode")
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 LEAVES = ast.Return | ast.Raise | ast.Continue | ast.Break
+VIEWS = ("view", "reshape")
 POOLS = {
     **dict.fromkeys(("mean", "avg_pool1d", "adaptive_avg_pool1d"), "a mean"),
     **dict.fromkeys(("max", "amax", "max_pool1d", "adaptive_max_pool1d"), "a maximum"),
@@ -103,13 +111,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Value:
-    """What an expression holds: `output`, `h_n`, `c_n`, `final` (both), `returned` (output and
-    final), `unpacked`, `network`, `module` (that works by column), `flipped`, `column` (of one)."""
+    """What an expression holds: `output`, `h_n`, `c_n`, `final` (both), `by_layer` (`h_n` as
+    (L, D, B, H)), `returned` (output and final), `unpacked`, `network`, `module` (that works by
+    column), `flipped`, `column` (of one)."""
 
     kind: str
     network: Network | None = None
     axes: str = ""  # of an output, as BTH; empty: the file doesn't say
-    was_packed: bool = False
+    was_packed: bool = field(default=False, compare=False)
 
 
 def _axes(batch_first: bool | None) -> str:
@@ -160,10 +169,8 @@ class _File:
         # rows padded on the left end in their last token; pad_sequences (of Keras) pads there
         self.pads_left = re.search(r"padding(_side)?\s*=\s*[\"'](pre|left)", source) is not None
         self.pads_left |= "pad_sequences" in names and not re.search("[\"']post", source)
-        self.detaches = any(
-            isinstance(n, FUNCTION) and n.name == "forward" and "detach" in _names(n)
-            for n in ast.walk(tree)
-        )
+        functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTION)]
+        self.detaching = {f.name for f in functions if DETACHED.search(" ".join(_names(f)))}
         self.constants = {
             ast.unparse(target): node.value.value
             for node in tree.body
@@ -241,11 +248,15 @@ class _File:
         if "cross_entropy" not in text and "CrossEntropyLoss" not in text:
             return
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call | ast.Assign):
-                cut = {ast.unparse(n.slice) for n in ast.walk(node) if isinstance(n, ast.Subscript)}
-                if {":, :-1", ":, 1:"} <= {each.strip("()") for each in cut}:
-                    yield self.mistake(node, "RNN011")
-                    return
+            pair: list[ast.expr] = []  # what a loss is given, or what is set side by side for it
+            made = getattr(node, "func", None)  # or called as it is made: `nn.NLLLoss()(...)`
+            if isinstance(node, ast.Call) and LOSS.match(_name(getattr(made, "func", made))):
+                pair = node.args[:2]
+            elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+                pair = node.value.elts
+            if [[*_cuts(each)] for each in pair] == [[":-1"], ["1:"]]:
+                yield self.mistake(node, "RNN011")
+                return
 
 
 class _Function:
@@ -254,7 +265,7 @@ class _Function:
     def __init__(self, file: _File, node: Any, known: dict[str, Value]) -> None:
         self.file, self.node = file, node
         self.values: dict[str, Value] = dict(known)
-        self.zeros: set[str] = set()  # names of states that are made, not carried
+        self.given: dict[str, ast.expr] = {}
         self.found: list[tuple[ast.AST, str, tuple[str, ...]]] = []
         self.last_states: list[tuple[ast.AST, Value]] = []  # h_n[-1] of two directions
         self.other_states: list[Value] = []  # where its other direction is read
@@ -274,8 +285,8 @@ class _Function:
         for node in body:
             if isinstance(node, ast.ClassDef | FUNCTION):
                 continue  # of its own
-            for field, value in ast.iter_fields(node):
-                if isinstance(value, ast.expr) and field not in ("target", "annotation"):
+            for part, value in ast.iter_fields(node):
+                if isinstance(value, ast.expr) and part not in ("target", "annotation"):
                     self._look(value)
             if isinstance(node, ast.Assign):
                 for target in node.targets:
@@ -287,8 +298,8 @@ class _Function:
             elif isinstance(node, ast.If):
                 self._branches(node.body, node.orelse)
                 continue
-            for field in ("body", "orelse", "finalbody"):
-                self._statements(getattr(node, field, []))
+            for part in ("body", "orelse", "finalbody"):
+                self._statements(getattr(node, part, []))
             for handler in getattr(node, "handlers", []):
                 self._statements(handler.body)
 
@@ -302,17 +313,15 @@ class _Function:
                 ends.append(self.values)
         self.values, *others = ends or [before]
         for other in others:
-            unpacked = {name: replace(v, was_packed=False) for name, v in other.items()}
             self.values = {
-                name: value if value == other[name] else unpacked[name]
+                name: replace(value, was_packed=value.was_packed and other[name].was_packed)
                 for name, value in self.values.items()
-                if replace(value, was_packed=False) == unpacked.get(name)
+                if value == other.get(name)
             }
 
     def _assign(self, target: ast.expr, node: ast.expr) -> None:
         self._bind(target, self._value(node) or self.file.module(node))
-        if isinstance(node, ast.Call) and _name(node.func) in ("zeros", "zeros_like", "new_zeros"):
-            self.zeros.add(ast.unparse(target))
+        self.given[ast.unparse(target)] = node
 
     def _bind(self, target: ast.expr, value: Value | None) -> None:
         if isinstance(target, ast.Tuple | ast.List):
@@ -328,6 +337,8 @@ class _Function:
         """What stands there in a tuple."""
         if value is None or value.network is None:
             return None
+        if value.kind == "by_layer":
+            return replace(value, kind="h_n", network=replace(value.network, layers=1))
         final = {"LSTM": ["final"], None: []}.get(value.network.cell, ["h_n"])
         kinds = {"returned": ["output", *final], "final": ["h_n", "c_n"], "unpacked": ["output"]}
         kind = kinds.get(value.kind, [])[number : number + 1]
@@ -350,14 +361,15 @@ class _Function:
             return value
         if made is not None and made.network and made.kind == "network":
             axes = _axes(made.network.batch_first)
-            one_column = value == Value("column", axes=axes)  # its first is its last
+            one_column = bool(axes) and value == Value("column", axes=axes)  # its first is its last
             return None if one_column else Value("returned", made.network, axes)
-        if name == "flip":
-            return Value("flipped")
-        if name == "unsqueeze" and value is None:
+        if name in ("flip", "unsqueeze"):
             last = [*node.args, *(word.value for word in node.keywords)][-1:]
-            dim = [self.file.constant(word) for word in last]
-            return Value("column", axes=_axes(dim == [1])) if dim in ([0], [1]) else None
+            kind = "flipped" if name == "flip" else "column"
+            axis = "".join(map(ast.unparse, last)).strip("[(,)]")
+            return Value(kind, axes=_axes({"0": False, "1": True, "-2": True}.get(axis)))
+        if value is not None and value.kind == "h_n" and name in VIEWS and len(args) == 4:
+            return replace(value, kind="by_layer")
         if name in SAME or value is None or value.kind != "output":
             return value if name in SAME else None
         if name == "pad_packed_sequence":
@@ -410,7 +422,7 @@ class _Function:
                 self.other_states.append(value)
         where = next((n for n, part in enumerate(parts) if part != ":"), 3)
         axis = value.axes[where : where + 1]
-        if value.kind != "output" or not axis or parts[where] != "-1":
+        if value.kind != "output" or not axis or parts[where] not in ("-1", "-1:"):
             return
         if axis == "B" and (where or len(parts) == 1):
             says = f"{ast.unparse(node)} is the last row"
@@ -431,10 +443,10 @@ class _Function:
     def _call(self, node: ast.Call) -> None:
         name, made = _name(node.func), self._value(node.func)
         if made is not None and made.kind == "network":
-            self._network_call(node)
+            self._network_call(node, made.network)
             return
         value, args = self._read(node)
-        if value is not None and value.kind == "h_n" and name in ("view", "reshape"):
+        if value is not None and value.kind == "h_n" and name in VIEWS:
             network = value.network
             many = network and (network.bidirectional or (network.layers or 1) > 1)
             if many and len(args) == 2 and not isinstance(args[0], ast.Starred):
@@ -454,43 +466,65 @@ class _Function:
         if over == "T" and (holds := self._padding(value)):
             self.found.append((node, "RNN003", (POOLS[name], holds.replace("hold", "count"))))
 
-    def _network_call(self, node: ast.Call) -> None:
+    def _network_call(self, node: ast.Call, network: Network | None) -> None:
         value, _ = self._read(node)
-        if value is not None and value.kind == "flipped" and self.pads:
+        axes = _axes(network.batch_first) if network else ""
+        if self.pads and axes and value == Value("flipped", axes=axes):
             self.found.append((node, "RNN007", ()))
         state = node.args[1] if len(node.args) > 1 else None
         if isinstance(state, ast.Tuple) and len(state.elts) == 2:
             one, other = map(ast.unparse, state.elts)
-            if one == other and one not in self.zeros and "zeros" not in one:
+            given = one + ast.unparse(self.given.get(one, state))
+            if one == other and not MADE.search(given):
                 self.found.append((node, "RNN010", (one,)))
 
     def _carried(self, loop: ast.For | ast.While) -> None:
         """`out, h = model(x, h)` before `loss.backward()`, without a detach."""
-        own = [n for n in loop.body if not isinstance(n, ast.For | ast.While)]
-        nodes = [n for statement in own for n in ast.walk(statement)]
-        called = {_name(n.func) for n in nodes if isinstance(n, ast.Call)}
-        if "backward" not in called or self.file.detaches or "detach_" in _names(loop):
+        nodes, names = [*_with_graph(loop)], {*_names(loop)}
+        if "backward" not in {_name(n.func) for n in nodes if isinstance(n, ast.Call)}:
             return
-        assigned = [n for n in nodes if isinstance(n, ast.Assign)]
-        for node in assigned:
-            target, value = node.targets[0], node.value
-            if not isinstance(value, ast.Call) or not isinstance(target, ast.Tuple):
+        if any(name.startswith(("detach_", "repackage")) for name in names):
+            return
+        stored = [*_stored(loop)]
+        for node in nodes:
+            value = getattr(node, "value", None)
+            if not isinstance(node, ast.Assign) or not isinstance(value, ast.Call):
                 continue
-            if len(target.elts) != 2:
+            if {_name(value.func), "forward"} & self.file.detaching:
                 continue
-            state = ast.unparse(target.elts[1])
-            parts = {ast.unparse(n) for n in ast.walk(target.elts[1])}
-            anew = {ast.unparse(t) for n in assigned if n is not node for t in _targets(n)}
-            given = {ast.unparse(n) for n in value.args[1:]}
-            if state in given and not parts & anew:
-                self.found.append((node, "RNN009", (state,)))
+            words = [*value.args[1:], *(word.value for word in value.keywords)]
+            given = {ast.unparse(n) for word in words for n in ast.walk(word)}
+            for state in getattr(node.targets[0], "elts", [])[:0:-1]:
+                parts = {*_stored(state)}
+                once = all(STATES.fullmatch(p) and stored.count(p) == 1 for p in parts)
+                if once and parts <= given:
+                    self.found.append((node, "RNN009", (ast.unparse(state),)))
 
 
-def _targets(node: ast.Assign) -> Iterator[ast.expr]:
-    for target in node.targets:
-        yield target
-        if isinstance(target, ast.Tuple | ast.List):
-            yield from target.elts
+def _cuts(node: ast.AST) -> Iterator[str]:
+    """How columns are cut: `[:, :-1]`. Not in what a decoder is given beside its source."""
+    if isinstance(node, ast.Subscript):
+        yield from {":-1", "1:"} & {*ast.unparse(node.slice).strip("()").split(", ")[1:2]}
+    inside = [node.func, *node.args[:1]] if isinstance(node, ast.Call) else None
+    for each in inside or ast.iter_child_nodes(node):
+        yield from _cuts(each)
+
+
+def _with_graph(node: ast.AST) -> Iterator[ast.AST]:
+    """What a loop does by itself, not under `no_grad`."""
+    for child in ast.iter_child_nodes(node):
+        contexts = "".join(map(ast.unparse, getattr(child, "items", [])))
+        if isinstance(child, ast.For | ast.While | FUNCTION) or WITHOUT_GRAPH.search(contexts):
+            continue
+        yield child
+        yield from _with_graph(child)
+
+
+def _stored(node: ast.AST) -> Iterator[str]:
+    """The names that are given a value, as often as they are."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name | ast.Attribute) and isinstance(each.ctx, ast.Store):
+            yield ast.unparse(each)
 
 
 def _name(node: ast.AST) -> str:
