@@ -43,15 +43,15 @@ def test_small_data_is_trained_until_the_validation_stops_gaining(
     scores = [row["validation/accuracy"] for row in rows if "validation/accuracy" in row]
     steps = [row["step"] for row in rows if "validation/accuracy" in row]
     assert steps[-1] < 19_999 and steps[:2] == [99, 199]
-    best = scores.index(max(scores))
-    assert len(scores) == best + 3  # two validations after the best one
+    losses = [row["validation/loss"] for row in rows if "validation/loss" in row]
+    assert len(losses) == losses.index(min(losses)) + 3  # two validations after the best one
     result = result_of(tmp_path / "run")
     assert result["metrics"]["validation/accuracy"] == pytest.approx(max(scores))
 
     again = script("train.py", "resume=run", status=2)
     assert "set trainer.max_steps to more than 20000; if" in again.stderr
     more_steps = script("train.py", "resume=run", "trainer.max_steps=30000")
-    assert "2 validations brought no better validation/accuracy, so early" in more_steps.stderr
+    assert "2 validations brought no better validation/loss, so early" in more_steps.stderr
     advice = again.stderr.partition("if early stopping ended it, ")[2]
     same = [word for word in advice.split() if word.startswith("+") or "=" in word]
     script("train.py", "resume=run", *same, "callbacks.early_stopping.patience=3")
