@@ -97,7 +97,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     no_pictures = ("callbacks.dataflow=null", "callbacks.confusion_matrix=null")
     streams = ("data.batch_size=4", "data.window=16", "data.evaluation_streams=2")
     for words, shown in (
-        ((*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures), COMMANDS[SWEEP].output),
+        (
+            (*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures, "blend=auto"),
+            COMMANDS[SWEEP].output,
+        ),
         (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),
         ((*FORECASTS, "folder=runs/forecaster"), ""),
         (("model=tagger", "data=tags", "data.train=train.txt", "folder=runs/tagger"), ""),

@@ -12,8 +12,9 @@ from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
 
 LABELS = ("task_name", "tags")  # what people call runs
+BESIDE = ("baseline", "blend", "logger")  # what a run does besides training
 # these don't change what is trained
-NO_SETTING = (*LABELS, "folder", "resume", "baseline", "sweep.", "imports", "paths.", "logger")
+NO_SETTING = (*LABELS, *BESIDE, "folder", "resume", "sweep.", "imports", "paths.")
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 

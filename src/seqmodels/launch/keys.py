@@ -13,6 +13,7 @@ Object = Annotated[dict[str, Any], Built()]
 Accelerator = Annotated[str, OneOf("auto", "cpu", "gpu", "mps", "cuda")]
 Checkpoint = Annotated[str, OneOf("best", "last")]
 Modules = list[Name]
+Share = Annotated[str, OneOf("auto")] | Annotated[float, Field(ge=0, le=1)]
 
 
 def name_of(keys: type) -> str:
@@ -50,6 +51,7 @@ class TrainKeys:
     trainer: Annotated[dict[str, Any], Built("callbacks", "logger", "default_root_dir")]
     callbacks: dict[str, Object | None] | None
     logger: dict[str, Object | None] | None
+    blend: Share | None = None  # absent in run folders of version 0.1
 
 
 @dataclass
@@ -87,6 +89,7 @@ class DeviceKeys(RunKeys):
 @dataclass
 class PredictKeys(DeviceKeys):
     input: Name
+    blend: bool
     batch_size: Count | None
     beam: Count | None
     best: Count | None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import check, instantiate
 from seqmodels.interruption import keeping_interruptions
-from seqmodels.machine import device_name, find_device, keep_memory
+from seqmodels.machine import device_name, find_device, keep_memory, unchanged_process
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
+from seqmodels.runs.finished import Run
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
@@ -183,6 +185,12 @@ def prepare(
         whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
         data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
         _check_data(kind, contract, data)
+        texts = contract.kind.blend and getattr(data, "inputs", None)
+        if config.get("blend") is not None and getattr(texts, "kind", None) != "tokens":
+            raise UserError(
+                f"blend={config.blend} averages a classifier of texts with tf-idf, and "
+                f"{data.title} is other data: leave it out"
+            )
         if in_place:  # it encodes as before, even if its file has changed
             data.use_spec(saved["hyper_parameters"]["data"])
         start = None if in_place else load_start(config.model, data, allowed)
@@ -289,6 +297,10 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     )
     if training.config.baseline and first:
         result["baselines"] = data.baselines()
+    blend, share = None, training.config.get("blend")
+    if share is not None and first:
+        with unchanged_process():
+            blend = task.contract.kind.blend(data)  # type: ignore[misc]
     clock = time.perf_counter()
     with restoring(training.checkpoint, task):
         trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
@@ -310,6 +322,11 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
     result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
     seconds["test"] = time.perf_counter() - clock
+    if blend:
+        run = Run(folder.path, result["config"], result, task, data)
+        predict = partial(run.predict, accelerator=training.config.trainer.accelerator)
+        given = None if share == "auto" else float(share)
+        result["blend"] = blend.choose(task, predict, given)
     caption = ""
     if first:
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"

@@ -20,7 +20,9 @@ def main(config: SimpleNamespace) -> None:
     run = named_run(config)
     inputs = run.data.read_inputs(config.input)
     options = {name: value for name in ("beam", "best") if (value := getattr(config, name))}
-    predictions = run.predict(inputs, config.input, config.accelerator, **options)
+    predictions = run.predict(
+        inputs, config.input, config.accelerator, blend=config.blend, **options
+    )
     screen = Screen(stderr=True)
     terminal = sys.stdout.isatty()  # which shows the predictions themselves
     show = run.task.contract.kind.show if terminal else None
