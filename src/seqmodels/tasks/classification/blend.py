@@ -41,7 +41,8 @@ class Blend:
         if (classes := len({*labels.tolist()})) < 2:
             raise UserError("blend: the texts to fit tf-idf to are of one class: leave it out")
         self.data, self.chosen = data, chosen
-        self.grams = n_grams(*data.baseline_inputs, classes=classes)
+        inputs, lowercase = data.baseline_inputs
+        self.grams = n_grams(inputs, lowercase, classes)
         counts = self.grams.fit_transform(take(data.examples["train"].inputs, examples))
         models = classifiers(classes)["tf-idf"]
         tried = models if chosen is None else [models[chosen["strength"]]]
