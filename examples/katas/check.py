@@ -1,0 +1,62 @@
+"""Check your repair of a kata, or of all: python examples/katas/check.py 3"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqmodels.audit import audit
+from seqmodels.launch.readable_errors import OneLine, readable_errors
+
+NUMBERS = range(1, 11)
+READ_FEATURES = (1, 2, 6, 10)  # the others read tokens
+OPTIONS: dict[int, dict[str, Any]] = {
+    5: {"kind": "per_step", "causal": True},
+    7: {"kind": "seq2seq", "target_inputs": torch.arange(1, 25).reshape(4, 6)},
+    9: {"kind": "per_step", "causal": True},
+}
+"""How the models that don't return one row of scores per sequence are audited."""
+SEE = {
+    "padding_leak": "run a short row alone, cut to its own length, and then among longer ones",
+    "batch_leak": "reorder the rows of a batch: the logits should be the same, reordered",
+    "future_leak": "change inputs[:, 10:]: the logits before step 10 should stay",
+    "state_mixup": "read 20 steps at once; then 10, and from the returned state 10 more",
+    "row_count": "print logits.shape for a batch of 4",
+    "truncated_direction": "change one step in the middle: the backward half should move, too",
+    "unread_direction": "look at each weight's .grad after logits.sum().backward()",
+    "stale_state": "change the newest step of a row: all of its forecasts should move",
+    "unread_step": "change one valid step after the other: each should move the logits",
+}
+"""How to see a finding in plain PyTorch."""
+
+
+def check(number: int, model: Callable[[], Any] | None = None) -> list[str]:
+    """Audits a model, by default the one in the kata's file, and prints what is left to repair."""
+    if model is None:
+        model = runpy.run_path(str(Path(__file__).with_name(f"kata{number:02}.py")))["Model"]
+    torch.manual_seed(0)
+    features, tokens = torch.randn(4, 20, 12), torch.randint(1, 30, (4, 20))
+    inputs = features if number in READ_FEATURES else tokens
+    found = audit(model(), inputs, [20, 15, 9, 3], **OPTIONS.get(number, {}))
+    print(f"kata {number}: {', '.join(found.names) or 'repaired'}")
+    for finding in found.findings:
+        print(f"  {finding.evidence}\n  See it: {SEE[finding.name]}.")
+    return found.names
+
+
+@readable_errors()
+def main() -> None:
+    parser = OneLine(description=__doc__)
+    parser.add_argument("number", nargs="?", type=int, choices=NUMBERS, help="of one kata")
+    number = parser.parse_args().number
+    left = [check(each) for each in ([number] if number else NUMBERS)]
+    sys.exit(1 if any(left) else 0)
+
+
+if __name__ == "__main__":
+    main()

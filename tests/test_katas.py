@@ -1,0 +1,85 @@
+"""`examples/katas`: the audit names what is wrong with each, and lets its repair pass."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.conftest import ROOT
+
+KATAS = ROOT / "examples" / "katas"
+CHECK = runpy.run_path(str(KATAS / "check.py"))
+FINDINGS = {
+    1: "padding_leak",
+    2: "truncated_direction",
+    3: "batch_leak",
+    4: "padding_leak",
+    5: "state_mixup",
+    6: "padding_leak",
+    7: "padding_leak",
+    8: "batch_leak",
+    9: "future_leak",
+    10: "stale_state",
+}
+
+
+@pytest.mark.parametrize("number", FINDINGS)
+def test_a_kata_has_its_finding_and_its_solution_has_none(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert CHECK["check"](number) == [FINDINGS[number]]
+    assert f"kata {number}: {FINDINGS[number]}\n" in (shown := capsys.readouterr().out)
+    assert CHECK["SEE"][FINDINGS[number]] in shown
+    solution = runpy.run_path(str(KATAS / "solutions" / f"kata{number:02}.py"))
+    assert CHECK["check"](number, solution["Model"]) == []
+    assert capsys.readouterr().out == f"kata {number}: repaired\n"
+
+
+def test_every_kata_is_short_and_every_finding_can_be_seen() -> None:
+    from seqmodels.audit import ADVICE
+
+    files = sorted(KATAS.glob("kata*.py"))
+    assert [path.stem for path in files] == [f"kata{number:02}" for number in FINDINGS]
+    assert all(15 <= len(path.read_text().splitlines()) <= 30 for path in files)
+    assert CHECK["SEE"].keys() == ADVICE.keys()
+
+
+def test_the_command_checks_the_file_that_you_edit(tmp_path: Path) -> None:
+    shutil.copytree(KATAS, tmp_path / "katas")
+
+    def run(word: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "katas/check.py", word]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run("1").returncode == 1
+    shutil.copy(KATAS / "solutions" / "kata01.py", tmp_path / "katas")
+    done = run("1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "kata 1: repaired\n", "")
+    assert (done := run("11")).returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("repaired", [False, True])
+def test_the_notebook_holds_the_katas_and_checks_them(repaired: bool) -> None:
+    notebook = nbformat.read(KATAS / "katas.ipynb", as_version=4)
+    tasks = [cell.source for cell in notebook.cells if cell.source.startswith("## Kata")]
+    for number, task in enumerate(tasks, 1):
+        kata = (KATAS / f"kata{number:02}.py").read_text()
+        docstring, _, model = kata.partition("class ")
+        assert task.partition("\n\n")[2] in docstring
+        [cell] = [cell for cell in notebook.cells if f"{cell.source}\n" == f"class {model}"]
+        if repaired:
+            cell.source = (KATAS / "solutions" / f"kata{number:02}.py").read_text()
+    resources = {"metadata": {"path": str(KATAS)}}
+    NotebookClient(notebook, timeout=300, resources=resources).execute()
+    checks = [cell for cell in notebook.cells if cell.source.startswith("check(")]
+    for (number, finding), cell in zip(FINDINGS.items(), checks, strict=True):
+        says = f"kata {number}: {'repaired' if repaired else finding}\n"
+        assert cell.outputs[0].text.startswith(says)
