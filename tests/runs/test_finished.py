@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,10 @@ from torch.nn.utils.rnn import pack_sequence
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
 from seqmodels.runs import Run, load_run, train
+from seqmodels.runs.finished import _ensemble
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.conftest import Config
+from tests.conftest import Config, Script
+from tests.predictions import rows_of
 
 FILMS = pd.DataFrame({"text": ["a dull film", "fine", "a fine film, and"], "year": [1, 2, 3]})
 
@@ -169,3 +172,44 @@ def test_a_run_of_rows_in_memory_keeps_plain_values_and_asks_for_them_again(
     resumed = train(settings, given=longer, data={"train": words})
     assert resumed["fingerprint"] == result["fingerprint"]
     assert resumed["status"] == "completed"
+
+
+def test_an_ensemble_of_run_folders_is_evaluated_under_its_own_name_and_predicts_the_mean(
+    config: Config, reviews: Path, script: Script, tmp_path: Path
+) -> None:
+    words = (f"data.train={reviews}", "trainer.max_epochs=1", "callbacks.dataflow=null")
+    for number in (0, 1):
+        head = ("max_pool", "last_hidden")[number]
+        settings = config("data=text", f"seed={number}", f"model.head={head}", *words)
+        settings.folder = str(tmp_path / f"run{number}")
+        train(settings)
+    before = (tmp_path / "run0" / "predictions.csv").read_bytes()
+    done = script("evaluate.py", "run=[run0, run1]", "split=validation")
+    assert "ensemble of 2, run0, run1 on validation" in done.stdout
+    own = tmp_path / "run0" / "predictions_validation_ensemble_of_2.csv"
+    assert len(rows_of(own)) == 6
+    assert (tmp_path / "run0" / "predictions.csv").read_bytes() == before
+    assert not [*(tmp_path / "run1").glob("*ensemble*")]
+    done = script("predict.py", "run=[run0,run1]", "input=-", stdin="a dull film\n")
+    assert done.stderr.strip() == "ensemble of 2, run0, run1"
+    folders = [tmp_path / "run0", tmp_path / "run1"]
+    each = [next(load_run(folder).predict(["a dull film"])) for folder in folders]
+    mean = {k: (v + each[1]["probabilities"][k]) / 2 for k, v in each[0]["probabilities"].items()}
+    made = json.loads(done.stdout)["probabilities"]
+    assert made == pytest.approx(mean, abs=1e-6)
+    run = load_run(folders)
+    assert repr(run).startswith(f"ensemble of 2, {folders[0]}, {folders[1]}:\n\nSequenceClassifier")
+    for call in (partial(run.encode, ["a"]), partial(run.attention, ["a"]), run.export):
+        with pytest.raises(UserError, match="takes one run, not an ensemble of 2"):
+            call()
+
+
+def test_runs_of_other_data_or_tasks_make_no_ensemble(reviews: Path) -> None:
+    by_word, by_letter = (Text(str(reviews), tokenizer=name) for name in ("word", "char"))
+    runs = [untrained(by_word), untrained(by_letter), untrained(by_word)]
+    runs[2].task.hparams["window"] = 5
+    differences = ("the num_inputs of their data", "model.window")
+    for other, difference in zip(runs[1:], differences, strict=True):
+        message = f"run and run make no ensemble: they differ in {difference}"
+        with pytest.raises(UserError, match=f"^{message}$"):
+            _ensemble([runs[0], other])

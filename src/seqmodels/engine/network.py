@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
+from seqmodels.engine.ensemble import Heads
 from seqmodels.engine.training import worst_move
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
@@ -75,7 +76,17 @@ class Network(nn.Module):
     def encode(self, batch: AnyBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
         batch = self.cut(batch)
+        if isinstance(self.head, Heads):
+            return self.head.read_all(batch, state)
         return self.read(self.embed(batch), batch.lengths, state)
+
+    def join(self, networks: Sequence[Network]) -> None:
+        """Makes this copy of the first network predict the mean of them all. It takes the mean of
+        weights that no `Network` has, so predictions must be linear in those."""
+        for name, weight in self.named_parameters():
+            if name.partition(".")[0] not in Network.__annotations__:
+                weight.data = torch.stack([n.get_parameter(name).data for n in networks]).mean(0)
+        self.head = Heads(networks)
 
     def cut(self, batch: AnyBatch) -> AnyBatch:
         """The rows that the embedding reads of a batch: with a `window`, in training a window of

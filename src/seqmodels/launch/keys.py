@@ -14,6 +14,7 @@ Accelerator = Annotated[str, OneOf("auto", "cpu", "gpu", "mps", "cuda")]
 Checkpoint = Annotated[str, OneOf("best", "last")]
 Modules = list[Name]
 Share = Annotated[str, OneOf("auto")] | Annotated[float, Field(ge=0, le=1)]
+Runs = Name | Annotated[list[Name], Field(min_length=1)]
 
 
 def name_of(keys: type) -> str:
@@ -88,6 +89,7 @@ class DeviceKeys(RunKeys):
 
 @dataclass
 class PredictKeys(DeviceKeys):
+    run: Runs  # type: ignore[assignment]
     input: Name
     blend: bool
     batch_size: Count | None
@@ -97,6 +99,7 @@ class PredictKeys(DeviceKeys):
 
 @dataclass
 class EvaluateKeys(DeviceKeys):
+    run: Runs  # type: ignore[assignment]
     split: Name
     file: Name | None
     batch_size: Count | None

@@ -30,6 +30,7 @@ def read_settings(
     counts. The type of the key decides how a value is read:
 
     - text: exactly as written, with spaces and brackets, and `null` where there may be none;
+    - text or a list: the same, but YAML if it begins with a bracket;
     - a list: YAML, such as `[a,b]`; anything else is a list of one;
     - a number or a truth value: YAML, such as `1e-3` or `true`.
 
@@ -98,7 +99,8 @@ def _value(key: str, text: str, part: Schema) -> Any:
     checker = shipped_checker()
     if text == "null" and not checker.problems(None, part, key):
         return None
-    value = text if checker.allows(part, "string") else _parsed(key, text)
+    is_list = text.startswith("[") and checker.allows(part, "array")
+    value = text if checker.allows(part, "string") and not is_list else _parsed(key, text)
     if checker.resolved(part).get("type") == "array" and not isinstance(value, list):
         value = [text]
     if problems := checker.problems(value, part, key):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-State = Tensor | tuple[Tensor, Tensor]
-"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: what PyTorch's own modules take and return."""
+State = Tensor | tuple[Tensor, ...]
+"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: what PyTorch's own modules take and return. An
+ensemble has those of each network, side by side."""
 
 
 def parts_of(state: State) -> tuple[Tensor, ...]:
@@ -13,6 +14,11 @@ def parts_of(state: State) -> tuple[Tensor, ...]:
     return (state,) if isinstance(state, Tensor) else state
 
 
+def state_of(*parts: Tensor) -> State:
+    """The state that has these parts."""
+    return parts if len(parts) > 1 else parts[0]
+
+
 def without_gradient(state: State) -> State:
     """The same values, detached: no gradient flows back through them."""
-    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())
+    return state.detach() if isinstance(state, Tensor) else tuple(p.detach() for p in state)

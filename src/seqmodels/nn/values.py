@@ -157,6 +157,9 @@ class Quantiles(Standardised):
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
         return self.quantiles(self(features))[..., self.median]
 
+    def average(self, logits: Sequence[Tensor]) -> Tensor:
+        return super().average([self._sorted(each).flatten(-2) for each in logits])
+
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
     ) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -9,7 +12,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.errors import UserError
-from seqmodels.nn.outputs import Features, Mask, Output
+from seqmodels.nn.outputs import ClassOutput, Features, Mask, Output
 
 ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 # Measured (benchmarks/language_model.py): with `keep_memory`, PyTorch's chunked loss is as fast as
@@ -17,7 +20,19 @@ ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 MOST_LOGITS = 2**26
 
 
-class Vocabulary(Output):
+class VocabularyOutput(Output):
+    """Predicts a token at every step."""
+
+    targets = ("next_token",)
+    misfit = "ends in a softmax over a vocabulary, which this model does not predict"
+
+    def joined(self, heads: Sequence[Any]) -> Output:
+        joined = ClassOutput(1, 1).joined([])  # which computes all logits before the loss
+        joined.project = cast(Any, self).project  # says how many there are
+        return joined
+
+
+class Vocabulary(VocabularyOutput):
     """`softmax(W h_t + b)` over a vocabulary at every step; cross-entropy in nats per token.
 
     Args:
@@ -25,9 +40,6 @@ class Vocabulary(Output):
         embedding: the embedding of the input tokens, for a subclass that shares it.
         label_smoothing: of PyTorch's cross-entropy; acts in training only.
     """
-
-    targets = ("next_token",)
-    misfit = "ends in a softmax over a vocabulary, which this model does not predict"
 
     def __init__(
         self,
@@ -81,7 +93,7 @@ class TiedVocabulary(Vocabulary):
         return nn.Linear(width, embedding.embedding_dim), project
 
 
-class AdaptiveVocabulary(Output):
+class AdaptiveVocabulary(VocabularyOutput):
     """Puts rare tokens into clusters of fewer features, computed only if needed (Grave et al. 2017,
     https://arxiv.org/abs/1609.04309), by `nn.AdaptiveLogSoftmaxWithLoss`.
 
@@ -95,8 +107,6 @@ class AdaptiveVocabulary(Output):
         UserError: if an option is out of range, or options don't fit together.
     """
 
-    targets = ("next_token",)
-    misfit = Vocabulary.misfit
     frequent_first = True
 
     def __init__(

@@ -1,6 +1,7 @@
 """Evaluate a finished run.
 
 python scripts/evaluate.py run=runs/<folder> split=validation
+python scripts/evaluate.py run=[runs/<folder>,runs/<another>]  # the mean of what both predict
 """
 
 import logging
@@ -20,6 +21,8 @@ def main(config: SimpleNamespace) -> None:
     from seqmodels.screen import Screen
 
     run, split = named_run(config), "file" if config.file else config.split
+    if run.members:  # what it writes into the first folder has a name of its own
+        split = f"{split}_ensemble_of_{len(run.members)}"
     writers: list[Predictions | Scores] = [Predictions(), Scores()]
     for writer in writers:
         writer.name = file_of(writer.name, split)
@@ -37,7 +40,7 @@ def main(config: SimpleNamespace) -> None:
         dynamic_decay=config.dynamic_decay,
         callbacks=writers if written else [],
     )
-    title = f"{config.run} on {config.file or config.split}"
+    title = f"{run.name if run.members else config.run} on {config.file or config.split}"
     title += ", dynamic evaluation" if config.dynamic else ""
     Screen().print(metrics_table(metrics, title))
     for table in tables_of_test(run.folder, split) if written else ():

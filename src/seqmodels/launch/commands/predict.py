@@ -1,6 +1,7 @@
 """Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags.
 
 python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
+python scripts/predict.py run=[runs/<folder>,runs/<another>] input=new.csv  # by the mean of both
 """
 
 import json
@@ -24,6 +25,8 @@ def main(config: SimpleNamespace) -> None:
         inputs, config.input, config.accelerator, blend=config.blend, **options
     )
     screen = Screen(stderr=True)
+    if run.members:
+        screen.print(run.name)
     terminal = sys.stdout.isatty()  # which shows the predictions themselves
     show = run.task.contract.kind.show if terminal else None
     lines_of = show() if show else lambda prediction: ()

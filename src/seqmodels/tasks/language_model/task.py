@@ -16,7 +16,7 @@ from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import ClassOptions, Output
-from seqmodels.nn.state import State, parts_of, without_gradient
+from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.generation import write
@@ -149,5 +149,5 @@ class LanguageModel(Task):
     def restore_process_state(self, state: dict[str, Any]) -> None:
         super().restore_process_state(state)
         if "carried" in state:
-            parts = tuple(part.to(self.device) for part in state["carried"])
-            self.carried["train"] = parts if len(parts) == 2 else parts[0]
+            carried = state_of(*(part.to(self.device) for part in state["carried"]))
+            self.carried["train"] = carried

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Mask, Output
-from seqmodels.nn.state import State, parts_of
+from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.tasks.seq2seq.attention import Attention, Memory
 from seqmodels.tasks.seq2seq.bridge import Bridge
 from seqmodels.tasks.seq2seq.search import Found, check_size, search
@@ -26,12 +26,14 @@ class Start:
     Args:
         h_n, c_n: the encoder's final states, which the decoder starts from.
         output, mask: the encoder's output and its valid steps, to attend to; None: it does not.
+        members: of an ensemble: what each decoder gets; the other fields are the first one's.
     """
 
     h_n: Float[Tensor, "layers directions batch hidden"]
     c_n: Float[Tensor, "layers directions batch cell"] | None
     output: Float[Tensor, "batch time output_size"] | None = None
     mask: Bool[Tensor, "batch time"] | None = None
+    members: tuple[Start, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +45,7 @@ class Carried:
 
     def take(self, rows: Int[Tensor, " rows"]) -> Carried:
         """Of these rows, in this order."""
-        parts = tuple(part[:, rows] for part in parts_of(self.state))
-        state = parts if len(parts) == 2 else parts[0]
+        state = state_of(*(part[:, rows] for part in parts_of(self.state)))
         return Carried(state, None if self.memory is None else self.memory.take(rows))
 
 
@@ -74,6 +75,7 @@ class Decoder(Output):
 
     targets = ("text",)
     misfit = "starts a decoder, which this model does not have"
+    take = staticmethod(Carried.take)
 
     def __init__(
         self,
@@ -167,12 +169,15 @@ class Decoder(Output):
         loss = self.loss(features, targets, mask)
         return loss, targets[:, :0] if self.training else self.decode(features, mask)
 
+    def joined(self, heads: Sequence[Any]) -> Output:
+        return Decoders([head.output for head in heads])
+
     def search(self, features: Start, **options: Any) -> Found:
         """The likeliest texts for each row, as `search` finds them; `options` are its own."""
 
         silent = [*({PADDING_ID, UNKNOWN_ID, self.start} - {self.end})]  # they stand for no text
 
-        def step(token: Tensor, carried: Carried) -> tuple[Tensor, Carried]:
+        def step(token: Tensor, carried: Any) -> tuple[Tensor, Any]:
             read, carried, _ = self.read(token.unsqueeze(1), carried)
             log_p = self.vocabulary(read)[:, 0].float().log_softmax(dim=-1)
             log_p[:, silent] = -torch.inf
@@ -182,7 +187,7 @@ class Decoder(Output):
         check_size(rows * options.get("beam", 1), cast(Any, self.vocabulary).project.out_features)
         return search(
             step,
-            Carried.take,
+            self.take,
             self.carried(features),
             rows,
             start=self.start,
@@ -190,3 +195,36 @@ class Decoder(Output):
             device=device,
             **options,
         )
+
+
+class Decoders(Decoder):
+    """Those of an ensemble, which write one text by the mean of their probabilities at each step;
+    its features are logits."""
+
+    def __init__(self, decoders: Sequence[Decoder]) -> None:
+        nn.Module.__init__(self)
+        self.decoders, first = nn.ModuleList(decoders), decoders[0]
+        self.start, self.end, self.attention = first.start, first.end, first.attention
+        self.vocabulary = first.vocabulary.joined([])
+
+    def gather(self, pairs: Sequence[tuple[Any, Any]]) -> Start:
+        starts = [head.features(states) for head, states in pairs]
+        return replace(starts[0], members=(*starts,))
+
+    def carried(self, start: Start) -> Any:
+        pairs: Any = zip(self.decoders, start.members, strict=True)
+        return tuple(decoder.carried(own) for decoder, own in pairs)
+
+    @staticmethod
+    def take(carried: Any, rows: Tensor) -> Any:
+        return tuple(own.take(rows) for own in carried)
+
+    def read(self, tokens: Tensor, carried: Any, lengths: Tensor | None = None) -> Any:
+        pairs: Any = [*zip(self.decoders, carried, strict=True)]
+        features, after, weights = zip(
+            *(decoder.read(tokens, own, lengths) for decoder, own in pairs), strict=True
+        )
+        made = zip(self.decoders, features, strict=True)
+        logits = self.vocabulary.average([decoder.vocabulary(each) for decoder, each in made])  # type: ignore[operator]
+        known = [each for each in weights if each is not None]
+        return logits, after, torch.stack(known).mean(dim=0) if known else None
