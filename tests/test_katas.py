@@ -13,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import ROOT
+from tests.pages import read, shell_lines, words_missing
 
 KATAS = ROOT / "examples" / "katas"
 CHECK = runpy.run_path(str(KATAS / "check.py"))
@@ -58,7 +59,10 @@ def test_the_command_checks_the_file_that_you_edit(tmp_path: Path) -> None:
         command = [sys.executable, "katas/check.py", word]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    assert run("1").returncode == 1
+    page = read(ROOT / "docs" / "why_does_my_lstm_depend_on_the_batch.md")
+    [shown] = [each for each in shell_lines(page) if "katas" in each.line]
+    assert (done := run("1")).returncode == 1
+    assert words_missing(shown.output, done.stdout) == set()
     shutil.copy(KATAS / "solutions" / "kata01.py", tmp_path / "katas")
     done = run("1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "kata 1: repaired\n", "")

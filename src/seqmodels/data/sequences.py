@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
@@ -216,6 +216,8 @@ class SequenceDataModule(DataModule):
         """Learns from the training split how to encode inputs and targets."""
         self.targets.fit(train.targets, train.source)
         self.inputs.fit(train.inputs)
+        encode = partial(self.targets.encode, train.targets, train.source)
+        self.inputs.choose(train.inputs, encode)
 
     @property
     def summary(self) -> Sequence[str]:

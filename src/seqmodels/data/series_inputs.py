@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,11 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, OneOf
+from seqmodels.data.columns import take
 from seqmodels.data.inputs import InputEncoder
+from seqmodels.data.random_convolutions import explained
 from seqmodels.errors import UserError
 from seqmodels.signatures import checked
 
 MOST_STEPS = 160  # of a series that is folded automatically
+MOST_SERIES = 500  # to choose a scale with
 
 # scaled without PyTorch
 SCALED = {
@@ -25,7 +28,10 @@ SCALED = {
 
 Fold = Count | Literal["auto"]
 Missing = Annotated[str, OneOf("error", "interpolate")]
-Scale = Annotated[str, OneOf("split", "series", "both", "none")]
+Scale = Annotated[str, OneOf("auto", "split", "series", "both", "none")]
+
+# `scale` and `add_scale` that scale=auto chooses from
+CHOICES = (("split", False), ("series", False), ("both", False), ("series", True))
 
 
 class Series(InputEncoder, name="features"):
@@ -39,7 +45,9 @@ class Series(InputEncoder, name="features"):
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
         scale: `split` standardises by the mean and deviation in the training split; `series` by
             each series' own, which hides its level and amplitude; `both` puts the two side by side
-            as channels; `none` leaves the values.
+            as channels; `none` leaves the values. `auto` chooses `split`, `series`, `both`, or
+            `series` with `add_scale`, by which of them tells the targets of training best, as
+            `explained` measures it.
         add_scale: append the mean and the logarithm of the deviation of each channel of a series to
             all its steps, standardised by the training split.
 
@@ -91,6 +99,39 @@ class Series(InputEncoder, name="features"):
             }
         )
 
+    def choose(self, raw: Sequence[np.ndarray], targets: Callable[[], Any]) -> None:
+        if self.scale != "auto":
+            return
+        encoded = targets()
+        if not isinstance(encoded, Tensor):
+            raise UserError(
+                "data.scale=auto needs one target for each series, and here each step has one: set "
+                "data.scale=split, series or both"
+            )
+        rows = np.random.default_rng(0).permutation(len(raw))[:MOST_SERIES]
+        some, scores = take(raw, rows), {}
+        for scale, add_scale in CHOICES:
+            tried = Series(
+                downsample=self.downsample,
+                fold="auto",
+                missing=self.missing,
+                scale=scale,
+                add_scale=add_scale,
+            )
+            tried.fit(some)
+            share = explained(tried.encode(some, "the training split"), encoded[rows])
+            scores[scale, add_scale] = share
+        self.scale, self.add_scale = max(scores, key=scores.__getitem__)
+        self._count_inputs()
+        shares = ", ".join(
+            f"{share:.2f} with {scale}{' and add_scale' * add_scale}"
+            for (scale, add_scale), share in scores.items()
+        )
+        self.note = (
+            f"data.scale=auto is scale={self.scale} add_scale={str(self.add_scale).lower()}: "
+            f"random convolutions explain of the targets {shares}"
+        )
+
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
         encoded = []
         for number, series in enumerate(self._clean(raw, source, first), first):
@@ -109,6 +150,8 @@ class Series(InputEncoder, name="features"):
         return encoded
 
     def _scaled(self, series: np.ndarray) -> np.ndarray:
+        if self.scale == "auto":
+            raise RuntimeError("nothing is chosen yet: call choose first")
         scaled = []
         if self.scale in ("split", "both"):
             scaled.append((series - self.mean) / self.deviation)
@@ -141,6 +184,9 @@ class Series(InputEncoder, name="features"):
             fitted.get("scale_deviation", np.ones(2 * self.num_channels))
         )
         self.folded = int(fitted.get("folded", 1))
+        self._count_inputs()
+
+    def _count_inputs(self) -> None:
         copies = 2 if self.scale == "both" else 1
         self.num_inputs = self.num_channels * (copies * self.folded + 2 * self.add_scale)
 
