@@ -6,9 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
+from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_pinball_loss
 from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
@@ -16,7 +19,9 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
+from seqmodels.tasks.forecasting.baselines import ALPHAS
 from seqmodels.tasks.forecasting.task import MASE, shift
+from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from tests.conftest import Config, Script, result_of
 from tests.predictions import joined
 from tests.runs.resumed import resumes
@@ -94,7 +99,9 @@ def by_hand(task: Forecaster, batch: SequenceBatch) -> torch.Tensor:
         elif options["base"] == "season":  # of two steps
             made = made + torch.stack([read[W - 2], read[W - 1], read[W - 2]])
         elif options["base"] == "linear":
-            made = made + task.linear.weight @ read + task.linear.bias.unsqueeze(1)
+            for k in range(K):
+                both = torch.cat([read[:, k], beside.flatten()])
+                made[:, k] += task.linear.weight @ both + task.linear.bias
         windows.append(made * spread + center)
     return torch.stack(windows)
 
@@ -143,7 +150,9 @@ def test_padding_is_never_read_and_every_parameter_learns(reading: dict) -> None
     made = [task(SequenceBatch(inputs, lengths)) for inputs in (junk, clean)]
     torch.testing.assert_close(*made)
     task.step(batch).loss.backward()
-    assert all(p.grad is not None and bool(p.grad.any()) for p in task.parameters())
+    learned = [p for p in task.parameters() if p.requires_grad]
+    assert all(p.grad is not None and bool(p.grad.any()) for p in learned)
+    assert {*task.parameters()} - {*learned} == {*(task.linear.parameters() if task.linear else ())}
 
 
 @pytest.mark.parametrize("base", [None, "last"])
@@ -279,6 +288,148 @@ def test_mistakes_are_named(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         forecaster(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_auto_is_what_each_kind_of_forecaster_can_do() -> None:
+    names = ("base", "instance_norm", "channel_independent", "segment")
+    auto = dict.fromkeys(names, "auto")
+    long = {**SPEC, "window": 336}
+    assert [forecaster(long, **auto).hparams[name] for name in names] == [
+        "linear",
+        "last",
+        True,
+        24,
+    ]
+    assert [stepwise(**auto).hparams[name] for name in names] == ["last", None, False, None]
+
+
+# ---------------------------------------------------------------- with data
+
+
+class Columns(pl.LightningDataModule):
+    """Two columns that depend on their windows and on a third one, standardised already."""
+
+    def __init__(self, rows: int = 400, noise: float = 0.3, seed: int = 0) -> None:
+        super().__init__()
+        random = np.random.default_rng(seed)
+        values = lfilter([1.0], [1.0, -0.9], random.normal(size=(rows, 3)), axis=0)
+        values[2:, 0] += np.sin(values[:-2, 2])
+        values += noise * random.normal(size=values.shape)
+        self.values = values.astype(np.float32)
+        cuts = {"train": (0, 200), "validation": (200, 300), "test": (300, rows)}
+        self.datasets = {name: self.windows(*cut) for name, cut in cuts.items()}
+
+    def windows(self, first: int, stop: int) -> WindowDataset:
+        starts = np.arange(first, stop - W - H)
+        series = np.zeros(len(starts), np.int64)
+        return WindowDataset(self.values, self.values[:, :K], starts, series, W, H, {})
+
+
+COLUMNS = {**SPEC, "num_inputs": 3, "columns": ["y", "z", "u"], "series": [""]}
+COLUMNS |= {name: SPEC[name][:1] for name in ("mean", "deviation", "naive_error")}  # type: ignore[index]
+RESIDUAL = {"base": "linear", "instance_norm": "last", "channel_independent": True}
+
+
+def all_of(windows: WindowDataset) -> SequenceBatch:
+    return windows.__getitems__([*range(len(windows))])
+
+
+def test_a_forecaster_begins_as_the_regression_that_another_library_fits() -> None:
+    data, task = Columns(), forecaster(COLUMNS, **RESIDUAL)
+    task.initialize(data)
+
+    def of(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        batch = all_of(data.datasets[name])
+        assert batch.targets is not None
+        last = batch.inputs[:, -1, :K].repeat_interleave(H, dim=0).view(-1, H, K)
+        ahead = batch.targets.view(-1, H, K) - last
+        read = [
+            torch.cat([batch.inputs[:, :, k] - batch.inputs[:, -1:, k], batch.inputs[:, :, 2]], 1)
+            for k in range(K)
+        ]
+        x = torch.stack(read, 1).flatten(0, 1).numpy()
+        ones = np.ones((len(x), 1))
+        return np.hstack([x, ones]), ahead.transpose(1, 2).flatten(0, 1).numpy(), last.numpy()
+
+    x, y, _ = of("train")
+    fits = [Ridge(a * len(x), fit_intercept=False).fit(x.astype(np.float64), y) for a in ALPHAS]
+    tried, truth, _ = of("validation")
+    best = min(fits, key=lambda fit: np.square(fit.predict(tried) - truth).sum())
+    x, _, last = of("test")
+    expected = best.predict(x).reshape(-1, K, H).swapaxes(1, 2) + last
+    made = task(all_of(data.datasets["test"])).detach().numpy().reshape(-1, H, K)
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("quantiles", [None, QUANTILES])
+def test_what_the_network_adds_is_kept_as_far_as_validation_is_better_with_it(
+    quantiles: list[float] | None,
+) -> None:
+    torch.manual_seed(0)
+    data = Columns()
+    task = forecaster(COLUMNS, output={"quantiles": quantiles}, **RESIDUAL)
+    task.initialize(data)
+    validation, level = data.datasets["validation"], QUANTILES.index(0.5)
+
+    def mse() -> float:
+        batch = all_of(validation)
+        assert batch.targets is not None
+        made = task(batch).view(len(batch), H * K, -1)
+        made = made.sort(-1).values[..., level] if quantiles else made[..., 0]
+        return (made - batch.targets).square().mean().item()
+
+    regression, project = mse(), task.head.output.project
+    torch.nn.init.normal_(project.weight, std=10.0)  # as if it had learned noise by heart
+    before, fan = mse(), project.bias.detach().view(H, -1)
+    task.shrink(validation)
+    assert mse() <= regression * 1.01 < before / 2
+    assert project.share.item() < 0.05
+    if quantiles:  # which stay as far apart
+        made = task(all_of(validation)).view(-1, H, K, 3).detach()
+        apart = (made[..., 2] - made[..., 0]).mean((0, 2))
+        torch.testing.assert_close(apart, fan[:, 2] - fan[:, 0], rtol=0.05, atol=0.05)
+    task.train()  # training is that of all of it
+    features = torch.randn(3, 6)
+    torch.testing.assert_close(
+        project(features), features @ project.weight.T + project.bias.flatten()
+    )
+
+
+@pytest.mark.parametrize("factor", [0.3, 2.0])
+def test_intervals_cover_what_they_promise_of_data_that_nobody_has_seen(factor: float) -> None:
+    data = Columns(40_000, noise=1.0)
+    levels = [0.1, 0.3, 0.5, 0.9]
+    task = forecaster(COLUMNS, output={"quantiles": levels}, **RESIDUAL)
+    task.initialize(data)
+    task.head.output.project.bias.data *= factor  # too narrow, too wide
+
+    def covered(windows: WindowDataset) -> np.ndarray:  # by step and column
+        batch = all_of(windows)
+        assert batch.targets is not None
+        made = task(batch).view(len(batch), H, K, 4).sort(-1).values
+        targets = batch.targets.view(len(batch), H, K)
+        return ((made[..., 0] <= targets) & (targets <= made[..., -1])).float().mean(0).numpy()
+
+    fresh, seen = data.windows(20_000, 40_000), data.windows(200, 19_000)
+    before, median = covered(fresh), task(all_of(fresh)).view(-1, H * K, 4).sort(-1).values[..., 2]
+    assert np.abs(before - 0.8).min() > 0.1
+    task.fit_intervals(seen)
+    np.testing.assert_allclose(covered(fresh), 0.8, atol=0.02)
+    again = task(all_of(fresh)).view(-1, H * K, 4).sort(-1).values
+    torch.testing.assert_close(again[..., 2], median)
+    assert task.covered.item() == pytest.approx(before.mean(), abs=0.02)
+
+
+def test_a_checkpoint_from_before_intervals_were_corrected_loads(tmp_path: Path) -> None:
+    task = forecaster(output={"quantiles": QUANTILES})
+    saved = {
+        "state_dict": {k: v for k, v in task.state_dict().items() if k not in ("width", "covered")},
+        "hyper_parameters": dict(task.hparams),
+        "pytorch-lightning_version": "2.6.6",
+    }
+    torch.save(saved, tmp_path / "old.ckpt")
+    again = Forecaster.load_from_checkpoint(tmp_path / "old.ckpt", weights_only=True).eval()
+    torch.testing.assert_close(again(batch_of()), task(batch_of()))
 
 
 # ---------------------------------------------------------------- whole runs

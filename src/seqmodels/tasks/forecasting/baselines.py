@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ ALPHAS = np.logspace(-4, 1, 6)
 
 Forecast = Callable[["WindowDataset", np.ndarray], np.ndarray]
 """The forecasts `(B, H, K)` for the windows with these numbers `(B,)`, standardised."""
+Pairs = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 class Errors(NamedTuple):
@@ -43,8 +44,9 @@ def forecast_baselines(
     - `naive` repeats the last value, `seasonal naive` the last period, also where that begins
       before the window.
     - `linear` is a ridge regression from the values of the window, less the last one, to those that
-      come next, less the last one (NLinear, Zeng et al. 2023, https://arxiv.org/abs/2205.13504).
-      How strongly to regularise it is chosen on the validation split.
+      come next, less the last one (NLinear, Zeng et al. 2023, https://arxiv.org/abs/2205.13504): of
+      all targets together, or of each alone with the same weights. The validation split chooses
+      which, and how strongly to regularise it.
     """
     forecasts: dict[str, Forecast] = {"naive": lambda data, rows: _seasonal(data, rows, 1)}
     if period > 1:
@@ -55,7 +57,8 @@ def forecast_baselines(
         name for name in forecasts if name == "naive" or period <= len(datasets["train"].read)
     ]
     train, validation = datasets["train"], datasets["validation"]
-    choices = [*_linear(train)]
+    alone = [False] if train.targets.shape[1] == 1 else [False, True]
+    choices = [*filter(None, (_linear(train, validation, each) for each in alone))]
     if choices:
         losses = [_errors(validation, scales, choice).squares for choice in choices]
         on = f" on {WINDOWS:,} of {len(train):,} windows" if len(train) > WINDOWS else ""
@@ -79,47 +82,83 @@ def _seasonal(data: WindowDataset, rows: np.ndarray, period: int) -> np.ndarray:
     return data.values[data.starts[rows, None] + back, : data.targets.shape[1]]
 
 
-def _linear(train: WindowDataset) -> Iterator[Forecast]:
-    rows = np.arange(len(train))
-    if len(rows) > WINDOWS:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:WINDOWS])
-    gram: np.ndarray | float = 0.0
-    cross: np.ndarray | float = 0.0
-    total = 0
-    for block in _blocks(rows):
-        features, last = _features(train, block)
-        changes = (_targets(train, block) - last).reshape(len(block), -1)
-        there = ~np.isnan(changes).any(axis=1)
-        features, changes = features[there], changes[there]
-        gram, cross = gram + features.T @ features, cross + features.T @ changes
-        total += len(features)
-    if not total:
+def _linear(train: WindowDataset, validation: WindowDataset, alone: bool) -> Forecast | None:
+    def changes(data: WindowDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rows = np.arange(len(data))
+        if len(rows) > WINDOWS:
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:WINDOWS])
+        for block in _blocks(rows):
+            features, last = _features(data, block, alone)
+            ahead = _targets(data, block) - last
+            yield features, _by_row(ahead, alone)
+
+    def forecast(data: WindowDataset, rows: np.ndarray) -> np.ndarray:
+        features, last = _features(data, rows, alone)
+        made = np.append(features, np.ones((len(features), 1)), axis=1) @ weights
+        if alone:
+            return made.reshape(len(rows), -1, len(data.ahead)).swapaxes(1, 2) + last
+        return made.reshape(len(rows), len(data.ahead), -1) + last
+
+    fitted = ridge(changes(train), changes(validation))
+    if fitted is None:
         log.info("no linear baseline: every window of training has a missing value to forecast")
-        return
-    square, product = np.asarray(gram) / total, np.asarray(cross) / total
+        return None
+    weights, _ = fitted
+    return forecast
 
-    def with_weights(weights: np.ndarray) -> Forecast:
-        def forecast(data: WindowDataset, rows: np.ndarray) -> np.ndarray:
-            features, last = _features(data, rows)
-            return (features @ weights).reshape(len(rows), len(data.ahead), -1) + last
 
-        return forecast
+def ridge(train: Pairs, validation: Pairs) -> tuple[np.ndarray, np.ndarray] | None:
+    """A ridge regression that is as regular as predicts the validation best: its weights
+    `(F + 1, H)`, the intercepts last, and its mean squared errors there `(H,)`.
 
+    Args:
+        train, validation: features `(N, F)` and targets `(N, H)`; rows without all targets are left
+            out. None without any in training.
+    """
+    (square, product, _, count), (of_square, of_product, size, _) = map(_sums, (train, validation))
+    if not count:
+        return None
+    choices = []
     for alpha in ALPHAS:
         # scikit-learn's ridge regression would hold all windows, and square them for each alpha
-        yield with_weights(np.linalg.solve(square + alpha * np.eye(len(square)), product))
+        weights = np.linalg.solve(square + alpha * np.eye(len(square)), product)
+        choices.append((weights, size + (weights * (of_square @ weights - 2 * of_product)).sum(0)))
+    return min(choices, key=lambda choice: float(choice[1].sum()))
 
 
-def _features(data: WindowDataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Windows `(B, F)` with a 1 at the end, and the last targets `(B, 1, K)`."""
+def _sums(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    sums, count = [np.zeros(())] * 3, 0
+    for features, targets in pairs:
+        there = ~np.isnan(targets).any(axis=1)
+        x = np.pad(features[there].astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
+        y = targets[there].astype(np.float64)
+        found = (x.T @ x, x.T @ y, np.square(y).sum(axis=0))
+        sums = [before + more for before, more in zip(sums, found, strict=True)]
+        count += len(x)
+    square, product, size = (each / max(count, 1) for each in sums)
+    return square, product, size, count
+
+
+def _features(data: WindowDataset, rows: np.ndarray, alone: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Windows `(B, F)`, or `(B * K, F)`, and the last targets `(B, 1, K)`."""
     count, columns = data.targets.shape[1], data.values.shape[1]
     if len(data.read) * columns > FEATURES:
         columns = count  # without further inputs
-    steps = data.read[-max(FEATURES // columns, 1) :]
+    width = columns - count + 1 if alone else columns
+    steps = data.read[-max(FEATURES // width, 1) :]
     window = data.values[data.starts[rows, None] + steps][..., :columns].astype(np.float64)
     last = window[:, -1:, :count].copy()
     window[..., :count] -= last
-    return np.pad(window.reshape(len(rows), -1), ((0, 0), (0, 1)), constant_values=1), last
+    if alone:
+        window = np.stack([window[..., [k, *range(count, columns)]] for k in range(count)], axis=1)
+        return window.reshape(len(rows) * count, -1), last
+    return window.reshape(len(rows), -1), last
+
+
+def _by_row(ahead: np.ndarray, alone: bool) -> np.ndarray:  # (B, H, K)
+    if alone:
+        return ahead.swapaxes(1, 2).reshape(-1, ahead.shape[1])
+    return ahead.reshape(len(ahead), -1)
 
 
 def _targets(data: WindowDataset, rows: np.ndarray) -> np.ndarray:

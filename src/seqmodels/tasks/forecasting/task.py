@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
+import lightning.pytorch as pl
+import numpy as np
 import torch
 from jaxtyping import Float
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import Metric
 
 from seqmodels.arguments import ArgumentsOf, Count, OneOf
@@ -30,9 +34,17 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
+from seqmodels.screen import Screen
+from seqmodels.tasks.forecasting.baselines import FEATURES, ridge
+from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from seqmodels.tasks.forecasting.window_rows import newest_steps, segments, window_scale
 
 MOST_STEPS = 100_000  # to forecast
+SEGMENTS = 14  # of a window, about, to read by `auto`
+LEAST = 0.01  # of what the network adds: at 0, the audit would find states that nobody reads
+TINY = 1e-12
+VALUES = 500_000  # at most, of the validation split, to correct forecasts by
+ROWS = 200_000  # at most, to fit the linear regression to
 Forecast = Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
 
 
@@ -48,14 +60,19 @@ class Forecaster(Task):
         data, encoder, head, options: as `Task` documents them.
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
         base: what to predict the difference to: the `last` value that was read, the value one
-            `season` before, a period of the data, or what a `linear` regression of the window says,
-            which is learned too; None: the values themselves.
+            `season` before, a period of the data, or a `linear` regression of the window and of
+            those of the inputs, with the same weights for all columns, which is fitted before the
+            training and then stays; each validation keeps as much of the difference as helps there.
+            None: predict the values themselves.
         instance_norm: how each window is scaled by itself, before it is read: `last` or `standard`,
             as `window_scale` documents them; undone in the forecast. The loss is in these units.
         channel_independent: read and forecast one column at a time, with the same weights; with
             `data.inputs` beside each.
         segment: how many steps of the window the network reads at once (SegRNN, Lin et al. 2023,
-            https://arxiv.org/abs/2308.11200); None: one.
+            https://arxiv.org/abs/2308.11200); None: one. `auto`: a 14th of the window.
+
+    `auto` of the others is what was best on the validation split of several data sets: `linear`,
+    `last` and one column at a time; for a recursive forecaster, the last value and nothing else.
 
     Raises:
         UserError: for a head that cannot forecast so, or a season longer than the window.
@@ -86,6 +103,8 @@ class Forecaster(Task):
     mean: Tensor  # (S, K), of the targets of each series
     deviation: Tensor  # (S, K)
     naive_error: Tensor
+    width: Tensor  # (H, K, 1), of the intervals, in widths that were learned
+    covered: Tensor  # by intervals as they were learned, of the validation split
 
     def __init__(
         self,
@@ -95,10 +114,10 @@ class Forecaster(Task):
         *,
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
         | None = None,
-        base: Annotated[str, OneOf("last", "season", "linear")] | None = None,
-        instance_norm: Annotated[str, OneOf("last", "standard")] | None = None,
-        channel_independent: bool = False,
-        segment: Count | None = None,
+        base: Annotated[str, OneOf("last", "season", "linear", "auto")] | None = None,
+        instance_norm: Annotated[str, OneOf("last", "standard", "auto")] | None = None,
+        channel_independent: bool | Literal["auto"] = False,
+        segment: Count | Literal["auto"] | None = None,
         **options: Any,
     ) -> None:
         self.recursive = self.contract_for(head).per == "step"
@@ -106,16 +125,24 @@ class Forecaster(Task):
         if self.horizon > MOST_STEPS:
             raise UserError(f"data.horizon is {self.horizon}: at most {MOST_STEPS}")
         reading: dict[str, Any] = {
+            "base": base,
             "instance_norm": instance_norm,
             "channel_independent": channel_independent,
             "segment": segment,
         }
-        super().__init__(data, encoder, head, output=output, base=base, **reading, **options)
+        usual: dict[str, Any] = {"base": "last", "channel_independent": False}
+        if not self.recursive:
+            usual = {"base": "linear", "instance_norm": "last", "channel_independent": True}
+            usual["segment"] = max(data["window"] // SEGMENTS, 1)
+        self.chosen = [name for name, value in reading.items() if value == "auto"]
+        reading |= {name: usual.get(name) for name in self.chosen}
+        base = reading["base"]
+        super().__init__(data, encoder, head, output=output, **reading, **options)
         for wrong, what in (
             (data["num_inputs"] > self.count, "data.inputs, which nobody knows in advance"),
             (self.output.quantiles, "model.output.quantiles"),
             (base not in (None, "last"), f"model.base={base}"),
-            *((value, f"model.{name}") for name, value in reading.items()),
+            *((value, f"model.{name}") for name, value in reading.items() if name != "base"),
         ):
             if self.recursive and wrong:
                 raise UserError(
@@ -128,9 +155,15 @@ class Forecaster(Task):
                 f"model.base=season needs the last period, of {data['period']} steps, and "
                 f"data.window is {data['window']}: lengthen it, or set model.base=last"
             )
-        self.linear = nn.Linear(data["window"], self.horizon) if base == "linear" else None
+        width = data["window"] * (1 + data["num_inputs"] - self.count)
+        width = width if width <= FEATURES else min(data["window"], FEATURES)
+        self.linear = nn.Linear(width, self.horizon) if base == "linear" else None
         if self.linear is not None:
-            nn.init.zeros_(self.linear.weight)  # what is read of a window has its own scale
+            nn.init.zeros_(self.linear.weight)  # until `initialize` fits it
+            self.linear.requires_grad_(False)
+        if self.output.quantiles is not None:
+            self.register_buffer("width", torch.ones(self.horizon, self.count, 1))
+            self.register_buffer("covered", torch.zeros(()))
         for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec
             of_targets = torch.tensor(data[name])[:, : self.count]
             self.register_buffer(name, of_targets, persistent=False)
@@ -145,10 +178,22 @@ class Forecaster(Task):
     def output(self) -> ValueOptions:
         return ValueOptions(**(self.hparams["output"] or {}))
 
+    @property
+    def levels(self) -> list[float]:
+        return self.output.quantiles or [0.5]
+
+    @property
+    def promised(self) -> float:
+        """How much of the values the intervals are to cover."""
+        return self.levels[-1] - self.levels[0]
+
     def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
         steps = 1 if self.recursive else self.horizon
         count = 1 if self.hparams["channel_independent"] else self.count
-        return self.output.build(width, steps * count, **options)
+        made = self.output.build(width, steps * count, **options)
+        if self.hparams["base"] == "linear":
+            made.project = ShareOfLinear(width, steps * count, self.levels)
+        return made
 
     def inputs_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         beside = data["num_inputs"] - self.count
@@ -207,8 +252,73 @@ class Forecaster(Task):
             made = made.unflatten(0, (-1, self.count)).transpose(1, 2)
         else:
             made = made.unflatten(1, (self.horizon, self.count))
+        if self.output.quantiles is not None:
+            made = made.sort(dim=3).values
+            median = made[..., [self.levels.index(0.5)]]
+            made = median + (made - median) * self.width
         center, spread, base = (each.unsqueeze(3) for each in self._scale_and_base(batch))
         return (made + base) * spread + center
+
+    def on_validation_epoch_start(self) -> None:
+        if self.trainer.state.fn == "fit" and not self.recursive:
+            windows: Any = self.trainer.val_dataloaders.dataset  # type: ignore[union-attr]
+            if self.linear is not None:
+                self.shrink(windows)
+            if self.output.quantiles is not None:
+                self.fit_intervals(windows)
+
+    @torch.no_grad()
+    def shrink(self, windows: WindowDataset) -> None:
+        """Keeps as much of what the network adds to the linear regression as is of use in these
+        windows, from almost nothing to all of it: it is then no worse there than the regression."""
+        project = cast(Any, self.head.output).project
+        project.share.fill_(1.0)
+        learned, squares = torch.zeros(2, device=self.device)
+        for batch in self._some(windows):
+            center, spread, base = self._scale_and_base(batch)
+            made = self(batch).unflatten(1, (self.horizon, self.count, -1)).sort(3).values
+            added = (made[..., self.levels.index(0.5)] - center) / spread - base
+            left = (self._targets(batch) - center) / spread - base
+            learned += (added * left).nansum()
+            squares += added.square().where(~left.isnan(), 0.0).sum()
+        project.share.copy_((learned / squares.clamp(min=TINY)).clamp(LEAST, 1))
+
+    def _some(self, windows: WindowDataset) -> Iterator[SequenceBatch]:
+        """Evenly spread ones, in batches."""
+        every = -(-len(windows) * self.horizon * self.count // VALUES)
+        for rows in torch.arange(0, len(windows), every).split(256):
+            yield windows.__getitems__(rows.tolist()).to(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        for name, value in self.named_buffers():
+            if name.rpartition(".")[2] in ("width", "covered", "share"):  # older ones lack them
+                checkpoint["state_dict"].setdefault(name, value)
+
+    def on_test_start(self) -> None:
+        if self.output.quantiles is not None and self.width.ne(1).any():
+            covered, wider = 100 * float(self.covered), float(self.width.mean())
+            rank_zero_only(Screen().print)(
+                f"intervals covered {covered:.1f} % of the validation split, and promise "
+                f"{100 * self.promised:g} %: they are {wider:.2f} times as wide now"
+            )
+
+    @torch.no_grad()
+    def fit_intervals(self, windows: WindowDataset) -> None:
+        """Makes intervals as much wider or narrower, around the median, as they need to cover in
+        these windows what they promise: of each step ahead and column (conformalized quantile
+        regression, Romano et al. 2019, https://arxiv.org/abs/1905.03222)."""
+        self.width.fill_(1.0)
+        found = []
+        for batch in self._some(windows):
+            made = self(batch).unflatten(1, (self.horizon, self.count, -1))
+            off = self._targets(batch).unsqueeze(3) - made[..., [self.levels.index(0.5)]]
+            ends = made[..., [0, -1]] - made[..., [self.levels.index(0.5)]]
+            found.append((off / ends).amax(dim=3))  # 1 at the nearer end of the interval
+        scores = torch.cat(found)
+        self.covered.copy_((scores <= 1).float().where(~scores.isnan(), torch.nan).nanmean())
+        share = min(self.promised * (1 + 1 / len(scores)), 1.0)
+        self.width.copy_(scores.nanquantile(share, dim=0).nan_to_num(1.0).unsqueeze(2))
 
     def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
         loss, made = self.loss_and_decision(batch)
@@ -331,12 +441,54 @@ class Forecaster(Task):
         if base is None:
             return center, spread, torch.zeros_like(center)
         of_last = {"last": 1, "season": self.hparams["data"]["period"]}
-        size = of_last[base] if self.linear is None else self.linear.in_features
-        newest = (newest_steps(read, batch.lengths, size) - center) / spread  # (B, size, K)
+        if self.linear is not None:
+            read = self._regressors(batch, center, spread)
+            return center, spread, self.linear(read).transpose(1, 2)
+        newest = newest_steps(read, batch.lengths, of_last[base])
+        steps = torch.arange(self.horizon, device=read.device) % of_last[base]
+        return center, spread, ((newest - center) / spread)[:, steps]
+
+    def _regressors(self, batch: SequenceBatch, center: Tensor, spread: Tensor) -> Tensor:
+        """What the linear regression reads for each target: its window, then those of the inputs
+        beside, `(B, K, W * (1 + C - K))`."""
+        assert self.linear is not None
+        size = min(self.hparams["data"]["window"], self.linear.in_features)
+        newest = newest_steps(batch.inputs, batch.lengths, size)
+        values = (newest[..., : self.count] - center) / spread
+        beside = newest[..., self.count :].flatten(1).unsqueeze(1).expand(-1, self.count, -1)
+        return torch.cat([values.transpose(1, 2), beside], dim=2)[..., : self.linear.in_features]
+
+    @torch.no_grad()
+    def initialize(self, data: pl.LightningDataModule) -> None:
+        """Fits the linear regression, and lets the network begin with no difference to it."""
+        super().initialize(data)
+        if self.chosen:
+            values = (f"model.{name}={self.hparams[name]}" for name in self.chosen)
+            rank_zero_only(Screen().print)(f"auto: {', '.join(values)}")
         if self.linear is None:
-            steps = torch.arange(self.horizon, device=read.device) % size
-            return center, spread, newest[:, steps]
-        return center, spread, self.linear(newest.transpose(1, 2)).transpose(1, 2)
+            return
+        datasets: Any = data.datasets  # type: ignore[attr-defined]
+        fitted = ridge(*(self._regression(datasets[name]) for name in ("train", "validation")))
+        if fitted is None:  # every window lacks a value
+            return
+        weights, error = map(torch.from_numpy, fitted)
+        self.linear.weight.copy_(weights[:-1].T)
+        self.linear.bias.copy_(weights[-1])
+        project = cast(Any, self.head.output).project
+        nn.init.zeros_(project.weight)
+        levels = torch.special.ndtri(torch.tensor(self.levels, dtype=torch.float64))
+        spread = torch.outer(error.sqrt(), levels).unsqueeze(1)  # (H, 1, Q)
+        project.bias.view(self.horizon, -1, len(levels)).copy_(spread)
+
+    def _regression(self, windows: WindowDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What the linear regression reads and what it is to predict, `(N, F)` and `(N, H)`."""
+        every = -(-len(windows) * self.count // ROWS)
+        for rows in torch.arange(0, len(windows), every).split(1_024):
+            batch = windows.__getitems__(rows.tolist())
+            read = batch.inputs[..., : self.count]
+            center, spread = window_scale(read, batch.lengths, self.hparams["instance_norm"])
+            ahead = ((self._targets(batch) - center) / spread).transpose(1, 2).flatten(0, 1)
+            yield self._regressors(batch, center, spread).flatten(0, 1).numpy(), ahead.numpy()
 
     def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:
         assert batch.series is not None
@@ -362,6 +514,25 @@ def shift(
     numbers = torch.arange(steps.shape[1], device=steps.device).view(1, -1, 1)
     last_known = numbers.where(~steps.isnan(), 0).cummax(dim=1).values
     return steps.gather(1, last_known)[:, :-1], steps[:, 1:]
+
+
+class ShareOfLinear(nn.Linear):
+    """A linear layer that evaluation takes a `share` of: of its weights, and of the median's bias,
+    so that quantiles stay as far apart."""
+
+    share: Tensor
+
+    def __init__(self, width: int, num_values: int, levels: Sequence[float]) -> None:
+        super().__init__(width, num_values * len(levels))
+        self.levels = levels
+        self.register_buffer("share", torch.ones(()))
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(input)
+        bias = self.bias.view(-1, len(self.levels))
+        bias = bias - (1 - self.share) * bias[:, [self.levels.index(0.5)]]
+        return F.linear(input, self.weight * self.share, bias.flatten())
 
 
 class MASE(MAE):
