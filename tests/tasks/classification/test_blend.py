@@ -42,7 +42,8 @@ def test_the_share_is_the_likeliest_on_validation_and_the_network_stays_alone(
     assert result["metrics"] == alone["metrics"] and "blend" not in alone
     assert result["baselines"] == alone["baselines"]
     share, rows = result["blend"]["share"], result["blend"]["metrics"]
-    assert "blend with tf-idf" in done.stdout and "tf-idf of the blend" in done.stdout
+    name = f"blend with {100 * share:.0f} % tf-idf"
+    assert name in done.stdout and "tf-idf of the blend" in done.stdout
     assert f"blend: {share:.2f} of it is tf-idf" in (tmp_path / "run/train.log").read_text()
     run = load_run(tmp_path / "run")
     scores = {}
@@ -58,7 +59,7 @@ def test_the_share_is_the_likeliest_on_validation_and_the_network_stays_alone(
             mean = (1 - at) * network + at * linear
             scores[split, round(at, 2)] = -np.log(mean[known, targets[known]]).mean()
         right = (blended.argmax(1) == targets).mean()
-        assert rows[f"{split}/accuracy"]["blend with tf-idf"] == pytest.approx(right)
+        assert rows[f"{split}/accuracy"][name] == pytest.approx(right)
         right = (linear.argmax(1) == targets).mean()
         assert rows[f"{split}/accuracy"]["tf-idf of the blend"] == pytest.approx(right)
     validation = {at: loss for (split, at), loss in scores.items() if split == "validation"}
@@ -82,7 +83,7 @@ def test_a_share_may_be_given(files: tuple[str, ...], script: Script, tmp_path: 
     rows = result["blend"]["metrics"]
     assert result["blend"]["share"] == 0
     for name in ("test/accuracy", "test/macro_f1", "validation/accuracy"):
-        assert rows[name]["blend with tf-idf"] == pytest.approx(result["metrics"][name])
+        assert rows[name]["blend with 0 % tf-idf"] == pytest.approx(result["metrics"][name])
 
 
 def test_other_data_has_no_blend(config: Config, script: Script) -> None:

@@ -20,6 +20,7 @@ from seqmodels.errors import UserError
 log = logging.getLogger(__name__)
 
 SHARES = np.linspace(0, 1, 21).tolist()  # to choose from
+SMALLEST = 1e-9  # probability
 
 
 class Blend:
@@ -57,28 +58,26 @@ class Blend:
         Args:
             predict: describes raw inputs by the network.
         """
-        from sklearn.metrics import log_loss
-
         choices = [*product(SHARES if share is None else [share], range(len(self.models)))]
         size, found, chosen = len(task.classes), dict[str, dict[str, float]](), (0.0, 0)
         for split in EVALUATED:
             inputs, targets = self.data.examples[split].inputs, self.data.datasets[split].targets
             network, linear = _matrix(predict(inputs)), self._probabilities(inputs)
             if split == "validation":
-                known = (targets >= 0).numpy()
+                known = np.flatnonzero(targets >= 0)
+                right = known, targets.numpy()[known]
                 losses = [
-                    log_loss(
-                        targets[known], _mean(network, linear[at], share)[known], labels=range(size)
-                    )
+                    -np.log(_mean(network, linear[at], share)[right].clip(SMALLEST)).mean()
                     for share, at in choices
                 ]
                 chosen = choices[int(np.argmin(losses))]
-            for name, share in (("tf-idf of the blend", 1.0), ("blend with tf-idf", chosen[0])):
+            blended = f"blend with {100 * chosen[0]:.0f} % tf-idf"
+            for name, share in (("tf-idf of the blend", 1.0), (blended, chosen[0])):
                 made = torch.from_numpy(_mean(network, linear[chosen[1]], share).argmax(axis=1))
                 measured = MetricCollection(task.metrics())(made, with_unseen_as(size, targets))
                 for metric, value in measured.items():
                     found.setdefault(f"{split}/{metric}", {})[name] = float(value)
-        log.info(f"blend: {chosen[0]:.2f} of it is tf-idf, the likeliest on the validation split")
+        log.info(f"blend: {chosen[0]:.2f} of it is tf-idf")
         return {"share": chosen[0], "strength": chosen[1], "metrics": found}
 
     def rows(self, raw: Any, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
