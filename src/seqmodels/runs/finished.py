@@ -115,11 +115,7 @@ class Run:
             elif split not in (splits := (*SPLITS, *self.data.more_splits)):
                 raise UserError(f"split={split}: {choices(split, splits)}")
             else:
-                self.data.setup()
-                if self.result.get("fingerprint") not in (None, self.data.fingerprint):
-                    log.warning(
-                        "this is not the data the model was trained on (fingerprint differs)"
-                    )
+                self._set_up()
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
                 log.warning(note)
@@ -363,13 +359,13 @@ class Run:
         if not (chosen := self.result.get("blend")):
             raise UserError(f"{self.folder} has no blend: train with blend=auto")
         with self._usable():
-            self.data.setup()
-            if self.result.get("fingerprint") != self.data.fingerprint:
-                raise UserError(
-                    "blend: tf-idf is fitted to the training data again, and this is not the data "
-                    "the model was trained on (fingerprint differs): restore its files"
-                )
+            self._set_up()
             return self.task.contract.kind.blend(self.data, chosen).rows  # type: ignore[misc]
+
+    def _set_up(self) -> None:
+        self.data.setup()
+        if self.result.get("fingerprint") not in (None, self.data.fingerprint):
+            log.warning("this is not the data the model was trained on (fingerprint differs)")
 
     def _raw(self, inputs: Any, source: str) -> Iterable[Any]:
         """The raw inputs of a table, or of a list that holds them."""
