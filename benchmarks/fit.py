@@ -25,14 +25,12 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from report import Noise, default_output, heading, machine_lines, parsed, row, synchronize, write
 from torch import Tensor, nn
@@ -40,6 +38,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 from torch.utils.data import DataLoader
 
+from seqmodels import compose
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import SequenceDataModule
 from seqmodels.data.examples import Examples
@@ -50,7 +49,6 @@ from seqmodels.machine import keep_memory
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks.classification import SequenceClassifier
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 CLASSES, TELLING, SHARE = 4, 20, 0.15  # classes; keywords of each; their share in a sequence
 
 
@@ -186,8 +184,7 @@ class Runner:
             "model.output.label_smoothing=0.0",
             "model.scheduler=null",
         ]
-        with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
-            return compose("train", overrides)
+        return compose(*overrides)
 
     def _task(self) -> SequenceClassifier:
         return instantiate(self.config.model, data=self.data.spec)

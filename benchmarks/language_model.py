@@ -49,12 +49,12 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from report import Noise, default_output, heading, machine_lines, parsed, row, synchronize, write
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels import compose
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, keep_memory
 from seqmodels.nn.vocabulary import linear_cross_entropy
@@ -64,7 +64,6 @@ from seqmodels.tasks.language_model import LanguageModel
 from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.streams import StreamDataModule
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 WIDTH, LAYERS, BATCH, WINDOW = 200, 2, 20, 35
 LEARNING_RATE, CLIP = 2.0, 0.25
 WARM_UP = 10  # windows before the clock starts
@@ -278,8 +277,7 @@ def composed(device: torch.device, precision: str) -> DictConfig:
         "model.optimizer.weight_decay=0.0",
         "model.scheduler=null",
     ]
-    with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
-        return compose("train", overrides)
+    return compose(*overrides)
 
 
 def train_by_trainer(

@@ -21,13 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from report import default_output, heading, machine_lines, parsed, row, write
 
-from seqmodels.launch.hydra_setup import register_resolvers
+from seqmodels import compose
 from seqmodels.runs import load_run, train
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 QUICK = ["trainer=cpu", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
 HEADS = ["last_hidden", "mean_pool", "bidirectional_concat", "attention_pool"]
 WARM_UP = 5  # rounds: every import, cache and lazily built table has been used by then
@@ -87,7 +85,7 @@ def a_round(number: int, folder: Path) -> None:
     for name, overrides in runs.items():
         path = folder / name
         shutil.rmtree(path, ignore_errors=True)
-        config = compose("train", [f"folder={path}", f"seed={number}", *QUICK, *overrides])
+        config = compose(f"folder={path}", f"seed={number}", *QUICK, *overrides)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             train(config)
             run = load_run(path)
@@ -99,11 +97,7 @@ def a_round(number: int, folder: Path) -> None:
 def soak(go_on: Callable[[int, float], bool]) -> Iterator[Held]:
     """What the process holds after each round, as long as `go_on(rounds, seconds)`."""
     started, rounds = time.perf_counter(), 0
-    register_resolvers()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        initialize_config_dir(str(CONFIGS), version_base="1.3"),
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         while go_on(rounds, time.perf_counter() - started):
             a_round(rounds, Path(folder))
             rounds += 1

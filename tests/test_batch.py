@@ -236,7 +236,7 @@ def test_move_to_its_own_device_is_the_same_batch() -> None:
     assert batch.to(torch.device("cpu")) is batch
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a CUDA GPU")
+@pytest.mark.cuda  # page-locked memory
 @pytest.mark.parametrize("targets", [None, torch.tensor([0, 2, 1])])
 def test_pin_memory_pins_every_tensor(targets: Tensor | None) -> None:
     pinned = SequenceBatch(tokens(), lengths(), targets).pin_memory()
@@ -280,7 +280,7 @@ def test_a_pair_moves_both_sides_and_keeps_their_lengths_on_the_cpu() -> None:
     assert moved.target.lengths.tolist() == [2, 1, 2]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a CUDA GPU")
+@pytest.mark.cuda  # page-locked memory
 def test_pin_memory_pins_both_sides() -> None:
     pinned = pair().pin_memory()
     assert pinned.source.inputs.is_pinned() and pinned.target.inputs.is_pinned()

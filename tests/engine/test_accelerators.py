@@ -62,9 +62,10 @@ class NoBlockingCopies(TorchDispatchMode):
         return function(*args, **options)
 
 
-def made(task: type[Task], head: str, **options: Any) -> Task:
+def made(task: type[Task], head: str, between: float = 0.2, **options: Any) -> Task:
+    """A small one, with this dropout between its two layers."""
     data = {**task.contract.kind.example, "longest": 4}
-    encoder = {"hidden_size": 16, "num_layers": 2, "dropout": 0.2}
+    encoder = {"hidden_size": 16, "num_layers": 2, "dropout": between}
     return task(data, encoder, head, **options)
 
 
@@ -164,3 +165,37 @@ def test_what_waits_is_seen(fault: Callable[[torch.Tensor], Any]) -> None:
     task.head.select = waiting  # type: ignore[method-assign]
     with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
         every_step(task.to(META), batch_for(task))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("kind", "head"), PAIRS, ids=lambda x: getattr(x, "__name__", x))
+def test_a_gpu_computes_what_the_cpu_does_and_is_not_waited_for(
+    kind: type[Task], head: str
+) -> None:
+    torch.manual_seed(0)
+    # nothing random, which differs between devices
+    task = made(kind, head, 0.0, dropout=0.0, embedding={"dropout": 0.0}).train()
+    batch = batch_for(task)
+    losses, gradients = [], []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        task.to(device)
+        there = batch.to(device, non_blocking=True)
+        for mode in ("default", "error"):  # the first call initialises libraries, and may wait
+            task.zero_grad()
+            if device.type == "cuda":
+                torch.cuda.set_sync_debug_mode(mode)
+            try:
+                loss = task.training_step(there)
+                loss.backward()
+            finally:
+                if device.type == "cuda":
+                    torch.cuda.set_sync_debug_mode("default")
+        losses.append(loss.detach().cpu())
+        gradients.append(
+            {n: p.grad.cpu().clone() for n, p in task.named_parameters() if p.grad is not None}
+        )
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-4)  # TF32 has 10 bits
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-2, atol=1e-2 * scale)
