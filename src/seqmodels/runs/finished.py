@@ -101,9 +101,9 @@ class Run:
             file: with targets, or such rows in memory, as `InMemory` takes them; for a language
                 model, plain text.
             callbacks: of the test, such as `Predictions`; what they write goes into the run folder.
-            dynamic: a language model keeps learning from each window after it is scored, with
-                steps of `dynamic_learning_rate`, each followed by a move of `dynamic_decay` of the
-                way back to the trained weights.
+            dynamic: also score a language model that keeps learning from each window after it is
+                scored, with steps of `dynamic_learning_rate`, each followed by a move of
+                `dynamic_decay` of the way back to the trained weights: as `dynamic/loss`, ...
 
         Raises:
             UserError: for an unknown split, or a file that is absent, broken or without targets.
@@ -119,13 +119,13 @@ class Run:
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
                 log.warning(note)
+            adapted: dict[str, float] = {}
             if dynamic:
                 self._alone("dynamic=true")
                 why = "dynamic=true adapts a language model"
                 adapted = self._verb("evaluate_dynamically", why, accelerator)(
                     loader, learning_rate=dynamic_learning_rate, decay=dynamic_decay
                 )
-                return _of_split(adapted, split)
             trainer = pl.Trainer(
                 accelerator=accelerator,
                 devices=1,
@@ -137,7 +137,7 @@ class Run:
                 default_root_dir=self.folder,
             )
             [metrics] = trainer.test(self.task, loader, verbose=False)
-            return _of_split(metrics, split)
+            return _of_split(metrics, split) | _of_split(adapted, "dynamic")
 
     def predict(
         self,

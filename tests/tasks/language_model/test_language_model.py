@@ -471,8 +471,11 @@ def test_dynamic_evaluation_scores_before_it_learns(config: Config, text: str) -
     still = run.evaluate(
         file=str(other), accelerator="cpu", dynamic=True, dynamic_learning_rate=0.0
     )
-    assert dynamic["file/loss"] < 0.8 * static["file/loss"]  # it has learned to repeat
-    assert still == pytest.approx(static, rel=1e-5)  # without learning it is the same scoring
+    assert dynamic["dynamic/loss"] < 0.8 * static["file/loss"]  # it has learned to repeat
+    for name, value in static.items():
+        assert dynamic[name] == value  # beside it, unchanged
+        same = still[name.replace("file/", "dynamic/")]
+        assert same == pytest.approx(value, rel=1e-5)  # without learning it is the same scoring
     for name, parameter in run.task.state_dict().items():
         assert torch.equal(parameter, before[name])
     with pytest.raises(UserError, match="dynamic_decay=-1.0: it must be at least 0"):
