@@ -35,6 +35,7 @@ from tests.audit.bank import (
     mask_of,
     more_for,
 )
+from tests.audit.bank_calls import CALLS
 from tests.audit.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById, PaddingIndex
 from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, fitting_directions
 
@@ -62,6 +63,15 @@ def test_mistakes_are_found_by_name_and_right_models_are_clean(name: str) -> Non
     assert result.names == expected
     for finding in result.findings:
         assert finding.advice and finding.evidence and finding.name in str(finding)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_models_that_are_called_in_other_ways(name: str) -> None:
+    torch.manual_seed(0)
+    make, call, expected = CALLS[name]
+    model = make()
+    arguments, options = call(model, LENGTHS)
+    assert audit(model, *arguments, **options).names == expected
 
 
 @pytest.mark.parametrize("name", MASKED)
@@ -162,7 +172,8 @@ def test_our_own_are_clean(head: str, packing: str) -> None:
 
 
 def test_every_name_is_tested_here() -> None:
-    assert {name for *_, expected in ALL_WRONG.values() for name in expected} == set(ADVICE)
+    cases = [*ALL_WRONG.values(), *CALLS.values()]
+    assert {name for *_, expected in cases for name in expected} == set(ADVICE)
     assert len(RIGHT) >= 15
 
 

@@ -5,47 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, SupportsIndex
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.audit import leaks
 from seqmodels.audit.decoder_start import wrong_decoder_start
 from seqmodels.audit.directions import states_read
 from seqmodels.audit.findings import Audit
 from seqmodels.audit.input_steps import stale_state, unread_step
+from seqmodels.audit.isolation import training
+from seqmodels.audit.probe import Probe
 from seqmodels.audit.probe_setup import set_up_probe
 from seqmodels.audit.random_inputs import Sampler, target_rows
-from seqmodels.errors import UserError, choices
+from seqmodels.audit.recurrences import steps_read
+from seqmodels.audit.signature import Signature
+from seqmodels.errors import UserError, choices, one_line
 
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 KINDS = ("sequence", "per_step", "seq2seq")
 
 
 def audit(
     model: Callable[..., Any],
-    inputs: Tensor,
-    lengths: Tensor | Iterable[SupportsIndex],
+    inputs: Any,
+    lengths: Tensor | Iterable[SupportsIndex] | None = None,
     kind: str = "sequence",
     causal: bool = False,
     *,
     target_inputs: Tensor | None = None,
-    padding: int | float | None = None,
+    padding: int | float | str | None = None,
     seed: int = 0,
 ) -> Audit:
     """Looks for the mistakes listed in `ADVICE`.
 
     Runs the model some dozens of times, in evaluation mode and in float64 if it can, on random
     batches made of the values in `inputs`. Changes what must not matter (padding, other rows, later
-    steps), and the logits must stay; changes what must matter (valid steps; `output`, `h_n` and
-    `c_n` of an `nn.LSTM`, `nn.GRU` or `nn.RNN` inside), and they must move. Leaves the model and
-    the random number generators as they were. Reports that something is *not* read only if random
-    weights don't read it either.
+    steps), and the logits must stay, in training mode as well; changes what must matter (valid
+    steps; `output`, `h_n` and `c_n` of an `nn.LSTM`, `nn.GRU` or `nn.RNN` inside), and they must
+    move. Leaves the model and the random number generators as they were. Reports that something is
+    *not* read only if random weights don't read it either.
 
     Args:
         model: an `nn.Module` or a function `model(inputs, lengths) -> logits`. If it carries a
-            state, `model(inputs, lengths, state=None) -> (logits, state)`.
+            state, `model(inputs, lengths, state=None) -> (logits, state)`. A parameter may be named
+            for a mask (True at valid steps; in one named for padding, at padding), for lengths or a
+            state instead. Logits may stand among other values: called `logits`, or the first of
+            their shape.
         inputs: tokens `(B, T)` int64 or features `(B, T, F)` such as the model gets in use, padded
-            at the end.
+            at the end; `(T, B, ...)` where lengths say that there are B rows. If it takes anything
+            else, give that: a `PackedSequence`, a tuple or a mapping of arguments, or a batch as a
+            mapping, a tuple or an object. Then lengths and masks in it follow the rows.
         lengths: `(B,)` integers: a tensor, a list, a tuple or an array. The model gets a tensor
-            `(B,)` int64 on the CPU.
+            `(B,)` int64 on the CPU. None with a `PackedSequence`, or with `padding="none"`.
         kind: `sequence` for logits `(B, ...)`, `per_step` for logits `(B, T, ...)`; `seq2seq` for
             a `model(inputs, lengths, target_inputs) -> logits (B, S, V)` of the token after each
             of `target_inputs`.
@@ -53,9 +63,10 @@ def audit(
             `kind="per_step"`.
         target_inputs: `(B, S)` int64, with `kind="seq2seq"`: what the decoder reads in training,
             such as the start token and the target without its last token.
-        padding: the value that padding always holds, and valid steps never, where a model depends
-            on it, as with `mask = inputs != 0`. Then only the amount of padding changes. By
-            default, padding may hold anything.
+        padding: `"none"` for rows of one length; `"front"` for rows padded in front; or the value
+            that padding always holds, and valid steps never, where a model depends on it, as with
+            `mask = inputs != 0`. Then only the amount of padding changes, as it does in front for
+            a model without lengths. By default, padding may hold anything.
         seed: of the random batches. The same seed gives the same findings.
 
     Raises:
@@ -67,17 +78,25 @@ def audit(
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
     if (kind == "seq2seq") != (target_inputs is not None):
         raise UserError("kind='seq2seq' and target_inputs need each other")
-    sampler = Sampler(inputs, lengths, seed, padding)
-    targets = None if target_inputs is None else target_rows(target_inputs, sampler.lengths, seed)
-    with set_up_probe(model, kind, sampler, seed, targets) as probe:
+    signature = Signature(model, inputs, lengths, kind, causal, padding, target_inputs)
+    sampler = Sampler(signature.rows, signature.lengths, seed, signature.value)
+    targets = signature.targets
+    if targets is not None:
+        targets = target_rows(targets, sampler.lengths, seed)
+    with set_up_probe(signature, sampler, seed, targets) as probe:
         result = Audit(untested=probe.untested)
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
         if evidence := leaks.remembers(probe):
             return result.found("state_mixup", evidence)
+        if evidence := leaks.random_state(probe):
+            result.found("random_state", evidence)
+            probe.quiet = True
         probe.measure_rounding()
         result.found("batch_leak", leaks.batch_leak(probe))
-        if not result.findings:  # a batch leak looks like a padding leak: other rows are longer
+        if (
+            "batch_leak" not in result.names
+        ):  # a batch leak looks like a padding leak: other rows are longer
             result.found("padding_leak", leaks.padding_leak(probe))
         if causal:
             result.found("future_leak", leaks.future_leak(probe))
@@ -85,10 +104,22 @@ def audit(
             result.found("state_mixup", leaks.state_mixup(probe))
         if kind == "seq2seq":
             result.found("future_leak", leaks.target_leak(probe))
+        if not {*result.names} - {"random_state"}:
+            _leaks_in_training(probe, causal, result)
+        if kind == "seq2seq":
             result.found("state_mixup", wrong_decoder_start(probe))
         networks = states_read(probe)
-        result.found("truncated_direction", "; ".join(t for n in networks for t in n.truncated()))
-        result.found("unread_direction", "; ".join(t for n in networks for t in n.unread()))
+        truncated = [text for network in networks for text in network.truncated()]
+        unread = [text for network in networks for text in network.unread()]
+        for name, steps in steps_read(probe, networks).items():
+            if steps == {1}:
+                truncated.append(
+                    f"{name!r} is read at its first step, where it has seen only one step, alone"
+                )
+            elif not steps:
+                unread.append(f"{name!r}: no gradient of a logit reaches any of its steps")
+        result.found("truncated_direction", "; ".join(truncated))
+        result.found("unread_direction", "; ".join(unread))
         result.found("stale_state", stale_state(probe))
         result.found("unread_step", unread_step(probe))
         if probe.tolerance > 0.1:
@@ -99,19 +130,35 @@ def audit(
     return result
 
 
-def assert_clean(
-    model: Callable[..., Any],
-    inputs: Tensor,
-    lengths: Tensor | Iterable[SupportsIndex],
-    kind: str = "sequence",
-    causal: bool = False,
-    *,
-    target_inputs: Tensor | None = None,
-    padding: int | float | None = None,
-    seed: int = 0,
-) -> None:
-    """For your tests: raises an AssertionError that lists the findings of `audit`, if any."""
+def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
+    """Looks for leaks that training mode alone has. Other rows may change the statistics of batch
+    normalisation, but padding may not."""
+    checks = {"state_mixup": leaks.remembers, "batch_leak": leaks.batch_leak}
+    checks["padding_leak"] = leaks.padding_leak
+    if causal or probe.kind == "seq2seq":
+        checks["future_leak"] = leaks.future_leak if causal else leaks.target_leak
+    told, quiet, probe.quiet = [*probe.untested], probe.quiet, True
+    try:
+        with training(probe.modules, BATCH_NORM):
+            if leaks.random_state(probe):
+                told.append("leaks in training mode: its random numbers are not PyTorch's")
+                checks.clear()
+            found = ((name, check(probe)) for name, check in checks.items())
+            name, evidence = next((pair for pair in found if pair[1]), ("padding_leak", ""))
+        if not evidence and any(
+            isinstance(p, BATCH_NORM) for m in probe.modules for p in m.modules()
+        ):
+            with training(probe.modules):
+                evidence = leaks.padding_leak(probe, alone=False)
+        result.found(name, evidence and f"in training mode, {evidence}")
+    except Exception as error:  # noqa: BLE001 (a model may ask for targets, or refuse a shape)
+        told.append(f"leaks in training mode: {one_line(error)}")
+    probe.untested[:], probe.quiet = told, quiet
+
+
+def assert_clean(model: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """For your tests: takes what `audit` takes, and raises an AssertionError that lists the
+    findings, if any."""
     __tracebackhide__ = True
-    more: dict[str, Any] = {"target_inputs": target_inputs, "padding": padding, "seed": seed}
-    findings = audit(model, inputs, lengths, kind, causal, **more).findings
+    findings = audit(model, *arguments, **options).findings
     assert not findings, "\n".join(str(finding) for finding in findings)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit.probe import Probe, state_tensors
+from seqmodels.audit.probe import Probe
+from seqmodels.audit.structure import tensors_in
 from seqmodels.nn.cell import Recurrent
 
 KINDS = ("h", "c")
@@ -110,7 +111,7 @@ def _first_state(
 
     def change(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
         output, final = result
-        parts = [part.clone() for part in state_tensors(final)]
+        parts = [part.clone() for part in tensors_in(final)]
         if changed is not None:
             part = parts[changed[0]][changed[1]]
             part += torch.randn(part.shape, generator=generator).to(part)
@@ -123,7 +124,7 @@ def _first_state(
             decoder.directions = 2 if getattr(module, "bidirectional", False) else 1
             decoder.state = [
                 (part.detach().unsqueeze(0) if cells else part.detach()).clone()
-                for part in state_tensors(state)
+                for part in tensors_in(state)
             ]
 
     handle = decoder.encoder.register_forward_hook(change)

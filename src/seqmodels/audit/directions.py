@@ -45,7 +45,8 @@ class StatesRead:
         ]
 
     def truncated(self) -> list[str]:
-        """Evidence for each of two directions that is read at its start but not in its middle.
+        """Evidence for each direction that is read at its start but not in its middle; nor, where
+        it is the only one, at its end.
 
         A pooling reads the middle as well, so this is a wrong index.
         """
@@ -53,9 +54,10 @@ class StatesRead:
             f"{self}: {direction} is read at step {start}, where it has seen only one step, and at "
             "no step between there and its end"
             for direction, start in (("forward", "0"), ("backward", "length - 1"))
-            if self.rnn.bidirectional
-            and (direction, "start") in self.read
+            if (direction, "start") in self.read
             and (direction, "middle") not in self.read
+            and (self.rnn.bidirectional or ("forward", "end") not in self.read)
+            and direction in self.directions
         ]
 
 

@@ -21,6 +21,10 @@ ADVICE = {
         "pass on h and c, each in its own place and with the rows in their own order, as the "
         "(L*D, B, H) that the network returned, and keep nothing between calls"
     ),
+    "random_state": (
+        "start from zeros or from a learned state, not from torch.randn, and pass self.training to "
+        "functional dropout"
+    ),
     "row_count": (
         "return logits (B, ...), or (B, T, ...) for kind=per_step: with proj_size=P, h_n is P "
         "wide, so view(-1, hidden_size) changes the number of rows"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
+import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+MEANS = {"rand": 0.5, "bernoulli": 1.0}  # of random numbers; of others, 0
 
 
 @contextmanager
@@ -21,7 +27,9 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
     Turns cuDNN off, because the backward pass of its recurrent kernels needs training mode.
     """
     every = [part for module in modules for part in module.modules()]
-    modes = [part.training for part in every]
+    modes, drawn = [part.training for part in every], random.getstate()
+    numpy = sys.modules.get("numpy")
+    drawn_by_numpy = numpy.random.get_state() if numpy else None
     devices = {t.device for part in modules for t in chain(part.parameters(), part.buffers())}
     with (
         torch.random.fork_rng([d for d in devices if d.type == "cuda"]),
@@ -38,6 +46,42 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
         finally:
             for part, mode in zip(every, modes, strict=True):
                 part.training = mode
+            random.setstate(drawn)
+            if numpy:
+                numpy.random.set_state(drawn_by_numpy)
+
+
+@contextmanager
+def training(modules: Sequence[nn.Module], *frozen: type[nn.Module]) -> Iterator[None]:
+    """Within: training mode, but evaluation mode for modules of the classes `frozen`. After:
+    evaluation mode, and all buffers as they were."""
+    parts = [part for module in modules for part in module.modules()]
+    buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    try:
+        for part in parts:  # of recurrent networks and attention, training is dropout alone
+            part.training = not isinstance(part, (nn.RNNBase, nn.MultiheadAttention, *frozen))
+        yield
+    finally:
+        for part in parts:
+            part.training = False
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+class WithoutNoise(TorchFunctionMode):
+    """Within: random numbers are all alike, and dropout keeps everything."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        name = getattr(function, "__name__", "")
+        if "dropout" in name:
+            return arguments[0]
+        result = function(*arguments, **(options or {}))
+        if name == "randperm":
+            return result.sort()[0]
+        drawn = re.match("(rand|normal|uniform|bernoulli|exponential)", name)
+        return result.fill_(MEANS.get(drawn[1], 0)) if drawn else result
 
 
 def seed_random_numbers(seed: int) -> None:
@@ -46,6 +90,9 @@ def seed_random_numbers(seed: int) -> None:
     `torch.manual_seed` formats the whole stack three times, once for each kind of device that may
     still be started, which takes longer than a small model.
     """
+    random.seed(seed)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(seed)
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
     else:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.audit.probe import Probe, state_tensors
+from seqmodels.audit.probe import Probe
 from seqmodels.audit.random_inputs import valid_mask
+from seqmodels.audit.structure import tensors_in
 from seqmodels.errors import one_line
 
 MOST_EPS = 1e-3  # in coarser dtypes, two ways to the same logits differ by rounding alone
@@ -24,6 +25,15 @@ def remembers(probe: Probe) -> str:
     probe.rows(probe.sampler.batch(probe.lengths))
     moved = probe.moved(before, probe.rows(inputs))
     return f"a call in between, with another batch, moves {moved}" if moved else ""
+
+
+def random_state(probe: Probe) -> str:
+    """Two calls with other random numbers differ."""
+    inputs = probe.sampler.batch(probe.lengths)
+    before = probe.rows(inputs)
+    probe.seed += 1
+    moved = probe.moved(before, probe.rows(inputs))
+    return f"the same call, with other random numbers, moves {moved}" if moved else ""
 
 
 def batch_leak(probe: Probe) -> str:
@@ -98,10 +108,13 @@ def _last_rows(
     return probe.valid(logits, lengths)
 
 
-def padding_leak(probe: Probe) -> str:
-    """The content or the amount of padding changes a row."""
+def padding_leak(probe: Probe, alone: bool = True) -> str:
+    """The content or the amount of padding changes a row; `alone` says whether no valid step of
+    another row may."""
     sampler, lengths, time = probe.sampler, probe.lengths, max(probe.lengths)
     padding = ~valid_mask(lengths)
+    if probe.signature.padding == "none":
+        return ""
     if not bool(padding.any()):
         probe.untested.append("padding_leak: the model takes only rows without padding")
         return ""
@@ -112,6 +125,13 @@ def padding_leak(probe: Probe) -> str:
         other[padding] = sampler.content(len(lengths), time, spread)[padding]
         if moved := probe.moved(before, probe.rows(other)):
             return f"other content at padding moves {moved}"
+    if not alone:
+        wider = torch.cat(
+            [inputs, sampler.batch([time, 1])[1:, 1:].expand_as(inputs[:, 1:])], dim=1
+        )
+        moved = probe.moved(before, probe.rows(wider))
+        return f"{time - 1} more steps of padding move {moved}" if moved else ""
+    side = "before" if probe.signature.padding == "front" else "after"
     for length in sorted(set(lengths))[:-1]:
         padded = sampler.batch([time, length])
         try:
@@ -121,7 +141,7 @@ def padding_leak(probe: Probe) -> str:
             probe.untested.append(f"padding_leak, by the amount of padding: {one_line(error)}")
             return ""
         if moved := probe.moved(before, after, rows=[1]):
-            return f"{time - length} steps of padding after a row of {length} move {moved}"
+            return f"{time - length} steps of padding {side} a row of {length} move {moved}"
     return ""
 
 
@@ -169,7 +189,7 @@ def state_mixup(probe: Probe) -> str:
             logits, state = probe.call(inputs_of_window, lengths, state)
             windows.append(logits)
         rows = probe.valid(torch.cat(windows, dim=1), full) if probe.kind == "per_step" else []
-        return rows, [tensor.cpu().double() for tensor in state_tensors(state)]
+        return rows, [tensor.cpu().double() for tensor in tensors_in(state)]
 
     with torch.no_grad():
         rows, states = run(inputs, max(full))

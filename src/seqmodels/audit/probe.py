@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit.isolation import changed, seed_random_numbers
+from seqmodels.audit.isolation import WithoutNoise, changed, seed_random_numbers
 from seqmodels.audit.random_inputs import Sampler
+from seqmodels.audit.signature import Batch, Signature
 
 MOST_ROWS = 2  # of a long batch
 
@@ -22,7 +22,7 @@ MOST_ROWS = 2  # of a long batch
 class Probe:
     """A model and how to run it. `set_up_probe` makes one and fills in all but the first fields."""
 
-    model: Callable[..., Any]
+    signature: Signature
     kind: str
     sampler: Sampler
     seed: int
@@ -39,6 +39,7 @@ class Probe:
     # them by about their own size
     tolerance: float = 0.0
     untested: list[str] = field(default_factory=list)  # what could not be tested, with the reason
+    quiet: bool = False  # whether random numbers are all alike in its calls
     targets: Tensor | None = None  # `(rows, S)`, what a decoder reads; more rows than a batch
 
     @property
@@ -55,25 +56,11 @@ class Probe:
     ) -> tuple[Any, Any]:
         """Returns `(logits, state)`; the state is None if the model returns none."""
         seed_random_numbers(self.seed)
-        dtype = inputs.dtype if self.sampler.tokens else self.dtype
-        more = () if state is None else (state,)
         if self.targets is not None:
-            targets = self.targets if targets is None else targets
-            more = (targets[: len(inputs)].to(self.device),)
-        result = self.model(inputs.to(self.device, dtype), torch.tensor(lengths), *more)
-        if self.targets is not None:
-            return (result[0] if isinstance(result, tuple) else result), None
-        if not isinstance(result, tuple):
-            return result, None
-        logits, *others = result
-        if len(others) != 1 or not state_tensors(others[0]):
-            return logits, None
-        forward = self.model.forward if isinstance(self.model, nn.Module) else self.model
-        kinds = [
-            parameter.kind.name for parameter in inspect.signature(forward).parameters.values()
-        ]
-        positional = [kind for kind in kinds if kind.startswith("POSITIONAL")]
-        return logits, others[0] if len(positional) >= 3 else None
+            targets = (self.targets if targets is None else targets)[: len(inputs)].to(self.device)
+        rows = inputs.to(self.device, inputs.dtype if self.sampler.tokens else self.dtype)
+        with WithoutNoise() if self.quiet else nullcontext():
+            return self.signature.call(Batch(rows, [*lengths], state, targets))
 
     def rows(
         self,
@@ -156,12 +143,3 @@ class Probe:
         moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
         if moved > 0.25 * self.tolerance * largest:
             self.tolerance = 4 * moved / largest
-
-
-def state_tensors(state: Any) -> list[Tensor]:
-    """The tensors of a state, however they are nested."""
-    if isinstance(state, Tensor):
-        return [state]
-    if isinstance(state, tuple | list):
-        return [tensor for part in state for tensor in state_tensors(part)]
-    return []

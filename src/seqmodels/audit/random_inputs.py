@@ -35,7 +35,7 @@ class Sampler:
         padding: int | float | None = None,
     ) -> None:
         self.tokens = not inputs.is_floating_point()
-        self.lengths = lengths = _int_lengths(lengths)
+        self.lengths = lengths = int_lengths(lengths)
         if inputs.dim() not in ((2, 3) if self.tokens else (3,)) or (
             lengths.shape != inputs.shape[:1]
             or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
@@ -95,7 +95,7 @@ def _padding(values: Tensor, mask: Tensor, padding: int | float | None) -> Tenso
     return torch.full_like(values[0, 0], padding)
 
 
-def _int_lengths(lengths: Tensor | Iterable[SupportsIndex]) -> Tensor:
+def int_lengths(lengths: Tensor | Iterable[SupportsIndex]) -> Tensor:
     """A tensor, a list, a tuple or an array as lengths `(B,)` int64 on the CPU."""
     try:
         tensor = torch.as_tensor(lengths)
