@@ -29,8 +29,8 @@ class Role(Enum):
     LENGTHS = "len"
     TARGETS = "target|tgt|trg"
     STATE = "hid|state|carry|^h[xc]?$|^h_?0$"
-    INPUTS = "^inputs$"
-    FIXED = "^$"  # something else, the same for all rows
+    INPUTS = None  # the first parameter, whatever its name
+    FIXED = ""  # something else, the same for all rows
 
 
 ENDS = {Role.PADDING, Role.MASK, Role.LENGTHS}  # they say where a row ends
@@ -163,9 +163,10 @@ class Signature:
         arguments: dict[Any, Any] = {0: self._filler(Role.INPUTS)}
         for number, parameter in enumerate(parameters[1:], start=1):
             required = parameter.default is parameter.empty
-            role = next((r for r in Role if re.search(r.value, parameter.name.lower())), None)
-            if role is None and number < 3 and (required or parameter.default is None):
-                role = usual[number]
+            name = parameter.name.lower()
+            role = next((r for r in Role if r.value and re.search(r.value, name)), None)
+            if role in {None, other, *self.roles} and (required or parameter.default is None):
+                role = dict(enumerate(usual)).get(number)
             wanted = number == 1 or role is third or (role in ENDS and not self.roles & ENDS)
             if not role or role in {other, *self.roles} or not (wanted or required):
                 continue
