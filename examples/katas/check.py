@@ -26,6 +26,7 @@ SEE = {
     "batch_leak": "reorder the rows of a batch: the logits should be the same, reordered",
     "future_leak": "change inputs[:, 10:]: the logits before step 10 should stay",
     "state_mixup": "read 20 steps at once; then 10, and from the returned state 10 more",
+    "random_state": "call the model twice with the same batch: the logits should be the same",
     "row_count": "print logits.shape for a batch of 4",
     "truncated_direction": "change one step in the middle: the backward half should move, too",
     "unread_direction": "look at each weight's .grad after logits.sum().backward()",
