@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sacrebleu.metrics import BLEU, CHRF
 
 from seqmodels.batch import PairBatch
 from seqmodels.data import TokenizerOptions
@@ -369,10 +370,33 @@ def test_baselines_copy_the_source_or_take_the_target_of_the_nearest_one(tmp_pat
     data.setup()
     found = data.baselines()
     copy, near = "copy of the source", "target of the nearest source"
-    assert found["validation/exact_match"] == {copy: 1.0, near: 0.0}
-    assert found["test/exact_match"] == {copy: 0.0, near: 0.5}
-    # copies: 1 of 1 from "c", and 4 of 4; nearest: 0 of 1, and 2 of 4
-    assert found["test/symbol_error_rate"] == {copy: 1.0, near: 2 / 5}
+    often = "most frequent target"
+    assert found["validation/exact_match"] == {copy: 1.0, near: 0.0, often: 0.0}
+    assert found["test/exact_match"] == {copy: 0.0, near: 0.5, often: 0.0}
+    # copies: 1 of 1 from "c", and 4 of 4; nearest: 0 of 1, and 2 of 4; "a b": 2 of 1, and 2 of 4
+    assert found["test/symbol_error_rate"] == {copy: 1.0, near: 2 / 5, often: 4 / 5}
+
+
+def test_baselines_of_prose_have_bleu_and_chrf_by_sacrebleu(tmp_path: Path) -> None:
+    rows = [("the cat sat on a mat", "le chat est ici ."), ("a dog ran", "un chien court .")]
+    test = [("the cat sat on a hat", "le chat est là ."), ("un chien court", "un chien court !")]
+    data = Pairs(
+        tsv(tmp_path / "train.tsv", [*rows, ("so it is", "un chien court .")]),
+        tsv(tmp_path / "validation.tsv", test),
+        tsv(tmp_path / "test.tsv", test),
+        source_tokenizer="word",
+        target_tokenizer="word",
+    )
+    data.setup()
+    found, right = data.baselines(), [[target for _, target in test]]
+    made = {
+        "copy of the source": [source for source, _ in test],
+        "most frequent target": ["un chien court ."] * 2,
+    }
+    for name, texts in made.items():
+        bleu, chrf = BLEU().corpus_score(texts, right), CHRF().corpus_score(texts, right)
+        assert 100 * found["test/bleu"][name] == pytest.approx(bleu.score, abs=1e-6)
+        assert 100 * found["test/chrf"][name] == pytest.approx(chrf.score, abs=1e-6)
 
 
 def test_pairs_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:

@@ -1,29 +1,33 @@
-"""Texts without a network: a copy of the source, and the target of the nearest one."""
+"""Texts without a network: a copy of the source, the target of the nearest one, and the most
+frequent one."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
-
-import numpy as np
 
 from seqmodels.data.baseline_features import tf_idf_features, training_examples
 from seqmodels.data.columns import take
 from seqmodels.data.module import EVALUATED
 from seqmodels.target import Baselines
 from seqmodels.tasks.seq2seq.pairs import PairDataModule
-from seqmodels.tasks.seq2seq.text_scores import nearest
+from seqmodels.tasks.seq2seq.text_scores import SCORES_OF, TextScores
 
 ROWS = 128  # to compare with all of the training at a time
 
 
 def text_baselines(data: PairDataModule) -> Baselines:
-    """`exact_match` and `symbol_error_rate` of a copy of the source, and of the first target of the
-    training source with the nearest tf-idf."""
+    """The usual scores of a copy of the source, of the first target of the training source with the
+    nearest tf-idf, and of the most frequent target."""
     chosen, on = training_examples(data)
     features = tf_idf_features(data, chosen)
     targets = take(data.examples["train"].targets, chosen)
+    every = Counter(chain.from_iterable(data.examples["train"].targets))
+    [[frequent, _]] = every.most_common(1)
     level = data.targets.tokens.options.level
+    scores = TextScores(SCORES_OF[level], level)
     found: Baselines = {}
     for split in EVALUATED:
         references = data.datasets[split].references
@@ -32,14 +36,13 @@ def text_baselines(data: PairDataModule) -> Baselines:
             f"target of the nearest source{on}": [
                 targets[row][0] for row in _nearest_rows(features[split], features["train"])
             ],
+            "most frequent target": [frequent] * len(references),
         }
         for name, texts in guesses.items():
-            pairs = [*zip(texts, references, strict=True)]
-            right = sum(text in allowed for text, allowed in pairs) / len(pairs)
-            errors, symbols = np.sum([nearest(*pair, level) for pair in pairs], axis=0).tolist()
-            scores = {"exact_match": right, "symbol_error_rate": errors / symbols}
-            for metric, score in scores.items():
-                found.setdefault(f"{split}/{metric}", {})[name] = score
+            counts = scores.counts(texts, references).sum(dim=0)
+            for metric, score in scores.metrics().items():
+                value = score.score.compute(counts[score.columns].tolist())
+                found.setdefault(f"{split}/{metric}", {})[name] = value
     return found
 
 

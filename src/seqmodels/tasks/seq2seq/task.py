@@ -13,7 +13,6 @@ from torchmetrics import Metric
 
 from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
-from seqmodels.data.tokenizer import LEVELS
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
@@ -23,12 +22,8 @@ from seqmodels.nn.outputs import Output
 from seqmodels.tasks.seq2seq.decoder import Decoder
 from seqmodels.tasks.seq2seq.decoding import build_decoder, check_decoder
 from seqmodels.tasks.seq2seq.search import MOST_TOKENS, Found
-from seqmodels.tasks.seq2seq.text_scores import TextScores, check_scores
+from seqmodels.tasks.seq2seq.text_scores import SCORES_OF, TextScores, check_scores
 from seqmodels.tasks.seq2seq.text_targets import TextDecoder
-
-SYMBOLS = ("exact_match", "symbol_error_rate")
-PROSE = ("exact_match", "bleu", "chrf")
-SCORES_OF = {level: PROSE if level in ("word", "bpe") else SYMBOLS for level in LEVELS}
 
 
 class Seq2Seq(Task):
@@ -188,7 +183,8 @@ class Seq2Seq(Task):
         return TextScores(self.hparams["scores"] or SCORES_OF[level], level)
 
     def metrics(self) -> dict[str, Metric]:
-        return self.scores.metrics() if "target_preprocessor" in self.hparams["data"] else {}
+        known = "target_preprocessor" in self.hparams["data"]
+        return dict(self.scores.metrics()) if known else {}
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity."""

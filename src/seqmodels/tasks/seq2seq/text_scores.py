@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
+from seqmodels.data.tokenizer import LEVELS
 from seqmodels.engine.metrics import check_not_replaced
 from seqmodels.errors import UserError, choices
 
@@ -146,6 +147,11 @@ SCORES: dict[str, Score] = {
 - `bleu`, `chrf`: what `sacrebleu` computes of all rows, with its defaults.
 """
 
+SYMBOLS = ("exact_match", "symbol_error_rate")
+PROSE = ("exact_match", "bleu", "chrf")
+SCORES_OF = {level: PROSE if level in ("word", "bpe") else SYMBOLS for level in LEVELS}
+"""The usual ones, by the level of the target's tokenizer."""
+
 
 def check_scores(names: Iterable[str]) -> None:
     """Raises UserError for an unknown name, or one that was replaced."""
@@ -182,7 +188,7 @@ class TextScores:
         ]
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), self._ends()[-1])
 
-    def metrics(self) -> dict[str, Metric]:
+    def metrics(self) -> dict[str, TextScore]:
         """A metric for each name."""
         ends = self._ends()
         return {
