@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 
 from seqmodels.audit import ADVICE
 from tests.audit.bank import WRONG
+from tests.audit.bank_calls import CALLS
 from tests.audit.bank_sorting import SORTED_WRONG
 from tests.conftest import ROOT, Config, Refused, run_script
 from tests.in_process import run_in_process
@@ -213,20 +214,23 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
         assert re.search(rf"^\| {re.escape(setting)} \|.* {ratio} \(?", results, re.M), setting
 
 
-# the items of "Common mistakes", in its order, by their names in tests/audit/bank.py and
-# tests/audit/bank_sorting.py
+# the items of "Common mistakes", in its order, by their names in the banks in tests/audit/
 MISTAKES = (
     *("last column", "mean of padded steps", "maximum of padded steps", "padding of ones"),
     *("attention without a mask", "forecast of the last columns", "forecast rolled from padding"),
     *("number from padded steps", "tagger without packing", "decoder from the state of padding"),
-    *("decoder attends to padding", "context divided by the padded length", "h_n viewed"),
+    *("decoder attends to padding", "context divided by the padded length"),
+    *("padded in front", "normed over padding", "packs in evaluation", "h_n viewed"),
     *("forecasts transposed", "tagger across rows", "decoder from mixed rows"),
     *("sorted, never unsorted", "unsorted by the order", "unsorted twice"),
-    *("tagger of packed data", "output unsorted, h_n not", "proj_size viewed"),
+    *("tagger of packed data", "output unsorted, h_n not"),
+    *("random start", "dropout in evaluation", "proj_size viewed"),
     *("decoder from h for both", "layers taken for directions", "h carried as c"),
     *("state of the neighbour", "state kept between calls", "state not unsorted"),
+    "sliced start",
     *("decoder that sees what it predicts", "bidirectional language model"),
     *("last step of two directions", "first and last step", "decoder from the last step of both"),
+    "LSTMCell by hand, last step",
     *("h_n[-1] of two directions", "lowest layer", "tagger of the forward half"),
     *("forecast of the last steps", "mask one step short"),
 )
@@ -240,7 +244,9 @@ def test_the_list_of_mistakes_names_what_the_audit_finds() -> None:
         for finding, items in re.findall(r"^`(\w+)`\n\n((?:- .*\n)+)", section, re.MULTILINE)
         for item in items.splitlines()
     ]
-    assert findings == [(WRONG | SORTED_WRONG)[name][3] for name in MISTAKES]
+    found = {name: case[3] for name, case in (WRONG | SORTED_WRONG).items()}
+    found |= {name: case.found for name, case in CALLS.items()}
+    assert findings == [found[name] for name in MISTAKES]
     assert set(WRONG) <= set(MISTAKES)
     assert len(set(MISTAKES)) == len(MISTAKES)
 

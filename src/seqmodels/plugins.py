@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.plain_values import run_around
 
 
 @functools.cache
@@ -59,6 +58,8 @@ def project_configs() -> list[Path]:
 
 def _is_yours(point: Any) -> bool:  # an EntryPoint of Python, or of a backport
     """Whether it was installed: a run folder, in which you may stand, holds nothing but data."""
+    from seqmodels.plain_values import run_around
+
     return point.dist is None or not run_around(Path(str(point.dist.locate_file(""))).resolve())
 
 
@@ -74,8 +75,11 @@ def import_module(name: str, key: str) -> ModuleType:
     Raises:
         UserError: if the import fails.
     """
-    if "" not in sys.path and not run_around(Path.cwd()):
-        sys.path.insert(0, "")
+    if "" not in sys.path:
+        from seqmodels.plain_values import run_around  # an audit by pytest needs no YAML
+
+        if not run_around(Path.cwd()):
+            sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
     except Exception as error:  # the module's own code may raise anything

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqmodels.audit.isolation import find_modules
 from seqmodels.errors import UserError, choices, one_line
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_module
@@ -55,16 +56,26 @@ def _takes_nothing(found: Any) -> bool:
     return True
 
 
+def sizes_of(model: Callable[..., Any]) -> dict[str, int]:
+    """The vocabulary or the number of features that the model's first layer takes, if it says."""
+    sizes = {"num_embeddings": "vocabulary"}
+    sizes |= dict.fromkeys(("input_size", "in_features", "in_channels"), "features")
+    parts = (part for module in find_modules(model) for part in module.modules())
+    said = ((name, getattr(part, key, None)) for part in parts for key, name in sizes.items())
+    return next(({name: size} for name, size in said if isinstance(size, int)), {})
+
+
 def random_batch(
     features: int | None,
     vocabulary: int | None,
     batch: int,
     time: int,
     seed: int = 0,
-    padding: int | float = 0,
+    padding: int | float | str = 0,
 ) -> tuple[Tensor, Tensor]:
     """Random features `(B, T, F)`, or tokens `(B, T)` from 1 to `vocabulary - 1`, with `padding`
-    after the end; and their lengths `(B,)`, from `time` down to a quarter of it.
+    after the end; and their lengths `(B,)`, from `time` down to a quarter of it. Where padding is
+    "front", it stands before the content; where it is "none", all lengths are `time`.
 
     Raises:
         UserError: for both or neither of `features` and `vocabulary`, a size that is too small, or
@@ -77,15 +88,17 @@ def random_batch(
         least = 2 if name == "vocabulary" else 1
         if size is not None and size < least:
             raise UserError(f"input.{name} is {size}: it must be at least {least}")
-    if vocabulary is not None and padding not in range(vocabulary):
+    held = 0 if isinstance(padding, str) else padding
+    if vocabulary is not None and held not in range(vocabulary):
         raise UserError(f"padding={padding} is not a token from 0 to {vocabulary - 1}")
     generator = torch.Generator().manual_seed(seed)
-    lengths = torch.linspace(time, max(time // 4, 1), batch).round().long()
+    least = time if padding == "none" else max(time // 4, 1)
+    lengths = torch.linspace(time, least, batch).round().long()
     mask = valid_steps(lengths, time)
     if vocabulary is not None:
         inputs = torch.randint(1, vocabulary, (batch, time), generator=generator)
     else:
         assert features is not None
         inputs = torch.randn(batch, time, features, generator=generator)
-    inputs[~mask] = padding
+    inputs[~(mask.flip(1) if padding == "front" else mask)] = held
     return inputs, lengths

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+SMALL = 1_000_000  # weights of a model in which threads wait for each other
 MEANS = {"rand": 0.5, "bernoulli": 1.0}  # of random numbers; of others, 0
 
 
@@ -24,12 +25,14 @@ MEANS = {"rand": 0.5, "bernoulli": 1.0}  # of random numbers; of others, 0
 def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
     """Within: evaluation mode, random numbers from `seed`, gradients on. After: all as it was.
 
-    Turns cuDNN off, because the backward pass of its recurrent kernels needs training mode.
+    Turns cuDNN off, because the backward pass of its recurrent kernels needs training mode. A small
+    model runs in one thread.
     """
     every = [part for module in modules for part in module.modules()]
     modes, drawn = [part.training for part in every], random.getstate()
     numpy = sys.modules.get("numpy")
     drawn_by_numpy = numpy.random.get_state() if numpy else None
+    threads = torch.get_num_threads()
     devices = {t.device for part in modules for t in chain(part.parameters(), part.buffers())}
     with (
         torch.random.fork_rng([d for d in devices if d.type == "cuda"]),
@@ -39,6 +42,8 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
         warnings.catch_warnings(action="ignore"),  # about slow kernels
     ):
         seed_random_numbers(seed)
+        if sum(t.numel() for part in modules for t in part.parameters()) < SMALL:
+            torch.set_num_threads(1)
         try:
             for module in modules:
                 module.eval()
@@ -46,6 +51,7 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
         finally:
             for part, mode in zip(every, modes, strict=True):
                 part.training = mode
+            torch.set_num_threads(threads)
             random.setstate(drawn)
             if numpy:
                 numpy.random.set_state(drawn_by_numpy)

@@ -1,0 +1,118 @@
+"""`pytest --audit` and `assert_clean`, in Python with nothing but PyTorch and pytest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.audit.bank import F
+
+TORCH_ALONE = """
+import sys
+
+allowed = {"torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe"}
+allowed |= {"fsspec", "filelock", "typing_extensions", "setuptools", "seqmodels", "my_models"}
+allowed |= {"pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "test_models"}
+
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in allowed | {*sys.stdlib_module_names}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Nothing())
+import pytest
+
+sys.exit(pytest.main(["-p", "seqmodels.pytest_plugin", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
+MODELS = f"""
+import torch
+from torch import nn
+
+class Last(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU({F}, 8, batch_first=True)
+        self.classify = nn.Linear(8, 3)
+
+    def forward(self, inputs, lengths):
+        output, h_n = self.rnn(inputs)
+        return self.classify(output[:, -1])
+
+class Gathered(Last):
+    def forward(self, inputs, lengths):
+        output, h_n = self.rnn(inputs)
+        return self.classify(output[torch.arange(len(lengths)), lengths - 1])
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(30, 8), nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, tokens):
+        return self.rnn(self.embed(tokens))[0][:, -1]
+
+def build():
+    return Gathered()
+"""
+TESTS = f"""
+import torch
+from my_models import Gathered, Last
+
+def test_gathered(assert_clean):
+    assert_clean(Gathered(), torch.randn(4, 20, {F}), [20, 15, 9, 3])
+
+def test_last(assert_clean):
+    assert_clean(Last(), torch.randn(4, 20, {F}), [20, 15, 9, 3])
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> object:
+    for name, text in (("my_models", MODELS), ("test_models", TESTS), ("alone", TORCH_ALONE)):
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        own = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"}
+        return subprocess.run(
+            [sys.executable, "alone.py", *words],
+            cwd=tmp_path,
+            env=own | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_models_are_audited_with_torch_alone(run: object) -> None:
+    clean = run("--audit", "my_models:build", "--audit", "my_models:Words padding=none", "alone.py")
+    assert clean.returncode == 0 and "2 passed" in clean.stdout, clean.stdout + clean.stderr
+
+    found = run("--audit", "my_models:Last", "test_models.py", GITHUB_ACTIONS="true")
+    assert found.returncode == 1 and "2 failed, 1 passed" in found.stdout, found.stdout
+    line = 1 + MODELS.splitlines().index("        return self.classify(output[:, -1])")
+    told = f"my_models.py:{line}: padding_leak: other content at padding moves logits by up to "
+    assert found.stdout.count(told) == 2
+    assert found.stdout.count("cure: read only valid steps: gather output at length - 1") == 2
+    github = f"\n::error file=my_models.py,line={line},title=padding_leak::other content at padding"
+    assert found.stdout.count(github) == 2
+
+    wrong = run("--audit", "my_models:Last knd=per_step", "--audit", "my_models:Lost", "alone.py")
+    assert wrong.returncode == 1 and "::error" not in wrong.stdout
+    assert "--audit knd: choose one of causal, input.batch" in wrong.stdout
+    assert "no such name in my_models: choose one of" in wrong.stdout
+    assert "Traceback" not in wrong.stdout
+
+
+def test_the_plugin_costs_nothing_until_it_is_used() -> None:
+    code = "import sys, seqmodels.pytest_plugin; print({'torch', 'yaml'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
