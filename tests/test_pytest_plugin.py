@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ TORCH_ALONE = """
 import sys
 
 allowed = {"torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe"}
-allowed |= {"fsspec", "filelock", "typing_extensions", "setuptools", "seqmodels", "my_models"}
-allowed |= {"pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "test_models"}
+allowed |= {"fsspec", "filelock", "typing_extensions", "setuptools", "seqmodels", "py"}
+allowed |= {"pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"}
+allowed |= {"my_models", "test_models"}
 
 
 class Nothing:
@@ -73,9 +75,11 @@ def test_last(assert_clean):
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> object:
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     for name, text in (("my_models", MODELS), ("test_models", TESTS), ("alone", TORCH_ALONE)):
         (tmp_path / f"{name}.py").write_text(text)
+
+    (tmp_path / "empty").mkdir()
 
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         own = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"}
@@ -92,8 +96,10 @@ def run(tmp_path: Path) -> object:
 
 
 @pytest.mark.slow
-def test_models_are_audited_with_torch_alone(run: object) -> None:
-    clean = run("--audit", "my_models:build", "--audit", "my_models:Words padding=none", "alone.py")
+def test_models_are_audited_with_torch_alone(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    clean = run("--audit", "my_models:build", "--audit", "my_models:Words padding=none", "empty")
     assert clean.returncode == 0 and "2 passed" in clean.stdout, clean.stdout + clean.stderr
 
     found = run("--audit", "my_models:Last", "test_models.py", GITHUB_ACTIONS="true")
@@ -105,7 +111,7 @@ def test_models_are_audited_with_torch_alone(run: object) -> None:
     github = f"\n::error file=my_models.py,line={line},title=padding_leak::other content at padding"
     assert found.stdout.count(github) == 2
 
-    wrong = run("--audit", "my_models:Last knd=per_step", "--audit", "my_models:Lost", "alone.py")
+    wrong = run("--audit", "my_models:Last knd=per_step", "--audit", "my_models:Lost", "empty")
     assert wrong.returncode == 1 and "::error" not in wrong.stdout
     assert "--audit knd: choose one of causal, input.batch" in wrong.stdout
     assert "no such name in my_models: choose one of" in wrong.stdout
