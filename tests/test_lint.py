@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ import pytest
 
 from seqmodels.errors import UserError
 from seqmodels.lint import RULES, lint
+from tests.conftest import ROOT
 
 MODEL = """
 class Model(nn.Module):
@@ -140,6 +142,18 @@ WRONG = [
     ("RNN003", model(TWO, f"{PACKED}\nreturn output.mean(dim=1)  # here", ", lengths")),
     (
         "RNN003",
+        model(
+            ONE,
+            """
+            y, h = self.rnn(x)
+            scores = torch.bmm(torch.tanh(y @ self.weight), h[0][-1].unsqueeze(2)).squeeze(2)
+            return F.softmax(scores, 1)  # here
+            """,
+            ", lengths",
+        ),
+    ),
+    (
+        "RNN003",
         model(ONE, "y, _ = self.rnn(x)\nreturn torch.max(self.fc(y), 1)[0]  # here", ", lengths"),
     ),
     (
@@ -241,6 +255,8 @@ RIGHT = [
     model(ONE, f"{PACKED}\nreturn output.sum(1) / lengths.unsqueeze(1)", ", lengths"),
     model(ONE, "y, _ = self.rnn(x)\nreturn (y * mask).sum(1) / mask.sum(1)", ", lengths, mask"),
     model(ONE, "y, _ = self.rnn(x)\nreturn y.mean(dim=2)", ", lengths"),
+    model(ONE, "y, _ = self.rnn(x)\nreturn (y.mT @ x).transpose(1, 2).mean(1)", ", lengths"),
+    model(ONE, "y, _ = self.rnn(x)\ny = y.transpose(1, 2) @ x\nreturn y.mean(2)", ", lengths"),
     model(ONE, "_, (h, c) = self.rnn(x)\nreturn h.view(x.size(0), -1)"),  # one layer
     model("nn.GRU(4, 8)", "y, _ = self.rnn(x)\ny = y.transpose(0, 1)\nreturn y[:, -1]"),
     model("nn.GRU(4, 8)", "y, _ = self.rnn(x.permute(1, 0, 2))\nreturn y[-1]"),
@@ -278,6 +294,11 @@ for x, y in loader:
     + """
 for x, y in loader:
     out, hidden = model(x, hidden)
+    criterion(out, y).backward()
+""",
+    """
+for x, y in loader:
+    out, state = model(x, [part.detach() for part in state])
     criterion(out, y).backward()
 """,
     """
@@ -369,6 +390,35 @@ def test_the_cure_of_padding_is_not_h_n_that_went_through_it(tmp_path: Path) -> 
 
 def test_every_rule_has_its_wrong_example() -> None:
     assert {code for code, _ in WRONG} == RULES.keys()
+    assert [code for code, *_ in SHOWN] == [*RULES]
+
+
+SHOWN = re.findall(
+    r"^\| `(RNN\d+)` \| `([^`]+)`.*\| `([^`]+)` \|$",
+    (ROOT / "docs" / "audit.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+BODY = "output, (h_n, c_n) = self.rnn(inputs)\nreturn {}"
+LOSS = "loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())\n"
+
+
+@pytest.mark.parametrize(("code", "wrong", "right"), SHOWN, ids=[code for code, *_ in SHOWN])
+def test_the_page_shows_a_wrong_and_a_right_example(
+    code: str, wrong: str, right: str, tmp_path: Path
+) -> None:
+    for shown, expected in ((wrong, {code}), (right, set())):
+        if code == "RNN009":
+            source = f"for x, y in loader:\n    {shown}\n    criterion(output, y).backward()\n"
+        elif shown.startswith("nn."):
+            source = model(shown, BODY.format("output[:, -1]" if code == "RNN008" else "output"))
+            source += LOSS
+        else:
+            two = code in ("RNN001", "RNN004", "RNN005", "RNN006")
+            network = TWO.replace("bi", "num_layers=2, bi") if two else ONE
+            body = BODY.format(shown.replace("rnn(", "self.rnn("))
+            source = model(network, body, ", inputs, lengths, h, c")
+        (tmp_path / "model.py").write_text(source)
+        assert {mistake.code for mistake in lint(tmp_path / "model.py")} == expected
 
 
 def test_a_file_that_is_not_python_is_named(tmp_path: Path) -> None:

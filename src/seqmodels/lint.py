@@ -152,7 +152,7 @@ class _File:
     """One file, and what its networks are."""
 
     def __init__(self, path: str, tree: ast.Module, source: str) -> None:
-        self.path, self.tree = path, tree
+        self.path, self.tree, self.source = path, tree, source
         imported = {
             each.asname or each.name: each.name
             for node in ast.walk(tree)
@@ -244,12 +244,11 @@ class _File:
 
     def _next_tokens(self) -> Iterator[Mistake]:
         """`logits[:, :-1]` against `tokens[:, 1:]` under a cross-entropy."""
-        text = ast.unparse(self.tree)
-        if "cross_entropy" not in text and "CrossEntropyLoss" not in text:
+        if not re.search("cross_entropy|CrossEntropyLoss", self.source):
             return
         for node in ast.walk(self.tree):
             pair: list[ast.expr] = []  # what a loss is given, or what is set side by side for it
-            made = getattr(node, "func", None)  # or called as it is made: `nn.NLLLoss()(...)`
+            made: Any = getattr(node, "func", None)  # or called as it is made: `nn.NLLLoss()(...)`
             if isinstance(node, ast.Call) and LOSS.match(_name(getattr(made, "func", made))):
                 pair = node.args[:2]
             elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
@@ -352,6 +351,8 @@ class _Function:
             if isinstance(number, int):
                 return self._item(self._value(node.value), number)
             return None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            node = ast.Call(ast.Name("matmul"), [node.left, node.right], [])
         return self._of_call(node) if isinstance(node, ast.Call) else None
 
     def _of_call(self, node: ast.Call) -> Value | None:
@@ -377,6 +378,8 @@ class _Function:
             batch_first = words.get("batch_first", False) if None not in words else None
             return replace(value, kind="unpacked", axes=_axes(batch_first), was_packed=True)
         axes, order = value.axes, [self.file.constant(word) for word in args]
+        if name in ("matmul", "bmm"):  # scores of each step, or columns for other columns
+            return replace(value, axes=axes if axes[2:] == "H" else "")
         if name == "squeeze" and order in ([-1], [2]):
             return replace(value, axes=axes[:2])
         if name == "transpose" and len(order) == 2 and {*order} <= {0, 1, 2, -1, -2}:
@@ -493,7 +496,8 @@ class _Function:
             if {_name(value.func), "forward"} & self.file.detaching:
                 continue
             words = [*value.args[1:], *(word.value for word in value.keywords)]
-            given = {ast.unparse(n) for word in words for n in ast.walk(word)}
+            kept = [word for word in words if not {"detach", "data"} & {*_names(word)}]
+            given = {ast.unparse(n) for word in kept for n in ast.walk(word)}
             for state in getattr(node.targets[0], "elts", [])[:0:-1]:
                 parts = {*_stored(state)}
                 once = all(STATES.fullmatch(p) and stored.count(p) == 1 for p in parts)
