@@ -109,27 +109,19 @@ class Series(InputEncoder, name="features"):
                 "data.scale=split, series or both"
             )
         rows = np.random.default_rng(0).permutation(len(raw))[:MOST_SERIES]
-        some, scores = take(raw, rows), {}
-        for scale, add_scale in CHOICES:
-            tried = Series(
-                downsample=self.downsample,
-                fold="auto",
-                missing=self.missing,
-                scale=scale,
-                add_scale=add_scale,
-            )
+        some, wanted, shares = take(raw, rows), encoded[rows], {}
+        for choice in CHOICES:
+            options: dict[str, Any] = dict(zip(("scale", "add_scale"), choice, strict=True))
+            tried = Series(**options, downsample=self.downsample, missing=self.missing, fold="auto")
             tried.fit(some)
-            share = explained(tried.encode(some, "the training split"), encoded[rows])
-            scores[scale, add_scale] = share
-        self.scale, self.add_scale = max(scores, key=scores.__getitem__)
+            shares[choice] = explained(tried.encode(some, "the training split"), wanted)
+        self.scale, self.add_scale = max(shares, key=shares.__getitem__)
         self._count_inputs()
-        shares = ", ".join(
-            f"{share:.2f} with {scale}{' and add_scale' * add_scale}"
-            for (scale, add_scale), share in scores.items()
-        )
+        named = {scale + " and add_scale" * add: share for (scale, add), share in shares.items()}
         self.note = (
             f"data.scale=auto is scale={self.scale} add_scale={str(self.add_scale).lower()}: "
-            f"random convolutions explain of the targets {shares}"
+            "random convolutions explain of the targets "
+            + ", ".join(f"{share:.2f} with {words}" for words, share in named.items())
         )
 
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
