@@ -13,6 +13,7 @@ from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.training import train
 from tests.conftest import Config
 from tests.runs.resumed import Stop, weights
+from tests.tasks.language_model.test_language_model import model, scored, tokens, window
 
 SMALL = (
     "experiment=awd_lm",
@@ -52,6 +53,17 @@ def test_a_validation_stalls_above_a_loss_that_is_more_than_patience_older(
     never.load_state_dict({"latest_update_step": 0})
     never.losses = losses
     assert not never._stalls()
+
+
+def test_the_training_adds_penalties_of_the_output_that_no_metric_counts() -> None:
+    task, batch = model(activation_penalty=2.0, temporal_penalty=3.0), window(tokens())
+    output = task.encode(batch).output
+    change = output[:, 1:] - output[:, :-1]
+    plain = scored(task, batch)
+    added = 2 * (output**2).sum() / output.numel() + 3 * (change**2).sum() / change.numel()
+    task.train()  # which drops nothing
+    torch.testing.assert_close(task.training_step(batch), plain + added)
+    torch.testing.assert_close(task.steps["train"][-1].loss, plain)
 
 
 def test_it_learns_and_averages_from_where_the_validation_stalls_and_resumes_exactly(

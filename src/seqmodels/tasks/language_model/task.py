@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, Passed
-from seqmodels.batch import PADDING_TARGET, SequenceBatch
+from seqmodels.arguments import ArgumentsOf, NonNegative, Passed
+from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
@@ -34,6 +34,9 @@ class LanguageModel(Task):
         data, encoder, head, options: as `Task` documents them.
         embedding: its `size` None: as wide as `output`.
         output: arguments of `ClassOptions`, without weights.
+        activation_penalty: times the mean square of `output`, is added to the loss in training;
+        temporal_penalty: times that of its change from step to step (Merity et al. 2017,
+            https://arxiv.org/abs/1708.01009).
 
     Raises:
         UserError: for a head that needs frequent tokens first, and a tokenizer with others first.
@@ -66,8 +69,11 @@ class LanguageModel(Task):
             dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions", "class_weights")
         ]
         | None = None,
+        activation_penalty: NonNegative = 0.0,
+        temporal_penalty: NonNegative = 0.0,
         **options: Annotated[Any, Passed("training")],
     ) -> None:
+        options |= {"activation_penalty": activation_penalty, "temporal_penalty": temporal_penalty}
         embedding = {"size": None, **(embedding or {})}
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
         super().__init__(data, encoder, head, embedding=embedding, output=output, **options)
@@ -103,8 +109,18 @@ class LanguageModel(Task):
         if self.measures_more:
             known = batch.targets != PADDING_TARGET
             scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
+        if self.training:
+            self.penalty = self._penalty(states.output)
         loss = self.head.loss(states, batch.targets)
         return Step(loss, int(batch.lengths.sum()), scored=scored)
+
+    def training_step(self, batch: AnyBatch) -> Tensor:
+        return super().training_step(batch) + self.penalty  # which no metric counts
+
+    def _penalty(self, output: Tensor) -> Tensor | float:
+        size, change = self.hparams["activation_penalty"], self.hparams["temporal_penalty"]
+        penalty = size * output.square().mean() if size else 0.0
+        return penalty + change * output.diff(dim=1).square().mean() if change else penalty
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a
