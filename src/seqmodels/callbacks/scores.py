@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 
 from seqmodels.engine.contract import gather
 from seqmodels.files import write_table
@@ -20,19 +18,8 @@ class Scores(Callback):
 
     name = "scores.csv"
 
-    def on_test_start(self, *_: Any) -> None:
-        self.series: list[Tensor] = []
-
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
-    ) -> None:
-        if (series := getattr(batch, "series", None)) is not None:
-            self.series.append(series)
-
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         values = gather(pl_module.steps["test"], pl_module.contract.per)
-        if self.series:
-            values["series"] = torch.cat(self.series).to(pl_module.device)
         rows = pl_module.score_parts(values) if values else []
         if rows and trainer.is_global_zero:
             columns = dict.fromkeys(name for row in rows for name in row)

@@ -55,6 +55,7 @@ class Step:
         scale: what a metric divides errors by, where the task knows such a scale.
         scored: predictions and targets for the metrics of `model.metrics`, such as probabilities;
             needed where the task's `measures_more` is true. None: as its own metrics get them.
+        sums: what the task's metrics take instead of predictions and targets, to be added up.
     """
 
     loss: Float[Tensor, ""]
@@ -63,6 +64,7 @@ class Step:
     targets: Tensor | None = None
     scale: Tensor | None = None
     scored: tuple[Any, Any] | None = None
+    sums: Tensor | None = None
 
 
 def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:
@@ -94,6 +96,8 @@ def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
     for name, field in fields.items():
         if getattr(steps[0], field) is not None:
             values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
+    if sums := [step.sums for step in steps if step.sums is not None]:
+        values["sums"] = torch.stack(sums).sum(0)
     return values
 
 
@@ -101,4 +105,5 @@ def join(earlier: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[st
     """What `gather` gives of some steps, and of those after them, as it would give of all."""
     if not (earlier and values):
         return dict(earlier or values)
-    return {k: torch.cat([earlier[k].to(value.device), value]) for k, value in values.items()}
+    both = {k: (earlier[k].to(value.device), value) for k, value in values.items()}
+    return {k: a + b if k == "sums" else torch.cat([a, b]) for k, (a, b) in both.items()}

@@ -283,8 +283,17 @@ class Task(Network, pl.LightningModule):
             update(self.own_metrics[split], *_scored(step))  # type: ignore[arg-type]
         # kept on the device: the metrics are updated once an epoch, because their update would
         # wait for the device at every step
-        self.steps[split].append(replace(step, loss=step.loss.detach(), scored=None))
+        kept = self.steps[split]
+        if len(kept) > 1 and kept[0].sums is not None and kept[-1].sums is not None:
+            # the newest stays as it is, because it may be logged
+            kept[0] = replace(kept[0], sums=kept[0].sums + kept[-1].sums)
+            kept[-1] = replace(kept[-1], sums=None)
+        kept.append(self.reduced(step, batch))
         return step
+
+    def reduced(self, step: Step, batch: Any) -> Step:
+        """What to keep of a step until the epoch ends; a task may replace predictions by sums."""
+        return replace(step, loss=step.loss.detach(), scored=None)
 
     @property
     def measures_more(self) -> bool:

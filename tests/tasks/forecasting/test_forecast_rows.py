@@ -82,5 +82,8 @@ def test_the_table_follows_from_the_rows(
         expected = (there.sum(), root_mean_squared_error(*pair), mean_absolute_error(*pair))
         of_scale = mean_absolute_error(*(each / size[there] for each in pair))
         again = [*expected, r2_score(*pair), of_scale]
+        found, standardised = found[: len(again)], found[len(again) :]
+        ratio = float(standardised[0]) / float(found[1]) ** 2  # by the variance of each series
+        assert len(standardised) == 2 and (not name or ratio < 1)
         assert [*map(float, found)] == pytest.approx(again, rel=2e-6, abs=2e-6)
     assert {name for _, name, _, *_ in scores} == {"", "a, b", "c"}

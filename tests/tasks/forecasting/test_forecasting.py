@@ -16,11 +16,13 @@ from sklearn.metrics import mean_pinball_loss
 from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.engine.contract import gather
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
 from seqmodels.tasks.forecasting.baselines import ALPHAS
-from seqmodels.tasks.forecasting.task import MASE, shift
+from seqmodels.tasks.forecasting.forecast_scores import forecast_scores, forecast_sums
+from seqmodels.tasks.forecasting.task import shift
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from tests.conftest import Config, Script, result_of
 from tests.predictions import joined
@@ -227,20 +229,22 @@ def test_quantiles_are_restored_and_scored_in_own_units() -> None:
     np.testing.assert_allclose(rows[1]["z"]["0.8"], expected[1, :, 1, 2].detach(), rtol=1e-5)
     assert batch.targets is not None
     targets, known = own_units(batch.targets.view(B, H, K), batch), ~batch.targets.isnan()
-    metrics = task.test_metrics
-    metrics.update(
-        value=torch.tensor(1.0),
-        weight=torch.tensor(1.0),
-        preds=expected.flatten(1, 2),
-        target=targets.flatten(1),
-        scale=torch.ones(B, H * K),
-    )
-    measured, flat = metrics.compute(), targets.flatten(1)[known]
+    measured, flat = measured_of(task, batch), targets.flatten(1)[known]
     losses = [
         mean_pinball_loss(flat, expected.flatten(1, 2)[known][:, n].detach(), alpha=level)
         for n, level in enumerate(QUANTILES)
     ]
-    assert measured["test/pinball"].item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert measured["test/pinball"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def measured_of(task: Forecaster, *batches: SequenceBatch) -> dict[str, float]:
+    """What a test of these batches measures."""
+    task.split = "test"
+    values = gather([task.reduced(task.step(b), b) for b in batches], task.contract.per)
+    task.test_metrics.update(**values)
+    found = {name: value.item() for name, value in task.test_metrics.compute().items()}
+    task.test_metrics.reset()
+    return found
 
 
 def test_mase_is_that_of_another_library() -> None:
@@ -249,11 +253,43 @@ def test_mase_is_that_of_another_library() -> None:
     truth, made = random.normal(size=6), random.normal(size=6)
     expected = mean_absolute_scaled_error(truth, made, y_train=history, sp=period)
     scale = np.abs(history[period:] - history[:-period]).mean()
-    metric = MASE()
+    sums = 0
     for rows in (slice(0, 2), slice(2, 6)):  # in batches
-        made_, truth_ = (torch.tensor(each[rows]).unsqueeze(1) for each in (made, truth))
-        metric.update(made_, truth_, torch.full_like(truth_, scale))
-    assert metric.compute().item() == pytest.approx(expected, rel=1e-5)
+        made_, truth_ = (torch.tensor(each[rows]).view(-1, 1, 1) for each in (made, truth))
+        same, first = torch.full_like(truth_, scale), torch.zeros(len(made_), dtype=torch.int64)
+        sums = sums + forecast_sums(made_, truth_, same, same, None, first, 1)
+    assert forecast_scores(sums)["mase"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_errors_in_deviations_of_each_series_are_measured_whatever_the_batches() -> None:
+    task, batch = forecaster(), batch_of()
+    assert batch.targets is not None
+    off = (task(batch) - batch.targets).detach()
+    measured = measured_of(task, batch)
+    assert measured["test/standardised_mse"] == pytest.approx(off.square().nanmean().item())
+    assert measured["test/standardised_mae"] == pytest.approx(off.abs().nanmean().item())
+
+    def part(rows: slice) -> SequenceBatch:
+        assert batch.targets is not None and batch.series is not None
+        return SequenceBatch(
+            batch.inputs[rows], batch.lengths[rows], batch.targets[rows], series=batch.series[rows]
+        )
+
+    again = measured_of(task, part(slice(0, 2)), part(slice(2, B)))
+    of_loss = again.pop("test/loss"), measured.pop("test/loss")
+    assert of_loss[0] == pytest.approx(of_loss[1]) and again == pytest.approx(measured, rel=1e-6)
+
+
+def test_what_is_kept_of_an_epoch_does_not_grow_with_its_windows() -> None:
+    task, batch = forecaster(), batch_of()
+    sizes = []
+    for split in ("train", "test"):
+        for _ in range(5):
+            task._step(batch, split)
+            tensors = [v for s in task.steps[split] for v in vars(s).values()]
+            sizes.append(sum(t.numel() for t in tensors if isinstance(t, torch.Tensor) and t.dim()))
+    assert sizes[1:5] == [sizes[1]] * 4 and sizes[6:] == [sizes[6]] * 4
+    assert sizes[6] == 2 * 8 * S * H * K
 
 
 def test_each_error_is_scaled_by_its_own_series() -> None:

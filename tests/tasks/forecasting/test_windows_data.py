@@ -399,6 +399,8 @@ def test_baselines_equal_those_by_hand(write: Write) -> None:
         for name, error in errors.items():
             assert found[f"{split}/rmse"][name] == pytest.approx(np.sqrt((error**2).mean()), 1e-4)
             assert found[f"{split}/mae"][name] == pytest.approx(np.abs(error).mean(), 1e-4)
+            standard = np.square(error / deviation[0]).mean()
+            assert found[f"{split}/standardised_mse"][name] == pytest.approx(standard, 1e-4)
             assert found[f"{split}/mase"][name] == pytest.approx(np.abs(error).mean() / scale, 1e-4)
 
 

@@ -33,4 +33,6 @@ TARGETS["forecast"] = Target(
     },
     step="x{next}",
 )
-METRICS["mase"] = Metric(higher_is_better=False)
+METRICS |= dict.fromkeys(
+    ("mase", "standardised_mse", "standardised_mae"), Metric(higher_is_better=False)
+)

@@ -32,14 +32,16 @@ class Errors(NamedTuple):
     squares: float
     absolute: float
     scaled: float  # divided by what repeating the last period would be off in training
+    of_standard: float  # in deviations of training, squared
+    absolute_standard: float
     known: int
 
 
 def forecast_baselines(
     datasets: dict[str, WindowDataset], scales: WindowScales, period: int
 ) -> Baselines:
-    """`rmse`, `mae` and `mase` of simple forecasts on the validation and the test split; those that
-    repeat values on the training split too, so that a model's errors can be compared over splits.
+    """The errors of simple forecasts on the validation and the test split; of those that repeat
+    values on the training split too, so that a model's errors can be compared over splits.
 
     - `naive` repeats the last value, `seasonal naive` the last period, also where that begins
       before the window.
@@ -72,6 +74,8 @@ def forecast_baselines(
                 ("rmse", np.sqrt(errors.squares / errors.known)),
                 ("mae", errors.absolute / errors.known),
                 ("mase", errors.scaled / errors.known),
+                ("standardised_mse", errors.of_standard / errors.known),
+                ("standardised_mae", errors.absolute_standard / errors.known),
             ):
                 found.setdefault(f"{split}/{metric}", {})[name] = float(value)
     return found
@@ -166,20 +170,23 @@ def _targets(data: WindowDataset, rows: np.ndarray) -> np.ndarray:
 
 
 def _errors(data: WindowDataset, scales: WindowScales, forecast: Forecast) -> Errors:
-    sums = np.zeros(4)
+    sums = np.zeros(6)
     for rows in _blocks(np.arange(len(data))):
         series = data.series[rows]
         off = forecast(data, rows) - _targets(data, rows)
-        off *= scales.deviation[series, None, : off.shape[-1]]
+        standardised = off
+        off = off * scales.deviation[series, None, : off.shape[-1]]
         scaled = np.abs(off) / scales.naive_error[series, None]
         sums += [
             np.nansum(off**2),
             np.nansum(np.abs(off)),
             np.nansum(scaled),
+            np.nansum(standardised**2),
+            np.nansum(np.abs(standardised)),
             (~np.isnan(off)).sum(),
         ]
-    squares, absolute, scaled, known = sums.tolist()
-    return Errors(squares, absolute, scaled, int(known))
+    *of_errors, known = sums.tolist()
+    return Errors._make([*of_errors, int(known)])
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:

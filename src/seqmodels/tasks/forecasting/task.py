@@ -22,20 +22,19 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.rolling import roll_forward
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import (
-    MAE,
-    Predictions,
-    Targets,
-    known_values,
-    named_values,
-    value_scores,
-)
+from seqmodels.engine.value_scores import known_values, named_values
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
 from seqmodels.screen import Screen
 from seqmodels.tasks.forecasting.baselines import FEATURES, ridge
+from seqmodels.tasks.forecasting.forecast_scores import (
+    SCORES,
+    ForecastScore,
+    forecast_scores,
+    forecast_sums,
+)
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from seqmodels.tasks.forecasting.window_rows import newest_steps, segments, window_scale
 
@@ -383,31 +382,41 @@ class Forecaster(Task):
         `{column: {"0.1": [value, ...], ...}}`."""
         return self._plain(self.forecast(batch), self.output.level_names)
 
+    def reduced(self, step: Step, batch: AnyBatch) -> Step:
+        """With sums in place of the forecasts: of all series together, but in a test."""
+        assert isinstance(batch, SequenceBatch) and batch.series is not None
+        made, targets, levels = step.predictions, step.targets, self.output.quantiles
+        assert made is not None and targets is not None
+        shape, apart = (len(batch), self.horizon, self.count), self.split == "test"
+        sums = forecast_sums(
+            made.detach().reshape(*shape, *([len(levels)] if levels else [])),
+            targets.reshape(shape),
+            self._of_rows("naive_error", batch),
+            self._of_rows("deviation", batch),
+            levels,
+            batch.series if apart else torch.zeros_like(batch.series),
+            len(self.hparams["data"]["series"]) if apart else 1,
+        )
+        kept = super().reduced(step, batch)
+        return replace(kept, predictions=None, targets=None, scale=None, sums=sums)
+
     def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Of each column: of each series, if there are several, and of each step ahead."""
-        series, data = values["series"], self.hparams["data"]
-        tables = {  # (N, H, K, [Q]): direct ones are (N, H * K, [Q]), recursive ones (N * H, K)
-            name: values[name].reshape(
-                len(series), self.horizon, self.count, *values[name].shape[2:]
-            )
-            for name in ("preds", "target", "scale")
-        }
-        order, counts = series.argsort(), series.bincount(minlength=len(data["series"])).tolist()
-
-        def parts() -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
-            for place, column in enumerate(data["values"]):
-                of = {name: table[:, :, place] for name, table in tables.items()}
-                split = {name: each[order].split(counts) for name, each in of.items()}
-                for number, name in enumerate(data["series"] if len(counts) > 1 else ()):
-                    part = {key: each[number].flatten(0, 1) for key, each in split.items()}
-                    yield {"column": column, "series": name, "step": None}, part
-                for step in range(self.horizon):
-                    part = {key: each[:, step] for key, each in of.items()}
-                    yield {"column": column, "series": None, "step": step + 1}, part
-
-        return self.score_each(
-            (name, {key: each.unsqueeze(1) for key, each in part.items()}) for name, part in parts()
-        )
+        sums, data, rows = values["sums"], self.hparams["data"], []
+        of_all: Any = self.all_gather(sums)
+        sums = of_all.view(-1, *sums.shape).sum(0)  # (M, S, H, K), of all processes
+        for place, column in enumerate(data["values"]):
+            of = sums[..., place]
+            parts: dict[tuple[str | None, int | None], Tensor]
+            parts = {(name, None): of[:, n] for n, name in enumerate(data["series"])}
+            parts = parts if len(parts) > 1 else {}
+            parts |= {(None, step + 1): of[:, :, step] for step in range(self.horizon)}
+            for (series, step), part in parts.items():
+                part = part.sum(1, keepdim=True)
+                scores = {k: float(v) for k, v in forecast_scores(part).items()}
+                name = {"column": column, "series": series, "step": step}
+                rows.append({**name, "count": int(part[0]), **scores})
+        return rows
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """With what the scaled error divides by, `naive_error`."""
@@ -426,8 +435,8 @@ class Forecaster(Task):
         return [named_values(row, names, levels) for row in values.tolist()]
 
     def metrics(self) -> dict[str, Metric]:
-        levels = self.output.quantiles
-        return {**value_scores(levels), "mase": MASE(levels)}
+        names = SCORES if self.output.quantiles is None else [*SCORES, "pinball", "coverage"]
+        return {name: ForecastScore(name, by_step=not self.recursive) for name in names}
 
     def _targets(self, batch: SequenceBatch) -> Tensor:  # (B, H, K)
         assert batch.targets is not None
@@ -533,16 +542,3 @@ class ShareOfLinear(nn.Linear):
         bias = self.bias.view(-1, len(self.levels))
         bias = bias - (1 - self.share) * bias[:, [self.levels.index(0.5)]]
         return F.linear(input, self.weight * self.share, bias.flatten())
-
-
-class MASE(MAE):
-    """The mean absolute scaled error: each error is divided by what repeating the last period is
-    off in training (Hyndman and Koehler 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001)."""
-
-    def update(  # type: ignore[override]
-        self, preds: Predictions, target: Targets, scale: Targets
-    ) -> None:
-        """`scale`: what to divide by, `(N, K)`."""
-        super().update(
-            preds / (scale if self.levels is None else scale.unsqueeze(-1)), target / scale
-        )
