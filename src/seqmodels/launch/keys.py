@@ -95,6 +95,7 @@ class PredictKeys(DeviceKeys):
     batch_size: Count | None
     beam: Count | None
     best: Count | None
+    unknown: Annotated[str, OneOf("copy", "skip")] | None
 
 
 @dataclass

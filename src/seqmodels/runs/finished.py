@@ -158,7 +158,8 @@ class Run:
             source: what to call the inputs in an error.
             blend: average with tf-idf, of a run with `blend=auto`, which is fitted again to its
                 training data.
-            options: for the task's `describe`: `beam` and `best` if the model writes texts.
+            options: for the task's `describe`: `beam`, `best` and `unknown` if the model writes
+                texts.
 
         Raises:
             UserError: for an input that cannot be encoded, naming its number; for an option that

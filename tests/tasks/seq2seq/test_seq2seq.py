@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.audit import audit
-from seqmodels.batch import PairBatch, SequenceBatch
+from seqmodels.batch import UNKNOWN_ID, PairBatch, SequenceBatch
 from seqmodels.dataflow import trace
 from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
-from seqmodels.tasks.seq2seq import Seq2Seq
+from seqmodels.tasks.seq2seq import Pairs, Seq2Seq
 from seqmodels.tasks.seq2seq.attention import SCORES
 from seqmodels.tasks.seq2seq.attention_plot import attended
 from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
@@ -347,6 +347,44 @@ def test_a_symbol_that_training_never_saw_is_unknown_and_most_of_a_file_must_not
     assert "-: 1 of 5 tokens (20.00 %) are unknown to the model" in caplog.text + done.stderr
     line = refused("predict.py", f"run={learned}", "input=-", stdin="ax\nxx\n")
     assert "-: 3 of 4 tokens (75.00 %) are unknown to the model: is this the right" in line
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_an_unknown_symbol_is_copied_from_where_it_is_attended_to_or_skipped(
+    tmp_path: Path, level: str
+) -> None:
+    pairs = [("ab a", "ba"), ("b ab", "ab"), ("a", "b")]
+    data = Pairs(
+        {"source": [a for a, _ in pairs], "target": [b for _, b in pairs]},
+        source_tokenizer=level,
+        target_tokenizer=level,
+        validation={"source": ["a"], "target": ["b"]},
+        test={"source": ["a"], "target": ["b"]},
+    )
+    data.setup()
+    torch.manual_seed(0)
+    task = Seq2Seq(data.spec, {"hidden_size": H}, longest=3).eval()
+    raw = ["a xy", "zw b"]
+    batch = data.batch_of(raw)
+    states = task.encode(batch)
+    project = task.decoder.vocabulary.project
+    project.bias.data[UNKNOWN_ID] = 100.0  # which is written whatever is read
+    written = torch.full((2, 3), UNKNOWN_ID)
+    looked = task.head.weights(states, written).argmax(dim=-1).tolist()
+    tokens = [[*text] if level == "char" else text.split() for text in raw]
+    [*copied] = data.described(raw, task.describe(batch, unknown="copy"))
+    for row, each in enumerate(copied):
+        expected = tokens[row][looked[row][0]]
+        for place in looked[row][1:]:  # a word keeps the space before it
+            expected += " " * (level == "word" and place > 0) + tokens[row][place]
+        assert each["target"] == expected and "copied" not in each
+    assert [row["target"] for row in task.describe(batch, unknown="skip")] == ["", ""]
+    assert all("\ufffd" not in row["target"] for row in task.describe(batch))
+    state_only = Seq2Seq(data.spec, {"hidden_size": H}, "final_state").eval()
+    with pytest.raises(UserError, match="model.head=final_state attends to none: choose unknown=s"):
+        state_only.describe(batch, unknown="copy")
+    with pytest.raises(UserError, match="unknown=cpy: choose copy or skip"):
+        task.describe(batch, unknown="cpy")
 
 
 def test_the_picture_shows_what_each_written_token_attends_to(learned: Path) -> None:

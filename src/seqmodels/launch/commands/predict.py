@@ -20,7 +20,8 @@ def main(config: SimpleNamespace) -> None:
 
     run = named_run(config)
     inputs = run.data.read_inputs(config.input)
-    options = {name: value for name in ("beam", "best") if (value := getattr(config, name))}
+    names = ("beam", "best", "unknown")
+    options = {name: value for name in names if (value := getattr(config, name))}
     predictions = run.predict(
         inputs, config.input, config.accelerator, blend=config.blend, **options
     )

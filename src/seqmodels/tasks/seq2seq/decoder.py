@@ -172,10 +172,15 @@ class Decoder(Output):
     def joined(self, heads: Sequence[Any]) -> Output:
         return Decoders([head.output for head in heads])
 
-    def search(self, features: Start, **options: Any) -> Found:
-        """The likeliest texts for each row, as `search` finds them; `options` are its own."""
+    def search(self, features: Start, *, unknown: bool = False, **options: Any) -> Found:
+        """The likeliest texts for each row, as `search` finds them; `options` are its own.
 
-        silent = [*({PADDING_ID, UNKNOWN_ID, self.start} - {self.end})]  # they stand for no text
+        Args:
+            unknown: whether the unknown token may be written.
+        """
+
+        no_text = {PADDING_ID, self.start, *(() if unknown else (UNKNOWN_ID,))}
+        silent = [*(no_text - {self.end})]
 
         def step(token: Tensor, carried: Any) -> tuple[Tensor, Any]:
             read, carried, _ = self.read(token.unsqueeze(1), carried)
