@@ -22,7 +22,7 @@ from seqmodels.data.module import SPLITS
 from seqmodels.errors import UserError
 from seqmodels.tasks.forecasting import Windows
 from seqmodels.tasks.forecasting.baselines import ALPHAS
-from seqmodels.tasks.forecasting.times import clock, find_period, moment
+from seqmodels.tasks.forecasting.times import UNITS, clock, find_period, moment
 
 W, H = 7, 3  # window and horizon
 Write = Callable[..., str]
@@ -319,6 +319,28 @@ def test_series_of_different_steps_in_one_file_are_noted(write: Write) -> None:
         "and period count steps"
     ]
     assert windows(write("s,t,y", *rows), time="t", series="s", window=2).notes == []
+
+
+def test_hours_weekdays_and_months_are_read_from_the_times(write: Write) -> None:
+    times = hours(400)
+    file = write("t,y", *(f"{t},{n % 5}" for n, t in enumerate(times)))
+    data = windows(file, time="t", calendar=["hour", "weekday", "month"])
+    assert data.columns == ["y", *(f"{u} {w}" for u in UNITS for w in ("sine", "cosine"))]
+    at = pd.DatetimeIndex(times)
+    turns = [at.hour / 24, at.dayofweek / 7, (at.month - 1 + (at.day - 1) / 31) / 12]
+    angles = 2 * np.pi * np.stack([*turns], axis=1)
+    expected = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(400, 6)
+    np.testing.assert_allclose(data.series[0].values[:, 1:], expected, atol=1e-9)
+    [newest] = data.read_inputs(file)
+    np.testing.assert_allclose(newest.values[:, 1:], expected[-W:], atol=1e-9)
+    assert data.file_loader(file).dataset.values.shape == (400, 7)
+    with pytest.raises(
+        UserError, match=r"data.calendar=\['hour'\] is read from times: set data.time"
+    ):
+        windows(file, calendar=["hour"])
+    numbers = write("t,y", *(f"{n},{n % 5}" for n in range(60)), name="numbers.csv")
+    with pytest.raises(UserError, match="needs dates, and 't' has numbers: leave it out"):
+        windows(numbers, time="t", calendar=["hour"])
 
 
 # ---------------------------------------------------------------- period and baselines

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from seqmodels.data.tables import number_of
 from seqmodels.errors import UserError, shown
@@ -19,6 +19,7 @@ from seqmodels.errors import UserError, shown
 Moment = datetime | float
 
 ADVICE = "write times as 2013-01-31 06:00, with or without an offset such as +01:00, or as numbers"
+UNITS = ("hour", "weekday", "month")  # of a calendar
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 EPOCH = datetime(1970, 1, 1)
 # to find a period
@@ -80,6 +81,21 @@ class Clock:
         else:
             moments = [_later(last, int(self.step) * steps, self.unit) for steps in ahead]
         return [_formatted(moment, self.last) for moment in moments]
+
+
+def calendar_waves(
+    clock: Clock, count: int, units: Sequence[str]
+) -> Float[np.ndarray, "time waves"]:
+    """Sine and cosine of the hour in its day, the weekday in its week and the month in its year, as
+    `units` name them, of the last `count` steps."""
+    moments = [moment(str(each), "the series") for each in clock.after(count, since=-count)]
+    turns = {
+        "hour": lambda at: (at.hour + at.minute / 60) / 24,
+        "weekday": lambda at: at.weekday() / 7,
+        "month": lambda at: (at.month - 1 + (at.day - 1) / 31) / 12,
+    }
+    angles = np.array([[2 * np.pi * turns[unit](at) for unit in units] for at in moments])
+    return np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(count, -1)
 
 
 def clock(

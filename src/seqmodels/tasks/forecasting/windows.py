@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from seqmodels.errors import UserError, shown
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.series_table import SeriesTable, TimedSeries
-from seqmodels.tasks.forecasting.times import find_period
+from seqmodels.tasks.forecasting.times import UNITS, calendar_waves, find_period
 from seqmodels.tasks.forecasting.window_dataset import (
     SplitBounds,
     WindowDataset,
@@ -52,6 +53,8 @@ class Windows(DataModule):
         time: the column with the time of each row, to check that steps are equal, and to continue
             it; None: they are.
         series: the column that says which of several series a row is of.
+        calendar: what to read of the time beside the columns, as sine and cosine: `hour`,
+            `weekday`, `month`. A window's own say what those of the horizon are.
         horizon: how many steps to forecast.
         window: how many steps to read.
         stride: how many steps apart windows begin.
@@ -78,6 +81,7 @@ class Windows(DataModule):
         inputs: Sequence[Name] = (),
         time: Name | None = None,
         series: Name | None = None,
+        calendar: Sequence[Annotated[str, OneOf(*UNITS)]] = (),
         horizon: Count = 24,
         window: Count = 168,
         stride: Count = 1,
@@ -100,6 +104,12 @@ class Windows(DataModule):
         for name in named:
             if named.count(name) > 1:
                 raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
+        if calendar and time is None:
+            raise UserError(
+                f"data.calendar={[*calendar]} is read from times: set data.time to their column"
+            )
+        self.calendar = calendar
+        self.columns += [f"{unit} {wave}" for unit in calendar for wave in ("sine", "cosine")]
         keys = dict.fromkeys(self.targets, "data.target")
         keys |= dict.fromkeys(inputs, "data.inputs")
         self.table = SeriesTable(keys, time, series, fill=missing == "last")
@@ -178,7 +188,7 @@ class Windows(DataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
             return
-        self.series = self.table.read(self.file)
+        self.series = self._read(self.file)
         sizes = (self.window, self.horizon)
         bounds = [split_in_time(each, self.fractions, *sizes, self.file) for each in self.series]
         if self.scales is None:
@@ -211,8 +221,27 @@ class Windows(DataModule):
         for each in self._long_enough(path, self.window):
             yield each.part(len(each) - self.window, len(each))
 
-    def _long_enough(self, path: str, least: int) -> list[TimedSeries]:
+    def _read(self, path: str) -> list[TimedSeries]:
         found = self.table.read(path)
+        return [self._with_calendar(each, path) for each in found] if self.calendar else found
+
+    def _with_calendar(self, series: TimedSeries, path: str) -> TimedSeries:
+        clock = series.clock
+        if clock is None or clock.unit == "numbers":
+            raise UserError(
+                f"{path}: data.calendar={[*self.calendar]} needs dates, and {self.table.time!r} "
+                "has numbers: leave it out"
+            )
+        waves = calendar_waves(clock, len(series), self.calendar)
+        known = np.ones(waves.shape, bool)
+        return replace(
+            series,
+            values=np.hstack([series.values, waves]),
+            known=np.hstack([series.known, known]),
+        )
+
+    def _long_enough(self, path: str, least: int) -> list[TimedSeries]:
+        found = self._read(path)
         for each in found:
             if len(each) < least:
                 raise UserError(
