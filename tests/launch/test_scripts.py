@@ -293,5 +293,6 @@ def test_the_audit_is_told_what_padding_holds(script: Script, tmp_path: Path) ->
     audit = ("audit.py", "target=masked_by_id:MaskedById", "input.vocabulary=30")
     found = script(*audit, status=1)
     assert "padding_leak" in found.stdout and "padding=<value>" in found.stdout
-    told = script(*audit, "padding=0")
-    assert "nothing found" in told.stdout, told.stderr
+    for padding in ("0", "none", "front"):
+        told = script(*audit, f"padding={padding}", status=int(padding == "front"))
+        assert ("nothing found" in told.stdout) == (padding != "front"), told.stderr

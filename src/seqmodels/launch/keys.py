@@ -141,5 +141,5 @@ class AuditKeys:
     input: AuditInputKeys
     kind: Annotated[str, OneOf("sequence", "per_step")]
     causal: bool
-    padding: float | None
+    padding: float | Annotated[str, OneOf("none", "front")] | None
     seed: Seed

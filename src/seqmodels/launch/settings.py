@@ -100,7 +100,10 @@ def _value(key: str, text: str, part: Schema) -> Any:
     if text == "null" and not checker.problems(None, part, key):
         return None
     is_list = text.startswith("[") and checker.allows(part, "array")
-    value = text if checker.allows(part, "string") and not is_list else _parsed(key, text)
+    is_text = checker.allows(part, "string") and not is_list
+    if is_text and checker.allows(part, "number"):  # of some words, or a number
+        is_text = not checker.problems(text, part, key)
+    value = text if is_text else _parsed(key, text)
     if checker.resolved(part).get("type") == "array" and not isinstance(value, list):
         value = [text]
     if problems := checker.problems(value, part, key):
