@@ -82,10 +82,12 @@ class Network(nn.Module):
 
     def join(self, networks: Sequence[Network]) -> None:
         """Makes this copy of the first network predict the mean of them all. It takes the mean of
-        weights that no `Network` has, so predictions must be linear in those."""
-        for name, weight in self.named_parameters():
-            if name.partition(".")[0] not in Network.__annotations__:
-                weight.data = torch.stack([n.get_parameter(name).data for n in networks]).mean(0)
+        weights and buffers that no `Network` has, so predictions must be linear in those."""
+        held = [{**dict(n.named_parameters()), **dict(n.named_buffers())} for n in networks]
+        for name, value in [*self.named_parameters(), *self.named_buffers()]:
+            own = name.partition(".")[0] not in Network.__annotations__
+            if own and value.is_floating_point():
+                value.data = torch.stack([each[name].data for each in held]).mean(0)
         self.head = Heads(networks)
 
     def cut(self, batch: AnyBatch) -> AnyBatch:

@@ -417,7 +417,7 @@ def test_what_the_network_adds_is_kept_as_far_as_validation_is_better_with_it(
     regression, project = mse(), task.head.output.project
     torch.nn.init.normal_(project.weight, std=10.0)  # as if it had learned noise by heart
     before, fan = mse(), project.bias.detach().view(H, -1)
-    task.shrink(validation)
+    project.shrink(task.added(batch) for batch in task.some_of(validation))
     assert mse() <= regression * 1.01 < before / 2
     assert project.share.item() < 0.05
     if quantiles:  # which stay as far apart
@@ -449,17 +449,21 @@ def test_intervals_cover_what_they_promise_of_data_that_nobody_has_seen(factor: 
     fresh, seen = data.windows(20_000, 40_000), data.windows(200, 19_000)
     before, median = covered(fresh), task(all_of(fresh)).view(-1, H * K, 4).sort(-1).values[..., 2]
     assert np.abs(before - 0.8).min() > 0.1
-    task.fit_intervals(seen)
+    assert task.intervals is not None
+    task.intervals.fit(
+        (task(batch).view(-1, H, K, 4), batch.targets.view(-1, H, K))  # type: ignore[union-attr]
+        for batch in task.some_of(seen)
+    )
     np.testing.assert_allclose(covered(fresh), 0.8, atol=0.02)
     again = task(all_of(fresh)).view(-1, H * K, 4).sort(-1).values
     torch.testing.assert_close(again[..., 2], median)
-    assert task.covered.item() == pytest.approx(before.mean(), abs=0.02)
+    assert task.intervals.covered.item() == pytest.approx(before.mean(), abs=0.02)
 
 
 def test_a_checkpoint_from_before_intervals_were_corrected_loads(tmp_path: Path) -> None:
     task = forecaster(output={"quantiles": QUANTILES})
     saved = {
-        "state_dict": {k: v for k, v in task.state_dict().items() if k not in ("width", "covered")},
+        "state_dict": {k: v for k, v in task.state_dict().items() if "intervals" not in k},
         "hyper_parameters": dict(task.hparams),
         "pytorch-lightning_version": "2.6.6",
     }

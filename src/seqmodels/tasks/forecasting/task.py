@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torchmetrics import Metric
 
 from seqmodels.arguments import ArgumentsOf, Count, OneOf
@@ -28,20 +27,19 @@ from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
 from seqmodels.screen import Screen
-from seqmodels.tasks.forecasting.baselines import FEATURES, ridge
 from seqmodels.tasks.forecasting.forecast_scores import (
     SCORES,
     ForecastScore,
     forecast_scores,
     forecast_sums,
 )
+from seqmodels.tasks.forecasting.intervals import Intervals
+from seqmodels.tasks.forecasting.linear_path import LinearPath, ShareOfLinear
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from seqmodels.tasks.forecasting.window_rows import newest_steps, segments, window_scale
 
 MOST_STEPS = 100_000  # to forecast
 SEGMENTS = 14  # of a window, about, to read by `auto`
-LEAST = 0.01  # of what the network adds: at 0, the audit would find states that nobody reads
-TINY = 1e-12
 VALUES = 500_000  # at most, of the validation split, to correct forecasts by
 ROWS = 200_000  # at most, to fit the linear regression to
 Forecast = Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
@@ -102,8 +100,6 @@ class Forecaster(Task):
     mean: Tensor  # (S, K), of the targets of each series
     deviation: Tensor  # (S, K)
     naive_error: Tensor
-    width: Tensor  # (H, K, 1), of the intervals, in widths that were learned
-    covered: Tensor  # by intervals as they were learned, of the validation split
 
     def __init__(
         self,
@@ -154,15 +150,12 @@ class Forecaster(Task):
                 f"model.base=season needs the last period, of {data['period']} steps, and "
                 f"data.window is {data['window']}: lengthen it, or set model.base=last"
             )
-        width = data["window"] * (1 + data["num_inputs"] - self.count)
-        width = width if width <= FEATURES else min(data["window"], FEATURES)
-        self.linear = nn.Linear(width, self.horizon) if base == "linear" else None
-        if self.linear is not None:
-            nn.init.zeros_(self.linear.weight)  # until `initialize` fits it
-            self.linear.requires_grad_(False)
+        self.linear = self.intervals = None
+        if base == "linear":
+            beside = data["num_inputs"] - self.count
+            self.linear = LinearPath(data["window"], self.count, beside, self.horizon)
         if self.output.quantiles is not None:
-            self.register_buffer("width", torch.ones(self.horizon, self.count, 1))
-            self.register_buffer("covered", torch.zeros(()))
+            self.intervals = Intervals(self.levels, self.horizon, self.count)
         for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec
             of_targets = torch.tensor(data[name])[:, : self.count]
             self.register_buffer(name, of_targets, persistent=False)
@@ -180,11 +173,6 @@ class Forecaster(Task):
     @property
     def levels(self) -> list[float]:
         return self.output.quantiles or [0.5]
-
-    @property
-    def promised(self) -> float:
-        """How much of the values the intervals are to cover."""
-        return self.levels[-1] - self.levels[0]
 
     def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
         steps = 1 if self.recursive else self.horizon
@@ -251,10 +239,8 @@ class Forecaster(Task):
             made = made.unflatten(0, (-1, self.count)).transpose(1, 2)
         else:
             made = made.unflatten(1, (self.horizon, self.count))
-        if self.output.quantiles is not None:
-            made = made.sort(dim=3).values
-            median = made[..., [self.levels.index(0.5)]]
-            made = median + (made - median) * self.width
+        if self.intervals is not None:
+            made = self.intervals(made)
         center, spread, base = (each.unsqueeze(3) for each in self._scale_and_base(batch))
         return (made + base) * spread + center
 
@@ -262,62 +248,41 @@ class Forecaster(Task):
         if self.trainer.state.fn == "fit" and not self.recursive:
             windows: Any = self.trainer.val_dataloaders.dataset  # type: ignore[union-attr]
             if self.linear is not None:
-                self.shrink(windows)
-            if self.output.quantiles is not None:
-                self.fit_intervals(windows)
+                self._share.shrink(self.added(batch) for batch in self.some_of(windows))
+            if self.intervals is not None:
+                self.intervals.fit(
+                    (self._values(batch), self._targets(batch)) for batch in self.some_of(windows)
+                )
 
-    @torch.no_grad()
-    def shrink(self, windows: WindowDataset) -> None:
-        """Keeps as much of what the network adds to the linear regression as is of use in these
-        windows, from almost nothing to all of it: it is then no worse there than the regression."""
-        project = cast(Any, self.head.output).project
-        project.share.fill_(1.0)
-        learned, squares = torch.zeros(2, device=self.device)
-        for batch in self._some(windows):
-            center, spread, base = self._scale_and_base(batch)
-            made = self(batch).unflatten(1, (self.horizon, self.count, -1)).sort(3).values
-            added = (made[..., self.levels.index(0.5)] - center) / spread - base
-            left = (self._targets(batch) - center) / spread - base
-            learned += (added * left).nansum()
-            squares += added.square().where(~left.isnan(), 0.0).sum()
-        project.share.copy_((learned / squares.clamp(min=TINY)).clamp(LEAST, 1))
+    @property
+    def _share(self) -> ShareOfLinear:
+        return cast(Any, self.head.output).project
 
-    def _some(self, windows: WindowDataset) -> Iterator[SequenceBatch]:
+    def some_of(self, windows: WindowDataset) -> Iterator[SequenceBatch]:
         """Evenly spread ones, in batches."""
         every = -(-len(windows) * self.horizon * self.count // VALUES)
         for rows in torch.arange(0, len(windows), every).split(256):
             yield windows.__getitems__(rows.tolist()).to(self.device)
 
+    def added(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """What the network adds to the linear regression, and what there was to add."""
+        center, spread, base = self._scale_and_base(batch)
+        made = self._values(batch).sort(dim=3).values[..., self.levels.index(0.5)]
+        targets = self._targets(batch)
+        return (made - center) / spread - base, (targets - center) / spread - base
+
+    def _values(self, batch: SequenceBatch) -> Tensor:  # (B, H, K, Q)
+        return self(batch).unflatten(1, (self.horizon, self.count, -1))
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         for name, value in self.named_buffers():
-            if name.rpartition(".")[2] in ("width", "covered", "share"):  # older ones lack them
+            if name.startswith("intervals.") or name.endswith(".share"):  # older ones lack them
                 checkpoint["state_dict"].setdefault(name, value)
 
     def on_test_start(self) -> None:
-        if self.output.quantiles is not None and self.width.ne(1).any():
-            covered, wider = 100 * float(self.covered), float(self.width.mean())
-            rank_zero_only(Screen().print)(
-                f"intervals covered {covered:.1f} % of the validation split, and promise "
-                f"{100 * self.promised:g} %: they are {wider:.2f} times as wide now"
-            )
-
-    @torch.no_grad()
-    def fit_intervals(self, windows: WindowDataset) -> None:
-        """Makes intervals as much wider or narrower, around the median, as they need to cover in
-        these windows what they promise: of each step ahead and column (conformalized quantile
-        regression, Romano et al. 2019, https://arxiv.org/abs/1905.03222)."""
-        self.width.fill_(1.0)
-        found = []
-        for batch in self._some(windows):
-            made = self(batch).unflatten(1, (self.horizon, self.count, -1))
-            off = self._targets(batch).unsqueeze(3) - made[..., [self.levels.index(0.5)]]
-            ends = made[..., [0, -1]] - made[..., [self.levels.index(0.5)]]
-            found.append((off / ends).amax(dim=3))  # 1 at the nearer end of the interval
-        scores = torch.cat(found)
-        self.covered.copy_((scores <= 1).float().where(~scores.isnan(), torch.nan).nanmean())
-        share = min(self.promised * (1 + 1 / len(scores)), 1.0)
-        self.width.copy_(scores.nanquantile(share, dim=0).nan_to_num(1.0).unsqueeze(2))
+        if self.intervals is not None and self.intervals.width.ne(1).any():
+            rank_zero_only(Screen().print)(str(self.intervals))
 
     def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
         loss, made = self.loss_and_decision(batch)
@@ -365,7 +330,7 @@ class Forecaster(Task):
         """The next values of each row, or their quantiles, in their own units."""
         if self.recursive:
             return self.restore(self._roll(batch), batch)
-        made = self(batch).unflatten(1, (self.horizon, self.count, -1))
+        made = self._values(batch)
         of_levels = made.squeeze(3) if self.output.quantiles is None else made.sort(dim=3).values
         return self.restore(of_levels, batch)
 
@@ -451,23 +416,12 @@ class Forecaster(Task):
             return center, spread, torch.zeros_like(center)
         of_last = {"last": 1, "season": self.hparams["data"]["period"]}
         if self.linear is not None:
-            read = self._regressors(batch, center, spread)
+            read = self.linear.regressors(batch, center, spread)
             return center, spread, self.linear(read).transpose(1, 2)
         newest = newest_steps(read, batch.lengths, of_last[base])
         steps = torch.arange(self.horizon, device=read.device) % of_last[base]
         return center, spread, ((newest - center) / spread)[:, steps]
 
-    def _regressors(self, batch: SequenceBatch, center: Tensor, spread: Tensor) -> Tensor:
-        """What the linear regression reads for each target: its window, then those of the inputs
-        beside, `(B, K, W * (1 + C - K))`."""
-        assert self.linear is not None
-        size = min(self.hparams["data"]["window"], self.linear.in_features)
-        newest = newest_steps(batch.inputs, batch.lengths, size)
-        values = (newest[..., : self.count] - center) / spread
-        beside = newest[..., self.count :].flatten(1).unsqueeze(1).expand(-1, self.count, -1)
-        return torch.cat([values.transpose(1, 2), beside], dim=2)[..., : self.linear.in_features]
-
-    @torch.no_grad()
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Fits the linear regression, and lets the network begin with no difference to it."""
         super().initialize(data)
@@ -477,27 +431,21 @@ class Forecaster(Task):
         if self.linear is None:
             return
         datasets: Any = data.datasets  # type: ignore[attr-defined]
-        fitted = ridge(*(self._regression(datasets[name]) for name in ("train", "validation")))
-        if fitted is None:  # every window lacks a value
-            return
-        weights, error = map(torch.from_numpy, fitted)
-        self.linear.weight.copy_(weights[:-1].T)
-        self.linear.bias.copy_(weights[-1])
-        project = cast(Any, self.head.output).project
-        nn.init.zeros_(project.weight)
-        levels = torch.special.ndtri(torch.tensor(self.levels, dtype=torch.float64))
-        spread = torch.outer(error.sqrt(), levels).unsqueeze(1)  # (H, 1, Q)
-        project.bias.view(self.horizon, -1, len(levels)).copy_(spread)
+        error = self.linear.fit(*(self._regression(datasets[n]) for n in ("train", "validation")))
+        if error is not None:
+            self._share.begin(error)
 
     def _regression(self, windows: WindowDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What the linear regression reads and what it is to predict, `(N, F)` and `(N, H)`."""
+        assert self.linear is not None
         every = -(-len(windows) * self.count // ROWS)
         for rows in torch.arange(0, len(windows), every).split(1_024):
             batch = windows.__getitems__(rows.tolist())
             read = batch.inputs[..., : self.count]
             center, spread = window_scale(read, batch.lengths, self.hparams["instance_norm"])
             ahead = ((self._targets(batch) - center) / spread).transpose(1, 2).flatten(0, 1)
-            yield self._regressors(batch, center, spread).flatten(0, 1).numpy(), ahead.numpy()
+            features = self.linear.regressors(batch, center, spread).flatten(0, 1)
+            yield features.numpy(), ahead.numpy()
 
     def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:
         assert batch.series is not None
@@ -523,22 +471,3 @@ def shift(
     numbers = torch.arange(steps.shape[1], device=steps.device).view(1, -1, 1)
     last_known = numbers.where(~steps.isnan(), 0).cummax(dim=1).values
     return steps.gather(1, last_known)[:, :-1], steps[:, 1:]
-
-
-class ShareOfLinear(nn.Linear):
-    """A linear layer that evaluation takes a `share` of: of its weights, and of the median's bias,
-    so that quantiles stay as far apart."""
-
-    share: Tensor
-
-    def __init__(self, width: int, num_values: int, levels: Sequence[float]) -> None:
-        super().__init__(width, num_values * len(levels))
-        self.levels = levels
-        self.register_buffer("share", torch.ones(()))
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.training:
-            return super().forward(input)
-        bias = self.bias.view(-1, len(self.levels))
-        bias = bias - (1 - self.share) * bias[:, [self.levels.index(0.5)]]
-        return F.linear(input, self.weight * self.share, bias.flatten())
