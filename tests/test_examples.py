@@ -72,7 +72,7 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(
         "class First(Head, name='first'):\n"
         "    reads = ('output',)\n"
         "    def select(self, states):\n"
-        "        return states.output[:, 0]\n"
+        "        return states.output[:, 1:2].sum(1)\n"
     )
     quick = ("model.encoder.hidden_size=16", "trainer.max_epochs=1", "trainer=cpu")
     script("train.py", "imports=[my_heads]", "model.head=first", "folder=run", *quick)
@@ -118,7 +118,7 @@ def test_a_head_beside_its_task_is_found_without_an_import(script: Script, tmp_p
         "class First(Head, name='first'):\n"
         "    reads = ('output',)\n"
         "    def select(self, states):\n"
-        "        return states.output[:, 0]\n"
+        "        return states.output[:, 1:2].sum(1)\n"
         "class Mine(Regression):\n"
         "    pass\n"
     )

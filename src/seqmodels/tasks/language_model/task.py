@@ -78,6 +78,7 @@ class LanguageModel(Task):
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
         super().__init__(data, encoder, head, embedding=embedding, output=output, **options)
         self.carried: dict[str, State] = {}  # by split: where the next window starts
+        self.penalty: Tensor | float = 0.0  # of the window, in training
 
     def make_output(self, width: int, **options: Any) -> Output:
         name, data = self.hparams["head"], self.hparams["data"]
@@ -109,8 +110,7 @@ class LanguageModel(Task):
         if self.measures_more:
             known = batch.targets != PADDING_TARGET
             scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
-        if self.training:
-            self.penalty = self._penalty(states.output)
+        self.penalty = self._penalty(states.output) if self.training else 0.0
         loss = self.head.loss(states, batch.targets)
         return Step(loss, int(batch.lengths.sum()), scored=scored)
 
