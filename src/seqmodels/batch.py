@@ -33,7 +33,7 @@ class ShowsShapes:
 
     def __repr__(self) -> str:
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        usual = (None, False)  # by identity: a tensor compares each of its values
+        usual = (None, False, ())  # by identity: a tensor compares each of its values
         shown = (f"{n}={_shape(v)}" for n, v in values.items() if not any(v is u for u in usual))
         return f"{type(self).__name__}({', '.join(shown)})"
 
