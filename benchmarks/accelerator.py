@@ -185,6 +185,11 @@ def encoders(options: argparse.Namespace) -> Iterator[str]:
             yield f"{SHORT}{name} H{hidden} T{steps}: packed is faster, and `auto` runs padded"
 
 
+def settings(options: argparse.Namespace) -> list[fit.Setting]:
+    chosen = [setting for setting in fit.SETTINGS if options.only in setting.title]
+    return [replace(setting, train=options.train) for setting in chosen]
+
+
 def fits_and_loops(options: argparse.Namespace) -> Iterator[str]:
     """`trainer.fit` against loops by hand"""
     if options.device.type == "mps":
@@ -193,8 +198,7 @@ def fits_and_loops(options: argparse.Namespace) -> Iterator[str]:
     yield from heading(
         ["setting", "fit / plain loop", "fit / our model by hand", "ms a step: fit, plain, by hand"]
     )
-    for setting in fit.SETTINGS:
-        setting = replace(setting, train=options.train)
+    for setting in settings(options):
         fit.Runner(setting, 1, options.device).by_trainer()  # warm up
         runner = fit.Runner(setting, 2, options.device)
         ways = (runner.by_trainer, runner.by_hand, runner.by_hand_with_our_model)
@@ -236,8 +240,7 @@ def repeats(options: argparse.Namespace) -> Iterator[str]:
     if options.device.type == "mps":
         yield "`fit.py` measures CPU and CUDA: left out."
         return
-    setting = replace(fit.SETTINGS[0], train=options.train)
-    losses = []
+    setting, losses = settings(options)[0], []
     for _ in range(2):
         pl.seed_everything(0, verbose=False)
         losses.append(fit.Runner(setting, 1, options.device).by_trainer())
@@ -318,6 +321,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", default=64, type=int)
     parser.add_argument("--repeats", default=7, type=int, help="timed steps of an encoder")
     parser.add_argument("--rounds", default=3, type=int, help="of `trainer.fit`")
+    parser.add_argument("--only", default="", help="only rows of `fit.py` with this in their name")
     parser.add_argument("--train", default=2000, type=int, help="sequences of an epoch")
     parser.add_argument("--vocabulary", default=20_000, type=int)
     parser.add_argument("--windows", default=60, type=int, help="of the language model")
@@ -330,6 +334,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch=4,
         repeats=1,
         rounds=1,
+        only="tiny",
         train=64,
         vocabulary=50,
         windows=language_model.WARM_UP + 1,

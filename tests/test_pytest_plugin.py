@@ -82,7 +82,8 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     (tmp_path / "empty").mkdir()
 
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        own = {key: value for key, value in os.environ.items() if key != "GITHUB_ACTIONS"}
+        others = ("GITHUB_ACTIONS", "PYTEST_ADDOPTS")  # of the pytest that runs this
+        own = {key: value for key, value in os.environ.items() if key not in others}
         return subprocess.run(
             [sys.executable, "alone.py", *words],
             cwd=tmp_path,
