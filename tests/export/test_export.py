@@ -303,6 +303,7 @@ def test_the_script_decides_as_the_task_without_torch(
         (Forecaster, WINDOWS, "last_hidden", {"base": "season"}),
         (Forecaster, WINDOWS, "mean_pool", {"output": {"quantiles": [0.2, 0.5]}}),
         (Forecaster, WINDOWS, "every_step", {"base": "last"}),
+        (Forecaster, WINDOWS | {"identity": True, "num_inputs": 4}, "max_pool", {"base": "last"}),
     ],
 )
 def test_the_script_gives_values_in_their_own_units(
@@ -311,10 +312,12 @@ def test_the_script_gives_values_in_their_own_units(
     model = task(kind, data, head, **own)
     export(model, tmp_path)
     inputs, lengths = torch.randn(2, 5, model.hparams["data"]["num_inputs"]), torch.tensor([5, 5])
+    if data.get("identity"):
+        inputs[..., 2:] = torch.eye(2).unsqueeze(1)
     rows: list[Any] = inputs.tolist()
     if kind is Forecaster:  # a step more than the window, in its own units
         deviation, mean = (torch.tensor(data[name]).unsqueeze(1) for name in ("deviation", "mean"))
-        steps = torch.cat([torch.randn(2, 1, 2), inputs], dim=1) * deviation + mean
+        steps = torch.cat([torch.randn(2, 1, 2), inputs[..., :2]], dim=1) * deviation + mean
         rows = [{"series": name, "steps": own.tolist()} for name, own in zip("st", steps)]
         rows[0] = rows[0]["steps"]  # the first needs no name
     with torch.no_grad():

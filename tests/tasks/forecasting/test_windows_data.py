@@ -343,6 +343,28 @@ def test_hours_weekdays_and_months_are_read_from_the_times(write: Write) -> None
         windows(numbers, time="t", calendar=["hour"])
 
 
+def test_which_series_it_is_can_be_read(two_series: str) -> None:
+    plain = windows(two_series, series="id")
+    data = windows(two_series, series="id", identity=True)
+    assert data.spec["num_inputs"] == plain.spec["num_inputs"] + 2 == 3
+    for split in SPLITS:
+        dataset = data.datasets[split]
+        batch = dataset.__getitems__(range(len(dataset)))
+        assert batch.series is not None and {*batch.series.tolist()} == {0, 1}
+        which = torch.nn.functional.one_hot(batch.series, 2).unsqueeze(1).expand(-1, W, -1)
+        assert torch.equal(batch.inputs[..., 1:], which.float())
+        same = plain.datasets[split].__getitems__(range(len(dataset)))
+        assert torch.equal(batch.inputs[..., :1], same.inputs)
+        torch.testing.assert_close(batch.targets, same.targets, equal_nan=True)
+    newest = [*data.read_inputs(two_series)]
+    again = Windows(two_series, "y", series="id", identity=True, window=W, horizon=H)
+    again.use_spec(json.loads(json.dumps(data.spec)))
+    for each in (data, again):
+        assert each.batch_of(newest).inputs[:, 0, 1:].tolist() == [[1, 0], [0, 1]]
+    with pytest.raises(UserError, match="data.identity is of several series: set data.series"):
+        windows(two_series, identity=True)
+
+
 # ---------------------------------------------------------------- period and baselines
 
 

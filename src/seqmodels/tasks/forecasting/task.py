@@ -84,6 +84,9 @@ class Forecaster(Task):
     number = DECISION["series"].index(given["series"])
     mean, deviation = (np.array(DECISION[name][number]) for name in ("mean", "deviation"))  # (C,)
     inputs = ((given["steps"] - mean) / deviation).astype(np.float32)[-DECISION["window"] :]
+    if DECISION["identity"]:  # which series it is
+        one = np.eye(len(DECISION["series"]), dtype=np.float32)[number]
+        inputs = np.hstack([inputs, np.tile(one, (len(inputs), 1))])
     logits, state = network(inputs)
     if state:  # recursive: the next value at every step, from the one before
         made, last = [], inputs[-1]
@@ -339,6 +342,7 @@ class Forecaster(Task):
         `deviation` `(S, C)` are those of each series."""
         names = ("values", "horizon", "window", "series", "mean", "deviation")
         known = {name: self.hparams["data"][name] for name in names}
+        known["identity"] = self.hparams["data"].get("identity", False)
         known["difference"] = self.recursive and self.hparams["base"] is not None
         return {**known, "levels": self.output.level_names}
 

@@ -114,12 +114,14 @@ class WindowScales:
         naive_error: `(S, K)`, the mean absolute error of repeating the last period, of each target:
             what the mean absolute scaled error divides by (Hyndman and Koehler 2006,
             https://doi.org/10.1016/j.ijforecast.2006.03.001).
+        identity: whether the network also reads which series it is, in S columns of 0 and 1.
     """
 
     names: Sequence[str]
     mean: Float[np.ndarray, "series columns"]
     deviation: Float[np.ndarray, "series columns"]
     naive_error: Float[np.ndarray, "series targets"]
+    identity: bool = False
 
     @classmethod
     def of(
@@ -154,7 +156,7 @@ class WindowScales:
     def load(cls, spec: Any) -> WindowScales:
         """Restores them from `spec`."""
         numbers = (np.array(spec[name]) for name in ("mean", "deviation", "naive_error"))
-        return cls(list(spec["series"]), *numbers)
+        return cls(list(spec["series"]), *numbers, identity=spec.get("identity", False))
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -164,6 +166,7 @@ class WindowScales:
             "mean": self.mean.tolist(),
             "deviation": self.deviation.tolist(),
             "naive_error": self.naive_error.tolist(),
+            "identity": self.identity,
         }
 
     def number(self, series: TimedSeries, source: str) -> int:
@@ -190,6 +193,8 @@ class WindowScales:
                 f"{source}: a value{series.of} is too far from the training values "
                 f"({np.abs(series.values).max():g}); correct it"
             )
+        if self.identity:
+            scaled = np.hstack([scaled, np.tile(np.eye(len(self.names))[number], (len(scaled), 1))])
         return scaled.astype(np.float32)
 
 

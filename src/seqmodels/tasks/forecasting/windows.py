@@ -55,6 +55,8 @@ class Windows(DataModule):
         series: the column that says which of several series a row is of.
         calendar: what to read of the time beside the columns, as sine and cosine: `hour`,
             `weekday`, `month`. A window's own say what those of the horizon are.
+        identity: also read which series it is, in a column of 0 and 1 for each: forecasts of
+            series that are not alike then share less.
         horizon: how many steps to forecast.
         window: how many steps to read.
         stride: how many steps apart windows begin.
@@ -82,6 +84,7 @@ class Windows(DataModule):
         time: Name | None = None,
         series: Name | None = None,
         calendar: Sequence[Annotated[str, OneOf(*UNITS)]] = (),
+        identity: bool = False,
         horizon: Count = 24,
         window: Count = 168,
         stride: Count = 1,
@@ -108,7 +111,9 @@ class Windows(DataModule):
             raise UserError(
                 f"data.calendar={[*calendar]} is read from times: set data.time to their column"
             )
-        self.calendar = calendar
+        if identity and series is None:
+            raise UserError("data.identity is of several series: set data.series to their column")
+        self.calendar, self.identity = calendar, identity
         self.columns += [f"{unit} {wave}" for unit in calendar for wave in ("sine", "cosine")]
         keys = dict.fromkeys(self.targets, "data.target")
         keys |= dict.fromkeys(inputs, "data.inputs")
@@ -161,7 +166,7 @@ class Windows(DataModule):
         """
         return {
             "inputs": "features",
-            "num_inputs": len(self.columns),
+            "num_inputs": len(self.columns) + self.identity * len(self._known_scales.names),
             "columns": self.columns,
             "values": self.targets,
             "horizon": self.horizon,
@@ -195,7 +200,8 @@ class Windows(DataModule):
             train = [each.part(*p["train"]) for each, p in zip(self.series, bounds, strict=True)]
             if self.period is None:
                 self.period = find_period([each.values[:, 0] for each in train[:MOST_SERIES]])
-            self.scales = WindowScales.of(train, len(self.targets), self.period, self.file)
+            scales = WindowScales.of(train, len(self.targets), self.period, self.file)
+            self.scales = replace(scales, identity=self.identity)
         self.datasets = self._datasets(bounds, self.series, self.file)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {', '.join(self.targets)}")
