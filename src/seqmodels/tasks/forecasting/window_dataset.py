@@ -155,8 +155,9 @@ class WindowScales:
     @classmethod
     def load(cls, spec: Any) -> WindowScales:
         """Restores them from `spec`."""
-        numbers = (np.array(spec[name]) for name in ("mean", "deviation", "naive_error"))
-        return cls(list(spec["series"]), *numbers, identity=spec.get("identity", False))
+        mean, deviation, error = (np.array(spec[n]) for n in ("mean", "deviation", "naive_error"))
+        identity = spec.get("identity", False)  # older ones say nothing of it
+        return cls(list(spec["series"]), mean, deviation, error, identity)
 
     @property
     def spec(self) -> dict[str, Any]:
