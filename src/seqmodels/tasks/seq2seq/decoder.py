@@ -169,6 +169,14 @@ class Decoder(Output):
         loss = self.loss(features, targets, mask)
         return loss, targets[:, :0] if self.training else self.decode(features, mask)
 
+    def weights(
+        self, features: Start, written: Int[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch steps time"]:
+        """How much each step of the source is attended to where each of these tokens is written."""
+        _, _, weights = self.read(self.shifted(written), self.carried(features))
+        assert weights is not None
+        return weights
+
     def joined(self, heads: Sequence[Any]) -> Output:
         return Decoders([head.output for head in heads])
 

@@ -75,8 +75,4 @@ features = torch.tanh(combine(torch.cat([weights @ output, decoded], dim=-1)))""
         self, states: RNNOutput, written: Int[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps time"]:
         """How much each step of the source is attended to where each of these tokens is written."""
-        decoder = cast(Decoder, self.output)
-        start = decoder.carried(self.features(states))
-        _, _, weights = decoder.read(decoder.shifted(written), start)
-        assert weights is not None
-        return weights
+        return cast(Decoder, self.output).weights(self.features(states), written)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Int
@@ -169,13 +169,9 @@ class Seq2Seq(Task):
 
     def attention_to(self, states: RNNOutput, found: Found) -> list[Tensor]:
         """The same for the first text that was found for each row."""
-        weights = self._weights(states, found.tokens[:, 0])
+        weights = self.decoder.weights(self.head.features(states), found.tokens[:, 0])
         sizes = zip((found.lengths[:, 0] + 1).tolist(), states.lengths.tolist(), strict=True)
         return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
-
-    def _weights(self, states: RNNOutput, written: Tensor) -> Tensor:  # (B, S, T)
-        start = self.decoder.carried(self.head.features(states))
-        return cast(Tensor, self.decoder.read(self.decoder.shifted(written), start)[2])
 
     @cached_property
     def text_decoder(self) -> TextDecoder:
@@ -229,8 +225,9 @@ class Seq2Seq(Task):
         found = self.write(states, beam=beam, best=best, unknown=unknown is not None)
         read = found.tokens  # (B, N, S): the source token for each of these
         if unknown == "copy":
-            each = [self._weights(states, tokens).argmax(dim=-1) for tokens in read.unbind(1)]
-            read = torch.stack(each, dim=1)
+            start = self.head.features(states)
+            weights = (self.decoder.weights(start, tokens) for tokens in read.unbind(1))
+            read = torch.stack([each.argmax(dim=-1) for each in weights], dim=1)
         rows = []
         for *made, scores in zip(found.tokens, read, found.scores.tolist(), strict=True):
             texts: list[dict[str, Any]] = []
