@@ -12,6 +12,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from seqmodels.nn.values import pinball
+
 Predictions = Float[Tensor, "rows values"] | Float[Tensor, "rows values quantiles"]
 Targets = Float[Tensor, "rows values"]
 
@@ -105,7 +107,7 @@ class Pinball(ValueScore):
     def score(self, predicted: Predictions, targets: Targets) -> Tensor:
         errors = targets.unsqueeze(-1) - predicted
         levels = torch.tensor(self.levels, device=errors.device)
-        return torch.maximum(levels * errors, (levels - 1) * errors).nanmean()
+        return pinball(errors, levels).nanmean()
 
 
 class Coverage(ValueScore):

@@ -109,6 +109,18 @@ class ValueOutput(Standardised):
         return errors / known.sum().clamp(min=1), self.restore(predictions.detach())
 
 
+def pinball(
+    errors: Float[Tensor, "*values quantiles"], levels: Float[Tensor, " quantiles"]
+) -> Float[Tensor, "*values quantiles"]:
+    """What quantiles cost: a target `e` above the one of level `q` costs `q * e`, one below it
+    `(1 - q) * e`. The mean is lowest for the true quantiles.
+
+    Args:
+        errors: targets less quantiles.
+    """
+    return torch.maximum(levels * errors, (levels - 1) * errors)
+
+
 class Quantiles(Standardised):
     """Predicts quantiles of `num_values` numbers: logits `(..., K * Q)`, the quantiles of a
     value side by side.
@@ -168,8 +180,8 @@ class Quantiles(Standardised):
         targets = targets.view(predictions.shape[:-1])
         known = self.known(targets, mask)
         errors = targets.where(known, 0.0).unsqueeze(-1) - predictions  # (..., K, Q)
-        pinball = torch.maximum(self.levels * errors, (self.levels - 1) * errors).mean(-1)
-        loss = pinball.where(known, 0.0).sum() / known.sum().clamp(min=1)
+        costs = pinball(errors, self.levels).mean(-1)
+        loss = costs.where(known, 0.0).sum() / known.sum().clamp(min=1)
         return loss, self._restored(predictions.detach())
 
     def _sorted(self, logits: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from seqmodels.engine.value_scores import decision
+from seqmodels.nn.values import pinball
 
 SCORES = ("rmse", "mae", "r2", "mase", "standardised_mse", "standardised_mae")
 Values = Float[Tensor, "batch horizon values"]
@@ -40,7 +41,7 @@ def forecast_sums(
         shares = torch.tensor(levels, dtype=exact).to(made.device, non_blocking=True)
         errors = targets.unsqueeze(3) - made
         of_values += [
-            torch.maximum(shares * errors, (shares - 1) * errors).mean(3),
+            pinball(errors, shares).mean(3),
             ((made[..., 0] <= targets) & (targets <= made[..., -1])).to(exact),
         ]
     rows = torch.stack(of_values, dim=1).where(~targets.isnan().unsqueeze(1), 0.0)
