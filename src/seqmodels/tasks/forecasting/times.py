@@ -72,15 +72,17 @@ class Clock:
 
     def after(self, count: int, since: int = 0) -> list[str] | list[int | float]:
         """The moments after that which is `since` steps from the last, as the file writes them."""
-        last, ahead = moment(self.last, "the series"), range(since + 1, since + count + 1)
-        if not isinstance(last, datetime):
-            return [_short(last + self.step * steps) for steps in ahead]
-        last = last.replace(tzinfo=None)  # which `_formatted` adds again
+        last = moment(self.last, "the series")
+        if isinstance(last, datetime):
+            return [_formatted(each, self.last) for each in self.dates(last, count, since)]
+        return [_short(last + self.step * steps) for steps in range(since + 1, since + count + 1)]
+
+    def dates(self, last: datetime, count: int, since: int) -> list[datetime]:
+        """The same, by the clock of `last`, the last of them: without its offset."""
+        last, ahead = last.replace(tzinfo=None), range(since + 1, since + count + 1)
         if self.unit == "time":
-            moments = [last + timedelta(microseconds=self.step * steps) for steps in ahead]
-        else:
-            moments = [_later(last, int(self.step) * steps, self.unit) for steps in ahead]
-        return [_formatted(moment, self.last) for moment in moments]
+            return [last + timedelta(microseconds=self.step * steps) for steps in ahead]
+        return [_later(last, int(self.step) * steps, self.unit) for steps in ahead]
 
 
 def calendar_waves(
@@ -88,13 +90,14 @@ def calendar_waves(
 ) -> Float[np.ndarray, "time waves"]:
     """Sine and cosine of the hour in its day, the weekday in its week and the month in its year, as
     `units` name them, of the last `count` steps."""
-    moments = [moment(str(each), "the series") for each in clock.after(count, since=-count)]
-    turns = {
+    last: Any = moment(clock.last, "the series")
+    turns: dict[str, Callable[[datetime], float]] = {
         "hour": lambda at: (at.hour + at.minute / 60) / 24,
         "weekday": lambda at: at.weekday() / 7,
         "month": lambda at: (at.month - 1 + (at.day - 1) / 31) / 12,
     }
-    angles = np.array([[2 * np.pi * turns[unit](at) for unit in units] for at in moments])
+    dates = clock.dates(last, count, since=-count)
+    angles = np.array([[2 * np.pi * turns[unit](at) for unit in units] for at in dates])
     return np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(count, -1)
 
 
