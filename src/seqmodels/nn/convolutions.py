@@ -46,22 +46,26 @@ class Convolutions(nn.Module):
         """
         padding = ~valid_steps(lengths, inputs.shape[1], inputs.device).unsqueeze(1)  # (B, 1, T)
         steps = inputs.transpose(1, 2).masked_fill(padding, 0.0)  # (B, E, T)
+        valid = None
+        if self.training and int(lengths.sum()) > 1:  # a deviation needs two steps
+            # found on the CPU, where the lengths are: a boolean index would wait for the device
+            valid = valid_steps(lengths, inputs.shape[1]).flatten().nonzero().squeeze(1)
+            valid = valid.to(inputs.device, non_blocking=True)
         layers = zip(self.sizes, self.convolutions, self.norms, strict=True)
         for size, convolution, norm in layers:
             convolved = convolution(F.pad(steps, ((size - 1) // 2, size // 2)))
-            steps = self._normalized(norm, convolved, lengths).relu().masked_fill(padding, 0.0)
+            steps = _normalized(norm, convolved, valid).relu().masked_fill(padding, 0.0)
         return steps.transpose(1, 2)
 
-    def _normalized(self, norm: Any, steps: Tensor, lengths: Tensor) -> Tensor:
-        count = int(lengths.sum()) if self.training else 0
-        if count < 2:  # a deviation needs two
-            return F.batch_norm(
-                steps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-            )
-        rows = steps.transpose(1, 2)  # (B, T, C)
-        # found on the CPU, where the lengths are: a boolean index would wait for the device
-        valid = valid_steps(lengths, rows.shape[1]).flatten().nonzero().squeeze(1)
-        valid = valid.to(steps.device, non_blocking=True)
-        normal = norm(rows.flatten(0, 1).index_select(0, valid))
-        spread = normal.new_zeros(rows.shape[0] * rows.shape[1], rows.shape[2])
-        return spread.index_copy(0, valid, normal).view_as(rows).transpose(1, 2)
+
+def _normalized(norm: Any, steps: Tensor, valid: Tensor | None) -> Tensor:
+    """By the mean and deviation of the valid steps, which `norm` learns from; None: by those
+    that it has learned."""
+    if valid is None:
+        return F.batch_norm(
+            steps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
+    rows = steps.transpose(1, 2)  # (B, T, C)
+    normal = norm(rows.flatten(0, 1).index_select(0, valid))
+    spread = normal.new_zeros(rows.shape[0] * rows.shape[1], rows.shape[2])
+    return spread.index_copy(0, valid, normal).view_as(rows).transpose(1, 2)
