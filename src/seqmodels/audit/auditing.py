@@ -94,9 +94,8 @@ def audit(
             probe.quiet = True
         probe.measure_rounding()
         result.found("batch_leak", leaks.batch_leak(probe))
-        if (
-            "batch_leak" not in result.names
-        ):  # a batch leak looks like a padding leak: other rows are longer
+        # a batch leak looks like a padding leak: other rows are longer
+        if "batch_leak" not in result.names:
             result.found("padding_leak", leaks.padding_leak(probe))
         if causal:
             result.found("future_leak", leaks.future_leak(probe))

@@ -45,8 +45,8 @@ class StatesRead:
         ]
 
     def truncated(self) -> list[str]:
-        """Evidence for each direction that is read at its start but not in its middle; nor, where
-        it is the only one, at its end.
+        """Evidence for each direction that is read at its start but not in its middle. The only
+        direction of a network may be read at its end instead.
 
         A pooling reads the middle as well, so this is a wrong index.
         """

@@ -23,7 +23,6 @@ class Probe:
     """A model and how to run it. `set_up_probe` makes one and fills in all but the first fields."""
 
     signature: Signature
-    kind: str
     sampler: Sampler
     seed: int
     modules: Sequence[nn.Module]  # what the model computes with; empty for a black box
@@ -41,6 +40,10 @@ class Probe:
     untested: list[str] = field(default_factory=list)  # what could not be tested, with the reason
     quiet: bool = False  # whether random numbers are all alike in its calls
     targets: Tensor | None = None  # `(rows, S)`, what a decoder reads; more rows than a batch
+
+    @property
+    def kind(self) -> str:
+        return self.signature.kind
 
     @property
     def full(self) -> list[int]:

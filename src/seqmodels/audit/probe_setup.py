@@ -32,7 +32,7 @@ def set_up_probe(
     Raises:
         UserError: if the model cannot be run.
     """
-    modules, kind = find_modules(signature.model), signature.kind
+    modules = find_modules(signature.model)
     time = min(max(int(sampler.lengths.max()), SHORT // 2), SHORT)
     half = time // 2
     candidates = [  # longest first, because `pack_padded_sequence` may want that
@@ -43,7 +43,7 @@ def set_up_probe(
     if signature.padding == "none":
         candidates[:2] = [[time] * 6]
     with isolated(modules, seed), ExitStack() as stack:
-        probe = Probe(signature, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
+        probe = Probe(signature, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
         probe.parameters = _find_parameters(probe)
         if probe.parameters:
             probe.device = probe.parameters[0].device

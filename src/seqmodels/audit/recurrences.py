@@ -55,6 +55,8 @@ def _steps_with_gradient(probe: Probe, weights: list[Tensor]) -> dict[int, set[i
     read: dict[int, set[int]] = {}
     with ExitStack() as stack:
         for weight, own in uses.items():
+            if len(own) < FEWEST:  # no recurrence, whatever the order of its uses
+                continue
             step = dict[Node, int]()  # how many uses there are up to each node
             for node in nodes:
                 below = [step[other] for other, _ in node.next_functions if other]
