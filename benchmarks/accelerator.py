@@ -12,7 +12,7 @@ still run. What the time does not allow is named as left out. The parts:
   the lengths, by precision, with the peak of memory;
 - `trainer.fit` against loops by hand, and a language model's tokens per second, as `fit.py` and
   `language_model.py` measure them;
-- whether the same seed gives the same weights, bit for bit;
+- whether two trainings of one seed have the same losses, bit for bit;
 - whether the audit finds on the accelerator what it finds on the CPU;
 - whether more steps than cuDNN takes in one call are computed.
 """
@@ -133,8 +133,8 @@ def step_time(
 
 def encoders(options: argparse.Namespace) -> Iterator[str]:
     """A training step of the encoder"""
-    device, torch_device = options.device, options.device.type
-    names = list(PRECISIONS) if torch_device == "cuda" else ["fp32", "bf16"]
+    device, kind = options.device, options.device.type
+    names = list(PRECISIONS) if kind == "cuda" else ["fp32", "bf16"]
     yield from heading(
         [
             "LSTM, lengths T/4..T",
@@ -165,7 +165,7 @@ def encoders(options: argparse.Namespace) -> Iterator[str]:
         ways = {"dense": Dense(ways["padded"].encoder), **ways}  # type: ignore[arg-type]
         found: dict[str, tuple[float, float]] = {}
         for way, model in ways.items():
-            if way == "packed" and torch_device == "mps":  # PyTorch issue 102911
+            if way == "packed" and kind == "mps":  # PyTorch issue 102911
                 found[way] = (float("nan"), float("nan"))
                 continue
             with precision(name, device):
@@ -181,7 +181,7 @@ def encoders(options: argparse.Namespace) -> Iterator[str]:
                 ", ".join(f"{found[way][1]:.0f}" for way in ("dense", "padded", "packed")),
             ]
         )
-        if torch_device != "cpu" and packed < 0.95 * padded:
+        if kind != "cpu" and packed < 0.95 * padded:
             yield f"{SHORT}{name} H{hidden} T{steps}: packed is faster, and `auto` runs padded"
 
 
@@ -199,12 +199,11 @@ def fits_and_loops(options: argparse.Namespace) -> Iterator[str]:
         ["setting", "fit / plain loop", "fit / our model by hand", "ms a step: fit, plain, by hand"]
     )
     for setting in settings(options):
-        fit.Runner(setting, 1, options.device).by_trainer()  # warm up
-        runner = fit.Runner(setting, 2, options.device)
-        ways = (runner.by_trainer, runner.by_hand, runner.by_hand_with_our_model)
-        rounds = [[way().seconds for way in ways] for _ in range(options.rounds)]
-        ours, plain, hand = (median(way) for way in zip(*rounds, strict=True))
-        steps = setting.steps * 2
+        runner, rounds = fit.take_turns(setting, 2, options.rounds, options.device)
+        ours, plain, hand = (
+            median(fitted.seconds for fitted in way) for way in zip(*rounds, strict=True)
+        )
+        steps = setting.steps * runner.epochs
         yield row(
             [
                 f"{setting.title}, B{setting.batch_size}",
@@ -240,14 +239,12 @@ def repeats(options: argparse.Namespace) -> Iterator[str]:
     if options.device.type == "mps":
         yield "`fit.py` measures CPU and CUDA: left out."
         return
-    setting, losses = settings(options)[0], []
+    setting, losses = settings(options)[0], set()
     for _ in range(2):
         pl.seed_everything(0, verbose=False)
-        losses.append(fit.Runner(setting, 1, options.device).by_trainer())
-    same = (losses[0].train_loss, losses[0].validation_loss) == (
-        losses[1].train_loss,
-        losses[1].validation_loss,
-    )
+        fitted = fit.Runner(setting, 1, options.device).by_trainer()
+        losses.add((fitted.train_loss, fitted.validation_loss))
+    same = len(losses) == 1
     yield f"Two trainings of one seed have {'the same' if same else 'different'} losses."
     if not same:
         yield f"{SHORT}trainings of one seed differ; `trainer.deterministic=true` repeats them"

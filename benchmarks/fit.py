@@ -296,14 +296,20 @@ COLUMNS = (
 )
 
 
+def take_turns(
+    setting: Setting, epochs: int, pairs: int, device: torch.device
+) -> tuple[Runner, list[list[Fitted]]]:
+    """After a warm-up, each round: `trainer.fit`, the plain loop, and our model by hand."""
+    warm, runner = Runner(setting, 1, device), Runner(setting, epochs, device)
+    for each in (warm.by_trainer, warm.by_hand, warm.by_hand_with_our_model):
+        each()
+    ways = (runner.by_trainer, runner.by_hand, runner.by_hand_with_our_model)
+    return runner, [[way() for way in ways] for _ in range(pairs)]
+
+
 def measure(setting: Setting, epochs: int, pairs: int, device: torch.device) -> list[str]:
     """A row of the table."""
-    warm = Runner(setting, 1, device)
-    for run in (warm.by_trainer, warm.by_hand, warm.by_hand_with_our_model):
-        run()
-    runner = Runner(setting, epochs, device)
-    ways = (runner.by_trainer, runner.by_hand, runner.by_hand_with_our_model)
-    rounds = [[way() for way in ways] for _ in range(pairs)]
+    runner, rounds = take_turns(setting, epochs, pairs, device)
     fit, plain, ours = ([fitted.seconds for fitted in way] for way in zip(*rounds, strict=True))
     samples, steps = setting.train * runner.epochs, setting.steps * runner.epochs
     ratios = sorted(b / a for a, b in zip(fit, plain, strict=True))
