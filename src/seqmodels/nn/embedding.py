@@ -90,9 +90,9 @@ class EmbeddingOptions:
         characters: the cell, such as lstm, of a network that reads the characters of each word,
             whose final states stand beside the embedding; None: words only.
         character_options: arguments of `CharacterOptions`.
-        convolutions: how many steps each of these sees that the inputs pass on their way to the
-            recurrent network, such as [7, 5]; see `Convolutions`. None: there are none.
-        channels: of each of them.
+        convolutions: the sizes, in steps, of convolutions between inputs and recurrent network,
+            such as [7, 5]; see `Convolutions`. None: there are none.
+        channels: of each convolution.
 
     Raises:
         UserError: for a learning rate of vectors that don't learn.

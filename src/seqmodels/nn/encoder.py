@@ -215,8 +215,10 @@ class RecurrentEncoder(nn.Module):
     def _packs(self, inputs: Tensor) -> bool:
         if self.packing != "auto":
             return self.packing == "packed"
-        if inputs.device.type != "cpu":  # cuDNN runs packed rows by its slowest algorithm, and the
-            return False  # host waits for their order; on MPS they fail (PyTorch issue 102911)
+        # cuDNN runs packed rows by its slowest algorithm, and the host waits for their order; on
+        # MPS they fail (PyTorch issue 102911)
+        if inputs.device.type != "cpu":
+            return False
         # padded is faster in training with every cell, in inference only if oneDNN runs the cell
         by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
         return not (torch.is_grad_enabled() or by_onednn)

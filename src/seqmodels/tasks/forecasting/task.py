@@ -57,9 +57,9 @@ class Forecaster(Task):
         data, encoder, head, options: as `Task` documents them.
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
         base: what to predict the difference to: the `last` value that was read, the value one
-            `season` before, a period of the data, or a `linear` regression of the window and of
-            those of the inputs, with the same weights for all columns, which is fitted before the
-            training and then stays; each validation keeps as much of the difference as helps there.
+            `season` before, a period of the data, or a `linear` regression on the window and the
+            columns beside it, with the same weights for all targets. It is fitted before the
+            training and stays as it is; each validation keeps as much of the difference as helps.
             None: predict the values themselves.
         instance_norm: how each window is scaled by itself, before it is read: `last` or `standard`,
             as `window_scale` documents them; undone in the forecast. The loss is in these units.

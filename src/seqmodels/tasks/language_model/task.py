@@ -34,9 +34,9 @@ class LanguageModel(Task):
         data, encoder, head, options: as `Task` documents them.
         embedding: its `size` None: as wide as `output`.
         output: arguments of `ClassOptions`, without weights.
-        activation_penalty: times the mean square of `output`, is added to the loss in training;
-        temporal_penalty: times that of its change from step to step (Merity et al. 2017,
-            https://arxiv.org/abs/1708.01009).
+        activation_penalty: in training, the loss grows by this times the mean square of `output`.
+        temporal_penalty: the same, for the change of `output` from step to step (both: Merity et
+            al. 2017, https://arxiv.org/abs/1708.01009).
 
     Raises:
         UserError: for a head that needs frequent tokens first, and a tokenizer with others first.
