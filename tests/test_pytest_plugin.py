@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from seqmodels.launch.keys import AuditInputKeys, AuditKeys
+from seqmodels.pytest_plugin import OPTIONS
 from tests.audit.bank import F
 
 TORCH_ALONE = """
@@ -123,3 +126,9 @@ def test_the_plugin_costs_nothing_until_it_is_used() -> None:
     code = "import sys, seqmodels.pytest_plugin; print({'torch', 'yaml'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_it_takes_what_the_command_takes() -> None:
+    keys = {field.name for field in dataclasses.fields(AuditKeys)} - {"target", "imports", "input"}
+    sizes = {f"input.{field.name}" for field in dataclasses.fields(AuditInputKeys)}
+    assert {*OPTIONS} == keys | sizes
