@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET
@@ -18,6 +19,7 @@ ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 # Measured (benchmarks/language_model.py): with `keep_memory`, PyTorch's chunked loss is as fast as
 # the plain one, so it only saves memory; use it from 256 MiB of float32 logits on.
 MOST_LOGITS = 2**26
+CACHED_LOGITS = 2**19  # that a CPU's cache holds, in float32
 
 
 class VocabularyOutput(Output):
@@ -172,13 +174,14 @@ def linear_cross_entropy(
                 logits, wanted, reduction="sum", label_smoothing=label_smoothing
             )
         return total / (targets != PADDING_TARGET).sum()
+    device = features.device.type
     many = features.shape[0] * weight.shape[0] > MOST_LOGITS
-    if many and hasattr(torch.nn, "LinearCrossEntropyOptions"):
-        device = features.device.type
-        if torch.is_autocast_enabled(device):  # autocast does not cover this function
-            half = torch.get_autocast_dtype(device)
-            features, weight = features.to(half), weight.to(half)
-            bias = None if bias is None else bias.to(half)
+    many = many and hasattr(torch.nn, "LinearCrossEntropyOptions")
+    if (many or device == "cpu") and torch.is_autocast_enabled(device):  # which covers neither
+        half = torch.get_autocast_dtype(device)
+        features, weight = features.to(half), weight.to(half)
+        bias = bias.to(half) if many and bias is not None else bias
+    if many:
         # The default accuracy policy is the only one that every release has. In bfloat16 it adds up
         # in float32; in torch 2.13 and 2.15 that took 0.6 of the time of the others, on a CPU that
         # is no faster in bfloat16, and up to twice their time on one that is.
@@ -191,5 +194,63 @@ def linear_cross_entropy(
             label_smoothing=label_smoothing,
             options=options,
         ).float()
+    if device == "cpu":
+        loss: Tensor = _InOneMatrix.apply(features, weight, bias, targets, label_smoothing)
+        return loss
     logits = F.linear(features, weight, bias).float()
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+
+
+class _InOneMatrix(torch.autograd.Function):
+    """The loss and its gradient by one matrix of logits, which becomes the logits' gradient: some
+    rows at a time, while they are in the cache.
+
+    On a CPU, moving several such matrices through memory takes longer than what is computed of
+    them. The gradient is of each step's own loss, from -1 to 1 in any precision; its share of the
+    mean is left to the backward pass, whose matrices of features are small.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        smoothing: float,
+    ) -> Tensor:
+        logits = features @ weight.t()
+        known = targets != PADDING_TARGET
+        count, wanted = known.sum(), targets.where(known, 0).unsqueeze(1)
+        shares = known.float() / count.clamp(min=1)
+        of_bias = weight.new_zeros(len(weight), dtype=torch.float32)
+        losses = []
+        rows = max(CACHED_LOGITS // len(weight), 1)
+        for part, at, share in zip(
+            logits.split(rows), wanted.split(rows), shares.split(rows), strict=True
+        ):
+            p = part.float()  # the part itself, if it is in float32
+            if bias is not None:
+                p += bias
+            highest, right = p.amax(1, keepdim=True), p.gather(1, at)
+            if smoothing:
+                right = right.lerp(p.mean(1, keepdim=True), smoothing)
+            torch.softmax(p, 1, out=p)
+            losses.append(highest - right - p.amax(1, keepdim=True).log())
+            if smoothing:
+                p -= smoothing / len(weight)
+            p.scatter_add_(1, at, torch.full_like(right, smoothing - 1))
+            of_bias.addmv_(p.t(), share)
+            part.copy_(p)
+        ctx.save_for_backward(features, weight, logits, shares, of_bias)
+        return torch.cat(losses).squeeze(1).masked_fill(~known, 0.0).sum() / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight, of_logits, shares, of_bias = ctx.saved_tensors
+        shares = (shares * gradient).unsqueeze(1)
+        of_features = (of_logits @ weight) * shares
+        of_weight = of_logits.t() @ (features * shares).to(features.dtype)
+        of_bias = of_bias * gradient if ctx.needs_input_grad[2] else None
+        return of_features, of_weight, of_bias, None, None

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
@@ -190,6 +191,57 @@ def test_loss_and_gradients_equal_the_plain_loss(
     ours, plain = losses(101, 57, 8, bias)
     for a, b in zip(ours, plain):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("rows", [13, 101])
+@pytest.mark.parametrize("known", [True, False])
+def test_one_matrix_gives_the_loss_and_gradients_of_pytorch(
+    smoothing: float, rows: int, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.nn.vocabulary.CACHED_LOGITS", 57 * rows + 5)
+    torch.manual_seed(4)
+    values = [torch.randn(101, 8), torch.randn(57, 8), torch.randn(57)]
+    values[0][::5] *= 40  # losses of hundreds of nats, whose probabilities are 0 in float32
+    targets = torch.randint(57, (101,)) if known else torch.full((101,), -100)
+    targets[::7] = -100
+    found = []
+    for plain in (False, True):
+        leaves = [v.clone().requires_grad_() for v in values]
+        if plain:
+            logits = F.linear(*leaves)
+            loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        else:
+            loss = linear_cross_entropy(*leaves, targets, smoothing)
+        (3 * loss).backward()
+        found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    assert bool(found[0][0].isnan()) != known
+    for ours, theirs in zip(*found):
+        torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=2e-6, equal_nan=True)
+
+
+class Storages(TorchDispatchMode):
+    """Keeps all memory of tensors with so many elements."""
+
+    def __init__(self, elements: int) -> None:
+        super().__init__()
+        self.elements, self.found = elements, {}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.numel() == self.elements:
+            self.found[result.untyped_storage().data_ptr()] = result.untyped_storage()
+        return result
+
+
+def test_loss_and_gradients_take_the_memory_of_one_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqmodels.nn.vocabulary.CACHED_LOGITS", 57 * 13)
+    leaves = [v.requires_grad_() for v in (torch.randn(101, 8), torch.randn(57, 8))]
+    with Storages(101 * 57) as storages:
+        linear_cross_entropy(*leaves, None, torch.randint(57, (101,))).backward()
+    assert len(storages.found) == 1
 
 
 @pytest.mark.slow
