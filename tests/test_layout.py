@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 
 import pytest
@@ -43,7 +44,9 @@ def imports() -> Iterator[tuple[str, str]]:
                 yield from ((name, f"{node.module}.{each.name}") for each in node.names)
 
 
-OURS = [(one, other) for one, other in imports() if other.startswith("seqmodels.")]
+@cache  # not at import, which each process would do
+def ours() -> list[tuple[str, str]]:
+    return [(one, other) for one, other in imports() if other.startswith("seqmodels.")]
 
 
 def room(module: str) -> str:
@@ -53,30 +56,32 @@ def room(module: str) -> str:
     return f"{first}.{rest[0]}" if first == "tasks" and inside.is_dir() else first
 
 
-PAIRS = {(room(one), room(other)) for one, other in OURS if "." in one}
+@cache
+def pairs() -> set[tuple[str, str]]:
+    return {(room(one), room(other)) for one, other in ours() if "." in one}
 
 
 def test_nothing_imports_from_the_folder_of_a_task() -> None:
-    folder = [(one, other) for one, other in OURS if room(other).startswith("tasks.")]
+    folder = [(one, other) for one, other in ours() if room(other).startswith("tasks.")]
     assert len(folder) > 50  # its own files do
     assert [pair for pair in folder if room(pair[0]) != room(pair[1])] == []
 
 
 @pytest.mark.parametrize("name", BELOW)
 def test_a_room_imports_only_what_is_below(name: str) -> None:
-    own = {room for pair in PAIRS for room in pair if room.partition(".")[0] == name}
-    found = {other for one, other in PAIRS if one in own} - own
+    own = {room for pair in pairs() for room in pair if room.partition(".")[0] == name}
+    found = {other for one, other in pairs() if one in own} - own
     assert own and found <= BELOW[name] | GROUND
 
 
 def test_no_room_imports_one_that_imports_it() -> None:
     graph: dict[str, set[str]] = {}
-    for one, other in PAIRS:
+    for one, other in pairs():
         if one != other:
             graph.setdefault(one, set()).add(other)
     assert [*TopologicalSorter(graph).static_order()]  # raises CycleError, which names them
 
 
 def test_the_ground_stands_on_the_ground() -> None:
-    stands = {pair for pair in PAIRS if pair[0] in GROUND - {"__main__", "pytest_plugin"}}
+    stands = {pair for pair in pairs() if pair[0] in GROUND - {"__main__", "pytest_plugin"}}
     assert stands and {other for _, other in stands} <= GROUND

@@ -108,14 +108,14 @@ def test_words_and_characters_are_learned_and_encoded_as_by_the_library(
     chance = random.Random(level)
     odd = [" ", "  ", "x,y", "\x1c", "a\u00a0b", "\u3000", "İI", "Σς", "e\u0301"]
     words = [word for word in [*ODD, *odd] if word not in ("[PAD]", "[UNK]")]
-    texts = [" ".join(chance.choices(words, k=chance.randrange(9))) for _ in range(3000)]
+    texts = [" ".join(chance.choices(words, k=chance.randrange(9))) for _ in range(900)]
     for options in (
         TokenizerOptions(level, lowercase),  # type: ignore[arg-type]
         TokenizerOptions(level, lowercase, 30, 40),  # type: ignore[arg-type]
     ):
         tokenizer = train(texts, options)
         assert tokenizer.to_str() == train_tokenizer(texts, options).to_str()
-        column = Column(chunked(texts, 1000)).take(np.random.default_rng(0).permutation(3000))
+        column = Column(chunked(texts, 300)).take(np.random.default_rng(0).permutation(900))
         for some in (texts, column, texts[:1], column[-5:]):
             found = [*zip(*encoded(some, tokenizer, options), strict=True)]
             ids, counts, blank = (np.concatenate(each).tolist() for each in found)
