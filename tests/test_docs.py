@@ -206,7 +206,7 @@ def test_every_page_is_in_the_menu() -> None:
 
 
 def test_the_speeds_are_those_of_the_benchmarks() -> None:
-    table = PAGES["studies.md"].partition("| ratio |\n")[2].partition("\n\n")[0]
+    table = PAGES["speed.md"].partition("| ratio |\n")[2].partition("\n\n")[0]
     rows = [row.strip("| ").split(" | ") for row in table.splitlines()[1:]]
     assert rows
     results = "".join(map(read, (ROOT / "benchmarks" / "results").glob("*.md")))
