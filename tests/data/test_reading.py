@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -336,6 +337,32 @@ def test_a_channel_of_a_ts_file_is_not_taken_for_a_label(tmp_path: Path) -> None
     assert series.tolist() == [[1, 3], [2, 4]] and label == "a"
     path.write_text(f"@problemName x\n{head}1,2:3,4\n")
     with pytest.raises(UserError, match=r"a\.ts: series 1 has no label after its last channel"):
+        list(UEA("JapaneseVowels").read_file(str(path)))
+
+
+@pytest.mark.parametrize("name", ["JapaneseVowels", "ItalyPowerDemand", "Tecator"])
+def test_the_archive_is_read_as_sktime_reads_it(name: str) -> None:
+    from sktime.datasets import load_UCR_UEA_dataset
+
+    table, labels = load_UCR_UEA_dataset(name, split="train", return_X_y=True)
+    read = UEA(name).read()["train"]
+    assert [*read.targets] == [*map(str, labels)]
+    for series, row in zip(read.inputs, table.itertuples(index=False), strict=True):
+        assert np.array_equal(series, np.stack([*row], axis=1))
+
+
+def test_time_stamps_and_missing_values_of_ts_files(tmp_path: Path) -> None:
+    head = "@problemName x\n@timeStamps {}\n@univariate true\n@classLabel true A b\n@data\n"
+    path = tmp_path / "a.ts"
+    path.write_text(f"# words\n{head.format('false')}1,?:A\n\n-2e1,4:b\n")
+    (first, one), (second, other) = UEA("JapaneseVowels").read_file(str(path))
+    assert np.array_equal(first, [[1], [np.nan]], equal_nan=True) and (one, other) == ("a", "b")
+    assert second.tolist() == [[-20], [4]]
+    path.write_text(f"{head.format('true')}(0,1),(1,3):a\n")
+    [(series, label)] = UEA("JapaneseVowels").read_file(str(path))
+    assert series.tolist() == [[1], [3]] and label == "a"
+    path.write_text(f"{head.format('false')}1,x:a\n")
+    with pytest.raises(UserError, match=r"a\.ts is not a \.ts file: could not convert string"):
         list(UEA("JapaneseVowels").read_file(str(path)))
 
 

@@ -29,7 +29,7 @@ from seqmodels.runs import Run, load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.conftest import Config, result_of
+from tests.conftest import Config, Script, result_of
 from tests.runs.resumed import Stop, weights
 from tests.shipped import CLASSIFIER_HEADS
 
@@ -91,6 +91,27 @@ def test_a_run_prints_the_sizes_of_its_splits_before_training(
     sizes = train(config("baseline=false"))["examples"]
     shown = ", ".join(f"{split} {size}" for split, size in sizes.items())
     assert capsys.readouterr().out.startswith(f"JapaneseVowels: {shown}\n")
+
+
+FIRST = """
+import gc, os, sys
+from lightning.pytorch.callbacks import Callback
+
+class First(Callback):
+    def on_train_batch_start(self, *_):
+        print(gc.isenabled(), gc.get_freeze_count() > 100_000, *sys.modules, flush=True)
+        os._exit(0)
+"""
+
+
+def test_the_first_step_waits_for_no_import_of_what_comes_later(
+    process: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "first.py").write_text(FIRST)
+    shown = process("train.py", "imports=[first]", "+callbacks.first._target_=first.First").stdout
+    enabled, frozen, *modules = shown.splitlines()[-1].split()
+    assert (enabled, frozen) == ("True", "True")
+    assert not {"sktime", "sklearn", "pandas", "datasets"} & set(modules)
 
 
 @pytest.mark.parametrize("head", CLASSIFIER_HEADS)

@@ -27,6 +27,13 @@ from seqmodels.files import existing_file, read_lines
 log = logging.getLogger(__name__)
 
 IN_ARCHIVE: tuple[Split, ...] = ("train", "test")  # of the archive
+# the tags of a .ts file with labels and without time stamps
+PLAIN = (
+    "problemname .",
+    "timestamps false$",
+    "univariate (true|false)$",
+    "classlabel true .|targetlabel true$",
+)
 
 
 class UEA(SequenceDataModule):
@@ -77,10 +84,10 @@ class UEA(SequenceDataModule):
 
     @cached_property
     def targets(self) -> TargetEncoder:
-        path = _training_file(self.dataset_name, self.folder)
+        path = _file_of(self.dataset_name, "train", self.folder)
         if path is None:
             self.read()  # which downloads it
-            path = _training_file(self.dataset_name, self.folder)
+            path = _file_of(self.dataset_name, "train", self.folder)
         return Values() if path and _has_numbers(path) else Classes()
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
@@ -124,22 +131,24 @@ class UEA(SequenceDataModule):
 
 @lru_cache(maxsize=len(IN_ARCHIVE))  # parsing takes longer than small trainings
 def _archived(name: str, split: str, folder: str | None) -> Examples:
-    from sktime.datasets import load_UCR_UEA_dataset  # slow to import
+    if (path := _file_of(name, split, folder)) is None:
+        from sktime.datasets import load_UCR_UEA_dataset
 
-    table, labels = load_UCR_UEA_dataset(name, split=split, return_X_y=True, extract_path=folder)
-    arrays = [*_arrays(table)]
-    for array in arrays:
+        load_UCR_UEA_dataset(name, split=split, extract_path=folder)
+        path = _file_of(name, split, folder)
+    rows = [*_rows_of_ts(path)]  # type: ignore[arg-type]
+    for array, _ in rows:
         array.flags.writeable = False  # all runs of this process share them
-    return Examples.of(zip(arrays, map(str, labels), strict=True), f"{name} {split}")
+    return Examples.of(rows, f"{name} {split}")
 
 
-def _training_file(name: str, folder: str | None) -> Path | None:
-    """Where sktime finds the training split of a data set; None before it is downloaded."""
-    spec = find_spec("sktime.datasets")
+def _file_of(name: str, split: str, folder: str | None) -> Path | None:
+    """Where sktime finds a split of a data set; None before it is downloaded."""
+    spec = find_spec("sktime")
     folders = [Path(folder)] if folder is not None else []
     for root in (spec.submodule_search_locations or ()) if spec and not folders else ():
-        folders += [Path(root, "data"), Path(root, "local_data")]
-    paths = (each / name / f"{name}_TRAIN.ts" for each in folders)
+        folders += [Path(root, "datasets", "data"), Path(root, "datasets", "local_data")]
+    paths = (each / name / f"{name}_{split.upper()}.ts" for each in folders)
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -151,17 +160,47 @@ def _has_numbers(path: Path) -> bool:
 
 
 def _ts_file(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
-    from sktime.datasets import load_from_tsfile
-
     try:
-        loaded = load_from_tsfile(path)
-    except Exception as error:  # the parser raises errors of many kinds
+        rows = [*_rows_of_ts(Path(path))]
+    except Exception as error:  # sktime raises errors of many kinds
         raise UserError(f"{path} is not a .ts file: {one_line(error)}") from error
-    table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
-    for number, (array, label) in enumerate(zip(_arrays(table), labels, strict=True), start=1):
-        if label and "," in str(label):  # sktime takes the last channel for the label
+    for number, (array, label) in enumerate(rows, start=1):
+        if label and "," in label:  # the last channel was taken for the label
             raise UserError(f"{path}: series {number} has no label after its last channel; add one")
-        yield array, str(label) if label else None
+        yield array, label or None
+
+
+def _rows_of_ts(path: Path) -> Iterator[tuple[np.ndarray, str | None]]:
+    """The series `(T, F)` and label of each line; some channels of a series may be shorter."""
+    rows: Any
+    try:
+        rows, labels = _without_time_stamps(path)
+    except ValueError:  # so sktime reads it, or says what is wrong, which takes seconds to import
+        from sktime.datasets import load_from_tsfile
+
+        loaded = load_from_tsfile(str(path))
+        table, labels = loaded if isinstance(loaded, tuple) else (loaded, [None] * len(loaded))
+        rows = table.itertuples(index=False)
+    for row, label in zip(rows, labels, strict=True):
+        array = np.full((max(map(len, row)), len(row)), np.nan)
+        for channel, values in enumerate(row):
+            array[: len(values), channel] = values
+        yield array, None if label is None else str(label)
+
+
+def _without_time_stamps(path: Path) -> tuple[list[list[list[float]]], list[str]]:
+    """The channels of each series, and the labels; a ValueError if the file has time stamps, no
+    labels, or a mistake."""
+    with path.open(encoding="utf-8") as file:
+        lines = [line for raw in file if (line := raw.strip().lower())]
+    start = lines.index("@data")
+    tags, rows = lines[:start], [line.replace("?", "NaN").split(":") for line in lines[start + 1 :]]
+    if len({len(row) for row in rows}) != 1 or not all(
+        any(re.match(f"@({tag})", line) for line in tags) for tag in PLAIN
+    ):
+        raise ValueError(path)
+    channels = [[[*map(float, part.split(","))] for part in row[:-1]] for row in rows]
+    return channels, [row[-1].strip() for row in rows]
 
 
 def _series(steps: Any, where: str) -> np.ndarray:
@@ -184,12 +223,3 @@ def _number(value: Any) -> float:
     if not isinstance(value, Number):
         raise TypeError(f"{value!r} is not a number")
     return float(value)
-
-
-def _arrays(table: Any) -> Iterator[np.ndarray]:
-    # sktime's nested table has a channel in each cell; some are shorter than others in their row
-    for row in table.itertuples(index=False):
-        array = np.full((max(map(len, row)), len(row)), np.nan)
-        for channel, values in enumerate(row):
-            array[: len(values), channel] = values
-        yield array

@@ -295,8 +295,6 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     console.print(
         f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
     )
-    if training.config.baseline and first:
-        result["baselines"] = data.baselines()
     blend, share = None, training.config.get("blend")
     if share is not None and first:
         with unchanged_process():
@@ -306,6 +304,8 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
         trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
     beginning.begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
+    if training.config.baseline and first:  # after the training, whose first step would wait
+        result["baselines"] = data.baselines()
     ended = ended_by(trainer)
     speed = f"{task.contract.kind.unit}_per_second"
     result[speed] = task.seen * trainer.world_size / seconds["fit"]

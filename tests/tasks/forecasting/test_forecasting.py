@@ -16,6 +16,7 @@ from sklearn.metrics import mean_pinball_loss
 from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.data.in_memory import InMemory
 from seqmodels.engine.contract import gather
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
@@ -306,6 +307,10 @@ def test_each_error_is_scaled_by_its_own_series() -> None:
     [
         ({"head": "every_step"}, "without data.inputs, which nobody knows in advance: leave that"),
         (
+            {"spec": {**SPEC, "future_inputs": ["v"]}, "head": "every_step"},
+            "without data.future_inputs: leave that out, or choose a head",
+        ),
+        (
             {"spec": STEPWISE, "head": "every_step", "output": {"quantiles": QUANTILES}},
             "without model.output.quantiles: leave that out, or choose a head .*last_hidden",
         ),
@@ -470,6 +475,68 @@ def test_a_checkpoint_from_before_intervals_were_corrected_loads(tmp_path: Path)
     torch.save(saved, tmp_path / "old.ckpt")
     again = Forecaster.load_from_checkpoint(tmp_path / "old.ckpt", weights_only=True).eval()
     torch.testing.assert_close(again(batch_of()), task(batch_of()))
+
+
+def sales(effect: float, rows: int = 400, ahead: int = H) -> dict[str, list[float | None]]:
+    """Sales that a planned price moves by its distance from the usual one, at its own step."""
+    random = np.random.default_rng(0)
+    price, noise = random.normal(size=rows + ahead), random.normal(size=rows + ahead)
+    y = lfilter([1.0], [1.0, -0.7], 0.3 * noise) + effect * price
+    return {"y": [*y[:rows].tolist(), *[None] * ahead], "price": price.tolist()}
+
+
+def begun(table: dict, **options: object) -> tuple[Windows, Forecaster]:
+    """A forecaster of sales as it begins."""
+    data = Windows(table, "y", window=W, horizon=H, period=1, **options)  # type: ignore[arg-type]
+    data.setup()
+    task = forecaster(data.spec, **RESIDUAL)
+    task.initialize(data)
+    return data, task
+
+
+def mse_of(data: Windows, task: Forecaster) -> float:
+    batch = all_of(data.datasets["test"])
+    assert batch.targets is not None
+    return (task(batch) - batch.targets).square().mean().item()
+
+
+def test_a_forecast_uses_what_is_known_in_advance_where_it_matters() -> None:
+    matters, noise = sales(2.0), sales(0.0)
+    with_it = [mse_of(*begun(table, future_inputs=["price"])) for table in (matters, noise)]
+    plain = [
+        {name: column[:-H] for name, column in table.items()} for table in (matters, noise)
+    ]  # without the rows that only the price has
+    without = [mse_of(*begun(table, inputs=["price"])) for table in plain]
+    assert with_it[0] < without[0] / 5 and with_it[1] < without[1] * 1.05
+
+
+def test_a_price_moves_the_forecast_of_its_own_step() -> None:
+    table = sales(2.0)
+    data, task = begun(table, future_inputs=["price"])
+    price = table["price"]
+    made = []
+    for step in range(H + 1):  # the last time as it was
+        changed = [p + (n == len(price) - H + step) for n, p in enumerate(price)]  # type: ignore[operator]
+        given = InMemory.of({**table, "price": changed}, "table")
+        made.append(task.forecast(data.batch_of([*data.read_inputs(given)]))[0, :, 0].detach())
+    moved = torch.stack([each - made[-1] for each in made[:-1]])
+    torch.testing.assert_close(moved, 2.0 * torch.eye(H), atol=0.2, rtol=0)
+
+
+@pytest.mark.parametrize("future", [False, True])
+def test_of_many_columns_a_linear_path_reads_the_newest_steps_of_those_known_in_advance(
+    future: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.tasks.forecasting.linear_path.FEATURES", W + 5)
+    spec = {**SPEC, "future_inputs": ["v"] if future else []}
+    task, batch = forecaster(spec, base="linear"), batch_of()
+    read = task.linear.regressors(batch, torch.zeros(B, 1, K), torch.ones(B, 1, K))
+    beside = batch.inputs[..., K:].flatten(1)[:, -5 if future else W * C :]
+    assert read.shape == (B, K, task.linear.in_features)
+    for k in range(K):
+        torch.testing.assert_close(read[:, k, :W], batch.inputs[..., k])
+        assert not future or read[:, k, W:].equal(beside)
+    assert task.linear.in_features == (W + 5 if future else W)
 
 
 # ---------------------------------------------------------------- whole runs

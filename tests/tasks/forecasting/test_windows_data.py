@@ -365,6 +365,75 @@ def test_which_series_it_is_can_be_read(two_series: str) -> None:
         windows(two_series, identity=True)
 
 
+def promoted(known: int, ahead: int = 0, missing: str = "") -> list[str]:
+    """Rows of two series whose `p` is known so many steps further than `y` and `x`."""
+    return [
+        f"{time},{name},{'' if n >= known else y + n},{'' if n >= known else -n},{p}"
+        for name, y in (("a", 1000), ("b", 5000))
+        for n, time in enumerate(hours(known + ahead))
+        for p in [missing if n == known - 2 and missing else y + 10_000 + n]
+    ]
+
+
+COLUMNS = "t,id,y,x,p"
+FUTURE = {"inputs": ["x"], "future_inputs": ["p"], "time": "t", "series": "id"}
+
+
+@pytest.mark.parametrize("ahead", [0, 1, H, H + 2])
+def test_what_is_known_in_advance_is_read_of_the_steps_to_forecast(
+    write: Write, ahead: int
+) -> None:
+    file = write(COLUMNS, *promoted(60, ahead))
+    data = windows(file, **FUTURE)
+    plain = windows(write(COLUMNS, *promoted(60), name="plain.csv"), inputs=["x"], series="id")
+    assert data.columns == ["y", "x", "p in 3 steps"] and data.notes == []
+    for split in SPLITS:
+        dataset = data.datasets[split]
+        batch = dataset.__getitems__([*range(len(dataset))])
+        same = plain.datasets[split].__getitems__([*range(len(dataset))])
+        assert len(dataset) == len(plain.datasets[split])  # no window more or less
+        torch.testing.assert_close(batch.inputs[..., :2], same.inputs)
+        torch.testing.assert_close(batch.targets, same.targets)
+        inputs, targets = restored(data, batch)
+        np.testing.assert_allclose(inputs[..., 2], inputs[..., 0] + 10_000 + H, rtol=1e-5)
+        np.testing.assert_allclose(inputs[:, -H:, 2], targets[..., 0] + 10_000, rtol=1e-5)
+    name = data.datasets["test"].row_name(len(data.datasets["test"]) - 1)
+    assert name == {"series": "b", "time": hours(60)[60 - H]}
+    if ahead < H:
+        with pytest.raises(
+            UserError, match=f"p of a reach {ahead} steps beyond the last .* give 3"
+        ):
+            next(data.read_inputs(file))
+        return
+    newest = [*data.read_inputs(file)]
+    rows = [*data.described(newest, [{"y": [0.0] * H}] * 2)]
+    assert [row["time"] for row in rows] == [hours(60 + H)[60:]] * 2
+    batch = data.batch_of(newest)
+    mean, deviation = (torch.tensor(data.spec[key]) for key in ("mean", "deviation"))
+    read = batch.inputs * deviation.unsqueeze(1) + mean.unsqueeze(1)
+    expected = (
+        10_000 + torch.arange(60 - W + H, 60 + H).view(1, -1) + torch.tensor([[1000], [5000]])
+    )
+    torch.testing.assert_close(read[..., 2], expected.float(), rtol=1e-5, atol=0.1)
+    torch.testing.assert_close(read[:, -1, 0], torch.tensor([1059.0, 5059.0]))
+
+
+def test_only_what_is_known_in_advance_may_stand_alone_at_the_end(write: Write) -> None:
+    lines = promoted(60, H)
+    with pytest.raises(UserError, match="row 61 of a has no 'y': fill it, or set data.missing"):
+        windows(write(COLUMNS, *lines), inputs=["x", "p"], time="t", series="id")
+    holes = write(COLUMNS, *promoted(60, H, missing="NA"), name="holes.csv")
+    with pytest.raises(UserError, match="row 59 of a has no 'p': fill it, or set data.missing"):
+        windows(holes, **FUTURE)
+    data = windows(holes, **FUTURE, missing="last")
+    assert data.notes == ["2 of 360 values are missing and repeat the last known one"]
+    assert data.series[0].values[58 - H : 60 - H, 2].tolist() == [11_057, 11_059]
+    with pytest.raises(UserError, match="column 'x' is named twice"):
+        windows(holes, **{**FUTURE, "future_inputs": ["x"]})
+    with pytest.raises(UserError, match="no column 'q': set data.future_inputs"):
+        windows(holes, **{**FUTURE, "future_inputs": ["q"]})
+
+
 # ---------------------------------------------------------------- period and baselines
 
 

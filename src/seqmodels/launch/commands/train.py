@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.launch.command_line import composed
+from seqmodels.launch.command_line import composed, importing
 from seqmodels.launch.plan import as_typed
 from seqmodels.plain_values import flattened
 
@@ -40,7 +40,8 @@ def main(config: DictConfig) -> None:
 
     try:
         check_settings(config, overrides, "train")
-        from seqmodels.runs import train
+        with importing():
+            from seqmodels.runs import train
 
         train(config, overrides, given_values(config, overrides) if config.resume else None)
     finally:

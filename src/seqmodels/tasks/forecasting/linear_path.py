@@ -24,11 +24,14 @@ class LinearPath(nn.Linear):
         window: its steps.
         count, beside: columns to forecast `K`, and columns beside.
         horizon: steps ahead `H`.
+        future: whether columns beside are known in advance: of many, their newest steps are read.
     """
 
-    def __init__(self, window: int, count: int, beside: int, horizon: int) -> None:
-        width = window * (1 + beside)
-        super().__init__(width if width <= FEATURES else min(window, FEATURES), horizon)
+    def __init__(
+        self, window: int, count: int, beside: int, horizon: int, future: bool = False
+    ) -> None:
+        width, most = window * (1 + beside), FEATURES if future else min(window, FEATURES)
+        super().__init__(width if width <= FEATURES else most, horizon)
         self.steps, self.count = min(window, self.in_features), count
         nn.init.zeros_(self.weight)
         self.requires_grad_(False)
@@ -37,8 +40,9 @@ class LinearPath(nn.Linear):
         """What it reads for each column, `(B, K, F)`: its window, then those beside."""
         newest = newest_steps(batch.inputs, batch.lengths, self.steps)
         values = (newest[..., : self.count] - center) / spread
-        beside = newest[..., self.count :].flatten(1).unsqueeze(1).expand(-1, self.count, -1)
-        return torch.cat([values.transpose(1, 2), beside], dim=2)[..., : self.in_features]
+        beside = newest[..., self.count :].flatten(1)
+        beside = beside[:, beside.shape[1] - (self.in_features - self.steps) :].unsqueeze(1)
+        return torch.cat([values.transpose(1, 2), beside.expand(-1, self.count, -1)], dim=2)
 
     @torch.no_grad()
     def fit(self, train: Pairs, validation: Pairs) -> Tensor | None:

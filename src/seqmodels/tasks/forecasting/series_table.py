@@ -26,12 +26,14 @@ class TimedSeries:
         values: of the columns, without nan.
         known: False where the file lacks a value, and the last one stands in `values` instead.
         clock: of the column of times, if there is one.
+        ahead: how many steps after these the columns that are known in advance reach.
     """
 
     name: str
     values: Float[np.ndarray, "time columns"]
     known: Bool[np.ndarray, "time columns"]
     clock: Clock | None = None
+    ahead: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -66,12 +68,17 @@ class SeriesTable:
         series: the column that says which series a row is of; None: all are of one.
         fill: whether rows and values that are missing become the last known ones, which says
             nothing about what comes later, as interpolation would; else they are errors.
+        future: how many columns, the last ones, are known in advance. The last rows may hold these
+            alone.
+        later: how many steps later these are read.
     """
 
     columns: Mapping[str, str]
     time: str | None = None
     series: str | None = None
     fill: bool = False
+    future: int = 0
+    later: int = 0
 
     def read(self, path: str) -> list[TimedSeries]:
         """The series of a file, in the order in which they begin.
@@ -118,6 +125,10 @@ class SeriesTable:
             found, steps = clock(rows.moments, rows.last, name_of)
             values = self._without_gaps(values, steps, name_of)
         known = ~np.isnan(values)
+        count, ahead = len(self.columns) - self.future, 0
+        if self.future:
+            ahead = int(known[::-1, :count].any(axis=1).argmax())
+            known[len(known) - ahead :, :count] = True  # which are cut off
         if not known.all():
             if not self.fill:
                 row, column = np.argwhere(~known)[0]
@@ -129,7 +140,15 @@ class SeriesTable:
                 if not there.any():
                     raise UserError(f"{path}: every {[*self.columns][column]!r}{of} is missing")
             values = _filled(values, known)
-        return TimedSeries(name, values, known, found)
+        now = np.arange(len(values) - ahead)
+        # the last row stands for those after the file, which no window of a split reads
+        read = np.minimum(now + self.later, len(values) - 1)
+        values, known = (
+            np.hstack([each[now, :count], each[read, count:]]) for each in (values, known)
+        )
+        if ahead and found:
+            found = replace(found, last=str(found.after(1, since=-ahead - 1)[0]))
+        return TimedSeries(name, values, known, found, ahead)
 
     def _without_gaps(
         self, values: np.ndarray, steps: np.ndarray, name_of: Callable[[int], str]

@@ -137,6 +137,7 @@ class Forecaster(Task):
         base = reading["base"]
         super().__init__(data, encoder, head, output=output, **reading, **options)
         for wrong, what in (
+            (data.get("future_inputs"), "data.future_inputs"),
             (data["num_inputs"] > self.count, "data.inputs, which nobody knows in advance"),
             (self.output.quantiles, "model.output.quantiles"),
             (base not in (None, "last"), f"model.base={base}"),
@@ -156,7 +157,8 @@ class Forecaster(Task):
         self.linear = self.intervals = None
         if base == "linear":
             beside = data["num_inputs"] - self.count
-            self.linear = LinearPath(data["window"], self.count, beside, self.horizon)
+            future = bool(data.get("future_inputs"))
+            self.linear = LinearPath(data["window"], self.count, beside, self.horizon, future)
         if self.output.quantiles is not None:
             self.intervals = Intervals(self.levels, self.horizon, self.count)
         for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec

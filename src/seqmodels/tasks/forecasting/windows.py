@@ -50,6 +50,10 @@ class Windows(DataModule):
             memory, as `InMemory` takes them.
         target: the column to forecast, or several.
         inputs: further columns to read; the targets are always read.
+        future_inputs: columns that are known in advance, such as a planned price: with each step,
+            their values `horizon` steps later are read, so the last ones that a window reads are
+            those of the steps to forecast. To forecast from a file, give that many more rows, with
+            the cells of all other columns empty.
         time: the column with the time of each row, to check that steps are equal, and to continue
             it; None: they are.
         series: the column that says which of several series a row is of.
@@ -81,6 +85,7 @@ class Windows(DataModule):
         target: Name | list[Name],
         *,
         inputs: Sequence[Name] = (),
+        future_inputs: Sequence[Name] = (),
         time: Name | None = None,
         series: Name | None = None,
         calendar: Sequence[Annotated[str, OneOf(*UNITS)]] = (),
@@ -103,7 +108,7 @@ class Windows(DataModule):
             )
         self.targets = [target] if isinstance(target, str) else list(target)
         self.columns = [*self.targets, *inputs]
-        named = [*self.columns, *filter(None, (time, series))]
+        named = [*self.columns, *future_inputs, *filter(None, (time, series))]
         for name in named:
             if named.count(name) > 1:
                 raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
@@ -114,10 +119,13 @@ class Windows(DataModule):
         if identity and series is None:
             raise UserError("data.identity is of several series: set data.series to their column")
         self.calendar, self.identity = calendar, identity
+        self.future_inputs = [*future_inputs]
+        self.columns += [f"{name} in {horizon} steps" for name in future_inputs]
         self.columns += [f"{unit} {wave}" for unit in calendar for wave in ("sine", "cosine")]
         keys = dict.fromkeys(self.targets, "data.target")
         keys |= dict.fromkeys(inputs, "data.inputs")
-        self.table = SeriesTable(keys, time, series, fill=missing == "last")
+        keys |= dict.fromkeys(future_inputs, "data.future_inputs")
+        self.table = SeriesTable(keys, time, series, missing == "last", len(future_inputs), horizon)
         self.file = InMemory.of(file, "data.file")
         self.horizon, self.window, self.stride = horizon, window, stride
         self.period, self.batch_size, self.seed = period, batch_size, seed
@@ -161,14 +169,15 @@ class Windows(DataModule):
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
-        `columns`: all that are read; `values`: the targets, the first of them; `horizon`, `window`
-        and `period`; `series` and their scales (`WindowScales`).
+        `columns`: all that are read; `values`: the targets, the first of them; `future_inputs`;
+        `horizon`, `window` and `period`; `series` and their scales (`WindowScales`).
         """
         return {
             "inputs": "features",
             "num_inputs": len(self.columns) + self.identity * len(self._known_scales.names),
             "columns": self.columns,
             "values": self.targets,
+            "future_inputs": self.future_inputs,
             "horizon": self.horizon,
             "window": self.window,
             "period": self.period,
@@ -225,6 +234,12 @@ class Windows(DataModule):
 
     def read_inputs(self, path: str) -> Iterator[TimedSeries]:
         for each in self._long_enough(path, self.window):
+            if self.future_inputs and each.ahead < self.horizon:
+                raise UserError(
+                    f"{path}: {', '.join(self.future_inputs)}{each.of} reach {each.ahead:,} steps "
+                    f"beyond the last one to forecast from: give {self.horizon:,} more rows, with "
+                    "all other cells empty"
+                )
             yield each.part(len(each) - self.window, len(each))
 
     def _read(self, path: str) -> list[TimedSeries]:
