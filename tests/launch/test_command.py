@@ -31,6 +31,8 @@ def seqmodels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     """`seqmodels("train", "model.head=max_pool")`: the installed command, in tmp_path."""
     for name in [name for name in sys.modules if name.startswith("seqmodels.launch.commands.")]:
         monkeypatch.delitem(sys.modules, name)  # as in a new process
+    # runpy would keep what jaxtyping compiled as if Python had, for every process after this one
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     main = ROOT / "src" / "seqmodels" / "__main__.py"
     return lambda *words: run_in_process(main, words, tmp_path)
 
