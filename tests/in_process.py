@@ -177,7 +177,7 @@ def own_modules(*folders: Path) -> Iterator[None]:
     from seqmodels.nn.cell import CELLS
     from seqmodels.plugins import project_modules
 
-    modules, registries = set(sys.modules), [(each, {*each}) for each in (HEADS, CELLS)]
+    modules, registries = [*sys.modules], [(each, {*each}) for each in (HEADS, CELLS)]
     path = list(sys.path)
     importlib.invalidate_caches()  # the test may have written modules a moment ago
     project_modules.cache_clear()
@@ -186,7 +186,8 @@ def own_modules(*folders: Path) -> Iterator[None]:
     finally:
         sys.path[:] = path
         project_modules.cache_clear()
-        for name in set(sys.modules) - modules:
+        # as lists, which are compared without reading thousands of names
+        for name in set(sys.modules).difference(modules) if [*sys.modules] != modules else ():
             if any(_lies_in(sys.modules[name], folder) for folder in folders):
                 del sys.modules[name]
         for registry, names in registries:

@@ -24,7 +24,8 @@ QUICK = (
     *("trainer.limit_test_batches=1", "callbacks.confusion_matrix=null"),
 )
 OPTIMIZERS = ("adam", "nadam", "sgd", "rmsprop")
-SCHEDULERS = ("cosine", "linear_warmup", "plateau", "none")
+PLATEAU = "plateau model.scheduler.patience=0 model.scheduler.monitor=validation/accuracy"
+SCHEDULERS = ("cosine", "linear_warmup", PLATEAU, "none")
 
 
 def plain(config: DictConfig, key: str) -> Any:
@@ -165,8 +166,6 @@ def test_each_mistake_is_one_line(
         f"{TORCH}Adafactor",
         f"{TORCH}ASGD",
         f"{TORCH}Rprop",
-        "optimizer=rmsprop scheduler=plateau model.scheduler.patience=0 model.scheduler.monitor="
-        "validation/accuracy",
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(words: str, script: Script, tmp_path: Path) -> None:
