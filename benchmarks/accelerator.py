@@ -200,7 +200,7 @@ def fits_and_loops(options: argparse.Namespace) -> Iterator[str]:
     )
     for setting in settings(options):
         runner, rounds = fit.take_turns(setting, 2, options.rounds, options.device)
-        ours, plain, hand = (
+        ours, plain, hand, _ = (
             median(fitted.seconds for fitted in way) for way in zip(*rounds, strict=True)
         )
         steps = setting.steps * runner.epochs

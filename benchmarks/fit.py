@@ -9,10 +9,10 @@ file), without the progress bar, regularisation and schedule. The plain loop is 
 by hand with `nn.LSTM`, `pack_padded_sequence` and a `DataLoader` of random batches. Both train the
 same model from the same weights on the same sequences, with the same batch size, optimiser,
 clipping and number of epochs, and validate after each epoch. A third loop, by hand over this
-package's own model and batches, shows how much of the difference is due to Lightning and the run
-folder. The plain loops save no checkpoints and write no files, which favours them. The loops take
-turns in one process that keeps its freed memory (`keep_memory`), as a run of this package does; the
-plain loops gain from that too.
+package's own model and batches, and Lightning with nothing but that model, show how much of the
+difference is due to Lightning, and how much to the run folder. The plain loops save no checkpoints
+and write no files, which favours them. All take turns in one process that keeps its freed memory
+(`keep_memory`), as a run of this package does; the plain loops gain from that too.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import math
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -142,6 +143,23 @@ class PlainClassifier(nn.Module):
         self.linear.load_state_dict(task.head.output.project.state_dict())
 
 
+class BareTask(pl.LightningModule):
+    """The plain loop over this package's own model, as Lightning runs it."""
+
+    def __init__(self, model: nn.Module, options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model, self.options = model, options
+
+    def training_step(self, batch: SequenceBatch) -> Tensor:
+        return F.cross_entropy(self.model(batch), batch.targets)
+
+    def validation_step(self, batch: SequenceBatch) -> None:
+        F.cross_entropy(self.model(batch), batch.targets)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.model.parameters(), **self.options)
+
+
 def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
     sequences, labels = zip(*samples, strict=True)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
@@ -242,8 +260,31 @@ class Runner:
         task = self._initial_task().to(self.device)
         return self._loop(task, self.data.train_dataloader(), self.data.val_dataloader())
 
+    def by_bare_lightning(self) -> Fitted:
+        """Lightning without metrics, logs, checkpoints and files; the losses are not measured."""
+        task = BareTask(self._initial_task(), self._optimizer_options)
+        trainer = pl.Trainer(
+            accelerator="gpu" if self.device.type == "cuda" else "cpu",
+            max_epochs=self.epochs,
+            gradient_clip_val=self.config.trainer.gradient_clip_val,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        loaders = self.data.train_dataloader(), self.data.val_dataloader()
+        gc.collect()
+        started = time.perf_counter()
+        trainer.fit(task, *loaders)
+        synchronize(self.device)
+        return Fitted(time.perf_counter() - started, math.nan, math.nan, math.nan)
+
+    @property
+    def _optimizer_options(self) -> dict[str, Any]:
+        return {k: v for k, v in self.config.model.optimizer.items() if k != "_target_"}
+
     def _loop(self, model: nn.Module, train: Iterable[Any], validation: Iterable[Any]) -> Fitted:
-        options = {k: v for k, v in self.config.model.optimizer.items() if k != "_target_"}
         clip, device = self.config.trainer.gradient_clip_val, self.device
 
         def forward(batch: Any) -> tuple[Tensor, Tensor]:
@@ -256,7 +297,7 @@ class Runner:
 
         gc.collect()
         started = time.perf_counter()
-        optimizer = torch.optim.AdamW(model.parameters(), **options)
+        optimizer = torch.optim.AdamW(model.parameters(), **self._optimizer_options)
         for _ in range(self.epochs):
             model.train()
             total, count = torch.zeros((), device=device), 0
@@ -289,7 +330,8 @@ COLUMNS = (
     "ratio",
     "lowest and highest of the pairs",
     "our model by hand, samples/s",
-    "ms a step: fit, plain, ours by hand",
+    "our model by bare Lightning, samples/s",
+    "ms a step: fit, plain, ours by hand, ours by bare Lightning",
     "loss (train, validation) and accuracy: fit",
     "plain",
     "others' cores",
@@ -299,18 +341,25 @@ COLUMNS = (
 def take_turns(
     setting: Setting, epochs: int, pairs: int, device: torch.device
 ) -> tuple[Runner, list[list[Fitted]]]:
-    """After a warm-up, each round: `trainer.fit`, the plain loop, and our model by hand."""
-    warm, runner = Runner(setting, 1, device), Runner(setting, epochs, device)
-    for each in (warm.by_trainer, warm.by_hand, warm.by_hand_with_our_model):
+    """After a warm-up, each round: `trainer.fit`, the plain loop, and our model by hand and by bare
+    Lightning."""
+    runner = Runner(setting, epochs, device)
+    for each in _ways(Runner(setting, 1, device)):
         each()
-    ways = (runner.by_trainer, runner.by_hand, runner.by_hand_with_our_model)
-    return runner, [[way() for way in ways] for _ in range(pairs)]
+    return runner, [[way() for way in _ways(runner)] for _ in range(pairs)]
+
+
+def _ways(runner: Runner) -> Sequence[Callable[[], Fitted]]:
+    by_hand = (runner.by_hand, runner.by_hand_with_our_model)
+    return (runner.by_trainer, *by_hand, runner.by_bare_lightning)
 
 
 def measure(setting: Setting, epochs: int, pairs: int, device: torch.device) -> list[str]:
     """A row of the table."""
     runner, rounds = take_turns(setting, epochs, pairs, device)
-    fit, plain, ours = ([fitted.seconds for fitted in way] for way in zip(*rounds, strict=True))
+    fit, plain, ours, bare = (
+        [fitted.seconds for fitted in way] for way in zip(*rounds, strict=True)
+    )
     samples, steps = setting.train * runner.epochs, setting.steps * runner.epochs
     ratios = sorted(b / a for a, b in zip(fit, plain, strict=True))
 
@@ -326,7 +375,8 @@ def measure(setting: Setting, epochs: int, pairs: int, device: torch.device) -> 
         f"{median(ratios):.2f}",
         f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
         f"{samples / median(ours):,.0f}",
-        ", ".join(f"{1000 * median(times) / steps:.2f}" for times in (fit, plain, ours)),
+        f"{samples / median(bare):,.0f}",
+        ", ".join(f"{1000 * median(times) / steps:.2f}" for times in (fit, plain, ours, bare)),
         quality(rounds[-1][0]),
         quality(rounds[-1][1]),
     ]
