@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels import tasks
+from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow import Trace, trace
+from seqmodels.dataflow import Dataflow, Trace, trace
 from seqmodels.dataflow.tracing import reach
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
@@ -168,6 +169,33 @@ def test_a_task_is_left_as_it_was() -> None:
     assert task.training and task.encoder.training and not task.head.training
     assert all(torch.equal(value, weights[name]) for name, value in task.state_dict().items())
     assert all(parameter.grad is None for parameter in task.parameters())
+
+
+@pytest.mark.parametrize("head", ["softmax", "tied_softmax"])
+def test_of_a_large_vocabulary_a_part_is_traced_and_audited(
+    head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    task = tasks.LanguageModel({"num_inputs": 1000}, {"hidden_size": H}, head)
+    batch = SequenceBatch(torch.randint(400, 1000, (B, T)), torch.tensor(LENGTHS))
+    weights = {name: value.clone() for name, value in task.state_dict().items()}
+    seen = trace(task, batch)
+    assert seen.shapes["logits"] == (B, T, 1000) and seen.reads == ("output",)
+    audited: list[tuple[int, ...]] = []
+
+    def spy(model: Any, inputs: Tensor, lengths: Tensor, *others: Any, **options: Any) -> Any:
+        audited.append(tuple(model(inputs, lengths)[0].shape))
+        return audit(model, inputs, lengths, *others, **options)
+
+    monkeypatch.setattr("seqmodels.dataflow.callback.audit", spy)
+    Dataflow()._audit(task, batch)
+    assert audited == [(B, T, 512)]
+    task.encode = lambda batch, state=None: type(task).encode(  # type: ignore[method-assign]
+        task, SequenceBatch(batch.inputs.flip(1), batch.lengths), state
+    )
+    with pytest.raises(UserError, match="head=.*softmax: .*leak"):
+        Dataflow()._audit(task, batch)
+    assert all(torch.equal(value, weights[name]) for name, value in task.state_dict().items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

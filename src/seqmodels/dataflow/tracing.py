@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from seqmodels.audit.isolation import isolated
-from seqmodels.batch import AnyBatch
+from seqmodels.audit.isolation import changed, isolated
+from seqmodels.batch import AnyBatch, SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.vocabulary import Vocabulary
 
 DIRECTIONS_OF_GRADIENT = 4  # random combinations of the logits whose gradients are taken
+MOST_TOKENS = 512  # of a vocabulary: more have logits of the same features
 STATES = ("output", "h_n", "c_n")
 Select = Callable[[RNNOutput], Tensor]
 
@@ -70,7 +73,7 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
         UserError: if the head reads other tensors than it declares in `reads`.
     """
     head = task.head
-    with isolated([task]):
+    with isolated([task]), ExitStack() as narrow:
         rows = task.cut(batch)
         embedded = task.embed(rows).detach().requires_grad_()
         convolved = task.convolve(embedded, rows.lengths)
@@ -78,6 +81,7 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
         traced = {name: t for name in STATES if (t := getattr(states, name)) is not None}
         cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
         leaves = replace(states, **cut)
+        narrow.enter_context(few_tokens(task.head.output))
         selected, logits = head.select(leaves), task.read_out(leaves, batch)
         norms = _gradient_norms(logits, [*cut.values()])
         read_from: Select = partial(task.read_out, batch=batch)
@@ -98,8 +102,10 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
     on_the_way |= traced
     if isinstance(selected, Tensor):  # else a decoder gets the tensors as they are
         on_the_way["selected"] = selected
-    on_the_way["logits"] = logits
     shapes = {name: tuple(tensor.shape) for name, tensor in on_the_way.items()}
+    shapes["logits"] = tuple(logits.shape)
+    if isinstance(head.output, Vocabulary):
+        shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
     c_n = final[1] if len(final) > 1 else None
     return Trace(shapes, rows.lengths, output, final[0], c_n, inputs=reach(task, batch))
 
@@ -112,26 +118,41 @@ def reach(
     For predictions at every step, the input steps are the last dimension, and `last_step` takes
     only the prediction at each row's last step.
     """
-    with isolated([task]):
-        rows = task.cut(batch)
+    by_step = task.head.per == "step"
+    with isolated([task]), ExitStack() as narrow:
+        rows, steps = task.cut(batch), batch.lengths - 1
+        if by_step and not last_step:
+            # a copy of all rows for each step, because one backward pass is quicker than many
+            time = rows.inputs.shape[1]
+            steps = torch.arange(time).repeat_interleave(len(rows))
+            copies = rows.inputs.repeat(time, *[1] * (rows.inputs.dim() - 1))
+            rows = batch = SequenceBatch(copies, rows.lengths.repeat(time))
         embedded = task.embed(rows).detach().requires_grad_()
+        narrow.enter_context(few_tokens(task.head.output))
         states = task.read_whole(embedded, rows.lengths)
-        by_step = task.head.per == "step"
         for read_from in (partial(task.read_out, batch=batch), task.head.select):
             result = read_from(states)
             if not isinstance(result, Tensor):
                 break
-            if by_step and last_step:
-                result = result[torch.arange(len(batch)), batch.lengths - 1]
-            results = [result]
-            if by_step and not last_step:
-                result = result * states.mask.unsqueeze(-1)  # ignore the logits at padding
-                results = [result[:, step] for step in range(result.shape[1])]
-            norms = [_gradient_norms(r, [embedded])[0].norm(dim=-1) for r in results]
-            if any(bool(norm.any()) for norm in norms):
+            if by_step:
+                valid = (steps < rows.lengths).nonzero().flatten()
+                result = result[valid, steps[valid]]
+            [gradient] = _gradient_norms(result, [embedded])
+            norms = gradient.norm(dim=-1)
+            if bool(norms.any()):
                 break  # otherwise the projection has zero weights
-    shares = torch.stack([_share(norm, norm.sum(dim=-1)) for norm in norms], dim=1)  # (B, T, T)
-    return shares if by_step and not last_step else shares.squeeze(1)
+    shares = _share(norms, norms.sum(dim=-1))
+    if by_step and not last_step:
+        return shares.unflatten(0, (time, -1)).transpose(0, 1)
+    return shares
+
+
+def few_tokens(output: nn.Module, *embeddings: nn.Module) -> AbstractContextManager[None]:
+    """Within: the softmax over a vocabulary, and embeddings, end after `MOST_TOKENS`."""
+    tables: list[nn.Module] = [output.project] if isinstance(output, Vocabulary) else []
+    tables += [p for each in embeddings for p in each.modules() if isinstance(p, nn.Embedding)]
+    weights = [weight for table in tables for weight in table.parameters()]
+    return changed(weights, lambda data: data[:MOST_TOKENS])
 
 
 def _gradient_norms(result: Tensor, sources: list[Tensor]) -> list[Tensor]:
