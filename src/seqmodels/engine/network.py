@@ -20,7 +20,7 @@ from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State
-from seqmodels.nn.windows import random_windows, read_in_windows
+from seqmodels.nn.windows import random_crops, random_windows, read_in_windows
 
 Made = TypeVar("Made")
 
@@ -50,6 +50,7 @@ class Network(nn.Module):
     encoder: RecurrentEncoder
     head: Head
     window: int | None = None  # to read longer sequences in windows of so many steps
+    crop: float = 0.0  # the share of steps, at most, that training cuts from the ends of sequences
     adversarial: float  # the norm of the moves of embeddings in training
     contract: Contract
     # what methods have made of a batch, in a test, which measures it and then describes it
@@ -91,12 +92,13 @@ class Network(nn.Module):
         self.head = Heads(networks)
 
     def cut(self, batch: AnyBatch) -> AnyBatch:
-        """The rows that the embedding reads of a batch: with a `window`, in training a window of
-        each sequence."""
-        if self.window is None or not self.training:
+        """The rows that the embedding reads of a batch: with `crop` or a `window`, in training a
+        random part of each sequence."""
+        if not self.training or (self.window is None and not self.crop):
             return batch
-        assert isinstance(batch, SequenceBatch)  # other tasks take no window
-        return random_windows(batch, self.window)
+        assert isinstance(batch, SequenceBatch)  # other tasks take neither
+        part = random_crops(batch, self.crop) if self.crop else batch
+        return part if self.window is None else random_windows(part, self.window)
 
     def read(
         self,

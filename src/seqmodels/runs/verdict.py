@@ -17,6 +17,7 @@ JUDGED = ("accuracy", "bits_per_byte", "mase", "r2", "loss")  # the first that a
 OF_LOSS = ("bits_per_byte", "loss")
 HARDER = (  # in training
     "output.label_smoothing",
+    "crop",
     "scheduled_sampling",
     "training.adversarial",
     "output.class_weights",

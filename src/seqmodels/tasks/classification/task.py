@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from seqmodels.arguments import ArgumentsOf, Count
+from seqmodels.arguments import ArgumentsOf, Count, NonNegativeFraction
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
 from seqmodels.engine.class_scores import class_rows
 from seqmodels.engine.contract import Contract, Step
@@ -26,6 +26,8 @@ class SequenceClassifier(Task):
         output: arguments of `ClassOptions`.
         window: read longer sequences in windows of this many steps: in training one at random, with
             a random start each time; otherwise all of them, and the mean of what the head selects.
+        crop: in training, cut up to this share of its steps from the two ends of each sequence,
+            another part each time; for sequences whose class shows in any part of them.
 
     Raises:
         UserError: for other than one weight for each class.
@@ -50,10 +52,11 @@ class SequenceClassifier(Task):
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions")]
         | None = None,
         window: Count | None = None,
+        crop: NonNegativeFraction = 0.0,
         **options: Any,
     ) -> None:
-        super().__init__(data, encoder, head, output=output, window=window, **options)
-        self.window = window
+        super().__init__(data, encoder, head, output=output, window=window, crop=crop, **options)
+        self.window, self.crop = window, crop
 
     @property
     def classes(self) -> list[str]:

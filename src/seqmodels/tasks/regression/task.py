@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 from torch import Tensor
 from torchmetrics import Metric
 
-from seqmodels.arguments import ArgumentsOf, Count
+from seqmodels.arguments import ArgumentsOf, Count, NonNegativeFraction
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
@@ -31,9 +31,10 @@ class Regressor(Task):
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
         window: for one prediction for each sequence: read longer ones in windows of this many
             steps, as `SequenceClassifier` does.
+        crop: for one prediction for each sequence: as `SequenceClassifier` has it.
 
     Raises:
-        UserError: for a `window` with a head that reads every step.
+        UserError: for a `window` or `crop` with a head that reads every step.
     """
 
     contract = Contract(per="sequence", target="value")
@@ -56,19 +57,22 @@ class Regressor(Task):
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
         | None = None,
         window: Count | None = None,
+        crop: NonNegativeFraction = 0.0,
         **options: Any,
     ) -> None:
-        self.check({"head": head, "window": window})
-        super().__init__(data, encoder, head, output=output, window=window, **options)
-        self.window = window
+        self.check({"head": head, "window": window, "crop": crop})
+        super().__init__(data, encoder, head, output=output, window=window, crop=crop, **options)
+        self.window, self.crop = window, crop
 
     @classmethod
     def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        window = model.get("window")
-        if window is not None and cls.contract_for(model["head"]).per == "step":
-            raise UserError(
-                f"model.window is {window}, but this model predicts at every step: set it to null"
-            )
+        for key, off in (("window", "null"), ("crop", "0")):
+            value = model.get(key)
+            if value and cls.contract_for(model["head"]).per == "step":
+                raise UserError(
+                    f"model.{key} is {value}, but this model predicts at every step: set it to "
+                    f"{off}"
+                )
         return super().check(model)
 
     @classmethod
