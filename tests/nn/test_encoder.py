@@ -347,6 +347,60 @@ def test_padded_gradients_equal_finite_differences(
         assert torch.autograd.gradcheck(run, (inputs, *state), fast_mode=True)
 
 
+def test_a_gru_and_an_rnn_on_a_cpu_are_one_node_for_each_call() -> None:
+    """Not as many as they have steps; where a tracer needs PyTorch's own operators, those."""
+
+    def nodes(cell: str) -> set[str]:
+        rnn = make_encoder(cell).double().rnn
+        output, _ = ragged.run_padded(rnn, make_inputs().double(), torch.tensor(LENGTHS))
+        seen, ahead = set[Any](), [output.grad_fn]
+        while ahead:
+            node = ahead.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                ahead += [below for below, _ in node.next_functions]
+        return {node.name() for node in seen}
+
+    for cell in ("gru", "rnn"):
+        assert "_LayerBackward" in nodes(cell)
+        with torch.autograd.forward_ad.dual_level():
+            assert "TanhBackward0" in nodes(cell)
+
+
+@both_directions
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_padded_gradients_have_gradients(cell: str, bidirectional: bool) -> None:
+    packed = make_encoder(cell, 2, bidirectional=bidirectional, packing="packed").double()
+    found = []
+    for encoder in (packed, twin(packed, "padded")):
+        inputs = make_inputs().double().requires_grad_()
+        state = make_state(encoder)[0].requires_grad_()
+        leaves = [inputs, state, *encoder.parameters()]
+        carried = encoder(inputs, state=state).state  # depends on the weights too
+        loss = weighted_loss(encoder(inputs, torch.tensor(LENGTHS), carried))
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        penalty = torch.stack([gradient.square().sum() for gradient in first]).sum()
+        second = torch.autograd.grad(penalty, leaves)
+        found.append([gradient.detach() for gradient in (*first, *second)])
+    for a, b in zip(*found, strict=True):
+        assert_same_to_scale(a, b, 1e-10)
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_padded_rows_run_under_transforms_of_functions(cell: str) -> None:
+    encoder = make_encoder(cell, packing="padded").double()
+    inputs, lengths = make_inputs().double(), torch.tensor(LENGTHS)
+
+    def loss(inputs: Tensor) -> Tensor:
+        return encoder(inputs, lengths).output.square().sum()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        gradient = torch.func.grad(loss)(inputs)
+    (expected,) = torch.autograd.grad(loss(inputs.requires_grad_()), inputs)
+    assert_same(gradient, expected, 1e-10)
+
+
 @pytest.mark.parametrize("scale", [1.0, 30.0, 300.0])
 @both_directions
 @pytest.mark.parametrize("proj_size", [0, P])

@@ -219,6 +219,7 @@ class RecurrentEncoder(nn.Module):
         # MPS they fail (PyTorch issue 102911)
         if inputs.device.type != "cpu":
             return False
-        # padded is faster in training with every cell, in inference only if oneDNN runs the cell
+        # measured (benchmarks/growth.py): padded is faster in training with every cell, in
+        # inference only if oneDNN runs the cell
         by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
         return not (torch.is_grad_enabled() or by_onednn)

@@ -16,13 +16,14 @@ batch stays whole there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels.nn.recurrence import Calls, calls_for
 from seqmodels.nn.state import State
 from seqmodels.padding import valid_steps
 
@@ -35,13 +36,6 @@ MOST_STEPS = 65_535
 # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, as long as the gate's other
 # inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
-
-Calls = Mapping[str, Callable[..., tuple[Tensor, ...]]]
-CALLS: Calls = {
-    "LSTM": torch.lstm,
-    "GRU": torch.gru,
-    "RNN_TANH": torch.rnn_tanh,
-}
 
 
 class _Permute(torch.autograd.Function):
@@ -145,13 +139,14 @@ def run_padded(
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
         weight_dropout: the share of the weights from `h` to the next `h` to drop in training.
-        traced: what to call instead of `CALLS`, to trace a program for any lengths: it has all
-            steps in one block.
+        traced: what to call instead, to trace a program for any lengths: it has all steps in one
+            block.
 
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
     """
     time = None if traced is None else inputs.shape[1]
+    calls = traced or calls_for(inputs, rnn.all_weights[0][0])
     rows = _Rows(lengths, inputs.device, reversible=rnn.bidirectional, time=time)
     directions = 2 if rnn.bidirectional else 1
     if state is None:
@@ -187,7 +182,7 @@ def run_padded(
                 rows.reverse(layer) if direction else layer,
                 tuple(part[index].unsqueeze(0) for part in start),
                 rows,
-                (traced or CALLS)[rnn.mode],
+                calls[rnn.mode],
             )
             finals.append(final)
             outputs.append(rows.reverse(output) if direction else output)
