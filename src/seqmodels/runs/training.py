@@ -307,6 +307,7 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     if training.config.baseline and first:  # after the training, whose first step would wait
         result["baselines"] = data.baselines()
     ended = ended_by(trainer)
+    result["decided"] = {f"model.{name}": value for name, value in task.decided.items()}
     speed = f"{task.contract.kind.unit}_per_second"
     result[speed] = task.seen * trainer.world_size / seconds["fit"]
 

@@ -61,7 +61,7 @@ def verdict(result: Mapping[str, Any], history: Rows, ended_by: Sequence[str] = 
         history: the rows of `metrics.csv`.
         ended_by: as `seqmodels.runs.endings.ended_by` gives it.
     """
-    config = flattened(result["config"])
+    config = {**flattened(result["config"]), **result.get("decided", {})}
     if config.get("trainer.overfit_batches"):
         losses = [row["train/loss"] for row in history if "train/loss" in row]
         fall = f"train/loss fell from {losses[0]:.4g} to {losses[-1]:.4g}" if losses else ""
@@ -80,7 +80,7 @@ def why_above(result: Mapping[str, Any], history: Rows, tested: int | None) -> s
         result, history: as `verdict` takes them.
         tested: the step of the validation to compare at.
     """
-    config = flattened(result["config"])
+    config = {**flattened(result["config"]), **result.get("decided", {})}
     known = [row for row in history if "validation/loss" in row]
     at = next((n for n, row in enumerate(known) if row["step"] == tested), None)
     if at is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, NonNegative, Passed
+from seqmodels.arguments import ArgumentsOf, NonNegative, NonNegativeFraction, Passed
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
@@ -21,8 +21,10 @@ from seqmodels.machine import fastest_precision
 from seqmodels.nn.outputs import ClassOptions, Output
 from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.screen import Screen
 from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.generation import write
+from seqmodels.tasks.language_model.passes import dropout_for, expected_passes
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ class LanguageModel(Task):
     Args:
         data, encoder, head, options: as `Task` documents them.
         embedding: its `size` None: as wide as `output`.
+        dropout: on `output`. `auto`: what suits the passes over the text that the training's
+            budget allows. It is chosen when the training starts, or once its speed is known, and
+            saved with the weights.
         output: arguments of `ClassOptions`, without weights.
         activation_penalty: in training, the loss grows by this times the mean square of `output`.
         temporal_penalty: the same, for the change of `output` from step to step (both: Merity et
@@ -72,6 +77,7 @@ class LanguageModel(Task):
         *,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
         | None = None,
+        dropout: NonNegativeFraction | Literal["auto"] = 0.0,
         output: Annotated[
             dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions", "class_weights")
         ]
@@ -83,7 +89,9 @@ class LanguageModel(Task):
         options |= {"activation_penalty": activation_penalty, "temporal_penalty": temporal_penalty}
         embedding = {"size": None, **(embedding or {})}
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
+        options["dropout"] = dropout_for(1.0) if dropout == "auto" else dropout
         super().__init__(data, encoder, head, embedding=embedding, output=output, **options)
+        self.hparams["dropout"] = dropout  # `auto` until it is decided
         self.carried: dict[str, State] = {}  # by split: where the next window starts
         self.penalty: Tensor | float = 0.0  # of the window, in training
 
@@ -133,6 +141,7 @@ class LanguageModel(Task):
             )
 
     def training_step(self, batch: AnyBatch) -> Tensor:
+        self._follow_passes()
         return super().training_step(batch) + self.penalty  # which no metric counts
 
     def _penalty(self, output: Tensor) -> Tensor | float:
@@ -172,6 +181,27 @@ class LanguageModel(Task):
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         self.carried.pop("test", None)
+
+    def _follow_passes(self) -> None:
+        if self.hparams["dropout"] != "auto" or (passes := expected_passes(self.trainer)) is None:
+            return
+        self._decide(dropout_for(passes))
+        so = f"{passes:.2g} passes over the text, so model.dropout={self.hparams['dropout']}"
+        words = f"auto: the budget allows {so}; to choose yourself, set it"
+        rank_zero_only(Screen().print)(words, soft_wrap=True)
+
+    def _decide(self, dropout: float) -> None:
+        self.hparams["dropout"] = self.decided["dropout"] = dropout
+        parts: list[Any] = [self.head]
+        parts += [self.embedding] if self.hparams["embedding"].get("dropout") is None else []
+        for part in parts:
+            part.dropout.p = dropout
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        saved = checkpoint["hyper_parameters"].get("dropout", "auto")
+        if self.hparams["dropout"] == "auto" and saved != "auto":
+            self._decide(saved)
 
     # the state between windows belongs to the checkpoint
 
