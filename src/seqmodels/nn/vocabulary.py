@@ -20,6 +20,7 @@ ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 # the plain one, so it only saves memory; use it from 256 MiB of float32 logits on.
 MOST_LOGITS = 2**26
 CACHED_LOGITS = 2**19  # that a CPU's cache holds, in float32
+ONE_MATRIX = 2_000  # tokens, from which `_InOneMatrix` is faster
 
 
 class VocabularyOutput(Output):
@@ -177,7 +178,8 @@ def linear_cross_entropy(
     device = features.device.type
     many = features.shape[0] * weight.shape[0] > MOST_LOGITS
     many = many and hasattr(torch.nn, "LinearCrossEntropyOptions")
-    if (many or device == "cpu") and torch.is_autocast_enabled(device):  # which covers neither
+    in_one = device == "cpu" and len(weight) >= ONE_MATRIX
+    if (many or in_one) and torch.is_autocast_enabled(device):  # which covers neither
         half = torch.get_autocast_dtype(device)
         features, weight = features.to(half), weight.to(half)
         bias = bias.to(half) if many and bias is not None else bias
@@ -194,7 +196,7 @@ def linear_cross_entropy(
             label_smoothing=label_smoothing,
             options=options,
         ).float()
-    if device == "cpu":
+    if in_one:
         loss: Tensor = _InOneMatrix.apply(features, weight, bias, targets, label_smoothing)
         return loss
     logits = F.linear(features, weight, bias).float()
