@@ -14,18 +14,19 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, LambdaCallback
 from omegaconf import OmegaConf
 
 import seqmodels
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
+from seqmodels.callbacks.throughput import Throughput
 from seqmodels.compare.comparison import compare
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, find_device
-from seqmodels.runs import Run, load_run, train
+from seqmodels.runs import Run, Trainer, load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.tasks.classification import SequenceClassifier
@@ -134,6 +135,13 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
         for number, seed in enumerate((0, 0, 1))
     ]
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_only_callbacks_with_something_to_do_take_time_at_the_hooks_of_a_step() -> None:
+    passive, told = Throughput(), LambdaCallback(on_before_backward=print)
+    Trainer(callbacks=[passive, told], logger=False, accelerator="cpu")
+    assert not callable(passive.on_before_backward) and callable(passive.on_train_batch_end)
+    assert callable(told.on_before_backward) and not callable(told.on_after_backward)
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(5, [0]), (14, [0]), (20, [0, 1])])

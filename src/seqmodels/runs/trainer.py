@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
@@ -21,6 +22,11 @@ from seqmodels.runs.checkpoint import CheckpointFiles
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
+
+STEP_HOOKS = (
+    *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
+    *("on_before_optimizer_step", "on_train_batch_end"),
+)
 
 ValidationInterval = Count | Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None
 
@@ -60,6 +66,10 @@ class Trainer(pl.Trainer):
             check_val_every_n_epoch=check_val_every_n_epoch,
             **options,
         )
+        for callback, hook in product(self.callbacks, STEP_HOOKS):  # type: ignore[attr-defined]
+            own = hook in vars(callback) or getattr(type(callback), hook) != getattr(Callback, hook)
+            if not own:  # Lightning skips it, where it would start and stop its profiler at each
+                setattr(callback, hook, None)
         self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
         # asked for nothing but where to resume, which is the fault of issue 19617
         self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
