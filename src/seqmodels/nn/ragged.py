@@ -11,20 +11,23 @@ padded rows. The result is exact, because:
 
 To save work on a CPU, the batch is sorted by length and cut in time into a few blocks, each with
 only the rows that have not ended. On an accelerator the number of steps is what costs time, so the
-batch stays whole there.
+batch stays whole there. On a CPU, a GRU and an RNN, which oneDNN lacks, run by hand, without any
+padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.nn.recurrence import Calls, calls_for
-from seqmodels.nn.state import State
+from seqmodels.nn.recurrence import CALLS, Calls, LayerByHand, runs_by_hand
+from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.padding import valid_steps
 
 # Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
@@ -72,52 +75,73 @@ def long_calls(longest: int, rows: int) -> list[tuple[int, int, int]]:
     return [(start, min(start + MOST_STEPS, longest), rows) for start in starts]
 
 
-class _Rows:
-    """A batch's rows sorted longest first, its padding, and its blocks of time.
+class Rows:
+    """Where the steps of a batch lie, `(N, ...)`: time first, the longest row first, in each block
+    of time only the rows that have not ended. If all rows stay to the end, they are not sorted.
 
-    All tensors here are time first, `(T, B, ...)`, the layout of the cells: batch first would need
-    a transpose in every call.
+    Args:
+        time: how many steps the padded rows have.
+        whole: keep all rows and steps in one block.
+        exact: leave no padding in the blocks.
     """
 
     def __init__(
-        self, lengths: Tensor, device: torch.device, *, reversible: bool, time: Any = None
+        self, lengths: Tensor, time: Any, device: torch.device, *, whole: bool, exact: bool
     ) -> None:
-        count = lengths.shape[0]
-        sorted_lengths, order = lengths.sort(descending=True, stable=True)
-        self.longest = int(lengths.max()) if time is None else time
-        if time is not None:
-            self.blocks = [(0, time, count)]
+        batch = lengths.shape[0]
+        ordered, order = lengths.sort(descending=True, stable=True)
+        self.shape, self.exact = (batch, time), exact
+        self.longest = time if whole else int(ordered[0])
+        if whole or exact:
+            self.blocks = [(0, self.longest, batch)]
         elif device.type == "cpu":
-            self.blocks = time_blocks(sorted_lengths)
+            self.blocks = time_blocks(ordered)
         else:
-            self.blocks = long_calls(self.longest, count)
-        self.sorted = len(self.blocks) > 1
-        if not self.sorted:
-            sorted_lengths = lengths
-        self.order = order.to(device, non_blocking=True)
-        self.original = order.argsort().to(device, non_blocking=True)
-        self.last = (sorted_lengths - 1).to(device, non_blocking=True)
-        padding = ~valid_steps(sorted_lengths, self.longest, device)
-        self.padding = padding.T.unsqueeze(-1).contiguous()  # (T, B, 1)
-        if reversible:
-            step, row = torch.arange(self.longest).unsqueeze(1), torch.arange(count)
-            mirrored = torch.where(step < sorted_lengths, sorted_lengths - 1 - step, step)  # (T, B)
-            self.reversal = (mirrored * count + row).flatten().to(device, non_blocking=True)
+            self.blocks = long_calls(self.longest, batch)
+        self.sorted = exact or self.blocks[-1][2] < batch
+        if exact:
+            counts = valid_steps(ordered, self.longest).sum(0)
+        else:
+            counts = torch.cat([torch.full((b - a,), n) for a, b, n in self.blocks])
+        if self.sorted:
+            step = torch.arange(self.longest).repeat_interleave(counts)
+        else:
+            ordered, order = lengths, torch.arange(batch)
+            step = torch.arange(self.longest).unsqueeze(1).expand(-1, batch).flatten()
+        starts = counts.cumsum(0) - counts  # of steps
+        row = torch.arange(step.shape[0]) - starts.index_select(0, step)
+        length = ordered.index_select(0, row)
+        mirrored = torch.where(step < length, length - 1 - step, step)
+        on_device = partial(torch.Tensor.to, device=device, non_blocking=True)
+        self.order, self.original = on_device(order), on_device(order.argsort())
+        self.row, self.padding = on_device(row), on_device((step >= length).unsqueeze(1))
+        self.places = on_device(order.index_select(0, row) * time + step)  # in `(B * T, ...)`
+        self.reversal = on_device(starts.index_select(0, mirrored) + row)
+        self.last = on_device(starts.index_select(0, ordered - 1) + torch.arange(batch))
+        self.counts = counts
 
-    def sort(self, x: Tensor, dim: int) -> Tensor:
-        return x.index_select(dim, self.order) if self.sorted else x
+    def take(self, inputs: Tensor) -> Tensor:
+        """`(B, T, F) -> (N, F)`, zero at padding."""
+        if self.sorted:
+            steps = inputs.flatten(0, 1).index_select(0, self.places)
+        else:
+            steps = inputs[:, : self.longest].transpose(0, 1).flatten(0, 1)
+        return steps if self.exact else steps.masked_fill(self.padding, 0.0)
 
-    def unsort(self, x: Tensor, dim: int) -> Tensor:
-        return x.index_select(dim, self.original) if self.sorted else x
+    def put(self, steps: Tensor) -> Tensor:
+        """`(N, F) -> (B, T, F)`, zero at padding."""
+        batch, time = self.shape
+        if not self.exact:
+            steps = steps.masked_fill(self.padding, 0.0)
+        if self.sorted:
+            padded = steps.new_zeros(batch * time, steps.shape[1]).index_add(0, self.places, steps)
+            return padded.unflatten(0, self.shape)
+        steps = steps.unflatten(0, (self.longest, batch))
+        return F.pad(steps, (0, 0, 0, 0, 0, time - self.longest)).transpose(0, 1)
 
-    def reverse(self, x: Tensor) -> Tensor:
-        """Each row reversed within its own length: `(T, B, F)`."""
-        return _Permute.apply(x.flatten(0, 1), self.reversal).view_as(x)
-
-    def at_last_step(self, x: Tensor) -> Tensor:
-        """`(T, B, F) -> (B, F)` at `length - 1`."""
-        index = self.last.view(1, -1, 1).expand(1, -1, x.shape[-1])
-        return x.gather(0, index).squeeze(0)
+    def turned(self, steps: Tensor, direction: int) -> Tensor:
+        """As a direction reads them, or back: each row reversed within its own length."""
+        return _Permute.apply(steps, self.reversal) if direction else steps
 
 
 def run_padded(
@@ -145,9 +169,8 @@ def run_padded(
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
     """
-    time = None if traced is None else inputs.shape[1]
-    calls = traced or calls_for(inputs, rnn.all_weights[0][0])
-    rows = _Rows(lengths, inputs.device, reversible=rnn.bidirectional, time=time)
+    by_hand = traced is None and runs_by_hand(rnn, inputs)
+    rows = Rows(lengths, inputs.shape[1], inputs.device, whole=traced is not None, exact=by_hand)
     directions = 2 if rnn.bidirectional else 1
     if state is None:
         widths = (rnn.proj_size or rnn.hidden_size, rnn.hidden_size)
@@ -156,42 +179,47 @@ def run_padded(
             for width in (widths if rnn.mode == "LSTM" else widths[:1])
         ]
     else:
-        start = [rows.sort(part, 1) for part in ([state] if isinstance(state, Tensor) else state)]
+        start = [part.index_select(1, rows.order) for part in parts_of(state)]
 
-    layer = rows.sort(inputs[:, : rows.longest].transpose(0, 1), dim=1)
-    layer = layer.masked_fill(rows.padding, 0.0)
+    layer = rows.take(inputs)
     finals: list[tuple[Tensor, ...]] = []
     for number in range(rnn.num_layers):
         if number > 0 and rnn.dropout:
-            if locked_dropout:  # dropout1d drops whole channels of (B, F, T)
-                layer = F.dropout1d(layer.permute(1, 2, 0), rnn.dropout, rnn.training)
-                layer = layer.permute(2, 0, 1)
+            if locked_dropout:
+                mask = F.dropout(
+                    layer.new_ones(len(lengths), layer.shape[1]), rnn.dropout, rnn.training
+                )
+                layer = layer * mask.index_select(0, rows.row)
             else:
                 layer = F.dropout(layer, rnn.dropout, rnn.training)
+        indices = range(number * directions, (number + 1) * directions)
+        weights: list[list[Tensor]] = [[*rnn.all_weights[index]] for index in indices]
+        if weight_dropout:
+            for own in weights:
+                own[1] = F.dropout(own[1], weight_dropout, rnn.training)
+        if by_hand:
+            h_0 = start[0][indices.start : indices.stop]
+            layer, h_n = LayerByHand.apply(rnn.mode, rows, layer, h_0, *chain(*weights))
+            finals += [(h,) for h in h_n]
+            continue
         if rnn.mode == "LSTM":
-            layer = torch.cat([layer, rows.padding.to(layer.dtype)], dim=-1)
+            layer = torch.cat([layer, rows.padding.to(layer.dtype)], dim=1)
         outputs = []
-        for direction in range(directions):
-            index = number * directions + direction
-            weights: list[Tensor] = [*rnn.all_weights[index]]
-            if weight_dropout:
-                weights[1] = F.dropout(weights[1], weight_dropout, rnn.training)
+        for direction, index in enumerate(indices):
             output, final = _run_direction(
                 rnn,
-                weights,
-                rows.reverse(layer) if direction else layer,
+                weights[direction],
+                rows.turned(layer, direction),
                 tuple(part[index].unsqueeze(0) for part in start),
                 rows,
-                calls[rnn.mode],
+                (traced or CALLS)[rnn.mode],
             )
             finals.append(final)
-            outputs.append(rows.reverse(output) if direction else output)
-        layer = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
+            outputs.append(rows.turned(output, direction))
+        layer = torch.cat(outputs, dim=1) if directions == 2 else outputs[0]
 
-    output = rows.unsort(layer.masked_fill(rows.padding, 0.0), dim=1)
-    output = F.pad(output, (0, 0, 0, 0, 0, inputs.shape[1] - rows.longest)).transpose(0, 1)
-    h_n, *c_n = (rows.unsort(torch.stack(part), dim=1) for part in zip(*finals, strict=True))
-    return output, (h_n, c_n[0]) if c_n else h_n
+    states = (torch.stack(part) for part in zip(*finals, strict=True))
+    return rows.put(layer), state_of(*(x.index_select(1, rows.original) for x in states))
 
 
 def side_by_side(weights: Sequence[Tensor]) -> list[Tensor]:
@@ -205,10 +233,10 @@ def _run_direction(
     weights: Sequence[Tensor],
     steps: Tensor,
     state: tuple[Tensor, ...],
-    rows: _Rows,
+    rows: Rows,
     call: Callable[..., tuple[Tensor, ...]],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer, one direction: `output` `(T, B, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
+    """One layer, one direction: `output` `(N, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
     is_lstm = rnn.mode == "LSTM"
     if is_lstm:
         column = torch.zeros_like(weights[0][:, :1])  # gates in PyTorch's order: i, f, g, o
@@ -217,14 +245,15 @@ def _run_direction(
         weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
     if steps.device.type == "cuda":
         weights = side_by_side(weights)
-    total = steps.shape[1]
     outputs: list[Tensor] = []
     ended: list[Tensor] = []  # c_n of the rows that end in each block
-    running = [rows_in_block for _, _, rows_in_block in rows.blocks]
-    for (start, stop, count), still in zip(rows.blocks, [*running[1:], 0], strict=True):
-        state = tuple(part[:, :count] for part in state)
+    shapes = [(stop - start, count) for start, stop, count in rows.blocks]
+    still_running = [*(count for _, count in shapes[1:]), 0]
+    parts = steps.split([length * count for length, count in shapes])
+    for part, (length, count), still in zip(parts, shapes, still_running, strict=True):
+        state = tuple(x[:, :count] for x in state)
         output, *state_list = call(
-            steps[start:stop, :count],
+            part.unflatten(0, (length, count)),
             state if is_lstm else state[0],
             weights,
             rnn.bias,
@@ -235,9 +264,9 @@ def _run_direction(
             False,  # batch_first
         )
         state = tuple(state_list)
-        outputs.append(F.pad(output, (0, 0, 0, total - count)) if count < total else output)
+        outputs.append(output.flatten(0, 1))
         if is_lstm:
             ended.append(state[1][0, still:])
     output = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    h_n = rows.at_last_step(output)
+    h_n = output.index_select(0, rows.last)
     return output, (h_n, torch.cat(ended[::-1])) if is_lstm else (h_n,)
