@@ -65,7 +65,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the pages name, and with runs to use."""
     folder = tmp_path_factory.mktemp("workshop")
     rows = [f"a {word} film,{label}" for word, label in (("fine", "good"), ("dull", "bad"))] * 30
-    tutorial = next(code for code in python_blocks(PAGES["audit.md"]) if "class Tutorial" in code)
+    tutorial, *_ = python_blocks(PAGES["why_does_my_lstm_depend_on_the_batch.md"])
     for name, content in {
         "my.csv": "text,label\n" + "\n".join(rows * 10),
         "new.csv": "text,label\n" + "\n".join(rows),
@@ -241,8 +241,10 @@ def test_the_list_of_mistakes_names_what_the_audit_finds() -> None:
     section = PAGES["audit.md"].partition("## Common mistakes\n")[2].partition("\n## ")[0]
     findings = [
         [finding, *re.findall(r"\(and `(\w+)`\)", item)]
-        for finding, items in re.findall(r"^`(\w+)`\n\n((?:- .*\n)+)", section, re.MULTILINE)
-        for item in items.splitlines()
+        for finding, items in re.findall(
+            r"^- `(\w+)`: ((?:.+\n)(?:  .+\n)*)", section, re.MULTILINE
+        )
+        for item in items.split(";")
     ]
     found = {name: case[3] for name, case in (WRONG | SORTED_WRONG).items()}
     found |= {name: case.found for name, case in CALLS.items()}
