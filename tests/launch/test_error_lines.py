@@ -283,7 +283,9 @@ evaluate run=nowhere
 generate run=nowhere
     run=nowhere is not a run folder
 predict run=nowhere
-    input must be given
+    name what to predict for: input=<file>, or split=test for the run's own
+predict run=nowhere split=test input=wrong.csv
+    name what to predict for: input=<file>, or split=test for the run's own
 """
 ROWS = [line.strip() for line in MISTAKES.splitlines() if line]
 

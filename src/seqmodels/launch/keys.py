@@ -90,7 +90,8 @@ class DeviceKeys(RunKeys):
 @dataclass
 class PredictKeys(DeviceKeys):
     run: Runs  # type: ignore[assignment]
-    input: Name
+    input: Name | None
+    split: Name | None
     blend: bool
     batch_size: Count | None
     beam: Count | None

@@ -80,6 +80,10 @@ class Run:
         folders = [str(run.folder) for run in self.members]
         return f"ensemble of {len(folders)}, {', '.join(folders)}" if folders else str(self.folder)
 
+    def files_of(self, split: str) -> str:
+        """What files of this split are named after; an ensemble writes into its first folder."""
+        return f"{split}_ensemble_of_{len(self.members)}" if self.members else split
+
     def _alone(self, what: str) -> None:
         if self.members:
             raise UserError(f"{what} takes one run, not an {self.name}: name one of its folders")

@@ -400,9 +400,7 @@ def test_what_is_known_in_advance_is_read_of_the_steps_to_forecast(
     name = data.datasets["test"].row_name(len(data.datasets["test"]) - 1)
     assert name == {"series": "b", "time": hours(60)[60 - H]}
     if ahead < H:
-        with pytest.raises(
-            UserError, match=f"p of a reach {ahead} steps beyond the last .* give 3"
-        ):
+        with pytest.raises(UserError, match=f"p of a: {ahead} steps beyond the last .* give 3"):
             next(data.read_inputs(file))
         return
     newest = [*data.read_inputs(file)]

@@ -20,9 +20,8 @@ def main(config: SimpleNamespace) -> None:
     from seqmodels.runs.report import file_of, metrics_table, tables_of_test
     from seqmodels.screen import Screen
 
-    run, split = named_run(config), "file" if config.file else config.split
-    if run.members:  # what it writes into the first folder has a name of its own
-        split = f"{split}_ensemble_of_{len(run.members)}"
+    run = named_run(config)
+    split = run.files_of("file" if config.file else config.split)
     writers: list[Predictions | Scores] = [Predictions(), Scores()]
     for writer in writers:
         writer.name = file_of(writer.name, split)

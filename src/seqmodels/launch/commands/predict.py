@@ -2,13 +2,22 @@
 
 python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
 python scripts/predict.py run=[runs/<folder>,runs/<another>] input=new.csv  # by the mean of both
+python scripts/predict.py run=runs/<folder> split=test  # into a file, beside what was true
 """
+
+from __future__ import annotations
 
 import json
 import sys
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from seqmodels.launch.command_line import command, named_run
+
+if TYPE_CHECKING:
+    from seqmodels.runs import Run
+
+WRITING = ("beam", "best", "unknown")  # options of models that write texts
 
 
 @command("predict")
@@ -18,10 +27,14 @@ def main(config: SimpleNamespace) -> None:
     from seqmodels.errors import UserError
     from seqmodels.screen import Screen, visible
 
+    if (config.input is None) == (config.split is None):
+        raise UserError("name what to predict for: input=<file>, or split=test for the run's own")
     run = named_run(config)
+    if config.split:
+        _backtest(run, config)
+        return
     inputs = run.data.read_inputs(config.input)
-    names = ("beam", "best", "unknown")
-    options = {name: value for name in names if (value := getattr(config, name))}
+    options = {name: value for name in WRITING if (value := getattr(config, name))}
     predictions = run.predict(
         inputs, config.input, config.accelerator, blend=config.blend, **options
     )
@@ -47,6 +60,21 @@ def main(config: SimpleNamespace) -> None:
             ) from error
         sys.stdout.write(visible(line) + "\n")
         sys.stdout.flush()
+
+
+def _backtest(run: Run, config: SimpleNamespace) -> None:
+    from seqmodels.callbacks.predictions import Predictions
+    from seqmodels.errors import UserError
+    from seqmodels.runs.report import file_of
+    from seqmodels.screen import Screen
+
+    for name in (*WRITING, "blend"):
+        if value := getattr(config, name):
+            raise UserError(f"{name}={value} is for input=<file>: leave it out")
+    rows = Predictions()
+    rows.name = file_of(rows.name, run.files_of(config.split))
+    run.evaluate(config.split, accelerator=config.accelerator, callbacks=[rows])
+    Screen().print(str(run.folder / rows.name), soft_wrap=True)
 
 
 if __name__ == "__main__":
