@@ -236,8 +236,8 @@ class Windows(DataModule):
         for each in self._long_enough(path, self.window):
             if self.future_inputs and each.ahead < self.horizon:
                 raise UserError(
-                    f"{path}: {', '.join(self.future_inputs)}{each.of}: {each.ahead:,} steps beyond "
-                    f"the last one to forecast from, where {self.horizon:,} are forecast: give "
+                    f"{path}: {', '.join(self.future_inputs)}{each.of}: {each.ahead:,} steps "
+                    f"beyond the last one to forecast from, where {self.horizon:,} are forecast: give "
                     f"{self.horizon:,} more rows, with all other cells empty"
                 )
             yield each.part(len(each) - self.window, len(each))
