@@ -237,8 +237,8 @@ class Windows(DataModule):
             if self.future_inputs and each.ahead < self.horizon:
                 raise UserError(
                     f"{path}: {', '.join(self.future_inputs)}{each.of}: {each.ahead:,} steps "
-                    f"beyond the last one to forecast from, where {self.horizon:,} are forecast: give "
-                    f"{self.horizon:,} more rows, with all other cells empty"
+                    f"beyond the last one to forecast from, where {self.horizon:,} are forecast: "
+                    f"give {self.horizon:,} more rows, with all other cells empty"
                 )
             yield each.part(len(each) - self.window, len(each))
 
