@@ -21,6 +21,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs import Run, load_run, train
 from seqmodels.runs.finished import _ensemble
 from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.seq2seq import Reversal, Seq2Seq
 from tests.conftest import Config, Script
 from tests.predictions import rows_of
 
@@ -213,3 +214,43 @@ def test_runs_of_other_data_or_tasks_make_no_ensemble(reviews: Path) -> None:
         message = f"run and run make no ensemble: they differ in {difference}"
         with pytest.raises(UserError, match=f"^{message}$"):
             _ensemble([runs[0], other])
+
+
+def test_members_of_an_ensemble_may_differ_in_what_acts_in_training_only_or_each_keeps_as_its_own(
+    reviews: Path,
+) -> None:
+    text = Text(str(reviews), tokenizer="word")
+    runs = [untrained(text), untrained(text), untrained(text)]
+    for run, smoothing, weights in zip(
+        runs, (0.0, 0.1, 0.1), (None, None, [1.0, 2.0]), strict=True
+    ):
+        output = {"label_smoothing": smoothing, "class_weights": weights}
+        run.task.hparams.update(output=output, crop=smoothing)
+    assert len(_ensemble(runs[:2]).members) == 2
+    for pair in (runs[::2], runs[:0:-1]):
+        with pytest.raises(UserError, match=r"they differ in model\.output\.class_weights$"):
+            _ensemble(pair)
+
+
+def test_an_ensemble_writes_with_the_beam_of_the_first_member_and_notes_that_others_have_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = Reversal(length=4, sizes=[50, 10, 10])
+    data.setup()
+    options: list[dict[str, Any]] = [
+        {"beam": 2, "best": 2, "decoder": {"hidden_size": 5}, "output": {"label_smoothing": 0.1}},
+        {"beam": 1, "best": 1, "scheduled_sampling": 0.5, "output": {"tied": True}},
+    ]
+    tasks = [
+        Seq2Seq(data.spec, {"hidden_size": 3}, embedding={"size": 5}, **each) for each in options
+    ]
+    runs = [
+        Run(Path(f"run{n}"), {"data": {}}, {}, task.eval(), data) for n, task in enumerate(tasks)
+    ]
+    [made] = _ensemble(runs).predict(["abcd"])
+    assert len(made["others"]) == 1
+    notes = [
+        f"run0 and run1 differ in model.{name}: the ensemble's is the first one's, 2"
+        for name in ("beam", "best")
+    ]
+    assert caplog.messages == notes

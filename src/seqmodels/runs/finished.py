@@ -488,11 +488,16 @@ def load_run(
 def _ensemble(runs: Sequence[Run]) -> Run:
     first, *others = runs
     for run in others:
-        for what, value in _kind(run).items():
-            if _kind(first).get(what) != value:
-                raise UserError(
-                    f"{first.folder} and {run.folder} make no ensemble: they differ in {what}"
-                )
+        ours, theirs = _kind(first), _kind(run)
+        for what in ours | theirs:
+            if ours.get(what) == theirs.get(what):
+                continue
+            pair = f"{first.folder} and {run.folder}"
+            if what.removeprefix("model.") not in first.task.of_first:
+                raise UserError(f"{pair} make no ensemble: they differ in {what}")
+            log.warning(
+                f"{pair} differ in {what}: the ensemble's is the first one's, {ours.get(what)}"
+            )
     if not others:
         return first
     task = deepcopy(first.task)
@@ -502,13 +507,18 @@ def _ensemble(runs: Sequence[Run]) -> Run:
 
 def _kind(run: Run) -> dict[str, Any]:
     """What runs of an ensemble have in common, by name."""
-    shared, options = named_arguments(Task), run.task.hparams
+    options, own = run.task.hparams, dict[str, Any]()
+    ignored = {*named_arguments(Task), *run.task.apart}
+    for name, value in options.items():
+        if name not in ignored:
+            parts = value if isinstance(value, Mapping) else {}
+            own |= {f"{name}.{part}": each for part, each in parts.items()} or {name: value}
     return {
         "their task": type(run.task),
         "what model.head is for": run.task.contract,
         **{f"the {name} of their data": value for name, value in options["data"].items()},
         "their data": run.result.get("fingerprint"),
-        **{f"model.{name}": value for name, value in options.items() if name not in shared},
+        **{f"model.{name}": value for name, value in own.items() if name not in ignored},
     }
 
 

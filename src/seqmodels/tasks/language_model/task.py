@@ -65,6 +65,7 @@ class LanguageModel(Task):
         logits, state = network(made[-1:], *state)
     return {"continued": made}"""
     can_start_others = True
+    apart = (*Task.apart, "activation_penalty", "temporal_penalty")
     # of a finished run
     generate = write
     evaluate_dynamically = dynamic_evaluation
