@@ -295,7 +295,7 @@ def test_the_vocabulary_takes_words_of_the_file_after_those_of_training(tmp_path
     new = {word: index for word, index in after.items() if word not in before}
     # a text gives `new-york` and `'s` as several tokens
     assert before.items() <= after.items() and new == {"oslo": 5, "rare": 6, "last": 7}
-    assert tokens.vector_spec == {"vector_size": 1, "num_trained": len(before)}
+    assert tokens.own_spec == {"vector_size": 1, "num_trained": len(before)}
     assert vector(tokens, "oslo") == [7.0]  # that of the same word, although Oslo came first
     [encoded] = tokens.encode(["Oslo is beyond [PAD]"], "x")
     assert encoded.tolist()[:3] == [5, after["is"], 1]
@@ -309,7 +309,7 @@ def test_a_saved_state_encodes_alike_without_the_file(tmp_path: Path) -> None:
     path.unlink()
     loaded = load_inputs(json.loads(json.dumps(tokens.state())))
     assert loaded.state() == tokens.state() and loaded.num_inputs == tokens.num_inputs
-    assert loaded.vector_spec == {"vector_size": 3, "num_trained": 4}
+    assert loaded.own_spec == {"vector_size": 3, "num_trained": 4}
     encoded, again = tokens.encode(["a paris née"], "x"), loaded.encode(["a paris née"], "x")
     assert encoded[0].tolist() == again[0].tolist() == [1, 4, 5]
 

@@ -25,7 +25,7 @@ class InputEncoder(ABC):
     num_inputs: int  # the vocabulary size or the number of features; known once `fit` or `load`
     vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
     note = ""  # what the user should know of what `fit` has read
-    vector_spec: Mapping[str, int] = MappingProxyType({})  # what a task must know of them
+    own_spec: Mapping[str, int] = MappingProxyType({})  # what else a task must know
 
     # `encode(raw)` of one raw input without PyTorch, for the script of an export: reads OPTIONS and
     # FITTED, the `options` and `fitted` of a saved state

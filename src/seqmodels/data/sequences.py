@@ -152,7 +152,8 @@ class SequenceDataModule(DataModule):
         `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
         with pre-trained vectors, `vector_size`: their width, and `num_trained`: how many tokens
         training knows (ids below it; the others are words that only the vectors have); with
-        characters, `num_characters`: how many different ones;
+        characters, `num_characters`: how many different ones; of series, `folded`: how many steps
+        are one, and `beside`: how many columns are the same at all steps of a series;
         `preprocessor`: how to encode new inputs; and the spec of the targets.
         """
         if not self._fitted:
@@ -160,7 +161,7 @@ class SequenceDataModule(DataModule):
         return {
             "inputs": self.inputs.kind,
             "num_inputs": self.inputs.num_inputs,
-            **self.inputs.vector_spec,
+            **self.inputs.own_spec,
             **({"num_characters": count} if (count := self.inputs.num_characters) else {}),
             **self.targets.spec,
             "preprocessor": self.inputs.state(),

@@ -180,7 +180,9 @@ class Series(InputEncoder, name="features"):
 
     def _count_inputs(self) -> None:
         copies = 2 if self.scale == "both" else 1
-        self.num_inputs = self.num_channels * (copies * self.folded + 2 * self.add_scale)
+        beside = 2 * self.num_channels * self.add_scale
+        self.num_inputs = self.num_channels * copies * self.folded + beside
+        self.own_spec = {"folded": self.folded, "beside": beside}
 
     def _folded(self, longest: int) -> int:
         return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)

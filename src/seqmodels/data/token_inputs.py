@@ -233,13 +233,13 @@ class Tokens(InputEncoder, name="tokens"):
         options = {"tokenizer": how.pop("level"), **how}
         options |= {"max_length": self.max_length, "keep": self.keep}
         fitted: Any = self.tokenizer.to_str()
-        if self.vector_spec:
-            fitted = {"tokenizer": fitted, **self.vector_spec}
+        if self.own_spec:
+            fitted = {"tokenizer": fitted, **self.own_spec}
         return {"kind": self.kind, "options": options, "fitted": fitted}
 
     def load(self, fitted: str | dict[str, Any]) -> None:
         if not isinstance(fitted, str):
-            self.vector_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
+            self.own_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
             fitted = str(fitted["tokenizer"])
         self.tokenizer = load_tokenizer(fitted, self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()

@@ -121,7 +121,7 @@ def encode(words):
     def state(self) -> dict[str, Any]:
         options = asdict(self.options)
         kept = {name: options[name] for name in ("lowercase", "min_count", "vocabulary_size")}
-        fitted: dict[str, Any] = {"words": [*self.words], **self.vector_spec}
+        fitted: dict[str, Any] = {"words": [*self.words], **self.own_spec}
         if self.spells:
             fitted["characters"] = [*self.characters]
         return {"kind": "words", "options": {**kept, "characters": self.spells}, "fitted": fitted}
@@ -130,7 +130,7 @@ def encode(words):
         self.words = _numbered(fitted["words"])
         self.num_inputs = len(SPECIAL) + len(self.words)
         if "vector_size" in fitted:
-            self.vector_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
+            self.own_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
         if self.spells:
             self.characters = _numbered(fitted["characters"])
             self.num_characters = len(SPECIAL) + len(self.characters)

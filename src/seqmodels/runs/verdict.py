@@ -18,6 +18,7 @@ OF_LOSS = ("bits_per_byte", "loss")
 HARDER = (  # in training
     "output.label_smoothing",
     "crop",
+    "warp",
     "scheduled_sampling",
     "training.adversarial",
     "output.class_weights",

@@ -326,11 +326,11 @@ def test_pre_trained_vectors_go_by_word(tmp_path: Path) -> None:
     path = written(tmp_path / "a.vec", "a 1 2\nb 3 4\nnew 5 6\n")
     words = Words(vectors=path, vocabulary="vectors", min_count=1)
     words.fit([["b", "b", "[UNK]", "c"]])
-    assert words.vectors is not None and words.vector_spec == {"vector_size": 2, "num_trained": 4}
+    assert words.vectors is not None and words.own_spec == {"vector_size": 2, "num_trained": 4}
     ids = words.encode([["b", "new", "a", "z"]], "made")[0]
     torch.testing.assert_close(words.vectors[ids[:3]], torch.tensor([[3.0, 4], [5, 6], [1, 2]]))
     assert ids[3] == 1
-    assert load_inputs(words.state()).vector_spec == words.vector_spec
+    assert load_inputs(words.state()).own_spec == words.own_spec
 
 
 # ---------------------------------------------------------------- characters

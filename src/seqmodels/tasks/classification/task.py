@@ -16,6 +16,7 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import ClassOptions, ClassOutput
+from seqmodels.nn.warps import Warp
 
 
 class SequenceClassifier(Task):
@@ -28,9 +29,11 @@ class SequenceClassifier(Task):
             a random start each time; otherwise all of them, and the mean of what the head selects.
         crop: in training, cut up to this share of its steps from the two ends of each sequence,
             another part each time; for sequences whose class shows in any part of them.
+        warp: in training, read each series at another speed each time, which changes smoothly by at
+            most this share; see `Warp`.
 
     Raises:
-        UserError: for other than one weight for each class.
+        UserError: for other than one weight for each class, or a `warp` of tokens.
     """
 
     contract = Contract(per="sequence", target="class")
@@ -54,10 +57,12 @@ class SequenceClassifier(Task):
         | None = None,
         window: Count | None = None,
         crop: NonNegativeFraction = 0.0,
+        warp: NonNegativeFraction = 0.0,
         **options: Any,
     ) -> None:
-        super().__init__(data, encoder, head, output=output, window=window, crop=crop, **options)
-        self.window, self.crop = window, crop
+        own: dict[str, Any] = {"output": output, "window": window, "crop": crop, "warp": warp}
+        super().__init__(data, encoder, head, **own, **options)
+        self.window, self.crop, self.warp = window, crop, Warp(warp, data) if warp else None
 
     @property
     def classes(self) -> list[str]:

@@ -18,6 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, ValueOutput
+from seqmodels.nn.warps import Warp
 
 
 class Regressor(Task):
@@ -31,10 +32,11 @@ class Regressor(Task):
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
         window: for one prediction for each sequence: read longer ones in windows of this many
             steps, as `SequenceClassifier` does.
-        crop: for one prediction for each sequence: as `SequenceClassifier` has it.
+        crop, warp: for one prediction for each sequence: as `SequenceClassifier` has them.
 
     Raises:
-        UserError: for a `window` or `crop` with a head that reads every step.
+        UserError: for a `window`, `crop` or `warp` with a head that reads every step, or for a
+            `warp` of tokens.
     """
 
     contract = Contract(per="sequence", target="value")
@@ -59,15 +61,17 @@ class Regressor(Task):
         | None = None,
         window: Count | None = None,
         crop: NonNegativeFraction = 0.0,
+        warp: NonNegativeFraction = 0.0,
         **options: Any,
     ) -> None:
-        self.check({"head": head, "window": window, "crop": crop})
-        super().__init__(data, encoder, head, output=output, window=window, crop=crop, **options)
-        self.window, self.crop = window, crop
+        own: dict[str, Any] = {"window": window, "crop": crop, "warp": warp}
+        self.check({"head": head, **own})
+        super().__init__(data, encoder, head, output=output, **own, **options)
+        self.window, self.crop, self.warp = window, crop, Warp(warp, data) if warp else None
 
     @classmethod
     def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        for key, off in (("window", "null"), ("crop", "0")):
+        for key, off in (("window", "null"), ("crop", "0"), ("warp", "0")):
             value = model.get(key)
             if value and cls.contract_for(model["head"]).per == "step":
                 raise UserError(
