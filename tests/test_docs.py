@@ -18,7 +18,7 @@ from seqmodels.audit import ADVICE
 from tests.audit.bank import WRONG
 from tests.audit.bank_calls import CALLS
 from tests.audit.bank_sorting import SORTED_WRONG
-from tests.conftest import ROOT, Config, Refused, run_script
+from tests.conftest import ROOT, Config, run_script
 from tests.in_process import run_in_process
 from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
 from tests.shipped import lacks
@@ -175,19 +175,6 @@ def test_any_other_line_names_what_is_there(line: str) -> None:
         assert importlib.util.find_spec(module[1])
     else:
         assert script and (ROOT / script[1]).is_file(), line
-
-
-MISTAKES_OF_WORDS = re.findall(
-    r"^\| `(\S+)` \| (.+) \|$",
-    PAGES["configuration.md"].partition("| it says |")[2].partition("\n\n")[0],
-    re.MULTILINE,
-)
-assert MISTAKES_OF_WORDS
-
-
-@pytest.mark.parametrize(("word", "said"), MISTAKES_OF_WORDS)
-def test_a_mistake_is_asked_about_as_the_page_says(word: str, said: str, refused: Refused) -> None:
-    assert said in refused("train.py", word)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -71,6 +71,8 @@ train expriment=char
     expriment is not ...: did you mean experiment=char_lm?
 train launcher=jobli
     launcher is not ...: did you mean hydra/launcher=joblib?
+train epochs=3
+    epochs is not a key of the configuration: did you mean trainer.max_epochs?
 train ~trainer.epochs
     trainer.epochs is not a key ...: did you mean trainer.max_epochs?
 train +trainer.epochs=3
