@@ -364,13 +364,16 @@ def test_an_unknown_symbol_is_copied_from_where_it_is_attended_to_or_skipped(
     data.setup()
     torch.manual_seed(0)
     task = Seq2Seq(data.spec, {"hidden_size": H}, longest=3).eval()
-    raw = ["a xy", "zw b"]
+    raw = ["a xy", "zw b", "b a"]  # the last has no unknown symbol
     batch = data.batch_of(raw)
     states = task.encode(batch)
     project = task.decoder.vocabulary.project
     project.bias.data[UNKNOWN_ID] = 100.0  # which is written whatever is read
-    written = torch.full((2, 3), UNKNOWN_ID)
-    looked = task.head.weights(states, written).argmax(dim=-1).tolist()
+    weights = task.head.weights(states, torch.full((3, 3), UNKNOWN_ID))
+    known = batch.inputs != UNKNOWN_ID
+    known[2] = False
+    looked = weights.masked_fill(known.unsqueeze(1), -1.0).argmax(dim=-1).tolist()
+    assert looked != weights.argmax(dim=-1).tolist()
     tokens = [[*text] if level == "char" else text.split() for text in raw]
     [*copied] = data.described(raw, task.describe(batch, unknown="copy"))
     for row, each in enumerate(copied):
@@ -378,7 +381,7 @@ def test_an_unknown_symbol_is_copied_from_where_it_is_attended_to_or_skipped(
         for place in looked[row][1:]:  # a word keeps the space before it
             expected += " " * (level == "word" and place > 0) + tokens[row][place]
         assert each["target"] == expected and "copied" not in each
-    assert [row["target"] for row in task.describe(batch, unknown="skip")] == ["", ""]
+    assert [row["target"] for row in task.describe(batch, unknown="skip")] == ["", "", ""]
     assert all("\ufffd" not in row["target"] for row in task.describe(batch))
     state_only = Seq2Seq(data.spec, {"hidden_size": H}, "final_state").eval()
     with pytest.raises(UserError, match="model.head=final_state attends to none: choose unknown=s"):

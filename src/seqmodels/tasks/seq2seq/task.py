@@ -208,8 +208,9 @@ class Seq2Seq(Task):
             beam, best: in place of the task's own.
             unknown: what to do where the unknown token is likeliest: `skip` it, or `copy` the
                 source token that is attended to most (Jean et al. 2015,
-                https://aclanthology.org/P15-1001), whose places are `copied`, one for each `\ufffd`
-                of the text; None: write the likeliest known token.
+                https://aclanthology.org/P15-1001), of the unknown ones if the source has any, since
+                attention may look at a neighbour that has read it; their places are `copied`, one
+                for each `\ufffd` of the text; None: write the likeliest known token.
 
         Raises:
             UserError: for another `unknown`, or `copy` without attention.
@@ -229,7 +230,8 @@ class Seq2Seq(Task):
         if unknown == "copy":
             start = self.head.features(states)
             weights = (self.decoder.weights(start, tokens) for tokens in read.unbind(1))
-            read = torch.stack([each.argmax(dim=-1) for each in weights], dim=1)
+            unseen = 2 * (batch.inputs == UNKNOWN_ID).unsqueeze(1)  # more than any weight
+            read = torch.stack([(each + unseen).argmax(dim=-1) for each in weights], dim=1)
         rows = []
         for *made, scores in zip(found.tokens, read, found.scores.tolist(), strict=True):
             texts: list[dict[str, Any]] = []
