@@ -15,15 +15,16 @@ from tests.pages import python_blocks, read, run, shell_lines
 from tests.shipped import ALL_HEADS, LANGUAGE_HEADS
 
 README = read(ROOT / "README.md")
+CONTRIBUTING = read(ROOT / "CONTRIBUTING.md")
 STUDIES = read(ROOT / "docs" / "studies.md")
 PYTHON = python_blocks(README)
 COMMANDS = {c.line: c for c in shell_lines(README) if "scripts/train.py" in c.line}
 
 
-def section(start: str, end: str) -> str:
-    """What README.md says between two pieces of it."""
-    assert start in README, f"README.md has no {start!r}"
-    return README.partition(start)[2].partition(end)[0]
+def section(start: str, end: str, page: str = README) -> str:
+    """What a page says between two pieces of it."""
+    assert start in page, f"the page has no {start!r}"
+    return page.partition(start)[2].partition(end)[0]
 
 
 def test_examples_print_what_they_say() -> None:
@@ -115,7 +116,7 @@ def test_every_example_is_linked() -> None:
 
 
 def test_the_map_shows_every_folder() -> None:
-    drawn = section("\n## A map\n", "\n## ")
+    drawn = section("\n## A map\n", "\n## ", CONTRIBUTING)
     package = ROOT / "src" / "seqmodels"
     folders = {file.parent.name for file in package.glob("*/__init__.py")}
     assert set(re.findall(r"^[├└]── (\w+)/ ", drawn, flags=re.MULTILINE)) == folders
@@ -123,7 +124,7 @@ def test_the_map_shows_every_folder() -> None:
 
 
 def test_the_files_to_read_first_are_there() -> None:
-    files = re.findall(r"`([\w/]+\.py)`", section("Read these six files", "\n\n"))
+    files = re.findall(r"`([\w/]+\.py)`", section("Read these six files", "\n\n", CONTRIBUTING))
     assert len(files) == 6
     assert all((ROOT / "src" / "seqmodels" / file).is_file() for file in files)
 
