@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -14,10 +15,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.nn import ragged
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import (
+    FEWEST_STEPS,
+    FEWEST_STEPS_TO_TRAIN,
+    RecurrentEncoder,
+    RNNOutput,
+)
 from tests.reference import run_reference
 
 pytestmark = pytest.mark.filterwarnings(
@@ -638,6 +644,37 @@ def test_bfloat16_autocast_is_near_float32(
         assert_same(a.float(), b, 0.03)
     for name, gradient in expected_gradients.items():
         assert_same_to_scale(gradients[name].float(), gradient, 0.05)
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["inference", "training"])
+@cells
+def test_auto_packs_rows_too_short_for_blocks(cell: str, proj_size: int, recorded: bool) -> None:
+    """In inference, all rows of a cell that oneDNN lacks."""
+    fewest = FEWEST_STEPS_TO_TRAIN if recorded else FEWEST_STEPS
+    calls: list[Any] = []
+    encoder = make_encoder(cell, proj_size=proj_size)
+    encoder.rnn.register_forward_pre_hook(lambda _, arguments: calls.append(arguments[0]))
+    for longest in (fewest - 1, fewest):
+        with torch.set_grad_enabled(recorded):
+            encoder(make_inputs(2, fewest + 1), [longest, 1])
+    by_onednn = cell == "lstm" and not proj_size
+    assert [type(rows) for rows in calls] == [PackedSequence] * (1 if recorded or by_onednn else 2)
+
+
+@pytest.mark.parametrize("packing", ["auto", "packed", "padded"])
+def test_rows_of_one_length_run_without_their_padding(packing: str) -> None:
+    calls: list[Tensor] = []
+    encoder = make_encoder("lstm", bidirectional=True, packing=packing)
+    encoder.rnn.register_forward_pre_hook(lambda _, arguments: calls.append(arguments[0]))
+    inputs = make_inputs()
+    inputs[:, 4:] = math.nan
+    result = encoder(inputs, [4] * B)
+    expected = encoder(inputs[:, :4])
+    assert [rows.shape[1] for rows in calls] == [4, 4]
+    assert_same(result.output, nn.functional.pad(expected.output, (0, 0, 0, T - 4)), 0.0)
+    assert_same(result.c_n, expected.c_n, 0.0)
+    with pytest.raises(RuntimeError):
+        encoder(inputs, [T + 1] * B)
 
 
 # ---------------------------------------------------------------- properties and errors

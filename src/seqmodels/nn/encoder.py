@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.arguments import Count, Natural, NonNegativeFraction, OneOf
@@ -21,6 +22,10 @@ from seqmodels.nn.state import State, parts_of
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
 from seqmodels.signatures import checked
+
+# Measured (benchmarks/growth.py): with fewer, a call by blocks costs more than it saves.
+FEWEST_STEPS = 16
+FEWEST_STEPS_TO_TRAIN = 6
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,7 +79,8 @@ class RecurrentEncoder(nn.Module):
             runs step by step on packed rows.
         packing: how to run sequences of different lengths; the results agree to rounding.
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
-            faster of the two for this device and cell (measured in `benchmarks/`).
+            faster of the two for this device, cell and number of steps (measured in
+            `benchmarks/`).
         locked_dropout: the dropout between layers drops the same features at all steps of a row
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
         weight_dropout: the share of the weights from `h` to the next `h` that training drops, the
@@ -184,6 +190,8 @@ class RecurrentEncoder(nn.Module):
         if lengths is None:
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
+        longest = int(lengths.max()) if batch else time
+        most_steps = time if inputs.device.type == "cpu" else min(time, MOST_STEPS)
         is_own = not isinstance(self.rnn, nn.RNNBase)
         locked = self.locked_dropout and self.rnn.dropout and not is_own
         if self.training and (locked or self.weight_dropout):
@@ -195,9 +203,11 @@ class RecurrentEncoder(nn.Module):
                 locked_dropout=self.locked_dropout,
                 weight_dropout=self.weight_dropout,
             )
-        elif bool((lengths == time).all()) and (time <= MOST_STEPS or inputs.device.type == "cpu"):
-            output, final = self.rnn(inputs, state)
-        elif is_own or self._packs(inputs):
+        elif bool((lengths == longest).all()) and longest <= most_steps:
+            output, final = self.rnn(inputs[:, :longest], state)
+            if longest < time:
+                output = F.pad(output, (0, 0, 0, time - longest))
+        elif is_own or self._packs(inputs, longest):
             packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
             output, final = self.rnn(packed, state)
             output, _ = pad_packed_sequence(output, batch_first=True, total_length=time)
@@ -212,14 +222,16 @@ class RecurrentEncoder(nn.Module):
             lengths=lengths,
         )
 
-    def _packs(self, inputs: Tensor) -> bool:
+    def _packs(self, inputs: Tensor, longest: int) -> bool:
         if self.packing != "auto":
             return self.packing == "packed"
         # cuDNN runs packed rows by its slowest algorithm, and the host waits for their order; on
         # MPS they fail (PyTorch issue 102911)
         if inputs.device.type != "cpu":
             return False
-        # measured (benchmarks/growth.py): padded is faster in training with every cell, in
-        # inference only if oneDNN runs the cell
+        # measured (benchmarks/growth.py): padded is faster from some steps on, in inference only if
+        # oneDNN runs the cell
+        if torch.is_grad_enabled():
+            return longest < FEWEST_STEPS_TO_TRAIN
         by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
-        return not (torch.is_grad_enabled() or by_onednn)
+        return longest < FEWEST_STEPS or not by_onednn
