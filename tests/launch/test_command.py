@@ -187,3 +187,13 @@ def test_an_option_may_stand_anywhere(script: Script) -> None:
     for words in (("seed=1", "--info"), ("--cfg", "job", "seed=1"), ("seed=1", "--cfg", "job")):
         done = script("train.py", *words)
         assert "seed" in done.stdout, done.stderr
+
+
+def test_a_process_ends_with_no_object_kept_from_the_collector() -> None:
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()));"
+        "from seqmodels.launch.command_line import importing\nwith importing(): import json\n"
+        "print(gc.get_freeze_count() > 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]  # else libraries that look for leaks complain

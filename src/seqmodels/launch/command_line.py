@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import atexit
 import gc
 import inspect
 import logging
@@ -108,6 +109,7 @@ def importing() -> Iterator[None]:
     finally:
         if first:
             gc.freeze()
+            atexit.register(gc.unfreeze)  # else torch's Triton says at the end that objects leak
             gc.enable()
 
 
