@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import atexit
+import functools
 import gc
 import inspect
 import logging
