@@ -195,6 +195,7 @@ TEXTS = [
     "unseen ΟΔΟΣ cafe\u0301 naïve नमस्ते می\u200cروم x_1 ½",
     ".",
 ]
+SMALL = TokenizerOptions(lowercase=True)
 WORDS = [["A", "fine", "film"], ["unseen", "Ünbelievably" * 3, "film", "[PAD]"]]
 SERIES = [np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]]), np.array([[-3.0, 0.5]])]
 
@@ -203,9 +204,11 @@ SERIES = [np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]]), np.array([[-3.0, 0.5]]
     ("encoder", "raw"),
     [
         (Tokens(), TEXTS),
-        (Tokens(TokenizerOptions(lowercase=True), max_length=4, keep="end"), TEXTS),
+        (Tokens(SMALL, max_length=4, keep="end"), TEXTS),
         (Tokens(TokenizerOptions("space"), max_length=2), [*TEXTS, "[PAD] film"]),
         (Tokens(TokenizerOptions("char", min_count=2)), TEXTS),
+        (Tokens(TokenizerOptions("space", min_count=2), characters=True), TEXTS),
+        (Tokens(SMALL, max_length=4, keep="end", characters=True), TEXTS),
         (Words(lowercase=True), WORDS),
         (Words(characters=True, min_count=2), WORDS),
         *((Series(scale=scale), SERIES) for scale in ("split", "series", "both", "none")),
@@ -259,6 +262,13 @@ CHARACTERS = {"characters": "lstm"}
     [
         (Tokens(), TEXTS, lambda data: task(SequenceClassifier, data | CLASSES, "mean_pool", BOTH)),
         (Series(), SERIES, lambda data: task(SequenceClassifier, data | CLASSES, "last_hidden")),
+        (
+            Tokens(SMALL, characters=True),
+            TEXTS,
+            lambda data: task(
+                SequenceClassifier, data | CLASSES, "max_pool", BOTH, embedding=CHARACTERS
+            ),
+        ),
         (
             Words(characters=True),
             WORDS,

@@ -38,7 +38,7 @@ class Text(OwnFiles):
         tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is its
             `level`.
         max_length, keep: the most tokens of a text, and which end of a longer one to keep.
-        vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
+        vectors, vocabulary, characters: of words; `Tokens` documents them.
         options: `hub`, `targets`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
@@ -59,11 +59,17 @@ class Text(OwnFiles):
         keep: Keep = "start",
         vectors: Name | None = None,
         vocabulary: VocabularyOf = "train",
+        characters: bool = False,
         **options: Annotated[Any, Passed("inputs")],
     ) -> None:
         how = TokenizerOptions(tokenizer, lowercase, min_count, vocabulary_size)
         inputs = Tokens(
-            how, max_length=max_length, keep=keep, vectors=vectors, vocabulary=vocabulary
+            how,
+            max_length=max_length,
+            keep=keep,
+            vectors=vectors,
+            vocabulary=vocabulary,
+            characters=characters,
         )
         if value_columns is not None:
             options["targets"] = Values(value_columns)

@@ -51,7 +51,7 @@ def train(
     if options.level != "char" and not splits_at_spaces(options):
         return train_tokenizer(_counted(texts, advance), options)
     tokenizer = train_tokenizer([], options)
-    normalize, words = _normalizer(tokenizer), Counter[str]()
+    normalize, words = normalizer(tokenizer), Counter[str]()
     parts = Counter[str]()  # between two spaces
     for block in blocks(texts):
         if options.level == "char":
@@ -100,7 +100,7 @@ def _encoder(tokenizer: Tokenizer, options: TokenizerOptions) -> Encode:
 
     if options.level != "char":
         return by_library
-    table, normalize = character_ids(tokenizer), _normalizer(tokenizer)
+    table, normalize = character_ids(tokenizer), normalizer(tokenizer)
 
     def by_character(texts: list[str]) -> pa.LargeListArray:
         texts = [*map(normalize, texts)]
@@ -137,7 +137,8 @@ def _parts(texts: pa.Array) -> pa.ListArray:
     return pc.split_pattern(texts, " ")
 
 
-def _normalizer(tokenizer: Tokenizer) -> Callable[[str], str]:
+def normalizer(tokenizer: Tokenizer) -> Callable[[str], str]:
+    """What makes letters small, if the tokenizer does."""
     return tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
 
 
@@ -163,15 +164,15 @@ def token_ids(
     if table is None:
         yield from _by_library(blocks, tokenizer)
         return
-    normalizer = tokenizer.normalizer  # which makes letters small
+    lower = tokenizer.normalizer  # which makes letters small
     for text in blocks:
         content = text.encode()
-        if normalizer:
-            text = normalizer.normalize_str(text)
+        if lower:
+            text = lower.normalize_str(text)
         if level == "char":
             codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
         else:
-            codes = np.frombuffer(text.encode() if normalizer else content, np.uint8)
+            codes = np.frombuffer(text.encode() if lower else content, np.uint8)
         yield content, table[codes]
 
 

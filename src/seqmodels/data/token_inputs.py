@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,9 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity, lists, stored
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.token_ids import encoded, train
-from seqmodels.data.token_rows import TokenRows
+from seqmodels.data.spelling import IN_NUMPY, SPECIAL, Spelling
+from seqmodels.data.token_ids import encoded, normalizer, train
+from seqmodels.data.token_rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, check_vocabulary, find_vectors
 from seqmodels.errors import UserError
@@ -37,11 +39,9 @@ from itertools import groupby
 
 
 def kind_of(letter):  # between words, of a word, or of punctuation
-    if letter.isspace():
-        return 0
     category = unicodedata.category(letter)
     of_word = category[0] in "LM" or category in ("Nd", "Nl", "Pc") or letter in "\\u200c\\u200d"
-    return 1 if of_word else 2
+    return 0 if letter.isspace() else 1 if of_word else 2
 
 
 """
@@ -54,6 +54,15 @@ def encode(text):
     ids = [max(IDS.get(token, 1), 1) for token in SPLIT]
     most = OPTIONS["max_length"] or len(ids)
     return ids[-most:] if OPTIONS["keep"] == "end" else ids[:most]"""
+SPELLED = """KIND_OFIDS = json.loads(FITTED["tokenizer"])["model"]["vocab"]
+
+
+def encode(text):
+    words = SPLIT
+    most = OPTIONS["max_length"] or len(words)
+    words = words[-most:] if OPTIONS["keep"] == "end" else words[:most]
+    normal = ["".join(map(str.lower, word)) for word in words] if OPTIONS["lowercase"] else words
+    return with_characters([max(IDS.get(word, 1), 1) for word in normal], words)"""
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
 MOST_SHOWN = 200  # characters of a text that is only to be recognised
 
@@ -73,9 +82,10 @@ class Tokens(InputEncoder, name="tokens"):
         vocabulary: `train` takes the words of the training texts only; `vectors` also takes words
             that only the file of vectors has, first those at its beginning, until there are
             `vocabulary_size`.
+        characters: whether to give the characters of each word, too, in their case; see `Spelling`.
 
     Raises:
-        UserError: for a wrong argument, or vectors for tokens that are not words.
+        UserError: for a wrong argument, or vectors or characters of tokens that are not words.
     """
 
     kind = "tokens"
@@ -90,14 +100,20 @@ class Tokens(InputEncoder, name="tokens"):
         keep: Keep = "start",
         vectors: Name | None = None,
         vocabulary: VocabularyOf = "train",
+        characters: bool = False,
     ) -> None:
         check_vocabulary(vocabulary, vectors)
-        self.options = tokenizer or TokenizerOptions()
-        if vectors is not None and self.options.level not in LEVELS:
-            raise UserError(
-                f"data.vectors={vectors} has vectors of words, and data.tokenizer="
-                f"{self.options.level} makes other tokens: set data.tokenizer=word, or =space"
-            )
+        self.options, self.spells = tokenizer or TokenizerOptions(), characters
+        asked = {
+            f"data.vectors={vectors} has vectors": vectors is not None,
+            "data.characters=true gives the characters": characters,
+        }
+        for what, is_asked in asked.items():
+            if is_asked and self.options.level not in LEVELS:
+                raise UserError(
+                    f"{what} of words, and data.tokenizer={self.options.level} makes other tokens: "
+                    "set data.tokenizer=word, or =space"
+                )
         self.max_length, self.keep = max_length, keep
         self.vectors_from, self.vocabulary = vectors, vocabulary
         self.trained: str | None = None
@@ -109,7 +125,8 @@ class Tokens(InputEncoder, name="tokens"):
             what = f"{level} tokens without the package tokenizers"
             return super().in_numpy.replace("such inputs", what)
         by_kind = KIND_OF if level == "word" else ""
-        return ENCODE.replace("KIND_OF", by_kind).replace("SPLIT", SPLIT[level])
+        script = IN_NUMPY + SPELLED if self.spells else ENCODE
+        return script.replace("KIND_OF", by_kind).replace("SPLIT", SPLIT[level])
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Tokens:
@@ -135,15 +152,19 @@ class Tokens(InputEncoder, name="tokens"):
         if self.trained is not None:
             self.load(self.trained)
             return
-        trained = self._train(raw)
-        if self.vectors_from is None:
-            self.load(trained.to_str())
-            return
-        tokenizer, self.vectors, self.note = find_vectors(
-            self.vectors_from, trained, self.options, add_words=self.vocabulary == "vectors"
-        )
-        fitted = {"tokenizer": tokenizer.to_str(), "vector_size": self.vectors.shape[1]}
-        self.load({**fitted, "num_trained": trained.get_vocab_size()})
+        tokenizer = trained = self._train(raw)
+        fitted = dict[str, Any]()
+        if self.vectors_from is not None:
+            tokenizer, self.vectors, self.note = find_vectors(
+                self.vectors_from, trained, self.options, add_words=self.vocabulary == "vectors"
+            )
+            fitted = {"vector_size": self.vectors.shape[1]}
+            fitted["num_trained"] = trained.get_vocab_size()
+        if self.spells:
+            letters = Tokens(TokenizerOptions("char", min_count=self.options.min_count))
+            letters.fit(raw)
+            fitted["characters"] = letters.names[len(SPECIAL) :]
+        self.load({"tokenizer": tokenizer.to_str(), **fitted})
 
     def _train(self, raw: Sequence[str]) -> Tokenizer:
         def write(folder: Path) -> None:
@@ -159,6 +180,8 @@ class Tokens(InputEncoder, name="tokens"):
         return load_tokenizer(saved, self.options)
 
     def encode(self, raw: Sequence[str], source: str, first: int = 1) -> TokenRows:
+        if self.spells:
+            return self._spelled(raw, source, first)
         kept = identity(raw)
         options = [asdict(self.options), self.max_length, self.keep]
         recipe = [FORMAT, tokenizers.__version__, kept, self.tokenizer.to_str(), options]
@@ -168,6 +191,16 @@ class Tokens(InputEncoder, name="tokens"):
         [rows] = table["ids"].chunks
         truncated = int(table.schema.metadata[b"truncated"])
         return TokenRows(np.from_dlpack(rows.values), np.from_dlpack(rows.offsets), truncated)
+
+    def _spelled(self, raw: Sequence[str], source: str, first: int) -> SpelledRows:
+        # here every word in its case is a token; its own id is that of its normal form
+        every = replace(self.options, lowercase=False, min_count=1, vocabulary_size=sys.maxsize)
+        forms = Tokens(every, max_length=self.max_length, keep=self.keep)
+        forms.fit(raw)
+        rows, words = forms.encode(raw, source, first), forms.names
+        vocabulary, normal = self.tokenizer.get_vocab(), normalizer(self.tokenizer)
+        ids = np.array([max(vocabulary.get(normal(word), 0), UNKNOWN_ID) for word in words])
+        return SpelledRows(rows.ids, rows.ends, self.spelling(ids, words), rows.truncated)
 
     def _encoded(self, raw: Sequence[str], source: str, first: int) -> pa.RecordBatch:
         found, lengths, truncated = list[np.ndarray](), list[np.ndarray](), 0
@@ -233,13 +266,19 @@ class Tokens(InputEncoder, name="tokens"):
         options = {"tokenizer": how.pop("level"), **how}
         options |= {"max_length": self.max_length, "keep": self.keep}
         fitted: Any = self.tokenizer.to_str()
-        if self.own_spec:
+        if self.own_spec or self.spells:
             fitted = {"tokenizer": fitted, **self.own_spec}
+        if self.spells:
+            options["characters"], fitted["characters"] = True, [*self.spelling.ids]
         return {"kind": self.kind, "options": options, "fitted": fitted}
 
     def load(self, fitted: str | dict[str, Any]) -> None:
-        if not isinstance(fitted, str):
+        if isinstance(fitted, str):
+            fitted = {"tokenizer": fitted}
+        if "vector_size" in fitted:
             self.own_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
-            fitted = str(fitted["tokenizer"])
-        self.tokenizer = load_tokenizer(fitted, self.options)
+        if self.spells:
+            self.spelling = Spelling(fitted["characters"])
+            self.num_characters = len(self.spelling)
+        self.tokenizer = load_tokenizer(str(fitted["tokenizer"]), self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()

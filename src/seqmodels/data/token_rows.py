@@ -73,21 +73,26 @@ class SpelledRows(TokenRows):
     and the ids of its K characters, padded with 0 to the longest word of the sequence.
 
     Args:
-        ids, ends: the words, as `TokenRows` takes tokens.
-        forms: of all words, the row of `spellings` with their characters.
-        spellings: `(different words, most characters)`, padded with 0.
+        forms: the words, as `TokenRows` takes tokens: which row of `spelled` each is.
+        ends, truncated: see `TokenRows`.
+        spelled: of all different words, as `Spelling` gives them.
     """
 
     def __init__(
-        self, ids: np.ndarray, ends: np.ndarray, forms: np.ndarray, spellings: np.ndarray
+        self, forms: np.ndarray, ends: np.ndarray, spelled: np.ndarray, truncated: int = 0
     ) -> None:
-        super().__init__(ids, ends)
-        self.forms, self.spellings = forms, spellings
+        super().__init__(forms, ends, truncated)
+        self.spelled = spelled
 
     def _sequence(self, tokens: slice) -> np.ndarray:
-        spelled = self.spellings[self.forms[tokens]]
-        longest = int((spelled != 0).sum(axis=1).max())
-        return np.column_stack([self.ids[tokens], spelled[:, :longest]])
+        words = self.spelled[self.ids[tokens]]
+        longest = int((words[:, 1:] != 0).sum(axis=1).max())
+        return words[:, : 1 + longest]
+
+    def count(self, token: int) -> int:
+        found = int((self.spelled[:, 0] == token)[self.ids].sum())
+        release()
+        return found
 
 
 def split_long(sequences: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:

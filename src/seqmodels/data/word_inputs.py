@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from seqmodels.batch import PADDING_ID, UNKNOWN_ID
+from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.columns import arrow
 from seqmodels.data.inputs import InputEncoder
+from seqmodels.data.spelling import IN_NUMPY, SPECIAL, Spelling, numbered
 from seqmodels.data.token_rows import SpelledRows, TokenRows
-from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, train_tokenizer
+from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
 from seqmodels.data.vectors import check_vocabulary, find_vectors
-from seqmodels.errors import UserError, shown
-
-MOST_CHARACTERS = 24  # of a word: of a longer one, its first and last 12 are read
-SPECIAL = (PADDING, UNKNOWN)  # with the ids 0 and 1
+from seqmodels.errors import UserError
 
 
 class Words(InputEncoder, name="words"):
@@ -30,26 +28,19 @@ class Words(InputEncoder, name="words"):
         min_count: rarer words and characters become the unknown one.
         vocabulary_size: the largest number of words, with the two for padding and unknown ones.
         vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
-        characters: whether to give the characters of each word, too; of one with more than
-            `MOST_CHARACTERS`, the first and the last half of so many.
+        characters: whether to give the characters of each word, too; see `Spelling`.
 
     Raises:
         UserError: for a vocabulary of vectors without vectors.
     """
 
     kind = "tokens"
-    in_numpy = """WORDS = {word: number for number, word in enumerate(FITTED["words"], 2)}
-LETTERS = {letter: number for number, letter in enumerate(FITTED.get("characters", ""), 2)}
+    in_numpy = f"""{IN_NUMPY}WORDS = {{word: n for n, word in enumerate(FITTED["words"], 2)}}
 
 
 def encode(words):
     normal = [word.lower() for word in words] if OPTIONS["lowercase"] else words
-    steps = np.zeros((len(words), 1 + MOST), np.int64)  # a word, and its characters
-    steps[:, 0] = [WORDS.get(word, 1) for word in normal]
-    for step, word in zip(steps, words):
-        ends = word if len(word) <= MOST else word[: MOST // 2] + word[-MOST // 2 :]
-        step[1 : 1 + len(ends)] = [LETTERS.get(letter, 1) for letter in ends]
-    return steps if LETTERS else steps[:, 0]""".replace("MOST", str(MOST_CHARACTERS))
+    return with_characters([WORDS.get(word, 1) for word in normal], words)"""
 
     def __init__(
         self,
@@ -109,11 +100,7 @@ def encode(words):
         ends = np.cumsum([0, *map(len, raw)])
         if not self.spells:
             return TokenRows(ids[numbers], ends)
-        spellings = np.full((len(forms), MOST_CHARACTERS), PADDING_ID, np.int32)
-        for row, form in zip(spellings, forms, strict=True):
-            found = [self.characters.get(letter, UNKNOWN_ID) for letter in _ends(form)]
-            row[: len(found)] = found
-        return SpelledRows(ids[numbers], ends, numbers, spellings)
+        return SpelledRows(numbers, ends, self.spelling(ids, forms))
 
     def describe(self, raw: Sequence[str]) -> dict[str, Any]:
         return {"tokens": list(raw)}
@@ -123,17 +110,17 @@ def encode(words):
         kept = {name: options[name] for name in ("lowercase", "min_count", "vocabulary_size")}
         fitted: dict[str, Any] = {"words": [*self.words], **self.own_spec}
         if self.spells:
-            fitted["characters"] = [*self.characters]
+            fitted["characters"] = [*self.spelling.ids]
         return {"kind": "words", "options": {**kept, "characters": self.spells}, "fitted": fitted}
 
     def load(self, fitted: Mapping[str, Any]) -> None:
-        self.words = _numbered(fitted["words"])
+        self.words = numbered(fitted["words"])
         self.num_inputs = len(SPECIAL) + len(self.words)
         if "vector_size" in fitted:
             self.own_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
         if self.spells:
-            self.characters = _numbered(fitted["characters"])
-            self.num_characters = len(SPECIAL) + len(self.characters)
+            self.spelling = Spelling(fitted["characters"])
+            self.num_characters = len(self.spelling)
 
     def _normal(self, word: str) -> str:
         return word.lower() if self.options.lowercase else word
@@ -143,20 +130,3 @@ def encode(words):
         kept = [(n, text) for text, n in counts.items() if n >= self.options.min_count]
         kept.sort(key=lambda item: (-item[0], item[1].encode()))
         return [text for _, text in kept if text not in SPECIAL]
-
-
-def _numbered(names: Iterable[str]) -> dict[str, int]:
-    # ids after the special ones
-    names = [*map(str, names)]
-    found = {name: number for number, name in enumerate(names, start=len(SPECIAL))}
-    if len(found) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"the checkpoint has the word '{shown(twice)}' twice")
-    return found
-
-
-def _ends(word: str) -> str:
-    if len(word) <= MOST_CHARACTERS:
-        return word
-    half = MOST_CHARACTERS // 2
-    return word[:half] + word[-half:]

@@ -99,7 +99,9 @@ def examples(task: Task, dataset: SequenceDataset, rows: Tensor) -> list[Example
 
 
 @torch.inference_mode()
-def left_out(task: Any, tokens: Int[Tensor, " time"]) -> tuple[int, float, Float[Tensor, " time"]]:
+def left_out(
+    task: Any, tokens: Int[Tensor, "time ..."]
+) -> tuple[int, float, Float[Tensor, " time"]]:
     """The predicted class of a text, its probability, and for each token by how much the log-odds
     of that class are lower without it. So a token above 0 counts for the class, and one below 0
     against it, by what the network does, not by a slope. A token that stands alone counts 0."""
@@ -110,7 +112,7 @@ def left_out(task: Any, tokens: Int[Tensor, " time"]) -> tuple[int, float, Float
     counts = torch.zeros(count)
     if count > 1:
         kept = ~torch.eye(count, dtype=torch.bool, device=tokens.device)
-        rows = tokens.expand(count, count)[kept].view(count, count - 1)
+        rows = tokens[kept.nonzero()[:, 1].view(count, count - 1)]
         lengths = torch.full((count,), count - 1)
         some = zip(rows.split(ROWS), lengths.split(ROWS), strict=True)
         logits = torch.cat([predict(*each) for each in some]).double()

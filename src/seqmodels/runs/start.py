@@ -56,6 +56,8 @@ def _share_tokenizer(data: DataModule, spec: Mapping[str, Any], where: str) -> N
         raise UserError(f"{where}: {type(data).__name__} cannot start from a language model")
     if inputs.vectors_from is not None:
         raise UserError(f"{where} has an embedding already: leave out data.vectors")
+    if inputs.spells:
+        raise UserError(f"{where} has an encoder of words alone: leave out data.characters")
     options, mine = TokenizerOptions(**how), inputs.options
     if (options.level, options.lowercase) != (mine.level, mine.lowercase):
         raise UserError(
