@@ -24,6 +24,7 @@ from seqmodels.launch.config_files import (
     distrust_run_folder,
     keys_of,
     local_cache,
+    model_of,
 )
 from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
@@ -152,7 +153,12 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
             run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
             with readable, _errors_from_hydra(begun, name):
                 _check_words(sys.argv[1:])
-                sys.argv[1:] = _options_last(sys.argv[1:])
+                words = _options_last(sys.argv[1:])
+                given = dict(word.partition("=")[::2] for word in words)
+                sys.argv[1:] = [
+                    *([] if "model" in given else model_of(given.get("resume"))),
+                    *words,
+                ]
                 run()
                 sys.stdout.flush()
 

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.launch.command_line import composed, importing
+from seqmodels.launch.config_files import model_of
 from seqmodels.launch.plan import as_typed
 from seqmodels.plain_values import flattened
 
@@ -24,7 +25,7 @@ FILES = {"optimizer", "scheduler"}  # groups whose files give `model.optimizer`,
 @composed("train")
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
-    overrides = as_typed(settings.overrides.task)
+    overrides = [o for o in as_typed(settings.overrides.task) if o not in model_of(config.resume)]
     if settings.mode == RunMode.MULTIRUN:
         if (trial := settings.sweeper.get("trial")) is not None:
             from seqmodels.launch.search import run_trial
@@ -63,7 +64,7 @@ def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]
         config: composed by Hydra with these overrides; Hydra is still running.
         overrides: the words of the command line.
     """
-    kept = [o for o in overrides if o.startswith(NO_CHANGE)]
+    kept = [*model_of(config.resume), *(o for o in overrides if o.startswith(NO_CHANGE))]
     defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=False))
     written = flattened(OmegaConf.to_container(config, resolve=False))
     values = flattened(OmegaConf.to_container(config, resolve=True))
