@@ -55,6 +55,14 @@ def test_a_warp_interpolates_all_columns_at_the_same_places_and_never_reads_padd
     assert np.mean([np.ptp(each) for each in speeds]) > 0.1  # not one speed for all steps
 
 
+def test_no_speed_differs_from_1_by_more_than_it_may() -> None:
+    torch.manual_seed(0)
+    read = Warp(0.8, FEATURES)(collate(series([300] * 800)))
+    rows = zip(read.inputs[..., 0], read.lengths.tolist(), strict=True)
+    speeds = torch.cat([places[:kept].diff() for places, kept in rows])
+    assert 0.2 <= speeds.min() < 0.25 and 1.75 < speeds.max() <= 1.801
+
+
 def test_steps_that_are_folded_are_warped_apart() -> None:
     raw = [np.stack([np.arange(n), np.sin(np.arange(n) / 9)], axis=1) for n in (300, 89)]
     encoder = Series(fold=3, add_scale=True)
