@@ -123,13 +123,13 @@ class SequenceBatch(ShowsShapes):
             )
         if lengths.device.type != "cpu":
             raise ValueError(f"lengths must be on the CPU, got {lengths.device}")
-        shortest, longest = torch.aminmax(lengths) if batch else (torch.tensor(1), torch.tensor(1))
+        shortest, longest = map(int, torch.aminmax(lengths)) if batch else (1, 1)
         if shortest < 1:
             row = int(torch.argmin(lengths))
-            raise ValueError(f"lengths[{row}] is {int(shortest)}: a sequence needs at least 1 step")
+            raise ValueError(f"lengths[{row}] is {shortest}: a sequence needs at least 1 step")
         if longest > time:
             row = int(torch.argmax(lengths))
-            raise ValueError(f"lengths[{row}] is {int(longest)}, but inputs have only {time} steps")
+            raise ValueError(f"lengths[{row}] is {longest}, but inputs have only {time} steps")
         for name, of in (("series", self.series), ("rows", self.rows)):
             if of is not None and (of.shape != (batch,) or of.dtype != torch.int64):
                 raise ValueError(

@@ -74,10 +74,13 @@ class SequenceDataset(Dataset[SequenceBatch]):
         return len(self.sequences)
 
     def __getitems__(self, indices: list[int]) -> SequenceBatch:
-        chosen, targets = torch.tensor(indices), self.targets
-        targets = targets[chosen] if isinstance(targets, Tensor) else [targets[i] for i in indices]
-        batch = collate([self.sequences[i] for i in indices], self.lengths[chosen], targets)
-        return replace(batch, rows=chosen)
+        rows, targets = torch.tensor(indices), self.targets
+        lengths, sequences = self.lengths[rows], self.sequences
+        if type(sequences) is TokenRows and isinstance(targets, Tensor):
+            inputs = sequences.padded(rows.numpy())
+            return SequenceBatch(inputs, lengths, targets[rows], rows=rows)
+        targets = targets[rows] if isinstance(targets, Tensor) else [targets[i] for i in indices]
+        return replace(collate([sequences[i] for i in indices], lengths, targets), rows=rows)
 
     def row_name(self, row: int) -> dict[str, Any]:
         """What a row can be recognised by in a table, in plain values."""

@@ -42,6 +42,17 @@ class TokenRows(Sequence[Tensor]):
     def _sequence(self, tokens: slice) -> np.ndarray:
         return self.ids[tokens]
 
+    def padded(self, rows: np.ndarray) -> Tensor:
+        """These sequences as `(B, T)` int64, padded with 0: all at once, because a tensor for each
+        costs as much as the forward pass of a small model."""
+        starts = self.ends[rows]
+        lengths = self.ends[rows + 1] - starts
+        steps = np.arange(lengths.max())
+        valid = steps < lengths[:, None]
+        batch = np.zeros(valid.shape, dtype=np.int64)
+        batch[valid] = self.ids[(starts[:, None] + steps)[valid]]
+        return torch.from_numpy(batch)
+
     @property
     def lengths(self) -> Tensor:
         """`(N,)` int64."""
