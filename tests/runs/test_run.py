@@ -14,13 +14,13 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, LambdaCallback
+from lightning.pytorch.callbacks import Callback, LambdaCallback, Timer
+from lightning.pytorch.demos.boring_classes import BoringModel
 from omegaconf import OmegaConf
 
 import seqmodels
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
-from seqmodels.callbacks.throughput import Throughput
 from seqmodels.compare.comparison import compare
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
@@ -137,11 +137,28 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_only_callbacks_with_something_to_do_take_time_at_the_hooks_of_a_step() -> None:
-    passive, told = Throughput(), LambdaCallback(on_before_backward=print)
-    Trainer(callbacks=[passive, told], logger=False, accelerator="cpu")
-    assert not callable(passive.on_before_backward) and callable(passive.on_train_batch_end)
+class Tells(BoringModel):
+    def on_after_backward(self) -> None:
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec")
+def test_only_hooks_with_something_to_do_take_time_in_a_step(tmp_path: Path) -> None:
+    timer, told, model = Timer(), LambdaCallback(on_before_backward=Mock()), Tells()
+    Trainer(
+        callbacks=[timer, told],
+        max_steps=1,
+        log_every_n_steps=0,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+    ).fit(model)
+    assert not callable(timer.on_before_backward) and callable(timer.on_train_batch_end)
     assert callable(told.on_before_backward) and not callable(told.on_after_backward)
+    assert callable(model.on_after_backward) and not callable(model.on_before_backward)
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(5, [0]), (14, [0]), (20, [0, 1])])

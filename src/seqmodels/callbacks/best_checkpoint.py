@@ -49,6 +49,8 @@ class BestCheckpoint(ModelCheckpoint):
         if mode is None:
             mode = "max" if monitor and more_is_better(monitor) else "min"
         super().__init__(monitor=monitor, mode=mode, **options)
+        if not options.keys() & {"every_n_train_steps", "train_time_interval"}:
+            self.on_train_batch_end: Any = None  # it would find at each step that nothing is due
         self._loss: Tensor | None = None  # of the best state
         self._validated_at: int | None = None  # step
         self.validations: dict[str, dict[str, float] | None] = {}

@@ -176,6 +176,13 @@ class Task(Network, pl.LightningModule):
             {split: build_metrics(metrics, taken=taken) for split in ("validation", "test")}
         )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # PyTorch looks among weights and modules first, and Lightning notes the name of each hook
+        if (value is None or isinstance(value, str)) and name in self.__dict__:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def _metrics_of(self, split: str) -> MetricCollection:
         metrics = self.metrics() if split != "train" or self.decides_in_training else {}
         for name in metrics:
@@ -260,7 +267,8 @@ class Task(Network, pl.LightningModule):
         step = self._step(batch, "train")
         by_sequence = self.contract.kind.unit == "examples"
         self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
-        return step.loss * share_of_targets(step.weight, self.device)
+        share = share_of_targets(step.weight, self.device)
+        return step.loss if isinstance(share, float) else step.loss * share
 
     def validation_step(self, batch: AnyBatch) -> None:
         self._step(batch, "validation")

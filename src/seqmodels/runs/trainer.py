@@ -60,16 +60,12 @@ class Trainer(pl.Trainer):
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
-            callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation()],
+            callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation(), _NoEmptyHooks()],
             plugins=[*(plugins or []), self.checkpoint_files],
             val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
             **options,
         )
-        for callback, hook in product(self.callbacks, STEP_HOOKS):  # type: ignore[attr-defined]
-            own = hook in vars(callback) or getattr(type(callback), hook) != getattr(Callback, hook)
-            if not own:  # Lightning skips it, where it would start and stop its profiler at each
-                setattr(callback, hook, None)
         self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
         # asked for nothing but where to resume, which is the fault of issue 19617
         self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
@@ -103,6 +99,16 @@ class _EndWithValidation(Callback):
             across and last_epoch and trainer.is_last_batch
         ):
             trainer.should_stop = True
+
+
+class _NoEmptyHooks(Callback):
+    """Lightning skips a hook that is None, where it would start and stop its profiler."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for part, hook in product([*trainer.callbacks, pl_module], STEP_HOOKS):  # type: ignore[attr-defined]
+            base = Callback if isinstance(part, Callback) else pl.LightningModule
+            if hook not in vars(part) and getattr(type(part), hook) == getattr(base, hook):
+                setattr(part, hook, None)
 
 
 def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
