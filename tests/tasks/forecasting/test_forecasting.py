@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -105,6 +106,9 @@ def by_hand(task: Forecaster, batch: SequenceBatch) -> torch.Tensor:
             for k in range(K):
                 both = torch.cat([read[:, k], beside.flatten()])
                 made[:, k] += task.linear.weight @ both + task.linear.bias
+            of_all = torch.cat([read, beside], dim=1).flatten()
+            together = task.linear.together
+            made += (together[:, :-1] @ of_all + together[:, -1]).view(H, K)
         windows.append(made * spread + center)
     return torch.stack(windows)
 
@@ -125,7 +129,8 @@ def test_direct_forecasts_equal_those_by_hand(reading: dict) -> None:
     torch.manual_seed(0)
     task, batch = forecaster(**reading), batch_of()
     if task.linear is not None:
-        torch.nn.init.normal_(task.linear.weight)  # which is zero at first
+        for weights in (task.linear.weight, task.linear.together):  # which are zero at first
+            torch.nn.init.normal_(weights)
     standardised = by_hand(task, batch)
     expected = own_units(standardised, batch)
     torch.testing.assert_close(task(batch), standardised.flatten(1))
@@ -375,31 +380,85 @@ def all_of(windows: WindowDataset) -> SequenceBatch:
     return windows.__getitems__([*range(len(windows))])
 
 
-def test_a_forecaster_begins_as_the_regression_that_another_library_fits() -> None:
-    data, task = Columns(), forecaster(COLUMNS, **RESIDUAL)
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("known", [False, True], ids=["beside", "in advance"])
+def test_a_forecaster_begins_as_the_regressions_that_another_library_fits(
+    known: bool, missing: bool
+) -> None:
+    spec = COLUMNS
+    if known:
+        spec = {**spec, "columns": ["y", "z", f"u in {H} steps"], "future_inputs": ["u"]}
+    data, task = Columns(), forecaster(spec, **RESIDUAL)
+    if missing:  # of z alone
+        train = data.datasets["train"]
+        train.targets = train.targets.copy()
+        train.targets[20:120, 1] = np.nan
     task.initialize(data)
+    batches = {name: all_of(windows) for name, windows in data.datasets.items()}
+    last = {name: each.inputs[:, -1:, :K].numpy() for name, each in batches.items()}
+    left = {}  # (N, H, K)
+    for name, each in batches.items():
+        assert each.targets is not None
+        left[name] = each.targets.view(-1, H, K).numpy() - last[name]
 
-    def of(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        batch = all_of(data.datasets[name])
-        assert batch.targets is not None
-        last = batch.inputs[:, -1, :K].repeat_interleave(H, dim=0).view(-1, H, K)
-        ahead = batch.targets.view(-1, H, K) - last
-        read = [
-            torch.cat([batch.inputs[:, :, k] - batch.inputs[:, -1:, k], batch.inputs[:, :, 2]], 1)
-            for k in range(K)
-        ]
-        x = torch.stack(read, 1).flatten(0, 1).numpy()
-        ones = np.ones((len(x), 1))
-        return np.hstack([x, ones]), ahead.transpose(1, 2).flatten(0, 1).numpy(), last.numpy()
+    def read(name: str) -> tuple[np.ndarray, np.ndarray]:  # (N, W, K) and (N, W)
+        inputs = batches[name].inputs.numpy()
+        return inputs[..., :K] - last[name], inputs[..., 2]
 
-    x, y, _ = of("train")
-    fits = [Ridge(a * len(x), fit_intercept=False).fit(x.astype(np.float64), y) for a in ALPHAS]
-    tried, truth, _ = of("validation")
-    best = min(fits, key=lambda fit: np.square(fit.predict(tried) - truth).sum())
-    x, _, last = of("test")
-    expected = best.predict(x).reshape(-1, K, H).swapaxes(1, 2) + last
-    made = task(all_of(data.datasets["test"])).detach().numpy().reshape(-1, H, K)
+    def own(name: str) -> np.ndarray:
+        return np.concatenate(np.moveaxis(read(name)[0], 2, 0))
+
+    def with_beside(name: str) -> np.ndarray:
+        return np.hstack([own(name), np.tile(read(name)[1], (K, 1))])
+
+    def together(name: str) -> np.ndarray:
+        values, beside = read(name)
+        return np.concatenate([values, beside[..., None]], axis=2).reshape(len(values), -1)
+
+    def rows(name: str, alone: bool) -> np.ndarray:
+        ahead = left[name]
+        return np.concatenate(np.moveaxis(ahead, 2, 0)) if alone else ahead.reshape(len(ahead), -1)
+
+    def nothing(name: str) -> np.ndarray:
+        return np.zeros((len(batches[name]), 0))
+
+    for features in [with_beside] if known else [own, with_beside]:
+        take(features, rows, left, alone=True, can_be_left=features is with_beside and not known)
+    left |= {name: np.nan_to_num(each) for name, each in left.items()}  # nothing of what is missing
+    take(nothing, rows, left, alone=False)
+    take(together, rows, left, alone=False, can_be_left=True)
+    made = task(batches["test"]).detach().numpy().reshape(-1, H, K)
+    assert batches["test"].targets is not None
+    expected = batches["test"].targets.view(-1, H, K).numpy() - left["test"]
     np.testing.assert_allclose(made, expected, atol=1e-4)
+
+
+def take(
+    features: Callable[[str], np.ndarray],
+    rows: Callable[[str, bool], np.ndarray],
+    left: dict[str, np.ndarray],
+    *,
+    alone: bool,
+    can_be_left: bool = False,
+) -> None:
+    """Takes from what is `left` what the best of the ridge regressions predicts of it."""
+
+    def of(name: str) -> tuple[np.ndarray, np.ndarray]:
+        x = features(name).astype(np.float64)
+        return np.hstack([x, np.ones((len(x), 1))]), rows(name, alone)
+
+    (x, y), (tried, truth) = of("train"), of("validation")
+    there = ~np.isnan(y).any(axis=1)
+    x, y = x[there], y[there]
+    fits = [Ridge(a * len(x), fit_intercept=False).fit(x, y).predict for a in ALPHAS]
+    if can_be_left:
+        fits.append(lambda x: np.zeros((len(x), y.shape[1])))
+    best = min(fits, key=lambda predict: np.square(predict(tried) - truth).sum())
+    for name, each in left.items():
+        made = best(of(name)[0])
+        left[name] = each - (
+            np.moveaxis(made.reshape(K, -1, H), 0, 2) if alone else made.reshape(-1, H, K)
+        )
 
 
 @pytest.mark.parametrize("quantiles", [None, QUANTILES])
@@ -465,10 +524,12 @@ def test_intervals_cover_what_they_promise_of_data_that_nobody_has_seen(factor: 
     assert task.intervals.covered.item() == pytest.approx(before.mean(), abs=0.02)
 
 
-def test_a_checkpoint_from_before_intervals_were_corrected_loads(tmp_path: Path) -> None:
-    task = forecaster(output={"quantiles": QUANTILES})
+def test_a_checkpoint_from_before_intervals_and_all_columns_together_loads(tmp_path: Path) -> None:
+    task = forecaster(base="linear", output={"quantiles": QUANTILES})
+    torch.nn.init.normal_(task.linear.weight)
+    newer = ("intervals.", "linear.together")
     saved = {
-        "state_dict": {k: v for k, v in task.state_dict().items() if "intervals" not in k},
+        "state_dict": {k: v for k, v in task.state_dict().items() if not k.startswith(newer)},
         "hyper_parameters": dict(task.hparams),
         "pytorch-lightning_version": "2.6.6",
     }
@@ -528,7 +589,8 @@ def test_of_many_columns_a_linear_path_reads_the_newest_steps_of_those_known_in_
     future: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seqmodels.tasks.forecasting.linear_path.FEATURES", W + 5)
-    spec = {**SPEC, "future_inputs": ["v"] if future else []}
+    spec = {**SPEC, "columns": ["y", "z", "u", f"v in {H} steps"]}
+    spec["future_inputs"] = ["v"] if future else []
     task, batch = forecaster(spec, base="linear"), batch_of()
     read = task.linear.regressors(batch, torch.zeros(B, 1, K), torch.ones(B, 1, K))
     beside = batch.inputs[..., K:].flatten(1)[:, -5 if future else W * C :]

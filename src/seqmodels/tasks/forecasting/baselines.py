@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -111,23 +111,42 @@ def _linear(train: WindowDataset, validation: WindowDataset, alone: bool) -> For
     return forecast
 
 
-def ridge(train: Pairs, validation: Pairs) -> tuple[np.ndarray, np.ndarray] | None:
+def ridge(
+    train: Pairs, validation: Pairs, first: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """A ridge regression that is as regular as predicts the validation best: its weights
     `(F + 1, H)`, the intercepts last, and its mean squared errors there `(H,)`.
 
     Args:
         train, validation: features `(N, F)` and targets `(N, H)`; rows without all targets are left
             out. None without any in training.
+        first: which features predict by themselves first; all of them then predict what these
+            leave, unless validation is worse with it. None: all at once.
     """
     (square, product, _, count), (of_square, of_product, size, _) = map(_sums, (train, validation))
     if not count:
         return None
-    choices = []
-    for alpha in ALPHAS:
-        # scikit-learn's ridge regression would hold all windows, and square them for each alpha
-        weights = np.linalg.solve(square + alpha * np.eye(len(square)), product)
-        choices.append((weights, size + (weights * (of_square @ weights - 2 * of_product)).sum(0)))
-    return min(choices, key=lambda choice: float(choice[1].sum()))
+
+    def error(weights: np.ndarray) -> np.ndarray:
+        return size + (weights * (of_square @ weights - 2 * of_product)).sum(0)
+
+    def choices(read: list[int]) -> Iterator[np.ndarray]:
+        of_read, left = square[np.ix_(read, read)], (product - square @ weights)[read]
+        for alpha in ALPHAS:
+            # scikit-learn's ridge regression would hold all windows, and square them for each alpha
+            more = weights.copy()
+            more[read] += np.linalg.solve(of_read + alpha * np.eye(len(read)), left)
+            yield more
+        if read is not steps[0]:
+            yield weights
+
+    *features, intercept = range(len(square))
+    steps = [[*first, intercept]] if first is not None and len(first) < len(features) else []
+    steps.append([*features, intercept])
+    weights = np.zeros_like(product)
+    for read in steps:
+        weights = min(choices(read), key=lambda choice: float(error(choice).sum()))
+    return weights, error(weights)
 
 
 def _sums(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, cast
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -57,10 +57,9 @@ class Forecaster(Task):
         data, encoder, head, options: as `Task` documents them.
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
         base: what to predict the difference to: the `last` value that was read, the value one
-            `season` before, a period of the data, or a `linear` regression on the window and the
-            columns beside it, with the same weights for all targets. It is fitted before the
-            training and stays as it is; each validation keeps as much of the difference as helps.
-            None: predict the values themselves.
+            `season` before, a period of the data, or a `linear` regression, as `LinearPath`
+            documents it. It is fitted before the training and stays as it is; each validation keeps
+            as much of the difference as helps. None: predict the values themselves.
         instance_norm: how each window is scaled by itself, before it is read: `last` or `standard`,
             as `window_scale` documents them; undone in the forecast. The loss is in these units.
         channel_independent: read and forecast one column at a time, with the same weights; with
@@ -157,7 +156,8 @@ class Forecaster(Task):
         self.linear = self.intervals = None
         if base == "linear":
             beside = data["num_inputs"] - self.count
-            future = bool(data.get("future_inputs"))
+            names = [f"{name} in {self.horizon} steps" for name in data.get("future_inputs", [])]
+            future = [data["columns"].index(name) - self.count for name in names]
             self.linear = LinearPath(data["window"], self.count, beside, self.horizon, future)
         if self.output.quantiles is not None:
             self.intervals = Intervals(self.levels, self.horizon, self.count)
@@ -281,8 +281,8 @@ class Forecaster(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        for name, value in self.named_buffers():
-            if name.startswith("intervals.") or name.endswith(".share"):  # older ones lack them
+        for name, value in self.named_buffers():  # older ones lack them
+            if name.startswith("intervals.") or name.endswith((".share", ".together")):
                 checkpoint["state_dict"].setdefault(name, value)
 
     def on_test_start(self) -> None:
@@ -422,8 +422,7 @@ class Forecaster(Task):
             return center, spread, torch.zeros_like(center)
         of_last = {"last": 1, "season": self.hparams["data"]["period"]}
         if self.linear is not None:
-            read = self.linear.regressors(batch, center, spread)
-            return center, spread, self.linear(read).transpose(1, 2)
+            return center, spread, self.linear.forecast(batch, center, spread)
         newest = newest_steps(read, batch.lengths, of_last[base])
         steps = torch.arange(self.horizon, device=read.device) % of_last[base]
         return center, spread, ((newest - center) / spread)[:, steps]
@@ -437,21 +436,20 @@ class Forecaster(Task):
         if self.linear is None:
             return
         datasets: Any = data.datasets  # type: ignore[attr-defined]
-        error = self.linear.fit(*(self._regression(datasets[n]) for n in ("train", "validation")))
+        splits = (datasets[name] for name in ("train", "validation"))
+        error = self.linear.fit(*(partial(self._scaled, windows) for windows in splits))
         if error is not None:
             self._share.begin(error)
 
-    def _regression(self, windows: WindowDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What the linear regression reads and what it is to predict, `(N, F)` and `(N, H)`."""
-        assert self.linear is not None
+    def _scaled(
+        self, windows: WindowDataset
+    ) -> Iterator[tuple[SequenceBatch, Tensor, Tensor, Tensor]]:
         every = -(-len(windows) * self.count // ROWS)
         for rows in torch.arange(0, len(windows), every).split(1_024):
             batch = windows.__getitems__(rows.tolist())
             read = batch.inputs[..., : self.count]
             center, spread = window_scale(read, batch.lengths, self.hparams["instance_norm"])
-            ahead = ((self._targets(batch) - center) / spread).transpose(1, 2).flatten(0, 1)
-            features = self.linear.regressors(batch, center, spread).flatten(0, 1)
-            yield features.numpy(), ahead.numpy()
+            yield batch, center, spread, (self._targets(batch) - center) / spread
 
     def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:
         assert batch.series is not None
