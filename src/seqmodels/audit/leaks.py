@@ -203,10 +203,12 @@ def state_mixup(probe: Probe) -> str:
                 return f"{how} {moved}"
             if moved := probe.moved(states, states_now, what="the state"):
                 return f"{how} {moved}"
-    # a model may sort the rows of each window by its length: in each of these, by another order
-    rolled = [_rolled(probe.lengths, 1), _rolled(probe.lengths, 2)]
+    # a model may sort the rows of each window by its length: in each of these, by another order;
+    # half as long as a batch, because two windows take a whole one's steps
+    short = [-(-length // 2) for length in probe.lengths]
+    rolled = [_rolled(short, 1), _rolled(short, 2)]
     try:
-        return _mixed_rows(probe, [full, full]) or _mixed_rows(probe, rolled)
+        return _mixed_rows(probe, [[half] * len(full)] * 2) or _mixed_rows(probe, rolled)
     except Exception as error:  # noqa: BLE001 (some models take only rows sorted by length)
         probe.untested.append(f"state_mixup, of windows of several lengths: {one_line(error)}")
         return ""
