@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ import pytest
 
 from seqmodels.errors import UserError
 from seqmodels.lint import RULES, lint
+from tests.conftest import ROOT
 
 MODEL = """
 class Model(nn.Module):
@@ -391,25 +393,17 @@ def test_every_rule_has_its_wrong_example() -> None:
     assert [code for code, *_ in SHOWN] == [*RULES]
 
 
-SHOWN = (  # a mistake, and what to write instead
-    ("RNN001", "output[:, -1]", "torch.cat([h_n[-2], h_n[-1]], dim=1)"),
-    ("RNN002", "output[:, -1]", "output[torch.arange(len(output)), lengths - 1]"),
-    ("RNN003", "output.mean(1)", "masked_mean(output, lengths)"),
-    ("RNN004", "h_n.view(batch_size, -1)", "h_n.transpose(0, 1).flatten(1)"),
-    ("RNN005", "h_n[:num_layers]", "h_n.unflatten(0, (num_layers, 2))[:, 0]"),
-    ("RNN006", "h_n[-1]", "torch.cat([h_n[-2], h_n[-1]], dim=1)"),
-    ("RNN007", "rnn(inputs.flip(1))", "rnn(reverse_by_length(inputs, lengths))"),
-    ("RNN008", "nn.LSTM(4, 8)", "nn.LSTM(4, 8, batch_first=True)"),
-    ("RNN009", "output, h = model(x, h)", "output, h = model(x, h.detach())"),
-    ("RNN010", "rnn(inputs, (h, h))", "rnn(inputs, (h, c))"),
-    ("RNN011", "nn.LSTM(4, 8, bidirectional=True)", "nn.LSTM(4, 8)"),
+SHOWN = re.findall(
+    r"^\| `(RNN\d+)` \| `([^`]+)`.*\| `([^`]+)` \|$",
+    (ROOT / "docs" / "audit.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
 )
 BODY = "output, (h_n, c_n) = self.rnn(inputs)\nreturn {}"
 LOSS = "loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())\n"
 
 
 @pytest.mark.parametrize(("code", "wrong", "right"), SHOWN, ids=[code for code, *_ in SHOWN])
-def test_a_rule_finds_the_mistake_and_not_the_cure(
+def test_the_page_shows_a_wrong_and_a_right_example(
     code: str, wrong: str, right: str, tmp_path: Path
 ) -> None:
     for shown, expected in ((wrong, {code}), (right, set())):
