@@ -56,9 +56,9 @@ def test_each_word_stands_before_its_own_characters(level: str, options: dict[st
         words = words[-len(ids) :] if options.get("keep") == "end" else words[: len(ids)]
         for word, given in zip(words, row[:, 1:].tolist(), strict=True):
             ends = word if len(word) <= MOST else word[:12] + word[-12:]
-            known = [tokens.spelling.ids.get(letter, 1) for letter in ends]
+            known = [tokens.characters.get(letter, 1) for letter in ends]
             assert given == known + [0] * (len(given) - len(known))
-    assert {*tokens.spelling.ids} == {*"abAB'! "} and len(tokens.spelling) == 9
+    assert {*tokens.characters} == {*"abAB'! "} and tokens.num_characters == 9
 
 
 def test_characters_survive_saving() -> None:

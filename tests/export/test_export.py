@@ -207,6 +207,7 @@ SERIES = [np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]]), np.array([[-3.0, 0.5]]
         (Tokens(SMALL, max_length=4, keep="end"), TEXTS),
         (Tokens(TokenizerOptions("space"), max_length=2), [*TEXTS, "[PAD] film"]),
         (Tokens(TokenizerOptions("char", min_count=2)), TEXTS),
+        (Tokens(TokenizerOptions("char", lowercase=True), max_length=3), ["İaΣ ΑΣ", "İİ"]),
         (Tokens(TokenizerOptions("space", min_count=2), characters=True), TEXTS),
         (Tokens(SMALL, max_length=4, keep="end", characters=True), TEXTS),
         (Words(lowercase=True), WORDS),

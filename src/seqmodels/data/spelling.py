@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from seqmodels.errors import UserError, shown
 
 HALF = 12  # of a word with more than twice so many characters, the first and the last are read
 SPECIAL = (PADDING, UNKNOWN)  # with the ids 0 and 1
-# `Spelling` without PyTorch, for the script of an export
+# `spelled` without PyTorch, for the script of an export
 IN_NUMPY = """LETTERS = {letter: n for n, letter in enumerate(FITTED.get("characters", ""), 2)}
 
 
@@ -27,28 +27,15 @@ def with_characters(ids, words):
 """.replace("2 * HALF", str(2 * HALF)).replace("HALF", str(HALF))
 
 
-class Spelling:
-    """Gives the characters of words as ids; of a long word, the first and the last `HALF`.
-
-    Args:
-        characters: those that have an id; every other one is unknown.
-    """
-
-    def __init__(self, characters: Iterable[str]) -> None:
-        self.ids = numbered(characters)
-
-    def __len__(self) -> int:
-        """How many ids there are, with those of padding and unknown characters."""
-        return len(SPECIAL) + len(self.ids)
-
-    def __call__(self, ids: np.ndarray, words: Sequence[str]) -> np.ndarray:
-        """`(N, 1 + 2 * HALF)`: the id of each word, and its characters, padded with 0."""
-        rows = np.full((len(words), 1 + 2 * HALF), PADDING_ID, np.int32)
-        rows[:, 0] = ids
-        for row, word in zip(rows, words, strict=True):
-            ends = word[:HALF] + word[HALF:][-HALF:]
-            row[1 : 1 + len(ends)] = [self.ids.get(letter, UNKNOWN_ID) for letter in ends]
-        return rows
+def spelled(ids: np.ndarray, words: Sequence[str], characters: Mapping[str, int]) -> np.ndarray:
+    """`(N, 1 + 2 * HALF)`: the id of each word, and those of its characters, padded with 0; of a
+    long word, of the first and the last `HALF`."""
+    rows = np.full((len(words), 1 + 2 * HALF), PADDING_ID, np.int32)
+    rows[:, 0] = ids
+    for row, word in zip(rows, words, strict=True):
+        ends = word[:HALF] + word[HALF:][-HALF:]
+        row[1 : 1 + len(ends)] = [characters.get(letter, UNKNOWN_ID) for letter in ends]
+    return rows
 
 
 def numbered(names: Iterable[str]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity, lists, stored
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.spelling import IN_NUMPY, SPECIAL, Spelling
+from seqmodels.data.spelling import IN_NUMPY, SPECIAL, numbered, spelled
 from seqmodels.data.token_ids import encoded, normalizer, train
 from seqmodels.data.token_rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
@@ -31,7 +31,7 @@ FORMAT = 2  # of the cached files
 # how to split a text without PyTorch and `tokenizers`, by the level of the tokenizer
 SPLIT = {
     "space": "text.split()",
-    "char": "list(text)",
+    "char": 'list("".join(map(str.lower, text)) if OPTIONS["lowercase"] else text)',
     "word": '["".join(run) for kind, run in groupby(text, kind_of) if kind]',
 }
 KIND_OF = """import unicodedata
@@ -45,16 +45,7 @@ def kind_of(letter):  # between words, of a word, or of punctuation
 
 
 """
-ENCODE = """KIND_OFTOKENIZER = FITTED["tokenizer"] if isinstance(FITTED, dict) else FITTED
-IDS = json.loads(TOKENIZER)["model"]["vocab"]
-
-
-def encode(text):
-    text = "".join(letter.lower() for letter in text) if OPTIONS["lowercase"] else text
-    ids = [max(IDS.get(token, 1), 1) for token in SPLIT]
-    most = OPTIONS["max_length"] or len(ids)
-    return ids[-most:] if OPTIONS["keep"] == "end" else ids[:most]"""
-SPELLED = """KIND_OFIDS = json.loads(FITTED["tokenizer"])["model"]["vocab"]
+ENCODE = """KIND_OFIDS = json.loads(FITTED)["model"]["vocab"]
 
 
 def encode(text):
@@ -62,7 +53,8 @@ def encode(text):
     most = OPTIONS["max_length"] or len(words)
     words = words[-most:] if OPTIONS["keep"] == "end" else words[:most]
     normal = ["".join(map(str.lower, word)) for word in words] if OPTIONS["lowercase"] else words
-    return with_characters([max(IDS.get(word, 1), 1) for word in normal], words)"""
+    return STEPS"""
+STEPS = "[max(IDS.get(word, 1), 1) for word in normal]"
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
 MOST_SHOWN = 200  # characters of a text that is only to be recognised
 
@@ -82,7 +74,7 @@ class Tokens(InputEncoder, name="tokens"):
         vocabulary: `train` takes the words of the training texts only; `vectors` also takes words
             that only the file of vectors has, first those at its beginning, until there are
             `vocabulary_size`.
-        characters: whether to give the characters of each word, too, in their case; see `Spelling`.
+        characters: whether to give the characters of each word, too, in their case; see `spelled`.
 
     Raises:
         UserError: for a wrong argument, or vectors or characters of tokens that are not words.
@@ -104,16 +96,14 @@ class Tokens(InputEncoder, name="tokens"):
     ) -> None:
         check_vocabulary(vocabulary, vectors)
         self.options, self.spells = tokenizer or TokenizerOptions(), characters
-        asked = {
-            f"data.vectors={vectors} has vectors": vectors is not None,
-            "data.characters=true gives the characters": characters,
-        }
-        for what, is_asked in asked.items():
-            if is_asked and self.options.level not in LEVELS:
-                raise UserError(
-                    f"{what} of words, and data.tokenizer={self.options.level} makes other tokens: "
-                    "set data.tokenizer=word, or =space"
-                )
+        of_words = "data.characters=true gives the characters" if characters else ""
+        if vectors is not None:
+            of_words = f"data.vectors={vectors} has vectors"
+        if of_words and self.options.level not in LEVELS:
+            raise UserError(
+                f"{of_words} of words, and data.tokenizer={self.options.level} makes other tokens: "
+                "set data.tokenizer=word, or =space"
+            )
         self.max_length, self.keep = max_length, keep
         self.vectors_from, self.vocabulary = vectors, vocabulary
         self.trained: str | None = None
@@ -125,8 +115,12 @@ class Tokens(InputEncoder, name="tokens"):
             what = f"{level} tokens without the package tokenizers"
             return super().in_numpy.replace("such inputs", what)
         by_kind = KIND_OF if level == "word" else ""
-        script = IN_NUMPY + SPELLED if self.spells else ENCODE
-        return script.replace("KIND_OF", by_kind).replace("SPLIT", SPLIT[level])
+        script = ENCODE.replace("KIND_OF", by_kind).replace("SPLIT", SPLIT[level])
+        if self.own_spec or self.spells:
+            script = script.replace("FITTED", 'FITTED["tokenizer"]')
+        if not self.spells:
+            return script.replace("STEPS", STEPS)
+        return IN_NUMPY + script.replace("STEPS", f"with_characters({STEPS}, words)")
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Tokens:
@@ -200,7 +194,8 @@ class Tokens(InputEncoder, name="tokens"):
         rows, words = forms.encode(raw, source, first), forms.names
         vocabulary, normal = self.tokenizer.get_vocab(), normalizer(self.tokenizer)
         ids = np.array([max(vocabulary.get(normal(word), 0), UNKNOWN_ID) for word in words])
-        return SpelledRows(rows.ids, rows.ends, self.spelling(ids, words), rows.truncated)
+        table = spelled(ids, words, self.characters)
+        return SpelledRows(rows.ids, rows.ends, table, rows.truncated)
 
     def _encoded(self, raw: Sequence[str], source: str, first: int) -> pa.RecordBatch:
         found, lengths, truncated = list[np.ndarray](), list[np.ndarray](), 0
@@ -269,7 +264,7 @@ class Tokens(InputEncoder, name="tokens"):
         if self.own_spec or self.spells:
             fitted = {"tokenizer": fitted, **self.own_spec}
         if self.spells:
-            options["characters"], fitted["characters"] = True, [*self.spelling.ids]
+            options["characters"], fitted["characters"] = True, [*self.characters]
         return {"kind": self.kind, "options": options, "fitted": fitted}
 
     def load(self, fitted: str | dict[str, Any]) -> None:
@@ -278,7 +273,7 @@ class Tokens(InputEncoder, name="tokens"):
         if "vector_size" in fitted:
             self.own_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
         if self.spells:
-            self.spelling = Spelling(fitted["characters"])
-            self.num_characters = len(self.spelling)
+            self.characters = numbered(fitted["characters"])
+            self.num_characters = len(SPECIAL) + len(self.characters)
         self.tokenizer = load_tokenizer(str(fitted["tokenizer"]), self.options)
         self.num_inputs = self.tokenizer.get_vocab_size()

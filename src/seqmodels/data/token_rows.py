@@ -86,7 +86,7 @@ class SpelledRows(TokenRows):
     Args:
         forms: the words, as `TokenRows` takes tokens: which row of `spelled` each is.
         ends, truncated: see `TokenRows`.
-        spelled: of all different words, as `Spelling` gives them.
+        spelled: of all different words, as the function `spelled` gives them.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ import numpy as np
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.columns import arrow
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.spelling import IN_NUMPY, SPECIAL, Spelling, numbered
+from seqmodels.data.spelling import IN_NUMPY, SPECIAL, numbered, spelled
 from seqmodels.data.token_rows import SpelledRows, TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
 from seqmodels.data.vectors import check_vocabulary, find_vectors
@@ -28,7 +28,7 @@ class Words(InputEncoder, name="words"):
         min_count: rarer words and characters become the unknown one.
         vocabulary_size: the largest number of words, with the two for padding and unknown ones.
         vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
-        characters: whether to give the characters of each word, too; see `Spelling`.
+        characters: whether to give the characters of each word, too; see `spelled`.
 
     Raises:
         UserError: for a vocabulary of vectors without vectors.
@@ -100,7 +100,7 @@ def encode(words):
         ends = np.cumsum([0, *map(len, raw)])
         if not self.spells:
             return TokenRows(ids[numbers], ends)
-        return SpelledRows(numbers, ends, self.spelling(ids, forms))
+        return SpelledRows(numbers, ends, spelled(ids, forms, self.characters))
 
     def describe(self, raw: Sequence[str]) -> dict[str, Any]:
         return {"tokens": list(raw)}
@@ -110,7 +110,7 @@ def encode(words):
         kept = {name: options[name] for name in ("lowercase", "min_count", "vocabulary_size")}
         fitted: dict[str, Any] = {"words": [*self.words], **self.own_spec}
         if self.spells:
-            fitted["characters"] = [*self.spelling.ids]
+            fitted["characters"] = [*self.characters]
         return {"kind": "words", "options": {**kept, "characters": self.spells}, "fitted": fitted}
 
     def load(self, fitted: Mapping[str, Any]) -> None:
@@ -119,8 +119,8 @@ def encode(words):
         if "vector_size" in fitted:
             self.own_spec = {name: int(fitted[name]) for name in ("vector_size", "num_trained")}
         if self.spells:
-            self.spelling = Spelling(fitted["characters"])
-            self.num_characters = len(self.spelling)
+            self.characters = numbered(fitted["characters"])
+            self.num_characters = len(SPECIAL) + len(self.characters)
 
     def _normal(self, word: str) -> str:
         return word.lower() if self.options.lowercase else word

@@ -355,8 +355,9 @@ def test_of_a_very_long_word_both_ends_are_read() -> None:
     words = Words(characters=True)
     words.fit([["a" * 12 + "b" * 500 + "c" * 12]])
     [row] = words.encode([["a" * 12 + "b" * 500 + "c" * 12]], "made")
-    a, c = (words.spelling.ids[letter] for letter in "ac")
+    a, c = (words.characters[letter] for letter in "ac")
     assert row.tolist() == [[2, *[a] * 12, *[c] * 12]]
+    assert words.num_characters == 5  # b is known, too
 
 
 # ---------------------------------------------------------------- pieces
