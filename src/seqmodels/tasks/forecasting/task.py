@@ -279,11 +279,13 @@ class Forecaster(Task):
     def _values(self, batch: SequenceBatch) -> Tensor:  # (B, H, K, Q)
         return self(batch).unflatten(1, (self.horizon, self.count, -1))
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        for name, value in self.named_buffers():  # older ones lack them
-            if name.startswith("intervals.") or name.endswith((".share", ".together")):
-                checkpoint["state_dict"].setdefault(name, value)
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        older = {  # lack them
+            name: value
+            for name, value in self.named_buffers()
+            if name.startswith("intervals.") or name.endswith((".share", ".together"))
+        }
+        return super().load_state_dict({**older, **state_dict}, *args, **options)
 
     def on_test_start(self) -> None:
         if self.intervals is not None and self.intervals.width.ne(1).any():
