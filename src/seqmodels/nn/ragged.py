@@ -32,7 +32,7 @@ from seqmodels.padding import valid_steps
 
 # Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
 # and with more than 8 blocks each call gets too small to be faster.
-STEPS_PER_BLOCK = 64
+STEPS_PER_BLOCK = 128
 MOST_BLOCKS = 8
 # cuDNN fails on more steps (https://github.com/pytorch/pytorch/issues/133751)
 MOST_STEPS = 65_535
