@@ -285,9 +285,9 @@ evaluate run=nowhere
 generate run=nowhere
     run=nowhere is not a run folder
 predict run=nowhere
-    name what to predict for: input=<file>, or split=test for the run's own
+    name what to predict for: input=<file>, or split=test for the run's own data
 predict run=nowhere split=test input=wrong.csv
-    name what to predict for: input=<file>, or split=test for the run's own
+    name what to predict for: input=<file>, or split=test for the run's own data
 """
 ROWS = [line.strip() for line in MISTAKES.splitlines() if line]
 

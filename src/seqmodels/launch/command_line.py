@@ -155,10 +155,8 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
                 _check_words(sys.argv[1:])
                 words = _options_last(sys.argv[1:])
                 given = dict(word.partition("=")[::2] for word in words)
-                sys.argv[1:] = [
-                    *([] if "model" in given else model_of(given.get("resume"))),
-                    *words,
-                ]
+                own = [] if "model" in given else model_of(given.get("resume"))
+                sys.argv[1:] = [*own, *words]
                 run()
                 sys.stdout.flush()
 

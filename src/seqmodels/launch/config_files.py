@@ -42,6 +42,8 @@ def own_configs() -> list[Path]:
 def model_of(run: object) -> list[str]:
     """`model=<file>` for the class of the model of a run in this folder, so that a command line may
     change what only this class has; empty if it is no run, or if no file gives the class."""
+    if run is None:
+        return []
     from seqmodels.runs.folder import RunFolder  # here, because most scripts don't need it
 
     with suppress(UserError, KeyError, TypeError):  # which the resume itself reports

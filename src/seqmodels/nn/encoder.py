@@ -23,7 +23,7 @@ from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
 from seqmodels.signatures import checked
 
-# Measured (benchmarks/growth.py): with fewer, a call by blocks costs more than it saves.
+# Measured on a CPU of two cores: with fewer, a call by blocks costs more than it saves.
 FEWEST_STEPS = 16
 FEWEST_STEPS_TO_TRAIN = 6
 

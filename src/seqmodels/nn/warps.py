@@ -1,4 +1,4 @@
-"""Speed up and slow down series in training, each time otherwise."""
+"""Speed up and slow down series in training, differently each time."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def main(config: SimpleNamespace) -> None:
     from seqmodels.screen import Screen, visible
 
     if (config.input is None) == (config.split is None):
-        raise UserError("name what to predict for: input=<file>, or split=test for the run's own")
+        raise UserError(
+            "name what to predict for: input=<file>, or split=test for the run's own data"
+        )
     run = named_run(config)
     if config.split:
         _backtest(run, config)

@@ -25,7 +25,8 @@ FILES = {"optimizer", "scheduler"}  # groups whose files give `model.optimizer`,
 @composed("train")
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
-    overrides = [o for o in as_typed(settings.overrides.task) if o not in model_of(config.resume)]
+    own = model_of(config.resume)
+    overrides = [word for word in as_typed(settings.overrides.task) if word not in own]
     if settings.mode == RunMode.MULTIRUN:
         if (trial := settings.sweeper.get("trial")) is not None:
             from seqmodels.launch.search import run_trial

@@ -29,8 +29,8 @@ class SequenceClassifier(Task):
             a random start each time; otherwise all of them, and the mean of what the head selects.
         crop: in training, cut up to this share of its steps from the two ends of each sequence,
             another part each time; for sequences whose class shows in any part of them.
-        warp: in training, read each series at another speed each time, which changes smoothly by at
-            most this share; see `Warp`.
+        warp: in training, read each series at a random speed, which changes smoothly and differs
+            from 1 by at most this share; see `Warp`.
 
     Raises:
         UserError: for other than one weight for each class, or a `warp` of tokens.
