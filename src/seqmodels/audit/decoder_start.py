@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,24 +12,9 @@ from torch import Tensor, nn
 from seqmodels.audit.probe import Probe
 from seqmodels.audit.structure import tensors_in
 from seqmodels.nn.cell import Recurrent
+from seqmodels.nn.state import state_of
 
 KINDS = ("h", "c")
-
-
-@dataclass
-class DecoderStart:
-    """What a decoder starts from.
-
-    Args:
-        encoder: the network whose final states are changed.
-        directions: how many the decoder has.
-        state: its first state in the last call of the model, `(L', B, H')` each of `h` and, for
-            LSTM, `c`.
-    """
-
-    encoder: Recurrent
-    directions: int = 1
-    state: list[Tensor] = field(default_factory=list)
 
 
 def wrong_decoder_start(probe: Probe) -> str:
@@ -40,9 +24,8 @@ def wrong_decoder_start(probe: Probe) -> str:
     Empty for a decoder that starts from zeros, or from something else than final states.
     """
     for encoder in _encoders(probe):
-        decoder = DecoderStart(encoder)
         inputs = probe.sampler.batch(probe.full)
-        before = _first_state(probe, decoder, inputs, None)
+        before, directions = _first_state(probe, encoder, inputs)
         if not before:
             continue
         slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
@@ -55,7 +38,7 @@ def wrong_decoder_start(probe: Probe) -> str:
         }
         for number, of in enumerate(kinds):
             for slot in range(slots):
-                after = _first_state(probe, decoder, inputs, (number, slot))
+                after, _ = _first_state(probe, encoder, inputs, (number, slot))
                 for to, one, other in zip(KINDS, before, after, strict=False):
                     moved = (one != other).flatten(1).any(dim=1)
                     reached[to][of][:, slot] = moved
@@ -65,7 +48,7 @@ def wrong_decoder_start(probe: Probe) -> str:
                 return "the decoder starts both h and c from the encoder's h_n"
             if ("h", "c") in sources and ("h", "h") not in sources:
                 return "the decoder starts h from the encoder's c_n, and not from h_n"
-        if decoder.directions == 1 and (evidence := _split_layers(reached, encoder)):
+        if directions == 1 and (evidence := _split_layers(reached, encoder)):
             return evidence
     return ""
 
@@ -102,11 +85,11 @@ def _encoders(probe: Probe) -> list[Recurrent]:
 
 
 def _first_state(
-    probe: Probe, decoder: DecoderStart, inputs: Tensor, changed: tuple[int, int] | None
-) -> list[Tensor]:
-    """The state that the first decoder starts from, with noise in one of the encoder's final
-    states."""
-    decoder.state, encoder = [], {*decoder.encoder.modules()}
+    probe: Probe, encoder: Recurrent, inputs: Tensor, changed: tuple[int, int] | None = None
+) -> tuple[list[Tensor], int]:
+    """What the first decoder starts from, `(L', B, H')` each of `h` and, for LSTM, `c`; and how
+    many directions it has. With noise in one of the encoder's final states, if it is `changed`."""
+    found, own = list[tuple[list[Tensor], int]](), {*encoder.modules()}
     generator = torch.Generator().manual_seed(0)
 
     def change(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -115,25 +98,20 @@ def _first_state(
         if changed is not None:
             part = parts[changed[0]][changed[1]]
             part += torch.randn(part.shape, generator=generator).to(part)
-        return output, tuple(parts) if isinstance(final, tuple) else parts[0]
+        return output, state_of(*parts)
 
     def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         state = _start_state(arguments, options)
-        if state is not None and not decoder.state and module not in encoder:
-            cells = isinstance(module, nn.RNNCellBase)
-            decoder.directions = 2 if getattr(module, "bidirectional", False) else 1
-            decoder.state = [
-                (part.detach().unsqueeze(0) if cells else part.detach()).clone()
-                for part in tensors_in(state)
-            ]
+        if state is not None and not found and module not in own:
+            parts = [part.detach().clone() for part in tensors_in(state)]
+            if isinstance(module, nn.RNNCellBase):
+                parts = [part.unsqueeze(0) for part in parts]
+            found.append((parts, 2 if getattr(module, "bidirectional", False) else 1))
 
-    handle = decoder.encoder.register_forward_hook(change)
-    try:
-        with _hooked(probe, Recurrent | nn.RNNCellBase, note):
-            probe.rows(inputs, probe.full)
-    finally:
-        handle.remove()
-    return decoder.state
+    kinds = Recurrent | nn.RNNCellBase
+    with encoder.register_forward_hook(change), _hooked(probe, kinds, note):
+        probe.rows(inputs, probe.full)
+    return found[0] if found else ([], 1)
 
 
 def _start_state(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -146,6 +124,5 @@ def _hooked(probe: Probe, kinds: Any, note: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for part in {p for module in probe.modules for p in module.modules()}:
             if isinstance(part, kinds):
-                handle = part.register_forward_pre_hook(note, with_kwargs=True)
-                stack.callback(handle.remove)
+                stack.enter_context(part.register_forward_pre_hook(note, with_kwargs=True))
         yield

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from seqmodels.audit.probe import Probe
 from seqmodels.nn.cell import Recurrent
+from seqmodels.nn.state import parts_of, state_of
 
 POSITIONS = ("start", "middle", "end")
 MOST_DRAWS = 24  # of random weights, before something counts as unread
@@ -88,55 +87,42 @@ def _read(probe: Probe, network: StatesRead) -> None:
     before = probe.rows(inputs, probe.full)
     for direction, position, size in product(network.directions, POSITIONS, (1.0, 10.0)):
         if (direction, position) not in network.read:
-            with _noise_in(network, direction, position, size):
+            noisy = _with_noise(network, direction, position, size)
+            with network.rnn.register_forward_hook(noisy):
                 after = probe.rows(inputs, probe.full)
             if not all(map(torch.equal, before, after)):
                 network.read.add((direction, position))
 
 
-@contextmanager
-def _noise_in(network: StatesRead, direction: str, position: str, size: float) -> Iterator[None]:
-    """Within: noise at one position of the last layer's `output`, `h_n` and `c_n`."""
-    noise = partial(_random, size, torch.Generator().manual_seed(0))
-    hook = partial(_with_noise, network, direction, position, noise)
-    handle = network.rnn.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _random(size: float, generator: torch.Generator, tensor: Tensor) -> Tensor:
-    return size * torch.randn(tensor.shape, generator=generator).to(tensor)
-
-
 def _with_noise(
-    network: StatesRead,
-    direction: str,
-    position: str,
-    noise: Callable[[Tensor], Tensor],
-    module: Recurrent,
-    arguments: Any,
-    result: tuple[Any, Any],
-) -> tuple[Any, Any]:
-    """A forward hook: the result of the network with noise at one position."""
+    network: StatesRead, direction: str, position: str, size: float
+) -> Callable[..., tuple[Any, Any]]:
+    """A forward hook: noise at one position of the last layer's `output`, `h_n` and `c_n`."""
     count, number = len(network.directions), network.directions.index(direction)
-    output, final = result
-    data = output.data if isinstance(output, PackedSequence) else output
-    seen, length = _steps_seen(module, output, direction)
-    where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
-    here = where.get(position, seen == length - 1) & (length > 2)  # else there is no middle
-    network.called |= bool((length > 2).any())
-    half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
-    data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
-    if isinstance(output, PackedSequence):
-        data = output._replace(data=data)
-    if position == "end":
-        parts = [part.clone() for part in (final if isinstance(final, tuple) else (final,))]
-        for part in parts:  # (L*D, B, H)
-            part[number - count] += noise(part[number - count])
-        final = tuple(parts) if isinstance(final, tuple) else parts[0]
-    return data, final
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(tensor: Tensor) -> Tensor:
+        return size * torch.randn(tensor.shape, generator=generator).to(tensor)
+
+    def hook(module: Recurrent, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
+        output, final = result
+        data = output.data if isinstance(output, PackedSequence) else output
+        seen, length = _steps_seen(module, output, direction)
+        where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
+        here = where.get(position, seen == length - 1) & (length > 2)  # else there is no middle
+        network.called |= bool((length > 2).any())
+        half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
+        data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
+        if isinstance(output, PackedSequence):
+            data = output._replace(data=data)
+        if position == "end":
+            parts = [part.clone() for part in parts_of(final)]
+            for part in parts:  # (L*D, B, H)
+                part[number - count] += noise(part[number - count])
+            final = state_of(*parts)
+        return data, final
+
+    return hook
 
 
 def _steps_seen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import torch
 from torch import Tensor, nn
 
@@ -86,19 +88,13 @@ def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Te
         leaves.append(embedded.detach().requires_grad_())
         return leaves[-1]
 
-    handles = [
-        part.register_forward_hook(lambda module, arguments, embedded: leaf(embedded))
-        for module in probe.modules
-        for part in module.modules()
-        if isinstance(part, nn.Embedding)
-    ]
     if not probe.sampler.tokens:
         inputs = leaf(inputs.to(probe.device, probe.dtype))
-    try:
+    with ExitStack() as hooks:
+        for part in (part for module in probe.modules for part in module.modules()):
+            if isinstance(part, nn.Embedding):
+                hooks.enter_context(part.register_forward_hook(lambda *given: leaf(given[-1])))
         logits, _ = probe.call(inputs, lengths)
-    finally:
-        for handle in handles:
-            handle.remove()
     reached = torch.zeros(inputs.shape[:2], dtype=torch.bool)
     if not logits.requires_grad or not leaves:
         return reached

@@ -12,6 +12,7 @@ from torch import Tensor
 from seqmodels.audit.isolation import changed, find_modules, in_float64, isolated
 from seqmodels.audit.probe import Probe
 from seqmodels.audit.random_inputs import Sampler
+from seqmodels.audit.recurrences import nodes_of
 from seqmodels.audit.signature import Signature
 from seqmodels.errors import UserError, one_line
 
@@ -75,14 +76,7 @@ def _find_parameters(probe: Probe) -> list[Tensor]:
         logits, _ = probe.call(probe.sampler.batch(lengths), lengths)
     except Exception:  # noqa: BLE001 (`_problem` calls it again, and says what is wrong)
         return []
-    leaves, seen, ahead = [], set(), [getattr(logits, "grad_fn", None)]
-    while ahead:
-        node = ahead.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            leaves += [node.variable] if hasattr(node, "variable") else []
-            ahead += [function for function, _ in node.next_functions]
-    return leaves
+    return [node.variable for node in nodes_of(logits) if hasattr(node, "variable")]
 
 
 def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:

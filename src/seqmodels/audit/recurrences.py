@@ -40,7 +40,7 @@ def steps_read(probe: Probe, looked_into: list[StatesRead]) -> dict[str, set[int
 def _steps_with_gradient(probe: Probe, weights: list[Tensor]) -> dict[int, set[int]]:
     """By the id of each recurrent weight."""
     logits, _ = probe.call(probe.sampler.batch(probe.full), probe.full)
-    nodes = _nodes(logits)
+    nodes = nodes_of(logits)
     leads_to: dict[Node, int] = {}  # a weight, perhaps transposed or cut
     uses: dict[int, set[Node]] = {id(weight): set() for weight in weights}
     for node in nodes:
@@ -77,9 +77,9 @@ def _note(steps: set[int], step: int, gradients: tuple[Tensor | None, ...]) -> N
         steps.add(step)
 
 
-def _nodes(logits: Tensor) -> list[Node]:
+def nodes_of(logits: Any) -> list[Node]:
     """Of the graph of the logits, each after those that it was computed from."""
-    order, seen, ahead = list[Node](), set[Node](), [(logits.grad_fn, False)]
+    order, seen, ahead = list[Node](), set[Node](), [(getattr(logits, "grad_fn", None), False)]
     while ahead:
         node, expanded = ahead.pop()
         if expanded:
