@@ -22,8 +22,8 @@ from seqmodels.engine.contract import gather
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
-from seqmodels.tasks.forecasting.baselines import ALPHAS
 from seqmodels.tasks.forecasting.forecast_scores import forecast_scores, forecast_sums
+from seqmodels.tasks.forecasting.linear_path import ALPHAS
 from seqmodels.tasks.forecasting.task import shift
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from tests.conftest import Config, Script, result_of
@@ -415,18 +415,27 @@ def test_a_forecaster_begins_as_the_regressions_that_another_library_fits(
         values, beside = read(name)
         return np.concatenate([values, beside[..., None]], axis=2).reshape(len(values), -1)
 
-    def rows(name: str, alone: bool) -> np.ndarray:
-        ahead = left[name]
+    def rows(ahead: np.ndarray, alone: bool) -> np.ndarray:
         return np.concatenate(np.moveaxis(ahead, 2, 0)) if alone else ahead.reshape(len(ahead), -1)
 
-    def nothing(name: str) -> np.ndarray:
-        return np.zeros((len(batches[name]), 0))
+    def simple(name: str) -> list[np.ndarray]:
+        """What is left by the last value, a period (of 2 steps), the mean, the line."""
+        values, ahead = read(name)[0], 1 + np.arange(H)[:, None]  # whose last one is 0
+        made = (
+            np.zeros((len(values), H, K)),
+            np.stack([values[:, W - 2], values[:, W - 1], values[:, W - 2]], axis=1),
+            values.mean(axis=1, keepdims=True),
+            -values[:, :1] / (W - 1) * ahead,
+        )
+        return [left[name] - each for each in made]
 
-    for features in [with_beside] if known else [own, with_beside]:
-        take(features, rows, left, alone=True, can_be_left=features is with_beside and not known)
-    left |= {name: np.nan_to_num(each) for name, each in left.items()}  # nothing of what is missing
-    take(nothing, rows, left, alone=False)
-    take(together, rows, left, alone=False, can_be_left=True)
+    begun = {name: simple(name) for name in batches}
+    starts = [{name: of[n] for name, of in begun.items()} for n in range(4)]
+    left = take(with_beside if known else own, rows, starts, alone=True)
+    if not known:
+        left = take(with_beside, rows, [left], alone=True)
+    left = {name: np.nan_to_num(each) for name, each in left.items()}  # nothing of what is missing
+    left = take(together, rows, [left], alone=False)
     made = task(batches["test"]).detach().numpy().reshape(-1, H, K)
     assert batches["test"].targets is not None
     expected = batches["test"].targets.view(-1, H, K).numpy() - left["test"]
@@ -435,30 +444,30 @@ def test_a_forecaster_begins_as_the_regressions_that_another_library_fits(
 
 def take(
     features: Callable[[str], np.ndarray],
-    rows: Callable[[str, bool], np.ndarray],
-    left: dict[str, np.ndarray],
+    rows: Callable[[np.ndarray, bool], np.ndarray],
+    starts: list[dict[str, np.ndarray]],
     *,
     alone: bool,
-    can_be_left: bool = False,
-) -> None:
-    """Takes from what is `left` what the best of the ridge regressions predicts of it."""
+) -> dict[str, np.ndarray]:
+    """What is left of one of the starts, by itself or by a ridge regression of it."""
 
-    def of(name: str) -> tuple[np.ndarray, np.ndarray]:
+    def of(name: str) -> np.ndarray:
         x = features(name).astype(np.float64)
-        return np.hstack([x, np.ones((len(x), 1))]), rows(name, alone)
+        return np.hstack([x, np.ones((len(x), 1))])
 
-    (x, y), (tried, truth) = of("train"), of("validation")
-    there = ~np.isnan(y).any(axis=1)
-    x, y = x[there], y[there]
-    fits = [Ridge(a * len(x), fit_intercept=False).fit(x, y).predict for a in ALPHAS]
-    if can_be_left:
-        fits.append(lambda x: np.zeros((len(x), y.shape[1])))
-    best = min(fits, key=lambda predict: np.square(predict(tried) - truth).sum())
-    for name, each in left.items():
-        made = best(of(name)[0])
-        left[name] = each - (
-            np.moveaxis(made.reshape(K, -1, H), 0, 2) if alone else made.reshape(-1, H, K)
-        )
+    choices = [*starts]
+    for left in starts:
+        x, y = of("train"), rows(left["train"], alone)
+        there = ~np.isnan(y).any(axis=1)
+        for alpha in ALPHAS:
+            model = Ridge(alpha * there.sum(), fit_intercept=False).fit(x[there], y[there])
+            choice = {}
+            for name, each in left.items():
+                made = model.predict(of(name))
+                made = np.moveaxis(made.reshape(K, -1, H), 0, 2) if alone else made
+                choice[name] = each - made.reshape(each.shape)
+            choices.append(choice)
+    return min(choices, key=lambda choice: np.square(choice["validation"]).sum())
 
 
 @pytest.mark.parametrize("quantiles", [None, QUANTILES])
@@ -593,7 +602,8 @@ def test_of_many_columns_a_linear_path_reads_the_newest_steps_of_those_known_in_
     spec = {**SPEC, "columns": ["y", "z", "u", f"v in {H} steps"]}
     spec["future_inputs"] = ["v"] if future else []
     task, batch = forecaster(spec, base="linear"), batch_of()
-    read = task.linear.regressors(batch, torch.zeros(B, 1, K), torch.ones(B, 1, K))
+    scaled = task.linear.read(batch, torch.zeros(B, 1, K), torch.ones(B, 1, K))
+    read = task.linear.of_each(scaled)
     beside = batch.inputs[..., K:].flatten(1)[:, -5 if future else W * C :]
     assert read.shape == (B, K, task.linear.in_features)
     for k in range(K):

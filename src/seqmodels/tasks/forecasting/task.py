@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, cast
 
@@ -41,7 +40,6 @@ from seqmodels.tasks.forecasting.window_rows import newest_steps, segments, wind
 MOST_STEPS = 100_000  # to forecast
 SEGMENTS = 14  # of a window, about, to read by `auto`
 VALUES = 500_000  # at most, of the validation split, to correct forecasts by
-ROWS = 200_000  # at most, to fit the linear regression to
 Forecast = Float[Tensor, "batch horizon values"] | Float[Tensor, "batch horizon values quantiles"]
 
 
@@ -155,10 +153,7 @@ class Forecaster(Task):
             )
         self.linear = self.intervals = None
         if base == "linear":
-            beside = data["num_inputs"] - self.count
-            names = [f"{name} in {self.horizon} steps" for name in data.get("future_inputs", [])]
-            future = [data["columns"].index(name) - self.count for name in names]
-            self.linear = LinearPath(data["window"], self.count, beside, self.horizon, future)
+            self.linear = LinearPath(data)
         if self.output.quantiles is not None:
             self.intervals = Intervals(self.levels, self.horizon, self.count)
         for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec
@@ -437,21 +432,11 @@ class Forecaster(Task):
             rank_zero_only(Screen().print)(f"auto: {', '.join(values)}")
         if self.linear is None:
             return
-        datasets: Any = data.datasets  # type: ignore[attr-defined]
-        splits = (datasets[name] for name in ("train", "validation"))
-        error = self.linear.fit(*(partial(self._scaled, windows) for windows in splits))
+        splits: Any = data.datasets  # type: ignore[attr-defined]
+        norm = self.hparams["instance_norm"]
+        error = self.linear.fit(splits["train"], splits["validation"], norm)
         if error is not None:
             self._share.begin(error)
-
-    def _scaled(
-        self, windows: WindowDataset
-    ) -> Iterator[tuple[SequenceBatch, Tensor, Tensor, Tensor]]:
-        every = -(-len(windows) * self.count // ROWS)
-        for rows in torch.arange(0, len(windows), every).split(1_024):
-            batch = windows.__getitems__(rows.tolist())
-            read = batch.inputs[..., : self.count]
-            center, spread = window_scale(read, batch.lengths, self.hparams["instance_norm"])
-            yield batch, center, spread, (self._targets(batch) - center) / spread
 
     def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:
         assert batch.series is not None

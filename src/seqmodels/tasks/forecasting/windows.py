@@ -301,8 +301,8 @@ class Windows(DataModule):
             yield {**name, **time, **row}
 
     def compute_baselines(self) -> Baselines:
-        return forecast_baselines(self.datasets, self._known_scales, self.period or 1)
+        return forecast_baselines(self.datasets, self._known_scales, self.spec)
 
     @property
     def baseline_recipe(self) -> list[Any]:
-        return [self.period, "and on train"]
+        return [self.spec]
