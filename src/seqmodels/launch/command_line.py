@@ -26,7 +26,7 @@ from seqmodels.launch.config_files import (
     local_cache,
     model_of,
 )
-from seqmodels.launch.readable_errors import FULL_ERROR, is_mistake, readable_errors
+from seqmodels.launch.readable_errors import is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
 from seqmodels.screen import LogLines
 
@@ -143,6 +143,7 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
             from seqmodels.launch.hydra_setup import prepare_hydra
 
             prepare_hydra()
+            _raise_errors()
             readable, begun = readable_errors(), list[bool]()
 
             def run_function(config: Any) -> None:
@@ -165,17 +166,23 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
     return decorate
 
 
+def _raise_errors() -> None:
+    """Have Hydra raise errors. Otherwise it prints them in its own words and exits."""
+    # by names that are not public: its setting, HYDRA_FULL_ERROR, would reach other processes, too
+    from hydra._internal import hydra, utils
+
+    hydra.run_and_report = utils.run_and_report = lambda func: func()
+
+
 @contextmanager
 def _errors_from_hydra(begun: Sequence[bool], name: str) -> Iterator[None]:
-    """Have Hydra raise errors. Otherwise it prints them in its own words and exits.
+    """Within: say what is wrong with a command line that Hydra can't read or compose.
 
     Args:
         begun: empty as long as Hydra reads the command line and composes the configuration. It
             raises exceptions of all kinds there, for mistakes of the user.
         name: the name of the file that it composes, such as `train`.
     """
-    before = os.environ.get(FULL_ERROR)
-    os.environ[FULL_ERROR] = "1"
     try:
         yield
     except Exception as error:
@@ -186,11 +193,6 @@ def _errors_from_hydra(begun: Sequence[bool], name: str) -> Iterator[None]:
         if begun or is_mistake(error):
             raise
         raise UserError(cannot_compose(error, sys.argv[1:])) from error
-    finally:
-        if before is None:
-            del os.environ[FULL_ERROR]
-        else:
-            os.environ[FULL_ERROR] = before
 
 
 def _open_streams() -> None:

@@ -18,7 +18,6 @@ from seqmodels.errors import UserError, missing_value, one_line
 from seqmodels.installation import as_started
 from seqmodels.screen import visible_line
 
-FULL_ERROR = "HYDRA_FULL_ERROR"  # set it to 1 to see the traceback of every error
 NO_MEMORY = re.compile(
     "can't allocate memory|out of memory|Storage size calculation overflowed"
 )  # PyTorch's words
@@ -33,15 +32,11 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
 
     Launchers pickle a function decorated with this and call it in other processes. There the error
     passes through unchanged, so that the launcher can bring it back to this process.
-
-    Args:
-        shows_traceback: whether to show it for every error; None: if `HYDRA_FULL_ERROR` is 1.
     """
 
-    def __init__(self, *, shows_traceback: bool | None = None) -> None:
-        full = os.environ.get(FULL_ERROR) == "1"
+    def __init__(self) -> None:
         self._process = os.getpid()
-        self._shows_traceback = full if shows_traceback is None else shows_traceback
+        self._shows_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
     def __enter__(self) -> None:
         pass

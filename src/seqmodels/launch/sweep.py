@@ -46,6 +46,17 @@ from seqmodels.runs.lock import check_unlocked, locked
 from seqmodels.screen import visible_line
 
 
+@contextmanager
+def _not_swallowed() -> Iterator[None]:
+    """Exits after an exception in a callback: Hydra would only warn of it, and continue."""
+    try:
+        with readable_errors():
+            yield
+    except Exception:  # noqa: BLE001 (a fault of ours)
+        traceback.print_exc()
+        sys.exit(1)
+
+
 class SweepReport(Callback):
     """Hydra callback: write the plan of a sweep, show its progress, compare its runs at the end.
 
@@ -59,17 +70,9 @@ class SweepReport(Callback):
     def __reduce__(self) -> tuple[type[SweepReport], tuple[()]]:
         return SweepReport, ()  # launchers pickle it; the progress display stays in this process
 
+    @_not_swallowed()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the sweep, lock its folder, write its plan, and start the progress display."""
-        with _not_swallowed():
-            self._start(config)
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare the runs. Exits with status 1 if any failed."""
-        with _not_swallowed():
-            self._end(config)
-
-    def _start(self, config: DictConfig) -> None:
         _check(config)
         if is_search(config.hydra.sweeper):
             from seqmodels.launch.search import check_search  # imports torch
@@ -93,6 +96,13 @@ class SweepReport(Callback):
         self._progress = SweepProgress(folder, jobs_here(plan, sweeper), sweeper.get("metric"))
         self._running.enter_context(handling_signals(self._interrupt))
 
+    @_not_swallowed()
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Compare the runs. Exits with status 1 if any failed."""
+        self._progress.stop()
+        with self._running:  # a signal still says how to resume: by comparing
+            self._compare(config, Path(config.hydra.sweep.dir))
+
     def _interrupt(self, signum: int, frame: FrameType | None) -> NoReturn:
         """Handle a signal that comes while no job trains in this process."""
         for number in SIGNALS:  # this is the end already
@@ -112,11 +122,6 @@ class SweepReport(Callback):
         sys.exit(128 + signum)
 
     _interrupt.ends_sweep = True  # type: ignore[attr-defined]  # by which a job knows it
-
-    def _end(self, config: DictConfig) -> None:
-        self._progress.stop()
-        with self._running:  # a signal still says how to resume: by comparing
-            self._compare(config, Path(config.hydra.sweep.dir))
 
     def _compare(self, config: DictConfig, folder: Path) -> None:
         from seqmodels.compare.comparison import compare
@@ -146,17 +151,6 @@ class SweepReport(Callback):
         sys.stdout.flush()
         if comparison.failed:
             sys.exit(1)
-
-
-@contextmanager
-def _not_swallowed() -> Iterator[None]:
-    """Exits after an exception in a callback: Hydra would only warn of it, and continue."""
-    try:
-        with readable_errors(shows_traceback=False):  # Hydra's setting is changed at this time
-            yield
-    except Exception:  # noqa: BLE001 (a fault of ours)
-        traceback.print_exc()
-        sys.exit(1)
 
 
 def _check(config: DictConfig) -> None:
