@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import pkgutil
-import runpy
 import sys
 
 from seqmodels.errors import choices
@@ -20,8 +20,10 @@ def main() -> None:
     name, *words = sys.argv[1:] or ["--help"]
     if name in NAMES:
         sys.argv[1:] = words
-        # as `python -m` does, which Lightning repeats to start the other processes of a training
-        runpy.run_module(PREFIX + name, run_name="__main__", alter_sys=True)
+        command = importlib.import_module(PREFIX + name)
+        # as of `python -m`, which Lightning repeats to start the other processes of a training
+        sys.modules["__main__"].__spec__ = command.__spec__
+        command.main()
     elif name == "--version":
         print(f"{PACKAGE} {version()}")
     elif name in ("--help", "-h"):

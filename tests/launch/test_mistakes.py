@@ -93,11 +93,12 @@ def test_a_norm_may_be_a_whole_number(tmp_path: Path, blank_page: None) -> None:
 def fault_of(case: Case, folder: Path) -> str | None:
     """What is not as it should be when this is run."""
     before = set(folder.rglob("*"))
-    place = "src/seqmodels/launch/commands" if case.script == "new" else "scripts"
+    script, words = ROOT / "scripts" / f"{case.script}.py", case.words
+    if case.script == "new":
+        script, words = ROOT / "src" / "seqmodels" / "__main__.py", ("new", *words)
     try:
         with no_longer_than(300):
-            script = ROOT / place / f"{case.script}.py"
-            done = run_in_process(script, case.words, folder, case.stdin)
+            done = run_in_process(script, words, folder, case.stdin)
     except BaseException as error:  # noqa: BLE001 (also a call of exit with a text)
         return f"{type(error).__name__}: {error}"
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -51,7 +51,3 @@ def _findings_table(result: Audit, title: str) -> Group:
         parts.append(Text("nothing found", style="green"))
     parts += [Text(f"not tested: {reason}", style="dim") for reason in result.untested]
     return Group(*parts)
-
-
-if __name__ == "__main__":
-    main()

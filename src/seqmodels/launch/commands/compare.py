@@ -28,7 +28,3 @@ def main(config: SimpleNamespace) -> None:
     output = Path(config.output or only_folder or "comparison")
     for path in write_comparison(comparison, output):
         console.print(f"{path}", soft_wrap=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -44,7 +44,3 @@ def main(config: SimpleNamespace) -> None:
     Screen().print(metrics_table(metrics, title))
     for table in tables_of_test(run.folder, split) if written else ():
         Screen().print(table)
-
-
-if __name__ == "__main__":
-    main()

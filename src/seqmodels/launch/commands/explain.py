@@ -23,7 +23,3 @@ def main(config: DictConfig) -> None:
 
     if not all(identity.holds for identity in explain(config)):
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

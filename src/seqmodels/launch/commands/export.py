@@ -16,7 +16,3 @@ def main(config: SimpleNamespace) -> None:
         print(f"{path}: {path.stat().st_size:,} bytes")
     if config.quantize:
         print((folder / "int8.json").read_text(), end="")
-
-
-if __name__ == "__main__":
-    main()

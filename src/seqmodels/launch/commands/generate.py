@@ -33,7 +33,3 @@ def main(config: SimpleNamespace) -> None:
     speed = config.length / (time.perf_counter() - started)
     print()
     print(f"{config.length} tokens, {speed:,.0f} tokens/s", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

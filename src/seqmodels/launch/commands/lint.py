@@ -32,7 +32,3 @@ def _files(path: Path) -> list[Path]:
     inside = ((file, file.relative_to(path).parts) for file in sorted(path.rglob("*.py")))
     hidden = (".", "__pycache__")
     return [file for file, parts in inside if not any(p.startswith(hidden) for p in parts)]
-
-
-if __name__ == "__main__":
-    main()

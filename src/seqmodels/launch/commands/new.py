@@ -99,7 +99,3 @@ def _of_folder(url: str) -> tuple[str, dict[str, str]]:
     with suppress(FileNotFoundError):  # without git, copier can't update either
         commit = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
     return f"{DISTRIBUTION} @ {url}", {"_commit": commit, "_src_path": folder}
-
-
-if __name__ == "__main__":
-    main()

@@ -77,7 +77,3 @@ def _backtest(run: Run, config: SimpleNamespace) -> None:
     rows.name = file_of(rows.name, run.files_of(config.split))
     run.evaluate(config.split, accelerator=config.accelerator, callbacks=[rows])
     Screen().print(str(run.folder / rows.name), soft_wrap=True)
-
-
-if __name__ == "__main__":
-    main()
