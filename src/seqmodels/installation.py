@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
+
+from seqmodels.errors import UserError, one_line
 
 PACKAGE = __name__.partition(".")[0]
 DISTRIBUTION = "seqmodels-template"
@@ -40,3 +43,18 @@ def how_to_install(extra: str) -> str:
     found = [re.fullmatch(r"(.+?) *; *extra *== *['\"](\S+)['\"]", line) for line in requirements]
     packages = [f"'{match[1]}'" for match in found if match and match[2] == extra]
     return f"pip install {' '.join(packages) or repr(f'.[{extra}]')}"
+
+
+def require(module: str, what: str, extra: str) -> None:
+    """Imports a module that only `what` needs, such as `hydra/launcher=ray`.
+
+    Raises:
+        UserError: if it is not installed, with the packages of the extra.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"{what} needs a package that is not installed ({one_line(error)}): "
+            + how_to_install(extra)
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from seqmodels.arguments import Passed
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json
-from seqmodels.installation import how_to_install
+from seqmodels.installation import require
 from seqmodels.plain_values import read_json
 
 Status = Literal["completed", "failed", "interrupted"]
@@ -72,7 +71,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         folder: str,
         **options: Annotated[Any, Passed("save_dir", "name", "version", "default_hp_metric")],
     ) -> None:
-        _require("tensorboard")
+        require("tensorboard", "logger=tensorboard", "tensorboard")
         super().__init__(folder, name="", version="", default_hp_metric=False, **options)
         self.folder = Path(folder)
         self._first_step = 0
@@ -158,7 +157,7 @@ class WandB(RunLogger, WandbLogger):
         offline: bool = False,
         **options: Annotated[Any, Passed("name", "save_dir", "id")],
     ) -> None:
-        _require("wandb")
+        require("wandb", "logger=wandb", "wandb")
         import wandb
 
         self.folder = Path(folder)
@@ -219,7 +218,7 @@ class MLflow(RunLogger, MLFlowLogger):
         tags: Sequence[str] = (),
         **options: Annotated[Any, Passed("run_name", "run_id")],
     ) -> None:
-        _require("mlflow")
+        require("mlflow", "logger=mlflow", "mlflow")
         if tracking_uri.startswith("sqlite:///"):
             file = Path(tracking_uri.removeprefix("sqlite:///"))
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -266,13 +265,6 @@ class MLflow(RunLogger, MLFlowLogger):
 
     def close(self, status: Status) -> None:
         self.experiment.set_terminated(self.run_id, self.STATUS[status])
-
-
-def _require(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UserError(
-            f"logger={package} needs a package that is not installed: {how_to_install(package)}"
-        )
 
 
 def _ids(folder: Path) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,10 +165,7 @@ def test_mlflow_keeps_all_runs_in_one_database(run: Path) -> None:
 def test_a_missing_package_is_one_line(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == package else find(name)
-    )
+    monkeypatch.setitem(sys.modules, package, None)
     build = {
         "tensorboard": lambda: TensorBoard(str(tmp_path)),
         "wandb": lambda: WandB(str(tmp_path)),

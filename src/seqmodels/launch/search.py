@@ -8,21 +8,31 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
+import optuna
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+from optuna import pruners, samplers
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import TrialState
 
 from seqmodels.arguments import Count, Name, Natural, OneOf, Seed
 from seqmodels.checking import Checker
 from seqmodels.engine.metrics import more_is_better
-from seqmodels.errors import UserError, one_line, refusing, unusable
-from seqmodels.installation import how_to_install
+from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.interruption import Pruned
 from seqmodels.launch.plan import Overrides, fresh_runs, parsed, read_plan, trial_folder
 from seqmodels.runs.folder import RunFolder
@@ -100,25 +110,26 @@ class Search:
         direction: `minimize` or `maximize`, where there may be no trials yet.
     """
 
-    def __init__(self, folder: Path, number: int = 0, direction: str | None = None) -> None:
-        optuna, plan = _optuna(), read_plan(folder)
+    def __init__(self, folder: Path, number: int = 0, direction: Any = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        plan = read_plan(folder)
         settings, self.folder, self.metric = plan["sweeper"], folder, plan["sweeper"]["metric"]
         self.fixed, self.space = divided(plan["overrides"], settings)
         seed = int(np.random.SeedSequence([settings["seed"], number]).generate_state(1)[0])
-        samplers, pruners, warmup = optuna.samplers, optuna.pruners, settings["warmup"]
         sampler = {
             "tpe": samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
             "random": samplers.RandomSampler(seed),
         }[settings["sampler"]]
+        warmup = settings["warmup"]
         pruner = {
             "median": pruners.MedianPruner(n_warmup_steps=warmup),
             "hyperband": pruners.HyperbandPruner(min_resource=max(1, warmup)),
             "none": pruners.NopPruner(),
         }[settings["pruner"]]
-        journal, path = optuna.storages.journal, str(folder / JOURNAL)
+        path = str(folder / JOURNAL)
         with unusable(f"{path} is not the journal of a search"):
-            lock = journal.JournalFileOpenLock(path)
-            self.storage = optuna.storages.JournalStorage(journal.JournalFileBackend(path, lock))
+            self.storage = JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
             # by the name of the study and a trial's number, hyperband chooses when to look at it
             self.study = optuna.create_study(
                 storage=self.storage,
@@ -146,13 +157,12 @@ class Search:
 
         One that was left running keeps its values, and is resumed in its folder.
         """
-        optuna, trial = _optuna(), self.trials[number]
+        trial = self.trials[number]
         failed = len(self.of_state("FAIL")) >= MOST_FAILURES
         if trial.state.is_finished() or (failed and not self.of_state("COMPLETE", "PRUNED")):
             return None
         if trial.state.name == "WAITING":
-            running = optuna.trial.TrialState.RUNNING
-            self.storage.set_trial_state_values(trial._trial_id, running)
+            self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
         asking = optuna.Trial(self.study, trial._trial_id)
         for key, values in self.space.items():
             if hasattr(values, "choices"):
@@ -169,10 +179,9 @@ class Search:
         Raises:
             UserError: if its values are not of the space: the journal may be a stranger's.
         """
-        compatible = _optuna().distributions.check_distribution_compatibility
         with unusable(f"trial {trial.number} in {self.folder / JOURNAL} is not of this search"):
             for key, values in self.space.items():
-                compatible(trial.distributions[key], values)
+                check_distribution_compatibility(trial.distributions[key], values)
         return [*self.fixed, *(f"{key}={trial.params[key]}" for key in self.space)]
 
     def tell(self, number: int, result: Mapping[str, Any]) -> None:
@@ -181,12 +190,12 @@ class Search:
         One that failed is left running: it is repeated, with its number and its values, when the
         search is resumed. Optuna has no way back from `FAIL`, which is for a score of nan.
         """
-        states, status = _optuna().trial.TrialState, result.get("status")
+        status = result.get("status")
         score = result.get("metrics", {}).get(self.metric, math.nan)
         if status == "completed" and math.isfinite(score):
             self.study.tell(number, score)
         elif status != "failed":
-            state = states.PRUNED if status == "pruned" else states.FAIL
+            state = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
             self.study.tell(number, state=state)
 
     def best(self) -> Any:
@@ -236,24 +245,25 @@ def divided(overrides: Overrides, sweeper: Mapping[str, Any]) -> tuple[list[str]
 
 
 def _distribution(override: Override) -> Any:
-    kinds, values, step = _optuna().distributions, cast(Any, override.value()), None
+    values: Any = override.value()
+    step: Any = None
     with refusing(str(override.input_line), ValueError):
         if others := {*getattr(values, "tags", ())} - {"log"}:
             raise ValueError(f"a search knows the tag log, not {min(others)}")
         if hasattr(values, "shuffle"):
             values.shuffle = False  # every process must see the same order
         if isinstance(values, IntervalSweep):
-            listed = [values.start, values.end]
+            listed: list[Any] = [values.start, values.end]
         elif isinstance(values, RangeSweep):
             listed, step = sorted(values.range()), abs(values.step)
         else:
-            return kinds.CategoricalDistribution([*dict.fromkeys(override.sweep_string_iterator())])
-        if not listed or not all(map(math.isfinite, cast(Any, listed))):
+            return CategoricalDistribution([*dict.fromkeys(override.sweep_string_iterator())])
+        if not listed or not all(map(math.isfinite, listed)):
             raise ValueError("give it two finite ends, the smaller one first")
         low, high, log = listed[0], listed[-1], "log" in values.tags
         if all(isinstance(value, int) for value in listed):
-            return kinds.IntDistribution(low, high, log=log, step=step or 1)
-        return kinds.FloatDistribution(low, high, log=log, step=step)
+            return IntDistribution(low, high, log=log, step=step or 1)
+        return FloatDistribution(low, high, log=log, step=step)
 
 
 def check_search(config: DictConfig) -> None:
@@ -262,7 +272,6 @@ def check_search(config: DictConfig) -> None:
     Raises:
         UserError: naming the key and what to change.
     """
-    _optuna()
     if not str(config.sweep.metric).startswith("validation/"):
         raise UserError(
             f"sweep.metric={config.sweep.metric}: a search ranks by a metric of the validation: "
@@ -284,16 +293,3 @@ def check_search(config: DictConfig) -> None:
             "seed: a search would choose the luckiest one; give one seed, and set "
             "hydra.sweeper.fresh_seeds to compare the winner with the default on others"
         )
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError(
-            f"hydra/sweeper=search needs a package that is not installed ({one_line(error)}): "
-            + how_to_install("search")
-        ) from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna

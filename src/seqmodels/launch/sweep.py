@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import multiprocessing
 import os
 import shlex
@@ -21,9 +20,9 @@ from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError
 from seqmodels.files import write_json
-from seqmodels.installation import as_started, how_to_install
+from seqmodels.installation import as_started, require
 from seqmodels.interruption import SIGNALS, handling_signals
 from seqmodels.launch.checks import check_settings, typed
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
@@ -75,6 +74,7 @@ class SweepReport(Callback):
         """Check the sweep, lock its folder, write its plan, and start the progress display."""
         _check(config)
         if is_search(config.hydra.sweeper):
+            require("optuna", "hydra/sweeper=search", "search")
             from seqmodels.launch.search import check_search  # imports torch
 
             check_search(config)
@@ -127,14 +127,15 @@ class SweepReport(Callback):
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table
-        from seqmodels.launch.search import Search
-        from seqmodels.launch.search_report import compare_with_default, report
         from seqmodels.screen import Screen
 
         console = Screen()
         different_data, sweeper = config.sweep.different_data, config.hydra.sweeper
         try:
             if is_search(sweeper):
+                from seqmodels.launch.search import Search
+                from seqmodels.launch.search_report import compare_with_default, report
+
                 report(search := Search(folder), console)
                 if not (runs := [run for run, *_ in fresh_runs(sweeper)]):
                     return
@@ -162,14 +163,9 @@ def _check(config: DictConfig) -> None:
             "trainer.strategy=ddp starts this command again in every process, and with it the "
             "whole sweep: set trainer.devices=1 for the sweep, or train its jobs one by one"
         )
-    try:
-        importlib.import_module(config.hydra.launcher._target_.rpartition(".")[0])
-    except ImportError as error:
-        name = config.hydra.runtime.choices["hydra/launcher"]
-        raise UserError(
-            f"hydra/launcher={name} needs a package that is not installed ({one_line(error)}): "
-            + how_to_install(name.partition("_")[0])
-        ) from error
+    name = config.hydra.runtime.choices["hydra/launcher"]
+    launcher = config.hydra.launcher._target_.rpartition(".")[0]
+    require(launcher, f"hydra/launcher={name}", name.partition("_")[0])
 
 
 def _check_metric(config: DictConfig) -> None:
