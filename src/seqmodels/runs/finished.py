@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric import Fabric
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.utils.rnn import unpad_sequence
-from torch.overrides import TorchFunctionMode
 
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
@@ -471,7 +471,9 @@ def load_run(
     with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
         data: DataModule = instantiate(config["data"], key="data", allowed_targets=allowed_targets)
         spec = saved["hyper_parameters"]["data"]
-        with _UnsetWeights():
+        # empty, because the checkpoint's weights replace these: sizes that it does not have cost no
+        # memory until it is loaded, which finds them
+        with Fabric(accelerator="cpu", devices=1).init_module(empty_init=True):
             task: Task = instantiate(
                 config["model"], key="model", data=spec, allowed_targets=allowed_targets
             )
@@ -520,17 +522,3 @@ def _kind(run: Run) -> dict[str, Any]:
         "their data": run.result.get("fingerprint"),
         **{f"model.{name}": value for name, value in own.items() if name not in ignored},
     }
-
-
-class _UnsetWeights(TorchFunctionMode):
-    """Leaves new weights uninitialised, because the weights of a checkpoint replace them.
-
-    Memory that nothing has written to is not used yet, so sizes that the checkpoint does not have
-    cost nothing until it is loaded, which finds them.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
