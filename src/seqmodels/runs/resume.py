@@ -29,15 +29,9 @@ IDENTITY = (
     "model.head",
     "model.head_options",
     "model.encoder",
-    "model.embedding.size",
-    "model.embedding.freeze",
-    "model.embedding.vectors_lr",
-    "model.embedding.characters",
-    "model.embedding.character_options",
-    "model.embedding.convolutions",
-    "model.embedding.channels",
+    "model.embedding",
 )
-FREE = ("data.num_workers",)
+FREE = ("data.num_workers", "model.embedding.dropout", "model.embedding.noise")  # within these
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 EARLY = "callbacks.early_stopping"
 # keys that the run folder has values for, too
