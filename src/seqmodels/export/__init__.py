@@ -76,10 +76,6 @@ def _write_graph(task: Task, folder: Path, facts: dict[str, Any]) -> None:
     write_text(folder / "predict.py", script.replace("# PREDICT", task.in_numpy.strip()))
 
 
-def _write_program(task: Task, folder: Path, facts: dict[str, Any]) -> None:
-    write_program(task, folder / "model.pt2", facts)
-
-
 def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
     from safetensors.torch import save_model  # which saves a shared tensor once
 
@@ -94,7 +90,7 @@ def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
 
 FORMATS: dict[str, tuple[Callable[[Task, Path, dict[str, Any]], None], tuple[str, ...]]] = {
     "onnx": (_write_graph, ("onnx", "onnxscript", "onnxruntime")),
-    "torch": (_write_program, ()),
+    "torch": (write_program, ()),
     "safetensors": (_write_weights, ("safetensors",)),
 }
 """How to write each, and the packages that it needs."""

@@ -67,11 +67,11 @@ class PaddedEncoder(nn.Module):
         return RNNOutput(output, h_n, c_n[0] if c_n else None, lengths)
 
 
-def write_program(task: Task, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes a task as an `ExportedProgram`, which takes what the ONNX graph takes, in its order.
+def write_program(task: Task, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Writes `model.pt2`, an `ExportedProgram` that takes what the ONNX graph takes, in its order.
 
     Args:
-        metadata: plain values, for the file's own `model.json`.
+        facts: plain values, for the file's own `model.json`.
 
     Raises:
         UserError: for a task that cannot be exported, with the reason.
@@ -80,5 +80,5 @@ def write_program(task: Task, path: Path, metadata: Mapping[str, Any]) -> None:
     unrolled = {STAND_INS[mode]: UNROLLED[mode] for mode in UNROLLED}
     for node in program.graph.nodes:
         node.target = unrolled.get(node.target, node.target)
-    text = json.dumps(metadata, ensure_ascii=False)
-    torch.export.save(program, path, extra_files={"model.json": text})
+    text = json.dumps(facts, ensure_ascii=False)
+    torch.export.save(program, folder / "model.pt2", extra_files={"model.json": text})
