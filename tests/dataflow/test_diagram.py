@@ -20,11 +20,10 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow, Trace, trace
 from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import draw, percent
-from seqmodels.dataflow.drawing import Arrow, Box, Drawing
 from seqmodels.dataflow.example import TARGET_STEPS, example_batch, example_task
 from seqmodels.dataflow.explain import TOLERANCE, identities
 from seqmodels.dataflow.page import pytorch_code, torch_shapes
-from seqmodels.dataflow.rendering import depths, to_svg, to_text, write_png
+from seqmodels.dataflow.rendering import Arrow, Box, Drawing, depths, to_svg, to_text, write_png
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head

@@ -31,9 +31,8 @@ from seqmodels.compare.page import write_comparison
 from seqmodels.compare.tables import comparison_table
 from seqmodels.data import UEA, TokenizerOptions
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
-from seqmodels.dataflow.drawing import Box, Drawing, Label
 from seqmodels.dataflow.page import TEMPLATES
-from seqmodels.dataflow.rendering import to_svg
+from seqmodels.dataflow.rendering import Box, Drawing, Label, to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors

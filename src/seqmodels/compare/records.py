@@ -15,8 +15,7 @@ from typing import Any
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
 from seqmodels.plugins import import_plugins
-from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.limits import on_whole_splits
+from seqmodels.runs.folder import RunFolder, on_whole_splits
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.screen import visible_line
 from seqmodels.target import TARGETS

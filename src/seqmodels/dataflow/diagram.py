@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from seqmodels.dataflow.drawing import Arrow, Drawing, Kind, Label
+from seqmodels.dataflow.rendering import Arrow, Drawing, Kind, Label
 from seqmodels.dataflow.tracing import Trace
 from seqmodels.engine import Task
 

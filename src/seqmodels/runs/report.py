@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from heapq import nlargest
+from itertools import islice, zip_longest
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -16,13 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.engine.metrics import show_with_unit, without_split
-from seqmodels.runs.mistakes import worst_rows
 from seqmodels.screen import figure_text, visible_line
 
 MOST_PARTS = 10  # of a test, to show the scores of
+MOST_MISTAKES = 10
+BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
 # columns of `scores.csv` that hold no score
 KINDS = {"class": str, "column": str, "series": str, "step": str, "count": int}
 WIDTH = 40  # characters of a cell
+
+Found = tuple[float, dict[str, Any]]
 
 
 def metrics_table(
@@ -117,6 +122,63 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
             *(_cell(k, v) if isinstance(v, float) else visible_line(str(v)) for k, v in shown)
         )
     return Group(Text(title, style="bold"), table)
+
+
+def worst_rows(file: Path) -> list[dict[str, Any]]:
+    """The ten most confident mistakes, the most confident first: by the probability of the wrong
+    class or tag, and where there is none, by the loss of the row. Of numbers, the largest losses.
+    Nothing of what has no target and prediction to compare."""
+    with file.open(newline="", encoding="utf-8") as table:
+        found = (each for row in csv.DictReader(table) for each in _mistakes(row))
+        return [shown for _, shown in nlargest(MOST_MISTAKES, found, key=lambda each: each[0])]
+
+
+def _mistakes(row: Mapping[str, str]) -> Iterator[Found]:
+    if not row.get("loss"):
+        return
+    loss, name = float(row["loss"]), {k: row[k] for k in BESIDE if row.get(k)}
+    if not row.get("prediction"):
+        yield from _numbers(row, loss, name)
+        return
+    target, made, sure = (_read(row.get(k)) for k in ("target", "prediction", "probability"))
+    if isinstance(target, list) and isinstance(made, list):
+        columns = (_read(row.get("tokens")), target, made, sure)
+        steps = zip_longest(*(each if isinstance(each, list) else [] for each in columns))
+        for step, (token, right, tag, share) in enumerate(steps):
+            if right not in (None, tag):
+                which = {**name, "step": step, **({"token": token} if token is not None else {})}
+                yield _mistake(which, right, tag, share, loss)
+    elif not isinstance(target, list):
+        right = [row["target"], *(_read(row.get("other_targets")) or ())]
+        if row["prediction"] not in right:
+            yield _mistake(name, row["target"], row["prediction"], sure, loss)
+
+
+def _mistake(name: Mapping[str, Any], target: str, made: str, sure: Any, loss: float) -> Found:
+    by = {"loss": loss} if sure is None else {"probability": float(sure)}
+    return next(iter(by.values())), {**name, "target": target, "prediction": made, **by}
+
+
+def _numbers(row: Mapping[str, str], loss: float, name: Mapping[str, Any]) -> Iterator[Found]:
+    # of a row with several, that with the largest error
+    errors = []
+    for column in (k.removeprefix("target.") for k in row if k.startswith("target.")):
+        median = row.get(f"prediction.{column}", row.get(f"prediction.{column}.0.5"))
+        pair = (_read(row[f"target.{column}"]), _read(median))
+        several = all(isinstance(each, list) for each in pair)
+        for step, (right, made) in enumerate(zip(*pair, strict=True) if several else [pair]):
+            if right is not None and made is not None:
+                which = {"column": column, **({"step": step} if several else {})}
+                errors.append((abs(right - made), {**which, "target": right, "prediction": made}))
+    if errors:
+        yield loss, {**name, **max(errors, key=lambda each: each[0])[1], "loss": loss}
+
+
+def _read(text: str | None) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
 
 
 def learning_curves(

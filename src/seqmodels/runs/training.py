@@ -170,7 +170,8 @@ def prepare(
         folder = RunFolder(Path(config.folder))
         checked.callback(folder.discard_if_unused)
         resumes = config.resume is not None and RunFolder(Path(config.resume)) == folder
-        if folder.holds_run and not resumes and _is_first():
+        first = not rank_zero_only.rank  # type: ignore[attr-defined]  # the others see its folder
+        if folder.holds_run and not resumes and first:
             raise UserError(
                 f"folder={folder.path} holds a run already: choose another folder, or "
                 f"{folder.how_to_resume()}"
@@ -338,11 +339,6 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
         result["verdict"] = verdict(result, history, ended)
     seconds["total"] = time.perf_counter() - training.started
     return caption
-
-
-def _is_first() -> bool:
-    """Whether this is the first process, which writes the folder that the others see."""
-    return not rank_zero_only.rank  # type: ignore[attr-defined]
 
 
 def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:

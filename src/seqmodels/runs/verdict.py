@@ -9,7 +9,7 @@ from typing import Any
 from seqmodels.engine.metrics import METRICS, find_metric, show, show_with_unit, without_split
 from seqmodels.heads import HEADS
 from seqmodels.plain_values import flattened
-from seqmodels.runs.limits import on_whole_splits
+from seqmodels.runs.folder import on_whole_splits
 
 Rows = Sequence[Mapping[str, float]]
 

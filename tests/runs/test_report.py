@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from seqmodels.runs.mistakes import worst_rows
-from seqmodels.runs.report import learning_curves, tables_of_test
+from seqmodels.runs.report import learning_curves, tables_of_test, worst_rows
 from seqmodels.runs.verdict import why_above
 from seqmodels.screen import Screen
 
