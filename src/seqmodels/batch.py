@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -172,32 +173,23 @@ class SequenceBatch(ShowsShapes):
         """The same batch with `inputs` and `targets` on `device`; `lengths` stay on the CPU."""
         if self.inputs.device == torch.device(device):
             return self
-        return self._with(
-            self.inputs.to(device, non_blocking=non_blocking),
-            self.lengths,
-            None if self.targets is None else self.targets.to(device, non_blocking=non_blocking),
-        )
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> SequenceBatch:
         """The same batch in page-locked memory, so that copies to a GPU are asynchronous."""
-        return self._with(
-            self.inputs.pin_memory(),
-            self.lengths.pin_memory(),
-            None if self.targets is None else self.targets.pin_memory(),
-        )
+        return self.map(Tensor.pin_memory, "inputs", "lengths", "targets")
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> SequenceBatch:
-        """The same batch with `change`, such as of the precision, applied to inputs and targets."""
-        targets = None if self.targets is None else change(self.targets)
-        return self._with(change(self.inputs), self.lengths, targets)
-
-    def _with(self, inputs: Tensor, lengths: Tensor, targets: Tensor | None) -> SequenceBatch:
-        # without `__init__`: checking the values again on a device would wait for it
-        batch = object.__new__(type(self))
-        for name, value in (("inputs", inputs), ("lengths", lengths), ("targets", targets)):
-            object.__setattr__(batch, name, value)
-        for name in ("continues", "series", "rows"):
-            object.__setattr__(batch, name, getattr(self, name))
+    def map(
+        self,
+        change: Callable[[Tensor], Tensor],
+        *names: str,
+    ) -> SequenceBatch:
+        """The same batch with `change`, such as of the precision, applied to inputs and targets, or
+        to what has these names."""
+        batch = copy(self)  # without `__init__`: to check values on a device would wait for it
+        for name in names or ("inputs", "targets"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(batch, name, change(value))
         return batch
 
 

@@ -68,8 +68,6 @@ def cut_off(
     Raises:
         UserError: if the fraction leaves nothing on one side.
     """
-    if not 0 < fraction < 1:
-        raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     random = np.random.default_rng(seed)
     groups = [np.arange(len(examples))]
     if strata is not None:

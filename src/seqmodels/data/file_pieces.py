@@ -175,7 +175,7 @@ def _in_both(known: Pieces, pieces: Pieces) -> int:
 
 
 def cut_off(
-    pieces: Pieces, fraction: float, seed: int, split: str, stretches: int = 1
+    pieces: Pieces, fraction: float, seed: int, stretches: int = 1
 ) -> tuple[Pieces, Pieces]:
     """Cuts about `fraction` of the bytes off: `(what remains, what was cut off)`.
 
@@ -184,15 +184,9 @@ def cut_off(
 
     Args:
         seed: the same seed cuts the same pieces off.
-        split: the name of the split to cut off, for error messages.
         stretches: how many to cut one piece into; fewer where they would be shorter than
             `STRETCH` bytes.
-
-    Raises:
-        UserError: for a fraction that does not lie between 0 and 1.
     """
-    if not 0 < fraction < 1:
-        raise UserError(f"data.{split}_fraction is {fraction}: it must lie between 0 and 1")
     if len(pieces) == 1:
         count = min(stretches, int(len(pieces[0]) * fraction) // STRETCH)
         cuts = [piece.cut_off(fraction) for piece in _divided(pieces[0], count)]

@@ -7,7 +7,7 @@ import glob
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from seqmodels.arguments import Name
 from seqmodels.data.examples import Examples
@@ -67,20 +67,8 @@ class OwnFiles(SequenceDataModule):
         return {split: self.read_files([path], path, None) for split, path in given.items()}
 
 
-class Hub(NamedTuple):
-    """The files of a data set, on this machine.
-
-    Args:
-        files: of each split.
-        names: of the classes.
-    """
-
-    files: dict[Split, list[str]]
-    names: Names
-
-
-def find_hub(name: str, config: str | None = None) -> Hub:
-    """The files of each split, downloaded if they are not there.
+def find_hub(name: str, config: str | None = None) -> tuple[dict[Split, list[str]], Names]:
+    """The files of each split, downloaded if they are not there, and the names of classes.
 
     `datasets` only finds and downloads them. Its own readers are not used: they drop or shift
     surplus fields, and turn the label 007 into 7.
@@ -106,7 +94,7 @@ def find_hub(name: str, config: str | None = None) -> Hub:
         )
     columns = (builder.info.features or {}).items()
     kinds = {name: getattr(column, "feature", column) for name, column in columns}  # or of a list
-    return Hub(files, {name: kind.names for name, kind in kinds.items() if hasattr(kind, "names")})
+    return files, {name: kind.names for name, kind in kinds.items() if hasattr(kind, "names")}
 
 
 def library_files() -> list[Path]:

@@ -17,11 +17,11 @@ from tokenizers import Encoding, Tokenizer
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.columns import arrow, blank, blocks, lists
 from seqmodels.data.tokenizer import (
-    PADDING,
-    UNKNOWN,
+    SPECIAL,
     TokenizerOptions,
-    load_tokenizer,
+    most_frequent,
     train_tokenizer,
+    with_vocabulary,
 )
 
 BLOCKS = 8  # to encode at a time, in parallel; the next ones are encoded meanwhile
@@ -64,13 +64,8 @@ def train(
     for part, number in parts.items():
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalize(part)):
             words[word] += number
-    ordered = sorted(words.items(), key=lambda item: (-item[1], item[0].encode()))
-    special = [PADDING, UNKNOWN]  # which a text may hold, too
-    kept = [word for word, n in ordered if n >= options.min_count and word not in special]
-    names = [*special, *kept[: options.vocabulary_size - len(special)]]
-    content = json.loads(tokenizer.to_str())
-    content["model"]["vocab"] = {name: number for number, name in enumerate(names)}
-    return load_tokenizer(json.dumps(content), options)
+    names = [*SPECIAL, *most_frequent(words, options.min_count)][: options.vocabulary_size]
+    return with_vocabulary(tokenizer, {name: n for n, name in enumerate(names)}, options)
 
 
 def encoded(
@@ -82,7 +77,7 @@ def encoded(
     Args:
         options: that the tokenizer was trained with.
     """
-    encode = _encoder(tokenizer, options)
+    encode = _encoder(tokenizer, options.level)
     parts = _Parts(encode) if splits_at_spaces(options) else None
     for block in blocks(texts):
         found = parts(block) if parts else encode(block.to_pylist())
@@ -91,23 +86,37 @@ def encoded(
         yield np.from_dlpack(found.flatten()), counts, is_blank
 
 
-def _encoder(tokenizer: Tokenizer, options: TokenizerOptions) -> Encode:
+def _encoder(tokenizer: Tokenizer, level: str) -> Encode:
     dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
 
     def by_library(texts: list[str]) -> pa.LargeListArray:
         found = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
         return lists(np.fromiter(chain.from_iterable(found), dtype), [*map(len, found)])
 
-    if options.level != "char":
-        return by_library
-    table, normalize = character_ids(tokenizer), normalizer(tokenizer)
+    return _by_table(tokenizer, level) or by_library
 
-    def by_character(texts: list[str]) -> pa.LargeListArray:
-        texts = [*map(normalize, texts)]
-        codes = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
-        return lists(table[codes], [*map(len, texts)])
 
-    return by_character
+def _by_table(tokenizer: Tokenizer, level: str) -> Encode | None:
+    """Looks the id of each byte or character up; None where tokens are longer."""
+    vocabulary, normalize = tokenizer.get_vocab(), normalizer(tokenizer)
+    dtype = np.min_scalar_type(len(vocabulary) - 1)
+    if level == "char":
+        encoding, unit = "utf-32-le", 4  # each character's number
+        table = np.full(UNICODE, UNKNOWN_ID, dtype)
+        characters = {ord(token): index for token, index in vocabulary.items() if len(token) == 1}
+        table[[*characters]] = [*characters.values()]
+    elif level == "byte" and not json.loads(tokenizer.to_str())["model"]["merges"]:
+        encoding, unit = "utf-8", 1
+        table = np.array([vocabulary[letter] for letter in _letters()], dtype)
+    else:
+        return None
+
+    def look_up(texts: list[str]) -> pa.LargeListArray:
+        coded = [normalize(text).encode(encoding) for text in texts]
+        numbers = np.frombuffer(b"".join(coded), f"<u{unit}")
+        return lists(table[numbers], [len(text) // unit for text in coded])
+
+    return look_up
 
 
 class _Parts:
@@ -160,20 +169,12 @@ def token_ids(
         tokenizer: as `train_tokenizer` makes it.
         level: of its options.
     """
-    table = _table(tokenizer, level)
-    if table is None:
+    encode = _by_table(tokenizer, level)
+    if encode is None:
         yield from _by_library(blocks, tokenizer)
         return
-    lower = tokenizer.normalizer  # which makes letters small
     for text in blocks:
-        content = text.encode()
-        if lower:
-            text = lower.normalize_str(text)
-        if level == "char":
-            codes = np.frombuffer(text.encode("utf-32-le"), "<u4")
-        else:
-            codes = np.frombuffer(text.encode() if lower else content, np.uint8)
-        yield content, table[codes]
+        yield text.encode(), np.from_dlpack(encode([text]).values)
 
 
 def _by_library(blocks: Iterable[str], tokenizer: Tokenizer) -> Iterator[tuple[bytes, np.ndarray]]:
@@ -185,26 +186,6 @@ def _by_library(blocks: Iterable[str], tokenizer: Tokenizer) -> Iterator[tuple[b
             for text, encoding in encoded:
                 yield text.encode(), np.array(encoding.ids, np.uint32)
             encoded = list(zip(texts, following.result(), strict=True))
-
-
-def _table(tokenizer: Tokenizer, level: str) -> np.ndarray | None:
-    """The id of each byte or character; None where tokens are longer."""
-    if level == "char":
-        return character_ids(tokenizer)
-    vocabulary = tokenizer.get_vocab()
-    dtype = np.min_scalar_type(len(vocabulary) - 1)
-    if level == "byte" and not json.loads(tokenizer.to_str())["model"]["merges"]:
-        return np.array([vocabulary[letter] for letter in _letters()], dtype)
-    return None
-
-
-def character_ids(tokenizer: Tokenizer) -> np.ndarray:
-    """The id of each character of Unicode, by its number, for a tokenizer of characters."""
-    vocabulary = tokenizer.get_vocab()
-    table = np.full(UNICODE, UNKNOWN_ID, np.min_scalar_type(len(vocabulary) - 1))
-    characters = {ord(token): index for token, index in vocabulary.items() if len(token) == 1}
-    table[[*characters]] = [*characters.values()]
-    return table
 
 
 def _letters() -> list[str]:

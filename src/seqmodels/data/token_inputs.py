@@ -18,10 +18,9 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity, lists, stored
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.spelling import IN_NUMPY, SPECIAL, numbered, spelled
 from seqmodels.data.token_ids import encoded, normalizer, train
-from seqmodels.data.token_rows import SpelledRows, TokenRows
-from seqmodels.data.tokenizer import TokenizerOptions, load_tokenizer
+from seqmodels.data.token_rows import IN_NUMPY, SpelledRows, TokenRows, numbered, spelled
+from seqmodels.data.tokenizer import SPECIAL, TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, check_vocabulary, find_vectors
 from seqmodels.errors import UserError
 from seqmodels.screen import show_progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from seqmodels.errors import UserError, choices, one_line
 Level = Annotated[str, OneOf("word", "space", "char", "byte", "bpe")]
 VocabularySize = Annotated[int, Field(ge=3)]  # padding, unknown, and one token
 LEVELS = ("word", "space", "char", "byte", "bpe")
-PADDING, UNKNOWN = "[PAD]", "[UNK]"
+SPECIAL = ("[PAD]", "[UNK]")  # padding and unknown tokens, with the ids 0 and 1
 START_ID = PADDING_ID  # a stream has no padding, and where a target has, its lengths say so
 END_ID = START_ID  # of a target: it is only ever predicted, and the start is only ever read
 
@@ -65,7 +65,7 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
     by_bytes = level in ("byte", "bpe")
     by_lines = level == "space" and options.keep_whitespace
     # any text without a blank may be a token then, so the names of the special ones have one
-    padding, unknown = (f" {name}" if by_lines else name for name in (PADDING, UNKNOWN))
+    padding, unknown = (f" {name}" if by_lines else name for name in SPECIAL)
     tokenizer = Tokenizer(models.BPE() if by_bytes else models.WordLevel(unk_token=unknown))
     if options.lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
@@ -107,6 +107,22 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
         True  # reads `[PAD]` in a text as the characters that they are
     )
     return tokenizer
+
+
+def most_frequent(counts: Mapping[str, int], least: int) -> list[str]:
+    """Those that occur so often at least, the most frequent first; without what a text spells like
+    a special token."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))
+    return [text for text, count in ordered if count >= least and text not in SPECIAL]
+
+
+def with_vocabulary(
+    tokenizer: Tokenizer, ids: Mapping[str, int], options: TokenizerOptions
+) -> Tokenizer:
+    """The same tokenizer, which was made with these options, for tokens with these ids."""
+    content = json.loads(tokenizer.to_str())
+    content["model"]["vocab"] = {**ids}
+    return load_tokenizer(json.dumps(content), options)
 
 
 def load_tokenizer(text: str, options: TokenizerOptions) -> Tokenizer:

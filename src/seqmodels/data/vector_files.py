@@ -69,8 +69,11 @@ def _text_rows(file: BufferedReader, path: str) -> Iterator[tuple[str, Row]]:
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
             if header := HEADER.fullmatch(line):
-                expected, width = _size(header[1], header[2], path)
-                says = "the header says"
+                expected, width, says = int(header[1]), int(header[2]), "the header says"
+                if not 0 < width <= MOST_NUMBERS or not expected:
+                    raise UserError(
+                        f"{path}: {says} {expected} words of {width} numbers: correct it"
+                    )
                 continue
         if not line:
             continue
@@ -84,7 +87,10 @@ def _text_rows(file: BufferedReader, path: str) -> Iterator[tuple[str, Row]]:
         if (text := _decoded(word, where)) is not None:
             yield text, partial(_parsed, numbers, where)
     if found < expected:
-        raise _cut_off(path, expected, found)
+        raise UserError(
+            f"{path} is cut off: the header says {expected} words and it holds {found}; "
+            "get the file again"
+        )
 
 
 def _split(line: bytes, width: int, where: str, says: str) -> tuple[bytes, bytes]:
@@ -122,21 +128,6 @@ def _count_numbers(line: bytes) -> int:
     _, *fields = line.split(b" ")
     others = (n for n, field in enumerate(reversed(fields)) if not NUMBER.fullmatch(field))
     return next(others, len(fields))
-
-
-def _size(count: bytes, width: bytes, path: str) -> tuple[int, int]:
-    if not 0 < int(width) <= MOST_NUMBERS or not int(count):
-        raise UserError(
-            f"{path}: the header says {int(count)} words of {int(width)} numbers: correct it"
-        )
-    return int(count), int(width)
-
-
-def _cut_off(path: str, expected: int, found: int) -> UserError:
-    return UserError(
-        f"{path} is cut off: the header says {expected} words and it holds {found}; "
-        "get the file again"
-    )
 
 
 def _decoded(word: bytes, where: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from seqmodels.batch import PADDING_ID
-from seqmodels.data.tokenizer import PADDING, UNKNOWN, TokenizerOptions, load_tokenizer
+from seqmodels.data.tokenizer import SPECIAL, TokenizerOptions, with_vocabulary
 from seqmodels.data.vector_files import vector_rows
 from seqmodels.errors import UserError
 
@@ -66,7 +65,7 @@ def find_vectors(
     """
     ids: dict[str, int] = trained.get_vocab()
     found = _Rows()
-    words = {word: index for word, index in ids.items() if word not in (PADDING, UNKNOWN)}
+    words = {word: index for word, index in ids.items() if word not in SPECIAL}
     for word, index in words.items():
         found.want(word, index)
     empty = True
@@ -91,9 +90,7 @@ def find_vectors(
     if add_words:
         note += f", and took {len(ids) - trained.get_vocab_size():,} more from the file"
     log.info(note)
-    content = json.loads(trained.to_str())
-    content["model"]["vocab"] = ids
-    return Vectors(load_tokenizer(json.dumps(content), options), found.matrix(len(ids)), note)
+    return Vectors(with_vocabulary(trained, ids, options), found.matrix(len(ids)), note)
 
 
 def _as_token(word: str, tokenizer: Tokenizer) -> str | None:

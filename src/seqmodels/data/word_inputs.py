@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,9 +12,14 @@ import numpy as np
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.columns import arrow
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.spelling import IN_NUMPY, SPECIAL, numbered, spelled
-from seqmodels.data.token_rows import SpelledRows, TokenRows
-from seqmodels.data.tokenizer import TokenizerOptions, train_tokenizer
+from seqmodels.data.token_rows import IN_NUMPY, SpelledRows, TokenRows, numbered, spelled
+from seqmodels.data.tokenizer import (
+    SPECIAL,
+    TokenizerOptions,
+    most_frequent,
+    train_tokenizer,
+    with_vocabulary,
+)
 from seqmodels.data.vectors import check_vocabulary, find_vectors
 from seqmodels.errors import UserError
 
@@ -64,15 +68,14 @@ def encode(words):
             counts[self._normal(word)] += count
             for letter in word if self.spells else "":
                 letters[letter] += count
-        words = self._frequent(counts)[: self.options.vocabulary_size - len(SPECIAL)]
+        least, most = self.options.min_count, self.options.vocabulary_size - len(SPECIAL)
+        words = most_frequent(counts, least)[:most]
         fitted: dict[str, Any] = {"words": words}
         if self.spells:
-            fitted["characters"] = self._frequent(letters)
+            fitted["characters"] = most_frequent(letters, least)
         if self.vectors_from is not None:
-            tokenizer = train_tokenizer([], self.options)
-            content = json.loads(tokenizer.to_str())
-            content["model"]["vocab"] = {w: n for n, w in enumerate([*SPECIAL, *words])}
-            tokenizer = tokenizer.from_str(json.dumps(content))
+            numbers = {word: number for number, word in enumerate([*SPECIAL, *words])}
+            tokenizer = with_vocabulary(train_tokenizer([], self.options), numbers, self.options)
             add = self.vocabulary == "vectors"
             found, self.vectors, self.note = find_vectors(
                 self.vectors_from, tokenizer, self.options, add_words=add
@@ -124,9 +127,3 @@ def encode(words):
 
     def _normal(self, word: str) -> str:
         return word.lower() if self.options.lowercase else word
-
-    def _frequent(self, counts: Counter[str]) -> list[str]:
-        """Those that are frequent enough, the most frequent first."""
-        kept = [(n, text) for text, n in counts.items() if n >= self.options.min_count]
-        kept.sort(key=lambda item: (-item[0], item[1].encode()))
-        return [text for _, text in kept if text not in SPECIAL]

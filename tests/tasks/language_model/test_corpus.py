@@ -57,17 +57,15 @@ def test_one_file_is_cut_at_the_end_of_a_line(tmp_path: Path, fraction: float) -
 
 def test_several_files_are_cut_whole_and_by_seed(tmp_path: Path) -> None:
     part = [whole(written(tmp_path, f"{n}.txt", "x" * (n + 1))) for n in range(40)]
-    rest, off = cut_off(part, 0.25, 0, "test")
+    rest, off = cut_off(part, 0.25, 0)
     assert sorted([*rest, *off], key=lambda piece: piece.stop) == part
     assert size(off) == pytest.approx(0.25 * size(part), rel=0.05)
-    assert cut_off(part, 0.25, 0, "test")[1] == off != cut_off(part, 0.25, 1, "test")[1]
+    assert cut_off(part, 0.25, 0)[1] == off != cut_off(part, 0.25, 1)[1]
 
 
 def test_a_cut_leaves_something_on_both_sides(tmp_path: Path) -> None:
     part = [whole(written(tmp_path, f"{n}.txt", "x" * 100)) for n in range(2)]
-    assert [len(side) for side in cut_off(part, 0.01, 0, "test")] == [1, 1]
-    with pytest.raises(UserError, match=r"data.test_fraction is 1.0: it must lie between 0 and 1"):
-        cut_off(part, 1.0, 0, "test")
+    assert [len(side) for side in cut_off(part, 0.01, 0)] == [1, 1]
 
 
 # ---------------------------------------------------------------- several stretches of one file
@@ -452,7 +450,7 @@ def test_a_table_without_a_column_is_plain_text_and_the_log_says_so(
 def test_python_source_is_real_code_split_by_file() -> None:
     data = PythonSource(vocabulary_size=300)
     parts = {"train": data.read()["train"]}
-    parts["train"], parts["test"] = cut_off(parts["train"], 0.05, 0, "test")
+    parts["train"], parts["test"] = cut_off(parts["train"], 0.05, 0)
     names = {split: {piece.path for piece in part} for split, part in parts.items()}
     assert not names["train"] & names["test"]
     assert 5e6 < size(parts["train"]) < 5e7

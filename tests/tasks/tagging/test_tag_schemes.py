@@ -17,7 +17,6 @@ from seqmodels.batch import PADDING_TARGET
 from seqmodels.engine.contract import Step, gather
 from seqmodels.tasks.tagging.span_report import SpanCounts, SpanScore, scores
 from seqmodels.tasks.tagging.tags import (
-    Allowed,
     Scheme,
     Tags,
     allowed,
@@ -116,12 +115,14 @@ def test_what_is_allowed_is_what_another_library_reads_strictly(
 
 
 def test_what_is_allowed_is_in_the_order_of_the_tags() -> None:
-    assert allowed(["I-x", "O", "B-x"], "BIO") == Allowed(
-        [False, True, True],
-        [[True, True, True], [False, True, True], [True, True, True]],
-        [True, True, True],
-    )
-    assert allowed(["S-x", "B-x"], "BIOES").ends == [True, False]
+    *transitions, starts = allowed(["I-x", "O", "B-x"], "BIO")
+    assert starts[:-1] == [False, True, True]
+    assert transitions == [
+        [True, True, True, True],
+        [False, True, True, True],
+        [True, True, True, True],
+    ]
+    assert [row[-1] for row in allowed(["S-x", "B-x"], "BIOES")[:-1]] == [True, False]
 
 
 # ---------------------------------------------------------------- scores

@@ -90,10 +90,10 @@ class PlainText(StreamDataModule):
         if (self.files["train"] is None) == (self.hub is None):
             raise UserError("give either data.train=<file or glob> or data.hub=<name>")
         if self.hub is not None:
-            found = find_hub(self.hub, self.hub_config)
-            return {split: [self._texts(paths)] for split, paths in found.files.items()}
-        given = {split: files for split in SPLITS if (files := self.files[split]) is not None}
-        return {split: [*map(self.piece, _found(files))] for split, files in given.items()}
+            files, _ = find_hub(self.hub, self.hub_config)
+            return {split: [self._texts(paths)] for split, paths in files.items()}
+        given = {split: path for split in SPLITS if (path := self.files[split]) is not None}
+        return {split: [*map(self.piece, _found(path))] for split, path in given.items()}
 
     def piece(self, path: str) -> Piece:
         if self.tables is not None:

@@ -148,9 +148,7 @@ class StreamDataModule(DataModule):
         for split, fraction in self.fractions.items():
             if split not in found:
                 before, stretches = found["train"], self.stretches[split]
-                found["train"], found[split] = cut_off(
-                    before, fraction, self.split_seed, split, stretches
-                )
+                found["train"], found[split] = cut_off(before, fraction, self.split_seed, stretches)
                 cuts.append(f"{split} ({_where_cut(before, found[split])})")
         if cuts:
             log.info(f"data: cut from train: {', '.join(cuts)}")

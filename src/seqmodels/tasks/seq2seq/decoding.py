@@ -21,7 +21,6 @@ from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
 from seqmodels.tasks.seq2seq.attention import Attention
-from seqmodels.tasks.seq2seq.bridge import Bridge
 from seqmodels.tasks.seq2seq.decoder import Decoder
 
 
@@ -50,7 +49,7 @@ def build_decoder(
     """The decoder of this encoder.
 
     Args:
-        model: the arguments of a `Seq2Seq`.
+        model: the arguments of a `Seq2Seq`, or some of them.
         options: of the embedding on both sides.
         data: its `num_targets`, `start` and `end`.
         shared: the embedding of one vocabulary for both sides.
@@ -59,14 +58,19 @@ def build_decoder(
     Raises:
         UserError: for a decoder that cannot start from this encoder's state.
     """
-    dropout = LockedDropout if model["locked_dropout"] else nn.Dropout
-    output = TextOptions(**(model["output"] or {}))
+    locked = bool(model.get("locked_dropout"))
+    dropout = LockedDropout if locked else nn.Dropout
+    output = TextOptions(**(model.get("output") or {}))
     size = options.size or TOKEN_EMBEDDING_SIZE
     embedding: Any = shared
     if shared is None:
         drop = dropout(options.dropout or 0.0)
         embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
-    rnn = _recurrent(encoder, size, model["decoder"], model["locked_dropout"])
+    rnn = _recurrent(encoder, size, model.get("decoder"), locked)
+    attend = None
+    if attention is not None:
+        width = encoder.num_directions * encoder.output_size
+        attend = Attention(rnn.output_size, width, **attention)
     make: Callable[..., Output] = TiedVocabulary if output.tied else Vocabulary
     return Decoder(
         encoder,
@@ -78,36 +82,12 @@ def build_decoder(
             embedding=embedding,
             label_smoothing=output.label_smoothing,
         ),
-        attention=_attention(encoder, rnn, attention),
+        attention=attend,
         start=data["start"],
         end=data["end"],
-        sampling=model["scheduled_sampling"],
-        dropout=dropout(model["dropout"]),
+        sampling=model.get("scheduled_sampling", 0.0),
+        dropout=dropout(model.get("dropout", 0.0)),
     )
-
-
-def check_decoder(
-    options: Mapping[str, Any] | None,
-    encoder: RecurrentEncoder,
-    attention: Mapping[str, Any] | None = None,
-) -> Output:
-    """Builds what depends on no data of a decoder; `options` are `model.decoder`.
-
-    Raises:
-        UserError: for a decoder that cannot start from this encoder's state.
-    """
-    rnn = _recurrent(encoder, 1, options, locked=False)
-    Bridge(encoder, rnn)
-    _attention(encoder, rnn, attention)
-    return Output()
-
-
-def _attention(
-    encoder: RecurrentEncoder, rnn: RecurrentEncoder, options: Mapping[str, Any] | None
-) -> Attention | None:
-    if options is None:
-        return None
-    return Attention(rnn.output_size, encoder.num_directions * encoder.output_size, **options)
 
 
 def _recurrent(

@@ -18,13 +18,16 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
+from seqmodels.nn.embedding import EmbeddingOptions
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.tasks.seq2seq.decoder import Decoder
-from seqmodels.tasks.seq2seq.decoding import build_decoder, check_decoder
+from seqmodels.tasks.seq2seq.decoding import build_decoder
 from seqmodels.tasks.seq2seq.search import MOST_TOKENS, Found
 from seqmodels.tasks.seq2seq.text_scores import SCORES_OF, TextScores, check_scores
 from seqmodels.tasks.seq2seq.text_targets import TextDecoder
+
+NO_DATA = {"num_targets": 2, "start": 0, "end": 0}  # to check a model before data is read
 
 
 class Seq2Seq(Task):
@@ -131,7 +134,7 @@ class Seq2Seq(Task):
         if best > beam:
             raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
         check_scores(model.get("scores") or ())
-        return partial(check_decoder, model.get("decoder"))
+        return partial(build_decoder, model, EmbeddingOptions(), NO_DATA)
 
     def step(self, batch: PairBatch) -> Step:
         targets = batch.target.targets

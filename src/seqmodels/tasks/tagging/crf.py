@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.nn.outputs import ClassOutput, Features, Mask, Output
 from seqmodels.tasks.tagging.chain import best_tags, log_partition
-from seqmodels.tasks.tagging.tags import Allowed
 
+Allowed = Sequence[Sequence[bool]]  # as `tags.allowed` gives it
+PATH = ("starts", "transitions", "ends")  # what the tags of a row score besides the logits
 FORBIDDEN = -1e4  # finite: where no tags follow the scheme, those with the fewest breaks are best
 
 
@@ -74,7 +75,7 @@ class CRF(Output):
         return self._loss(logits, targets, mask), decision
 
     def _decode(self, logits: Tensor, mask: Mask) -> Tensor:
-        return self.decoder(logits, mask, self.starts, self.transitions, self.ends)
+        return self.decoder(logits, mask, self)
 
     def _loss(self, logits: Tensor, targets: Tensor, mask: Mask, *, by_row: bool = False) -> Tensor:
         # sums over many steps lose digits in float32, which is all that MPS has
@@ -130,7 +131,7 @@ class ConstrainedClasses(ClassOutput):
         self.decoder = Decoder(num_classes, allowed)
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self.decoder(self(features), mask)
+        return self.decoder(self(features), mask, self)
 
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
@@ -147,32 +148,29 @@ class Decoder(nn.Module):
         allowed: None allows all.
     """
 
-    starts: Tensor
-    transitions: Tensor
-    ends: Tensor
+    penalties: Tensor  # (C + 1, C + 1), of what `allowed` says
 
-    def __init__(self, num_tags: int, allowed: Allowed | None) -> None:
+    def __init__(self, num_tags: int, allowed: Allowed | None = None) -> None:
         super().__init__()
-        shapes = {"starts": (num_tags,), "transitions": (num_tags, num_tags), "ends": (num_tags,)}
-        for name, shape in shapes.items():
-            penalties = torch.zeros(shape)
-            if allowed is not None:
-                penalties[~torch.tensor(getattr(allowed, name))] = FORBIDDEN
-            self.register_buffer(name, penalties, persistent=False)  # follows from the tags
+        penalties = torch.zeros(num_tags + 1, num_tags + 1)
+        if allowed is not None:
+            penalties[~torch.tensor(allowed)] = FORBIDDEN
+        self.register_buffer("penalties", penalties, persistent=False)  # follows from the tags
+
+    def path(self, output: nn.Module) -> list[Tensor]:
+        """The `starts`, `transitions` and `ends` of an output, which may have none, with the
+        penalties."""
+        parts = (self.penalties[-1, :-1], self.penalties[:-1, :-1], self.penalties[:-1, -1])
+        return [part + getattr(output, name, 0.0) for name, part in zip(PATH, parts, strict=True)]
 
     def forward(
-        self,
-        logits: Float[Tensor, "batch time tags"],
-        mask: Mask,
-        starts: Tensor | float = 0.0,
-        transitions: Tensor | float = 0.0,
-        ends: Tensor | float = 0.0,
+        self, logits: Float[Tensor, "batch time tags"], mask: Mask, output: nn.Module
     ) -> Int[Tensor, "batch time"]:
         """`(B, T, C) -> (B, T)`, 0 at padding."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         lengths = _valid(logits, mask).sum(dim=1)
-        scores = _with_ends(logits, lengths, self.starts + starts, self.ends + ends)
-        return best_tags(scores, self.transitions + transitions, lengths)
+        starts, transitions, ends = self.path(output)
+        return best_tags(_with_ends(logits, lengths, starts, ends), transitions, lengths)
 
 
 def path_scores(output: Output, num_tags: int) -> dict[str, Any]:
@@ -180,12 +178,9 @@ def path_scores(output: Output, num_tags: int) -> dict[str, Any]:
 
     They are float32 numbers, but JSON and numpy keep them exactly.
     """
-    shapes = {"starts": (num_tags,), "transitions": (num_tags, num_tags), "ends": (num_tags,)}
-    parts = [part for part in (output, getattr(output, "decoder", None)) if part is not None]
-    scores = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    for name, part in product(shapes, parts):
-        scores[name] = scores[name] + getattr(part, name, 0.0)
-    return {name: score.tolist() for name, score in scores.items()}
+    decoder: Any = getattr(output, "decoder", None) or Decoder(num_tags)
+    scores = decoder.path(output)
+    return {name: score.tolist() for name, score in zip(PATH, scores, strict=True)}
 
 
 def _valid(logits: Tensor, mask: Mask) -> Bool[Tensor, "batch time"]:

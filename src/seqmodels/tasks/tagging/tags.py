@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import Any, Literal
 
@@ -80,25 +79,11 @@ def may_follow(previous: str, tag: str, scheme: Scheme) -> bool:
     return continues or now != ("I" if scheme == "BIO" else "B")
 
 
-@dataclass(frozen=True)
-class Allowed:
-    """Which of C tags may begin a row `(C,)`, follow which `(C, C)`, and end it `(C,)`.
-
-    `transitions[i][j]`: whether tag `j` may follow tag `i`.
-    """
-
-    starts: list[bool]
-    transitions: list[list[bool]]
-    ends: list[bool]
-
-
-def allowed(tags: Sequence[str], scheme: Scheme) -> Allowed:
-    """What a scheme allows of these tags, in their order."""
-    return Allowed(
-        [may_follow(OUTSIDE, tag, scheme) for tag in tags],
-        [[may_follow(previous, tag, scheme) for tag in tags] for previous in tags],
-        [may_follow(tag, OUTSIDE, scheme) for tag in tags],
-    )
+def allowed(tags: Sequence[str], scheme: Scheme) -> list[list[bool]]:
+    """Which of C tags may follow (column) another (row), in their order: `(C + 1, C + 1)`. The last
+    row is of what begins a sequence, the last column of what ends it."""
+    names = [*tags, OUTSIDE]
+    return [[may_follow(previous, tag, scheme) for tag in names] for previous in names]
 
 
 def span_types(tags: Iterable[str]) -> list[str]:
