@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from seqmodels.callbacks.predictions import _RowFile, _write
+from seqmodels.callbacks.predictions import merge_rows, write_rows
 from seqmodels.runs import train
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import ROOT, Config, Script, result_of
@@ -45,10 +45,9 @@ def test_null_leaves_them_out(config: Config) -> None:
 def test_rows_of_two_processes_are_merged_each_once(tmp_path: Path) -> None:
     files = [tmp_path / f"rows #{rank}?" for rank in (0, 1)]
     for file, numbers, more in ((files[0], (4, 0, 2), {}), (files[1], (3, 1, 2), {"more": [1.5]})):
-        rows = _RowFile(file)
-        rows.add({"row": n, "input": f'a "b",\n{n}', "x": {"y": n / 3}, **more} for n in numbers)
-        rows.close()
-    _write(files, tmp_path / "rows.csv")
+        rows = ({"row": n, "input": f'a "b",\n{n}', "x": {"y": n / 3}, **more} for n in numbers)
+        write_rows(file, rows)
+    merge_rows(files, tmp_path / "rows.csv")
     found = rows_of(tmp_path / "rows.csv")
     assert [row["row"] for row in found] == [0, 1, 2, 3, 4]
     assert [row["input"] for row in found] == [f'a "b",\n{n}' for n in range(5)]

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
-from heapq import merge
-from itertools import groupby
-from operator import itemgetter
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.errors import refusing
 from seqmodels.files import write_table
 from seqmodels.plain_values import flattened
-
-NAMES = -1  # the row that holds the names of the columns
 
 
 class Predictions(Callback):
@@ -28,7 +24,7 @@ class Predictions(Callback):
     order of the data, with its input, target, prediction and loss. Lists are written as JSON, and
     numbers with nine digits, so that a float32 is read as it was.
 
-    However many rows there are, they lie on disk until they are sorted, not in memory.
+    However many rows there are, what they hold lies on disk until it is sorted, not in memory.
     """
 
     name = "predictions.csv"
@@ -37,8 +33,9 @@ class Predictions(Callback):
         pl_module.tells_rows = True
         folder = Path(trainer.default_root_dir)
         self.files = [folder / f".{self.name}.{rank}" for rank in range(trainer.world_size)]
-        self.rows = _RowFile(self.files[trainer.global_rank])
-        self.seen = 0
+        self.file, self.seen = self.files[trainer.global_rank], 0
+        self.file.unlink(missing_ok=True)  # of a test that was killed
+        write_rows(self.file, [])
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
@@ -52,16 +49,14 @@ class Predictions(Callback):
         loader: Any = trainer.test_dataloaders
         name: Any = getattr(getattr(loader, "dataset", None), "row_name", lambda row: {})
         rows = zip(map(int, numbers), outputs["rows"], outputs["losses"], strict=True)
-        self.rows.add(
-            {"row": row, **name(row), **outcome, "loss": loss} for row, outcome, loss in rows
-        )
+        told = ({"row": row, **name(row), **outcome, "loss": loss} for row, outcome, loss in rows)
+        write_rows(self.file, told)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.tells_rows = False
-        self.rows.close()
         trainer.strategy.barrier()
         if trainer.is_global_zero:
-            _write(self.files, Path(trainer.default_root_dir) / self.name)
+            merge_rows(self.files, Path(trainer.default_root_dir) / self.name)
             self._clear()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -73,54 +68,37 @@ class Predictions(Callback):
             file.unlink(missing_ok=True)
 
 
-class _RowFile:
-    """The rows of one process, in a database that sorts them."""
-
-    def __init__(self, file: Path) -> None:
-        file.unlink(missing_ok=True)  # of a test that was killed
-        self.file, self.columns = file, dict[str, None]()
-        with refusing(str(file), sqlite3.Error):
-            self.database = _opened(file)
-            self.database.execute("create table rows (row integer primary key, content text)")
-
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        flat = [{name: _plain(value) for name, value in flattened(row).items()} for row in rows]
-        for row in flat:
-            self.columns |= dict.fromkeys(row)
-        self._insert((row["row"], row) for row in flat)
-
-    def close(self) -> None:
-        self._insert([(NAMES, [*self.columns])])
-        with refusing(str(self.file), sqlite3.Error):
-            self.database.commit()
-            self.database.close()
-
-    def _insert(self, rows: Iterable[tuple[int, Any]]) -> None:
-        lines = ((row, json.dumps(content, ensure_ascii=False)) for row, content in rows)
-        with refusing(str(self.file), sqlite3.Error):
-            self.database.executemany("insert or ignore into rows values (?, ?)", lines)
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Adds a line for each row, with its number as `row`."""
+    with refusing(str(path), OSError), path.open("ab") as file:
+        for row in rows:
+            content = {name: _plain(value) for name, value in flattened(row).items()}
+            file.write(json.dumps(content).encode() + b"\n")
 
 
-def _opened(file: Path) -> sqlite3.Connection:
-    # only one process writes to it, and network file systems may have no locks
-    database = sqlite3.connect(f"{file.absolute().as_uri()}?nolock=1", uri=True)
-    database.execute("pragma journal_mode=off")
-    return database
+def merge_rows(paths: Sequence[Path], table: Path) -> None:
+    """Writes the rows of all processes as one table: sorted by their numbers, each once."""
+    columns, found = dict[str, None](), array("q")  # of each row: number, file, place in the file
+    with ExitStack() as opened, refusing(str(table), OSError):
+        files = [opened.enter_context(path.open("rb")) for path in paths]
+        for file, lines in enumerate(files):
+            place = 0
+            for line in lines:
+                row = json.loads(line)
+                columns.update(dict.fromkeys(row))
+                found.extend((row["row"], file, place))
+                place += len(line)
+        places = np.array(found, np.int64).reshape(-1, 3)
+        _, first = np.unique(places[:, 0], return_index=True)
 
+        def rows() -> Iterator[dict[str, Any]]:
+            for _, file, place in places[first]:
+                files[file].seek(place)
+                row = json.loads(files[file].readline())
+                yield {name: _cell(value) for name, value in row.items()}
 
-def _write(files: Sequence[Path], path: Path) -> None:
-    """Merges the rows of all processes, each row once."""
-    with ExitStack() as opened, refusing(str(path), sqlite3.Error):
-        databases = [opened.enter_context(closing(_opened(file))) for file in files]
-        columns: dict[str, None] = {}
-        for database in databases:
-            [(names,)] = database.execute("select content from rows where row = ?", (NAMES,))
-            columns |= dict.fromkeys(json.loads(names))
-        query = "select row, content from rows where row >= 0 order by row"
-        rows = merge(*(database.execute(query) for database in databases), key=itemgetter(0))
-        once = (json.loads(next(same)[1]) for _, same in groupby(rows, key=itemgetter(0)))
         if columns:
-            write_table(path, columns, ({k: _cell(v) for k, v in row.items()} for row in once))
+            write_table(table, columns, rows())
 
 
 def _plain(value: Any) -> Any:
