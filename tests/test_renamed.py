@@ -19,14 +19,12 @@ from seqmodels.tasks.regression import Regressor
 from seqmodels.tasks.tagging import Tagger
 from tests.conftest import Refused
 
-TAGGED: dict[str, Any] = {"embedding_size": 9, "embedding_dropout": 0.0, "embedding": {}}
-TAGGED |= {"characters": "lstm", "character_options": {"hidden_size": 3}, "window": None}
-TAGGED |= {"output": "crf", "constrained": True, "label_smoothing": 0.1, "start_lr": None}
-
 
 class Own(Task):
-    def __init__(self, data: Any, encoder: Any, head: str, start: int, **options: Any) -> None:
-        super().__init__(data, encoder, head, start=start, **options)
+    def __init__(
+        self, data: Any, encoder: Any, head: str, class_weights: int, **options: Any
+    ) -> None:
+        super().__init__(data, encoder, head, class_weights=class_weights, **options)
 
 
 def today(kind: type[Task], model: dict[str, Any]) -> dict[str, Any]:
@@ -36,40 +34,29 @@ def today(kind: type[Task], model: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_older_arguments_go_to_their_groups() -> None:
-    assert today(Tagger, {"head": "every_step", **TAGGED}) == {
-        "head": "every_step",
-        "embedding": {
-            "size": 9,
-            "dropout": 0.0,
-            "characters": "lstm",
-            "character_options": {"hidden_size": 3},
-        },
-        "output": {"kind": "crf", "constrained": True, "label_smoothing": 0.1},
+    older = {"embedding_size": 9, "embedding_dropout": 0.0, "label_smoothing": 0.1}
+    assert today(SequenceClassifier, {"head": "max_pool", "embedding": {}, **older}) == {
+        "head": "max_pool",
+        "embedding": {"size": 9, "dropout": 0.0},
+        "output": {"label_smoothing": 0.1},
     }
-    frozen = {"embedding": {"freeze": True}, "embedding_size": 50, "window": 7, "adversarial": 1.0}
+    frozen = {"embedding": {"freeze": True}, "embedding_size": 50, "window": 7}
     assert today(SequenceClassifier, frozen) == {
         "embedding": {"freeze": True, "size": 50},
         "window": 7,
-        "training": {"adversarial": 1.0},
     }
 
 
 def test_what_changed_nothing_is_left_out_where_a_task_does_not_take_it_any_more() -> None:
-    older = {"label_smoothing": 0.0, "adversarial": 0.0, "start": None, "unfreeze": 0}
+    older = {"label_smoothing": 0.0, "embedding_size": None}
     assert today(Regressor, {"output": {"error": "mae"}, **older}) == {"output": {"error": "mae"}}
-    assert today(Regressor, {"tied": False, **older}) == {}
 
 
 def test_names_of_today_stay_and_so_do_the_arguments_of_a_class_of_your_own() -> None:
     model = {"output": {"kind": "crf"}, "embedding": {"size": 3}, "training": {"start": "lm"}}
     assert today(Tagger, model) == model
-    assert today(Own, {"start": 5, "embedding_size": 4}) == {"start": 5, "embedding": {"size": 4}}
-    assert today(Own, {"start": 5, "output": "mine"})["output"] == {"kind": "mine"}
-
-
-def test_a_window_stays_with_who_takes_it_or_is_refused_by_its_name() -> None:
-    assert today(Tagger, {"window": None}) == {} and today(Tagger, {"window": 5}) == {"window": 5}
-    assert today(Regressor, {"window": None}) == {"window": None}
+    older = {"class_weights": 5, "embedding_size": 4}
+    assert today(Own, older) == {"class_weights": 5, "embedding": {"size": 4}}
 
 
 def test_a_checkpoint_of_a_file_or_a_path_loads(tmp_path: Path) -> None:
@@ -89,8 +76,6 @@ def test_every_new_name_is_an_argument_of_a_task(old: str) -> None:
     group, _, option = name_of_today(f"model.{old}").removeprefix("model.").partition(".")
     kinds = map(arguments, TASKS)
     takes = [kind["properties"] for kind in kinds if kind and group in kind["properties"]]
-    if group == "output" and option == "tied":  # of a model that writes texts
-        return
     assert any(not option or option in each[group]["properties"] for each in takes)
 
 
@@ -98,10 +83,9 @@ def test_every_new_name_is_an_argument_of_a_task(old: str) -> None:
     ("words", "message"),
     [
         (["model.embedding_size=3"], "error: model.embedding_size is now model.embedding.size"),
-        (["model.start=lm"], "error: model.start is now model.training.start"),
         (
-            ["model=tagger", "data=python_syntax", "model.output=crf"],
-            "error: model.output is now model.output.kind",
+            ["model.label_smoothing=0.1"],
+            "error: model.label_smoothing is now model.output.label_smoothing",
         ),
     ],
 )

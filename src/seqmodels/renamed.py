@@ -1,4 +1,4 @@
-"""Keys of a model that older configurations, run folders and checkpoints name differently."""
+"""Keys of a model that version 0.1 named differently, in run folders and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,17 +9,8 @@ RENAMED: dict[str, tuple[str, Any]] = {  # to its name of today, and the value t
     "embedding_size": ("embedding.size", None),
     "embedding_dropout": ("embedding.dropout", None),
     "input_noise": ("embedding.noise", 0.0),
-    "characters": ("embedding.characters", None),
-    "character_options": ("embedding.character_options", None),
-    "output": ("output.kind", None),  # of a tagger
-    "constrained": ("output.constrained", False),
     "class_weights": ("output.class_weights", None),
     "label_smoothing": ("output.label_smoothing", 0.0),
-    "tied": ("output.tied", False),
-    "adversarial": ("training.adversarial", 0.0),
-    "start": ("training.start", None),
-    "start_lr": ("training.start_lr", None),
-    "unfreeze": ("training.unfreeze", 0),
 }
 
 
@@ -37,14 +28,10 @@ def with_names_of_today(model: Mapping[str, Any], takes: Mapping[str, Any]) -> d
         takes: the schema of each argument that the class of the task has today.
     """
     made = dict(model)
-    if "window" not in takes and made.get("window") is None:
-        made.pop("window", None)  # which every task took, and most refused
     for old, (new, usual) in RENAMED.items():
-        group, _, key = new.partition(".")
-        is_group_now = isinstance(made.get(old), str) and "properties" in takes.get(old, ())
-        if old not in made or (old in takes and not is_group_now):
-            continue
-        value = made.pop(old)
-        if value != usual:
-            made[group] = {**(made.get(group) or {}), key: value}
+        if old in made and old not in takes:
+            group, _, key = new.partition(".")
+            value = made.pop(old)
+            if value != usual:
+                made[group] = {**(made.get(group) or {}), key: value}
     return made

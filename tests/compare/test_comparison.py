@@ -31,7 +31,7 @@ from seqmodels.compare.settings import (
 )
 from seqmodels.compare.statistics import against_best, seeds_needed, smallest_step, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, overview, table
-from seqmodels.engine.metrics import METRICS, REPLACED, Metric, metric_named, show
+from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
 from seqmodels.runs.report import metrics_table
@@ -66,22 +66,6 @@ def test_an_unknown_metric_is_asked_for_and_not_guessed() -> None:
     )
     with pytest.raises(UserError, match=r"unknown metric zzz: to use it"):
         metric_named("zzz")
-
-
-def test_a_metric_that_was_replaced_names_the_new_one(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(REPLACED, "word_error_rate", "exact_match")
-    monkeypatch.setitem(METRICS, "exact_match", Metric(higher_is_better=True, unit="%"))
-    message = "^test/word_error_rate is now test/exact_match, which is 1 - word_error_rate$"
-    with pytest.raises(UserError, match=message):
-        metric_named("test/word_error_rate")
-    runs.add("attention", 0, metrics={"test/exact_match": 0.9})
-    with pytest.raises(UserError, match=message):
-        runs.compare("test/word_error_rate")
-    old = {"metrics": {"test/word_error_rate": 0.1}, "higher_is_better": {"word_error_rate": False}}
-    runs.add("attention", 1, result=old)  # which has it, and says its direction
-    assert runs.compare("test/word_error_rate").higher_is_better is False
 
 
 def test_a_task_adds_its_own_metric(monkeypatch: pytest.MonkeyPatch) -> None:

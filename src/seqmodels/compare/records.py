@@ -203,8 +203,5 @@ def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[
     usual = default_metrics(results, splits)
     metric = metric or next((name for name in usual if name in names), "null")
     if metric not in names:
-        from seqmodels.engine.metrics import check_not_replaced  # imports PyTorch
-
-        check_not_replaced(metric)
         raise UserError(f"metric={metric}: {choices(metric, names)}")
     return metric

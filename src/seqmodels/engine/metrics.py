@@ -36,18 +36,6 @@ METRICS: dict[str, Metric] = {
 """By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
 
 
-REPLACED: dict[str, str] = {}
-"""Names of old configurations: 1 - the new one. A task adds its own."""
-
-
-def check_not_replaced(name: str) -> None:
-    """Raises UserError for a metric that goes by another name now."""
-    short = without_split(name)
-    import_plugins()  # one of them may have renamed it
-    if new := REPLACED.get(short):
-        raise UserError(f"{name} is now {name.replace(short, new)}, which is 1 - {short}")
-
-
 def without_split(name: str) -> str:
     """`test/accuracy` -> `accuracy`."""
     return name.rpartition("/")[2]
@@ -74,7 +62,6 @@ def metric_named(name: str) -> Metric:
     short = without_split(name)
     if metric := find_metric(short):
         return metric
-    check_not_replaced(name)
     near = closest(short, METRICS)
     raise UserError(
         f"unknown metric {name}: "

@@ -18,7 +18,6 @@ from seqmodels.launch.config_files import (
 )
 from seqmodels.launch.suggestions import Suggestions
 from seqmodels.plugins import project_modules
-from seqmodels.renamed import name_of_today
 
 OLDER = "; if you have just added it: python -m seqmodels.launch.schema"
 
@@ -59,18 +58,7 @@ def check_settings(config: DictConfig, overrides: Sequence[str], keys: str) -> N
         if problem.is_unknown:
             text = Suggestions(plain, keys).for_key(problem.key, value or "...")
             raise UserError(text + OLDER * is_older())
-        if new := _is_option_now(problem, plain):
-            raise UserError(f"{problem.key} is now {new}")
         raise UserError(_text(problem))
-
-
-def _is_option_now(problem: Problem, config: Mapping[str, Any]) -> str:
-    """The name of today, of an argument that is a group of options now: `model.output=crf`."""
-    new = name_of_today(problem.key)
-    group, _, option = new.removeprefix("model.").partition(".")
-    takes = shipped_checker().classes(config["model"]["_target_"]) or {"properties": {}}
-    options = takes["properties"].get(group, {}).get("properties", {})
-    return new if new != problem.key and option in options else ""
 
 
 def _text(problem: Problem) -> str:

@@ -496,10 +496,6 @@ def test_two_processes_train_and_score_as_one(
             "head 'attention' has no such option; it takes score, att",
         ),
         (["model.scores=[exact]"], "unknown score exact: choose one of"),
-        (
-            ["model.scores=[word_error_rate]"],
-            "word_error_rate is now exact_match, which is 1 - word_error_rate",
-        ),
         (["model.output.tied=7"], "model.output.tied"),
         (["model.window=5"], "model.window is not a key of the configuration"),
         (

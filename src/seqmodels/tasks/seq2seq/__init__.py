@@ -1,7 +1,7 @@
 """A text for a sequence."""
 
 import seqmodels.tasks.seq2seq.heads  # noqa: F401  (registers them)
-from seqmodels.engine.metrics import METRICS, REPLACED, Metric
+from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import TARGETS, TOKENS, Target
 from seqmodels.tasks.seq2seq.baselines import text_baselines
 from seqmodels.tasks.seq2seq.dates import Dates
@@ -34,4 +34,3 @@ TARGETS["text"] = Target(
 for name in ("exact_match", "bleu", "chrf"):
     METRICS[name] = Metric(higher_is_better=True, unit="%")
 METRICS["symbol_error_rate"] = Metric(higher_is_better=False, unit="%")
-REPLACED["word_error_rate"] = "exact_match"

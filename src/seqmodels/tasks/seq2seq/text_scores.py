@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from seqmodels.data.tokenizer import LEVELS
-from seqmodels.engine.metrics import check_not_replaced
 from seqmodels.errors import UserError, choices
 
 WORD = re.compile(r"\w+|[^\w\s]+")
@@ -154,9 +154,8 @@ SCORES_OF = {level: PROSE if level in ("word", "bpe") else SYMBOLS for level in 
 
 
 def check_scores(names: Iterable[str]) -> None:
-    """Raises UserError for an unknown name, or one that was replaced."""
+    """Raises UserError for an unknown name."""
     for name in names:
-        check_not_replaced(name)
         if name not in SCORES:
             raise UserError(f"unknown score {name}: {choices(name, SCORES)}")
 
@@ -175,6 +174,7 @@ class TextScores:
     def __init__(self, names: Sequence[str], level: str) -> None:
         check_scores(names)
         self.names, self.level = [*names], level
+        self.ends = [*accumulate((SCORES[name].size for name in names), initial=0)]  # of counts
 
     def counts(self, texts: Sequence[str], references: References) -> Int[Tensor, "batch counts"]:
         """The counts of every row: what a step gives as its predictions, and `metrics` take."""
@@ -186,21 +186,13 @@ class TextScores:
             ]
             for text, right in zip(texts, references, strict=True)
         ]
-        return torch.tensor(rows, dtype=torch.int64).view(len(rows), self._ends()[-1])
+        return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.ends[-1])
 
     def metrics(self) -> dict[str, TextScore]:
         """A metric for each name."""
-        ends = self._ends()
-        return {
-            name: TextScore(name, slice(first, last))
-            for name, first, last in zip(self.names, ends, ends[1:], strict=False)
-        }
-
-    def _ends(self) -> list[int]:
-        ends = [0]
-        for name in self.names:
-            ends.append(ends[-1] + SCORES[name].size)
-        return ends
+        columns = [slice(*ends) for ends in pairwise(self.ends)]
+        pairs = zip(self.names, columns, strict=True)
+        return {name: TextScore(name, own) for name, own in pairs}
 
 
 class TextScore(Metric):
