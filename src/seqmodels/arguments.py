@@ -5,6 +5,7 @@ Annotate your own classes with these too, or with any type that pydantic knows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,11 +19,6 @@ def OneOf(*names: str, own: bool = False) -> Any:  # noqa: N802 (an annotation)
     if own:
         return Field(examples=list(names))
     return Field(json_schema_extra={"enum": list(names)})
-
-
-def Length(size: int) -> Any:  # noqa: N802
-    """A list of this many values."""
-    return Field(min_length=size, max_length=size)
 
 
 def Built(*given: str, stand_in: str | None = None) -> Any:  # noqa: N802
@@ -72,6 +68,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
 
+Sizes = Annotated[  # of the training, validation and test split
+    Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Field(min_length=3, max_length=3)
+]
 Batches = Natural | Annotated[float, Field(ge=0, le=1)] | None
 Unlimited = Annotated[int, Field(ge=-1)]  # -1: no limit
 

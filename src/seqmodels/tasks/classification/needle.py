@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from seqmodels.arguments import Count, Length, OneOf, Passed
+from seqmodels.arguments import Count, OneOf, Passed, Sizes
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -42,11 +42,7 @@ class Needle(SequenceDataModule):
         length: Count = 100,
         needles: Count = 3,
         num_classes: Annotated[int, Field(ge=2)] = 4,
-        sizes: Annotated[Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Length(3)] = (
-            2000,
-            500,
-            1000,
-        ),
+        sizes: Sizes = (2000, 500, 1000),
         **options: Annotated[Any, Passed("inputs")],
     ) -> None:
         super().__init__(Tokens(TokenizerOptions(lowercase=True)), **options)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from seqmodels.arguments import Length, Name
+from seqmodels.arguments import Name, Sizes
 from seqmodels.data.examples import Examples
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, Split
@@ -83,11 +83,7 @@ class Dates(PairDataModule):
         *,
         locales: Annotated[list[Name], Field(min_length=1)] | None = None,
         held_out_locales: Annotated[list[Name], Field(min_length=1)] | None = None,
-        sizes: Annotated[Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Length(3)] = (
-            50_000,
-            2000,
-            5000,
-        ),
+        sizes: Sizes = (50_000, 2000, 5000),
         **options: Any,
     ) -> None:
         super().__init__(**options)

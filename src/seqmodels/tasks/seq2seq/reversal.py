@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from seqmodels.arguments import Length
+from seqmodels.arguments import Sizes
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.tasks.seq2seq.pairs import PairDataModule
@@ -29,11 +29,7 @@ class Reversal(PairDataModule):
         self,
         *,
         length: Annotated[int, Field(ge=4)] = 10,
-        sizes: Annotated[Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Length(3)] = (
-            10_000,
-            500,
-            1000,
-        ),
+        sizes: Sizes = (10_000, 500, 1000),
         **options: Any,
     ) -> None:
         super().__init__(**options)

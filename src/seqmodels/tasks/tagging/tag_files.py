@@ -44,7 +44,7 @@ class TagFiles:
         encoding: of column files.
 
     Raises:
-        UserError: for a column that `columns` lacks, or an empty argument.
+        UserError: for a column that `columns` lacks.
     """
 
     token_column: str | None = None
@@ -55,9 +55,6 @@ class TagFiles:
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
-        for key in ("separator", "comment"):
-            if getattr(self, key) == "":
-                raise UserError(f"data.{key} is empty: set it to null, or to some characters")
         names = self.columns
         if names is not None and len(set(names)) < max(len(names), 2):
             raise UserError(f"data.columns={names}: name two or more columns, each differently")
