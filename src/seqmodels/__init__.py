@@ -9,26 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqmodels.batch import SequenceBatch
-    from seqmodels.heads import Head
-    from seqmodels.launch.notebook import compose
-    from seqmodels.nn.cell import Cell
-    from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-    from seqmodels.runs import load_run, train
+    from seqmodels.batch import SequenceBatch as SequenceBatch
+    from seqmodels.heads import Head as Head
+    from seqmodels.launch.notebook import compose as compose
+    from seqmodels.nn.cell import Cell as Cell
+    from seqmodels.nn.encoder import RecurrentEncoder as RecurrentEncoder
+    from seqmodels.nn.encoder import RNNOutput as RNNOutput
+    from seqmodels.runs import load_run as load_run
+    from seqmodels.runs import train as train
 
     __version__: str
-
-__all__ = [
-    "Cell",
-    "Head",
-    "RNNOutput",
-    "RecurrentEncoder",
-    "SequenceBatch",
-    "__version__",
-    "compose",
-    "load_run",
-    "train",
-]
 
 _MODULES = {
     "Cell": "seqmodels.nn.cell",
@@ -40,6 +30,7 @@ _MODULES = {
     "load_run": "seqmodels.runs",
     "train": "seqmodels.runs",
 }
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -80,19 +80,6 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise UserError(f"{path}: {error.strerror}") from error
 
 
-def read_bytes(path: Path, most: int = BYTES) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        UserError: if it is something else, cannot be read, or has more than `most` bytes.
-    """
-    with refusing(str(path), ValueError), opened(path) as file:  # for a NUL in the path
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise UserError(f"{path} has {size:,} bytes, and no run writes so many")
-        return file.read(most)
-
-
 def run_around(folder: Path) -> Path | None:
     """The run or the sweep that a folder is or lies in, if there is one. All that it holds is data,
     perhaps a stranger's: no configuration, and no module to import."""
@@ -171,8 +158,13 @@ def _check_events(events: Iterator[Any], path: Path) -> None:
 
 
 def _text(path: Path) -> str:
+    with refusing(str(path), ValueError), opened(path) as file:  # for a NUL in the path
+        size = os.fstat(file.fileno()).st_size
+        if size > BYTES:
+            raise UserError(f"{path} has {size:,} bytes, and no run writes so many")
+        content = file.read(BYTES)
     try:
-        return read_bytes(path).decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not utf-8 text ({error.reason})") from error
 

@@ -36,7 +36,7 @@ from seqmodels.dataflow.rendering import Box, Drawing, Label, to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.plain_values import check_plain, read_bytes, read_json, read_yaml
+from seqmodels.plain_values import check_plain, read_json, read_yaml
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import RunFolder
@@ -213,14 +213,14 @@ def test_only_regular_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
     file = tmp_path / "file"
     os.mkfifo(file)  # reading it would wait for a writer
     with pytest.raises(UserError, match="is not a regular file"):
-        read_bytes(file)
+        read_json(file)
     with pytest.raises(UserError, match="is not a regular file"):
-        read_bytes(Path("/dev/zero"))
+        read_json(Path("/dev/zero"))
     file.unlink()
     file.touch()
     os.truncate(file, 10**12)
     with pytest.raises(UserError, match=r"has 1,000,000,000,000 bytes"):
-        read_bytes(file)
+        read_json(file)
 
 
 def test_values_that_refer_to_each_other_are_counted_as_often_as_they_are_read() -> None:

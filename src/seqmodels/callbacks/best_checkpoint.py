@@ -94,8 +94,10 @@ class BestCheckpoint(ModelCheckpoint):
         validated = measured and self._validated_at == trainer.global_step
         self.validations[filepath] = measured if validated else None
         best, here = Path(self.best_model_path), Path(str(self.dirpath)) / "best.ckpt"
-        if trainer.is_global_zero and best not in (here, Path()) and best.is_file():
-            _same_content(best, here)
+        if trainer.is_global_zero and best == Path(filepath) != here:
+            partial = here.with_name(f".{here.name}")
+            shutil.copyfile(best, partial)
+            partial.replace(here)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         moved = dict(state_dict, dirpath=self.dirpath)
@@ -121,18 +123,6 @@ class BestCheckpoint(ModelCheckpoint):
         if Path(name).suffix != ".ckpt":  # it is removed when a better one takes its place
             raise UserError(f"the checkpoint names {path} as a checkpoint, which it is not")
         return str(Path(str(self.dirpath)) / name)
-
-
-def _same_content(source: Path, target: Path) -> None:
-    """Puts another name of a file in the place of `target`, or a copy where links are unknown."""
-    partial = target.with_name(f".{target.name}")
-    partial.unlink(missing_ok=True)
-    try:
-        partial.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, partial)
-    partial.replace(target)  # of the same file, this leaves both names
-    partial.unlink(missing_ok=True)
 
 
 def _is_score(value: Any) -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -312,14 +311,8 @@ class SequenceDataModule(DataModule):
         return self.loader(self._dataset(examples))
 
     def _dataset(self, examples: Examples) -> SequenceDataset:
-        dataset, raw = self.encode(examples), examples.inputs
-        if self.most_steps is not None and len(dataset) > len(raw):  # long ones were split
-            raw = [
-                each[int(steps[0]) : int(steps[-1]) + 1]
-                for each in raw
-                for steps in torch.arange(len(each)).tensor_split(-(-len(each) // self.most_steps))
-            ]
-        dataset.raw, dataset.encoder = raw, self.inputs
+        dataset = self.encode(examples)
+        dataset.raw, dataset.encoder = split_long(examples.inputs, self.most_steps), self.inputs
         return dataset
 
 

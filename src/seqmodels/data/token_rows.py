@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -80,12 +81,9 @@ class TokenRows(Sequence[Tensor]):
 
     def split_long(self, most: int) -> TokenRows:
         """These sequences, each split where it has more than so many tokens."""
-        lengths = np.diff(self.ends)
-        counts = -(-lengths // most)  # how many each becomes
-        of_row = np.repeat(np.arange(len(counts)), counts)
-        number = np.arange(len(of_row)) - (np.cumsum(counts) - counts)[of_row]
-        shortest, longer = np.divmod(lengths, counts)
-        starts = self.ends[of_row] + number * shortest[of_row] + np.minimum(number, longer[of_row])
+        lengths = np.diff(self.ends).tolist()
+        firsts = zip(self.ends.tolist(), lengths, strict=False)
+        starts = [first + part.start for first, length in firsts for part in _parts(length, most)]
         rows = copy(self)
         rows.ends = np.append(starts, self.ends[-1])
         return rows
@@ -149,11 +147,17 @@ def numbered(names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def split_long(sequences: Sequence[Tensor], most: int | None) -> Sequence[Tensor]:
-    """Splits each sequence, `(T, ...)`, into as few consecutive ones as have at most `most` steps;
-    their lengths differ by one at most. None splits nothing."""
+def split_long(sequences: Sequence[Any], most: int | None) -> Sequence[Any]:
+    """Splits each sequence, such as a tensor `(T, ...)`, into as few consecutive ones as have at
+    most `most` steps; their lengths differ by one at most. None splits nothing."""
     if most is None:
         return sequences
     if isinstance(sequences, TokenRows):
         return sequences.split_long(most)
-    return [short for long in sequences for short in long.tensor_split(-(-len(long) // most))]
+    return [long[part] for long in sequences for part in _parts(len(long), most)]
+
+
+def _parts(length: int, most: int) -> list[slice]:
+    count = -(-length // most)
+    ends = [length // count * n + min(n, length % count) for n in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(ends)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,25 +29,9 @@ def check_vocabulary(vocabulary: str, vectors: str | None) -> None:
         )
 
 
-class Vectors(NamedTuple):
-    """Vectors for a vocabulary.
-
-    Args:
-        tokenizer: has all tokens of the one that was trained, with the same ids, and perhaps more.
-        matrix: `(V, W)` float32: a vector for each token. Vectors of words that the file lacks are
-            drawn from a normal distribution with the mean and deviation of the vectors that were
-            read, the same ones every time; padding gets zeros.
-        note: how many words were found.
-    """
-
-    tokenizer: Tokenizer
-    matrix: Tensor
-    note: str
-
-
 def find_vectors(
     source: str, trained: Tokenizer, options: TokenizerOptions, *, add_words: bool = False
-) -> Vectors:
+) -> tuple[Tokenizer, Tensor, str]:
     """Reads the vectors of a tokenizer's words from a file, and no more of the file.
 
     A word is looked up in the file as it is, else in lower case, capitalised, or in upper case.
@@ -59,6 +42,12 @@ def find_vectors(
         options: those that it was trained with.
         add_words: adds words of the file to the vocabulary, first those at its beginning, up to
             `vocabulary_size`.
+
+    Returns:
+        A tokenizer that has all tokens of the one that was trained, with the same ids, and perhaps
+        more; `(V, W)` float32: a vector for each token; and a note of how many words were found.
+        Vectors of words that the file lacks are drawn from a normal distribution with the mean and
+        deviation of the vectors that were read, the same ones every time; padding gets zeros.
 
     Raises:
         UserError: if the file is absent, broken, or has none of the words.
@@ -90,7 +79,7 @@ def find_vectors(
     if add_words:
         note += f", and took {len(ids) - trained.get_vocab_size():,} more from the file"
     log.info(note)
-    return Vectors(with_vocabulary(trained, ids, options), found.matrix(len(ids)), note)
+    return with_vocabulary(trained, ids, options), found.matrix(len(ids)), note
 
 
 def _as_token(word: str, tokenizer: Tokenizer) -> str | None:

@@ -176,10 +176,6 @@ class PairDataModule(SequenceDataModule):
     def read_inputs(self, path: str) -> Iterator[str]:
         return self.files.sources(path)
 
-    def text_of(self, ids: Iterable[int]) -> str:
-        """The text of target ids, up to the first end."""
-        return self.targets.decoder(ids)
-
     def described(
         self, raw: Sequence[str], rows: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:
@@ -218,7 +214,7 @@ class PairDataModule(SequenceDataModule):
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
         if not self.targets.longest:
-            self.targets.note_longest(self.datasets["train"].targets)
+            self.targets.longest = int(self.datasets["train"].targets.lengths.max())
 
     def to_learn_from(self) -> PairDataset:
         return self.datasets["train"].of_every_target()

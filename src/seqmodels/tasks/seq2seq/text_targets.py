@@ -74,7 +74,8 @@ class TextTargets(TargetEncoder):
 
     def __init__(self, options: TokenizerOptions, *, shared: bool = False) -> None:
         self.tokens, self.shared = Tokens(options), shared
-        self.longest = 0  # tokens in a target of the training
+        # tokens in a target of the training, so that a decoder knows when it writes too much
+        self.longest = 0
 
     @property
     def names(self) -> list[str]:  # type: ignore[override]
@@ -87,20 +88,11 @@ class TextTargets(TargetEncoder):
     def encode(self, raw: Sequence[tuple[str, ...]], source: str) -> TokenRows:  # type: ignore[override]
         return self.tokens.encode([*chain.from_iterable(raw)], f"{source}, targets")
 
-    def note_longest(self, targets: TokenRows) -> None:
-        """Notes what the training has, so that a decoder knows when it writes too much."""
-        self.longest = int(targets.lengths.max())
-
     def references(self, raw: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         """The different texts that are right for each example, as a decoder would write them."""
         if self.tokens.options.level == "space":
             raw = [tuple(" ".join(text.split()) for text in texts) for texts in raw]
         return [tuple(dict.fromkeys(texts)) for texts in raw]
-
-    @property
-    def decoder(self) -> TextDecoder:
-        """Texts from token ids."""
-        return TextDecoder(self.tokens.state())
 
     @property
     def spec(self) -> dict[str, Any]:
