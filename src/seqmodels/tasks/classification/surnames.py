@@ -13,8 +13,7 @@ from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.text_files import TextFiles
 from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import Level, TokenizerOptions
-from seqmodels.errors import UserError
-from seqmodels.installation import how_to_install
+from seqmodels.installation import require
 
 GROUPS = {
     "Celtic": ("ga_IE",),
@@ -60,14 +59,10 @@ class Surnames(SequenceDataModule):
 
 
 def _surnames(locales: tuple[str, ...]) -> set[str]:
+    require("faker", "data=surnames", "examples")
     names: set[str] = set()
     for locale in locales:
-        try:
-            module = importlib.import_module(f"faker.providers.person.{locale}")
-        except ImportError as error:
-            raise UserError(
-                f"data=surnames needs the package Faker: {how_to_install('examples')}"
-            ) from error
+        module = importlib.import_module(f"faker.providers.person.{locale}")
         for attribute in ("last_names", "last_names_male", "last_names_female"):
             names.update(vars(module.Provider).get(attribute, ()))
     return names

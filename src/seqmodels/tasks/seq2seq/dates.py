@@ -15,7 +15,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.errors import UserError, choices
-from seqmodels.installation import how_to_install
+from seqmodels.installation import require
 from seqmodels.tasks.seq2seq.pairs import PairDataModule
 
 LOCALES = (
@@ -151,12 +151,9 @@ def writers_of(locale: str) -> list[Write]:
     Raises:
         UserError: for an unknown locale, or without the package `babel`.
     """
-    try:
-        from babel import Locale, UnknownLocaleError, localedata
-    except ImportError as error:
-        raise UserError(
-            f"data=dates needs the package babel: {how_to_install('examples')}"
-        ) from error
+    require("babel", "data=dates", "examples")
+    from babel import Locale, UnknownLocaleError, localedata
+
     try:
         found = Locale.parse(locale)
     except (UnknownLocaleError, ValueError) as error:
