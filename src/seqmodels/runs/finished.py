@@ -160,8 +160,8 @@ class Run:
                 series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
                 dicts, with the columns of the training files.
             source: what to call the inputs in an error.
-            blend: average with tf-idf, of a run with `blend=auto`, which is fitted again to its
-                training data.
+            blend: average with the simple model of a run with `blend=auto`, which is fitted again
+                to its training data.
             options: for the task's `describe`: `beam`, `best` and `unknown` if the model writes
                 texts.
 
@@ -359,7 +359,7 @@ class Run:
             yield from pieces
 
     def _fit_blend(self) -> Callable[[Any, Any], list[dict[str, Any]]]:
-        """Fits tf-idf to the run's training data again; returns what averages rows with it."""
+        """Fits the simple model to the training data again; returns what averages rows with it."""
         self._alone("blend=true")
         if not (chosen := self.result.get("blend")):
             raise UserError(f"{self.folder} has no blend: train with blend=auto")

@@ -109,6 +109,7 @@ class Training:
         notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
         resumes: whether it goes into the folder of the run that it resumes.
+        blend: the simple models to average with, fitted, if so configured; in the first process.
     """
 
     config: DictConfig
@@ -122,6 +123,7 @@ class Training:
     notes: Sequence[str]
     started: float
     resumes: bool
+    blend: Any
 
 
 def prepare(
@@ -186,11 +188,11 @@ def prepare(
         whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
         data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
         _check_data(kind, contract, data)
-        texts = contract.kind.blend and getattr(data, "inputs", None)
-        if config.get("blend") is not None and getattr(texts, "kind", None) != "tokens":
+        to_blend = contract.kind.blend if hasattr(data, "inputs") else None
+        if config.get("blend") is not None and not to_blend:
             raise UserError(
-                f"blend={config.blend} averages a classifier of texts with tf-idf, and "
-                f"{data.title} is other data: leave it out"
+                f"blend={config.blend} averages a classifier of texts or series with a simple "
+                f"model, and {data.title} is other data: leave it out"
             )
         if in_place:  # it encodes as before, even if its file has changed
             data.use_spec(saved["hyper_parameters"]["data"])
@@ -222,11 +224,15 @@ def prepare(
                 "the learning rate's schedule is planned anew for the whole training: it "
                 f"continues at step {saved['global_step']} of the new plan"
             )
+        blend = None
+        if config.get("blend") is not None and trainer.is_global_zero:
+            with unchanged_process():
+                blend = to_blend(data)  # type: ignore[misc]
         checked.pop_all()
     now = {key: value for key, (_, value) in changes.items()}
     step = saved.get("global_step", 0)
     return Training(
-        config, folder, data, task, trainer, checkpoint, now, step, notes, started, resumes
+        config, folder, data, task, trainer, checkpoint, now, step, notes, started, resumes, blend
     )
 
 
@@ -296,10 +302,6 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     console.print(
         f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
     )
-    blend, share = None, training.config.get("blend")
-    if share is not None and first:
-        with unchanged_process():
-            blend = task.contract.kind.blend(data)  # type: ignore[misc]
     clock = time.perf_counter()
     with restoring(training.checkpoint, task):
         trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
@@ -324,11 +326,11 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
     result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
     seconds["test"] = time.perf_counter() - clock
-    if blend:
+    if training.blend:
         run = Run(folder.path, result["config"], result, task, data)
         predict = partial(run.predict, accelerator=training.config.trainer.accelerator)
-        given = None if share == "auto" else float(share)
-        result["blend"] = blend.choose(task, predict, given)
+        given = None if training.config.blend == "auto" else float(training.config.blend)
+        result["blend"] = training.blend.choose(task, predict, given)
     caption = ""
     if first:
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"

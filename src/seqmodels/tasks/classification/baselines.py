@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -89,7 +89,7 @@ def _of_series(data: SequenceDataModule, labels: np.ndarray) -> Models:
     model = KNeighborsClassifier(1).fit(features["train"], labels)
     name = f"nearest neighbour on channel means and deviations{on}"
     yield name, iter([{split: model.predict(features[split]) for split in EVALUATED}])
-    series = _padded(data, "train", chosen, longest_series(data)[0])
+    series = padded(take(data.examples["train"].inputs, chosen), longest_series(data)[0])
     has_numba = find_spec("numba") is not None
     whole = KNeighborsClassifier(1, algorithm="brute").fit(series.reshape(len(series), -1), labels)
     made = _in_blocks(data, lambda block: whole.predict(block.reshape(len(block), -1)))
@@ -115,15 +115,9 @@ def _warped(data: SequenceDataModule, series: np.ndarray, labels: np.ndarray) ->
 
 
 def _minirocket(data: SequenceDataModule, series: np.ndarray, labels: np.ndarray) -> Choices:
-    """What a linear classifier of random convolutions predicts (Dempster et al. 2021,
-    https://arxiv.org/abs/2012.08791)."""
-    from sklearn.linear_model import RidgeClassifierCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sktime.transformations.panel.rocket import MiniRocketMultivariate
+    from seqmodels.tasks.classification.linear import minirocket
 
-    convolve = MiniRocketMultivariate(random_state=0)
-    classify = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
+    convolve, classify = minirocket()
     classify.fit(convolve.fit_transform(series), labels)
     yield _in_blocks(data, lambda block: classify.predict(convolve.transform(block)))
 
@@ -135,19 +129,18 @@ def _in_blocks(
     size = max(1, min(1_000, VALUES // (longest * channels)))
 
     def of(split: Split) -> np.ndarray:
-        rows = np.arange(len(data.examples[split]))
-        blocks = np.split(rows, range(size, len(rows), size))
-        return np.concatenate([predict(_padded(data, split, each, longest)) for each in blocks])
+        series = data.examples[split].inputs
+        blocks = np.split(np.arange(len(series)), range(size, len(series), size))
+        return np.concatenate([predict(padded(take(series, rows), longest)) for rows in blocks])
 
     return {split: of(split) for split in EVALUATED}
 
 
-def _padded(data: SequenceDataModule, split: str, indices: np.ndarray, longest: int) -> np.ndarray:
-    # (N, channels, steps): with zeros at the end; what is longer than in training is cut
-    series = take(data.examples[split].inputs, indices)
+def padded(series: Sequence[Any], longest: int) -> np.ndarray:
+    """`(N, channels, steps)`: with zeros at the end; what is longer than in training is cut."""
     made = np.zeros((len(series), longest, series[0].shape[1]), np.float32)
     for row, each in zip(made, series, strict=True):
-        row[: len(each)] = interpolate(np.array(each, np.float64), split)[:longest]
+        row[: len(each)] = interpolate(np.array(each, np.float64), "series")[:longest]
     return made.transpose(0, 2, 1)
 
 
