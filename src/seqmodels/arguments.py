@@ -47,6 +47,12 @@ def ArgumentsOf(target: str, *given: str, **also: tuple[str | None, ...]) -> Any
     return WithJsonSchema({"arguments_of": target, "given": list(given), "others": others})
 
 
+def OfEncoder(**also: tuple[str | None, ...]) -> Any:  # noqa: N802
+    """The arguments of a task's encoder; `also` as `ArgumentsOf` takes it."""
+    also = {"bidirectional": (None, "if_possible"), **also}
+    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", **also)
+
+
 class Passed:
     """For `**options`: the class passes these arguments to its base by itself."""
 

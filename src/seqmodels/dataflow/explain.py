@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -43,7 +43,8 @@ def explain(config: DictConfig) -> list[Identity]:
     torch.manual_seed(0)
     allowed = trusted_classes(config)
     kind = task_class(config.model, allowed)
-    contract = kind.contract_for(config.model.head)
+    contract, config = kind.contract_for(config.model.head), config.copy()
+    config.model = OmegaConf.merge(config.model, kind.settle(config.model)[0])
     check_model(contract, config.model, kind.check(config.model))
     spec = dict(contract.kind.example)
     task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)

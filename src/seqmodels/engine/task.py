@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from seqmodels.arguments import ArgumentsOf, Built, BySubclass, Name, NonNegativeFraction
+from seqmodels.arguments import ArgumentsOf, Built, BySubclass, Name, NonNegativeFraction, OfEncoder
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, gather, join, share_of_targets
@@ -101,14 +101,7 @@ class Task(Network, pl.LightningModule):
     def __init__(
         self,
         data: dict[str, Any],
-        encoder: Annotated[
-            dict[str, Any],
-            ArgumentsOf(
-                "seqmodels.nn.encoder.RecurrentEncoder",
-                "input_size",
-                bidirectional=(None, "if_possible"),
-            ),
-        ],
+        encoder: Annotated[dict[str, Any], OfEncoder()],
         head: Name = "last_hidden",
         head_options: dict[str, Any] | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
@@ -204,6 +197,12 @@ class Task(Network, pl.LightningModule):
             UserError: if an argument is out of range, or arguments don't fit together.
         """
         return no_output
+
+    @staticmethod
+    def settle(model: Mapping[str, Any], trial: Any = None) -> tuple[dict[str, Any], str]:
+        """What to set in `config.model` before the network is built, in place of `auto`, and why.
+        `trial`: what builds the task with such values, the trainer and the data of a training."""
+        return {}, ""
 
     def inputs_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """What `data` says of inputs, changed as `cut` changes a batch."""

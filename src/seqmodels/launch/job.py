@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError, one_line
 from seqmodels.launch.checks import check_settings
 from seqmodels.launch.plan import NO_SETTING
-from seqmodels.runs.folder import RunFolder
+from seqmodels.plain_values import flattened
+from seqmodels.runs.folder import SETTLED, RunFolder
 
 PARENT = "SEQMODELS_SWEEP"  # in the environment of workers: the process of their sweep
 GRACE = 60.0  # seconds in which a job can save its state when its sweep is gone
@@ -46,7 +47,10 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
     status = folder.result_if_any().get("status")
     given: dict[str, Any] | None = None
     if status in ("completed", "pruned", "interrupted"):
-        if _setting(folder.read_config(beginning=True)) != _setting(_plain(config)):
+        own, now = _setting(folder.read_config(beginning=True)), _setting(_plain(config))
+        if now.get(SETTLED) == "auto":
+            now[SETTLED] = own.get(SETTLED)
+        if now != own:
             raise UserError(
                 f"{folder.path} holds a run with another configuration: choose another sweep folder"
             )
@@ -136,4 +140,4 @@ def _plain(config: DictConfig) -> Any:
 
 
 def _setting(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in NO_SETTING}
+    return flattened({key: value for key, value in config.items() if key not in NO_SETTING})

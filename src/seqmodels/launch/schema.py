@@ -191,7 +191,7 @@ class _Writer:
         made = [self.definitions[target] for target in targets]
         names = dict.fromkeys(name for each in made for name in each["properties"])
         properties = {
-            name: either([e["properties"][name] for e in made if name in e["properties"]])
+            name: _joined([e["properties"][name] for e in made if name in e["properties"]])
             for name in names
         }
         more = any(each["additionalProperties"] for each in made)
@@ -201,6 +201,15 @@ class _Writer:
         name = prefix.removesuffix(".")
         self.definitions[name] = made
         return {"$ref": f"#/definitions/{name}"}
+
+
+def _joined(parts: list[Schema]) -> Schema:
+    """Any of these; of mappings with the same keys, those keys with any of their values."""
+    first, *others = (each.get("properties", {}) for each in parts)
+    if not first or any(other.keys() != first.keys() for other in others):
+        return either(parts)
+    keys = {name: either([value, *(o[name] for o in others)]) for name, value in first.items()}
+    return {**parts[0], "properties": keys}
 
 
 def _targets(config: Any, prefix: str) -> Iterator[tuple[str, str]]:

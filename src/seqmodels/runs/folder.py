@@ -23,6 +23,7 @@ from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import check_unlocked, is_locked, locked
 
 FOLDERS = ("checkpoints", "figures")
+SETTLED = "model.encoder.hidden_size"  # a number in the folder where the command says `auto`
 SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".html", ".ckpt")  # of files
 
 

@@ -16,7 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.plain_values import change, flattened
 from seqmodels.plugins import trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.folder import SETTLED, RunFolder
 from seqmodels.runs.trust import OURS, is_trusted_callback, trusted_config
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def resumed_config(
         before = own.get(name)
         if before is None and any(other.startswith(f"{name}.") for other in own):
             before = "a group"  # that null leaves out
-        if before == value:
+        if before == value or (name == SETTLED and value == "auto"):
             continue
         if _is_identity(name):
             raise UserError(

@@ -32,12 +32,13 @@ from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import check, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, unchanged_process
+from seqmodels.plain_values import flattened
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.finished import Run
-from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.folder import SETTLED, RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
@@ -168,6 +169,9 @@ def prepare(
         elif config.resume is not None:
             checkpoint = _checkpoint_file(config.resume)
             saved = read_checkpoint(checkpoint)
+            if OmegaConf.select(config, SETTLED) == "auto":
+                size = flattened(saved["hyper_parameters"]).get("encoder.hidden_size", "auto")
+                OmegaConf.update(config, SETTLED, size)
         check_length(config, saved)
         folder = RunFolder(Path(config.folder))
         checked.callback(folder.discard_if_unused)
@@ -183,7 +187,8 @@ def prepare(
         kind = task_class(config.model, allowed)
         _check_arguments(config, allowed)
         contract = kind.contract_for(config.model.head)
-        check_model(contract, config.model, kind.check(config.model))
+        sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
+        check_model(contract, sized, kind.check(sized))
         pl.seed_everything(config.seed, workers=True, verbose=False)
         whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
         data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
@@ -204,9 +209,18 @@ def prepare(
                 f"resume={config.resume}: the data is not the data that this run was trained on "
                 "(fingerprint differs); restore its files, or start a new run"
             )
-        task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
-        task.allowed_targets, task.fingerprint = allowed, data.fingerprint
         trainer = _build_trainer(config, folder.path, allowed)
+
+        def build(values: Mapping[str, Any]) -> Task:
+            model: Any = OmegaConf.merge(config.model, values)
+            task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
+            task.allowed_targets, task.fingerprint = allowed, data.fingerprint
+            return task
+
+        values, why = kind.settle(config.model, (build, trainer, data))
+        config.model = OmegaConf.merge(config.model, values)
+        notes += [why] if why else []
+        task = build(values)
         task.build_optimizers(trainer, data)  # so that a mistake in them is found now
         plan_validation(trainer, data)
         if config.model.get("metrics"):

@@ -1,17 +1,22 @@
-"""Dropout that is `auto` follows how often the budget lets a training read its text."""
+"""Dropout and size that are `auto` follow how often the budget lets a training read its text."""
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
-from seqmodels.runs import train
+from seqmodels.runs import load_run, train
+from seqmodels.runs.training import prepare
 from seqmodels.tasks.language_model import LanguageModel, passes
 from seqmodels.tasks.language_model.passes import dropout_for
-from tests.conftest import Config, result_of
+from tests.conftest import Config, Script, result_of
 from tests.runs.resumed import Stop, weights
 from tests.tasks.language_model.test_language_model import model
 
@@ -31,6 +36,9 @@ SMALL = (
     "trainer.val_check_interval=1.0",
     "baseline=false",
 )
+LARGE, LESS = 16, 8  # than 512 and 256
+AUTO = "model.encoder.hidden_size=auto"
+QUARTER = "trainer.max_time=00:00:15:00"  # of an hour, 900 s
 STOP = f"allowed_targets=[{Stop.__module__}.Stop]"
 
 
@@ -126,3 +134,150 @@ def test_dropout_of_the_embedding_of_its_own_does_not_follow() -> None:
     assert task.embedding.dropout.p == 0.3 and task.head.dropout.p == 0.45
     with pytest.raises(UserError, match="model.dropout=often: choose one of auto, or a number"):
         model(dropout="often")
+
+
+@pytest.fixture(autouse=True)
+def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "LARGE", LARGE)
+    monkeypatch.setattr(passes, "SMALL", LESS)
+
+
+def reads(monkeypatch: pytest.MonkeyPatch, count: float) -> None:
+    """The large network reads the text so often in 900 s."""
+    seconds = 900 / WINDOWS / count
+    monkeypatch.setattr(passes, "seconds_per_batch", lambda task, trainer, data: seconds)
+
+
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: Any) -> float:
+        raise AssertionError("no speed matters here")
+
+    monkeypatch.setattr(passes, "seconds_per_batch", measure)
+
+
+@pytest.mark.parametrize(
+    ("count", "ends", "size", "said"),
+    [
+        (1.0, (), LESS, "900 s allow 1 passes over the text with 16"),
+        (1.9, (), LESS, "900 s allow 1.9 passes over the text with 16"),
+        (2.5, (), LARGE, "900 s allow 2.5 passes over the text with 16"),
+        (1.0, ("trainer.max_epochs=3",), LESS, "900 s allow 1 passes over the text with 16"),
+        (1.0, ("trainer.max_epochs=1",), LARGE, "with 16, and 1 end the training"),
+        (1.0, (f"trainer.max_steps={WINDOWS}",), LARGE, "with 16, and 1 end the training"),
+        (1.0, ("trainer.max_steps=9", "trainer.accumulate_grad_batches=4"), LESS, "with 16"),
+    ],
+)
+def test_time_for_few_passes_takes_the_smaller_network(
+    config: Config,
+    small: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    count: float,
+    ends: tuple[str, ...],
+    size: int,
+    said: str,
+) -> None:
+    reads(monkeypatch, count)
+    training = prepare(config(*small, AUTO, QUARTER, *ends))
+    assert training.config.model.encoder.hidden_size == size
+    assert training.task.hparams["encoder"]["hidden_size"] == size
+    assert training.task.encoder.rnn.hidden_size == training.task.encoder.rnn.input_size == size
+    note = training.notes[-1]
+    assert note.startswith(f"model.encoder.hidden_size=auto is {size}: ") and note.endswith(said)
+
+
+@pytest.mark.parametrize("ends", [("trainer.max_epochs=1",), ("trainer=ddp_sim", QUARTER)])
+def test_passes_and_several_processes_take_the_larger_one_unmeasured(
+    config: Config,
+    small: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    ends: tuple[str, ...],
+) -> None:
+    unmeasured(monkeypatch)
+    training = prepare(config(*small, AUTO, *ends))
+    assert training.config.model.encoder.hidden_size == LARGE
+    note = training.notes[-1]
+    assert note.endswith("auto is 16: only time that one process has is measured")
+
+
+def test_the_measurement_leaves_no_trace_in_the_training(
+    config: Config,
+    small: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measured = passes.seconds_per_batch
+    monkeypatch.setattr(passes, "PROBE", 0.0)
+    taken = []
+    monkeypatch.setattr(
+        passes, "seconds_per_batch", lambda *those: taken.append(measured(*those)) or taken[-1]
+    )
+    common = (*small, "trainer.max_epochs=2", "trainer.max_time=10:00:00:00")
+    folders = {AUTO: tmp_path / "auto", f"model.encoder.hidden_size={LARGE}": tmp_path / "number"}
+    results = {}
+    for words, folder in folders.items():
+        results[words] = train(config(*common, words, f"folder={folder}"))
+        torch.rand(1)
+    assert len(taken) == 1 and 0 < taken[0] < 10
+    assert "with 16, and 2 end the training" in capsys.readouterr().out
+    one, other = results.values()
+    assert one["metrics"] == other["metrics"] and one["decided"] == other["decided"]
+    one, other = (weights(folder, "last") for folder in folders.values())
+    assert all(value.equal(other[key]) for key, value in one.items())
+
+
+def test_what_is_settled_is_a_number_from_then_on(
+    config: Config,
+    small: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    reads(monkeypatch, 1.0)
+    folder, common = tmp_path / "run", (*small, AUTO, QUARTER)
+    with pytest.raises(RuntimeError, match="the power went out"):
+        train(config(*common, *stop(WINDOWS + 2), f"folder={folder}"))
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert saved.model.encoder.hidden_size == LESS
+    assert result_of(folder)["config"]["model"]["encoder"]["hidden_size"] == LESS
+    last = folder / "checkpoints" / "last.ckpt"
+    assert LanguageModel.load_from_checkpoint(last).hparams["encoder"]["hidden_size"] == LESS
+
+    reads(monkeypatch, 50.0)
+    for more in (f"folder={tmp_path / 'new'}", f"resume={last}"), (f"resume={folder}",):
+        end = "trainer.max_epochs=2"
+        training = prepare(config(*common, f"folder={folder}", end, *more))
+        assert training.task.encoder.rnn.hidden_size == LESS
+    result = train(config(*common, f"folder={folder}", end, f"resume={folder}"))
+    assert result["config"]["model"]["encoder"]["hidden_size"] == LESS
+    assert load_run(folder).task.encoder.rnn.hidden_size == LESS
+    with pytest.raises(UserError, match="hidden_size is 8 in this run, and 16 would make it anoth"):
+        number = f"model.encoder.hidden_size={LARGE}"
+        prepare(config(*common, f"folder={folder}", number, f"resume={folder}"))
+
+
+def test_a_sweep_names_sizes_that_differ_and_resumes_what_it_settled(
+    small: tuple[str, ...],
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def slow_if_tied(task: LanguageModel, *_: Any) -> float:
+        return 900 / WINDOWS / (1.0 if task.hparams["head"] == "tied_softmax" else 9.0)
+
+    monkeypatch.setattr(passes, "seconds_per_batch", slow_if_tied)
+    words = ("-m", *small, AUTO, QUARTER, "trainer.max_epochs=3", "trainer=cpu")
+    words = (*words, "model.head=softmax,tied_softmax", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    shown = script("train.py", *words).stdout
+    results = [json.loads(f.read_text()) for f in (tmp_path / "sweep").glob("*/result.json")]
+    found = {(r["head"], r["config"]["model"]["encoder"]["hidden_size"]) for r in results}
+    assert len(results) == 2 and found == {("softmax", LARGE), ("tied_softmax", LESS)}
+    assert "caution: head and hidden_size vary together" in shown
+    reads(monkeypatch, 99.0)
+    files = {f: f.stat().st_mtime_ns for f in (tmp_path / "sweep").glob("*/result.json")}
+    script("train.py", *words, f"sweep.resume={tmp_path / 'sweep'}")
+    assert files == {f: f.stat().st_mtime_ns for f in (tmp_path / "sweep").glob("*/result.json")}
+
+
+def test_a_network_of_ones_own_needs_a_number() -> None:
+    with pytest.raises(UserError, match=r"model\.encoder\.hidden_size=auto: set it to a whole num"):
+        model(encoder={"hidden_size": "auto"})

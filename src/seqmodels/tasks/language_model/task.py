@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, NonNegative, NonNegativeFraction, Passed
+from seqmodels.arguments import ArgumentsOf, NonNegative, NonNegativeFraction, OfEncoder, Passed
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
@@ -24,7 +24,7 @@ from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.screen import Screen
 from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.generation import write
-from seqmodels.tasks.language_model.passes import dropout_for, expected_passes
+from seqmodels.tasks.language_model.passes import dropout_for, expected_passes, settle_size
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ class LanguageModel(Task):
     validation and test each carry a state of their own.
 
     Args:
-        data, encoder, head, options: as `Task` documents them.
+        data, encoder, head, options: as `Task` documents them. A training settles what
+            `encoder.hidden_size=auto` of its configuration is; give a number here.
         embedding: its `size` None: as wide as `output`.
         dropout: on `output`. `auto`: what suits the passes over the text that the training's
             budget allows. It is chosen when the training starts, or once its speed is known, and
@@ -65,6 +66,7 @@ class LanguageModel(Task):
         logits, state = network(made[-1:], *state)
     return {"continued": made}"""
     can_start_others = True
+    settle = staticmethod(settle_size)
     apart = (*Task.apart, "activation_penalty", "temporal_penalty")
     # of a finished run
     generate = write
@@ -73,7 +75,7 @@ class LanguageModel(Task):
     def __init__(
         self,
         data: dict[str, Any],
-        encoder: dict[str, Any],
+        encoder: Annotated[dict[str, Any], OfEncoder(hidden_size=("auto",))],
         head: str = "softmax",
         *,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
