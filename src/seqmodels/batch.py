@@ -18,9 +18,8 @@ Per = Literal["sequence", "step"]
 
 PADDING_ID, UNKNOWN_ID = 0, 1  # tokens of every vocabulary
 PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
-UNSEEN_TARGET = (
-    -1
-)  # a class that training never saw; of tags, -2 is inside a span and -3 begins one
+# a class that training never saw; of tags, -2 is inside a span and -3 begins one
+UNSEEN_TARGET = -1
 UNSEEN_NAME = "(never seen in training)"
 
 

@@ -44,9 +44,8 @@ def fastest_precision(accelerator: str) -> str:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
-        told: Mapping[str, Any] = getattr(
-            torch.cpu, "get_capabilities", dict
-        )()  # not in every torch
+        # not in every torch
+        told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         native = any(told.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     else:
         native = False

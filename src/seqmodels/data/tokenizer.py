@@ -103,9 +103,7 @@ def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenize
     if by_bytes:
         trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **how)
     tokenizer.train_from_iterator([] if level == "byte" else texts, trainer)
-    tokenizer.encode_special_tokens = (
-        True  # reads `[PAD]` in a text as the characters that they are
-    )
+    tokenizer.encode_special_tokens = True  # reads `[PAD]` in a text as these characters
     return tokenizer
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import wraps
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import torch
@@ -13,13 +15,12 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
-from seqmodels.engine.ensemble import Heads
 from seqmodels.engine.training import worst_move
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.state import State
+from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.nn.warps import Warp
 from seqmodels.nn.windows import random_crops, random_windows, read_in_windows
 
@@ -201,3 +202,48 @@ class Network(nn.Module):
             return self.head(states), states.state
 
         return predict_and_carry if self.contract.stateful else predict
+
+    def roll_forward(
+        self,
+        inputs: Tensor,
+        lengths: Int[Tensor, " batch"],
+        choose: Callable[[Tensor, Tensor], Tensor],
+    ) -> Iterator[Tensor]:
+        """Reads the inputs once, then its own choices, without end, where the task carries a state;
+        yields each choice `(B, 1, ...)`.
+
+        Args:
+            inputs: `(B, T, ...)`, all of the same length.
+            choose: `(logits, inputs)` to the next input, `(B, 1, ...)`, from their last step.
+        """
+        predict, state = self.as_function(), None
+        while True:
+            logits, state = predict(inputs, lengths, state)
+            inputs = choose(logits, inputs)
+            lengths = torch.ones_like(lengths)
+            yield inputs
+
+
+class Heads(Head):
+    """The heads of several networks of one task that predict together. Its features are the logits
+    of their mean prediction, or for a decoder what each of them gets."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        nn.Module.__init__(self)  # there is nothing to build
+        heads: list[Any] = [network.head for network in networks]
+        self.name, self.reads, self.per = heads[0].name, heads[0].reads, heads[0].per  # type: ignore[misc]
+        self.networks, self.dropout = nn.ModuleList(networks), nn.Identity()
+        self.output = heads[0].output.joined(heads)
+
+    def read_all(self, batch: AnyBatch, state: State | None) -> RNNOutput:
+        """What the first network returns for a batch, with what each does as `members`."""
+        parts, made = iter(() if state is None else parts_of(state)), []
+        for network in cast(Any, self.networks):
+            own = (*islice(parts, 1 + network.encoder.has_cell_state),)
+            start = state_of(*own) if own else None
+            made.append(network.read(network.embed(batch), batch.lengths, start))
+        return replace(made[0], windows=None, members=(*made,))
+
+    def select(self, states: RNNOutput) -> Any:
+        pairs = zip(self.networks, states.members, strict=True)
+        return self.output.gather([(network.head, own) for network, own in pairs])

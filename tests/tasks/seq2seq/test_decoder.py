@@ -16,8 +16,7 @@ from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq import Seq2Seq
-from seqmodels.tasks.seq2seq.attention import SCORES, Attention
-from seqmodels.tasks.seq2seq.bridge import Bridge
+from seqmodels.tasks.seq2seq.bridge import Attention, Bridge
 from seqmodels.tasks.seq2seq.decoder import Decoder, Start
 from seqmodels.tasks.seq2seq.search import Found, search
 from tests.predictions import joined
@@ -37,6 +36,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 E, T, S, L = 5, 7, 4, 2
 START, END = 0, 2
+SCORES = ("dot", "general", "additive")
 LENGTHS = torch.tensor([7, 3, 1])
 SIZES = [("lstm", 0), ("lstm", 3), ("gru", 0), ("rnn", 0)]
 

@@ -27,7 +27,6 @@ from seqmodels.instantiate import allowed_class
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Pairs, Seq2Seq
-from seqmodels.tasks.seq2seq.attention import SCORES
 from seqmodels.tasks.seq2seq.attention_plot import attended
 from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
 from seqmodels.tasks.seq2seq.search import search
@@ -44,6 +43,7 @@ LENGTHS, WRITTEN = [7, 3, 1, 5], [2, 5, 1, 3]
 SPEC = {"inputs": "tokens", "num_inputs": V, "num_targets": W, "start": 0, "end": 2, "longest": 6}
 
 CELLS = [("lstm", 0), ("lstm", 4), ("gru", 0), ("rnn", 0)]
+SCORES = ("dot", "general", "additive")
 HEADS: list[tuple[str, dict[str, Any]]] = [
     ("final_state", {}),
     *(("attention", {"score": score}) for score in SCORES),

@@ -18,7 +18,6 @@ from seqmodels.arguments import ArgumentsOf, Count, OneOf
 from seqmodels.batch import AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
-from seqmodels.engine.rolling import roll_forward
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import known_values, named_values
 from seqmodels.errors import UserError
@@ -325,7 +324,7 @@ class Forecaster(Task):
             base = inputs[:, -1:] if self.hparams["base"] else 0.0
             return (logits[:, -1:] + base).to(inputs)
 
-        steps = roll_forward(self.as_function(), batch.inputs, batch.lengths, choose)
+        steps = self.roll_forward(batch.inputs, batch.lengths, choose)
         return torch.cat([*islice(steps, self.horizon)], dim=1)
 
     def forecast(self, batch: SequenceBatch) -> Forecast:

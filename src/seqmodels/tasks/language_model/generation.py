@@ -17,7 +17,6 @@ from seqmodels.arguments import Count, Natural, NonNegative
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.tokenizer import START_ID
 from seqmodels.engine import Task
-from seqmodels.engine.rolling import roll_forward
 from seqmodels.signatures import checked
 from seqmodels.tasks.language_model.streams import StreamDataModule
 
@@ -148,7 +147,7 @@ def _generate(
         return torch.tensor([[token]], device=inputs.device)
 
     inputs, lengths = torch.tensor([ids], device=task.device), torch.tensor([len(ids)])
-    tokens = roll_forward(task.as_function(), inputs, lengths, choose)
+    tokens = task.roll_forward(inputs, lengths, choose)
     try:
         for _ in range(length):
             task.eval()

@@ -14,8 +14,7 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Mask, Output
 from seqmodels.nn.state import State, parts_of, state_of
-from seqmodels.tasks.seq2seq.attention import Attention, Memory
-from seqmodels.tasks.seq2seq.bridge import Bridge
+from seqmodels.tasks.seq2seq.bridge import Attention, Bridge, Memory
 from seqmodels.tasks.seq2seq.search import Found, check_size, search
 
 

@@ -20,7 +20,7 @@ from seqmodels.nn.embedding import (
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
-from seqmodels.tasks.seq2seq.attention import Attention
+from seqmodels.tasks.seq2seq.bridge import Attention
 from seqmodels.tasks.seq2seq.decoder import Decoder
 
 

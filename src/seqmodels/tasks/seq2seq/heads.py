@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqmodels.arguments import Count, OneOf
+from seqmodels.arguments import Count
 from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
+from seqmodels.tasks.seq2seq.bridge import Score
 from seqmodels.tasks.seq2seq.decoder import Decoder, Start
 
 Reads = tuple[Literal["output", "h_n", "c_n"], ...]
@@ -63,7 +64,7 @@ features = torch.tanh(combine(torch.cat([weights @ output, decoded], dim=-1)))""
     def build(
         self,
         encoder: RecurrentEncoder,
-        score: Annotated[str, OneOf("dot", "general", "additive")] = "general",
+        score: Score = "general",
         attention_size: Count | None = None,
     ) -> None:
         self.output_options = {"attention": {"score": score, "size": attention_size}}

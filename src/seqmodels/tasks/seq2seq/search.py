@@ -157,20 +157,21 @@ def _beam(task: _Task, carried: Any, token: Tensor, beam: int, best: int) -> Fou
         values, indices = each.topk(min(2 * beam, each.shape[1]), dim=1)
         parents, tokens = indices // size, indices % size
         ended = tokens == task.end
-        whole = written.gather(1, parents.unsqueeze(2).expand(-1, -1, task.longest)).clone()
+        whole = torch.take_along_dim(written, parents.unsqueeze(2), 1)
         whole[:, :, number] = tokens
 
         last = number == task.longest - 1
         offered = task.score(values, number + 1)
         offered = offered.where(torch.tensor(last, device=device) | ended, -torch.inf)
         scores, kept = torch.cat([scores, offered], dim=1).topk(best, dim=1)
-        ends = _rows(torch.cat([ends, whole], dim=1), kept)
+        ends = torch.take_along_dim(torch.cat([ends, whole], dim=1), kept.unsqueeze(2), 1)
         counts = number + 1 - ended.long()
         lengths = torch.cat([lengths, counts], dim=1).gather(1, kept)
         found.tokens[sources], found.scores[sources], found.lengths[sources] = ends, scores, lengths
 
         log_p, chosen = values.masked_fill(ended, -torch.inf).topk(beam, dim=1)
-        written, token = _rows(whole, chosen), tokens.gather(1, chosen).flatten()
+        written = torch.take_along_dim(whole, chosen.unsqueeze(2), 1)
+        token = tokens.gather(1, chosen).flatten()
         first = torch.arange(running, device=device).unsqueeze(1) * beam
         origins = (first + parents.gather(1, chosen)).flatten()
         if number % EVERY == EVERY - 1:
@@ -184,8 +185,3 @@ def _beam(task: _Task, carried: Any, token: Tensor, beam: int, best: int) -> Fou
             origins = origins.view(running, beam)[left].flatten()
         carried = task.take(carried, origins)
     return found
-
-
-def _rows(tokens: Tensor, chosen: Tensor) -> Tensor:
-    """`(B, N, T), (B, K) -> (B, K, T)`."""
-    return tokens.gather(1, chosen.unsqueeze(2).expand(-1, -1, tokens.shape[2]))

@@ -149,10 +149,8 @@ class Seq2Seq(Task):
         found = self.write(states, **many)
         texts = self.text_decoder.texts(found.tokens[:, 0])
         counts = self.scores.counts(texts, batch.references or [])
-        loss, scored = (
-            self.head.loss(states, targets),
-            (texts, [*map(list, batch.references or [])]),
-        )
+        scored = texts, [*map(list, batch.references or [])]
+        loss = self.head.loss(states, targets)
         return Step(loss, known, counts.to(self.device), scored=scored)
 
     @once_a_batch
