@@ -33,12 +33,8 @@ def main() -> None:
 
         complete(NAMES)
     else:
-        sys.exit(_refuse(name))
-
-
-def _refuse(name: str) -> int:
-    print(f"error: unknown command {name}: {choices(name, NAMES)}", file=sys.stderr)
-    return 2
+        print(f"error: unknown command {name}: {choices(name, NAMES)}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _help() -> str:

@@ -16,6 +16,8 @@ import xxhash
 from filelock import FileLock
 
 from seqmodels.errors import UserError
+from seqmodels.files import write_json
+from seqmodels.plain_values import read_json
 from seqmodels.screen import show_progress
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,15 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
     if not is_whole(folder):
         raise UserError(f"the cache {folder} is damaged as soon as it is written: check the disk")
     return folder
+
+
+def cached_value(kind: str, recipe: Any, compute: Callable[[], Any]) -> Any:
+    """Plain values, computed once for each recipe; as `cached`."""
+
+    def write(folder: Path) -> None:
+        write_json(folder / "value.json", compute())
+
+    return read_json(cached(kind, recipe, write) / "value.json")
 
 
 @contextmanager

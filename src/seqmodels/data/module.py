@@ -5,25 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 
 from seqmodels.batch import Per, SequenceBatch
-from seqmodels.cache import cached
+from seqmodels.cache import cached_value
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.errors import UserError
-from seqmodels.files import write_json
 from seqmodels.machine import unchanged_process
-from seqmodels.plain_values import read_json
 from seqmodels.screen import show_progress
 from seqmodels.signatures import check_own_init
 from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 7  # the version of the baselines in the cache
+BASELINES = 8  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED = SPLITS[1:]
@@ -182,14 +179,15 @@ class DataModule(pl.LightningDataModule):
         They are computed once for each fingerprint and `baseline_recipe`, and cached on disk.
         """
 
-        def write(folder: Path) -> None:
+        def compute() -> Baselines:
             started = time.perf_counter()
             with show_progress("simple baselines"), unchanged_process():
-                write_json(folder / "baselines.json", self.compute_baselines())
+                found = self.compute_baselines()
             log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
+            return found
 
         recipe = [BASELINES, self.fingerprint, self.target, *self.baseline_recipe]
-        return read_json(cached("baselines", recipe, write) / "baselines.json")
+        return cached_value("baselines", recipe, compute)
 
     @property
     def baseline_recipe(self) -> list[Any]:

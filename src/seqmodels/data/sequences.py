@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import chain, islice
-from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from seqmodels.arguments import Count, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
-from seqmodels.cache import cached
+from seqmodels.cache import cached_value
 from seqmodels.data.columns import identity
 from seqmodels.data.examples import Examples, cut_off
 from seqmodels.data.inputs import InputEncoder, load_inputs
@@ -31,8 +30,6 @@ from seqmodels.data.token_rows import TokenRows, split_long
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.data.word_inputs import Words
 from seqmodels.errors import UserError
-from seqmodels.files import write_json
-from seqmodels.plain_values import read_json
 
 log = logging.getLogger(__name__)
 
@@ -179,13 +176,7 @@ class SequenceDataModule(DataModule):
     def _once(self, name: str, compute: Callable[[], Any]) -> Any:
         """What follows from all rows: plain values, computed once for those on disk."""
         kept = [identity(self.examples[split].inputs) for split in SPLITS]
-        if None in kept:
-            return compute()
-
-        def write(folder: Path) -> None:
-            write_json(folder / "value.json", compute())
-
-        return read_json(cached(name, kept, write) / "value.json")
+        return compute() if None in kept else cached_value(name, kept, compute)
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
