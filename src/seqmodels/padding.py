@@ -18,7 +18,7 @@ def valid_steps(
     lengths: Lengths, time: int | torch.SymInt, device: torch.device | str | None = None
 ) -> Tensor:
     """True at each row's valid steps: `(B, T)` bool on `device`, `lengths`' own if None."""
-    steps = torch.arange(time, device=device or _device(lengths))  # type: ignore[arg-type]
+    steps = torch.arange(time, device=device or getattr(lengths, "device", "cpu"))  # type: ignore[arg-type]
     return steps < _on(steps, lengths).unsqueeze(1)
 
 
@@ -64,10 +64,6 @@ def _at(rows: Tensor, index: Tensor) -> Tensor:  # (B, T, ...), (B, S) -> (B, S,
 def _padding(rows: Tensor, lengths: Lengths) -> Tensor:  # (B, T, 1, ...)
     valid = valid_steps(lengths, rows.shape[1], rows.device)
     return ~valid.view(*valid.shape, *[1] * (rows.dim() - 2))
-
-
-def _device(lengths: Lengths) -> torch.device | str:
-    return lengths.device if isinstance(lengths, Tensor) else "cpu"
 
 
 def _on(rows: Tensor, lengths: Lengths) -> Tensor:

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pkgutil import resolve_name
 from types import SimpleNamespace
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, create_model
 from pydantic.json_schema import GenerateJsonSchema
@@ -56,7 +56,8 @@ def _read(target: Any, method: str) -> Schema | None:
             if hints.get(each.name, Any) in BARE:  # the base may say more about it
                 hints[each.name] = _hint(each, function, owner)
         options = next((each for each in own if each.kind is each.VAR_KEYWORD), None)
-        extras = () if options is None else _extras(_hint(options, function, owner))
+        hint = None if options is None else _hint(options, function, owner)
+        extras = getattr(hint, "__metadata__", ())  # of an `Annotated`
         more = options is not None and BySubclass() not in extras
         if not more or options is None or options.name != "options":
             break
@@ -123,10 +124,6 @@ def _functions(target: Any, method: str) -> Iterator[tuple[type | None, Any]]:
         for owner in target.__mro__[:-1]:  # without `object`
             if method in vars(owner):
                 yield owner, vars(owner)[method]
-
-
-def _extras(hint: Any) -> tuple[Any, ...]:
-    return hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
 
 
 def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
