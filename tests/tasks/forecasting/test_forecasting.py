@@ -418,6 +418,9 @@ def test_a_forecaster_begins_as_the_regressions_that_another_library_fits(
     def rows(ahead: np.ndarray, alone: bool) -> np.ndarray:
         return np.concatenate(np.moveaxis(ahead, 2, 0)) if alone else ahead.reshape(len(ahead), -1)
 
+    def nothing(name: str) -> np.ndarray:
+        return np.zeros((K * len(batches[name]), 0))
+
     def simple(name: str) -> list[np.ndarray]:
         """What is left by the last value, a period (of 2 steps), the mean, the line."""
         values, ahead = read(name)[0], 1 + np.arange(H)[:, None]  # whose last one is 0
@@ -429,17 +432,20 @@ def test_a_forecaster_begins_as_the_regressions_that_another_library_fits(
         )
         return [left[name] - each for each in made]
 
-    begun = {name: simple(name) for name in batches}
-    starts = [{name: of[n] for name, of in begun.items()} for n in range(4)]
+    made = {name: simple(name) for name in batches}
+    starts = [{name: of[n] for name, of in made.items()} for n in range(4)]
     left = take(with_beside if known else own, rows, starts, alone=True)
     if not known:
-        left = take(with_beside, rows, [left], alone=True)
-    left = {name: np.nan_to_num(each) for name, each in left.items()}  # nothing of what is missing
-    left = take(together, rows, [left], alone=False)
-    made = task(batches["test"]).detach().numpy().reshape(-1, H, K)
+        left = take(with_beside, rows, [left, *starts], alone=True)
+    begun = [
+        {name: np.nan_to_num(each) for name, each in of.items()}  # nothing of what is missing
+        for of in (left, take(nothing, rows, starts, alone=True))
+    ]
+    left = take(together, rows, begun, alone=False)
+    forecast = task(batches["test"]).detach().numpy().reshape(-1, H, K)
     assert batches["test"].targets is not None
     expected = batches["test"].targets.view(-1, H, K).numpy() - left["test"]
-    np.testing.assert_allclose(made, expected, atol=1e-4)
+    np.testing.assert_allclose(forecast, expected, atol=1e-4)
 
 
 def take(
@@ -468,6 +474,34 @@ def take(
                 choice[name] = each - made.reshape(each.shape)
             choices.append(choice)
     return min(choices, key=lambda choice: np.square(choice["validation"]).sum())
+
+
+@pytest.mark.parametrize("kind", ["walk", "season", "noise", "line"])
+def test_a_forecaster_begins_at_least_level_with_each_simple_forecast(kind: str) -> None:
+    noise = np.random.default_rng(0).normal(size=100)
+    y = {
+        "walk": noise.cumsum(),
+        "season": lfilter([1.0], [1.0, *[0.0] * 3, -1.0], noise),  # each period a walk
+        "noise": noise,
+        "line": np.arange(100.0),
+    }[kind]
+    data = Windows({"y": y.tolist()}, "y", window=W, horizon=H, period=4)
+    data.setup()
+    task = forecaster(data.spec, **RESIDUAL)
+    task.initialize(data)
+    batch = all_of(data.datasets["validation"])
+    assert batch.targets is not None
+    read, ahead = batch.inputs[..., 0], torch.arange(1, H + 1)
+    simple = {
+        "walk": read[:, [-1]],
+        "season": read[:, -4:-1],
+        "noise": read.mean(1, keepdim=True),
+        "line": read[:, [-1]] + (read[:, [-1]] - read[:, [0]]) / (W - 1) * ahead,
+    }
+    errors = {name: (made - batch.targets).square().mean() for name, made in simple.items()}
+    assert min(errors, key=lambda name: float(errors[name])) == kind
+    begun = (task(batch) - batch.targets).square().mean().item()
+    assert begun <= errors[kind].item() * 1.0001 + 1e-9
 
 
 @pytest.mark.parametrize("quantiles", [None, QUANTILES])

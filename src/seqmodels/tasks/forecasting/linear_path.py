@@ -30,7 +30,7 @@ class LinearPath(nn.Linear):
     (https://otexts.com/fpp3/simple-methods.html). Ridge regressions each predict what is left then:
     from each column and those known in advance, with the same weights for all columns; from the
     other inputs, too; and from all columns together, with weights for each of its own. `fit` finds
-    the weights, and training leaves them.
+    the weights, and which of these steps to take; training leaves them.
 
     Args:
         data: what `Windows.spec` says of windows. Of many columns, the newest steps of all are
@@ -96,21 +96,31 @@ class LinearPath(nn.Linear):
         Args:
             norm: how windows are scaled, as `window_scale` documents it.
         """
-        of_each = Ridge(*(self._each(windows, norm) for windows in (train, validation)))
+        splits, simple = (train, validation), self._simple()
+        of_each = Ridge(*(self._each(windows, norm) for windows in splits))
         if not of_each.count:
             return None
-        weights = of_each.best(self._simple(), self.first)
+        own = of_each.best(simple, self.first)
         if len(self.first) < self.in_features:
-            weights = of_each.best([weights], range(self.in_features))
+            own = of_each.best([own, *simple], range(self.in_features))
+        self._take(own)
+        if not self.newest:
+            return torch.from_numpy(of_each.errors(own))
+        found = []
+        for weights in (own, of_each.best(simple, [])):
+            self._take(weights)
+            of_all = Ridge(*(self._all(windows, norm) for windows in splits))
+            nothing = np.zeros_like(of_all.product)
+            more = of_all.best([nothing], range(len(nothing) - 1))
+            found.append((of_all.errors(more), weights, more))
+        errors, weights, more = min(found, key=lambda each: float(each[0].sum()))
+        self._take(weights)
+        self.together.copy_(torch.from_numpy(more.T))
+        return torch.from_numpy(errors).view(-1, self.count).mean(1)
+
+    def _take(self, weights: np.ndarray) -> None:
         self.weight.copy_(torch.from_numpy(weights[:-1].T))
         self.bias.copy_(torch.from_numpy(weights[-1]))
-        if not self.newest:
-            return torch.from_numpy(of_each.errors(weights))
-        of_all = Ridge(*(self._all(windows, norm) for windows in (train, validation)))
-        nothing = np.zeros_like(of_all.product)
-        weights = of_all.best([nothing], range(len(nothing) - 1))
-        self.together.copy_(torch.from_numpy(weights.T))
-        return torch.from_numpy(of_all.errors(weights)).view(-1, self.count).mean(1)
 
     def _simple(self) -> np.ndarray:
         """Simple forecasts, as weights `(4, F + 1, H)`."""
