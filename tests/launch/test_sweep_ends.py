@@ -54,7 +54,7 @@ def test_a_signal_ends_the_sweep_and_its_job_is_resumed(
     assert statuses(sweep) == {"0_seed-3": "completed", "1_seed-4": "interrupted"}
     job = RunFolder(sweep / "1_seed-4")
     assert read_record(job).result["status"] == "interrupted"
-    with job.locked():
+    with locked(job.lock, "is training"):
         assert read_record(job).result["status"] == "running"
         before = content(sweep)
         shown = script("compare.py", str(sweep), f"output={tmp_path / 'comparison'}")

@@ -457,8 +457,8 @@ def test_a_run_folder_names_a_task_its_data_and_an_optimiser_and_no_more(
 def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> None:
     settings = config("baseline=false")
     folder = RunFolder(Path(settings.folder))
-    hold = "import sys; from pathlib import Path; from seqmodels.runs.folder import RunFolder\n"
-    hold += "with RunFolder(Path(sys.argv[1])).locked(): print(flush=True); input()"
+    hold = "import sys; from pathlib import Path; from seqmodels.runs.lock import locked\n"
+    hold += "with locked(Path(sys.argv[1], 'lock'), 'is training'): print(flush=True); input()"
     other = subprocess.Popen(
         [sys.executable, "-c", hold, str(folder.path)],
         stdin=subprocess.PIPE,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from seqmodels.audit.isolation import seed_random_numbers
@@ -66,15 +63,9 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
     else:
         inputs = torch.randint(data["num_inputs"], (2, TIME), generator=generator)
     source = (inputs[rows], torch.tensor([TIME, *lengths]))
-    if task.contract.kind.decoder:
-        return _with_target(SequenceBatch(*source), data, generator)
-    return SequenceBatch(*source)
-
-
-def _with_target(
-    batch: SequenceBatch, data: Mapping[str, Any], generator: torch.Generator
-) -> PairBatch:
+    if not task.contract.kind.decoder:
+        return SequenceBatch(*source)
     target = torch.randint(1, data["num_targets"], (1, TARGET_STEPS), generator=generator)
     target[:, 0] = data["start"]
-    target = target.expand(len(batch), -1)
-    return PairBatch(batch, SequenceBatch(target, torch.full((len(batch),), TARGET_STEPS)))
+    written = target.expand(len(rows), -1), torch.full((len(rows),), TARGET_STEPS)
+    return PairBatch(SequenceBatch(*source), SequenceBatch(*written))

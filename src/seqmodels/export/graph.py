@@ -72,8 +72,12 @@ def example(task: Task) -> tuple[Tensor, ...]:
     return inputs, lengths, *(part.clone() for part in parts)
 
 
-def check_traceable(task: Task) -> None:
-    """Raises a `UserError` for a task of which the engine knows that no graph can hold it."""
+def trace(task: Task, traceable: Traceable) -> torch.export.ExportedProgram:
+    """Traces what `as_function` of a task does with a batch, for rows of any length.
+
+    Raises:
+        UserError: for a task that cannot be traced, with the reason.
+    """
     if task.contract.kind.decoder:
         raise UserError(
             "a graph cannot hold a decoder, which writes until it is done: use format=safetensors"
@@ -83,15 +87,6 @@ def check_traceable(task: Task) -> None:
             f"a graph cannot cut sequences into windows, and model.window is {task.window}: "
             "use format=safetensors"
         )
-
-
-def trace(task: Task, traceable: Traceable) -> torch.export.ExportedProgram:
-    """Traces what `as_function` of a task does with a batch, for rows of any length.
-
-    Raises:
-        UserError: for a task that cannot be traced, with the reason.
-    """
-    check_traceable(task)
     arguments, batch = example(task), torch.export.Dim("batch")
     any_size = torch.export.Dim.DYNAMIC  # also where a task reads windows of one size
     of_inputs = {0: batch, 1: any_size}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 # Hydra's loader and list of defaults have no public names, and no hook says which file gives a key
-from hydra._internal import hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -38,7 +37,8 @@ class Layer:
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra merges key by key: arguments of one class would stay where another is named."""
+    """In the place of Hydra's, which merges key by key: arguments of one class would stay where
+    another is named."""
 
     composed: ClassVar[DictConfig | None] = None  # until the error, to find what was meant
 
@@ -69,11 +69,6 @@ class Loader(ConfigLoaderImpl):
             self._layers.append(Layer(keys, place if by is None else _place(by, files)))
         Loader.composed = super()._compose_config_from_defaults_list(defaults, repo)
         return Loader.composed
-
-
-def compose_by_class() -> None:
-    """Have Hydra use `Loader`."""
-    hydra_main.ConfigLoaderImpl = Loader  # type: ignore[misc]
 
 
 def leave_out(config: DictConfig, layers: Sequence[Layer]) -> None:

@@ -7,6 +7,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from hydra._internal import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
 from seqmodels.installation import as_started
-from seqmodels.launch.composing import compose_by_class
+from seqmodels.launch.composing import Loader
 from seqmodels.launch.config_files import config_folders
 from seqmodels.launch.plan import PLAN, Overrides, Sweeper, job_folder, make_plan, read_plan
 
@@ -38,7 +39,7 @@ def prepare_hydra() -> None:
 def register_resolvers() -> None:
     """Register the functions that `configs/` calls, such as `${unique:}`, and the way to compose
     it."""
-    compose_by_class()
+    hydra.ConfigLoaderImpl = Loader  # type: ignore[misc]  # which has no public name
     for name, resolver, use_cache in (
         ("sweep_folder", sweep_folder, True),
         ("run_folder", run_folder, False),

@@ -20,6 +20,7 @@ from seqmodels.launch.checks import check_settings
 from seqmodels.launch.plan import NO_SETTING
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import SETTLED, RunFolder
+from seqmodels.runs.lock import check_unlocked
 
 PARENT = "SEQMODELS_SWEEP"  # in the environment of workers: the process of their sweep
 GRACE = 60.0  # seconds in which a job can save its state when its sweep is gone
@@ -56,7 +57,7 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
             )
         if status != "interrupted":
             return
-    folder.check_free()
+    check_unlocked(folder.lock, "is training")
     if status == "interrupted":
         config = OmegaConf.merge(config, {"resume": str(folder.path)})  # type: ignore[assignment]
         given = {} if folder.changes_since(0) else None  # somebody has resumed it with other values

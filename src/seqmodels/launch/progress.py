@@ -52,7 +52,8 @@ class SweepProgress:
             redirect_stderr=False,
         )
         self._task = self._bar.add_task("", total=jobs)
-        self._bar.console.print(f"sweep of {_count(jobs)}: {folder}", soft_wrap=True)
+        count = "1 job" if jobs == 1 else f"{jobs} jobs"
+        self._bar.console.print(f"sweep of {count}: {folder}", soft_wrap=True)
         self._resume(("completed", "pruned") if search else ("completed",))
         self._jobs_to_do = jobs - len(self._ended)
         self._bar.start()
@@ -144,7 +145,3 @@ def _summary(job: Path, result: Mapping[str, Any], search: str | None) -> str:
     metric = next((name for name in names if name in result["metrics"]), None)
     value = f"{metric} {result['metrics'][metric]:.4f}" if metric else "no metric"
     return f"{job.name}: {value}, {result['seconds']['total']:.1f} s"
-
-
-def _count(jobs: int) -> str:
-    return f"{jobs} job{'' if jobs == 1 else 's'}"

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from seqmodels.files import write_json, write_text
 from seqmodels.installation import as_started
 from seqmodels.interruption import Pruned
 from seqmodels.plain_values import change, read_json, read_yaml
-from seqmodels.runs.lock import check_unlocked, is_locked, locked
+from seqmodels.runs.lock import is_locked
 
 FOLDERS = ("checkpoints", "figures")
 SETTLED = "model.encoder.hidden_size"  # a number in the folder where the command says `auto`
@@ -66,6 +66,7 @@ class RunFolder:
     dataflow = _RunPath("dataflow.svg")
     figures = _RunPath("figures")
     profile = _RunPath("profile.txt")
+    lock = _RunPath("lock")  # which the process holds that trains here
 
     @property
     def holds_run(self) -> bool:
@@ -237,20 +238,10 @@ class RunFolder:
                 with suppress(*hidden):
                     self.write_result(result)
 
-    # one process at a time
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Within: no other process can train in this folder; `UserError` if one does."""
-        return locked(self.path / "lock", "is training")
-
-    def check_free(self) -> None:
-        """Raises UserError if a process trains in this folder."""
-        check_unlocked(self.path / "lock", "is training")
-
     @property
     def is_training(self) -> bool:
         """Whether a process trains in this folder now."""
-        return is_locked(self.path / "lock")
+        return is_locked(self.lock)
 
     # going back to a run
 

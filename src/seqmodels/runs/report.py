@@ -1,16 +1,19 @@
-"""What a run shows at its end: tables of its metrics and worst predictions, learning curves."""
+"""What a run shows at its end: metrics and worst predictions, learning curves, where time went."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from heapq import nlargest
 from itertools import islice, zip_longest
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import lightning.pytorch as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.console import Group, RenderableType
@@ -18,10 +21,13 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.engine.metrics import show_with_unit, without_split
-from seqmodels.screen import figure_text, visible_line
+from seqmodels.files import write_text
+from seqmodels.runs.folder import RunFolder
+from seqmodels.screen import Screen, figure_text, visible_line
 
 MOST_PARTS = 10  # of a test, to show the scores of
 MOST_MISTAKES = 10
+MOST_LINES = 20  # of a profile
 BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
 # columns of `scores.csv` that hold no score
 KINDS = {"class": str, "column": str, "series": str, "step": str, "count": int}
@@ -222,3 +228,44 @@ def learning_curves(
         if axes.get_legend_handles_labels()[0]:  # none where nothing was logged, as in debug=fast
             axes.legend()
     figure.savefig(picture, dpi=120)
+
+
+@contextmanager
+def profile_file(trainer: pl.Trainer, folder: RunFolder, console: Screen) -> Iterator[None]:
+    """Writes what `trainer.profiler` reports of training, validation and test to `profile.txt` at
+    the end, and prints the beginning of the last report, which holds what takes longest.
+
+    Lightning itself writes a file for each of the three, and its lines of 200 characters wrap on a
+    screen.
+    """
+    profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+    describe, reports = profiler.describe, list[str]()
+
+    def keep() -> None:
+        if report := profiler.summary():
+            reports.append(report)
+        describe()
+
+    profiler.describe = keep
+    try:
+        yield
+    finally:
+        profiler.describe = describe
+        if trainer.is_global_zero and reports:
+            write_text(folder.profile, "\n".join(reports))
+            _print_profile(reports[-1], console)
+            console.print(f"profile: {folder.profile}", soft_wrap=True)
+
+
+def _print_profile(report: str, console: Screen) -> None:
+    lines = report.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    if not rows:  # of another profiler than `simple`
+        console.print("\n".join(lines[:MOST_LINES]))
+        return
+    table = Table(title=lines[0])
+    for number, name in enumerate(rows[0]):
+        table.add_column(name, overflow="fold", justify="right" if number else "left")
+    for action, *numbers in rows[1 : MOST_LINES + 1]:
+        table.add_row(re.sub(r"{.*?}", "", action), *numbers)  # the options of a checkpoint
+    console.print(table)

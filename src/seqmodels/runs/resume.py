@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 # keys that identify a run; a resume may change all others
 IDENTITY = (
-    "seed",
-    "data",
-    "model._target_",
-    "model.head",
-    "model.head_options",
-    "model.encoder",
-    "model.embedding",
+    "seed.",
+    "data.",
+    "model._target_.",
+    "model.head.",
+    "model.head_options.",
+    "model.encoder.",
+    "model.embedding.",
 )
 FREE = ("data.num_workers", "model.embedding.dropout", "model.embedding.noise")  # within these
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
@@ -73,7 +73,7 @@ def resumed_config(
             before = "a group"  # that null leaves out
         if before == value or (name == SETTLED and value == "auto"):
             continue
-        if _is_identity(name):
+        if name not in FREE and f"{name}.".startswith(IDENTITY):
             raise UserError(
                 f"resume={config.resume}: {name} is {before} in this run, and {value} "
                 "would make it another one: leave it out, or start a new run without resume"
@@ -216,7 +216,3 @@ def check_unfinished(folder: RunFolder, config: DictConfig) -> None:
             f"{before[f'{EARLY}.patience']}"
         )
     raise UserError(f"resume={folder.path}: this run is finished; to train longer, set {longer}")
-
-
-def _is_identity(key: str) -> bool:
-    return key not in FREE and any(key == name or key.startswith(f"{name}.") for name in IDENTITY)

@@ -39,11 +39,11 @@ from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.finished import Run
 from seqmodels.runs.folder import SETTLED, RunFolder
+from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
-from seqmodels.runs.profile import profile_file
-from seqmodels.runs.report import learning_curves, results_table, tables_of_test
+from seqmodels.runs.report import learning_curves, profile_file, results_table, tables_of_test
 from seqmodels.runs.resume import (
     ENDS,
     check_length,
@@ -167,7 +167,9 @@ def prepare(
             unseen = RunFolder(Path(config.folder)).changes_since(saved.get("global_step", 0))
             unseen |= changes
         elif config.resume is not None:
-            checkpoint = _checkpoint_file(config.resume)
+            checkpoint = Path(config.resume)
+            if checkpoint.suffix != ".ckpt":
+                raise UserError(f"resume={config.resume}: no such run folder, and not a .ckpt file")
             saved = read_checkpoint(checkpoint)
             if OmegaConf.select(config, SETTLED) == "auto":
                 size = flattened(saved["hyper_parameters"]).get("encoder.hidden_size", "auto")
@@ -282,9 +284,9 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             return words_to_repeat(training.config, overrides)
         return [word for word in overrides if not word.startswith(("resume=", "folder="))]
 
-    with ExitStack() as locked:
+    with ExitStack() as held:
         if first:
-            locked.enter_context(folder.locked())
+            held.enter_context(locked(folder.lock, "is training"))
             if not training.resumes:
                 folder.write_beginning(
                     training.config, overrides, environment(device), training.step
@@ -442,13 +444,6 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
         default_root_dir=folder,
         allowed_targets=allowed,
     )
-
-
-def _checkpoint_file(resume: str) -> Path:
-    path = Path(resume)
-    if path.suffix != ".ckpt":
-        raise UserError(f"resume={resume}: no such run folder, and not a .ckpt file")
-    return path
 
 
 def _validation_of_best(trainer: pl.Trainer) -> dict[str, float] | None:
