@@ -39,6 +39,8 @@ class MetricsFile(RunLogger):
     not written yet is in memory.
     """
 
+    name = version = ""
+
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.folder = Path(folder)
@@ -54,18 +56,6 @@ class MetricsFile(RunLogger):
         self._changed = self._finished = False
         for _ in read_rows(self.path):  # so that a broken file is an error now
             pass
-
-    @property
-    def name(self) -> str:
-        return ""
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    @property
-    def log_dir(self) -> str:
-        return str(self.folder)
 
     def starts(self, trainer: pl.Trainer) -> None:
         self._trainer, self._first_step = trainer, trainer.global_step
