@@ -1,14 +1,12 @@
-"""How a training begins to leave traces, and how it ends."""
+"""How a training ends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
@@ -79,24 +77,3 @@ def how_to_resume(folder: RunFolder, trainer: pl.Trainer, words: Sequence[str]) 
     last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
     saved = f"saved after step {last[0]}; " if last and last[0] is not None else ""
     return f"{saved}{folder.how_to_resume(words)}"
-
-
-class Beginning(Callback):
-    """Leaves the first traces of a training at its first batch: until then, a resume may still be
-    refused.
-
-    Args:
-        leave: writes and logs them; called once.
-    """
-
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self.leave, self.done = leave, False
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Leaves them now, if there are none yet."""
-        if not self.done:
-            self.leave()
-        self.done = True

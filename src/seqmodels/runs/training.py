@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -35,7 +35,7 @@ from seqmodels.machine import device_name, find_device, keep_memory, unchanged_p
 from seqmodels.plain_values import flattened
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import Beginning, ended_by, interruptions, restoring
+from seqmodels.runs.endings import ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.finished import Run
 from seqmodels.runs.folder import SETTLED, RunFolder
@@ -265,19 +265,25 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         earlier = folder.result_if_any()
         result["resumed"] = [*earlier.get("resumed", []), environment(device)]
 
-    def leave_traces() -> None:
+    has_begun = False
+
+    def begin(*_: Any) -> None:
+        """Leaves the first traces, at the first batch: until then, a resume may be refused."""
+        nonlocal has_begun
+        if has_begun:
+            return
         if training.resumes and first:
             if training.changes:
                 folder.add_stretch(training.step, overrides, training.changes)
             folder.write_result(result)
         if len(trainer.loggers) > 1:
             log_hyperparameters(trainer, result)
+        has_begun = True
 
-    beginning = Beginning(leave_traces)
-    trainer.callbacks.append(beginning)  # type: ignore[attr-defined]
+    trainer.callbacks.append(LambdaCallback(on_train_batch_start=begin))  # type: ignore[attr-defined]
 
     def begun() -> bool:  # a resume writes nothing before all is restored
-        return beginning.done or not training.resumes
+        return has_begun or not training.resumes
 
     def words() -> Sequence[str]:
         if begun():
@@ -299,7 +305,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             open_loggers(trainer),
             profile_file(trainer, folder, console),
         ):
-            caption = _fit(training, result, beginning, console)
+            caption = _fit(training, result, begin, console)
     console.print(results_table(result))
     if caption:
         console.print(caption)
@@ -309,7 +315,9 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return result
 
 
-def _fit(training: Training, result: dict[str, Any], beginning: Beginning, console: Screen) -> str:
+def _fit(
+    training: Training, result: dict[str, Any], begin: Callable[[], None], console: Screen
+) -> str:
     # returns what to say of the curves
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
@@ -321,7 +329,7 @@ def _fit(training: Training, result: dict[str, Any], beginning: Beginning, conso
     clock = time.perf_counter()
     with restoring(training.checkpoint, task):
         trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
-    beginning.begin()  # a training that was at its end already has no first batch
+    begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and first:  # after the training, whose first step would wait
         result["baselines"] = data.baselines()
