@@ -29,10 +29,11 @@ SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".html", "
 
 def as_override(key: str, path: Path) -> str:
     """`resume=runs/mine`, or `resume="my runs/a,b"` where Hydra needs quotes."""
+    from hydra.core.override_parser.types import Quote, QuotedString  # most scripts start without
+
     text = str(path)
     if not re.fullmatch(r"[\w./+-]+", text):
-        escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), text)
-        text = f'"{escaped}"'
+        text = QuotedString(text, Quote.double).with_quotes()
     return f"{key}={text}"
 
 
