@@ -157,6 +157,14 @@ def test_an_error_shows_its_traceback_on_request(
     assert "HYDRA_FULL_ERROR" not in os.environ
 
 
+def test_the_other_processes_of_a_training_show_errors_as_it_does(
+    refused: Refused, tmp_path: Path
+) -> None:
+    asks = 'import os\nraise ValueError(os.environ.get("HYDRA_FULL_ERROR"))\n'
+    (tmp_path / "asks.py").write_text(asks)  # what a process that it starts would inherit
+    assert refused("train.py", "imports=[asks]") == "error: imports=asks: ValueError: None"
+
+
 def test_runs_started_together_have_folders_of_their_own() -> None:
     from omegaconf import OmegaConf
 
