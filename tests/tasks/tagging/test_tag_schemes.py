@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from itertools import pairwise
 
 import pytest
 import torch
 import torch.nn.functional as F
 from seqeval.metrics import f1_score, precision_score, recall_score
-from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
+from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from seqmodels.batch import PADDING_TARGET
@@ -26,7 +25,6 @@ from seqmodels.tasks.tagging.tags import (
     note_of_scheme,
     parse,
     span_types,
-    spans,
 )
 
 TYPES = ("LOC", "a-b", "B")
@@ -126,14 +124,6 @@ def test_what_is_allowed_is_in_the_order_of_the_tags() -> None:
 
 
 # ---------------------------------------------------------------- scores
-
-
-@pytest.mark.parametrize("scheme", TAGS)
-def test_spans_are_those_of_another_library(scheme: Scheme) -> None:
-    for row in taggings(scheme, 1000, seed=2):
-        known = [re.sub("^[LU]", lambda end: {"L": "E", "U": "S"}[end[0]], tag) for tag in row]
-        expected = [(kind, start, end + 1) for kind, start, end in get_entities(known)]
-        assert list(spans(row)) == expected, row
 
 
 def flat(rows: list[list[str]], tags: list[str], width: int) -> torch.Tensor:

@@ -64,18 +64,15 @@ class CRF(Output):
         return self._loss(self(features), targets, mask, by_row=True)
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self._decode(self(features), mask)
+        return self.decoder(self(features), mask, self)
 
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
     ) -> tuple[Tensor, Tensor]:
         logits = self(features)
         with torch.no_grad():
-            decision = self._decode(logits, mask)
+            decision = self.decoder(logits, mask, self)
         return self._loss(logits, targets, mask), decision
-
-    def _decode(self, logits: Tensor, mask: Mask) -> Tensor:
-        return self.decoder(logits, mask, self)
 
     def _loss(self, logits: Tensor, targets: Tensor, mask: Mask, *, by_row: bool = False) -> Tensor:
         # sums over many steps lose digits in float32, which is all that MPS has

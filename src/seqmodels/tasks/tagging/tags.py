@@ -105,16 +105,6 @@ def begins(previous: str, tag: str) -> bool:
     return now != OUTSIDE and not continues
 
 
-def spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """The type, first step and end of each span of a row, by the rules of conlleval."""
-    start = 0
-    for end, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags, OUTSIDE])):
-        if previous != OUTSIDE and (tag == OUTSIDE or begins(previous, tag)):
-            yield parse(previous)[1], start, end
-        if begins(previous, tag):
-            start = end
-
-
 class Tags(NamedTargets):
     """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64.
 
