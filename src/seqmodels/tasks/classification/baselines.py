@@ -138,7 +138,7 @@ def _in_blocks(
 
 def padded(series: Sequence[Any], longest: int) -> np.ndarray:
     """`(N, channels, steps)`: with zeros at the end; what is longer than in training is cut."""
-    made = np.zeros((len(series), longest, series[0].shape[1]), np.float32)
+    made = np.zeros((len(series), longest, np.shape(series[0])[1]), np.float32)
     for row, each in zip(made, series, strict=True):
         row[: len(each)] = interpolate(np.array(each, np.float64), "series")[:longest]
     return made.transpose(0, 2, 1)
