@@ -159,8 +159,8 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     ("count", "ends", "size", "said"),
     [
         (1.0, (), LESS, "900 s allow 1 passes over the text with 16"),
-        (1.9, (), LESS, "900 s allow 1.9 passes over the text with 16"),
-        (2.5, (), LARGE, "900 s allow 2.5 passes over the text with 16"),
+        (2.9, (), LESS, "900 s allow 2.9 passes over the text with 16"),
+        (3.5, (), LARGE, "900 s allow 3.5 passes over the text with 16"),
         (1.0, ("trainer.max_epochs=3",), LESS, "900 s allow 1 passes over the text with 16"),
         (1.0, ("trainer.max_epochs=1",), LARGE, "with 16, and 1 end the training"),
         (1.0, (f"trainer.max_steps={WINDOWS}",), LARGE, "with 16, and 1 end the training"),
