@@ -196,7 +196,7 @@ def test_passes_and_several_processes_take_the_larger_one_unmeasured(
     training = prepare(config(*small, AUTO, *ends))
     assert training.config.model.encoder.hidden_size == LARGE
     note = training.notes[-1]
-    assert note.endswith("auto is 16: only time that one process has is measured")
+    assert note.endswith("auto is 16: only trainer.max_time of a single process makes it smaller")
 
 
 def test_the_measurement_leaves_no_trace_in_the_training(
