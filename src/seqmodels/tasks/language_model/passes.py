@@ -49,10 +49,8 @@ def settle_size(model: Mapping[str, Any], trial: Any = None) -> tuple[dict[str, 
     if trial is None:
         return values, ""
     build, trainer, data = trial
-    budget, why = (
-        find_budget(trainer, data),
-        "only trainer.max_time of a single process makes it smaller",
-    )
+    budget = find_budget(trainer, data)
+    why = "only trainer.max_time of a single process makes it smaller"
     if budget is not None and budget.seconds is not None and trainer.world_size == 1:
         batches = batches_per_epoch(trainer, data)
         with isolate_rng():
