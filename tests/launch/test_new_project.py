@@ -24,11 +24,11 @@ from tests.conftest import ROOT
 from tests.in_process import run_in_process
 
 NAME = "wind_forecast"
-COMMAND = ROOT / "src" / "seqmodels" / "launch" / "commands" / "new.py"
+COMMAND = ROOT / "src" / "seqmodels" / "__main__.py"
 
 
 def new(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return run_in_process(COMMAND, words, folder)
+    return run_in_process(COMMAND, ["new", *words], folder)
 
 
 def git(*words: str, cwd: Path) -> str:
