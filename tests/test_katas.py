@@ -86,4 +86,5 @@ def test_the_notebook_holds_the_katas_and_checks_them(repaired: bool) -> None:
     checks = [cell for cell in notebook.cells if cell.source.startswith("check(")]
     for (number, finding), cell in zip(FINDINGS.items(), checks, strict=True):
         says = f"kata {number}: {'repaired' if repaired else finding}\n"
-        assert cell.outputs[0].text.startswith(says)
+        printed = [output.text for output in cell.outputs if output.output_type == "stream"]
+        assert "".join(printed).startswith(says)  # a busy kernel sends a line in parts
