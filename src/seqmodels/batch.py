@@ -178,11 +178,7 @@ class SequenceBatch(ShowsShapes):
         """The same batch in page-locked memory, so that copies to a GPU are asynchronous."""
         return self.map(Tensor.pin_memory, "inputs", "lengths", "targets")
 
-    def map(
-        self,
-        change: Callable[[Tensor], Tensor],
-        *names: str,
-    ) -> SequenceBatch:
+    def map(self, change: Callable[[Tensor], Tensor], *names: str) -> SequenceBatch:
         """The same batch with `change`, such as of the precision, applied to inputs and targets, or
         to what has these names."""
         batch = copy(self)  # without `__init__`: to check values on a device would wait for it
