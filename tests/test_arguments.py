@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,14 @@ import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from seqmodels.arguments import NonNegativeFraction
-from seqmodels.checking import Checker
+from seqmodels.arguments import NonNegativeFraction, argument_names, arguments, validated
+from seqmodels.data import Text
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
-from seqmodels.launch.checks import check_settings
 from seqmodels.plain_values import flattened
-from seqmodels.signatures import arguments
+from seqmodels.runs.keys import check_classes
 from seqmodels.tasks.classification import Needle, SequenceClassifier
-from tests.conftest import ROOT, Config, command
+from tests.conftest import ROOT, Config, Refused
 from tests.shipped import lacks
 
 
@@ -52,22 +49,19 @@ def test_each_argument_takes_its_default(target: str) -> None:
     assert takes is not None
     parameters = inspect.signature(cls).parameters.values()
     named = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    assert named.keys() <= takes["properties"].keys()
-    assert {name for name, p in named.items() if p.default is p.empty} <= {*takes["needs"]}
-    for name, parameter in named.items():
-        if isinstance(parameter.default, int | float | str | None):
-            assert not problems(parameter.default, takes["properties"][name])
-
-
-def problems(value: Any, part: Any, key: str = "x") -> list[str]:
-    return [problem.text for problem in Checker().problems(value, part, key)]
+    fields = {field.alias: field for field in takes.model_fields.values()}
+    assert named.keys() <= fields.keys()
+    needed = {name for name, p in named.items() if p.default is p.empty}
+    assert needed <= {name for name, field in fields.items() if field.is_required()}
+    usual = {n: p.default for n, p in named.items() if isinstance(p.default, int | float | str)}
+    assert validated(takes, usual, given=needed) == usual
 
 
 def test_options_that_are_passed_on_are_those_of_the_base() -> None:
-    takes = arguments(Needle)
-    assert takes is not None and not takes["additionalProperties"]
-    assert "pool" in takes["properties"] and "inputs" not in takes["properties"]
-    assert problems(0, takes["properties"]["pool"])
+    names = argument_names(Needle)
+    assert "pool" in names and "inputs" not in names
+    with pytest.raises(UserError, match="^data.pool=0: input should be greater than or equal to 1"):
+        validated(arguments(Needle), {"pool": 0}, "data")
 
 
 OWN_TASK = """
@@ -98,14 +92,19 @@ MODEL = {"encoder": {"hidden_size": 3}, "head": "max_pool", "_recursive_": False
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("strength", "strng", "model.strength=strng: choose one of strong, weak; did you mean st"),
-        ("depth", 1.5, "model.depth=1.5: set it to a whole number, or null"),
-        ("dropout", 1.0, "model.dropout=1.0: set it to a number of at least 0 and less than 1"),
-        ("encoder", {"hidden_size": 0}, "model.encoder.hidden_size=0: set it to a whole number"),
+        ("strength", "strng", "model.strength=strng: input should be 'weak' or 'strong'"),
+        ("depth", 1.5, "model.depth=1.5: input should be a valid integer"),
+        ("dropout", 1.0, "model.dropout=1.0: input should be less than 1"),
+        ("encoder", {"hidden_size": 0}, "model.encoder.hidden_size=0: input should be greater"),
         ("encoder", {"hiden_size": 3}, "model.encoder.hidden_size must be given"),
-        ("strenth", "weak", "model.strenth is not a key of the configuration: did you mean model"),
-        ("data", {}, "model.data is not a key of the configuration"),
-        ("optimizer", {"_target_": "torch.optim.SGD", "lr": -1}, "model.optimizer.lr=-1: set it"),
+        (
+            "strenth",
+            "weak",
+            "model.strenth is not an argument of Own: did you mean model.s",
+        ),
+        ("data", {}, "model.data is not an argument of Own"),
+        ("optimizer", {"_target_": "torch.optim.SGD", "lr": "x"}, "model.optimizer.lr=x: input"),
+        ("optimizer", {"_target_": "torch.optim.SGD", "mometum": 1}, "model.optimizer.mometum is"),
     ],
 )
 def test_a_class_of_your_own_is_checked_where_it_is_built(
@@ -152,45 +151,68 @@ def test_every_road_says_the_same(
     assert {*said} == {said[0]} and len(said) == 5
 
 
-@pytest.mark.parametrize("value", [True, "0.5", None, float("nan"), -0.1, 1, 2**70, [0.5], {}])
+@pytest.mark.parametrize("value", [True, "a", None, float("nan"), -0.1, 1, 2**70, [0.5], {}])
 def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
     def f(x: NonNegativeFraction) -> None: ...
 
     takes = arguments(f)
-    assert takes is not None
-    share = takes["properties"]["x"]
-    assert problems(value, share) and not problems(0, share) and not problems(0.5, share)
+    assert validated(takes, {"x": 0}) == {"x": 0} and validated(takes, {"x": 0.5}) == {"x": 0.5}
+    with pytest.raises(UserError, match="^x="):
+        validated(takes, {"x": value})
 
 
-def test_a_wrong_setting_is_found_before_anything_slow_is_imported(tmp_path: Path) -> None:
-    code = f"""
-import runpy, sys
-sys.argv = ["train.py", "model.encoder.dropout=2"]
-try:
-    runpy.run_path({command("train.py")[1]!r}, run_name="__main__")
-except SystemExit as end:
-    assert end.code == 2
-print(*sys.modules)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "model.encoder.dropout=2: set it to" in done.stderr
-    assert not {"torch", "lightning", "numpy"} & set(done.stdout.split())
+def test_a_number_is_text_where_text_is_meant(config: Config) -> None:
+    takes = arguments(Text)
+    given = {"train": 2020, "tokenizer": "word"}
+    assert validated(takes, given, "data") == {**given, "train": "2020"}
 
 
 @pytest.mark.parametrize(
-    ("word", "key", "text"),
+    "word",
     [
-        ("task_name=${seed}", "task_name", "0"),
-        ("task_name=${model.dropout}", "task_name", "0.3"),
-        ("tags=[a,${seed}]", "tags.1", "0"),
-        ("task_name=007", "task_name", "007"),
+        "trainer.gradient_clip_val=-1",  # which Lightning takes for the end of clipping
+        "trainer.accumulate_grad_batches=0",
+        "trainer.log_every_n_steps=-1",
+        "trainer.max_epochs=-2",
+        "trainer.val_check_interval=00:00:10:00",  # `LastCheckpoint` counts batches
+        "+trainer.reload_dataloaders_every_n_epochs=-1",
+        "model.scheduler.max_lr=-1",
+        "+model.scheduler.div_factor=-25",
+        "+model.scheduler.final_div_factor=-1",
     ],
 )
-def test_a_number_that_a_text_interpolates_is_text(
-    config: Config, word: str, key: str, text: str
+def test_what_would_be_wrong_in_silence_is_refused(word: str, config: Config) -> None:
+    key = word.partition("=")[0].lstrip("+")
+    with pytest.raises(UserError, match=f"^{key}=") as caught:
+        check_classes(config(word), ())
+    assert "\n" not in str(caught.value)
+
+
+GROUPS = ("model", "data", "optimizer", "scheduler", "experiment", "debug", "trainer")
+FILES = [
+    f"{group}={file.stem}"
+    for group in GROUPS
+    for file in sorted((ROOT / "configs" / group).glob("*.yaml"))
+    if (group, file.stem) != ("model", "task") and not lacks(file.stem)
+]
+
+
+@pytest.mark.parametrize("word", FILES)
+def test_every_shipped_file_gives_arguments_that_its_classes_take(
+    word: str, config: Config
 ) -> None:
-    composed = config(word)
-    check_settings(composed, [word], "train")
-    assert OmegaConf.select(composed, key) == text
+    composed = config(word, "++data.train=x", "++data.file=x", "++data.target=x", "++data.name=x")
+    names = argument_names(get_object(composed.data._target_))
+    composed.data = {k: v for k, v in composed.data.items() if k in names or k == "_target_"}
+    check_classes(composed, ())
+
+
+def test_an_argument_of_another_optimizer_is_refused_with_the_key_that_leaves_it_out(
+    config: Config,
+) -> None:
+    with pytest.raises(UserError) as caught:
+        check_classes(config("experiment=awd_lm", "data.train=x", "optimizer=adam"), ())
+    assert str(caught.value).startswith("model.optimizer.momentum is not an argument of Adam: ")
+    assert str(caught.value).endswith("(~model.optimizer.momentum leaves it out)")
+    words = ("experiment=awd_lm", "data.train=x", "optimizer=adam", "~model.optimizer.momentum")
+    check_classes(config(*words), ())

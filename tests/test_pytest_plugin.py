@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import os
 import subprocess
 import sys
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.launch.keys import AuditInputKeys, AuditKeys
+from seqmodels.arguments import arguments, known
+from seqmodels.launch.commands.audit import main
 from seqmodels.pytest_plugin import OPTIONS
 from tests.audit.bank import F
 
@@ -130,6 +131,5 @@ def test_the_plugin_costs_nothing_until_it_is_used() -> None:
 
 
 def test_it_takes_what_the_command_takes() -> None:
-    keys = {field.name for field in dataclasses.fields(AuditKeys)} - {"target", "imports", "input"}
-    sizes = {f"input.{field.name}" for field in dataclasses.fields(AuditInputKeys)}
-    assert {*OPTIONS} == keys | sizes
+    takes = arguments(inspect.unwrap(main))
+    assert takes is not None and {*OPTIONS} == {*known(takes)} - {"target", "input"}

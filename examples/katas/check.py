@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from seqmodels.audit import audit
-from seqmodels.launch.readable_errors import OneLine, readable_errors
+from seqmodels.errors import UserError
+from seqmodels.launch.command_line import command
 
 NUMBERS = range(1, 11)
 READ_FEATURES = (1, 2, 6, 10)  # the others read tokens
@@ -50,12 +51,12 @@ def check(number: int, model: Callable[[], Any] | None = None) -> list[str]:
     return found.names
 
 
-@readable_errors()
-def main() -> None:
-    parser = OneLine(description=__doc__)
-    parser.add_argument("number", nargs="?", type=int, choices=NUMBERS, help="of one kata")
-    number = parser.parse_args().number
-    left = [check(each) for each in ([number] if number else NUMBERS)]
+@command
+def main(*katas: str) -> None:
+    """Check your repair of a kata, or of all: python examples/katas/check.py 3"""
+    if wrong := {*katas} - {*map(str, NUMBERS)}:
+        raise UserError(f"{min(wrong)} is not a kata: choose one of 1 to {max(NUMBERS)}")
+    left = [check(int(each)) for each in (katas or NUMBERS)]
     sys.exit(1 if any(left) else 0)
 
 

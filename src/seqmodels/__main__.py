@@ -28,10 +28,6 @@ def main() -> None:
         print(f"{PACKAGE} {version()}")
     elif name in ("--help", "-h"):
         print(_help())
-    elif name in ("--shell-completion", "-sc"):
-        from seqmodels.launch.completion import complete
-
-        complete(NAMES)
     else:
         print(f"error: unknown command {name}: {choices(name, NAMES)}", file=sys.stderr)
         sys.exit(2)

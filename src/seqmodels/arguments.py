@@ -1,56 +1,86 @@
-"""Which values an argument may have, to write into annotations: `count: Natural = 0`.
+"""Which values an argument may have, and the check of a class's arguments, by pydantic.
 
-Annotate your own classes with these too, or with any type that pydantic knows.
+An argument is declared once, as a type in a signature. Annotate your own classes with the types
+below, or with any other type that pydantic knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pkgutil import resolve_name
+from types import SimpleNamespace, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import PydanticCustomError
 
-from seqmodels.checking import Schema
-
-
-def OneOf(*names: str, own: bool = False) -> Any:  # noqa: N802 (an annotation)
-    """A text that is one of these names; or `own`: another that a module of `imports` defines."""
-    if own:
-        return Field(examples=list(names))
-    return Field(json_schema_extra={"enum": list(names)})
-
-
-def Built(*given: str, stand_in: str | None = None) -> Any:  # noqa: N802
-    """A mapping that names its class as `_target_`; its other keys are that class's arguments.
-
-    Args:
-        given: arguments that the code passes by itself.
-        stand_in: a text that the code replaces with the value, for an argument of any type.
-    """
-    part: Schema = {"type": "object", "built": list(given)}
-    return WithJsonSchema(part if stand_in is None else {**part, "stand_in": stand_in})
+from seqmodels.errors import UserError, listed, missing_value, near_keys, shown
 
 
-def ArgumentsOf(target: str, *given: str, **also: tuple[str | None, ...]) -> Any:  # noqa: N802
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # which Python counts as 0 and 1
+        raise PydanticCustomError("number", "input should be a number, not true or false")
+    return value
+
+
+Number = BeforeValidator(_number)
+Count = Annotated[int, Number, Field(ge=1)]
+Natural = Annotated[int, Number, Field(ge=0)]
+Seed = Annotated[int, Number, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
+Share = Annotated[float, Number, Field(ge=0, le=1)]
+NonNegativeFraction = Annotated[float, Number, Field(ge=0, lt=1)]
+PositiveFraction = Annotated[float, Number, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Number, Field(ge=0)]
+Positive = Annotated[float, Number, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+Sizes = Annotated[  # of the training, validation and test split
+    Sequence[Annotated[int, Number, Field(ge=1, le=10_000_000)]],
+    Field(min_length=3, max_length=3),
+]
+
+# what Lightning and PyTorch take in silence, and then do nothing or something else with: by the
+# beginning of the module's name, then by argument
+SILENT: dict[str, dict[str, Any]] = {
+    "lightning.pytorch.": {
+        "gradient_clip_val": NonNegative | None,
+        "accumulate_grad_batches": Count,
+        "log_every_n_steps": Natural | None,
+        "reload_dataloaders_every_n_epochs": Natural,
+        "max_epochs": Annotated[int, Number, Field(ge=-1)] | None,
+        "max_steps": Annotated[int, Number, Field(ge=-1)],
+        "patience": Natural,
+        "min_delta": NonNegative,
+    },
+    "torch.optim.": {
+        "lr": NonNegative,  # or what follows it is named, such as max_lr
+        "max_lr": Positive | list[Positive],
+        "div_factor": Positive,
+        "final_div_factor": Positive,
+    },
+}
+
+
+class ArgumentsOf:
     """A mapping whose keys are the arguments of this class.
 
     Args:
         target: the full name of the class.
         given: arguments that the code passes by itself.
-        also: by argument, the words with which the code chooses its value, or None.
+        also: by argument, what else it may be, which the code replaces.
     """
-    others = {
-        name: [{"type": "null"} if word is None else {"enum": [word]} for word in words]
-        for name, words in also.items()
-    }
-    return WithJsonSchema({"arguments_of": target, "given": list(given), "others": others})
+
+    def __init__(self, target: str, *given: str, **also: Any) -> None:
+        self.target, self.given, self.also = target, given, also
 
 
-def OfEncoder(**also: tuple[str | None, ...]) -> Any:  # noqa: N802
-    """The arguments of a task's encoder; `also` as `ArgumentsOf` takes it."""
-    also = {"bidirectional": (None, "if_possible"), **also}
-    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", **also)
+def OfEncoder(**also: Any) -> ArgumentsOf:  # noqa: N802 (an annotation)
+    """The arguments of a task's encoder."""
+    either = {"bidirectional": Literal["if_possible"] | None, **also}
+    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", **either)
 
 
 class Passed:
@@ -60,75 +90,254 @@ class Passed:
         self.names = names
 
 
-@dataclass(frozen=True)
-class BySubclass:
-    """For `**options`: a subclass passes them by name, and nobody else gives any."""
+CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+Arguments = type[BaseModel]
 
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
-NonNegativeFraction = Annotated[float, Field(ge=0, lt=1)]
-PositiveFraction = Annotated[float, Field(gt=0, lt=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(min_length=1)]
+@functools.cache
+def arguments(target: Any, method: str = "__init__") -> Arguments | None:
+    """A model of the arguments of a class, without `self`, or of a function; None if nothing says
+    them.
 
-Sizes = Annotated[  # of the training, validation and test split
-    Sequence[Annotated[int, Field(ge=1, le=10_000_000)]], Field(min_length=3, max_length=3)
-]
-Batches = Natural | Annotated[float, Field(ge=0, le=1)] | None
-Unlimited = Annotated[int, Field(ge=-1)]  # -1: no limit
+    A class that takes `**options` passes them on to its base, whose arguments are its own then;
+    `**own` are those of its subclasses; one that takes `**kwargs`, or another name, takes any.
+    """
+    is_class, fields, passed, more = inspect.isclass(target), dict[str, Any](), set[str](), False
+    owners = target.__mro__[:-1] if is_class else ()
+    functions = [(owner, vars(owner)[method]) for owner in owners if method in vars(owner)]
+    for depth, (owner, function) in enumerate(functions or [(None, target)]):
+        try:
+            parameters = [*inspect.signature(function).parameters.values()]
+        except (TypeError, ValueError):  # of a class that is not written in Python
+            return None
+        rest = None
+        for each in parameters[owner is not None :]:
+            if each.kind is each.VAR_KEYWORD:
+                rest = each
+            elif each.kind is not each.VAR_POSITIONAL and each.name not in passed:
+                known, hint = fields.get(each.name), _hint(each, function, owner)
+                if known is None:  # a class may give it to its base, which needs it
+                    needed = each.default is each.empty and not depth
+                    fields[each.name] = (hint, ... if needed else None)
+                elif known[0] in (Any, dict[str, Any]):  # the base may say more about it
+                    fields[each.name] = (hint, known[1])
+        more = rest is not None and rest.name != "own"
+        if rest is None or rest.name != "options":
+            break
+        marks = getattr(_hint(rest, function, owner), "__metadata__", ())
+        passed.update(name for mark in marks if isinstance(mark, Passed) for name in mark.names)
+    kinds = {name: (_kind(hint), default) for name, (hint, default) in fields.items()}
+    return _model(target.__qualname__.removesuffix(".__init__"), kinds, more)
 
-# of arguments of Lightning and PyTorch, whose annotations name only their types: by the beginning
-# of the module's name, then by argument
-RANGES: dict[str, dict[str, Any]] = {
-    "lightning.pytorch.trainer.": {
-        "accelerator": Annotated[str, OneOf("auto", "cpu", "gpu", "cuda", "mps")],
-        "num_nodes": Count,
-        "max_epochs": Unlimited | None,
-        "min_epochs": Natural | None,
-        "max_steps": Unlimited,
-        "min_steps": Natural | None,
-        "limit_train_batches": Batches,
-        "limit_val_batches": Batches,
-        "limit_test_batches": Batches,
-        "limit_predict_batches": Batches,
-        "overfit_batches": Batches,
-        "fast_dev_run": Natural | bool,
-        # no time, such as 00:00:10:00: `LastCheckpoint` counts batches
-        "val_check_interval": Count | Annotated[float, Field(gt=0, le=1)] | None,
-        "check_val_every_n_epoch": Count | None,
-        "num_sanity_val_steps": Unlimited | None,
-        "log_every_n_steps": Natural | None,
-        "accumulate_grad_batches": Count,
-        "gradient_clip_val": NonNegative | None,
-        "gradient_clip_algorithm": Annotated[str, OneOf("norm", "value")] | None,
-        "reload_dataloaders_every_n_epochs": Natural,
-    },
-    "lightning.pytorch.callbacks.": {
-        "dirpath": Name | None,
-        "mode": Annotated[str, OneOf("min", "max")],
-        "every_n_train_steps": Natural | None,
-        "every_n_epochs": Natural | None,
-        "save_top_k": Unlimited,
-        "patience": Natural,
-        "min_delta": NonNegative,
-        "refresh_rate": Natural,
-    },
-    "torch.optim.": {
-        "lr": NonNegative,
-        "weight_decay": NonNegative,
-        "eps": NonNegative,
-        "momentum": NonNegative,
-        "max_lr": Positive | list[Positive],
-        "div_factor": Positive,
-        "final_div_factor": Positive,
-        "pct_start": Annotated[float, Field(ge=0, le=1)],
-        "total_steps": Count | None,
-        "betas": tuple[NonNegativeFraction, NonNegativeFraction],
-        "step_size": Count,
-        "T_max": Count,
-        "T_0": Count,
-    },
-}
+
+def _model(title: str, kinds: Mapping[str, tuple[Any, Any]], more: bool = False) -> Arguments:
+    # not by their own names, of which BaseModel has some, too
+    fields: Any = {f"a_{n}": (kind, Field(given, alias=n)) for n, (kind, given) in kinds.items()}
+    config = ConfigDict(**CONFIG, extra="allow" if more else "forbid")
+    return create_model(title.rpartition(".")[2], __config__=config, **fields)
+
+
+def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
+    for module, rows in SILENT.items():
+        if owner and owner.__module__.startswith(module) and parameter.name in rows:
+            return rows[parameter.name]
+    if parameter.annotation is parameter.empty:
+        return Any
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    holder = SimpleNamespace(__annotations__={"it": parameter.annotation})
+    try:
+        return typing.get_type_hints(holder, names, include_extras=True)["it"]
+    except Exception:  # noqa: BLE001 (an annotation may be any expression)
+        return Any
+
+
+@functools.cache
+def _can_check(hint: Any) -> bool:
+    try:
+        create_model("One", __config__=CONFIG, value=(hint, ...))
+    except Exception:  # noqa: BLE001 (pydantic raises many kinds)
+        return False
+    return True
+
+
+def _kind(hint: Any) -> Any:
+    """What pydantic is to check: any value, if it doesn't know the annotation."""
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(map(_kind, get_args(hint)))]  # noqa: UP007
+    marks = (m for m in getattr(hint, "__metadata__", ()) if isinstance(m, ArgumentsOf))
+    for mark in marks:
+        takes = arguments(resolve_name(mark.target))
+        assert takes is not None
+        kinds = _kinds(takes)
+        kinds |= {name: (kinds[name][0] | other, None) for name, other in mark.also.items()}
+        return _model(mark.target, {n: kind for n, kind in kinds.items() if n not in mark.given})
+    try:
+        return hint if _can_check(hint) else Any
+    except TypeError:  # it has no hash
+        return Any
+
+
+def validated(
+    takes: Arguments | None, values: Mapping[str, Any], key: str = "", given: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The values as the arguments take them, such as a number as a text.
+
+    Args:
+        takes: as `arguments` gives it.
+        key: what to name before an argument in an error: `model`.
+        given: arguments that the code passes by itself.
+
+    Raises:
+        UserError: for the first that is unknown, missing or wrong.
+    """
+    if takes is None:
+        return dict(values)
+    built = {k: v for k, v in values.items() if _names_class(v)}  # each checked by its own class
+    takes = _without(takes, frozenset(given))
+    plain = {name: value for name, value in values.items() if name not in built}
+    try:
+        made = _without(takes, frozenset(built)).model_validate(plain)
+    except ValidationError as error:
+        raise UserError(_in_words(error.errors(), values, key, takes)) from None
+    return {**_plain(made), **built}
+
+
+@functools.cache
+def _without(takes: Arguments, names: frozenset[str]) -> Arguments:
+    if not names:
+        return takes
+    kinds = {n: kind for n, kind in _kinds(takes).items() if n not in names}
+    return _model(takes.__name__, kinds, takes.model_config["extra"] == "allow")
+
+
+def _kinds(takes: Arguments) -> dict[str, tuple[Any, Any]]:
+    fields = takes.model_fields.values()
+    return {
+        f.alias or "": (f.rebuild_annotation(), ... if f.is_required() else None) for f in fields
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    if not isinstance(value, BaseModel):
+        return value
+    fields = type(value).model_fields
+    own = {
+        fields[name].alias: _plain(getattr(value, name))
+        for name in value.model_fields_set & fields.keys()
+    }
+    return {**own, **(value.model_extra or {})}
+
+
+def _in_words(errors: Sequence[Any], values: Mapping[str, Any], key: str, takes: Arguments) -> str:
+    """`model.window=0: input should be greater than or equal to 1`"""
+
+    def place(error: Any) -> tuple[str, ...]:  # without the names that pydantic gives alternatives
+        inner: Any = values
+        parts = list[str]()
+        for depth, part in enumerate(error["loc"]):
+            last = depth + 1 == len(error["loc"])
+            if isinstance(inner, Mapping) and (part in inner or (last and _is_missing(error))):
+                parts.append(str(part))
+                inner = inner.get(part)
+            elif isinstance(inner, list | tuple) and isinstance(part, int):
+                parts.append(str(part))
+                inner = inner[part]
+        return tuple(parts)
+
+    deepest: dict[
+        Any, tuple[str, ...]
+    ] = {}  # of each argument: the alternative that fits but for a value in it
+    for error in errors:
+        first = error["loc"][0]
+        deepest[first] = max(deepest.get(first, ()), place(error), key=len)
+    found = min(deepest.values(), key=len)
+    here = [error for error in errors if place(error) == found]
+    where = ".".join((key, *found) if key else found)
+    if _is_missing(here[0]):
+        return missing_value(where)
+    if here[0]["type"] == "extra_forbidden":
+        return unknown_argument(where, takes, key)
+    text = json.dumps(here[0]["input"], default=str).strip('"')
+    says = [e["msg"] for e in here if e["type"] not in ("is_instance_of", "none_required")]
+    lower = dict.fromkeys(each[:1].lower() + each[1:] for each in says or [here[0]["msg"]])
+    return f"{where}={shown(text)}: {', or '.join(lower)}"
+
+
+def _is_missing(error: Any) -> bool:
+    return error["type"] == "missing"
+
+
+def unknown_argument(where: str, takes: Arguments, key: str) -> str:
+    """`model.optimizer.momentum is not an argument of Adam: ...`"""
+    names = [f"{key}.{name}".lstrip(".") for name in known(takes)]
+    if near := near_keys(where, names):
+        end = f"did you mean {' or '.join(near)}?"
+    else:
+        group = where.rpartition(".")[0]
+        inside = [name for name in names if name.rpartition(".")[0] == group]
+        takes_these = listed(name.rpartition(".")[2] for name in inside)
+        end = f"choose one of {takes_these}" if inside else "it takes none"
+    if not key:
+        return f"{where} is not a key of the configuration: {end}"
+    return f"{where} is not an argument of {takes.__name__}: {end} (~{where} leaves it out)"
+
+
+def known(takes: Arguments, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all arguments, those of mappings of arguments too."""
+    for each in takes.model_fields.values():
+        yield f"{prefix}{each.alias}"
+        for kind in (each.annotation, *get_args(each.annotation)):
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                yield from known(kind, f"{prefix}{each.alias}.")
+
+
+def argument_names(target: Any) -> set[str]:
+    """The names of the arguments of a class; none if nothing says them."""
+    takes = arguments(target)
+    return {field.alias or "" for field in takes.model_fields.values()} if takes else set()
+
+
+def _names_class(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_names_class, value))
+    return isinstance(value, Mapping) and (
+        "_target_" in value or any(map(_names_class, value.values()))
+    )
+
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def checked(key: str = "") -> Callable[[Init], Init]:
+    """Have an `__init__`, or a function, check the plain values that it gets, whoever calls it.
+
+    Args:
+        key: what errors name before the argument: `model`.
+    """
+
+    def decorate(init: Init) -> Init:
+        signature = inspect.signature(init)
+
+        @functools.wraps(init)
+        def wrapper(*args: Any, **kwargs: Any) -> None:
+            values = signature.bind(*args, **kwargs).arguments
+            if takes := arguments(init):
+                names = argument_names(init)
+                plain = {k: v for k, v in values.items() if k in names and isinstance(v, PLAIN)}
+                validated(takes, plain, key, names - plain.keys())
+            init(*args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
+
+
+def check_own_init(cls: type[Any], key: str) -> None:
+    """Have the `__init__` that a class defines check its values; call it for each subclass."""
+    if "__init__" in vars(cls):
+        cls.__init__ = checked(key)(cls.__init__)
+
+
+PLAIN = (bool, int, float, str, list, tuple, Mapping)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 
 MOST_NAMES = 50  # to list in an error
-ALIKE, INITIALS = 0.65, 0.95  # of a name and a wrong one, from 0 to 1
 
 
 class UserError(ValueError):
@@ -70,24 +69,12 @@ def unusable(what: str) -> Iterator[None]:
         raise UserError(f"{what} ({type(error).__name__}: {one_line(error)})") from error
 
 
-def unknown_key(key: str, names: Iterable[str], meant: Sequence[str] | None = None) -> str:
-    """`sed is not a key of the configuration: did you mean seed?`
-
-    Args:
-        names: the dotted keys that there are.
-        meant: the names to suggest; None: the names that are most like the key.
-    """
-    names = set(names)
-    near = nearest(key, sorted(names)) if meant is None else meant
-    if near:
-        return f"{shown(key)} is not a key of the configuration: did you mean {' or '.join(near)}?"
-    group = key
-    while group and not any(name.startswith(f"{group}.") for name in names):
-        group = group.rpartition(".")[0]
-    prefix = f"{group}." if group else ""
-    inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    level = {prefix + name.partition(".")[0] for name in inside if not name.startswith("_")}
-    return f"{shown(key)} is not a key of the configuration: choose one of {listed(level)}"
+def unknown_key(key: str, names: Iterable[str]) -> str:
+    """`sed is not a key of the configuration: did you mean seed?`; `names` are dotted, too."""
+    names = [*names]
+    near = near_keys(key, names)
+    end = f"did you mean {' or '.join(near)}?" if near else f"choose one of {listed(names)}"
+    return f"{shown(key)} is not a key of the configuration: {end}"
 
 
 def not_a_task(target: object) -> UserError:
@@ -109,48 +96,17 @@ def closest(wrong: str, names: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
-def nearest(wrong: str, names: Iterable[str], others: Iterable[str] = ()) -> list[str]:
-    """Return the names that a key may stand for, at most three; none if none is alike.
-
-    The last part decides: `lr` and `learning_rate` find `model.optimizer.lr`, `hidden` and
-    `hiden_size` find `model.encoder.hidden_size`. Of equals, those in the key's own group count; in
-    another group, only the same word does.
-
-    Args:
-        others: names that count less, and only if their last part or their group is the key's.
-    """
-    group, _, last = wrong.rpartition(".")
-    ranked = []
-    for name, less in [*((name, 0.0) for name in names), *((name, 0.15) for name in others)]:
-        its_group, _, its_last = name.rpartition(".")
-        likeness = _likeness(last, its_last)
-        if likeness < ALIKE or its_last.startswith("_"):
-            continue
-        near = SequenceMatcher(None, group, its_group).ratio()
-        elsewhere = near < ALIKE and not f"{its_group}.".startswith(f"{group}.")
-        if group and elsewhere and likeness < INITIALS:
-            continue
-        if less and its_group != group and its_last != last:
-            continue
-        ranked.append((likeness - less, its_group == group, near, name))
-    ranked.sort(key=lambda rank: (-rank[0], -rank[1], -rank[2], rank[3]))
-    return [name for *rank, name in ranked if rank[:2] == list(ranked[0][:2])][:3]
-
-
-def _likeness(wrong: str, name: str) -> float:
-    """From 0 to 1: of the same words, of initials, of some of the words, of letters."""
-    words, its_words = wrong.split("_"), name.split("_")
-    if wrong == name:
-        return 1.0
-    if wrong == _initials(its_words) or _initials(words) == name:
-        return INITIALS
-    if len(wrong) > 2 and ({*words} < {*its_words} or {*words} > {*its_words}):
-        return 0.9 - 0.02 * abs(len(its_words) - len(words))
-    begins = 0.8 if len(wrong) > 2 and name.startswith(wrong) else 0.0
-    return max(begins, SequenceMatcher(None, wrong, name).ratio())
-
-
-def _initials(words: Iterable[str]) -> str:
-    """Of at least two words: one letter says too little."""
-    letters = "".join(word[:1] for word in words)
-    return letters if len(letters) > 1 else ""
+def near_keys(key: str, names: Iterable[str]) -> list[str]:
+    """The dotted names, at most three, whose last part is most like that of a key: `lr` finds
+    `model.optimizer.lr`. A key in a group finds one, in its own group if there is one."""
+    group, _, last = key.rpartition(".")
+    by_last: dict[str, list[str]] = {}
+    for name in names:
+        by_last.setdefault(name.rpartition(".")[2], []).append(name)
+    own = [n for n, alike in by_last.items() if group and f"{group}.{n}" in alike]
+    near = get_close_matches(last, own, n=1) or get_close_matches(last, by_last, n=1)
+    found = sorted(
+        by_last[near[0]] if near else [],
+        key=lambda name: (name.rpartition(".")[0] != group, len(name)),
+    )
+    return found[: 1 if group else 3]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from contextvars import ContextVar
 from pkgutil import resolve_name
 from typing import Any
@@ -14,10 +11,9 @@ from typing import Any
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.checking import Checker, Schema, without
-from seqmodels.errors import UserError, one_line, refusing
+from seqmodels.arguments import arguments, validated
+from seqmodels.errors import UserError, missing_value, one_line, refusing
 from seqmodels.plugins import import_plugins, project_packages
-from seqmodels.signatures import arguments, raise_first
 
 ALLOWED = (
     "seqmodels.",
@@ -31,12 +27,12 @@ ALLOWED = (
     "lightning.pytorch.plugins.",
     "lightning.pytorch.trainer.",
 )
-
+KEYWORDS = ("_target_", "_recursive_")  # of Hydra's, those that are read
+BUILT_LATER = {"optimizer": ("params",), "scheduler": ("optimizer",)}  # by the task, with these
+TOTAL_STEPS = "total_steps"  # stands for the length of the training, which the task knows
 
 # what the calls of `instantiate` allow that this one is within: what they build may build it, too
 _outer: ContextVar[tuple[str, ...]] = ContextVar("allowed targets", default=())
-
-KEYWORDS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # Hydra's
 
 
 def instantiate(
@@ -52,12 +48,8 @@ def instantiate(
     What is checked is what is built: Hydra would read texts once more, and resolve the `${...}` in
     them after the check.
 
-    You may name the classes in `ALLOWED` and of installed projects. The check uses the module that
-    defines the class, so an alias doesn't get through. Functions, and methods of allowed classes,
-    are refused.
-
     Args:
-        config: with a `_target_`; nested and partial ones are checked too.
+        config: with a `_target_`; nested ones are built too.
         key: the key of `config`, to name in errors: `model`.
         allowed_targets: more targets, each a full name, or a prefix that ends in a dot. Never take
             these from a checkpoint or a run folder.
@@ -69,13 +61,10 @@ def instantiate(
     token = _outer.set((*allowed_targets, *_outer.get()))
     try:
         plain = check(config, kwargs, key, by_position=len(args))
-        with refusing(
-            ": ".join(filter(None, (key, plain["_target_"]))),
-            TypeError,
-            ValueError,
-            MisconfigurationException,
-        ):
-            return _build({**plain, "_partial_": True})(*args, **kwargs)
+        where = ": ".join(filter(None, (key, plain["_target_"])))
+        with refusing(where, TypeError, ValueError, MisconfigurationException):
+            own = _build({name: value for name, value in plain.items() if name != "_target_"})
+            return resolve_name(plain["_target_"])(*args, **own, **kwargs)
     finally:
         _outer.reset(token)
 
@@ -87,65 +76,42 @@ def check(
     *,
     allowed_targets: Iterable[str] = (),
     by_position: int = 0,
-) -> Any:
-    """Checks what `instantiate` would build, and returns it as plain data.
+) -> dict[str, Any]:
+    """What `instantiate` would build, checked, as plain data. Raises what `instantiate` does.
 
     Args:
-        config, key, allowed_targets: see `instantiate`.
         given: the arguments that the code will pass by name.
         by_position: how many it will pass by position.
-
-    Raises:
-        UserError: if a target is not allowed, or an argument is unknown or has a wrong value.
     """
     plain: Any = config
     if isinstance(config, DictConfig):
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    _check(plain, _with_projects(allowed_targets), where=f"{key}." if key else "")
-    takes = _arguments(plain["_target_"])
-    if takes is not None and "_args_" not in plain:
-        takes = without(takes, [*[*takes["properties"]][:by_position], *given])
-        values = {name: value for name, value in plain.items() if name not in KEYWORDS}
-        problems = Checker(_arguments).of_arguments(values, takes, key)
-        raise_first(problems, "" if key else f"{plain['_target_']}: ")
-    return plain
-
-
-def find(target: str) -> Any:
-    """What has this full name. A class of ours that has moved is found by the name it had, as older
-    run folders have it: it moved to the folder of its task, or with its file to the engine."""
+    if "_target_" not in plain:
+        raise UserError(missing_value(f"{key}._target_".lstrip(".")))
+    token = _outer.set((*allowed_targets, *_outer.get()))
     try:
-        return resolve_name(target)
-    except (ImportError, AttributeError):
-        moved = target.split(".")
-        if moved[0] != "seqmodels":
-            raise
-        tasks = resolve_name("seqmodels.tasks")
-        rooms = [*(folder.__name__ for folder in tasks.FOLDERS), "seqmodels.engine"]
-        names = [f"{tasks.__name__}.{moved[-1]}"]
-        for name in names + [".".join((room, *moved[-2:])) for room in rooms]:
-            with suppress(ImportError, AttributeError):
-                return resolve_name(name)
-        raise
+        return _checked(plain, key, tuple(given), by_position)
+    finally:
+        _outer.reset(token)
 
 
-def _arguments(target: str) -> Schema | None:
-    return arguments(find(target))  # allowed: see `_check`
-
-
-def allowed_class(
-    config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = (), key: str = ""
-) -> Any:
-    """The class that `config._target_` names, if it is allowed; see `instantiate`."""
-    where = f"{key}._target_".removeprefix(".")
-    _check_target(config["_target_"], _with_projects(allowed_targets), where)
-    return find(config["_target_"])
-
-
-def _with_projects(allowed_targets: Iterable[str]) -> tuple[str, ...]:
-    """With the classes of installed projects, whose heads can be chosen by name from here on."""
-    import_plugins()
-    return (*allowed_targets, *_outer.get(), *(f"{package}." for package in project_packages()))
+def _checked(node: Any, key: str, given: tuple[str, ...] = (), by_position: int = 0) -> Any:
+    if isinstance(node, list | tuple):
+        return [_checked(each, f"{key}.{number}") for number, each in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    inner = {
+        n: _checked(v, f"{key}.{n}".lstrip("."), BUILT_LATER.get(n, ())) for n, v in node.items()
+    }
+    if "_target_" not in node:
+        return inner
+    takes = arguments(allowed_class(node, key=key))
+    if takes is not None:
+        given = (*given, *[f.alias or "" for f in takes.model_fields.values()][:by_position])
+    planned = TOTAL_STEPS if key.endswith("scheduler") else None
+    later = {n: v for n, v in inner.items() if n in KEYWORDS or (planned and v == planned)}
+    values = {name: value for name, value in inner.items() if name not in later}
+    return {**later, **validated(takes, values, key or node["_target_"], (*given, *later))}
 
 
 def _build(node: Any) -> Any:
@@ -153,29 +119,28 @@ def _build(node: Any) -> Any:
         return [_build(value) for value in node]
     if not isinstance(node, Mapping):
         return node
-    own = {key: value for key, value in node.items() if key not in KEYWORDS}
-    if node.get("_recursive_", True):
-        own = {key: _build(value) for key, value in own.items()}
-    if "_target_" not in node:
-        return own
-    made = functools.partial(find(node["_target_"]), *_build(node.get("_args_", [])), **own)
-    return made if node.get("_partial_") else made()
+    deep = node.get("_recursive_", True)
+    own = {k: _build(v) if deep else v for k, v in node.items() if k not in KEYWORDS}
+    return resolve_name(node["_target_"])(**own) if "_target_" in node else own
 
 
-def _check(node: Any, extra: tuple[str, ...], where: str) -> None:
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            _check_target(node["_target_"], extra, f"{where}_target_")
-        for key, value in node.items():
-            _check(value, extra, f"{where}{key}.")
-    elif isinstance(node, list | tuple):
-        for number, value in enumerate(node):
-            _check(value, extra, f"{where}{number}.")
+def allowed_class(
+    config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = (), key: str = ""
+) -> Any:
+    """The class that `config._target_` names, if it is allowed.
 
+    The check uses the module that defines the class, so an alias doesn't get through. Functions,
+    and methods of allowed classes, are refused.
 
-def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
+    Raises:
+        UserError: if it is not allowed, or there is no such class.
+    """
+    import_plugins()
+    where, target = f"{key}._target_".lstrip("."), config.get("_target_")
     if not isinstance(target, str):
-        raise UserError(f"{where} must be the name of a class, got {target!r}")
+        raise UserError(missing_value(where))
+    projects = (f"{package}." for package in project_packages())
+    extra = (*allowed_targets, *_outer.get(), *projects)
     refusal = UserError(
         f"{where}={target} is not allowed: if you trust it, add "
         f"imports=[{target.rpartition('.')[0]}], or allowed_targets=[{target}]; it is not a class "
@@ -186,16 +151,14 @@ def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
     if not target.startswith(roots) and not _listed(target, extra):
         raise refusal
     try:
-        found = find(target)
+        found = resolve_name(target)
     except Exception as error:  # the module's own code may raise anything
-        package = target.partition(".")[0]
-        version = getattr(sys.modules.get(package), "__version__", None)
-        which = f" in {package} {version}" if version else ""
-        raise UserError(f"{where}={target} cannot be found{which}: {one_line(error)}") from error
+        raise UserError(f"{where}={target} cannot be found: {one_line(error)}") from error
     identity = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
     ours = inspect.isclass(found) and identity.startswith(ALLOWED)
     if not ours and not _listed(identity, extra) and not _listed(target, extra):
         raise refusal
+    return found
 
 
 def _listed(name: str, extra: tuple[str, ...]) -> bool:

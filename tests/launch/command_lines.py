@@ -11,9 +11,9 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-
 from seqmodels.launch.config_files import keys_of, shipped_checker
 from seqmodels.launch.settings import KEY
+
 from seqmodels.plain_values import flattened
 from tests.conftest import ROOT
 from tests.shipped import lacks

@@ -1,19 +1,17 @@
-"""The installed command `seqmodels`, its configuration files, and the wheel."""
+"""The installed command `seqmodels`, and the wheel."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from seqmodels import __version__
-from seqmodels.__main__ import main
-from seqmodels.installation import as_started, how_to_install
+from seqmodels.installation import how_to_install
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 
@@ -35,17 +33,6 @@ def seqmodels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     main = ROOT / "src" / "seqmodels" / "__main__.py"
     return lambda *words: run_in_process(main, words, tmp_path)
-
-
-@pytest.fixture
-def complete(seqmodels: Script, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """What is offered for a line that is being typed."""
-
-    def offered(line: str) -> list[str]:
-        monkeypatch.setenv("COMP_LINE", line)
-        return seqmodels("-sc", "query=bash").stdout.split()
-
-    return offered
 
 
 def test_help_lists_every_command(seqmodels: Script) -> None:
@@ -72,85 +59,11 @@ def test_an_unknown_command_is_one_line(seqmodels: Script) -> None:
     assert done.stderr.endswith("did you mean train?\n")
 
 
-def test_a_command_speaks_of_itself_and_a_script_of_the_script(
-    seqmodels: Script, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert "\nseqmodels predict run=runs/<folder>" in seqmodels("predict", "--help").stdout
-    assert "\npython scripts/predict.py run=" in script("predict.py", "--help").stdout
-    assert "\nseqmodels train model.head=mean_pool" in seqmodels("train", "--help").stdout
-    assert "\npython scripts/train.py model.head=" in script("train.py", "--help").stdout
-    assert seqmodels("compare").stderr.endswith("compare: seqmodels compare runs/<sweep>\n")
-    for started, said in (
-        (ROOT / "scripts" / "train.py", "python scripts/audit.py"),
-        (tmp_path / "scripts" / "train.py", "seqmodels audit"),  # of a project, its only one
-        ("pytest", "seqmodels audit"),
-    ):
-        monkeypatch.setattr(sys, "argv", [str(started)])
-        assert as_started("use python scripts/audit.py a=1") == f"use {said} a=1"
-
-
 def test_what_to_install_is_what_the_extra_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = ["torch>=2.10", "wandb>=0.19; extra == 'wandb'", 'a<2; extra == "b"', "c;extra=='b'"]
     monkeypatch.setattr(metadata, "requires", lambda name: listed)
     assert how_to_install("wandb") == "pip install 'wandb>=0.19'"
     assert how_to_install("b") == "pip install 'a<2' 'c'"
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("seqmodels ", COMMANDS),
-        ("seqmodels ex", ["explain", "export"]),
-        ("seqmodels predict che", ["checkpoint="]),
-        ("/usr/bin/seqmodels audit input.f", ["input.features="]),
-        ("seqmodels train model.he", ["model.head=", "model.head_options."]),
-        ("seqmodels train -m seed=0,1 experiment=mi", ["experiment=mine"]),
-        ("seqmodels explain model=cl", ["model=classifier"]),
-        ("seqmodels new ", []),
-    ],
-)
-def test_tab_completes(
-    line: str, offered: list[str], complete: Callable[[str], list[str]], own: Path
-) -> None:
-    assert complete(line) == offered
-
-
-def test_the_shell_learns_to_complete_the_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/seqmodels", "-sc", "install=bash"])
-    main()
-    assert capsys.readouterr().out.endswith("-F hydra_bash_completion seqmodels\n")
-
-
-# ---------------------------------------------------------------- your own configs/
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """`configs/` in the current directory."""
-    (tmp_path / "configs" / "experiment").mkdir(parents=True)
-    (tmp_path / "configs" / "experiment" / "mine.yaml").write_text(MINE)
-    return tmp_path / "configs"
-
-
-def test_your_own_files_come_first(seqmodels: Script, own: Path) -> None:
-    done = seqmodels("train", "experiment=mine", "--cfg", "job")
-    assert "head: max_pool" in done.stdout and "name: JapaneseVowels" in done.stdout
-    (own / "trainer").mkdir()
-    (own / "trainer" / "cpu.yaml").write_text("defaults: [auto]\nmax_epochs: 77\n")
-    assert "max_epochs: 77" in seqmodels("train", "trainer=cpu", "--cfg", "job").stdout
-
-
-def test_your_own_file_of_a_command_may_give_a_part(seqmodels: Script, own: Path) -> None:
-    (own / "audit.yaml").write_text("target: mine:build\n")
-    assert "No module named 'mine'" in seqmodels("audit").stderr
-    (own / "audit.yaml").write_text("target: mine:build\ninput:\n  time: none\n")
-    assert seqmodels("audit").stderr.startswith(f"error: {own / 'audit.yaml'}: input.time=none: ")
-    (own / "audit.yaml").write_text("tarjet: mine:build\n")
-    done = seqmodels("audit")
-    assert done.stderr.startswith(f"error: {own / 'audit.yaml'}: tarjet is not a key")
-    assert done.returncode == 2
 
 
 # ---------------------------------------------------------------- the wheel
@@ -168,8 +81,11 @@ def test_the_wheel_brings_configurations_and_types(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_trains_in_an_empty_folder(wheel: Path, own: Path, tmp_path: Path) -> None:
-    words = ["experiment=mine", "data=needle", "debug=fast", "trainer=ddp_sim", "baseline=false"]
+def test_the_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(MINE)
+    words = ["--config-dir", "mine", "experiment=mine", "data=needle", "debug=fast"]
+    words += ["trainer=ddp_sim", "baseline=false"]
     done = subprocess.run(
         [sys.executable, "-m", "seqmodels", "train", *words],
         cwd=tmp_path,
@@ -181,19 +97,3 @@ def test_the_wheel_trains_in_an_empty_folder(wheel: Path, own: Path, tmp_path: P
     assert "max_pool reads output" in done.stdout
     [environment] = (tmp_path / "runs").glob("*/environment.json")
     assert '"2 x cpu"' in environment.read_text()
-
-
-def test_an_option_may_stand_anywhere(script: Script) -> None:
-    for words in (("seed=1", "--info"), ("--cfg", "job", "seed=1"), ("seed=1", "--cfg", "job")):
-        done = script("train.py", *words)
-        assert "seed" in done.stdout, done.stderr
-
-
-def test_a_process_ends_with_no_object_kept_from_the_collector() -> None:
-    code = (
-        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()));"
-        "from seqmodels.launch.command_line import importing\nwith importing(): import json\n"
-        "print(gc.get_freeze_count() > 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "0"]  # else libraries that look for leaks complain

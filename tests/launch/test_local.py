@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from seqmodels.errors import UserError
-from seqmodels.launch.config_files import local_cache
+from seqmodels.launch import command_line
 from seqmodels.runs.folder import RunFolder, as_override
-from tests.conftest import Refused, Script, result_of
+from tests.conftest import Script, result_of
 
 TINY = ("data=needle", "data.sizes=[8,4,4]", "data.length=12", "model.encoder.hidden_size=4")
 LOCAL = """\
@@ -54,24 +53,12 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
     assert result_of(run)["config"]["tags"] == ["b", "c"]
 
 
-def test_a_local_file_without_its_first_line_is_refused(refused: Refused, tmp_path: Path) -> None:
-    (tmp_path / "mine" / "local").mkdir(parents=True)
-    (tmp_path / "mine" / "local" / "default.yaml").write_text("seed: 3\n")
-    assert "begin that file with # @package _global_" in refused("train.py", "--config-dir", "mine")
-
-
-def test_other_commands_find_the_cache_too(refused: Refused, tmp_path: Path) -> None:
-    folders = [tmp_path / "configs", tmp_path / "others"]
-    for folder in folders:
-        (folder / "local").mkdir(parents=True)
-    assert local_cache(folders) is None
-    (folders[1] / "local" / "default.yaml").write_text("paths: {cache: b}")
-    assert local_cache(folders) == "b"
-    (folders[0] / "local" / "default.yaml").write_text("paths: {cache: 3}")
-    assert refused("compare.py", "nowhere").endswith("paths.cache=3: set it to a folder, or null")
-    (folders[0] / "local" / "default.yaml").write_text("a: [")
-    with pytest.raises(UserError, match="default.yaml cannot be read"):
-        local_cache(folders)
+def test_other_commands_find_the_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "SHIPPED", tmp_path)
+    assert command_line.local_cache() is None
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "default.yaml").write_text("paths: {cache: b}")
+    assert command_line.local_cache() == "b"
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,10 @@ def sizes_of(model: Callable[..., Any]) -> dict[str, int]:
 
 
 def random_batch(
-    features: int | None,
-    vocabulary: int | None,
-    batch: int,
-    time: int,
+    features: int | None = None,
+    vocabulary: int | None = None,
+    batch: int = 4,
+    time: int = 20,
     seed: int = 0,
     padding: int | float | str = 0,
 ) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from seqmodels.arguments import Name, OneOf
+from seqmodels.arguments import Name
 from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import UserError
 
@@ -43,7 +43,7 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(
         self,
         monitor: Name | None = "validation/loss",
-        mode: Annotated[str, OneOf("min", "max")] | None = None,
+        mode: Literal["min", "max"] | None = None,
         **options: Any,
     ) -> None:
         if mode is None:

@@ -9,10 +9,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from seqmodels.arguments import Count, NonNegativeFraction, PositiveFraction
+from seqmodels.arguments import Count, NonNegativeFraction, PositiveFraction, checked
 from seqmodels.engine.budget import NO_END, find_budget, seconds_used
 from seqmodels.errors import UserError
-from seqmodels.signatures import checked
 
 
 class _Average(WeightAveraging):

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import xxhash
-from pydantic import WithJsonSchema
+from pydantic import BeforeValidator
 
 from seqmodels.errors import UserError, one_line
 
 PREFIX = "<in memory, "  # of what a configuration has in place of rows
 
-Table = Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "rows": True})]
+# a file may be called 2020
+Table = Annotated[Any, BeforeValidator(lambda given: str(given) if type(given) is int else given)]
 """The path of a file; or in Python also rows in memory, as `InMemory` takes them."""
 
 

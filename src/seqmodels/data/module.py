@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 
+from seqmodels.arguments import check_own_init
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.errors import UserError
 from seqmodels.machine import unchanged_process
 from seqmodels.screen import show_progress
-from seqmodels.signatures import check_own_init
 from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqmodels.arguments import Count, OneOf
+from seqmodels.arguments import Count, checked
 from seqmodels.data.columns import take
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.random_convolutions import explained
 from seqmodels.errors import UserError
-from seqmodels.signatures import checked
 
 MOST_STEPS = 160  # of a series that is folded automatically
 MOST_SERIES = 500  # to choose a scale with
@@ -27,8 +26,8 @@ SCALED = {
 }
 
 Fold = Count | Literal["auto"]
-Missing = Annotated[str, OneOf("error", "interpolate")]
-Scale = Annotated[str, OneOf("auto", "split", "series", "both", "none")]
+Missing = Literal["error", "interpolate"]
+Scale = Literal["auto", "split", "series", "both", "none"]
 
 # `scale` and `add_scale` that scale=auto chooses from
 CHOICES = (("split", False), ("series", False), ("both", False), ("series", True))

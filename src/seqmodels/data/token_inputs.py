@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import tokenizers
 from tokenizers import Tokenizer
 
-from seqmodels.arguments import Count, Name, OneOf
+from seqmodels.arguments import Count, Name, checked
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.cache import cached
 from seqmodels.data.columns import identity, lists, stored
@@ -24,7 +24,6 @@ from seqmodels.data.tokenizer import SPECIAL, TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, check_vocabulary, find_vectors
 from seqmodels.errors import UserError
 from seqmodels.screen import show_progress
-from seqmodels.signatures import checked
 
 FORMAT = 2  # of the cached files
 # how to split a text without PyTorch and `tokenizers`, by the level of the tokenizer
@@ -57,8 +56,8 @@ STEPS = "[max(IDS.get(word, 1), 1) for word in normal]"
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
 MOST_SHOWN = 200  # characters of a text that is only to be recognised
 
-Keep = Annotated[str, OneOf("start", "end")]
-VocabularyOf = Annotated[str, OneOf("train", "vectors")]
+Keep = Literal["start", "end"]
+VocabularyOf = Literal["train", "vectors"]
 
 
 class Tokens(InputEncoder, name="tokens"):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from seqmodels.arguments import Count, OneOf
+from seqmodels.arguments import Count
 from seqmodels.batch import PADDING_ID
 from seqmodels.errors import UserError, choices, one_line
 
-Level = Annotated[str, OneOf("word", "space", "char", "byte", "bpe")]
+Level = Literal["word", "space", "char", "byte", "bpe"]
 VocabularySize = Annotated[int, Field(ge=3)]  # padding, unknown, and one token
 LEVELS = ("word", "space", "char", "byte", "bpe")
 SPECIAL = ("[PAD]", "[UNK]")  # padding and unknown tokens, with the ids 0 and 1

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from seqmodels.arguments import ArgumentsOf, Built, BySubclass, Name, NonNegativeFraction, OfEncoder
+from seqmodels.arguments import (
+    ArgumentsOf,
+    Name,
+    NonNegativeFraction,
+    OfEncoder,
+    argument_names,
+    check_own_init,
+    checked,
+)
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, gather, join, share_of_targets
@@ -46,7 +54,6 @@ from seqmodels.nn.embedding import (
 )
 from seqmodels.nn.outputs import Output
 from seqmodels.renamed import name_of_today, with_names_of_today
-from seqmodels.signatures import check_own_init, checked, named_arguments
 
 
 class Task(Network, pl.LightningModule):
@@ -112,15 +119,14 @@ class Task(Network, pl.LightningModule):
             dict[str, Any], ArgumentsOf("seqmodels.engine.training.TrainingOptions")
         ]
         | None = None,
-        optimizer: Annotated[dict[str, Any], Built("params")] | None = None,
-        scheduler: Annotated[dict[str, Any], Built("optimizer", stand_in="total_steps")]
-        | None = None,
-        metrics: dict[str, Annotated[dict[str, Any], Built()]] | None = None,
-        **own: Annotated[Any, BySubclass()],
+        optimizer: dict[str, Any] | None = None,
+        scheduler: dict[str, Any] | None = None,
+        metrics: dict[str, dict[str, Any]] | None = None,
+        **own: Any,
     ) -> None:
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
-        for name in own.keys() - named_arguments(type(self)).keys():
+        for name in own.keys() - argument_names(type(self)):
             new = name_of_today(f"model.{name}").removeprefix("model.")
             was = "" if new == name else f": it is {new} now"
             raise TypeError(f"unexpected keyword argument {name!r}{was}")
@@ -455,7 +461,7 @@ class Task(Network, pl.LightningModule):
         """As Lightning's; also takes checkpoints in which arguments have their older names."""
         saved = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         older = saved["hyper_parameters"]
-        saved["hyper_parameters"] = with_names_of_today(older, named_arguments(cls))
+        saved["hyper_parameters"] = with_names_of_today(older, dict.fromkeys(argument_names(cls)))
         content: Any = checkpoint_path
         if saved["hyper_parameters"] != older:
             content = BytesIO()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from seqmodels.arguments import argument_names
 from seqmodels.data.inputs import load_inputs
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices
@@ -16,7 +17,6 @@ from seqmodels.export.to_onnx import write_onnx
 from seqmodels.export.to_torch import write_program
 from seqmodels.files import write_json, write_text
 from seqmodels.installation import how_to_install
-from seqmodels.signatures import arguments
 
 OPTIONS_AND_FITTED = """PREPROCESSOR = KNOWN["preprocessing"]["preprocessor"]
 OPTIONS, FITTED = PREPROCESSOR["options"], PREPROCESSOR["fitted"]"""
@@ -80,7 +80,7 @@ def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
     from safetensors.torch import save_model  # which saves a shared tensor once
 
     # load them into `instantiate(facts["model"], data=facts["preprocessing"])`
-    takes = (arguments(type(task)) or {"properties": task.hparams})["properties"]
+    takes = argument_names(type(task)) or task.hparams
     options = {name: task.hparams[name] for name in takes if name in task.hparams}
     options.pop("data", None)
     target = f"{type(task).__module__}.{type(task).__qualname__}"

@@ -9,14 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seqmodels.arguments import arguments, validated
 from seqmodels.batch import Per
-from seqmodels.checking import Checker, option_problems
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.windows import mean_over_windows
 from seqmodels.plugins import import_plugins
-from seqmodels.signatures import arguments, raise_first
 from seqmodels.target import find_target
 
 HEADS: dict[str, type[Head]] = {}
@@ -211,6 +210,5 @@ def build_head(
 ) -> Head:
     """The head of that name for this encoder; `options` are checked against its `build`."""
     cls, options = find_head(name), options or {}
-    if takes := arguments(cls, "build"):
-        raise_first(option_problems(Checker(), name, options, takes))
+    options = validated(arguments(cls, "build"), options, "model.head_options", ["encoder"])
     return cls(encoder, make_output, dropout, **options)

@@ -1,117 +1,127 @@
-"""Turn a function of a configuration into a command."""
+"""Turn functions into commands, and what Hydra composes into one."""
 
 from __future__ import annotations
 
-import atexit
 import functools
-import gc
 import inspect
 import logging
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from seqmodels.errors import UserError
-from seqmodels.installation import as_started
-from seqmodels.launch.config_files import (
-    SHIPPED,
-    config_folders,
-    distrust_run_folder,
-    keys_of,
-    local_cache,
-    model_of,
-)
-from seqmodels.launch.readable_errors import is_mistake, readable_errors
-from seqmodels.launch.settings import read_settings
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from seqmodels.arguments import CONFIG, Name, arguments, validated
+from seqmodels.errors import UserError, choices, one_line, shown, unknown_key
+from seqmodels.launch.readable_errors import error_line, readable_errors
+from seqmodels.plain_values import change, flattened
+from seqmodels.plugins import project_configs
 from seqmodels.screen import LogLines
 
 if TYPE_CHECKING:
     from seqmodels.runs import Run
 
 Script = Callable[[], None]
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+Checkpoint = Literal["best", "last"]
+Names = Sequence[Name]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# a wheel has it in the package, a checkout at the root
+SHIPPED = next(p for p in (PACKAGE / "configs", PACKAGE.parents[1] / "configs") if p.is_dir())
 
 
-def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any], None]], Script]:
-    """Make a script of a function, with `key=value` words over a file in `configs/`.
+def command(function: Callable[..., None]) -> Script:
+    """Make a script of a function: `key=value` words are its arguments, others its `*places`.
 
-    The function receives the values as attributes: `config.input.features`. `--help` prints the
-    docstring of the function's module and the YAML file with its comments.
-
-    Args:
-        name: the file's name, such as `predict`.
-        positional: the attribute that takes the words without a key, if the script takes any.
+    `--help` prints its docstring and its usual values.
     """
 
-    def decorate(function: Callable[[Any], None]) -> Script:
-        @functools.wraps(function)
-        def main() -> None:
-            _open_streams()
-            file = SHIPPED / f"{name}.yaml"
-            words = sys.argv[1:]
-            log_to_screen()
-            with readable_errors():
-                distrust_run_folder()
-                _check_words(words)
-                if "--help" in words or "-h" in words:
-                    docstring = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "")
-                    print(as_started(f"{docstring}\n\n{file.read_text()}"), end="")
-                else:
-                    folders = config_folders()
-                    files = [folder / file.name for folder in reversed(folders)]
-                    settings = read_settings(files, words, keys_of(name), positional)
-                    from seqmodels.cache import use_cache  # here, because `train` starts without
+    @functools.wraps(function)
+    def main() -> None:
+        log_to_screen()
+        with readable_errors():
+            parameters = inspect.signature(function).parameters
+            if {"--help", "-h"} & {*sys.argv[1:]}:
+                usual = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+                print(f"{inspect.getdoc(function)}\n\n{yaml.safe_dump(usual, sort_keys=False)}")
+                return
+            given, places = divided(sys.argv[1:], parameters, function)
+            function(*places, **validated(arguments(function), given))
+            sys.stdout.flush()  # here, where a closed pipe is handled
 
-                    use_cache(local_cache(folders))
-                    function(settings)
-                sys.stdout.flush()  # here, where a closed pipe is handled
-
-        return main
-
-    return decorate
+    return main
 
 
-def named_run(config: SimpleNamespace) -> Run:
+def divided(
+    words: Sequence[str], parameters: Mapping[str, inspect.Parameter], function: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """The values by key, and the words without one.
+
+    A value is the text as you wrote it if the argument takes text, so spaces and brackets stay;
+    otherwise a list such as `[a,b]`, or a list of one, or what pydantic reads in the text.
+    """
+    takes = arguments(function)
+    kinds = {f.alias: f.rebuild_annotation() for f in takes.model_fields.values()} if takes else {}
+    given, places = dict[str, Any](), list[str]()
+    for word in words:
+        key, equals, text = word.partition("=")
+        name = key.partition(".")[0]
+        if equals and re.fullmatch(r"\w+(\.\w+)*", key):
+            if name not in kinds:
+                raise UserError(unknown_key(key, [n for n in kinds if n]))
+            inner = None if text == "null" else text
+            change(given, {key: _value(text, kinds[name]) if name == key else inner})
+        elif word.startswith("-") or not any(
+            p.kind is p.VAR_POSITIONAL for p in parameters.values()
+        ):
+            raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
+        else:
+            places.append(word)
+    return given, places
+
+
+def _value(text: str, kind: Any) -> Any:
+    fits, readings = TypeAdapter(kind, config=CONFIG), list[Any]([text])
+    if text == "null":
+        readings.insert(0, None)
+    with suppress(yaml.YAMLError):
+        readings.append(yaml.safe_load(text) if text.startswith("[") else [text])
+    for value in readings:
+        with suppress(ValidationError):
+            fits.validate_python(value)
+            return value
+    return text
+
+
+def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **options: Any) -> Run:
     """Import the modules of a command line, and load its run.
-
-    Args:
-        config: the values of `RunKeys`; with `batch_size`, if the command takes one.
 
     Raises:
         UserError: if a module cannot be imported, or the run cannot be loaded.
     """
-    from seqmodels.plugins import import_modules, trusted_classes
+    from seqmodels.cache import use_cache
+    from seqmodels.plugins import import_modules
+    from seqmodels.runs import load_run
 
-    with importing():
-        from seqmodels.runs import load_run
-
-    import_modules(config.imports)
-    return load_run(
-        config.run,
-        config.checkpoint,
-        batch_size=getattr(config, "batch_size", None),
-        allowed_targets=trusted_classes(config),
-    )
+    use_cache(local_cache())
+    import_modules(imports)
+    trusted = (*allowed, *(f"{name}." for name in imports))
+    return load_run(run, checkpoint, allowed_targets=trusted, **options)
 
 
-@contextmanager
-def importing() -> Iterator[None]:
-    """Within: a command imports what is slow, without the garbage collector, which would look
-    through all modules again and again for a third of the time. They stay, so it never does."""
-    first = "torch" not in sys.modules  # else there may be garbage, such as a sweep's earlier jobs
-    if first:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if first:
-            gc.freeze()
-            atexit.register(gc.unfreeze)  # else torch's Triton says at the end that objects leak
-            gc.enable()
+def local_cache() -> str | None:
+    """`paths.cache` of this machine's own file, which `train.py` reads by Hydra."""
+    from omegaconf import OmegaConf
+
+    for folder in (*project_configs(), SHIPPED):
+        if (file := folder / "local" / "default.yaml").is_file():
+            return OmegaConf.select(OmegaConf.load(file), "paths.cache")
+    return None
 
 
 def log_to_screen() -> None:
@@ -122,28 +132,26 @@ def log_to_screen() -> None:
 
 
 def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
-    """Make a script of a function, with the configuration that Hydra composes from a file in
-    `configs/`.
+    """Make a script of a function, with what Hydra composes from `configs/<name>.yaml`.
 
     Errors are made readable on both sides of Hydra: inside, because it would print its own words
     about ours before it passes them on, and outside for its own.
-
-    Args:
-        name: the file's name, such as `train`.
     """
 
     def decorate(function: Callable[[Any], None]) -> Script:
         @functools.wraps(function)
         def main() -> None:
-            _open_streams()
-            with readable_errors():
-                distrust_run_folder()
             import hydra  # here, because most scripts start without it
+            from hydra._internal import hydra as internal
+            from hydra._internal import utils
 
             from seqmodels.launch.hydra_setup import prepare_hydra
 
             prepare_hydra()
-            _raise_errors()
+            sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
+            # by a name that is not public: otherwise Hydra prints errors in its words and exits;
+            # its setting, HYDRA_FULL_ERROR, would reach other processes, too
+            internal.run_and_report = utils.run_and_report = lambda func: func()
             readable, begun = readable_errors(), list[bool]()
 
             def run_function(config: Any) -> None:
@@ -152,13 +160,13 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
 
             job = functools.wraps(function)(readable(run_function))
             run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
-            with readable, _errors_from_hydra(begun, name):
-                _check_words(sys.argv[1:])
-                words = _options_last(sys.argv[1:])
-                given = dict(word.partition("=")[::2] for word in words)
-                own = [] if "model" in given else model_of(given.get("resume"))
-                sys.argv[1:] = [*own, *words]
-                run()
+            with readable:
+                try:
+                    run()
+                except Exception as error:
+                    if begun and not is_of_hydra(error):
+                        raise
+                    raise mistake(error, sys.argv[1:], name) from error
                 sys.stdout.flush()
 
         return main
@@ -166,62 +174,41 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
     return decorate
 
 
-def _raise_errors() -> None:
-    """Have Hydra raise errors. Otherwise it prints them in its own words and exits."""
-    # by names that are not public: its setting, HYDRA_FULL_ERROR, would reach other processes, too
-    from hydra._internal import hydra, utils
-
-    hydra.run_and_report = utils.run_and_report = lambda func: func()
+def _is_override(word: str) -> bool:
+    return not word.startswith("-") and ("=" in word or word[:1] in "+~")
 
 
-@contextmanager
-def _errors_from_hydra(begun: Sequence[bool], name: str) -> Iterator[None]:
-    """Within: say what is wrong with a command line that Hydra can't read or compose.
+def is_of_hydra(error: Exception) -> bool:
+    """Whether Hydra raised it, as it does where it composes a job of a sweep."""
+    from hydra.errors import HydraException
+
+    return isinstance(error, HydraException)
+
+
+def mistake(error: Exception, words: Sequence[str], name: str) -> UserError:
+    """What Hydra says in one line, and for an unknown key, or file, which one you may mean.
 
     Args:
-        begun: empty as long as Hydra reads the command line and composes the configuration. It
-            raises exceptions of all kinds there, for mistakes of the user.
-        name: the name of the file that it composes, such as `train`.
+        words: of the command line.
+        name: the file that it composes, such as `train`.
     """
-    try:
-        yield
-    except Exception as error:
-        from seqmodels.launch.suggestions import cannot_compose, composing_mistake
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import MissingConfigException
+    from omegaconf import OmegaConf
 
-        if text := composing_mistake(error, sys.argv[1:], name):
-            raise UserError(text) from error
-        if begun or is_mistake(error):
-            raise
-        raise UserError(cannot_compose(error, sys.argv[1:])) from error
-
-
-def _open_streams() -> None:
-    """Lead the standard streams that are closed (`>&-`) to nowhere; Python has None for them."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 (until the end)
-
-
-def _check_words(words: Sequence[str]) -> None:
-    for word in words:
-        if not word.isascii() and re.search("[\ud800-\udfff]", word):
-            raise UserError(f"{word!a} is not UTF-8 text: write it in UTF-8")
-
-
-def _options_last(words: Sequence[str]) -> list[str]:
-    """Return the words with the options after the overrides: Hydra reads no others, `-m` may stand
-    anywhere, and `--info` would take an override after it for its own value. Raise UserError for an
-    option that Hydra would refuse with a page of help."""
-    # Hydra's own parser, so that its options need no list here; it has no public name
-    from hydra._internal.utils import get_args_parser
-
-    def refuse(message: str) -> None:
-        raise UserError(f"{message}: --help shows the keys, --hydra-help the options")
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign, assignment]
-    overrides = parser.parse_intermixed_args(words).overrides
-    options = list(words)
-    for override in overrides:
-        options.remove(override)
-    return [*overrides, *options]
+    if override := getattr(error, "override", None):  # an OverrideParseException
+        return UserError(f"cannot read {shown(override)}: {one_line(error)}")
+    found = re.search(r"Could not (?:override|delete from config\.) '([^'=]+)", str(error))
+    if isinstance(error, MissingConfigException):
+        group, _, file = (error.missing_cfg_file or "").rpartition("/")
+        options = error.options or [path.stem for path in (SHIPPED / group).glob("*.yaml")]
+        return UserError(f"{group}={shown(file)}: {choices(file, options)}")
+    if found is None:
+        line = error_line(error) or one_line(error)
+        return UserError(line if is_of_hydra(error) else f"{' '.join(words)}: {line}")
+    groups = [word for word in words if (SHIPPED / word.partition("=")[0]).is_dir()]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(SHIPPED), version_base="1.3"):
+        plain: Any = OmegaConf.to_container(compose(name, groups), resolve=False)
+    return UserError(f"{unknown_key(found[1], flattened(plain))} (+{found[1]} adds one)")

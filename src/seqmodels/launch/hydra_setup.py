@@ -7,45 +7,36 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from hydra._internal import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
-from seqmodels.installation import as_started
-from seqmodels.launch.composing import Loader
-from seqmodels.launch.config_files import config_folders
+from seqmodels.launch.command_line import SHIPPED
 from seqmodels.launch.plan import PLAN, Overrides, Sweeper, job_folder, make_plan, read_plan
+from seqmodels.plugins import project_configs
 
 
-class OwnConfigs(SearchPathPlugin):
-    """Hydra plugin: search your own and installed projects' `configs/` before the shipped one."""
+class ProjectConfigs(SearchPathPlugin):
+    """Hydra plugin: search the `configs/` of installed projects before the shipped one, and change
+    nothing for programs of your own that use Hydra."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        *own, _ = config_folders()
-        for folder in own:
-            search_path.prepend("own", f"file://{folder}", anchor="main")
+        if any(element.path == str(SHIPPED) for element in search_path.get_path()):
+            for folder in project_configs():
+                search_path.prepend("project", f"file://{folder}", anchor="main")
 
 
 def prepare_hydra() -> None:
-    """Prepare a process whose command Hydra composes."""
-    register_resolvers()
-    Plugins.instance().register(OwnConfigs)
+    """Register the search path, and the functions that `configs/` calls, such as `${unique:}`."""
+    Plugins.instance().register(ProjectConfigs)
     ignore_launcher_warning()
-
-
-def register_resolvers() -> None:
-    """Register the functions that `configs/` calls, such as `${unique:}`, and the way to compose
-    it."""
-    hydra.ConfigLoaderImpl = Loader  # type: ignore[misc]  # which has no public name
     for name, resolver, use_cache in (
         ("sweep_folder", sweep_folder, True),
         ("run_folder", run_folder, False),
         ("job_folder", job_folder, False),
         ("fastest_precision", _fastest_precision, False),
-        ("as_started", as_started, False),
         ("unique", lambda: secrets.token_hex(4), True),
     ):
         OmegaConf.register_new_resolver(name, resolver, use_cache=use_cache, replace=True)

@@ -16,7 +16,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.launch.checks import check_settings
 from seqmodels.launch.plan import NO_SETTING
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import SETTLED, RunFolder
@@ -119,7 +118,6 @@ def _train(
     from seqmodels.runs import train
 
     try:
-        check_settings(config, overrides, "train")
         train(config, overrides, given, callbacks)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)

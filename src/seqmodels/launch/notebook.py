@@ -9,40 +9,32 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.errors import UserError
-from seqmodels.launch.checks import check_settings
-from seqmodels.launch.config_files import SHIPPED
+from seqmodels.launch.command_line import SHIPPED, mistake
 from seqmodels.launch.hydra_setup import prepare_hydra
-from seqmodels.launch.suggestions import cannot_compose, composing_mistake
 
 
 def compose(*overrides: str) -> DictConfig:
-    """What `python scripts/train.py` would train with, checked. It leaves no state of Hydra.
+    """What `python scripts/train.py` would train with. It leaves no state of Hydra.
 
     Args:
         overrides: the words of the command line, such as `model.head=max_pool`.
 
     Raises:
-        UserError: for a key or a value that does not exist, with what was probably meant.
+        UserError: for a key or a file that does not exist, with what was probably meant.
     """
     prepare_hydra()
-    words, yours = list(overrides), GlobalHydra.instance().hydra
+    yours = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # it composes for one program at a time
     try:
         with initialize_config_dir(str(SHIPPED), version_base="1.3", job_name="train"):
-            whole = hydra.compose("train", words, return_hydra_config=True)
+            whole = hydra.compose("train", list(overrides), return_hydra_config=True)
             folder = whole.hydra.run.dir  # which Hydra would make, and call its output folder
     except Exception as error:  # Hydra raises many kinds
-        if isinstance(error, UserError):
-            raise
-        text = composing_mistake(error, words, "train") or cannot_compose(error, words)
-        raise UserError(text) from error
+        raise mistake(error, overrides, "train") from error
     finally:
         GlobalHydra.instance().hydra = yours
     plain: Any = OmegaConf.to_container(whole, resolve=False)
     del plain["hydra"]
     if plain["folder"] == "${hydra:runtime.output_dir}":
         plain["folder"] = folder
-    config: DictConfig = OmegaConf.create(plain)
-    check_settings(config, words, "train")
-    return config
+    return OmegaConf.create(plain)

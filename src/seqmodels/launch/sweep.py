@@ -22,9 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
-from seqmodels.installation import as_started, require
+from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, handling_signals
-from seqmodels.launch.checks import check_settings, typed
 from seqmodels.launch.hydra_setup import ignore_launcher_warning
 from seqmodels.launch.job import PARENT
 from seqmodels.launch.plan import (
@@ -39,7 +38,6 @@ from seqmodels.launch.plan import (
 )
 from seqmodels.launch.progress import SweepProgress
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.launch.suggestions import Suggestions
 from seqmodels.runs.folder import as_override
 from seqmodels.runs.lock import check_unlocked, locked
 from seqmodels.screen import visible_line

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from seqmodels.arguments import (
     ArgumentsOf,
     Count,
+    Name,
     NonNegative,
     NonNegativeFraction,
-    OneOf,
     Positive,
 )
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
@@ -103,7 +103,7 @@ class EmbeddingOptions:
     noise: NonNegative = 0.0
     freeze: bool = False
     vectors_lr: Positive | None = None
-    characters: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] | None = None
+    characters: Name | None = None
     character_options: (
         Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")] | None
     ) = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqmodels.arguments import Count, Natural, NonNegativeFraction, OneOf
+from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, checked
 from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
@@ -21,7 +21,6 @@ from seqmodels.nn.ragged import MOST_STEPS, run_padded
 from seqmodels.nn.state import State, parts_of
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
-from seqmodels.signatures import checked
 
 # Measured on a CPU of two cores: with fewer, a call by blocks costs more than it saves.
 FEWEST_STEPS = 16
@@ -98,11 +97,11 @@ class RecurrentEncoder(nn.Module):
         hidden_size: Count,
         num_layers: Annotated[int, Field(ge=1, le=1000)] = 1,
         *,
-        cell: Annotated[str, OneOf("lstm", "gru", "rnn", own=True)] = "lstm",
+        cell: Name = "lstm",
         bidirectional: bool = False,
         dropout: NonNegativeFraction = 0.0,
         proj_size: Natural = 0,
-        packing: Annotated[str, OneOf("auto", "packed", "padded")] = "auto",
+        packing: Literal["auto", "packed", "padded"] = "auto",
         locked_dropout: bool = False,
         weight_dropout: NonNegativeFraction = 0.0,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,10 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.arguments import OneOf, PositiveFraction
+from seqmodels.arguments import PositiveFraction, checked
 from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Features, Mask, Output
-from seqmodels.signatures import checked
 
 
 class Standardised(Output):
@@ -60,7 +59,7 @@ class Standardised(Output):
         return known if mask is None else known & mask.unsqueeze(-1)
 
 
-ErrorName = Annotated[str, OneOf("mse", "mae", "huber")]
+ErrorName = Literal["mse", "mae", "huber"]
 ERRORS: dict[str, Callable[..., Tensor]] = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,

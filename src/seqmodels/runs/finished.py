@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.utils.rnn import unpad_sequence
 
+from seqmodels.arguments import argument_names
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
 from seqmodels.data.in_memory import InMemory, is_table
@@ -36,7 +37,6 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.tensors import head_for
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.runs.trust import trusted_config
-from seqmodels.signatures import named_arguments
 
 log = logging.getLogger(__name__)
 
@@ -510,7 +510,7 @@ def _ensemble(runs: Sequence[Run]) -> Run:
 def _kind(run: Run) -> dict[str, Any]:
     """What runs of an ensemble have in common, by name."""
     options, own = run.task.hparams, dict[str, Any]()
-    ignored = {*named_arguments(Task), *run.task.apart}
+    ignored = {*argument_names(Task), *run.task.apart}
     for name, value in options.items():
         if name not in ignored:
             parts = value if isinstance(value, Mapping) else {}

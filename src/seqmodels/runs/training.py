@@ -25,11 +25,10 @@ from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
 from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
-from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.task import task_class
 from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
-from seqmodels.instantiate import check, instantiate
+from seqmodels.instantiate import instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, unchanged_process
 from seqmodels.plain_values import flattened
@@ -39,6 +38,7 @@ from seqmodels.runs.endings import ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.finished import Run
 from seqmodels.runs.folder import SETTLED, RunFolder
+from seqmodels.runs.keys import check_classes, check_keys
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
@@ -141,6 +141,7 @@ def prepare(
         UserError: for a mistake in the configuration or the data; nothing is left behind.
     """
     started = time.perf_counter()
+    check_keys(config)
     quieten_lightning()
     keep_memory()
     use_cache(config.paths.cache)
@@ -187,7 +188,7 @@ def prepare(
         find_device(config.trainer.accelerator)
         allowed = trusted_classes(config)
         kind = task_class(config.model, allowed)
-        _check_arguments(config, allowed)
+        check_classes(config, allowed)
         contract = kind.contract_for(config.model.head)
         sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
         check_model(contract, sized, kind.check(sized))
@@ -414,23 +415,6 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
     known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
     if metric not in known:
         raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
-
-
-def _check_arguments(config: DictConfig, allowed: tuple[str, ...]) -> None:
-    """Finds a mistake in what is built last before any data is read: a logger writes when it is
-    built."""
-    check(config.model, ["data"], "model", allowed_targets=allowed)
-    build_metrics(config.model.get("metrics"), allowed)
-    check(
-        config.trainer,
-        ["callbacks", "logger", "default_root_dir"],
-        "trainer",
-        allowed_targets=allowed,
-    )
-    for group in ("callbacks", "logger"):
-        for name, entry in (config[group] or {}).items():
-            if entry is not None:
-                check(entry, key=f"{group}.{name}", allowed_targets=allowed)
 
 
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:

@@ -1,41 +1,64 @@
-"""Check any model for mistakes with tensors.
-
-python scripts/audit.py target=my_package.module:build_model input.features=12
-"""
+"""Check any model for mistakes with tensors."""
 
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
+from seqmodels.arguments import ArgumentsOf, Name, Seed
 from seqmodels.launch.command_line import command
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from seqmodels.audit import Audit
 
 
-@command("audit")
-def main(config: SimpleNamespace) -> None:
+@command
+def main(
+    target: Name,
+    *,
+    input: Annotated[
+        dict[str, Any], ArgumentsOf("seqmodels.audit.find_model.random_batch", "seed", "padding")
+    ]
+    | None = None,
+    kind: Literal["sequence", "per_step"] = "sequence",
+    causal: bool = False,
+    padding: float | Literal["none", "front"] | None = None,
+    seed: Seed = 0,
+) -> None:
+    """Check any model for mistakes with tensors.
+
+    python scripts/audit.py target=my_package.module:build_model input.features=12
+
+    Args:
+        target: module:name of a model, of a class, or of a function that builds one.
+        input.features: inputs are (B, T, F) floating point: the number of features, F.
+        input.vocabulary: inputs are (B, T) tokens: the number of tokens.
+        input.batch: rows (4).
+        input.time: steps (20).
+        kind: sequence: logits are (B, ...); per_step: logits are (B, T, ...).
+        causal: per_step: check that no logits depend on later steps.
+        padding: none: rows of one length; front: padded in front; or the value that it holds.
+        seed: of the random inputs.
+    """
     from seqmodels.audit import audit
     from seqmodels.audit.find_model import find_model, random_batch
     from seqmodels.screen import Screen
 
-    model = find_model(config.target)
-    padding = config.padding
-    inputs, lengths = random_batch(**vars(config.input), seed=config.seed, padding=padding or 0)
-    more = {"padding": padding, "seed": config.seed}
-    result = audit(model, inputs, lengths, config.kind, config.causal, **more)
-    Screen().print(_findings_table(result, config.target))
+    model = find_model(target)
+    inputs, lengths = random_batch(**input or {}, seed=seed, padding=padding or 0)
+    result = audit(model, inputs, lengths, kind, causal, padding=padding, seed=seed)
+    Screen().print(_findings_table(result, target))
     sys.exit(1 if result.findings else 0)
 
 
 def _findings_table(result: Audit, title: str) -> Group:
     """Each finding with its evidence and advice, and what could not be tested."""
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
     parts: list[RenderableType] = [Text(title, style="bold")]
     if result.findings:
         table = Table(show_lines=True)

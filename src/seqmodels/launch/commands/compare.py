@@ -1,30 +1,43 @@
-"""Compare runs: which setting is better, and how sure is that?
+"""Compare runs: which setting is better, and how sure is that?"""
 
-python scripts/compare.py runs/<sweep> 'runs/2026-*' metric=test/macro_f1
-"""
+from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
+from seqmodels.arguments import Name
+from seqmodels.errors import UserError
 from seqmodels.launch.command_line import command
 
 
-@command("compare", positional="places")
-def main(config: SimpleNamespace) -> None:
-    from seqmodels.errors import UserError
+@command
+def main(
+    *places: str,
+    metric: Name | None = None,
+    different_data: bool = False,
+    output: Name | None = None,
+) -> None:
+    """Compare runs: which setting is better, and how sure is that?
 
-    if not config.places:
+    python scripts/compare.py runs/<sweep> 'runs/2026-*' metric=test/macro_f1
+
+    Args:
+        metric: such as test/macro_f1; null: that of the kind of target (accuracy, exact match,
+            bits per byte, MASE or RMSE), else the loss; docs/sweeps.md says of which split.
+        different_data: also compare settings that saw different data, within each data set.
+        output: the folder to write; null: the compared folder if you name only one, else
+            comparison/.
+    """
+    if not places:
         raise UserError("name the folders to compare: python scripts/compare.py runs/<sweep>")
     from seqmodels.compare.comparison import compare
     from seqmodels.compare.page import write_comparison
     from seqmodels.compare.tables import comparison_table
     from seqmodels.screen import Screen
 
-    comparison = compare(config.places, config.metric, different_data=config.different_data)
+    comparison = compare(places, metric, different_data=different_data)
     console = Screen()
     console.print(comparison_table(comparison, console))
-    first = Path(config.places[0])
-    only_folder = first if len(config.places) == 1 and first.is_dir() else None
-    output = Path(config.output or only_folder or "comparison")
-    for path in write_comparison(comparison, output):
+    first = Path(places[0])
+    only_folder = first if len(places) == 1 and first.is_dir() else None
+    for path in write_comparison(comparison, Path(output or only_folder or "comparison")):
         console.print(f"{path}", soft_wrap=True)

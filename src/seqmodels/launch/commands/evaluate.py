@@ -1,46 +1,79 @@
-"""Evaluate a finished run.
+"""Evaluate a finished run."""
 
-python scripts/evaluate.py run=runs/<folder> split=validation
-python scripts/evaluate.py run=[runs/<folder>,runs/<another>]  # the mean of what both predict
-"""
+from __future__ import annotations
 
 import logging
 import os
-from types import SimpleNamespace
 
-from seqmodels.launch.command_line import command, named_run
+from seqmodels.arguments import Count, Name, NonNegative, Share
+from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
 
 log = logging.getLogger(__name__)
 
 
-@command("evaluate")
-def main(config: SimpleNamespace) -> None:
+@command
+def main(
+    run: Name,
+    *,
+    split: Name = "test",
+    file: Name | None = None,
+    dynamic: bool = False,
+    dynamic_learning_rate: NonNegative = 0.1,
+    dynamic_decay: Share = 0.001,
+    predictions: bool = True,
+    checkpoint: Checkpoint = "best",
+    batch_size: Count | None = None,
+    accelerator: Accelerator = "auto",
+    imports: Names = (),
+    allowed_targets: Names = (),
+) -> None:
+    """Evaluate a finished run.
+
+    python scripts/evaluate.py run=runs/<folder> split=validation
+
+    Args:
+        run: the run folder.
+        split: train, validation, test; some data has more.
+        file: evaluate this file instead: labelled like the training file; plain text for a
+            language model.
+        dynamic: language models: also score while training on each window after scoring it.
+        dynamic_learning_rate: language models: of those steps.
+        dynamic_decay: language models: after each window, move the weights this share of the way
+            back to the trained ones.
+        predictions: write predictions.csv and scores.csv into the run folder; of another split,
+            predictions_<split>.csv.
+        checkpoint: best, last.
+        batch_size: null: as in training.
+        accelerator: auto, cpu, gpu, mps.
+        imports: your modules that define the run's head, such as [my_package.heads]; their code
+            runs.
+        allowed_targets: more classes that the run's configuration may name, if you trust them.
+    """
     from seqmodels.callbacks.predictions import Predictions
     from seqmodels.callbacks.scores import Scores
     from seqmodels.runs.report import file_of, metrics_table, tables_of_test
     from seqmodels.screen import Screen
 
-    run = named_run(config)
-    split = run.files_of("file" if config.file else config.split)
+    finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
+    name = "file" if file else split
     writers: list[Predictions | Scores] = [Predictions(), Scores()]
     for writer in writers:
-        writer.name = file_of(writer.name, split)
-    written = config.predictions and not config.dynamic
-    if written and not os.access(run.folder, os.W_OK):
+        writer.name = file_of(writer.name, name)
+    written = predictions and not dynamic
+    if written and not os.access(finished.folder, os.W_OK):
         names = " and ".join(writer.name for writer in writers)
-        log.warning(f"{run.folder} cannot be written to: {names} are left out")
+        log.warning(f"{finished.folder} cannot be written to: {names} are left out")
         written = False
-    metrics = run.evaluate(
-        config.split,
-        config.file,
-        config.accelerator,
-        dynamic=config.dynamic,
-        dynamic_learning_rate=config.dynamic_learning_rate,
-        dynamic_decay=config.dynamic_decay,
+    metrics = finished.evaluate(
+        split,
+        file,
+        accelerator,
+        dynamic=dynamic,
+        dynamic_learning_rate=dynamic_learning_rate,
+        dynamic_decay=dynamic_decay,
         callbacks=writers if written else [],
     )
-    title = f"{run.name if run.members else config.run} on {config.file or config.split}"
-    title += ", dynamic evaluation" if config.dynamic else ""
+    title = f"{run} on {file or split}{', dynamic evaluation' * dynamic}"
     Screen().print(metrics_table(metrics, title))
-    for table in tables_of_test(run.folder, split) if written else ():
+    for table in tables_of_test(finished.folder, name) if written else ():
         Screen().print(table)

@@ -1,23 +1,32 @@
-"""Show which tensor feeds what, without training.
-
-python scripts/explain.py model.head=bidirectional_concat model.encoder.num_layers=2
-"""
+"""Show which tensor feeds what, without training."""
 
 import sys
+from dataclasses import dataclass
+from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.arguments import Name, arguments, validated
 from seqmodels.launch.command_line import composed
-from seqmodels.launch.plan import as_typed
+
+
+@dataclass
+class Keys:
+    """Of `configs/explain.yaml`; what `model` holds is checked where it is built."""
+
+    folder: Name
+    imports: list[Name] | Name
+    allowed_targets: list[Name]
+    model: dict[str, Any]
+    callbacks: Any = None  # of some models
 
 
 @composed("explain")
 def main(config: DictConfig) -> None:
-    from seqmodels.launch.checks import check_settings
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    validated(arguments(Keys), plain)
     from seqmodels.plugins import import_modules
 
-    check_settings(config, as_typed(HydraConfig.get().overrides.task), "explain")
     import_modules(config.imports)
     from seqmodels.dataflow.explain import explain
 

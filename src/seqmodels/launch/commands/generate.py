@@ -1,35 +1,61 @@
-"""Continue a prompt with a language model.
+"""Continue a prompt with a language model."""
 
-python scripts/generate.py run=runs/<folder> prompt="def " length=400
-"""
+from __future__ import annotations
 
 import sys
 import time
-from types import SimpleNamespace
+from typing import Annotated
 
-from seqmodels.launch.command_line import command, named_run
+from pydantic import Field
+
+from seqmodels.arguments import Count, Name, Natural, NonNegative, Seed
+from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
 
 
-@command("generate")
-def main(config: SimpleNamespace) -> None:
+@command
+def main(
+    run: Name,
+    *,
+    prompt: str = "",
+    length: Natural = 400,
+    temperature: NonNegative = 0.8,
+    top_k: Count | None = None,
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None,
+    seed: Seed = 0,
+    checkpoint: Checkpoint = "best",
+    accelerator: Accelerator = "auto",
+    imports: Names = (),
+    allowed_targets: Names = (),
+) -> None:
+    """Continue a prompt with a language model.
+
+    python scripts/generate.py run=runs/<folder> prompt="def " length=400
+
+    Args:
+        run: the run folder of a language model.
+        prompt: used exactly as written, with its spaces; empty: the start of a text.
+        length: tokens.
+        temperature: 0: always the most likely token.
+        top_k: draw only from this many most likely tokens.
+        top_p: draw only from the most likely tokens that together have this probability.
+        seed: of the draws.
+        checkpoint: best, last.
+        accelerator: auto, cpu, gpu, mps.
+        imports: your modules that define the run's head, such as [my_package.heads]; their code
+            runs.
+        allowed_targets: more classes that the run's configuration may name, if you trust them.
+    """
     from seqmodels.screen import visible
 
-    run = named_run(config)
-    pieces = run.generate(
-        config.prompt,
-        config.length,
-        config.accelerator,
-        temperature=config.temperature,
-        top_k=config.top_k,
-        top_p=config.top_p,
-        seed=config.seed,
-    )
+    finished = named_run(run, checkpoint, imports, allowed_targets)
+    draws = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    pieces = finished.generate(prompt, length, accelerator, **draws)
     started = time.perf_counter()
     shown = visible if sys.stdout.isatty() else str  # a file gets every character as it is
-    sys.stdout.write(shown(config.prompt))
+    sys.stdout.write(shown(prompt))
     for piece in pieces:
         sys.stdout.write(shown(piece))
         sys.stdout.flush()
-    speed = config.length / (time.perf_counter() - started)
+    speed = length / (time.perf_counter() - started)
     print()
-    print(f"{config.length} tokens, {speed:,.0f} tokens/s", file=sys.stderr)
+    print(f"{length} tokens, {speed:,.0f} tokens/s", file=sys.stderr)

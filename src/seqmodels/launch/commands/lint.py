@@ -1,7 +1,4 @@
-"""Find mistakes with recurrent networks in source code, without running it.
-
-python scripts/lint.py my_package train.py
-"""
+"""Find mistakes with recurrent networks in source code, without running it."""
 
 from __future__ import annotations
 
@@ -9,16 +6,20 @@ import sys
 from pathlib import Path
 
 from seqmodels.errors import UserError
-from seqmodels.launch.readable_errors import OneLine, readable_errors
-from seqmodels.lint import lint
+from seqmodels.launch.command_line import command
 
 
-@readable_errors()
-def main() -> None:
-    parser = OneLine(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("paths", nargs="+", type=Path, help="Python files, and folders of them")
-    paths = parser.parse_args().paths
-    found = [mistake for path in paths for file in _files(path) for mistake in lint(file)]
+@command
+def main(*places: str) -> None:
+    """Find mistakes with recurrent networks in source code, without running it.
+
+    python scripts/lint.py my_package train.py
+    """
+    from seqmodels.lint import lint
+
+    if not places:
+        raise UserError("name Python files, or folders of them: python scripts/lint.py my_package")
+    found = [mistake for place in places for file in _files(Path(place)) for mistake in lint(file)]
     for mistake in found:
         print(mistake)
     sys.exit(1 if found else 0)

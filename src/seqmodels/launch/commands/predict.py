@@ -1,48 +1,80 @@
-"""Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags.
-
-python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
-python scripts/predict.py run=[runs/<folder>,runs/<another>] input=new.csv  # by the mean of both
-python scripts/predict.py run=runs/<folder> split=test  # into a file, beside what was true
-"""
+"""Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags."""
 
 from __future__ import annotations
 
 import json
 import sys
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from seqmodels.launch.command_line import command, named_run
+from seqmodels.arguments import Count, Name
+from seqmodels.errors import UserError
+from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
 
 if TYPE_CHECKING:
     from seqmodels.runs import Run
 
-WRITING = ("beam", "best", "unknown")  # options of models that write texts
 
+@command
+def main(
+    run: Name,
+    *,
+    input: Name | None = None,
+    split: Name | None = None,
+    beam: Count | None = None,
+    best: Count | None = None,
+    unknown: Literal["copy", "skip"] | None = None,
+    checkpoint: Checkpoint = "best",
+    batch_size: Count | None = None,
+    accelerator: Accelerator = "auto",
+    imports: Names = (),
+    allowed_targets: Names = (),
+) -> None:
+    """Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags.
 
-@command("predict")
-def main(config: SimpleNamespace) -> None:
-    from rich.progress import track
+    python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
+    python scripts/predict.py run=runs/<folder> split=test  # into a file, beside what was true
 
-    from seqmodels.errors import UserError
-    from seqmodels.screen import Screen, visible
-
-    if (config.input is None) == (config.split is None):
+    Args:
+        run: the run folder.
+        input: a file like the training file, or one input per line (.txt, .jsonl); -: standard
+            input.
+        split: train, validation, test, ...: in place of input; writes what the run predicts of its
+            own data into its folder, as predictions.csv.
+        beam: of a model that writes texts: beginnings to keep for each; null: as in training.
+        best: of a model that writes texts: how many to print for each input, at most beam.
+        unknown: of a model that writes texts, where an unknown token is likeliest: copy (the source
+            token that is attended to most, of the unknown ones if there are any), skip; null: write
+            a known one.
+        checkpoint: best, last.
+        batch_size: null: as in training.
+        accelerator: auto, cpu, gpu, mps.
+        imports: your modules that define the run's head, such as [my_package.heads]; their code
+            runs.
+        allowed_targets: more classes that the run's configuration may name, if you trust them.
+    """
+    if (input is None) == (split is None):
         raise UserError(
             "name what to predict for: input=<file>, or split=test for the run's own data"
         )
-    run = named_run(config)
-    if config.split:
-        _backtest(run, config)
-        return
-    inputs = run.data.read_inputs(config.input)
-    options = {name: value for name in WRITING if (value := getattr(config, name))}
-    predictions = run.predict(
-        inputs, config.input, config.accelerator, blend=config.blend, **options
-    )
+    writing = {"beam": beam, "best": best, "unknown": unknown}  # options of models of texts
+    options = {name: value for name, value in writing.items() if value is not None}
+    finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
+    if input is not None:
+        _predict(finished, input, accelerator, options)
+    elif split is not None:
+        if options:
+            raise UserError(f"{', '.join(options)} is for input=<file>: leave it out")
+        _backtest(finished, split, accelerator)
+
+
+def _predict(run: Run, source: str, accelerator: str, options: dict[str, Any]) -> None:
+    from rich.progress import track
+
+    from seqmodels.screen import Screen, visible
+
+    inputs = run.data.read_inputs(source)
+    predictions = run.predict(inputs, source, accelerator, **options)
     screen = Screen(stderr=True)
-    if run.members:
-        screen.print(run.name)
     terminal = sys.stdout.isatty()  # which shows the predictions themselves
     show = run.task.contract.kind.show if terminal else None
     lines_of = show() if show else lambda prediction: ()
@@ -57,23 +89,19 @@ def main(config: SimpleNamespace) -> None:
             line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # nan or infinity, which JSON does not have
             raise UserError(
-                f"{config.input}: the prediction for input {number} is not a number: "
+                f"{source}: the prediction for input {number} is not a number: "
                 "are its values very large?"
             ) from error
         sys.stdout.write(visible(line) + "\n")
         sys.stdout.flush()
 
 
-def _backtest(run: Run, config: SimpleNamespace) -> None:
+def _backtest(run: Run, split: str, accelerator: str) -> None:
     from seqmodels.callbacks.predictions import Predictions
-    from seqmodels.errors import UserError
     from seqmodels.runs.report import file_of
     from seqmodels.screen import Screen
 
-    for name in (*WRITING, "blend"):
-        if value := getattr(config, name):
-            raise UserError(f"{name}={value} is for input=<file>: leave it out")
     rows = Predictions()
-    rows.name = file_of(rows.name, run.files_of(config.split))
-    run.evaluate(config.split, accelerator=config.accelerator, callbacks=[rows])
+    rows.name = file_of(rows.name, split)
+    run.evaluate(split, accelerator=accelerator, callbacks=[rows])
     Screen().print(str(run.folder / rows.name), soft_wrap=True)

@@ -12,8 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.launch.command_line import composed, importing
-from seqmodels.launch.config_files import model_of
+from seqmodels.launch.command_line import composed
 from seqmodels.launch.plan import as_typed
 from seqmodels.plain_values import flattened
 
@@ -25,8 +24,7 @@ FILES = {"optimizer", "scheduler"}  # groups whose files give `model.optimizer`,
 @composed("train")
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
-    own = model_of(config.resume)
-    overrides = [word for word in as_typed(settings.overrides.task) if word not in own]
+    overrides = as_typed(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
         if (trial := settings.sweeper.get("trial")) is not None:
             from seqmodels.launch.search import run_trial
@@ -37,13 +35,10 @@ def main(config: DictConfig) -> None:
 
         run_job(config, overrides)
         return
-    from seqmodels.launch.checks import check_settings
     from seqmodels.runs.folder import RunFolder
 
     try:
-        check_settings(config, overrides, "train")
-        with importing():
-            from seqmodels.runs import train
+        from seqmodels.runs import train
 
         train(config, overrides, given_values(config, overrides) if config.resume else None)
     finally:
@@ -65,7 +60,7 @@ def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]
         config: composed by Hydra with these overrides; Hydra is still running.
         overrides: the words of the command line.
     """
-    kept = [*model_of(config.resume), *(o for o in overrides if o.startswith(NO_CHANGE))]
+    kept = [o for o in overrides if o.startswith(NO_CHANGE)]
     defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=False))
     written = flattened(OmegaConf.to_container(config, resolve=False))
     values = flattened(OmegaConf.to_container(config, resolve=True))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from seqmodels.arguments import Count, OneOf, Passed, Sizes
+from seqmodels.arguments import Count, Passed, Sizes
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -38,7 +38,7 @@ class Needle(SequenceDataModule):
     def __init__(
         self,
         *,
-        position: Annotated[str, OneOf("start", "middle", "end")] = "start",
+        position: Literal["start", "middle", "end"] = "start",
         length: Count = 100,
         needles: Count = 3,
         num_classes: Annotated[int, Field(ge=2)] = 4,

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torchmetrics import Metric
 
-from seqmodels.arguments import ArgumentsOf, Count, OneOf
+from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
@@ -108,8 +108,8 @@ class Forecaster(Task):
         *,
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
         | None = None,
-        base: Annotated[str, OneOf("last", "season", "linear", "auto")] | None = None,
-        instance_norm: Annotated[str, OneOf("last", "standard", "auto")] | None = None,
+        base: Literal["last", "season", "linear", "auto"] | None = None,
+        instance_norm: Literal["last", "standard", "auto"] | None = None,
         channel_independent: bool | Literal["auto"] = False,
         segment: Count | Literal["auto"] | None = None,
         **options: Any,

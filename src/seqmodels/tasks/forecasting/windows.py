@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from seqmodels.arguments import Count, Name, OneOf, PositiveFraction, Seed
+from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.in_memory import InMemory, Table
 from seqmodels.data.loading import SequenceLoader
@@ -24,7 +24,7 @@ from seqmodels.errors import UserError, shown
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.series_table import SeriesTable, TimedSeries
-from seqmodels.tasks.forecasting.times import UNITS, calendar_waves, find_period
+from seqmodels.tasks.forecasting.times import calendar_waves, find_period
 from seqmodels.tasks.forecasting.window_dataset import (
     SplitBounds,
     WindowDataset,
@@ -88,13 +88,13 @@ class Windows(DataModule):
         future_inputs: Sequence[Name] = (),
         time: Name | None = None,
         series: Name | None = None,
-        calendar: Sequence[Annotated[str, OneOf(*UNITS)]] = (),
+        calendar: Sequence[Literal["hour", "weekday", "month"]] = (),
         identity: bool = False,
         horizon: Count = 24,
         window: Count = 168,
         stride: Count = 1,
         period: Count | None = None,
-        missing: Annotated[str, OneOf("error", "last")] = "error",
+        missing: Literal["error", "last"] = "error",
         batch_size: Count = 64,
         seed: Seed = 0,
         validation_fraction: PositiveFraction = 0.2,

@@ -13,11 +13,10 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
-from seqmodels.arguments import Count, Natural, NonNegative
+from seqmodels.arguments import Count, Natural, NonNegative, checked
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.tokenizer import START_ID
 from seqmodels.engine import Task
-from seqmodels.signatures import checked
 from seqmodels.tasks.language_model.streams import StreamDataModule
 
 

@@ -75,7 +75,7 @@ class LanguageModel(Task):
     def __init__(
         self,
         data: dict[str, Any],
-        encoder: Annotated[dict[str, Any], OfEncoder(hidden_size=("auto",))],
+        encoder: Annotated[dict[str, Any], OfEncoder(hidden_size=Literal["auto"])],
         head: str = "softmax",
         *,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]

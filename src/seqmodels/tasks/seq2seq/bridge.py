@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seqmodels.arguments import Count, OneOf
+from seqmodels.arguments import Count, checked
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State
-from seqmodels.signatures import checked
 
-Score = Annotated[str, OneOf("dot", "general", "additive")]
+Score = Literal["dot", "general", "additive"]
 
 
 class Bridge(nn.Module):

@@ -73,7 +73,7 @@ class Seq2Seq(Task):
                 "seqmodels.nn.encoder.RecurrentEncoder",
                 "input_size",
                 "bidirectional",
-                **dict.fromkeys(("cell", "hidden_size", "num_layers", "dropout"), (None,)),
+                **dict.fromkeys(("cell", "hidden_size", "num_layers", "dropout")),
             ),
         ]
         | None = None,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from seqmodels.arguments import Count, Name, OneOf, Passed
+from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.examples import Examples
 from seqmodels.data.sources import Names, OwnFiles
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
@@ -41,7 +41,7 @@ class TaggedText(OwnFiles):
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         vectors: Name | None = None,
-        vocabulary: Annotated[str, OneOf("train", "vectors")] = "train",
+        vocabulary: Literal["train", "vectors"] = "train",
         characters: bool = False,
         max_length: Count | None = None,
         **options: Annotated[Any, Passed("inputs", "targets")],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from seqmodels.arguments import ArgumentsOf, OneOf
+from seqmodels.arguments import ArgumentsOf
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
 from seqmodels.engine.class_scores import class_rows
 from seqmodels.engine.contract import Contract, Step
@@ -40,7 +40,7 @@ class TagOptions(ClassOptions):
         constrained: decode only what the scheme of the tags allows, such as no `I-NP` after `O`.
     """
 
-    kind: Annotated[str, OneOf("classes", "crf")] = "classes"
+    kind: Literal["classes", "crf"] = "classes"
     constrained: bool = False
 
 

@@ -1,0 +1,67 @@
+"""The keys of `configs/train.yaml`, and the check of a configuration before any data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqmodels.arguments import Name, Seed, Share, arguments, validated
+from seqmodels.engine.own_metrics import build_metrics
+from seqmodels.instantiate import check
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Sweep:
+    resume: Name | bool | None
+    metric: Name | None
+    different_data: bool
+
+
+@dataclass
+class Paths:
+    runs: Name
+    cache: Name | None
+
+
+@dataclass
+class Keys:
+    folder: Name
+    task_name: Name | None
+    tags: list[Name]
+    resume: Name | None
+    seed: Seed
+    baseline: bool
+    imports: list[Name] | Name
+    allowed_targets: list[Name]
+    paths: Paths
+    sweep: Sweep
+    model: Object
+    data: Object
+    trainer: Object
+    callbacks: dict[str, Object | None] | None
+    logger: dict[str, Object | None] | None
+    blend: Share | Name | None = None
+
+
+def check_keys(config: DictConfig) -> None:
+    """Raises UserError for an unknown key, or a value of another type."""
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    validated(arguments(Keys), plain)
+
+
+def check_classes(config: DictConfig, allowed: Sequence[str]) -> None:
+    """Raises UserError for what cannot be built later, such as a logger, which writes when it is."""
+    check(config.model, ["data"], "model", allowed_targets=allowed)
+    build_metrics(config.model.get("metrics"), allowed)
+    given = ["callbacks", "logger", "default_root_dir"]
+    check(config.trainer, given, "trainer", allowed_targets=allowed)
+    check(config.data, key="data", allowed_targets=allowed)
+    for group in ("callbacks", "logger"):
+        for name, entry in (config[group] or {}).items():
+            if entry is not None:
+                check(entry, key=f"{group}.{name}", allowed_targets=allowed)
