@@ -9,10 +9,10 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from seqmodels.signatures import arguments
 
 from seqmodels.engine import Task
 from seqmodels.renamed import RENAMED, name_of_today, with_names_of_today
-from seqmodels.signatures import arguments
 from seqmodels.tasks import TASKS
 from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.regression import Regressor

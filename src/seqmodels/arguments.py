@@ -42,24 +42,24 @@ Sizes = Annotated[  # of the training, validation and test split
     Field(min_length=3, max_length=3),
 ]
 
-# what Lightning and PyTorch take in silence, and then do nothing or something else with: by the
-# beginning of the module's name, then by argument
+# what Lightning and PyTorch take in silence, or divide by: by the beginning of the module's name,
+# then by argument
 SILENT: dict[str, dict[str, Any]] = {
     "lightning.pytorch.": {
         "gradient_clip_val": NonNegative | None,
         "accumulate_grad_batches": Count,
+        "check_val_every_n_epoch": Count | None,
         "log_every_n_steps": Natural | None,
-        "reload_dataloaders_every_n_epochs": Natural,
-        "max_epochs": Annotated[int, Number, Field(ge=-1)] | None,
-        "max_steps": Annotated[int, Number, Field(ge=-1)],
         "patience": Natural,
         "min_delta": NonNegative,
     },
     "torch.optim.": {
-        "lr": NonNegative,  # or what follows it is named, such as max_lr
+        "lr": NonNegative,  # otherwise the error names what follows it, such as max_lr
         "max_lr": Positive | list[Positive],
         "div_factor": Positive,
         "final_div_factor": Positive,
+        "step_size": Count,
+        "T_max": Count,
     },
 }
 
@@ -257,8 +257,9 @@ def _in_words(errors: Sequence[Any], values: Mapping[str, Any], key: str, takes:
     where = ".".join((key, *found) if key else found)
     if _is_missing(here[0]):
         return missing_value(where)
-    if here[0]["type"] == "extra_forbidden":
-        return unknown_argument(where, takes, key)
+    if _is_new(here[0]):
+        unknown = (".".join((key, *place(e)) if key else place(e)) for e in errors if _is_new(e))
+        return _unknown_arguments([where, *(name for name in unknown if name != where)], takes, key)
     text = json.dumps(here[0]["input"], default=str).strip('"')
     says = [e["msg"] for e in here if e["type"] not in ("is_instance_of", "none_required")]
     lower = dict.fromkeys(each[:1].lower() + each[1:] for each in says or [here[0]["msg"]])
@@ -269,11 +270,16 @@ def _is_missing(error: Any) -> bool:
     return error["type"] == "missing"
 
 
-def unknown_argument(where: str, takes: Arguments, key: str) -> str:
+def _is_new(error: Any) -> bool:
+    return error["type"] == "extra_forbidden"
+
+
+def _unknown_arguments(unknown: Sequence[str], takes: Arguments, key: str) -> str:
     """`model.optimizer.momentum is not an argument of Adam: ...`"""
+    where = unknown[0]
     names = [f"{key}.{name}".lstrip(".") for name in known(takes)]
     if near := near_keys(where, names):
-        end = f"did you mean {' or '.join(near)}?"
+        end = f"did you mean {' or '.join(near)}"
     else:
         group = where.rpartition(".")[0]
         inside = [name for name in names if name.rpartition(".")[0] == group]
@@ -281,7 +287,8 @@ def unknown_argument(where: str, takes: Arguments, key: str) -> str:
         end = f"choose one of {takes_these}" if inside else "it takes none"
     if not key:
         return f"{where} is not a key of the configuration: {end}"
-    return f"{where} is not an argument of {takes.__name__}: {end} (~{where} leaves it out)"
+    without = " ".join(f"~{name}" for name in unknown)
+    return f"{where} is not an argument of {takes.__name__}: {end}, or leave it out with {without}"
 
 
 def known(takes: Arguments, prefix: str = "") -> Iterator[str]:

@@ -72,8 +72,11 @@ def unusable(what: str) -> Iterator[None]:
 def unknown_key(key: str, names: Iterable[str]) -> str:
     """`sed is not a key of the configuration: did you mean seed?`; `names` are dotted, too."""
     names = [*names]
+    group = f"{key.rpartition('.')[0]}."
+    prefix = group if any(name.startswith(group) for name in names) else ""
+    beside = {prefix + n.removeprefix(prefix).partition(".")[0] for n in names if prefix in n}
     near = near_keys(key, names)
-    end = f"did you mean {' or '.join(near)}?" if near else f"choose one of {listed(names)}"
+    end = f"did you mean {' or '.join(near)}?" if near else f"choose one of {listed(beside)}"
     return f"{shown(key)} is not a key of the configuration: {end}"
 
 

@@ -108,10 +108,10 @@ def _checked(node: Any, key: str, given: tuple[str, ...] = (), by_position: int 
     takes = arguments(allowed_class(node, key=key))
     if takes is not None:
         given = (*given, *[f.alias or "" for f in takes.model_fields.values()][:by_position])
-    planned = TOTAL_STEPS if key.endswith("scheduler") else None
-    later = {n: v for n, v in inner.items() if n in KEYWORDS or (planned and v == planned)}
-    values = {name: value for name, value in inner.items() if name not in later}
-    return {**later, **validated(takes, values, key or node["_target_"], (*given, *later))}
+    keywords = {name: inner.pop(name) for name in KEYWORDS if name in inner}
+    planned = {n: v for n, v in inner.items() if v == TOTAL_STEPS and key.endswith("scheduler")}
+    values = {**inner, **dict.fromkeys(planned, 1)}  # which is a length, too
+    return {**keywords, **validated(takes, values, key or node["_target_"], given), **planned}
 
 
 def _build(node: Any) -> Any:

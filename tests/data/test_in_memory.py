@@ -12,7 +12,6 @@ import pytest
 
 from seqmodels.data import DataModule, Text
 from seqmodels.errors import UserError
-from seqmodels.instantiate import instantiate
 
 ROWS = [(f"a {('dull', 'fine')[n % 2]} film, {n}", ("bad", "good")[n % 2]) for n in range(20)]
 FRAME = pd.DataFrame(ROWS, columns=["text", "label"])
@@ -64,17 +63,10 @@ def test_numbers_are_read_from_memory_too(tmp_path: Path) -> None:
         ([("a", None)], "data.train: row 1 has no label"),
         ([], "data.train has no rows"),
         (FRAME[:0], "data.train has no rows"),
-        (5, "data.train=5: set it to a text that is not empty, or null"),
+        (5, "data.train: give the path of a file, a DataFrame"),
         ("<in memory, 3 rows, 0>", "this run was trained on <in memory, 3 rows, 0>: give these"),
     ],
 )
 def test_rows_that_cannot_be_read_are_named(rows: Any, message: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         Text(train=rows).setup()
-
-
-def test_a_configuration_holds_no_rows() -> None:
-    for rows in (ROWS, FRAME.to_dict("list")):
-        plain = {"_target_": "seqmodels.data.Text", "train": rows}
-        with pytest.raises(UserError, match=r"^data.train=.*: set it to a text that is not empty"):
-            instantiate(plain, key="data")

@@ -323,7 +323,7 @@ def test_a_saved_state_encodes_alike_without_the_file(tmp_path: Path) -> None:
         ),
         ({"tokenizer": "bpe", "vectors": "x"}, "data.tokenizer=bpe makes other tokens"),
         ({"vocabulary": "vectors"}, "data.vocabulary=vectors takes words from a file of vectors"),
-        ({"vocabulary": "test", "vectors": "x"}, "data.vocabulary=test: choose one of train, vec"),
+        ({"vocabulary": "test", "vectors": "x"}, "data.vocabulary=test: input should"),
     ],
 )
 def test_vectors_are_of_words(options: dict[str, Any], message: str) -> None:
@@ -506,7 +506,7 @@ def test_mistakes_leave_nothing_behind(setting: Config, refused: Refused, tmp_pa
         ("data.vectors=broken.vec",): "broken.vec: line 2 is broken: 'x' is not a number",
         ("data.vectors=none.vec",): "none.vec: no such file; did you mean",
         ("data.vectors=my.vec", "model.embedding.size=3"): "model.embedding.size is 3, but",
-        ("model.embedding.vectors_lr=0",): "model.embedding.vectors_lr=0: set it to a number of",
+        ("model.embedding.vectors_lr=0",): "model.embedding.vectors_lr=0: input should",
     }.items():
         line = refused("train.py", *given, *words)
         assert message in line

@@ -15,6 +15,7 @@ from seqmodels.engine.budget import Budget
 from seqmodels.engine.optimization import LinearWarmup, build_optimizer
 from seqmodels.engine.resume import replan
 from seqmodels.errors import UserError
+from seqmodels.runs.keys import check_classes
 from tests.conftest import Config, Refused, Script
 from tests.runs.resumed import resumes
 
@@ -25,6 +26,7 @@ QUICK = (
 )
 OPTIMIZERS = ("adam", "nadam", "sgd", "rmsprop")
 PLATEAU = "plateau model.scheduler.patience=0 model.scheduler.monitor=validation/accuracy"
+MINE = ("--config-dir=mine", "experiment=mine")
 SCHEDULERS = ("cosine", "linear_warmup", PLATEAU, "none")
 
 
@@ -35,79 +37,37 @@ def plain(config: DictConfig, key: str) -> Any:
 # what a configuration is composed of
 
 
-def test_arguments_that_another_class_does_not_take_drop_out(config: Config) -> None:
-    name = "torch.optim.RMSprop"
-    assert plain(config(f"model.optimizer._target_={name}"), "model.optimizer") == {
-        "_target_": name,
-        "lr": 0.003,
-        "weight_decay": 0.01,
-    }
-    cosine = "model.scheduler._target_=torch.optim.lr_scheduler.ExponentialLR"
-    scheduler = plain(config(cosine, "+model.scheduler.gamma=0.9"), "model.scheduler")
-    assert scheduler.keys() == {"_target_", "gamma"}
-    whole = "model.optimizer={_target_: torch.optim.Rprop, lr: 0.1}"
-    assert plain(config(whole), "model.optimizer") == {"_target_": "torch.optim.Rprop", "lr": 0.1}
-
-
 @pytest.mark.parametrize(
-    ("word", "key"),
+    ("words", "key"),
     [
-        ("model._target_=seqmodels.tasks.regression.Regressor", "model.output.class_weights"),
-        (
-            "callbacks.last._target_=seqmodels.callbacks.progress.LiveProgressBar",
-            "callbacks.last.minutes",
-        ),
-        ("data._target_=seqmodels.tasks.classification.Surnames", "data.scale"),
-        ("experiment=tagging model=classifier", "model.output.constrained"),
-        ("experiment=series_classification data=surnames", "data.scale"),
-        ("experiment=series_classification optimizer=rmsprop", "model.optimizer.fused"),
+        ("model.optimizer._target_=torch.optim.RMSprop", "model.optimizer.fused"),
+        ("experiment=span_tagging data.train=x model=classifier", "model.output.kind"),
+        ("experiment=awd_lm optimizer=adam data.train=x", "model.optimizer.momentum"),
     ],
 )
-def test_they_drop_out_wherever_a_class_is_named(word: str, key: str, config: Config) -> None:
-    assert OmegaConf.select(config(*word.split()), key) is None
-
-
-def test_what_the_command_line_gives_stays_for_the_checks_to_refuse(config: Config) -> None:
-    words = ("model.optimizer._target_=torch.optim.RMSprop", "model.optimizer.fused=true")
-    assert config(*words).model.optimizer.fused is True
-    assert config("+model.optimizer.foo=1", words[0]).model.optimizer.foo == 1
+def test_an_argument_that_another_class_left_is_refused_with_the_key_that_leaves_it_out(
+    words: str, key: str, config: Config
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"^{key} is not an argument of .*or leave it out with ~{key}"
+    ):
+        check_classes(config(*words.split()), ())
+    check_classes(config(*words.split(), f"~{key}"), ())
 
 
 def test_a_file_of_ones_own_is_checked_as_the_command_line_is(
     script: Script, refused: Refused, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "configs" / "experiment"
+    folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /optimizer: sgd\n"
         "model: {optimizer: {lr: 0.5, momentm: 0.9}}\n"
     )
-    line = refused("train.py", "experiment=mine")
-    assert "model.optimizer.momentm is not a key of the configuration: did you mean" in (line)
-    shown = script("train.py", "experiment=mine", "~model.optimizer.momentm", "--cfg", "job")
+    line = refused("train.py", *MINE)
+    assert "model.optimizer.momentm is not an argument of SGD: did you mean" in (line)
+    shown = script("train.py", *MINE, "~model.optimizer.momentm", "--cfg", "job")
     assert "lr: 0.5\n    momentum: 0.9" in shown.stdout  # the experiment's own, and the file's
-
-
-@pytest.mark.parametrize(
-    "experiment", [(), ("experiment=text_classification",), ("experiment=char_lm",)]
-)
-def test_a_chosen_file_counts_over_the_experiment(experiment: tuple, config: Config) -> None:
-    chosen = config(*experiment, "optimizer=sgd", "scheduler=cosine")
-    assert plain(chosen, "model.optimizer") == {
-        "_target_": "torch.optim.SGD",
-        "lr": 0.1,
-        "momentum": 0.9,
-        "nesterov": False,
-        "weight_decay": 0.0,
-        "fused": True,
-    }
-    assert plain(chosen, "model.scheduler") == {
-        "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
-        "T_max": "total_steps",
-        "eta_min": 0.0,
-    }
-    other = config(*experiment, "optimizer=sgd", "scheduler=none", "model.optimizer.lr=0.3")
-    assert (other.model.optimizer.lr, other.model.scheduler) == (0.3, None)
 
 
 @pytest.mark.parametrize("word", ["optimizer=adm", "optimizer=null", "+model.optimizer.lr=1"])
@@ -119,23 +79,24 @@ def test_hydras_own_errors_stay(word: str, config: Config) -> None:
 # one line for each mistake
 
 TORCH = "model.optimizer._target_=torch.optim."
+LR = "model.scheduler._target_=torch.optim.lr_scheduler."
+BARE = "~model.optimizer.fused ~model.optimizer.weight_decay"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("model.optimizer=sgd", "set it to a group of keys, or null; did you mean optimizer=sgd?"),
-        ("scheduler=null", "scheduler=null: choose one of cosine, linear_warmup, none, one_cycle"),
-        ("optimizer=sgdd", "did you mean optimizer=sgd?"),
-        ("optimizer=sgd model.optimizer.momentum=-1", "set it to a number of at least 0"),
-        ("model.optimizer.betas=2", "model.optimizer.betas is an argument"),
-        ("+model.optimizer.betas=2", "+model.optimizer.betas=2: set it to a list of 2"),
+        ("optimizer=sgd model.optimizer.momentum=-1", "Invalid momentum value: -1"),
+        ("+model.optimizer.betas=2", "+model.optimizer.betas=2: input should"),
         ("model.optimizer.fused=true optimizer=rmsprop", "model.optimizer.fused is not a key"),
-        (f"{TORCH}Lyon", "torch.optim.Lyon cannot be found in torch"),
-        (f"{TORCH}LBFGS", "LBFGS computes the loss 2 times in a step"),
-        (f"{TORCH}SparseAdam", "SparseAdam does not support dense gradients"),
-        (f"{TORCH}Muon", "Muon only supports 2D parameters"),
-        ("model.scheduler._target_=torch.optim.lr_scheduler.LRScheduler", "cannot be built"),
+        (f"{TORCH}Lyon", "torch.optim.Lyon cannot be found"),
+        (f"{TORCH}LBFGS {BARE}", "LBFGS computes the loss 2 times in a step"),
+        (f"{TORCH}SparseAdam {BARE}", "SparseAdam does not support dense gradients"),
+        (f"{TORCH}Muon ~model.optimizer.fused", "Muon only supports 2D parameters"),
+        (
+            f"scheduler=cosine {LR}LRScheduler ~model.scheduler.T_max ~model.scheduler.eta_min",
+            "buil",
+        ),
         (
             "scheduler=plateau model.scheduler.monitor=accuracy",
             "choose a metric such as validation",
@@ -163,9 +124,9 @@ def test_each_mistake_is_one_line(
     "words",
     [
         *map("optimizer={} scheduler={}".format, OPTIMIZERS, SCHEDULERS),
-        f"{TORCH}Adafactor",
-        f"{TORCH}ASGD",
-        f"{TORCH}Rprop",
+        f"{TORCH}Adafactor ~model.optimizer.fused",
+        f"{TORCH}ASGD ~model.optimizer.fused",
+        f"{TORCH}Rprop {BARE}",
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(words: str, script: Script, tmp_path: Path) -> None:
@@ -249,8 +210,8 @@ def test_imports_are_trust_enough(script: Script, refused: Refused, tmp_path: Pa
         "        super().__init__(optimizer, gamma)\n"
     )
     words = (
-        "model.optimizer._target_=my_learning.Mine",
-        "model.scheduler._target_=my_learning.Decay",
+        *("model.optimizer._target_=my_learning.Mine", *BARE.split(), "~model.scheduler.max_lr"),
+        *("model.scheduler._target_=my_learning.Decay", "~model.scheduler.total_steps"),
         "model._target_=my_learning.Classifier",
     )
     assert "add imports=[my_learning]" in refused("train.py", *QUICK, *words, "folder=run")

@@ -66,7 +66,7 @@ train -m lr=0.1,1
 train ~trainer.epochs
     trainer.epochs is not a key ...: did you mean trainer.max_epochs?
 train +trainer.epochs=3
-    trainer.epochs is not an argument of Trainer: did you mean trainer.m
+    trainer.epochs is not an argument of Trainer: did you mean trainer.m...~trainer.epochs
 train +lr=0.1
     lr is not a key of the configuration: choose one of allowed_targets, ...
 train +seed=1
@@ -101,7 +101,7 @@ train model.optimizer.lr=fast
 train model.optimizer.lr=-1
     model.optimizer.lr=-1: input should be greater than or equal to 0
 train optimizer=adam +model.optimizer.momentum=0.5
-    model.optimizer.momentum is not an argument of Adam: ...(~model.optimizer.momentum leaves it out)
+    model.optimizer.momentum is not an argument of Adam: ...out with ~model.optimizer.momentum
 train model.encoder.cell=lsmt
     model.encoder.cell=lsmt: choose one of gru, lstm, rnn; did you mean lstm?
 train +model.head_options.size=3

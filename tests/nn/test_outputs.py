@@ -100,7 +100,7 @@ def test_huber_is_quadratic_near_and_linear_far() -> None:
     output, x = ValueOutput(S, 1, error="huber"), features(2)
     target = output(x).detach() + torch.tensor([[0.5], [3.0]])
     assert float(output.loss(x, target).detach()) == pytest.approx((0.125 + 2.5) / 2, rel=1e-5)
-    with pytest.raises(UserError, match="model.output.error=hubr: .* did you mean huber"):
+    with pytest.raises(UserError, match="model.output.error=hubr: input should be"):
         ValueOutput(S, 1, error="hubr")
 
 

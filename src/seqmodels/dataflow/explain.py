@@ -21,7 +21,7 @@ from seqmodels.engine import Task
 from seqmodels.engine.fitting import check_model
 from seqmodels.engine.task import task_class
 from seqmodels.files import write_text
-from seqmodels.instantiate import instantiate
+from seqmodels.instantiate import check, instantiate
 from seqmodels.machine import one_thread
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State, parts_of
@@ -43,7 +43,8 @@ def explain(config: DictConfig) -> list[Identity]:
     torch.manual_seed(0)
     allowed = trusted_classes(config)
     kind = task_class(config.model, allowed)
-    contract, config = kind.contract_for(config.model.head), config.copy()
+    check(config.model, ["data"], "model", allowed_targets=allowed)
+    contract, config = kind.contract_for(str(config.model.head)), config.copy()
     config.model = OmegaConf.merge(config.model, kind.settle(config.model)[0])
     check_model(contract, config.model, kind.check(config.model))
     spec = dict(contract.kind.example)

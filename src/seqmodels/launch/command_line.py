@@ -207,7 +207,8 @@ def mistake(error: Exception, words: Sequence[str], name: str) -> UserError:
     if found is None:
         line = error_line(error) or one_line(error)
         return UserError(line if is_of_hydra(error) else f"{' '.join(words)}: {line}")
-    groups = [word for word in words if (SHIPPED / word.partition("=")[0]).is_dir()]
+    keys = {word: word.partition("=")[0] for word in words}
+    groups = [w for w, key in keys.items() if key != found[1] and (SHIPPED / key).is_dir()]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(SHIPPED), version_base="1.3"):
         plain: Any = OmegaConf.to_container(compose(name, groups), resolve=False)

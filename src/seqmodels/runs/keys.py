@@ -55,7 +55,7 @@ def check_keys(config: DictConfig) -> None:
 
 
 def check_classes(config: DictConfig, allowed: Sequence[str]) -> None:
-    """Raises UserError for what cannot be built later, such as a logger, which writes when it is."""
+    """Raises UserError for what could not be built later: a logger writes when it is built."""
     check(config.model, ["data"], "model", allowed_targets=allowed)
     build_metrics(config.model.get("metrics"), allowed)
     given = ["callbacks", "logger", "default_root_dir"]

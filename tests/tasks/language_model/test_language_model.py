@@ -672,7 +672,7 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
             ["model.head=adaptive_softmax", "data.tokenizer=byte"],
             "needs token ids that go from frequent to rare",
         ),
-        (["callbacks.sample.temperature=-1.0"], "sample.temperature=-1.0: set it to a number"),
+        (["callbacks.sample.temperature=-1.0"], "sample.temperature=-1.0: input should"),
     ],
 )
 def test_mistakes_are_named_and_leave_no_folder(

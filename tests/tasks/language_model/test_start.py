@@ -109,7 +109,7 @@ def test_nothing_of_it_is_needed_later(
         (["data=japanese_vowels"], "UEA cannot start from a language model"),
         (
             ["model.training.start_lr=0"],
-            "model.training.start_lr=0: set it to a number of more than 0",
+            "model.training.start_lr=0: input should",
         ),
     ],
 )

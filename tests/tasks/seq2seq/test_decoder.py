@@ -108,7 +108,7 @@ def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None
 
 
 def test_attention_names_what_does_not_fit() -> None:
-    with pytest.raises(UserError, match="score=cosine: choose one of additive, dot, general"):
+    with pytest.raises(UserError, match="score=cosine: input should be"):
         Attention(4, 4, "cosine")
     with pytest.raises(UserError, match=r"h is 4 wide and the encoder's output 6: .*hidden_size=6"):
         Attention(4, 6, "dot")

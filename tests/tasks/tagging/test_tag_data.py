@@ -209,7 +209,7 @@ def test_a_mistake_is_one_line_with_its_place(
     [
         ({"columns": ["a", "a"]}, "name two or more columns, each differently"),
         ({"columns": ["a", "b"], "tag_column": "B"}, "data.tag_column=B is not in data.columns"),
-        ({"separator": ""}, "data.separator=: set it to a text that is not empty, or null"),
+        ({"separator": ""}, "data.separator=: string should have at least 1"),
     ],
 )
 def test_wrong_options_fail_before_a_file_is_read(options: dict[str, Any], message: str) -> None:

@@ -141,7 +141,7 @@ def test_only_tags_of_spans_have_span_scores() -> None:
     [
         (
             {"output": {"kind": "crff"}},
-            "kind=crff: choose one of classes, crf; did you mean crf",
+            "kind=crff: input should be 'classes' or 'crf'",
         ),
         (
             {"output": {"constrained": True}},
