@@ -42,11 +42,10 @@ def main(
             back to the trained ones.
         predictions: write predictions.csv and scores.csv into the run folder; of another split,
             predictions_<split>.csv.
-        checkpoint: best, last.
         batch_size: null: as in training.
-        accelerator: auto, cpu, gpu, mps.
-        imports: your modules that define the run's head, such as [my_package.heads]; their code
-            runs.
+        accelerator: auto, cpu, gpu or mps.
+        checkpoint: best or last.
+        imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     from seqmodels.callbacks.predictions import Predictions

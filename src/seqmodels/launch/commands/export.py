@@ -32,9 +32,8 @@ def main(
             both.
         hub: also copy it, with a model card, to this folder, or to user/name on the Hugging Face
             Hub.
-        checkpoint: best, last.
-        imports: your modules that define the run's head, such as [my_package.heads]; their code
-            runs.
+        checkpoint: best or last.
+        imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     finished = named_run(run, checkpoint, imports, allowed_targets)

@@ -39,10 +39,9 @@ def main(
         top_k: draw only from this many most likely tokens.
         top_p: draw only from the most likely tokens that together have this probability.
         seed: of the draws.
-        checkpoint: best, last.
-        accelerator: auto, cpu, gpu, mps.
-        imports: your modules that define the run's head, such as [my_package.heads]; their code
-            runs.
+        accelerator: auto, cpu, gpu or mps.
+        checkpoint: best or last.
+        imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     from seqmodels.screen import visible

@@ -45,11 +45,10 @@ def main(
         unknown: of a model that writes texts, where an unknown token is likeliest: copy (the source
             token that is attended to most, of the unknown ones if there are any), skip; null: write
             a known one.
-        checkpoint: best, last.
         batch_size: null: as in training.
-        accelerator: auto, cpu, gpu, mps.
-        imports: your modules that define the run's head, such as [my_package.heads]; their code
-            runs.
+        accelerator: auto, cpu, gpu or mps.
+        checkpoint: best or last.
+        imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     if (input is None) == (split is None):
