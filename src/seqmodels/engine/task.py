@@ -88,10 +88,6 @@ class Task(Network, pl.LightningModule):
     decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
     tells_rows: bool = False  # whether a test step gives the outcome and the loss of each row
     can_start_others: ClassVar[bool] = False  # whether `start` of other tasks may name its runs
-    # options that a task adds, in which members of an ensemble may differ: because they act in
-    # training only or each member has its own; and those of which the ensemble has the first one's
-    apart: ClassVar[tuple[str, ...]] = ("output.label_smoothing",)
-    of_first: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -14,7 +14,6 @@ Accelerator = Annotated[str, OneOf("auto", "cpu", "gpu", "mps", "cuda")]
 Checkpoint = Annotated[str, OneOf("best", "last")]
 Modules = list[Name]
 Share = Annotated[str, OneOf("auto")] | Annotated[float, Field(ge=0, le=1)]
-Runs = Name | Annotated[list[Name], Field(min_length=1)]
 
 
 def name_of(keys: type) -> str:
@@ -89,7 +88,6 @@ class DeviceKeys(RunKeys):
 
 @dataclass
 class PredictKeys(DeviceKeys):
-    run: Runs  # type: ignore[assignment]
     input: Name | None
     split: Name | None
     blend: bool
@@ -101,7 +99,6 @@ class PredictKeys(DeviceKeys):
 
 @dataclass
 class EvaluateKeys(DeviceKeys):
-    run: Runs  # type: ignore[assignment]
     split: Name
     file: Name | None
     batch_size: Count | None

@@ -27,7 +27,6 @@ from seqmodels.tasks.forecasting.linear_path import ALPHAS
 from seqmodels.tasks.forecasting.task import shift
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from tests.conftest import Config, Script, result_of
-from tests.predictions import joined
 from tests.runs.resumed import resumes
 from tests.tasks.classification.test_classification import quiet
 
@@ -756,33 +755,7 @@ def test_a_run_that_cannot_be_is_refused_in_one_line(
         train(config(*words(waves), *words_))
 
 
-@pytest.mark.parametrize("base", [None, "season", "linear"])
-@pytest.mark.parametrize("alone", [False, True], ids=["all", "alone"])
-def test_an_ensemble_forecasts_the_mean(base: str | None, alone: bool) -> None:
-    options = {"base": base, "instance_norm": "last", "channel_independent": alone}
-    members = [forecaster(encoder={"hidden_size": n}, **options) for n in (4, 6)]
-    whole, batch = joined(*members), batch_of()
-    expected = (by_hand(members[0], batch) + by_hand(members[1], batch)) / 2
-    torch.testing.assert_close(whole.forecast(batch), own_units(expected, batch))
-    made = (whole.step(batch), *(member.step(batch) for member in members))
-    torch.testing.assert_close(made[0].predictions, (made[1].predictions + made[2].predictions) / 2)
-    squares = [member.losses(batch) for member in (whole, *members)]
-    assert bool((squares[0] <= (squares[1] + squares[2]) / 2).all())  # the mean has a convex loss
-
-
 def test_all_weights_of_a_forecaster_besides_the_network_may_be_averaged() -> None:
     task = forecaster(base="linear", instance_norm="standard", segment=2)
     known = ("embedding.", "encoder.", "head.", "linear.")
     assert all(name.startswith(known) for name, _ in task.named_parameters())
-
-
-def test_an_ensemble_that_forecasts_step_by_step_carries_the_state_of_each() -> None:
-    members = [stepwise(encoder={"hidden_size": 4, "cell": cell}) for cell in ("lstm", "gru")]
-    whole, batch, steps = joined(*members), batch_of(K), []
-    read = batch.inputs
-    for _ in range(H):  # everything anew for each step
-        lengths = torch.full((B,), read.shape[1])
-        made = [m(SequenceBatch(read, lengths))[:, -1:] for m in members]
-        steps.append((made[0] + made[1]) / 2)
-        read = torch.cat([read, steps[-1]], dim=1)
-    torch.testing.assert_close(whole.forecast(batch), own_units(torch.cat(steps, dim=1), batch))

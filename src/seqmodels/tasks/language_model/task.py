@@ -67,7 +67,6 @@ class LanguageModel(Task):
     return {"continued": made}"""
     can_start_others = True
     settle = staticmethod(settle_size)
-    apart = (*Task.apart, "activation_penalty", "temporal_penalty")
     # of a finished run
     generate = write
     evaluate_dynamically = dynamic_evaluation
