@@ -128,8 +128,6 @@ class Run:
         inputs: Any,
         source: str = "inputs",
         accelerator: str = "auto",
-        *,
-        blend: bool = False,
         **options: Any,
     ) -> Iterator[dict[str, Any]]:
         """The task's description of each input, in order, as soon as it is there: for a classifier
@@ -140,8 +138,6 @@ class Run:
                 series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
                 dicts, with the columns of the training files.
             source: what to call the inputs in an error.
-            blend: average with the simple model of a run with `blend=auto`, which is fitted again
-                to its training data.
             options: for the task's `describe`: `beam`, `best` and `unknown` if the model writes
                 texts.
 
@@ -157,8 +153,7 @@ class Run:
                 f"the run of a {self.result['task']}: leave it out"
             )
         describe = partial(task.describe, **options)
-        mean = self._fit_blend() if blend else None
-        yield from self._described(inputs, source, accelerator, describe, blend=mean)
+        yield from self._described(inputs, source, accelerator, describe)
 
     def encode(
         self,
@@ -251,7 +246,6 @@ class Run:
         accelerator: str,
         describe: Callable[[Any], Sequence[Mapping[str, Any]]],
         batches: int = 1,
-        blend: Callable[[Any, Any], Any] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """What `describe` says of the row of each input, in order, of so many batches at a time."""
         task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
@@ -261,7 +255,7 @@ class Run:
                 batch = self._batch_of(chunk, source, first)
                 with torch.no_grad():
                     rows = describe(batch.to(task.device))
-                yield from self.data.described(chunk, blend(chunk, rows) if blend else rows)
+                yield from self.data.described(chunk, rows)
                 if self.data.unknown_is_noise:
                     tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
                     unseen += int((tokens == UNKNOWN_ID).sum())
@@ -334,14 +328,6 @@ class Run:
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
         with self._usable():
             yield from pieces
-
-    def _fit_blend(self) -> Callable[[Any, Any], list[dict[str, Any]]]:
-        """Fits the simple model to the training data again; returns what averages rows with it."""
-        if not (chosen := self.result.get("blend")):
-            raise UserError(f"{self.folder} has no blend: train with blend=auto")
-        with self._usable():
-            self._set_up()
-            return self.task.contract.kind.blend(self.data, chosen).rows  # type: ignore[misc]
 
     def _set_up(self) -> None:
         self.data.setup()

@@ -71,22 +71,19 @@ def _cell(name: str, value: float | None) -> str:
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
-    """The metrics of a finished run on validation and test, beside simple baselines and its blend
-    on the same splits, and its verdict.
+    """The metrics of a finished run on validation and test, beside simple baselines on the same
+    splits, and its verdict.
 
     Args:
         result: the content of `result.json`.
     """
-    rows = dict(result["baselines"])
-    for name, blended in result.get("blend", {}).get("metrics", {}).items():
-        rows[name] = {**rows.get(name, {}), **blended}
     [speed] = [name for name in result if name.endswith("_per_second")]
     table = metrics_table(
         result["metrics"],
         f"{result['data']}, {result['head']} reads {' and '.join(result['reads'])}: "
         f"{result['seconds']['fit']:.1f} s{' since its resume' if result.get('resumed') else ''}, "
         f"{result[speed]:,.0f} {speed.partition('_')[0]}/s",
-        rows,
+        result["baselines"],
     )
     return Group(table, *map(Text, result.get("verdict", ())))
 

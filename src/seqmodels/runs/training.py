@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,12 @@ from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import check, instantiate
 from seqmodels.interruption import keeping_interruptions
-from seqmodels.machine import device_name, find_device, keep_memory, unchanged_process
+from seqmodels.machine import device_name, find_device, keep_memory
 from seqmodels.plain_values import flattened
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
-from seqmodels.runs.finished import Run
 from seqmodels.runs.folder import SETTLED, RunFolder
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import read_metrics
@@ -110,7 +108,6 @@ class Training:
         notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
         resumes: whether it goes into the folder of the run that it resumes.
-        blend: the simple models to average with, fitted, if so configured; in the first process.
     """
 
     config: DictConfig
@@ -124,7 +121,6 @@ class Training:
     notes: Sequence[str]
     started: float
     resumes: bool
-    blend: Any
 
 
 def prepare(
@@ -195,12 +191,6 @@ def prepare(
         whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
         data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
         _check_data(kind, contract, data)
-        to_blend = contract.kind.blend if hasattr(data, "inputs") else None
-        if config.get("blend") is not None and not to_blend:
-            raise UserError(
-                f"blend={config.blend} averages a classifier of texts or series with a simple "
-                f"model, and {data.title} is other data: leave it out"
-            )
         if in_place:  # it encodes as before, even if its file has changed
             data.use_spec(saved["hyper_parameters"]["data"])
         start = None if in_place else load_start(config.model, data, allowed)
@@ -240,15 +230,11 @@ def prepare(
                 "the learning rate's schedule is planned anew for the whole training: it "
                 f"continues at step {saved['global_step']} of the new plan"
             )
-        blend = None
-        if config.get("blend") is not None and trainer.is_global_zero:
-            with unchanged_process():
-                blend = to_blend(data)  # type: ignore[misc]
         checked.pop_all()
     now = {key: value for key, (_, value) in changes.items()}
     step = saved.get("global_step", 0)
     return Training(
-        config, folder, data, task, trainer, checkpoint, now, step, notes, started, resumes, blend
+        config, folder, data, task, trainer, checkpoint, now, step, notes, started, resumes
     )
 
 
@@ -350,11 +336,6 @@ def _fit(
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
     result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
     seconds["test"] = time.perf_counter() - clock
-    if training.blend:
-        run = Run(folder.path, result["config"], result, task, data)
-        predict = partial(run.predict, accelerator=training.config.trainer.accelerator)
-        given = None if training.config.blend == "auto" else float(training.config.blend)
-        result["blend"] = training.blend.choose(task, predict, given)
     caption = ""
     if first:
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"

@@ -36,9 +36,7 @@ def main(config: SimpleNamespace) -> None:
         return
     inputs = run.data.read_inputs(config.input)
     options = {name: value for name in WRITING if (value := getattr(config, name))}
-    predictions = run.predict(
-        inputs, config.input, config.accelerator, blend=config.blend, **options
-    )
+    predictions = run.predict(inputs, config.input, config.accelerator, **options)
     screen = Screen(stderr=True)
     terminal = sys.stdout.isatty()  # which shows the predictions themselves
     show = run.task.contract.kind.show if terminal else None
@@ -67,7 +65,7 @@ def _backtest(run: Run, config: SimpleNamespace) -> None:
     from seqmodels.runs.report import file_of
     from seqmodels.screen import Screen
 
-    for name in (*WRITING, "blend"):
+    for name in WRITING:
         if value := getattr(config, name):
             raise UserError(f"{name}={value} is for input=<file>: leave it out")
     rows = Predictions()
