@@ -23,7 +23,6 @@ from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import (
-    Rate,
     Schedule,
     build_optimizer,
     clip_gradients,
@@ -32,7 +31,7 @@ from seqmodels.engine.optimization import (
 )
 from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
-from seqmodels.engine.training import TrainingOptions, rates_after_start
+from seqmodels.engine.training import TrainingOptions
 from seqmodels.errors import UserError, not_a_task, refusing
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
@@ -87,7 +86,6 @@ class Task(Network, pl.LightningModule):
     return {"logits": network(inputs)[0].tolist()}"""
     decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
     tells_rows: bool = False  # whether a test step gives the outcome and the loss of each row
-    can_start_others: ClassVar[bool] = False  # whether `start` of other tasks may name its runs
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -122,8 +120,7 @@ class Task(Network, pl.LightningModule):
             raise TypeError(f"unexpected keyword argument {name!r}{was}")
         self.save_hyperparameters({**values, **own}, logger=False)
         self.contract = self.contract_for(head)
-        self.training_options = TrainingOptions(**(training or {}))
-        self.adversarial = self.training_options.adversarial
+        self.adversarial = TrainingOptions(**(training or {})).adversarial
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
@@ -424,12 +421,10 @@ class Task(Network, pl.LightningModule):
             allowed_targets=self.allowed_targets,
         )
 
-    def rates(self) -> dict[str, Rate]:
-        """How parameters learn whose names begin so, if not as all others."""
-        rates: dict[str, Rate] = {}
-        if self.embedding_options.vectors_lr is not None:
-            rates["embedding.vectors."] = Rate(self.embedding_options.vectors_lr)
-        return rates | rates_after_start(self.encoder, self.training_options)
+    def rates(self) -> dict[str, float]:
+        """The learning rates of parameters whose names begin so, if not the optimiser's."""
+        rate = self.embedding_options.vectors_lr
+        return {} if rate is None else {"embedding.vectors.": rate}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         scheduler.step()

@@ -26,7 +26,6 @@ from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.task import task_class
-from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import check, instantiate
 from seqmodels.interruption import keeping_interruptions
@@ -50,7 +49,6 @@ from seqmodels.runs.resume import (
     resumed_config,
     words_to_repeat,
 )
-from seqmodels.runs.start import load_start
 from seqmodels.runs.tracking import (
     log_hyperparameters,
     log_result,
@@ -193,7 +191,6 @@ def prepare(
         _check_data(kind, contract, data)
         if in_place:  # it encodes as before, even if its file has changed
             data.use_spec(saved["hyper_parameters"]["data"])
-        start = None if in_place else load_start(config.model, data, allowed)
         data.setup()
         notes += data.notes
         if saved.get("fingerprint") not in (None, data.fingerprint):
@@ -221,7 +218,6 @@ def prepare(
         _check_metric(config.sweep.metric, task, data)
         if checkpoint is None:
             task.initialize(data)
-            take_over(task, start)
         else:
             trainer.checkpoint_files.known[checkpoint] = saved
         if in_place and any(key.removeprefix("~").startswith(PLANNED) for key in unseen):

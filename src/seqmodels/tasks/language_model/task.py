@@ -65,7 +65,6 @@ class LanguageModel(Task):
         made.append(int(logits[-1, 2:].argmax()) + 2)
         logits, state = network(made[-1:], *state)
     return {"continued": made}"""
-    can_start_others = True
     settle = staticmethod(settle_size)
     # of a finished run
     generate = write
