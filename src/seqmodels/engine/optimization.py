@@ -154,10 +154,6 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues a saved schedule; one without `scheduler` is planned anew up to its step."""
-        if "steps" not in state:  # version 0.1 saved the scheduler alone
-            steps = state["last_epoch"]
-            rate = state["_last_lr"][0]
-            state = {"steps": steps, "taken": steps, "scheduler": state, "values": {"lr": rate}}
         self.steps = state["steps"]
         if "scheduler" not in state:
             self._catch_up()

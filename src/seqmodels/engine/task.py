@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from io import BytesIO
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
@@ -44,7 +43,6 @@ from seqmodels.nn.embedding import (
     build_embedding,
 )
 from seqmodels.nn.outputs import Output
-from seqmodels.renamed import name_of_today, with_names_of_today
 from seqmodels.signatures import check_own_init, checked, named_arguments
 
 
@@ -115,9 +113,7 @@ class Task(Network, pl.LightningModule):
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
         for name in own.keys() - named_arguments(type(self)).keys():
-            new = name_of_today(f"model.{name}").removeprefix("model.")
-            was = "" if new == name else f": it is {new} now"
-            raise TypeError(f"unexpected keyword argument {name!r}{was}")
+            raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters({**values, **own}, logger=False)
         self.contract = self.contract_for(head)
         self.adversarial = TrainingOptions(**(training or {})).adversarial
@@ -439,22 +435,6 @@ class Task(Network, pl.LightningModule):
 
     # checkpoints and resume
 
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: Any, **options: Any
-    ) -> Any:
-        """As Lightning's; also takes checkpoints in which arguments have their older names."""
-        saved = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-        older = saved["hyper_parameters"]
-        saved["hyper_parameters"] = with_names_of_today(older, named_arguments(cls))
-        content: Any = checkpoint_path
-        if saved["hyper_parameters"] != older:
-            content = BytesIO()
-            torch.save(saved, content)
-        if hasattr(content, "seek"):  # of a file, which is read again
-            content.seek(0)
-        return super().load_from_checkpoint(content, **options)
-
     def process_state(self) -> dict[str, Any]:
         """What this process alone has and needs to resume, on the CPU, besides random numbers."""
         epoch = self._epoch_so_far("train")
@@ -462,8 +442,7 @@ class Task(Network, pl.LightningModule):
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         """Takes what `process_state` gave."""
-        epoch = state.get("epoch", {})  # absent in checkpoints of version 0.1
-        self._earlier = {name: value.to(self.device) for name, value in epoch.items()}
+        self._earlier = {name: value.to(self.device) for name, value in state["epoch"].items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["resume"] = saved_state(self.device, self.total_steps, self.process_state())

@@ -566,21 +566,6 @@ def test_intervals_cover_what_they_promise_of_data_that_nobody_has_seen(factor: 
     assert task.intervals.covered.item() == pytest.approx(before.mean(), abs=0.02)
 
 
-def test_a_checkpoint_from_before_intervals_and_all_columns_together_loads(tmp_path: Path) -> None:
-    task = forecaster(base="linear", output={"quantiles": QUANTILES})
-    torch.nn.init.normal_(task.linear.weight)
-    newer = ("intervals.", "linear.together")
-    saved = {
-        "state_dict": {k: v for k, v in task.state_dict().items() if not k.startswith(newer)},
-        "hyper_parameters": dict(task.hparams),
-        "pytorch-lightning_version": "2.6.6",
-    }
-    torch.save(saved, tmp_path / "old.ckpt")
-    again = Forecaster.load_from_checkpoint(tmp_path / "old.ckpt", weights_only=True).eval()
-    torch.testing.assert_close(again(batch_of()), task(batch_of()))
-    again.load_state_dict(saved["state_dict"])  # as a run folder's is loaded
-
-
 def sales(effect: float, rows: int = 400, ahead: int = H) -> dict[str, list[float | None]]:
     """Sales that a planned price moves by its distance from the usual one, at its own step."""
     random = np.random.default_rng(0)

@@ -200,7 +200,7 @@ class LanguageModel(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        saved = checkpoint["hyper_parameters"].get("dropout", "auto")
+        saved = checkpoint["hyper_parameters"]["dropout"]
         if self.hparams["dropout"] == "auto" and saved != "auto":
             self._decide(saved)
 
