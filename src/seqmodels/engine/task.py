@@ -122,7 +122,6 @@ class Task(Network, pl.LightningModule):
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self.fingerprint: str | None = None  # of the data, saved with the weights
-        self.decided: dict[str, float] = {}  # of arguments that are `auto`, by key
         self.total_steps: int | None = None  # for which the scheduler is planned
         self.replan = False  # whether a resumed optimiser and scheduler take today's arguments
         self._resumed: dict[str, Any] | None = None

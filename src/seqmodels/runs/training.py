@@ -33,7 +33,7 @@ from seqmodels.machine import device_name, find_device, keep_memory
 from seqmodels.plain_values import flattened
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import ended_by, interruptions, restoring
+from seqmodels.runs.endings import interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import SETTLED, RunFolder
 from seqmodels.runs.lock import locked
@@ -56,7 +56,7 @@ from seqmodels.runs.tracking import (
     without_loggers,
 )
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
-from seqmodels.runs.verdict import verdict, why_above
+from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen
 
 # keys that the schedule of the learning rate depends on
@@ -287,10 +287,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             open_loggers(trainer),
             profile_file(trainer, folder, console),
         ):
-            caption = _fit(training, result, begin, console)
+            _fit(training, result, begin, console)
     console.print(results_table(result))
-    if caption:
-        console.print(caption)
     for table in tables_of_test(folder.path) if first else ():
         console.print(table)
     console.print(f"run folder: {folder.path}", soft_wrap=True)
@@ -299,8 +297,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def _fit(
     training: Training, result: dict[str, Any], begin: Callable[[], None], console: Screen
-) -> str:
-    # returns what to say of the curves
+) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
     for line in data.summary:
@@ -315,8 +312,6 @@ def _fit(
     seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and first:  # after the training, whose first step would wait
         result["baselines"] = data.baselines()
-    ended = ended_by(trainer)
-    result["decided"] = {f"model.{name}": value for name, value in task.decided.items()}
     speed = f"{task.contract.kind.unit}_per_second"
     result[speed] = task.seen * trainer.world_size / seconds["fit"]
 
@@ -332,16 +327,13 @@ def _fit(
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
     result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
     seconds["test"] = time.perf_counter() - clock
-    caption = ""
     if first:
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"
         history = read_metrics(folder.metrics_file)
-        caption = why_above(result, history, tested)
-        learning_curves(history, curves, task.curves, title, tested, caption)
+        learning_curves(history, curves, task.curves, title, tested)
         log_result(trainer, result["metrics"], folder)
-        result["verdict"] = verdict(result, history, ended)
+        result["verdict"] = verdict(result)
     seconds["total"] = time.perf_counter() - training.started
-    return caption
 
 
 def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:

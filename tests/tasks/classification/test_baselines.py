@@ -145,7 +145,9 @@ def test_without_numba_the_table_says_what_was_left_out(monkeypatch: pytest.Monk
     shown = io.StringIO()
     Console(file=shown, width=100).print(table)
     assert "MiniRocket (left out: pip install numba)" in shown.getvalue()
-    [lost] = verdict({"baselines": found, "metrics": metrics, "config": {}}, [])
+    [lost] = verdict(
+        {"baselines": found, "metrics": metrics, "config": {}, "examples": data.split_sizes}
+    )
     assert "lost to nearest neighbour on channel means" in lost
     # numba would not help
     monkeypatch.setattr("seqmodels.tasks.classification.baselines.SHORTEST", 1000)

@@ -192,7 +192,7 @@ class LanguageModel(Task):
         rank_zero_only(Screen().print)(words, soft_wrap=True)
 
     def _decide(self, dropout: float) -> None:
-        self.hparams["dropout"] = self.decided["dropout"] = dropout
+        self.hparams["dropout"] = dropout
         parts: list[Any] = [self.head]
         parts += [self.embedding] if self.hparams["embedding"].get("dropout") is None else []
         for part in parts:
