@@ -39,7 +39,6 @@ from seqmodels.runs.folder import SETTLED, RunFolder
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
-from seqmodels.runs.processes import together
 from seqmodels.runs.report import learning_curves, profile_file, results_table, tables_of_test
 from seqmodels.runs.resume import (
     ENDS,
@@ -283,7 +282,6 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             folder.recording(result, begun=begun, write=first),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
             interruptions(folder, trainer, console, words),
-            together(trainer, folder, result),
             open_loggers(trainer),
             profile_file(trainer, folder, console),
         ):
