@@ -297,17 +297,6 @@ def test_a_training_can_not_be_shorter_than_it_is(script: Script, cut: Path) -> 
     assert content(cut) == before
 
 
-def test_the_overrides_of_an_older_run_are_its_beginning(script: Script, cut: Path) -> None:
-    words = OmegaConf.load(cut / "overrides.yaml")[0].overrides
-    OmegaConf.save(words, cut / "overrides.yaml")
-    script("train.py", f"resume={cut}", "trainer.max_epochs=5")
-    first, second = OmegaConf.load(cut / "overrides.yaml")
-    assert (first.step, first.overrides, second.step) == (0, words, 34)
-    (cut / "overrides.yaml").write_text("- step: 0\n- changes: 3\n")
-    with pytest.raises(UserError, match=r"overrides\.yaml does not hold the overrides of a run"):
-        load_run(cut)
-
-
 def test_a_folder_with_a_run_is_not_overwritten(refused: Refused, cut: Path) -> None:
     before = content(cut)
     line = refused("train.py", *OWN, f"folder={cut}")

@@ -126,9 +126,6 @@ class RunFolder:
 
     def _stretches(self) -> list[dict[str, Any]]:
         found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
-        if isinstance(found, list) and all(isinstance(word, str) for word in found):
-            # an older version wrote only the overrides of the beginning
-            return [{"step": 0, "overrides": found, "changes": {}}] if found else []
         if not isinstance(found, list) or not all(map(_is_stretch, found)):
             raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
         return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.arguments import Name, Seed, Share, arguments, validated
+from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.instantiate import check
 
@@ -45,7 +45,6 @@ class Keys:
     trainer: Object
     callbacks: dict[str, Object | None] | None
     logger: dict[str, Object | None] | None
-    blend: Share | Name | None = None
 
 
 def check_keys(config: DictConfig) -> None:

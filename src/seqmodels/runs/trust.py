@@ -10,13 +10,11 @@ from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from seqmodels.arguments import argument_names
 from seqmodels.data import DataModule
 from seqmodels.engine import Task
 from seqmodels.engine.own_metrics import check_metric_class
 from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
-from seqmodels.renamed import with_names_of_today
 from seqmodels.runs.folder import RunFolder
 
 KINDS: dict[str, type] = {"model": Task, "data": DataModule}
@@ -48,9 +46,7 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
     config, allowed = folder.read_config(), tuple(allowed_targets)
     check_trusted(config, allowed)
     data: type[DataModule] = allowed_class(config["data"], allowed)
-    takes = dict.fromkeys(argument_names(allowed_class(config["model"], allowed)))
-    model = with_names_of_today(config["model"], takes)
-    return {**config, "model": model, "data": data.from_stranger(config["data"])}
+    return {**config, "data": data.from_stranger(config["data"])}
 
 
 def check_trusted(config: Mapping[str, Any], allowed: Iterable[str] = ()) -> None:
