@@ -53,12 +53,21 @@ class LogLines(logging.Formatter):
         return visible(super().format(record)).replace("\n", "\n    ")
 
 
-class LogFile(logging.FileHandler):
-    """A log file that makes its folder when the first record comes."""
-
-    def _open(self) -> Any:
-        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
-        return super()._open()
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Within: what is logged is added to this file, if it isn't already."""
+    root, name = logging.getLogger(), str(path.absolute())
+    if any(getattr(handler, "baseFilename", None) == name for handler in root.handlers):
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(LogLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -47,6 +47,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "metrics.csv",
         "predictions.csv",
         "scores.csv",
+        "train.log",
         "dataflow.svg",
         "result.json",
         "checkpoints/best.ckpt",

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from hydra._internal import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
@@ -65,9 +67,14 @@ def _fastest_precision(accelerator: str) -> str:
     return fastest_precision(accelerator)
 
 
-def run_folder(resume: str | None, fresh: str) -> str:
-    """Return the folder of the run to resume, or `fresh` for a new run."""
-    return resume if resume and Path(resume).is_dir() else fresh
+def run_folder(fresh: str) -> str:
+    """Return the folder that Hydra makes, for a job of a sweep and where `hydra.run.dir` is given;
+    else `fresh`, which a training makes when it begins."""
+    if (whole := HydraConfig.instance().cfg) is not None:  # None in a notebook
+        own = whole.hydra
+        if own.mode == RunMode.MULTIRUN or own.run.dir != own.runtime.cwd:
+            return str(own.runtime.output_dir)
+    return str(Path(fresh).absolute())
 
 
 def sweep_folder(

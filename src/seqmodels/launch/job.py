@@ -21,6 +21,7 @@ from seqmodels.launch.plan import NO_SETTING
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import SETTLED, RunFolder
 from seqmodels.runs.lock import check_unlocked
+from seqmodels.screen import logging_to
 
 PARENT = "SEQMODELS_SWEEP"  # in the environment of workers: the process of their sweep
 GRACE = 60.0  # seconds in which a job can save its state when its sweep is gone
@@ -63,10 +64,11 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
         given = {} if folder.changes_since(0) else None  # somebody has resumed it with other values
     else:
         folder.clear()
-    log_file = folder.path / "train.log"
+    log_file = folder.log_file
     try:
         with (
             _ending_with_sweep(),
+            logging_to(log_file),
             log_file.open("a") as log,
             redirect_stdout(log),
             redirect_stderr(log),

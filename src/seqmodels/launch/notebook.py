@@ -7,6 +7,7 @@ from typing import Any
 import hydra
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
@@ -26,23 +27,23 @@ def compose(*overrides: str) -> DictConfig:
         UserError: for a key or a value that does not exist, with what was probably meant.
     """
     prepare_hydra()
-    words, yours = list(overrides), GlobalHydra.instance().hydra
+    words, yours = list(overrides), (GlobalHydra.instance().hydra, HydraConfig.instance().cfg)
     GlobalHydra.instance().clear()  # it composes for one program at a time
+    HydraConfig.instance().cfg = None
     try:
         with initialize_config_dir(str(SHIPPED), version_base="1.3", job_name="train"):
             whole = hydra.compose("train", words, return_hydra_config=True)
-            folder = whole.hydra.run.dir  # which Hydra would make, and call its output folder
+            folder = whole.folder  # named once
     except Exception as error:  # Hydra raises many kinds
         if isinstance(error, UserError):
             raise
         text = composing_mistake(error, words, "train") or cannot_compose(error, words)
         raise UserError(text) from error
     finally:
-        GlobalHydra.instance().hydra = yours
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = yours
     plain: Any = OmegaConf.to_container(whole, resolve=False)
     del plain["hydra"]
-    if plain["folder"] == "${hydra:runtime.output_dir}":
-        plain["folder"] = folder
+    plain["folder"] = folder
     config: DictConfig = OmegaConf.create(plain)
     check_settings(config, words, "train")
     return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shlex
@@ -67,6 +66,7 @@ class RunFolder:
     dataflow = _RunPath("dataflow.svg")
     figures = _RunPath("figures")
     profile = _RunPath("profile.txt")
+    log_file = _RunPath("train.log")
     lock = _RunPath("lock")  # which the process holds that trains here
 
     @property
@@ -132,20 +132,6 @@ class RunFolder:
         if not isinstance(found, list) or not all(map(_is_stretch, found)):
             raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
         return found
-
-    def discard_if_unused(self) -> None:
-        """Removes the folder of a run that never began, which holds nothing but a log, and the
-        folder above it, if that has become empty."""
-        if not self.path.is_dir() or {f.name for f in self.path.iterdir()} - {"train.log"}:
-            return
-        logger = logging.getLogger()
-        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
-            if Path(handler.baseFilename).is_relative_to(self.path.resolve()):
-                logger.removeHandler(handler)  # it would open its file once more
-                handler.close()
-        shutil.rmtree(self.path)
-        with suppress(OSError):  # it holds other runs
-            self.path.parent.rmdir()
 
     def clear(self) -> None:
         """Removes what an interrupted run has left, but for its log, which may be open."""

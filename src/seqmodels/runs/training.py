@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -61,7 +62,9 @@ from seqmodels.runs.tracking import (
 )
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
 from seqmodels.runs.verdict import verdict, why_above
-from seqmodels.screen import Screen
+from seqmodels.screen import Screen, logging_to
+
+log = logging.getLogger(__name__)
 
 # keys that the schedule of the learning rate depends on
 PLANNED = (*ENDS, "model.optimizer.", "model.scheduler")
@@ -176,7 +179,6 @@ def prepare(
                 OmegaConf.update(config, SETTLED, size)
         check_length(config, saved)
         folder = RunFolder(Path(config.folder))
-        checked.callback(folder.discard_if_unused)
         resumes = config.resume is not None and RunFolder(Path(config.resume)) == folder
         first = not rank_zero_only.rank  # type: ignore[attr-defined]  # the others see its folder
         if folder.holds_run and not resumes and first:
@@ -259,8 +261,6 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     console = Screen(quiet=not first)
     device = device_name(trainer)
     result = _beginning(training, device)
-    for note in training.notes:
-        console.print(note, soft_wrap=True)
     if training.resumes:
         earlier = folder.result_if_any()
         result["resumed"] = [*earlier.get("resumed", []), environment(device)]
@@ -293,6 +293,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with ExitStack() as held:
         if first:
             held.enter_context(locked(folder.lock, "is training"))
+            held.enter_context(logging_to(folder.log_file))
             if not training.resumes:
                 folder.write_beginning(
                     training.config, overrides, environment(device), training.step
@@ -321,8 +322,9 @@ def _fit(
     # returns what to say of the curves
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
-    for line in data.summary:
+    for line in (*training.notes, *data.summary):
         console.print(line, soft_wrap=True)
+        log.info(line)
     console.print(
         f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
     )

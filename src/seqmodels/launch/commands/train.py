@@ -4,13 +4,12 @@ python scripts/train.py model.head=last_hidden
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from seqmodels.launch.command_line import composed, importing
 from seqmodels.launch.config_files import model_of
@@ -38,19 +37,16 @@ def main(config: DictConfig) -> None:
         run_job(config, overrides)
         return
     from seqmodels.launch.checks import check_settings
-    from seqmodels.runs.folder import RunFolder
 
-    try:
-        check_settings(config, overrides, "train")
-        with importing():
-            from seqmodels.runs import train
+    check_settings(config, overrides, "train")
+    folder = config.folder = config.folder
+    with read_write(settings):
+        # which Lightning gives to the processes that it starts
+        settings.run.dir = config.resume or folder
+    with importing():
+        from seqmodels.runs import train
 
-        train(config, overrides, given_values(config, overrides) if config.resume else None)
-    finally:
-        RunFolder(Path(settings.runtime.output_dir)).discard_if_unused()
-        folder = Path(str(config.folder))  # it may be no text, which is an error then
-        if (folder / "train.log").exists():
-            RunFolder(folder).discard_if_unused()
+    train(config, overrides, given_values(config, overrides) if config.resume else None)
 
 
 def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
