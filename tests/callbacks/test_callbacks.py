@@ -163,10 +163,10 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
     train(settings)
     file = Path(settings.folder) / "metrics.csv"
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
-    resume = (f"resume={settings.folder}", *own, "trainer.max_epochs=10")
-    train(config(*resume))
+    resume = config(f"resume={settings.folder}")
+    train(resume, ["trainer.max_epochs=10"])
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
-    train(config(*resume, "trainer.max_epochs=11", "callbacks.early_stopping.patience=3"))
+    train(resume, ["trainer.max_epochs=11", "callbacks.early_stopping.patience=3"])
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2, 3]
     wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
     with pytest.raises(UserError, match="monitor=validation/f1: choose .* did you mean valid"):

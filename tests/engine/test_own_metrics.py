@@ -61,9 +61,7 @@ def test_a_metric_is_one_word_and_chooses_the_checkpoint(config: Config, tmp_pat
     saved = tmp_path / "run" / "checkpoints" / "last.ckpt"
     again = SequenceClassifier.load_from_checkpoint(saved, weights_only=True)
     assert isinstance(again.own_metrics["test"]["auroc"], torchmetrics.Metric)
-    resumed = train(config(f"resume={tmp_path / 'run'}", "trainer.max_epochs=3"), given={
-        "trainer.max_epochs": 3
-    })  # fmt: skip
+    resumed = train(config(f"resume={tmp_path / 'run'}"), ["trainer.max_epochs=3"])
     assert math.isfinite(resumed["metrics"]["test/auroc"])
 
 

@@ -169,7 +169,7 @@ train imports=null
 train data.num_workers=257
     ...set it to a whole number from 0 to 256
 train resume=broken.ckpt
-    ...broken.ckpt is not a usable checkpoint
+    ...broken.ckpt is not a run folder: it has no config.yaml
 
 train data=uea
     ...data.name must be given: add data.name=<value>
@@ -281,9 +281,9 @@ evaluate job
 evaluate rn=x
     rn is not a key of the configuration: did you mean run?
 evaluate run=nowhere
-    run=nowhere is not a run folder
+    nowhere is not a run folder
 generate run=nowhere
-    run=nowhere is not a run folder
+    nowhere is not a run folder
 predict run=nowhere
     name what to predict for: input=<file>, or split=test for the run's own data
 predict run=nowhere split=test input=wrong.csv

@@ -278,6 +278,7 @@ def trained_by(script: Script, values: list[Any], *more: str, stops: bool) -> No
     if stops:
         stop = f"+callbacks.stop={{_target_:{broken},function:terminate,step:33}}"
         script("train.py", *own, stop, "folder=run", status=143)
+        own = tuple(word for word in own if word != "trainer=cpu")  # a group
     script("train.py", *own, "resume=run" if stops else "folder=run")
 
 

@@ -165,12 +165,12 @@ def test_a_run_of_rows_in_memory_keeps_plain_values_and_asks_for_them_again(
     asked = re.escape(f"this run was trained on {saved.data.train}: give these rows again")
     with pytest.raises(UserError, match=asked):
         run.evaluate()
-    settings.resume, longer = settings.folder, {"trainer.max_epochs": 2}
+    settings.resume, longer = settings.folder, ["trainer.max_epochs=2"]
     with pytest.raises(UserError, match=asked):
-        train(settings, given=longer)
+        train(settings, longer)
     with pytest.raises(UserError, match="the data is not the data that this run was trained on"):
-        train(settings, given=longer, data={"train": words[:20]})
-    resumed = train(settings, given=longer, data={"train": words})
+        train(settings, longer, data={"train": words[:20]})
+    resumed = train(settings, longer, data={"train": words})
     assert resumed["fingerprint"] == result["fingerprint"]
     assert resumed["status"] == "completed"
 

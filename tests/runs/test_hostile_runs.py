@@ -71,9 +71,7 @@ def use(operation: str, run: Path, chance: random.Random) -> None:
         screen.print(comparison_table(comparison, screen))
         write_comparison(comparison, run.parent / "comparison")
     elif operation == "resume":
-        given = {"trainer.max_epochs": 2}
-        config = composed(f"resume={run}", f"folder={run}", "trainer.max_epochs=2")
-        train(config, ["trainer.max_epochs=2"], given)
+        train(composed(f"resume={run}"), ["trainer.max_epochs=2"])
     else:
         loaded = load_run(run, chance.choice(("best", "last")))
         if operation == "evaluate":

@@ -24,7 +24,6 @@ from seqmodels.launch.config_files import (
     distrust_run_folder,
     keys_of,
     local_cache,
-    model_of,
 )
 from seqmodels.launch.readable_errors import is_mistake, readable_errors
 from seqmodels.launch.settings import read_settings
@@ -140,7 +139,7 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
                 distrust_run_folder()
             import hydra  # here, because most scripts start without it
 
-            from seqmodels.launch.hydra_setup import prepare_hydra
+            from seqmodels.launch.hydra_setup import for_resume, prepare_hydra
 
             prepare_hydra()
             _raise_errors()
@@ -155,9 +154,7 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
             with readable, _errors_from_hydra(begun, name):
                 _check_words(sys.argv[1:])
                 words = _options_last(sys.argv[1:])
-                given = dict(word.partition("=")[::2] for word in words)
-                own = [] if "model" in given else model_of(given.get("resume"))
-                sys.argv[1:] = [*own, *words]
+                sys.argv[1:] = for_resume(words)
                 run()
                 sys.stdout.flush()
 

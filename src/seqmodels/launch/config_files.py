@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import chdir, suppress
+from contextlib import chdir
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -37,23 +37,6 @@ def own_configs() -> list[Path]:
     own = Path.cwd() / "configs"
     yours = own.is_dir() and own.resolve() != SHIPPED and not run_around(Path.cwd())
     return [own] if yours else []
-
-
-def model_of(run: object) -> list[str]:
-    """`model=<file>` for the class of the model of a run in this folder, so that a command line may
-    change what only this class has; empty if it is no run, or if no file gives the class."""
-    if run is None:
-        return []
-    from seqmodels.runs.folder import RunFolder  # here, because most scripts don't need it
-
-    with suppress(UserError, KeyError, TypeError):  # which the resume itself reports
-        wanted = RunFolder(Path(str(run))).read_config()["model"]["_target_"]
-        for file in sorted(
-            file for place in config_folders() for file in place.glob("model/*.yaml")
-        ):
-            if OmegaConf.select(OmegaConf.load(file), "model._target_") == wanted:
-                return [f"model={file.stem}"]
-    return []
 
 
 def distrust_run_folder() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,6 +61,14 @@ def ignore_launcher_warning() -> None:
     They are named like the launchers' own configurations, and so take their types from them.
     """
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
+
+
+def for_resume(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line; where they resume a run, with `++` before each key within
+    a group, because the defaults may lack a key that the run has."""
+    if not any(word.startswith("resume=") for word in words):
+        return [*words]
+    return [re.sub(r"^\+*(?=(?!hydra)\w+\.[^=]+=)", "++", word) for word in words]
 
 
 def _fastest_precision(accelerator: str) -> str:

@@ -47,7 +47,6 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
     folder = RunFolder(Path(config.folder))
     folder.check_contained()
     status = folder.result_if_any().get("status")
-    given: dict[str, Any] | None = None
     if status in ("completed", "pruned", "interrupted"):
         own, now = _setting(folder.read_config(beginning=True)), _setting(_plain(config))
         if now.get(SETTLED) == "auto":
@@ -61,7 +60,7 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
     check_unlocked(folder.lock, "is training")
     if status == "interrupted":
         config = OmegaConf.merge(config, {"resume": str(folder.path)})  # type: ignore[assignment]
-        given = {} if folder.changes_since(0) else None  # somebody has resumed it with other values
+        overrides = ()  # the folder has them, perhaps changed by a resume since
     else:
         folder.clear()
     log_file = folder.log_file
@@ -73,7 +72,7 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
             redirect_stdout(log),
             redirect_stderr(log),
         ):
-            _train(config, overrides, folder, given, callbacks)
+            _train(config, overrides, folder, callbacks)
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
         receiver: Any = signal.getsignal(signum)
@@ -115,14 +114,13 @@ def _train(
     config: DictConfig,
     overrides: Sequence[str],
     folder: RunFolder,
-    given: Mapping[str, Any] | None,
     callbacks: Sequence[Any],
 ) -> None:
     from seqmodels.runs import train
 
     try:
         check_settings(config, overrides, "train")
-        train(config, overrides, given, callbacks)
+        train(config, overrides, callbacks)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)
         if folder.result_if_any().get("status") != "failed":  # it failed before the run began

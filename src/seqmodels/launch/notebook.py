@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError
 from seqmodels.launch.checks import check_settings
 from seqmodels.launch.config_files import SHIPPED
-from seqmodels.launch.hydra_setup import prepare_hydra
+from seqmodels.launch.hydra_setup import for_resume, prepare_hydra
 from seqmodels.launch.suggestions import cannot_compose, composing_mistake
 
 
@@ -27,7 +27,7 @@ def compose(*overrides: str) -> DictConfig:
         UserError: for a key or a value that does not exist, with what was probably meant.
     """
     prepare_hydra()
-    words, yours = list(overrides), (GlobalHydra.instance().hydra, HydraConfig.instance().cfg)
+    words, yours = for_resume(overrides), (GlobalHydra.instance().hydra, HydraConfig.instance().cfg)
     GlobalHydra.instance().clear()  # it composes for one program at a time
     HydraConfig.instance().cfg = None
     try:
@@ -45,5 +45,6 @@ def compose(*overrides: str) -> DictConfig:
     del plain["hydra"]
     plain["folder"] = folder
     config: DictConfig = OmegaConf.create(plain)
-    check_settings(config, words, "train")
+    if config.resume is None:  # else `train` checks it with what the folder has
+        check_settings(config, words, "train")
     return config

@@ -90,22 +90,14 @@ class RunFolder:
     # the beginning of a run, and of each resume that changes it
 
     def write_beginning(
-        self,
-        config: DictConfig,
-        overrides: Sequence[str],
-        environment: dict[str, Any],
-        step: int = 0,
+        self, config: DictConfig, overrides: Sequence[str], environment: dict[str, Any]
     ) -> None:
-        """`config.yaml`, `overrides.yaml` and `environment.json`.
-
-        Args:
-            step: the step of the checkpoint that it starts from.
-        """
+        """`config.yaml`, `overrides.yaml` and `environment.json`."""
         self.figures.mkdir(parents=True, exist_ok=True)
         for added_to in (self.metrics_file, self.overrides_file):  # by a run that failed
             added_to.unlink(missing_ok=True)
         OmegaConf.save(config, self.config_file, resolve=True)
-        self.add_stretch(step, overrides, {})
+        self.add_stretch(0, overrides, {})
         write_json(self.environment_file, environment)
 
     def add_stretch(self, step: int, overrides: Sequence[str], changes: Mapping[str, Any]) -> None:
@@ -126,9 +118,6 @@ class RunFolder:
 
     def _stretches(self) -> list[dict[str, Any]]:
         found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
-        if isinstance(found, list) and all(isinstance(word, str) for word in found):
-            # an older version wrote only the overrides of the beginning
-            return [{"step": 0, "overrides": found, "changes": {}}] if found else []
         if not isinstance(found, list) or not all(map(_is_stretch, found)):
             raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
         return found
@@ -242,7 +231,7 @@ class RunFolder:
             UserError: if this is not a run folder, or a value would have to be resolved.
         """
         if not self.config_file.is_file():
-            raise UserError(f"run={self.path} is not a run folder: it has no config.yaml")
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
         config = read_yaml(self.config_file)
         if not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")

@@ -33,26 +33,18 @@ from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import check, instantiate
 from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, unchanged_process
-from seqmodels.plain_values import flattened
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import ended_by, interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.finished import Run
-from seqmodels.runs.folder import SETTLED, RunFolder
+from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.metrics_writer import MetricsFile
 from seqmodels.runs.processes import together
 from seqmodels.runs.report import learning_curves, profile_file, results_table, tables_of_test
-from seqmodels.runs.resume import (
-    ENDS,
-    check_length,
-    check_unfinished,
-    checkpoint_to_resume,
-    resumed_config,
-    words_to_repeat,
-)
+from seqmodels.runs.resume import ENDS, check_end, checkpoint_to_resume, resumed_config
 from seqmodels.runs.start import load_start
 from seqmodels.runs.tracking import (
     log_hyperparameters,
@@ -67,13 +59,12 @@ from seqmodels.screen import Screen, logging_to
 log = logging.getLogger(__name__)
 
 # keys that the schedule of the learning rate depends on
-PLANNED = (*ENDS, "model.optimizer.", "model.scheduler")
+PLANNED = (*ENDS, "model.optimizer.", "model.scheduler.")
 
 
 def train(
     config: DictConfig,
-    overrides: Sequence[str] = (),
-    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | None = None,
     callbacks: Sequence[Callback] = (),
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -82,8 +73,8 @@ def train(
     Args:
         config: as `configs/train.yaml` composes it; `config.folder` is the run folder. If
             `config.resume` is a run folder, that run is resumed with its own configuration.
-        overrides: what to write to `overrides.yaml`.
-        given: for `resume`: the values to lay on top, by dotted key; None: all of `config`.
+        overrides: the words that `config` was composed with, for `overrides.yaml`. A resume takes
+            what it changes from these: `train(compose(*words), words)`.
         callbacks: called before those of `config`.
         data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `InMemory` says
             which. The folder keeps their number and a hash: to resume, give them again. A key that
@@ -97,9 +88,9 @@ def train(
             written.
     """
     with keeping_interruptions():  # it imports what the data needs
-        training = prepare(config, given, data)
+        training = prepare(config, overrides, data)
     training.trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
-    return fit(training, overrides)
+    return fit(training, overrides or ())
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,7 @@ class Training:
         step: of the checkpoint; 0 for a new training.
         notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
-        resumes: whether it goes into the folder of the run that it resumes.
+        resumes: whether it resumes a run.
         blend: the simple models to average with, fitted, if so configured; in the first process.
     """
 
@@ -132,13 +123,13 @@ class Training:
 
 def prepare(
     config: DictConfig,
-    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | None = None,
     rows: Mapping[str, Any] | None = None,
 ) -> Training:
     """Reads the data and builds task and trainer, cheap checks first.
 
     Args:
-        config, given: as `train` takes them; `rows` are its `data`.
+        config, overrides: as `train` takes them; `rows` are its `data`.
 
     Raises:
         UserError: for a mistake in the configuration or the data; nothing is left behind.
@@ -152,34 +143,28 @@ def prepare(
     for key, table in in_memory.items():
         OmegaConf.update(config, f"data.{key}", table.placeholder, force_add=True)
     notes: list[str] = []
-    checkpoint, saved, changes, in_place = None, dict[str, Any](), dict[str, Any](), False
+    checkpoint, saved, changes = None, dict[str, Any](), dict[str, Any]()
+    resumes = config.resume is not None
     unseen: dict[str, Any] = {}  # by the checkpoint
     import_modules(config.imports)  # first: the run to resume may name their classes
     with ExitStack() as checked:
-        if config.resume is not None and Path(config.resume).is_dir():
+        if resumes:
             checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
-            config, changes = resumed_config(config, given)
-            check_unfinished(RunFolder(Path(config.folder)), config)
+            if overrides is None:
+                raise UserError(
+                    f"resume={config.resume}: say what to change, if anything: "
+                    "train(compose(*words), words)"
+                )
+            config, changes = resumed_config(config, overrides)
             if found := checkpoint_to_resume(RunFolder(Path(config.folder))):
-                (checkpoint, saved), in_place = found, True
+                checkpoint, saved = found
             else:
                 notes.append("the run has no checkpoint yet: it starts again from the beginning")
-            for key, (before, now) in changes.items():
-                value = "removed" if key.startswith("~") else now
-                notes.append(f"{key.removeprefix('~')}: {before} -> {value}")
+            notes += (f"{key}: {before} -> {now}" for key, (before, now) in changes.items())
             unseen = RunFolder(Path(config.folder)).changes_since(saved.get("global_step", 0))
             unseen |= changes
-        elif config.resume is not None:
-            checkpoint = Path(config.resume)
-            if checkpoint.suffix != ".ckpt":
-                raise UserError(f"resume={config.resume}: no such run folder, and not a .ckpt file")
-            saved = read_checkpoint(checkpoint)
-            if OmegaConf.select(config, SETTLED) == "auto":
-                size = flattened(saved["hyper_parameters"]).get("encoder.hidden_size", "auto")
-                OmegaConf.update(config, SETTLED, size)
-        check_length(config, saved)
+            check_end(RunFolder(Path(config.folder)), config, saved)
         folder = RunFolder(Path(config.folder))
-        resumes = config.resume is not None and RunFolder(Path(config.resume)) == folder
         first = not rank_zero_only.rank  # type: ignore[attr-defined]  # the others see its folder
         if folder.holds_run and not resumes and first:
             raise UserError(
@@ -203,9 +188,9 @@ def prepare(
                 f"blend={config.blend} averages a classifier of texts or series with a simple "
                 f"model, and {data.title} is other data: leave it out"
             )
-        if in_place:  # it encodes as before, even if its file has changed
+        if checkpoint:  # it encodes as before, even if its file has changed
             data.use_spec(saved["hyper_parameters"]["data"])
-        start = None if in_place else load_start(config.model, data, allowed)
+        start = None if checkpoint else load_start(config.model, data, allowed)
         data.setup()
         notes += data.notes
         if saved.get("fingerprint") not in (None, data.fingerprint):
@@ -236,7 +221,7 @@ def prepare(
             take_over(task, start)
         else:
             trainer.checkpoint_files.known[checkpoint] = saved
-        if in_place and any(key.removeprefix("~").startswith(PLANNED) for key in unseen):
+        if checkpoint and any(key.startswith(PLANNED) for key in unseen):
             task.replan = True
             notes.append(
                 "the learning rate's schedule is planned anew for the whole training: it "
@@ -274,7 +259,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             return
         if training.resumes and first:
             if training.changes:
-                folder.add_stretch(training.step, overrides, training.changes)
+                words = [word.removeprefix("++") for word in overrides]
+                folder.add_stretch(training.step, words, training.changes)
             folder.write_result(result)
         if len(trainer.loggers) > 1:
             log_hyperparameters(trainer, result)
@@ -285,23 +271,17 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     def begun() -> bool:  # a resume writes nothing before all is restored
         return has_begun or not training.resumes
 
-    def words() -> Sequence[str]:
-        if begun():
-            return words_to_repeat(training.config, overrides)
-        return [word for word in overrides if not word.startswith(("resume=", "folder="))]
-
+    trusted = [each for each in overrides if each.startswith(("imports=", "allowed_targets="))]
     with ExitStack() as held:
         if first:
             held.enter_context(locked(folder.lock, "is training"))
             held.enter_context(logging_to(folder.log_file))
             if not training.resumes:
-                folder.write_beginning(
-                    training.config, overrides, environment(device), training.step
-                )
+                folder.write_beginning(training.config, overrides, environment(device))
         with (
             folder.recording(result, begun=begun, write=first),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
-            interruptions(folder, trainer, console, words),
+            interruptions(folder, trainer, console, trusted),
             together(trainer, folder, result),
             open_loggers(trainer),
             profile_file(trainer, folder, console),

@@ -56,8 +56,6 @@ def test_a_language_model_keeps_the_splits_of_before(
     assert metrics["validation/loss"] == pytest.approx(first["metrics"]["validation/loss"])
     assert run.data.fingerprint == first["fingerprint"]
     for steps in (6, 8):  # the second time from a checkpoint of today
-        resumed = train(
-            config(f"resume={folder}"), given={"trainer.max_steps": steps, "baseline": False}
-        )
+        resumed = train(config(f"resume={folder}"), [f"trainer.max_steps={steps}"])
         assert resumed["fingerprint"] == first["fingerprint"]
     assert "fingerprint differs" not in caplog.text

@@ -3,29 +3,18 @@
 python scripts/train.py model.head=last_hidden
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from seqmodels.launch.command_line import composed, importing
-from seqmodels.launch.config_files import model_of
 from seqmodels.launch.plan import as_typed
-from seqmodels.plain_values import flattened
-
-NO_CHANGE = ("resume=", "folder=", "imports=", "local=", "~local")
-
-FILES = {"optimizer", "scheduler"}  # groups whose files give `model.optimizer`, `model.scheduler`
 
 
 @composed("train")
 def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
-    own = model_of(config.resume)
-    overrides = [word for word in as_typed(settings.overrides.task) if word not in own]
+    overrides = as_typed(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
         if (trial := settings.sweeper.get("trial")) is not None:
             from seqmodels.launch.search import run_trial
@@ -38,7 +27,8 @@ def main(config: DictConfig) -> None:
         return
     from seqmodels.launch.checks import check_settings
 
-    check_settings(config, overrides, "train")
+    if config.resume is None:  # else it is checked with what the folder has
+        check_settings(config, overrides, "train")
     folder = config.folder = config.folder
     with read_write(settings):
         # which Lightning gives to the processes that it starts
@@ -46,31 +36,7 @@ def main(config: DictConfig) -> None:
     with importing():
         from seqmodels.runs import train
 
-    train(config, overrides, given_values(config, overrides) if config.resume else None)
-
-
-def given_values(config: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what `overrides` change, by dotted key, a chosen file such as `trainer=cpu` included;
-    `~key` for one that they remove.
-
-    What the machine's own file says, `local`, is a default like the others. A value that only
-    follows another, such as `${model.optimizer.lr}`, is not among the changes: which values follow
-    it, and how, is for the run to resume.
-
-    Args:
-        config: composed by Hydra with these overrides; Hydra is still running.
-        overrides: the words of the command line.
-    """
-    kept = [*model_of(config.resume), *(o for o in overrides if o.startswith(NO_CHANGE))]
-    defaults = flattened(OmegaConf.to_container(compose("train", kept), resolve=False))
-    written = flattened(OmegaConf.to_container(config, resolve=False))
-    values = flattened(OmegaConf.to_container(config, resolve=True))
-    named = {override.lstrip("+").partition("=")[0] for override in overrides}
-    # a chosen file may hold the defaults, where the run to resume has something else
-    named |= {k for k in values if k.startswith("model.") and k.split(".")[1] in named & FILES}
-    removed = [o.partition("=")[0] for o in overrides if o.startswith("~") and o not in kept]
-    named |= {k for k, v in written.items() if k not in defaults or defaults[k] != v}
-    return {k: v for k, v in values.items() if k in named} | dict.fromkeys(removed)
+    train(config, overrides)
 
 
 if __name__ == "__main__":
