@@ -26,8 +26,7 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, find_device
 from seqmodels.runs import Run, Trainer, load_run, train
-from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.runs.metrics_writer import MetricsFile
+from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, Script, result_of
 from tests.runs.resumed import Stop, weights
@@ -442,18 +441,14 @@ def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path)
     ]
 
 
-def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved_or_cut_off(
-    tmp_path: Path,
-) -> None:
+def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved(tmp_path: Path) -> None:
     for seed in range(30):
         random, path = Random(seed), tmp_path / str(seed) / "metrics.csv"
         path.parent.mkdir()
         file, rows, step = MetricsFile(str(path.parent)), dict[int, dict[str, float]](), 0
         for _ in range(60):
-            if random.random() < 0.05:
-                file.save()  # and a kill in the middle of a row
-                with path.open("a") as half:
-                    half.write("7,99999,0.3")
+            if random.random() < 0.05:  # a resume
+                file.save()
                 file, step = MetricsFile(str(path.parent)), random.randint(0, step + 2)
                 file.starts(Mock(pl.Trainer, global_step=step, current_epoch=0))
                 rows = {at: row for at, row in rows.items() if at < step}
@@ -468,40 +463,52 @@ def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved_or_cut_off(
         assert read_metrics(path) == [rows[at] for at in sorted(rows)]
 
 
-@pytest.mark.parametrize("name", ["b", "c"], ids=["a known column", "a new column"])
-def test_a_kill_while_a_row_is_replaced_loses_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+def test_a_resume_changes_no_digit_and_no_column_of_the_metrics_it_keeps(tmp_path: Path) -> None:
+    path, kept = (
+        tmp_path / "metrics.csv",
+        "epoch,step,b,a\n0,3,,1.50\n0,4,1e-3,0.1000000000000000055\n",
+    )
+    path.write_text(kept + "1,9,,7\n")
+    file = MetricsFile(str(tmp_path))
+    file.starts(Mock(pl.Trainer, global_step=5, current_epoch=0))
+    file.finalize("failed")  # before anything was logged, as where a resume is refused
+    assert path.read_text() == kept + "1,9,,7\n"
+    file = MetricsFile(str(tmp_path))
+    file.starts(Mock(pl.Trainer, global_step=5, current_epoch=0))
+    file.log_metrics({"a": 0.25}, step=5)
+    file.save()
+    assert path.read_text() == kept + "0,5,,0.25\n"
+
+
+@pytest.mark.parametrize("text", ["epoch,step\n1,2,3\n", "epoch,step\n1,\0\n", "step\n1\n", "\xff"])
+def test_broken_metrics_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"metrics\.csv is not the metrics of a run"):
+        read_metrics(tmp_path / "metrics.csv")
+
+
+def test_a_kill_while_metrics_are_written_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     file, path = MetricsFile(str(tmp_path)), tmp_path / "metrics.csv"
-    for row in ({"a": 1.0, "b": 2.0}, {"a": 3.0}):
-        file.log_metrics({"epoch": 0, **row}, step=int(row["a"]))
+    for step in (1, 3):
+        file.log_metrics({"epoch": 0, "a": 1.0 * step}, step=step)
     file.save()
     before = path.read_bytes()
-    file.log_metrics({"epoch": 0, name: 4.0}, step=3)  # of the newest row
+    file.log_metrics({"epoch": 0, "b": 4.0}, step=3)
     with monkeypatch.context() as within, pytest.raises(KeyboardInterrupt):
-        within.setattr("csv.DictWriter.writerow", killed)
+        within.setattr("os.fsync", killed)
+        within.setattr("pathlib.Path.replace", killed)
+        within.setattr("os.replace", killed)
         file.save()
     assert path.read_bytes() == before
     file = MetricsFile(str(tmp_path))
-    file.log_metrics({"epoch": 0, name: 4.0}, step=3)
+    file.log_metrics({"epoch": 0, "b": 4.0}, step=3)
     file.save()
-    assert read_metrics(path)[1:] == [{"epoch": 0, "step": 3, "a": 3.0, name: 4.0}]
-
-
-def test_long_metrics_are_thinned_as_they_are_read(tmp_path: Path) -> None:
-    lines = [f"0,{step},{step}.5,{'1.5' if step % 50 == 49 else ''}\r\n" for step in range(5000)]
-    path = tmp_path / "metrics.csv"
-    path.write_text("".join(["epoch,step,train/loss_step,validation/loss\r\n", *lines]), newline="")
-    rows = read_metrics(path, most=400)
-    assert sum("validation/loss" in row for row in rows) == 100 and len(rows) <= 400
-    assert [row["step"] for row in rows if row["step"] % 50 != 49][:3] == [0, 32, 64]
-    assert len(read_metrics(path)) == 5000
-    path.write_text("epoch,step\n" + "1" * 2**21)
-    with pytest.raises(UserError, match=r"a line has more than 1,048,576 bytes"):
-        read_metrics(path)
+    assert read_metrics(path)[1:] == [{"epoch": 0, "step": 3, "a": 3.0, "b": 4.0}]
 
 
 def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> None:

@@ -40,8 +40,7 @@ from seqmodels.runs.environment import environment
 from seqmodels.runs.finished import Run
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
-from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.runs.metrics_writer import MetricsFile
+from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.runs.processes import together
 from seqmodels.runs.report import learning_curves, profile_file, results_table, tables_of_test
 from seqmodels.runs.resume import ENDS, check_end, checkpoint_to_resume, resumed_config
