@@ -21,7 +21,6 @@ from seqmodels.installation import as_started
 from seqmodels.launch.config_files import (
     SHIPPED,
     config_folders,
-    distrust_run_folder,
     keys_of,
     local_cache,
 )
@@ -54,7 +53,6 @@ def command(name: str, positional: str | None = None) -> Callable[[Callable[[Any
             words = sys.argv[1:]
             log_to_screen()
             with readable_errors():
-                distrust_run_folder()
                 _check_words(words)
                 if "--help" in words or "-h" in words:
                     docstring = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "")
@@ -135,8 +133,6 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
         @functools.wraps(function)
         def main() -> None:
             _open_streams()
-            with readable_errors():
-                distrust_run_folder()
             import hydra  # here, because most scripts start without it
 
             from seqmodels.launch.hydra_setup import for_resume, prepare_hydra

@@ -5,19 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import os
-import sys
 from collections.abc import Iterable
-from contextlib import chdir
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from seqmodels.checking import Checker, Schema
 from seqmodels.errors import UserError, unusable
-from seqmodels.plain_values import run_around
 from seqmodels.plugins import project_configs
-from seqmodels.screen import visible_line
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +30,8 @@ def config_folders() -> list[Path]:
 def own_configs() -> list[Path]:
     """`configs/` in the current directory, if there is one that is yours."""
     own = Path.cwd() / "configs"
-    yours = own.is_dir() and own.resolve() != SHIPPED and not run_around(Path.cwd())
+    yours = own.is_dir() and own.resolve() != SHIPPED
     return [own] if yours else []
-
-
-def distrust_run_folder() -> None:
-    """Where the current directory lies in a run folder, takes no configuration, no modules and no
-    libraries' settings from it: it may be a stranger's."""
-    here = Path.cwd()
-    if not (run := run_around(here)):
-        return
-    if (here / "configs").is_dir():
-        log.warning(visible_line(f"{here / 'configs'} is not read: it lies in the run {run}"))
-    sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
-    os.environ["PYTHONSAFEPATH"] = "1"  # for the processes that this one starts
-    os.environ.setdefault("NUMBA_CACHE_DIR", "")  # else .numba_config.yaml may set it, to pickles
-    with chdir(SHIPPED):
-        import matplotlib  # noqa: F401 (it reads matplotlibrc, which may name programs to run)
 
 
 def local_cache(folders: Iterable[Path]) -> str | None:

@@ -45,7 +45,6 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
             logging.getLogger().removeHandler(handler)
     os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's workers start in a folder of their own
     folder = RunFolder(Path(config.folder))
-    folder.check_contained()
     status = folder.result_if_any().get("status")
     if status in ("completed", "pruned", "interrupted"):
         own, now = _setting(folder.read_config(beginning=True)), _setting(_plain(config))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -21,9 +20,7 @@ from seqmodels.interruption import Pruned
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
 
-FOLDERS = ("checkpoints", "figures")
 SETTLED = "model.encoder.hidden_size"  # a number in the folder where the command says `auto`
-SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".html", ".ckpt")  # of files
 
 
 def as_override(key: str, path: Path) -> str:
@@ -105,7 +102,7 @@ class RunFolder:
 
         Args:
             overrides: as written on the command line.
-            changes: the new values, by dotted key, as `files.change` takes them.
+            changes: the new values, by dotted key, as `plain_values.change` takes them.
         """
         stretch = {"step": step, "overrides": [*overrides], "changes": dict(changes)}
         stretches = OmegaConf.create([*self._stretches(), stretch])
@@ -129,29 +126,6 @@ class RunFolder:
                 shutil.rmtree(left)
             elif left.suffix != ".log" and left.name != "lock":
                 left.unlink()
-
-    def check_contained(self) -> None:
-        """Makes sure that what a training writes into the folder stays in it.
-
-        Raises:
-            UserError: naming a link that leads out of the folder, or what is neither a file nor a
-                folder; a run writes neither, and a training would write through it.
-        """
-        home = os.path.realpath(self.path)
-        for place, folders, files in os.walk(self.path):
-            for path in (Path(place, name) for name in (*folders, *files)):
-                file = path.suffix in SUFFIXES or path.name == "lock"
-                of_kind = (path.is_dir() and not file) or (
-                    path.is_file() and path.name not in FOLDERS
-                )
-                if of_kind and Path(os.path.realpath(path)).is_relative_to(home):
-                    continue
-                raise UserError(
-                    f"{path} leads out of the run folder, or is not what a run writes there, and a "
-                    "training would write to it: remove it, or put the real file in its place"
-                )
-            if Path(place) == self.path and "wandb" in folders:
-                folders.remove("wandb")  # W&B links to its own logs, and adds a folder for each run
 
     # the result
 

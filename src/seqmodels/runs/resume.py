@@ -55,9 +55,8 @@ def resumed_config(
     for name in (saved.get("logger") or {}).keys() - (result["logger"] or {}).keys():
         log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
     result |= {key: deepcopy(saved[key]) for key in OF_RUN if key in saved}
-    own = {k: v for k, v in saved.get("trainer", {}).items() if k != "_target_"}
-    result["trainer"] = {**result["trainer"], **own}
-    result["callbacks"] = _callbacks(saved.get("callbacks", {}), result["callbacks"], folder.path)
+    result["trainer"] |= {**saved["trainer"], "_target_": result["trainer"]["_target_"]}
+    result["callbacks"] = _callbacks(saved["callbacks"], result["callbacks"], folder.path)
     result["folder"] = str(folder.path)
     if RATE in given and _value(saved, HIGHEST) == _value(saved, RATE):
         given.setdefault(HIGHEST, given[RATE])  # else the change would do nothing

@@ -55,13 +55,12 @@ class Trainer(pl.Trainer):
         check_val_every_n_epoch: Count | None = 1,
         **options: Any,
     ) -> None:
-        self.checkpoint_files = CheckpointFiles()
         by_size = val_check_interval == "auto"
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
             callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation(), _NoEmptyHooks()],
-            plugins=[*(plugins or []), self.checkpoint_files],
+            plugins=[*(plugins or []), CheckpointFiles()],
             val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
             **options,

@@ -218,8 +218,6 @@ def prepare(
         if checkpoint is None:
             task.initialize(data)
             take_over(task, start)
-        else:
-            trainer.checkpoint_files.known[checkpoint] = saved
         if checkpoint and any(key.startswith(PLANNED) for key in unseen):
             task.replan = True
             notes.append(
