@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from seqmodels import compose
 from seqmodels.errors import UserError
-from seqmodels.runs import load_run, train
+from seqmodels.runs import fit, load_run, prepare, train
 from seqmodels.runs.checkpoint import CheckpointFiles, check_whole, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
@@ -469,7 +469,23 @@ def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> 
         other.communicate()
     assert (folder.path / "lock").exists()  # its process is gone, and so it locks nothing
     assert train(settings)["status"] == "completed"
-    assert not (folder.path / "lock").exists()
+
+
+def test_of_two_commands_with_one_folder_the_slower_one_overwrites_nothing(config: Config) -> None:
+    settings = config("baseline=false")
+    faster, slower = prepare(settings), prepare(config("baseline=false", "model.head=max_pool"))
+    fit(faster)
+    before = content(Path(settings.folder))
+    with pytest.raises(UserError, match="holds a run already: choose another folder"):
+        fit(slower)
+    assert content(Path(settings.folder)) == before
+    settings.resume, words = settings.folder, ["trainer.max_epochs=3"]
+    faster, slower = prepare(settings, words), prepare(settings, words)
+    fit(faster, words)
+    before = content(Path(settings.folder))
+    with pytest.raises(UserError, match="this run is finished"):
+        fit(slower, words)
+    assert content(Path(settings.folder)) == before
 
 
 # ---------------------------------------------------------------- checkpoint files

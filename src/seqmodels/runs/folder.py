@@ -75,6 +75,14 @@ class RunFolder:
         failed = self.result_if_any().get("status") == "failed"
         return not failed and (self.config_file.exists() or self.result_file.exists())
 
+    def check_free(self) -> None:
+        """Raises UserError if it holds a run."""
+        if self.holds_run:
+            raise UserError(
+                f"folder={self.path} holds a run already: choose another folder, or "
+                f"{self.how_to_resume()}"
+            )
+
     def how_to_resume(self, words: Sequence[str] = ()) -> str:
         """The command that resumes the run, with these words of a command line."""
         command = shlex.join([as_override("resume", self.path), *words])

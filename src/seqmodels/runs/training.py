@@ -165,11 +165,8 @@ def prepare(
             check_end(RunFolder(Path(config.folder)), config, saved)
         folder = RunFolder(Path(config.folder))
         first = not rank_zero_only.rank  # type: ignore[attr-defined]  # the others see its folder
-        if folder.holds_run and not resumes and first:
-            raise UserError(
-                f"folder={folder.path} holds a run already: choose another folder, or "
-                f"{folder.how_to_resume()}"
-            )
+        if first and not resumes:
+            folder.check_free()
         find_device(config.trainer.accelerator)
         allowed = trusted_classes(config)
         kind = task_class(config.model, allowed)
@@ -272,6 +269,10 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     with ExitStack() as held:
         if first:
             held.enter_context(locked(folder.lock, "is training"))
+            if training.resumes:  # another process may have finished it since the checks
+                check_end(folder, training.config, {})
+            else:
+                folder.check_free()
             held.enter_context(logging_to(folder.log_file))
             if not training.resumes:
                 folder.write_beginning(training.config, overrides, environment(device))
