@@ -46,6 +46,7 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "predictions.csv",
         "scores.csv",
         "train.log",
+        "lock",
         "dataflow.svg",
         "result.json",
         "checkpoints/best.ckpt",
