@@ -198,10 +198,7 @@ def test_summary_learning_rate_and_profile_are_there_by_a_word(
     own = ("trainer=cpu", "trainer.log_every_n_steps=5", "hydra.run.dir=run")
     done = script("train.py", *words, *own)
     assert "encoder.rnn" in done.stdout and "Trainable params" in done.stdout
-    assert "run_training_batch" in done.stdout and "profile: " in done.stdout
-    report = (tmp_path / "run" / "profile.txt").read_text()
-    for stage in ("FIT", "TEST"):
-        assert f"{stage} Profiler Report" in report
+    assert "Profiler Report" in done.stdout and "run_training_batch" in done.stdout
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "lr-AdamW" in row]
     assert [(row["epoch"], row["step"]) for row in rows] == [
         (0, 4),

@@ -48,8 +48,8 @@ class RunFolder:
     """One run on disk.
 
     `config.yaml` (resolved), `overrides.yaml`, `environment.json`, `metrics.csv`, `result.json`,
-    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; `profile.txt` and
-    `loggers.json` where they are asked for. What is broken or absent is a `UserError` that names
+    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; `loggers.json` where
+    it is asked for. What is broken or absent is a `UserError` that names
     the file.
     """
 
@@ -62,7 +62,6 @@ class RunFolder:
     result_file = _RunPath("result.json")
     dataflow = _RunPath("dataflow.svg")
     figures = _RunPath("figures")
-    profile = _RunPath("profile.txt")
     log_file = _RunPath("train.log")
     lock = _RunPath("lock")  # which the process holds that trains here
 

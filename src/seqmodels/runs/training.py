@@ -42,7 +42,7 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.runs.processes import together
-from seqmodels.runs.report import learning_curves, profile_file, results_table, tables_of_test
+from seqmodels.runs.report import learning_curves, results_table, tables_of_test
 from seqmodels.runs.resume import ENDS, check_end, checkpoint_to_resume, resumed_config
 from seqmodels.runs.start import load_start
 from seqmodels.runs.tracking import (
@@ -282,9 +282,10 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             interruptions(folder, trainer, console, trusted),
             together(trainer, folder, result),
             open_loggers(trainer),
-            profile_file(trainer, folder, console),
         ):
             caption = _fit(training, result, begin, console)
+    if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
+        console.print(profile, soft_wrap=True)
     console.print(results_table(result))
     if caption:
         console.print(caption)

@@ -469,6 +469,8 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "dataflow.svg",
         "result.json",
         "samples.txt",
+        "train.log",
+        "lock",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/learning_curves.png",
