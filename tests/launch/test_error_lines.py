@@ -135,7 +135,7 @@ train trainer.gradient_clip_val=-1
 train trainer.limit_val_batches=0
     ...by which the best checkpoint is chosen
 train trainer.check_val_every_n_epoch=99
-    ...without a validation, no checkpoint
+    ...leave no validation, by which the best
 train trainer.val_check_interval=15
     ...more than the 14 batches of an epoch
 train trainer.val_check_interval=0

@@ -15,6 +15,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, LambdaCallback, Timer
 from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from omegaconf import OmegaConf
 
 import seqmodels
@@ -135,6 +138,22 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
         for number, seed in enumerate((0, 0, 1))
     ]
     assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (_FitLoop, "_iteration_based_training"),
+        (_SignalConnector, "register_signal_handlers"),
+        (_TrainingEpochLoop, "_broadcast_sigterm_tensor"),
+    ],
+)
+def test_a_lightning_that_has_renamed_what_is_replaced_is_one_line(
+    owner: type, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(UserError, match=f"^lightning {pl.__version__} has no {name}, which"):
+        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
 
 
 class Tells(BoringModel):
