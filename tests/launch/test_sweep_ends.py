@@ -9,14 +9,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
 
 from seqmodels.compare.records import read_record
-from seqmodels.interruption import Interrupted, handling_signals, interrupt, keeping_interruptions
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import is_locked, locked
 from tests.conftest import Refused, Script, command, result_of
@@ -143,19 +141,6 @@ def test_ctrl_c_before_a_run_trains_ends_it_and_leaves_nothing(
     done = script("train.py", *OWN, status=130)
     assert done.stderr == "interrupted\n"
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_that_is_lost_is_raised_at_the_end(number: int) -> None:
-    ended = []
-    with handling_signals(interrupt):
-        with pytest.raises(Interrupted, match=str(number)), keeping_interruptions():
-            with suppress(Interrupted):
-                signal.raise_signal(number)
-            ended.append(number)  # the import goes on
-        assert ended == [number] and signal.getsignal(number) is interrupt
-    with keeping_interruptions():
-        pass
 
 
 def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json, write_text
-from seqmodels.installation import as_started
 from seqmodels.interruption import Pruned
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
@@ -85,7 +84,7 @@ class RunFolder:
     def how_to_resume(self, words: Sequence[str] = ()) -> str:
         """The command that resumes the run, with these words of a command line."""
         command = shlex.join([as_override("resume", self.path), *words])
-        return as_started(f"resume with python scripts/train.py {command}")
+        return f"resume with python scripts/train.py {command}"
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""

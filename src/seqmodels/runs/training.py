@@ -31,7 +31,6 @@ from seqmodels.engine.task import task_class
 from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import check, instantiate
-from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory, unchanged_process
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -86,8 +85,7 @@ def train(
         UserError: for a mistake in the configuration or the data; mostly before anything is
             written.
     """
-    with keeping_interruptions():  # it imports what the data needs
-        training = prepare(config, overrides, data)
+    training = prepare(config, overrides, data)
     training.trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
     return fit(training, overrides or ())
 
