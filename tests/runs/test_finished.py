@@ -56,7 +56,7 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
 
 
 def test_a_table_without_the_columns_of_the_training_is_refused(films: Run) -> None:
-    message = "inputs: row 1 has no column 'text': the run was trained with data.text_column"
+    message = "inputs: row 1 has no column 'text': set data.text_column"
     with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         next(films.predict(FILMS[["year"]]))
 

@@ -331,9 +331,9 @@ def test_predictions_come_in_order_and_equal_one_by_one(config: Config) -> None:
         ("header", "not a list of inputs, but one str: write"),
         (b"header", "not a list of inputs, but one bytes"),
         ({"text": "a film"}, "not a list of inputs, but one dict"),
-        (["a film", math.nan], "input 2 is nan, which this run cannot read"),
-        (["a film", ["a", "film"]], "input 2 is ['a', 'film'], which"),
-        ([None], "input 1 is None, which"),
+        (["a film", math.nan], "an input of 1 to 2 is none for this run: "),
+        (["a film", ["a", "film"]], "an input of 1 to 2 is none for this run: "),
+        ([None], "an input of 1 to 1 is none for this run: "),
     ],
 )
 def test_what_is_not_a_list_of_texts_is_refused(reviews: Path, inputs: Any, message: str) -> None:
