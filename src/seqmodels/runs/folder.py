@@ -110,7 +110,8 @@ class RunFolder:
             overrides: as written on the command line.
             changes: the new values, by dotted key, as `plain_values.change` takes them.
         """
-        stretch = {"step": step, "overrides": [*overrides], "changes": dict(changes)}
+        words = [word.removeprefix("++") for word in overrides]  # of a resume
+        stretch = {"step": step, "overrides": words, "changes": dict(changes)}
         stretches = OmegaConf.create([*self._stretches(), stretch])
         write_text(self.overrides_file, OmegaConf.to_yaml(stretches))
 

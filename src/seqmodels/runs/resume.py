@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,57 @@ FREE = ("data.num_workers", "tags")
 YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
 OF_RUN = ("seed", "data", "model", "baseline", "task_name", "tags")
 RATE, HIGHEST = "model.optimizer.lr", "model.scheduler.max_lr"
+PLANNED = (*ENDS, "model.optimizer.", "model.scheduler.")  # which the schedule depends on
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A run to resume.
+
+    Args:
+        checkpoint: None if there is none yet; `saved` is its content.
+        changes: what is changed in the run's own configuration, by dotted key.
+        replans: whether the checkpoint's schedule is another one.
+        notes: to show.
+    """
+
+    config: DictConfig
+    checkpoint: Path | None
+    saved: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    replans: bool
+    notes: Sequence[str]
+
+    @property
+    def step(self) -> int:
+        """Of the checkpoint."""
+        return int(self.saved.get("global_step", 0))
+
+
+def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
+    """What `config.resume` is resumed with and from; see `resumed_config`.
+
+    Raises:
+        UserError: if a change would make it another run, if it is finished, or if all of its
+            checkpoints are broken.
+    """
+    whole, changes = resumed_config(config, words)
+    folder = RunFolder(Path(config.resume))
+    checkpoint, saved = checkpoint_to_resume(folder) or (None, {})
+    check_end(folder, whole, saved)
+    notes = [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
+    step = saved.get("global_step", 0)
+    unseen = {*changes, *folder.changes_since(step)}  # by the checkpoint
+    replans = checkpoint is not None and any(key.startswith(PLANNED) for key in unseen)
+    if checkpoint is None:
+        notes.append("the run has no checkpoint yet: it starts again from the beginning")
+    if replans:
+        notes.append(
+            "the learning rate's schedule is planned anew for the whole training: it continues at "
+            f"step {step} of the new plan"
+        )
+    now = {key: value for key, (_, value) in changes.items()}
+    return Resume(whole, checkpoint, saved, now, replans, notes)
 
 
 def resumed_config(

@@ -42,7 +42,7 @@ from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.runs.processes import together
 from seqmodels.runs.report import learning_curves, results_table, tables_of_test
-from seqmodels.runs.resume import ENDS, check_end, checkpoint_to_resume, resumed_config
+from seqmodels.runs.resume import Resume, check_end, find_resume
 from seqmodels.runs.start import load_start
 from seqmodels.runs.tracking import (
     log_hyperparameters,
@@ -55,9 +55,6 @@ from seqmodels.runs.verdict import verdict, why_above
 from seqmodels.screen import Screen, logging_to
 
 log = logging.getLogger(__name__)
-
-# keys that the schedule of the learning rate depends on
-PLANNED = (*ENDS, "model.optimizer.", "model.scheduler.")
 
 
 def train(
@@ -95,12 +92,9 @@ class Training:
     """All that a training needs, built and checked; nothing is written yet.
 
     Args:
-        checkpoint: to resume from; None for a new training.
-        changes: what a resume changes in the run's own configuration, by dotted key.
-        step: of the checkpoint; 0 for a new training.
+        resume: what it resumes; None for a new training.
         notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
-        resumes: whether it resumes a run.
         blend: the simple models to average with, fitted, if so configured; in the first process.
     """
 
@@ -109,12 +103,9 @@ class Training:
     data: DataModule
     task: Task
     trainer: Trainer
-    checkpoint: Path | None
-    changes: Mapping[str, Any]
-    step: int
+    resume: Resume | None
     notes: Sequence[str]
     started: float
-    resumes: bool
     blend: Any
 
 
@@ -139,143 +130,124 @@ def prepare(
     config = config.copy()
     for key, table in in_memory.items():
         OmegaConf.update(config, f"data.{key}", table.placeholder, force_add=True)
-    notes: list[str] = []
-    checkpoint, saved, changes = None, dict[str, Any](), dict[str, Any]()
-    resumes = config.resume is not None
-    unseen: dict[str, Any] = {}  # by the checkpoint
     import_modules(config.imports)  # first: the run to resume may name their classes
-    with ExitStack() as checked:
-        if resumes:
-            checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
-            if overrides is None:
-                raise UserError(
-                    f"resume={config.resume}: say what to change, if anything: "
-                    "train(compose(*words), words)"
-                )
-            config, changes = resumed_config(config, overrides)
-            if found := checkpoint_to_resume(RunFolder(Path(config.folder))):
-                checkpoint, saved = found
-            else:
-                notes.append("the run has no checkpoint yet: it starts again from the beginning")
-            notes += (f"{key}: {before} -> {now}" for key, (before, now) in changes.items())
-            unseen = RunFolder(Path(config.folder)).changes_since(saved.get("global_step", 0))
-            unseen |= changes
-            check_end(RunFolder(Path(config.folder)), config, saved)
-        folder = RunFolder(Path(config.folder))
-        first = not rank_zero_only.rank  # type: ignore[attr-defined]  # the others see its folder
-        if first and not resumes:
-            folder.check_free()
-        find_device(config.trainer.accelerator)
-        allowed = trusted_classes(config)
-        kind = task_class(config.model, allowed)
-        _check_arguments(config, allowed)
-        contract = kind.contract_for(config.model.head)
-        sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-        check_model(contract, sized, kind.check(sized))
-        pl.seed_everything(config.seed, workers=True, verbose=False)
-        whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
-        data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
-        _check_data(kind, contract, data)
-        to_blend = contract.kind.blend if hasattr(data, "inputs") else None
-        if config.get("blend") is not None and not to_blend:
+    if config.resume is None:
+        return _prepared(config, in_memory, None, started)
+    with unusable(f"resume={config.resume}: this run cannot be resumed"):
+        if overrides is None:
             raise UserError(
-                f"blend={config.blend} averages a classifier of texts or series with a simple "
-                f"model, and {data.title} is other data: leave it out"
+                f"resume={config.resume}: say what to change, if anything: "
+                "train(compose(*words), words)"
             )
-        if checkpoint:  # it encodes as before, even if its file has changed
-            data.use_spec(saved["hyper_parameters"]["data"])
-        start = None if checkpoint else load_start(config.model, data, allowed)
-        data.setup()
-        notes += data.notes
-        if saved.get("fingerprint") not in (None, data.fingerprint):
-            raise UserError(
-                f"resume={config.resume}: the data is not the data that this run was trained on "
-                "(fingerprint differs); restore its files, or start a new run"
-            )
-        trainer = _build_trainer(config, folder.path, allowed)
+        resume = find_resume(config, overrides)
+        return _prepared(resume.config, in_memory, resume, started)
 
-        def build(values: Mapping[str, Any]) -> Task:
-            model: Any = OmegaConf.merge(config.model, values)
-            task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
-            task.allowed_targets, task.fingerprint = allowed, data.fingerprint
-            return task
 
-        values, why = kind.settle(config.model, (build, trainer, data))
-        config.model = OmegaConf.merge(config.model, values)
-        notes += [why] if why else []
-        task = build(values)
-        task.build_optimizers(trainer, data)  # so that a mistake in them is found now
-        plan_validation(trainer, data)
-        if config.model.get("metrics"):
-            with torch.random.fork_rng([]):  # the loader draws a number
-                task.try_metrics(next(iter(data.val_dataloader())))
-        _check_metric(config.sweep.metric, task, data)
-        if checkpoint is None:
-            task.initialize(data)
-            take_over(task, start)
-        if checkpoint and any(key.startswith(PLANNED) for key in unseen):
-            task.replan = True
-            notes.append(
-                "the learning rate's schedule is planned anew for the whole training: it "
-                f"continues at step {saved['global_step']} of the new plan"
-            )
-        blend = None
-        if config.get("blend") is not None and trainer.is_global_zero:
-            with unchanged_process():
-                blend = to_blend(data)  # type: ignore[misc]
-        checked.pop_all()
-    now = {key: value for key, (_, value) in changes.items()}
-    step = saved.get("global_step", 0)
-    return Training(
-        config, folder, data, task, trainer, checkpoint, now, step, notes, started, resumes, blend
-    )
+def _prepared(
+    config: DictConfig, in_memory: Mapping[str, InMemory], resume: Resume | None, started: float
+) -> Training:
+    folder, notes = RunFolder(Path(config.folder)), [*(resume.notes if resume else ())]
+    if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
+        folder.check_free()
+    allowed = trusted_classes(config)
+    kind = _checked(config, allowed)
+    saved = resume.saved if resume else {}
+    contract = kind.contract_for(config.model.head)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
+    data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
+    _check_data(kind, contract, data)
+    to_blend = contract.kind.blend if hasattr(data, "inputs") else None
+    if config.get("blend") is not None and not to_blend:
+        raise UserError(
+            f"blend={config.blend} averages a classifier of texts or series with a simple "
+            f"model, and {data.title} is other data: leave it out"
+        )
+    if saved:  # it encodes as before, even if its file has changed
+        data.use_spec(saved["hyper_parameters"]["data"])
+    start = None if saved else load_start(config.model, data, allowed)
+    data.setup()
+    notes += data.notes
+    if saved.get("fingerprint") not in (None, data.fingerprint):
+        raise UserError(
+            f"resume={config.resume}: the data is not the data that this run was trained on "
+            "(fingerprint differs); restore its files, or start a new run"
+        )
+    trainer = _build_trainer(config, folder.path, allowed)
+
+    def build(values: Mapping[str, Any]) -> Task:
+        model: Any = OmegaConf.merge(config.model, values)
+        task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
+        task.allowed_targets, task.fingerprint = allowed, data.fingerprint
+        return task
+
+    values, why = kind.settle(config.model, (build, trainer, data))
+    config.model = OmegaConf.merge(config.model, values)
+    notes += [why] if why else []
+    task = build(values)
+    task.build_optimizers(trainer, data)  # so that a mistake in them is found now
+    plan_validation(trainer, data)
+    if config.model.get("metrics"):
+        with torch.random.fork_rng([]):  # the loader draws a number
+            task.try_metrics(next(iter(data.val_dataloader())))
+    _check_metric(config.sweep.metric, task, data)
+    if not saved:
+        task.initialize(data)
+        take_over(task, start)
+    task.replan = resume is not None and resume.replans
+    blend = None
+    if config.get("blend") is not None and trainer.is_global_zero:
+        with unchanged_process():
+            blend = to_blend(data)  # type: ignore[misc]
+    return Training(config, folder, data, task, trainer, resume, notes, started, blend)
+
+
+def _checked(config: DictConfig, allowed: tuple[str, ...]) -> type[Task]:
+    """The class of the task, after all checks that need no data."""
+    find_device(config.trainer.accelerator)
+    kind = task_class(config.model, allowed)
+    _check_arguments(config, allowed)
+    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
+    check_model(kind.contract_for(config.model.head), sized, kind.check(sized))
+    return kind
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
-    folder, trainer = training.folder, training.trainer
-    first = trainer.is_global_zero
+    folder, trainer, resume = training.folder, training.trainer, training.resume
+    first, begun = trainer.is_global_zero, False
     console = Screen(quiet=not first)
     device = device_name(trainer)
     result = _beginning(training, device)
-    if training.resumes:
-        earlier = folder.result_if_any()
-        result["resumed"] = [*earlier.get("resumed", []), environment(device)]
-
-    has_begun = False
+    if resume:
+        result["resumed"] = [*folder.result_if_any().get("resumed", []), environment(device)]
 
     def begin(*_: Any) -> None:
-        """Leaves the first traces, at the first batch: until then, a resume may be refused."""
-        nonlocal has_begun
-        if has_begun:
+        """Leaves the first traces of a resume, at the first batch: until then it may be refused."""
+        nonlocal begun
+        if begun:
             return
-        if training.resumes and first:
-            if training.changes:
-                words = [word.removeprefix("++") for word in overrides]
-                folder.add_stretch(training.step, words, training.changes)
+        begun = True
+        if resume and first:
+            if resume.changes:
+                folder.add_stretch(resume.step, overrides, resume.changes)
             folder.write_result(result)
         if len(trainer.loggers) > 1:
             log_hyperparameters(trainer, result)
-        has_begun = True
 
     trainer.callbacks.append(LambdaCallback(on_train_batch_start=begin))  # type: ignore[attr-defined]
-
-    def begun() -> bool:  # a resume writes nothing before all is restored
-        return has_begun or not training.resumes
-
     trusted = [each for each in overrides if each.startswith(("imports=", "allowed_targets="))]
     with ExitStack() as held:
         if first:
             held.enter_context(locked(folder.lock, "is training"))
-            if training.resumes:  # another process may have finished it since the checks
+            if resume:  # another process may have finished it since the checks
                 check_end(folder, training.config, {})
             else:
                 folder.check_free()
-            held.enter_context(logging_to(folder.log_file))
-            if not training.resumes:
                 folder.write_beginning(training.config, overrides, environment(device))
+            held.enter_context(logging_to(folder.log_file))
         with (
-            folder.recording(result, begun=begun, write=first),
+            folder.recording(result, begun=lambda: begun or not resume, write=first),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
             interruptions(folder, trainer, console, trusted),
             together(trainer, folder, result),
@@ -306,8 +278,9 @@ def _fit(
         f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
     )
     clock = time.perf_counter()
-    with restoring(training.checkpoint, task):
-        trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
+    checkpoint = training.resume.checkpoint if training.resume else None
+    with restoring(checkpoint, task):
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and first:  # after the training, whose first step would wait
