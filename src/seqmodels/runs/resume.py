@@ -114,7 +114,8 @@ def resumed_config(
         given.setdefault(HIGHEST, given[RATE])  # else the change would do nothing
     change(result, given)
     whole = OmegaConf.create(result)
-    found = {key: (_value(saved, key), _plain(OmegaConf.select(whole, key))) for key in given}
+    now = OmegaConf.to_container(whole, resolve=True)
+    found = {key: (_value(saved, key), _value(now, key)) for key in given}
     return whole, {key: values for key, values in found.items() if values[0] != values[1]}
 
 
@@ -125,12 +126,15 @@ def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[
         key, value = override.key_or_group, override.value()
         if key.split(".")[0] in YOURS or (not override.is_delete() and _value(saved, key) == value):
             continue
-        free = key in FREE or (key.startswith(GROUPS) and not key.endswith(("_target_", "dirpath")))
+        group, _, name = key.rpartition(".")
+        inner = key.startswith(GROUPS) and isinstance(_value(saved, group), Mapping)
+        free = key in FREE or (inner and name not in ("_target_", "dirpath"))
         if override.is_delete() or not free:
             word = str(override.input_line).removeprefix("++")
             raise UserError(
                 f"resume={resume}: leave out {word}, or start a new run: a resume changes no more "
-                f"than values of {', '.join((*GROUPS, *FREE))}"
+                "than values of the run's trainer, callbacks, model.optimizer and model.scheduler, "
+                f"{' and '.join(FREE)}"
             )
         given[key] = value
     return given
@@ -140,10 +144,6 @@ def _value(config: Any, key: str) -> Any:
     for name in key.split("."):
         config = config.get(name) if isinstance(config, Mapping) else None
     return config
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _callbacks(
