@@ -47,7 +47,7 @@ from seqmodels.data.module import SPLITS
 from seqmodels.data.token_inputs import Tokens
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import keep_memory
-from seqmodels.runs.metrics_writer import MetricsFile
+from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.tasks.classification import SequenceClassifier
 
 CLASSES, TELLING, SHARE = 4, 20, 0.15  # classes; keywords of each; their share in a sequence

@@ -59,7 +59,7 @@ from seqmodels import compose
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, keep_memory
 from seqmodels.nn.vocabulary import linear_cross_entropy
-from seqmodels.runs.metrics_writer import MetricsFile
+from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.tasks.language_model import LanguageModel
 from seqmodels.tasks.language_model.corpus import TokenFile

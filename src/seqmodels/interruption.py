@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 # Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -52,32 +52,3 @@ def handling_signals(handler: Callable[[int, FrameType | None], None]) -> Iterat
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
-
-
-@contextmanager
-def keeping_interruptions() -> Iterator[None]:
-    """Within: what a signal raises is raised once more at the end. An import may lose it, or make
-    another error of it: torch imports numpy in C++, which clears every error."""
-    raised: list[BaseException] = []
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        try:
-            before[signum](signum, frame)
-        except BaseException as error:
-            raised.append(error)
-            raise
-
-    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            if callable(handler := signal.getsignal(number)):
-                before[number] = handler
-                signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for signum, earlier in before.items():
-            if signal.getsignal(signum) is handle:  # a sweep that is ended changes its own
-                signal.signal(signum, earlier)
-        if raised:
-            raise raised[0]

@@ -23,7 +23,7 @@ from seqmodels.errors import UserError, one_line
 @functools.cache
 def project_modules() -> tuple[str, ...]:
     """What the installed projects name, without importing it."""
-    return tuple(point.module for point in entry_points(group="seqmodels") if _is_yours(point))
+    return tuple(point.module for point in entry_points(group="seqmodels"))
 
 
 def project_packages() -> list[str]:
@@ -56,15 +56,8 @@ def project_configs() -> list[Path]:
     return sorted(folders, key=lambda folder: not folder.is_relative_to(Path.cwd()))
 
 
-def _is_yours(point: Any) -> bool:  # an EntryPoint of Python, or of a backport
-    """Whether it was installed: a run folder, in which you may stand, holds nothing but data."""
-    from seqmodels.plain_values import run_around
-
-    return point.dist is None or not run_around(Path(str(point.dist.locate_file(""))).resolve())
-
-
 def import_module(name: str, key: str) -> ModuleType:
-    """Imports a module by its name; it may be in the current directory, unless that lies in a run.
+    """Imports a module by its name; it may be in the current directory.
 
     This runs the module's code: import only what you trust, and never what a checkpoint or a run
     folder names.
@@ -76,10 +69,7 @@ def import_module(name: str, key: str) -> ModuleType:
         UserError: if the import fails.
     """
     if "" not in sys.path:
-        from seqmodels.plain_values import run_around  # an audit by pytest needs no YAML
-
-        if not run_around(Path.cwd()):
-            sys.path.insert(0, "")
+        sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
     except Exception as error:  # the module's own code may raise anything

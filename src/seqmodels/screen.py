@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,6 @@ from rich.progress import Progress
 from rich.segment import Segment
 from rich.text import Text
 
-SECONDS = 20.0  # from one line of progress to the next; a step may come between
 MANY = 10_000  # the least amount of work to show
 # control characters but tab and newline, halves of characters, and what reorders or hides text
 _UNSEEN = re.compile(
@@ -53,12 +50,21 @@ class LogLines(logging.Formatter):
         return visible(super().format(record)).replace("\n", "\n    ")
 
 
-class LogFile(logging.FileHandler):
-    """A log file that makes its folder when the first record comes."""
-
-    def _open(self) -> Any:
-        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
-        return super()._open()
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Within: what is logged is added to this file, if it isn't already."""
+    root, name = logging.getLogger(), str(path.absolute())
+    if any(getattr(handler, "baseFilename", None) == name for handler in root.handlers):
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(LogLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -88,44 +94,18 @@ class Screen(Console):
 
 @contextmanager
 def show_progress(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Within: shows progress on standard error: a bar on a terminal, elsewhere a line every 20
-    seconds. Gives a function to call with the amount that was done since its last call.
+    """Within: a bar on standard error, if that is a terminal. Gives a function to call with the
+    amount that was done since its last call.
 
     Args:
         title: what is done, such as `encoding train`.
         total: the amount of work, in any unit; None if it is unknown. Less than `MANY` is not
             shown.
     """
-    if total is not None and total < MANY:
-        yield lambda amount: None
-        return
-    if sys.stderr.isatty():
-        with Progress(console=Screen(stderr=True), transient=True) as bar:
-            task = bar.add_task(title, total=total)
-            yield lambda amount: bar.advance(task, amount)
-        return
-    done, started, ended = 0, time.monotonic(), threading.Event()
-
-    def advance(amount: int) -> None:
-        nonlocal done
-        done += amount
-
-    def say() -> None:  # a thread, because the work may be one long call of a library
-        while not ended.wait(SECONDS):
-            taken = time.monotonic() - started
-            Screen(stderr=True).print(f"{title}: {_how_far(done, total, taken)}", soft_wrap=True)
-
-    threading.Thread(target=say, daemon=True).start()
-    try:
-        yield advance
-    finally:
-        ended.set()
-
-
-def _how_far(done: int, total: int | None, taken: float) -> str:
-    if not total or not 0 < done < total:
-        return f"{duration(taken)} so far"
-    return f"{done / total:.0%}, about {duration(taken * (total - done) / done)} left"
+    hidden = not sys.stderr.isatty() or (total is not None and total < MANY)
+    with Progress(console=Screen(stderr=True), transient=True, disable=hidden) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda amount: bar.advance(task, amount)
 
 
 def duration(seconds: int | float) -> str:

@@ -163,10 +163,10 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
     train(settings)
     file = Path(settings.folder) / "metrics.csv"
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
-    resume = (f"resume={settings.folder}", *own, "trainer.max_epochs=10")
-    train(config(*resume))
+    resume = config(f"resume={settings.folder}")
+    train(resume, ["trainer.max_epochs=10"])
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
-    train(config(*resume, "trainer.max_epochs=11", "callbacks.early_stopping.patience=3"))
+    train(resume, ["trainer.max_epochs=11", "callbacks.early_stopping.patience=3"])
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2, 3]
     wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
     with pytest.raises(UserError, match="monitor=validation/f1: choose .* did you mean valid"):
@@ -198,10 +198,7 @@ def test_summary_learning_rate_and_profile_are_there_by_a_word(
     own = ("trainer=cpu", "trainer.log_every_n_steps=5", "hydra.run.dir=run")
     done = script("train.py", *words, *own)
     assert "encoder.rnn" in done.stdout and "Trainable params" in done.stdout
-    assert "run_training_batch" in done.stdout and "profile: " in done.stdout
-    report = (tmp_path / "run" / "profile.txt").read_text()
-    for stage in ("FIT", "TEST"):
-        assert f"{stage} Profiler Report" in report
+    assert "Profiler Report" in done.stdout and "run_training_batch" in done.stdout
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "lr-AdamW" in row]
     assert [(row["epoch"], row["step"]) for row in rows] == [
         (0, 4),

@@ -72,6 +72,6 @@ def test_a_test_that_fails_leaves_the_older_file_and_nothing_else(
     monkeypatch.setattr(SequenceClassifier, "outcomes", failing)
     settings.resume = str(folder)
     with pytest.raises(RuntimeError, match="power"):
-        train(settings, given={"trainer.max_epochs": 2})
+        train(settings, ["trainer.max_epochs=2"])
     assert (folder / "predictions.csv").read_bytes() == before
     assert {file.name for file in folder.glob("*predictions*")} == {"predictions.csv"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import threading
-import time
 
 import lightning.pytorch as pl
 import pytest
@@ -16,7 +14,7 @@ from rich.console import Console
 
 from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.progress import LiveProgressBar, fitted
-from seqmodels.screen import duration, show_progress
+from seqmodels.screen import MANY, duration, show_progress
 
 
 class Named(BoringModel):
@@ -155,23 +153,14 @@ class Stop(pl.Callback):
         trainer.should_stop = trainer.global_step == 12
 
 
-def test_long_work_prints_lines_even_within_one_call(
+def test_long_work_shows_a_bar_on_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seqmodels.screen.SECONDS", 0.05)
-    with show_progress("short work", 10) as done:
-        time.sleep(0.2)
-    monkeypatch.setattr("seqmodels.screen.MANY", 4)
-    with show_progress("long work", 4) as done:
-        time.sleep(0.2)
-        done(1)
-        time.sleep(0.2)
-    threads = threading.active_count()
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "long work: 0 s so far"
-    assert re.fullmatch(r"long work: 25%, about \d s left", lines[-1])
-    time.sleep(0.2)
-    assert capsys.readouterr().err == "" and threading.active_count() <= threads
+    for terminal, amount in ((False, MANY), (True, MANY - 1), (True, MANY)):
+        monkeypatch.setattr("sys.stderr.isatty", lambda seen=terminal: seen)
+        with show_progress("long work", amount) as done:
+            done(amount // 2)
+        assert ("long work" in capsys.readouterr().err) == (terminal and amount == MANY)
 
 
 @pytest.mark.parametrize(

@@ -480,10 +480,10 @@ def test_a_run_needs_its_vectors_only_to_begin(
     unseen, unknown = run.predict(["an unseen film", "an unheard film"])
     assert unseen["probabilities"] != unknown["probabilities"]
 
-    chosen.resume, chosen.trainer.max_epochs = str(tmp_path / "run"), 3
-    with pytest.raises(UserError, match="model.embedding.freeze is True in this run"):
-        train(chosen, given={"model.embedding.freeze": False})
-    train(chosen)
+    chosen.resume = str(tmp_path / "run")
+    with pytest.raises(UserError, match="leave out model.embedding.freeze=false"):
+        train(chosen, ["model.embedding.freeze=false"])
+    train(chosen, ["trainer.max_epochs=3"])
     resumed = load_run(tmp_path / "run", "last")
     assert torch.equal(resumed.task.embedding.vectors.weight, vectors)
     assert resumed.result["config"]["data"]["vectors"] == str(tmp_path / "my.vec")

@@ -274,9 +274,9 @@ def test_a_run_by_time_is_resumed_with_the_time_that_it_used(
 def test_a_new_learning_rate_is_taken_when_a_run_is_resumed(script: Script, tmp_path: Path) -> None:
     own = ("trainer=cpu", "trainer.max_epochs=2", "baseline=false", "callbacks.dataflow=null")
     stop = stopped_by(signal.SIGTERM, step=20)
-    script("train.py", *own, *stop, "folder=run", status=143)
+    script("train.py", *own, *stop, "scheduler=none", "folder=run", status=143)
     changes = ("model.optimizer.lr=0.0001", "model.optimizer.weight_decay=0.5")
-    script("train.py", "resume=run", "model.scheduler=null", *changes)
+    script("train.py", "resume=run", *changes)
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     [group] = saved["optimizer_states"][0]["param_groups"]
     assert (group["lr"], group["weight_decay"]) == (0.0001, 0.5)

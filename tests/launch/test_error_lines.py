@@ -119,11 +119,13 @@ train trainer.max_time=00:00:00:00
 train trainer.limit_val_batches=0
     ...by which the best checkpoint is chosen
 train trainer.check_val_every_n_epoch=99
-    ...without a validation, no checkpoint
+    ...leave no validation, by which the best
 train trainer.val_check_interval=15
     ...more than the 14 batches of an epoch
 train trainer=gpu
     ...accelerator=gpu: PyTorch finds no such device
+train resume=broken.ckpt
+    ...broken.ckpt is not a run folder: it has no config.yaml
 
 train data=uea
     ...data.name must be given: add data.name=<value>
@@ -203,8 +205,10 @@ evaluate job
     cannot read job: write key=value; --help shows the keys
 evaluate rn=x
     rn is not a key of the configuration: did you mean run?
+evaluate run=nowhere
+    nowhere is not a run folder
 generate run=nowhere
-    run=nowhere is not a run folder
+    nowhere is not a run folder
 predict run=nowhere
     name what to predict for: input=<file>, or split=test for the run's own data
 """

@@ -11,7 +11,6 @@ from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.plugins import (
-    import_plugins,
     project_configs,
     project_modules,
     project_packages,
@@ -139,20 +138,3 @@ def test_a_project_that_cannot_be_imported_is_one_line(site: Path) -> None:
         UserError, match="^the installed project windy: ModuleNotFoundError: No mod"
     ):
         allowed_class({"_target_": "torch.nn.Linear"})
-
-
-@pytest.mark.usefixtures("site")
-def test_what_lies_in_a_run_folder_is_not_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = tmp_path / "run"
-    install(run, "windy", __init__="raise SystemExit('a stranger')\n")
-    (run / "config.yaml").write_text("model: {_target_: windy.Task}\ndata: {_target_: windy.D}\n")
-    for place in (str(run), ""):  # as in a notebook in this folder
-        monkeypatch.chdir(run)
-        monkeypatch.syspath_prepend(place)
-        project_modules.cache_clear()
-        import_plugins()
-        assert project_packages() == [] and project_configs() == []
-    with pytest.raises(UserError, match="windy.Task is not allowed"):
-        allowed_class({"_target_": "windy.Task"})

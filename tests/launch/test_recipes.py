@@ -49,12 +49,13 @@ def test_small_data_is_trained_until_the_validation_stops_gaining(
     assert result["metrics"]["validation/accuracy"] == pytest.approx(max(scores))
 
     again = script("train.py", "resume=run", status=2)
-    assert "set trainer.max_steps to more than 20000; if" in again.stderr
+    longer = (
+        "set trainer.max_steps to more than 20000 or callbacks.early_stopping.patience to more than"
+    )
+    assert longer in again.stderr
     more_steps = script("train.py", "resume=run", "trainer.max_steps=30000")
     assert "2 validations brought no better validation/loss, so early" in more_steps.stderr
-    advice = again.stderr.partition("if early stopping ended it, ")[2]
-    same = [word for word in advice.split() if word.startswith("+") or "=" in word]
-    script("train.py", "resume=run", *same, "callbacks.early_stopping.patience=3")
+    script("train.py", "resume=run", "callbacks.early_stopping.patience=3")
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert max(row["step"] for row in rows if "validation/accuracy" in row) > steps[-1]
 

@@ -52,7 +52,7 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
 
 
 def test_a_table_without_the_columns_of_the_training_is_refused(films: Run) -> None:
-    message = "inputs: row 1 has no column 'text': the run was trained with data.text_column"
+    message = "inputs: row 1 has no column 'text': set data.text_column"
     with pytest.raises(UserError, match=f"^{re.escape(message)}"):
         next(films.predict(FILMS[["year"]]))
 
@@ -161,11 +161,11 @@ def test_a_run_of_rows_in_memory_keeps_plain_values_and_asks_for_them_again(
     asked = re.escape(f"this run was trained on {saved.data.train}: give these rows again")
     with pytest.raises(UserError, match=asked):
         run.evaluate()
-    settings.resume, longer = settings.folder, {"trainer.max_epochs": 2}
+    settings.resume, longer = settings.folder, ["trainer.max_epochs=2"]
     with pytest.raises(UserError, match=asked):
-        train(settings, given=longer)
+        train(settings, longer)
     with pytest.raises(UserError, match="the data is not the data that this run was trained on"):
-        train(settings, given=longer, data={"train": words[:20]})
-    resumed = train(settings, given=longer, data={"train": words})
+        train(settings, longer, data={"train": words[:20]})
+    resumed = train(settings, longer, data={"train": words})
     assert resumed["fingerprint"] == result["fingerprint"]
     assert resumed["status"] == "completed"

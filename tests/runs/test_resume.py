@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import lightning.pytorch as pl
 import pytest
@@ -16,10 +17,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 
+from seqmodels import compose
 from seqmodels.errors import UserError
-from seqmodels.launch.commands.train import given_values
-from seqmodels.runs import load_run, train
-from seqmodels.runs.checkpoint import CheckpointFiles, damage, read_checkpoint
+from seqmodels.runs import fit, load_run, prepare, train
+from seqmodels.runs.checkpoint import CheckpointFiles, check_whole, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.resume import checkpoint_to_resume, resumed_config
@@ -104,7 +105,7 @@ def test_a_signal_is_harmless_wherever_it_comes(
 
 
 def test_the_same_command_again_resumes_too(script: Script, whole: Path, cut: Path) -> None:
-    script("train.py", *OWN, f"resume={cut}")
+    script("train.py", *(word for word in OWN if word != "trainer=cpu"), f"resume={cut}")
     same_run(whole, cut)
 
 
@@ -122,13 +123,12 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
 
 def test_values_of_the_command_line_are_laid_on_top(script: Script, cut: Path) -> None:
     own = ("callbacks.last.minutes=0.001", "data.num_workers=1")
-    done = script("train.py", f"resume={cut}", "baseline=true", *own)
+    done = script("train.py", f"resume={cut}", *own)
     assert "data.num_workers: 0 -> 1" in done.stdout
     assert "callbacks.last.minutes: 5.0 -> 0.001" in done.stdout
     result = result_of(cut)
     assert result["config"]["callbacks"]["last"]["minutes"] == 0.001
     assert result["config"]["data"]["num_workers"] == 1
-    assert result["baselines"]
 
 
 LONGER = ("trainer.max_epochs=6", "model.optimizer.lr=0.002", "trainer.log_every_n_steps=3")
@@ -169,74 +169,64 @@ def test_what_a_resume_changes_lasts(script: Script, cut: Path, longer: Path, en
     assert configuration(cut)["trainer"] == result["config"]["trainer"]
 
 
-def test_the_newest_change_wins_and_a_removed_key_stays_away(script: Script, cut: Path) -> None:
+def test_the_newest_change_wins(script: Script, cut: Path) -> None:
     stop = stopped_by(signal.SIGTERM, step=40)
     script("train.py", f"resume={cut}", *LONGER, *stop, status=143)
-    removed = ("~trainer.gradient_clip_val", "~model.scheduler")
-    done = script("train.py", f"resume={cut}", "trainer.max_epochs=5", *removed)
-    assert "model.scheduler: a group -> removed" in done.stdout
+    script("train.py", f"resume={cut}", "trainer.max_epochs=5", "trainer.gradient_clip_val=null")
     assert [each.step for each in OmegaConf.load(cut / "overrides.yaml")] == [0, 34, 41]
     for config in (load_run(cut).config, result_of(cut)["config"]):
         assert config["trainer"]["max_epochs"] == 5 and config["model"]["optimizer"]["lr"] == 0.002
-        assert "gradient_clip_val" not in config["trainer"] and "scheduler" not in config["model"]
-
-
-def test_a_class_that_a_resume_changes_takes_no_argument_and_no_state_of_the_one_before(
-    script: Script, cut: Path
-) -> None:
-    other = (
-        "scheduler._target_=torch.optim.lr_scheduler.StepLR",
-        "optimizer._target_=torch.optim.SGD",
-    )
-    removed = ("~model.scheduler.max_lr", "~model.scheduler.total_steps")
-    words = (*(f"model.{word}" for word in other), "+model.scheduler.step_size=5", *removed)
-    script("train.py", f"resume={cut}", *words)
-    assert load_run(cut).config["model"]["scheduler"].keys() == {"_target_", "step_size"}
-    last = read_checkpoint(cut / "checkpoints" / "last.ckpt")
-    assert last["optimizer_states"][0]["state"] == {}  # SGD has none; that of AdamW is gone
+        assert config["trainer"]["gradient_clip_val"] is None
 
 
 @pytest.mark.parametrize(
-    ("beginning", "following"),
+    ("beginning", "words", "expected"),
     [
-        ([], {"model.scheduler.max_lr": 0.002, "model.embedding.dropout": 0.1}),
-        (["scheduler=plateau", "model.embedding.dropout=0.5"], {}),
+        # one_cycle takes its rate from max_lr alone
+        ([], ["lr=0.002"], {"optimizer.lr": 0.002, "scheduler.max_lr": 0.002}),
+        (["model.scheduler.max_lr=0.1"], ["lr=0.002"], {"optimizer.lr": 0.002}),
+        (["scheduler=plateau"], ["lr=0.002"], {"optimizer.lr": 0.002}),
+        (["optimizer=sgd"], ["momentum=0.5"], {"optimizer.momentum": 0.5}),
+        ([], ["lr=3e-3", "weight_decay='${seed}'"], {"optimizer.weight_decay": 0}),
     ],
 )
-def test_what_follows_a_changed_value_does_so_only_where_it_did_in_the_run(
-    config: Config, tmp_path: Path, beginning: list[str], following: dict[str, float]
+def test_words_change_the_run_and_not_the_defaults(
+    config: Config, tmp_path: Path, beginning: list[str], words: list[str], expected: dict[str, Any]
 ) -> None:
     (tmp_path / "run").mkdir()
     OmegaConf.save(config(*beginning), tmp_path / "run" / "config.yaml", resolve=True)
-    words = [f"resume={tmp_path / 'run'}", "model.optimizer.lr=0.002", "model.dropout=0.1"]
-    composed = config(*words)
-    resumed, changes = resumed_config(composed, given_values(composed, words))
-    expected = {"model.optimizer.lr": 0.002, "model.dropout": 0.1, **following}
-    assert {key: now for key, (_, now) in changes.items()} == expected
-    assert ("max_lr" in resumed.model.scheduler) == bool(following)
+    given = [f"model.optimizer.{word}" for word in words]
+    resumed, changes = resumed_config(config(f"resume={tmp_path / 'run'}"), given)
+    assert {key: now for key, (_, now) in changes.items()} == {
+        f"model.{key}": value for key, value in expected.items()
+    }
+    assert all(OmegaConf.select(resumed, key) == now for key, (_, now) in changes.items())
 
 
-def test_a_resume_that_ends_before_its_change_is_recorded_names_the_change(
-    script: Script, cut: Path
-) -> None:
-    before = content(cut)
-    done = script(
-        "train.py", f"resume={cut}", *LONGER, *stopped_by(signal.SIGTERM, step=-1), status=143
-    )
-    assert f"resume with python scripts/train.py resume={cut} {' '.join(LONGER)}" in done.stdout
-    assert {**content(cut), "dataflow.svg": before["dataflow.svg"]} == before  # shown already
+def test_a_key_that_only_the_run_has_is_changed_by_a_word(script: Script, tmp_path: Path) -> None:
+    script("train.py", *OWN, "optimizer=sgd", "scheduler=none", "folder=run")
+    words = ("trainer.max_epochs=5", "model.optimizer.momentum=0.5")
+    done = script("train.py", "resume=run", *words)
+    assert "model.optimizer.momentum: 0.9 -> 0.5" in done.stdout
+    last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert last["optimizer_states"][0]["param_groups"][0]["momentum"] == 0.5
 
 
-def test_the_command_that_is_printed_repeats_what_no_folder_gives(
-    script: Script, tmp_path: Path
-) -> None:
+def test_a_resume_in_python_takes_its_words_from_train(cut: Path) -> None:
+    words = [f"resume={cut}", "trainer.max_epochs=5"]
+    with pytest.raises(UserError, match=r"say what to change, if anything: train\(compose"):
+        train(compose(*words))
+    assert train(compose(*words), words)["config"]["trainer"]["max_epochs"] == 5
+
+
+def test_the_command_that_is_printed_repeats_what_you_trust(script: Script, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
     stop = stopped_by(signal.SIGTERM)
     own = ("imports=[mine]", *stop, "trainer.log_every_n_steps=5")
     done = script("train.py", *OWN, *own, f"folder={tmp_path / 'run'}", status=143)
     words = shlex.split(done.stdout.rpartition("scripts/train.py ")[2])
-    assert words == [f"resume={tmp_path / 'run'}", "imports=[mine]", *stop]
-    script("train.py", *words[:2])
+    assert words == [f"resume={tmp_path / 'run'}", "imports=[mine]", stop[1]]
+    script("train.py", *words)
 
 
 def test_a_best_checkpoint_that_lacks_weights_is_one_line(cut: Path) -> None:
@@ -297,6 +287,12 @@ def test_a_training_can_not_be_shorter_than_it_is(script: Script, cut: Path) -> 
     assert content(cut) == before
 
 
+def test_broken_overrides_are_one_line(cut: Path) -> None:
+    (cut / "overrides.yaml").write_text("- step: 0\n- changes: 3\n")
+    with pytest.raises(UserError, match=r"overrides\.yaml does not hold the overrides of a run"):
+        load_run(cut)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(refused: Refused, cut: Path) -> None:
     before = content(cut)
     line = refused("train.py", *OWN, f"folder={cut}")
@@ -337,7 +333,9 @@ def test_a_broken_last_checkpoint_is_replaced_by_the_one_before(
     flipped = bytearray(last.read_bytes())
     flipped[len(flipped) // 2] ^= 1
     last.write_bytes(flipped)
-    assert damage(last) and not damage(previous)
+    check_whole(previous)
+    with pytest.raises(BadZipFile):
+        check_whole(last)
     found = checkpoint_to_resume(RunFolder(cut))
     assert found and found[0] == previous
     done = script("train.py", f"resume={cut}")
@@ -346,20 +344,28 @@ def test_a_broken_last_checkpoint_is_replaced_by_the_one_before(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ("model.head=mean_pool", "model.head is max_pool in this run, and mean_pool would make it"),
-        ("seed=4", "seed is 3 in this run, and 4 would make it another one"),
-        ("model.encoder.hidden_size=16", "model.encoder.hidden_size is 12 in this run"),
-        ("data.batch_size=8", "data.batch_size is 16 in this run"),
-        ("model=language_model", "model.head is max_pool in this run, and softmax would make it"),
+        "model.head=mean_pool",
+        "seed=4",
+        "model.encoder.hidden_size=16",
+        "data.batch_size=8",
+        "model.optimizer._target_=torch.optim.SGD",
+        "baseline=true",
+        "folder=elsewhere",
+        "model=language_model",
+        "trainer=cpu",
+        "optimizer=sgd",
+        "~model.scheduler",
+        "callbacks.early_stopping.patience=3",  # which the run lacks
     ],
 )
 def test_what_would_make_another_run_is_refused_and_changes_nothing(
-    refused: Refused, cut: Path, change: str, message: str
+    refused: Refused, cut: Path, change: str
 ) -> None:
     before = content(cut)
-    assert message in refused("train.py", f"resume={cut}", change)
+    line = refused("train.py", f"resume={cut}", change)
+    assert f"resume={cut}: leave out {change}, or start a new run" in line
     assert content(cut) == before
 
 
@@ -464,7 +470,23 @@ def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> 
         other.communicate()
     assert (folder.path / "lock").exists()  # its process is gone, and so it locks nothing
     assert train(settings)["status"] == "completed"
-    assert not (folder.path / "lock").exists()
+
+
+def test_of_two_commands_with_one_folder_the_slower_one_overwrites_nothing(config: Config) -> None:
+    settings = config("baseline=false")
+    faster, slower = prepare(settings), prepare(config("baseline=false", "model.head=max_pool"))
+    fit(faster)
+    before = content(Path(settings.folder))
+    with pytest.raises(UserError, match="holds a run already: choose another folder"):
+        fit(slower)
+    assert content(Path(settings.folder)) == before
+    settings.resume, words = settings.folder, ["trainer.max_epochs=3"]
+    faster, slower = prepare(settings, words), prepare(settings, words)
+    fit(faster, words)
+    before = content(Path(settings.folder))
+    with pytest.raises(UserError, match="this run is finished"):
+        fit(slower, words)
+    assert content(Path(settings.folder)) == before
 
 
 # ---------------------------------------------------------------- checkpoint files
@@ -484,7 +506,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     if where == "while it is written":
         monkeypatch.setattr("os.fsync", full)
     else:
-        monkeypatch.setattr("seqmodels.runs.checkpoint.damage", lambda path: "its checksum differs")
+        monkeypatch.setattr("zipfile.ZipFile.testzip", lambda file: "its first part")
     with pytest.raises(UserError, match=r"last\.ckpt cannot be written \(.*free some space"):
         CheckpointFiles().save_checkpoint({"weights": torch.arange(9)}, path)
     assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["last.ckpt"]

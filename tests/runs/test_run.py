@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +15,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, LambdaCallback, Timer
 from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from omegaconf import OmegaConf
 
 import seqmodels
@@ -27,8 +29,7 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, find_device
 from seqmodels.runs import Run, Trainer, load_run, train
-from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.runs.metrics_writer import MetricsFile
+from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, Script, result_of
 from tests.runs.resumed import Stop, weights
@@ -47,6 +48,8 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "metrics.csv",
         "predictions.csv",
         "scores.csv",
+        "train.log",
+        "lock",
         "dataflow.svg",
         "result.json",
         "checkpoints/best.ckpt",
@@ -135,6 +138,22 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
         for number, seed in enumerate((0, 0, 1))
     ]
     assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (_FitLoop, "_iteration_based_training"),
+        (_SignalConnector, "register_signal_handlers"),
+        (_TrainingEpochLoop, "_broadcast_sigterm_tensor"),
+    ],
+)
+def test_a_lightning_that_has_renamed_what_is_replaced_is_one_line(
+    owner: type, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(UserError, match=f"^lightning {pl.__version__} has no {name}, which"):
+        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
 
 
 class Tells(BoringModel):
@@ -241,10 +260,10 @@ def test_a_resumed_run_without_a_better_state_validates_the_best_one(
 ) -> None:
     settings = config("baseline=false")
     first = train(settings)["metrics"]
-    resumed = config("baseline=false", f"resume={settings.folder}", "trainer.max_epochs=3")
+    resumed = config(f"resume={settings.folder}")
     # nothing that it validates is better
     monkeypatch.setattr(BestCheckpoint, "check_monitor_top_k", lambda *_: False)
-    metrics = train(resumed, given={"trainer.max_epochs": 3})["metrics"]
+    metrics = train(resumed, ["trainer.max_epochs=3"])["metrics"]
     assert metrics == first
 
 
@@ -270,24 +289,6 @@ def test_a_training_that_diverges_ends_with_a_sentence_and_the_weights_before(
     assert "has diverged" in result_of(folder)["error"]
     for name in ("best", "last"):
         assert all(value.isfinite().all() for value in weights(folder, name).values())
-
-
-def test_training_can_start_from_a_checkpoint_in_a_new_folder(
-    config: Config, tmp_path: Path
-) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    train(config(f"folder={first}"))
-    checkpoint = first / "checkpoints" / "last.ckpt"
-    longer = [f"folder={second}", f"resume={checkpoint}", "trainer.max_epochs=3"]
-    with pytest.raises(UserError, match="planned for 28 steps and this training has 42: keep"):
-        train(config(*longer, f"folder={tmp_path / 'refused'}"))
-    result = train(config(*longer, "model.scheduler=null"))
-    assert [row["epoch"] for row in read_metrics(second / "metrics.csv")] == [2]
-    assert OmegaConf.load(second / "overrides.yaml")[0].step == 28
-    # as a kill before its own first checkpoint leaves it
-    shutil.rmtree(second / "checkpoints")
-    (second / "result.json").write_text(json.dumps({**result, "status": "interrupted"}))
-    assert train(config(f"resume={second}"), given={})["metrics"] == result["metrics"]
 
 
 def test_a_finished_run_evaluates_to_the_same_numbers(config: Config) -> None:
@@ -330,9 +331,9 @@ def test_predictions_come_in_order_and_equal_one_by_one(config: Config) -> None:
         ("header", "not a list of inputs, but one str: write"),
         (b"header", "not a list of inputs, but one bytes"),
         ({"text": "a film"}, "not a list of inputs, but one dict"),
-        (["a film", math.nan], "input 2 is nan, which this run cannot read"),
-        (["a film", ["a", "film"]], "input 2 is ['a', 'film'], which"),
-        ([None], "input 1 is None, which"),
+        (["a film", math.nan], "an input of 1 to 2 is none for this run: "),
+        (["a film", ["a", "film"]], "an input of 1 to 2 is none for this run: "),
+        ([None], "an input of 1 to 1 is none for this run: "),
     ],
 )
 def test_what_is_not_a_list_of_texts_is_refused(reviews: Path, inputs: Any, message: str) -> None:
@@ -393,8 +394,6 @@ def test_an_interrupted_run_says_so(config: Config, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["resume=nothing_here"], "resume=nothing_here: no such run folder, and not a .ckpt"),
-        (["resume=nothing.ckpt"], "nothing.ckpt: no such checkpoint"),
         (["model.scheduler._target_=torch.optim.lr_scheduler.OneCycel"], "cannot be found"),
         (["trainer.precision=12"], "trainer.precision=12: choose one of 16, 16-mixed"),
     ],
@@ -411,6 +410,8 @@ def test_mistakes_are_named_and_leave_no_folder(
 def test_broken_runs_are_named(config: Config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run folder: it has no config.yaml"):
         load_run(tmp_path)
+    with pytest.raises(UserError, match="nothing_here is not a run folder"):
+        train(config("resume=nothing_here"), ())
     settings = config()
     train(settings)
     path = Path(settings.folder) / "checkpoints" / "best.ckpt"
@@ -418,8 +419,6 @@ def test_broken_runs_are_named(config: Config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="best.ckpt is not a usable checkpoint"):
         load_run(settings.folder)
     load_run(settings.folder, checkpoint="last")
-    with pytest.raises(UserError, match="best.ckpt is not a usable checkpoint"):
-        train(config(f"resume={path}", f"folder={tmp_path / 'new'}"))
 
 
 @pytest.mark.parametrize(
@@ -462,18 +461,14 @@ def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path)
     ]
 
 
-def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved_or_cut_off(
-    tmp_path: Path,
-) -> None:
+def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved(tmp_path: Path) -> None:
     for seed in range(30):
         random, path = Random(seed), tmp_path / str(seed) / "metrics.csv"
         path.parent.mkdir()
         file, rows, step = MetricsFile(str(path.parent)), dict[int, dict[str, float]](), 0
         for _ in range(60):
-            if random.random() < 0.05:
-                file.save()  # and a kill in the middle of a row
-                with path.open("a") as half:
-                    half.write("7,99999,0.3")
+            if random.random() < 0.05:  # a resume
+                file.save()
                 file, step = MetricsFile(str(path.parent)), random.randint(0, step + 2)
                 file.starts(Mock(pl.Trainer, global_step=step, current_epoch=0))
                 rows = {at: row for at, row in rows.items() if at < step}
@@ -488,40 +483,52 @@ def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved_or_cut_off(
         assert read_metrics(path) == [rows[at] for at in sorted(rows)]
 
 
-@pytest.mark.parametrize("name", ["b", "c"], ids=["a known column", "a new column"])
-def test_a_kill_while_a_row_is_replaced_loses_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+def test_a_resume_changes_no_digit_and_no_column_of_the_metrics_it_keeps(tmp_path: Path) -> None:
+    path, kept = (
+        tmp_path / "metrics.csv",
+        "epoch,step,b,a\n0,3,,1.50\n0,4,1e-3,0.1000000000000000055\n",
+    )
+    path.write_text(kept + "1,9,,7\n")
+    file = MetricsFile(str(tmp_path))
+    file.starts(Mock(pl.Trainer, global_step=5, current_epoch=0))
+    file.finalize("failed")  # before anything was logged, as where a resume is refused
+    assert path.read_text() == kept + "1,9,,7\n"
+    file = MetricsFile(str(tmp_path))
+    file.starts(Mock(pl.Trainer, global_step=5, current_epoch=0))
+    file.log_metrics({"a": 0.25}, step=5)
+    file.save()
+    assert path.read_text() == kept + "0,5,,0.25\n"
+
+
+@pytest.mark.parametrize("text", ["epoch,step\n1,2,3\n", "epoch,step\n1,\0\n", "step\n1\n", "\xff"])
+def test_broken_metrics_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"metrics\.csv is not the metrics of a run"):
+        read_metrics(tmp_path / "metrics.csv")
+
+
+def test_a_kill_while_metrics_are_written_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     file, path = MetricsFile(str(tmp_path)), tmp_path / "metrics.csv"
-    for row in ({"a": 1.0, "b": 2.0}, {"a": 3.0}):
-        file.log_metrics({"epoch": 0, **row}, step=int(row["a"]))
+    for step in (1, 3):
+        file.log_metrics({"epoch": 0, "a": 1.0 * step}, step=step)
     file.save()
     before = path.read_bytes()
-    file.log_metrics({"epoch": 0, name: 4.0}, step=3)  # of the newest row
+    file.log_metrics({"epoch": 0, "b": 4.0}, step=3)
     with monkeypatch.context() as within, pytest.raises(KeyboardInterrupt):
-        within.setattr("csv.DictWriter.writerow", killed)
+        within.setattr("os.fsync", killed)
+        within.setattr("pathlib.Path.replace", killed)
+        within.setattr("os.replace", killed)
         file.save()
     assert path.read_bytes() == before
     file = MetricsFile(str(tmp_path))
-    file.log_metrics({"epoch": 0, name: 4.0}, step=3)
+    file.log_metrics({"epoch": 0, "b": 4.0}, step=3)
     file.save()
-    assert read_metrics(path)[1:] == [{"epoch": 0, "step": 3, "a": 3.0, name: 4.0}]
-
-
-def test_long_metrics_are_thinned_as_they_are_read(tmp_path: Path) -> None:
-    lines = [f"0,{step},{step}.5,{'1.5' if step % 50 == 49 else ''}\r\n" for step in range(5000)]
-    path = tmp_path / "metrics.csv"
-    path.write_text("".join(["epoch,step,train/loss_step,validation/loss\r\n", *lines]), newline="")
-    rows = read_metrics(path, most=400)
-    assert sum("validation/loss" in row for row in rows) == 100 and len(rows) <= 400
-    assert [row["step"] for row in rows if row["step"] % 50 != 49][:3] == [0, 32, 64]
-    assert len(read_metrics(path)) == 5000
-    path.write_text("epoch,step\n" + "1" * 2**21)
-    with pytest.raises(UserError, match=r"a line has more than 1,048,576 bytes"):
-        read_metrics(path)
+    assert read_metrics(path)[1:] == [{"epoch": 0, "step": 3, "a": 3.0, "b": 4.0}]
 
 
 def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> None:

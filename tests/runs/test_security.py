@@ -7,11 +7,8 @@ import json
 import logging
 import os
 import pickle
-import resource
 import shutil
-import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import pytest
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from playwright.sync_api import Browser
 from rich.table import Table
 
@@ -36,16 +34,13 @@ from seqmodels.dataflow.rendering import Box, Drawing, Label, to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.plain_values import check_plain, read_json, read_yaml
+from seqmodels.plain_values import read_json, read_yaml
 from seqmodels.runs import load_run, train
-from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
-from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.trust import is_trusted_callback
 from seqmodels.screen import LogLines, Screen, visible
 from seqmodels.tasks.forecasting import Forecaster
-from tests.conftest import ROOT, Refused, Script, result_of, run_script
-from tests.runs.hostile import CANARY, Payload
+from tests.conftest import ROOT, Script, result_of
 
 pytestmark = pytest.mark.pictures  # which show what a run folder says
 
@@ -54,6 +49,14 @@ MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
 HTML = "<script>document.title='poisoned'</script><img src=x onerror=\"document.title='poisoned'\">"
 MATH = "$\\frac$ costs 5"
 METRIC = f"test/{HTML}{MATH}"
+CANARY = "a_strangers_module"  # importing it, or running it, is noticed
+
+
+class Payload:
+    """Runs the canary where it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exec, (f"import {CANARY}",)
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +149,8 @@ def test_a_text_is_not_read_again_after_the_check() -> None:
         ("model.scheduler.max_lr", {"_target_": "torch.nn.Linear"}),
         ("trainer.plugins", [{"_target_": "seqmodels.runs.checkpoint.CheckpointFiles"}]),
         ("trainer.profiler", {"_target_": "lightning.pytorch.profilers.AdvancedProfiler"}),
-        ("task_name", ["x"]),
-        ("tags", [{"_target_": "torch.nn.Linear"}]),
+        ("model.metrics", {"x": {"_target_": "torch.nn.Linear"}}),
+        ("trainer._args_", ["x"]),
     ],
 )
 def test_a_run_folder_names_no_class_but_its_task_and_data(
@@ -171,67 +174,39 @@ def test_modules_and_classes_that_a_run_folder_trusts_are_not(
     assert not canary()
 
 
-ALIASES = "a0: &a0 [x, x]\n" + "".join(
-    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)
-)
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("config.yaml", ALIASES),
-        ("config.yaml", "a: &a {b: *a}"),
-        ("config.yaml", "[" * 100_000),
-        ("config.yaml", "{a: " * 50 + "1" + "}" * 50),
-        ("config.yaml", "a: [" + "1," * 300_000 + "]"),
-        ("config.yaml", "!!python/object/apply:os.system ['id']"),
+        ("config.yaml", f"!!python/object/apply:os.system ['touch {CANARY}']"),
         ("config.yaml", f"!!python/module:{CANARY} ''"),
-        ("config.yaml", "? [a]\n: 1"),
-        ("config.yaml", "1: 2"),
-        ("config.yaml", f"a: 0x{'f' * 10_000}"),
-        ("config.yaml", '"\\0": 1'),
+        ("config.yaml", f"a: !!python/name:{CANARY}.Task ''"),
+        ("config.yaml", "a: ["),
+        ("config.yaml", "a: &a {b: *a}"),
+        ("config.yaml", "7"),
+        ("config.yaml", "\0"),
+        ("result.json", "{"),
         ("result.json", "[" * 100_000),
-        ("result.json", '{"a":' * 100_000),
-        ("result.json", '{"seed": 1' + "0" * 30 + "}"),
-        ("result.json", '{"seed": ' + "9" * 10_000 + "}"),
-        ("result.json", '{"head": "\\ud800"}'),
-        ("environment.json", "[" * 100_000),
-        ("metrics.csv", "epoch,step\n1,2,3\n"),  # without its end it is half a row, and left out
-        ("metrics.csv", "epoch,step\n1,\0\n"),
-        ("metrics.csv", "epoch,step,x\n1,2," + "9" * 200_000 + "\n"),
-        ("metrics.csv", "step\n1\n"),
     ],
 )
-def test_files_that_no_run_writes_are_refused(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    read = {".yaml": read_yaml, ".json": read_json, ".csv": read_metrics}[Path(name).suffix]
-    with pytest.raises(UserError, match=name):
-        read(tmp_path / name)
+def test_files_that_no_run_writes_are_one_line_and_run_nothing(
+    canary: Callable[[], bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"{name} is not "):
+        (read_yaml if name == "config.yaml" else read_json)(tmp_path / name)
+    assert not canary() and not (tmp_path / CANARY).exists()
 
 
-def test_only_regular_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    os.mkfifo(file)  # reading it would wait for a writer
-    with pytest.raises(UserError, match="is not a regular file"):
-        read_json(file)
-    with pytest.raises(UserError, match="is not a regular file"):
-        read_json(Path("/dev/zero"))
-    file.unlink()
-    file.touch()
-    os.truncate(file, 10**12)
-    with pytest.raises(UserError, match=r"has 1,000,000,000,000 bytes"):
-        read_json(file)
-
-
-def test_values_that_refer_to_each_other_are_counted_as_often_as_they_are_read() -> None:
-    value: list[Any] = ["x"]
-    for _ in range(25):
-        value = [value, value]
-    with pytest.raises(UserError, match="more than"):
-        check_plain(value, "it")
-    value.append(value)
-    with pytest.raises(UserError, match=r"more than|nested"):
-        check_plain(value, "it")
+def test_values_come_back_as_a_run_has_written_them(tmp_path: Path) -> None:
+    texts = ("2020-01-02", "on", "off", "yes", "~", "null", "1e-3", "0x10", "1_000", "12:30:00")
+    values = {"texts": [*texts, "00:00:10:00", "", "- x", "!!x"], "floats": [1e-3, 1e20, 0.1]}
+    OmegaConf.save(OmegaConf.create(values), tmp_path / "config.yaml")
+    assert read_yaml(tmp_path / "config.yaml") == values
 
 
 # checkpoints
@@ -242,21 +217,10 @@ def saved(run: Path, content: Any, **options: Any) -> Path:
     return run
 
 
-def shared(depth: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value, value]
-    return value
-
-
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda c: {**c, "x": Payload()},
-        lambda c: {**c, "x": torch.zeros(1).expand(10**12)},
-        lambda c: {**c, "x": [{"y": torch.zeros(2, 2).to_sparse()}]},
-        lambda c: {**c, "hyper_parameters": {**c["hyper_parameters"], "x": shared(40)}},
-        lambda c: {**c, "hyper_parameters": {**c["hyper_parameters"], "x": torch.ones(1)}},
         lambda c: {**c, "state_dict": {**c["state_dict"], "x": "text"}},
         lambda c: {**c, "state_dict": {}},
         lambda c: {k: v for k, v in c.items() if k != "hyper_parameters"},
@@ -284,38 +248,6 @@ def test_a_checkpoint_of_another_format_is_not_read(
     with pytest.raises(UserError, match="not a usable checkpoint"):
         load_run(run)
     assert not canary()
-
-
-def test_a_small_checkpoint_does_not_fill_the_memory(run: Path) -> None:
-    path = run / "checkpoints" / "best.ckpt"
-    with zipfile.ZipFile(path) as parts:
-        entries = {entry.filename: parts.read(entry) for entry in parts.infolist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts:
-        for name, part in entries.items():
-            parts.writestr(name, part)
-        parts.writestr("archive/data/bomb", bytes(10**7))
-    with pytest.raises(UserError, match="it is compressed"):
-        read_checkpoint(path)
-
-
-def test_sizes_that_the_weights_do_not_have_take_no_memory(run: Path) -> None:
-    changed(run, "model.encoder.hidden_size", 8000)  # a gigabyte
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match="size mismatch"):
-        load_run(run)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
-    changed(run, "model.encoder.num_layers", 10**9)
-    with pytest.raises(UserError, match="a whole number from 1 to 1000"):
-        load_run(run)
-
-
-@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -1e38])
-def test_weights_are_numbers(run: Path, weight: float) -> None:
-    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    name = "encoder.rnn.weight_hh_l0"
-    content["state_dict"][name][1, 0] = weight
-    with pytest.raises(UserError, match=f"best.ckpt: {name} holds weights that are not numbers"):
-        load_run(saved(run, content))
 
 
 def test_nothing_advises_to_load_a_checkpoint_that_may_run_code(run: Path) -> None:
@@ -353,53 +285,6 @@ def test_a_tokenizer_of_a_checkpoint_is_one_that_this_code_makes() -> None:
 
 
 # what is written
-
-
-def test_a_resume_writes_through_no_link(run: Path, refused: Refused, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    for name, make in {
-        "checkpoints/last.ckpt": lambda path: path.symlink_to(mine / "new"),
-        "figures": lambda path: path.symlink_to(mine),
-        "train.log": lambda path: path.symlink_to(mine / "log"),
-        "lock": lambda path: path.symlink_to(mine / "lock"),
-        "samples.txt": os.mkfifo,
-        "metrics.csv": lambda path: path.mkdir(),
-        "figures/x.png": lambda path: path.mkdir(),
-        "checkpoints/best": os.mkfifo,
-        "loop": lambda path: path.symlink_to(path),
-    }.items():
-        path = run / name
-        path.parent.mkdir(exist_ok=True)
-        make(path)
-        with pytest.raises(UserError, match=f"{name} leads out of the run folder"):
-            RunFolder(run).check_contained()
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    (run / "figures").rmdir()
-    (run / "figures").touch()
-    with pytest.raises(UserError, match="figures leads out"):
-        RunFolder(run).check_contained()
-    (run / "figures").unlink()
-    RunFolder(run).check_contained()
-    (run / "train.log").symlink_to(mine / "log")
-    assert "train.log leads out of the run folder" in refused(
-        "train.py", f"resume={run}", "trainer=cpu"
-    )
-    assert list(mine.iterdir()) == []
-
-
-def test_a_sweep_clears_no_folder_behind_a_link(refused: Refused, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "precious").write_text("text")
-    sweep = tmp_path / "sweep"
-    sweep.mkdir()
-    (sweep / "sweep.json").write_text('{"overrides": [], "jobs": 1, "varied": ["seed"]}')
-    (sweep / "0_seed-0").symlink_to(mine)
-    assert "0_seed-0 is a link" in refused(
-        "train.py", "-m", "seed=0,1", "trainer=cpu", f"sweep.resume={sweep}"
-    )
-    assert (mine / "precious").read_text() == "text"
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "", "{../../x}"])
@@ -567,60 +452,3 @@ def test_scripts_show_the_names_of_a_strangers_classes_as_text(run: Path, script
     done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
     assert all(line.isprintable() for line in done.stderr.split("\n"))
     assert "ignored: /x\\u001b]0;owned" in done.stderr and "\nINFO" not in done.stderr
-
-
-# where you stand
-
-
-def test_standing_in_a_run_folder_takes_nothing_but_data_from_it(run: Path) -> None:
-    module, ran = "a_strangers_heads", run / "it_ran"
-    (run / f"{module}.py").write_text(f"open({str(ran)!r}, 'w')\n")
-    (run / "configs" / "local").mkdir(parents=True)
-    for name in ("predict", "train", "compare", "local/default"):
-        (run / "configs" / f"{name}.yaml").write_text(f"# @package _global_\nimports: [{module}]\n")
-    (run / "sub").mkdir()
-    predict = ("predict.py", "input=-", "accelerator=cpu")
-    for here, words, status in (
-        (run, (*predict, "run=."), 0),
-        (run / "sub", (*predict, "run=.."), 0),
-        (run, (*predict, "run=.", f"imports={module}"), 2),
-        (run, ("compare.py", "."), 0),
-        (run, ("train.py", "--cfg", "job"), 0),
-    ):
-        done = run_script(here, *words, status=status)
-        told = "configs is not read" in done.stderr
-        assert told == (here == run) or words[0] == "train.py"  # whose log is set up later
-        assert module not in done.stdout and not ran.exists()
-
-
-def test_a_process_that_starts_in_a_run_folder_imports_nothing_from_it(run: Path) -> None:
-    (run / "json.py").write_text("raise SystemExit('a strangers module')")
-    (run / "matplotlibrc").write_text("text.usetex: True\nbackend: module://json\n")
-    code = (
-        "import sys\n"
-        "from seqmodels.launch.config_files import distrust_run_folder\n"
-        "sys.path.insert(0, '')\n"  # as `python -m` does
-        "distrust_run_folder()\n"
-        "import os, matplotlib; sys.modules.pop('json'); import json\n"
-        "assert not matplotlib.rcParams['text.usetex'] and os.environ['PYTHONSAFEPATH']\n"
-    )
-    subprocess.run([sys.executable, "-P", "-c", code], cwd=run, check=True)
-
-
-def test_your_own_configuration_is_read_where_no_run_lies(tmp_path: Path) -> None:
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "config.yaml").write_text("model: mine\ndata: mine\n")  # another program's
-    (tmp_path / "configs" / "audit.yaml").write_text("target: mine:build\n")
-    done = run_script(tmp_path, "audit.py", status=2)
-    assert "No module named 'mine'" in done.stderr
-
-
-def test_a_comparison_reads_no_more_of_an_older_one_than_its_first_row(
-    run: Path, tmp_path: Path
-) -> None:
-    comparison = compare([str(run)])
-    (tmp_path / "comparison.csv").touch()
-    os.truncate(tmp_path / "comparison.csv", 10**12)
-    assert {path.stem for path in write_comparison(comparison, tmp_path)} > {
-        f"comparison_{comparison.metric.replace('/', '_')}"
-    }

@@ -19,9 +19,10 @@ from rich.text import Text
 
 from seqmodels.arguments import NonNegative
 from seqmodels.engine.budget import find_budget, seconds_left
-from seqmodels.screen import SECONDS, Screen, duration
+from seqmodels.screen import Screen, duration
 
 SHORTEST_BAR = 8  # characters
+SECONDS = 20.0  # from one line to the next, without a terminal
 
 
 class LiveProgressBar(RichProgressBar):

@@ -15,7 +15,6 @@ from typing import Any
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import RunFolder, on_whole_splits
-from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.screen import visible_line
 
 LOSS = "validation/loss"
@@ -64,6 +63,8 @@ class Record:
     @cached_property
     def validations(self) -> list[dict[str, float]]:
         """The rows of `metrics.csv` that have a validation loss."""
+        from seqmodels.runs.metrics_file import read_metrics  # a sweep starts without torch
+
         return [row for row in read_metrics(RunFolder(self.folder).metrics_file) if LOSS in row]
 
     @property

@@ -145,10 +145,11 @@ def composed(name: str) -> Callable[[Callable[[Any], None]], Script]:
             from hydra._internal import hydra as internal
             from hydra._internal import utils
 
-            from seqmodels.launch.hydra_setup import prepare_hydra
+            from seqmodels.launch.hydra_setup import for_resume, prepare_hydra
 
             prepare_hydra()
-            sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # Hydra wants its options first
+            # Hydra wants its options first
+            sys.argv[1:] = for_resume(sorted(sys.argv[1:], key=_is_override))
             # by a name that is not public: otherwise Hydra prints errors in its words and exits;
             # its setting, HYDRA_FULL_ERROR, would reach other processes, too
             internal.run_and_report = utils.run_and_report = lambda func: func()

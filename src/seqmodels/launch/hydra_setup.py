@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from seqmodels.errors import UserError
@@ -50,15 +54,28 @@ def ignore_launcher_warning() -> None:
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
 
 
+def for_resume(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line; where they resume a run, with `++` before each key within
+    a group, because the defaults may lack a key that the run has."""
+    if not any(word.startswith("resume=") for word in words):
+        return [*words]
+    return [re.sub(r"^\+*(?=(?!hydra)\w+\.[^=]+=)", "++", word) for word in words]
+
+
 def _fastest_precision(accelerator: str) -> str:
     from seqmodels.machine import fastest_precision  # imports torch, which --help must not wait for
 
     return fastest_precision(accelerator)
 
 
-def run_folder(resume: str | None, fresh: str) -> str:
-    """Return the folder of the run to resume, or `fresh` for a new run."""
-    return resume if resume and Path(resume).is_dir() else fresh
+def run_folder(fresh: str) -> str:
+    """Return the folder that Hydra makes, for a job of a sweep and where `hydra.run.dir` is given;
+    else `fresh`, which a training makes when it begins."""
+    if HydraConfig.initialized():  # not in a notebook
+        own = HydraConfig.get()
+        if own.mode == RunMode.MULTIRUN or own.run.dir != own.runtime.cwd:
+            return str(own.runtime.output_dir)
+    return str(Path(fresh).absolute())
 
 
 def sweep_folder(

@@ -16,10 +16,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
+from seqmodels.launch.checks import check_settings
 from seqmodels.launch.plan import NO_SETTING
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import SETTLED, RunFolder
 from seqmodels.runs.lock import check_unlocked
+from seqmodels.screen import logging_to
 
 PARENT = "SEQMODELS_SWEEP"  # in the environment of workers: the process of their sweep
 GRACE = 60.0  # seconds in which a job can save its state when its sweep is gone
@@ -43,9 +45,7 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
             logging.getLogger().removeHandler(handler)
     os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's workers start in a folder of their own
     folder = RunFolder(Path(config.folder))
-    folder.check_contained()
     status = folder.result_if_any().get("status")
-    given: dict[str, Any] | None = None
     if status in ("completed", "pruned", "interrupted"):
         own, now = _setting(folder.read_config(beginning=True)), _setting(_plain(config))
         if now.get(SETTLED) == "auto":
@@ -59,18 +59,19 @@ def run_job(config: DictConfig, overrides: Sequence[str], callbacks: Sequence[An
     check_unlocked(folder.lock, "is training")
     if status == "interrupted":
         config = OmegaConf.merge(config, {"resume": str(folder.path)})  # type: ignore[assignment]
-        given = {} if folder.changes_since(0) else None  # somebody has resumed it with other values
+        overrides = ()  # the folder has them, perhaps changed by a resume since
     else:
         folder.clear()
-    log_file = folder.path / "train.log"
+    log_file = folder.log_file
     try:
         with (
             _ending_with_sweep(),
+            logging_to(log_file),
             log_file.open("a") as log,
             redirect_stdout(log),
             redirect_stderr(log),
         ):
-            _train(config, overrides, folder, given, callbacks)
+            _train(config, overrides, folder, callbacks)
     except SystemExit as end:  # by a signal, 128 + its number
         signum = int(end.code or 0) - 128
         receiver: Any = signal.getsignal(signum)
@@ -112,13 +113,13 @@ def _train(
     config: DictConfig,
     overrides: Sequence[str],
     folder: RunFolder,
-    given: Mapping[str, Any] | None,
     callbacks: Sequence[Any],
 ) -> None:
     from seqmodels.runs import train
 
     try:
-        train(config, overrides, given, callbacks)
+        check_settings(config, overrides, "train")
+        train(config, overrides, callbacks)
     except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
         folder.path.mkdir(parents=True, exist_ok=True)
         if folder.result_if_any().get("status") != "failed":  # it failed before the run began

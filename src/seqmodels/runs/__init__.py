@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.interruption import keeping_interruptions
-
 if TYPE_CHECKING:
     from seqmodels.runs.finished import Run, load_run
     from seqmodels.runs.trainer import Trainer
@@ -20,6 +18,4 @@ _MODULES = {"Run": "finished", "load_run": "finished", "Trainer": "trainer"}
 def __getattr__(name: str) -> Any:  # so that importing the run folder alone doesn't import torch
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with keeping_interruptions():
-        module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'training')}")
-    return getattr(module, name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'training')}"), name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def restoring(checkpoint: Path | None, task: Task) -> Iterator[None]:
 
 @contextmanager
 def interruptions(
-    folder: RunFolder, trainer: pl.Trainer, console: Screen, words: Callable[[], Sequence[str]]
+    folder: RunFolder, trainer: pl.Trainer, console: Screen, words: Sequence[str]
 ) -> Iterator[None]:
     """Says what is saved if the training does not reach its end, and how to resume it.
 
@@ -45,13 +45,13 @@ def interruptions(
             yield
     except Interrupted as interruption:
         console.print(
-            f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer, words())}",
+            f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer, words)}",
             soft_wrap=True,
         )
         raise SystemExit(128 + interruption.signum) from interruption
     except Exception:
         if folder.checkpoint_file("last").is_file():
-            line = f"\nfailed; {how_to_resume(folder, trainer, words())}"
+            line = f"\nfailed; {how_to_resume(folder, trainer, words)}"
             console.print(line, soft_wrap=True)
         raise
 

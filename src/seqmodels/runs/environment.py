@@ -16,9 +16,10 @@ PACKAGES = ("lightning", "torchmetrics", "hydra-core", "sktime", "datasets", "to
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Git commit and whether the tree has changes, versions, device, threads."""
+    """Git commits and whether the trees have changes, versions, device, threads."""
     return {
-        "git": _git(),
+        # of the project that you stand in, and of this package, where it is a checkout
+        "git": {"project": _git(Path.cwd()), "seqmodels": _git(Path(__file__))},
         "python": platform.python_version(),
         "platform": platform.platform(),
         # PyTorch's metadata can lack its build, such as +cu132 or +cpu
@@ -32,17 +33,17 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def _git() -> dict[str, Any] | None:
-    # of the project that is run, which is where this file's checkout is; None outside of one
+def _git(place: Path) -> dict[str, Any] | None:
+    """The commit of the repository that a folder lies in, or that holds a file; None without it."""
+    folder = place if place.is_dir() else place.parent
+
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if place.is_file():  # in a `.venv` it lies in a project that does not hold it
+            git("ls-files", "--error-unmatch", place.name)
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None

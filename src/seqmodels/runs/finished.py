@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric import Fabric
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn.utils.rnn import unpad_sequence
@@ -25,7 +23,7 @@ from seqmodels.data.in_memory import InMemory, is_table
 from seqmodels.data.loading import available
 from seqmodels.data.notes import unknown
 from seqmodels.engine import Task
-from seqmodels.errors import UserError, choices, shown, unusable
+from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.files import write_json
 from seqmodels.heads import HEADS
 from seqmodels.instantiate import instantiate
@@ -38,9 +36,7 @@ from seqmodels.runs.trust import trusted_config
 
 log = logging.getLogger(__name__)
 
-LARGEST = 1e9  # weight; sums and products of larger ones may overflow
-# what a finished run cannot do
-ADVICE = re.compile(r"(; if [^;]*)?(?:set|lower) data\.(\w+)(?:=(?:\[[^]]*\]|[^\s;,]+))?")
+WRONG_KIND = (TypeError, AttributeError, ValueError)  # that encoding raises
 
 
 @dataclass(frozen=True, repr=False)
@@ -213,24 +209,18 @@ class Run:
         accelerator: str,
         make: Callable[[SequenceBatch], list[Tensor]],
     ) -> list[Tensor]:
-        """What `make` makes of each input, in order, of batches of similar length."""
+        """What `make` makes of each input, in order."""
 
         def rows(batch: SequenceBatch) -> list[dict[str, Any]]:
-            found = dict[int, Tensor]()
-            for part in batch.lengths.argsort(stable=True).split(self.data.batch_size):
-                lengths, series = batch.lengths[part], batch.series
-                kept = batch.inputs[part.to(batch.inputs.device), : int(lengths.max())]
-                series = None if series is None else series[part]
-                made = make(SequenceBatch(kept, lengths, series=series))
-                if len(made) != len(part):
-                    raise UserError(
-                        f"{self.folder} reads an input in several rows, so its steps have no one "
-                        "value each: choose a tensor for each sequence, such as h_n"
-                    )
-                found |= zip(part.tolist(), made, strict=True)
-            return [{"made": found[row].cpu()} for row in range(len(batch))]
+            made = make(batch)
+            if len(made) != len(batch):
+                raise UserError(
+                    f"{self.folder} reads an input in several rows, so its steps have no one "
+                    "value each: choose a tensor for each sequence, such as h_n"
+                )
+            return [{"made": each.cpu()} for each in made]
 
-        described = self._described(inputs, source, accelerator, rows, self.data.pool)
+        described = self._described(inputs, source, accelerator, rows)
         made = [row["made"] for row in described]  # of a text that was cut, the steps in a list
         if any(isinstance(each, list) and not each[0].dim() for each in made):
             raise UserError(
@@ -245,14 +235,15 @@ class Run:
         source: str,
         accelerator: str,
         describe: Callable[[Any], Sequence[Mapping[str, Any]]],
-        batches: int = 1,
     ) -> Iterator[dict[str, Any]]:
-        """What `describe` says of the row of each input, in order, of so many batches at a time."""
+        """What `describe` says of the row of each input, in order."""
         task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
         with self._usable():
             inputs = self._raw(inputs, source)
-            for first, chunk in available(inputs, batches * self.data.batch_size):
-                batch = self._batch_of(chunk, source, first)
+            for first, chunk in available(inputs, self.data.batch_size):
+                which = f"{source}: an input of {first} to {first + len(chunk) - 1}"
+                with refusing(f"{which} is none for this run", *WRONG_KIND):
+                    batch = self.data.batch_of(chunk, source, first)
                 with torch.no_grad():
                     rows = describe(batch.to(task.device))
                 yield from self.data.described(chunk, rows)
@@ -344,39 +335,8 @@ class Run:
             raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
         return inputs
 
-    def _batch_of(self, raw: Sequence[Any], source: str, first: int) -> Any:
-        """The data's `batch_of`, whose error names the number of an input of a wrong kind."""
-        try:
-            return self.data.batch_of(raw, source, first)
-        except (TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            if len(raw) > 1:
-                for number, each in enumerate(raw, first):
-                    self._batch_of([each], source, number)
-            what = f"input {first} is {shown(repr(raw[0]))}"
-            raise UserError(f"{source}: {what}, which this run cannot read") from error
-
-    @contextmanager
-    def _usable(self) -> Iterator[None]:
-        with unusable(f"{self.folder} cannot be used"):
-            try:
-                yield
-            except UserError as error:
-                raise UserError(self._with_trained_values(str(error))) from error
-
-    def _with_trained_values(self, message: str) -> str:
-        """The message with the values that keys of the data had in training, instead of advice to
-        set them."""
-
-        def trained(advice: re.Match[str]) -> str:
-            condition, key = advice.groups()
-            value = self.config["data"].get(key)
-            was = f"the run was trained with data.{key}={'null' if value is None else value}"
-            return "" if condition else was
-
-        found, count = ADVICE.subn(trained, message)
-        return f"{found}; make the file like the training files" if count else message
+    def _usable(self) -> AbstractContextManager[None]:
+        return unusable(f"{self.folder} cannot be used")
 
     def _verb(self, name: str, why: str, accelerator: str) -> Callable[..., Any]:
         """What only some tasks can do: a method of theirs, with the task on its device."""
@@ -427,17 +387,9 @@ def load_run(
     with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
         data: DataModule = instantiate(config["data"], key="data", allowed_targets=allowed_targets)
         spec = saved["hyper_parameters"]["data"]
-        # empty, because the checkpoint's weights replace these: sizes that it does not have cost no
-        # memory until it is loaded, which finds them
-        with Fabric(accelerator="cpu", devices=1).init_module(empty_init=True):
-            task: Task = instantiate(
-                config["model"], key="model", data=spec, allowed_targets=allowed_targets
-            )
+        task: Task = instantiate(
+            config["model"], key="model", data=spec, allowed_targets=allowed_targets
+        )
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
-    for name, weights in task.named_parameters():
-        if not bool((weights.abs() <= LARGEST).all()):  # nan is not, too
-            raise UserError(
-                f"{path}: {name} holds weights that are not numbers, or above {LARGEST:g}"
-            )
     return Run(files.path, config, result, task.eval(), data, saved.get("epoch"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 import shlex
 import shutil
@@ -17,14 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import write_json, write_text
-from seqmodels.installation import as_started
 from seqmodels.interruption import Pruned
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
 
-FOLDERS = ("checkpoints", "figures")
 SETTLED = "model.encoder.hidden_size"  # a number in the folder where the command says `auto`
-SUFFIXES = (".yaml", ".json", ".csv", ".log", ".txt", ".svg", ".png", ".html", ".ckpt")  # of files
 
 
 def as_override(key: str, path: Path) -> str:
@@ -52,8 +47,8 @@ class RunFolder:
     """One run on disk.
 
     `config.yaml` (resolved), `overrides.yaml`, `environment.json`, `metrics.csv`, `result.json`,
-    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; `profile.txt` and
-    `loggers.json` where they are asked for. What is broken or absent is a `UserError` that names
+    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; `loggers.json` where
+    it is asked for. What is broken or absent is a `UserError` that names
     the file.
     """
 
@@ -66,7 +61,7 @@ class RunFolder:
     result_file = _RunPath("result.json")
     dataflow = _RunPath("dataflow.svg")
     figures = _RunPath("figures")
-    profile = _RunPath("profile.txt")
+    log_file = _RunPath("train.log")
     lock = _RunPath("lock")  # which the process holds that trains here
 
     @property
@@ -78,10 +73,18 @@ class RunFolder:
         failed = self.result_if_any().get("status") == "failed"
         return not failed and (self.config_file.exists() or self.result_file.exists())
 
+    def check_free(self) -> None:
+        """Raises UserError if it holds a run."""
+        if self.holds_run:
+            raise UserError(
+                f"folder={self.path} holds a run already: choose another folder, or "
+                f"{self.how_to_resume()}"
+            )
+
     def how_to_resume(self, words: Sequence[str] = ()) -> str:
         """The command that resumes the run, with these words of a command line."""
         command = shlex.join([as_override("resume", self.path), *words])
-        return as_started(f"resume with python scripts/train.py {command}")
+        return f"resume with python scripts/train.py {command}"
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""
@@ -90,22 +93,14 @@ class RunFolder:
     # the beginning of a run, and of each resume that changes it
 
     def write_beginning(
-        self,
-        config: DictConfig,
-        overrides: Sequence[str],
-        environment: dict[str, Any],
-        step: int = 0,
+        self, config: DictConfig, overrides: Sequence[str], environment: dict[str, Any]
     ) -> None:
-        """`config.yaml`, `overrides.yaml` and `environment.json`.
-
-        Args:
-            step: the step of the checkpoint that it starts from.
-        """
+        """`config.yaml`, `overrides.yaml` and `environment.json`."""
         self.figures.mkdir(parents=True, exist_ok=True)
         for added_to in (self.metrics_file, self.overrides_file):  # by a run that failed
             added_to.unlink(missing_ok=True)
         OmegaConf.save(config, self.config_file, resolve=True)
-        self.add_stretch(step, overrides, {})
+        self.add_stretch(0, overrides, {})
         write_json(self.environment_file, environment)
 
     def add_stretch(self, step: int, overrides: Sequence[str], changes: Mapping[str, Any]) -> None:
@@ -113,9 +108,10 @@ class RunFolder:
 
         Args:
             overrides: as written on the command line.
-            changes: the new values, by dotted key, as `files.change` takes them.
+            changes: the new values, by dotted key, as `plain_values.change` takes them.
         """
-        stretch = {"step": step, "overrides": [*overrides], "changes": dict(changes)}
+        words = [word.removeprefix("++") for word in overrides]  # of a resume
+        stretch = {"step": step, "overrides": words, "changes": dict(changes)}
         stretches = OmegaConf.create([*self._stretches(), stretch])
         write_text(self.overrides_file, OmegaConf.to_yaml(stretches))
 
@@ -130,20 +126,6 @@ class RunFolder:
             raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
         return found
 
-    def discard_if_unused(self) -> None:
-        """Removes the folder of a run that never began, which holds nothing but a log, and the
-        folder above it, if that has become empty."""
-        if not self.path.is_dir() or {f.name for f in self.path.iterdir()} - {"train.log"}:
-            return
-        logger = logging.getLogger()
-        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
-            if Path(handler.baseFilename).is_relative_to(self.path.resolve()):
-                logger.removeHandler(handler)  # it would open its file once more
-                handler.close()
-        shutil.rmtree(self.path)
-        with suppress(OSError):  # it holds other runs
-            self.path.parent.rmdir()
-
     def clear(self) -> None:
         """Removes what an interrupted run has left, but for its log, which may be open."""
         for left in self.path.iterdir():
@@ -151,29 +133,6 @@ class RunFolder:
                 shutil.rmtree(left)
             elif left.suffix != ".log" and left.name != "lock":
                 left.unlink()
-
-    def check_contained(self) -> None:
-        """Makes sure that what a training writes into the folder stays in it.
-
-        Raises:
-            UserError: naming a link that leads out of the folder, or what is neither a file nor a
-                folder; a run writes neither, and a training would write through it.
-        """
-        home = os.path.realpath(self.path)
-        for place, folders, files in os.walk(self.path):
-            for path in (Path(place, name) for name in (*folders, *files)):
-                file = path.suffix in SUFFIXES or path.name == "lock"
-                of_kind = (path.is_dir() and not file) or (
-                    path.is_file() and path.name not in FOLDERS
-                )
-                if of_kind and Path(os.path.realpath(path)).is_relative_to(home):
-                    continue
-                raise UserError(
-                    f"{path} leads out of the run folder, or is not what a run writes there, and a "
-                    "training would write to it: remove it, or put the real file in its place"
-                )
-            if Path(place) == self.path and "wandb" in folders:
-                folders.remove("wandb")  # W&B links to its own logs, and adds a folder for each run
 
     # the result
 
@@ -253,7 +212,7 @@ class RunFolder:
             UserError: if this is not a run folder, or a value would have to be resolved.
         """
         if not self.config_file.is_file():
-            raise UserError(f"run={self.path} is not a run folder: it has no config.yaml")
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
         config = read_yaml(self.config_file)
         if not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")

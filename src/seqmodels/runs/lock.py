@@ -1,8 +1,5 @@
-"""One process at a time in a folder, by locks of the operating system.
-
-They end with their process, however it ends, so no lock is left behind. They hold between machines
-too where the network file system passes them on, as NFS does by default.
-"""
+"""One process at a time in a folder, by a lock of the operating system, which ends with its
+process, however that ends. The file stays."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,10 +23,9 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Within: no other process can hold this lock.
+    """Within: no other process can hold this lock. The folder that it locks is created.
 
     Args:
-        path: a file, which is removed afterwards; the folder that it locks is created.
         what: what the holder does in the folder, such as "is training".
 
     Raises:
@@ -37,22 +33,19 @@ def locked(path: Path, what: str) -> Iterator[None]:
     """
     # `is_locked` of another process holds it for a moment. A soft lock would outlive a killed run.
     lock = FileLock(path, timeout=0.2, poll_interval=0.02, fallback_to_soft=False)
-    this = f"process {os.getpid()} on {socket.gethostname()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, path)
-        path.write_text(this)
+        lock.acquire()
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     except Timeout as error:
         raise UserError(_refusal(path, what)) from error
     except OSError as error:
-        lock.release()
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        if error.errno not in NO_LOCKS:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        log.warning(f"{path.parent}: no locks on this file system, so start no second run here")
     try:
         yield
     finally:
-        if _holder(path) == this:  # not a run in a new folder of this name
-            with suppress(OSError):  # the disk may be read-only by now
-                path.unlink()  # before others can lock it
         lock.release()
 
 
@@ -64,7 +57,7 @@ def is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        pass
     return False
 
 
@@ -74,21 +67,6 @@ def check_unlocked(path: Path, what: str) -> None:
         raise UserError(_refusal(path, what))
 
 
-def _acquire(lock: FileLock, path: Path) -> None:
-    try:
-        lock.acquire()
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        log.warning(f"{path.parent}: no locks on this file system, so start no second run here")
-
-
-def _holder(path: Path) -> str:
-    with suppress(OSError, ValueError):
-        return path.read_text()[:300]
-    return ""
-
-
 def _refusal(path: Path, what: str) -> str:
-    holder = _holder(path) or "another process"  # which is just writing its name
+    holder = path.read_text() or "another process"  # which is just writing its name
     return f"{path.parent}: {holder} {what} in this folder; wait for its end, or end it"

@@ -1,69 +1,108 @@
-"""Read `metrics.csv`: metrics by step and by epoch. However long it is, it is read row by row."""
+"""`metrics.csv`: metrics by step and by epoch, kept when a run is resumed."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+import io
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.errors import refusing
-from seqmodels.plain_values import opened
+from seqmodels.files import write_text
+from seqmodels.loggers import RunLogger
 
-LONGEST = 100  # characters of a number
-LONGEST_LINE = 1 << 20  # bytes
-MOST = 100_000  # rows in memory
+SECONDS = 10.0  # between two writings, where only steps are logged
 
 
-def read_metrics(path: Path, most: int = MOST) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a `metrics.csv`, without their empty cells; none where there is no file.
-
-    Of more than `most` rows, it takes every second, fourth and so on; it keeps all rows with a
-    validation as long as they are at most half of `most`.
-    """
-    rows: dict[int, dict[str, float]] = {}
-    every, spared = 1, True  # which rows are kept; whether validations all are
-    for number, row in enumerate(read_rows(path)):
-        if number % every == 0 or (spared and _validated(row)):
-            rows[number] = {name: float(text) for name, text in row.items()}
-        if len(rows) > most:
-            every *= 2
-            spared = 2 * sum(map(_validated, rows.values())) <= most
-            kept = (n for n, row in rows.items() if n % every == 0 or (spared and _validated(row)))
-            rows = {n: rows[n] for n in kept}
-    return [*rows.values()]
-
-
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows as text, one after the other.
 
     Raises:
         UserError: if they are not the metrics of a run.
     """
-    with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
-        for number, row in enumerate(csv.DictReader(_lines(path)), 1):
-            texts = {name: text for name, text in row.items() if text}
-            if not {"epoch", "step"} <= texts.keys() or None in texts:
-                raise ValueError(f"row {number} has no epoch and step, or more than its header")
-            if any(len(text) > LONGEST for text in texts.values()):
-                raise ValueError(f"row {number} has a number of more than {LONGEST} characters")
-            int(texts["step"]), [*map(float, texts.values())]
-            yield texts
+    with refusing(f"{path} is not the metrics of a run", ValueError):
+        return [{name: float(text) for name, text in row.items()} for row in _read(path)[1]]
 
 
-def read_names(path: Path) -> list[str]:
-    """The names of the columns."""
-    return next(csv.reader(_lines(path)), [])
-
-
-def _lines(path: Path) -> Iterator[str]:
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The names of the columns, and the rows as they are written."""
     if not path.is_file():
-        return
-    with opened(path) as file:
-        while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
-            yield line.decode()
-    if len(line) == LONGEST_LINE:  # a shorter one was cut off as its training was killed
-        raise ValueError(f"a line has more than {LONGEST_LINE:,} bytes")
+        return [], []
+    with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [{name: text for name, text in row.items() if text} for row in reader]
+        for number, row in enumerate(rows, 1):
+            if not {"epoch", "step"} <= row.keys() or None in row:
+                raise ValueError(f"row {number} has no epoch and step, or more than its header")
+            int(row["step"])
+    return [*(reader.fieldnames or ())], rows
 
 
-def _validated(row: Mapping[str, str | float]) -> bool:
-    return "validation/loss" in row
+class MetricsFile(RunLogger):
+    """Writes what is logged to `folder/metrics.csv`, one row per logged step. Epochs and steps
+    count from 0, as everywhere in Lightning: the first epoch of 14 steps ends at step 13.
+
+    Lightning's own CSVLogger deletes an existing file. This one continues it: a resumed training
+    forgets what was logged after its checkpoint, and keeps the rest to the digit.
+    """
+
+    name = version = ""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder, "metrics.csv")
+        self._names, rows = _read(self.path)
+        self._rows = {int(row["step"]): row for row in rows}
+        self._lines: dict[int, str] = {}  # of the rows: to make 100,000 again takes time
+        self._trainer: pl.Trainer | None = None
+        self._saved_at = 0.0
+        self._changed = self._finished = False
+
+    def starts(self, trainer: pl.Trainer) -> None:
+        self._trainer = trainer
+        self._rows = {step: row for step, row in self._rows.items() if step < trainer.global_step}
+        used = {name for row in self._rows.values() for name in row}
+        self._names, self._lines = [name for name in self._names if name in used], {}
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """They are in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if self._finished:  # tests after the training are in result.json
+            return
+        step = int(step or 0)
+        epoch = self._trainer.current_epoch if self._trainer else 0  # not every callback gives it
+        row = self._rows.setdefault(step, {"epoch": str(epoch), "step": str(step)})
+        row |= {name: str(value) for name, value in metrics.items()}
+        self._lines.pop(step, None)
+        if new := [name for name in row if name not in self._names]:
+            self._names += new
+            self._lines = {}
+        self._changed = True
+        if time.monotonic() - self._saved_at > SECONDS:
+            self.save()
+
+    @rank_zero_only
+    def save(self) -> None:
+        if not self._changed:  # a resume that is refused leaves the file as it was
+            return
+        for step, row in self._rows.items():
+            if step not in self._lines:
+                self._lines[step] = ",".join([row.get(name, "") for name in self._names])
+        header = io.StringIO()
+        csv.writer(header, lineterminator="").writerow(self._names)
+        lines = [header.getvalue(), *(self._lines[step] for step in sorted(self._rows))]
+        write_text(self.path, "\n".join(lines) + "\n")
+        self._changed, self._saved_at = False, time.monotonic()
+
+    def finalize(self, status: str = "success") -> None:
+        self.save()
+        self._finished = True

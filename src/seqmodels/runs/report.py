@@ -1,18 +1,15 @@
-"""What a run shows at its end: metrics and worst predictions, learning curves, where time went."""
+"""What a run shows at its end: metrics, scores of parts, the largest losses, learning curves."""
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from heapq import nlargest
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.console import Group, RenderableType
@@ -20,19 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.engine.metrics import show_with_unit, without_split
-from seqmodels.files import write_text
-from seqmodels.runs.folder import RunFolder
-from seqmodels.screen import Screen, figure_text, visible_line
+from seqmodels.screen import figure_text, visible_line
 
 MOST_PARTS = 10  # of a test, to show the scores of
-MOST_MISTAKES = 10
-MOST_LINES = 20  # of a profile
+MOST_ROWS = 10
 BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
+QUANTILE = re.compile(r"prediction\..+\.0\.(?!5$)\d+")  # but the median
 # columns of `scores.csv` that hold no score
 KINDS = {"class": str, "column": str, "series": str, "step": str, "count": int}
 WIDTH = 40  # characters of a cell
-
-Found = tuple[float, dict[str, Any]]
 
 
 def metrics_table(
@@ -88,8 +81,8 @@ def results_table(result: Mapping[str, Any]) -> Group:
 
 
 def tables_of_test(folder: Path, split: str = "test") -> Iterator[RenderableType]:
-    """What a test has left in this folder: the scores of its parts, if they are few, and its worst
-    predictions.
+    """What a test has left in this folder: the scores of its parts, if they are few, and the rows
+    with the largest losses.
 
     Args:
         split: as `file_of` takes it.
@@ -99,11 +92,18 @@ def tables_of_test(folder: Path, split: str = "test") -> Iterator[RenderableType
         with scores.open(newline="", encoding="utf-8") as file:
             parts = [*islice(csv.DictReader(file), MOST_PARTS + 1)]
         if len(parts) <= MOST_PARTS:
-            read = [{k: KINDS.get(k, float)(v) for k, v in row.items()} for row in parts]
+            read = [{k: KINDS.get(k, _number)(v) for k, v in row.items()} for row in parts]
             yield _rows_table(f"{split} by {next(iter(parts[0]))}", read)
     if rows.is_file() and (worst := worst_rows(rows)):
-        what = "most confident mistakes" if "probability" in worst[0] else "largest losses"
-        yield _rows_table(f"{split}: {what} (of each row: {rows.name})", worst)
+        yield _rows_table(f"{split}: largest losses (of each row: {rows.name})", worst)
+
+
+def _number(text: str) -> float | str:
+    """Of a score of a task of your own, which may be any text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def file_of(name: str, split: str) -> str:
@@ -127,60 +127,24 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
 
 
 def worst_rows(file: Path) -> list[dict[str, Any]]:
-    """The ten most confident mistakes, the most confident first: by the probability of the wrong
-    class or tag, and where there is none, by the loss of the row. Of numbers, the largest losses.
-    Nothing of what has no target and prediction to compare."""
+    """The ten rows with the largest losses, of those with a target and a prediction to compare; of
+    quantiles, the median."""
     with file.open(newline="", encoding="utf-8") as table:
-        found = (each for row in csv.DictReader(table) for each in _mistakes(row))
-        return [shown for _, shown in nlargest(MOST_MISTAKES, found, key=lambda each: each[0])]
+        found = (row for row in csv.DictReader(table) if _is_compared(row))
+        worst = nlargest(MOST_ROWS, found, key=lambda row: float(row["loss"]))
+    return [
+        {**{k: v for k, v in row.items() if _is_shown(k)}, "loss": float(row["loss"])}
+        for row in worst
+    ]
 
 
-def _mistakes(row: Mapping[str, str]) -> Iterator[Found]:
-    if not row.get("loss"):
-        return
-    loss, name = float(row["loss"]), {k: row[k] for k in BESIDE if row.get(k)}
-    if not row.get("prediction"):
-        yield from _numbers(row, loss, name)
-        return
-    target, made, sure = (_read(row.get(k)) for k in ("target", "prediction", "probability"))
-    if isinstance(target, list) and isinstance(made, list):
-        columns = (_read(row.get("tokens")), target, made, sure)
-        steps = zip_longest(*(each if isinstance(each, list) else [] for each in columns))
-        for step, (token, right, tag, share) in enumerate(steps):
-            if right not in (None, tag):
-                which = {**name, "step": step, **({"token": token} if token is not None else {})}
-                yield _mistake(which, right, tag, share, loss)
-    elif not isinstance(target, list):
-        right = [row["target"], *(_read(row.get("other_targets")) or ())]
-        if row["prediction"] not in right:
-            yield _mistake(name, row["target"], row["prediction"], sure, loss)
+def _is_compared(row: Mapping[str, str]) -> bool:
+    return bool(row.get("loss")) and any(v and k.startswith("prediction") for k, v in row.items())
 
 
-def _mistake(name: Mapping[str, Any], target: str, made: str, sure: Any, loss: float) -> Found:
-    by = {"loss": loss} if sure is None else {"probability": float(sure)}
-    return next(iter(by.values())), {**name, "target": target, "prediction": made, **by}
-
-
-def _numbers(row: Mapping[str, str], loss: float, name: Mapping[str, Any]) -> Iterator[Found]:
-    # of a row with several, that with the largest error
-    errors = []
-    for column in (k.removeprefix("target.") for k in row if k.startswith("target.")):
-        median = row.get(f"prediction.{column}", row.get(f"prediction.{column}.0.5"))
-        pair = (_read(row[f"target.{column}"]), _read(median))
-        several = all(isinstance(each, list) for each in pair)
-        for step, (right, made) in enumerate(zip(*pair, strict=True) if several else [pair]):
-            if right is not None and made is not None:
-                which = {"column": column, **({"step": step} if several else {})}
-                errors.append((abs(right - made), {**which, "target": right, "prediction": made}))
-    if errors:
-        yield loss, {**name, **max(errors, key=lambda each: each[0])[1], "loss": loss}
-
-
-def _read(text: str | None) -> Any:
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text
+def _is_shown(column: str) -> bool:
+    of_row = column.startswith(("target", "prediction")) and not QUANTILE.fullmatch(column)
+    return of_row or column in BESIDE
 
 
 def learning_curves(
@@ -221,44 +185,3 @@ def learning_curves(
         if axes.get_legend_handles_labels()[0]:  # none where nothing was logged, as in debug=fast
             axes.legend()
     figure.savefig(picture, dpi=120)
-
-
-@contextmanager
-def profile_file(trainer: pl.Trainer, folder: RunFolder, console: Screen) -> Iterator[None]:
-    """Writes what `trainer.profiler` reports of training, validation and test to `profile.txt` at
-    the end, and prints the beginning of the last report, which holds what takes longest.
-
-    Lightning itself writes a file for each of the three, and its lines of 200 characters wrap on a
-    screen.
-    """
-    profiler: Any = trainer.profiler  # type: ignore[attr-defined]
-    describe, reports = profiler.describe, list[str]()
-
-    def keep() -> None:
-        if report := profiler.summary():
-            reports.append(report)
-        describe()
-
-    profiler.describe = keep
-    try:
-        yield
-    finally:
-        profiler.describe = describe
-        if trainer.is_global_zero and reports:
-            write_text(folder.profile, "\n".join(reports))
-            _print_profile(reports[-1], console)
-            console.print(f"profile: {folder.profile}", soft_wrap=True)
-
-
-def _print_profile(report: str, console: Screen) -> None:
-    lines = report.splitlines()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
-    if not rows:  # of another profiler than `simple`
-        console.print("\n".join(lines[:MOST_LINES]))
-        return
-    table = Table(title=lines[0])
-    for number, name in enumerate(rows[0]):
-        table.add_column(name, overflow="fold", justify="right" if number else "left")
-    for action, *numbers in rows[1 : MOST_LINES + 1]:
-        table.add_row(re.sub(r"{.*?}", "", action), *numbers)  # the options of a checkpoint
-    console.print(table)

@@ -55,37 +55,37 @@ class Trainer(pl.Trainer):
         check_val_every_n_epoch: Count | None = 1,
         **options: Any,
     ) -> None:
-        self.checkpoint_files = CheckpointFiles()
         by_size = val_check_interval == "auto"
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
             callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation(), _NoEmptyHooks()],
-            plugins=[*(plugins or []), self.checkpoint_files],
+            plugins=[*(plugins or []), CheckpointFiles()],
             val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
             **options,
         )
         self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
-        # asked for nothing but where to resume, which is the fault of issue 19617
-        self.fit_loop._iteration_based_training = _no  # type: ignore[method-assign]
         precision: Any = self.strategy.precision_plugin
         precision.convert_input = partial(_converted, precision.convert_input)
+        # asked for nothing but where to resume, which is the fault of issue 19617
+        _replace(self.fit_loop, "_iteration_based_training", lambda: False)
         # no setting turns off what Lightning does with SIGTERM
-        self._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
-        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+        _replace(getattr(self, "_signal_connector", None), "register_signal_handlers", lambda: None)
+        _replace(self.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)
+
+
+def _replace(owner: object, name: str, function: Callable[[], Any]) -> None:
+    """Replaces a method of Lightning's that is not public, if this release has it."""
+    if not hasattr(owner, name):
+        raise UserError(
+            f"lightning {pl.__version__} has no {name}, which is to be replaced: install 2.6.6"
+        )
+    setattr(owner, name, function)
 
 
 def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
     return batch.map(convert) if isinstance(batch, SequenceBatch | PairBatch) else convert(batch)
-
-
-def _no() -> bool:
-    return False
-
-
-def _nothing() -> None:
-    pass
 
 
 class _EndWithValidation(Callback):
@@ -130,22 +130,13 @@ def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
                 "epochs"
             )
     callback = trainer.checkpoint_callback
-    if not isinstance(callback, ModelCheckpoint):
-        return
-    if callback.save_top_k == 0:
+    monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
+    never = every is not None and 0 < (trainer.max_epochs or 0) < every
+    if str(monitor).startswith("validation/") and (never or trainer.limit_val_batches == 0):
         raise UserError(
-            "callbacks.checkpoint.save_top_k=0 saves no checkpoint to test: set it to 1 or more, "
-            "or callbacks.checkpoint=null to test the last weights"
-        )
-    if every is not None and 0 < (trainer.max_epochs or 0) < every:
-        raise UserError(
-            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs="
-            f"{trainer.max_epochs}: without a validation, no checkpoint is saved"
-        )
-    if trainer.limit_val_batches == 0 and str(callback.monitor).startswith("validation/"):
-        raise UserError(
-            "trainer.limit_val_batches=0 leaves no validation, by which the best checkpoint is "
-            "chosen: set callbacks.checkpoint.monitor=null to test the last one"
+            f"trainer.limit_val_batches={trainer.limit_val_batches} and check_val_every_n_epoch="
+            f"{every} leave no validation, by which the best checkpoint is chosen: set "
+            "callbacks.checkpoint=null to test the last weights"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,27 +28,17 @@ from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.engine.task import task_class
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import instantiate
-from seqmodels.interruption import keeping_interruptions
 from seqmodels.machine import device_name, find_device, keep_memory
-from seqmodels.plain_values import flattened
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import interruptions, restoring
 from seqmodels.runs.environment import environment
-from seqmodels.runs.folder import SETTLED, RunFolder
+from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.keys import check_classes, check_keys
 from seqmodels.runs.lock import locked
-from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.runs.metrics_writer import MetricsFile
-from seqmodels.runs.report import learning_curves, profile_file, results_table, tables_of_test
-from seqmodels.runs.resume import (
-    ENDS,
-    check_length,
-    check_unfinished,
-    checkpoint_to_resume,
-    resumed_config,
-    words_to_repeat,
-)
+from seqmodels.runs.metrics_file import MetricsFile, read_metrics
+from seqmodels.runs.report import learning_curves, results_table, tables_of_test
+from seqmodels.runs.resume import Resume, check_end, find_resume
 from seqmodels.runs.tracking import (
     log_hyperparameters,
     log_result,
@@ -56,16 +47,14 @@ from seqmodels.runs.tracking import (
 )
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
 from seqmodels.runs.verdict import verdict
-from seqmodels.screen import Screen
+from seqmodels.screen import Screen, logging_to
 
-# keys that the schedule of the learning rate depends on
-PLANNED = (*ENDS, "model.optimizer.", "model.scheduler")
+log = logging.getLogger(__name__)
 
 
 def train(
     config: DictConfig,
-    overrides: Sequence[str] = (),
-    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | None = None,
     callbacks: Sequence[Callback] = (),
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -74,8 +63,8 @@ def train(
     Args:
         config: as `configs/train.yaml` composes it; `config.folder` is the run folder. If
             `config.resume` is a run folder, that run is resumed with its own configuration.
-        overrides: what to write to `overrides.yaml`.
-        given: for `resume`: the values to lay on top, by dotted key; None: all of `config`.
+        overrides: the words that `config` was composed with, for `overrides.yaml`. A resume takes
+            what it changes from these: `train(compose(*words), words)`.
         callbacks: called before those of `config`.
         data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `InMemory` says
             which. The folder keeps their number and a hash: to resume, give them again. A key that
@@ -88,10 +77,9 @@ def train(
         UserError: for a mistake in the configuration or the data; mostly before anything is
             written.
     """
-    with keeping_interruptions():  # it imports what the data needs
-        training = prepare(config, given, data)
+    training = prepare(config, overrides, data)
     training.trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
-    return fit(training, overrides)
+    return fit(training, overrides or ())
 
 
 @dataclass(frozen=True)
@@ -99,12 +87,9 @@ class Training:
     """All that a training needs, built and checked; nothing is written yet.
 
     Args:
-        checkpoint: to resume from; None for a new training.
-        changes: what a resume changes in the run's own configuration, by dotted key.
-        step: of the checkpoint; 0 for a new training.
+        resume: what it resumes; None for a new training.
         notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
-        resumes: whether it goes into the folder of the run that it resumes.
     """
 
     config: DictConfig
@@ -112,23 +97,20 @@ class Training:
     data: DataModule
     task: Task
     trainer: Trainer
-    checkpoint: Path | None
-    changes: Mapping[str, Any]
-    step: int
+    resume: Resume | None
     notes: Sequence[str]
     started: float
-    resumes: bool
 
 
 def prepare(
     config: DictConfig,
-    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | None = None,
     rows: Mapping[str, Any] | None = None,
 ) -> Training:
     """Reads the data and builds task and trainer, cheap checks first.
 
     Args:
-        config, given: as `train` takes them; `rows` are its `data`.
+        config, overrides: as `train` takes them; `rows` are its `data`.
 
     Raises:
         UserError: for a mistake in the configuration or the data; nothing is left behind.
@@ -142,151 +124,119 @@ def prepare(
     config = config.copy()
     for key, table in in_memory.items():
         OmegaConf.update(config, f"data.{key}", table.placeholder, force_add=True)
-    notes: list[str] = []
-    checkpoint, saved, changes, in_place = None, dict[str, Any](), dict[str, Any](), False
-    unseen: dict[str, Any] = {}  # by the checkpoint
     import_modules(config.imports)  # first: the run to resume may name their classes
-    with ExitStack() as checked:
-        if config.resume is not None and Path(config.resume).is_dir():
-            checked.enter_context(unusable(f"resume={config.resume}: this run cannot be resumed"))
-            config, changes = resumed_config(config, given)
-            check_unfinished(RunFolder(Path(config.folder)), config)
-            if found := checkpoint_to_resume(RunFolder(Path(config.folder))):
-                (checkpoint, saved), in_place = found, True
-            else:
-                notes.append("the run has no checkpoint yet: it starts again from the beginning")
-            for key, (before, now) in changes.items():
-                value = "removed" if key.startswith("~") else now
-                notes.append(f"{key.removeprefix('~')}: {before} -> {value}")
-            unseen = RunFolder(Path(config.folder)).changes_since(saved.get("global_step", 0))
-            unseen |= changes
-        elif config.resume is not None:
-            checkpoint = Path(config.resume)
-            if checkpoint.suffix != ".ckpt":
-                raise UserError(f"resume={config.resume}: no such run folder, and not a .ckpt file")
-            saved = read_checkpoint(checkpoint)
-            if OmegaConf.select(config, SETTLED) == "auto":
-                size = flattened(saved["hyper_parameters"]).get("encoder.hidden_size", "auto")
-                OmegaConf.update(config, SETTLED, size)
-        check_length(config, saved)
-        folder = RunFolder(Path(config.folder))
-        checked.callback(folder.discard_if_unused)
-        resumes = config.resume is not None and RunFolder(Path(config.resume)) == folder
-        first = not rank_zero_only.rank  # type: ignore[attr-defined]  # the others see its folder
-        if folder.holds_run and not resumes and first:
+    if config.resume is None:
+        return _prepared(config, in_memory, None, started)
+    with unusable(f"resume={config.resume}: this run cannot be resumed"):
+        if overrides is None:
             raise UserError(
-                f"folder={folder.path} holds a run already: choose another folder, or "
-                f"{folder.how_to_resume()}"
+                f"resume={config.resume}: say what to change, if anything: "
+                "train(compose(*words), words)"
             )
-        find_device(config.trainer.accelerator)
-        allowed = trusted_classes(config)
-        kind = task_class(config.model, allowed)
-        check_classes(config, allowed)
-        contract = kind.contract_for(config.model.head)
-        sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-        check_model(contract, sized, kind.check(sized))
-        pl.seed_everything(config.seed, workers=True, verbose=False)
-        whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
-        data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
-        _check_data(kind, contract, data)
-        if in_place:  # it encodes as before, even if its file has changed
-            data.use_spec(saved["hyper_parameters"]["data"])
-        data.setup()
-        notes += data.notes
-        if saved.get("fingerprint") not in (None, data.fingerprint):
-            raise UserError(
-                f"resume={config.resume}: the data is not the data that this run was trained on "
-                "(fingerprint differs); restore its files, or start a new run"
-            )
-        trainer = _build_trainer(config, folder.path, allowed)
+        resume = find_resume(config, overrides)
+        return _prepared(resume.config, in_memory, resume, started)
 
-        def build(values: Mapping[str, Any]) -> Task:
-            model: Any = OmegaConf.merge(config.model, values)
-            task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
-            task.allowed_targets, task.fingerprint = allowed, data.fingerprint
-            return task
 
-        values, why = kind.settle(config.model, (build, trainer, data))
-        config.model = OmegaConf.merge(config.model, values)
-        notes += [why] if why else []
-        task = build(values)
-        task.build_optimizers(trainer, data)  # so that a mistake in them is found now
-        plan_validation(trainer, data)
-        if config.model.get("metrics"):
-            with torch.random.fork_rng([]):  # the loader draws a number
-                task.try_metrics(next(iter(data.val_dataloader())))
-        _check_metric(config.sweep.metric, task, data)
-        if checkpoint is None:
-            task.initialize(data)
-        else:
-            trainer.checkpoint_files.known[checkpoint] = saved
-        if in_place and any(key.removeprefix("~").startswith(PLANNED) for key in unseen):
-            task.replan = True
-            notes.append(
-                "the learning rate's schedule is planned anew for the whole training: it "
-                f"continues at step {saved['global_step']} of the new plan"
-            )
-        checked.pop_all()
-    now = {key: value for key, (_, value) in changes.items()}
-    step = saved.get("global_step", 0)
-    return Training(
-        config, folder, data, task, trainer, checkpoint, now, step, notes, started, resumes
-    )
+def _prepared(
+    config: DictConfig, in_memory: Mapping[str, InMemory], resume: Resume | None, started: float
+) -> Training:
+    folder, notes = RunFolder(Path(config.folder)), [*(resume.notes if resume else ())]
+    if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
+        folder.check_free()
+    allowed = trusted_classes(config)
+    kind = _checked(config, allowed)
+    saved = resume.saved if resume else {}
+    contract = kind.contract_for(config.model.head)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
+    data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
+    _check_data(kind, contract, data)
+    if saved:  # it encodes as before, even if its file has changed
+        data.use_spec(saved["hyper_parameters"]["data"])
+    data.setup()
+    notes += data.notes
+    if saved.get("fingerprint") not in (None, data.fingerprint):
+        raise UserError(
+            f"resume={config.resume}: the data is not the data that this run was trained on "
+            "(fingerprint differs); restore its files, or start a new run"
+        )
+    trainer = _build_trainer(config, folder.path, allowed)
+
+    def build(values: Mapping[str, Any]) -> Task:
+        model: Any = OmegaConf.merge(config.model, values)
+        task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
+        task.allowed_targets, task.fingerprint = allowed, data.fingerprint
+        return task
+
+    values, why = kind.settle(config.model, (build, trainer, data))
+    config.model = OmegaConf.merge(config.model, values)
+    notes += [why] if why else []
+    task = build(values)
+    task.build_optimizers(trainer, data)  # so that a mistake in them is found now
+    plan_validation(trainer, data)
+    if config.model.get("metrics"):
+        with torch.random.fork_rng([]):  # the loader draws a number
+            task.try_metrics(next(iter(data.val_dataloader())))
+    _check_metric(config.sweep.metric, task, data)
+    if not saved:
+        task.initialize(data)
+    task.replan = resume is not None and resume.replans
+    return Training(config, folder, data, task, trainer, resume, notes, started)
+
+
+def _checked(config: DictConfig, allowed: tuple[str, ...]) -> type[Task]:
+    """The class of the task, after all checks that need no data."""
+    find_device(config.trainer.accelerator)
+    kind = task_class(config.model, allowed)
+    check_classes(config, allowed)
+    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
+    check_model(kind.contract_for(config.model.head), sized, kind.check(sized))
+    return kind
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
-    folder, trainer = training.folder, training.trainer
-    first = trainer.is_global_zero
+    folder, trainer, resume = training.folder, training.trainer, training.resume
+    first, begun = trainer.is_global_zero, False
     console = Screen(quiet=not first)
     device = device_name(trainer)
     result = _beginning(training, device)
-    for note in training.notes:
-        console.print(note, soft_wrap=True)
-    if training.resumes:
-        earlier = folder.result_if_any()
-        result["resumed"] = [*earlier.get("resumed", []), environment(device)]
-
-    has_begun = False
+    if resume:
+        result["resumed"] = [*folder.result_if_any().get("resumed", []), environment(device)]
 
     def begin(*_: Any) -> None:
-        """Leaves the first traces, at the first batch: until then, a resume may be refused."""
-        nonlocal has_begun
-        if has_begun:
+        """Leaves the first traces of a resume, at the first batch: until then it may be refused."""
+        nonlocal begun
+        if begun:
             return
-        if training.resumes and first:
-            if training.changes:
-                folder.add_stretch(training.step, overrides, training.changes)
+        begun = True
+        if resume and first:
+            if resume.changes:
+                folder.add_stretch(resume.step, overrides, resume.changes)
             folder.write_result(result)
         if len(trainer.loggers) > 1:
             log_hyperparameters(trainer, result)
-        has_begun = True
 
     trainer.callbacks.append(LambdaCallback(on_train_batch_start=begin))  # type: ignore[attr-defined]
-
-    def begun() -> bool:  # a resume writes nothing before all is restored
-        return has_begun or not training.resumes
-
-    def words() -> Sequence[str]:
-        if begun():
-            return words_to_repeat(training.config, overrides)
-        return [word for word in overrides if not word.startswith(("resume=", "folder="))]
-
+    trusted = [each for each in overrides if each.startswith(("imports=", "allowed_targets="))]
     with ExitStack() as held:
         if first:
             held.enter_context(locked(folder.lock, "is training"))
-            if not training.resumes:
-                folder.write_beginning(
-                    training.config, overrides, environment(device), training.step
-                )
+            if resume:  # another process may have finished it since the checks
+                check_end(folder, training.config, {})
+            else:
+                folder.check_free()
+                folder.write_beginning(training.config, overrides, environment(device))
+            held.enter_context(logging_to(folder.log_file))
         with (
-            folder.recording(result, begun=begun, write=first),
+            folder.recording(result, begun=lambda: begun or not resume, write=first),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
-            interruptions(folder, trainer, console, words),
+            interruptions(folder, trainer, console, trusted),
             open_loggers(trainer),
-            profile_file(trainer, folder, console),
         ):
             _fit(training, result, begin, console)
+    if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
+        console.print(profile, soft_wrap=True)
     console.print(results_table(result))
     for table in tables_of_test(folder.path) if first else ():
         console.print(table)
@@ -299,14 +249,16 @@ def _fit(
 ) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
-    for line in data.summary:
+    for line in (*training.notes, *data.summary):
         console.print(line, soft_wrap=True)
+        log.info(line)
     console.print(
         f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
     )
     clock = time.perf_counter()
-    with restoring(training.checkpoint, task):
-        trainer.fit(task, datamodule=data, ckpt_path=training.checkpoint, weights_only=True)
+    checkpoint = training.resume.checkpoint if training.resume else None
+    with restoring(checkpoint, task):
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and first:  # after the training, whose first step would wait

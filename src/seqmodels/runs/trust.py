@@ -17,10 +17,14 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
 from seqmodels.runs.folder import RunFolder
 
-KINDS: dict[str, type] = {"model": Task, "data": DataModule}
-# built from the configuration of a model, later and by the task
-NESTED: dict[str, type] = {"model.optimizer": Optimizer, "model.scheduler": LRScheduler}
-METRIC, MOST = re.compile(r"model\.metrics\.\w+"), 10_000
+# what a run folder may name, and no more; all other values are plain
+KINDS: dict[str, type] = {
+    "model": Task,
+    "data": DataModule,
+    "model.optimizer": Optimizer,
+    "model.scheduler": LRScheduler,
+}
+METRIC = re.compile(r"model\.metrics\.\w+")
 # callbacks that a run folder may name, and no others
 OURS = (
     "seqmodels.callbacks.",
@@ -44,40 +48,16 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
         UserError: if the file is broken, or names anything that is not trusted.
     """
     config, allowed = folder.read_config(), tuple(allowed_targets)
-    check_trusted(config, allowed)
+    for name in ("model", "data", "trainer", "callbacks"):
+        if not isinstance(config.setdefault(name, {}), dict):
+            raise UserError(f"{folder.config_file}: {name} is not a mapping")
+        if name in KINDS and "_target_" not in config[name]:
+            raise UserError(f"{folder.config_file} names no class for {name}")
+    for name in KINDS.keys() & config.keys():
+        _check(config[name], name, allowed)
+    _check(_arguments(config["trainer"]), "trainer", allowed)  # its class is the command line's
     data: type[DataModule] = allowed_class(config["data"], allowed)
     return {**config, "data": data.from_stranger(config["data"])}
-
-
-def check_trusted(config: Mapping[str, Any], allowed: Iterable[str] = ()) -> None:
-    """Lets a run folder name a task, a data module, an optimiser and a scheduler, and no more.
-
-    All other values are plain, and none of their keys is one that `instantiate` reads.
-
-    Args:
-        config: of the folder.
-        allowed: classes that you trust besides.
-
-    Raises:
-        UserError: if the configuration names anything else.
-    """
-    for name, kind in KINDS.items():
-        entry = config.get(name)
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("_target_"), str):
-            raise UserError(f"the run folder's config.yaml names no class for {name}")
-        _check_class(entry, name, kind, allowed)
-        _check_values(_arguments(entry), name, allowed)
-    for name in ("trainer", "callbacks"):
-        if not isinstance(config.get(name, {}), Mapping):
-            raise UserError(f"{name} in the run folder's config.yaml is not a mapping")
-    _check_values(_arguments(config.get("trainer", {})), "trainer", allowed)
-    title, tags = config.get("task_name"), config.get("tags", [])
-    if not isinstance(title, str | None):
-        raise UserError(f"task_name in the run folder's config.yaml is not a text: {title!r:.60}")
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise UserError(
-            f"tags in the run folder's config.yaml is not a list of texts: {tags!r:.60}"
-        )
 
 
 def is_trusted_callback(name: str, entry: Any) -> bool:
@@ -90,34 +70,32 @@ def is_trusted_callback(name: str, entry: Any) -> bool:
         return False
     where, filename = f"callbacks.{name}", entry.get("filename", "best")
     _check_class(entry, where, Callback, ())
-    _check_values(_arguments(entry), where, ())
+    _check(_arguments(entry), where, ())
     if not FILE_NAME.fullmatch(str(filename)):
         raise UserError(f"{where}.filename of a run folder is not a file name: {filename!r:.60}")
     return True
 
 
 def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in ("_target_", "_recursive_")}
+    return {key: value for key, value in entry.items() if key != "_target_"}
+
+
+def _check(value: Any, where: str, allowed: tuple[str, ...]) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == "_target_" and where in KINDS:
+                _check_class(value, where, KINDS[where], allowed)
+            elif key == "_target_" and METRIC.fullmatch(where):
+                check_metric_class(value, where, allowed)
+            elif str(key).startswith("_") and (key, where) != ("_recursive_", "model"):
+                raise UserError(f"{where}.{key} of a run folder is not allowed: {inner!r:.60}")
+            _check(inner, f"{where}.{key}", allowed)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _check(inner, f"{where}.{number}", allowed)
 
 
 def _check_class(entry: Mapping[str, Any], where: str, kind: type, allowed: Iterable[str]) -> None:
     found = allowed_class(entry, allowed)
     if not isinstance(found, type) or not issubclass(found, kind):
         raise UserError(f"{where}._target_={entry['_target_']} is not a {kind.__name__}")
-
-
-def _check_values(value: Any, where: str, allowed: Iterable[str]) -> None:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if METRIC.fullmatch(where) and key == "_target_":
-                check_metric_class(value, where, allowed)
-            elif where in NESTED and key == "_target_":
-                _check_class(value, where, NESTED[where], allowed)
-            elif key.startswith("_"):
-                raise UserError(f"{where}.{key} of a run folder is not allowed: {inner!r:.60}")
-            _check_values(inner, f"{where}.{key}", allowed)
-    elif where.startswith("model.metrics.") and isinstance(value, int) and value > MOST:
-        raise UserError(f"{where} of a run folder is {value}: at most {MOST}")  # it takes memory
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            _check_values(inner, f"{where}.{number}", allowed)

@@ -90,7 +90,7 @@ def test_it_learns_and_averages_from_where_the_validation_stalls_and_resumes_exa
         train(
             config(*common, f"folder={broken}", stop, f"allowed_targets=[{Stop.__module__}.Stop]")
         )
-    resumed = train(config(*common, f"folder={broken}", f"resume={broken}"))
+    resumed = train(config(f"resume={broken}"), ())
     assert resumed["metrics"] == expected["metrics"]
     for key, value in weights(whole, "last").items():
         assert torch.equal(value, weights(broken, "last")[key]), key

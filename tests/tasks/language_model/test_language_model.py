@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -466,6 +468,8 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "dataflow.svg",
         "result.json",
         "samples.txt",
+        "train.log",
+        "lock",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/learning_curves.png",
@@ -575,16 +579,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     saved = torch.load(broken / "checkpoints" / "last.ckpt", weights_only=True)
     [process] = saved["resume"]["processes"]
     assert len(process["carried"]) == 2  # (h, c)
-    resumed = train(config(*common, f"folder={broken}", f"resume={broken}"))
+    lost = shutil.copytree(broken, tmp_path / "lost")
+    resumed = train(config(f"resume={broken}"), ())
     assert resumed["metrics"] == expected["metrics"]
     for name in ("last", "best"):
         for key, value in weights(whole, name).items():
             assert torch.equal(value, weights(broken, name)[key]), (name, key)
     if where == "in the middle of an epoch":  # without the carried state it would be another run
-        lost = tmp_path / "lost"
         process["carried"] = [torch.zeros_like(part) for part in process["carried"]]
-        torch.save(saved, tmp_path / "lost.ckpt")
-        other = train(config(*common, f"folder={lost}", f"resume={tmp_path / 'lost.ckpt'}"))
+        torch.save(saved, lost / "checkpoints" / "last.ckpt")
+        other = train(config(f"resume={lost}"), ())
         assert other["metrics"] != expected["metrics"]
 
 
@@ -596,17 +600,11 @@ def test_another_batch_size_cannot_go_on_with_the_carried_state(
     stop = f"+callbacks.stop={{_target_:{Stop.__module__}.Stop,step:50}}"
     with pytest.raises(RuntimeError, match="the power went out"):  # in the middle of an epoch
         train(config(*common, stop, f"allowed_targets=[{Stop.__module__}.Stop]"))
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    saved.data.batch_size = 5  # by hand: no word changes it
+    OmegaConf.save(saved, tmp_path / "run" / "config.yaml")
     with pytest.raises(UserError, match="carries the state of 4 streams .* has 5"):
-        train(
-            config(
-                *common,
-                "data.batch_size=5",
-                f"resume={checkpoint}",
-                f"folder={tmp_path / 'new'}",
-                "trainer.max_epochs=4",
-            )
-        )
+        train(config(f"resume={tmp_path / 'run'}"), ["trainer.max_epochs=4"])
 
 
 class Chain(StreamDataModule):
@@ -748,7 +746,7 @@ def test_a_sample_after_the_checkpoint_that_is_resumed_is_written_once(
     before = samples.read_text()
     with samples.open("a") as file:  # what a run that was killed had written since
         file.write("--- after epoch 1\nlost\n\n")
-    train(config(f"resume={settings.folder}"), given={"trainer.max_epochs": 2})
+    train(config(f"resume={settings.folder}"), ["trainer.max_epochs=2"])
     after = samples.read_text()
     assert after.startswith(before) and "lost" not in after
     assert after.count("--- after epoch 1\n") == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import product
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -292,23 +290,6 @@ def test_it_learns_to_reverse_texts_and_is_evaluated_as_it_was_tested(
     again = load_run(learned).evaluate(accelerator="cpu")
     assert again == pytest.approx({k: v for k, v in metrics.items() if k.startswith("test/")})
     assert all(name.removeprefix("test/") in done.stdout for name in again)
-
-
-def test_a_resume_may_change_what_only_this_model_has(
-    script: Script, refused: Refused, learned: Path, tmp_path: Path
-) -> None:
-    run = shutil.copytree(learned, tmp_path / "run")
-    line = refused("train.py", f"resume={run}", "model.bem=2")
-    assert "model.bem is not a key of the configuration: did you mean model.beam?" in line
-    words = (f"resume={run}", "model.beam=2", "trainer.max_epochs=16")
-    done = script("train.py", *words)
-    assert done.stdout.splitlines()[:2] == ["model.beam: 3 -> 2", "trainer.max_epochs: 15 -> 16"]
-    again = OmegaConf.load(run / "overrides.yaml")[-1]
-    assert again.overrides == [*words] and set(again.changes) == {
-        "model.beam",
-        "trainer.max_epochs",
-    }
-    assert load_run(run).task.hparams["beam"] == 2
 
 
 def test_a_checkpoint_alone_is_enough_to_write(learned: Path) -> None:
