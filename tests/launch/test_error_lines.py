@@ -202,10 +202,8 @@ train -m data=needle,nedle seed=0,1
     data=nedle: choose ...; did you mean data=needle?
 train -m seed=0,1 model.hed=x
     model.hed is not a key
-train -m seed=0,1 sweep.resume=true
-    ...no earlier sweep of this command
-train -m seed=0,1 sweep.resume=gone
-    sweep.resume=gone is not a sweep folder
+train -m seed=0 tags=[a],[b]
+    tags=[a],[b]: a sweep varies what changes its results
 train -m seed=0,1 sweep.metric=x
     sweep.metric=x: write test/ or validation/ before its name
 train -m seed=0,1 sweep.metric=train/loss
@@ -215,9 +213,9 @@ train -m seed=0,1 sweep.metric=test/acuracy
 train -m seed=0,1 sweep.metric=test/coverage
     ...neither more nor less test/coverage is better
 train -m seed=0,1 folder=mine
-    folder=mine is for one run: in a sweep, set hydra.sweep.dir=mine
+    folder=mine is for one run: in a sweep, set hydra.sweep.dir
 train -m seed=0,1 resume=mine
-    resume=mine is for one run: in a sweep, set sweep.resume=mine
+    resume=mine is for one run: in a sweep, set hydra.sweep.dir
 
 train -m seed=5,6 --cfg job
     ...Only one of --run

@@ -388,20 +388,6 @@ def test_a_resume_writes_through_no_link(run: Path, refused: Refused, tmp_path: 
     assert list(mine.iterdir()) == []
 
 
-def test_a_sweep_clears_no_folder_behind_a_link(refused: Refused, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "precious").write_text("text")
-    sweep = tmp_path / "sweep"
-    sweep.mkdir()
-    (sweep / "sweep.json").write_text('{"overrides": [], "jobs": 1, "varied": ["seed"]}')
-    (sweep / "0_seed-0").symlink_to(mine)
-    assert "0_seed-0 is a link" in refused(
-        "train.py", "-m", "seed=0,1", "trainer=cpu", f"sweep.resume={sweep}"
-    )
-    assert (mine / "precious").read_text() == "text"
-
-
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "..", "", "{../../x}"])
 def test_a_run_folder_does_not_say_where_checkpoints_go(name: str) -> None:
     target = "seqmodels.callbacks.best_checkpoint.BestCheckpoint"

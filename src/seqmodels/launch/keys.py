@@ -24,7 +24,6 @@ def name_of(keys: type) -> str:
 
 @dataclass
 class SweepKeys:
-    resume: Name | bool | None
     metric: Name | None
     different_data: bool
 

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from seqmodels.launch.command_line import composed
-from seqmodels.launch.plan import as_typed
+from seqmodels.launch.hydra_setup import as_typed
 
 
 @composed("explain")

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.launch.command_line import composed, importing
 from seqmodels.launch.config_files import model_of
-from seqmodels.launch.plan import as_typed
+from seqmodels.launch.hydra_setup import as_typed
 from seqmodels.plain_values import flattened
 
 NO_CHANGE = ("resume=", "folder=", "imports=", "local=", "~local")
@@ -28,12 +28,7 @@ def main(config: DictConfig) -> None:
     own = model_of(config.resume)
     overrides = [word for word in as_typed(settings.overrides.task) if word not in own]
     if settings.mode == RunMode.MULTIRUN:
-        if (trial := settings.sweeper.get("trial")) is not None:
-            from seqmodels.launch.search import run_trial
-
-            run_trial(trial)
-            return
-        from seqmodels.launch.job import run_job
+        from seqmodels.launch.sweep import run_job
 
         run_job(config, overrides)
         return
