@@ -213,9 +213,9 @@ train -m seed=0,1 sweep.metric=test/acuracy
 train -m seed=0,1 sweep.metric=test/coverage
     ...neither more nor less test/coverage is better
 train -m seed=0,1 folder=mine
-    folder=mine is for one run: in a sweep, set hydra.sweep.dir
+    folder=mine is for one run: set hydra.sweep.dir instead
 train -m seed=0,1 resume=mine
-    resume=mine is for one run: in a sweep, set hydra.sweep.dir
+    resume=mine is for one run: set hydra.sweep.dir instead
 
 train -m seed=5,6 --cfg job
     ...Only one of --run

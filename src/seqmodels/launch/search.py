@@ -77,11 +77,8 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context, task_function=task_function, config=config
     )
-    settings, metric, folder = (
-        Settings.of(values),
-        config.sweep.metric,
-        Path(config.hydra.sweep.dir),
-    )
+    settings, metric = Settings.of(values), config.sweep.metric
+    folder = Path(config.hydra.sweep.dir)
     fixed, space = divided(config)
     _check(config, fixed, space)
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,8 +185,8 @@ def _distribution(override: Override) -> Any:
 def _check(config: DictConfig, fixed: list[str], space: dict[str, Any]) -> None:
     if not str(config.sweep.metric).startswith("validation/"):
         raise UserError(
-            f"sweep.metric={config.sweep.metric}: a search ranks by a metric of the validation: "
-            "set sweep.metric, such as validation/loss"
+            f"sweep.metric={config.sweep.metric}: a search ranks by a metric of the validation, "
+            "such as validation/loss"
         )
     if not space or "seed" in space:
         raise UserError(
@@ -197,14 +194,9 @@ def _check(config: DictConfig, fixed: list[str], space: dict[str, Any]) -> None:
             "what to choose from, such as model.optimizer.lr='tag(log, interval(1e-4, 1e-1))'"
         )
     ends = {k: getattr(d, "choices", None) or (d.low, d.high) for k, d in space.items()}
-    most = max(map(len, ends.values()))
-    check_jobs(
-        config,
-        (
-            [*fixed, *(f"{k}={each[n % len(each)]}" for k, each in ends.items())]
-            for n in range(most)
-        ),
-    )
+    for number in range(max(map(len, ends.values()))):
+        some = [f"{key}={each[number % len(each)]}" for key, each in ends.items()]
+        check_jobs(config, [[*fixed, *some]])
 
 
 def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folder: Path) -> None:

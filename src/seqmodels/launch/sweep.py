@@ -111,18 +111,15 @@ def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str
 
 
 def _same_settings(own: Any, now: Any) -> bool:
-    first, second = (
-        {
-            key: value
-            for key, value in flattened(config).items()
-            if key.partition(".")[0] not in ("folder", "resume", *NO_SETTING)
-            and not key.endswith(".dirpath")  # where the folder lies
-        }
-        for config in (own, now)
+    own, now = flattened(own), flattened(now)
+    if now.get(SETTLED) == "auto":
+        now[SETTLED] = own.get(SETTLED)
+    # but where it lies, and how it was run
+    others = ("folder", "resume", *NO_SETTING)
+    return all(
+        own.get(key) == now.get(key) or key.split(".")[0] in others or key.endswith(".dirpath")
+        for key in {**own, **now}
     )
-    if second.get(SETTLED) == "auto":
-        second[SETTLED] = first.get(SETTLED)
-    return first == second
 
 
 def _summary(folder: RunFolder, metric: str | None) -> str:
@@ -168,8 +165,7 @@ class SweepReport(Callback):
         for word in words:
             key = key_of(str(word.input_line)).partition(".")[0]
             if key in ("folder", "resume"):
-                text = f"{word.input_line} is for one run: in a sweep, set hydra.sweep.dir"
-                raise UserError(text)
+                raise UserError(f"{word.input_line} is for one run: set hydra.sweep.dir instead")
             if key in NO_SETTING and word.is_sweep_override():  # its jobs would share a folder
                 raise UserError(f"{word.input_line}: a sweep varies what changes its results")
         self.jobs: int | None = hydra.sweeper.get("n_trials")  # of a search
@@ -208,9 +204,7 @@ class SweepReport(Callback):
         while time.monotonic() < deadline and any(RunFolder(p.parent).is_training for p in locks):
             time.sleep(0.1)
         words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
-        # beside another: Hydra reads no words in two places
-        place = next((n for n, w in enumerate(words) if "=" in w and w[0] != "-"), len(words))
-        words.insert(place, as_override("hydra.sweep.dir", self.folder))
+        words.append(as_override("hydra.sweep.dir", self.folder))
         command = as_started(f"python scripts/train.py {shlex.join(words)}")
         line = f"interrupted by {signal.Signals(signum).name}; finish it with {command}"
         print(visible_line(line), file=self._stdout, flush=True)  # a job may have redirected it
