@@ -60,7 +60,7 @@ def the_sweep(folder: Path) -> Path:
 
 def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The line of each job, without its seconds, by number."""
-    lines = re.findall(r"^\d+ of .*", done.stdout, flags=re.MULTILINE)
+    lines = re.findall(r"^\d+ of \d+: .*", done.stdout, flags=re.MULTILINE)
     return sorted(re.sub(r"[\d.]+ s$", "", line) for line in lines)
 
 
