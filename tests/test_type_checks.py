@@ -6,13 +6,13 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from seqmodels.launch.plan import short_name
+from seqmodels.launch.hydra_setup import key_of
 from seqmodels.nn.encoder import RecurrentEncoder
 
 
 def test_an_argument_of_another_type_is_an_error() -> None:
-    with pytest.raises(TypeError, match="varied"):
-        short_name(["seed=0"], 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="word"):
+        key_of(7)  # type: ignore[arg-type]
 
 
 def test_a_tensor_of_another_shape_is_an_error() -> None:

@@ -16,6 +16,9 @@ class OptunaSweeper(Sweeper):
         self.context = context
 
     def sweep(self, arguments: list[str]) -> None:
+        from seqmodels.installation import require
+
+        require("optuna", "hydra/sweeper=search", "search")
         from seqmodels.launch.search import search
 
         search(self.settings, **self.context)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 from importlib import metadata
-from pathlib import Path
 
 from seqmodels.errors import UserError, one_line
 
@@ -20,18 +18,6 @@ def version() -> str:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def as_started(text: str) -> str:
-    """The text with each `python scripts/train.py` as `seqmodels train`, unless that script lies
-    beside the one that was started: in a checkout, all do."""
-    place = Path(sys.argv[0]).parent
-
-    def command(found: re.Match[str]) -> str:
-        script = place.name == "scripts" and (place / f"{found[1]}.py").is_file()
-        return found[0] if script else f"{PACKAGE} {found[1]}"
-
-    return re.sub(r"python scripts/(\w+)\.py", command, text)
 
 
 def how_to_install(extra: str) -> str:

@@ -150,6 +150,8 @@ train -m data=needle,nedle seed=0,1
     data=nedle: choose ...; did you mean data=needle?
 train -m seed=0,1 model.hed=x
     model.hed is not a key
+train -m seed=0 tags=[a],[b]
+    tags=[a],[b]: a sweep varies what changes its results
 train -m seed=0,1 sweep.metric=x
     sweep.metric=x: write test/ or validation/ before its name
 train -m seed=0,1 sweep.metric=test/acuracy
@@ -157,9 +159,11 @@ train -m seed=0,1 sweep.metric=test/acuracy
 train -m seed=0,1 sweep.metric=test/coverage
     ...neither more nor less test/coverage is better
 train -m seed=0,1 folder=mine
-    folder... is for one run: in a sweep, set hydra.sweep.dir
+    folder=mine is for one run: set hydra.sweep.dir instead
 train -m seed=0,1 resume=mine
-    resume... is for one run: in a sweep, set ...
+    resume=mine is for one run: set hydra.sweep.dir instead
+train seed=x,6 --config-dir mine -m trainer=cpu
+    seed=x: input should be a valid integer
 
 explain model.head=last_hiden
     ...did you mean last_hidden?

@@ -1,9 +1,7 @@
-"""A sweep from the command line: failures, interruptions, and nothing that leaks between jobs."""
+"""A sweep from the command line: its jobs and their folders, failures, launchers."""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
 import signal
@@ -12,20 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
-from seqmodels.launch.hydra_setup import sweep_folder
-from seqmodels.launch.plan import PLAN, job_folder, make_plan, short_name
+from seqmodels.launch.hydra_setup import job_folder
 from seqmodels.launch.sweep import SweepReport
 from seqmodels.runs import train
 from seqmodels.runs.training import prepare
-from tests.conftest import ROOT, Config, Refused, Script, command, run_script
+from tests.conftest import ROOT, Config, Script, command, result_of, run_script
+from tests.runs.resumed import content, same_run
 
 Serial = tuple[dict[str, Any], list[str]]
 
@@ -37,37 +36,41 @@ QUICK = (
     "data=needle",  # which need not be parsed
     "data.length=12",
     "data.sizes=[64,16,16]",
+    "callbacks.dataflow=null",
 )
 
 
 BOTH = ("model.encoder.bidirectional=true",)  # which last_hidden refuses
 
 
+def folders(sweep: Path) -> dict[str, Path]:
+    """Of the jobs, by head and seed."""
+    found = [file.parent for file in sweep.glob("*/result.json")]
+    return {f"{(r := result_of(folder))['head']} {r['seed']}": folder for folder in found}
+
+
 def results(sweep: Path) -> dict[str, Any]:
-    """By head and seed."""
-    found = [json.loads(file.read_text()) for file in sweep.glob("*/result.json")]
-    return {f"{result['head']} {result['seed']}": result for result in found}
+    return {name: result_of(folder) for name, folder in folders(sweep).items()}
 
 
 def the_sweep(folder: Path) -> Path:
-    [sweep] = [path.parent for path in (folder / "runs").glob(f"*/{PLAN}")]
+    [sweep] = (folder / "runs").glob("*_sweep_*")
     return sweep
+
+
+def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The line of each job, without its seconds, by number."""
+    lines = re.findall(r"^\d+ of \d+: .*", done.stdout, flags=re.MULTILINE)
+    return sorted(re.sub(r"[\d.]+ s$", "", line) for line in lines)
 
 
 @pytest.mark.slow
 @pytest.mark.pictures
 def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Path) -> None:
-    done = script(
-        "train.py",
-        "-m",
-        "model.head=bidirectional_concat,last_hidden,max_pool",
-        "seed=0,1",
-        *BOTH,
-        *QUICK,
-        status=1,
-    )
-    assert "Traceback" not in done.stderr
+    heads = "model.head=bidirectional_concat,last_hidden,max_pool"
+    done = script("train.py", "-m", heads, "seed=0,1", *BOTH, *QUICK, status=1)
     sweep = the_sweep(tmp_path)
+    assert done.stderr == "" and done.stdout.startswith(f"sweep of 6 jobs: {sweep}\n")
     found = results(sweep)
     assert {name: result["status"] for name, result in found.items()} == {
         "bidirectional_concat 0": "completed",
@@ -77,18 +80,16 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
         "max_pool 0": "completed",
         "max_pool 1": "completed",
     }
-    assert "last_hidden" in found["last_hidden 0"]["error"]
-    # a line for each job, with a bar over all; what a run prints is in its log
-    assert done.stdout.startswith("sweep of 6 jobs: ") and "6/6" in done.stdout
-    lines = [line for line in done.stdout.splitlines() if re.match(r"\d_", line)]
-    assert [line[0] for line in lines] == list("012345")
-    assert re.fullmatch(
-        r"0_bidirectional_concat_seed-0: test/accuracy 0\.\d{4}, \d+\.\d s", lines[0]
-    )
-    assert re.search("failed, .*last_hidden", lines[2])
-    assert not re.search("where it goes", done.stdout)
-    [log] = sweep.glob("0_*/train.log")
-    assert "where it goes" in log.read_text() and "train 64 (" in log.read_text()
+    # a line for each job; what a run prints is in its log, once
+    lines = [line for line in done.stdout.splitlines() if re.match(r"\d of 6: ", line)]
+    assert [line[0] for line in lines] == list("123456")
+    score = r"test/accuracy 0\.\d{4}, \d+\.\d s"
+    assert re.fullmatch(rf"1 of 6: model.head=bidirectional_concat seed=0: {score}", lines[0])
+    error = found["last_hidden 1"]["error"]
+    assert lines[3] == f"4 of 6: model.head=last_hidden seed=1: failed, {error}"
+    assert "run folder" not in done.stdout
+    log = (folders(sweep)["max_pool 1"] / "train.log").read_text()
+    assert log.count("run folder: ") == 1
     # and an answer at the end
     assert re.search(r"max_pool +2 +\d+\.\d\d", done.stdout) and "2 of 6 runs failed" in done.stdout
     for kind in ("csv", "md", "png", "html"):
@@ -96,55 +97,51 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_is_completed(script: Script, tmp_path: Path) -> None:
-    arguments = ("-m", "seed=0,1", *QUICK)
-    script("train.py", *arguments, f"hydra.sweep.dir={tmp_path / 'whole'}")
-
+def test_a_sweep_that_is_killed_is_finished_by_its_command_in_its_folder(
+    script: Script, tmp_path: Path
+) -> None:
+    longer = [word.replace("max_epochs=2", "max_epochs=20") for word in QUICK]
+    words = ("-m", "seed=0,1,2", *longer)
+    script("train.py", *words, f"hydra.sweep.dir={tmp_path / 'whole'}")
+    sweep = tmp_path / "sweep"
     process = subprocess.Popen(
-        command("train.py", *arguments),
+        command("train.py", *words, f"hydra.sweep.dir={sweep}"),
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while True:
-        done = [json.loads(f.read_text()) for f in (tmp_path / "runs").glob("*/*/result.json")]
-        if any(result["status"] == "completed" for result in done):
-            break
+    while len([*sweep.glob("*/checkpoints/last.ckpt")]) < 2:
         assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    sweep = the_sweep(tmp_path)
-    before = {
-        file: file.stat().st_mtime_ns
-        for file in sweep.glob("*/result.json")
-        if json.loads(file.read_text())["status"] == "completed"
+    cut = {
+        name.split()[1]: (result["status"], f)
+        for (name, result), f in zip(results(sweep).items(), folders(sweep).values())
     }
-    assert len(before) == 1
+    assert {seed: status for seed, (status, _) in cut.items()} == {
+        "0": "completed",
+        "1": "interrupted",
+    }
+    before = content(cut["0"][1])
 
-    script("train.py", *arguments, "sweep.resume=true")
-    assert the_sweep(tmp_path) == sweep and len(results(sweep)) == 2
-    assert all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
-
-    def table(folder: Path) -> list[dict[str, str]]:
-        rows = list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
-        return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
-
-    assert table(sweep) == table(tmp_path / "whole")
-    by_name = script("train.py", *arguments, f"sweep.resume={sweep}")
-    assert "2 already completed" in by_name.stdout
+    others = [*reversed(words[1:])]  # the order does not matter
+    script("train.py", "-m", *others, f"hydra.sweep.dir={sweep}")
+    assert content(cut["0"][1]) == before
+    found, whole = folders(sweep), folders(tmp_path / "whole")
+    assert [len(result.get("resumed", [])) for _, result in sorted(results(sweep).items())] == [
+        0,
+        1,
+        0,
+    ]
+    for name, folder in whole.items():
+        same_run(folder, found[name])
 
 
 # two heads, one of which fails
-JOBS = ("-m", "model.head=mean_pool,last_hidden", *BOTH, *QUICK, "callbacks.dataflow=null")
+JOBS = ("-m", "model.head=mean_pool,last_hidden", *BOTH, *QUICK)
 JOBS = (*JOBS, "seed=0,1")
-
-
-def ended(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The line of each job, without its seconds, by number."""
-    lines = re.findall(r"^\d_.*", done.stdout, flags=re.MULTILINE)
-    return sorted(re.sub(r"[\d.]+ s$", "", line) for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +165,7 @@ def same(process: Script, tmp_path: Path, serial: Serial) -> Callable[..., None]
         for name, result in expected.items():
             for key in ("status", "error", "metrics"):
                 assert result[key] == theirs[name][key]
-        assert ended(done) == lines
+        assert ended(done) == (lines if launcher == "joblib" else [])  # others have logs
 
     return check
 
@@ -274,55 +271,12 @@ def test_a_launcher_that_is_not_installed(
 
 
 @pytest.mark.slow
-def test_a_completed_job_is_not_taken_for_one_of_another_configuration(
-    script: Script, refused: Refused, tmp_path: Path
-) -> None:
-    arguments = ("-m", "seed=0", *QUICK, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    script("train.py", *arguments)
-    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("sweep/*/*")}
-    line = refused("train.py", *arguments, "model.dropout=0.4")
-    assert "runs with another configuration (model.dropout=0.4 is not in both commands)" in line
-    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.glob("sweep/*/*")}
-
-
-@pytest.mark.slow
 def test_a_job_alone_equals_the_same_job_in_a_sweep(
     script: Script, tmp_path: Path, config: Any
 ) -> None:
     script("train.py", "-m", "model.head=attention_pool,max_pool", "seed=4", *QUICK)
     alone: DictConfig = config("model.head=max_pool", "seed=4", *QUICK)
     assert results(the_sweep(tmp_path))["max_pool 4"]["metrics"] == train(alone)["metrics"]
-
-
-def test_the_name_of_a_job_is_what_varies() -> None:
-    varied = ["model.head", "seed", "data", "a.b"]
-
-    def name(*overrides: str) -> str:
-        return short_name(overrides, varied)
-
-    assert name("model.head=max_pool", "seed=2", "trainer=cpu") == "max_pool_seed-2"
-    assert name("sweep.resume=true", "data=needle", "+a.b=[1,2]") == "data-needle_b--1-2-"
-    assert name("a.b=1e-09") == "b-1e-09" and name("a.b=1e+18") == "b-1e+18"
-    assert name("seed=" + "2" * 200) == "seed-" + "2" * 75
-
-
-def test_the_folder_of_a_sweep(tmp_path: Path) -> None:
-    fresh, command = str(tmp_path / "new"), ["seed=0,1"]
-    assert sweep_folder(None, fresh, command) == fresh
-    with pytest.raises(UserError, match="no earlier sweep of this command"):
-        sweep_folder(True, fresh, command)
-    for number, overrides in enumerate((command, ["seed=0,1,2"], command, ["seed=0"], ["x=0"])):
-        folder = tmp_path / f"sweep{number}"
-        folder.mkdir()
-        (folder / PLAN).write_text(json.dumps({"overrides": overrides, "jobs": 2}))
-        os.utime(folder / PLAN, (number, number))
-    resumed = [*command, "sweep.resume=true"]
-    assert sweep_folder(True, fresh, resumed) == str(tmp_path / "sweep2")
-    assert sweep_folder(str(tmp_path / "sweep1"), fresh, command) == str(tmp_path / "sweep1")
-    assert sweep_folder(True, fresh, ["seed=0,2"]) == str(tmp_path / "sweep3")  # extended
-    assert sweep_folder(True, fresh, ["seed=0,1,2,3"]) == str(tmp_path / "sweep3")
-    with pytest.raises(UserError, match="is not a sweep folder"):
-        sweep_folder(str(tmp_path), fresh, command)
 
 
 def test_a_job_that_has_not_the_metric_of_its_sweep_does_not_train(
@@ -332,56 +286,69 @@ def test_a_job_that_has_not_the_metric_of_its_sweep_does_not_train(
         prepare(config("sweep.metric=test/f1"))
 
 
-def test_a_longer_sweep_keeps_the_folders_of_its_jobs() -> None:
-    heads = "model.head=max_pool,mean_pool"
-    first = make_plan([heads, "seed=0,1", "trainer=cpu"])
-    names = [*first["folders"].values()]
-    assert names == [
-        "0_max_pool_seed-0",
-        "1_max_pool_seed-1",
-        "2_mean_pool_seed-0",
-        "3_mean_pool_seed-1",
+def test_the_folder_of_a_job_is_named_by_its_settings() -> None:
+    words = ["seed=2", "model.head=max_pool", "+a.lr=1e-3", "data.train=my ü/x.csv"]
+    name = job_folder(words)
+    assert re.fullmatch(r"head-max_pool_seed-2_lr-1e-3_train-my-x\.csv_[0-9a-f]{10}", name)
+    beside = ["logger=wandb", "paths.runs=x", "sweep.metric=test/loss", "tags=[a]", "task_name=b"]
+    assert job_folder([*beside, *reversed(words)]) == name
+    different = [
+        *([], ["a=1"], ["+a=1"], ["~a"], ["a=2"], ["b=1"], ["a=1", "b=1"], ["a='1'"], ["a=b=1"]),
+        *(["~a", "+a=1"], ["+a=1", "~a"], ["a=x/y"], ["a=x-y"], ["a=${b}"], ["a=日本"], ["a=日木"]),
+        *(["a=" + "x" * 300], ["a=" + "x" * 301], ["imports=[x]"], ["callbacks.a.patience=3"]),
     ]
-    longer = make_plan(
-        ["trainer=cpu", "seed=0,1,2", heads, "tags=[x]", "sweep.resume=true"], None, first
-    )
-    assert [*longer["folders"].values()] == [*names, "4_seed-2_max_pool", "5_seed-2_mean_pool"]
-    assert longer["jobs"] == 6
-    single = make_plan(["seed=0", "trainer=cpu"])
-    assert [*make_plan(["seed=0,1", "trainer=cpu"], None, single)["folders"].values()] == [
-        "0_",
-        "1_seed-1",
-    ]
-    for other in ("trainer=gpu", "trainer=cpu", "trainer=cpu model.dropout=0.1"):
-        words = ["seed=0,1", *other.split()]
-        if other == "trainer=cpu":
-            make_plan(words, {"params": {"model.head": "max_pool,mean_pool"}}, first)
-        else:
-            with pytest.raises(UserError, match="runs with another configuration"):
-                make_plan(words, None, single)
+    for one, other in combinations(different, 2):
+        assert job_folder(one) != job_folder(other)
+    for each in different:
+        assert re.fullmatch(r"[\w.+-]{10,120}", job_folder(each), re.ASCII)
+    assert job_folder(OmegaConf.create(["a=${b}"])) == job_folder(["a=${b}"])  # as Hydra has it
 
 
-def test_a_plan_names_no_folder_outside_of_its_sweep(tmp_path: Path) -> None:
-    plan = {"overrides": ["seed=0"], "varied": [], "jobs": 1, "folders": {"seed=0": "../../0_"}}
-    (tmp_path / PLAN).write_text(json.dumps(plan))
-    with pytest.raises(UserError, match="is not the folder of a job"):
-        job_folder(0, ["seed=0"], str(tmp_path))
+def test_jobs_with_awkward_values_have_folders_of_their_own(script: Script, tmp_path: Path) -> None:
+    values = ("'a b/c,d.csv'", "'日本.csv'", "\"'x'.csv\"", "'é'", "/a/b.csv", "a" * 300, "'a,b'")
+    words = ("-m", "data=text", f"data.train={','.join(values)}", "trainer=cpu")
+    done = script("train.py", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}", status=1)
+    found = [*(tmp_path / "sweep").glob("*/result.json")]
+    assert len(found) == len(values) == len(ended(done))
+    trains = {result_of(file.parent)["config"]["data"]["train"] for file in found}
+    assert trains == {"a b/c,d.csv", "日本.csv", "'x'.csv", "é", "/a/b.csv", "a" * 300, "a,b"}
+    script("train.py", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}", status=1)  # in place
+    assert len([*(tmp_path / "sweep").glob("*/")]) == len(values)
 
 
 @pytest.mark.slow
 def test_a_sweep_extended_by_seeds_trains_only_what_is_new(script: Script, tmp_path: Path) -> None:
-    words = ("-m", *QUICK, "callbacks.dataflow=null")
+    sweep = tmp_path / "sweep"
+    words = ("-m", *QUICK, f"hydra.sweep.dir={sweep}")
     script("train.py", *words, "seed=0,1")
-    sweep = the_sweep(tmp_path)
-    [first, second] = sorted(sweep.glob("*/result.json"))
-    before = first.stat().st_mtime_ns
-    # somebody has trained the other job longer meanwhile
-    script("train.py", f"resume={second.parent}", "trainer.max_epochs=3")
-    done = script("train.py", *words, "seed=0,1,2", "sweep.resume=true")
-    assert "sweep of 3 jobs" in done.stdout and "2 already completed" in done.stdout
-    assert "3/3" in done.stdout and the_sweep(tmp_path) == sweep
-    assert [line[0] for line in ended(done)] == ["2"]
-    assert len(results(sweep)) == 3 and first.stat().st_mtime_ns == before
-    done = script("train.py", *words, "seed=3", f"hydra.sweep.dir={sweep}")
-    assert "sweep of 1 job" in done.stdout and "already completed" not in done.stdout
-    assert [line[0] for line in ended(done)] == ["3"] and "1/1" in done.stdout
+    [*first] = folders(sweep).values()
+    # somebody has trained a job longer meanwhile
+    script("train.py", f"resume={first[0]}", "trainer.max_epochs=3")
+    before = [content(folder) for folder in first]
+    done = script("train.py", *words, "seed=2,0,1", "tags=[x]")
+    assert [line[:15] for line in ended(done)] == [
+        "1 of 3: seed=2:",
+        "2 of 3: seed=0:",
+        "3 of 3: seed=1:",
+    ]
+    assert len(folders(sweep)) == 3 and [content(folder) for folder in first] == before
+
+
+@pytest.mark.slow
+def test_a_sweep_deletes_nothing_and_mixes_nothing(script: Script, tmp_path: Path) -> None:
+    thesis = tmp_path / "results" / "first" / "figures" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years of work")
+    (tmp_path / "results" / "first" / "notes.txt").touch()
+    words = ("-m", *QUICK, f"hydra.sweep.dir={tmp_path / 'results'}")
+    own = "hydra.sweep.subdir=${model.head}"  # for jobs of any seed
+    before = content(tmp_path / "results" / "first")
+    done = script("train.py", *words, "hydra.sweep.subdir=first", "seed=0,1", status=1)
+    assert content(tmp_path / "results" / "first") == before
+    assert done.stdout.count("first holds other files, such as notes.txt: choose another") == 2
+    done = script("train.py", *words, own, "seed=0,1", status=1)
+    assert re.search("1 of 2: seed=0: test/accuracy", done.stdout)
+    assert "2 of 2: seed=1: failed, " in done.stdout
+    assert "holds a run with another configuration" in done.stdout
+    assert [*results(tmp_path / "results")] == ["last_hidden 0"]
+    assert thesis.read_text() == "years of work"

@@ -1,8 +1,7 @@
-"""How sweeps end before their end, and who may work in their folders."""
+"""How sweeps and runs end before their end."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -10,101 +9,147 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from seqmodels.compare.records import read_record
+from seqmodels.errors import UserError
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.lock import is_locked, locked
-from tests.conftest import Refused, Script, command, result_of
+from seqmodels.runs.lock import locked
+from tests.conftest import Script, command, result_of
 from tests.runs.resumed import NEEDLE, OWN, content, same_run, stopped_by
 
 SWEEP = ("-m", *OWN, "seed=3,4", "callbacks.dataflow=null")
 
 
-def statuses(sweep: Path) -> dict[str, str]:
-    results = sorted(sweep.glob("*/result.json"))
-    return {file.parent.name: json.loads(file.read_text())["status"] for file in results}
+def jobs(sweep: Path) -> dict[int, Path]:
+    """The folder of each job, by its seed."""
+    return {result_of(file.parent)["seed"]: file.parent for file in sweep.glob("*/result.json")}
 
 
-def words_to_resume(stdout: str) -> list[str]:
+def statuses(sweep: Path) -> dict[int, str]:
+    return {seed: result_of(folder)["status"] for seed, folder in sorted(jobs(sweep).items())}
+
+
+def words_to_finish(stdout: str) -> list[str]:
     [line] = [line for line in stdout.splitlines() if line.startswith("interrupted by ")]
-    return shlex.split(line.partition("resume with python scripts/train.py ")[2])
+    return shlex.split(line.partition("finish it with python scripts/train.py ")[2])
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_sweep_and_its_job_is_resumed(
-    script: Script, refused: Refused, tmp_path: Path
+def test_a_signal_ends_the_sweep_and_its_command_in_its_folder_finishes_it(
+    script: Script, tmp_path: Path
 ) -> None:
-    sweep, whole = tmp_path / "sweep", tmp_path / "whole"
+    sweep, whole = tmp_path / "a sweep", tmp_path / "whole"
     script("train.py", *SWEEP, f"hydra.sweep.dir={whole}")
     stop = stopped_by(signal.SIGTERM)  # in each job
-    done = script("train.py", *SWEEP, *stop, f"hydra.sweep.dir={sweep}", status=143)
+    done = script("train.py", *SWEEP, *stop, f"hydra.sweep.dir='{sweep}'", status=143)
     assert done.stderr == ""
-    assert statuses(sweep) == {"0_seed-3": "interrupted"}
-    words = words_to_resume(done.stdout)
-    assert words[-1] == f"sweep.resume={sweep}"
+    assert statuses(sweep) == {3: "interrupted"}
 
-    done = script("train.py", *words, status=143)
+    done = script("train.py", *words_to_finish(done.stdout), status=143)
     assert done.stderr == ""
-    assert "interrupted by SIGTERM; resume with" in done.stdout
-    assert statuses(sweep) == {"0_seed-3": "completed", "1_seed-4": "interrupted"}
-    job = RunFolder(sweep / "1_seed-4")
-    assert read_record(job).result["status"] == "interrupted"
-    with locked(job.lock, "is training"):
-        assert read_record(job).result["status"] == "running"
-        before = content(sweep)
-        shown = script("compare.py", str(sweep), f"output={tmp_path / 'comparison'}")
-        assert "1 of 2 runs running" in shown.stdout and "failed" not in shown.stdout
-        line = refused("train.py", *words)  # the job has outlived the sweep that started it
-        assert "is training in this folder" in line
-        assert content(sweep) == before
+    assert statuses(sweep) == {3: "completed", 4: "interrupted"}
+    words, before = words_to_finish(done.stdout), content(jobs(sweep)[4])
+    with locked(jobs(sweep)[4] / "lock", "is training"):  # by another machine
+        assert read_record(RunFolder(jobs(sweep)[4])).result["status"] == "running"
+        shared = script("train.py", *words)
+        assert "2 of 2: seed=4: another process trains it\n" in shared.stdout
+        assert "1 of 2 runs running" in shared.stdout and "failed" not in shared.stdout
+        assert before.items() <= content(jobs(sweep)[4]).items()
 
     script("train.py", *words)
-    for name in statuses(sweep):
-        same_run(whole / name, sweep / name)
-        assert len(result_of(sweep / name)["resumed"]) == 1
+    for seed, folder in jobs(sweep).items():
+        same_run(jobs(whole)[seed], folder)
+        assert len(result_of(folder)["resumed"]) == 1
+
+
+def test_a_job_that_another_process_begins_meanwhile_is_its_own(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(config: DictConfig, *_: object) -> None:
+        raise UserError("process 7 on another machine is training in this folder")
+
+    def completed(config: DictConfig, *_: object) -> None:
+        write_completed(config)
+        refused(config)
+
+    script_words = (*SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    monkeypatch.setattr("seqmodels.runs.training.train", completed)
+    done = script("train.py", *script_words)
+    assert done.stdout.count("another process trains it\n") == 2
+    assert statuses(tmp_path / "sweep") == {3: "completed", 4: "completed"}
+    monkeypatch.setattr("seqmodels.runs.training.train", refused)
+    for folder in jobs(tmp_path / "sweep").values():
+        (folder / "result.json").unlink()
+    with locked(next((tmp_path / "sweep").glob("*seed-3*")) / "lock", "is training"):
+        script("train.py", *script_words, status=1)
+    assert statuses(tmp_path / "sweep") == {4: "failed"}
+
+
+class PowerCut(Callback):
+    """Ends a training by an error, as long as the environment says so."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and "POWER_CUT" in os.environ:
+            raise OSError("the disk is full")
+
+
+@pytest.mark.slow
+def test_a_job_that_failed_is_resumed_from_its_checkpoint(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{__name__}.PowerCut"
+    own = (f"+callbacks.cut={{_target_:{name}}}", f"allowed_targets=[{name}]")
+    script("train.py", *SWEEP, *own, f"hydra.sweep.dir={tmp_path / 'whole'}")
+    words = (*SWEEP, *own, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    monkeypatch.setenv("POWER_CUT", "1")
+    done = script("train.py", *words, status=1)
+    assert "1 of 2: seed=3: failed, OSError: the disk is full\n" in done.stdout
+    assert "Traceback" in (jobs(tmp_path / "sweep")[3] / "train.log").read_text()
+    monkeypatch.delenv("POWER_CUT")
+    script("train.py", *words)
+    for seed, folder in jobs(tmp_path / "sweep").items():
+        assert len(result_of(folder)["resumed"]) == 1
+        same_run(jobs(tmp_path / "whole")[seed], folder)
 
 
 def interrupt_here(*_: object, **__: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_before_a_job_trains_ends_the_sweep_in_one_line(
-    script: Script, monkeypatch: pytest.MonkeyPatch
+def write_completed(config: DictConfig, *_: object) -> None:
+    result: dict[str, Any] = {"status": "completed", "seed": config.seed, "config": {}}
+    result |= {"metrics": {"test/loss": 0.5}, "seconds": {"fit": 1.0, "total": 1.0}}
+    result |= {"data": "x", "fingerprint": "x", "head": "x", "metric": "loss", "parameters": 1}
+    RunFolder(Path(config.folder)).write_result(result)
+
+
+@pytest.mark.parametrize("place", ["runs.training.prepare", "compare.comparison.compare"])
+def test_ctrl_c_while_no_job_trains_ends_the_sweep_in_one_line(
+    script: Script, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
+    if place.startswith("compare"):
+        monkeypatch.setattr("seqmodels.runs.training.train", write_completed)
+    monkeypatch.setattr(f"seqmodels.{place}", interrupt_here)
     done = script("train.py", *SWEEP, status=130)
     assert done.stderr == ""
-    assert words_to_resume(done.stdout)[-1].startswith("sweep.resume=")
+    [folder] = [word for word in words_to_finish(done.stdout) if "hydra.sweep.dir=" in word]
+    assert Path(folder.partition("=")[2]).is_dir()
 
 
-def test_a_handler_of_another_library_is_not_taken_for_that_of_the_sweep(
+def test_a_job_that_exits_by_itself_ends_the_sweep_with_its_status(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called: list[int] = []
+    def leave(*_: object) -> None:
+        raise SystemExit(3)
 
-    def leave_a_handler() -> None:  # before the sweep has its own
-        signal.signal(signal.SIGINT, lambda signum, frame: called.append(signum))
-
-    monkeypatch.setattr("seqmodels.launch.hydra_setup.ignore_launcher_warning", leave_a_handler)
-    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
-    done = script("train.py", *SWEEP, status=130)
-    assert done.stderr == "" and called == []
-
-
-def test_ctrl_c_while_the_runs_are_compared_says_how_to_compare_them(
-    script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def completed(config: DictConfig, *_: object) -> None:
-        RunFolder(Path(config.folder)).write_result({"status": "completed"})
-
-    monkeypatch.setattr("seqmodels.runs.training.train", completed)
-    monkeypatch.setattr("seqmodels.compare.comparison.compare", interrupt_here)
-    done = script("train.py", *SWEEP, status=130)
-    assert done.stderr == ""
-    assert words_to_resume(done.stdout)[-1].startswith("sweep.resume=")
+    monkeypatch.setattr("seqmodels.runs.training.train", leave)
+    assert script("train.py", *SWEEP, status=3).stderr == ""
 
 
 def lose_an_interruption(*_: object, **__: object) -> None:
@@ -143,22 +188,9 @@ def test_ctrl_c_before_a_run_trains_ends_it_and_leaves_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(
-    refused: Refused, tmp_path: Path
-) -> None:
-    sweep = tmp_path / "sweep"
-    with locked(sweep / "lock", "is running a sweep"):
-        (sweep / "sweep.json").write_text("{}")
-        before = content(sweep)
-        for more in (f"hydra.sweep.dir={sweep}", f"sweep.resume={sweep}"):
-            line = refused("train.py", *SWEEP, more)
-            assert f"process {os.getpid()} on" in line and "is running a sweep in this" in line
-            assert content(sweep) == before
-
-
-def sweep_of_two_processes(sweep: Path) -> subprocess.Popen[str]:
+def sweep_of_two_processes(sweep: Path, epochs: int = 200) -> subprocess.Popen[str]:
     """A sweep whose jobs train at the same time, and have saved a checkpoint each."""
-    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=200")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"trainer.max_epochs={epochs}")
     running = subprocess.Popen(
         command("train.py", *SWEEP, *NEEDLE, *launcher, f"hydra.sweep.dir={sweep}"),
         cwd=sweep.parent,
@@ -184,17 +216,14 @@ def test_a_signal_ends_a_sweep_of_several_processes(
     (os.killpg if to_all else os.kill)(running.pid, number)
     stdout, stderr = running.communicate(timeout=90)
     assert running.returncode == 128 + number and stderr == ""
-    assert words_to_resume(stdout)[-1] == f"sweep.resume={sweep}"
-    assert set(statuses(sweep).values()) == {"interrupted"}
-    assert not any(map(is_locked, sweep.rglob("lock")))
+    assert f"hydra.sweep.dir={sweep}" in words_to_finish(stdout)
+    assert statuses(sweep) == {3: "interrupted", 4: "interrupted"}
 
 
 @pytest.mark.slow
-def test_the_workers_of_a_sweep_that_is_killed_save_their_states_and_end(tmp_path: Path) -> None:
-    sweep = tmp_path / "sweep"
-    running = sweep_of_two_processes(sweep)
+def test_the_workers_of_a_sweep_that_is_killed_finish_their_jobs_and_end(tmp_path: Path) -> None:
+    running = sweep_of_two_processes(tmp_path / "sweep", epochs=20)
     os.kill(running.pid, signal.SIGKILL)
     running.communicate(timeout=90)  # the workers hold these pipes too, until they end
     assert running.returncode == -signal.SIGKILL
-    assert set(statuses(sweep).values()) == {"interrupted"}
-    assert not any(map(is_locked, sweep.rglob("lock")))
+    assert statuses(tmp_path / "sweep") == {3: "completed", 4: "completed"}

@@ -71,7 +71,8 @@ class Series(InputEncoder, name="features"):
         add_scale: bool = False,
     ) -> None:
         self.downsample, self.fold, self.missing = downsample, fold, missing
-        self.scale, self.add_scale = scale, add_scale
+        self.scale: str = scale
+        self.add_scale = add_scale
 
     @property
     def in_numpy(self) -> str:  # type: ignore[override]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -147,7 +148,7 @@ def identities(encoder: RecurrentEncoder) -> list[Identity]:
 
 
 def first_layers(
-    encoder: RecurrentEncoder, count: int, packing: str = "padded"
+    encoder: RecurrentEncoder, count: int, packing: Literal["packed", "padded"] = "padded"
 ) -> RecurrentEncoder:
     """Builds an encoder of the first layers only, with the same weights."""
     rnn = encoder.rnn

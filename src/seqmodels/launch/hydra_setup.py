@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
-from seqmodels.errors import UserError
 from seqmodels.launch.command_line import SHIPPED
-from seqmodels.launch.plan import PLAN, Overrides, Sweeper, job_folder, make_plan, read_plan
 from seqmodels.plugins import project_configs
+
+# keys that say how a job is run, or what it is called; they change none of its results
+NO_SETTING = ("logger", "paths", "sweep", "tags", "task_name")
 
 
 class ProjectConfigs(SearchPathPlugin):
@@ -37,7 +39,6 @@ def prepare_hydra() -> None:
     Plugins.instance().register(ProjectConfigs)
     ignore_launcher_warning()
     for name, resolver, use_cache in (
-        ("sweep_folder", sweep_folder, True),
         ("run_folder", run_folder, False),
         ("job_folder", job_folder, False),
         ("fastest_precision", _fastest_precision, False),
@@ -78,42 +79,29 @@ def run_folder(fresh: str) -> str:
     return str(Path(fresh).absolute())
 
 
-def sweep_folder(
-    resume: str | bool | None, fresh: str, overrides: Overrides, sweeper: Sweeper = None
-) -> str:
-    """Return the folder of the sweep to resume, or `fresh` for a new sweep.
+def job_folder(overrides: Any) -> str:
+    """Return the name of the folder of a sweep's job: its settings, and a hash of their words.
 
-    The path is absolute, because jobs may start in other working directories.
-
-    Args:
-        resume: the folder of an earlier sweep; or True, for the newest sweep beside `fresh` that
-            has the same overrides, or else has no jobs that this one lacks.
-        fresh: the folder of a new sweep.
-        overrides: this sweep's overrides.
-        sweeper: `hydra.sweeper`.
-
-    Raises:
-        UserError: if there is no such sweep.
+    The same words in any order give the same folder, so that a sweep is finished, extended or
+    shared by its command in its folder. Others never do.
     """
-    if resume is None or resume is False:
-        return str(Path(fresh).resolve())
-    if resume is not True:
-        if not (Path(resume) / PLAN).is_file():
-            raise UserError(f"sweep.resume={resume} is not a sweep folder: it has no {PLAN}")
-        return str(Path(resume).resolve())
-    now = make_plan(overrides, sweeper)
-    plans = sorted(Path(fresh).parent.glob(f"*/{PLAN}"), key=lambda plan: plan.stat().st_mtime)
-    shorter: Path | None = None
-    for path in reversed(plans):
-        with suppress(UserError):  # another's folder, whose plan is broken
-            plan = read_plan(path.parent, sweeper)
-            if plan["overrides"] == now["overrides"]:
-                return str(path.parent.resolve())
-            if plan["folders"].keys() <= now["folders"].keys():
-                shorter = shorter or path.parent
-    if shorter is not None:
-        return str(shorter.resolve())
-    raise UserError(
-        f"sweep.resume=true: no earlier sweep of this command in {Path(fresh).parent}; "
-        "name its folder, or leave out sweep.resume"
-    )
+    words = [w for w in as_typed(overrides) if key_of(w).partition(".")[0] not in NO_SETTING]
+    # what mostly varies first; words of one key, as in `~a +a=1`, stay in their order
+    words.sort(key=lambda word: (not key_of(word).startswith(("model.", "seed")), key_of(word)))
+    parts = [f"{key_of(word).rpartition('.')[2]}-{word.partition('=')[2]}" for word in words]
+    name = re.sub(r"[^\w.+-]+", "-", "_".join(parts), flags=re.ASCII)[:100]
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]
+    return f"{name}_{digest}".lstrip("_.")
+
+
+def as_typed(overrides: Any) -> list[str]:
+    """Return the overrides as they were typed: a `${...}` in them is not resolved, as it is where
+    one looks into Hydra's own list."""
+    if isinstance(overrides, ListConfig):
+        return OmegaConf.to_container(overrides, resolve=False)  # type: ignore[return-value]
+    return list(overrides)
+
+
+def key_of(word: str) -> str:
+    """Return the key of an override: `model.head` of `+model.head=max_pool`."""
+    return word.lstrip("+~").partition("=")[0]

@@ -1,46 +1,134 @@
-"""What happens before the first job of a sweep, and after the last."""
+"""A sweep: its jobs, each in the folder of its settings, and the comparison at its end."""
 
 from __future__ import annotations
 
-import copy
+import logging
 import multiprocessing
 import os
 import shlex
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
-from seqmodels.errors import UserError
-from seqmodels.files import write_json
+from seqmodels.errors import UserError, one_line, refusing
 from seqmodels.installation import require
-from seqmodels.interruption import SIGNALS, handling_signals
-from seqmodels.launch.hydra_setup import ignore_launcher_warning
-from seqmodels.launch.job import PARENT
-from seqmodels.launch.plan import (
-    PLAN,
-    as_typed,
-    fresh_runs,
-    is_search,
-    jobs_here,
-    make_plan,
-    parsed,
-    read_plan,
-)
-from seqmodels.launch.progress import SweepProgress
+from seqmodels.interruption import SIGNALS, Interrupted, Pruned
+from seqmodels.launch.command_line import mistake
+from seqmodels.launch.hydra_setup import NO_SETTING, as_typed, ignore_launcher_warning, key_of
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.runs.folder import as_override
-from seqmodels.runs.lock import check_unlocked, locked
+from seqmodels.plain_values import flattened
+from seqmodels.runs.folder import SETTLED, RunFolder, as_override
 from seqmodels.screen import visible_line
+
+SWEEP = "SEQMODELS_SWEEP"  # in the environment of the jobs: how many there are, and what varies
+GRACE = 60.0  # seconds that jobs in other processes have to save their states
+BEFORE = {"train.log", "lock", "figures"}  # what a job may leave that is killed before it begins
+
+
+def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Train one job of a sweep, resume it, or skip it if it is completed; say in one line how it
+    ended.
+
+    What a training prints goes to its `train.log`. An error ends this job only, and is recorded in
+    its `result.json`; a signal ends the sweep.
+    """
+    settings = HydraConfig.get()
+    os.chdir(settings.runtime.cwd)  # a cluster's workers start in a folder of their own
+    for handler in logging.getLogger().handlers[:]:  # the log has the warnings already
+        if type(handler) is logging.StreamHandler:
+            logging.getLogger().removeHandler(handler)
+    trial, parent = settings.sweeper.get("trial"), os.getppid()
+    try:
+        ended = _run(config, overrides, trial)
+    except (UserError, OSError) as error:  # of the folder, which stays as it is
+        ended = f"failed, {one_line(error)}"
+    except SystemExit as end:
+        if isinstance(end.__cause__, Interrupted) and SweepReport.running:
+            SweepReport.running.interrupt(end.__cause__.signum)
+        raise
+    jobs, *varied = os.environ.get(SWEEP, "?").split()
+    number = settings.job.num + 1 if trial is None else f"trial {trial}"
+    name = " ".join(word for word in overrides if key_of(word) in varied)
+    print(visible_line(f"{number} of {jobs}: {name}: {ended}"), flush=True)
+    if not SweepReport.running and os.getppid() != parent:
+        os._exit(0)  # the sweep was killed: a worker of joblib would wait for it for ever
+
+
+def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str:
+    folder, plain = RunFolder(Path(config.folder)), OmegaConf.to_container(config, resolve=True)
+    resumes, left = folder.holds_run, {path.name for path in folder.path.iterdir()}
+    if folder.is_training:
+        return "another process trains it"
+    if resumes and not _same_settings(folder.read_config(beginning=True), plain):
+        raise UserError(f"{folder.path} holds a run with another configuration: choose another")
+    if folder.result_if_any().get("status") in ("completed", "pruned"):
+        return _summary(folder, config.sweep.metric)
+    if not resumes and "result.json" not in left and (others := left - BEFORE):
+        raise UserError(f"{folder.path} holds other files, such as {min(others)}: choose another")
+    if resumes:
+        config = OmegaConf.merge(config, {"resume": str(folder.path)})  # type: ignore[assignment]
+    log_file = folder.path / "train.log"
+    with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        try:
+            from seqmodels.runs import train
+
+            callbacks = []
+            if trial is not None:
+                from seqmodels.launch.search import pruning
+
+                callbacks.append(pruning(config.sweep.metric, trial))
+            train(config, [] if resumes else overrides, callbacks=callbacks)
+        except Pruned:
+            pass
+        except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
+            traceback.print_exc()
+            result = folder.result_if_any()
+            if folder.is_training or result.get("status") == "completed":
+                return "another process trains it"  # which began meanwhile
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            ended = {"status": "failed", "error": f"{kind}{one_line(error)}"}
+            known = {"head": config.model.head, "seed": config.seed, "config": plain, "metrics": {}}
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.write_result({**known, **result, **ended})
+    return _summary(folder, config.sweep.metric)
+
+
+def _same_settings(own: Any, now: Any) -> bool:
+    own, now = flattened(own), flattened(now)
+    if now.get(SETTLED) == "auto":
+        now[SETTLED] = own.get(SETTLED)
+    # but where it lies, and how it was run
+    others = ("folder", "resume", *NO_SETTING)
+    return all(
+        own.get(key) == now.get(key) or key.split(".")[0] in others or key.endswith(".dirpath")
+        for key in {**own, **now}
+    )
+
+
+def _summary(folder: RunFolder, metric: str | None) -> str:
+    from seqmodels.compare.records import default_metrics
+
+    result: Mapping[str, Any] = folder.read_result()
+    if result["status"] != "completed":
+        return f"{result['status']}, {result['error']}"
+    names = [metric, *default_metrics([result])]
+    values = (f"{n} {result['metrics'][n]:.4f}" for n in names if n in result["metrics"])
+    return f"{next(values, 'no metric')}, {result['seconds']['total']:.1f} s"
 
 
 @contextmanager
@@ -55,107 +143,126 @@ def _not_swallowed() -> Iterator[None]:
 
 
 class SweepReport(Callback):
-    """Hydra callback: write the plan of a sweep, show its progress, compare its runs at the end.
+    """Hydra callback: check a sweep before its first job, and compare its runs after the last.
 
     A signal ends the whole sweep, after the jobs that train have saved their states.
     """
 
+    running: ClassVar[SweepReport | None] = None  # in the process of the sweep
+
     def __init__(self) -> None:
         ignore_launcher_warning()  # the jobs compose their configurations again
-        self._running = ExitStack()
 
     def __reduce__(self) -> tuple[type[SweepReport], tuple[()]]:
-        return SweepReport, ()  # launchers pickle it; the progress display stays in this process
+        return SweepReport, ()  # launchers pickle it
 
     @_not_swallowed()
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the sweep, lock its folder, write its plan, and start the progress display."""
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         _check(config)
-        if is_search(config.hydra.sweeper):
-            require("optuna", "hydra/sweeper=search", "search")
-            from seqmodels.launch.search import check_search  # imports torch
-
-            check_search(config)
-        _check_values(config)
-        _check_metric(config)
-        os.environ[PARENT] = str(os.getpid())
-        folder = Path(config.hydra.sweep.dir)
-        _check_links(folder)
-        self._running.enter_context(locked(folder / "lock", "is running a sweep"))
-        for lock in sorted(folder.glob("*/lock")):  # of jobs that outlived their sweep
-            check_unlocked(lock, "is training")
-        overrides, sweeper = config.hydra.overrides.task, config.hydra.sweeper
-        earlier = read_plan(folder, sweeper) if (folder / PLAN).is_file() else None
-        plan = make_plan(overrides, sweeper, earlier)
-        write_json(folder / PLAN, plan)
-        threads = config.hydra.launcher.get("cpus_per_task")
-        if threads is not None:  # submitit starts jobs with this environment, all cores each
+        hydra, words = config.hydra, parsed(config)
+        for word in words:
+            key = key_of(str(word.input_line)).partition(".")[0]
+            if key in ("folder", "resume"):
+                raise UserError(f"{word.input_line} is for one run: set hydra.sweep.dir instead")
+            if key in NO_SETTING and word.is_sweep_override():  # its jobs would share a folder
+                raise UserError(f"{word.input_line}: a sweep varies what changes its results")
+        self.jobs: int | None = hydra.sweeper.get("n_trials")  # of a search
+        if self.jobs is None:
+            with refusing("to search an interval, add hparams_search=optuna", HydraException):
+                [jobs] = BasicSweeper.split_arguments(words, None)
+            self.jobs = len(jobs)
+            try:
+                check_jobs(config, jobs)
+            except HydraException as error:
+                GlobalHydra.instance().clear()
+                raise mistake(error, sys.argv[1:], "train") from error
+        self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
+        with read_write(hydra.overrides):  # jobs may start in another folder
+            hydra.overrides.hydra.append(as_override("hydra.sweep.dir", self.folder))
+        varied = [key_of(str(word.input_line)) for word in words if word.is_sweep_override()]
+        os.environ[SWEEP] = " ".join([str(self.jobs), *varied])
+        if (threads := hydra.launcher.get("cpus_per_task")) is not None:
+            # submitit starts jobs with this environment, all cores each
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-        self._progress = SweepProgress(folder, jobs_here(plan, sweeper), sweeper.get("metric"))
-        self._running.enter_context(handling_signals(self._interrupt))
+        print(visible_line(f"sweep of {self.jobs} jobs: {self.folder}"), flush=True)
+        SweepReport.running = self
+        for number in SIGNALS:
+            signal.signal(number, self.interrupt)
 
-    @_not_swallowed()
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare the runs. Exits with status 1 if any failed."""
-        self._progress.stop()
-        with self._running:  # a signal still says how to resume: by comparing
-            self._compare(config, Path(config.hydra.sweep.dir))
-
-    def _interrupt(self, signum: int, frame: FrameType | None) -> NoReturn:
-        """Handle a signal that comes while no job trains in this process."""
+    def interrupt(self, signum: int, _: FrameType | None = None) -> NoReturn:
+        """End the jobs in other processes, wait until they have saved their states, and exit."""
         for number in SIGNALS:  # this is the end already
             signal.signal(number, signal.SIG_IGN)
         for worker in multiprocessing.active_children():
             with suppress(ProcessLookupError):
                 # not a second Ctrl-C, which would keep them from saving
                 os.kill(worker.pid or 0, signal.SIGTERM)
-        self._progress.wait_for_workers()
-        words = [word for word in sys.argv[1:] if not word.startswith("sweep.resume=")]
-        self._progress.stop(
-            f"interrupted by {signal.Signals(signum).name}; resume with "
-            + as_started("python scripts/train.py ")
-            + shlex.join([*words, as_override("sweep.resume", self._progress.folder)])
-        )
-        self._running.close()
+        deadline, locks = time.monotonic() + GRACE, [*self.folder.glob("*/lock")]
+        while time.monotonic() < deadline and any(RunFolder(p.parent).is_training for p in locks):
+            time.sleep(0.1)
+        words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
+        words.append(as_override("hydra.sweep.dir", self.folder))
+        line = f"interrupted by {signal.Signals(signum).name}; finish it with"
+        line = f"{line} python scripts/train.py {shlex.join(words)}"
+        print(visible_line(line), file=self._stdout, flush=True)  # a job may have redirected it
         sys.exit(128 + signum)
 
-    _interrupt.ends_sweep = True  # type: ignore[attr-defined]  # by which a job knows it
-
-    def _compare(self, config: DictConfig, folder: Path) -> None:
+    @_not_swallowed()
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Compare the runs; exit with status 1 if any failed."""
+        if "n_trials" in config.hydra.sweeper:  # a search has said what it found
+            return
         from seqmodels.compare.comparison import compare
         from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table
         from seqmodels.screen import Screen
 
-        console = Screen()
-        different_data, sweeper = config.sweep.different_data, config.hydra.sweeper
+        console, sweep = Screen(), config.sweep
+        results = [*self.folder.rglob("result.json")]
         try:
-            if is_search(sweeper):
-                from seqmodels.launch.search import Search
-                from seqmodels.launch.search_report import compare_with_default, report
-
-                report(search := Search(folder), console)
-                if not (runs := [run for run, *_ in fresh_runs(sweeper)]):
-                    return
-                comparison = compare_with_default(search, runs, different_data=different_data)
-            else:
-                places, metric = [str(folder)], config.sweep.metric
-                comparison = compare(places, metric, different_data=different_data)
+            places = [str(self.folder)]
+            comparison = compare(places, sweep.metric, different_data=sweep.different_data)
         except UserError as error:
-            console.print(visible_line(f"error: {error}"), soft_wrap=True)
+            print(visible_line(f"error: {error}"), file=sys.stderr)
             sys.exit(1)
         console.print(comparison_table(comparison, console))
-        for path in write_comparison(comparison, folder):
+        for path in write_comparison(comparison, self.folder):
             console.print(f"{path}", soft_wrap=True)
         sys.stdout.flush()
-        if comparison.failed:
+        unfinished = [run for run in comparison.failed if run.result["status"] != "running"]
+        if unfinished or len(results) < (self.jobs or 0):
             sys.exit(1)
+
+
+def parsed(config: DictConfig) -> list[Override]:
+    """The words of a sweep, after those of its configuration files; the last of a key counts."""
+    hydra = config.hydra
+    files = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
+    return [*{word.get_key_element(): word for word in words}.values()]
+
+
+def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
+    """Check each value of a sweep in one of its jobs, before the first one trains.
+
+    Raises:
+        UserError: for the first mistake.
+    """
+    checked, loader = set[str](), GlobalHydra.instance().config_loader()
+    for job in jobs:
+        if not checked.issuperset(job):
+            one = loader.load_sweep_config(config, [*job, "folder=job"])
+            OmegaConf.set_struct(one, False)
+            del one["hydra"]
+            from seqmodels.runs.keys import check_config
+
+            check_config(one)
+            checked.update(job)
 
 
 def _check(config: DictConfig) -> None:
-    for key, instead in (("folder", "hydra.sweep.dir"), ("resume", "sweep.resume")):
-        if (value := typed(as_typed(config.hydra.overrides.task), key)) is not None:
-            raise UserError(f"{key}={value} is for one run: in a sweep, set {instead}={value}")
+    """Check what all jobs share; whether the task has the metric, each job checks."""
     if str(config.trainer.strategy).startswith("ddp"):
         raise UserError(
             "trainer.strategy=ddp starts this command again in every process, and with it the "
@@ -164,11 +271,6 @@ def _check(config: DictConfig) -> None:
     name = config.hydra.runtime.choices["hydra/launcher"]
     launcher = config.hydra.launcher._target_.rpartition(".")[0]
     require(launcher, f"hydra/launcher={name}", name.partition("_")[0])
-
-
-def _check_metric(config: DictConfig) -> None:
-    """Raise UserError for a `sweep.metric` that no run can be compared by. Whether the task has it,
-    each job checks before it trains."""
     if (metric := config.sweep.metric) is None:
         return
     from seqmodels.engine.metrics import more_is_better
@@ -179,51 +281,6 @@ def _check_metric(config: DictConfig) -> None:
     if str(metric).rpartition("/")[0] not in ("validation", "test"):
         raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
     import_modules(config.imports)  # which may add their metrics
-    trusted = trusted_classes(config)
-    allowed_class(config.model, trusted)
+    allowed_class(config.model, trusted := trusted_classes(config))
     build_metrics(config.model.get("metrics"), trusted)
     more_is_better(metric)
-
-
-def _values(override: Override) -> list[Any]:
-    """Those that it lists; the ends of an interval."""
-    interval: Any = override.value()
-    if override.is_interval_sweep():
-        return [interval.start, interval.end]
-    return [*override.sweep_iterator()]
-
-
-def _check_links(folder: Path) -> None:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_symlink():  # its job would clear the folder that it leads to
-            raise UserError(f"{path} is a link, which no sweep makes: remove it")
-
-
-def _check_values(config: DictConfig) -> None:
-    """Check each value that the sweep takes. Where it varies a file, such as data=uea,text, the
-    jobs do it."""
-    overrides = parsed(config.hydra.overrides.task, config.hydra.sweeper)
-    varied = [override for override in overrides if override.is_sweep_override()]
-    keys = [override.get_key_element().lstrip("+") for override in varied]
-    values = [_values(override) for override in varied]
-    files = {key: GlobalHydra.instance().config_loader().get_group_options(key) for key in keys}
-    for key, possible in zip(keys, values, strict=True):
-        wrong = [v for v in possible if files[key] and isinstance(v, str) and v not in files[key]]
-        if wrong:
-            plain: Any = OmegaConf.to_container(config, resolve=False)
-            raise UserError(Suggestions(plain, "train").for_file(key, wrong[0], files[key]))
-    if any(files.values()):
-        return
-    settings = copy.deepcopy(config)
-    OmegaConf.set_struct(settings, False)
-    del settings["hydra"]
-    settings.folder = "job"  # each has its own, later
-    for key, possible in zip(keys, values, strict=True):
-        OmegaConf.update(settings, key, possible[0] if possible else None)
-    task = as_typed(config.hydra.overrides.task)
-    check_settings(copy.deepcopy(settings), task, "train")
-    for key, possible in zip(keys, values, strict=True):
-        for value in possible[1:]:
-            changed = copy.deepcopy(settings)
-            OmegaConf.update(changed, key, value)
-            check_settings(changed, task, "train")

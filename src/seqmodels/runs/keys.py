@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.instantiate import check
+from seqmodels.plugins import import_modules, trusted_classes
 
 Object = dict[str, Any]
 
 
 @dataclass
 class Sweep:
-    resume: Name | bool | None
     metric: Name | None
     different_data: bool
 
@@ -51,6 +51,13 @@ def check_keys(config: DictConfig) -> None:
     """Raises UserError for an unknown key, or a value of another type."""
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     validated(arguments(Keys), plain)
+
+
+def check_config(config: DictConfig) -> None:
+    """Both of the checks below."""
+    check_keys(config)
+    import_modules(config.imports)
+    check_classes(config, trusted_classes(config))
 
 
 def check_classes(config: DictConfig, allowed: Sequence[str]) -> None:
