@@ -372,7 +372,8 @@ def test_series_keep_their_labels_and_refuse_what_float32_cannot_hold(tmp_path: 
     data = UEA("JapaneseVowels")
     (huge, label), (infinite, _) = data.read_file(str(path))
     assert label == "1.10"
-    data.inputs.load({"mean": [0.0, 0.0], "deviation": [1.0, 1.0]})
+    scales = {"scale_mean": [0.0] * 4, "scale_deviation": [1.0] * 4, "folded": 1}
+    data.inputs.load({"mean": [0.0, 0.0], "deviation": [1.0, 1.0], **scales})
     with pytest.raises(UserError, match="a: series 1 has a value too far from the training values"):
         data.inputs.encode([huge], "a")
     with pytest.raises(UserError, match="a: series 1 has an infinite value; correct it"):

@@ -21,7 +21,6 @@ from seqmodels.audit import audit
 from seqmodels.batch import UNKNOWN_ID, PairBatch, SequenceBatch
 from seqmodels.dataflow import trace
 from seqmodels.errors import UserError
-from seqmodels.instantiate import allowed_class
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Pairs, Seq2Seq
@@ -507,9 +506,6 @@ def test_data_without_texts_to_write_does_not_fit(refused: Refused) -> None:
     ) in refused("train.py", "model=seq2seq", "data=needle")
 
 
-# ------------------------------------------------------------ what strangers and older runs name
-
-
 def test_what_a_model_writes_is_bounded() -> None:
     def searched(**options: int) -> None:
         search(lambda *_: None, lambda *_: None, None, 64, start=1, end=2, **options)
@@ -521,15 +517,3 @@ def test_what_a_model_writes_is_bounded() -> None:
     for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
         with pytest.raises(UserError, match="at most"):
             Seq2Seq.check(arguments)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "seqmodels.data.Pairs",
-        "seqmodels.tasks.Seq2Seq",
-        "seqmodels.data.pair_module.PairDataModule",
-    ],
-)
-def test_a_class_that_has_moved_is_found_by_the_name_it_had(name: str) -> None:
-    assert allowed_class({"_target_": name}).__name__ == name.rpartition(".")[2]

@@ -332,7 +332,7 @@ class Forecaster(Task):
         `deviation` `(S, C)` are those of each series."""
         names = ("values", "horizon", "window", "series", "mean", "deviation")
         known = {name: self.hparams["data"][name] for name in names}
-        known["identity"] = self.hparams["data"]["identity"]
+        known["identity"] = self.hparams["data"].get("identity", False)
         known["difference"] = self.recursive and self.hparams["base"] is not None
         return {**known, "levels": self.output.level_names}
 
