@@ -232,62 +232,54 @@ def _plain(value: Any) -> Any:
 
 def _in_words(errors: Sequence[Any], values: Mapping[str, Any], key: str, takes: Arguments) -> str:
     """`model.window=0: input should be greater than or equal to 1`"""
-
-    def place(error: Any) -> tuple[str, ...]:  # without the names that pydantic gives alternatives
-        inner: Any = values
-        parts = list[str]()
-        for depth, part in enumerate(error["loc"]):
-            last = depth + 1 == len(error["loc"])
-            if isinstance(inner, Mapping) and (part in inner or (last and _is_missing(error))):
-                parts.append(str(part))
-                inner = inner.get(part)
-            elif isinstance(inner, list | tuple) and isinstance(part, int):
-                parts.append(str(part))
-                inner = inner[part]
-        return tuple(parts)
-
-    deepest: dict[
-        Any, tuple[str, ...]
-    ] = {}  # of each argument: the alternative that fits but for a value in it
-    for error in errors:
-        first = error["loc"][0]
-        deepest[first] = max(deepest.get(first, ()), place(error), key=len)
+    places = [(error, _place(error, values)) for error in errors]
+    deepest = dict[Any, tuple[str, ...]]()  # the alternative that fits but for a value in it
+    for error, place in places:
+        argument = error["loc"][0]
+        deepest[argument] = max(deepest.get(argument, ()), place, key=len)
     found = min(deepest.values(), key=len)
-    here = [error for error in errors if place(error) == found]
-    where = ".".join((key, *found) if key else found)
-    if _is_missing(here[0]):
+    here = [error for error, place in places if place == found]
+    kind, where = here[0]["type"], _dotted(key, *found)
+    if kind == "missing":
         return missing_value(where)
-    if _is_new(here[0]):
-        unknown = (".".join((key, *place(e)) if key else place(e)) for e in errors if _is_new(e))
-        return _unknown_arguments([where, *(name for name in unknown if name != where)], takes, key)
+    if kind == "extra_forbidden":
+        left = [_dotted(key, *place) for error, place in places if error["type"] == kind]
+        return _unknown_argument(where, left, takes, key)
     text = json.dumps(here[0]["input"], default=str).strip('"')
     says = [e["msg"] for e in here if e["type"] not in ("is_instance_of", "none_required")]
     lower = dict.fromkeys(each[:1].lower() + each[1:] for each in says or [here[0]["msg"]])
     return f"{where}={shown(text)}: {', or '.join(lower)}"
 
 
-def _is_missing(error: Any) -> bool:
-    return error["type"] == "missing"
+def _place(error: Any, values: Any) -> tuple[str, ...]:
+    """Where it is, without the names that pydantic gives alternatives."""
+    parts = list[str]()
+    for part in error["loc"]:
+        inside = isinstance(values, Mapping) and part in values
+        if inside or (isinstance(values, list | tuple) and isinstance(part, int)):
+            parts.append(str(part))
+            values = values[part]
+    if error["type"] == "missing":
+        parts.append(str(error["loc"][-1]))
+    return tuple(parts)
 
 
-def _is_new(error: Any) -> bool:
-    return error["type"] == "extra_forbidden"
+def _dotted(*names: str) -> str:
+    return ".".join(filter(None, names))
 
 
-def _unknown_arguments(unknown: Sequence[str], takes: Arguments, key: str) -> str:
+def _unknown_argument(where: str, left: Sequence[str], takes: Arguments, key: str) -> str:
     """`model.optimizer.momentum is not an argument of Adam: ...`"""
-    where = unknown[0]
-    names = [f"{key}.{name}".lstrip(".") for name in known(takes)]
+    names = [_dotted(key, name) for name in known(takes)]
+    inside = [name for name in names if name.rpartition(".")[0] == where.rpartition(".")[0]]
     if near := near_keys(where, names):
         end = f"did you mean {' or '.join(near)}"
     else:
-        group = where.rpartition(".")[0]
-        inside = [name for name in names if name.rpartition(".")[0] == group]
         takes_these = listed(name.rpartition(".")[2] for name in inside)
         end = f"choose one of {takes_these}" if inside else "it takes none"
     if not key:
         return f"{where} is not a key of the configuration: {end}"
-    without = " ".join(f"~{name}" for name in unknown)
+    without = " ".join(f"~{name}" for name in left)
     return f"{where} is not an argument of {takes.__name__}: {end}, or leave it out with {without}"
 
 

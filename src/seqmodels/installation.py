@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from importlib import metadata
 
 from seqmodels.errors import UserError, one_line
@@ -21,14 +20,8 @@ def version() -> str:
 
 
 def how_to_install(extra: str) -> str:
-    """`pip install 'wandb>=0.19'`: the packages of an extra, however this one is installed."""
-    try:
-        requirements = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        requirements = []
-    found = [re.fullmatch(r"(.+?) *; *extra *== *['\"](\S+)['\"]", line) for line in requirements]
-    packages = [f"'{match[1]}'" for match in found if match and match[2] == extra]
-    return f"pip install {' '.join(packages) or repr(f'.[{extra}]')}"
+    """How to install the packages of an extra."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def require(module: str, what: str, extra: str) -> None:

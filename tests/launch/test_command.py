@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from seqmodels import __version__
-from seqmodels.installation import how_to_install
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 
@@ -57,13 +55,6 @@ def test_an_unknown_command_is_one_line(seqmodels: Script) -> None:
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: unknown command tarin: choose one of audit, ")
     assert done.stderr.endswith("did you mean train?\n")
-
-
-def test_what_to_install_is_what_the_extra_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = ["torch>=2.10", "wandb>=0.19; extra == 'wandb'", 'a<2; extra == "b"', "c;extra=='b'"]
-    monkeypatch.setattr(metadata, "requires", lambda name: listed)
-    assert how_to_install("wandb") == "pip install 'wandb>=0.19'"
-    assert how_to_install("b") == "pip install 'a<2' 'c'"
 
 
 # ---------------------------------------------------------------- the wheel

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from seqmodels.launch import command_line
 from seqmodels.runs.folder import RunFolder, as_override
 from tests.conftest import Script, result_of
 
@@ -51,14 +50,6 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
     done = script("train.py", resume, "trainer.max_epochs=4", "tags=[b,c]")
     assert "tags: ['a'] -> ['b', 'c']" in done.stdout, done.stderr
     assert result_of(run)["config"]["tags"] == ["b", "c"]
-
-
-def test_other_commands_find_the_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_line, "SHIPPED", tmp_path)
-    assert command_line.local_cache() is None
-    (tmp_path / "local").mkdir()
-    (tmp_path / "local" / "default.yaml").write_text("paths: {cache: b}")
-    assert command_line.local_cache() == "b"
 
 
 @pytest.mark.parametrize(

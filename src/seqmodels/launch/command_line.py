@@ -7,7 +7,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,6 @@ from seqmodels.arguments import CONFIG, Name, arguments, validated
 from seqmodels.errors import UserError, choices, one_line, shown, unknown_key
 from seqmodels.launch.readable_errors import error_line, readable_errors
 from seqmodels.plain_values import change, flattened
-from seqmodels.plugins import project_configs
 from seqmodels.screen import LogLines
 
 if TYPE_CHECKING:
@@ -45,27 +44,27 @@ def command(function: Callable[..., None]) -> Script:
     def main() -> None:
         log_to_screen()
         with readable_errors():
-            parameters = inspect.signature(function).parameters
             if {"--help", "-h"} & {*sys.argv[1:]}:
-                usual = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+                takes = inspect.signature(function).parameters.values()
+                usual = {
+                    each.name: each.default for each in takes if each.default is not each.empty
+                }
                 print(f"{inspect.getdoc(function)}\n\n{yaml.safe_dump(usual, sort_keys=False)}")
                 return
-            given, places = divided(sys.argv[1:], parameters, function)
+            given, places = divided(sys.argv[1:], function)
             function(*places, **validated(arguments(function), given))
             sys.stdout.flush()  # here, where a closed pipe is handled
 
     return main
 
 
-def divided(
-    words: Sequence[str], parameters: Mapping[str, inspect.Parameter], function: Any
-) -> tuple[dict[str, Any], list[str]]:
+def divided(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[str]]:
     """The values by key, and the words without one.
 
     A value is the text as you wrote it if the argument takes text, so spaces and brackets stay;
     otherwise a list such as `[a,b]`, or a list of one, or what pydantic reads in the text.
     """
-    takes = arguments(function)
+    parameters, takes = inspect.signature(function).parameters.values(), arguments(function)
     kinds = {f.alias: f.rebuild_annotation() for f in takes.model_fields.values()} if takes else {}
     given, places = dict[str, Any](), list[str]()
     for word in words:
@@ -76,9 +75,7 @@ def divided(
                 raise UserError(unknown_key(key, [n for n in kinds if n]))
             inner = None if text == "null" else text
             change(given, {key: _value(text, kinds[name]) if name == key else inner})
-        elif word.startswith("-") or not any(
-            p.kind is p.VAR_POSITIONAL for p in parameters.values()
-        ):
+        elif word.startswith("-") or not any(p.kind is p.VAR_POSITIONAL for p in parameters):
             raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
         else:
             places.append(word)
@@ -104,24 +101,12 @@ def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **optio
     Raises:
         UserError: if a module cannot be imported, or the run cannot be loaded.
     """
-    from seqmodels.cache import use_cache
     from seqmodels.plugins import import_modules
     from seqmodels.runs import load_run
 
-    use_cache(local_cache())
     import_modules(imports)
     trusted = (*allowed, *(f"{name}." for name in imports))
     return load_run(run, checkpoint, allowed_targets=trusted, **options)
-
-
-def local_cache() -> str | None:
-    """`paths.cache` of this machine's own file, which `train.py` reads by Hydra."""
-    from omegaconf import OmegaConf
-
-    for folder in (*project_configs(), SHIPPED):
-        if (file := folder / "local" / "default.yaml").is_file():
-            return OmegaConf.select(OmegaConf.load(file), "paths.cache")
-    return None
 
 
 def log_to_screen() -> None:

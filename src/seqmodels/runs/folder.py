@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -48,8 +47,7 @@ class RunFolder:
 
     `config.yaml` (resolved), `overrides.yaml`, `environment.json`, `metrics.csv`, `result.json`,
     `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; `loggers.json` where
-    it is asked for. What is broken or absent is a `UserError` that names
-    the file.
+    it is asked for. What is broken or absent is a `UserError` that names the file.
     """
 
     path: Path
@@ -97,8 +95,9 @@ class RunFolder:
     ) -> None:
         """`config.yaml`, `overrides.yaml` and `environment.json`."""
         self.figures.mkdir(parents=True, exist_ok=True)
-        for added_to in (self.metrics_file, self.overrides_file):  # by a run that failed
-            added_to.unlink(missing_ok=True)
+        if self.result_file.exists():  # of a run that failed, and added to these
+            for ours in (self.metrics_file, self.overrides_file):
+                ours.unlink(missing_ok=True)
         OmegaConf.save(config, self.config_file, resolve=True)
         self.add_stretch(0, overrides, {})
         write_json(self.environment_file, environment)
@@ -125,14 +124,6 @@ class RunFolder:
         if not isinstance(found, list) or not all(map(_is_stretch, found)):
             raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
         return found
-
-    def clear(self) -> None:
-        """Removes what an interrupted run has left, but for its log, which may be open."""
-        for left in self.path.iterdir():
-            if left.is_dir():
-                shutil.rmtree(left)
-            elif left.suffix != ".log" and left.name != "lock":
-                left.unlink()
 
     # the result
 
