@@ -102,7 +102,9 @@ def test_a_search_that_is_cut_or_fails_is_finished_by_its_command(
     again = trainings()
     longer = script("train.py", *cut, "hydra.sweeper.n_trials=14", "tags=[x]")
     assert again.begun == ["12_trial", "13_trial"] and "14 of 14 trials" in longer.stdout
-    assert trials(tmp_path / "cut")[:13] == trials(tmp_path / "whole")
+    whole = trials(tmp_path / "whole")
+    assert trials(tmp_path / "cut")[:13] == whole
+    assert len({str(params) for _, _, params, *_ in whole}) == 13
     for change in ("model.dropout=0.2", LR.replace("4", "3"), "sweep.metric=validation/accuracy"):
         line = refused("train.py", *(cut[0], *cut[2:]), "hparams_search=optuna", change)
         assert "cut holds another search: choose another sweep folder" in line

@@ -293,7 +293,18 @@ def test_the_folder_of_a_job_is_named_by_its_settings() -> None:
     beside = ["logger=wandb", "paths.runs=x", "sweep.metric=test/loss", "tags=[a]", "task_name=b"]
     assert job_folder([*beside, *reversed(words)]) == name
     different = [
-        *([], ["a=1"], ["+a=1"], ["~a"], ["a=2"], ["b=1"], ["a=1", "b=1"], ["a='1'"], ["a=b=1"]),
+        *(
+            [],
+            ["a=1"],
+            ["+a=1"],
+            ["~a"],
+            ["a=2"],
+            ["b=1"],
+            ["a=1", "b=1"],
+            ["a=1 b=1"],
+            ["a='1'"],
+            ["a=b=1"],
+        ),
         *(["~a", "+a=1"], ["+a=1", "~a"], ["a=x/y"], ["a=x-y"], ["a=${b}"], ["a=日本"], ["a=日木"]),
         *(["a=" + "x" * 300], ["a=" + "x" * 301], ["imports=[x]"], ["callbacks.a.patience=3"]),
     ]
