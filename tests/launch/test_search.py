@@ -209,7 +209,7 @@ def test_a_mistake_ends_a_search_in_one_line(
 
 def test_an_interval_without_a_search_asks_for_one(refused: Refused) -> None:
     line = refused("train.py", "-m", "model.dropout=interval(0,0.5)")
-    assert "to search an interval, add hparams_search=optuna: " in line
+    assert "model.dropout=interval(0,0.5): to search an interval, add hparams_search" in line
 
 
 def test_a_search_without_optuna_says_how_to_install_it(

@@ -12,11 +12,11 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from seqmodels.errors import UserError, one_line, refusing
+from seqmodels.errors import UserError, one_line
 from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted, Pruned
 from seqmodels.launch.command_line import mistake
@@ -168,8 +168,7 @@ class SweepReport(Callback):
                 raise UserError(f"{word.input_line}: a sweep varies what changes its results")
         self.jobs: int | None = hydra.sweeper.get("n_trials")  # of a search
         if self.jobs is None:
-            with refusing("to search an interval, add hparams_search=optuna", HydraException):
-                [jobs] = BasicSweeper.split_arguments(words, None)
+            jobs = [*product(*map(_alternatives, words))]
             self.jobs = len(jobs)
             try:
                 check_jobs(config, jobs)
@@ -241,6 +240,14 @@ def parsed(config: DictConfig) -> list[Override]:
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
     return [*{word.get_key_element(): word for word in words}.values()]
+
+
+def _alternatives(word: Override) -> list[str]:
+    if word.is_interval_sweep():
+        raise UserError(f"{word.input_line}: to search an interval, add hparams_search=optuna")
+    if not word.is_sweep_override():
+        return [str(word.input_line)]
+    return [f"{word.get_key_element()}={value}" for value in word.sweep_string_iterator()]
 
 
 def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
