@@ -58,7 +58,11 @@ class Resume:
 
 
 def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
-    """What `config.resume` is resumed with and from; see `resumed_config`.
+    """What `config.resume` is resumed with and from.
+
+    Args:
+        config: as it was composed.
+        words: of the command line, such as `trainer.max_epochs=9`.
 
     Raises:
         UserError: if a change would make it another run, if it is finished, or if all of its
@@ -86,18 +90,8 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
 def resumed_config(
     config: DictConfig, words: Sequence[str]
 ) -> tuple[DictConfig, dict[str, tuple[Any, Any]]]:
-    """The configuration to resume `config.resume` with, and what it changes in the run's own.
-
-    Args:
-        config: as it was composed; loggers, `imports` and `allowed_targets` are taken from it.
-        words: of the command line, such as `trainer.max_epochs=9`.
-
-    Returns:
-        The configuration, and `{key: (value in the folder, value now)}`.
-
-    Raises:
-        UserError: if a change would make it another run.
-    """
+    """The configuration to resume `config.resume` with, and what it changes: `{key: (value in the
+    folder, value now)}`. Loggers, `imports` and `allowed_targets` are `config`'s."""
     folder = RunFolder(Path(config.resume))
     saved = {**trusted_config(folder, trusted_classes(config)), "folder": str(folder.path)}
     given = _given(words, saved, config.resume)
