@@ -357,6 +357,7 @@ def test_a_broken_last_checkpoint_is_replaced_by_the_one_before(
         "trainer=cpu",
         "optimizer=sgd",
         "~model.scheduler",
+        "callbacks.early_stopping.patience=3",  # which the run lacks
     ],
 )
 def test_what_would_make_another_run_is_refused_and_changes_nothing(

@@ -80,8 +80,8 @@ def _fastest_precision(accelerator: str) -> str:
 def run_folder(fresh: str) -> str:
     """Return the folder that Hydra makes, for a job of a sweep and where `hydra.run.dir` is given;
     else `fresh`, which a training makes when it begins."""
-    if (whole := HydraConfig.instance().cfg) is not None:  # None in a notebook
-        own = whole.hydra
+    if HydraConfig.initialized():  # not in a notebook
+        own = HydraConfig.get()
         if own.mode == RunMode.MULTIRUN or own.run.dir != own.runtime.cwd:
             return str(own.runtime.output_dir)
     return str(Path(fresh).absolute())

@@ -134,7 +134,7 @@ def worst_rows(file: Path) -> list[dict[str, Any]]:
     """The ten rows with the largest losses, of those with a target and a prediction to compare; of
     quantiles, the median."""
     with file.open(newline="", encoding="utf-8") as table:
-        found = (row for row in csv.DictReader(table) if _is_compared(row))
+        found = (row for row in csv.DictReader(table) if row.get("loss") and _is_predicted(row))
         worst = nlargest(MOST_ROWS, found, key=lambda row: float(row["loss"]))
     return [
         {**{k: v for k, v in row.items() if _is_shown(k)}, "loss": float(row["loss"])}
@@ -142,8 +142,8 @@ def worst_rows(file: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _is_compared(row: Mapping[str, str]) -> bool:
-    return bool(row.get("loss")) and any(v and k.startswith("prediction") for k, v in row.items())
+def _is_predicted(row: Mapping[str, str]) -> bool:
+    return any(text and column.startswith("prediction") for column, text in row.items())
 
 
 def _is_shown(column: str) -> bool:

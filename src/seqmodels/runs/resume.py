@@ -58,7 +58,11 @@ class Resume:
 
 
 def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
-    """What `config.resume` is resumed with and from; see `resumed_config`.
+    """What `config.resume` is resumed with and from.
+
+    Args:
+        config: as it was composed.
+        words: of the command line, such as `trainer.max_epochs=9`.
 
     Raises:
         UserError: if a change would make it another run, if it is finished, or if all of its
@@ -86,18 +90,8 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
 def resumed_config(
     config: DictConfig, words: Sequence[str]
 ) -> tuple[DictConfig, dict[str, tuple[Any, Any]]]:
-    """The configuration to resume `config.resume` with, and what it changes in the run's own.
-
-    Args:
-        config: as it was composed; loggers, `imports` and `allowed_targets` are taken from it.
-        words: of the command line, such as `trainer.max_epochs=9`.
-
-    Returns:
-        The configuration, and `{key: (value in the folder, value now)}`.
-
-    Raises:
-        UserError: if a change would make it another run.
-    """
+    """The configuration to resume `config.resume` with, and what it changes: `{key: (value in the
+    folder, value now)}`. Loggers, `imports` and `allowed_targets` are `config`'s."""
     folder = RunFolder(Path(config.resume))
     saved = {**trusted_config(folder, trusted_classes(config)), "folder": str(folder.path)}
     given = _given(words, saved, config.resume)
@@ -114,7 +108,8 @@ def resumed_config(
         given.setdefault(HIGHEST, given[RATE])  # else the change would do nothing
     change(result, given)
     whole = OmegaConf.create(result)
-    found = {key: (_value(saved, key), _plain(OmegaConf.select(whole, key))) for key in given}
+    now = OmegaConf.to_container(whole, resolve=True)
+    found = {key: (_value(saved, key), _value(now, key)) for key in given}
     return whole, {key: values for key, values in found.items() if values[0] != values[1]}
 
 
@@ -125,12 +120,15 @@ def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[
         key, value = override.key_or_group, override.value()
         if key.split(".")[0] in YOURS or (not override.is_delete() and _value(saved, key) == value):
             continue
-        free = key in FREE or (key.startswith(GROUPS) and not key.endswith(("_target_", "dirpath")))
+        group, _, name = key.rpartition(".")
+        inner = key.startswith(GROUPS) and isinstance(_value(saved, group), Mapping)
+        free = key in FREE or (inner and name not in ("_target_", "dirpath"))
         if override.is_delete() or not free:
             word = str(override.input_line).removeprefix("++")
             raise UserError(
                 f"resume={resume}: leave out {word}, or start a new run: a resume changes no more "
-                f"than values of {', '.join((*GROUPS, *FREE))}"
+                "than values of the run's trainer, callbacks, model.optimizer and model.scheduler, "
+                f"{' and '.join(FREE)}"
             )
         given[key] = value
     return given
@@ -140,10 +138,6 @@ def _value(config: Any, key: str) -> Any:
     for name in key.split("."):
         config = config.get(name) if isinstance(config, Mapping) else None
     return config
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _callbacks(

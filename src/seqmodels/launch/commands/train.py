@@ -3,6 +3,8 @@
 python scripts/train.py model.head=last_hidden
 """
 
+from typing import Any
+
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
@@ -13,7 +15,7 @@ from seqmodels.launch.plan import as_typed
 
 @composed("train")
 def main(config: DictConfig) -> None:
-    settings = HydraConfig.get()
+    settings: Any = HydraConfig.get()
     overrides = as_typed(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
         if (trial := settings.sweeper.get("trial")) is not None:
