@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:
@@ -39,14 +37,3 @@ def table_of(file: Path) -> list[list[str]]:
     """The rows of another table, without the names of its columns."""
     with file.open(newline="", encoding="utf-8") as table:
         return [*csv.reader(table)][1:]
-
-
-def joined(*tasks: Any) -> Any:
-    """An ensemble of these, whose weights are made different."""
-    for number, task in enumerate(tasks):
-        torch.manual_seed(10 + number)
-        for weights in task.parameters():
-            torch.nn.init.uniform_(weights, -1, 1)
-    whole = deepcopy(tasks[0])
-    whole.join([task.eval() for task in tasks])
-    return whole.eval()

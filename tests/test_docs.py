@@ -99,7 +99,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     streams = ("data.batch_size=4", "data.window=16", "data.evaluation_streams=2")
     for words, shown in (
         (
-            (*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures, "blend=auto"),
+            (*COMMANDS[SWEEP].words[1:], *own_text, *no_pictures),
             COMMANDS[SWEEP].output,
         ),
         (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),

@@ -6,7 +6,6 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from contextvars import ContextVar
 from pkgutil import resolve_name
 from typing import Any
@@ -111,26 +110,8 @@ def check(
     return plain
 
 
-def find(target: str) -> Any:
-    """What has this full name. A class of ours that has moved is found by the name it had, as older
-    run folders have it: it moved to the folder of its task, or with its file to the engine."""
-    try:
-        return resolve_name(target)
-    except (ImportError, AttributeError):
-        moved = target.split(".")
-        if moved[0] != "seqmodels":
-            raise
-        tasks = resolve_name("seqmodels.tasks")
-        rooms = [*(folder.__name__ for folder in tasks.FOLDERS), "seqmodels.engine"]
-        names = [f"{tasks.__name__}.{moved[-1]}"]
-        for name in names + [".".join((room, *moved[-2:])) for room in rooms]:
-            with suppress(ImportError, AttributeError):
-                return resolve_name(name)
-        raise
-
-
 def _arguments(target: str) -> Schema | None:
-    return arguments(find(target))  # allowed: see `_check`
+    return arguments(resolve_name(target))  # allowed: see `_check`
 
 
 def allowed_class(
@@ -139,7 +120,7 @@ def allowed_class(
     """The class that `config._target_` names, if it is allowed; see `instantiate`."""
     where = f"{key}._target_".removeprefix(".")
     _check_target(config["_target_"], _with_projects(allowed_targets), where)
-    return find(config["_target_"])
+    return resolve_name(config["_target_"])
 
 
 def _with_projects(allowed_targets: Iterable[str]) -> tuple[str, ...]:
@@ -158,7 +139,7 @@ def _build(node: Any) -> Any:
         own = {key: _build(value) for key, value in own.items()}
     if "_target_" not in node:
         return own
-    made = functools.partial(find(node["_target_"]), *_build(node.get("_args_", [])), **own)
+    made = functools.partial(resolve_name(node["_target_"]), *_build(node.get("_args_", [])), **own)
     return made if node.get("_partial_") else made()
 
 
@@ -186,7 +167,7 @@ def _check_target(target: Any, extra: tuple[str, ...], where: str) -> None:
     if not target.startswith(roots) and not _listed(target, extra):
         raise refusal
     try:
-        found = find(target)
+        found = resolve_name(target)
     except Exception as error:  # the module's own code may raise anything
         package = target.partition(".")[0]
         version = getattr(sys.modules.get(package), "__version__", None)

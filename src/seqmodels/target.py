@@ -39,8 +39,6 @@ class Target:
         show: makes what turns predictions into lines for a terminal, in colours; without one, and
             for a prediction of which it makes none, the terminal shows JSON.
         baselines: computes those of a data module with such targets.
-        blend: a simple model to average the network's predictions with, in the form of
-            `seqmodels.tasks.classification.blend.Blend`.
     """
 
     what: str
@@ -54,7 +52,6 @@ class Target:
     decoder: bool = False
     show: Callable[[], Callable[[Mapping[str, Any]], Iterable[Any]]] | None = None
     baselines: Callable[[Any], Baselines] | None = None
-    blend: type[Any] | None = None
 
 
 TARGETS: dict[str, Target] = {}

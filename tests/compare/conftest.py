@@ -54,6 +54,7 @@ class Runs:
                 "callbacks": {"checkpoint": {"dirpath": f"{path}/checkpoints"}},
                 **config,
             },
+            "metric": "accuracy",
             "parameters": 1234,
             "metrics": {"test/accuracy": accuracy, "test/loss": 1 - accuracy, **(metrics or {})},
             "seconds": {"fit": 2.5},

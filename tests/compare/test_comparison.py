@@ -359,12 +359,6 @@ LOW, HIGH = [0.50, 0.51, 0.52] * 2, [0.90, 0.91] * 3
             id="one row at every seed is no difference",
         ),
         pytest.param(
-            {"max_pool": [47 / 48] * 3, "last_hidden": [46 / 48] * 3},
-            None,
-            CANNOT_TELL + ONE_MORE,
-            id="one row, and an older version did not write how many there are",
-        ),
-        pytest.param(
             {"max_pool": [1.0] * 3, "last_hidden": [0.5] * 3},
             48,
             "max_pool is better than all others (p < ...",
@@ -544,20 +538,6 @@ def test_what_is_tuned_is_ranked_by_validation_with_test_beside_it(runs: Runs) -
         "Ranked by the test split. To choose lr, use metric=validation/accuracy."
     )
     assert [s.name for s in by_test.sections[0].settings] == ["lr=0.01", "lr=0.1"]
-
-
-def test_runs_of_old_versions_may_lack_their_costs(runs: Runs) -> None:
-    for head in ("max_pool", "mean_pool"):
-        file = runs.add(head, 0) / "result.json"
-        result = json.loads(file.read_text())
-        for name in ("parameters", "seconds", "examples_per_second"):
-            del result[name]
-        file.write_text(json.dumps(result))
-    comparison = runs.compare()
-    header, *rows = table(comparison, comparison.sections[0])
-    assert header[-3:] == ["parameters", "per second", "seconds of training"]
-    assert all(row[-3:] == ["-", "-", "-"] for row in rows)
-    assert len(write_comparison(comparison, runs.folder)) == 5
 
 
 def test_several_folders_and_globs_and_failed_runs(runs: Runs) -> None:
@@ -807,7 +787,7 @@ def test_what_people_call_runs_is_shown_and_makes_no_setting(runs: Runs) -> None
     for seed in range(2):
         runs.add("max_pool", seed, 0.9, tags=["wide", f"try{seed}"], paths={"runs": f"disk{seed}"})
         runs.add("mean_pool", seed, 0.8, task_name="mine" if seed else None, logger={})
-    runs.add("max_pool", 2, 0.9, logger={"wandb": {"project": "x"}})  # an older run, without
+    runs.add("max_pool", 2, 0.9, logger={"wandb": {"project": "x"}})
     comparison = runs.compare()
     assert comparison.keys == ["model.head"] and comparison.labels == ["task_name", "tags"]
     [section] = comparison.sections

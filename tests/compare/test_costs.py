@@ -41,7 +41,6 @@ def test_the_picture_names_what_nothing_beats(runs: Runs) -> None:
         for seed in range(3):
             cost = {"seconds": {"fit": seconds + seed / 10}, "parameters": parameters}
             runs.add(head, seed, accuracy + seed / 100, result=cost)
-    runs.add("old", 0, 0.99, result={"seconds": {}, "parameters": None})
     by_time, below_time, by_size, below_size = compared_costs(runs.compare()).axes
     assert (by_time.get_xlabel(), by_size.get_xlabel()) == ("seconds of training", "parameters")
     for below, names in (
@@ -60,7 +59,7 @@ def test_the_picture_names_what_nothing_beats(runs: Runs) -> None:
 @pytest.mark.pictures
 def test_runs_that_do_not_say_what_they_cost_are_not_drawn(runs: Runs) -> None:
     for seconds in (math.inf, -1.0, 0.0):
-        runs.add("max_pool", 0, result={"seconds": {"fit": seconds}, "parameters": None})
+        runs.add("max_pool", 0, result={"seconds": {"fit": seconds}})
     figure = compared_costs(runs.compare())
     assert not any(np.size(line.get_xdata()) for axes in figure.axes for line in axes.lines)
     legends = [axes.get_legend() for axes in figure.axes[1::2]]
@@ -77,8 +76,6 @@ def test_parameters_that_all_settings_share_are_not_drawn(runs: Runs) -> None:
 
     for number, head in enumerate(("max_pool", "mean_pool")):
         runs.add(head, 0, 0.9, result={"seconds": {"fit": 1.0 + number}})
-    assert drawn() == ["seconds of training"]
-    runs.add("attention", 0, 0.9, result={"parameters": None})  # an old run adds no dot
     assert drawn() == ["seconds of training"]
     for number, head in enumerate(("max_pool", "mean_pool")):
         data: Any = {"fingerprint": "other", "data": {"file": "other"}}

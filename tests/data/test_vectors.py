@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from seqmodels.data import Text, TokenizerOptions, Tokens
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.vector_files import vector_rows
-from seqmodels.engine.optimization import Rate
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.classification import SequenceClassifier
@@ -428,7 +427,7 @@ def test_vectors_may_have_a_learning_rate_of_their_own() -> None:
     task = classifier(embedding={"size": 5, "vectors_lr": 0.01})
     [(prefix, rate)] = task.rates().items()
     named = [name for name, _ in task.named_parameters() if name.startswith(prefix)]
-    assert named == ["embedding.vectors.weight"] and rate == Rate(0.01)
+    assert named == ["embedding.vectors.weight"] and rate == 0.01
     with pytest.raises(UserError, match="vectors_lr is 0.1, but model.embedding.freeze=true"):
         classifier(embedding={"vectors_lr": 0.1, "freeze": True})
 

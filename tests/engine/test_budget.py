@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.budget import BY_TIME, Budget
-from seqmodels.engine.optimization import Rate, build_optimizer
+from seqmodels.engine.optimization import build_optimizer
 from seqmodels.errors import UserError
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trainer import Trainer
@@ -208,20 +208,20 @@ def test_a_place_is_the_furthest_of_steps_and_time() -> None:
     assert Budget(200, 50.0).place(10, 99.0) == 200
 
 
-def test_groups_have_rates_in_proportion_and_wait_while_they_are_frozen() -> None:
+def test_groups_have_rates_in_proportion() -> None:
     names = ("embedding.weight", "encoder.rnn.weight_l0", "encoder.rnn.weight_l1", "head.weight")
     parameters = {name: Parameter(torch.zeros(2)) for name in names}
-    own = {"encoder": Rate(0.05), "encoder.rnn.weight_l0": Rate(0.02, frozen=4)}
+    own = {"encoder": 0.05, "encoder.rnn.weight_l0": 0.02}
     built = build_optimizer(parameters, ADAM, LINEAR, Budget(8), rates=own)
     optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
     members = [group["params"] for group in optimizer.param_groups]
     embedding, first, second, head = parameters.values()
     assert members == [[embedding, head], [first], [second]]
     for step in range(8):
-        plain, frozen, other = (group["lr"] for group in optimizer.param_groups)
+        plain, lower, other = (group["lr"] for group in optimizer.param_groups)
         assert plain == pytest.approx(0.1 * (1 - step / 8))
         assert other == pytest.approx(plain / 2)
-        assert frozen == pytest.approx(0 if step < 4 else plain / 5)
+        assert lower == pytest.approx(plain / 5)
         optimizer.step()
         schedule.step()
 

@@ -77,7 +77,6 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
         ("train", ("folder={_target_:a}", "trainer.max_epochs=x")),
         ("train", ("model.head={_target_:a.b}",)),
         ("explain", ("model.head={_target_:a.b}",)),
-        ("explain", ("model.training.start={_target_:a.b}",)),
     ],
 )
 def test_a_group_where_a_text_is_meant_is_one_line(

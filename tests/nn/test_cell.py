@@ -15,8 +15,6 @@ from seqmodels.dataflow.explain import identities
 from seqmodels.dataflow.page import pytorch_code
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
-from seqmodels.engine.optimization import Rate
-from seqmodels.engine.training import TrainingOptions, rates_after_start
 from seqmodels.errors import UserError
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
@@ -250,13 +248,6 @@ def test_the_audit_looks_inside_a_cell_of_ones_own() -> None:
 
     found = audit(BackwardOnly(), torch.randn(B, T, F), torch.tensor(LENGTHS["ragged"]))
     assert found.names == ["unread_direction"]
-
-
-def test_layers_of_cells_of_ones_own_are_unfrozen_from_the_last() -> None:
-    encoder = RecurrentEncoder(F, H, 2, cell="own_lstm")
-    rates = rates_after_start(encoder, TrainingOptions(start="run", unfreeze=30, start_lr=0.1))
-    assert rates["encoder.rnn.l0.weight_ih"] == Rate(0.1, 20)
-    assert rates["encoder.rnn.l1.weight_ih"] == Rate(0.1, 10)
 
 
 def test_the_page_shows_a_cell_of_ones_own_as_code_that_runs() -> None:

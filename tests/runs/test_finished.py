@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from pathlib import Path
@@ -19,11 +18,8 @@ from torch.nn.utils.rnn import pack_sequence
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
 from seqmodels.runs import Run, load_run, train
-from seqmodels.runs.finished import _ensemble
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.seq2seq import Reversal, Seq2Seq
-from tests.conftest import Config, Script
-from tests.predictions import rows_of
+from tests.conftest import Config
 
 FILMS = pd.DataFrame({"text": ["a dull film", "fine", "a fine film, and"], "year": [1, 2, 3]})
 
@@ -173,84 +169,3 @@ def test_a_run_of_rows_in_memory_keeps_plain_values_and_asks_for_them_again(
     resumed = train(settings, longer, data={"train": words})
     assert resumed["fingerprint"] == result["fingerprint"]
     assert resumed["status"] == "completed"
-
-
-def test_an_ensemble_of_run_folders_is_evaluated_under_its_own_name_and_predicts_the_mean(
-    config: Config, reviews: Path, script: Script, tmp_path: Path
-) -> None:
-    words = (f"data.train={reviews}", "trainer.max_epochs=1", "callbacks.dataflow=null")
-    for number in (0, 1):
-        head = ("max_pool", "last_hidden")[number]
-        settings = config("data=text", f"seed={number}", f"model.head={head}", *words)
-        settings.folder = str(tmp_path / f"run{number}")
-        train(settings)
-    before = (tmp_path / "run0" / "predictions.csv").read_bytes()
-    done = script("evaluate.py", "run=[run0, run1]", "split=validation")
-    assert "ensemble of 2, run0, run1 on validation" in done.stdout
-    own = tmp_path / "run0" / "predictions_validation_ensemble_of_2.csv"
-    assert len(rows_of(own)) == 6
-    assert (tmp_path / "run0" / "predictions.csv").read_bytes() == before
-    assert not [*(tmp_path / "run1").glob("*ensemble*")]
-    done = script("predict.py", "run=[run0,run1]", "input=-", stdin="a dull film\n")
-    assert done.stderr.strip() == "ensemble of 2, run0, run1"
-    folders = [tmp_path / "run0", tmp_path / "run1"]
-    each = [next(load_run(folder).predict(["a dull film"])) for folder in folders]
-    mean = {k: (v + each[1]["probabilities"][k]) / 2 for k, v in each[0]["probabilities"].items()}
-    made = json.loads(done.stdout)["probabilities"]
-    assert made == pytest.approx(mean, abs=1e-6)
-    run = load_run(folders)
-    assert repr(run).startswith(f"ensemble of 2, {folders[0]}, {folders[1]}:\n\nSequenceClassifier")
-    for call in (partial(run.encode, ["a"]), partial(run.attention, ["a"]), run.export):
-        with pytest.raises(UserError, match="takes one run, not an ensemble of 2"):
-            call()
-
-
-def test_runs_of_other_data_or_tasks_make_no_ensemble(reviews: Path) -> None:
-    by_word, by_letter = (Text(str(reviews), tokenizer=name) for name in ("word", "char"))
-    runs = [untrained(by_word), untrained(by_letter), untrained(by_word)]
-    runs[2].task.hparams["window"] = 5
-    differences = ("the num_inputs of their data", "model.window")
-    for other, difference in zip(runs[1:], differences, strict=True):
-        message = f"run and run make no ensemble: they differ in {difference}"
-        with pytest.raises(UserError, match=f"^{message}$"):
-            _ensemble([runs[0], other])
-
-
-def test_members_of_an_ensemble_may_differ_in_what_acts_in_training_only_or_each_keeps_as_its_own(
-    reviews: Path,
-) -> None:
-    text = Text(str(reviews), tokenizer="word")
-    runs = [untrained(text), untrained(text), untrained(text)]
-    for run, smoothing, weights in zip(
-        runs, (0.0, 0.1, 0.1), (None, None, [1.0, 2.0]), strict=True
-    ):
-        output = {"label_smoothing": smoothing, "class_weights": weights}
-        run.task.hparams.update(output=output, crop=smoothing)
-    assert len(_ensemble(runs[:2]).members) == 2
-    for pair in (runs[::2], runs[:0:-1]):
-        with pytest.raises(UserError, match=r"they differ in model\.output\.class_weights$"):
-            _ensemble(pair)
-
-
-def test_an_ensemble_writes_with_the_beam_of_the_first_member_and_notes_that_others_have_another(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    data = Reversal(length=4, sizes=[50, 10, 10])
-    data.setup()
-    options: list[dict[str, Any]] = [
-        {"beam": 2, "best": 2, "decoder": {"hidden_size": 5}, "output": {"label_smoothing": 0.1}},
-        {"beam": 1, "best": 1, "scheduled_sampling": 0.5, "output": {"tied": True}},
-    ]
-    tasks = [
-        Seq2Seq(data.spec, {"hidden_size": 3}, embedding={"size": 5}, **each) for each in options
-    ]
-    runs = [
-        Run(Path(f"run{n}"), {"data": {}}, {}, task.eval(), data) for n, task in enumerate(tasks)
-    ]
-    [made] = _ensemble(runs).predict(["abcd"])
-    assert len(made["others"]) == 1
-    notes = [
-        f"run0 and run1 differ in model.{name}: the ensemble's is the first one's, 2"
-        for name in ("beam", "best")
-    ]
-    assert caplog.messages == notes

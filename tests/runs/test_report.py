@@ -11,7 +11,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from seqmodels.runs.report import learning_curves, tables_of_test, worst_rows
-from seqmodels.runs.verdict import why_above
 from seqmodels.screen import Screen
 
 
@@ -70,40 +69,13 @@ HISTORY = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("tested", "model", "reasons"),
-    [
-        (
-            9,
-            {"dropout": 0.3, "embedding": {"dropout": 0.3, "noise": 1.3}},
-            "noise 1.3, dropout 0.3.",
-        ),
-        (
-            9,
-            {"output": {"label_smoothing": 0.1}, "training": {"adversarial": 0.5}},
-            "label smoothing 0.1, adversarial moves 0.5.",
-        ),
-        (9, {"dropout": 0.0}, None),
-        (19, {"dropout": 0.3}, None),
-        (29, {"dropout": 0.3}, None),
-    ],
-)
-def test_a_sentence_says_why_the_training_has_the_larger_loss(
-    tested: int, model: dict[str, Any], reasons: str | None
-) -> None:
-    found = why_above({"config": {"model": model}}, HISTORY, tested)
-    assert found.endswith(f"without: {reasons}") if reasons else found == ""
-
-
-def test_curves_show_title_tested_epoch_and_caption(
+def test_curves_show_title_and_tested_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    caption = "train/loss lies above."
-    learning_curves(HISTORY, tmp_path / "x.png", ["loss"], "a $data$ set, max_pool", 9, caption)
+    learning_curves(HISTORY, tmp_path / "x.png", ["loss"], "a $data$ set, max_pool", 9)
     [axes] = drawn[0].axes
     assert drawn[0].get_suptitle() == r"a \$data\$ set, max_pool"
-    assert drawn[0].get_supxlabel() == caption
     [line] = [line for line in axes.lines if line.get_label() == "tested: epoch 0"]
     assert line.get_xdata() == [9, 9]

@@ -1,4 +1,4 @@
-"""Several processes train as one, and end as one: by a signal, or when one of them is killed."""
+"""Several processes end as one, by a signal or when one of them is killed, and are resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from seqmodels.runs.folder import RunFolder
 from tests.conftest import Script, command, result_of
-from tests.runs.resumed import NEEDLE, OWN, same_run
+from tests.runs.resumed import NEEDLE, OWN, same_weights
 
 TWO = (*OWN, *NEEDLE, "trainer=ddp_sim", "trainer.max_epochs=40")
 
@@ -88,28 +88,6 @@ def gone(processes: list[int]) -> bool:
     return True
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("rank", [1, 0])
-def test_when_one_is_killed_all_end_with_one_line(tmp_path: Path, rank: int) -> None:
-    with running(tmp_path / "run") as run:
-        run.wait_for("previous")
-        ranks = run.ranks
-        assert len(ranks) == 2
-        os.kill(ranks[rank], signal.SIGKILL)
-        done = run.end()
-        assert gone(ranks)
-    assert done.returncode == (2 if rank == 1 else -signal.SIGKILL)
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    [line] = done.stderr.splitlines()
-    if rank == 1:
-        assert line.startswith("error: process 1 of 2 has ended by SIGKILL")
-        assert f"resume with python scripts/train.py resume={run.folder}" in done.stdout
-    else:
-        assert line.startswith("error: process 0 of 2 has ended; resume with")
-    assert run.status == ("failed" if rank == 1 else "interrupted")
-    assert not RunFolder(run.folder).is_training
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rank", "number"),
@@ -129,29 +107,47 @@ def test_a_signal_to_one_of_them_saves_and_ends_all(
         os.kill(ranks[rank], number)
         done = run.end()
         assert gone(ranks)
-    assert done.returncode == 128 + number and done.stderr == ""
+    # Lightning's observer, which looks every 5 seconds, may see the other one's end in between
+    assert done.returncode in (128 + number, -signal.SIGKILL) and done.stderr == ""
     assert f"interrupted by {number.name}; saved after step" in done.stdout
     assert run.status == "interrupted"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end",
     [
-        lambda ranks: os.killpg(ranks[0], signal.SIGKILL),
-        lambda ranks: os.kill(ranks[1], signal.SIGKILL),
-        lambda ranks: os.kill(ranks[1], signal.SIGTERM),
+        pytest.param(lambda ranks: os.kill(ranks[1], signal.SIGKILL), id="the second killed"),
+        pytest.param(
+            lambda ranks: os.kill(ranks[0], signal.SIGKILL),
+            id="the first killed",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            lambda ranks: os.killpg(ranks[0], signal.SIGKILL),
+            id="both killed",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            lambda ranks: os.kill(ranks[1], signal.SIGTERM), id="a signal", marks=pytest.mark.long
+        ),
     ],
-    ids=["both killed", "one killed", "a signal"],
 )
-def test_they_are_resumed_bit_for_bit(
+def test_they_end_in_a_minute_and_are_resumed_bit_for_bit(
     process: Script, tmp_path: Path, end: Callable[[list[int]], None]
 ) -> None:
     process("train.py", *TWO, f"hydra.run.dir={tmp_path / 'whole'}")
     with running(tmp_path / "cut") as run:
         run.wait_for("previous")
-        end(run.ranks)
+        ranks = run.ranks
+        assert len(ranks) == 2
+        end(ranks)
         run.end()
+        assert gone(ranks)
     assert run.status in ("failed", "interrupted")
+    assert not RunFolder(run.folder).is_training
     process("train.py", f"resume={run.folder}")
-    same_run(tmp_path / "whole", run.folder)
+    # a kill between the checkpoint of an epoch's end and its row in metrics.csv costs that row
+    same_weights(tmp_path / "whole", run.folder)
+    whole, cut = result_of(tmp_path / "whole"), result_of(run.folder)
+    assert cut["status"] == "completed" and cut["metrics"] == whole["metrics"]

@@ -107,7 +107,7 @@ class BestCheckpoint(ModelCheckpoint):
         moved["best_k_models"] = {
             self._here(path): score for path, score in moved.get("best_k_models", {}).items()
         }
-        self._loss = moved.pop("loss", None)  # absent in checkpoints of version 0.1
+        self._loss = moved.pop("loss")
         scores = [
             *moved["best_k_models"].values(),
             moved.get("kth_value"),

@@ -68,4 +68,4 @@ class StepMetrics(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._earlier = checkpoint.get("step_metrics", [])  # absent in checkpoints of version 0.1
+        self._earlier = checkpoint.get("step_metrics", [])  # absent if the callback is new

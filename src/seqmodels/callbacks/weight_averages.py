@@ -124,4 +124,4 @@ class SWA(_Average):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.losses = state_dict.get("losses", [])  # absent in version 0.1
+        self.losses = state_dict["losses"]

@@ -44,7 +44,7 @@ def compared_costs(comparison: Comparison) -> Figure:
     """The metric against seconds of training and against parameters: a large dot for the means of a
     setting, small ones for its runs; a number and a name where nothing beats it in both.
 
-    Leaves out settings with a run that doesn't say what it cost, as old ones may not, and the
+    Leaves out settings with a run that doesn't say what it cost, as a resumed one doesn't, and the
     parameters where all settings on the data have as many.
     """
     panels = [

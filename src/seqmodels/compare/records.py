@@ -14,22 +14,19 @@ from typing import Any
 
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
-from seqmodels.plugins import import_plugins
 from seqmodels.runs.folder import RunFolder, on_whole_splits
 from seqmodels.screen import visible_line
-from seqmodels.target import TARGETS
 
 LOSS = "validation/loss"
 SPEEDS = ("examples_per_second", "tokens_per_second")
-# keys that a completed run's result has besides the keys of every result; None if older versions
-# may lack them
+# keys that a completed run's result has besides the keys of every result
 COMPLETED: dict[str, type | UnionType] = {
     "data": str,
     "fingerprint": str,
     "head": str,
-    "metric": str | None,
-    "parameters": int | None,
-    "seconds.fit": int | float | None,
+    "metric": str,
+    "parameters": int,
+    "seconds.fit": int | float,
     **dict.fromkeys(SPEEDS, int | float | None),
 }
 LARGEST = 1e100  # of the numbers that a run writes; their squares can still be added
@@ -76,8 +73,6 @@ class Record:
         known = (name for name in SPEEDS if self.result.get(name) is not None)
         return next((name.replace("_", " ") for name in known), None)
 
-    # nan where a run of an old version lacks it
-
     @property
     def per_second(self) -> float:
         """Examples or tokens per second of training, whichever the task counts."""
@@ -85,16 +80,14 @@ class Record:
         return float(next((value for value in found if value is not None), math.nan))
 
     @property
-    def parameters(self) -> int | float:
-        count = self.result.get("parameters")
-        return math.nan if count is None else count
+    def parameters(self) -> int:
+        return int(self.result["parameters"])
 
     @property
     def seconds(self) -> float:
         """Seconds of training; nan for a resumed run, which knows only how long its last stretch
         took."""
-        seconds = _at(self.result, "seconds.fit")
-        return math.nan if seconds is None or self.result.get("resumed") else float(seconds)
+        return math.nan if self.result.get("resumed") else float(self.result["seconds"]["fit"])
 
     def examples(self, split: str) -> int | None:
         """How many examples of a split its metrics are of, if that is known."""
@@ -153,18 +146,10 @@ def read_record(folder: RunFolder) -> Record:
             f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "
             f"{flat.get(wrong[0])!r:.40}"
         )
-    if result["status"] == "completed" and result.get("metric") is None:  # of an old version
-        result["metric"] = _usual_metric(result["metrics"])
     if result["status"] != "completed" and folder.is_training:
         result |= {"status": "running", "error": None}
     environment = flattened(_shown(folder.read_environment()))
     return Record(folder.path, result, flattened(result["config"]), environment)
-
-
-def _usual_metric(metrics: Mapping[str, float]) -> str:
-    import_plugins()
-    short = {name.rpartition("/")[2] for name in metrics}
-    return next((kind.metric for kind in TARGETS.values() if kind.metric in short), "loss")
 
 
 def _at(value: Any, name: str) -> Any:

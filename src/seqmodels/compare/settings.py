@@ -12,7 +12,7 @@ from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
 
 LABELS = ("task_name", "tags")  # what people call runs
-BESIDE = ("baseline", "blend", "logger")  # what a run does besides training
+BESIDE = ("baseline", "logger")  # what a run does besides training
 # these don't change what is trained
 NO_SETTING = (*LABELS, *BESIDE, "folder", "resume", "sweep.", "imports", "paths.")
 # of several keys that tell the same runs apart, the first of these is named

@@ -170,12 +170,9 @@ class Series(InputEncoder, name="features"):
     def load(self, fitted: dict[str, Any]) -> None:
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
         self.num_channels = len(self.mean)
-        # version 0.1 did not have them
-        self.scale_mean = np.array(fitted.get("scale_mean", np.zeros(2 * self.num_channels)))
-        self.scale_deviation = np.array(
-            fitted.get("scale_deviation", np.ones(2 * self.num_channels))
-        )
-        self.folded = int(fitted.get("folded", 1))
+        self.scale_mean = np.array(fitted["scale_mean"])
+        self.scale_deviation = np.array(fitted["scale_deviation"])
+        self.folded = int(fitted["folded"])
         self._count_inputs()
 
     def _count_inputs(self) -> None:

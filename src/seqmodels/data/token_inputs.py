@@ -123,7 +123,6 @@ class Tokens(InputEncoder, name="tokens"):
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Tokens:
-        options.setdefault("keep_whitespace", False)  # absent in older checkpoints
         names = ("tokenizer", "lowercase", "min_count", "vocabulary_size", "keep_whitespace")
         how = TokenizerOptions(*(options.pop(name) for name in names))
         return cls(how, **options)

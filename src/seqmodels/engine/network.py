@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import wraps
-from itertools import islice
 from typing import Any, TypeVar, cast
 
 import torch
@@ -20,7 +18,7 @@ from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.state import State, parts_of, state_of
+from seqmodels.nn.state import State
 from seqmodels.nn.warps import Warp
 from seqmodels.nn.windows import random_crops, random_windows, read_in_windows
 
@@ -80,19 +78,7 @@ class Network(nn.Module):
     def encode(self, batch: AnyBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
         batch = self.cut(batch)
-        if isinstance(self.head, Heads):
-            return self.head.read_all(batch, state)
         return self.read(self.embed(batch), batch.lengths, state)
-
-    def join(self, networks: Sequence[Network]) -> None:
-        """Makes this copy of the first network predict the mean of them all. It takes the mean of
-        weights and buffers that no `Network` has, so predictions must be linear in those."""
-        held = [{**dict(n.named_parameters()), **dict(n.named_buffers())} for n in networks]
-        for name, value in [*self.named_parameters(), *self.named_buffers()]:
-            own = name.partition(".")[0] not in Network.__annotations__
-            if own and value.is_floating_point():
-                value.data = torch.stack([each[name].data for each in held]).mean(0)
-        self.head = Heads(networks)
 
     def cut(self, batch: AnyBatch) -> AnyBatch:
         """The rows that the embedding reads of a batch: with `crop` or a `window`, in training a
@@ -222,28 +208,3 @@ class Network(nn.Module):
             inputs = choose(logits, inputs)
             lengths = torch.ones_like(lengths)
             yield inputs
-
-
-class Heads(Head):
-    """The heads of several networks of one task that predict together. Its features are the logits
-    of their mean prediction, or for a decoder what each of them gets."""
-
-    def __init__(self, networks: Sequence[Network]) -> None:
-        nn.Module.__init__(self)  # there is nothing to build
-        heads: list[Any] = [network.head for network in networks]
-        self.name, self.reads, self.per = heads[0].name, heads[0].reads, heads[0].per  # type: ignore[misc]
-        self.networks, self.dropout = nn.ModuleList(networks), nn.Identity()
-        self.output = heads[0].output.joined(heads)
-
-    def read_all(self, batch: AnyBatch, state: State | None) -> RNNOutput:
-        """What the first network returns for a batch, with what each does as `members`."""
-        parts, made = iter(() if state is None else parts_of(state)), []
-        for network in cast(Any, self.networks):
-            own = (*islice(parts, 1 + network.encoder.has_cell_state),)
-            start = state_of(*own) if own else None
-            made.append(network.read(network.embed(batch), batch.lengths, start))
-        return replace(made[0], windows=None, members=(*made,))
-
-    def select(self, states: RNNOutput) -> Any:
-        pairs = zip(self.networks, states.members, strict=True)
-        return self.output.gather([(network.head, own) for network, own in pairs])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,19 +23,6 @@ from seqmodels.instantiate import allowed_class, instantiate
 TOTAL_STEPS = "total_steps"
 
 SCHEDULED = ("lr", "momentum", "betas")  # what a scheduler changes
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How a group of parameters learns.
-
-    Args:
-        lr: its own learning rate, at the highest point of the schedule; None: the optimiser's.
-        frozen: the steps before it learns at all.
-    """
-
-    lr: float | None = None
-    frozen: int = 0
 
 
 class Plateau(ReduceLROnPlateau):
@@ -101,7 +87,8 @@ class Schedule:
 
     Args:
         optimizer: of the training.
-        rates: of its groups of parameters.
+        rates: of its groups of parameters, at the highest point of the schedule; None: the
+            optimiser's.
         plans: the plan by steps. Where time may end a long training first, also one of `BY_TIME`
             places, which is followed while more of the time than of the steps is used: the plan by
             steps would have to take a step for each place that the time skips.
@@ -114,7 +101,7 @@ class Schedule:
     def __init__(
         self,
         optimizer: Optimizer,
-        rates: Iterable[Rate],
+        rates: Iterable[float | None],
         plans: Sequence[Plan],
         budget: Budget | None,
         seconds: Callable[[], float],
@@ -156,10 +143,8 @@ class Schedule:
         values = self.plan.values
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group.update({name: values[name] for name in SCHEDULED if name in values})
-            if rate.lr is not None:
-                group["lr"] *= rate.lr / self.plan.leader.defaults["lr"]
-            if self.steps < rate.frozen:
-                group["lr"] = 0.0
+            if rate is not None:
+                group["lr"] *= rate / self.plan.leader.defaults["lr"]
 
     def state_dict(self) -> dict[str, Any]:
         """The plan by steps; the one by time has few places, so a resume steps through it again."""
@@ -169,10 +154,6 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues a saved schedule; one without `scheduler` is planned anew up to its step."""
-        if "steps" not in state:  # version 0.1 saved the scheduler alone
-            steps = state["last_epoch"]
-            rate = state["_last_lr"][0]
-            state = {"steps": steps, "taken": steps, "scheduler": state, "values": {"lr": rate}}
         self.steps = state["steps"]
         if "scheduler" not in state:
             self._catch_up()
@@ -189,7 +170,7 @@ def build_optimizer(
     scheduler: Mapping[str, Any] | None,
     budget: Budget | None,
     *,
-    rates: Mapping[str, Rate] | None = None,
+    rates: Mapping[str, float] | None = None,
     seconds: Callable[[], float] = float,
     monitor: str | None = "validation/loss",
     allowed_targets: Iterable[str] = (),
@@ -248,7 +229,7 @@ def build_optimizer(
         raise UserError(f"model.optimizer: {type(built).__name__} must call its learning rate lr")
     plans = [build_plan(places) for places in (budget.plans if budget else [None])]
     schedule = Schedule(built, groups, plans, budget, seconds, reads)
-    if scheduler is None and groups.keys() == {Rate()}:
+    if scheduler is None and groups.keys() == {None}:
         return built
     return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -309,13 +290,13 @@ def is_stretched(scheduler: Mapping[str, Any] | None) -> bool:
 
 
 def grouped(
-    parameters: Mapping[str, Parameter], rates: Mapping[str, Rate]
-) -> dict[Rate, list[Parameter]]:
+    parameters: Mapping[str, Parameter], rates: Mapping[str, float]
+) -> dict[float | None, list[Parameter]]:
     """The parameters by their rate."""
-    groups: dict[Rate, list[Parameter]] = {}
+    groups: dict[float | None, list[Parameter]] = {}
     for name, parameter in parameters.items():
         beginnings = [beginning for beginning in rates if name.startswith(beginning)]
-        rate = rates[max(beginnings, key=len)] if beginnings else Rate()
+        rate = rates[max(beginnings, key=len)] if beginnings else None
         groups.setdefault(rate, []).append(parameter)
     return groups
 

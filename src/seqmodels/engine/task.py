@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from io import BytesIO
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
@@ -23,7 +22,6 @@ from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import (
-    Rate,
     Schedule,
     build_optimizer,
     clip_gradients,
@@ -32,7 +30,7 @@ from seqmodels.engine.optimization import (
 )
 from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
-from seqmodels.engine.training import TrainingOptions, rates_after_start
+from seqmodels.engine.training import TrainingOptions
 from seqmodels.errors import UserError, not_a_task, refusing
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
@@ -45,7 +43,6 @@ from seqmodels.nn.embedding import (
     build_embedding,
 )
 from seqmodels.nn.outputs import Output
-from seqmodels.renamed import name_of_today, with_names_of_today
 from seqmodels.signatures import check_own_init, checked, named_arguments
 
 
@@ -87,11 +84,6 @@ class Task(Network, pl.LightningModule):
     return {"logits": network(inputs)[0].tolist()}"""
     decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
     tells_rows: bool = False  # whether a test step gives the outcome and the loss of each row
-    can_start_others: ClassVar[bool] = False  # whether `start` of other tasks may name its runs
-    # options that a task adds, in which members of an ensemble may differ: because they act in
-    # training only or each member has its own; and those of which the ensemble has the first one's
-    apart: ClassVar[tuple[str, ...]] = ("output.label_smoothing",)
-    of_first: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -121,19 +113,15 @@ class Task(Network, pl.LightningModule):
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
         for name in own.keys() - named_arguments(type(self)).keys():
-            new = name_of_today(f"model.{name}").removeprefix("model.")
-            was = "" if new == name else f": it is {new} now"
-            raise TypeError(f"unexpected keyword argument {name!r}{was}")
+            raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters({**values, **own}, logger=False)
         self.contract = self.contract_for(head)
-        self.training_options = TrainingOptions(**(training or {}))
-        self.adversarial = self.training_options.adversarial
+        self.adversarial = TrainingOptions(**(training or {})).adversarial
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self.fingerprint: str | None = None  # of the data, saved with the weights
-        self.decided: dict[str, float] = {}  # of arguments that are `auto`, by key
         self.total_steps: int | None = None  # for which the scheduler is planned
         self.replan = False  # whether a resumed optimiser and scheduler take today's arguments
         self._resumed: dict[str, Any] | None = None
@@ -428,12 +416,10 @@ class Task(Network, pl.LightningModule):
             allowed_targets=self.allowed_targets,
         )
 
-    def rates(self) -> dict[str, Rate]:
-        """How parameters learn whose names begin so, if not as all others."""
-        rates: dict[str, Rate] = {}
-        if self.embedding_options.vectors_lr is not None:
-            rates["embedding.vectors."] = Rate(self.embedding_options.vectors_lr)
-        return rates | rates_after_start(self.encoder, self.training_options)
+    def rates(self) -> dict[str, float]:
+        """The learning rates of parameters whose names begin so, if not the optimiser's."""
+        rate = self.embedding_options.vectors_lr
+        return {} if rate is None else {"embedding.vectors.": rate}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         scheduler.step()
@@ -448,22 +434,6 @@ class Task(Network, pl.LightningModule):
 
     # checkpoints and resume
 
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: Any, **options: Any
-    ) -> Any:
-        """As Lightning's; also takes checkpoints in which arguments have their older names."""
-        saved = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-        older = saved["hyper_parameters"]
-        saved["hyper_parameters"] = with_names_of_today(older, named_arguments(cls))
-        content: Any = checkpoint_path
-        if saved["hyper_parameters"] != older:
-            content = BytesIO()
-            torch.save(saved, content)
-        if hasattr(content, "seek"):  # of a file, which is read again
-            content.seek(0)
-        return super().load_from_checkpoint(content, **options)
-
     def process_state(self) -> dict[str, Any]:
         """What this process alone has and needs to resume, on the CPU, besides random numbers."""
         epoch = self._epoch_so_far("train")
@@ -471,8 +441,7 @@ class Task(Network, pl.LightningModule):
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         """Takes what `process_state` gave."""
-        epoch = state.get("epoch", {})  # absent in checkpoints of version 0.1
-        self._earlier = {name: value.to(self.device) for name, value in epoch.items()}
+        self._earlier = {name: value.to(self.device) for name, value in state["epoch"].items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["resume"] = saved_state(self.device, self.total_steps, self.process_state())

@@ -13,8 +13,6 @@ Object = Annotated[dict[str, Any], Built()]
 Accelerator = Annotated[str, OneOf("auto", "cpu", "gpu", "mps", "cuda")]
 Checkpoint = Annotated[str, OneOf("best", "last")]
 Modules = list[Name]
-Share = Annotated[str, OneOf("auto")] | Annotated[float, Field(ge=0, le=1)]
-Runs = Name | Annotated[list[Name], Field(min_length=1)]
 
 
 def name_of(keys: type) -> str:
@@ -52,7 +50,6 @@ class TrainKeys:
     trainer: Annotated[dict[str, Any], Built("callbacks", "logger", "default_root_dir")]
     callbacks: dict[str, Object | None] | None
     logger: dict[str, Object | None] | None
-    blend: Share | None = None  # absent in run folders of version 0.1
 
 
 @dataclass
@@ -89,10 +86,8 @@ class DeviceKeys(RunKeys):
 
 @dataclass
 class PredictKeys(DeviceKeys):
-    run: Runs  # type: ignore[assignment]
     input: Name | None
     split: Name | None
-    blend: bool
     batch_size: Count | None
     beam: Count | None
     best: Count | None
@@ -101,7 +96,6 @@ class PredictKeys(DeviceKeys):
 
 @dataclass
 class EvaluateKeys(DeviceKeys):
-    run: Runs  # type: ignore[assignment]
     split: Name
     file: Name | None
     batch_size: Count | None

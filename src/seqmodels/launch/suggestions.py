@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from seqmodels.errors import closest, listed, nearest, one_line, shown, unknown_key
 from seqmodels.launch.composing import Loader
 from seqmodels.launch.config_files import SHIPPED, config_folders, keys_of, shipped_checker
-from seqmodels.renamed import name_of_today
 
 SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)")
 EXISTS = re.compile(r"An item is already at '.+'\.\s+Either remove \+ prefix: '(.+)'\n")
@@ -44,8 +43,6 @@ class Suggestions:
 
     def for_key(self, key: str, value: str) -> str:
         """Say that there is no such key, and what was meant by `key=value`."""
-        if (new := name_of_today(key)) != key and new in self.parts:
-            return f"{key} is now {new}"
         of_hydra = key.startswith("hydra")
         inside = f"{key}."
         nodes = (n for n in _nodes(self.config) if n != key and not n.startswith(inside))

@@ -18,7 +18,7 @@ from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import MOST_STEPS, run_padded
-from seqmodels.nn.state import State, parts_of
+from seqmodels.nn.state import State
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
 from seqmodels.signatures import checked
@@ -41,7 +41,6 @@ class RNNOutput(ShowsShapes):
         lengths: `(B,)` int64 on the CPU.
         windows: if the rows are windows of longer sequences, side by side: how many there are of
             each sequence, int64 on the CPU.
-        members: of an ensemble: what each network returns; the other fields are the first one's.
     """
 
     output: Float[Tensor, "batch time output_size"]
@@ -49,7 +48,6 @@ class RNNOutput(ShowsShapes):
     c_n: Float[Tensor, "layers directions batch cell"] | None
     lengths: Int[Tensor, " batch"]
     windows: Int[Tensor, " sequences"] | None = None
-    members: tuple[RNNOutput, ...] = ()
 
     @property
     def mask(self) -> Bool[Tensor, "batch time"]:
@@ -62,8 +60,6 @@ class RNNOutput(ShowsShapes):
 
         Pass it to `nn.LSTM`, `nn.GRU`, `nn.RNN` or `RecurrentEncoder` as the initial state.
         """
-        if self.members:
-            return tuple(part for member in self.members for part in parts_of(member.state))
         h_n = self.h_n.flatten(0, 1)
         return h_n if self.c_n is None else (h_n, self.c_n.flatten(0, 1))
 

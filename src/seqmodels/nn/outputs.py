@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -62,23 +59,6 @@ class Output(nn.Module):
         with torch.no_grad():
             return loss, self.decode(features, mask)
 
-    def joined(self, heads: Sequence[Any]) -> Output:
-        """The output of an ensemble of these heads, whose features `gather` makes: logits, and its
-        own weights, such as a CRF's, are their mean."""
-        joined = deepcopy(self)
-        for name, weight in joined.named_parameters(recurse=False):
-            weight.data = torch.stack([getattr(h.output, name).data for h in heads]).mean(0)
-        joined.forward = lambda features: features  # type: ignore[method-assign]
-        return joined
-
-    def gather(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
-        """What the output of an ensemble reads, of each head and what its encoder returns."""
-        return self.average([head(states) for head, states in pairs])
-
-    def average(self, logits: Sequence[Tensor]) -> Tensor:
-        """The logits of the mean of what these predict."""
-        return torch.stack([*logits]).mean(dim=0)
-
 
 @dataclass(frozen=True)
 class ClassOptions:
@@ -129,11 +109,6 @@ class ClassOutput(Output):
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
         return self(features).argmax(dim=-1)
-
-    def average(self, logits: Sequence[Tensor]) -> Tensor:
-        """Of probabilities, as logarithms."""
-        each = [of.float().log_softmax(dim=-1) for of in logits]
-        return reduce(torch.logaddexp, each) - math.log(len(each))
 
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None

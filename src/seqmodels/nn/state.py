@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 State = Tensor | tuple[Tensor, ...]
-"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: what PyTorch's own modules take and return. An
-ensemble has those of each network, side by side."""
+"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: what PyTorch's own modules take and return."""
 
 
 def parts_of(state: State) -> tuple[Tensor, ...]:

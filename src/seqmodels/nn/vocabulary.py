@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.errors import UserError
-from seqmodels.nn.outputs import ClassOutput, Features, Mask, Output
+from seqmodels.nn.outputs import Features, Mask, Output
 
 ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 # Measured (benchmarks/language_model.py): with `keep_memory`, PyTorch's chunked loss is as fast as
@@ -28,11 +27,6 @@ class VocabularyOutput(Output):
 
     targets = ("next_token",)
     misfit = "ends in a softmax over a vocabulary, which this model does not predict"
-
-    def joined(self, heads: Sequence[Any]) -> Output:
-        joined = ClassOutput(1, 1).joined([])  # which computes all logits before the loss
-        joined.project = cast(Any, self).project  # says how many there are
-        return joined
 
 
 class Vocabulary(VocabularyOutput):

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.engine import Task
-from seqmodels.engine.budget import seconds_left
 from seqmodels.errors import UserError, one_line
 from seqmodels.interruption import Interrupted, handling_signals, interrupt
 from seqmodels.runs.folder import RunFolder
@@ -56,20 +54,6 @@ def interruptions(
             line = f"\nfailed; {how_to_resume(folder, trainer, words)}"
             console.print(line, soft_wrap=True)
         raise
-
-
-def ended_by(trainer: pl.Trainer) -> list[str]:
-    """What ended a training: `early stopping`, or else the keys whose limit it reached."""
-    reasons = [callback.stopping_reason for callback in trainer.early_stopping_callbacks]
-    if EarlyStoppingReason.PATIENCE_EXHAUSTED in reasons:
-        return ["early stopping"]
-    left = seconds_left(trainer)
-    reached = {
-        "trainer.max_steps": 0 <= trainer.max_steps <= trainer.global_step,
-        "trainer.max_epochs": 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch,
-        "trainer.max_time": left is not None and left <= 0,
-    }
-    return [key for key, ended in reached.items() if ended]
 
 
 def how_to_resume(folder: RunFolder, trainer: pl.Trainer, words: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,6 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.tensors import head_for
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.runs.trust import trusted_config
-from seqmodels.signatures import named_arguments
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +52,8 @@ class Run:
     task: Task
     data: DataModule
     epoch: int | None = None  # that the weights are of
-    members: tuple[Run, ...] = ()  # of an ensemble; folder, configuration and data are the first's
 
     def __repr__(self) -> str:
-        if self.members:
-            return "\n\n".join([f"{self.name}:", *map(repr, self.members)])
         known, head = self.result, self.task.head
         sizes = "".join(f", {split} {n:,}" for split, n in known.get("examples", {}).items())
         scores = (f"{name} {value:.4f}" for name, value in known.get("metrics", {}).items())
@@ -69,20 +64,6 @@ class Run:
             f"folder: {self.folder}",
         )
         return "\n".join(lines)
-
-    @property
-    def name(self) -> str:
-        """Its folder, or for an ensemble all of them."""
-        folders = [str(run.folder) for run in self.members]
-        return f"ensemble of {len(folders)}, {', '.join(folders)}" if folders else str(self.folder)
-
-    def files_of(self, split: str) -> str:
-        """What files of this split are named after; an ensemble writes into its first folder."""
-        return f"{split}_ensemble_of_{len(self.members)}" if self.members else split
-
-    def _alone(self, what: str) -> None:
-        if self.members:
-            raise UserError(f"{what} takes one run, not an {self.name}: name one of its folders")
 
     def evaluate(
         self,
@@ -121,7 +102,6 @@ class Run:
                 log.warning(note)
             adapted: dict[str, float] = {}
             if dynamic:
-                self._alone("dynamic=true")
                 why = "dynamic=true adapts a language model"
                 adapted = self._verb("evaluate_dynamically", why, accelerator)(
                     loader, learning_rate=dynamic_learning_rate, decay=dynamic_decay
@@ -144,8 +124,6 @@ class Run:
         inputs: Any,
         source: str = "inputs",
         accelerator: str = "auto",
-        *,
-        blend: bool = False,
         **options: Any,
     ) -> Iterator[dict[str, Any]]:
         """The task's description of each input, in order, as soon as it is there: for a classifier
@@ -156,8 +134,6 @@ class Run:
                 series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
                 dicts, with the columns of the training files.
             source: what to call the inputs in an error.
-            blend: average with the simple model of a run with `blend=auto`, which is fitted again
-                to its training data.
             options: for the task's `describe`: `beam`, `best` and `unknown` if the model writes
                 texts.
 
@@ -173,8 +149,7 @@ class Run:
                 f"the run of a {self.result['task']}: leave it out"
             )
         describe = partial(task.describe, **options)
-        mean = self._fit_blend() if blend else None
-        yield from self._described(inputs, source, accelerator, describe, blend=mean)
+        yield from self._described(inputs, source, accelerator, describe)
 
     def encode(
         self,
@@ -195,7 +170,6 @@ class Run:
         Raises:
             UserError: for an unknown tensor, one that this network lacks, or a wrong input.
         """
-        self._alone("encode")
         head = head_for(self.task, tensor)
 
         def features(batch: SequenceBatch) -> list[Tensor]:
@@ -220,7 +194,6 @@ class Run:
         Raises:
             UserError: for a run whose head does not weigh steps.
         """
-        self._alone("attention")
         if not hasattr(self.task.head, "weights"):
             names = sorted(name for name, head in HEADS.items() if hasattr(head, "weights"))
             raise UserError(
@@ -262,7 +235,6 @@ class Run:
         source: str,
         accelerator: str,
         describe: Callable[[Any], Sequence[Mapping[str, Any]]],
-        blend: Callable[[Any, Any], Any] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """What `describe` says of the row of each input, in order."""
         task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
@@ -274,7 +246,7 @@ class Run:
                     batch = self.data.batch_of(chunk, source, first)
                 with torch.no_grad():
                     rows = describe(batch.to(task.device))
-                yield from self.data.described(chunk, blend(chunk, rows) if blend else rows)
+                yield from self.data.described(chunk, rows)
                 if self.data.unknown_is_noise:
                     tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
                     unseen += int((tokens == UNKNOWN_ID).sum())
@@ -317,7 +289,6 @@ class Run:
             hub: a folder, or a repository on the Hugging Face Hub, to copy it to, with a model
                 card; as `seqmodels.export.hub.publish` takes it.
         """
-        self._alone("export")
         from seqmodels.export import export  # here, because it is seldom needed
         from seqmodels.export.hub import publish
 
@@ -349,15 +320,6 @@ class Run:
         with self._usable():
             yield from pieces
 
-    def _fit_blend(self) -> Callable[[Any, Any], list[dict[str, Any]]]:
-        """Fits the simple model to the training data again; returns what averages rows with it."""
-        self._alone("blend=true")
-        if not (chosen := self.result.get("blend")):
-            raise UserError(f"{self.folder} has no blend: train with blend=auto")
-        with self._usable():
-            self._set_up()
-            return self.task.contract.kind.blend(self.data, chosen).rows  # type: ignore[misc]
-
     def _set_up(self) -> None:
         self.data.setup()
         if self.result.get("fingerprint") not in (None, self.data.fingerprint):
@@ -388,7 +350,7 @@ def _of_split(metrics: Mapping[str, float], split: str) -> dict[str, float]:
 
 
 def load_run(
-    folder: str | Path | Sequence[str | Path],
+    folder: str | Path,
     checkpoint: str = "best",
     *,
     batch_size: int | None = None,
@@ -406,20 +368,14 @@ def load_run(
         run.export("onnx")  # for programs without this package
 
     Args:
-        folder: several make an ensemble, which predicts the mean: of probabilities, also of the
-            next token, of values and quantiles, or of the scores that a CRF decodes.
         checkpoint: `best` or `last`.
         batch_size: for evaluation; None: as in training.
         allowed_targets: classes to allow besides the built-in ones; the run folder's own entries
             are ignored (untrusted).
 
     Raises:
-        UserError: if this is not a run folder, or its checkpoint is broken; for runs of different
-            tasks or data.
+        UserError: if this is not a run folder, or its checkpoint is broken.
     """
-    if not isinstance(folder, str | Path):
-        options: Any = {"batch_size": batch_size, "allowed_targets": allowed_targets}
-        return _ensemble([load_run(each, checkpoint, **options) for each in folder])
     quieten_lightning()
     files = RunFolder(Path(folder))
     config = trusted_config(files, allowed_targets)
@@ -437,40 +393,3 @@ def load_run(
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
     return Run(files.path, config, result, task.eval(), data, saved.get("epoch"))
-
-
-def _ensemble(runs: Sequence[Run]) -> Run:
-    first, *others = runs
-    for run in others:
-        ours, theirs = _kind(first), _kind(run)
-        for what in ours | theirs:
-            if ours.get(what) == theirs.get(what):
-                continue
-            pair = f"{first.folder} and {run.folder}"
-            if what.removeprefix("model.") not in first.task.of_first:
-                raise UserError(f"{pair} make no ensemble: they differ in {what}")
-            log.warning(
-                f"{pair} differ in {what}: the ensemble's is the first one's, {ours.get(what)}"
-            )
-    if not others:
-        return first
-    task = deepcopy(first.task)
-    task.join([run.task for run in runs])
-    return replace(first, task=task.eval(), members=(*runs,))
-
-
-def _kind(run: Run) -> dict[str, Any]:
-    """What runs of an ensemble have in common, by name."""
-    options, own = run.task.hparams, dict[str, Any]()
-    ignored = {*named_arguments(Task), *run.task.apart}
-    for name, value in options.items():
-        if name not in ignored:
-            parts = value if isinstance(value, Mapping) else {}
-            own |= {f"{name}.{part}": each for part, each in parts.items()} or {name: value}
-    return {
-        "their task": type(run.task),
-        "what model.head is for": run.task.contract,
-        **{f"the {name} of their data": value for name, value in options["data"].items()},
-        "their data": run.result.get("fingerprint"),
-        **{f"model.{name}": value for name, value in own.items() if name not in ignored},
-    }

@@ -23,10 +23,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Within: no other process can hold this lock. The folder that it locks is created.
-
-    Args:
-        what: what the holder does in the folder, such as "is training".
+    """Within: no other process can hold this lock; `what` says what the holder does, such as "is
+    training". The folder that it locks is created.
 
     Raises:
         UserError: if another process holds it, or the folder cannot be written to.

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -64,24 +63,21 @@ def _cell(name: str, value: float | None) -> str:
 
 
 def results_table(result: Mapping[str, Any]) -> Group:
-    """The metrics of a finished run on validation and test, beside simple baselines and its blend
-    on the same splits, and its verdict.
+    """The metrics of a finished run on validation and test, beside simple baselines on the same
+    splits, and its verdict.
 
     Args:
         result: the content of `result.json`.
     """
-    rows = dict(result["baselines"])
-    for name, blended in result.get("blend", {}).get("metrics", {}).items():
-        rows[name] = {**rows.get(name, {}), **blended}
     [speed] = [name for name in result if name.endswith("_per_second")]
     table = metrics_table(
         result["metrics"],
         f"{result['data']}, {result['head']} reads {' and '.join(result['reads'])}: "
         f"{result['seconds']['fit']:.1f} s{' since its resume' if result.get('resumed') else ''}, "
         f"{result[speed]:,.0f} {speed.partition('_')[0]}/s",
-        rows,
+        result["baselines"],
     )
-    return Group(table, *map(Text, result.get("verdict", ())))
+    return Group(table, *map(Text, result["verdict"]))
 
 
 def tables_of_test(folder: Path, split: str = "test") -> Iterator[RenderableType]:
@@ -157,7 +153,6 @@ def learning_curves(
     metrics: Sequence[str],
     title: str = "",
     tested: int | None = None,
-    caption: str = "",
 ) -> None:
     """Metrics of training, by some steps and by epoch, and of validation; over the steps, so that a
     training of one epoch is a curve too.
@@ -165,11 +160,9 @@ def learning_curves(
     Args:
         history: the rows of `metrics.csv`.
         tested: the step of the validation whose weights were tested.
-        caption: below the curves.
     """
     figure = Figure(figsize=(5 * len(metrics), 4.4), layout="constrained")
     figure.suptitle(figure_text(title, most=40 * len(metrics)), fontsize="medium")
-    figure.supxlabel(fill(caption, 70 * len(metrics)), fontsize="small", x=0.02, ha="left")
     for axes, metric in zip(
         figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
     ):

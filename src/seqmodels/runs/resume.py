@@ -51,11 +51,6 @@ class Resume:
     replans: bool
     notes: Sequence[str]
 
-    @property
-    def step(self) -> int:
-        """Of the checkpoint."""
-        return int(self.saved.get("global_step", 0))
-
 
 def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     """What `config.resume` is resumed with and from.

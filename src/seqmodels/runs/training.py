@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +27,18 @@ from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.task import task_class
-from seqmodels.engine.training import take_over
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import check, instantiate
-from seqmodels.machine import device_name, find_device, keep_memory, unchanged_process
+from seqmodels.machine import device_name, find_device, keep_memory
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import ended_by, interruptions, restoring
+from seqmodels.runs.endings import interruptions, restoring
 from seqmodels.runs.environment import environment
-from seqmodels.runs.finished import Run
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
-from seqmodels.runs.processes import together
 from seqmodels.runs.report import learning_curves, results_table, tables_of_test
 from seqmodels.runs.resume import Resume, check_end, find_resume
-from seqmodels.runs.start import load_start
 from seqmodels.runs.tracking import (
     log_hyperparameters,
     log_result,
@@ -51,7 +46,7 @@ from seqmodels.runs.tracking import (
     without_loggers,
 )
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
-from seqmodels.runs.verdict import verdict, why_above
+from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen, logging_to
 
 log = logging.getLogger(__name__)
@@ -95,7 +90,6 @@ class Training:
         resume: what it resumes; None for a new training.
         notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
-        blend: the simple models to average with, fitted, if so configured; in the first process.
     """
 
     config: DictConfig
@@ -106,7 +100,6 @@ class Training:
     resume: Resume | None
     notes: Sequence[str]
     started: float
-    blend: Any
 
 
 def prepare(
@@ -157,15 +150,8 @@ def _prepared(
     whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
     data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
     _check_data(kind, contract, data)
-    to_blend = contract.kind.blend if hasattr(data, "inputs") else None
-    if config.get("blend") is not None and not to_blend:
-        raise UserError(
-            f"blend={config.blend} averages a classifier of texts or series with a simple "
-            f"model, and {data.title} is other data: leave it out"
-        )
     if saved:  # it encodes as before, even if its file has changed
         data.use_spec(saved["hyper_parameters"]["data"])
-    start = None if saved else load_start(config.model, data, allowed)
     data.setup()
     notes += data.notes
     if saved.get("fingerprint") not in (None, data.fingerprint):
@@ -193,13 +179,8 @@ def _prepared(
     _check_metric(config.sweep.metric, task, data)
     if not saved:
         task.initialize(data)
-        take_over(task, start)
     task.replan = resume is not None and resume.replans
-    blend = None
-    if config.get("blend") is not None and trainer.is_global_zero:
-        with unchanged_process():
-            blend = to_blend(data)  # type: ignore[misc]
-    return Training(config, folder, data, task, trainer, resume, notes, started, blend)
+    return Training(config, folder, data, task, trainer, resume, notes, started)
 
 
 def _checked(config: DictConfig, allowed: tuple[str, ...]) -> type[Task]:
@@ -230,7 +211,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         begun = True
         if resume and first:
             if resume.changes:
-                folder.add_stretch(resume.step, overrides, resume.changes)
+                step = resume.saved.get("global_step", 0)
+                folder.add_stretch(step, overrides, resume.changes)
             folder.write_result(result)
         if len(trainer.loggers) > 1:
             log_hyperparameters(trainer, result)
@@ -250,15 +232,12 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             folder.recording(result, begun=lambda: begun or not resume, write=first),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
             interruptions(folder, trainer, console, trusted),
-            together(trainer, folder, result),
             open_loggers(trainer),
         ):
-            caption = _fit(training, result, begin, console)
+            _fit(training, result, begin, console)
     if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
         console.print(profile, soft_wrap=True)
     console.print(results_table(result))
-    if caption:
-        console.print(caption)
     for table in tables_of_test(folder.path) if first else ():
         console.print(table)
     console.print(f"run folder: {folder.path}", soft_wrap=True)
@@ -267,8 +246,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def _fit(
     training: Training, result: dict[str, Any], begin: Callable[[], None], console: Screen
-) -> str:
-    # returns what to say of the curves
+) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     first, seconds = trainer.is_global_zero, result["seconds"]
     for line in (*training.notes, *data.summary):
@@ -285,8 +263,6 @@ def _fit(
     seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and first:  # after the training, whose first step would wait
         result["baselines"] = data.baselines()
-    ended = ended_by(trainer)
-    result["decided"] = {f"model.{name}": value for name, value in task.decided.items()}
     speed = f"{task.contract.kind.unit}_per_second"
     result[speed] = task.seen * trainer.world_size / seconds["fit"]
 
@@ -302,21 +278,13 @@ def _fit(
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
     result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
     seconds["test"] = time.perf_counter() - clock
-    if training.blend:
-        run = Run(folder.path, result["config"], result, task, data)
-        predict = partial(run.predict, accelerator=training.config.trainer.accelerator)
-        given = None if training.config.blend == "auto" else float(training.config.blend)
-        result["blend"] = training.blend.choose(task, predict, given)
-    caption = ""
     if first:
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"
         history = read_metrics(folder.metrics_file)
-        caption = why_above(result, history, tested)
-        learning_curves(history, curves, task.curves, title, tested, caption)
+        learning_curves(history, curves, task.curves, title, tested)
         log_result(trainer, result["metrics"], folder)
-        result["verdict"] = verdict(result, history, ended)
+        result["verdict"] = verdict(result)
     seconds["total"] = time.perf_counter() - training.started
-    return caption
 
 
 def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:

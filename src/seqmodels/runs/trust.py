@@ -15,9 +15,7 @@ from seqmodels.engine import Task
 from seqmodels.engine.own_metrics import check_metric_class
 from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
-from seqmodels.renamed import with_names_of_today
 from seqmodels.runs.folder import RunFolder
-from seqmodels.signatures import named_arguments
 
 # what a run folder may name, and no more; all other values are plain
 KINDS: dict[str, type] = {
@@ -59,9 +57,7 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
         _check(config[name], name, allowed)
     _check(_arguments(config["trainer"]), "trainer", allowed)  # its class is the command line's
     data: type[DataModule] = allowed_class(config["data"], allowed)
-    takes = named_arguments(allowed_class(config["model"], allowed))
-    model = with_names_of_today(config["model"], takes)
-    return {**config, "model": model, "data": data.from_stranger(config["data"])}
+    return {**config, "data": data.from_stranger(config["data"])}
 
 
 def is_trusted_callback(name: str, entry: Any) -> bool:

@@ -18,7 +18,6 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.nn.embedding import FeatureNoise
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.predictions import joined
 from tests.shipped import CLASSIFIER_HEADS
 
 FEATURES = {"inputs": "features", "num_inputs": 5, "classes": ["a", "b", "c"], "preprocessor": {}}
@@ -255,28 +254,3 @@ def test_it_learns_what_can_be_learned(tmp_path: Path) -> None:
     trainer.fit(task, data)
     [metrics] = trainer.test(task, data, verbose=False)
     assert metrics["test/accuracy"] == 1.0
-
-
-def test_an_ensemble_predicts_the_mean_probability_of_other_heads_cells_and_windows() -> None:
-    data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b", "c"]}
-    options = ((3, "lstm", "max_pool", 2), (5, "gru", "bidirectional_concat", None))
-    members = [
-        SequenceClassifier(data, {"hidden_size": size, "cell": cell}, head, window=window)
-        for size, cell, head, window in options
-    ]
-    whole = joined(*members)
-    batch = SequenceBatch(
-        torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0]]), torch.tensor([4, 2]), torch.tensor([2, 0])
-    )
-    expected = sum(member(batch).softmax(dim=-1).detach() for member in members) / 2
-    torch.testing.assert_close(whole(batch).exp(), expected)
-    torch.testing.assert_close(whole.as_function()(batch.inputs, batch.lengths).exp(), expected)
-    losses = -expected[torch.arange(2), batch.targets].log()
-    torch.testing.assert_close(whole.losses(batch), losses)
-    step = whole.step(batch)
-    torch.testing.assert_close(step.loss, losses.mean())
-    assert step.predictions is not None and step.predictions.tolist() == expected.argmax(1).tolist()
-    for row, outcome in zip(expected, whole.outcomes(batch), strict=True):
-        assert outcome["probability"] == pytest.approx(float(row.max()), abs=1e-6)
-    for row, made in zip(expected, whole.describe(batch), strict=True):
-        assert list(made["probabilities"].values()) == pytest.approx(row.tolist(), abs=1e-6)

@@ -27,7 +27,6 @@ from seqmodels.tasks.forecasting.linear_path import ALPHAS
 from seqmodels.tasks.forecasting.task import shift
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from tests.conftest import Config, Script, result_of
-from tests.predictions import joined
 from tests.runs.resumed import resumes
 from tests.tasks.classification.test_classification import quiet
 
@@ -567,21 +566,6 @@ def test_intervals_cover_what_they_promise_of_data_that_nobody_has_seen(factor: 
     assert task.intervals.covered.item() == pytest.approx(before.mean(), abs=0.02)
 
 
-def test_a_checkpoint_from_before_intervals_and_all_columns_together_loads(tmp_path: Path) -> None:
-    task = forecaster(base="linear", output={"quantiles": QUANTILES})
-    torch.nn.init.normal_(task.linear.weight)
-    newer = ("intervals.", "linear.together")
-    saved = {
-        "state_dict": {k: v for k, v in task.state_dict().items() if not k.startswith(newer)},
-        "hyper_parameters": dict(task.hparams),
-        "pytorch-lightning_version": "2.6.6",
-    }
-    torch.save(saved, tmp_path / "old.ckpt")
-    again = Forecaster.load_from_checkpoint(tmp_path / "old.ckpt", weights_only=True).eval()
-    torch.testing.assert_close(again(batch_of()), task(batch_of()))
-    again.load_state_dict(saved["state_dict"])  # as a run folder's is loaded
-
-
 def sales(effect: float, rows: int = 400, ahead: int = H) -> dict[str, list[float | None]]:
     """Sales that a planned price moves by its distance from the usual one, at its own step."""
     random = np.random.default_rng(0)
@@ -756,33 +740,7 @@ def test_a_run_that_cannot_be_is_refused_in_one_line(
         train(config(*words(waves), *words_))
 
 
-@pytest.mark.parametrize("base", [None, "season", "linear"])
-@pytest.mark.parametrize("alone", [False, True], ids=["all", "alone"])
-def test_an_ensemble_forecasts_the_mean(base: str | None, alone: bool) -> None:
-    options = {"base": base, "instance_norm": "last", "channel_independent": alone}
-    members = [forecaster(encoder={"hidden_size": n}, **options) for n in (4, 6)]
-    whole, batch = joined(*members), batch_of()
-    expected = (by_hand(members[0], batch) + by_hand(members[1], batch)) / 2
-    torch.testing.assert_close(whole.forecast(batch), own_units(expected, batch))
-    made = (whole.step(batch), *(member.step(batch) for member in members))
-    torch.testing.assert_close(made[0].predictions, (made[1].predictions + made[2].predictions) / 2)
-    squares = [member.losses(batch) for member in (whole, *members)]
-    assert bool((squares[0] <= (squares[1] + squares[2]) / 2).all())  # the mean has a convex loss
-
-
 def test_all_weights_of_a_forecaster_besides_the_network_may_be_averaged() -> None:
     task = forecaster(base="linear", instance_norm="standard", segment=2)
     known = ("embedding.", "encoder.", "head.", "linear.")
     assert all(name.startswith(known) for name, _ in task.named_parameters())
-
-
-def test_an_ensemble_that_forecasts_step_by_step_carries_the_state_of_each() -> None:
-    members = [stepwise(encoder={"hidden_size": 4, "cell": cell}) for cell in ("lstm", "gru")]
-    whole, batch, steps = joined(*members), batch_of(K), []
-    read = batch.inputs
-    for _ in range(H):  # everything anew for each step
-        lengths = torch.full((B,), read.shape[1])
-        made = [m(SequenceBatch(read, lengths))[:, -1:] for m in members]
-        steps.append((made[0] + made[1]) / 2)
-        read = torch.cat([read, steps[-1]], dim=1)
-    torch.testing.assert_close(whole.forecast(batch), own_units(torch.cat(steps, dim=1), batch))

@@ -465,7 +465,7 @@ def test_baselines_equal_those_by_hand(write: Write) -> None:
     found = data.compute_baselines()
     assert data.period == P  # longer than the window
 
-    places = {"train": (0, 180), "validation": (180, 240), "test": (240, 300)}
+    places = {"validation": (180, 240), "test": (240, 300)}
 
     def cut(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start, stop = places[split]
@@ -475,10 +475,6 @@ def test_baselines_equal_those_by_hand(write: Write) -> None:
 
     scale = np.abs(y[P:180] - y[: 180 - P]).mean()
 
-    _, train_read, train_ahead = cut("train")
-    last = np.abs(train_ahead - train_read[:, -1:, 0]).mean() / scale
-    # the first windows have no period before them
-    assert found["train/mase"] == {"naive": pytest.approx(last, rel=1e-5)}
     options = {"base": "linear", "instance_norm": "last", "channel_independent": True}
     begun = Forecaster(data.spec, {"hidden_size": 3}, **options).eval()  # type: ignore[arg-type]
     begun.initialize(data)

@@ -50,7 +50,7 @@ def test_a_validation_stalls_above_a_loss_that_is_more_than_patience_older(
     average.load_state_dict({"latest_update_step": 0, "losses": losses})
     assert average._stalls() is stalls
     never = SWA()
-    never.load_state_dict({"latest_update_step": 0})
+    never.load_state_dict({"latest_update_step": 0, "losses": []})
     never.losses = losses
     assert not never._stalls()
 

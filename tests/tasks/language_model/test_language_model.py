@@ -31,7 +31,6 @@ from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.window_learning_rate import WindowLearningRate
 from tests.conftest import Config
 from tests.engine.test_contract import DATA, Tagging
-from tests.predictions import joined
 from tests.runs.resumed import Stop, weights
 from tests.shipped import LANGUAGE_HEADS
 
@@ -769,25 +768,3 @@ def test_two_directions_are_refused_for_every_head(head: str) -> None:
 def test_a_head_with_a_vocabulary_is_of_no_other_task() -> None:
     with pytest.raises(UserError, match="adaptive_softmax ends in a softmax over a vocabulary"):
         Tagging(DATA, {"hidden_size": H}, "adaptive_softmax")
-
-
-def test_an_ensemble_carries_the_state_of_each_model_and_averages_what_comes_next() -> None:
-    members = [
-        model("adaptive_softmax", head_options={"cutoffs": [5], "div_value": 2.0}),
-        model("tied_softmax", encoder={"hidden_size": 4, "cell": "gru", "num_layers": 1}),
-    ]
-    whole = joined(*members)
-    tokens = torch.randint(2, V, (B, 2 * T + 1))
-    expected = sum(
-        m(SequenceBatch(tokens[:, :-1], torch.full((B,), 2 * T))).softmax(dim=-1) for m in members
-    )
-    wanted = (expected / 2).gather(2, tokens[:, 1:].unsqueeze(2)).squeeze(2)
-    for first in (0, T):
-        window = SequenceBatch(
-            tokens[:, first : first + T],
-            torch.full((B,), T),
-            tokens[:, first + 1 : first + T + 1],
-            continues=first > 0,
-        )
-        expected_loss = -wanted[:, first : first + T].log().mean()
-        torch.testing.assert_close(scored(whole, window), expected_loss)

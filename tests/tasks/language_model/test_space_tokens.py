@@ -195,18 +195,18 @@ def test_a_run_writes_lines_of_tokens(config: Config, tmp_path: Path) -> None:
     assert made == " did\nit was n't <unk>\n"
 
 
-# ---------------------------------------------------------------- what a classifier takes over
+# ---------------------------------------------------------------- a tokenizer from elsewhere
 
 
 @pytest.mark.parametrize("level", ["word", "space", "char", "byte", "bpe"])
-def test_a_classifier_takes_the_tokenizer_of_a_language_model(tmp_path: Path, level: str) -> None:
+def test_tokens_may_have_the_tokenizer_of_a_language_model(tmp_path: Path, level: str) -> None:
     path = tmp_path / "a.txt"
     path.write_text("The cat sat.\nA dog  ran\n" * 40)
     lm = PlainText(str(path), tokenizer=level, lowercase=True, evaluation_streams=1)
     lm.setup()
     spec = json.loads(json.dumps(lm.spec))
     tokens = Tokens(max_length=50)
-    tokens.use(spec["tokenizer"], TokenizerOptions(**spec["tokenizer_options"]))
+    tokens.use(spec["tokenizer"], lm.options)
     tokens.fit(["other words"])  # learns nothing
     assert tokens.num_inputs == spec["num_inputs"]
     texts = ["The cat ran", "A dog  sat.\nThe cat"]

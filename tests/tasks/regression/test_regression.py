@@ -23,7 +23,6 @@ from seqmodels.nn.values import Quantiles
 from seqmodels.runs.training import train
 from seqmodels.tasks.regression import Regressor
 from tests.conftest import Config, Script, result_of
-from tests.predictions import joined
 from tests.runs.resumed import OWN, resumes
 from tests.shipped import CLASSIFIER_HEADS
 
@@ -357,17 +356,3 @@ def test_numbers_are_trained_evaluated_and_predicted_by_the_scripts(
     done = script("predict.py", f"run={tmp_path / 'r'}", "input=-", stdin="a fine film 1\n")
     [line] = done.stdout.splitlines()
     assert list(json.loads(line)) == ["score"]
-
-
-@pytest.mark.parametrize(
-    "output", [{}, {"quantiles": [0.1, 0.5, 0.8]}], ids=["values", "quantiles"]
-)
-def test_an_ensemble_predicts_mean_values_and_mean_quantiles(output: dict[str, Any]) -> None:
-    members = [regressor(head=head, output=output) for head in ("mean_pool", "last_hidden")]
-    whole, batch = joined(*members), batch_of(B, 2)
-    described = [member.describe(batch) for member in members]
-    for row, *each in zip(whole.describe(batch), *described, strict=True):
-        for name, made in row.items():
-            values = [one[name] if output else {"": one[name]} for one in each]
-            for level, value in (made if output else {"": made}).items():
-                assert value == pytest.approx(sum(one[level] for one in values) / 2, rel=1e-4)

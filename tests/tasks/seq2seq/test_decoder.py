@@ -10,25 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.bridge import Attention, Bridge
 from seqmodels.tasks.seq2seq.decoder import Decoder, Start
 from seqmodels.tasks.seq2seq.search import Found, search
-from tests.predictions import joined
-
-ENSEMBLE = {
-    "inputs": "tokens",
-    "num_inputs": 8,
-    "num_targets": 6,
-    "start": 0,
-    "end": 2,
-    "longest": 4,
-}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -346,32 +334,3 @@ def test_a_wider_beam_never_finds_a_worse_sequence_here_and_ranks_what_it_finds(
 def test_wrong_options_are_one_line(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(Chain(1), **options)
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_an_ensemble_writes_what_the_mean_probability_of_each_step_says(beam: int) -> None:
-    kinds = [("lstm", 5, "attention"), ("gru", 7, "final_state")]
-    members = [
-        Seq2Seq(ENSEMBLE, {"hidden_size": n, "cell": cell}, head, embedding={"size": 4})
-        for cell, n, head in kinds
-    ]
-    whole = joined(*members)
-    batch = SequenceBatch(torch.tensor([[3, 4, 5], [6, 7, 0]]), torch.tensor([3, 2]))
-    found = whole.write(whole.encode(batch), beam=beam)
-    assert found.tokens.shape[:2] == (2, 1)
-    functions = [member.as_function() for member in members]
-    for row, (written, score) in enumerate(zip(found.tokens[:, 0], found.scores[:, 0])):
-        tokens = [ENSEMBLE["start"], *written.tolist()]
-        source, length = batch.inputs[row : row + 1, : batch.lengths[row]], batch.lengths[[row]]
-        total, count, best = 0.0, 0, []
-        for step, token in enumerate(tokens[1:], start=1):
-            read = torch.tensor([tokens[:step]])
-            each = [f(source, length, read)[0, -1].softmax(dim=-1).detach() for f in functions]
-            p = (each[0] + each[1]) / 2
-            total, count = total + float(p[token].log()), count + 1
-            p[[0, 1]] = 0.0
-            best.append(int(p.argmax()))
-            if token == ENSEMBLE["end"]:
-                break
-        assert float(score) == pytest.approx(total / count, abs=1e-5)
-        assert beam > 1 or best == tokens[1 : count + 1]

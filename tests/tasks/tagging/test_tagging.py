@@ -22,7 +22,6 @@ from seqmodels.tasks.tagging import TaggedText, Tagger
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses
 from seqmodels.tasks.tagging.tags import may_follow
 from tests.conftest import Script, result_of
-from tests.predictions import joined
 from tests.runs.resumed import resumes
 from tests.runs.two_processes import train_as_one
 
@@ -254,27 +253,3 @@ def test_a_text_that_is_read_in_pieces_has_steps_and_no_one_vector() -> None:
     assert run.encode([["a"], ["a", "b"]], "h_n").shape == (2, 6)  # type: ignore[union-attr]
     with pytest.raises(UserError, match="^inputs: an input is longer than data.max_length"):
         run.encode([["a"], long], "h_n")
-
-
-@pytest.mark.parametrize("kind", ["classes", "crf"])
-def test_an_ensemble_tags_by_the_mean_probability_or_the_mean_of_all_scores(kind: str) -> None:
-    sizes, batch = (3, 5), batch_of()
-    members = [tagger(encoder={"hidden_size": n}, output={"kind": kind}) for n in sizes]
-    whole = joined(*members)
-    if kind == "classes":
-        expected = sum(member(batch).softmax(dim=-1) for member in members) / 2
-        torch.testing.assert_close(whole(batch).exp(), expected)
-        tags = expected.argmax(dim=-1)
-    else:
-        alone = CRF(1, len(TAGS))
-        outputs = [member.head.output for member in members]
-        for name in ("starts", "transitions", "ends"):
-            getattr(alone, name).data = sum(getattr(output, name).data for output in outputs) / 2
-        expected = sum(member(batch) for member in members) / 2
-        alone.project = torch.nn.Identity()
-        tags = alone.decode(expected, batch.mask)
-        torch.testing.assert_close(
-            whole.step(batch).loss, alone.loss(expected, batch.targets, batch.mask)
-        )
-    for row, tags_of_row, length in zip(whole.describe(batch), tags, LENGTHS, strict=True):
-        assert row["tags"] == [TAGS[tag] for tag in tags_of_row[:length]]

@@ -1,7 +1,6 @@
 """Evaluate a finished run.
 
 python scripts/evaluate.py run=runs/<folder> split=validation
-python scripts/evaluate.py run=[runs/<folder>,runs/<another>]  # the mean of what both predict
 """
 
 import logging
@@ -21,7 +20,7 @@ def main(config: SimpleNamespace) -> None:
     from seqmodels.screen import Screen
 
     run = named_run(config)
-    split = run.files_of("file" if config.file else config.split)
+    split = "file" if config.file else config.split
     writers: list[Predictions | Scores] = [Predictions(), Scores()]
     for writer in writers:
         writer.name = file_of(writer.name, split)
@@ -39,7 +38,7 @@ def main(config: SimpleNamespace) -> None:
         dynamic_decay=config.dynamic_decay,
         callbacks=writers if written else [],
     )
-    title = f"{run.name if run.members else config.run} on {config.file or config.split}"
+    title = f"{config.run} on {config.file or config.split}"
     title += ", dynamic evaluation" if config.dynamic else ""
     Screen().print(metrics_table(metrics, title))
     for table in tables_of_test(run.folder, split) if written else ():

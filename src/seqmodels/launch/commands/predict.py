@@ -1,7 +1,6 @@
 """Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags.
 
 python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
-python scripts/predict.py run=[runs/<folder>,runs/<another>] input=new.csv  # by the mean of both
 python scripts/predict.py run=runs/<folder> split=test  # into a file, beside what was true
 """
 
@@ -37,12 +36,8 @@ def main(config: SimpleNamespace) -> None:
         return
     inputs = run.data.read_inputs(config.input)
     options = {name: value for name in WRITING if (value := getattr(config, name))}
-    predictions = run.predict(
-        inputs, config.input, config.accelerator, blend=config.blend, **options
-    )
+    predictions = run.predict(inputs, config.input, config.accelerator, **options)
     screen = Screen(stderr=True)
-    if run.members:
-        screen.print(run.name)
     terminal = sys.stdout.isatty()  # which shows the predictions themselves
     show = run.task.contract.kind.show if terminal else None
     lines_of = show() if show else lambda prediction: ()
@@ -70,10 +65,10 @@ def _backtest(run: Run, config: SimpleNamespace) -> None:
     from seqmodels.runs.report import file_of
     from seqmodels.screen import Screen
 
-    for name in (*WRITING, "blend"):
+    for name in WRITING:
         if value := getattr(config, name):
             raise UserError(f"{name}={value} is for input=<file>: leave it out")
     rows = Predictions()
-    rows.name = file_of(rows.name, run.files_of(config.split))
+    rows.name = file_of(rows.name, config.split)
     run.evaluate(config.split, accelerator=config.accelerator, callbacks=[rows])
     Screen().print(str(run.folder / rows.name), soft_wrap=True)

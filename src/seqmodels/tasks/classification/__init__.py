@@ -3,7 +3,6 @@
 from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import FEATURES, TARGETS, Target
 from seqmodels.tasks.classification.baselines import class_baselines
-from seqmodels.tasks.classification.blend import Blend
 from seqmodels.tasks.classification.needle import Needle
 from seqmodels.tasks.classification.surnames import Surnames
 from seqmodels.tasks.classification.task import SequenceClassifier
@@ -23,6 +22,5 @@ TARGETS["class"] = Target(
     metric="accuracy",
     example={**FEATURES, "classes": ["a", "b", "c"]},
     baselines=class_baselines,
-    blend=Blend,
 )
 METRICS["macro_f1"] = Metric(higher_is_better=True, unit="%")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import diags_array
-from scipy.special import log_softmax, softmax
 from sklearn.base import TransformerMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -21,7 +20,6 @@ from seqmodels.data.baseline_features import tf_idf
 
 ITERATIONS, TOLERANCE = 1_000, 1e-5  # more exact ones predict the same
 TF_IDF_C, RATIOS_C, SMOOTHING = (1.0, 10.0, 100.0), (0.06, 0.6, 6.0), (0.1, 1.0)
-SHARPNESS = np.logspace(-1, 2, 31)  # of the scores of a ridge regression
 
 
 class LogRatios(TransformerMixin, MultinomialNB):  # type: ignore[misc]
@@ -52,37 +50,12 @@ def classifiers(classes: int) -> dict[str, list[Any]]:
     }
 
 
-class RidgeProbabilities(RidgeClassifierCV):  # type: ignore[misc]
-    """A ridge classifier with probabilities: the softmax of its scores, as sharp as makes the
-    classes of all rows likeliest, each predicted by the others."""
-
-    def fit(self, features: np.ndarray, labels: np.ndarray) -> RidgeProbabilities:
-        super().fit(features, labels)
-        rows, right = features.astype(np.float64), labels[:, None] == self.classes_
-        kernel = rows @ rows.T + rows.shape[1]  # with an intercept
-        inverse = np.linalg.inv(kernel + self.alpha_ * np.eye(len(rows)))
-        wanted = np.where(right, 1.0, -1.0)
-        scores = wanted - inverse @ wanted / inverse.diagonal()[:, None]  # without the row itself
-
-        def likelihood(sharpness: float) -> float:
-            likely = log_softmax(sharpness * scores, axis=1)
-            return float(likely[right].sum() + likely.mean())  # and one row of any class
-
-        self.sharpness = max(SHARPNESS, key=likelihood)
-        return self
-
-    def predict_proba(self, features: Any) -> np.ndarray:
-        scores = self.decision_function(features)
-        both = scores if scores.ndim == 2 else np.stack([-scores, scores], axis=1)
-        return np.asarray(softmax(self.sharpness * both, axis=1))
-
-
 def minirocket() -> tuple[Any, Pipeline]:
     """Random convolutions of series `(N, channels, steps)`, which need numba, and a classifier of
     these (Dempster et al. 2021, https://arxiv.org/abs/2012.08791)."""
     from sktime.transformations.panel.rocket import MiniRocketMultivariate
 
-    classify = make_pipeline(StandardScaler(), RidgeProbabilities(np.logspace(-3, 3, 10)))
+    classify = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10)))
     return MiniRocketMultivariate(random_state=0), classify
 
 

@@ -39,7 +39,6 @@ class SequenceClassifier(Task):
     contract = Contract(per="sequence", target="class")
     curves = ("loss", "accuracy")
     bar = "accuracy"
-    apart = (*Task.apart, "crop", "warp")
     in_numpy = """def predict(inputs):
     logits, _ = network(inputs)
     weights, classes = np.exp(logits - logits.max()), DECISION["classes"]

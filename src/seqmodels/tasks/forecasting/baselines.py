@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqmodels.data.module import SPLITS
+from seqmodels.data.module import EVALUATED
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.linear_path import LinearPath
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset, WindowScales
@@ -36,8 +36,7 @@ class Errors(NamedTuple):
 def forecast_baselines(
     datasets: dict[str, WindowDataset], scales: WindowScales, data: Mapping[str, Any]
 ) -> Baselines:
-    """The errors of simple forecasts on the validation and the test split; of those that repeat
-    values on the training split too, so that a model's errors can be compared over splits.
+    """The errors of simple forecasts on the validation and the test split.
 
     - `naive` repeats the last value, `seasonal naive` the last period, also where that begins
       before the window.
@@ -52,15 +51,10 @@ def forecast_baselines(
     if period > 1:
         name = f"seasonal naive, period {period}"
         forecasts[name] = lambda data, rows: _seasonal(data, rows, period)
-    # on the training split, the first windows have no period before them
-    on_train = [
-        name for name in forecasts if name == "naive" or period <= len(datasets["train"].read)
-    ]
     forecasts |= _linear(datasets, data)
     found: Baselines = {}
-    for split in SPLITS:
-        for name in on_train if split == "train" else forecasts:
-            forecast = forecasts[name]
+    for split in EVALUATED:
+        for name, forecast in forecasts.items():
             errors = _errors(datasets[split], scales, forecast)
             for metric, value in (
                 ("rmse", np.sqrt(errors.squares / errors.known)),

@@ -54,7 +54,6 @@ class LinearPath(nn.Linear):
         values = count * horizon
         newest = min(window, FEATURES // columns, WEIGHTS // (columns * values))
         self.newest = 0 if count == 1 else newest
-        # a buffer, so that optimizers of older runs hold the same parameters
         self.register_buffer("together", torch.zeros(values, self.newest * columns + 1))
         for value in self.parameters():
             nn.init.zeros_(value)

@@ -273,14 +273,6 @@ class Forecaster(Task):
     def _values(self, batch: SequenceBatch) -> Tensor:  # (B, H, K, Q)
         return self(batch).unflatten(1, (self.horizon, self.count, -1))
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
-        older = {  # lack them
-            name: value
-            for name, value in self.named_buffers()
-            if name.startswith("intervals.") or name.endswith((".share", ".together"))
-        }
-        return super().load_state_dict({**older, **state_dict}, *args, **options)
-
     def on_test_start(self) -> None:
         if self.intervals is not None and self.intervals.width.ne(1).any():
             rank_zero_only(Screen().print)(str(self.intervals))
@@ -340,7 +332,7 @@ class Forecaster(Task):
         `deviation` `(S, C)` are those of each series."""
         names = ("values", "horizon", "window", "series", "mean", "deviation")
         known = {name: self.hparams["data"][name] for name in names}
-        known["identity"] = self.hparams["data"].get("identity", False)
+        known["identity"] = self.hparams["data"]["identity"]
         known["difference"] = self.recursive and self.hparams["base"] is not None
         return {**known, "levels": self.output.level_names}
 

@@ -156,8 +156,7 @@ class WindowScales:
     def load(cls, spec: Any) -> WindowScales:
         """Restores them from `spec`."""
         mean, deviation, error = (np.array(spec[n]) for n in ("mean", "deviation", "naive_error"))
-        identity = spec.get("identity", False)  # older ones say nothing of it
-        return cls(list(spec["series"]), mean, deviation, error, identity)
+        return cls(list(spec["series"]), mean, deviation, error, spec["identity"])
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -75,17 +75,6 @@ class PlainText(StreamDataModule):
         first = self.files["train"]
         return Path(first).name if isinstance(first, str) else ", ".join(first or [])
 
-    @property
-    def spec(self) -> dict[str, Any]:
-        """As `StreamDataModule`'s, with `text_column`: of the files, if they are tables."""
-        return {**super().spec, "text_column": self.tables and self.tables.text_column}
-
-    def read_as(self, spec: Mapping[str, Any]) -> None:
-        super().read_as(spec)
-        # the argument was meant for hub data sets only, when checkpoints did not hold it
-        if self.tables is not None and self.hub is None and spec.get("text_column") is None:
-            self.encoding, self.tables = self.tables.encoding, None
-
     def read(self) -> Mapping[Split, Pieces]:
         if (self.files["train"] is None) == (self.hub is None):
             raise UserError("give either data.train=<file or glob> or data.hub=<name>")

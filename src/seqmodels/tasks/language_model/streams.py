@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -119,8 +118,7 @@ class StreamDataModule(DataModule):
 
         `num_inputs`: vocabulary size; `window`: the steps in a window that the learning rate is
         meant for; `frequent_first`: whether ids are sorted from frequent to rare; `tokenizer`: the
-        trained tokenizer, as JSON; `tokenizer_options`: the `TokenizerOptions` that it was trained
-        with; `validation_stretches`: of the cut. Older checkpoints lack the last two.
+        trained tokenizer, as JSON.
         """
         return {
             "inputs": "tokens",
@@ -128,15 +126,9 @@ class StreamDataModule(DataModule):
             "window": self.window,
             "frequent_first": self.options.level in ("word", "space", "char"),
             "tokenizer": self.vocabulary.to_str(),
-            "tokenizer_options": asdict(self.options),
-            "validation_stretches": self.stretches["validation"],
         }
 
-    def read_as(self, spec: Mapping[str, Any]) -> None:
-        self.stretches["validation"] = spec.get("validation_stretches", 1)
-
     def use_spec(self, spec: Mapping[str, Any]) -> None:
-        self.read_as(spec)
         self.tokenizer = load_tokenizer(spec["tokenizer"], self.options)
         check_inputs(self.tokenizer.get_vocab_size(), spec)
 

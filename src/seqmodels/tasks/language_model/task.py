@@ -65,9 +65,7 @@ class LanguageModel(Task):
         made.append(int(logits[-1, 2:].argmax()) + 2)
         logits, state = network(made[-1:], *state)
     return {"continued": made}"""
-    can_start_others = True
     settle = staticmethod(settle_size)
-    apart = (*Task.apart, "activation_penalty", "temporal_penalty")
     # of a finished run
     generate = write
     evaluate_dynamically = dynamic_evaluation
@@ -194,7 +192,7 @@ class LanguageModel(Task):
         rank_zero_only(Screen().print)(words, soft_wrap=True)
 
     def _decide(self, dropout: float) -> None:
-        self.hparams["dropout"] = self.decided["dropout"] = dropout
+        self.hparams["dropout"] = dropout
         parts: list[Any] = [self.head]
         parts += [self.embedding] if self.hparams["embedding"].get("dropout") is None else []
         for part in parts:
@@ -202,7 +200,7 @@ class LanguageModel(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        saved = checkpoint["hyper_parameters"].get("dropout", "auto")
+        saved = checkpoint["hyper_parameters"]["dropout"]
         if self.hparams["dropout"] == "auto" and saved != "auto":
             self._decide(saved)
 

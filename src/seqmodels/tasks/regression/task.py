@@ -42,7 +42,6 @@ class Regressor(Task):
     contract = Contract(per="sequence", target="value")
     curves = ("loss", "rmse")
     bar = "rmse"
-    apart = (*Task.apart, "crop", "warp")
     in_numpy = """def predict(inputs):
     names, levels = DECISION["values"], DECISION["levels"]
     logits, _ = network(inputs)  # (K * Q,), or (T, K * Q) at every step

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -25,14 +25,12 @@ class Start:
     Args:
         h_n, c_n: the encoder's final states, which the decoder starts from.
         output, mask: the encoder's output and its valid steps, to attend to; None: it does not.
-        members: of an ensemble: what each decoder gets; the other fields are the first one's.
     """
 
     h_n: Float[Tensor, "layers directions batch hidden"]
     c_n: Float[Tensor, "layers directions batch cell"] | None
     output: Float[Tensor, "batch time output_size"] | None = None
     mask: Bool[Tensor, "batch time"] | None = None
-    members: tuple[Start, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +72,6 @@ class Decoder(Output):
 
     targets = ("text",)
     misfit = "starts a decoder, which this model does not have"
-    take = staticmethod(Carried.take)
 
     def __init__(
         self,
@@ -176,9 +173,6 @@ class Decoder(Output):
         assert weights is not None
         return weights
 
-    def joined(self, heads: Sequence[Any]) -> Output:
-        return Decoders([head.output for head in heads])
-
     def search(self, features: Start, *, unknown: bool = False, **options: Any) -> Found:
         """The likeliest texts for each row, as `search` finds them; `options` are its own.
 
@@ -199,7 +193,7 @@ class Decoder(Output):
         check_size(rows * options.get("beam", 1), cast(Any, self.vocabulary).project.out_features)
         return search(
             step,
-            self.take,
+            Carried.take,
             self.carried(features),
             rows,
             start=self.start,
@@ -207,36 +201,3 @@ class Decoder(Output):
             device=device,
             **options,
         )
-
-
-class Decoders(Decoder):
-    """Those of an ensemble, which write one text by the mean of their probabilities at each step;
-    its features are logits."""
-
-    def __init__(self, decoders: Sequence[Decoder]) -> None:
-        nn.Module.__init__(self)
-        self.decoders, first = nn.ModuleList(decoders), decoders[0]
-        self.start, self.end, self.attention = first.start, first.end, first.attention
-        self.vocabulary = first.vocabulary.joined([])
-
-    def gather(self, pairs: Sequence[tuple[Any, Any]]) -> Start:
-        starts = [head.features(states) for head, states in pairs]
-        return replace(starts[0], members=(*starts,))
-
-    def carried(self, start: Start) -> Any:
-        pairs: Any = zip(self.decoders, start.members, strict=True)
-        return tuple(decoder.carried(own) for decoder, own in pairs)
-
-    @staticmethod
-    def take(carried: Any, rows: Tensor) -> Any:
-        return tuple(own.take(rows) for own in carried)
-
-    def read(self, tokens: Tensor, carried: Any, lengths: Tensor | None = None) -> Any:
-        pairs: Any = [*zip(self.decoders, carried, strict=True)]
-        features, after, weights = zip(
-            *(decoder.read(tokens, own, lengths) for decoder, own in pairs), strict=True
-        )
-        made = zip(self.decoders, features, strict=True)
-        logits = self.vocabulary.average([decoder.vocabulary(each) for decoder, each in made])  # type: ignore[operator]
-        known = [each for each in weights if each is not None]
-        return logits, after, torch.stack(known).mean(dim=0) if known else None

@@ -58,8 +58,6 @@ class Seq2Seq(Task):
     curves = ("loss", "exact_match")
     bar = "exact_match"
     decides_in_training = False  # to write a text takes longer than to learn from it
-    apart = ("decoder", "output", "scheduled_sampling")
-    of_first = ("beam", "best", "length_penalty", "longest", "scores")
 
     def __init__(
         self,
