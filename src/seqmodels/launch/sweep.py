@@ -33,7 +33,7 @@ from seqmodels.launch.hydra_setup import NO_SETTING, as_typed, ignore_launcher_w
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import SETTLED, RunFolder, as_override
-from seqmodels.screen import visible_line
+from seqmodels.screen import logging_to, visible_line
 
 SWEEP = "SEQMODELS_SWEEP"  # in the environment of the jobs: how many there are, and what varies
 GRACE = 60.0  # seconds that jobs in other processes have to save their states
@@ -63,7 +63,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
         raise
     jobs, *varied = os.environ.get(SWEEP, "?").split()
     number = settings.job.num + 1 if trial is None else f"trial {trial}"
-    name = " ".join(word for word in overrides if key_of(word) in varied)
+    name = " ".join(word for word in overrides if key_of(word) in varied) or "one setting"
     print(visible_line(f"{number} of {jobs}: {name}: {ended}"), flush=True)
     if not SweepReport.running and os.getppid() != parent:
         os._exit(0)  # the sweep was killed: a worker of joblib would wait for it for ever
@@ -82,8 +82,12 @@ def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str
         raise UserError(f"{folder.path} holds other files, such as {min(others)}: choose another")
     if resumes:
         config = OmegaConf.merge(config, {"resume": str(folder.path)})  # type: ignore[assignment]
-    log_file = folder.path / "train.log"
-    with log_file.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+    with (
+        logging_to(folder.log_file),
+        folder.log_file.open("a") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
         try:
             from seqmodels.runs import train
 
