@@ -55,7 +55,7 @@ def test_a_signal_ends_the_sweep_and_its_command_in_its_folder_finishes_it(
     assert done.stderr == ""
     assert statuses(sweep) == {3: "completed", 4: "interrupted"}
     words, before = words_to_finish(done.stdout), content(jobs(sweep)[4])
-    with locked(jobs(sweep)[4] / "lock", "is training"):  # by another machine
+    with locked(jobs(sweep)[4] / "lock"):  # by another machine
         assert read_record(RunFolder(jobs(sweep)[4])).result["status"] == "running"
         shared = script("train.py", *words)
         assert "2 of 2: seed=4: another process trains it\n" in shared.stdout
@@ -86,7 +86,7 @@ def test_a_job_that_another_process_begins_meanwhile_is_its_own(
     monkeypatch.setattr("seqmodels.runs.training.train", refused)
     for folder in jobs(tmp_path / "sweep").values():
         (folder / "result.json").unlink()
-    with locked(next((tmp_path / "sweep").glob("*seed-3*")) / "lock", "is training"):
+    with locked(next((tmp_path / "sweep").glob("*seed-3*")) / "lock"):
         script("train.py", *script_words, status=1)
     assert statuses(tmp_path / "sweep") == {4: "failed"}
 

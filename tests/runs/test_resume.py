@@ -453,7 +453,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> 
     settings = config("baseline=false")
     folder = RunFolder(Path(settings.folder))
     hold = "import sys; from pathlib import Path; from seqmodels.runs.lock import locked\n"
-    hold += "with locked(Path(sys.argv[1], 'lock'), 'is training'): print(flush=True); input()"
+    hold += "with locked(Path(sys.argv[1], 'lock')): print(flush=True); input()"
     other = subprocess.Popen(
         [sys.executable, "-c", hold, str(folder.path)],
         stdin=subprocess.PIPE,

@@ -22,11 +22,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Within: no other process can hold this lock. The folder that it locks is created.
-
-    Args:
-        what: what the holder does in the folder, such as "is training".
 
     Raises:
         UserError: if another process holds it, or the folder cannot be written to.
@@ -38,7 +35,10 @@ def locked(path: Path, what: str) -> Iterator[None]:
         lock.acquire()
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     except Timeout as error:
-        raise UserError(_refusal(path, what)) from error
+        holder = path.read_text() or "another process"  # which is just writing its name
+        raise UserError(
+            f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
+        ) from error
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
@@ -59,14 +59,3 @@ def is_locked(path: Path) -> bool:
     except OSError:
         pass
     return False
-
-
-def check_unlocked(path: Path, what: str) -> None:
-    """Raises UserError if a process holds this lock."""
-    if is_locked(path):
-        raise UserError(_refusal(path, what))
-
-
-def _refusal(path: Path, what: str) -> str:
-    holder = path.read_text() or "another process"  # which is just writing its name
-    return f"{path.parent}: {holder} {what} in this folder; wait for its end, or end it"

@@ -221,7 +221,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     trusted = [each for each in overrides if each.startswith(("imports=", "allowed_targets="))]
     with ExitStack() as held:
         if first:
-            held.enter_context(locked(folder.lock, "is training"))
+            held.enter_context(locked(folder.lock))
             if resume:  # another process may have finished it since the checks
                 check_end(folder, training.config, {})
             else:
