@@ -71,9 +71,6 @@ class Run:
         file: Any = None,
         accelerator: str = "auto",
         *,
-        dynamic: bool = False,
-        dynamic_learning_rate: float = 0.1,
-        dynamic_decay: float = 1e-3,
         callbacks: Sequence[Callback] = (),
     ) -> dict[str, float]:
         """The task's metrics on a split of the run's data, or on a file like it.
@@ -82,9 +79,6 @@ class Run:
             file: with targets, or such rows in memory, as `InMemory` takes them; for a language
                 model, plain text.
             callbacks: of the test, such as `Predictions`; what they write goes into the run folder.
-            dynamic: also score a language model that keeps learning from each window after it is
-                scored, with steps of `dynamic_learning_rate`, each followed by a move of
-                `dynamic_decay` of the way back to the trained weights: as `dynamic/loss`, ...
 
         Raises:
             UserError: for an unknown split, or a file that is absent, broken or without targets.
@@ -100,12 +94,6 @@ class Run:
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
                 log.warning(note)
-            adapted: dict[str, float] = {}
-            if dynamic:
-                why = "dynamic=true adapts a language model"
-                adapted = self._verb("evaluate_dynamically", why, accelerator)(
-                    loader, learning_rate=dynamic_learning_rate, decay=dynamic_decay
-                )
             trainer = pl.Trainer(
                 accelerator=accelerator,
                 devices=1,
@@ -117,7 +105,7 @@ class Run:
                 default_root_dir=self.folder,
             )
             [metrics] = trainer.test(self.task, loader, verbose=False)
-            return _of_split(metrics, split) | _of_split(adapted, "dynamic")
+            return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
     def predict(
         self,
@@ -266,9 +254,14 @@ class Run:
         Raises:
             UserError: for a prompt with unknown tokens, or a wrong option.
         """
-        generate = self._verb("generate", "only a language model can generate text", accelerator)
+        if not hasattr(self.task, "generate"):
+            raise UserError(
+                "only a language model can generate text, and "
+                f"{self.folder} is the run of a {self.result['task']}"
+            )
+        task: Any = self.task.to(find_device(accelerator))
         with self._usable():
-            pieces = generate(self.data, prompt, length, **options)
+            pieces = task.generate(self.data, prompt, length, **options)
         return self._guarded(pieces)
 
     def export(
@@ -337,16 +330,6 @@ class Run:
 
     def _usable(self) -> AbstractContextManager[None]:
         return unusable(f"{self.folder} cannot be used")
-
-    def _verb(self, name: str, why: str, accelerator: str) -> Callable[..., Any]:
-        """What only some tasks can do: a method of theirs, with the task on its device."""
-        if not hasattr(self.task, name):
-            raise UserError(f"{why}, and {self.folder} is the run of a {self.result['task']}")
-        return getattr(self.task.to(find_device(accelerator)), name)
-
-
-def _of_split(metrics: Mapping[str, float], split: str) -> dict[str, float]:
-    return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
 
 def load_run(
