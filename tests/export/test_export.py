@@ -28,7 +28,6 @@ from seqmodels.errors import UserError
 from seqmodels.export import export
 from seqmodels.export.graph import example
 from seqmodels.export.hub import publish
-from seqmodels.export.int8 import on_graph, quantize
 from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RNNOutput
@@ -403,35 +402,6 @@ def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
         assert "\n" not in str(refused.value) and f"use format={others[0]}" in str(refused.value)
         assert not [*tmp_path.iterdir()]
     export(made(), tmp_path, others[0])
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda: task(*CLASSIFIER, "mean_pool", BOTH),
-        lambda: task(Tagger, TOKENS | CLASSES, "every_step", output={"kind": "crf"}),
-        *LANGUAGE,
-    ],
-)
-def test_a_task_on_a_graph_has_its_loss_and_decision(
-    made: Callable[[], Task], tmp_path: Path
-) -> None:
-    model = made()
-    export(model, tmp_path)
-    inputs, lengths, *_ = ragged(model, 7, 19)
-    shape = inputs.shape if model.contract.per == "step" else (7,)
-    targets = torch.randint(0, 3, shape)
-    if model.contract.per == "step":
-        targets[~SequenceBatch(inputs, lengths).mask] = -100
-    batch = SequenceBatch(inputs, lengths, targets)
-    quantize(tmp_path / "model.onnx", tmp_path / "model.int8.onnx")
-    graphs = (on_graph(model, tmp_path / name) for name in ("model.onnx", "model.int8.onnx"))
-    with torch.no_grad():
-        ours, same, close = (each.step(batch) for each in (model, *graphs))
-    torch.testing.assert_close(same.loss, ours.loss, atol=1e-5, rtol=0)
-    assert abs(float(close.loss - ours.loss)) < 0.05 and float(close.loss) != float(ours.loss)
-    if ours.predictions is not None:
-        assert torch.equal(same.predictions, ours.predictions)
 
 
 RESULT = {

@@ -6,10 +6,10 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -24,7 +24,6 @@ from seqmodels.data.loading import available
 from seqmodels.data.notes import unknown
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, refusing, unusable
-from seqmodels.files import write_json
 from seqmodels.heads import HEADS
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
@@ -269,7 +268,6 @@ class Run:
         format: str = "onnx",
         folder: str | Path | None = None,
         *,
-        quantize: Literal["int8"] | None = None,
         hub: str | None = None,
     ) -> Path:
         """Writes the task for programs without this package; returns the folder.
@@ -277,8 +275,6 @@ class Run:
         Args:
             format: as `seqmodels.export.export` documents it.
             folder: None: `export/<format>` in the run folder.
-            quantize: int8 also writes `model.int8.onnx`, and the test metrics of both graphs, by
-                onnxruntime, to `int8.json`. It reads the run's data.
             hub: a folder, or a repository on the Hugging Face Hub, to copy it to, with a model
                 card; as `seqmodels.export.hub.publish` takes it.
         """
@@ -286,28 +282,10 @@ class Run:
         from seqmodels.export.hub import publish
 
         place = Path(folder) if folder is not None else self.folder / "export" / format
-        if quantize is not None and format != "onnx":
-            raise UserError(f"quantize={quantize} is for format=onnx: leave it out")
         export(self.task.cpu(), place, format)
-        if quantize is not None:
-            self._quantize(place)
         if hub is not None:
             publish(place, hub, self.result, self.folder / "dataflow.svg")
         return place
-
-    def _quantize(self, folder: Path) -> None:
-        from seqmodels.export.int8 import on_graph, quantize
-
-        graphs = {"float32": folder / "model.onnx", "int8": folder / "model.int8.onnx"}
-        quantize(*graphs.values())
-        measured = {
-            name: {
-                **replace(self, task=on_graph(self.task, graph)).evaluate(accelerator="cpu"),
-                "bytes": graph.stat().st_size,
-            }
-            for name, graph in graphs.items()
-        }
-        write_json(folder / "int8.json", measured)
 
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
         with self._usable():

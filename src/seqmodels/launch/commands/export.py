@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from seqmodels.arguments import Name
 from seqmodels.launch.command_line import Checkpoint, Names, command, named_run
 
@@ -14,7 +12,6 @@ def main(
     *,
     format: Name = "onnx",
     output: Name | None = None,
-    quantize: Literal["int8"] | None = None,
     hub: Name | None = None,
     checkpoint: Checkpoint = "best",
     imports: Names = (),
@@ -28,8 +25,6 @@ def main(
         run: the run folder.
         format: onnx, torch, safetensors.
         output: the folder to write to; null: export/<format> in the run folder.
-        quantize: int8: of format=onnx, also a graph with 8-bit weights, and the test metrics of
-            both.
         hub: also copy it, with a model card, to this folder, or to user/name on the Hugging Face
             Hub.
         checkpoint: best or last.
@@ -37,8 +32,6 @@ def main(
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     finished = named_run(run, checkpoint, imports, allowed_targets)
-    folder = finished.export(format, output, quantize=quantize, hub=hub)
+    folder = finished.export(format, output, hub=hub)
     for path in sorted(folder.iterdir()):
         print(f"{path}: {path.stat().st_size:,} bytes")
-    if quantize:
-        print((folder / "int8.json").read_text(), end="")
