@@ -13,7 +13,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from huggingface_hub import ModelCard
 
 from seqmodels import tasks
 from seqmodels.batch import SequenceBatch
@@ -27,7 +26,6 @@ from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.export import export
 from seqmodels.export.graph import example
-from seqmodels.export.hub import publish
 from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RNNOutput
@@ -402,33 +400,6 @@ def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
         assert "\n" not in str(refused.value) and f"use format={others[0]}" in str(refused.value)
         assert not [*tmp_path.iterdir()]
     export(made(), tmp_path, others[0])
-
-
-RESULT = {
-    **{"task": "SequenceClassifier", "data": "Text", "head": "max_pool", "reads": ["output"]},
-    **{"metrics": {"test/accuracy": 0.75, "validation/loss": 0.5}, "fingerprint": "f00d"},
-}
-
-
-def test_a_folder_gets_the_model_with_its_card(tmp_path: Path) -> None:
-    export(task(*CLASSIFIER, "max_pool"), tmp_path / "made", "safetensors")
-    (tmp_path / "dataflow.svg").write_text("<svg/>")
-    publish(tmp_path / "made", f"{tmp_path}/hub", RESULT, tmp_path / "dataflow.svg")
-    names = {path.name for path in (tmp_path / "hub").iterdir()}
-    assert names == {"README.md", "dataflow.svg", "model.json", "model.safetensors"}
-    card = ModelCard.load(tmp_path / "hub" / "README.md")
-    [found] = card.data.eval_results
-    assert (found.metric_type, found.metric_value) == ("test/accuracy", 0.75)
-    for words in ("`max_pool` reads `output`", "(dataflow.svg)", "| validation/loss | 0.5000 |"):
-        assert words in card.text
-    assert "`f00d`" in card.text
-
-
-@pytest.mark.parametrize("hub", ["a/b/c", "no spaces", "/dev/null/folder"])
-def test_a_hub_that_cannot_be_written_is_one_line(hub: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"hub={hub} cannot be written .*give a folder") as refused:
-        publish(tmp_path, hub, RESULT, tmp_path / "none.svg")
-    assert "\n" not in str(refused.value)
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,24 +267,17 @@ class Run:
         self,
         format: str = "onnx",
         folder: str | Path | None = None,
-        *,
-        hub: str | None = None,
     ) -> Path:
         """Writes the task for programs without this package; returns the folder.
 
         Args:
             format: as `seqmodels.export.export` documents it.
             folder: None: `export/<format>` in the run folder.
-            hub: a folder, or a repository on the Hugging Face Hub, to copy it to, with a model
-                card; as `seqmodels.export.hub.publish` takes it.
         """
         from seqmodels.export import export  # here, because it is seldom needed
-        from seqmodels.export.hub import publish
 
         place = Path(folder) if folder is not None else self.folder / "export" / format
         export(self.task.cpu(), place, format)
-        if hub is not None:
-            publish(place, hub, self.result, self.folder / "dataflow.svg")
         return place
 
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:

@@ -12,7 +12,6 @@ def main(
     *,
     format: Name = "onnx",
     output: Name | None = None,
-    hub: Name | None = None,
     checkpoint: Checkpoint = "best",
     imports: Names = (),
     allowed_targets: Names = (),
@@ -25,13 +24,11 @@ def main(
         run: the run folder.
         format: onnx, torch, safetensors.
         output: the folder to write to; null: export/<format> in the run folder.
-        hub: also copy it, with a model card, to this folder, or to user/name on the Hugging Face
-            Hub.
         checkpoint: best or last.
         imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     finished = named_run(run, checkpoint, imports, allowed_targets)
-    folder = finished.export(format, output, hub=hub)
+    folder = finished.export(format, output)
     for path in sorted(folder.iterdir()):
         print(f"{path}: {path.stat().st_size:,} bytes")
