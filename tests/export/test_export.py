@@ -149,37 +149,6 @@ def run_without(packages: str, script: Path, input: str = "") -> list[str]:
     return ran.stdout.splitlines()
 
 
-LOAD = """import json, pathlib, torch, warnings
-warnings.simplefilter("error", FutureWarning)
-for folder in sorted(pathlib.Path(__file__).parent.glob("made*")):
-    held = {"model.json": ""}
-    program = torch.export.load(folder / "model.pt2", extra_files=held).module()
-    for given, wanted in torch.load(folder / "batches.pt"):
-        found = program(*given)
-        for place, pair in enumerate(zip(found, wanted, strict=True)):
-            torch.testing.assert_close(*pair, atol=1e-5, rtol=0, msg=f"{folder} {place}")
-    assert json.loads(held["model.json"]) == json.loads((folder / "model.json").read_text())
-    print(folder.name)
-"""
-
-
-@pytest.mark.filterwarnings("ignore:LSTM with projections")
-def test_a_program_gives_the_same_on_any_batch_with_torch_alone(tmp_path: Path) -> None:
-    projected = {**BOTH, "proj_size": 3}
-    # with GRU, RNN, characters, and states that are carried
-    networks = [*(NETWORKS[number] for number in (1, 2, 4, 6)), *LANGUAGE]
-    networks.append(lambda: task(*CLASSIFIER, "concat_pool", projected))
-    networks.append(lambda: task(*CLASSIFIER, "mean_pool", embedding=CONVOLUTIONS))
-    for number, made in enumerate(networks):
-        model, folder = made(), tmp_path / f"made{number}"
-        export(model, folder, "torch")
-        batches = [ragged(model, *sizes) for sizes in SIZES]
-        torch.save([(given, ours(model, *given)) for given in batches], folder / "batches.pt")
-    (tmp_path / "load.py").write_text(LOAD)
-    ran = run_without("seqmodels lightning torchmetrics", tmp_path / "load.py")
-    assert ran == [f"made{number}" for number in range(len(networks))]
-
-
 def predicted(folder: Path, rows: list[Any]) -> list[Any]:
     """What the script of an export prints for encoded inputs, without torch and this package."""
     given = "".join(json.dumps(row, default=np.ndarray.tolist) + "\n" for row in rows)
@@ -393,13 +362,11 @@ PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
 def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
     made: Callable[[], Task], reason: str, own_code: None, tmp_path: Path
 ) -> None:
-    others = ["torch"] if "proj_size" in reason else ["safetensors"]
-    for format in {"onnx", "torch"}.difference(others):
-        with pytest.raises(UserError, match=reason) as refused:
-            export(made(), tmp_path, format)
-        assert "\n" not in str(refused.value) and f"use format={others[0]}" in str(refused.value)
-        assert not [*tmp_path.iterdir()]
-    export(made(), tmp_path, others[0])
+    with pytest.raises(UserError, match=reason) as refused:
+        export(made(), tmp_path)
+    assert "\n" not in str(refused.value) and "use format=safetensors" in str(refused.value)
+    assert not [*tmp_path.iterdir()]
+    export(made(), tmp_path, "safetensors")
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

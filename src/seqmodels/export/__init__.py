@@ -14,7 +14,6 @@ from seqmodels.data.inputs import load_inputs
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices
 from seqmodels.export.to_onnx import write_onnx
-from seqmodels.export.to_torch import write_program
 from seqmodels.files import write_json, write_text
 from seqmodels.installation import how_to_install
 
@@ -28,9 +27,8 @@ def export(task: Task, folder: Path, format: str = "onnx") -> None:
 
     Args:
         format: `onnx`: `model.onnx`, and `predict.py`, which runs it with numpy and onnxruntime
-            alone. `torch`: `model.pt2`, a program for `torch.export.load`. `safetensors`:
-            `model.safetensors`, the weights. Beside each, `model.json` holds what else is needed,
-            such as the names of the classes and the preprocessing.
+            alone. `safetensors`: `model.safetensors`, the weights. Beside each, `model.json` holds
+            what else is needed, such as the names of the classes and the preprocessing.
 
     Raises:
         UserError: for an unknown format, a package that is not installed, a folder that cannot be
@@ -90,7 +88,6 @@ def _write_weights(task: Task, folder: Path, facts: dict[str, Any]) -> None:
 
 FORMATS: dict[str, tuple[Callable[[Task, Path, dict[str, Any]], None], tuple[str, ...]]] = {
     "onnx": (_write_graph, ("onnx", "onnxscript", "onnxruntime")),
-    "torch": (write_program, ()),
     "safetensors": (_write_weights, ("safetensors",)),
 }
 """How to write each, and the packages that it needs."""

@@ -44,7 +44,7 @@ class OnnxEncoder(nn.Module):
         if size := self.rnn.proj_size:
             raise UserError(
                 f"ONNX has no LSTM with projections, and encoder.proj_size is {size}: "
-                "use format=torch"
+                "use format=safetensors"
             )
         self.directions = encoder.num_directions
         for layer in range(self.rnn.num_layers):

@@ -22,7 +22,7 @@ def main(
 
     Args:
         run: the run folder.
-        format: onnx, torch, safetensors.
+        format: onnx, safetensors.
         output: the folder to write to; null: export/<format> in the run folder.
         checkpoint: best or last.
         imports: your modules that define the run's head; their code runs.
