@@ -263,21 +263,17 @@ class Run:
             pieces = task.generate(self.data, prompt, length, **options)
         return self._guarded(pieces)
 
-    def export(
-        self,
-        format: str = "onnx",
-        folder: str | Path | None = None,
-    ) -> Path:
-        """Writes the task for programs without this package; returns the folder.
+    def export(self, folder: str | Path | None = None) -> Path:
+        """Writes the task for programs without this package, as `seqmodels.export.export` does;
+        returns the folder.
 
         Args:
-            format: as `seqmodels.export.export` documents it.
-            folder: None: `export/<format>` in the run folder.
+            folder: None: `export` in the run folder.
         """
         from seqmodels.export import export  # here, because it is seldom needed
 
-        place = Path(folder) if folder is not None else self.folder / "export" / format
-        export(self.task.cpu(), place, format)
+        place = Path(folder) if folder is not None else self.folder / "export"
+        export(self.task.cpu(), place)
         return place
 
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
@@ -319,7 +315,7 @@ def load_run(
         run.encode(texts)  # features `(N, S)`
         run.attention(texts)  # the weights of a head with attention
         run.generate("def ")  # the text of a language model
-        run.export("onnx")  # for programs without this package
+        run.export()  # a graph, for programs without this package
 
     Args:
         checkpoint: `best` or `last`.
