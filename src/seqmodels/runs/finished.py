@@ -121,8 +121,7 @@ class Run:
                 series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
                 dicts, with the columns of the training files.
             source: what to call the inputs in an error.
-            options: for the task's `describe`: `beam`, `best` and `unknown` if the model writes
-                texts.
+            options: for the task's `describe`: `beam` and `best` if the model writes texts.
 
         Raises:
             UserError: for an input that cannot be encoded, naming its number; for an option that
