@@ -134,8 +134,7 @@ class Run:
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result['task']}: leave it out"
             )
-        describe = partial(task.describe, **options)
-        yield from self._described(inputs, source, accelerator, describe)
+        yield from self._described(inputs, source, accelerator, partial(task.describe, **options))
 
     def encode(
         self,
@@ -206,8 +205,8 @@ class Run:
                 )
             return [{"made": each.cpu()} for each in made]
 
-        described = self._described(inputs, source, accelerator, rows)
-        made = [row["made"] for row in described]  # of a text that was cut, the steps in a list
+        # of a text that was cut, the steps in a list
+        made = [row["made"] for row in self._described(inputs, source, accelerator, rows)]
         if any(isinstance(each, list) and not each[0].dim() for each in made):
             raise UserError(
                 f"{source}: an input is longer than data.max_length, and so read in pieces, which "
