@@ -1,4 +1,4 @@
-"""Export a finished run: an ONNX graph that runs without PyTorch, or its weights alone.
+"""Export a finished run as an ONNX graph that runs without PyTorch.
 
 python scripts/export.py run=runs/<folder>
 """

@@ -31,7 +31,6 @@ Number = BeforeValidator(_number)
 Count = Annotated[int, Number, Field(ge=1)]
 Natural = Annotated[int, Number, Field(ge=0)]
 Seed = Annotated[int, Number, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
-Share = Annotated[float, Number, Field(ge=0, le=1)]
 NonNegativeFraction = Annotated[float, Number, Field(ge=0, lt=1)]
 PositiveFraction = Annotated[float, Number, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Number, Field(ge=0)]

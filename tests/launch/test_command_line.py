@@ -27,7 +27,7 @@ def main(
     input: Input | None = None,
     file: Name | None = None,
     rate: NonNegative = 0.1,
-    dynamic: bool = False,
+    exact: bool = False,
     imports: Sequence[Name] = (),
     kind: Literal["fast", "slow"] = "fast",
 ) -> None:
@@ -59,7 +59,7 @@ def call(monkeypatch: pytest.MonkeyPatch, script: Any, *words: str) -> dict[str,
         ("input.features=null", {"features": None}),
         ("rate=1e-3", 0.001),
         ("rate=2", 2.0),
-        ("dynamic=true", True),
+        ("exact=true", True),
         ("imports=[a,b.c]", ["a", "b.c"]),
         ("imports=a", ["a"]),
         ("imports=[]", []),
@@ -104,7 +104,7 @@ def test_help_is_the_docstring_and_the_usual_values(
     [
         ([], "run must be given: add run=<value>"),
         (["rn=x"], "rn is not a key of the configuration: did you mean run?"),
-        (["other=3"], "other is not a key of the configuration: choose one of dynamic, file, imp"),
+        (["other=3"], "other is not a key of the configuration: choose one of exact, file, imp"),
         (["run=x", "input=3"], "input=3: "),
         (
             ["run=x", "input.batc=3"],
@@ -119,7 +119,7 @@ def test_help_is_the_docstring_and_the_usual_values(
         (["run=x", "rate=nan"], "rate=nan: input should be a finite number"),
         (["run=x", "rate=-1"], "rate=-1: input should be greater than or equal to 0"),
         (["run=x", "input.batch=1.5"], "input.batch=1.5: input should be a valid integer"),
-        (["run=x", "dynamic=maybe"], "dynamic=maybe: input should be a valid boolean"),
+        (["run=x", "exact=maybe"], "exact=maybe: input should be a valid boolean"),
         (["run=x", "kind=fsat"], "kind=fsat: input should be 'fast' or 'slow'"),
     ],
 )

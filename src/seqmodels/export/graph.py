@@ -1,10 +1,13 @@
-"""A task as one graph: any batch, any time."""
+"""A task as one ONNX graph: any batch, any time."""
 
 from __future__ import annotations
 
 import copy
+import json
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,21 +15,19 @@ from torch import Tensor, nn
 
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, one_line
+from seqmodels.export.encoder import INSTEAD, OPSET, OnnxEncoder
 from seqmodels.nn.characters import CharacterEncoder
-from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import parts_of
 
 BATCH, TIME = 3, 5  # of the example to trace: the graph takes any
-Traceable = Callable[[RecurrentEncoder], nn.Module]
-"""What makes an encoder that an exporter can trace."""
 
 
 class _Characters(nn.Module):
     """A `CharacterEncoder` that reads every word of a batch, without looking for equal ones."""
 
-    def __init__(self, characters: CharacterEncoder, traceable: Traceable) -> None:
+    def __init__(self, characters: CharacterEncoder) -> None:
         super().__init__()
-        self.embedding, self.encoder = characters.embedding, traceable(characters.encoder)
+        self.embedding, self.encoder = characters.embedding, OnnxEncoder(characters.encoder)
 
     def forward(self, characters: Tensor) -> Tensor:
         words = characters.flatten(0, 1)  # (B, T, K) -> (B * T, K)
@@ -39,12 +40,12 @@ class _Characters(nn.Module):
 class Graph(nn.Module):
     """What is traced: `inputs`, `lengths` and, of a stateful task, the parts of a state."""
 
-    def __init__(self, task: Task, traceable: Traceable) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
         copied: Any = copy.deepcopy(task).float().eval()
-        copied.encoder = traceable(copied.encoder)
+        copied.encoder = OnnxEncoder(copied.encoder)
         if copied.characters is not None:
-            copied.characters = _Characters(copied.characters, traceable)
+            copied.characters = _Characters(copied.characters)
         self.task: Task = copied
 
     def forward(self, inputs: Tensor, lengths: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -72,20 +73,48 @@ def example(task: Task) -> tuple[Tensor, ...]:
     return inputs, lengths, *(part.clone() for part in parts)
 
 
-def trace(task: Task, traceable: Traceable) -> torch.export.ExportedProgram:
-    """Traces what `as_function` of a task does with a batch, for rows of any length.
+def write_graph(task: Task, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Writes a task as ONNX, for rows of any length: inputs `inputs`, `lengths` (and `h_0`, `c_0`),
+    outputs `logits` (and `h_n`, `c_n`).
+
+    Args:
+        metadata: plain values by name, for the file's own; each as JSON.
 
     Raises:
-        UserError: for a task that cannot be traced, with the reason.
+        UserError: for a task that cannot be exported, with the reason.
     """
+    program = _traced(task)
+    names = ["h", "c"][: len(program.example_inputs[0]) - 2]
+    logger = logging.getLogger("torch.onnx")  # notes packages that it does not need
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            made = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["inputs", "lengths", *(f"{name}_0" for name in names)],
+                output_names=["logits", *(f"{name}_n" for name in names)],
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert made is not None
+    for name, value in metadata.items():
+        made.model.metadata_props[name] = json.dumps(value, ensure_ascii=False)
+    made.save(path)
+
+
+def _traced(task: Task) -> torch.export.ExportedProgram:
+    """What `as_function` of a task does with a batch."""
     if task.contract.kind.decoder:
-        raise UserError(
-            "a graph cannot hold a decoder, which writes until it is done: use format=safetensors"
-        )
+        raise UserError(f"a graph cannot hold a decoder, which writes until it is done: {INSTEAD}")
     if task.window is not None:
         raise UserError(
             f"a graph cannot cut sequences into windows, and model.window is {task.window}: "
-            "use format=safetensors"
+            f"{INSTEAD}"
         )
     arguments, batch = example(task), torch.export.Dim("batch")
     any_size = torch.export.Dim.DYNAMIC  # also where a task reads windows of one size
@@ -95,7 +124,7 @@ def trace(task: Task, traceable: Traceable) -> torch.export.ExportedProgram:
     shapes: tuple[Any, ...] = (of_inputs, {0: batch})
     if state := arguments[2:]:
         shapes = (*shapes, tuple({1: batch} for _ in state))
-    graph = Graph(task, traceable)
+    graph = Graph(task)
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             return torch.export.export(
@@ -107,5 +136,5 @@ def trace(task: Task, traceable: Traceable) -> torch.export.ExportedProgram:
     except Exception as error:  # code of your own may hold anything
         raise UserError(
             f"{type(task).__name__} cannot be traced as a graph "
-            f"({type(error).__name__}: {one_line(error)}): use format=safetensors"
+            f"({type(error).__name__}: {one_line(error)}): {INSTEAD}"
         ) from error

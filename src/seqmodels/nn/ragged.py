@@ -17,7 +17,7 @@ padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.nn.recurrence import CALLS, Calls, LayerByHand, runs_by_hand
+from seqmodels.nn.recurrence import CALLS, LayerByHand, runs_by_hand
 from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.padding import valid_steps
 
@@ -81,18 +81,15 @@ class Rows:
 
     Args:
         time: how many steps the padded rows have.
-        whole: keep all rows and steps in one block.
         exact: leave no padding in the blocks.
     """
 
-    def __init__(
-        self, lengths: Tensor, time: Any, device: torch.device, *, whole: bool, exact: bool
-    ) -> None:
+    def __init__(self, lengths: Tensor, time: int, device: torch.device, *, exact: bool) -> None:
         batch = lengths.shape[0]
         ordered, order = lengths.sort(descending=True, stable=True)
         self.shape, self.exact = (batch, time), exact
-        self.longest = time if whole else int(ordered[0])
-        if whole or exact:
+        self.longest = int(ordered[0])
+        if exact:
             self.blocks = [(0, self.longest, batch)]
         elif device.type == "cpu":
             self.blocks = time_blocks(ordered)
@@ -152,7 +149,6 @@ def run_padded(
     *,
     locked_dropout: bool = False,
     weight_dropout: float = 0.0,
-    traced: Calls | None = None,
 ) -> tuple[Tensor, State]:
     """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps.
 
@@ -163,14 +159,12 @@ def run_padded(
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
         weight_dropout: the share of the weights from `h` to the next `h` to drop in training.
-        traced: what to call instead, to trace a program for any lengths: it has all steps in one
-            block.
 
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
     """
-    by_hand = traced is None and runs_by_hand(rnn, inputs)
-    rows = Rows(lengths, inputs.shape[1], inputs.device, whole=traced is not None, exact=by_hand)
+    by_hand = runs_by_hand(rnn, inputs)
+    rows = Rows(lengths, inputs.shape[1], inputs.device, exact=by_hand)
     directions = 2 if rnn.bidirectional else 1
     if state is None:
         widths = (rnn.proj_size or rnn.hidden_size, rnn.hidden_size)
@@ -212,7 +206,6 @@ def run_padded(
                 rows.turned(layer, direction),
                 tuple(part[index].unsqueeze(0) for part in start),
                 rows,
-                (traced or CALLS)[rnn.mode],
             )
             finals.append(final)
             outputs.append(rows.turned(output, direction))
@@ -234,7 +227,6 @@ def _run_direction(
     steps: Tensor,
     state: tuple[Tensor, ...],
     rows: Rows,
-    call: Callable[..., tuple[Tensor, ...]],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer, one direction: `output` `(N, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
     is_lstm = rnn.mode == "LSTM"
@@ -252,7 +244,7 @@ def _run_direction(
     parts = steps.split([length * count for length, count in shapes])
     for part, (length, count), still in zip(parts, shapes, still_running, strict=True):
         state = tuple(x[:, :count] for x in state)
-        output, *state_list = call(
+        output, *state_list = CALLS[rnn.mode](
             part.unflatten(0, (length, count)),
             state if is_lstm else state[0],
             weights,

@@ -18,8 +18,11 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from seqmodels.nn.ragged import Rows
 
-Calls = Mapping[str, Callable[..., tuple[Tensor, ...]]]
-CALLS: Calls = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh}
+CALLS: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+}
 by_sigmoid = torch.ops.aten.sigmoid_backward.grad_input  # g * s * (1 - s)
 by_tanh = torch.ops.aten.tanh_backward.grad_input  # g * (1 - t * t)
 

@@ -6,10 +6,10 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -24,7 +24,6 @@ from seqmodels.data.loading import available
 from seqmodels.data.notes import unknown
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, refusing, unusable
-from seqmodels.files import write_json
 from seqmodels.heads import HEADS
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
@@ -71,9 +70,6 @@ class Run:
         file: Any = None,
         accelerator: str = "auto",
         *,
-        dynamic: bool = False,
-        dynamic_learning_rate: float = 0.1,
-        dynamic_decay: float = 1e-3,
         callbacks: Sequence[Callback] = (),
     ) -> dict[str, float]:
         """The task's metrics on a split of the run's data, or on a file like it.
@@ -82,9 +78,6 @@ class Run:
             file: with targets, or such rows in memory, as `InMemory` takes them; for a language
                 model, plain text.
             callbacks: of the test, such as `Predictions`; what they write goes into the run folder.
-            dynamic: also score a language model that keeps learning from each window after it is
-                scored, with steps of `dynamic_learning_rate`, each followed by a move of
-                `dynamic_decay` of the way back to the trained weights: as `dynamic/loss`, ...
 
         Raises:
             UserError: for an unknown split, or a file that is absent, broken or without targets.
@@ -100,12 +93,6 @@ class Run:
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
                 log.warning(note)
-            adapted: dict[str, float] = {}
-            if dynamic:
-                why = "dynamic=true adapts a language model"
-                adapted = self._verb("evaluate_dynamically", why, accelerator)(
-                    loader, learning_rate=dynamic_learning_rate, decay=dynamic_decay
-                )
             trainer = pl.Trainer(
                 accelerator=accelerator,
                 devices=1,
@@ -117,7 +104,7 @@ class Run:
                 default_root_dir=self.folder,
             )
             [metrics] = trainer.test(self.task, loader, verbose=False)
-            return _of_split(metrics, split) | _of_split(adapted, "dynamic")
+            return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
     def predict(
         self,
@@ -134,8 +121,7 @@ class Run:
                 series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
                 dicts, with the columns of the training files.
             source: what to call the inputs in an error.
-            options: for the task's `describe`: `beam`, `best` and `unknown` if the model writes
-                texts.
+            options: for the task's `describe`: `beam` and `best` if the model writes texts.
 
         Raises:
             UserError: for an input that cannot be encoded, naming its number; for an option that
@@ -148,8 +134,7 @@ class Run:
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result['task']}: leave it out"
             )
-        describe = partial(task.describe, **options)
-        yield from self._described(inputs, source, accelerator, describe)
+        yield from self._described(inputs, source, accelerator, partial(task.describe, **options))
 
     def encode(
         self,
@@ -220,8 +205,8 @@ class Run:
                 )
             return [{"made": each.cpu()} for each in made]
 
-        described = self._described(inputs, source, accelerator, rows)
-        made = [row["made"] for row in described]  # of a text that was cut, the steps in a list
+        # of a text that was cut, the steps in a list
+        made = [row["made"] for row in self._described(inputs, source, accelerator, rows)]
         if any(isinstance(each, list) and not each[0].dim() for each in made):
             raise UserError(
                 f"{source}: an input is longer than data.max_length, and so read in pieces, which "
@@ -266,55 +251,28 @@ class Run:
         Raises:
             UserError: for a prompt with unknown tokens, or a wrong option.
         """
-        generate = self._verb("generate", "only a language model can generate text", accelerator)
+        if not hasattr(self.task, "generate"):
+            raise UserError(
+                "only a language model can generate text, and "
+                f"{self.folder} is the run of a {self.result['task']}"
+            )
+        task: Any = self.task.to(find_device(accelerator))
         with self._usable():
-            pieces = generate(self.data, prompt, length, **options)
+            pieces = task.generate(self.data, prompt, length, **options)
         return self._guarded(pieces)
 
-    def export(
-        self,
-        format: str = "onnx",
-        folder: str | Path | None = None,
-        *,
-        quantize: Literal["int8"] | None = None,
-        hub: str | None = None,
-    ) -> Path:
-        """Writes the task for programs without this package; returns the folder.
+    def export(self, folder: str | Path | None = None) -> Path:
+        """Writes the task for programs without this package, as `seqmodels.export.export` does;
+        returns the folder.
 
         Args:
-            format: as `seqmodels.export.export` documents it.
-            folder: None: `export/<format>` in the run folder.
-            quantize: int8 also writes `model.int8.onnx`, and the test metrics of both graphs, by
-                onnxruntime, to `int8.json`. It reads the run's data.
-            hub: a folder, or a repository on the Hugging Face Hub, to copy it to, with a model
-                card; as `seqmodels.export.hub.publish` takes it.
+            folder: None: `export` in the run folder.
         """
         from seqmodels.export import export  # here, because it is seldom needed
-        from seqmodels.export.hub import publish
 
-        place = Path(folder) if folder is not None else self.folder / "export" / format
-        if quantize is not None and format != "onnx":
-            raise UserError(f"quantize={quantize} is for format=onnx: leave it out")
-        export(self.task.cpu(), place, format)
-        if quantize is not None:
-            self._quantize(place)
-        if hub is not None:
-            publish(place, hub, self.result, self.folder / "dataflow.svg")
+        place = Path(folder) if folder is not None else self.folder / "export"
+        export(self.task.cpu(), place)
         return place
-
-    def _quantize(self, folder: Path) -> None:
-        from seqmodels.export.int8 import on_graph, quantize
-
-        graphs = {"float32": folder / "model.onnx", "int8": folder / "model.int8.onnx"}
-        quantize(*graphs.values())
-        measured = {
-            name: {
-                **replace(self, task=on_graph(self.task, graph)).evaluate(accelerator="cpu"),
-                "bytes": graph.stat().st_size,
-            }
-            for name, graph in graphs.items()
-        }
-        write_json(folder / "int8.json", measured)
 
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
         with self._usable():
@@ -338,16 +296,6 @@ class Run:
     def _usable(self) -> AbstractContextManager[None]:
         return unusable(f"{self.folder} cannot be used")
 
-    def _verb(self, name: str, why: str, accelerator: str) -> Callable[..., Any]:
-        """What only some tasks can do: a method of theirs, with the task on its device."""
-        if not hasattr(self.task, name):
-            raise UserError(f"{why}, and {self.folder} is the run of a {self.result['task']}")
-        return getattr(self.task.to(find_device(accelerator)), name)
-
-
-def _of_split(metrics: Mapping[str, float], split: str) -> dict[str, float]:
-    return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
-
 
 def load_run(
     folder: str | Path,
@@ -365,7 +313,7 @@ def load_run(
         run.encode(texts)  # features `(N, S)`
         run.attention(texts)  # the weights of a head with attention
         run.generate("def ")  # the text of a language model
-        run.export("onnx")  # for programs without this package
+        run.export()  # a graph, for programs without this package
 
     Args:
         checkpoint: `best` or `last`.

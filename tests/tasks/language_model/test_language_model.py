@@ -27,7 +27,6 @@ from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
 from seqmodels.tasks.language_model.corpus import TokenFile
-from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.window_learning_rate import WindowLearningRate
 from tests.conftest import Config
 from tests.engine.test_contract import DATA, Tagging
@@ -536,29 +535,6 @@ def test_a_finished_run_evaluates_to_the_same_numbers(config: Config, text: str)
         LanguageModel.load_from_checkpoint(Path(settings.folder) / "checkpoints" / "best.ckpt"),
         LanguageModel,
     )
-
-
-def test_dynamic_evaluation_scores_before_it_learns(config: Config, text: str) -> None:
-    settings = config(*QUICK, f"data.train={text}")
-    train(settings)
-    run = load_run(settings.folder)
-    other = Path(text).with_name("other.txt")
-    other.write_text("zzz yyy".replace("z", "m").replace("y", "c") + "\n" * 3000)
-    before = {name: p.clone() for name, p in run.task.state_dict().items()}
-    static = run.evaluate(file=str(other), accelerator="cpu")
-    dynamic = run.evaluate(file=str(other), accelerator="cpu", dynamic=True)
-    still = run.evaluate(
-        file=str(other), accelerator="cpu", dynamic=True, dynamic_learning_rate=0.0
-    )
-    assert dynamic["dynamic/loss"] < 0.8 * static["file/loss"]  # it has learned to repeat
-    for name, value in static.items():
-        assert dynamic[name] == value  # beside it, unchanged
-        same = still[name.replace("file/", "dynamic/")]
-        assert same == pytest.approx(value, rel=1e-5)  # without learning it is the same scoring
-    for name, parameter in run.task.state_dict().items():
-        assert torch.equal(parameter, before[name])
-    with pytest.raises(UserError, match="dynamic_decay=-1.0: it must be at least 0"):
-        dynamic_evaluation(run.task, [], learning_rate=0.1, decay=-1.0)
 
 
 @pytest.mark.parametrize("where", ["between epochs", "in the middle of an epoch"])

@@ -48,9 +48,6 @@ def test_a_language_model_from_two_processes_to_its_text(
             shown = re.search(rf" {name} +│ +([\d.]+)", alone.stdout)
             assert shown, alone.stdout
             assert float(shown[1]) == pytest.approx(result["metrics"][f"{split}/{name}"], abs=1e-4)
-    dynamic = script("evaluate.py", f"run={language_run}", "dynamic=true", "accelerator=cpu")
-    assert "dynamic evaluation" in dynamic.stdout, dynamic.stderr
-    assert all(name in dynamic.stdout for name in ("test", "dynamic ", "bits_per_byte"))
 
     common = (f"run={language_run}", "accelerator=cpu", "length=30", "seed=3")
     made = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from seqmodels.arguments import Count, Name, NonNegative, Share
+from seqmodels.arguments import Count, Name
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
 
 log = logging.getLogger(__name__)
@@ -17,9 +17,6 @@ def main(
     *,
     split: Name = "test",
     file: Name | None = None,
-    dynamic: bool = False,
-    dynamic_learning_rate: NonNegative = 0.1,
-    dynamic_decay: Share = 0.001,
     predictions: bool = True,
     checkpoint: Checkpoint = "best",
     batch_size: Count | None = None,
@@ -36,10 +33,6 @@ def main(
         split: train, validation, test; some data has more.
         file: evaluate this file instead: labelled like the training file; plain text for a
             language model.
-        dynamic: language models: also score while training on each window after scoring it.
-        dynamic_learning_rate: language models: of those steps.
-        dynamic_decay: language models: after each window, move the weights this share of the way
-            back to the trained ones.
         predictions: write predictions.csv and scores.csv into the run folder; of another split,
             predictions_<split>.csv.
         batch_size: null: as in training.
@@ -58,21 +51,11 @@ def main(
     writers: list[Predictions | Scores] = [Predictions(), Scores()]
     for writer in writers:
         writer.name = file_of(writer.name, name)
-    written = predictions and not dynamic
-    if written and not os.access(finished.folder, os.W_OK):
+    if predictions and not os.access(finished.folder, os.W_OK):
         names = " and ".join(writer.name for writer in writers)
         log.warning(f"{finished.folder} cannot be written to: {names} are left out")
-        written = False
-    metrics = finished.evaluate(
-        split,
-        file,
-        accelerator,
-        dynamic=dynamic,
-        dynamic_learning_rate=dynamic_learning_rate,
-        dynamic_decay=dynamic_decay,
-        callbacks=writers if written else [],
-    )
-    title = f"{run} on {file or split}{', dynamic evaluation' * dynamic}"
-    Screen().print(metrics_table(metrics, title))
-    for table in tables_of_test(finished.folder, name) if written else ():
+        predictions = False
+    metrics = finished.evaluate(split, file, accelerator, callbacks=writers if predictions else [])
+    Screen().print(metrics_table(metrics, f"{run} on {file or split}"))
+    for table in tables_of_test(finished.folder, name) if predictions else ():
         Screen().print(table)

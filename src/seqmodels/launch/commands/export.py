@@ -1,8 +1,6 @@
-"""Export a finished run: an ONNX graph that runs without PyTorch, or its weights alone."""
+"""Export a finished run as an ONNX graph that runs without PyTorch."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from seqmodels.arguments import Name
 from seqmodels.launch.command_line import Checkpoint, Names, command, named_run
@@ -12,33 +10,23 @@ from seqmodels.launch.command_line import Checkpoint, Names, command, named_run
 def main(
     run: Name,
     *,
-    format: Name = "onnx",
     output: Name | None = None,
-    quantize: Literal["int8"] | None = None,
-    hub: Name | None = None,
     checkpoint: Checkpoint = "best",
     imports: Names = (),
     allowed_targets: Names = (),
 ) -> None:
-    """Export a finished run: an ONNX graph that runs without PyTorch, or its weights alone.
+    """Export a finished run as an ONNX graph that runs without PyTorch.
 
     python scripts/export.py run=runs/<folder>
 
     Args:
         run: the run folder.
-        format: onnx, torch, safetensors.
-        output: the folder to write to; null: export/<format> in the run folder.
-        quantize: int8: of format=onnx, also a graph with 8-bit weights, and the test metrics of
-            both.
-        hub: also copy it, with a model card, to this folder, or to user/name on the Hugging Face
-            Hub.
+        output: the folder to write to; null: export in the run folder.
         checkpoint: best or last.
         imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     finished = named_run(run, checkpoint, imports, allowed_targets)
-    folder = finished.export(format, output, quantize=quantize, hub=hub)
+    folder = finished.export(output)
     for path in sorted(folder.iterdir()):
         print(f"{path}: {path.stat().st_size:,} bytes")
-    if quantize:
-        print((folder / "int8.json").read_text(), end="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from seqmodels.arguments import Count, Name
 from seqmodels.errors import UserError
@@ -22,7 +22,6 @@ def main(
     split: Name | None = None,
     beam: Count | None = None,
     best: Count | None = None,
-    unknown: Literal["copy", "skip"] | None = None,
     checkpoint: Checkpoint = "best",
     batch_size: Count | None = None,
     accelerator: Accelerator = "auto",
@@ -42,9 +41,6 @@ def main(
             own data into its folder, as predictions.csv.
         beam: of a model that writes texts: beginnings to keep for each; null: as in training.
         best: of a model that writes texts: how many to print for each input, at most beam.
-        unknown: of a model that writes texts, where an unknown token is likeliest: copy (the source
-            token that is attended to most, of the unknown ones if there are any), skip; null: write
-            a known one.
         batch_size: null: as in training.
         accelerator: auto, cpu, gpu or mps.
         checkpoint: best or last.
@@ -55,7 +51,7 @@ def main(
         raise UserError(
             "name what to predict for: input=<file>, or split=test for the run's own data"
         )
-    writing = {"beam": beam, "best": best, "unknown": unknown}  # options of models of texts
+    writing = {"beam": beam, "best": best}  # options of models of texts
     options = {name: value for name, value in writing.items() if value is not None}
     finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
     if input is not None:

@@ -22,7 +22,6 @@ from seqmodels.nn.outputs import ClassOptions, Output
 from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.screen import Screen
-from seqmodels.tasks.language_model.dynamic_evaluation import dynamic_evaluation
 from seqmodels.tasks.language_model.generation import write
 from seqmodels.tasks.language_model.passes import dropout_for, expected_passes, settle_size
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
@@ -66,9 +65,7 @@ class LanguageModel(Task):
         logits, state = network(made[-1:], *state)
     return {"continued": made}"""
     settle = staticmethod(settle_size)
-    # of a finished run
-    generate = write
-    evaluate_dynamically = dynamic_evaluation
+    generate = write  # of a finished run
 
     def __init__(
         self,

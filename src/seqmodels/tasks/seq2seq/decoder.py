@@ -173,15 +173,10 @@ class Decoder(Output):
         assert weights is not None
         return weights
 
-    def search(self, features: Start, *, unknown: bool = False, **options: Any) -> Found:
-        """The likeliest texts for each row, as `search` finds them; `options` are its own.
-
-        Args:
-            unknown: whether the unknown token may be written.
-        """
-
-        no_text = {PADDING_ID, self.start, *(() if unknown else (UNKNOWN_ID,))}
-        silent = [*(no_text - {self.end})]
+    def search(self, features: Start, **options: Any) -> Found:
+        """The likeliest texts of known tokens for each row, as `search` finds them; `options` are
+        its own."""
+        silent = [*({PADDING_ID, UNKNOWN_ID, self.start} - {self.end})]
 
         def step(token: Tensor, carried: Any) -> tuple[Tensor, Any]:
             read, carried, _ = self.read(token.unsqueeze(1), carried)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from seqmodels.data.token_inputs import MOST_TOKENS, Tokens
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq.pair_batches import PairDataset
-from seqmodels.tasks.seq2seq.text_targets import UNKNOWN_TEXT, TextTargets
+from seqmodels.tasks.seq2seq.text_targets import TextTargets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,20 +175,6 @@ class PairDataModule(SequenceDataModule):
 
     def read_inputs(self, path: str) -> Iterator[str]:
         return self.files.sources(path)
-
-    def described(
-        self, raw: Sequence[str], rows: Sequence[Mapping[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
-        """With the symbols of the source that are `copied` in place of unknown ones."""
-        for source, row in zip(raw, super().described(raw, rows), strict=True):
-            for made in (row, *row.get("others", ())):
-                for place in made.pop("copied", ()):
-                    (gap, _), (symbol, _) = self.inputs.pieces(source)[2 * place : 2 * place + 2]
-                    # words of a target hold the space before them
-                    apart = gap and self.targets.tokens.options.level == "word"
-                    space = " " if apart and made["target"][0] != UNKNOWN_TEXT else ""
-                    made["target"] = made["target"].replace(UNKNOWN_TEXT, space + symbol, 1)
-            yield row
 
     @property
     def baseline_recipe(self) -> list[Any]:

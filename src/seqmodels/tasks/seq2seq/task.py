@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Annotated, Any
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
 from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegativeFraction
-from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, AnyBatch, PairBatch, SequenceBatch
+from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
@@ -152,15 +151,14 @@ class Seq2Seq(Task):
         return Step(loss, known, counts.to(self.device), scored=scored)
 
     @once_a_batch
-    def write(self, states: RNNOutput, *, beam: int, best: int = 1, unknown: bool = False) -> Found:
-        """The likeliest texts for what the encoder has read, the best first; with the unknown token
-        in them, if it is the likeliest and `unknown` allows it."""
+    def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
+        """The likeliest texts for what the encoder has read, the best first."""
         usual = min(2 * self.hparams["data"]["longest"] + 1, MOST_TOKENS)
         longest = self.hparams["longest"] or usual
         penalty = self.hparams["length_penalty"]
         selected = self.head.features(states)
         options = {"longest": longest, "length_penalty": penalty}
-        return self.decoder.search(selected, beam=beam, best=best, unknown=unknown, **options)
+        return self.decoder.search(selected, beam=beam, best=best, **options)
 
     def attention(self, batch: AnyBatch) -> list[Tensor]:
         """For each row, how much each step of the source is attended to, `(S, T)`, where each token
@@ -194,52 +192,25 @@ class Seq2Seq(Task):
         return {"perplexity": loss.exp()}
 
     def describe(
-        self,
-        batch: AnyBatch,
-        beam: int | None = None,
-        best: int | None = None,
-        unknown: str | None = None,
+        self, batch: AnyBatch, beam: int | None = None, best: int | None = None
     ) -> list[dict[str, Any]]:
         """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
         also `others`, a list of the same, the best first.
 
         Args:
             beam, best: in place of the task's own.
-            unknown: what to do where the unknown token is likeliest: `skip` it, or `copy` the
-                source token that is attended to most (Jean et al. 2015,
-                https://aclanthology.org/P15-1001), of the unknown ones if the source has any, since
-                attention may look at a neighbour that has read it; their places are `copied`, one
-                for each `\ufffd` of the text; None: write the likeliest known token.
-
-        Raises:
-            UserError: for another `unknown`, or `copy` without attention.
         """
-        if unknown not in (None, "copy", "skip"):
-            raise UserError(f"unknown={unknown}: choose copy or skip")
-        if unknown == "copy" and self.decoder.attention is None:
-            raise UserError(
-                "unknown=copy takes the source token that is attended to most, and "
-                f"model.head={self.head.name} attends to none: choose unknown=skip"
-            )
         best = best or self.hparams["best"]
         beam = beam or max(self.hparams["beam"], best)
         states = self.encode(batch)
-        found = self.write(states, beam=beam, best=best, unknown=unknown is not None)
-        read = found.tokens  # (B, N, S): the source token for each of these
-        if unknown == "copy":
-            start = self.head.features(states)
-            weights = (self.decoder.weights(start, tokens) for tokens in read.unbind(1))
-            unseen = 2 * (batch.inputs == UNKNOWN_ID).unsqueeze(1)  # more than any weight
-            read = torch.stack([(each + unseen).argmax(dim=-1) for each in weights], dim=1)
+        found = self.write(states, beam=beam, best=best)
         rows = []
-        for *made, scores in zip(found.tokens, read, found.scores.tolist(), strict=True):
-            texts: list[dict[str, Any]] = []
-            for tokens, places, score in zip(*made, scores, strict=True):
-                known = tokens != UNKNOWN_ID
-                text = self.text_decoder((tokens[known] if unknown == "skip" else tokens).tolist())
-                copied = {"copied": places[~known].tolist()} if unknown == "copy" else {}
-                if math.isfinite(score):
-                    texts.append({"target": text, "score": score, **copied})
+        for tokens, scores in zip(found.tokens, found.scores.tolist(), strict=True):
+            texts = [
+                {"target": text, "score": score}
+                for text, score in zip(self.text_decoder.texts(tokens), scores, strict=True)
+                if math.isfinite(score)
+            ]
             rows.append({**texts[0], **({"others": texts[1:]} if len(scores) > 1 else {})})
         return rows
 

@@ -1,24 +1,19 @@
-"""A task as an ONNX graph: one recurrent node for each layer."""
+"""The encoder of a graph: one recurrent node of ONNX for each layer."""
 
 from __future__ import annotations
 
-import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.engine import Task
 from seqmodels.errors import UserError
-from seqmodels.export.graph import trace
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State, parts_of
 
 OPSET = 18  # the exporter's own; its LSTM and GRU are those of 14
+INSTEAD = "use the model from Python, by seqmodels.load_run"  # of what a graph cannot hold
 # where ONNX has its gates in PyTorch's order: i, f, g, o -> i, o, f, c; and r, z, n -> z, r, h
 GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
 
@@ -38,13 +33,11 @@ class OnnxEncoder(nn.Module):
         self.cell, self.rnn = encoder.cell, encoder.rnn
         if self.cell not in GATES:
             raise UserError(
-                f"ONNX has no node for encoder.cell={self.cell}, which is your own: "
-                "use format=safetensors"
+                f"ONNX has no node for encoder.cell={self.cell}, which is your own: {INSTEAD}"
             )
         if size := self.rnn.proj_size:
             raise UserError(
-                f"ONNX has no LSTM with projections, and encoder.proj_size is {size}: "
-                "use format=torch"
+                f"ONNX has no LSTM with projections, and encoder.proj_size is {size}: {INSTEAD}"
             )
         self.directions = encoder.num_directions
         for layer in range(self.rnn.num_layers):
@@ -94,37 +87,3 @@ class OnnxEncoder(nn.Module):
             w, r, *b = (torch.cat([gate[n] for n in order]) for gate in gates)
             by_direction.append((w, r, torch.cat(b)))
         return map(torch.stack, zip(*by_direction, strict=True))
-
-
-def write_onnx(task: Task, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes a task as ONNX: inputs `inputs`, `lengths` (and `h_0`, `c_0`), outputs `logits` (and
-    `h_n`, `c_n`).
-
-    Args:
-        metadata: plain values by name, for the file's own; each as JSON.
-
-    Raises:
-        UserError: for a task that cannot be exported, with the reason.
-    """
-    program = trace(task, OnnxEncoder)
-    names = ["h", "c"][: len(program.example_inputs[0]) - 2]
-    logger = logging.getLogger("torch.onnx")  # notes packages that it does not need
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            made = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["inputs", "lengths", *(f"{name}_0" for name in names)],
-                output_names=["logits", *(f"{name}_n" for name in names)],
-                external_data=False,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert made is not None
-    for name, value in metadata.items():
-        made.model.metadata_props[name] = json.dumps(value, ensure_ascii=False)
-    made.save(path)
