@@ -77,9 +77,9 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(
     quick = ("model.encoder.hidden_size=16", "trainer.max_epochs=1", "trainer=cpu")
     script("train.py", "imports=[my_heads]", "model.head=first", "folder=run", *quick)
     swept = script("train.py", "-m", "imports=[my_heads]", "model.head=first,max_pool", *quick)
-    assert "0_first: test/accuracy" in swept.stdout
+    assert "1 of 2: model.head=first: test/accuracy" in swept.stdout
     assert swept.stderr == ""  # what the audit warns of is in the job's own log
-    [log] = tmp_path.glob("runs/*/0_first/train.log")
+    [log] = tmp_path.glob("runs/*/*head-first_*/train.log")
     assert "unread_step" in log.read_text()
     assert "unknown model.head=first" in refused("evaluate.py", "run=run")
     script("evaluate.py", "run=run", "imports=my_heads")
@@ -167,8 +167,11 @@ def test_the_head_is_a_head_that_the_audit_lets_pass(script: Script, tmp_path: P
 @pytest.mark.parametrize(
     ("module", "word"),
     [
-        ("lion", "model.optimizer._target_=examples.lion.Lion"),
-        ("inverse_root", "model.scheduler._target_=examples.inverse_root.InverseRoot"),
+        ("lion", "model.optimizer._target_=examples.lion.Lion ~model.optimizer.fused"),
+        (
+            "inverse_root",
+            "scheduler=none +model.scheduler._target_=examples.inverse_root.InverseRoot",
+        ),
         ("kappa", "model._target_=examples.kappa.Classifier"),
         ("minimal_gru", "model.encoder.cell=mgu"),
     ],
@@ -177,7 +180,7 @@ def test_what_you_learn_with_is_one_word_and_resumes(
     module: str, word: str, script: Script, tmp_path: Path
 ) -> None:
     own = (f"imports=[examples.{module}]", "callbacks.dataflow=null")
-    script("train.py", *own, word, *QUICK, "trainer.max_epochs=1", "folder=r")
+    script("train.py", *own, *word.split(), *QUICK, "trainer.max_epochs=1", "folder=r")
     script("train.py", *own, "resume=r", "trainer.max_epochs=2")
     result = result_of(tmp_path / "r")
     assert ("test/kappa" in result["metrics"]) == (module == "kappa")

@@ -450,4 +450,4 @@ def test_the_command_needs_no_torch_and_tells_by_its_exit_status(tmp_path: Path)
         [sys.executable, "-c", command, "lint"], capture_output=True, text=True, check=False
     )
     assert without.returncode == 2 and len(without.stderr.splitlines()) == 1
-    assert without.stderr.startswith("error: the following arguments are required: paths: --help")
+    assert without.stderr.startswith("error: name Python files, or folders of them")

@@ -218,4 +218,4 @@ def test_imports_are_trust_enough(script: Script, refused: Refused, tmp_path: Pa
     script("train.py", *QUICK, *words, "imports=[my_learning]", "folder=run")
     script("evaluate.py", "run=run", "imports=[my_learning]")
     script("train.py", "resume=run", "imports=[my_learning]", "trainer.max_epochs=3")
-    assert "my_learning.Classifier is not allowed" in refused("evaluate.py", "run=run")
+    assert "my_learning.Mine is not allowed" in refused("evaluate.py", "run=run")

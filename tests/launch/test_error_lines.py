@@ -147,7 +147,7 @@ train model=language_model data=text_lm trainer=cpu data.train=good.csv model.he
 train -m trainer=ddp seed=0,1
     ...starts this command again
 train -m data=needle,nedle seed=0,1
-    data=nedle: choose ...; did you mean data=needle?
+    data=nedle: choose ...; did you mean needle?
 train -m seed=0,1 model.hed=x
     model.hed is not a key
 train -m seed=0 tags=[a],[b]
@@ -181,7 +181,7 @@ audit target=models
 audit target=models:Last
     ...give one of input.features=<number> and input.voc
 audit target=a:b input.featurs=2
-    ...did you mean input.features?
+    ...did you mean input.features
 audit target=none:Last input.features=2
     ...ModuleNotFoundError: No module
 audit target=models:Lst input.features=2

@@ -103,7 +103,7 @@ def test_its_names_work_everywhere(
     run = load_run(tmp_path / "run")  # as in a notebook
     assert type(run.task).__name__ == "Mine" and run.task.head.name == "windy_first"
     monkeypatch.chdir(tmp_path)
-    assert "did you mean experiment=windy?" in refused("train.py", "experiment=wndy")
+    assert "did you mean windy?" in refused("train.py", "experiment=wndy")
 
 
 @pytest.mark.usefixtures("windy")

@@ -54,7 +54,7 @@ class Trainings:
     def __init__(self, **ends: BaseException) -> None:
         self.ends, self.begun = ends, list[str]()
 
-    def __call__(self, config: DictConfig, *_: object) -> None:
+    def __call__(self, config: DictConfig, *_: object, **__: object) -> None:
         folder = RunFolder(Path(config.folder))
         self.begun.append(folder.path.name)
         if folder.path.name in self.ends:

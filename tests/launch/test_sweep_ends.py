@@ -71,10 +71,10 @@ def test_a_signal_ends_the_sweep_and_its_command_in_its_folder_finishes_it(
 def test_a_job_that_another_process_begins_meanwhile_is_its_own(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(config: DictConfig, *_: object) -> None:
+    def refused(config: DictConfig, *_: object, **__: object) -> None:
         raise UserError("process 7 on another machine is training in this folder")
 
-    def completed(config: DictConfig, *_: object) -> None:
+    def completed(config: DictConfig, *_: object, **__: object) -> None:
         write_completed(config)
         refused(config)
 
@@ -122,7 +122,7 @@ def interrupt_here(*_: object, **__: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def write_completed(config: DictConfig, *_: object) -> None:
+def write_completed(config: DictConfig, *_: object, **__: object) -> None:
     result: dict[str, Any] = {"status": "completed", "seed": config.seed, "config": {}}
     result |= {"metrics": {"test/loss": 0.5}, "seconds": {"fit": 1.0, "total": 1.0}}
     result |= {"data": "x", "fingerprint": "x", "head": "x", "metric": "loss", "parameters": 1}
@@ -145,18 +145,11 @@ def test_ctrl_c_while_no_job_trains_ends_the_sweep_in_one_line(
 def test_a_job_that_exits_by_itself_ends_the_sweep_with_its_status(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leave(*_: object) -> None:
+    def leave(*_: object, **__: object) -> None:
         raise SystemExit(3)
 
     monkeypatch.setattr("seqmodels.runs.training.train", leave)
     assert script("train.py", *SWEEP, status=3).stderr == ""
-
-
-def lose_an_interruption(*_: object, **__: object) -> None:
-    try:
-        interrupt_here()
-    except KeyboardInterrupt:  # as an import in C++ does
-        raise RecursionError from None
 
 
 def hide_an_interruption(*_: object, **__: object) -> None:
@@ -170,9 +163,8 @@ def hide_an_interruption(*_: object, **__: object) -> None:
     ("place", "interruption"),
     [
         ("runs.training.prepare", interrupt_here),
-        ("runs.training.prepare", lose_an_interruption),
-        ("launch.composing.leave_out", hide_an_interruption),
-        ("launch.checks.check_settings", hide_an_interruption),
+        ("launch.hydra_setup.run_folder", hide_an_interruption),
+        ("runs.training.check_keys", hide_an_interruption),
     ],
 )
 def test_ctrl_c_before_a_run_trains_ends_it_and_leaves_nothing(

@@ -325,7 +325,7 @@ def test_a_run_folder_does_not_say_where_data_is_downloaded_to(
     assert data.num_workers <= (os.cpu_count() or 1)
     assert "data.folder of the run folder is ignored" in caplog.text
     for name in ("../x", "a/b", "http://x", ""):
-        with pytest.raises(UserError, match="it must be a name|that is not empty"):
+        with pytest.raises(UserError, match="it must be a name|should have at least 1 character"):
             UEA(name)
 
 

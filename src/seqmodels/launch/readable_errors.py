@@ -36,7 +36,7 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         if error is None or full or os.getpid() != self._process:
             return
-        if isinstance(error, KeyboardInterrupt):
+        if _is_interruption(error):
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         if isinstance(error, BrokenPipeError):
@@ -45,6 +45,14 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         if line := error_line(error):
             print(visible_line(f"error: {line}"), file=sys.stderr)
             sys.exit(2)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether this is a Ctrl-C, or an error that it caused: OmegaConf, interrupted in the middle of
+    a change, fails where it undoes the change."""
+    if isinstance(error, Exception):
+        return _is_interruption(error.__context__)
+    return isinstance(error, KeyboardInterrupt)
 
 
 def error_line(error: BaseException) -> str | None:

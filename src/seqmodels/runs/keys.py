@@ -9,8 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.arguments import Name, Seed, arguments, validated
+from seqmodels.engine import Task
+from seqmodels.engine.fitting import check_model
 from seqmodels.engine.own_metrics import build_metrics
+from seqmodels.engine.task import task_class
 from seqmodels.instantiate import check
+from seqmodels.machine import find_device
 from seqmodels.plugins import import_modules, trusted_classes
 
 Object = dict[str, Any]
@@ -53,11 +57,24 @@ def check_keys(config: DictConfig) -> None:
     validated(arguments(Keys), plain)
 
 
-def check_config(config: DictConfig) -> None:
-    """Both of the checks below."""
+def check_config(config: DictConfig) -> type[Task]:
+    """All checks that need no data.
+
+    Returns:
+        The class of the task.
+
+    Raises:
+        UserError: naming the key, and what is wrong with its value.
+    """
     check_keys(config)
     import_modules(config.imports)
-    check_classes(config, trusted_classes(config))
+    allowed = trusted_classes(config)
+    find_device(config.trainer.accelerator)
+    kind = task_class(config.model, allowed)
+    check_classes(config, allowed)
+    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
+    check_model(kind.contract_for(str(config.model.head)), sized, kind.check(sized))
+    return kind
 
 
 def check_classes(config: DictConfig, allowed: Sequence[str]) -> None:

@@ -23,18 +23,16 @@ from seqmodels.data import DataModule
 from seqmodels.data.in_memory import InMemory
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
-from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
-from seqmodels.engine.task import task_class
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import instantiate
-from seqmodels.machine import device_name, find_device, keep_memory
+from seqmodels.machine import device_name, keep_memory
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import interruptions, restoring
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.keys import check_classes, check_keys
+from seqmodels.runs.keys import check_config, check_keys
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 from seqmodels.runs.report import learning_curves, results_table, tables_of_test
@@ -143,8 +141,7 @@ def _prepared(
     folder, notes = RunFolder(Path(config.folder)), [*(resume.notes if resume else ())]
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
-    allowed = trusted_classes(config)
-    kind = _checked(config, allowed)
+    kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -182,16 +179,6 @@ def _prepared(
         task.initialize(data)
     task.replan = resume is not None and resume.replans
     return Training(config, folder, data, task, trainer, resume, notes, started)
-
-
-def _checked(config: DictConfig, allowed: tuple[str, ...]) -> type[Task]:
-    """The class of the task, after all checks that need no data."""
-    find_device(config.trainer.accelerator)
-    kind = task_class(config.model, allowed)
-    check_classes(config, allowed)
-    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-    check_model(kind.contract_for(config.model.head), sized, kind.check(sized))
-    return kind
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
