@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqmodels.batch import SequenceBatch as SequenceBatch
     from seqmodels.heads import Head as Head
-    from seqmodels.launch.notebook import compose as compose
+    from seqmodels.launch.composed import compose as compose
     from seqmodels.nn.cell import Cell as Cell
     from seqmodels.nn.encoder import RecurrentEncoder as RecurrentEncoder
     from seqmodels.nn.encoder import RNNOutput as RNNOutput
@@ -26,7 +26,7 @@ _MODULES = {
     "RNNOutput": "seqmodels.nn.encoder",
     "RecurrentEncoder": "seqmodels.nn.encoder",
     "SequenceBatch": "seqmodels.batch",
-    "compose": "seqmodels.launch.notebook",
+    "compose": "seqmodels.launch.composed",
     "load_run": "seqmodels.runs",
     "train": "seqmodels.runs",
 }

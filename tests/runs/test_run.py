@@ -103,7 +103,7 @@ from lightning.pytorch.callbacks import Callback
 
 class First(Callback):
     def on_train_batch_start(self, *_):
-        print(gc.isenabled(), *sys.modules, flush=True)
+        print(gc.isenabled(), gc.get_freeze_count() > 100_000, *sys.modules, flush=True)
         os._exit(0)
 """
 
@@ -113,9 +113,18 @@ def test_the_first_step_waits_for_no_import_of_what_comes_later(
 ) -> None:
     (tmp_path / "first.py").write_text(FIRST)
     shown = process("train.py", "imports=[first]", "+callbacks.first._target_=first.First").stdout
-    enabled, *modules = shown.splitlines()[-1].split()
-    assert enabled == "True"  # the collector of garbage, which rests while modules are imported
+    enabled, frozen, *modules = shown.splitlines()[-1].split()
+    assert (enabled, frozen) == ("True", "True")  # the collector of garbage, but for all modules
     assert not {"sktime", "sklearn", "pandas", "datasets"} & set(modules)
+
+
+def test_a_process_ends_with_no_object_kept_from_the_collector() -> None:
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()));"
+        "from seqmodels.runs import load_run; print(gc.get_freeze_count() > 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]  # else libraries that look for leaks complain
 
 
 @pytest.mark.parametrize("head", CLASSIFIER_HEADS)

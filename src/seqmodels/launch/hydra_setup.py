@@ -17,7 +17,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import ListConfig, OmegaConf
 
-from seqmodels.launch.command_line import SHIPPED
+from seqmodels.launch.composed import SHIPPED
 from seqmodels.plugins import project_configs
 
 # keys that say how a job is run, or what it is called; they change none of its results

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from seqmodels.errors import UserError, one_line
 from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted, Pruned
-from seqmodels.launch.command_line import mistake
+from seqmodels.launch.composed import mistake
 from seqmodels.launch.hydra_setup import NO_SETTING, as_typed, ignore_launcher_warning, key_of
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import flattened

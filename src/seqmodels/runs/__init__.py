@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,11 +21,13 @@ _MODULES = {"Run": "finished", "load_run": "finished", "Trainer": "trainer"}
 def __getattr__(name: str) -> Any:  # so that importing the run folder alone doesn't import torch
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    enabled = gc.isenabled()
+    module = f"{__name__}.{_MODULES.get(name, 'training')}"
+    if "torch" in sys.modules:
+        return getattr(importlib.import_module(module), name)
     gc.disable()  # it would look through all modules again and again, for a third of the time
     try:
-        module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'training')}")
+        return getattr(importlib.import_module(module), name)
     finally:
-        if enabled:
-            gc.enable()
-    return getattr(module, name)
+        gc.freeze()  # the modules, which stay
+        atexit.register(gc.unfreeze)  # otherwise torch's Triton says at the end that objects leak
+        gc.enable()

@@ -35,7 +35,7 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.keys import check_config, check_keys
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
-from seqmodels.runs.report import learning_curves, results_table, tables_of_test
+from seqmodels.runs.report import learning_curves, results_table, tables_of_test, verdict
 from seqmodels.runs.resume import Resume, check_end, find_resume
 from seqmodels.runs.tracking import (
     log_hyperparameters,
@@ -44,7 +44,6 @@ from seqmodels.runs.tracking import (
     without_loggers,
 )
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
-from seqmodels.runs.verdict import verdict
 from seqmodels.screen import Screen, logging_to
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,7 @@ from rich.console import Console
 
 from seqmodels.data import UEA, Text
 from seqmodels.data.baseline_features import n_grams
-from seqmodels.runs.report import metrics_table
-from seqmodels.runs.verdict import verdict
+from seqmodels.runs.report import metrics_table, verdict
 from seqmodels.tasks.classification.linear import TF_IDF_C, classifiers
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.arguments import Name, arguments, validated
-from seqmodels.launch.command_line import composed
+from seqmodels.launch.composed import composed
 
 
 @dataclass

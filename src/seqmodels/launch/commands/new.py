@@ -10,7 +10,8 @@ from pathlib import Path
 
 from seqmodels.errors import UserError
 from seqmodels.installation import DISTRIBUTION
-from seqmodels.launch.command_line import PACKAGE, command
+from seqmodels.launch.command_line import command
+from seqmodels.launch.composed import PACKAGE
 
 TEMPLATE = PACKAGE / "template"
 

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from seqmodels.launch.command_line import composed
+from seqmodels.launch.composed import composed
 from seqmodels.launch.hydra_setup import as_typed
 
 

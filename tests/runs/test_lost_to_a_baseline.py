@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seqmodels.runs.verdict import verdict
+from seqmodels.runs.report import verdict
 
 
 def run(
