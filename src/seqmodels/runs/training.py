@@ -23,6 +23,7 @@ from seqmodels.data import DataModule
 from seqmodels.data.in_memory import InMemory
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
+from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import instantiate
@@ -143,6 +144,8 @@ def _prepared(
     kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
+    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
+    check_model(contract, sized, kind.check(sized))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
     data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
