@@ -12,6 +12,7 @@ from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.task import task_class
+from seqmodels.heads import find_head
 from seqmodels.instantiate import check
 from seqmodels.machine import find_device
 from seqmodels.plugins import import_modules, trusted_classes
@@ -70,7 +71,7 @@ def check_config(config: DictConfig) -> type[Task]:
     allowed = trusted_classes(config)
     find_device(config.trainer.accelerator)
     kind = task_class(config.model, allowed)
-    kind.contract_for(str(config.model.head))
+    find_head(str(config.model.head))
     check_classes(config, allowed)
     return kind
 
