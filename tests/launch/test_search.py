@@ -293,7 +293,7 @@ def test_a_search_finds_a_winner_and_prints_its_comparison_with_the_default(
         assert (sweep / name).stat().st_size > 0
     # the winner's file is the winner
     *_, line = done.stdout.splitlines()
-    contest = shlex.split(line.removeprefix("python scripts/train.py "))
+    contest = shlex.split(line.removeprefix("seqmodels train "))
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         given = [f"hydra.searchpath=['file://{sweep}']", "experiment=winner", "folder=x"]
         assert contest[3:6] == ["logger=none", "debug=limit", "~model.training.adversarial"]

@@ -37,7 +37,7 @@ def statuses(sweep: Path) -> dict[int, str]:
 
 def words_to_finish(stdout: str) -> list[str]:
     [line] = [line for line in stdout.splitlines() if line.startswith("interrupted by ")]
-    return shlex.split(line.partition("finish it with python scripts/train.py ")[2])
+    return shlex.split(line.partition("finish it with seqmodels train ")[2])
 
 
 @pytest.mark.slow

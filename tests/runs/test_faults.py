@@ -132,7 +132,7 @@ def test_what_cannot_be_written_ends_with_one_line_and_leaves_the_last_checkpoin
     assert "cannot be written" in done.stderr
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 14
     assert result_of(run)["status"] == status
-    assert f"saved after step 14; resume with python scripts/train.py resume={run}" in done.stdout
+    assert f"saved after step 14; resume with seqmodels train resume={run}" in done.stdout
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
 
 

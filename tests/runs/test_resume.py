@@ -67,7 +67,7 @@ def test_a_signal_saves_the_run_and_says_how_to_resume_it(
         "train.py", *OWN, *stopped_by(number), f"hydra.run.dir={tmp_path / 'run'}", status=status
     )
     assert "Traceback" not in done.stderr
-    resume = f"saved after step 34; resume with python scripts/train.py resume={tmp_path / 'run'}"
+    resume = f"saved after step 34; resume with seqmodels train resume={tmp_path / 'run'}"
     assert resume in done.stdout
     assert result_of(tmp_path / "run")["status"] == "interrupted"
     last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
@@ -224,7 +224,7 @@ def test_the_command_that_is_printed_repeats_what_you_trust(script: Script, tmp_
     stop = stopped_by(signal.SIGTERM)
     own = ("imports=[mine]", *stop, "trainer.log_every_n_steps=5")
     done = script("train.py", *OWN, *own, f"folder={tmp_path / 'run'}", status=143)
-    words = shlex.split(done.stdout.rpartition("scripts/train.py ")[2])
+    words = shlex.split(done.stdout.rpartition("seqmodels train ")[2])
     assert words == [f"resume={tmp_path / 'run'}", "imports=[mine]", stop[1]]
     script("train.py", *words)
 
@@ -297,7 +297,7 @@ def test_a_folder_with_a_run_is_not_overwritten(refused: Refused, cut: Path) -> 
     before = content(cut)
     line = refused("train.py", *OWN, f"folder={cut}")
     assert line.endswith(
-        f"holds a run already: choose another folder, or resume with python scripts/train.py "
+        f"holds a run already: choose another folder, or resume with seqmodels train "
         f"resume={cut}"
     )
     assert content(cut) == before

@@ -223,7 +223,7 @@ def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folde
         f"{states.count('COMPLETE')} of {len(states)} trials completed, {states.count('PRUNED')} "
         f"were pruned. Trial {best.number} is the best by {config.sweep.metric}: {best.value:.4f}, "
         f"with {' '.join(_words(best))}\nIt owes part of its place to luck: compare it with the "
-        f"default on new seeds, by\npython scripts/train.py {shlex.join(contest)}"
+        f"default on new seeds, by\nseqmodels train {shlex.join(contest)}"
     )
 
 

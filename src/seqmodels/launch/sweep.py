@@ -206,7 +206,7 @@ class SweepReport(Callback):
         words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
         words.append(as_override("hydra.sweep.dir", self.folder))
         line = f"interrupted by {signal.Signals(signum).name}; finish it with"
-        line = f"{line} python scripts/train.py {shlex.join(words)}"
+        line = f"{line} seqmodels train {shlex.join(words)}"
         print(visible_line(line), file=self._stdout, flush=True)  # a job may have redirected it
         sys.exit(128 + signum)
 

@@ -57,7 +57,7 @@ def interruptions(
 
 
 def how_to_resume(folder: RunFolder, trainer: pl.Trainer, words: Sequence[str]) -> str:
-    """`saved after step 34; resume with python scripts/train.py resume=<folder>`"""
+    """`saved after step 34; resume with seqmodels train resume=<folder>`"""
     last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
     saved = f"saved after step {last[0]}; " if last and last[0] is not None else ""
     return f"{saved}{folder.how_to_resume(words)}"

@@ -82,7 +82,7 @@ class RunFolder:
     def how_to_resume(self, words: Sequence[str] = ()) -> str:
         """The command that resumes the run, with these words of a command line."""
         command = shlex.join([as_override("resume", self.path), *words])
-        return f"resume with python scripts/train.py {command}"
+        return f"resume with seqmodels train {command}"
 
     def checkpoint_file(self, name: str) -> Path:
         """`best` or `last`."""
