@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import chdir
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
 
 from seqmodels import compose, load_run, train
 from seqmodels.errors import UserError
@@ -42,21 +42,29 @@ def test_it_is_what_the_command_line_composes(tmp_path: Path) -> None:
         assert GlobalHydra.instance().is_initialized()
 
 
+OWN_PROGRAM = """
+import os
+from hydra import compose, initialize_config_dir
+import seqmodels
+
+def mine():
+    with initialize_config_dir(os.path.abspath("conf"), version_base="1.3"):
+        return compose("main", ["+model.nesterov=true"])
+
+before = mine()
+seqmodels.compose("model.head=max_pool")
+assert mine() == before and before.model.momentum == 0.9, mine()
+"""
+
+
 def test_a_hydra_program_of_your_own_reads_its_own_files(tmp_path: Path) -> None:
     for folder, which in (("conf", "mine"), ("configs", "another")):
         (tmp_path / folder / "model").mkdir(parents=True)
         text = f"_target_: torch.optim.Adam\nwhich: {which}\nmomentum: 0.9\n"
         (tmp_path / folder / "model" / "x.yaml").write_text(text)
     (tmp_path / "conf" / "main.yaml").write_text("defaults: [model: x]\n")
-
-    def mine() -> DictConfig:
-        with chdir(tmp_path), initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
-            return hydra_compose("main", ["+model.nesterov=true"])
-
-    before = mine()
-    with chdir(tmp_path):
-        compose("model.head=max_pool", *QUICK)
-    assert mine() == before and before.model.momentum == 0.9
+    # in a process of its own, where nothing else has prepared Hydra
+    subprocess.run([sys.executable, "-c", OWN_PROGRAM], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize(

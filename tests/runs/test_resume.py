@@ -297,8 +297,7 @@ def test_a_folder_with_a_run_is_not_overwritten(refused: Refused, cut: Path) -> 
     before = content(cut)
     line = refused("train.py", *OWN, f"folder={cut}")
     assert line.endswith(
-        f"holds a run already: choose another folder, or resume with seqmodels train "
-        f"resume={cut}"
+        f"holds a run already: choose another folder, or resume with seqmodels train resume={cut}"
     )
     assert content(cut) == before
 
