@@ -44,7 +44,8 @@ def command(function: Callable[..., None]) -> Script:
                 usual = {
                     each.name: each.default for each in takes if each.default is not each.empty
                 }
-                print(f"{inspect.getdoc(function)}\n\n{yaml.safe_dump(usual, sort_keys=False)}")
+                values = [yaml.safe_dump(usual, sort_keys=False)] if usual else []
+                print(inspect.getdoc(function), *values, sep="\n\n")
                 return
             given, places = divided(sys.argv[1:], function)
             function(*places, **validated(arguments(function), given))
