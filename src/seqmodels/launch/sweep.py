@@ -273,7 +273,7 @@ def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
 
 
 def _check(config: DictConfig) -> None:
-    """Check what all jobs share; whether the task has the metric, each job checks."""
+    """Check what only a sweep can have wrong."""
     if str(config.trainer.strategy).startswith("ddp"):
         raise UserError(
             "trainer.strategy=ddp starts this command again in every process, and with it the "
@@ -282,16 +282,3 @@ def _check(config: DictConfig) -> None:
     name = config.hydra.runtime.choices["hydra/launcher"]
     launcher = config.hydra.launcher._target_.rpartition(".")[0]
     require(launcher, f"hydra/launcher={name}", name.partition("_")[0])
-    if (metric := config.sweep.metric) is None:
-        return
-    from seqmodels.engine.metrics import more_is_better
-    from seqmodels.engine.own_metrics import build_metrics
-    from seqmodels.instantiate import allowed_class
-    from seqmodels.plugins import import_modules, trusted_classes
-
-    if str(metric).rpartition("/")[0] not in ("validation", "test"):
-        raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
-    import_modules(config.imports)  # which may add their metrics
-    allowed_class(config.model, trusted := trusted_classes(config))
-    build_metrics(config.model.get("metrics"), trusted)
-    more_is_better(metric)

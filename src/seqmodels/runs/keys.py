@@ -10,8 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
+from seqmodels.engine.metrics import more_is_better
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.task import task_class
+from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.instantiate import check
 from seqmodels.machine import find_device
@@ -80,6 +82,11 @@ def check_classes(config: DictConfig, allowed: Sequence[str]) -> None:
     """Raises UserError for what could not be built later: a logger writes when it is built."""
     check(config.model, ["data"], "model", allowed_targets=allowed)
     build_metrics(config.model.get("metrics"), allowed)
+    if config.sweep.metric is not None:
+        metric = str(config.sweep.metric)
+        if not metric.startswith(("validation/", "test/")):
+            raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
+        more_is_better(metric)
     given = ["callbacks", "logger", "default_root_dir"]
     check(config.trainer, given, "trainer", allowed_targets=allowed)
     check(config.data, key="data", allowed_targets=allowed)
