@@ -18,7 +18,7 @@ from tests.pages import read
 QUICK = ("trainer=cpu", "trainer.max_epochs=1", "model.encoder.hidden_size=4", "baseline=false")
 TESTS = ("tests/test_layout.py", "tests/heads", "tests/engine/test_contract.py")
 # what docs/your_own.md says, of sequence to sequence
-[REMOVE] = re.findall(r"^rm -r .*\n.*$", read(ROOT / "docs" / "your_own.md"), re.MULTILINE)
+[REMOVE] = re.findall(r"^rm -r .*$", read(ROOT / "docs" / "your_own.md"), re.MULTILINE)
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

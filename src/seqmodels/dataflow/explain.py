@@ -45,7 +45,9 @@ def explain(config: DictConfig) -> list[Identity]:
     allowed = trusted_classes(config)
     kind = task_class(config.model, allowed)
     check(config.model, ["data"], "model", allowed_targets=allowed)
-    contract, config = kind.contract_for(str(config.model.head)), config.copy()
+    config = config.copy()
+    config.model.head = str(config.model.head)  # which may be a number
+    contract = kind.contract_for(config.model.head)
     config.model = OmegaConf.merge(config.model, kind.settle(config.model)[0])
     check_model(contract, config.model, kind.check(config.model))
     spec = dict(contract.kind.example)
