@@ -32,7 +32,7 @@ from seqmodels.launch.composed import mistake
 from seqmodels.launch.hydra_setup import NO_SETTING, as_typed, ignore_launcher_warning, key_of
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import flattened
-from seqmodels.runs.folder import SETTLED, RunFolder, as_override
+from seqmodels.runs.folder import SETTLED, RunFolder, as_override, failure
 from seqmodels.screen import logging_to, visible_line
 
 SWEEP = "SEQMODELS_SWEEP"  # in the environment of the jobs: how many there are, and what varies
@@ -104,11 +104,9 @@ def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str
             result = folder.result_if_any()
             if folder.is_training or result.get("status") == "completed":
                 return "another process trains it"  # which began meanwhile
-            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            ended = {"status": "failed", "error": f"{kind}{one_line(error)}"}
             known = {"head": config.model.head, "seed": config.seed, "config": plain, "metrics": {}}
             folder.path.mkdir(parents=True, exist_ok=True)
-            folder.write_result({**known, **result, **ended})
+            folder.write_result({**known, **result, **failure(error)})
     return _summary(folder, config.sweep.metric)
 
 
@@ -260,14 +258,14 @@ def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
     Raises:
         UserError: for the first mistake.
     """
+    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
+
     checked, loader = set[str](), GlobalHydra.instance().config_loader()
     for job in jobs:
         if not checked.issuperset(job):
             one = loader.load_sweep_config(config, [*job, "folder=job"])
             OmegaConf.set_struct(one, False)
             del one["hydra"]
-            from seqmodels.runs.keys import check_config
-
             check_config(one)
             checked.update(job)
 

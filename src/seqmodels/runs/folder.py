@@ -176,8 +176,7 @@ class RunFolder:
             result |= {"status": "pruned", "error": str(end)}
             raise
         except Exception as error:
-            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            result |= {"status": "failed", "error": f"{kind}{one_line(error)}"}
+            result |= failure(error)
             raise
         finally:
             if write and (begun() or result["status"] == "completed"):
@@ -219,6 +218,12 @@ class RunFolder:
         if not isinstance(environment, dict):
             raise UserError(f"{self.environment_file} is not the environment of a run")
         return environment
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """What `result.json` says of a run that ended with this error."""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return {"status": "failed", "error": f"{kind}{one_line(error)}"}
 
 
 def _is_stretch(value: Any) -> bool:
