@@ -10,7 +10,7 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from pkgutil import resolve_name
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -167,7 +167,7 @@ def _kind(hint: Any) -> Any:
     for mark in marks:
         takes = arguments(resolve_name(mark.target))
         assert takes is not None
-        kinds = _kinds(takes)
+        kinds = fields_of(takes)
         kinds |= {name: (kinds[name][0] | other, None) for name, other in mark.also.items()}
         return _model(mark.target, {n: kind for n, kind in kinds.items() if n not in mark.given})
     try:
@@ -205,12 +205,13 @@ def validated(
 def _without(takes: Arguments, names: frozenset[str]) -> Arguments:
     if not names:
         return takes
-    kinds = {n: kind for n, kind in _kinds(takes).items() if n not in names}
+    kinds = {n: kind for n, kind in fields_of(takes).items() if n not in names}
     return _model(takes.__name__, kinds, takes.model_config["extra"] == "allow")
 
 
-def _kinds(takes: Arguments) -> dict[str, tuple[Any, Any]]:
-    fields = takes.model_fields.values()
+def fields_of(takes: Arguments | None) -> dict[str, tuple[Any, Any]]:
+    """By argument, in their order, its type and its default; `...` if it has none."""
+    fields = takes.model_fields.values() if takes else ()
     return {
         f.alias or "": (f.rebuild_annotation(), ... if f.is_required() else None) for f in fields
     }
@@ -291,10 +292,9 @@ def known(takes: Arguments, prefix: str = "") -> Iterator[str]:
                 yield from known(kind, f"{prefix}{each.alias}.")
 
 
-def argument_names(target: Any) -> set[str]:
-    """The names of the arguments of a class; none if nothing says them."""
-    takes = arguments(target)
-    return {field.alias or "" for field in takes.model_fields.values()} if takes else set()
+def argument_names(target: Any) -> KeysView[str]:
+    """The names of the arguments of a class, in their order; none if nothing says them."""
+    return fields_of(arguments(target)).keys()
 
 
 def _names_class(value: Any) -> bool:

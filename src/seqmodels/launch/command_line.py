@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from seqmodels.arguments import CONFIG, Name, arguments, validated
+from seqmodels.arguments import CONFIG, Name, arguments, fields_of, validated
 from seqmodels.errors import UserError, shown, unknown_key
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import change
@@ -60,17 +60,17 @@ def divided(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[s
     A value is the text as you wrote it if the argument takes text, so spaces and brackets stay;
     otherwise a list such as `[a,b]`, or a list of one, or what pydantic reads in the text.
     """
-    parameters, takes = inspect.signature(function).parameters.values(), arguments(function)
-    kinds = {f.alias: f.rebuild_annotation() for f in takes.model_fields.values()} if takes else {}
+    parameters = inspect.signature(function).parameters.values()
+    fields = fields_of(arguments(function))
     given, places = dict[str, Any](), list[str]()
     for word in words:
         key, equals, text = word.partition("=")
         name = key.partition(".")[0]
         if equals and re.fullmatch(r"\w+(\.\w+)*", key):
-            if name not in kinds:
-                raise UserError(unknown_key(key, [n for n in kinds if n]))
+            if name not in fields:
+                raise UserError(unknown_key(key, fields))
             inner = None if text == "null" else text
-            change(given, {key: _value(text, kinds[name]) if name == key else inner})
+            change(given, {key: _value(text, fields[name][0]) if name == key else inner})
         elif word.startswith("-") or not any(p.kind is p.VAR_POSITIONAL for p in parameters):
             raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
         else:
