@@ -1,6 +1,8 @@
-"""A metric of your own: agreement beyond chance, for any classifier."""
+"""A metric of your own: Cohen's kappa, agreement beyond chance, for any classifier."""
 
-from torchmetrics.classification import MulticlassCohenKappa
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.tasks.classification import SequenceClassifier
@@ -9,5 +11,11 @@ METRICS["kappa"] = Metric(higher_is_better=True)
 
 
 class Classifier(SequenceClassifier):
-    def metrics(self):
-        return {**super().metrics(), "kappa": MulticlassCohenKappa(len(self.classes))}
+    measures = (*SequenceClassifier.measures, "kappa")
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        right, found, there = sums["classes"].double()  # of each class, of all batches together
+        count = there.sum()
+        chance = (found * there).sum() / count**2
+        kappa = (right.sum() / count - chance) / (1 - chance)
+        return {**super().scores(sums), "kappa": kappa}

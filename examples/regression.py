@@ -5,15 +5,17 @@ python scripts/train.py --config-dir examples/configs model=example_regression d
 
 from typing import Any
 
-from torchmetrics import MeanAbsoluteError, Metric, R2Score
+from torch import Tensor
 
 from seqmodels import SequenceBatch
 from seqmodels.engine import Contract, Step, Task
+from seqmodels.engine.value_scores import value_scores, value_sums
 from seqmodels.nn.values import ValueOutput
 
 
 class Regression(Task):
     contract = Contract(per="sequence", target="value")
+    measures = ("rmse", "mae", "r2")  # what `scores` gives
 
     def make_output(self, width: int, **options: Any) -> ValueOutput:
         data = self.hparams["data"]
@@ -22,10 +24,11 @@ class Regression(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         loss, values = self.loss_and_decision(batch)
-        return Step(loss, len(batch), values, self.head.output.restore(batch.targets))
+        targets = self.head.output.restore(batch.targets.view_as(values))
+        return Step(loss, len(batch), {"values": value_sums(values, targets)})
 
-    def metrics(self) -> dict[str, Metric]:
-        return {"mae": MeanAbsoluteError(), "r2": R2Score()}
+    def scores(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        return value_scores(sums["values"])  # of all batches together
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         names, rows = self.hparams["data"]["values"], self.head.decode(self.encode(batch))

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import Metric
-from torchmetrics.classification import MultilabelF1Score
 
 from seqmodels import SequenceBatch
 from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tokens
 from seqmodels.data.targets import TargetEncoder
 from seqmodels.engine import Contract, Step, Task
+from seqmodels.engine.class_scores import scores
 from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Output
 from seqmodels.target import TARGETS, TOKENS, Target
@@ -83,6 +82,7 @@ class Labeller(Task):
     """Which of the labels in `data["labels"]` a sequence has."""
 
     contract = Contract(per="sequence", target="labels")
+    measures = ("f1",)
     curves = ("loss", "f1")
     bar = "f1"
 
@@ -94,10 +94,11 @@ class Labeller(Task):
         targets, scored = batch.targets.long(), None
         if self.measures_more:  # metrics of `model.metrics` get probabilities
             scored = self(batch).sigmoid(), targets
-        return Step(loss, len(batch), decisions, targets, scored=scored)
+        counts = torch.stack([(decisions * targets).sum(0), decisions.sum(0), targets.sum(0)])
+        return Step(loss, len(batch), {"labels": counts}, scored)
 
-    def metrics(self) -> dict[str, Metric]:
-        return {"f1": MultilabelF1Score(len(self.hparams["data"]["labels"]))}
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"f1": scores(sums["labels"])["f1"].mean()}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         names, rows = self.hparams["data"]["labels"], self(batch).sigmoid()

@@ -38,8 +38,8 @@ class Tagging(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
-        loss, tags = self.head.loss_and_decision(self.encode(batch), batch.targets)
-        return Step(loss, int(batch.lengths.sum()), tags, batch.targets)
+        loss = self.head.loss(self.encode(batch), batch.targets)
+        return Step(loss, int(batch.lengths.sum()))
 
 
 class Causal(Tagging):

@@ -13,10 +13,9 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from seqmodels.engine.metrics import METRICS, Metric, more_is_better, show
-from seqmodels.engine.value_scores import R2, value_scores
+from seqmodels.engine.value_scores import value_scores, value_sums
 from seqmodels.errors import UserError
 
 N, K = 41, 3
@@ -32,17 +31,18 @@ def numbers(seed: int = 0) -> tuple[Tensor, Tensor]:
     return targets.nan_to_num().unsqueeze(-1) + 2 * noise, targets
 
 
-def in_parts(scores: MetricCollection, predicted: Tensor, targets: Tensor) -> dict[str, float]:
-    for rows in torch.arange(N).split(7):
-        scores.update(preds=predicted[rows], target=targets[rows], value=torch.zeros(1))
-    return {name: float(value) for name, value in scores.compute().items()}
+def in_parts(predicted: Tensor, targets: Tensor, levels: list[float] | None) -> dict[str, float]:
+    parts = [
+        value_sums(predicted[rows], targets[rows], levels) for rows in torch.arange(N).split(7)
+    ]
+    return {name: float(value) for name, value in value_scores(sum(parts)).items()}
 
 
 def test_scores_of_values_are_those_of_another_library() -> None:
     predicted, targets = numbers()
     medians, known = predicted[..., 1], ~targets.isnan()
     for levels, made in ((None, medians), (LEVELS, predicted)):
-        found = in_parts(MetricCollection(dict(value_scores(levels))), made, targets)
+        found = in_parts(made, targets, levels)
         flat = targets[known], medians[known]
         assert found["rmse"] == pytest.approx(root_mean_squared_error(*flat), rel=1e-5)
         assert found["mae"] == pytest.approx(mean_absolute_error(*flat), rel=1e-5)
@@ -53,7 +53,7 @@ def test_scores_of_values_are_those_of_another_library() -> None:
 def test_scores_of_quantiles_are_their_pinball_loss_and_how_many_targets_lie_between() -> None:
     predicted, targets = numbers()
     known = ~targets.isnan()
-    found = in_parts(MetricCollection(dict(value_scores(LEVELS))), predicted, targets)
+    found = in_parts(predicted, targets, LEVELS)
     each = [
         mean_pinball_loss(targets[known], predicted[..., q][known], alpha=level)
         for q, level in enumerate(LEVELS)
@@ -71,17 +71,23 @@ def test_scores_of_quantiles_are_their_pinball_loss_and_how_many_targets_lie_bet
 
 @pytest.mark.parametrize(("shift", "score"), [(0.0, 1.0), (0.5, 0.0)])
 def test_a_constant_value_is_scored_as_elsewhere(shift: float, score: float) -> None:
-    r2 = R2()
-    r2.update(torch.full((4, 1), 2.0 + shift), torch.full((4, 1), 2.0))
-    assert float(r2.compute()) == r2_score([2.0] * 4, [2.0 + shift] * 4) == score
+    sums = value_sums(torch.full((4, 1), 2.1 + shift), torch.full((4, 1), 2.1))
+    assert float(value_scores(sums)["r2"]) == r2_score([2.1] * 4, [2.1 + shift] * 4) == score
+
+
+def test_the_variance_of_numbers_far_from_0_keeps_its_digits() -> None:
+    targets = torch.tensor([[1e6], [1e6 + 1], [1e6 + 3]])
+    sums = value_sums(targets + 0.5, targets, center=torch.tensor([1e6]))
+    expected = r2_score(targets, targets + 0.5)
+    assert float(value_scores(sums)["r2"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_value_that_is_known_once_has_no_r2_and_the_others_have() -> None:
     predicted, targets = numbers()
     targets[1:, 0] = torch.nan
-    found = in_parts(MetricCollection({"r2": R2()}), predicted[..., 1], targets)
-    alone = in_parts(MetricCollection({"r2": R2()}), predicted[:, 1:, 1], targets[:, 1:])
-    assert found == alone and math.isfinite(found["r2"])
+    found = in_parts(predicted[..., 1], targets, None)["r2"]
+    alone = in_parts(predicted[:, 1:, 1], targets[:, 1:], None)["r2"]
+    assert found == alone and math.isfinite(found)
 
 
 def test_coverage_is_shown_and_nothing_is_chosen_by_it() -> None:

@@ -30,19 +30,20 @@ class Words(Callback):
 
     def on_test_start(self, *_: Any) -> None:
         self.rows: list[Tensor] = []
+        self.wrong: list[bool] = []
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        if batch.rows is not None:
+        if batch.rows is not None and "rows" in (outputs or {}):
             self.rows.append(batch.rows)
+            self.wrong += [row["target"] != row["prediction"] for row in outputs["rows"]]
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
         if not (trainer.is_global_zero and self.rows and len(getattr(dataset, "raw", ()))):
             return
-        steps, rows = pl_module.steps["test"], torch.cat(self.rows)
-        wrong = torch.cat([step.predictions != step.targets for step in steps]).cpu()
+        rows, wrong = torch.cat(self.rows), torch.tensor(self.wrong)
         order = rows.argsort()  # of the data
         readable = (dataset.lengths[rows] <= LONGEST)[order]
         shown = {

@@ -1,16 +1,50 @@
-"""Precision, recall and f1 of each class, from counts."""
+"""Accuracy, and precision, recall and f1 of each class, from counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
-from torchmetrics.classification import MulticlassStatScores
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, with_unseen_as
+
+MOST_CONFUSED = 200  # classes, of a confusion matrix that anybody can read
+
+
+def class_sums(
+    made: Int[Tensor, "*rows"], targets: Int[Tensor, "*rows"], size: int, *, confused: bool = False
+) -> dict[str, Tensor]:
+    """How many of each of C classes are right, were predicted, and are there: `classes`,
+    `(3, C + 1)` int64. All that training never saw are the last one. Nothing waits for the device.
+
+    Args:
+        made, targets: class numbers; a target of -100 does not count.
+        size: C.
+        confused: with `confusion`, `(C + 1, C + 1)`: how often each true class (row) was taken for
+            each class (column); not of more than 200 classes.
+    """
+    made, there = made.flatten(), with_unseen_as(size, targets).flatten()
+    none = size + 1  # where to count what does not
+    known = there != PADDING_TARGET
+    there, made = there.where(known, none), made.where(known, none)
+    kinds = torch.stack([there.where(made == there, none), made, there])
+    counts = kinds.new_zeros(3, size + 2)
+    sums = {"classes": counts.scatter_add_(1, kinds, torch.ones_like(kinds))[:, :-1]}
+    if confused and size <= MOST_CONFUSED:
+        pairs = there * (size + 2) + made
+        counts = pairs.new_zeros((size + 2) ** 2).scatter_add_(0, pairs, torch.ones_like(pairs))
+        sums["confusion"] = counts.view(size + 2, -1)[:-1, :-1]
+    return sums
+
+
+def class_scores(counts: Int[Tensor, "3 classes"]) -> dict[str, Tensor]:
+    """`accuracy`, and `macro_f1`: the mean f1 of the classes that are there or were predicted."""
+    right, found, there = counts
+    f1 = scores(counts)["f1"][(found + there) > 0]
+    return {"accuracy": right.sum() / there.sum(), "macro_f1": f1.mean()}
 
 
 def scores(counts: Shaped[Tensor, "3 ..."]) -> dict[str, Tensor]:
@@ -28,24 +62,18 @@ def scores(counts: Shaped[Tensor, "3 ..."]) -> dict[str, Tensor]:
 def score_rows(
     counts: Shaped[Tensor, "3 kinds"], names: Sequence[str], kind: str, number: str = "count"
 ) -> list[dict[str, Any]]:
-    """A row for each kind, with its name and how many are there; the most frequent first."""
-    columns = {name: values.tolist() for name, values in scores(counts.double()).items()}
+    """A row for each kind, with its name and how many are there; the most frequent first. What
+    training never saw, the last one, is left out where there is none."""
+    columns = {name: values.tolist() for name, values in scores(counts.cpu().double()).items()}
     there = counts[2].tolist()
     rows = [
         {kind: name, **{k: round(v[place], 9) for k, v in columns.items()}, number: there[place]}
         for place, name in enumerate(names)
+        if there[place] or name != names[-1]
     ]
     return sorted(rows, key=lambda row: -row[number])
 
 
-def class_rows(classes: Sequence[str], values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """The scores of each class in what `gather` gives, of all processes; those that training never
-    saw are one more, if there are some."""
-    size = len(classes)
-    metric = MulticlassStatScores(
-        size + 1, average=None, ignore_index=PADDING_TARGET, validate_args=False
-    ).to(values["preds"].device)
-    metric.update(values["preds"], with_unseen_as(size, values["target"]))
-    right, wrong, _, _, there = metric.compute().cpu().T
-    rows = score_rows(torch.stack([right, right + wrong, there]), [*classes, UNSEEN_NAME], "class")
-    return [row for row in rows if row["count"] or row["class"] != UNSEEN_NAME]
+def class_rows(classes: Sequence[str], counts: Int[Tensor, "3 classes"]) -> list[dict[str, Any]]:
+    """The scores of each class, and of all that training never saw as one more."""
+    return score_rows(counts, [*classes, UNSEEN_NAME], "class")

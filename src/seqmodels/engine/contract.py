@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -50,21 +50,55 @@ class Step:
         loss: a scalar, the mean over `weight` targets.
         weight: the number of targets; a tensor where only the device knows it, because reading
             that at every step would wait for the device.
-        predictions, targets: for the metrics, at the end of the epoch; None without metrics, and
-            no targets where the predictions are counts that compare the two already.
-        scale: what a metric divides errors by, where the task knows such a scale.
+        sums: what the task's `scores` are made of, by name: tensors that add up over batches and
+            processes, such as how many are right of each class.
         scored: predictions and targets for the metrics of `model.metrics`, such as probabilities;
-            needed where the task's `measures_more` is true. None: as its own metrics get them.
-        sums: what the task's metrics take instead of predictions and targets, to be added up.
+            needed where the task's `measures_more` is true.
     """
 
     loss: Float[Tensor, ""]
     weight: int | Tensor
-    predictions: Tensor | None = None
-    targets: Tensor | None = None
-    scale: Tensor | None = None
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
     scored: tuple[Any, Any] | None = None
-    sums: Tensor | None = None
+
+
+class Sums:
+    """The steps of an epoch, added up on their device: as large after a million steps as after one.
+
+    Args:
+        totals: `loss`, times `weight`; `weight`; and each of the `sums` of the task.
+    """
+
+    def __init__(self, totals: Mapping[str, Any] | None = None) -> None:
+        self.totals = dict(totals or {})
+
+    def add(self, step: Step) -> None:
+        loss = exact(step.loss.detach()) * step.weight
+        for name, value in {**step.sums, "loss": loss, "weight": step.weight}.items():
+            self.totals[name] = self.totals[name] + value if name in self.totals else value
+
+    def since(self, earlier: Sums) -> Sums:
+        """These sums without `earlier` ones."""
+        names = {**self.totals, **earlier.totals}
+        return Sums({k: self.totals.get(k, 0) - earlier.totals.get(k, 0) for k in names})
+
+    def on(self, device: torch.device | str) -> Sums:
+        """The same on this device."""
+        numbers = {k: v if isinstance(v, int) else v.to(device) for k, v in self.totals.items()}
+        return Sums(numbers)
+
+    def of_all(self, device: torch.device) -> dict[str, Tensor]:
+        """The totals of all processes."""
+        totals = {k: torch.as_tensor(v, device=device).clone() for k, v in self.totals.items()}
+        if distributed.is_available() and distributed.is_initialized():
+            for value in totals.values():
+                distributed.all_reduce(value)
+        return totals
+
+
+def exact(values: Tensor) -> Tensor:
+    """In float64, in which long sums keep their digits; on MPS, which has none, in float32."""
+    return values.float() if values.device.type == "mps" else values.double()
 
 
 def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:
@@ -78,32 +112,3 @@ def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tens
     total = torch.as_tensor(weight, device=device).to(torch.float32, copy=True)
     distributed.all_reduce(total)
     return weight * distributed.get_world_size() / total
-
-
-def gather(steps: Sequence[Step], per: Per) -> dict[str, Tensor]:
-    """What metrics take of these steps, one after the other; nothing of none.
-
-    `value` and `weight` `(N,)`; `preds` and `target` `(B, ...)` of all batches, and of all steps,
-    padding included, where there is one target for each.
-    """
-    if not steps:
-        return {}
-    losses = torch.stack([step.loss for step in steps])
-    weights = torch.stack([torch.as_tensor(step.weight) for step in steps]).to(losses.device)
-    values = {"value": losses, "weight": weights}
-    last = 1 if per == "step" else 0  # batches are of different lengths: (B, T) -> (B * T,)
-    fields = {"preds": "predictions", "target": "targets", "scale": "scale"}
-    for name, field in fields.items():
-        if getattr(steps[0], field) is not None:
-            values[name] = torch.cat([getattr(step, field).flatten(0, last) for step in steps])
-    if sums := [step.sums for step in steps if step.sums is not None]:
-        values["sums"] = torch.stack(sums).sum(0)
-    return values
-
-
-def join(earlier: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `gather` gives of some steps, and of those after them, as it would give of all."""
-    if not (earlier and values):
-        return dict(earlier or values)
-    both = {k: (earlier[k].to(value.device), value) for k, value in values.items()}
-    return {k: a + b if k == "sums" else torch.cat([a, b]) for k, (a, b) in both.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -35,14 +34,23 @@ def build_metrics(
     made = nn.ModuleDict()
     for name, entry in (configured or {}).items():
         key = f"model.metrics.{name}"
-        if not re.fullmatch(r"[A-Za-z]\w*", name):
-            raise UserError(f"{key}: write its name with letters, digits and _ only")
         if name in taken:
             raise UserError(f"{key}: this model measures {name} already: choose another name")
+        if not name.isidentifier():
+            raise UserError(f"{key}: write its name with letters, digits and _ only")
         check_metric_class(entry, key, allowed_targets)
         arguments = {name: value for name, value in entry.items() if name != "higher_is_better"}
         metric = instantiate(arguments, key=key, allowed_targets=allowed_targets)
-        _register(name, entry.get("higher_is_better", metric.higher_is_better), key)
+        better = entry.get("higher_is_better", metric.higher_is_better)
+        known = find_metric(name) or Metric(better)
+        if better is None and known.higher_is_better is None:
+            raise UserError(
+                f"{key}: its class does not say whether more of it is better: add "
+                f"{key}.higher_is_better=true, or false"
+            )
+        if better not in (None, known.higher_is_better):
+            raise UserError(f"{key}: {name} has another direction elsewhere: choose another name")
+        METRICS[name] = known
         made[name] = metric
     return made
 
@@ -61,31 +69,19 @@ def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()
         )
 
 
-def _register(name: str, better: bool | None, key: str) -> None:
-    known = find_metric(name)
-    if better is None and known is not None:
-        better = known.higher_is_better
-    if better is None:
-        raise UserError(
-            f"{key}: its class does not say whether more of it is better: add "
-            f"{key}.higher_is_better=true, or false"
-        )
-    if METRICS.setdefault(name, Metric(better)).higher_is_better != better:
-        raise UserError(
-            f"{key}: of {name}, {'less' if better else 'more'} is better elsewhere: choose another "
-            "name"
-        )
-
-
-def update(metrics: nn.ModuleDict, predictions: Any, targets: Any) -> None:
+def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
     """Adds a batch.
 
     Raises:
         UserError: naming the metric that does not fit what the task predicts.
     """
+    if scored is None:
+        raise UserError(
+            "model.metrics: this model predicts nothing that they measure: leave it out"
+        )
     for name, metric in cast(Any, metrics).items():
         with refusing(f"model.metrics.{name}", Exception):
-            metric.update(predictions, targets)
+            metric.update(*scored)
 
 
 def compute(metrics: nn.ModuleDict) -> dict[str, Tensor]:
@@ -116,14 +112,14 @@ def one_number(name: str, value: Any) -> Tensor:
     return value.reshape(())
 
 
-def check_fit(metrics: nn.ModuleDict, predictions: Any, targets: Any) -> None:
+def check_fit(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
     """Raises UserError for a metric that does not fit what the task predicts of one batch."""
-    update(metrics, predictions, targets)
-    values = {}
+    update(metrics, scored)
     for name, metric in cast(Any, metrics).items():
+        value = None
         with suppress(Exception), warnings.catch_warnings():  # one batch may be too few rows
             warnings.simplefilter("ignore")
-            values[name] = metric.compute()
+            value = metric.compute()
         metric.reset()
-    for name, value in values.items():
-        one_number(name, value)
+        if value is not None:
+            one_number(name, value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -12,7 +11,6 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from seqmodels.arguments import (
     ArgumentsOf,
@@ -25,7 +23,7 @@ from seqmodels.arguments import (
 )
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
-from seqmodels.engine.contract import Step, gather, join, share_of_targets
+from seqmodels.engine.contract import Step, Sums, share_of_targets
 from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
@@ -39,7 +37,7 @@ from seqmodels.engine.optimization import (
 from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
 from seqmodels.engine.training import TrainingOptions
-from seqmodels.errors import UserError, not_a_task, refusing
+from seqmodels.errors import UserError, not_a_task
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
@@ -52,13 +50,15 @@ from seqmodels.nn.embedding import (
 )
 from seqmodels.nn.outputs import Output
 
+SPLITS, LOGGED = ("train", "validation", "test"), "logged"
+
 
 class Task(Network, pl.LightningModule):
     """Embedding, `RecurrentEncoder`, head, and the loops around them.
 
-    A new task is a subclass with a `contract`, `make_output`, `step`, `metrics` and `describe`, in
-    a file of its own in this folder. All arguments are plain values and are saved, so
-    `load_from_checkpoint` needs neither Hydra nor the data.
+    A new task is a subclass with a `contract`, `make_output`, `step`, `scores` and `describe`. All
+    arguments are plain values and are saved, so `load_from_checkpoint` needs neither Hydra nor the
+    data.
 
     Args:
         data: what the data decides, as the data module's `spec` says it.
@@ -83,13 +83,13 @@ class Task(Network, pl.LightningModule):
         UserError: if an argument is out of range, or arguments don't fit together.
     """
 
+    measures: Sequence[str] = ()  # the names of what `scores` gives, of validation and test
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
     # `predict(inputs)` of one encoded sequence without PyTorch, for the script of an export: calls
     # `network(inputs, *state) -> (logits, state)`, and reads DECISION, which `decision` gives
     in_numpy: str = """def predict(inputs):
     return {"logits": network(inputs)[0].tolist()}"""
-    decides_in_training: ClassVar[bool] = True  # whether training batches give metrics too
     tells_rows: bool = False  # whether a test step gives the outcome and the loss of each row
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -125,14 +125,14 @@ class Task(Network, pl.LightningModule):
         self.adversarial = TrainingOptions(**(training or {})).adversarial
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
-        self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}
+        # of an epoch of each split, and of the training when its metrics were last logged by step
+        self.sums = {name: Sums() for name in (*SPLITS, LOGGED)}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self.fingerprint: str | None = None  # of the data, saved with the weights
         self.total_steps: int | None = None  # for which the scheduler is planned
         self.replan = False  # whether a resumed optimiser and scheduler take today's arguments
         self._resumed: dict[str, Any] | None = None
         self.restored = False  # whether the training has begun, with all that a checkpoint holds
-        self._earlier: dict[str, Tensor] = {}  # of an epoch that is resumed in the middle
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
         options = EmbeddingOptions(**(embedding or {}))
@@ -155,27 +155,12 @@ class Task(Network, pl.LightningModule):
         self.head: Head = build_head(
             head, self.encoder, self.make_output, make_dropout(dropout), head_options
         )
-        self.train_metrics = self._metrics_of("train")
-        self.validation_metrics = self._metrics_of("validation")
-        self.test_metrics = self._metrics_of("test")
-        taken = {*self.metrics(), "loss", *self.metrics_of_loss(torch.zeros(()), None)}
+        for name in self.measures:
+            metric_named(name)  # an unknown one is an error now, not after the training
+        taken = {*self.measures, "loss", *self.metrics_of_loss(torch.zeros(()), None)}
         self.own_metrics = nn.ModuleDict(
             {split: build_metrics(metrics, taken=taken) for split in ("validation", "test")}
         )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # PyTorch looks among weights and modules first, and Lightning notes the name of each hook
-        if (value is None or isinstance(value, str)) and name in self.__dict__:
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def _metrics_of(self, split: str) -> MetricCollection:
-        metrics = self.metrics() if split != "train" or self.decides_in_training else {}
-        for name in metrics:
-            metric_named(name)  # an unknown one is an error now, not after the training
-        loss = MeanMetric(nan_strategy=math.nan)  # which keeps a nan instead of leaving it out
-        return MetricCollection({**metrics, "loss": loss}, prefix=f"{split}/")
 
     # what a task defines
 
@@ -207,11 +192,15 @@ class Task(Network, pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} must define make_output")
 
     def step(self, batch: Any) -> Step:
-        """The loss of one batch of `self.split`, and what the metrics need."""
+        """The loss of one batch of `self.split`, and what `scores` are made of."""
         raise NotImplementedError(f"{type(self).__name__} must define step")
 
-    def metrics(self) -> dict[str, Metric]:
-        """What is measured over an epoch, besides the loss, by name."""
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is measured besides the loss, by name.
+
+        Args:
+            sums: those of all steps together, of an epoch or a part of it.
+        """
         return {}
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
@@ -222,9 +211,8 @@ class Task(Network, pl.LightningModule):
         """The prediction for each row, in plain values that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
-    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-        """The scores of parts of a test, such as each class: rows of `scores.csv`. Every process
-        calls it with what `gather` gives of its own steps, and gets the scores of all."""
+    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """The scores of parts of a test, such as each class: rows of `scores.csv`."""
         return []
 
     def outcomes(self, batch: Any) -> list[dict[str, Any]]:
@@ -286,20 +274,9 @@ class Task(Network, pl.LightningModule):
         self.split = split
         step = self.step(batch)
         if self.measures_more:
-            update(self.own_metrics[split], *_scored(step))  # type: ignore[arg-type]
-        # kept on the device: the metrics are updated once an epoch, because their update would
-        # wait for the device at every step
-        kept = self.steps[split]
-        if len(kept) > 1 and kept[0].sums is not None and kept[-1].sums is not None:
-            # the newest stays as it is, because it may be logged
-            kept[0] = replace(kept[0], sums=kept[0].sums + kept[-1].sums)
-            kept[-1] = replace(kept[-1], sums=None)
-        kept.append(self.reduced(step, batch))
+            update(self.own_metrics[split], step.scored)  # type: ignore[arg-type]
+        self.sums[split].add(step)
         return step
-
-    def reduced(self, step: Step, batch: Any) -> Step:
-        """What to keep of a step until the epoch ends; a task may replace predictions by sums."""
-        return replace(step, loss=step.loss.detach(), scored=None)
 
     @property
     def measures_more(self) -> bool:
@@ -316,84 +293,56 @@ class Task(Network, pl.LightningModule):
             self.split = "validation"
             self.eval()
             with torch.no_grad():
-                check_fit(self.own_metrics["validation"], *_scored(self.step(batch)))  # type: ignore[arg-type]
+                check_fit(self.own_metrics["validation"], self.step(batch).scored)  # type: ignore[arg-type]
             self.train()
 
+    def on_train_epoch_start(self) -> None:  # not for an epoch that is resumed in the middle
+        self.sums[LOGGED] = self.sums[LOGGED].since(self.sums["train"])
+        self.sums["train"] = Sums()
+
+    def on_validation_epoch_start(self) -> None:
+        self.sums["validation"] = Sums()
+
+    def on_test_epoch_start(self) -> None:
+        self.sums["test"] = Sums()
+
     def on_train_epoch_end(self) -> None:
-        self._end_epoch("train", self.train_metrics, self.trainer.train_dataloader)
+        self._log_epoch("train", self.trainer.train_dataloader)
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[-1]["lr"])  # the head's
 
     def on_validation_epoch_end(self) -> None:
-        self._end_epoch("validation", self.validation_metrics, self.trainer.val_dataloaders)
+        self._log_epoch("validation", self.trainer.val_dataloaders)
 
     def on_test_epoch_end(self) -> None:
-        self._end_epoch("test", self.test_metrics, self.trainer.test_dataloaders)
+        self._log_epoch("test", self.trainer.test_dataloaders)
 
-    def on_train_epoch_start(self) -> None:  # not for an epoch that is resumed in the middle
-        self._earlier = {}
+    def measured(self, sums: Sums, loader: Any = None) -> dict[str, Tensor]:
+        """The loss and the scores of some steps over this loader, of all processes."""
+        totals = sums.of_all(self.device)
+        loss = (totals["loss"] / totals["weight"]).float()
+        of_loss = self.metrics_of_loss(loss, getattr(loader, "dataset", None))
+        return {**self.scores(totals), "loss": loss, **of_loss}
 
-    def _epoch_so_far(self, split: str) -> dict[str, Tensor]:
-        values = gather(self.steps[split], self.contract.per)
-        return join(self._earlier if split == "train" else {}, values)
-
-    def _end_epoch(self, split: str, metrics: MetricCollection, loader: Any) -> None:
-        values = self._epoch_so_far(split)
-        self.steps[split] = []
-        own: Any = nn.ModuleDict() if split == "train" else self.own_metrics[split]
-        if not values or self.trainer.sanity_checking:
+    def _log_epoch(self, split: str, loader: Any) -> None:
+        own: Any = {} if split == "train" else self.own_metrics[split]
+        if self.trainer.sanity_checking or not self.sums[split].totals:
             for metric in own.values():  # they count batches as these come
                 metric.reset()
             return
-        measured = self._measure(split, metrics, values, loader)
-        measured |= {f"{split}/{name}": value for name, value in compute(own).items()}
-        loss = measured[f"{split}/loss"]
+        measured = {**self.measured(self.sums[split], loader), **compute(own)}
+        loss = measured["loss"]
         if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
             raise UserError(
                 f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
                 "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"
             )
         for name, value in measured.items():
-            self.log(name, value, prog_bar=name == f"validation/{self.bar}")
+            on_bar = split == "validation" and name == self.bar
+            self.log(f"{split}/{name}", value.float(), prog_bar=on_bar)
         if split == "validation" and self.trainer.state.fn == "fit":
             for config in self.trainer.lr_scheduler_configs:
                 if isinstance(config.scheduler, Schedule):  # not the one that tries rates
-                    config.scheduler.validated(measured)
-
-    def measure_steps(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The training metrics of some steps, of all processes, such as `train/loss_step`; on the
-        device.
-
-        Args:
-            values: as `gather` gives them.
-        """
-        measured = self._measure("train", self.train_metrics, values, self.trainer.train_dataloader)
-        return {f"{name}_step": value for name, value in measured.items()}
-
-    def score_each(
-        self, parts: Iterable[tuple[Mapping[str, Any], dict[str, Tensor]]]
-    ) -> list[dict[str, Any]]:
-        """The `metrics` of each part of a test, of all processes, after its name: for
-        `score_parts`. What they take is of the part only."""
-        of_task: dict[str, Any] = self.metrics()
-        metrics, rows = MetricCollection(of_task, compute_groups=False).to(self.device), []
-        for name, values in parts:
-            metrics.update(**values, targets=values["target"])
-            known: Any = self.all_gather((~values["target"].isnan()).sum())
-            found = metrics.compute()
-            measured = {metric: float(found[metric]) for metric in of_task}
-            rows.append({**name, "count": int(known.sum()), **measured})
-            metrics.reset()
-        return rows
-
-    def _measure(
-        self, split: str, metrics: MetricCollection, values: dict[str, Tensor], loader: Any
-    ) -> dict[str, Tensor]:
-        with refusing(f"{type(self).__name__}.metrics()", TypeError, ValueError):
-            metrics.update(**values, **{"targets": values["target"]} if "target" in values else {})
-        measured: dict[str, Tensor] = metrics.compute()
-        metrics.reset()
-        of_loss = self.metrics_of_loss(measured[f"{split}/loss"], getattr(loader, "dataset", None))
-        return {**measured, **{f"{split}/{name}": value for name, value in of_loss.items()}}
+                    config.scheduler.validated({f"{split}/{k}": v for k, v in measured.items()})
 
     # optimisation
 
@@ -442,12 +391,11 @@ class Task(Network, pl.LightningModule):
 
     def process_state(self) -> dict[str, Any]:
         """What this process alone has and needs to resume, on the CPU, besides random numbers."""
-        epoch = self._epoch_so_far("train")
-        return {"epoch": {name: value.cpu() for name, value in epoch.items()}}
+        return {"sums": {k: self.sums[k].on("cpu").totals for k in ("train", LOGGED)}}
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         """Takes what `process_state` gave."""
-        self._earlier = {name: value.to(self.device) for name, value in state["epoch"].items()}
+        self.sums |= {k: Sums(totals).on(self.device) for k, totals in state["sums"].items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["resume"] = saved_state(self.device, self.total_steps, self.process_state())
@@ -467,18 +415,7 @@ class Task(Network, pl.LightningModule):
             self._resumed = None
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if self._earlier and not self.restored:
-            self._epoch_so_far("train")  # one of a checkpoint that does not fit is an error now
         self.restored = True  # the optimizer's state too, which its first step has used
-
-
-def _scored(step: Step) -> tuple[Any, Any]:
-    predictions, targets = step.scored or (step.predictions, step.targets)
-    if predictions is None or targets is None:
-        raise UserError(
-            "model.metrics: this model predicts nothing that they measure: leave it out"
-        )
-    return predictions, targets
 
 
 def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:

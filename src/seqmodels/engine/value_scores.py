@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
+from seqmodels.engine.contract import exact
 from seqmodels.nn.values import pinball
 
-Predictions = Float[Tensor, "rows values"] | Float[Tensor, "rows values quantiles"]
-Targets = Float[Tensor, "rows values"]
+Predicted = Float[Tensor, "..."]  # (*rows, values), or (*rows, values, quantiles)
+Targets = Float[Tensor, "*rows values"]
+VALUE_SCORES = ("rmse", "mae", "r2")
+QUANTILE_SCORES = (*VALUE_SCORES, "pinball", "coverage")
 
 
 def decision(predicted: Tensor, levels: list[float] | None) -> Tensor:
@@ -40,92 +40,71 @@ def named_values(
     return {name: dict(zip(levels, of, strict=True)) if levels else of for name, of in columns}
 
 
-class ValueScore(Metric):
-    """A score of predictions `(N, K)` against targets `(N, K)`, nan where there is none.
-
-    Predictions are kept until `compute`, so that a score doesn't depend on how they were batched.
+def value_parts(
+    predicted: Predicted,
+    targets: Targets,
+    levels: list[float] | None = None,
+    center: Tensor | float = 0.0,
+) -> Float[Tensor, "parts *rows values"]:
+    """What `value_scores` adds up of each value, 0 where there is no target.
 
     Args:
-        levels: of quantiles, ascending; predictions are then `(N, K, Q)`, in this order.
+        predicted: `(..., K)`, or `(..., K, Q)` with levels.
+        targets: `(..., K)`, nan where there is none.
+        levels: of the quantiles in `predicted`, ascending.
+        center: about the mean of the targets, for each of K: the variance of numbers that are far
+            from 0 would lose its digits.
     """
-
-    full_state_update = False
-    preds: list[Tensor]
-    target: list[Tensor]
-
-    def __init__(self, levels: list[float] | None = None) -> None:
-        super().__init__()
-        self.levels = levels
-        self.add_state("preds", [], dist_reduce_fx="cat")
-        self.add_state("target", [], dist_reduce_fx="cat")
-
-    def update(self, preds: Predictions, target: Targets) -> None:
-        self.preds.append(preds.float())
-        self.target.append(target.float())
-
-    def compute(self) -> Tensor:
-        return self.score(dim_zero_cat(self.preds), dim_zero_cat(self.target))
-
-    @abstractmethod
-    def score(self, predicted: Predictions, targets: Targets) -> Float[Tensor, ""]:
-        """The score of all predictions."""
-
-
-class RMSE(ValueScore):
-    """The root of the mean squared error over all known values."""
-
-    def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        return (decision(predicted, self.levels) - targets).square().nanmean().sqrt()
-
-
-class MAE(ValueScore):
-    """The mean absolute error over all known values."""
-
-    def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        return (decision(predicted, self.levels) - targets).abs().nanmean()
-
-
-class R2(ValueScore):
-    """The share of a value's variance that the predictions explain; the mean over the K values.
-
-    A value that is constant gives 1 if it is predicted exactly, else 0, as in scikit-learn; one
-    that is known fewer than twice is left out. torchmetrics takes small values for constant ones,
-    and squares large ones before it subtracts their mean.
-    """
-
-    def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        left = (decision(predicted, self.levels) - targets).square().nansum(dim=0)
-        spread = (targets - targets.nanmean(dim=0)).square().nansum(dim=0)
-        scores = torch.where(spread > 0, 1 - left / spread, (left == 0).float())
-        return scores.where((~targets.isnan()).sum(dim=0) > 1, torch.nan).nanmean()
-
-
-class Pinball(ValueScore):
-    """The mean pinball loss over all known values and quantiles: a target `e` above its quantile
-    `q` costs `q * e`, one below it `(1 - q) * e`. It is lowest for the true quantiles."""
-
-    def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        errors = targets.unsqueeze(-1) - predicted
-        levels = torch.tensor(self.levels, device=errors.device)
-        return pinball(errors, levels).nanmean()
-
-
-class Coverage(ValueScore):
-    """The share of known values from the lowest to the highest quantile, both included.
-
-    Compare it with what these quantiles promise, such as 0.8 from 0.1 to 0.9: more is not better,
-    because a wider interval always covers more. `Pinball` is the score to choose a model by.
-    """
-
-    def score(self, predicted: Predictions, targets: Targets) -> Tensor:
-        inside = (predicted[..., 0] <= targets) & (targets <= predicted[..., -1])
-        return inside.float().where(~targets.isnan(), torch.nan).nanmean()
-
-
-def value_scores(levels: list[float] | None = None) -> dict[str, Metric]:
-    """The scores of a task that predicts numbers, by name; with quantiles, also the intervals'
-    scores. Empty only with targets: a split without any known value gives nan."""
-    scores: dict[str, Metric] = {"rmse": RMSE(levels), "mae": MAE(levels), "r2": R2(levels)}
+    predicted, targets = exact(predicted.detach()), exact(targets)
+    off, apart = decision(predicted, levels) - targets, targets - center
+    parts = [torch.ones_like(off), off.square(), off.abs(), apart, apart.square()]
     if levels is not None:
-        scores |= {"pinball": Pinball(levels), "coverage": Coverage(levels)}
+        costs = pinball(targets.unsqueeze(-1) - predicted, targets.new_tensor(levels))
+        inside = (predicted[..., 0] <= targets) & (targets <= predicted[..., -1])
+        parts += [costs.mean(-1), inside.to(off)]
+    return torch.stack(parts).where(~targets.isnan(), 0.0)
+
+
+def value_sums(
+    predicted: Predicted,
+    targets: Targets,
+    levels: list[float] | None = None,
+    center: Tensor | float = 0.0,
+) -> Float[Tensor, "parts values"]:
+    """The `value_parts` of all rows together, for each of K values."""
+    return value_parts(predicted, targets, levels, center).flatten(1, -2).sum(1)
+
+
+def value_scores(
+    sums: Float[Tensor, "parts values"], each: Float[Tensor, "parts cells"] | None = None
+) -> dict[str, Tensor]:
+    """The scores of all known values, by name.
+
+    - `rmse`, `mae`: the root of the mean squared error, and the mean absolute error.
+    - `r2`: the share of a value's variance that is explained, the mean over the K values. A value
+      that is constant gives 1 if it is predicted exactly, else 0, as in scikit-learn; one that is
+      known fewer than twice is left out.
+    - with levels, `pinball`: the mean over values and quantiles of what `pinball` says, which is
+      lowest for the true quantiles; and `coverage`: the share of values from the lowest to the
+      highest quantile, both included. Compare it with what these quantiles promise, such as 0.8
+      from 0.1 to 0.9.
+
+    Args:
+        sums: as `value_sums` gives them.
+        each: the sums of all whose variance counts by itself in `r2`; None: of each value.
+    """
+    known, squares, absolute, _, _, *of_quantiles = sums.sum(1)
+    scores = {"rmse": (squares / known).sqrt(), "mae": absolute / known}
+    count, squares, _, total, of_squares, *_ = sums if each is None else each
+    spread = of_squares - total.square() / count.clamp(min=1)
+    spread = spread.where(spread > 1e-12 * of_squares, 0.0)  # of a constant, but for rounding
+    r2 = torch.where(spread > 0, 1 - squares / spread, (squares == 0).to(spread))
+    scores["r2"] = r2.where(count > 1, torch.nan).nanmean()
+    scores |= zip(QUANTILE_SCORES[3:], (part / known for part in of_quantiles), strict=False)
     return scores
+
+
+def value_row(sums: Float[Tensor, "parts cells"]) -> dict[str, Any]:
+    """How many values are known of a part of a test, and their scores, as plain numbers."""
+    scores = {name: float(score) for name, score in value_scores(sums).items()}
+    return {"count": int(sums[0].sum()), **scores}

@@ -17,6 +17,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from seqmodels.callbacks.predictions import file_of
 from seqmodels.engine.metrics import find_metric, show, show_with_unit, without_split
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import on_whole_splits
@@ -27,7 +28,7 @@ MOST_ROWS = 10
 BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
 QUANTILE = re.compile(r"prediction\..+\.0\.(?!5$)\d+")  # but the median
 # columns of `scores.csv` that hold no score
-KINDS = {"class": str, "column": str, "series": str, "step": str, "count": int}
+KINDS = {**dict.fromkeys(("class", "type", "column", "series", "step"), str), "count": int}
 WIDTH = 40  # characters of a cell
 
 
@@ -142,12 +143,6 @@ def _number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
-
-
-def file_of(name: str, split: str) -> str:
-    """`scores.csv` of the test split, `scores_validation.csv` of another."""
-    stem, _, suffix = name.rpartition(".")
-    return name if split == "test" else f"{stem}_{split}.{suffix}"
 
 
 def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:

@@ -318,7 +318,7 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
     if metric is None:
         return
     dataset = getattr(data.val_dataloader(), "dataset", None)
-    names = {*task.metrics(), "loss", *task.metrics_of_loss(torch.zeros(()), dataset)}
+    names = {*task.measures, "loss", *task.metrics_of_loss(torch.zeros(()), dataset)}
     names |= {*(task.hparams["metrics"] or ())}
     known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
     if metric not in known:

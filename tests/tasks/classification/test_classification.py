@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import UNSEEN_TARGET, SequenceBatch
-from seqmodels.callbacks.confusion_matrix import ConfusionMatrix
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.nn.embedding import FeatureNoise
@@ -97,8 +96,7 @@ def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> 
     smoothed = F.cross_entropy(task(batch), batch.targets, weight=weight, label_smoothing=0.2)
     plain = F.cross_entropy(task(batch), batch.targets, weight=weight)
     assert torch.equal(task.training_step(batch), smoothed)
-    task.eval().validation_step(batch)
-    assert torch.equal(task.steps["validation"][0].loss, plain)
+    assert torch.equal(task.eval().step(batch).loss, plain)
 
 
 class Batches(pl.LightningDataModule):
@@ -136,9 +134,7 @@ pytestmark = quiet
 
 def test_metrics_equal_those_of_another_library(tmp_path: Path) -> None:
     task, data = classifier(), Batches(5)
-    confusion = ConfusionMatrix()
-    trainer = trainer_for(tmp_path, callbacks=[confusion])
-    [metrics] = trainer.test(task, data, verbose=False)
+    [metrics] = trainer_for(tmp_path).test(task, data, verbose=False)
     task.eval()
     logits = torch.cat([task(batch) for batch in data.batches]).detach()
     targets = torch.cat([batch.targets for batch in data.batches])
@@ -150,7 +146,7 @@ def test_metrics_equal_those_of_another_library(tmp_path: Path) -> None:
     expected = torch.zeros(3, 3).long()
     for target, prediction in zip(targets, predicted):
         expected[target, prediction] += 1
-    assert torch.equal(confusion.counts, expected)
+    assert torch.equal(task.sums["test"].totals["confusion"][:3, :3], expected)
 
 
 def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss(tmp_path: Path) -> None:
@@ -158,8 +154,7 @@ def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss(tmp_path: Path
     for batch in data.batches[:4]:
         batch.targets[::3] = UNSEEN_TARGET
     data.batches[4].targets[:] = UNSEEN_TARGET  # a batch without any loss
-    confusion = ConfusionMatrix()
-    [metrics] = trainer_for(tmp_path, callbacks=[confusion]).test(task, data, verbose=False)
+    [metrics] = trainer_for(tmp_path).test(task, data, verbose=False)
     task.eval()
     logits = torch.cat([task(batch) for batch in data.batches]).detach()
     targets = torch.cat([batch.targets for batch in data.batches])
@@ -168,7 +163,7 @@ def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss(tmp_path: Path
     assert metrics["test/macro_f1"] == pytest.approx(f1_score(targets, predicted, average="macro"))
     loss = F.cross_entropy(logits[known], targets[known]).item()
     assert metrics["test/loss"] == pytest.approx(loss, rel=1e-5)
-    assert confusion.counts.sum(1)[3] == (~known).sum() and confusion.counts.shape == (4, 4)
+    assert task.sums["test"].totals["confusion"].sum(1)[3] == (~known).sum()
 
 
 def test_a_loss_that_is_no_number_is_not_hidden_among_others(tmp_path: Path) -> None:

@@ -18,15 +18,15 @@ from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.in_memory import InMemory
-from seqmodels.engine.contract import gather
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
-from seqmodels.tasks.forecasting.forecast_scores import forecast_scores, forecast_sums
+from seqmodels.tasks.forecasting.forecast_scores import forecast_parts, forecast_scores
 from seqmodels.tasks.forecasting.linear_path import ALPHAS
 from seqmodels.tasks.forecasting.task import shift
 from seqmodels.tasks.forecasting.window_dataset import WindowDataset
 from tests.conftest import Config, Script, result_of
+from tests.measured import measured_of
 from tests.runs.resumed import resumes
 from tests.tasks.classification.test_classification import quiet
 
@@ -239,17 +239,7 @@ def test_quantiles_are_restored_and_scored_in_own_units() -> None:
         mean_pinball_loss(flat, expected.flatten(1, 2)[known][:, n].detach(), alpha=level)
         for n, level in enumerate(QUANTILES)
     ]
-    assert measured["test/pinball"] == pytest.approx(np.mean(losses), rel=1e-5)
-
-
-def measured_of(task: Forecaster, *batches: SequenceBatch) -> dict[str, float]:
-    """What a test of these batches measures."""
-    task.split = "test"
-    values = gather([task.reduced(task.step(b), b) for b in batches], task.contract.per)
-    task.test_metrics.update(**values)
-    found = {name: value.item() for name, value in task.test_metrics.compute().items()}
-    task.test_metrics.reset()
-    return found
+    assert measured["pinball"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_mase_is_that_of_another_library() -> None:
@@ -261,9 +251,10 @@ def test_mase_is_that_of_another_library() -> None:
     sums = 0
     for rows in (slice(0, 2), slice(2, 6)):  # in batches
         made_, truth_ = (torch.tensor(each[rows]).view(-1, 1, 1) for each in (made, truth))
-        same, first = torch.full_like(truth_, scale), torch.zeros(len(made_), dtype=torch.int64)
-        sums = sums + forecast_sums(made_, truth_, same, same, None, first, 1)
-    assert forecast_scores(sums)["mase"].item() == pytest.approx(expected, rel=1e-5)
+        same = torch.full_like(truth_, scale)
+        parts = forecast_parts(made_, truth_, same, same, None, torch.zeros(1))
+        sums = sums + parts.sum(0).flatten(1)
+    assert forecast_scores(sums, sums)["mase"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_errors_in_deviations_of_each_series_are_measured_whatever_the_batches() -> None:
@@ -271,8 +262,8 @@ def test_errors_in_deviations_of_each_series_are_measured_whatever_the_batches()
     assert batch.targets is not None
     off = (task(batch) - batch.targets).detach()
     measured = measured_of(task, batch)
-    assert measured["test/standardised_mse"] == pytest.approx(off.square().nanmean().item())
-    assert measured["test/standardised_mae"] == pytest.approx(off.abs().nanmean().item())
+    assert measured["standardised_mse"] == pytest.approx(off.square().nanmean().item())
+    assert measured["standardised_mae"] == pytest.approx(off.abs().nanmean().item())
 
     def part(rows: slice) -> SequenceBatch:
         assert batch.targets is not None and batch.series is not None
@@ -281,29 +272,17 @@ def test_errors_in_deviations_of_each_series_are_measured_whatever_the_batches()
         )
 
     again = measured_of(task, part(slice(0, 2)), part(slice(2, B)))
-    of_loss = again.pop("test/loss"), measured.pop("test/loss")
+    of_loss = again.pop("loss"), measured.pop("loss")
     assert of_loss[0] == pytest.approx(of_loss[1]) and again == pytest.approx(measured, rel=1e-6)
-
-
-def test_what_is_kept_of_an_epoch_does_not_grow_with_its_windows() -> None:
-    task, batch = forecaster(), batch_of()
-    sizes = []
-    for split in ("train", "test"):
-        for _ in range(5):
-            task._step(batch, split)
-            tensors = [v for s in task.steps[split] for v in vars(s).values()]
-            sizes.append(sum(t.numel() for t in tensors if isinstance(t, torch.Tensor) and t.dim()))
-    assert sizes[1:5] == [sizes[1]] * 4 and sizes[6:] == [sizes[6]] * 4
-    assert sizes[6] == 2 * 8 * S * H * K
 
 
 def test_each_error_is_scaled_by_its_own_series() -> None:
     task, batch = forecaster(), batch_of()
-    step = task.step(batch)
-    assert step.scale is not None
-    for row in range(B):
-        expected = torch.tensor(SPEC["naive_error"][row % S]).repeat(H)  # type: ignore[index]
-        torch.testing.assert_close(step.scale[row], expected)
+    assert batch.targets is not None
+    targets = own_units(batch.targets.view(B, H, K), batch)
+    naive_error = torch.tensor([SPEC["naive_error"][row % S] for row in range(B)])
+    expected = ((task.forecast(batch) - targets).abs() / naive_error[:, None, :K]).nanmean()
+    assert measured_of(task, batch)["mase"] == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize(
@@ -677,7 +656,7 @@ def test_a_run_beats_the_naive_ones_and_continues_a_file(
     config: Config, waves: Path, more: tuple[str, ...], tmp_path: Path
 ) -> None:
     result = train(config(*words(waves, *more, "trainer.max_epochs=40", "data.period=null")))
-    mase, naive = result["metrics"]["test/mase"], result["baselines"]["test/mase"]
+    mase, naive = result["metrics"]["mase"], result["baselines"]["mase"]
     assert result["config"]["data"]["period"] is None and "seasonal naive, period 6" in naive
     assert mase < naive["naive"] / 2
     assert (tmp_path / "run" / "figures" / "forecasts.png").is_file()
@@ -690,7 +669,7 @@ def test_a_run_beats_the_naive_ones_and_continues_a_file(
     np.testing.assert_allclose(made, expected, atol=12)
     metrics = run.evaluate(file=str(waves))  # of which training saw the most
     assert metrics["file/mase"] < naive["naive"] / 2
-    assert run.evaluate()["test/mase"] == pytest.approx(mase, rel=1e-5)
+    assert run.evaluate()["mase"] == pytest.approx(mase, rel=1e-5)
 
 
 @pytest.mark.slow

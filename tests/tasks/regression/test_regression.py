@@ -17,12 +17,12 @@ from seqmodels import load_run
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Values
-from seqmodels.engine.contract import gather
 from seqmodels.errors import UserError
 from seqmodels.nn.values import Quantiles
 from seqmodels.runs.training import train
 from seqmodels.tasks.regression import Regressor
 from tests.conftest import Config, Script, result_of
+from tests.measured import measured_of
 from tests.runs.resumed import OWN, resumes
 from tests.shipped import CLASSIFIER_HEADS
 
@@ -56,26 +56,23 @@ def own_units(standardised: Tensor, data: dict[str, Any] = DATA) -> Tensor:
 def test_every_head_of_a_sequence_predicts_its_values(head: str) -> None:
     task, batch = regressor(head=head), batch_of(B, 2)
     assert task.contract.per == "sequence" and task(batch).shape == (B, 2)
-    step = task.step(batch)
-    expected = own_units(task(batch)).detach()
-    torch.testing.assert_close(step.predictions, expected)
-    assert int(step.weight) == 2 * B - 1  # those that are known
+    made = torch.tensor([[*row.values()] for row in task.describe(batch)])
+    torch.testing.assert_close(made, own_units(task(batch)).detach())
+    assert int(task.step(batch).weight) == 2 * B - 1  # those that are known
 
 
 def test_scores_are_in_the_units_of_the_values_and_leave_out_missing_ones() -> None:
     task, batches = regressor(), [batch_of(B, 2, seed=seed) for seed in range(3)]
-    values = gather([task.step(batch) for batch in batches], task.contract.per)
-    task.test_metrics.update(**values)
-    found = {name: float(value) for name, value in task.test_metrics.compute().items()}
+    found = measured_of(task, *batches)
     targets = own_units(torch.cat([batch.targets for batch in batches]))  # type: ignore[misc]
     predicted = own_units(torch.cat([task(batch) for batch in batches]).detach())
     known = ~targets.isnan()
     expected = root_mean_squared_error(targets[known], predicted[known])
-    assert found["test/rmse"] == pytest.approx(expected, rel=1e-5)
+    assert found["rmse"] == pytest.approx(expected, rel=1e-5)
     each = [r2_score(t[k], p[k]) for t, p, k in zip(targets.T, predicted.T, known.T)]
-    assert found["test/r2"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert found["r2"] == pytest.approx(np.mean(each), rel=1e-5)
     off = (predicted - targets)[known] / torch.tensor(SCALE["deviation"]).expand(15, 2)[known]
-    assert found["test/loss"] == pytest.approx(float(off.square().mean()), rel=1e-5)
+    assert found["loss"] == pytest.approx(float(off.square().mean()), rel=1e-5)
 
 
 def test_a_prediction_names_its_values() -> None:
@@ -89,11 +86,11 @@ def test_a_prediction_names_its_values() -> None:
 
 def test_a_prediction_of_quantiles_names_them_too_and_they_never_cross() -> None:
     task, batch = regressor(output={"quantiles": [0.25, 0.5, 0.9]}), batch_of(B, 2)
-    assert set(task.metrics()) == {"rmse", "mae", "r2", "pinball", "coverage"}
+    assert {*task.measures, "loss"} == {*measured_of(task, batch)}
+    assert {*task.measures} == {"rmse", "mae", "r2", "pinball", "coverage"}
     assert isinstance(task.head.output, Quantiles)
-    values = gather([task.step(batch)], task.contract.per)
-    assert values["preds"].shape == (B, 2, 3)
-    for row, quantiles in zip(task.describe(batch), values["preds"], strict=True):
+    made = task.head.output.quantiles(task(batch))
+    for row, quantiles in zip(task.describe(batch), made, strict=True):
         assert list(row["drift"]) == ["0.25", "0.5", "0.9"]
         assert [*row["drift"].values()] == pytest.approx(quantiles[1].tolist())
         assert sorted(row["level"].values()) == [*row["level"].values()]
@@ -108,19 +105,16 @@ def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -
     assert (task.contract.per, task.contract.causal) == ("step", False)
     assert Regressor.contract.per == "sequence"  # of other heads
     assert task.encoder.bidirectional
-    step = task.step(batch)
-    assert int(step.weight) == 2 * int(LENGTHS.sum()) - T
-    values = gather([step, task.step(batch_of(B, T, 2, seed=1))], "step")
-    assert values["target"].shape == (2 * B * T, 2) and values["preds"].shape[:2] == (2 * B * T, 2)
-    task.test_metrics.update(**values)
-    found = task.test_metrics.compute()
-    medians = values["preds"] if values["preds"].dim() == 2 else values["preds"][..., 1]
-    known = ~values["target"].isnan()
-    expected = root_mean_squared_error(values["target"][known], medians[known])
-    assert float(found["test/rmse"]) == pytest.approx(expected, rel=1e-5)
+    assert int(task.step(batch).weight) == 2 * int(LENGTHS.sum()) - T
+    batches = [batch, batch_of(B, T, 2, seed=1)]
+    medians = torch.cat([task.head.decode(task.encode(each)) for each in batches]).detach()
+    targets = own_units(torch.cat([each.targets for each in batches]))
+    known = ~targets.isnan()
+    expected = root_mean_squared_error(targets[known], medians[known])
+    assert measured_of(task, *batches)["rmse"] == pytest.approx(expected, rel=1e-5)
     rows = task.describe(batch)
     made = rows[2]["drift"] if "error" in output else rows[2]["drift"]["0.5"]
-    assert made == pytest.approx(medians[2 * T : 2 * T + 5, 1].tolist())  # of 5 steps
+    assert made == pytest.approx(medians[2, :5, 1].tolist())  # of 5 steps
 
 
 def test_padding_changes_nothing_of_the_values_of_steps() -> None:

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 import sacrebleu
 import torch
-from torchmetrics import MetricCollection
 
-from seqmodels.engine.contract import Step, gather
 from seqmodels.engine.metrics import Metric, metric_named
 from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq.text_scores import SCORES, TextScores, edit_distance, nearest, symbols
@@ -36,10 +34,8 @@ REFERENCES = [
 
 def measured(texts: list[str], references: list[tuple[str, ...]], level: str) -> dict[str, float]:
     scores = TextScores(NAMES, level)
-    metrics = scores.metrics()
-    for metric in metrics.values():
-        metric.update(preds=scores.counts(texts, references))
-    return {name: float(metric.compute()) for name, metric in metrics.items()}
+    counts = scores.counts(texts, references).sum(0)
+    return {name: float(score) for name, score in scores.scores(counts).items()}
 
 
 def by_table(a: list[str], b: list[str]) -> int:
@@ -120,38 +116,15 @@ def test_short_texts_are_scored_as_by_sacrebleu(name: str) -> None:
         assert 100 * found == pytest.approx(expected, abs=1e-4)
 
 
-def test_parts_measure_what_the_whole_does() -> None:
-    scores = TextScores(NAMES, "word")
-    whole, parts = scores.metrics(), [scores.metrics() for _ in range(2)]
-    counts = scores.counts(TEXTS, REFERENCES)
-    assert counts.dtype == torch.int64 and counts.shape == (5, 2 + 2 + 10 + 18)
-    for name in NAMES:
-        whole[name].update(preds=counts)
-        parts[0][name].update(preds=counts[:2])
-        parts[1][name].update(preds=counts[2:])
-        parts[0][name].total += parts[1][name].total  # what two processes gather
-        assert torch.equal(parts[0][name].compute(), whole[name].compute())
-
-
-def test_steps_without_targets_give_their_counts_to_the_metrics() -> None:
-    scores = TextScores(["exact_match"], "char")
-    texts = (["a", "b"], ["c"])
-    steps = [
-        Step(torch.tensor(0.5), len(some), scores.counts(some, [("a",)] * len(some)))
-        for some in texts
-    ]
-    values = gather(steps, "sequence")
-    assert set(values) == {"value", "weight", "preds"}
-    metrics = MetricCollection(scores.metrics())
-    metrics.update(**values)
-    assert float(metrics.compute()["exact_match"]) == pytest.approx(1 / 3)
-
-
 def test_only_chosen_scores_are_counted() -> None:
     scores = TextScores(["symbol_error_rate", "exact_match"], "char")
     assert scores.counts(["ab", "b"], [("abc",), ("b",)]).tolist() == [[1, 3, 0, 1], [0, 1, 1, 1]]
     assert scores.counts([], []).shape == (0, 4)
-    assert set(scores.metrics()) == {"symbol_error_rate", "exact_match"}
+    made = scores.scores(torch.tensor([1, 4, 1, 2]))
+    assert [(name, float(score)) for name, score in made.items()] == [
+        ("symbol_error_rate", 0.25),
+        ("exact_match", 0.5),
+    ]
 
 
 def test_an_unknown_score_names_the_nearest() -> None:

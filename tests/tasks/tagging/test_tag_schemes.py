@@ -7,14 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-import torch.nn.functional as F
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.engine.contract import Step, gather
-from seqmodels.tasks.tagging.span_report import SpanCounts, SpanScore, scores
+from seqmodels.engine.class_scores import scores
+from seqmodels.tasks.tagging.spans import SpanCounter
 from seqmodels.tasks.tagging.tags import (
     Scheme,
     Tags,
@@ -136,38 +135,32 @@ def test_scores_are_those_of_another_library_on_1000_taggings(scheme: Scheme) ->
     truth, tags = taggings(scheme, 1000, seed=3), TAGS[scheme]
     drawn = random.Random(4)
     predicted = [[t if drawn.random() < 0.8 else drawn.choice(tags) for t in row] for row in truth]
-    metrics = {name: SpanScore(tags, name) for name in ("precision", "recall", "f1")}
-    counts = SpanCounts(tags)
-    for start in range(0, 1000, 300):  # several batches of several widths, and several updates
-        some = slice(start, start + 300)
-        steps = []
-        for rows in (slice(start, start + 7), slice(start + 7, some.stop)):
-            width = max(map(len, truth[rows])) + 1
-            found, there = (flat(each[rows], tags, width) for each in (predicted, truth))
-            found[there == PADDING_TARGET] = drawn.randrange(len(tags))  # anything at padding
-            steps.append(Step(torch.zeros(()), 1, found, there))
-        values = gather(steps, "step")
-        for metric in (*metrics.values(), counts):
-            metric.update(values["preds"], values["target"])
+    count, counts = SpanCounter(tags), 0
+    for start in range(0, 1000, 37):  # batches of several widths
+        rows = slice(start, start + 37)
+        width = max(map(len, truth[rows])) + start % 2
+        found, there = (flat(each[rows], tags, width) for each in (predicted, truth))
+        found[there == PADDING_TARGET] = drawn.randrange(len(tags))  # anything at padding
+        counts = counts + count(found, there)
+    whole = scores(counts.sum(1))
     for name, score in (
         ("precision", precision_score),
         ("recall", recall_score),
         ("f1", f1_score),
     ):
-        assert float(metrics[name].compute()) == pytest.approx(score(truth, predicted), abs=1e-6)
+        assert float(whole[name]) == pytest.approx(score(truth, predicted), abs=1e-6)
     by_type = precision_recall_fscore_support(truth, predicted, average=None)
-    for found, expected in zip(scores(counts.compute()).values(), by_type, strict=False):
+    for found, expected in zip(scores(counts[:, :-1]).values(), by_type, strict=False):
         torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
-    assert counts.compute()[2].tolist() == by_type[3].tolist()
+    assert counts[2].tolist() == [*by_type[3], 0]
 
 
 def test_a_span_does_not_run_into_the_next_row_or_over_an_unknown_step() -> None:
     tags = ["O", "B-x", "I-x"]
-    target = torch.tensor([1, 2, -100, 2, 1, -100, 2, -100])
-    metric = SpanCounts(tags)
-    metric.update(torch.tensor([1, 2, 2, 2, 1, 2, 2, 0]), target)
-    # by hand: [B I] [I] [B] [I]; each of them is right, and what is predicted at -100 is not read
-    assert metric.compute().tolist() == [[4], [4], [4]]
+    target = torch.tensor([[1, 2, -100, 2, 1], [2, -100, -100, -100, -100]])
+    made = torch.tensor([[1, 2, 2, 2, 1], [2, 2, 2, 0, 1]])
+    # by hand: [B I] [I] [B], [I]; each of them is right, and what is predicted at -100 is not read
+    assert SpanCounter(tags)(made, target).tolist() == [[4, 0], [4, 0], [4, 0]]
 
 
 def test_spans_of_a_type_that_training_never_saw_are_missed() -> None:
@@ -175,18 +168,13 @@ def test_spans_of_a_type_that_training_never_saw_are_missed() -> None:
     classes.fit([["B-x", "I-x", "O"]], "train")
     truth = [["B-x", "I-x", "B-new", "I-new", "O"], ["I-new", "B-new", "B-x", "odd", "I-other"]]
     guess = [["B-x", "I-x", "B-x", "I-x", "O"], ["O", "B-x", "B-x", "B-x", "I-x"]]
-    rows = [
-        torch.cat([F.pad(row, (0, 1), value=PADDING_TARGET) for row in classes.encode(tags, "")])
-        for tags in (guess, truth)
-    ]
+    counts = SpanCounter([*classes.names])(
+        *(torch.stack(classes.encode(tags, "")) for tags in (guess, truth))
+    )
     known = [[tag if tag != "odd" else "O" for tag in row] for row in truth]  # no span, to seqeval
     for name, score in (("recall", recall_score), ("precision", precision_score), ("f1", f1_score)):
-        metric = SpanScore([*classes.names], name)
-        metric.update(*rows)
-        assert float(metric.compute()) == pytest.approx(score(known, guess)), name
-    counts = SpanCounts([*classes.names])
-    counts.update(*rows)
-    assert counts.compute().tolist() == [[2, 0], [5, 0], [2, 4]]
+        assert float(scores(counts.sum(1))[name]) == pytest.approx(score(known, guess)), name
+    assert counts.tolist() == [[2, 0], [5, 0], [2, 4]]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +198,5 @@ def test_tags_that_look_like_spans_of_no_known_scheme_are_noted(
 
 
 def test_nothing_found_and_nothing_there_scores_0() -> None:
-    for name in ("precision", "recall", "f1"):
-        metric = SpanScore(["O", "B-x"], name)
-        metric.update(torch.tensor([0, 0]), torch.tensor([0, -100]))
-        assert float(metric.compute()) == 0
+    counts = SpanCounter(["O", "B-x"])(torch.tensor([[0, 0]]), torch.tensor([[0, -100]]))
+    assert [float(score) for score in scores(counts.sum(1)).values()] == [0, 0, 0]

@@ -127,9 +127,9 @@ def test_constrained_tags_follow_their_scheme(kind: str) -> None:
 
 
 def test_only_tags_of_spans_have_span_scores() -> None:
-    assert set(tagger().metrics()) == {"accuracy"} and tagger().curves == ("loss", "accuracy")
+    assert {*tagger().measures} == {"accuracy"} and tagger().curves == ("loss", "accuracy")
     task = tagger(SPANS)
-    assert set(task.metrics()) == {"accuracy", "precision", "recall", "f1"}
+    assert {*task.measures} == {"accuracy", "precision", "recall", "f1"}
     assert task.curves == ("loss", "accuracy", "f1") and task.scheme == "BIO"
     data = {"inputs": "tokens", "num_inputs": V, "classes": SPANS, "scheme": "IOB1"}
     assert Tagger(data, {"hidden_size": H}).scheme == "IOB1"

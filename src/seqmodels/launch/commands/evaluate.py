@@ -42,20 +42,17 @@ def main(
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     from seqmodels.callbacks.predictions import Predictions
-    from seqmodels.callbacks.scores import Scores
-    from seqmodels.runs.report import file_of, metrics_table, tables_of_test
+    from seqmodels.runs.report import metrics_table, tables_of_test
     from seqmodels.screen import Screen
 
     finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
     name = "file" if file else split
-    writers: list[Predictions | Scores] = [Predictions(), Scores()]
-    for writer in writers:
-        writer.name = file_of(writer.name, name)
+    writer = Predictions(name)
     if predictions and not os.access(finished.folder, os.W_OK):
-        names = " and ".join(writer.name for writer in writers)
+        names = " and ".join(writer.files)
         log.warning(f"{finished.folder} cannot be written to: {names} are left out")
         predictions = False
-    metrics = finished.evaluate(split, file, accelerator, callbacks=writers if predictions else [])
+    metrics = finished.evaluate(split, file, accelerator, callbacks=[writer] if predictions else [])
     Screen().print(metrics_table(metrics, f"{run} on {file or split}"))
     for table in tables_of_test(finished.folder, name) if predictions else ():
         Screen().print(table)

@@ -93,10 +93,8 @@ def _predict(run: Run, source: str, accelerator: str, options: dict[str, Any]) -
 
 def _backtest(run: Run, split: str, accelerator: str) -> None:
     from seqmodels.callbacks.predictions import Predictions
-    from seqmodels.runs.report import file_of
     from seqmodels.screen import Screen
 
-    rows = Predictions()
-    rows.name = file_of(rows.name, split)
+    rows = Predictions(split)
     run.evaluate(split, accelerator=accelerator, callbacks=[rows])
-    Screen().print(str(run.folder / rows.name), soft_wrap=True)
+    Screen().print(str(run.folder / rows.files[0]), soft_wrap=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from seqmodels.arguments import ArgumentsOf, Count, NonNegativeFraction
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_scores import class_rows
+from seqmodels.engine.class_scores import class_rows, class_scores, class_sums
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
@@ -37,6 +35,7 @@ class SequenceClassifier(Task):
     """
 
     contract = Contract(per="sequence", target="class")
+    measures: Sequence[str] = ("accuracy", "macro_f1")
     curves = ("loss", "accuracy")
     bar = "accuracy"
     in_numpy = """def predict(inputs):
@@ -81,30 +80,27 @@ class SequenceClassifier(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         assert batch.targets is not None
-        if self.training:
-            loss, predictions = self.loss_and_decision(batch)
-            return Step(loss, len(batch), predictions, batch.targets)
-        states = self.encode(batch)
-        loss, predictions = self.loss_and_decision(batch, states)
+        states = None if self.training else self.encode(batch)
+        loss, made = self.loss_and_decision(batch, states)
         known, scored = batch.targets >= 0, None
-        if self.measures_more:
+        if states is not None and self.measures_more:
             scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
-        targets = with_unseen_as(len(self.classes), batch.targets)
-        return Step(loss, known.sum(), predictions, targets, scored=scored)
+        weight = len(batch) if self.training else known.sum()
+        return Step(loss, weight, self.count(made, batch.targets), scored)
 
-    def metrics(self) -> dict[str, Metric]:
-        count = len(self.classes) + 1  # all that training never saw are one class, always wrong
-        return {
-            "accuracy": MulticlassAccuracy(count, average="micro", validate_args=False),
-            "macro_f1": MulticlassF1Score(count, average="macro", validate_args=False),
-        }
+    def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What `scores` are made of, from the classes `(B,)` that a batch was given and has."""
+        return class_sums(made, targets, len(self.classes), confused=self.split == "test")
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return class_scores(sums["classes"])  # all that training never saw are one class
 
     def decision(self) -> dict[str, Any]:
         return {"classes": self.classes}
 
-    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of each class."""
-        return class_rows(self.classes, values)
+        return class_rows(self.classes, sums["classes"])
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         states, names = self.encode(batch), [*self.classes, UNSEEN_NAME]

@@ -12,24 +12,27 @@ import torch
 from jaxtyping import Float
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
-from torchmetrics import Metric
 
 from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import known_values, named_values
+from seqmodels.engine.value_scores import (
+    QUANTILE_SCORES,
+    VALUE_SCORES,
+    known_values,
+    named_values,
+)
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
 from seqmodels.screen import Screen
 from seqmodels.tasks.forecasting.forecast_scores import (
-    SCORES,
-    ForecastScore,
+    SCALED_SCORES,
+    forecast_parts,
     forecast_scores,
-    forecast_sums,
 )
 from seqmodels.tasks.forecasting.intervals import Intervals
 from seqmodels.tasks.forecasting.linear_path import LinearPath, ShareOfLinear
@@ -186,17 +189,32 @@ class Forecaster(Task):
         columns = (1 if self.hparams["channel_independent"] else self.count) + beside
         return {**data, "num_inputs": columns * (self.hparams["segment"] or 1)}
 
+    @property
+    def measures(self) -> Sequence[str]:  # type: ignore[override]
+        return (*(QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES), *SCALED_SCORES)
+
     def step(self, batch: SequenceBatch) -> Step:
-        targets = self._targets(batch)
+        targets, levels = self._targets(batch), self.output.quantiles
         learn = self._learn_steps if self.recursive else self._learn_all
         loss, made = (learn if self.training else self._try)(batch, targets)
-        scale = self._of_rows("naive_error", batch).expand_as(targets)
-        known = (~targets.isnan()).sum()
+        weight = (~targets.isnan()).sum()
         made, targets = self.restore(made, batch), self.restore(targets, batch)
-        scored = known_values(made, targets, self.output.quantiles) if self.measures_more else None
-        if not self.recursive:  # a row of the metrics each
-            made, targets, scale = (each.flatten(1, 2) for each in (made, targets, scale))
-        return Step(loss, known, made, targets, scale, scored)
+        scored = known_values(made, targets, levels) if self.measures_more else None
+        assert batch.series is not None
+        naive_error, deviation = (self._of_rows(n, batch) for n in ("naive_error", "deviation"))
+        parts = forecast_parts(made, targets, naive_error, deviation, levels, self.mean.mean(0))
+        apart = self.split == "test"  # of all series together otherwise
+        sums = parts.new_zeros(
+            len(self.hparams["data"]["series"]) if apart else 1, *parts.shape[1:]
+        )
+        series = batch.series if apart else torch.zeros_like(batch.series)
+        sums.index_add_(0, series.to(parts.device, non_blocking=True), parts)
+        return Step(loss, weight, {"values": sums.transpose(0, 1)}, scored)
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        of_steps = sums["values"].sum(1)  # (P, H, K)
+        each = of_steps.sum(1) if self.recursive else of_steps.flatten(1)
+        return forecast_scores(of_steps.flatten(1), each)
 
     def cut(self, batch: AnyBatch) -> SequenceBatch:
         """`B` rows, or `B * K`, one for each column, side by side."""
@@ -341,40 +359,20 @@ class Forecaster(Task):
         `{column: {"0.1": [value, ...], ...}}`."""
         return self._plain(self.forecast(batch), self.output.level_names)
 
-    def reduced(self, step: Step, batch: AnyBatch) -> Step:
-        """With sums in place of the forecasts: of all series together, but in a test."""
-        assert isinstance(batch, SequenceBatch) and batch.series is not None
-        made, targets, levels = step.predictions, step.targets, self.output.quantiles
-        assert made is not None and targets is not None
-        shape, apart = (len(batch), self.horizon, self.count), self.split == "test"
-        sums = forecast_sums(
-            made.detach().reshape(*shape, *([len(levels)] if levels else [])),
-            targets.reshape(shape),
-            self._of_rows("naive_error", batch),
-            self._of_rows("deviation", batch),
-            levels,
-            batch.series if apart else torch.zeros_like(batch.series),
-            len(self.hparams["data"]["series"]) if apart else 1,
-        )
-        kept = super().reduced(step, batch)
-        return replace(kept, predictions=None, targets=None, scale=None, sums=sums)
-
-    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Of each column: of each series, if there are several, and of each step ahead."""
-        sums, data, rows = values["sums"], self.hparams["data"], []
-        of_all: Any = self.all_gather(sums)
-        sums = of_all.view(-1, *sums.shape).sum(0)  # (M, S, H, K), of all processes
+        values, data, rows = sums["values"].cpu(), self.hparams["data"], []  # (P, S, H, K)
         for place, column in enumerate(data["values"]):
-            of = sums[..., place]
+            of = values[..., place]
             parts: dict[tuple[str | None, int | None], Tensor]
             parts = {(name, None): of[:, n] for n, name in enumerate(data["series"])}
             parts = parts if len(parts) > 1 else {}
             parts |= {(None, step + 1): of[:, :, step] for step in range(self.horizon)}
             for (series, step), part in parts.items():
-                part = part.sum(1, keepdim=True)
-                scores = {k: float(v) for k, v in forecast_scores(part).items()}
+                whole = part.sum(1, keepdim=True)
+                scores = {k: float(v) for k, v in forecast_scores(whole, whole).items()}
                 name = {"column": column, "series": series, "step": step}
-                rows.append({**name, "count": int(part[0]), **scores})
+                rows.append({**name, "count": int(whole[0]), **scores})
         return rows
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
@@ -392,10 +390,6 @@ class Forecaster(Task):
         if values.dim() > 2:
             values = values.movedim(1, -1)  # (B, K, [Q], H)
         return [named_values(row, names, levels) for row in values.tolist()]
-
-    def metrics(self) -> dict[str, Metric]:
-        names = SCORES if self.output.quantiles is None else [*SCORES, "pinball", "coverage"]
-        return {name: ForecastScore(name, by_step=not self.recursive) for name in names}
 
     def _targets(self, batch: SequenceBatch) -> Tensor:  # (B, H, K)
         assert batch.targets is not None

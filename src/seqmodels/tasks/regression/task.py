@@ -7,13 +7,20 @@ from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from torch import Tensor
-from torchmetrics import Metric
 
 from seqmodels.arguments import ArgumentsOf, Count, NonNegativeFraction
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
-from seqmodels.engine.value_scores import known_values, named_values, value_scores
+from seqmodels.engine.value_scores import (
+    QUANTILE_SCORES,
+    VALUE_SCORES,
+    known_values,
+    named_values,
+    value_row,
+    value_scores,
+    value_sums,
+)
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
@@ -97,17 +104,23 @@ class Regressor(Task):
         scale = {"mean": data["mean"], "deviation": data["deviation"]}
         return self.output.build(width, len(self.names), **scale, **options)
 
-    def step(self, batch: SequenceBatch) -> Step:
-        loss, predictions = self.loss_and_decision(batch)
-        targets = self._targets(batch)
-        known = (~targets.isnan()).sum()
-        scored = None
-        if self.measures_more:
-            scored = known_values(predictions, targets, self.output.quantiles)
-        return Step(loss, known, predictions, targets, scored=scored)
+    @property
+    def measures(self) -> Sequence[str]:  # type: ignore[override]
+        return QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES
 
-    def metrics(self) -> dict[str, Metric]:
-        return value_scores(self.output.quantiles)
+    def step(self, batch: SequenceBatch) -> Step:
+        loss, made = self.loss_and_decision(batch)
+        targets, levels = self._targets(batch), self.output.quantiles
+        scored = known_values(made, targets, levels) if self.measures_more else None
+        return Step(loss, (~targets.isnan()).sum(), self.count(made, targets), scored)
+
+    def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What `scores` are made of, from what was predicted of a batch, `(B, [T], K)`, or
+        `(B, [T], K, Q)` with quantiles, and its targets, nan where there is none."""
+        return {"values": value_sums(made, targets, self.output.quantiles, self._values.mean)}
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return value_scores(sums["values"])
 
     def decision(self) -> dict[str, Any]:
         data = self.hparams["data"]
@@ -121,14 +134,12 @@ class Regressor(Task):
         made = cast(Any, self._values).quantiles(logits) if levels else self._values.restore(logits)
         return self._plain(made, batch, levels)
 
-    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Of each column, if there are several."""
         if len(self.names) == 1:
             return []
-        return self.score_each(
-            ({"column": name}, {key: of[:, [place]] for key, of in values.items() if of.dim() > 1})
-            for place, name in enumerate(self.names)
-        )
+        columns = zip(self.names, sums["values"].cpu().split(1, dim=1), strict=True)
+        return [{"column": name, **value_row(of)} for name, of in columns]
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         rows = zip(self._plain(self._targets(batch), batch), self.describe(batch), strict=True)

@@ -40,9 +40,8 @@ def text_baselines(data: PairDataModule) -> Baselines:
         }
         for name, texts in guesses.items():
             counts = scores.counts(texts, references).sum(dim=0)
-            for metric, score in scores.metrics().items():
-                value = score.score.compute(counts[score.columns].tolist())
-                found.setdefault(f"{split}/{metric}", {})[name] = value
+            for metric, value in scores.scores(counts).items():
+                found.setdefault(f"{split}/{metric}", {})[name] = float(value)
     return found
 
 

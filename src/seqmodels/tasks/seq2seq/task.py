@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Annotated, Any
 
 from jaxtyping import Int
 from torch import Tensor
-from torchmetrics import Metric
 
 from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
@@ -56,7 +55,6 @@ class Seq2Seq(Task):
     contract = Contract(per="sequence", target="text")
     curves = ("loss", "exact_match")
     bar = "exact_match"
-    decides_in_training = False  # to write a text takes longer than to learn from it
 
     def __init__(
         self,
@@ -145,10 +143,10 @@ class Seq2Seq(Task):
         }
         found = self.write(states, **many)
         texts = self.text_decoder.texts(found.tokens[:, 0])
-        counts = self.scores.counts(texts, batch.references or [])
+        counts = self.text_scores.counts(texts, batch.references or [])
         scored = texts, [*map(list, batch.references or [])]
         loss = self.head.loss(states, targets)
-        return Step(loss, known, counts.to(self.device), scored=scored)
+        return Step(loss, known, {"texts": counts.sum(0).to(self.device)}, scored)
 
     @once_a_batch
     def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
@@ -178,14 +176,19 @@ class Seq2Seq(Task):
         return TextDecoder(self.hparams["data"]["target_preprocessor"])
 
     @cached_property
-    def scores(self) -> TextScores:
+    def text_scores(self) -> TextScores:
         """What is counted of each text."""
         level = self.text_decoder.level
         return TextScores(self.hparams["scores"] or SCORES_OF[level], level)
 
-    def metrics(self) -> dict[str, Metric]:
+    @property
+    def measures(self) -> Sequence[str]:  # type: ignore[override]
         known = "target_preprocessor" in self.hparams["data"]
-        return dict(self.scores.metrics()) if known else {}
+        return self.text_scores.names if known else ()
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of validation and test: to write a text takes longer than to learn from it."""
+        return self.text_scores.scores(sums["texts"]) if "texts" in sums else {}
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity."""

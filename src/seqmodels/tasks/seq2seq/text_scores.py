@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torchmetrics import Metric
 
 from seqmodels.data.tokenizer import LEVELS
 from seqmodels.errors import UserError, choices
@@ -177,7 +176,7 @@ class TextScores:
         self.ends = [*accumulate((SCORES[name].size for name in names), initial=0)]  # of counts
 
     def counts(self, texts: Sequence[str], references: References) -> Int[Tensor, "batch counts"]:
-        """The counts of every row: what a step gives as its predictions, and `metrics` take."""
+        """The counts of every row, which add up to what `scores` take."""
         rows = [
             [
                 number
@@ -188,33 +187,8 @@ class TextScores:
         ]
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.ends[-1])
 
-    def metrics(self) -> dict[str, TextScore]:
-        """A metric for each name."""
-        columns = [slice(*ends) for ends in pairwise(self.ends)]
-        pairs = zip(self.names, columns, strict=True)
-        return {name: TextScore(name, own) for name, own in pairs}
-
-
-class TextScore(Metric):
-    """One score of all rows.
-
-    Args:
-        name: of `SCORES`.
-        columns: where its counts are in `TextScores.counts`.
-    """
-
-    full_state_update = False
-    total: Tensor
-
-    def __init__(self, name: str, columns: slice) -> None:
-        super().__init__()
-        self.score, self.columns = SCORES[name], columns
-        zeros = torch.zeros(self.score.size, dtype=torch.int64)
-        self.add_state("total", default=zeros, dist_reduce_fx="sum")
-
-    def update(self, preds: Int[Tensor, "batch counts"]) -> None:
-        self.total += preds[:, self.columns].sum(dim=0)
-
-    def compute(self) -> Tensor:
-        counts = self.total.tolist()
-        return torch.tensor(self.score.compute(counts), device=self.total.device)
+    def scores(self, counts: Int[Tensor, " counts"]) -> dict[str, Tensor]:
+        """Each by its name, from the counts of all rows together."""
+        parts = (counts[slice(*ends)].tolist() for ends in pairwise(self.ends))
+        pairs = zip(self.names, parts, strict=True)
+        return {name: torch.tensor(SCORES[name].compute(part)) for name, part in pairs}

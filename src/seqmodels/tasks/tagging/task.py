@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from torch import Tensor
-from torch.nn import functional as F
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from seqmodels.arguments import ArgumentsOf
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
-from seqmodels.engine.class_scores import class_rows
+from seqmodels.engine.class_scores import (
+    class_rows,
+    class_scores,
+    class_sums,
+    score_rows,
+    scores,
+)
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError, listed
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses, path_scores
-from seqmodels.tasks.tagging.span_report import SpanScore
+from seqmodels.tasks.tagging.spans import SpanCounter
 from seqmodels.tasks.tagging.tags import Scheme, allowed, find_scheme
 
 UNKNOWN = {  # what a step has in place of a tag of the training
@@ -82,8 +85,14 @@ class Tagger(Task):
         **options: Any,
     ) -> None:
         super().__init__(data, encoder, head, output=output, **options)
+        self.spans = None
         if self.scheme:
             self.curves = (*self.curves, "f1")
+            self.spans = SpanCounter(self.classes)
+
+    @property
+    def measures(self) -> Sequence[str]:  # type: ignore[override]
+        return ("accuracy", "precision", "recall", "f1") if self.scheme else ("accuracy",)
 
     @property
     def classes(self) -> list[str]:
@@ -119,32 +128,37 @@ class Tagger(Task):
         return CRF(width, len(tags), **options)
 
     def step(self, batch: SequenceBatch) -> Step:
-        assert batch.targets is not None
+        targets = batch.targets
+        assert targets is not None
         states = None if self.training else self.encode(batch)
         loss, tags = self.loss_and_decision(batch, states)
-        known, scored = batch.targets >= 0, None
+        known, scored = targets >= 0, None
         if states is not None and self.measures_more:
             alone = not self.head.output.links_steps  # else a step has no probability of its own
             made = self.head(states)[known].float().softmax(dim=-1) if alone else tags[known]
-            scored = made, batch.targets[known]
-        return Step(loss, known.sum(), _ended(tags), _ended(batch.targets), scored=scored)
+            scored = made, targets[known]
+        return Step(loss, known.sum(), self.count(tags, targets), scored)
 
-    def metrics(self) -> dict[str, Metric]:
+    def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What `scores` are made of, from the tags `(B, T)` that a batch was given and has."""
+        sums = class_sums(made, targets, len(self.classes), confused=self.split == "test")
+        return sums if self.spans is None else {**sums, "spans": self.spans(made, targets)}
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The share of right steps; of tags that mark spans, also how well these are found."""
-        count, ignored = len(self.classes), PADDING_TARGET
-        accuracy = MulticlassAccuracy(
-            count, average="micro", ignore_index=ignored, validate_args=False
-        )
-        spans = ("precision", "recall", "f1") if self.scheme else ()
-        return {"accuracy": accuracy, **{name: SpanScore(self.classes, name) for name in spans}}
+        accuracy = {"accuracy": class_scores(sums["classes"])["accuracy"]}
+        return {**accuracy, **scores(sums["spans"].sum(1))} if self.scheme else accuracy
 
     def decision(self) -> dict[str, Any]:
         """The tags, and what each scores as the first of a row, after another, and as the last."""
         return {"classes": self.classes, **path_scores(self.head.output, len(self.classes))}
 
-    def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-        """Precision, recall, f1 and number of each class."""
-        return class_rows(self.classes, values)
+    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Precision, recall, f1 and number of the spans of each type; without spans, of each
+        tag."""
+        if self.spans is None:
+            return class_rows(self.classes, sums["classes"])
+        return score_rows(sums["spans"], self.spans.types, "type")
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         states = self.encode(batch)
@@ -169,9 +183,3 @@ class Tagger(Task):
         tags = self.head.decode(self.encode(batch)).tolist()
         rows = zip(tags, batch.lengths.tolist(), strict=True)
         return [{"tags": [self.classes[tag] for tag in row[:length]]} for row, length in rows]
-
-
-def _ended(rows: Tensor) -> Tensor:
-    """`(B, T) -> (B, T + 1)`: with -100 after each row, which keeps spans of different rows apart
-    when metrics get the rows of all batches one after the other."""
-    return F.pad(rows, (0, 1), value=PADDING_TARGET)
