@@ -176,10 +176,8 @@ def test_a_number_is_text_where_text_is_meant(config: Config) -> None:
         "trainer.val_check_interval=00:00:10:00",  # `LastCheckpoint` counts batches
         "trainer.val_check_interval=0",
         "trainer.check_val_every_n_epoch=0",
-        "model.scheduler.max_lr=-1",
-        "+model.scheduler.div_factor=-25",
-        "+model.scheduler.final_div_factor=-1",
-        "scheduler=cosine model.scheduler.T_max=-3",
+        "model.scheduler.rise=0",
+        "model.scheduler.start=-1",
     ],
 )
 def test_what_would_be_wrong_in_silence_is_refused(word: str, config: Config) -> None:

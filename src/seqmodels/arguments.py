@@ -53,10 +53,7 @@ SILENT: dict[str, dict[str, Any]] = {
         "min_delta": NonNegative,
     },
     "torch.optim.": {
-        "lr": NonNegative,  # otherwise the error names what follows it, such as max_lr
-        "max_lr": Positive | list[Positive],
-        "div_factor": Positive,
-        "final_div_factor": Positive,
+        "lr": NonNegative,
         "step_size": Count,
         "T_max": Count,
     },

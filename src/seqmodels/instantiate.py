@@ -28,7 +28,8 @@ ALLOWED = (
     "lightning.pytorch.trainer.",
 )
 KEYWORDS = ("_target_", "_recursive_")  # of Hydra's, those that are read
-BUILT_LATER = {"optimizer": ("params",), "scheduler": ("optimizer",)}  # by the task, with these
+# by the task, with these
+BUILT_LATER = {"optimizer": ("params",), "scheduler": ("optimizer", "progress")}
 TOTAL_STEPS = "total_steps"  # stands for the length of the training, which the task knows
 
 # what the calls of `instantiate` allow that this one is within: what they build may build it, too

@@ -422,22 +422,11 @@ def test_frozen_vectors_stay_and_the_rest_learns(freeze: bool) -> None:
     )
 
 
-def test_vectors_may_have_a_learning_rate_of_their_own() -> None:
-    assert classifier().rates() == classifier({}).rates() == {}
-    task = classifier(embedding={"size": 5, "vectors_lr": 0.01})
-    [(prefix, rate)] = task.rates().items()
-    named = [name for name, _ in task.named_parameters() if name.startswith(prefix)]
-    assert named == ["embedding.vectors.weight"] and rate == 0.01
-    with pytest.raises(UserError, match="vectors_lr is 0.1, but model.embedding.freeze=true"):
-        classifier(embedding={"vectors_lr": 0.1, "freeze": True})
-
-
 def test_options_of_vectors_need_vectors() -> None:
     without = pl.LightningDataModule()
     classifier({}).initialize(without)
-    for options in ({"vectors_lr": 0.1}, {"freeze": True}):
-        with pytest.raises(UserError, match="model.embedding.freeze and vectors_lr are about pre"):
-            classifier({}, embedding=options).initialize(without)
+    with pytest.raises(UserError, match="model.embedding.freeze needs pre-trained vectors"):
+        classifier({}, embedding={"freeze": True}).initialize(without)
 
 
 # ---------------------------------------------------------------- a run
@@ -505,7 +494,6 @@ def test_mistakes_leave_nothing_behind(setting: Config, refused: Refused, tmp_pa
         ("data.vectors=broken.vec",): "broken.vec: line 2 is broken: 'x' is not a number",
         ("data.vectors=none.vec",): "none.vec: no such file; did you mean",
         ("data.vectors=my.vec", "model.embedding.size=3"): "model.embedding.size is 3, but",
-        ("model.embedding.vectors_lr=0",): "model.embedding.vectors_lr=0: input should",
     }.items():
         line = refused("train.py", *given, *words)
         assert message in line

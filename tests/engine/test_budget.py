@@ -5,18 +5,18 @@ from __future__ import annotations
 import signal
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, Timer
 from torch.nn import Parameter
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine.budget import BY_TIME, Budget
-from seqmodels.engine.optimization import build_optimizer
+from seqmodels.engine.budget import Budget
+from seqmodels.engine.optimization import OneCycle, half_cosine
 from seqmodels.errors import UserError
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trainer import Trainer
@@ -30,17 +30,20 @@ pytestmark = [
 ]
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.1}
-ONE_CYCLE = {
-    "_target_": "torch.optim.lr_scheduler.OneCycleLR",
-    "max_lr": 0.1,
-    "total_steps": "total_steps",
-}
-LINEAR = {  # each value follows from the one before it
+OURS = "seqmodels.engine.optimization."
+ONE_CYCLE = {"_target_": OURS + "OneCycle"}
+LINEAR = {  # of PyTorch: each value follows from the one before it
     "_target_": "torch.optim.lr_scheduler.LinearLR",
     "start_factor": 1.0,
     "end_factor": 0.0,
     "total_iters": "total_steps",
 }
+
+
+LINEAR_WORDS = (
+    "scheduler=none",
+    "+model.scheduler={_target_: torch.optim.lr_scheduler.LinearLR, total_iters: total_steps}",
+)
 
 
 class Rates(Callback):
@@ -86,32 +89,52 @@ def rates(folder: Path, scheduler: dict, **options: object) -> list[float]:
     return recorded.rates
 
 
-def expected(scheduler: dict, steps: int) -> list[float]:
+def expected(name: str, steps: int, **options: Any) -> list[float]:
+    """The rates of one of PyTorch's own."""
     optimizer = torch.optim.AdamW([Parameter(torch.zeros(1))], lr=0.1)
-    options = {k: steps if v == "total_steps" else v for k, v in scheduler.items()}
-    name = options.pop("_target_").rpartition(".")[2]
-    planned, found = getattr(torch.optim.lr_scheduler, name)(optimizer, **options), []
+    scheduler, found = getattr(torch.optim.lr_scheduler, name)(optimizer, **options), []
     for _ in range(steps):
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        planned.step()
+        scheduler.step()
     return found
 
 
-@pytest.mark.parametrize("scheduler", [ONE_CYCLE, LINEAR], ids=["one_cycle", "linear"])
-@pytest.mark.parametrize(
-    ("ends", "steps"),
-    [
-        ({"max_epochs": 3}, 30),
-        ({"max_epochs": -1, "max_steps": 14}, 14),
-        ({"max_epochs": 3, "max_steps": 14}, 14),
-        ({"max_epochs": 2, "max_steps": 99}, 20),
-    ],
-)
-def test_the_schedule_ends_with_the_training(
-    ends: dict, steps: int, scheduler: dict, tmp_path: Path
+ENDS = [
+    ({"max_epochs": 3}, 30),
+    ({"max_epochs": -1, "max_steps": 14}, 14),
+    ({"max_epochs": 3, "max_steps": 14}, 14),
+    ({"max_epochs": 2, "max_steps": 99}, 20),
+]
+
+
+@pytest.mark.parametrize(("ends", "steps"), ENDS)
+def test_a_scheduler_of_pytorch_ends_with_the_training(
+    ends: dict, steps: int, tmp_path: Path
 ) -> None:
-    assert rates(tmp_path, scheduler, **ends) == pytest.approx(expected(scheduler, steps))
+    plan = expected("LinearLR", steps, start_factor=1.0, end_factor=0.0, total_iters=steps)
+    assert rates(tmp_path, LINEAR, **ends) == pytest.approx(plan)
+
+
+@pytest.mark.parametrize(("ends", "steps"), ENDS)
+def test_a_rate_follows_the_progress_of_the_training(
+    ends: dict, steps: int, tmp_path: Path
+) -> None:
+    found = rates(tmp_path, {"_target_": OURS + "LinearWarmup", "warmup": 0.5}, **ends)
+    assert found == pytest.approx([0.2 * min(n, steps - n) / steps for n in range(steps)])
+
+
+def test_one_cycle_and_cosine_are_those_of_pytorch() -> None:
+    """But for its convention that the last of N steps is at N - 1, where ours is at N."""
+    theirs = expected("OneCycleLR", 200, max_lr=0.1, total_steps=200)
+    off = [abs(0.1 * one_cycle().at(n / 200) - rate) for n, rate in enumerate(theirs)]
+    assert max(off) < 0.015 * 0.1
+    theirs = expected("CosineAnnealingLR", 200, T_max=200)
+    assert [0.1 * half_cosine(n / 200) for n in range(200)] == pytest.approx(theirs)
+
+
+def one_cycle() -> OneCycle:
+    return OneCycle(torch.optim.AdamW([Parameter(torch.zeros(1))]), lambda: 0.0)
 
 
 @pytest.fixture
@@ -132,126 +155,65 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Timer, "on_train_batch_end", count)
 
 
-@pytest.mark.parametrize("scheduler", [ONE_CYCLE, LINEAR], ids=["one_cycle", "linear"])
 @pytest.mark.parametrize(
-    ("ends", "places"),
-    [({"max_epochs": -1}, BY_TIME), ({"max_epochs": 5}, 50), ({"max_steps": 999}, 999)],
+    "ends", [{"max_epochs": -1}, {"max_epochs": 1_000_000}, {"max_steps": 999}]
 )
-def test_a_schedule_by_time_ends_with_the_time(
-    ends: dict, places: int, scheduler: dict, tmp_path: Path, clock: None
+def test_a_rate_follows_the_time_where_that_ends_the_training(
+    ends: dict, tmp_path: Path, clock: None
 ) -> None:
     """24 steps, of which the other limits know nothing."""
-    found = rates(tmp_path, scheduler, max_time=timedelta(seconds=72), **ends)
-    plan = expected(scheduler, places)
-    assert found == pytest.approx([plan[places * step // 24] for step in range(24)])
-
-
-@pytest.mark.parametrize("scheduler", [ONE_CYCLE, LINEAR], ids=["one_cycle", "linear"])
-def test_a_long_plan_that_time_ends_takes_no_step_for_each_place_it_skips(
-    scheduler: dict, tmp_path: Path, clock: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """10 million places in 24 steps, all of them followed as `BY_TIME` ones."""
-    taken, step = [], LRScheduler.step
-    monkeypatch.setattr(LRScheduler, "step", lambda own, *a: taken.append(own) or step(own, *a))
-    found = rates(tmp_path, scheduler, max_time=timedelta(seconds=72), max_epochs=1_000_000)
-    assert len(taken) <= BY_TIME + 24 + 2  # two are built
-    plan = expected(scheduler, BY_TIME)
-    assert found == pytest.approx([plan[BY_TIME * step // 24] for step in range(24)])
-
-
-def test_a_long_plan_follows_the_steps_while_time_is_behind() -> None:
-    """Each step of 3000, until the clock has gone further than they; also after a resume."""
-    now = [0.0]
-
-    def build() -> tuple:
-        parameters = {"a": Parameter(torch.zeros(2))}
-        built = build_optimizer(
-            parameters, ADAM, LINEAR, Budget(3000, 100.0), seconds=lambda: now[0]
-        )
-        return built["optimizer"], built["lr_scheduler"]["scheduler"]
-
-    def follow(optimizer: torch.optim.Optimizer, schedule: object, steps: range) -> list[float]:
-        found = []
-        for step in steps:
-            now[0] = 0.0 if step < 7 or step > 12 else 50.0 + step
-            schedule.step()  # type: ignore[attr-defined]
-            found.append(optimizer.param_groups[0]["lr"])
-        return found
-
-    whole = follow(*build(), range(1, 21))
-    by_steps, by_time = expected(LINEAR, 3000), expected(LINEAR, BY_TIME)
-    plan = [by_time[10 * (50 + s)] if 7 <= s <= 12 else by_steps[s] for s in range(1, 21)]
-    assert whole == pytest.approx(plan)
-    for cut in (5, 10, 15):
-        optimizer, schedule = build()
-        follow(optimizer, schedule, range(1, cut + 1))
-        saved = schedule.state_dict()
-        optimizer, schedule = build()
-        schedule.load_state_dict(saved)
-        assert follow(optimizer, schedule, range(cut + 1, 21)) == whole[cut:]
+    found = rates(tmp_path, ONE_CYCLE, max_time=timedelta(seconds=72), **ends)
+    assert found == pytest.approx([0.1 * one_cycle().at(step / 24) for step in range(24)])
 
 
 def test_whichever_limit_is_nearer_counts(tmp_path: Path, clock: None) -> None:
-    found = rates(tmp_path, LINEAR, max_epochs=1, max_time=timedelta(seconds=3000))
-    assert found == pytest.approx(expected(LINEAR, 10))
+    found = rates(tmp_path, ONE_CYCLE, max_epochs=1, max_time=timedelta(seconds=3000))
+    assert found == pytest.approx([0.1 * one_cycle().at(step / 10) for step in range(10)])
+    assert Budget(200, 50.0).progress(30, 5.0) == 0.15
+    assert Budget(200, 50.0).progress(10, 25.0) == 0.5
+    assert Budget(200, 50.0).progress(10, 99.0) == 1
 
 
 def test_a_training_without_an_end_has_no_schedule(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set trainer.max_epochs, trainer.max_steps or trainer.max"):
-        rates(tmp_path, LINEAR, max_epochs=-1)
+        rates(tmp_path, ONE_CYCLE, max_epochs=-1)
+    with pytest.raises(UserError, match="counts the steps of the training: set trainer.max_epochs"):
+        rates(tmp_path, LINEAR, max_epochs=-1, max_time=timedelta(seconds=72))
 
 
-def test_a_place_is_the_furthest_of_steps_and_time() -> None:
-    assert Budget(200, 50.0).place(30, 5.0) == 30
-    assert Budget(200, 50.0).place(10, 25.0) == 100
-    assert Budget(None, 50.0).place(10_000, 25.0) == BY_TIME // 2
-    assert Budget(200, 50.0).place(10, 99.0) == 200
+def learning_rates(run: Path) -> list[float]:
+    """After each epoch."""
+    rows = read_metrics(run / "metrics.csv")
+    return [row["learning_rate"] for row in rows if "learning_rate" in row]
 
 
-def test_groups_have_rates_in_proportion() -> None:
-    names = ("embedding.weight", "encoder.rnn.weight_l0", "encoder.rnn.weight_l1", "head.weight")
-    parameters = {name: Parameter(torch.zeros(2)) for name in names}
-    own = {"encoder": 0.05, "encoder.rnn.weight_l0": 0.02}
-    built = build_optimizer(parameters, ADAM, LINEAR, Budget(8), rates=own)
-    optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
-    members = [group["params"] for group in optimizer.param_groups]
-    embedding, first, second, head = parameters.values()
-    assert members == [[embedding, head], [first], [second]]
-    for step in range(8):
-        plain, lower, other = (group["lr"] for group in optimizer.param_groups)
-        assert plain == pytest.approx(0.1 * (1 - step / 8))
-        assert other == pytest.approx(plain / 2)
-        assert lower == pytest.approx(plain / 5)
-        optimizer.step()
-        schedule.step()
+@pytest.mark.parametrize("words", [(), ("model.scheduler.end=0.5",), LINEAR_WORDS], ids=str)
+def test_a_later_end_is_planned_as_if_it_had_been_known(
+    words: tuple[str, ...], script: Script, tmp_path: Path
+) -> None:
+    own = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null", *words)
+    script("train.py", *own, "trainer.max_epochs=2", "folder=run")
+    script("train.py", "resume=run", "trainer.max_epochs=4")
+    script("train.py", *own, "trainer.max_epochs=4", "folder=whole")
+    resumed, whole = (
+        [
+            row["learning_rate"]
+            for row in read_metrics(tmp_path / name / "metrics.csv")
+            if "learning_rate" in row
+        ]
+        for name in ("run", "whole")
+    )
+    assert resumed[2:] == pytest.approx(whole[2:]) and resumed[1] != pytest.approx(whole[1])
 
 
-def test_a_schedule_continues_from_its_state_and_can_be_planned_anew() -> None:
-    def build(steps: int) -> tuple:
-        built = build_optimizer(
-            {"a": Parameter(torch.zeros(2))}, ADAM, LINEAR, Budget(steps), rates={}
-        )
-        return built["optimizer"], built["lr_scheduler"]["scheduler"]
-
-    def follow(optimizer: torch.optim.Optimizer, schedule: object, steps: int) -> list[float]:
-        found = []
-        for _ in range(steps):
-            optimizer.step()
-            schedule.step()  # type: ignore[attr-defined]
-            found.append(optimizer.param_groups[0]["lr"])
-        return found
-
-    whole = follow(*build(12), 12)
-    optimizer, schedule = build(12)
-    follow(optimizer, schedule, 5)
-    saved, groups = schedule.state_dict(), optimizer.state_dict()
-    optimizer, schedule = build(12)
-    optimizer.load_state_dict(groups)
-    schedule.load_state_dict(saved)
-    assert follow(optimizer, schedule, 7) == whole[5:]
-    optimizer, schedule = build(24)
-    schedule.load_state_dict({"steps": 5})
-    assert follow(optimizer, schedule, 19) == pytest.approx(follow(*build(24), 24)[5:])
+def test_a_rate_that_a_plateau_has_lowered_stays_so_with_a_later_end(
+    script: Script, tmp_path: Path
+) -> None:
+    own = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "scheduler=plateau")
+    own += ("model.scheduler.patience=0", "+model.scheduler.threshold=100", "folder=run")
+    script("train.py", *own, "trainer.max_epochs=2", "model.optimizer.lr=0.01")
+    script("train.py", "resume=run", "trainer.max_epochs=3")
+    assert learning_rates(tmp_path / "run") == pytest.approx([0.005, 0.0025, 0.00125])
 
 
 def test_a_run_by_time_is_resumed_with_the_time_that_it_used(

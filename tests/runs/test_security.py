@@ -146,7 +146,7 @@ def test_a_text_is_not_read_again_after_the_check() -> None:
         ("model.optimizer._target_", f"{CANARY}.Task"),
         ("model.optimizer._args_", ["x"]),
         ("model.scheduler._target_", "torch.optim.SGD"),
-        ("model.scheduler.max_lr", {"_target_": "torch.nn.Linear"}),
+        ("model.scheduler.rise", {"_target_": "torch.nn.Linear"}),
         ("trainer.plugins", [{"_target_": "seqmodels.runs.checkpoint.CheckpointFiles"}]),
         ("trainer.profiler", {"_target_": "lightning.pytorch.profilers.AdvancedProfiler"}),
         ("model.metrics", {"x": {"_target_": "torch.nn.Linear"}}),

@@ -59,7 +59,7 @@ class LiveProgressBar(RichProgressBar):
         super().on_train_start(trainer, pl_module)
         if self._lines is not None:
             budget = find_budget(trainer, trainer.datamodule)  # type: ignore[attr-defined]
-            self._lines.begin("steps", trainer.global_step, budget.steps if budget else None)
+            self._lines.begin("steps", trainer.global_step, budget.steps)
 
     def on_train_batch_end(
         self,

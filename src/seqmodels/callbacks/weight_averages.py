@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from seqmodels.arguments import Count, NonNegativeFraction, PositiveFraction, checked
-from seqmodels.engine.budget import NO_END, find_budget, seconds_used
+from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.errors import UserError
 
 
@@ -98,8 +98,8 @@ class SWA(_Average):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         budget = find_budget(trainer, trainer.datamodule)  # type: ignore[attr-defined]
-        if budget is None:
-            raise UserError(f"callbacks.swa {NO_END}")
+        if budget.is_endless:
+            raise UserError("callbacks.swa needs the end of the training")
         self._budget, self._seconds = budget, lambda: seconds_used(trainer)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
@@ -107,8 +107,7 @@ class SWA(_Average):
             return False
         if self.has_begun or self._stalls():
             return True
-        place = self._budget.place(step_idx, self._seconds())
-        return place >= int(self.start * self._budget.places)
+        return self._budget.progress(step_idx, self._seconds()) >= self.start
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit":

@@ -1,4 +1,4 @@
-"""How long a training lasts: by steps, by epochs or by time, whichever ends first."""
+"""How long a training lasts, by steps, by epochs or by time, and how much of it is done."""
 
 from __future__ import annotations
 
@@ -9,43 +9,29 @@ from lightning.pytorch.callbacks import Timer
 
 from seqmodels.errors import UserError
 
-NO_END = (
-    "needs the end of the training: set trainer.max_epochs, trainer.max_steps or trainer.max_time"
-)
-BY_TIME = 1000  # places of a plan that time ends
-
 
 @dataclass(frozen=True)
 class Budget:
-    """The steps and the time that a training may take.
+    """The steps of the optimiser and the seconds that a training may take; None where that does not
+    end it."""
 
-    Args:
-        steps: of the optimiser; None if only time ends the training.
-        seconds: None if only steps end it.
-    """
-
-    steps: int | None
+    steps: int | None = None
     seconds: float | None = None
 
     @property
-    def places(self) -> int:
-        """Into how many places a plan divides the training: one per step if the steps are known."""
-        return BY_TIME if self.steps is None else self.steps
+    def is_endless(self) -> bool:
+        return self.steps is None and self.seconds is None
 
-    @property
-    def plans(self) -> list[int]:
-        """The places of the plan by steps, and of a shorter one by time where time may end it."""
-        by_time = self.seconds is not None and self.places > BY_TIME
-        return [self.places, BY_TIME] if by_time else [self.places]
-
-    def place(self, steps: int, seconds: float) -> int:
-        """The place of the plan, from 0 to `places`, after so many steps and seconds."""
-        by_time = 0.0 if self.seconds is None else self.places * seconds / self.seconds
-        return min(max(steps if self.steps is not None else 0, int(by_time)), self.places)
+    def progress(self, steps: int, seconds: float) -> float:
+        """How much of the training is done after so many steps and seconds, from 0 to 1: by the one
+        that is further. 0 if nothing ends it."""
+        shares = [steps / self.steps] if self.steps else []
+        shares += [seconds / self.seconds] if self.seconds else []
+        return min(max(shares, default=0.0), 1.0)
 
 
-def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Budget | None:
-    """What `max_steps`, `max_epochs` and `max_time` of the trainer allow; None if it never ends.
+def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Budget:
+    """What `max_steps`, `max_epochs` and `max_time` of the trainer allow.
 
     `trainer.estimated_stepping_batches` would make the training loader before a checkpoint is
     restored, which loses the loader's saved position (Lightning issue 20550).
@@ -63,10 +49,9 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
         else:
             batches = batches_per_epoch(trainer, data)
             ends.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
-    timer = _timer(trainer)
-    seconds = None if timer is None else _most_seconds(timer)
-    if not ends and seconds is None:
-        return None
+    timer, seconds = _timer(trainer), None
+    if timer is not None and (left := timer.time_remaining()) is not None:
+        seconds = round(left + timer.time_elapsed(), 6)
     if seconds is not None and seconds <= 0:
         raise UserError("trainer.max_time is 0: give some time to train, such as 00:00:10:00")
     return Budget(min(ends, default=None), seconds)
@@ -94,11 +79,6 @@ def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
 def limited(batches: int, limit: int | float) -> int:
     """What a number or a share leaves of so many batches."""
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def _most_seconds(timer: Timer) -> float | None:
-    left = timer.time_remaining()
-    return None if left is None else round(left + timer.time_elapsed(), 6)
 
 
 def _timer(trainer: pl.Trainer) -> Timer | None:

@@ -1,304 +1,167 @@
-"""Optimiser, learning rates and gradient clipping, from plain values."""
+"""Optimiser, learning rate and gradient clipping, from plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
-from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from seqmodels.arguments import Count, Name, NonNegativeFraction
-from seqmodels.engine.budget import BY_TIME, NO_END, Budget
+from seqmodels.arguments import Name, NonNegative, PositiveFraction
+from seqmodels.engine.budget import Budget
 from seqmodels.engine.metrics import more_is_better
-from seqmodels.errors import UserError, choices, one_line, unusable
-from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.errors import UserError
+from seqmodels.instantiate import TOTAL_STEPS, allowed_class, instantiate
 
-TOTAL_STEPS = "total_steps"
 
-SCHEDULED = ("lr", "momentum", "betas")  # what a scheduler changes
+class Shape(LambdaLR):
+    """A learning rate that is a function of how much of the training is done, whether steps or time
+    end it. It has no state: a longer training, or another rate, follows of itself.
+
+    Args:
+        progress: how much is done now, from 0 to 1; the task gives it.
+    """
+
+    def __init__(self, optimizer: Optimizer, progress: Callable[[], float]) -> None:
+        super().__init__(optimizer, lambda _: self.at(progress()))
+
+    def at(self, done: float) -> float:
+        """The share of the optimiser's own rate, from 0 to 1."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """There is nothing to load."""
+
+
+class OneCycle(Shape):
+    """Up along half a cosine, and down along another to almost 0 at the end (Smith and Topin 2018,
+    https://arxiv.org/abs/1708.07120). As PyTorch's `OneCycleLR`, but for the momentum, which stays.
+
+    Args:
+        rise: the share of the training in which it rises.
+        start, end: of the highest rate, what it begins and ends with.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        progress: Callable[[], float],
+        rise: PositiveFraction = 0.3,
+        start: NonNegative = 0.04,
+        end: NonNegative = 4e-6,
+    ) -> None:
+        self.rise, self.start, self.end = rise, start, end
+        super().__init__(optimizer, progress)
+
+    def at(self, done: float) -> float:
+        if done < self.rise:
+            return self.start + (1 - self.start) * half_cosine(1 - done / self.rise)
+        return self.end + (1 - self.end) * half_cosine((done - self.rise) / (1 - self.rise))
+
+
+class Cosine(Shape):
+    """Down from the first step, along half a cosine to 0 at the end."""
+
+    def at(self, done: float) -> float:
+        return half_cosine(done)
+
+
+class LinearWarmup(Shape):
+    """Up in a line, and down in a line to 0 at the end.
+
+    Args:
+        warmup: the share of the training in which it rises.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        progress: Callable[[], float],
+        warmup: PositiveFraction = 0.1,
+    ) -> None:
+        self.warmup = warmup
+        super().__init__(optimizer, progress)
+
+    def at(self, done: float) -> float:
+        return min(done / self.warmup, (1 - done) / (1 - self.warmup))
+
+
+def half_cosine(share: float) -> float:
+    """From 1 at 0 to 0 at 1."""
+    return (1 + math.cos(math.pi * share)) / 2
 
 
 class Plateau(ReduceLROnPlateau):
     """Lowers the learning rate when a metric of the validation no longer gets better.
 
     Args:
-        monitor: the metric, such as `validation/accuracy`; None: what the checkpoint monitors.
+        monitor: the metric, such as `validation/accuracy`.
         options: as `torch.optim.lr_scheduler.ReduceLROnPlateau` documents them; `mode` is what is
             better by the metric.
     """
 
-    def __init__(self, optimizer: Optimizer, monitor: Name | None = None, **options: Any) -> None:
-        super().__init__(optimizer, **options)
+    def __init__(
+        self, optimizer: Optimizer, monitor: Name = "validation/loss", **options: Any
+    ) -> None:
+        super().__init__(optimizer, "max" if more_is_better(monitor) else "min", **options)
         self.monitor = monitor
 
 
-class LinearWarmup(LambdaLR):
-    """Raises the learning rate in a line, and lowers it in a line to 0 at the end of the training.
-
-    Args:
-        total_steps: of the training.
-        warmup: the share of them in which it rises.
-    """
-
-    def __init__(
-        self, optimizer: Optimizer, total_steps: Count, warmup: NonNegativeFraction = 0.1
-    ) -> None:
-        rise = max(1, round(warmup * total_steps))
-        fall = max(1, total_steps - rise)
-        super().__init__(
-            optimizer, lambda n: min((n + 1) / rise, max(0, total_steps - n) / fall, 1)
-        )
-
-
-class Plan:
-    """A scheduler that drives an optimiser of its own, whose values others copy.
-
-    So it can take several steps at once, as a training that ends by time needs.
-
-    Args:
-        leader: an optimiser of the training's class and arguments, of a parameter that nobody uses.
-        scheduler: of that optimiser.
-    """
-
-    def __init__(self, leader: Optimizer, scheduler: Any) -> None:
-        self.leader, self.scheduler, self.taken = leader, scheduler, 0
-        _try_step(leader)  # PyTorch warns of a scheduler that steps before its optimizer
-
-    @property
-    def values(self) -> dict[str, Any]:
-        return {k: v for k, v in self.leader.param_groups[0].items() if k != "params"}
-
-    def advance(self, due: int) -> None:
-        for _ in range(due - self.taken):
-            self.scheduler.step()
-        self.taken = max(due, self.taken)
-
-
-class Schedule:
-    """Sets the learning rates after each step: any scheduler, planned for the whole training. Each
-    group of parameters can have its own rate in proportion.
-
-    Args:
-        optimizer: of the training.
-        rates: of its groups of parameters, at the highest point of the schedule; None: the
-            optimiser's.
-        plans: the plan by steps. Where time may end a long training first, also one of `BY_TIME`
-            places, which is followed while more of the time than of the steps is used: the plan by
-            steps would have to take a step for each place that the time skips.
-        budget: of the training; None: the scheduler takes one step at each step.
-        seconds: the time used so far.
-        monitor: the metric of the validation that the scheduler reads, if it reads one; then it
-            takes a step after each validation.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        rates: Iterable[float | None],
-        plans: Sequence[Plan],
-        budget: Budget | None,
-        seconds: Callable[[], float],
-        monitor: str | None = None,
-    ) -> None:
-        self.optimizer, self.rates, self.plans = optimizer, [*rates], plans
-        self.budget, self.seconds, self.monitor = budget, seconds, monitor
-        self.plan, self.steps = plans[0], 0
-        self._set()
-
-    def step(self) -> None:
-        self.steps += 1
-        self._catch_up()
-
-    def validated(self, measured: Mapping[str, Tensor]) -> None:
-        """Takes the step of a scheduler that reads a metric of the validation.
-
-        Raises:
-            UserError: if the validation has no such metric.
-        """
-        if self.monitor is None:
-            return
-        if self.monitor not in measured:
-            names = choices(self.monitor, measured)
-            raise UserError(f"model.scheduler.monitor={self.monitor} is not measured: {names}")
-        self.plan.scheduler.step(float(measured[self.monitor]))
-        self._set()
-
-    def _catch_up(self) -> None:
-        self.plan, due = self.plans[0], 0 if self.monitor else self.steps
-        if self.budget is not None:
-            due = self.budget.place(self.steps, self.seconds())
-            if due > self.steps and len(self.plans) > 1:
-                self.plan, due = self.plans[1], due * BY_TIME // self.budget.places
-        self.plan.advance(due)
-        self._set()
-
-    def _set(self) -> None:
-        values = self.plan.values
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group.update({name: values[name] for name in SCHEDULED if name in values})
-            if rate is not None:
-                group["lr"] *= rate / self.plan.leader.defaults["lr"]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The plan by steps; the one by time has few places, so a resume steps through it again."""
-        plan = self.plans[0]
-        own = plan.scheduler.state_dict()
-        return {"steps": self.steps, "taken": plan.taken, "scheduler": own, "values": plan.values}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues a saved schedule; one without `scheduler` is planned anew up to its step."""
-        self.steps = state["steps"]
-        if "scheduler" not in state:
-            self._catch_up()
-            return
-        [plan, *_] = self.plans
-        plan.taken = state["taken"]
-        plan.scheduler.load_state_dict(state["scheduler"])
-        plan.leader.param_groups[0].update(state["values"])
-
-
 def build_optimizer(
-    parameters: Mapping[str, Parameter],
+    parameters: Iterable[Parameter],
     optimizer: Mapping[str, Any] | None,
     scheduler: Mapping[str, Any] | None,
-    budget: Budget | None,
-    *,
-    rates: Mapping[str, float] | None = None,
-    seconds: Callable[[], float] = float,
-    monitor: str | None = "validation/loss",
+    budget: Budget,
+    progress: Callable[[], float],
     allowed_targets: Iterable[str] = (),
 ) -> Any:
     """What `LightningModule.configure_optimizers` returns; the scheduler goes by step.
 
     Args:
-        parameters: by name.
-        optimizer, scheduler: plain dicts with a `_target_`; a value "total_steps" in the scheduler
-            stands for the places of the budget.
-        rates: of the parameters whose names begin so; the longest beginning counts.
-        seconds: the time of the training so far.
-        monitor: for a scheduler that reads a metric of the validation and names none; None without
-            validations.
+        optimizer, scheduler: plain dicts with a `_target_`. The scheduler is a `Shape`, or any of
+            PyTorch's, for which a value "total_steps" stands for the steps of the budget.
+        progress: for a `Shape`.
 
     Raises:
         UserError: if a class refuses its arguments, or if the scheduler needs the end of a training
             that has none.
     """
-
     if not optimizer:
         raise UserError("model.optimizer is null: choose one, such as optimizer=adamw")
-
-    def build(parameters: Any) -> Optimizer:
-        built: Optimizer = instantiate(
-            optimizer, parameters, key="model.optimizer", allowed_targets=allowed_targets
-        )
+    allowed: dict[str, Any] = {"allowed_targets": allowed_targets}
+    built = instantiate(optimizer, [*parameters], key="model.optimizer", **allowed)
+    if scheduler is None:
         return built
-
-    plan = scheduler or {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
-    kind = allowed_class(plan, allowed_targets)
-    reads = _metric_read(plan, monitor) if issubclass(kind, ReduceLROnPlateau) else None
-
-    def build_plan(places: int | None) -> Plan:
-        planned = {k: places if v == TOTAL_STEPS else v for k, v in plan.items()}
-        leader = build([Parameter(torch.zeros(1, 1))])
-        if reads and "mode" not in plan:
-            planned["mode"] = "max" if more_is_better(reads) else "min"
-        if issubclass(kind, OneCycleLR | CyclicLR) and not _has_momentum(leader):
-            planned.setdefault("cycle_momentum", False)
-        with unusable(f"model.scheduler: {plan['_target_']} cannot be built"):
-            return Plan(
-                leader,
-                instantiate(
-                    planned, leader, key="model.scheduler", allowed_targets=allowed_targets
-                ),
-            )
-
-    if not is_stretched(scheduler):
-        budget = None
-    elif budget is None:
-        raise UserError(f"model.scheduler {NO_END}, or scheduler=none")
-    groups = grouped(parameters, rates or {})
-    built = build([{"params": members} for members in groups.values()])
-    if "lr" not in built.param_groups[0]:
-        raise UserError(f"model.optimizer: {type(built).__name__} must call its learning rate lr")
-    plans = [build_plan(places) for places in (budget.plans if budget else [None])]
-    schedule = Schedule(built, groups, plans, budget, seconds, reads)
-    if scheduler is None and groups.keys() == {None}:
-        return built
-    return {"optimizer": built, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def monitored(trainer: pl.Trainer) -> str | None:
-    """The metric of the validation that the checkpoint monitors, or else the loss; None without
-    validations."""
-    name = str(getattr(trainer.checkpoint_callback, "monitor", None))
-    if trainer.limit_val_batches == 0:
-        return None
-    return name if name.startswith("validation/") else "validation/loss"
-
-
-def _metric_read(plan: Mapping[str, Any], monitor: str | None) -> str:
-    if monitor is None:
+    is_shape = issubclass(allowed_class(scheduler, allowed_targets), Shape)
+    if is_shape and budget.is_endless:
         raise UserError(
-            f"model.scheduler: {plan['_target_']} reads a metric of the validation, and "
-            "trainer.limit_val_batches=0 leaves none: choose another one, such as scheduler=none"
+            "model.scheduler needs the end of the training: set trainer.max_epochs, "
+            "trainer.max_steps or trainer.max_time, or scheduler=none"
         )
-    name: str = plan.get("monitor") or monitor
-    if not name.startswith("validation/"):
-        raise UserError(f"model.scheduler.monitor={name}: choose a metric such as validation/loss")
-    return name
-
-
-def _has_momentum(optimizer: Optimizer) -> bool:
-    return "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
-
-
-def _try_step(optimizer: Optimizer) -> None:
-    """Takes a step of an optimiser, as Lightning does.
-
-    Raises:
-        UserError: if no task can be trained so.
-    """
-    name, calls = type(optimizer).__name__, []
-    [parameter] = optimizer.param_groups[0]["params"]
-
-    def closure() -> float:
-        calls.append(True)
-        parameter.grad = torch.ones_like(parameter)
-        return 1.0
-
-    try:
-        optimizer.step(closure)
-    except Exception as error:  # an optimiser of one's own may raise anything
-        raise UserError(f"model.optimizer: {name} cannot step: {one_line(error)}") from error
-    if len(calls) != 1:
+    if TOTAL_STEPS in scheduler.values() and budget.steps is None:
         raise UserError(
-            f"model.optimizer: {name} computes the loss {len(calls)} times in a step, and a "
-            "training here once: choose another one"
+            "model.scheduler counts the steps of the training: set trainer.max_epochs or "
+            "trainer.max_steps, or choose one that follows time, too, such as scheduler=one_cycle"
         )
-
-
-def is_stretched(scheduler: Mapping[str, Any] | None) -> bool:
-    """Whether it is planned for the whole training."""
-    return scheduler is not None and TOTAL_STEPS in scheduler.values()
-
-
-def grouped(
-    parameters: Mapping[str, Parameter], rates: Mapping[str, float]
-) -> dict[float | None, list[Parameter]]:
-    """The parameters by their rate."""
-    groups: dict[float | None, list[Parameter]] = {}
-    for name, parameter in parameters.items():
-        beginnings = [beginning for beginning in rates if name.startswith(beginning)]
-        rate = rates[max(beginnings, key=len)] if beginnings else None
-        groups.setdefault(rate, []).append(parameter)
-    return groups
+    plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
+    given: dict[str, Any] = {"progress": progress} if is_shape else {}
+    made = instantiate(plan, built, key="model.scheduler", **given, **allowed)
+    entry: dict[str, Any] = {"scheduler": made, "interval": "step"}
+    if isinstance(made, ReduceLROnPlateau):
+        monitor = getattr(made, "monitor", "validation/loss")
+        # the task has it step after each validation, which Lightning cannot
+        entry = {"scheduler": made, "monitor": monitor, "frequency": sys.maxsize}
+    return {"optimizer": built, "lr_scheduler": entry}
 
 
 def clip_gradients(

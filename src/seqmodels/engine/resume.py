@@ -3,51 +3,44 @@ the uninterrupted one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from seqmodels.engine.optimization import Shape
 from seqmodels.errors import UserError
 
 T = TypeVar("T")
 
 
-def saved_state(
-    device: torch.device, total_steps: int | None, process_state: dict[str, Any]
-) -> dict[str, Any]:
-    """The planned steps, and of each process its random numbers, which dropout draws, and its
-    `process_state`."""
+def saved_state(device: torch.device, process_state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each process its random numbers, which dropout draws, and its `process_state`."""
     process: dict[str, Any] = {"cpu": torch.get_rng_state(), **process_state}
     if device.type == "cuda":
         process["cuda"] = torch.cuda.get_rng_state(device)
-    return {"total_steps": total_steps, "processes": from_every_process(process)}
+    return from_every_process(process)
 
 
 def restored_state(
-    saved: dict[str, Any], device: torch.device, total_steps: int | None, trainer: pl.Trainer
+    saved: list[dict[str, Any]], device: torch.device, trainer: pl.Trainer
 ) -> dict[str, Any]:
     """Continues the random numbers of a saved state; returns what it holds for this process.
 
     Raises:
-        UserError: if this training cannot continue the saved one.
+        UserError: if this training has another number of processes.
     """
-    planned, count = saved["total_steps"], len(saved["processes"])
-    if planned is not None and total_steps not in (None, planned):
+    if len(saved) != trainer.world_size:
         raise UserError(
-            f"the checkpoint's scheduler was planned for {planned} steps and this training has "
-            f"{total_steps}: keep trainer.max_epochs and the batch size as they were, or "
-            "set scheduler=none"
-        )
-    if count != trainer.world_size:
-        raise UserError(
-            f"the checkpoint is of a training with {count} processes and this one has "
+            f"the checkpoint is of a training with {len(saved)} processes and this one has "
             f"{trainer.world_size}: keep trainer.devices as it was"
         )
-    process: dict[str, Any] = saved["processes"][trainer.global_rank]
+    process = saved[trainer.global_rank]
     torch.set_rng_state(process["cpu"])
     if device.type == "cuda" and "cuda" in process:
         torch.cuda.set_rng_state(process["cuda"], device)
@@ -67,17 +60,26 @@ def check_fused(optimizer: Optimizer) -> None:
                     )
 
 
-def replan(checkpoint: dict[str, Any], optimizer: Mapping[str, Any]) -> None:
-    """Has a checkpoint's optimiser take these arguments, and its scheduler the plan of this
-    training, at the step that it has reached."""
-    if "resume" in checkpoint:
-        checkpoint["resume"]["total_steps"] = None
-    if checkpoint["hyper_parameters"]["optimizer"]["_target_"] != optimizer["_target_"]:
-        checkpoint["optimizer_states"] = []  # another class has nothing to do with it
-    for saved in checkpoint["optimizer_states"]:
-        for group in saved["param_groups"]:
-            group.update({name: value for name, value in optimizer.items() if name in group})
-    checkpoint["lr_schedulers"] = [{"steps": checkpoint["global_step"]}]
+def replan(trainer: pl.Trainer, new: Any, changed: Collection[str]) -> None:
+    """Has a resumed optimiser and its scheduler take the arguments, and so the plan, of new ones
+    that were built the same way, at the step that the training has reached.
+
+    Args:
+        new: what `configure_optimizers` returns.
+        changed: the keys of the configuration that are not what the checkpoint was trained with.
+    """
+    scheduler = new["lr_scheduler"]["scheduler"] if isinstance(new, dict) else None
+    [old], [group] = trainer.optimizers, (new["optimizer"] if scheduler else new).param_groups
+    kept = {"params"}
+    if isinstance(scheduler, ReduceLROnPlateau):  # it lowers the rate that there is
+        kept |= set() if "model.optimizer.lr" in changed else {"lr"}
+    elif scheduler is not None:
+        with warnings.catch_warnings():  # that no step of the new optimiser came before
+            warnings.simplefilter("ignore")
+            for _ in range(0 if isinstance(scheduler, Shape) else trainer.global_step):
+                scheduler.step()
+        trainer.lr_scheduler_configs[0].scheduler.load_state_dict(scheduler.state_dict())
+    old.param_groups[0].update({k: v for k, v in group.items() if k not in kept})
 
 
 def from_every_process(value: T) -> list[T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -27,17 +27,11 @@ from seqmodels.engine.contract import Step, Sums, share_of_targets
 from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
-from seqmodels.engine.optimization import (
-    Schedule,
-    build_optimizer,
-    clip_gradients,
-    is_stretched,
-    monitored,
-)
+from seqmodels.engine.optimization import build_optimizer, clip_gradients
 from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
 from seqmodels.engine.training import TrainingOptions
-from seqmodels.errors import UserError, not_a_task
+from seqmodels.errors import UserError, choices, not_a_task
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
@@ -72,8 +66,7 @@ class Task(Network, pl.LightningModule):
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
         training: arguments of `TrainingOptions`.
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
-        scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
-            the whole training, whether steps, epochs or time end it. None keeps the learning rate.
+        scheduler: a dict with a `_target_`, as `build_optimizer` takes it. None keeps the rate.
         metrics: more metrics of validation and test, by name: `{"auroc": {"_target_":
             "torchmetrics.AUROC", ...}}`; `higher_is_better` beside the arguments says so of a class
             that doesn't.
@@ -129,9 +122,8 @@ class Task(Network, pl.LightningModule):
         self.sums = {name: Sums() for name in (*SPLITS, LOGGED)}
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self.fingerprint: str | None = None  # of the data, saved with the weights
-        self.total_steps: int | None = None  # for which the scheduler is planned
-        self.replan = False  # whether a resumed optimiser and scheduler take today's arguments
-        self._resumed: dict[str, Any] | None = None
+        self.changed: Collection[str] = ()  # keys of optimiser, scheduler and end since a resume
+        self._resumed: list[dict[str, Any]] | None = None
         self.restored = False  # whether the training has begun, with all that a checkpoint holds
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
@@ -236,11 +228,8 @@ class Task(Network, pl.LightningModule):
         """
         if isinstance(self.embedding, VectorEmbedding):
             self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
-        elif self.embedding_options.freeze or self.embedding_options.vectors_lr is not None:
-            raise UserError(
-                "model.embedding.freeze and vectors_lr are about pre-trained vectors, and this "
-                "data has none: set data.vectors, or leave them out"
-            )
+        elif self.embedding_options.freeze:
+            raise UserError("model.embedding.freeze needs pre-trained vectors: set data.vectors")
 
     # steps and epochs
 
@@ -324,7 +313,7 @@ class Task(Network, pl.LightningModule):
         return {**self.scores(totals), "loss": loss, **of_loss}
 
     def _log_epoch(self, split: str, loader: Any) -> None:
-        own: Any = {} if split == "train" else self.own_metrics[split]
+        own: Any = nn.ModuleDict() if split == "train" else self.own_metrics[split]
         if self.trainer.sanity_checking or not self.sums[split].totals:
             for metric in own.values():  # they count batches as these come
                 metric.reset()
@@ -341,8 +330,8 @@ class Task(Network, pl.LightningModule):
             self.log(f"{split}/{name}", value.float(), prog_bar=on_bar)
         if split == "validation" and self.trainer.state.fn == "fit":
             for config in self.trainer.lr_scheduler_configs:
-                if isinstance(config.scheduler, Schedule):  # not the one that tries rates
-                    config.scheduler.validated({f"{split}/{k}": v for k, v in measured.items()})
+                if config.reduce_on_plateau:
+                    config.scheduler.step(_monitored(str(config.monitor), measured))  # type: ignore[arg-type]
 
     # optimisation
 
@@ -357,27 +346,15 @@ class Task(Network, pl.LightningModule):
         Raises:
             UserError: if a class refuses its arguments.
         """
-        scheduler, budget = self.hparams["scheduler"], find_budget(trainer, data)
-        if budget is not None and is_stretched(scheduler):
-            self.total_steps = budget.places
+        budget = find_budget(trainer, data)
         return build_optimizer(
-            dict(self.named_parameters()),
+            self.parameters(),
             self.hparams["optimizer"],
-            scheduler,
+            self.hparams["scheduler"],
             budget,
-            rates=self.rates(),
-            seconds=lambda: seconds_used(trainer),
-            monitor=monitored(trainer),
-            allowed_targets=self.allowed_targets,
+            lambda: budget.progress(trainer.global_step, seconds_used(trainer)),
+            self.allowed_targets,
         )
-
-    def rates(self) -> dict[str, float]:
-        """The learning rates of parameters whose names begin so, if not the optimiser's."""
-        rate = self.embedding_options.vectors_lr
-        return {} if rate is None else {"embedding.vectors.": rate}
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        scheduler.step()
 
     def configure_gradient_clipping(
         self,
@@ -398,24 +375,30 @@ class Task(Network, pl.LightningModule):
         self.sums |= {k: Sums(totals).on(self.device) for k, totals in state["sums"].items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["resume"] = saved_state(self.device, self.total_steps, self.process_state())
+        checkpoint["resume"] = saved_state(self.device, self.process_state())
         checkpoint["fingerprint"] = self.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("resume")
-        if self.replan:
-            replan(checkpoint, self.hparams["optimizer"])
 
     def on_train_start(self) -> None:
         for optimizer in self.trainer.optimizers:
             check_fused(optimizer)
         if self._resumed is not None:
-            process = restored_state(self._resumed, self.device, self.total_steps, self.trainer)
-            self.restore_process_state(process)
+            self.restore_process_state(restored_state(self._resumed, self.device, self.trainer))
             self._resumed = None
+        if self.changed:
+            replan(self.trainer, self.configure_optimizers(), self.changed)
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.restored = True  # the optimizer's state too, which its first step has used
+
+
+def _monitored(name: str, measured: Mapping[str, Tensor]) -> float:
+    short = name.removeprefix("validation/")
+    if short not in measured:
+        raise UserError(f"model.scheduler.monitor={name}: {choices(short, measured)}")
+    return float(measured[short])
 
 
 def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:

@@ -17,7 +17,6 @@ from seqmodels.arguments import (
     Name,
     NonNegative,
     NonNegativeFraction,
-    Positive,
 )
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
@@ -86,36 +85,24 @@ class EmbeddingOptions:
         noise: in training: tokens: the share of the vocabulary that reads as unknown, others in
             each batch; features: the deviation of Gaussian noise that is added.
         freeze: keep pre-trained vectors as they are; the trained part beside them learns.
-        vectors_lr: a learning rate for the vectors; None: the optimizer's.
         characters: the cell, such as lstm, of a network that reads the characters of each word,
             whose final states stand beside the embedding; None: words only.
         character_options: arguments of `CharacterOptions`.
         convolutions: the sizes, in steps, of convolutions between inputs and recurrent network,
             such as [7, 5]; see `Convolutions`. None: there are none.
         channels: of each convolution.
-
-    Raises:
-        UserError: for a learning rate of vectors that don't learn.
     """
 
     size: Count | None = None
     dropout: NonNegativeFraction | None = None
     noise: NonNegative = 0.0
     freeze: bool = False
-    vectors_lr: Positive | None = None
     characters: Name | None = None
     character_options: (
         Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")] | None
     ) = None
     convolutions: Annotated[list[Count], Field(min_length=1)] | None = None
     channels: Count = 128
-
-    def __post_init__(self) -> None:
-        if self.freeze and self.vectors_lr is not None:
-            raise UserError(
-                f"model.embedding.vectors_lr is {self.vectors_lr}, but model.embedding.freeze=true "
-                "keeps the vectors as they are: set one of the two"
-            )
 
 
 class VectorEmbedding(nn.Module):

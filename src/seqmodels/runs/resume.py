@@ -29,8 +29,7 @@ FREE = ("data.num_workers", "tags")
 # what no folder gives: it may be a stranger's
 YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
 OF_RUN = ("seed", "data", "model", "baseline", "task_name", "tags")
-RATE, HIGHEST = "model.optimizer.lr", "model.scheduler.max_lr"
-PLANNED = (*ENDS, "model.optimizer.", "model.scheduler.")  # which the schedule depends on
+PLANNED = (*ENDS, "model.optimizer.", "model.scheduler.")  # what optimiser and scheduler depend on
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Resume:
     Args:
         checkpoint: None if there is none yet; `saved` is its content.
         changes: what is changed in the run's own configuration, by dotted key.
-        replans: whether the checkpoint's schedule is another one.
+        replanned: the keys of them on which optimiser and scheduler depend, and which the
+            checkpoint was not trained with.
         notes: to show.
     """
 
@@ -48,7 +48,7 @@ class Resume:
     checkpoint: Path | None
     saved: Mapping[str, Any]
     changes: Mapping[str, Any]
-    replans: bool
+    replanned: Sequence[str]
     notes: Sequence[str]
 
     @property
@@ -75,16 +75,11 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     notes = [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
     step = saved.get("global_step", 0)
     unseen = {*changes, *folder.changes_since(step)}  # by the checkpoint
-    replans = checkpoint is not None and any(key.startswith(PLANNED) for key in unseen)
+    replanned = [key for key in unseen if checkpoint is not None and key.startswith(PLANNED)]
     if checkpoint is None:
         notes.append("the run has no checkpoint yet: it starts again from the beginning")
-    if replans:
-        notes.append(
-            "the learning rate's schedule is planned anew for the whole training: it continues at "
-            f"step {step} of the new plan"
-        )
     now = {key: value for key, (_, value) in changes.items()}
-    return Resume(whole, checkpoint, saved, now, replans, notes)
+    return Resume(whole, checkpoint, saved, now, replanned, notes)
 
 
 def resumed_config(
@@ -104,8 +99,6 @@ def resumed_config(
     result["trainer"] |= {**saved["trainer"], "_target_": result["trainer"]["_target_"]}
     result["callbacks"] = _callbacks(saved["callbacks"], result["callbacks"], folder.path)
     result["folder"] = str(folder.path)
-    if RATE in given and _value(saved, HIGHEST) == _value(saved, RATE):
-        given.setdefault(HIGHEST, given[RATE])  # else the change would do nothing
     change(result, given)
     whole = OmegaConf.create(result)
     now = OmegaConf.to_container(whole, resolve=True)

@@ -179,7 +179,7 @@ def _prepared(
     _check_metric(config.sweep.metric, task, data)
     if not saved:
         task.initialize(data)
-    task.replan = resume is not None and resume.replans
+    task.changed = resume.replanned if resume else ()
     return Training(config, folder, data, task, trainer, resume, notes, started)
 
 

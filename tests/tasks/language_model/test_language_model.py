@@ -612,11 +612,7 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
         data.spec,
         {"hidden_size": 32},
         optimizer={"_target_": "torch.optim.AdamW", "lr": 0.01},
-        scheduler={
-            "_target_": "torch.optim.lr_scheduler.OneCycleLR",
-            "max_lr": 0.01,
-            "total_steps": "total_steps",
-        },
+        scheduler={"_target_": "seqmodels.engine.optimization.OneCycle"},
     )
     trainer = quiet_trainer(max_epochs=3)
     trainer.fit(task, datamodule=data)
@@ -730,7 +726,7 @@ def test_a_sample_after_the_checkpoint_that_is_resumed_is_written_once(
 def test_a_language_model_takes_no_vectors() -> None:
     without = pl.LightningDataModule()
     task = LanguageModel({"num_inputs": 7}, {"hidden_size": 4}, embedding={"freeze": True})
-    with pytest.raises(UserError, match="model.embedding.freeze and vectors_lr are about pre"):
+    with pytest.raises(UserError, match="model.embedding.freeze needs pre-trained vectors"):
         task.initialize(without)
 
 

@@ -23,12 +23,12 @@ def expected_passes(trainer: pl.Trainer) -> float | None:
     """How often a training reads its text by the end of its budget; `inf` if that never ends; None
     as long as time may end it and too little of it has passed to know the speed."""
     budget, done = find_budget(trainer, trainer.datamodule), trainer.global_step  # type: ignore[attr-defined]
-    if budget is None:
+    if budget.is_endless:
         return math.inf
     steps = [] if budget.steps is None else [budget.steps]
     if budget.seconds is not None:
         used = seconds_used(trainer)
-        if budget.place(done, used) < max(budget.places // MEASURED, 1):
+        if budget.progress(done, used) < 1 / MEASURED:
             return None
         steps.append(round(done * budget.seconds / used))
     return min(steps) * trainer.accumulate_grad_batches / trainer.num_training_batches
@@ -51,7 +51,7 @@ def settle_size(model: Mapping[str, Any], trial: Any = None) -> tuple[dict[str, 
     build, trainer, data = trial
     budget = find_budget(trainer, data)
     why = "only trainer.max_time of a single process makes it smaller"
-    if budget is not None and budget.seconds is not None and trainer.world_size == 1:
+    if budget.seconds is not None and trainer.world_size == 1:
         batches = batches_per_epoch(trainer, data)
         with isolate_rng():
             passes = budget.seconds / seconds_per_batch(build(values), trainer, data) / batches
