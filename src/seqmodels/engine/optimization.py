@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -17,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from seqmodels.arguments import Name, NonNegative, PositiveFraction
 from seqmodels.engine.budget import Budget
 from seqmodels.engine.metrics import more_is_better
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, choices
 from seqmodels.instantiate import TOTAL_STEPS, allowed_class, instantiate
 
 
@@ -162,6 +163,22 @@ def build_optimizer(
         # the task has it step after each validation, which Lightning cannot
         entry = {"scheduler": made, "monitor": monitor, "frequency": sys.maxsize}
     return {"optimizer": built, "lr_scheduler": entry}
+
+
+def step_plateaus(trainer: pl.Trainer, measured: Mapping[str, Tensor]) -> None:
+    """Has a scheduler that reads a metric of the validation read those of one, by short names.
+
+    Raises:
+        UserError: if the validation has no such metric.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if config.reduce_on_plateau:
+            name = str(config.monitor).removeprefix("validation/")
+            if name not in measured:
+                wanted = choices(name, measured)
+                raise UserError(f"model.scheduler.monitor={config.monitor}: {wanted}")
+            scheduler: Any = config.scheduler
+            scheduler.step(float(measured[name]))
 
 
 def clip_gradients(

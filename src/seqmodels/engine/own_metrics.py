@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, cast
 
 import torchmetrics
@@ -43,7 +41,7 @@ def build_metrics(
         metric = instantiate(arguments, key=key, allowed_targets=allowed_targets)
         better = entry.get("higher_is_better", metric.higher_is_better)
         known = find_metric(name) or Metric(better)
-        if better is None and known.higher_is_better is None:
+        if known.higher_is_better is None:
             raise UserError(
                 f"{key}: its class does not say whether more of it is better: add "
                 f"{key}.higher_is_better=true, or false"
@@ -76,9 +74,7 @@ def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
         UserError: naming the metric that does not fit what the task predicts.
     """
     if scored is None:
-        raise UserError(
-            "model.metrics: this model predicts nothing that they measure: leave it out"
-        )
+        raise UserError("model.metrics: this model predicts nothing that they measure")
     for name, metric in cast(Any, metrics).items():
         with refusing(f"model.metrics.{name}", Exception):
             metric.update(*scored)
@@ -93,33 +89,9 @@ def compute(metrics: nn.ModuleDict) -> dict[str, Tensor]:
     measured = {}
     for name, metric in cast(Any, metrics).items():
         with refusing(f"model.metrics.{name}", Exception):
-            measured[name] = one_number(name, metric.compute())
+            value = metric.compute()
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise ValueError("gives several numbers: set its average, or choose another")
+        measured[name] = value.reshape(())
         metric.reset()
     return measured
-
-
-def one_number(name: str, value: Any) -> Tensor:
-    """What a metric gives, if it is one number.
-
-    Raises:
-        UserError: if it isn't.
-    """
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        raise UserError(
-            f"model.metrics.{name} gives several numbers, not one to log: set its average, or "
-            "choose another metric"
-        )
-    return value.reshape(())
-
-
-def check_fit(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
-    """Raises UserError for a metric that does not fit what the task predicts of one batch."""
-    update(metrics, scored)
-    for name, metric in cast(Any, metrics).items():
-        value = None
-        with suppress(Exception), warnings.catch_warnings():  # one batch may be too few rows
-            warnings.simplefilter("ignore")
-            value = metric.compute()
-        metric.reset()
-        if value is not None:
-            one_number(name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -27,11 +28,11 @@ from seqmodels.engine.contract import Step, Sums, share_of_targets
 from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
-from seqmodels.engine.optimization import build_optimizer, clip_gradients
-from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
+from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
+from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
 from seqmodels.engine.training import TrainingOptions
-from seqmodels.errors import UserError, choices, not_a_task
+from seqmodels.errors import UserError, not_a_task
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
@@ -273,17 +274,15 @@ class Task(Network, pl.LightningModule):
         return self.split != "train" and bool(self.hparams["metrics"])
 
     def try_metrics(self, batch: AnyBatch) -> None:
-        """Tries the metrics of `model.metrics` on a batch of the validation, before the training.
-
-        Raises:
-            UserError: naming the metric that does not fit.
-        """
-        if self.hparams["metrics"]:
-            self.split = "validation"
-            self.eval()
-            with torch.no_grad():
-                check_fit(self.own_metrics["validation"], self.step(batch).scored)  # type: ignore[arg-type]
-            self.train()
+        """Measures a batch of the validation by `model.metrics`, so that one that does not fit is
+        an error before the training."""
+        self.split = "validation"
+        self.eval()
+        with torch.no_grad(), warnings.catch_warnings():  # that one batch is little
+            warnings.simplefilter("ignore")
+            update(self.own_metrics[self.split], self.step(batch).scored)  # type: ignore[arg-type]
+            compute(self.own_metrics[self.split])  # type: ignore[arg-type]
+        self.train()
 
     def on_train_epoch_start(self) -> None:  # not for an epoch that is resumed in the middle
         self.sums[LOGGED] = self.sums[LOGGED].since(self.sums["train"])
@@ -329,9 +328,7 @@ class Task(Network, pl.LightningModule):
             on_bar = split == "validation" and name == self.bar
             self.log(f"{split}/{name}", value.float(), prog_bar=on_bar)
         if split == "validation" and self.trainer.state.fn == "fit":
-            for config in self.trainer.lr_scheduler_configs:
-                if config.reduce_on_plateau:
-                    config.scheduler.step(_monitored(str(config.monitor), measured))  # type: ignore[arg-type]
+            step_plateaus(self.trainer, measured)
 
     # optimisation
 
@@ -392,13 +389,6 @@ class Task(Network, pl.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.restored = True  # the optimizer's state too, which its first step has used
-
-
-def _monitored(name: str, measured: Mapping[str, Tensor]) -> float:
-    short = name.removeprefix("validation/")
-    if short not in measured:
-        raise UserError(f"model.scheduler.monitor={name}: {choices(short, measured)}")
-    return float(measured[short])
 
 
 def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:

@@ -1,0 +1,62 @@
+"""What an epoch keeps of its steps."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.engine import Task
+from seqmodels.engine.contract import Step, Sums
+from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.regression import Regressor
+from seqmodels.tasks.tagging import Tagger
+
+CLASSES = {"inputs": "tokens", "num_inputs": 11, "classes": ["O", "B-x", "I-x"]}
+VALUES = {"inputs": "tokens", "num_inputs": 11, "values": ["a"], "mean": [0.0], "deviation": [1.0]}
+LENGTHS = torch.tensor([5, 3, 2])
+
+
+def batch_of(targets: torch.Tensor) -> SequenceBatch:
+    return SequenceBatch(torch.randint(2, 11, (3, 5)), LENGTHS, targets)
+
+
+@pytest.mark.parametrize(
+    ("task", "targets"),
+    [
+        (SequenceClassifier(CLASSES, {"hidden_size": 4}), torch.tensor([0, 1, 2])),
+        (Tagger(CLASSES, {"hidden_size": 4}), torch.randint(3, (3, 5))),
+        (Regressor(VALUES, {"hidden_size": 4}), torch.randn(3)),
+    ],
+)
+def test_what_a_checkpoint_holds_of_an_epoch_does_not_grow_with_its_steps(
+    task: Task, targets: torch.Tensor
+) -> None:
+    if targets.dim() == 2:
+        targets = targets.masked_fill(torch.arange(5) >= LENGTHS[:, None], -100)
+    sizes = []
+    for steps in (2, 9, 90):
+        for _ in range(steps):
+            task.training_step(batch_of(targets))
+        file = io.BytesIO()
+        torch.save(task.process_state(), file)
+        sizes.append(len(file.getvalue()))
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sum(v.numel() for v in task.sums["train"].totals.values() if torch.is_tensor(v)) < 40
+
+
+def test_sums_add_up_to_the_mean_over_targets_and_can_be_taken_apart_again() -> None:
+    generator = torch.Generator().manual_seed(0)
+    losses = torch.rand(40, generator=generator)
+    weights = torch.randint(0, 9, (40,), generator=generator)
+    sums, half = Sums(), Sums()
+    for number, (loss, weight) in enumerate(zip(losses, weights, strict=True)):
+        half = Sums(sums.totals) if number == 20 else half
+        sums.add(Step(loss, weight if number % 2 else int(weight), {"seen": weight}))
+    whole, late = (each.of_all(torch.device("cpu")) for each in (sums, sums.since(half)))
+    for totals, rows in ((whole, slice(None)), (late, slice(20, None))):
+        expected = (losses.double() * weights)[rows].sum() / weights[rows].sum()
+        torch.testing.assert_close(totals["loss"] / totals["weight"], expected)
+        assert totals["seen"] == totals["weight"] == weights[rows].sum()
