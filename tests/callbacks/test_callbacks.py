@@ -98,14 +98,10 @@ def test_between_two_logs_nothing_is_asked_of_the_device(
     assert len(counts) == 28
 
 
-@pytest.mark.parametrize("name", ["ema", "swa"])
-def test_the_average_of_the_weights_is_validated_saved_and_tested(
-    config: Config, name: str
-) -> None:
+def test_the_average_of_the_weights_is_validated_saved_and_tested(config: Config) -> None:
     # the first epoch counts as the best, so its weights are not those at the end
     first_is_best = ("callbacks.checkpoint.mode=max", "callbacks.checkpoint.monitor=train/loss")
-    options = {"ema": "callbacks.ema.decay=0.5", "swa": "callbacks.swa.start=0.25"}
-    settings = config(added(name), options[name], *first_is_best, *RECORD, *PLAIN)
+    settings = config(added("ema"), "callbacks.ema.decay=0.5", *first_is_best, *RECORD, *PLAIN)
     result = train(settings)
     folder = Path(settings.folder)
     weights = [seen for _, _, seen in Recorder.seen]
@@ -113,13 +109,10 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(
         saved = read_checkpoint(folder / "checkpoints" / f"{file}.ckpt")["state_dict"]
         for key, value in saved.items():
             after = torch.stack([each[key] for each in weights[:steps]]).double()
-            if name == "ema":
-                expected = after[0]
-                for count, each in enumerate(after[1:], start=1):
-                    decay = min(0.5, (1 + count) / (10 + count))
-                    expected = decay * expected + (1 - decay) * each
-            else:
-                expected = after[7:].mean(dim=0)
+            expected = after[0]
+            for count, each in enumerate(after[1:], start=1):
+                decay = min(0.5, (1 + count) / (10 + count))
+                expected = decay * expected + (1 - decay) * each
             torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-6)
     first = read_metrics(folder / "metrics.csv")[0]
     assert result["metrics"]["validation/loss"] == pytest.approx(first["validation/loss"])
@@ -127,28 +120,10 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(
     assert load_run(folder).evaluate("validation", accelerator="cpu") == pytest.approx(validated)
 
 
-def test_before_the_average_begins_the_weights_themselves_are_validated(config: Config) -> None:
-    losses = []
-    for number, words in enumerate(([], [added("swa"), "callbacks.swa.start=0.6"])):
-        settings = config(*words, f"folder={Path(config().folder).parent / str(number)}", *PLAIN)
-        train(settings)
-        rows = read_metrics(Path(settings.folder) / "metrics.csv")
-        losses.append([row["validation/loss"] for row in rows])
-    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        (added("early_stopping", "ema"), "callbacks.early_stopping.patience=1"),
-        pytest.param(
-            (added("swa", "lr_monitor"), "callbacks.swa.start=0.5"), marks=pytest.mark.long
-        ),
-    ],
-)
 def test_a_resumed_run_has_them_and_is_the_uninterrupted_one(
-    script: Script, tmp_path: Path, words: tuple[str, ...]
+    script: Script, tmp_path: Path
 ) -> None:
+    words = (added("early_stopping", "ema", "lr_monitor"), "callbacks.early_stopping.patience=1")
     own = ("trainer=cpu", "trainer.max_epochs=4", "model.encoder.hidden_size=12", *words, *PLAIN)
     own = (*own, "trainer.log_every_n_steps=5", "model.optimizer.lr=0.03")
     done = resumes(script, tmp_path, *own)

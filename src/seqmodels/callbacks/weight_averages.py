@@ -7,11 +7,9 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from seqmodels.arguments import Count, NonNegativeFraction, PositiveFraction, checked
-from seqmodels.engine.budget import NO_END, find_budget, seconds_used
-from seqmodels.errors import UserError
+from seqmodels.arguments import PositiveFraction, checked
 
 
 class _Average(WeightAveraging):
@@ -75,52 +73,3 @@ class EMA(_Average):
     def _average(self, averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
         decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
         get_ema_multi_avg_fn(decay)(averages, weights, count)
-
-
-class SWA(_Average):
-    """Stochastic weight averaging (https://arxiv.org/abs/1803.05407): the mean of the weights after
-    each step of the last part of the training.
-
-    Lightning's `StochasticWeightAveraging` neither validates nor saves its average, so the best
-    checkpoint is never an average.
-
-    Args:
-        start: the share of the training, by steps or time, before the average begins.
-        patience: begin it earlier, after a validation whose loss is above one that is more than so
-            many validations older (NT-ASGD of AWD-LSTM, https://arxiv.org/abs/1708.02182, with 5).
-    """
-
-    @checked("callbacks.swa")
-    def __init__(self, start: NonNegativeFraction = 0.75, patience: Count | None = None) -> None:
-        super().__init__(get_swa_multi_avg_fn())
-        self.start, self.patience = start, patience
-        self.losses: list[float] = []  # of the validations
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        budget = find_budget(trainer, trainer.datamodule)  # type: ignore[attr-defined]
-        if budget is None:
-            raise UserError(f"callbacks.swa {NO_END}")
-        self._budget, self._seconds = budget, lambda: seconds_used(trainer)
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        if step_idx is None:
-            return False
-        if self.has_begun or self._stalls():
-            return True
-        place = self._budget.place(step_idx, self._seconds())
-        return place >= int(self.start * self._budget.places)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "fit":
-            self.losses.append(float(trainer.callback_metrics["validation/loss"]))
-
-    def _stalls(self) -> bool:
-        older = self.losses[: -1 - self.patience] if self.patience else []
-        return bool(older) and self.losses[-1] > min(older)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "losses": self.losses}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.losses = state_dict["losses"]
