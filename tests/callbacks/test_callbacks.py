@@ -9,11 +9,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.callbacks.learning_rate_finder import steepest
 from seqmodels.callbacks.step_metrics import StepMetrics
+from seqmodels.callbacks.weight_averages import EMA
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -120,6 +122,25 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(config: Config
     assert load_run(folder).evaluate("validation", accelerator="cpu") == pytest.approx(validated)
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+def test_a_validation_after_the_training_is_of_the_weights_that_are_loaded() -> None:
+    seen = []
+
+    class Validated(BoringModel):
+        def validation_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+            seen.append(self.layer.weight.detach().clone())
+            return super().validation_step(batch, batch_idx)
+
+    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    options |= {"enable_progress_bar": False, "num_sanity_val_steps": 0, "limit_val_batches": 1}
+    trainer = pl.Trainer(accelerator="cpu", max_steps=3, callbacks=[EMA()], **options)
+    trainer.fit(model := Validated())
+    best = torch.ones_like(model.layer.weight)
+    model.layer.weight.data.copy_(best)
+    trainer.validate(model, verbose=False)
+    assert torch.equal(seen[-1], best) and torch.equal(model.layer.weight, best)
+
+
 def test_a_resumed_run_has_them_and_is_the_uninterrupted_one(
     script: Script, tmp_path: Path
 ) -> None:
@@ -144,7 +165,9 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
     train(resume, ["trainer.max_epochs=11", "callbacks.early_stopping.patience=3"])
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2, 3]
     wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
-    with pytest.raises(UserError, match="monitor=validation/f1: choose .* did you mean valid"):
+    with pytest.raises(
+        UserError, match="^callbacks.early_stopping: Early .* `validation/f1` which is not"
+    ):
         train(config(added("early_stopping"), *wrong))
 
 
