@@ -13,7 +13,6 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from seqmodels.callbacks.learning_rate_finder import steepest
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.callbacks.weight_averages import EMA
 from seqmodels.errors import UserError
@@ -169,24 +168,6 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
         UserError, match="^callbacks.early_stopping: Early .* `validation/f1` which is not"
     ):
         train(config(added("early_stopping"), *wrong))
-
-
-@pytest.mark.pictures
-def test_lr_finder_suggests_and_changes_nothing(
-    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, words in (("without", ()), ("with", (added("lr_finder"),))):
-        train(config(*words, "callbacks.progress=null", f"folder={tmp_path / name}", *PLAIN))
-    files = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("without", "with")]
-    assert files[0] == files[1]
-    assert "lr_finder suggests model.optimizer.lr=" in capsys.readouterr().out
-    assert (tmp_path / "with" / "figures" / "learning_rates.png").stat().st_size > 10_000
-
-
-def test_the_suggested_rate_is_where_the_loss_falls_fastest_by_its_logarithm() -> None:
-    rates = torch.logspace(-5, 0, 101).double().numpy()
-    losses = 2 - 1 / (1 + (rates / 0.01) ** -2)  # steepest at 0.01
-    assert steepest(rates, losses) == pytest.approx(0.01)
 
 
 def test_summary_learning_rate_and_profile_are_there_by_a_word(

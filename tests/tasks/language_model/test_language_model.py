@@ -471,7 +471,6 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
     rows = read_metrics(folder / "metrics.csv")
     rows = [row for row in rows if "validation/loss" in row]
     assert [row["epoch"] for row in rows] == [0, 1]
-    assert all(row["train/tokens_per_second"] > 0 for row in rows)
     samples = (folder / "samples.txt").read_text()
     assert "--- after epoch 0\n" in samples and "--- after epoch 1\n" in samples
 
@@ -481,7 +480,6 @@ def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(config: Config, 
     result = train(settings)
     [row] = read_metrics(Path(settings.folder) / "metrics.csv")
     assert row["validation/loss"] == pytest.approx(result["metrics"]["validation/loss"])
-    assert row["train/tokens_per_second"] > 0
 
 
 def test_a_sample_changes_nothing_in_the_training(config: Config, text: str) -> None:
