@@ -179,7 +179,6 @@ class Series(InputEncoder, name="features"):
         copies = 2 if self.scale == "both" else 1
         beside = 2 * self.num_channels * self.add_scale
         self.num_inputs = self.num_channels * copies * self.folded + beside
-        self.own_spec = {"folded": self.folded, "beside": beside}
 
     def _folded(self, longest: int) -> int:
         return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)

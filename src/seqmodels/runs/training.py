@@ -352,7 +352,7 @@ def _validation_of_best(trainer: pl.Trainer) -> dict[str, float] | None:
     callback = trainer.checkpoint_callback
     if not isinstance(callback, BestCheckpoint) or trainer.overfit_batches:  # type: ignore[attr-defined]
         return None
-    return callback.validations.get(callback.best_model_path)
+    return callback.validation
 
 
 def _load_best(trainer: pl.Trainer, task: Task) -> int:

@@ -475,7 +475,6 @@ def test_python_source_is_real_code_split_by_file() -> None:
         ({"train": "x", "columns": ["text"]}, "data.columns and .* are for tables: set data.text"),
         ({"train": "x", "validation_stretches": 0}, "data.validation_stretches=0: input should"),
         ({"train": "x", "window": 0}, "data.window=0: input should"),
-        ({"train": "x", "window": 5, "vary_window": True}, "it must be at least 10 to vary"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, options: dict, message: str) -> None:

@@ -55,17 +55,15 @@ class StreamDataModule(DataModule):
         encoding: of the files. Its line ends must be the byte 10.
         batch_size: streams to read in parallel in training, on each device.
         window: steps after which the gradient is cut (truncated backpropagation through time).
-        vary_window: vary the length of training windows around `window`, as AWD-LSTM does.
         evaluation_streams: streams to read in parallel in evaluation, over all devices together, so
             that the result does not depend on the number of devices.
-        seed: of the varied lengths of windows.
         split_seed: of the cut by files.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
         validation_stretches: the number of places in one file to cut a missing validation split
             from, evenly spread; fewer if the file is short.
 
     Raises:
-        UserError: for a window too short to vary, or an encoding with another line end.
+        UserError: for an encoding with another line end.
     """
 
     per: Per = "step"
@@ -81,17 +79,13 @@ class StreamDataModule(DataModule):
         encoding: Name = "utf-8",
         batch_size: Count = 32,
         window: Count = 64,
-        vary_window: bool = False,
         evaluation_streams: Count = 16,
-        seed: Seed = 0,
         split_seed: Seed = 0,
         validation_fraction: PositiveFraction = 0.05,
         test_fraction: PositiveFraction = 0.05,
         validation_stretches: Count = 10,
     ) -> None:
         super().__init__()
-        if vary_window and window < 10:
-            raise UserError(f"data.window is {window}: it must be at least 10 to vary")
         self.options = TokenizerOptions(
             tokenizer, lowercase, min_count, vocabulary_size, keep_whitespace=True
         )
@@ -100,9 +94,8 @@ class StreamDataModule(DataModule):
         if "\n".encode(encoding) != b"\n":  # where files are cut
             raise UserError(f"data.encoding={encoding}: convert the files to utf-8 first")
         self.encoding = encoding
-        self.batch_size, self.window, self.vary_window = batch_size, window, vary_window
-        self.evaluation_streams = evaluation_streams
-        self.seed, self.split_seed = seed, split_seed
+        self.batch_size, self.window = batch_size, window
+        self.evaluation_streams, self.split_seed = evaluation_streams, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.stretches = {"test": 1, "validation": validation_stretches}
         self.texts: dict[str, Pieces] = {}
@@ -245,8 +238,7 @@ class StreamDataModule(DataModule):
                 f"data.evaluation_streams is {streams}, fewer than the {world_size} processes"
             )
         dataset = StreamDataset(tokens, streams, drop_last=train, rank=rank, world_size=world_size)
-        varied = train and self.vary_window
-        sampler = WindowSampler(dataset.steps, self.window, varied=varied, seed=self.seed)
+        sampler = WindowSampler(dataset.steps, self.window)
         return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
 
     def train_dataloader(self) -> SequenceLoader:

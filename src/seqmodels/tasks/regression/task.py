@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, Count, NonNegativeFraction
+from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
@@ -25,7 +25,6 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output
 from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, ValueOutput
-from seqmodels.nn.warps import Warp
 
 
 class Regressor(Task):
@@ -39,11 +38,9 @@ class Regressor(Task):
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
         window: for one prediction for each sequence: read longer ones in windows of this many
             steps, as `SequenceClassifier` does.
-        crop, warp: for one prediction for each sequence: as `SequenceClassifier` has them.
 
     Raises:
-        UserError: for a `window`, `crop` or `warp` with a head that reads every step, or for a
-            `warp` of tokens.
+        UserError: for a `window` with a head that reads every step.
     """
 
     contract = Contract(per="sequence", target="value")
@@ -66,24 +63,19 @@ class Regressor(Task):
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
         | None = None,
         window: Count | None = None,
-        crop: NonNegativeFraction = 0.0,
-        warp: NonNegativeFraction = 0.0,
         **options: Any,
     ) -> None:
-        own: dict[str, Any] = {"window": window, "crop": crop, "warp": warp}
-        self.check({"head": head, **own})
-        super().__init__(data, encoder, head, output=output, **own, **options)
-        self.window, self.crop, self.warp = window, crop, Warp(warp, data) if warp else None
+        self.check({"head": head, "window": window})
+        super().__init__(data, encoder, head, output=output, window=window, **options)
+        self.window = window
 
     @classmethod
     def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        for key, off in (("window", "null"), ("crop", "0"), ("warp", "0")):
-            value = model.get(key)
-            if value and cls.contract_for(model["head"]).per == "step":
-                raise UserError(
-                    f"model.{key} is {value}, but this model predicts at every step: set it to "
-                    f"{off}"
-                )
+        window = model.get("window")
+        if window and cls.contract_for(model["head"]).per == "step":
+            raise UserError(
+                f"model.window is {window}, but this model predicts at every step: set it to null"
+            )
         return super().check(model)
 
     @classmethod
