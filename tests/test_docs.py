@@ -153,11 +153,7 @@ def test_a_training_command_trains(line: str, workshop: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("line", OTHERS)
-def test_another_command_does_what_the_page_shows(
-    line: str, workshop: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # the interactive page takes seconds; .ci/docs writes it
-    monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
+def test_another_command_does_what_the_page_shows(line: str, workshop: Path) -> None:
     command = COMMANDS[line]
     script = ROOT / command.words[0]
     done = run_in_process(script, command.words[1:], workshop, command.stdin)

@@ -18,9 +18,9 @@ from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokenizer import TokenizerOptions
-from seqmodels.dataflow.words import left_out
 from seqmodels.errors import UserError
 from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.classification.words import left_out
 from tests.conftest import Script
 
 READ = {"characters": "lstm", "character_options": {"hidden_size": 3, "embedding_size": 5}}

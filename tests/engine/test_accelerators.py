@@ -17,11 +17,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
-from seqmodels.dataflow.example import example_batch, fits
+from seqmodels.dataflow.explain import example_batch
 from seqmodels.engine import Task
 from seqmodels.heads import HEADS
 from seqmodels.padding import valid_steps
 from seqmodels.tasks import TASKS
+from tests.networks import fits
 
 META = torch.device("meta")
 REGULARISED: dict[str, Any] = {

@@ -57,7 +57,6 @@ def test_a_run_leaves_everything_in_its_folder(config: Config) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/learning_curves.png",
-        "figures/contributions.png",
         "figures/confusion_matrix.png",
     }
     assert result_of(folder) == result

@@ -29,7 +29,6 @@ from seqmodels.compare.page import write_comparison
 from seqmodels.compare.tables import comparison_table
 from seqmodels.data import UEA, TokenizerOptions
 from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
-from seqmodels.dataflow.page import TEMPLATES
 from seqmodels.dataflow.rendering import Box, Drawing, Label, to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
@@ -292,7 +291,7 @@ def test_a_run_folder_does_not_say_where_checkpoints_go() -> None:
     assert is_trusted_callback("checkpoint", entry)
     with pytest.raises(UserError, match="filename is not an argument of BestCheckpoint"):
         instantiate({**entry, "filename": "../../evil"}, key="callbacks.checkpoint")
-    for other in ("seqmodels.callbacks.last_checkpoint.Path", "seqmodels.dataflow.page.page"):
+    for other in ("seqmodels.callbacks.last_checkpoint.Path", "seqmodels.dataflow.explain.explain"):
         with pytest.raises(UserError, match="is not allowed"):
             is_trusted_callback("x", {"_target_": other})
     assert not is_trusted_callback("x", {"_target_": "lightning.pytorch.callbacks.Callback"})
@@ -377,18 +376,6 @@ def test_a_comparison_of_hostile_runs_shows_their_names_and_obeys_none(
         assert visible(text) == text.replace("\r", "")
     assert "\n#" not in markdown.read_text()
     assert not any(line.replace("\\<", "").count("<") for line in markdown.read_text().split("\n"))
-
-
-def test_a_page_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> None:
-    template = TEMPLATES.from_string(
-        '{% extends "dataflow/layout.html" %}{% block title %}fine{% endblock %}'
-        "{% block body %}{{ html | safe }}{% endblock %}"
-        "{% block script %}window.own = 1{% endblock %}"
-    )
-    (tmp_path / "page.html").write_text(template.render(html=HTML))
-    page = browser.new_page(offline=True)
-    page.goto((tmp_path / "page.html").as_uri())
-    assert page.title() == "fine" and page.evaluate("window.own") == 1
 
 
 def test_names_in_a_picture_are_text() -> None:

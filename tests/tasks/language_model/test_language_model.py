@@ -451,7 +451,6 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/learning_curves.png",
-        "figures/contributions.png",
     }
     for picture in folder.glob("figures/*.png"):
         assert picture.stat().st_size > 10_000
