@@ -54,7 +54,7 @@ def test_small_data_is_trained_until_the_validation_stops_gaining(
     )
     assert longer in again.stderr
     more_steps = script("train.py", "resume=run", "trainer.max_steps=30000")
-    assert "2 validations brought no better validation/loss, so early" in more_steps.stderr
+    assert "early stopping trains nothing more: Monitored metric val" in more_steps.stderr
     script("train.py", "resume=run", "callbacks.early_stopping.patience=3")
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert max(row["step"] for row in rows if "validation/accuracy" in row) > steps[-1]
