@@ -23,7 +23,7 @@ from playwright.sync_api import Browser
 from rich.table import Table
 
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
-from seqmodels.callbacks.confusion_matrix import confusion_matrix
+from seqmodels.callbacks.confusion_matrix import draw
 from seqmodels.compare.comparison import compare
 from seqmodels.compare.page import write_comparison
 from seqmodels.compare.tables import comparison_table
@@ -388,7 +388,7 @@ def test_names_in_a_picture_are_text() -> None:
 
 def test_names_in_a_figure_are_no_formulas(tmp_path: Path) -> None:
     names = [MATH, "$x$", f"{UNSEEN}y" * 500]
-    confusion_matrix(torch.eye(3).int().numpy(), names, tmp_path / "picture.png")
+    draw(torch.eye(3).int(), names).savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size < 10**6
 
 

@@ -33,6 +33,7 @@ from seqmodels.tasks.forecasting.forecast_scores import (
     SCALED_SCORES,
     forecast_parts,
     forecast_scores,
+    known_count,
 )
 from seqmodels.tasks.forecasting.intervals import Intervals
 from seqmodels.tasks.forecasting.linear_path import LinearPath, ShareOfLinear
@@ -204,12 +205,11 @@ class Forecaster(Task):
         naive_error, deviation = (self._of_rows(n, batch) for n in ("naive_error", "deviation"))
         parts = forecast_parts(made, targets, naive_error, deviation, levels, self.mean.mean(0))
         apart = self.split == "test"  # of all series together otherwise
-        sums = parts.new_zeros(
-            len(self.hparams["data"]["series"]) if apart else 1, *parts.shape[1:]
-        )
+        count = len(self.hparams["data"]["series"]) if apart else 1
         series = batch.series if apart else torch.zeros_like(batch.series)
-        sums.index_add_(0, series.to(parts.device, non_blocking=True), parts)
-        return Step(loss, weight, {"values": sums.transpose(0, 1)}, scored)
+        sums = parts.new_zeros(len(parts), count, *parts.shape[2:])  # (P, S, H, K)
+        sums.index_add_(1, series.to(parts.device, non_blocking=True), parts)
+        return Step(loss, weight, {"values": sums}, scored)
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         of_steps = sums["values"].sum(1)  # (P, H, K)
@@ -372,7 +372,7 @@ class Forecaster(Task):
                 whole = part.sum(1, keepdim=True)
                 scores = {k: float(v) for k, v in forecast_scores(whole, whole).items()}
                 name = {"column": column, "series": series, "step": step}
-                rows.append({**name, "count": int(whole[0]), **scores})
+                rows.append({**name, "count": known_count(whole), **scores})
         return rows
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
