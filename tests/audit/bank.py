@@ -667,7 +667,6 @@ RIGHT: dict[str, Case] = {
     "LSTMCell in a loop": sequence(CellByCell),
     "time first": sequence(TimeFirst),
     "projection of zeros": sequence(ZeroProjection),
-    "logits and more": sequence(WithWeights),
     "one shape only": sequence(FixedShape),
     "float32 only": sequence(FloatOnly),
 }
