@@ -36,6 +36,8 @@ model = Right()
 broken = nn.Linear(5, 5)
 number = 3
 
+unknown = lambda inputs, lengths: inputs
+
 def build_nothing():
     raise RuntimeError("no such luck")
 """
@@ -178,7 +180,7 @@ audit
     target must be given: add target=<value>
 audit target=models
     target=models must be module:name
-audit target=models:Last
+audit target=models:unknown
     ...give one of input.features=<number> and input.voc
 audit target=a:b input.featurs=2
     ...did you mean input.features

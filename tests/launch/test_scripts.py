@@ -275,7 +275,7 @@ def test_explain_computes_with_one_thread(script: Script, monkeypatch: pytest.Mo
 def test_audit_exits_with_what_it_found(script: Script, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "models.py").write_text(MODELS)
-    found = script("audit.py", "target=mine.models:build_model", "input.features=12", status=1)
+    found = script("audit.py", "target=mine/models.py:build_model", status=1)
     assert found.stderr == ""
     assert "padding_leak" in found.stdout and "gather" in found.stdout
     for target in ("Right", "model"):
@@ -302,6 +302,5 @@ def test_the_audit_is_told_what_padding_holds(script: Script, tmp_path: Path) ->
     audit = ("audit.py", "target=masked_by_id:MaskedById", "input.vocabulary=30")
     found = script(*audit, status=1)
     assert "padding_leak" in found.stdout and "padding=<value>" in found.stdout
-    for padding in ("0", "none", "front"):
-        told = script(*audit, f"padding={padding}", status=int(padding == "front"))
-        assert ("nothing found" in told.stdout) == (padding != "front"), told.stderr
+    for padding in ("0", "none"):
+        assert "nothing found" in script(*audit, f"padding={padding}").stdout

@@ -237,8 +237,10 @@ class Seq2Seq(Task):
         """`(source, source_lengths, target_inputs) -> logits` of the token after each of
         `target_inputs`, `(B, S)`, which begin with the start token: `(B, S, V)`."""
 
-        def predict(source: Tensor, lengths: Tensor, inputs: Int[Tensor, "batch steps"]) -> Tensor:
+        def predict(
+            source: Tensor, lengths: Tensor, target_inputs: Int[Tensor, "batch steps"]
+        ) -> Tensor:
             states = self.encode(SequenceBatch(source, lengths))
-            return self.decoder(self.head.features(states), inputs)
+            return self.decoder(self.head.features(states), target_inputs)
 
         return predict
