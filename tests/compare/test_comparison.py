@@ -14,13 +14,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from playwright.sync_api import Browser
 from rich.console import Console
 from scipy import stats
 
 from seqmodels.compare.comparison import compare
-from seqmodels.compare.figures import PALETTE, colours, compared_curves, compared_runs
-from seqmodels.compare.page import write_comparison
+from seqmodels.compare.figures import compared_curves, compared_runs
 from seqmodels.compare.records import Record
 from seqmodels.compare.settings import (
     setting_name,
@@ -31,6 +29,7 @@ from seqmodels.compare.settings import (
 )
 from seqmodels.compare.statistics import against_best, seeds_needed, smallest_step, summarize
 from seqmodels.compare.tables import as_csv, as_markdown, overview, table
+from seqmodels.compare.writing import write_comparison
 from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
@@ -480,7 +479,7 @@ def test_two_seeds_allow_no_verdict_anywhere(runs: Runs) -> None:
     comparison = runs.compare()
     for text in runs.texts(comparison):
         assert "fewer than 3 shared seeds allow no verdict: run every setting" in text
-        assert "better than all" not in text and "class=best" not in text
+        assert "better than all" not in text
     rows = table(comparison, comparison.sections[0])
     assert rows[1][:7] == ["max_pool", "2", "95.00", "7.07", "-", "", ""]
     assert rows[2][:7] == ["last_hidden", "2", "50.00", "0.00", "-", "-45.00", "-"]
@@ -842,50 +841,34 @@ def test_intervals_end_inside_the_axes_with_caps(runs: Runs, metric: str) -> Non
         assert drawn.min() >= 0 and drawn.max() <= 100
 
 
-def used_colours(figure: Figure) -> list[str]:
-    [axes] = figure.axes
-    return [str(line.get_color()) for line in axes.lines]
+def drawn(figure: Figure) -> list[list[tuple[str, str]]]:
+    """The colour and the line of everything in each of the axes."""
+    lines = [axes.lines for axes in figure.axes]
+    return [[(str(li.get_color()), str(li.get_linestyle())) for li in each] for each in lines]
 
 
-def test_a_head_has_one_colour_in_all_figures_and_for_any_metric(runs: Runs) -> None:
-    for number, head in enumerate(("max_pool", "mean_pool", "last_hidden")):
-        for size in (8, 16):
-            runs.add(head, 0, (number - 1) ** 2 / 5 + size / 100, more={"size": size})
-    by_head: set[tuple[str, str]] = set()
+def test_a_setting_has_one_colour_in_both_figures_and_on_any_data(runs: Runs) -> None:
+    places = {"max_pool": (0, 1, 2), "mean_pool": (1, 2, 0), "last_hidden": (2, 0, 1)}
+    for head, best in places.items():
+        for data, place in zip("xyz", best):
+            runs.add(head, 0, 0.9 - place / 10, fingerprint=data, data={"file": data})
     for metric in ("test/accuracy", "test/loss"):
-        comparison = runs.compare(metric)
-        wanted = [*colours(comparison).values()]
-        by_head |= {(str(s.values[0]), c) for s, c in zip(comparison.settings, wanted, strict=True)}
-        assert set(used_colours(compared_runs(comparison))) == set(wanted)
-        assert used_colours(compared_curves(comparison)) == wanted
-        [page] = [
-            path for path in write_comparison(comparison, runs.folder) if path.suffix == ".html"
+        comparison = runs.compare(metric, different_data=True)
+        dots, curves = drawn(compared_runs(comparison)), drawn(compared_curves(comparison))
+        wanted = [
+            [f"C{sorted(places).index(s.name)}" for s in each.settings]
+            for each in comparison.sections
         ]
-        assert re.findall(r"class=dot style=\"background:(.*?)\"", page.read_text()) == wanted
-    assert len(by_head) == len({colour for _, colour in by_head}) == 3
+        assert len({*map(tuple, wanted)}) == 3
+        assert [[colour for colour, _ in axes] for axes in curves] == wanted
+        assert [list(dict.fromkeys(colour for colour, _ in axes)) for axes in dots] == wanted
 
 
-def test_settings_of_one_head_have_a_colour_each(runs: Runs) -> None:
-    for size in range(14):  # more than the palette has
+def test_curves_of_many_settings_are_told_apart(runs: Runs) -> None:
+    for size in range(14):  # more than there are colours
         runs.add("max_pool", 0, 0.9 - size / 100, more={"size": size})
-    assert len(set(colours(runs.compare()).values())) == 14
-
-
-def contrast(colour: str, paper: str) -> float:
-    """https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio"""
-
-    def luminance(code: str) -> float:
-        parts = [int(code[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-    high, low = sorted((luminance(colour), luminance(paper)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("paper", ["#ffffff", "#171c24"])
-def test_every_colour_is_seen_on_either_paper(paper: str) -> None:
-    assert min(contrast(colour, paper) for colour in PALETTE) >= 3
+    [lines] = drawn(compared_curves(runs.compare()))
+    assert len({*lines}) == len(lines) == 12
 
 
 def test_epochs_are_whole_and_count_as_in_metrics_csv(runs: Runs) -> None:
@@ -919,7 +902,7 @@ def test_a_name_of_a_head_is_no_formula(runs: Runs) -> None:
 # ---------------------------------------------------------------- the files
 
 
-FILES = ("csv", "md", "png", "cost.png", "html")
+FILES = ("csv", "md", "png", "curves.png")
 
 
 def test_another_metric_leaves_the_files_of_the_sweep(sweep: Runs) -> None:
@@ -935,69 +918,31 @@ def test_another_metric_leaves_the_files_of_the_sweep(sweep: Runs) -> None:
     assert {path.name for path in again} == set(own)
 
 
-@pytest.fixture
-def written(sweep: Runs) -> Path:
-    """The page of the sweep, beside the other files."""
-    paths = write_comparison(sweep.compare(), sweep.folder)
-    assert [path.name for path in paths] == [f"comparison.{kind}" for kind in FILES]
-    assert all(path.stat().st_size > 200 for path in paths)
-    return paths[-1]
+@pytest.mark.parametrize("content", ["mine\n", "", "a" * 200_000 + "\n1\n", "\xff,\n\x80"])
+def test_a_table_of_yours_is_not_replaced(sweep: Runs, content: str) -> None:
+    yours = sweep.folder / "comparison.csv"
+    yours.write_text(content, encoding="latin-1")
+    assert yours not in write_comparison(sweep.compare(), sweep.folder)
+    assert yours.read_text(encoding="latin-1") == content
 
 
 @pytest.mark.pictures
-def test_the_page_sorts_and_links(written: Path, browser: Browser) -> None:
-    page = browser.new_page(viewport={"width": 1000, "height": 800}, offline=True)
-    said: list[str] = []
-    requests: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(written.as_uri())
-
-    def column(number: int) -> list[str]:
-        return page.locator(f"tbody tr td:nth-child({number})").all_text_contents()
-
-    assert column(1) == ["max_pool", "mean_pool", "last_hidden"]
-    page.get_by_role("button", name="test/accuracy").click()
-    assert column(1) == ["last_hidden", "mean_pool", "max_pool"]
-    assert page.locator("th[aria-sort=ascending]").count() == 1
-    page.get_by_role("button", name="head").focus()
-    page.keyboard.press("Enter")
-    assert column(1) == ["last_hidden", "max_pool", "mean_pool"]
-    page.get_by_role("button", name="head").click()
-    assert column(1) == ["mean_pool", "max_pool", "last_hidden"]
-    pictures = page.locator("figure title").all_text_contents()
-    heads = [title.partition("-> ")[2].partition(":")[0] for title in pictures]
-    assert heads == ["max_pool", "mean_pool", "last_hidden"]
-    assert page.title() != "poisoned"
-    links = [link.get_attribute("href") or "" for link in page.locator("a").all()]
-    assert len(links) == 15 and all((written.parent / link).is_dir() for link in links)
-    assert said == []
-    assert all(url == written.as_uri() or url.startswith("data:") for url in requests)
-    for width in (360, 390, 1280):
-        page.set_viewport_size({"width": width, "height": 700})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        figures = page.locator(".figures img, .figures svg").all()
-        boxes = [box for figure in figures if (box := figure.bounding_box()) is not None]
-        assert len(boxes) == 6 and all(box["x"] + box["width"] <= width for box in boxes)
-        assert len({round(box["width"]) for box in boxes}) == 1
-        first = page.locator("tbody td").first
-        page.locator(".table").evaluate("table => table.scrollLeft = 999")
-        place = first.bounding_box()
-        assert place is not None and 0 <= place["x"] <= width - place["width"]  # names stay
+@pytest.mark.parametrize("metric", ["test/accuracy", "test/loss"])
+def test_the_markdown_shows_the_pictures_beside_it(sweep: Runs, metric: str) -> None:
+    write_comparison(sweep.compare(), sweep.folder)
+    _, markdown, *pictures = write_comparison(sweep.compare(metric), sweep.folder)
+    shown = re.findall(r"^!\[[^]]+\]\((.+)\)$", markdown.read_text(), flags=re.MULTILINE)
+    assert [sweep.folder / name for name in shown] == pictures
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
-@pytest.mark.pictures
-def test_the_page_is_dark_for_those_who_prefer_it(written: Path, browser: Browser) -> None:
-    shown = {}
-    for scheme in ("light", "dark"):
-        page = browser.new_page(color_scheme=scheme, offline=True)  # type: ignore[arg-type]
-        page.goto(written.as_uri())
-        background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-        cell = page.evaluate("getComputedStyle(document.querySelector('td')).backgroundColor")
-        figures = page.locator("picture img").evaluate_all("all => all.map(one => one.currentSrc)")
-        shown[scheme] = (background, cell, *figures)
-    assert all(light != dark for light, dark in zip(shown["light"], shown["dark"], strict=True))
+def test_a_resumed_run_does_not_look_cheap(runs: Runs) -> None:
+    # its seconds are those since it was resumed
+    runs.add("max_pool", 0, 0.7, result={"seconds": {"fit": 0.1}, "resumed": [{}]})
+    runs.add("mean_pool", 0, 0.9, result={"seconds": {"fit": 9.0}})
+    comparison = runs.compare()
+    _, other, resumed = table(comparison, comparison.sections[0])
+    assert other[-1] == "9.0" and resumed[0] == "max_pool" and resumed[-1] == "-"
 
 
 @pytest.mark.slow
@@ -1016,7 +961,7 @@ def test_a_sweep_of_real_runs_is_compared(script: Script, refused: Refused, tmp_
     compared = script("compare.py", str(sweep))
     assert re.search(r"head +runs +% ", compared.stdout)
     assert re.search(r"max_pool +2 +\d", compared.stdout)
-    assert (sweep / "comparison.html").is_file()
+    assert (sweep / "comparison.curves.png").is_file()
     elsewhere = script("compare.py", str(sweep), "metric=test/macro_f1", "output=here")
     assert "macro_" in elsewhere.stdout and (tmp_path / "here" / "comparison.md").is_file()
     assert "name the folders to compare" in refused("compare.py")

@@ -214,8 +214,8 @@ class SweepReport(Callback):
         if "n_trials" in config.hydra.sweeper:  # a search has said what it found
             return
         from seqmodels.compare.comparison import compare
-        from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table
+        from seqmodels.compare.writing import write_comparison
         from seqmodels.screen import Screen
 
         console, sweep = Screen(), config.sweep
