@@ -91,6 +91,7 @@ def file(html: str, tmp_path: Path) -> Path:
 
 
 def test_every_choice_has_its_measured_picture(html: str) -> None:
+    assert "h_n -&gt; bidirectional_concat: LSTM, 2 layers" in html  # before any script runs
     entries = unpacked(html)
     kinds = json.loads(re.findall(r"const tasks = (.*?);", html)[0])
     made_for = {head: type(example_task("lstm", 1, None, head)).__name__ for head in HEADS}
