@@ -19,7 +19,6 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from playwright.sync_api import Browser
 from rich.table import Table
 
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
