@@ -143,7 +143,6 @@ def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_pat
         "trainer=cpu",
         "model.encoder.hidden_size=64",
         "model.dropout=0.0",
-        "model.optimizer.lr=0.01",
         "trainer.max_epochs=25",
         "folder=run",
     )
