@@ -39,12 +39,6 @@ class SequenceClassifier(Task):
     contract = Contract(per="sequence", target="class")
     curves = ("loss", "accuracy")
     bar = "accuracy"
-    in_numpy = """def predict(inputs):
-    logits, _ = network(inputs)
-    weights, classes = np.exp(logits - logits.max()), DECISION["classes"]
-    probabilities = (weights / weights.sum()).tolist()
-    label = classes[weights.argmax()]
-    return {"label": label, "probabilities": dict(zip(classes, probabilities))}"""
 
     def __init__(
         self,
@@ -98,9 +92,6 @@ class SequenceClassifier(Task):
             "accuracy": MulticlassAccuracy(count, average="micro", validate_args=False),
             "macro_f1": MulticlassF1Score(count, average="macro", validate_args=False),
         }
-
-    def decision(self) -> dict[str, Any]:
-        return {"classes": self.classes}
 
     def score_parts(self, values: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of each class."""
