@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from seqmodels import tasks
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.export import export
@@ -127,6 +129,37 @@ def test_the_graph_holds_what_to_know_of_it(tmp_path: Path) -> None:
     assert facts == json.loads((tmp_path / "model.json").read_text())
     assert facts["task"] == "SequenceClassifier" and facts["reads"] == ["h_n"]
     assert facts["data"] == TOKENS | CLASSES and facts["encoder"] == {"hidden_size": 7}
+
+
+@pytest.mark.parametrize("output", [{"kind": "crf"}, {"constrained": True}])
+def test_a_tagger_is_decided_by_what_is_beside_the_graph(
+    output: dict[str, Any], tmp_path: Path
+) -> None:
+    tags = {"classes": ["B-a", "I-a", "O"]}
+    model = task(Tagger, TOKENS | tags, "every_step", BOTH, output=output)
+    if "constrained" in output:  # I-a where it is not allowed
+        model.head.output.project.bias.data[1] += 1  # type: ignore[union-attr, operator]
+    export(model, tmp_path)
+    inputs, lengths = ragged(model, 7, 4)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    given = {"inputs": inputs.numpy(), "lengths": lengths.numpy()}
+    [logits] = session.run(None, given)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    starts, transitions, ends = (
+        np.array(facts["decision"][name]) for name in ("starts", "transitions", "ends")
+    )
+    with torch.no_grad():
+        wanted = model.describe(SequenceBatch(inputs, lengths))
+    for scores, length, row in zip(logits, lengths.tolist(), wanted):
+
+        def worth(path: tuple[int, ...], scores: Any = scores) -> float:
+            of_steps = sum(scores[step, tag] for step, tag in enumerate(path))
+            return (
+                starts[path[0]] + of_steps + transitions[path[:-1], path[1:]].sum() + ends[path[-1]]
+            )
+
+        best = max(itertools.product(range(3), repeat=length), key=worth)
+        assert [facts["data"]["classes"][tag] for tag in best] == row["tags"]
 
 
 @pytest.fixture
