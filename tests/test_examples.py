@@ -102,6 +102,7 @@ SIZES = {  # lines: what a person writes must stay this little
     "minimal_gru.py": 21,
     "configs/data/example_waves.yaml": 6,
     "labels/__init__.py": 125,
+    "serve_onnx.py": 155,
 }
 
 

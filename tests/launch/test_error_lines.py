@@ -216,7 +216,7 @@ evaluate run=nowhere
 generate run=nowhere
     nowhere is not a run folder
 predict run=nowhere
-    name what to predict for: input=<file>, or split=test for the run's own data
+    input must be given: add input=<value>
 """
 ROWS = [line.strip() for line in MISTAKES.splitlines() if line]
 

@@ -27,12 +27,6 @@ class InputEncoder(ABC):
     note = ""  # what the user should know of what `fit` has read
     own_spec: Mapping[str, int] = MappingProxyType({})  # what else a task must know
 
-    # `encode(raw)` of one raw input without PyTorch, for the script of an export: reads OPTIONS and
-    # FITTED, the `options` and `fitted` of a saved state
-    in_numpy: str = """def encode(given):
-    if isinstance(given, dict):
-        return given["encoded"]
-    sys.exit('error: this script cannot encode such inputs: give {"encoded": [...]}')"""
     num_characters: int | None = None  # how many different ones words have, if these are given, too
 
     def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:

@@ -19,12 +19,6 @@ from seqmodels.errors import UserError
 MOST_STEPS = 160  # of a series that is folded automatically
 MOST_SERIES = 500  # to choose a scale with
 
-# scaled without PyTorch
-SCALED = {
-    "split": '(steps - FITTED["mean"]) / FITTED["deviation"]',
-    "series": "(steps - steps.mean(axis=0)) / np.where(own > 0, own, 1)",
-}
-
 Fold = Count | Literal["auto"]
 Missing = Literal["error", "interpolate"]
 Scale = Literal["auto", "split", "series", "both", "none"]
@@ -73,16 +67,6 @@ class Series(InputEncoder, name="features"):
         self.downsample, self.fold, self.missing = downsample, fold, missing
         self.scale: str = scale
         self.add_scale = add_scale
-
-    @property
-    def in_numpy(self) -> str:  # type: ignore[override]
-        if self.downsample > 1 or self.folded > 1 or self.add_scale:
-            return super().in_numpy
-        parts = {"both": [*SCALED.values()]}.get(self.scale) or [SCALED.get(self.scale, "steps")]
-        return f"""def encode(series):
-    steps = np.array(series, float)
-    own = steps.std(axis=0)
-    return np.concatenate([{", ".join(parts)}], axis=1)"""
 
     def fit(self, raw: Sequence[np.ndarray]) -> None:
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0

@@ -19,40 +19,13 @@ from seqmodels.cache import cached
 from seqmodels.data.columns import identity, lists, stored
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.token_ids import encoded, normalizer, train
-from seqmodels.data.token_rows import IN_NUMPY, SpelledRows, TokenRows, numbered, spelled
+from seqmodels.data.token_rows import SpelledRows, TokenRows, numbered, spelled
 from seqmodels.data.tokenizer import SPECIAL, TokenizerOptions, load_tokenizer
 from seqmodels.data.vectors import LEVELS, check_vocabulary, find_vectors
 from seqmodels.errors import UserError
 from seqmodels.screen import show_progress
 
 FORMAT = 2  # of the cached files
-# how to split a text without PyTorch and `tokenizers`, by the level of the tokenizer
-SPLIT = {
-    "space": "text.split()",
-    "char": 'list("".join(map(str.lower, text)) if OPTIONS["lowercase"] else text)',
-    "word": '["".join(run) for kind, run in groupby(text, kind_of) if kind]',
-}
-KIND_OF = """import unicodedata
-from itertools import groupby
-
-
-def kind_of(letter):  # between words, of a word, or of punctuation
-    category = unicodedata.category(letter)
-    of_word = category[0] in "LM" or category in ("Nd", "Nl", "Pc") or letter in "\\u200c\\u200d"
-    return 0 if letter.isspace() else 1 if of_word else 2
-
-
-"""
-ENCODE = """KIND_OFIDS = json.loads(FITTED)["model"]["vocab"]
-
-
-def encode(text):
-    words = SPLIT
-    most = OPTIONS["max_length"] or len(words)
-    words = words[-most:] if OPTIONS["keep"] == "end" else words[:most]
-    normal = ["".join(map(str.lower, word)) for word in words] if OPTIONS["lowercase"] else words
-    return STEPS"""
-STEPS = "[max(IDS.get(word, 1), 1) for word in normal]"
 MOST_TOKENS = 100_000  # in a text: a batch of longer ones fills the memory
 MOST_SHOWN = 200  # characters of a text that is only to be recognised
 
@@ -105,20 +78,6 @@ class Tokens(InputEncoder, name="tokens"):
         self.max_length, self.keep = max_length, keep
         self.vectors_from, self.vocabulary = vectors, vocabulary
         self.trained: str | None = None
-
-    @property
-    def in_numpy(self) -> str:  # type: ignore[override]
-        level = self.options.level
-        if level not in SPLIT or self.options.keep_whitespace:
-            what = f"{level} tokens without the package tokenizers"
-            return super().in_numpy.replace("such inputs", what)
-        by_kind = KIND_OF if level == "word" else ""
-        script = ENCODE.replace("KIND_OF", by_kind).replace("SPLIT", SPLIT[level])
-        if self.own_spec or self.spells:
-            script = script.replace("FITTED", 'FITTED["tokenizer"]')
-        if not self.spells:
-            return script.replace("STEPS", STEPS)
-        return IN_NUMPY + script.replace("STEPS", f"with_characters({STEPS}, words)")
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Tokens:

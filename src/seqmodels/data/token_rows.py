@@ -17,19 +17,6 @@ from seqmodels.data.tokenizer import SPECIAL
 from seqmodels.errors import UserError, shown
 
 HALF = 12  # of a word with more than twice so many characters, the first and the last are read
-# `spelled` without PyTorch, for the script of an export
-IN_NUMPY = """LETTERS = {letter: n for n, letter in enumerate(FITTED.get("characters", ""), 2)}
-
-
-def with_characters(ids, words):
-    steps = np.zeros((len(words), 1 + 2 * HALF), np.int64)  # a word, and its characters
-    for step, number, word in zip(steps, ids, words):
-        spelled = [LETTERS.get(letter, 1) for letter in word[:HALF] + word[HALF:][-HALF:]]
-        step[: 1 + len(spelled)] = [number, *spelled]
-    return steps if LETTERS else steps[:, 0]
-
-
-""".replace("2 * HALF", str(2 * HALF)).replace("HALF", str(HALF))
 
 
 class TokenRows(Sequence[Tensor]):

@@ -12,7 +12,7 @@ import numpy as np
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.columns import arrow
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.token_rows import IN_NUMPY, SpelledRows, TokenRows, numbered, spelled
+from seqmodels.data.token_rows import SpelledRows, TokenRows, numbered, spelled
 from seqmodels.data.tokenizer import (
     SPECIAL,
     TokenizerOptions,
@@ -39,12 +39,6 @@ class Words(InputEncoder, name="words"):
     """
 
     kind = "tokens"
-    in_numpy = f"""{IN_NUMPY}WORDS = {{word: n for n, word in enumerate(FITTED["words"], 2)}}
-
-
-def encode(words):
-    normal = [word.lower() for word in words] if OPTIONS["lowercase"] else words
-    return with_characters([WORDS.get(word, 1) for word in normal], words)"""
 
     def __init__(
         self,

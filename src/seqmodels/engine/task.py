@@ -80,10 +80,6 @@ class Task(Network, pl.LightningModule):
     measures: Sequence[str] = ()  # the names of what `scores` gives, of validation and test
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
-    # `predict(inputs)` of one encoded sequence without PyTorch, for the script of an export: calls
-    # `network(inputs, *state) -> (logits, state)`, and reads DECISION, which `decision` gives
-    in_numpy: str = """def predict(inputs):
-    return {"logits": network(inputs)[0].tolist()}"""
     tells_rows: bool = False  # whether a test step gives the outcome and the loss of each row
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -217,7 +213,8 @@ class Task(Network, pl.LightningModule):
         return [{"target": target, "prediction": prediction} for target, prediction in rows]
 
     def decision(self) -> dict[str, Any]:
-        """What `in_numpy` needs besides the logits, in plain values that JSON can hold."""
+        """The weights that a decision needs and the graph of an export lacks, which ends with the
+        logits: plain values by name, that JSON can hold."""
         return {}
 
     def initialize(self, data: pl.LightningDataModule) -> None:

@@ -33,12 +33,6 @@ class SequenceClassifier(Task):
     measures: Sequence[str] = ("accuracy", "macro_f1")
     curves = ("loss", "accuracy")
     bar = "accuracy"
-    in_numpy = """def predict(inputs):
-    logits, _ = network(inputs)
-    weights, classes = np.exp(logits - logits.max()), DECISION["classes"]
-    probabilities = (weights / weights.sum()).tolist()
-    label = classes[weights.argmax()]
-    return {"label": label, "probabilities": dict(zip(classes, probabilities))}"""
 
     def __init__(
         self,
@@ -86,9 +80,6 @@ class SequenceClassifier(Task):
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return class_scores(sums["classes"])  # all that training never saw are one class
-
-    def decision(self) -> dict[str, Any]:
-        return {"classes": self.classes}
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of each class."""

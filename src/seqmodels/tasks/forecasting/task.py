@@ -78,28 +78,6 @@ class Forecaster(Task):
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
-    in_numpy = """def predict(given):  # steps `(T, C)`, or {"series": its name, "steps": ...}
-    given = given if isinstance(given, dict) else {"series": DECISION["series"][0], "steps": given}
-    names, horizon, levels = (DECISION[name] for name in ("values", "horizon", "levels"))
-    number = DECISION["series"].index(given["series"])
-    mean, deviation = (np.array(DECISION[name][number]) for name in ("mean", "deviation"))  # (C,)
-    inputs = ((given["steps"] - mean) / deviation).astype(np.float32)[-DECISION["window"] :]
-    if DECISION["identity"]:  # which series it is
-        one = np.eye(len(DECISION["series"]), dtype=np.float32)[number]
-        inputs = np.hstack([inputs, np.tile(one, (len(inputs), 1))])
-    logits, state = network(inputs)
-    if state:  # recursive: the next value at every step, from the one before
-        made, last = [], inputs[-1]
-        for _ in range(horizon):
-            last = logits[-1] + (last if DECISION["difference"] else 0)
-            made.append(last)
-            logits, state = network([last], *state)
-        made = np.array(made)[..., None]  # (H, K, 1)
-    else:
-        made = np.sort(logits.reshape(horizon, len(names), -1))  # (H, K, Q)
-    made = made * deviation[: len(names), None] + mean[: len(names), None]
-    of_name = dict(zip(names, np.moveaxis(made, 0, 2).tolist()))
-    return {name: dict(zip(levels, of)) if levels else of[0] for name, of in of_name.items()}"""
     mean: Tensor  # (S, K), of the targets of each series
     deviation: Tensor  # (S, K)
     naive_error: Tensor
@@ -344,15 +322,6 @@ class Forecaster(Task):
         made = self._values(batch)
         of_levels = made.squeeze(3) if self.output.quantiles is None else made.sort(dim=3).values
         return self.restore(of_levels, batch)
-
-    def decision(self) -> dict[str, Any]:
-        """`difference`: whether logits of steps are differences to the value before. `mean` and
-        `deviation` `(S, C)` are those of each series."""
-        names = ("values", "horizon", "window", "series", "mean", "deviation")
-        known = {name: self.hparams["data"][name] for name in names}
-        known["identity"] = self.hparams["data"].get("identity", False)
-        known["difference"] = self.recursive and self.hparams["base"] is not None
-        return {**known, "levels": self.output.level_names}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,

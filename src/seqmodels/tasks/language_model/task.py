@@ -54,13 +54,6 @@ class LanguageModel(Task):
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
-    in_numpy = """def predict(inputs):  # the likeliest token again and again, but for 0 and 1
-    logits, state = network(inputs)
-    made = []
-    for _ in range(20):
-        made.append(int(logits[-1, 2:].argmax()) + 2)
-        logits, state = network(made[-1:], *state)
-    return {"continued": made}"""
     settle = staticmethod(settle_size)
     generate = write  # of a finished run
 

@@ -46,13 +46,6 @@ class Regressor(Task):
     contract = Contract(per="sequence", target="value")
     curves = ("loss", "rmse")
     bar = "rmse"
-    in_numpy = """def predict(inputs):
-    names, levels = DECISION["values"], DECISION["levels"]
-    logits, _ = network(inputs)  # (K * Q,), or (T, K * Q) at every step
-    made = np.sort(logits.reshape(*logits.shape[:-1], len(names), -1))  # (..., K, Q)
-    mean, deviation = (np.array(DECISION[name])[:, None] for name in ("mean", "deviation"))
-    of_name = dict(zip(names, np.moveaxis(made * deviation + mean, (-2, -1), (0, 1)).tolist()))
-    return {name: dict(zip(levels, of)) if levels else of[0] for name, of in of_name.items()}"""
 
     def __init__(
         self,
@@ -113,11 +106,6 @@ class Regressor(Task):
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return value_scores(sums["values"])
-
-    def decision(self) -> dict[str, Any]:
-        data = self.hparams["data"]
-        scale = {name: data[name] for name in ("mean", "deviation")}
-        return {"values": self.names, **scale, "levels": self.output.level_names}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
