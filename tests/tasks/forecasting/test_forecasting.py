@@ -424,17 +424,19 @@ def test_a_run_that_cannot_be_is_refused_in_one_line(
 
 
 def test_the_default_forecaster_trains_on_a_period_without_noise(config: Config) -> None:
-    table = {"y": [float(n * n % 9) for n in range(300)]}
+    table = {"y": [np.sin(2 * np.pi * n / 9).item() for n in range(300)]}
     result = train(
         config(
-            *("model=forecaster", "data=windows", "data.target=y", "data.file=rows"),
+            *("model=forecaster", "data=windows", "data.file=memory", "data.target=y"),
             *("data.window=27", "data.horizon=9", "data.period=9", "trainer.max_epochs=2"),
         ),
         data={"file": table},
     )
     found = {**result["metrics"], **result["baselines"]["test/mase"]}
     assert all(np.isfinite(value) for value in found.values())
-    assert result["baselines"]["test/mase"]["seasonal naive, period 9"] == 0
+    # a period is as the one before, but for rounding: a deviation is what errors are divided by
+    assert result["metrics"]["test/mase"] < 2
+    assert result["baselines"]["test/mase"]["seasonal naive, period 9"] < 1e-5
 
 
 def test_the_picture_of_forecasts_is_as_large_for_many_columns() -> None:
