@@ -266,6 +266,11 @@ MISTAKES = [
         "40 steps are too few: .* other splits need a horizon, and have 2 and 8: lower",
     ),
     ({"horizon": 90}, ["y", *map(str, range(80))], "a horizon, 7 . 90 steps, and has 48; the ot"),
+    (
+        {"test_fraction": 0.8, "validation_fraction": 0.3},
+        ["y", *map(str, range(80))],
+        "7 . 3 steps, and has -8; .* lower data.window, data.horizon or the fractions",
+    ),
     ({"period": 70}, ["y", *map(str, range(100))], "split of 60 steps, of which data.period is 70"),
     ({}, ["y"], "has no rows"),
 ]
@@ -289,7 +294,6 @@ def test_a_mistake_in_a_file_is_one_line_that_names_it(
         ({"missing": "drop"}, "data.missing=drop: input should"),
         ({"target": ["y", "x"], "inputs": ["y"]}, "column 'y' is named twice"),
         ({"horizon": 0}, "data.horizon=0: input should"),
-        ({"test_fraction": 0.8, "validation_fraction": 0.3}, "leave nothing to train on"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict, message: str) -> None:

@@ -107,7 +107,7 @@ class Windows(DataModule):
         validation_fraction, test_fraction: the shares of each series.
 
     Raises:
-        UserError: for shares that leave nothing to train on, or a column that is named twice.
+        UserError: for a column that is named twice.
     """
 
     per: Per = "sequence"
@@ -133,11 +133,6 @@ class Windows(DataModule):
         test_fraction: PositiveFraction = 0.2,
     ) -> None:
         super().__init__()
-        if validation_fraction + test_fraction >= 1:
-            raise UserError(
-                f"data.validation_fraction={validation_fraction} and data.test_fraction="
-                f"{test_fraction} leave nothing to train on: lower one of them"
-            )
         self.targets = [target] if isinstance(target, str) else list(target)
         self.columns = [*self.targets, *inputs]
         named = [*self.columns, *filter(None, (time, series))]
@@ -246,7 +241,7 @@ class Windows(DataModule):
                 f"{self.file}: {steps:,} steps{series.of} are too few: training needs a window and "
                 f"a horizon, {self.window:,} + {self.horizon:,} steps, and has {cut:,}; the other "
                 f"splits need a horizon, and have {end - cut:,} and {steps - end:,}: lower "
-                "data.window or data.horizon, or give more rows"
+                "data.window, data.horizon or the fractions, or give more rows"
             )
         return {"train": (0, cut), "validation": (cut, end), "test": (end, steps)}
 
