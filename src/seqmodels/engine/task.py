@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -25,7 +25,7 @@ from seqmodels.arguments import (
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, Sums, share_of_targets
-from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
+from seqmodels.engine.fitting import build_encoder, check_embedding
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
@@ -152,19 +152,6 @@ class Task(Network, pl.LightningModule):
         )
 
     # what a task defines
-
-    @classmethod
-    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        """Checks the arguments of a task before data is read, and returns what to call instead of
-        `make_output` to check that head, encoder and output fit together.
-
-        Args:
-            model: `config.model`.
-
-        Raises:
-            UserError: if an argument is out of range, or arguments don't fit together.
-        """
-        return no_output
 
     @staticmethod
     def settle(model: Mapping[str, Any], trial: Any = None) -> tuple[dict[str, Any], str]:

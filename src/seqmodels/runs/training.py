@@ -23,9 +23,9 @@ from seqmodels.data import DataModule
 from seqmodels.data.in_memory import InMemory
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
-from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.errors import UserError, choices, refusing, unusable
+from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import device_name, keep_memory
 from seqmodels.plugins import import_modules, trusted_classes
@@ -144,8 +144,7 @@ def _prepared(
     kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
-    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-    check_model(contract, sized, kind.check(sized))
+    find_head(config.model.head, per=contract.per, target=contract.target)  # before data is read
     pl.seed_everything(config.seed, workers=True, verbose=False)
     whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
     data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)

@@ -483,4 +483,4 @@ def test_what_a_model_writes_is_bounded() -> None:
         searched(longest=10**9)
     for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
         with pytest.raises(UserError, match="at most"):
-            Seq2Seq.check(arguments)
+            Seq2Seq({"num_inputs": 9}, {"hidden_size": 3}, **arguments)
