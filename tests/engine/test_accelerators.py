@@ -25,7 +25,6 @@ from seqmodels.tasks import TASKS
 
 META = torch.device("meta")
 REGULARISED: dict[str, Any] = {
-    "training": {"adversarial": 0.5},
     "dropout": 0.3,
     "locked_dropout": True,
     "embedding": {"noise": 0.2, "dropout": 0.2},

@@ -38,7 +38,6 @@ from seqmodels.engine.optimization import (
 )
 from seqmodels.engine.own_metrics import build_metrics, check_fit, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
-from seqmodels.engine.training import TrainingOptions
 from seqmodels.errors import UserError, not_a_task, refusing
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
@@ -70,7 +69,6 @@ class Task(Network, pl.LightningModule):
         dropout: on the features that the head selects.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
-        training: arguments of `TrainingOptions`.
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
         scheduler: a dict with a `_target_`, by step; a value "total_steps" stands for the length of
             the whole training, whether steps, epochs or time end it. None keeps the learning rate.
@@ -103,10 +101,6 @@ class Task(Network, pl.LightningModule):
         | None = None,
         dropout: NonNegativeFraction = 0.0,
         locked_dropout: bool = False,
-        training: Annotated[
-            dict[str, Any], ArgumentsOf("seqmodels.engine.training.TrainingOptions")
-        ]
-        | None = None,
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
         metrics: dict[str, dict[str, Any]] | None = None,
@@ -118,7 +112,6 @@ class Task(Network, pl.LightningModule):
             raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters({**values, **own}, logger=False)
         self.contract = self.contract_for(head)
-        self.adversarial = TrainingOptions(**(training or {})).adversarial
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         self.steps: dict[str, list[Step]] = {"train": [], "validation": [], "test": []}

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, NonNegative, NonNegativeFraction, OfEncoder, Passed
+from seqmodels.arguments import ArgumentsOf, NonNegative, NonNegativeFraction, OfEncoder
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
@@ -75,7 +75,7 @@ class LanguageModel(Task):
         | None = None,
         activation_penalty: NonNegative = 0.0,
         temporal_penalty: NonNegative = 0.0,
-        **options: Annotated[Any, Passed("training")],
+        **options: Any,
     ) -> None:
         options |= {"activation_penalty": activation_penalty, "temporal_penalty": temporal_penalty}
         embedding = {"size": None, **(embedding or {})}
