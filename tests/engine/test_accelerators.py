@@ -26,7 +26,6 @@ from tests.networks import fits
 
 META = torch.device("meta")
 REGULARISED: dict[str, Any] = {
-    "training": {"adversarial": 0.5},
     "dropout": 0.3,
     "locked_dropout": True,
     "embedding": {"noise": 0.2, "dropout": 0.2},

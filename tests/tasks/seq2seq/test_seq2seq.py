@@ -168,7 +168,6 @@ def test_a_shared_vocabulary_is_embedded_once(tied: bool) -> None:
         {"scheduled_sampling": 0.9},
         {"output": {"label_smoothing": 0.3}},
         {"dropout": 0.5, "locked_dropout": True},
-        {"training": {"adversarial": 1.0}},
         {"embedding": {"size": E, "noise": 0.7}},
     ],
     ids=lambda options: next(iter(options)),
