@@ -17,7 +17,8 @@ from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, check
 from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
-from seqmodels.nn.ragged import MOST_STEPS, run_padded
+from seqmodels.nn.ragged import run_padded
+from seqmodels.nn.rows import MOST_STEPS
 from seqmodels.nn.state import State
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
