@@ -81,7 +81,7 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(
     assert swept.stderr == ""  # what the audit warns of is in the job's own log
     [log] = tmp_path.glob("runs/*/*head-first_*/train.log")
     assert "unread_step" in log.read_text()
-    assert "unknown model.head=first" in refused("evaluate.py", "run=run")
+    assert "model.head=first: choose" in refused("evaluate.py", "run=run")
     script("evaluate.py", "run=run", "imports=my_heads")
     line = refused("train.py", "imports=[my_haeds]", "model.head=first", "folder=other", *quick)
     assert "error: imports=my_haeds: ModuleNotFoundError: No module named" in line

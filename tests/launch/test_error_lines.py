@@ -56,7 +56,7 @@ FILES = {
 # a command, and below it how its error begins; `...` stands for anything
 MISTAKES = """
 train model.head=last_hiden
-    unknown model.head=last_hiden...did you mean last_hidden?
+    model.head=last_hiden...did you mean last_hidden?
 train sed=1
     sed is not a key of the configuration: did you mean seed
 train model.optimizer.momentun=0.1

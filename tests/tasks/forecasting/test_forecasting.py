@@ -304,7 +304,7 @@ def test_each_error_is_scaled_by_its_own_series() -> None:
         ({"spec": STEPWISE, "head": "every_step", "segment": 2}, "without model.segment: leave"),
         ({"spec": {**SPEC, "period": 8}, "base": "season"}, "last period, of 8 steps, and data.wi"),
         ({"output": {"label_smoothing": 0.1}}, "model.output.label_smoothing is not an argument"),
-        ({"head": "tied_softmax"}, "ends in a softmax over a vocabulary"),
+        ({"head": "tied_softmax"}, "does not fit what this model predicts"),
         ({"output": {"error": "mes"}}, "model.output.error=mes"),
     ],
 )

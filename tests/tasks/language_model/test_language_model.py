@@ -714,5 +714,5 @@ def test_two_directions_are_refused_for_every_head(head: str) -> None:
 
 
 def test_a_head_with_a_vocabulary_is_of_no_other_task() -> None:
-    with pytest.raises(UserError, match="adaptive_softmax ends in a softmax over a vocabulary"):
+    with pytest.raises(UserError, match="adaptive_softmax does not fit"):
         Tagging(DATA, {"hidden_size": H}, "adaptive_softmax")

@@ -446,7 +446,7 @@ def test_two_processes_train_and_score_as_one(
         (["model.window=5"], "model.window is not a key of the configuration"),
         (
             ["model.head=last_hidden"],
-            "model.head=last_hidden starts no decoder, which this model needs: choose one of "
+            "model.head=last_hidden does not fit what this model predicts: choose one of "
             "attention, final_state",
         ),
     ],
