@@ -84,6 +84,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "notes/old/a.md": "a note, and another note.\n" * 300,
         "pairs.tsv": "source\ttarget\n" + "".join(f"film {n}\tf l {n}\n" for n in range(60)),
         "sources.txt": "film 1\nfilm 2\n",
+        "new.txt": "one film\nfilm\n",
         **dict.fromkeys(
             ("train.txt", "test.txt"),
             "one NUM B-NP\nfilm NOUN I-NP\n\nis VERB O\nfilm NOUN B-NP\n\n" * 30,

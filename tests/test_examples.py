@@ -101,6 +101,7 @@ SIZES = {  # lines: what a person writes must stay this little
     "kappa.py": 22,
     "minimal_gru.py": 21,
     "configs/data/example_waves.yaml": 6,
+    "python_syntax.py": 70,
     "labels/__init__.py": 125,
     "serve_onnx.py": 155,
 }

@@ -144,28 +144,17 @@ def test_a_tag_that_training_never_saw_is_noted_with_its_place() -> None:
         characters(wrong).setup()
 
 
-def test_of_tags_of_spans_all_of_a_known_type_are_known() -> None:
+def test_of_spans_that_training_never_saw_beginnings_are_told_from_insides() -> None:
     tags = Tags()
-    tags.fit([["B-x", "O"], ["B-y", "I-y"]], "x")
-    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "I-y", "O"], "scheme": "BIO"}
-    assert tags.encode([["B-x", "I-x"]], "new")[0].tolist() == [0, 2]
-    # of a new type, the spans are still told apart
+    tags.fit([["B-x", "O"], ["B-y", "I-x"]], "x")
+    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "O"]}
     new = [["O", "I-z", "I-z", "B-z", "I-x", "z"]]
-    assert tags.encode(new, "new")[0].tolist() == [4, -3, -2, -3, 2, -1]
+    assert tags.encode(new, "new")[0].tolist() == [3, -3, -2, -3, 2, -1]
     restored = Tags()
     restored.load(tags.spec)
     assert restored.spec == tags.spec
     with pytest.raises(UserError, match="x: every tag is 'B-x'; tagging needs at least two tags"):
         Tags().fit([["B-x"]], "x")
-
-
-def test_the_scheme_of_tags_is_told_by_their_order() -> None:
-    for rows, scheme in (([["I-x", "B-x"]], "IOB1"), ([["B-x", "E-x"], ["S-x"]], "BIOES")):
-        tags = Tags()
-        tags.fit(rows, "x")
-        assert tags.spec["scheme"] == scheme
-    tags.fit([["NN", "VB"]], "x")
-    assert tags.spec == {"classes": ["NN", "VB"]}
 
 
 @pytest.mark.parametrize(("tags", "count"), [(["V"], 1), (["V", "C", "S"], 3)])
