@@ -405,7 +405,8 @@ def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> N
     assert values.spec["values"] == ["score"] and classes.spec["classes"][0] == "0.5"
     both = ("validation", "test")
     assert set(values.baselines()) == {f"{s}/{m}" for s in both for m in ("rmse", "mae", "r2")}
-    assert set(classes.baselines()) == {f"{split}/accuracy" for split in both}
+    scores = ("accuracy", "macro_f1")
+    assert set(classes.baselines()) == {f"{s}/{m}" for s in both for m in scores}
     assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
 
 

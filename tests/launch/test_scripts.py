@@ -62,7 +62,7 @@ def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
     assert not re.search(r"(output|c_n) .*head", done.stdout)
     accuracy = result_of(run)["metrics"]["test/accuracy"]
     assert "accuracy" in done.stdout and f"{100 * accuracy:.2f} %" in done.stdout
-    assert "majority class" in done.stdout and "nearest neighbour" in done.stdout
+    assert "majority class" in done.stdout and "logistic regression" in done.stdout
     assert str(run) in done.stdout
     for shown in shell_lines(read(ROOT / "README.md")):  # what README shows, but for numbers
         if shown.line.endswith("train.py model.head=last_hidden"):
