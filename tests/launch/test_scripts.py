@@ -232,12 +232,6 @@ def test_debug_overfit_learns_its_batches_by_heart(script: Script, tmp_path: Pat
     assert last["train/loss"] < 0.01
 
 
-@pytest.mark.parametrize("data", [("surnames", "baseline=false"), ("needle",)], ids=str)
-def test_bundled_data_trains(script: Script, data: tuple[str, ...]) -> None:
-    words = (f"data={data[0]}", *data[1:], "model.head=max_pool")
-    script("train.py", *words, "debug=limit", "trainer=cpu")
-
-
 def test_explain_shows_a_table_and_a_picture_without_training(
     script: Script, tmp_path: Path
 ) -> None:
