@@ -38,7 +38,7 @@ SPACE = (
 )
 SEARCH = ("-m", "hparams_search=optuna", *SPACE, "model.dropout=0.1")
 QUICK = ("trainer.max_epochs=2", "trainer=cpu", "baseline=false", "callbacks.dataflow=null")
-DATA = ("data=needle", "data.length=12", "data.sizes=[64,16,16]")
+DATA = ("data=uea", "data.name=GunPoint")
 SETTINGS = {"n_trials": 30, "at_once": 1, "sampler": "tpe", "pruner": "median", "warmup": 2}
 METRIC = "validation/loss"
 

@@ -469,7 +469,7 @@ def test_data_without_texts_to_write_does_not_fit(refused: Refused) -> None:
     assert (
         "has a class for each sequence, and Seq2Seq learns a text for each sequence: choose data "
         "and model that fit, such as model=seq2seq data=pairs"
-    ) in refused("train.py", "model=seq2seq", "data=needle")
+    ) in refused("train.py", "model=seq2seq")
 
 
 def test_what_a_model_writes_is_bounded() -> None:
