@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
@@ -28,7 +30,7 @@ MOST_ROWS = 10
 BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
 QUANTILE = re.compile(r"prediction\..+\.0\.(?!5$)\d+")  # but the median
 # columns of `scores.csv` that hold no score
-KINDS = {**dict.fromkeys(("class", "type", "column", "series", "step"), str), "count": int}
+KINDS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
 WIDTH = 40  # characters of a cell
 LEVEL = 0.005  # how much of a number two models may differ by, and be level
 
@@ -164,14 +166,48 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
 
 def worst_rows(file: Path) -> list[dict[str, Any]]:
     """The ten rows with the largest losses, of those with a target and a prediction to compare; of
-    quantiles, the median."""
+    quantiles, the median. Of windows that forecast the same steps, the worst one; and of their
+    steps the mean, as the loss is.
+    """
+    worst: list[dict[str, str]] = []
     with file.open(newline="", encoding="utf-8") as table:
-        found = (row for row in csv.DictReader(table) if row.get("loss") and _is_predicted(row))
-        worst = nlargest(MOST_ROWS, found, key=lambda row: float(row["loss"]))
+        for row in csv.DictReader(table):
+            if not (row.get("loss") and _is_predicted(row)):
+                continue
+            same = [other for other in worst if _overlap(row, other)]
+            if all(_loss(row) > _loss(other) for other in same):
+                others = [other for other in worst if other not in same]
+                worst = nlargest(MOST_ROWS, [*others, row], key=_loss)
     return [
-        {**{k: v for k, v in row.items() if _is_shown(k)}, "loss": float(row["loss"])}
+        {**dict(_shown(k, v) for k, v in row.items() if _is_shown(k)), "loss": _loss(row)}
         for row in worst
     ]
+
+
+def _loss(row: Mapping[str, str]) -> float:
+    return float(row["loss"])
+
+
+def _overlap(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    if not one.get("step", "").isdigit() or one.get("series") != other.get("series"):
+        return False
+    steps = next((_numbers(v) for k, v in one.items() if k.startswith("target")), [])
+    return abs(int(one["step"]) - int(other["step"])) < len(steps)
+
+
+def _shown(column: str, text: str) -> tuple[str, Any]:
+    known = [] if column in BESIDE else [n for n in _numbers(text) if n is not None]
+    return (f"mean {column}", sum(known) / len(known)) if known else (column, text)
+
+
+def _numbers(text: str) -> list[Any]:
+    """Of a list of numbers, as of the steps of a forecast; none of another text."""
+    if not text.startswith("["):
+        return []
+    with suppress(ValueError):
+        values = json.loads(text)
+        return values if all(isinstance(v, int | float | None) for v in values) else []
+    return []
 
 
 def _is_predicted(row: Mapping[str, str]) -> bool:
