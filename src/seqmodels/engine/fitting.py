@@ -14,8 +14,8 @@ from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Output
 
 
-def no_output(width: int, **options: Any) -> Output:
-    """In place of an output that depends on the data."""
+def no_output(width: Any, **options: Any) -> Output:
+    """In place of an output that depends on the data; `width` is as a head gives it."""
     return Output()
 
 

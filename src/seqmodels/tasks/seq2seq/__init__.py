@@ -5,14 +5,12 @@ from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import TARGETS, TOKENS, Target
 from seqmodels.tasks.seq2seq.baselines import text_baselines
 from seqmodels.tasks.seq2seq.pairs import PairDataModule, Pairs
-from seqmodels.tasks.seq2seq.reversal import Reversal
 from seqmodels.tasks.seq2seq.task import Seq2Seq
 from seqmodels.tasks.seq2seq.text_targets import TextDecoder, TextTargets
 
 __all__ = [
     "PairDataModule",
     "Pairs",
-    "Reversal",
     "Seq2Seq",
     "TextDecoder",
     "TextTargets",
