@@ -48,7 +48,6 @@ class DataModule(pl.LightningDataModule):
     refuses_unknown: bool = False  # whether it is an error if most tokens to read are unknown
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
     baselines_end: float = math.inf  # of `time.perf_counter`
-    more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -144,8 +143,7 @@ class DataModule(pl.LightningDataModule):
         return self.datasets["train"]
 
     def split_loader(self, split: str) -> SequenceLoader:
-        """Batches of `train`, `validation`, `test` or one of `more_splits` to evaluate on, each
-        example once."""
+        """Batches of a split to evaluate on, each example once."""
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:

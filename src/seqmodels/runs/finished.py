@@ -86,8 +86,8 @@ class Run:
             find_device(accelerator)  # if it is missing, say so before the data is read
             if file is not None:
                 split, loader = "file", self.data.file_loader(InMemory.of(file, "file"))
-            elif split not in (splits := (*SPLITS, *self.data.more_splits)):
-                raise UserError(f"split={split}: {choices(split, splits)}")
+            elif split not in SPLITS:
+                raise UserError(f"split={split}: {choices(split, SPLITS)}")
             else:
                 self._set_up()
                 loader = self.data.split_loader(split)

@@ -14,7 +14,7 @@ from seqmodels.data.notes import kept_quotes, unknown
 from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
 from seqmodels.data.sources import Names, OwnFiles
 from seqmodels.data.tables import TABLES, Row, Tables, is_plain
-from seqmodels.data.token_inputs import MOST_TOKENS, Tokens
+from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq.pair_batches import PairDataset
@@ -124,7 +124,6 @@ class PairDataModule(SequenceDataModule):
                     f"data.source_tokenizer={target_tokenizer} and data.lowercase=false"
                 )
             source = target
-        self.max_length = max_length
         super().__init__(
             Tokens(source, max_length=max_length),
             TextTargets(target, shared=shared_vocabulary),
@@ -132,21 +131,10 @@ class PairDataModule(SequenceDataModule):
         )
 
     def examples_of(self, pairs: Iterable[tuple[str, Iterable[str]]], source: str) -> Examples:
-        """Examples of sources with some of their targets: each source once, with all of them.
-
-        Raises:
-            UserError: naming the row of a text that is too long.
-        """
+        """Examples of sources with some of their targets: each source once, with all of them."""
         found = dict[str, list[str]]()
-        for number, (text, targets) in enumerate(pairs, start=1):
-            several = found.setdefault(text, [])
-            several += targets
-            longest = max(map(len, several if self.max_length else [text, *several]))
-            if longest > MOST_TOKENS:
-                raise UserError(
-                    f"{source}: row {number} has a text of {longest:,} characters, more than "
-                    f"{MOST_TOKENS:,}: cut it in pieces"
-                )
+        for text, targets in pairs:
+            found.setdefault(text, []).extend(targets)
         return Examples([*found], [*map(tuple, found.values())], source)
 
     def fit_encoders(self, train: Examples) -> None:
@@ -182,19 +170,10 @@ class PairDataModule(SequenceDataModule):
 
     @property
     def summary(self) -> Sequence[str]:
-        sizes = []
-        for split, dataset in self.datasets.items():
-            size = f"{len(dataset):,}"
-            if len(dataset.targets) > len(dataset):
-                size = f"{len(dataset.targets):,} pairs of {size} sources"
-            counts = [
-                f"{len(rows.ids):,} tokens in {side}, "
-                f"{100 * rows.count(UNKNOWN_ID) / max(len(rows.ids), 1):.2f} % unknown"
-                for side, rows in (("sources", dataset.sequences), ("targets", dataset.targets))
-            ]
-            if dataset.sequences.truncated:
-                counts.append(f"{dataset.sequences.truncated:,} truncated")
-            sizes.append(f"{split} {size} ({'; '.join(counts)})")
+        sizes = (
+            f"{split} {len(data.targets):,} pairs of {len(data):,} sources"
+            for split, data in self.datasets.items()
+        )
         return [f"{self.title}: {', '.join(sizes)}"]
 
     def setup(self, stage: str | None = None) -> None:
