@@ -18,7 +18,7 @@ from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.language_model import LanguageModel, PlainText
-from seqmodels.tasks.language_model.generation import generate, write
+from seqmodels.tasks.language_model.generation import write
 from tests.conftest import Config
 
 TREEBANK = " no it was n't black monday \n but <unk> did $ N million \n \n = = Title = = \n"
@@ -135,31 +135,22 @@ def test_text_without_a_token_is_refused(tmp_path: Path) -> None:
     [
         ("", ["a", " b", "\n", "c"]),
         ("c", [" a", " b", "\n", "c"]),
-        ("c ", ["a", " b", "\n", "c"]),
-        ("c\t", ["a", " b", "\n", "c"]),
         ("b\n", ["a", " b", "\n", "c"]),
-        ("b \n ", ["a", " b", "\n", "c"]),
+        ("c unseen", [" a", " b", "\n", "c"]),
     ],
 )
 def test_a_space_comes_between_tokens_and_none_beside_line_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, expected: list[str]
 ) -> None:
     data = data_of(tmp_path, "a b\nc\n" * 9)
-    made = data.ids_of("a b\nc")
-    monkeypatch.setattr(
-        "seqmodels.tasks.language_model.generation.generate", lambda *_, **__: iter(made)
-    )
+    made = iter(data.ids_of("a b\nc"))
+    monkeypatch.setattr("seqmodels.tasks.language_model.generation.draw", lambda *_: next(made))
     task = LanguageModel(data.spec, {"hidden_size": 2})
-    assert list(write(task, data, prompt, len(made))) == expected
+    assert list(write(task, data, prompt, 4)) == expected
 
 
-def test_a_prompt_ends_with_a_whole_token(tmp_path: Path) -> None:
+def test_a_prompt_of_mostly_unknown_tokens_is_refused(tmp_path: Path) -> None:
     data = data_of(tmp_path, "a ab abc\n" * 9)
-    task = LanguageModel(data.spec, {"hidden_size": 4})
-    for seed in range(5):
-        ids = list(generate(task, data.ids_of("a"), 6, seed=seed))
-        text = data.text_of([*data.ids_of("a"), *ids])
-        assert "a" + "".join(write(task, data, "a", 6, seed=seed)) == text
     with pytest.raises(UserError, match="prompt: 'b', 'c' are not in the vocabulary"):
         data.ids_of("a b c\nc")
 
