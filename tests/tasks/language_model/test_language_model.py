@@ -533,7 +533,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     with pytest.raises(RuntimeError, match="the power went out"):
         train(config(*common, f"folder={broken}", stop, allow))
     saved = torch.load(broken / "checkpoints" / "last.ckpt", weights_only=True)
-    [process] = saved["resume"]["processes"]
+    [process] = saved["resume"]
     assert len(process["carried"]) == 2  # (h, c)
     lost = shutil.copytree(broken, tmp_path / "lost")
     resumed = train(config(f"resume={broken}"), ())
