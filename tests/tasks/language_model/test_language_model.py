@@ -40,7 +40,7 @@ SGD = {"_target_": "torch.optim.SGD", "lr": 1.0}
 def model(head: str = "softmax", **options: Any) -> LanguageModel:
     torch.manual_seed(0)
     encoder = {"hidden_size": H, "num_layers": 2, **options.pop("encoder", {})}
-    data = {"inputs": "tokens", "num_inputs": V, "window": T, "frequent_first": True}
+    data = {"inputs": "tokens", "num_inputs": V, "window": T}
     arguments = {"optimizer": SGD, "embedding": {"size": E}, **options}
     return LanguageModel(data=data, encoder=encoder, head=head, **arguments).eval()
 
@@ -91,11 +91,8 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
     for row in range(B):
         for step in range(T):
             h, target = output[row, step], ids[row, step + 1]
-            if head == "adaptive_softmax":
-                log_p = project.log_prob(h.unsqueeze(0))[0]
-            else:
-                h = task.head.output.resize(h) if head == "tied_softmax" else h
-                log_p = torch.log_softmax(project.weight @ h + project.bias, dim=0)
+            h = task.head.output.resize(h) if head == "tied_softmax" else h
+            log_p = torch.log_softmax(project.weight @ h + project.bias, dim=0)
             torch.testing.assert_close(logits[row, step].log_softmax(0), log_p)
             nats -= log_p[target] / (B * T)
     with torch.enable_grad():
@@ -122,16 +119,6 @@ def test_tied_softmax_shares_the_embedding() -> None:
     same_width = model("tied_softmax", embedding=None)
     assert isinstance(same_width.head.output.resize, nn.Identity)
     assert sum(p.numel() for p in same_width.head.parameters()) == V * H + V
-
-
-def test_adaptive_softmax_takes_its_cut_offs_from_the_vocabulary() -> None:
-    assert model("adaptive_softmax").head.output.project.cutoffs == [2, 7, V]
-    chosen = model("adaptive_softmax", head_options={"cutoffs": [4], "div_value": 2.0})
-    assert (
-        chosen.head.output.project.cutoffs == [4, V] and chosen.head.output.project.div_value == 2.0
-    )
-    with pytest.raises(UserError, match=r"head_options.cutoffs is \[40\], for a vocabulary of 23"):
-        model("adaptive_softmax", head_options={"cutoffs": [40]})
 
 
 @every_head
@@ -339,11 +326,6 @@ def test_label_smoothing_acts_in_training_only(head: str) -> None:
         task.train(split == "train")
         expected = F.cross_entropy(logits, batch.targets.flatten(), label_smoothing=smoothing)
         torch.testing.assert_close(scored(task, batch, split), expected.detach())
-
-
-def test_adaptive_softmax_refuses_label_smoothing() -> None:
-    with pytest.raises(UserError, match="cannot smooth labels: set model.output.label_smoothing=0"):
-        model("adaptive_softmax", output={"label_smoothing": 0.2})
 
 
 # ---------------------------------------------------------------- the carried state
@@ -615,11 +597,7 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
         (
             ["model.head=last_hidden"],
             "model.head=last_hidden reads one vector for each sequence, and this model needs one "
-            "for each step: choose one of adaptive_softmax, every_step, softmax, tied_softmax",
-        ),
-        (
-            ["model.head=adaptive_softmax", "data.tokenizer=byte"],
-            "needs token ids that go from frequent to rare",
+            "for each step: choose one of every_step, softmax, tied_softmax",
         ),
         (["callbacks.sample.temperature=-1.0"], "sample.temperature=-1.0: input should"),
     ],
@@ -672,11 +650,6 @@ def test_a_prompt_that_is_not_in_the_vocabulary_is_found_before_training(
         train(config(*QUICK, f"data.train={text}", "callbacks.sample.prompt='süß'"))
 
 
-def test_adaptive_softmax_needs_some_width() -> None:
-    with pytest.raises(UserError, match="cannot cut 3 features into 2 clusters, .* div_value=4"):
-        model("adaptive_softmax", encoder={"hidden_size": 3})
-
-
 def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     def carried(cell: str) -> State:
         task = model(encoder={"cell": cell})
@@ -702,5 +675,5 @@ def test_two_directions_are_refused_for_every_head(head: str) -> None:
 
 
 def test_a_head_with_a_vocabulary_is_of_no_other_task() -> None:
-    with pytest.raises(UserError, match="adaptive_softmax ends in a softmax over a vocabulary"):
-        Tagging(DATA, {"hidden_size": H}, "adaptive_softmax")
+    with pytest.raises(UserError, match="tied_softmax ends in a softmax over a vocabulary"):
+        Tagging(DATA, {"hidden_size": H}, "tied_softmax")

@@ -46,9 +46,6 @@ class LanguageModel(Task):
             budget allows. It is chosen when the training starts, or once its speed is known, and
             saved with the weights.
         output: arguments of `ClassOptions`, without weights.
-
-    Raises:
-        UserError: for a head that needs frequent tokens first, and a tokenizer with others first.
     """
 
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
@@ -80,16 +77,10 @@ class LanguageModel(Task):
         self.carried: dict[str, State] = {}  # by split: where the next window starts
 
     def make_output(self, width: int, **options: Any) -> Output:
-        name, data = self.hparams["head"], self.hparams["data"]
-        output: Any = find_head(name).output_class or Vocabulary
-        if output.frequent_first and not data.get("frequent_first", True):
-            raise UserError(
-                f"model.head={name} needs token ids that go from frequent to rare, which those of "
-                "this tokenizer do not: set data.tokenizer=word, or model.head=softmax"
-            )
+        output: Any = find_head(self.hparams["head"]).output_class or Vocabulary
         return output(
             width,
-            data["num_inputs"],
+            self.hparams["data"]["num_inputs"],
             embedding=self.embedding,
             label_smoothing=ClassOptions(**(self.hparams["output"] or {})).label_smoothing,
             **options,
