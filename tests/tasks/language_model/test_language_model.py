@@ -273,28 +273,6 @@ def test_in_bfloat16_the_loss_and_gradients_are_close(
         assert float((ours - exact).norm() / exact.norm()) < 0.02
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("fastest", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("least", [V, V + 1])
-def test_a_large_softmax_in_float32_says_that_bfloat16_is_faster(
-    precision: Any,
-    fastest: str,
-    least: int,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    module = "seqmodels.tasks.language_model.task"
-    monkeypatch.setattr(f"{module}.fastest_precision", lambda device: fastest)
-    monkeypatch.setattr(f"{module}.MANY_TOKENS", least)
-    task = model()
-    task.trainer = quiet_trainer(precision=precision)
-    with caplog.at_level("INFO", logger=module):
-        task.on_fit_start()
-    said = (precision, fastest, least) == ("32-true", "bf16-mixed", V)
-    assert len(caplog.messages) == said
-    assert all("precision=bf16-mixed would be about" in line for line in caplog.messages)
-
-
 # ---------------------------------------------------------------- dropout
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -17,7 +16,6 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.machine import fastest_precision
 from seqmodels.nn.outputs import ClassOptions, Output
 from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
@@ -25,10 +23,6 @@ from seqmodels.screen import Screen
 from seqmodels.tasks.language_model.generation import write
 from seqmodels.tasks.language_model.passes import dropout_for, expected_passes, settle_size
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
-
-log = logging.getLogger(__name__)
-
-MANY_TOKENS = 10_000  # whose softmax takes most of a step's time
 
 
 class LanguageModel(Task):
@@ -102,21 +96,6 @@ class LanguageModel(Task):
             scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
         loss = self.head.loss(states, batch.targets)
         return Step(loss, int(batch.lengths.sum()), scored=scored)
-
-    @rank_zero_only
-    def on_fit_start(self) -> None:
-        output, trainer = self.head.output, self.trainer
-        large = isinstance(output, Vocabulary) and output.project.out_features >= MANY_TOKENS
-        exact = trainer.precision == "32-true" and trainer.strategy.root_device.type == "cpu"
-        if large and exact and fastest_precision("cpu") == "bf16-mixed":
-            log.info(
-                "trainer.precision=bf16-mixed would be about 1.7 times as fast (measured on an AMD "
-                "EPYC with 20,000 tokens): this processor computes in bfloat16"
-            )
-
-    def training_step(self, batch: AnyBatch) -> Tensor:
-        self._follow_passes()
-        return super().training_step(batch)
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a
