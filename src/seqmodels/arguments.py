@@ -73,10 +73,10 @@ class ArgumentsOf:
         self.target, self.given, self.also = target, given, also
 
 
-def OfEncoder(**also: Any) -> ArgumentsOf:  # noqa: N802 (an annotation)
+def OfEncoder() -> ArgumentsOf:  # noqa: N802 (an annotation)
     """The arguments of a task's encoder."""
-    either = {"bidirectional": Literal["if_possible"] | None, **also}
-    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", **either)
+    either = Literal["if_possible"] | None
+    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", bidirectional=either)
 
 
 class Passed:

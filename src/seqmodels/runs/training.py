@@ -144,8 +144,7 @@ def _prepared(
     kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
-    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-    check_model(contract, sized, kind.check(sized))
+    check_model(contract, config.model, kind.check(config.model))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
     data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
@@ -161,16 +160,8 @@ def _prepared(
         )
     trainer = _build_trainer(config, folder.path, allowed)
 
-    def build(values: Mapping[str, Any]) -> Task:
-        model: Any = OmegaConf.merge(config.model, values)
-        task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
-        task.allowed_targets, task.fingerprint = allowed, data.fingerprint
-        return task
-
-    values, why = kind.settle(config.model, (build, trainer, data))
-    config.model = OmegaConf.merge(config.model, values)
-    notes += [why] if why else []
-    task = build(values)
+    task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
+    task.allowed_targets, task.fingerprint = allowed, data.fingerprint
     task.build_optimizers(trainer, data)  # so that a mistake in them is found now
     plan_validation(trainer, data)
     if config.model.get("metrics"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, NonNegativeFraction, OfEncoder, Passed
-from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
+from seqmodels.arguments import ArgumentsOf, Passed
+from seqmodels.batch import PADDING_TARGET, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
@@ -19,9 +18,7 @@ from seqmodels.heads import find_head
 from seqmodels.nn.outputs import ClassOptions, Output
 from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.screen import Screen
 from seqmodels.tasks.language_model.generation import write
-from seqmodels.tasks.language_model.passes import dropout_for, expected_passes, settle_size
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
 
 
@@ -33,30 +30,24 @@ class LanguageModel(Task):
     validation and test each carry a state of their own.
 
     Args:
-        data, encoder, head, options: as `Task` documents them. A training settles what
-            `encoder.hidden_size=auto` of its configuration is; give a number here.
+        data, encoder, head, options: as `Task` documents them.
         embedding: its `size` None: as wide as `output`.
-        dropout: on `output`. `auto`: what suits the passes over the text that the training's
-            budget allows. It is chosen when the training starts, or once its speed is known, and
-            saved with the weights.
         output: arguments of `ClassOptions`, without weights.
     """
 
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
-    settle = staticmethod(settle_size)
     generate = write  # of a finished run
 
     def __init__(
         self,
         data: dict[str, Any],
-        encoder: Annotated[dict[str, Any], OfEncoder(hidden_size=Literal["auto"])],
+        encoder: dict[str, Any],
         head: str = "softmax",
         *,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
         | None = None,
-        dropout: NonNegativeFraction | Literal["auto"] = 0.0,
         output: Annotated[
             dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions", "class_weights")
         ]
@@ -65,9 +56,7 @@ class LanguageModel(Task):
     ) -> None:
         embedding = {"size": None, **(embedding or {})}
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
-        options["dropout"] = dropout_for(1.0) if dropout == "auto" else dropout
         super().__init__(data, encoder, head, embedding=embedding, output=output, **options)
-        self.hparams["dropout"] = dropout  # `auto` until it is decided
         self.carried: dict[str, State] = {}  # by split: where the next window starts
 
     def make_output(self, width: int, **options: Any) -> Output:
@@ -129,27 +118,6 @@ class LanguageModel(Task):
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         self.carried.pop("test", None)
-
-    def _follow_passes(self) -> None:
-        if self.hparams["dropout"] != "auto" or (passes := expected_passes(self.trainer)) is None:
-            return
-        self._decide(dropout_for(passes))
-        so = f"{passes:.2g} passes over the text, so model.dropout={self.hparams['dropout']}"
-        words = f"auto: the budget allows {so}; to choose yourself, set it"
-        rank_zero_only(Screen().print)(words, soft_wrap=True)
-
-    def _decide(self, dropout: float) -> None:
-        self.hparams["dropout"] = dropout
-        parts: list[Any] = [self.head]
-        parts += [self.embedding] if self.hparams["embedding"].get("dropout") is None else []
-        for part in parts:
-            part.dropout.p = dropout
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        saved = checkpoint["hyper_parameters"]["dropout"]
-        if self.hparams["dropout"] == "auto" and saved != "auto":
-            self._decide(saved)
 
     # the state between windows belongs to the checkpoint
 
