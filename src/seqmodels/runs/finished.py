@@ -245,7 +245,7 @@ class Run:
         """Continues the prompt with `length` tokens, and gives their text as soon as it is made.
 
         Args:
-            options: `temperature`, `top_k`, `top_p` and `seed`, as `generate` of
+            options: `temperature`, `top_k`, `top_p` and `seed`, as `write` of
                 `seqmodels.tasks.language_model.generation` documents them.
 
         Raises:
@@ -312,7 +312,7 @@ def load_run(
         run.predict(texts)  # a description of each input
         run.encode(texts)  # features `(N, S)`
         run.attention(texts)  # the weights of a head with attention
-        run.generate("def ")  # the text of a language model
+        run.generate("def")  # the text of a language model
         run.export()  # a graph, for programs without this package
 
     Args:

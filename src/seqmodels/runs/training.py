@@ -162,16 +162,8 @@ def _prepared(
         )
     trainer = _build_trainer(config, folder.path, allowed)
 
-    def build(values: Mapping[str, Any]) -> Task:
-        model: Any = OmegaConf.merge(config.model, values)
-        task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
-        task.allowed_targets, task.fingerprint = allowed, data.fingerprint
-        return task
-
-    values, why = kind.settle(config.model, (build, trainer, data))
-    config.model = OmegaConf.merge(config.model, values)
-    notes += [why] if why else []
-    task = build(values)
+    task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
+    task.allowed_targets, task.fingerprint = allowed, data.fingerprint
     task.build_optimizers(trainer, data)  # so that a mistake in them is found now
     plan_validation(trainer, data)
     if config.model.get("metrics"):

@@ -18,7 +18,7 @@ from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.language_model import LanguageModel, PlainText
-from seqmodels.tasks.language_model.generation import generate, write
+from seqmodels.tasks.language_model.generation import write
 from tests.conftest import Config
 
 TREEBANK = " no it was n't black monday \n but <unk> did $ N million \n \n = = Title = = \n"
@@ -135,31 +135,22 @@ def test_text_without_a_token_is_refused(tmp_path: Path) -> None:
     [
         ("", ["a", " b", "\n", "c"]),
         ("c", [" a", " b", "\n", "c"]),
-        ("c ", ["a", " b", "\n", "c"]),
-        ("c\t", ["a", " b", "\n", "c"]),
         ("b\n", ["a", " b", "\n", "c"]),
-        ("b \n ", ["a", " b", "\n", "c"]),
+        ("c unseen", [" a", " b", "\n", "c"]),
     ],
 )
 def test_a_space_comes_between_tokens_and_none_beside_line_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, expected: list[str]
 ) -> None:
     data = data_of(tmp_path, "a b\nc\n" * 9)
-    made = data.ids_of("a b\nc")
-    monkeypatch.setattr(
-        "seqmodels.tasks.language_model.generation.generate", lambda *_, **__: iter(made)
-    )
+    made = iter(data.ids_of("a b\nc"))
+    monkeypatch.setattr("seqmodels.tasks.language_model.generation.draw", lambda *_: next(made))
     task = LanguageModel(data.spec, {"hidden_size": 2})
-    assert list(write(task, data, prompt, len(made))) == expected
+    assert list(write(task, data, prompt, 4)) == expected
 
 
-def test_a_prompt_ends_with_a_whole_token(tmp_path: Path) -> None:
+def test_a_prompt_of_mostly_unknown_tokens_is_refused(tmp_path: Path) -> None:
     data = data_of(tmp_path, "a ab abc\n" * 9)
-    task = LanguageModel(data.spec, {"hidden_size": 4})
-    for seed in range(5):
-        ids = list(generate(task, data.ids_of("a"), 6, seed=seed))
-        text = data.text_of([*data.ids_of("a"), *ids])
-        assert "a" + "".join(write(task, data, "a", 6, seed=seed)) == text
     with pytest.raises(UserError, match="prompt: 'b', 'c' are not in the vocabulary"):
         data.ids_of("a b c\nc")
 
@@ -173,7 +164,10 @@ def test_a_token_of_a_prompt_that_training_never_saw_is_read_as_unknown(
     assert caplog.messages == ["prompt: 'b' is not in the vocabulary: read as the unknown token"]
 
 
-def test_a_run_writes_lines_of_tokens(config: Config, tmp_path: Path) -> None:
+def test_a_run_writes_lines_of_tokens(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "seqmodels.tasks.language_model.sample")
     (tmp_path / "text.txt").write_text(" it was n't <unk> \n but he did \n" * 300)
     settings = config(
         "experiment=word_lm",
@@ -189,7 +183,7 @@ def test_a_run_writes_lines_of_tokens(config: Config, tmp_path: Path) -> None:
     )
     result = train(settings)
     assert result["metrics"]["test/perplexity"] < 1.5
-    assert "but he did\nit was n't <unk>\n" in (tmp_path / "run" / "samples.txt").read_text()
+    assert "but he did\nit was n't <unk>\n" in caplog.text
     run = load_run(tmp_path / "run")
     made = "".join(run.generate("but he", 7, "cpu", temperature=0.0))
     assert made == " did\nit was n't <unk>\n"
