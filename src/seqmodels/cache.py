@@ -15,7 +15,6 @@ from typing import Any
 import xxhash
 
 from seqmodels.errors import UserError
-from seqmodels.files import write_json
 from seqmodels.plain_values import read_json
 
 DAY = 86_400  # seconds
@@ -61,8 +60,11 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
 
 def cached_value(kind: str, recipe: Any, compute: Callable[[], Any]) -> Any:
     """Plain values, computed once for each recipe; as `cached`."""
-    folder = cached(kind, recipe, lambda made: write_json(made / "value.json", compute()))
-    return read_json(folder / "value.json")
+
+    def write(folder: Path) -> None:
+        (folder / "value.json").write_text(json.dumps(compute()), encoding="utf-8")
+
+    return read_json(cached(kind, recipe, write) / "value.json")
 
 
 def cache_folder(kind: str, recipe: Any) -> Path:

@@ -19,9 +19,8 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.loading import collate
 from seqmodels.data.series_inputs import Series
-from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
-from seqmodels.data.word_inputs import Words
+from seqmodels.data.tokens import Tokens, Words
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.export import export

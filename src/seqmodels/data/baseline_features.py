@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqmodels.data.columns import take
+from seqmodels.data.examples import take
 from seqmodels.data.module import EVALUATED
 from seqmodels.data.sequences import SequenceDataModule
 

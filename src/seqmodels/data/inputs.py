@@ -4,7 +4,7 @@ checkpoint, so you can predict without the training data."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -26,13 +26,6 @@ class InputEncoder(ABC):
     vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
     note = ""  # what the user should know of what `fit` has read
     own_spec: Mapping[str, int] = MappingProxyType({})  # what else a task must know
-
-    # `encode(raw)` of one raw input without PyTorch, for the script of an export: reads OPTIONS and
-    # FITTED, the `options` and `fitted` of a saved state
-    in_numpy: str = """def encode(given):
-    if isinstance(given, dict):
-        return given["encoded"]
-    sys.exit('error: this script cannot encode such inputs: give {"encoded": [...]}')"""
     num_characters: int | None = None  # how many different ones words have, if these are given, too
 
     def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:
@@ -48,13 +41,6 @@ class InputEncoder(ABC):
     @abstractmethod
     def fit(self, raw: Sequence[Any]) -> None:
         """Learns from the raw inputs of the training split."""
-
-    def choose(self, raw: Sequence[Any], targets: Callable[[], Any]) -> None:  # noqa: B027
-        """Chooses, once fitted, what its options leave to the training split.
-
-        Args:
-            targets: gives the encoded targets.
-        """
 
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> Sequence[Tensor]:

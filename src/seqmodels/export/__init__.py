@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from seqmodels.data.inputs import load_inputs
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.export.graph import write_graph
 from seqmodels.files import write_json, write_text
 from seqmodels.installation import require
 
-OPTIONS_AND_FITTED = """PREPROCESSOR = KNOWN["preprocessing"]["preprocessor"]
-OPTIONS, FITTED = PREPROCESSOR["options"], PREPROCESSOR["fitted"]"""
 SCRIPT = Path(__file__).with_name("predict.txt")
 
 
@@ -42,8 +39,6 @@ def export(task: Task, folder: Path) -> None:
     write_graph(task, folder / "model.onnx", facts)
     write_json(folder / "model.json", facts)
     encode = "def encode(inputs):\n    return inputs"
-    if state := task.hparams["data"].get("preprocessor"):
-        encode = f"{OPTIONS_AND_FITTED}\n{load_inputs(state).in_numpy}"
     script = SCRIPT.read_text(encoding="utf-8").replace("# ENCODE", encode)
     write_text(folder / "predict.py", script.replace("# PREDICT", task.in_numpy.strip()))
 

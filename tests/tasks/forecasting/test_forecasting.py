@@ -17,7 +17,7 @@ from sklearn.metrics import mean_pinball_loss
 from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data.in_memory import InMemory
+from seqmodels.data.sources import as_file
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
@@ -585,7 +585,7 @@ def test_a_price_moves_the_forecast_of_its_own_step() -> None:
     made = []
     for step in range(H + 1):  # the last time as it was
         changed = [p + (n == len(price) - H + step) for n, p in enumerate(price)]  # type: ignore[operator]
-        given = InMemory.of({**table, "price": changed}, "table")
+        given = as_file({**table, "price": changed}, "table")
         made.append(task.forecast(data.batch_of([*data.read_inputs(given)]))[0, :, 0].detach())
     moved = torch.stack([each - made[-1] for each in made[:-1]])
     torch.testing.assert_close(moved, 2.0 * torch.eye(H), atol=0.2, rtol=0)

@@ -161,8 +161,8 @@ def test_a_word_may_go_on_where_the_prompt_ends(config: Config, tmp_path: Path) 
     run = load_run(settings.folder)
     vocabulary = run.data.vocabulary
     ids, first = open_end(vocabulary, run.data.ids_of("def "))
-    assert [vocabulary.id_to_token(i) for i in ids] == ["def"]
-    assert {vocabulary.id_to_token(i) for i in first} == {" ", " first", " finally_", " y"}
+    assert [vocabulary.tokens[i] for i in ids] == ["def"]
+    assert {vocabulary.tokens[i] for i in first} == {" ", " first", " finally_", " y"}
     for prompt in ("def ", "def first", "def"):
         made = prompt + "".join(run.generate(prompt, 4, accelerator="cpu", temperature=0.0))
         assert made.startswith(("def first(x", "def finally_(x")), made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import torch
 from seqmodels.data import Words
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
-from seqmodels.data.token_rows import TokenRows, split_long
 from seqmodels.errors import UserError
 from seqmodels.tasks.tagging import TaggedText
 from seqmodels.tasks.tagging.tag_files import TagFiles
@@ -360,47 +358,6 @@ def test_of_a_very_long_word_both_ends_are_read() -> None:
     assert words.num_characters == 5  # b is known, too
 
 
-# ---------------------------------------------------------------- pieces
-
-
-@pytest.mark.parametrize("characters", [False, True])
-def test_pieces_hold_every_step_once_and_are_about_equally_long(characters: bool) -> None:
-    raw = [[f"w{n}{'x' * (n % 5)}" for n in range(count)] for count in (1, 7, 8, 23, 4)]
-    words = Words(characters=characters)
-    words.fit(raw)
-    whole = words.encode(raw, "made")
-    cut = split_long(whole, 4)
-    lengths = [1, 4, 3, 4, 4, 4, 4, 4, 4, 4, 3, 4]
-    assert [*map(len, cut)] == lengths
-    assert isinstance(cut, TokenRows) and cut.lengths.tolist() == lengths
-    by_hand = [part for row in whole for part in row.tensor_split(-(-len(row) // 4))]
-    for one, other in zip(cut, by_hand, strict=True):
-        assert torch.equal(one, other[:, : one.shape[1]] if characters else other)
-    ids = torch.cat([row if row.dim() == 1 else row[:, 0] for row in cut])
-    assert torch.equal(ids, torch.cat([r if r.dim() == 1 else r[:, 0] for r in whole]))
-
-
-def test_a_long_text_is_scored_and_predicted_word_by_word(tmp_path: Path) -> None:
-    path = column_file(tmp_path / "train.txt", longest=30)
-    data = TaggedText(path, max_length=7, batch_size=4)
-    data.setup()
-    for split, examples in data.examples.items():
-        dataset = data.datasets[split]
-        assert int(dataset.lengths.max()) <= 7
-        assert int(dataset.lengths.sum()) == sum(map(len, examples.inputs))
-        names = data.classes
-        tags = [names[tag] for piece in dataset.targets for tag in piece.tolist()]
-        assert tags == [*chain.from_iterable(examples.targets)]
-    raw = [["a0"] * 3, ["b1", *["a0"] * 14, "b1"], ["b1"]]
-    batch = data.batch_of(raw)
-    assert batch.lengths.tolist() == [3, 6, 5, 5, 1]
-    numbers = iter(range(100))
-    rows = [{"tags": [next(numbers) for _ in range(n)]} for n in batch.lengths.tolist()]
-    found = [*data.described(raw, rows)]
-    assert [each["tokens"] for each in found] == raw
-    assert [each["tags"] for each in found] == [[0, 1, 2], [*range(3, 19)], [19]]
-
-
 # ---------------------------------------------------------------- the data module
 
 
@@ -431,11 +388,11 @@ def test_what_a_checkpoint_knows_encodes_and_reads_the_same(tmp_path: Path) -> N
 def test_baselines_of_tags_follow_the_vocabulary(tmp_path: Path) -> None:
     train = column_file(tmp_path / "train.txt", texts=200)
     found = []
-    for options in ({}, {"characters": True}, {"max_length": 3}, {"min_count": 10_000}):
+    for options in ({}, {"characters": True}, {"min_count": 10_000}):
         data = TaggedText(train, **options)
         data.setup()
         found.append(data.baselines()["test/accuracy"]["most frequent tag of each token"])
-    assert found[:3] == [1.0] * 3 and found[3] < 0.7
+    assert found[:2] == [1.0] * 2 and found[2] < 0.7
 
 
 def test_a_text_without_a_file_is_an_error() -> None:
@@ -468,7 +425,7 @@ def test_words_have_the_colours_of_their_tags() -> None:
 def test_a_run_with_all_options_predicts_whole_texts(script: Script, tmp_path: Path) -> None:
     train = column_file(tmp_path / "train.txt", texts=120, longest=20)
     vectors = written(tmp_path / "words.vec", "a0 1 2\nb1 3 4\nbb 5 6\n")
-    given = ("model=tagger", "data=tags", f"data.train={train}", "data.max_length=6")
+    given = ("model=tagger", "data=tags", f"data.train={train}")
     given = (*given, f"data.vectors={vectors}", "data.vocabulary=vectors", "data.characters=true")
     quick = ("trainer=cpu", "model.encoder.hidden_size=16", "trainer.max_epochs=8", "folder=run")
     done = script(

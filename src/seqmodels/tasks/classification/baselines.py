@@ -19,7 +19,7 @@ from seqmodels.data.baseline_features import (
     n_gram_counts,
     training_examples,
 )
-from seqmodels.data.columns import take
+from seqmodels.data.examples import take
 from seqmodels.data.module import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series_inputs import interpolate

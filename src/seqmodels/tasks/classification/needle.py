@@ -12,9 +12,9 @@ from seqmodels.arguments import Count, Passed, Sizes
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.text_files import TextFiles
-from seqmodels.data.token_inputs import Tokens
+from seqmodels.data.text import Text
 from seqmodels.data.tokenizer import TokenizerOptions
+from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError
 
 FILLERS = 20  # different filler tokens
@@ -65,7 +65,10 @@ class Needle(SequenceDataModule):
         return examples
 
     def read_file(self, path: str) -> Iterator[tuple[str, str | None]]:
-        return TextFiles().pairs(path)
+        return Text().read_file(path)
+
+    def read_inputs(self, path: str) -> Iterator[str]:
+        return Text().read_inputs(path)
 
     def _text(self, label: int, random: np.random.Generator) -> str:
         filler = int(random.integers(self.length * 3 // 4, self.length + 1)) - self.needles

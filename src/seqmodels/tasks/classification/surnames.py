@@ -10,9 +10,9 @@ from seqmodels.arguments import Count, Passed
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.text_files import TextFiles
-from seqmodels.data.token_inputs import Tokens
+from seqmodels.data.text import Text
 from seqmodels.data.tokenizer import Level, TokenizerOptions
+from seqmodels.data.tokens import Tokens
 from seqmodels.installation import require
 
 GROUPS = {
@@ -55,7 +55,10 @@ class Surnames(SequenceDataModule):
         return {"train": Examples(texts, labels, "surnames")}
 
     def read_file(self, path: str) -> Iterator[tuple[str, str | None]]:
-        return TextFiles().pairs(path)
+        return Text().read_file(path)
+
+    def read_inputs(self, path: str) -> Iterator[str]:
+        return Text().read_inputs(path)
 
 
 def _surnames(locales: tuple[str, ...]) -> set[str]:

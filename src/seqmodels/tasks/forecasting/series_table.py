@@ -86,11 +86,11 @@ class SeriesTable:
         Raises:
             UserError: if the file cannot be read, or a row is wrong.
         """
-        check_ending(path, plain=False)
+        check_ending(path)
         found: dict[str, _Rows] = {}
         others = ((self.time, "data.time"), (self.series, "data.series"))
         named = {**self.columns, **{name: key for name, key in others if name is not None}}
-        for row in Tables().rows(path, [*named], times=True):
+        for row in Tables().rows(path, [*named]):
             for column, key in named.items() if row.number == 1 else ():
                 row.value(column, key)
             rows = found.setdefault(self._name(row), _Rows())
@@ -107,7 +107,7 @@ class SeriesTable:
     def _name(self, row: Row) -> str:
         if self.series is None:
             return ""
-        name = row.text(row.values.get(self.series), self.series)
+        name = row.values.get(self.series)
         if name is None or not name.strip():
             raise UserError(f"{row.where} has no {self.series!r}; fill it")
         return name

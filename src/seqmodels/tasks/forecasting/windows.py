@@ -16,10 +16,10 @@ import torch
 
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
-from seqmodels.data.in_memory import InMemory, Table
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.notes import share
+from seqmodels.data.sources import Table, as_file
 from seqmodels.errors import UserError, shown
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
@@ -47,7 +47,7 @@ class Windows(DataModule):
 
     Args:
         file: a CSV, TSV, JSON Lines or Parquet file with a row for each step, or such rows in
-            memory, as `InMemory` takes them.
+            memory, as `as_file` takes them.
         target: the column to forecast, or several.
         inputs: further columns to read; the targets are always read.
         future_inputs: columns that are known in advance, such as a planned price: with each step,
@@ -126,7 +126,7 @@ class Windows(DataModule):
         keys |= dict.fromkeys(inputs, "data.inputs")
         keys |= dict.fromkeys(future_inputs, "data.future_inputs")
         self.table = SeriesTable(keys, time, series, missing == "last", len(future_inputs), horizon)
-        self.file = InMemory.of(file, "data.file")
+        self.file = as_file(file, "data.file")
         self.horizon, self.window, self.stride = horizon, window, stride
         self.period, self.batch_size, self.seed = period, batch_size, seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}

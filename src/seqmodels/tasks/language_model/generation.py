@@ -9,15 +9,15 @@ from typing import Annotated, Any
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from seqmodels.arguments import Count, Natural, NonNegative, checked
 from seqmodels.batch import UNKNOWN_ID
-from seqmodels.data.tokenizer import START_ID
+from seqmodels.data.tokenizer import START_ID, Tokenizer
 from seqmodels.engine import Task
 from seqmodels.tasks.language_model.streams import StreamDataModule
+
+MOST_PARTS = 4  # bytes of a character
 
 
 def generate(
@@ -80,18 +80,19 @@ def write(
 def _decoded(
     data: StreamDataModule, ids: Sequence[int], made: Iterator[int], skip: int
 ) -> Iterator[str]:
-    # a token may be a part of a character: pieces come out when they are whole
-    decoder, written, shown = DecodeStream(skip_special_tokens=True), [*ids], 0
-    for token in ids:  # whether a space comes next depends on them
-        decoder.step(data.vocabulary, token)
+    # a token may be a part of a character, and whether a space comes first depends on the token
+    # before it: pieces come out when they are whole
+    known, waiting = [*ids][-1:], list[int]()
     for token in made:
-        written.append(token)
-        if piece := decoder.step(data.vocabulary, token):
-            yield piece[max(skip - shown, 0) :]
-            shown += len(piece)
-    # bytes that are not a whole character
-    if rest := data.text_of(written)[len(data.text_of(ids)) + max(skip, shown) :]:
-        yield rest
+        waiting.append(token)
+        piece = data.text_of([*known, *waiting])[len(data.text_of(known)) :]
+        if len(waiting) < MOST_PARTS and piece.endswith("\ufffd"):
+            continue
+        known, waiting = waiting, []
+        yield piece[skip:]
+        skip = max(skip - len(piece), 0)
+    if waiting:
+        yield data.text_of([*known, *waiting])[len(data.text_of(known)) :]
 
 
 def open_end(vocabulary: Tokenizer, ids: list[int]) -> tuple[list[int], list[int] | None]:
@@ -103,8 +104,7 @@ def open_end(vocabulary: Tokenizer, ids: list[int]) -> tuple[list[int], list[int
     """
     if not ids:
         return ids, None
-    tokens = vocabulary.get_vocab()
-    last = next(token for token, i in tokens.items() if i == ids[-1])
+    last, tokens = vocabulary.tokens[ids[-1]], vocabulary.ids
     longer = sorted(i for token, i in tokens.items() if token.startswith(last) and i != ids[-1])
     if not longer or "\ufffd" in vocabulary.decode(ids[-1:]):  # a part of a character
         return ids, None

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from seqmodels.arguments import ArgumentsOf, NonNegative, NonNegativeFraction, OfEncoder, Passed
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
+from seqmodels.data.tokenizer import Tokenizer
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
@@ -167,7 +167,7 @@ class LanguageModel(Task):
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """That of the data."""
-        return Tokenizer.from_str(self.hparams["data"]["tokenizer"])
+        return Tokenizer.load(self.hparams["data"]["tokenizer"])
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         raise UserError("a language model has no labels to predict; use python scripts/generate.py")

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from seqmodels.data.baseline_features import tf_idf_features, training_examples
-from seqmodels.data.columns import take
+from seqmodels.data.examples import take
 from seqmodels.data.module import EVALUATED
 from seqmodels.target import Baselines
 from seqmodels.tasks.seq2seq.pairs import PairDataModule

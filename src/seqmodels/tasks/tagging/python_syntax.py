@@ -13,13 +13,12 @@ from typing import Annotated, Any, NamedTuple
 
 from seqmodels.arguments import Count, Passed
 from seqmodels.cache import cached
-from seqmodels.data.examples import Examples, cut_off
-from seqmodels.data.file_pieces import fingerprint, whole
+from seqmodels.data.examples import Examples, cut_off, digest
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import library_files
 from seqmodels.data.tokenizer import VocabularySize
-from seqmodels.data.word_inputs import Words
+from seqmodels.data.tokens import Words
 from seqmodels.errors import UserError, one_line
 from seqmodels.files import existing_file, read_lines
 from seqmodels.tasks.tagging.python_roles import logical_lines, roles
@@ -69,7 +68,7 @@ class PythonSyntax(SequenceDataModule):
     ) -> None:
         words = Words(min_count=min_count, vocabulary_size=vocabulary_size, characters=characters)
         super().__init__(words, Tags(), **options)
-        self.block, self.most_steps = block, 2 * block
+        self.block = block
         self.skipped = 0
 
     @property
@@ -83,7 +82,7 @@ class PythonSyntax(SequenceDataModule):
 
     def read(self) -> Mapping[Split, Examples]:
         found = [path for path in library_files() if not TABLES.intersection(path.parts)]
-        recipe = [FORMAT, platform.python_version(), fingerprint({"files": [*map(whole, found)]})]
+        recipe = [FORMAT, platform.python_version(), digest([path.read_bytes() for path in found])]
         folder = cached("python_syntax", recipe, lambda folder: _write(folder, found))
         with (folder / "lines.jsonl").open(encoding="utf-8") as file:
             read = [*map(json.loads, file)]

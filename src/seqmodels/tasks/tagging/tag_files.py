@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
-from seqmodels.data.parquet import class_name
 from seqmodels.data.tables import Row, Tables, ending
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.files import read_lines
@@ -63,13 +61,8 @@ class TagFiles:
                 name = getattr(self, key)
                 raise UserError(f"data.{key}={name} is not in data.columns: {choices(name, names)}")
 
-    def tagged(
-        self, path: str, classes: Mapping[str, Sequence[str]] = MappingProxyType({})
-    ) -> Iterator[tuple[list[str], list[str]]]:
+    def tagged(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
         """The words of each text and their tags, as soon as they can be read.
-
-        Args:
-            classes: the names of the tags, for a column that may hold their numbers.
 
         Raises:
             UserError: if the file cannot be read, or a line or row is wrong.
@@ -77,7 +70,7 @@ class TagFiles:
         if has_lists(path):
             for row in self._rows(path):
                 words = self._list(row, "token")
-                tags = self._list(row, "tag", classes)
+                tags = self._list(row, "tag")
                 if len(words) != len(tags):
                     raise UserError(
                         f"{row.where} has {len(words)} tokens and {len(tags)} tags; each token "
@@ -221,14 +214,12 @@ class TagFiles:
         words = (self.token_column,) if self.token_column else TOKEN_LISTS
         wanted = (self.tag_column,) if self.tag_column else TAG_LISTS
         row = None
-        for row in Tables().rows(path, (*words, *wanted) if tags else words, lists=True):
+        for row in Tables().rows(path, (*words, *wanted) if tags else words):
             yield row
         if row is None:
             raise UserError(f"{path} is empty: it has no rows")
 
-    def _list(
-        self, row: Row, what: str, classes: Mapping[str, Sequence[str]] = MappingProxyType({})
-    ) -> list[str]:
+    def _list(self, row: Row, what: str) -> list[str]:
         usual = TOKEN_LISTS if what == "token" else TAG_LISTS
         given = getattr(self, f"{what}_column")
         names = usual if given is None else (given,)
@@ -239,12 +230,9 @@ class TagFiles:
             raise UserError(f"{path}: the {what}s of row {number} are not a list; correct the row")
         texts = []
         for place, value in enumerate(values, start=1):
-            text = row.text(value, what)
-            if text is not None and column in classes:
-                text = class_name(text, classes[column], row.where)
-            if text is None or not text.strip():
+            if not isinstance(value, str) or not value.strip():
                 raise UserError(f"{path}: {what} {place} of row {number} is empty; correct the row")
-            texts.append(text)
+            texts.append(value)
         if not texts:
             raise UserError(f"{row.where} has no {what}s; remove the row or fill it")
         return texts

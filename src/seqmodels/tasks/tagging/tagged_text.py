@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, Passed
-from seqmodels.data.examples import Examples
-from seqmodels.data.sources import Names, OwnFiles
+from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
-from seqmodels.data.word_inputs import Words
+from seqmodels.data.tokens import VocabularyOf, Words
 from seqmodels.tasks.tagging.tag_files import TagFiles
 from seqmodels.tasks.tagging.tags import Tags
 
@@ -23,8 +22,6 @@ class TaggedText(OwnFiles):
         token_column, tag_column, columns, separator, comment, encoding: of the files, as in
             `TagFiles`.
         lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: see `Words`.
-        max_length: cut longer texts into pieces of at most this many words, about equally long. So
-            each word is scored once, and a prediction is of the whole text. None cuts none.
         options: `hub`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
@@ -41,9 +38,8 @@ class TaggedText(OwnFiles):
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         vectors: Name | None = None,
-        vocabulary: Literal["train", "vectors"] = "train",
+        vocabulary: VocabularyOf = "train",
         characters: bool = False,
-        max_length: Count | None = None,
         **options: Annotated[Any, Passed("inputs", "targets")],
     ) -> None:
         words = Words(
@@ -55,7 +51,6 @@ class TaggedText(OwnFiles):
             characters=characters,
         )
         super().__init__(*files, inputs=words, targets=Tags(), **options)
-        self.most_steps = max_length
         self.files = TagFiles(token_column, tag_column, columns, separator, comment, encoding)
         self.width = None if columns is None else len(columns)  # of column files
 
@@ -68,12 +63,8 @@ class TaggedText(OwnFiles):
         self.width = spec["columns"]
 
     def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
+        self.width = self.width or self.files.width(path)
         return self.files.tagged(path)
 
     def read_inputs(self, path: str) -> Iterator[list[str]]:
         return self.files.words(path, self.width, self.classes)
-
-    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
-        self.width = self.width or self.files.width(paths[0])
-        pairs = (pair for path in paths for pair in self.files.tagged(path, names or {}))
-        return Examples.of(pairs, source)
