@@ -60,10 +60,9 @@ class UEA(SequenceDataModule):
 
     @cached_property
     def targets(self) -> TargetEncoder:
-        path = self._own("train")
         if self.folder is None:
             self.read()  # which downloads it
-            path = _file_of(self.dataset_name, "train")
+        path = self._own("train") if self.folder else _file_of(self.dataset_name, "train")
         return Values() if _has_numbers(path) else Classes()
 
     def _own(self, split: str) -> Path:

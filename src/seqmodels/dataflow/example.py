@@ -68,4 +68,4 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
     target = torch.randint(1, data["num_targets"], (1, TARGET_STEPS), generator=generator)
     target[:, 0] = data["start"]
     written = target.expand(len(rows), -1), torch.full((len(rows),), TARGET_STEPS)
-    return PairBatch(SequenceBatch(*source), SequenceBatch(*written))
+    return PairBatch.of(SequenceBatch(*source), SequenceBatch(*written))

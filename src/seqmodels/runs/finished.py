@@ -206,14 +206,7 @@ class Run:
                 )
             return [{"made": each.cpu()} for each in made]
 
-        # of a text that was cut, the steps in a list
-        made = [row["made"] for row in self._described(inputs, source, accelerator, rows)]
-        if any(isinstance(each, list) and not each[0].dim() for each in made):
-            raise UserError(
-                f"{source}: an input is longer than data.max_length, and so read in pieces, which "
-                "have no one vector: choose tensor=output, or cut it"
-            )
-        return [torch.stack(each) if isinstance(each, list) else each for each in made]
+        return [row["made"] for row in self._described(inputs, source, accelerator, rows)]
 
     def _described(
         self,

@@ -315,7 +315,7 @@ class Forecaster(Task):
         errors = ERRORS[self.output.error](made, targets.where(known, made), reduction="sum")
         return errors / known.sum().clamp(min=1), made
 
-    def losses(self, batch: SequenceBatch) -> Tensor:  # type: ignore[override]
+    def losses(self, batch: SequenceBatch) -> Tensor:
         targets = self._targets(batch)
         known = ~targets.isnan()
         if not self.recursive:
