@@ -41,12 +41,14 @@ from report import default_output, heading, machine_lines, parsed, row, synchron
 from torch import Tensor, nn
 
 from seqmodels.audit import audit
-from seqmodels.dataflow.example import example_batch, example_task, fits
+from seqmodels.dataflow.explain import example_batch
+from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.machine import find_device, keep_memory
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.ragged import MOST_STEPS
 from seqmodels.runs.trainer import quieten_lightning
+from seqmodels.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 PRECISIONS = {
@@ -265,13 +267,17 @@ class LastColumn(nn.Module):
 def audits(options: argparse.Namespace) -> Iterator[str]:
     """The audit"""
     models = {"last column": (LastColumn(), torch.randn(3, 5, 3), torch.tensor([5, 3, 2]), {})}
-    for head in HEADS:
-        task = example_task("lstm", 1, None, head, hidden_size=32)
-        if fits(head, type(task)) and not task.contract.kind.decoder:
+    torch.manual_seed(0)
+    for kind, head in itertools.product(TASKS, HEADS):
+        try:
+            task = kind(dict(kind.contract.kind.example), {"hidden_size": 32}, head)
+        except UserError:  # the head does not fit this task
+            continue
+        if not task.contract.kind.decoder:
             batch = example_batch(task, *(() if task.contract.stateful else (3,)))
-            kind = "per_step" if task.contract.per == "step" else "sequence"
-            options_of = {"kind": kind, "causal": task.contract.causal}
-            models[head] = (task, batch.inputs, batch.lengths, options_of)
+            per = "per_step" if task.contract.per == "step" else "sequence"
+            how = {"kind": per, "causal": task.contract.causal}
+            models[f"{kind.__name__}, {head}"] = (task, batch.inputs, batch.lengths, how)
     for name, (model, inputs, lengths, how) in models.items():
         found = []
         for device in (torch.device("cpu"), options.device):

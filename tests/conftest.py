@@ -145,12 +145,6 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def blank_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What explain.py writes to `dataflow.html` is empty: to draw it takes some seconds."""
-    monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> Iterator[Config]:
     """`config("model.head=max_pool")`: configs/train.yaml composed for a quick run in tmp_path."""
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from seqmodels import tasks
 from seqmodels.heads import HEADS
 
@@ -35,6 +37,12 @@ def fitting_directions(head: str) -> list[bool]:
     if head in LANGUAGE_HEADS:
         return [False]
     return [d for d in (False, True) if HEADS[head].requires_bidirectional in (None, d)]
+
+
+def with_directions(heads: tuple[str, ...]) -> pytest.MarkDecorator:
+    """These heads with each number of directions that they fit."""
+    cases = [(head, 2 if two else 1) for head in heads for two in fitting_directions(head)]
+    return pytest.mark.parametrize(("head", "directions"), cases)
 
 
 def lacks(text: str) -> bool:

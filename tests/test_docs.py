@@ -45,7 +45,7 @@ WORDS = [line for line in TRAININGS if "folder=runs/my_words" in line]
 QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
-    *("experiment=forecasting", "data=airport_weather", "experiment=awd_lm"),
+    *("experiment=forecasting", "data=airport_weather"),
     *("experiment=study", "hparams_search=", "vectors=glove"),
 )
 FORECASTS = (
@@ -153,11 +153,7 @@ def test_a_training_command_trains(line: str, workshop: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("line", OTHERS)
-def test_another_command_does_what_the_page_shows(
-    line: str, workshop: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # the interactive page takes seconds; .ci/docs writes it
-    monkeypatch.setattr("seqmodels.dataflow.explain.page", lambda *_: "")
+def test_another_command_does_what_the_page_shows(line: str, workshop: Path) -> None:
     command = COMMANDS[line]
     script = ROOT / command.words[0]
     done = run_in_process(script, command.words[1:], workshop, command.stdin)

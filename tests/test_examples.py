@@ -98,10 +98,11 @@ SIZES = {  # lines: what a person writes must stay this little
     "top_pool.py": 25,
     "lion.py": 23,
     "inverse_root.py": 8,
-    "kappa.py": 14,
+    "kappa.py": 22,
     "minimal_gru.py": 21,
     "configs/data/example_waves.yaml": 6,
     "labels/__init__.py": 125,
+    "serve_onnx.py": 155,
 }
 
 
@@ -110,7 +111,7 @@ def test_what_you_write_is_little(file: str, most: int) -> None:
     assert len((ROOT / "examples" / file).read_text().splitlines()) <= most
 
 
-@pytest.mark.usefixtures("examples_importable", "blank_page")
+@pytest.mark.usefixtures("examples_importable")
 def test_a_head_beside_its_task_is_found_without_an_import(script: Script, tmp_path: Path) -> None:
     (tmp_path / "my_task.py").write_text(
         "from examples.regression import Regression\n"
@@ -143,7 +144,6 @@ def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_pat
         "trainer=cpu",
         "model.encoder.hidden_size=64",
         "model.dropout=0.0",
-        "model.optimizer.lr=0.01",
         "trainer.max_epochs=25",
         "folder=run",
     )
@@ -154,7 +154,7 @@ def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_pat
     assert result["metrics"]["test/r2"] > 0.7
 
 
-@pytest.mark.usefixtures("examples_importable", "blank_page")
+@pytest.mark.usefixtures("examples_importable")
 def test_the_head_is_a_head_that_the_audit_lets_pass(script: Script, tmp_path: Path) -> None:
     own = ("imports=[examples.top_pool]", "model.head=top_pool", "+model.head_options.k=2")
     done = script("train.py", *own, *QUICK, "trainer.max_epochs=1", "folder=run")
@@ -209,7 +209,7 @@ def test_lion_moves_by_the_sign_of_its_momentum() -> None:
         momentum = 0.99 * momentum + 0.01 * slope
 
 
-@pytest.mark.usefixtures("examples_importable", "blank_page")
+@pytest.mark.usefixtures("examples_importable")
 def test_a_kind_of_target_of_your_own_touches_one_folder(
     script: Script, refused: Refused, tmp_path: Path
 ) -> None:

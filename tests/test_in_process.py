@@ -36,7 +36,7 @@ def state() -> dict[str, object]:
     }
 
 
-def test_a_script_leaves_no_trace(script: Script, tmp_path: Path, blank_page: None) -> None:
+def test_a_script_leaves_no_trace(script: Script, tmp_path: Path) -> None:
     (tmp_path / "leaky_heads.py").write_text(
         "import os, sys, logging, signal, warnings\n"
         "from seqmodels.heads import Head\n"

@@ -63,6 +63,9 @@ class Words(nn.Module):
     def forward(self, tokens):
         return self.rnn(self.embed(tokens))[0][:, -1]
 
+words = Words()
+of_one_length = lambda tokens, lengths: words(tokens)
+
 def build():
     return Gathered()
 """
@@ -105,10 +108,11 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def test_models_are_audited_with_torch_alone(
     run: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    clean = run("--audit", "my_models:build", "--audit", "my_models:Words padding=none", "empty")
+    of_one_length = "my_models:of_one_length padding=none input.time=9"
+    clean = run("--audit", "my_models.py:build", "--audit", of_one_length, "empty")
     assert clean.returncode == 0 and "2 passed" in clean.stdout, clean.stdout + clean.stderr
 
-    found = run("--audit", "my_models:Last", "test_models.py", GITHUB_ACTIONS="true")
+    found = run("--audit", "my_models.py:Last", "test_models.py", GITHUB_ACTIONS="true")
     assert found.returncode == 1 and "2 failed, 1 passed" in found.stdout, found.stdout
     line = 1 + MODELS.splitlines().index("        return self.classify(output[:, -1])")
     told = f"my_models.py:{line}: padding_leak: other content at padding moves logits by up to "

@@ -301,6 +301,14 @@ class RotatedState(CarriedLanguage):
         return h.roll(1, dims=1), h
 
 
+class OneStepState(CarriedLanguage):
+    """Wrong where it reads one step alone, as in generation: passes on `h` for `c`."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        logits, (h, c) = super().forward(inputs, lengths, state)
+        return logits, (h, h if inputs.shape[1] == 1 else c)
+
+
 class Remembering(Classifier):
     """Keeps its state between calls."""
 
@@ -325,6 +333,14 @@ class ShiftedMask(Classifier):
         features = self.convolve(inputs.transpose(1, 2)).transpose(1, 2)
         short = mask_of((lengths - 1).clamp(min=1), inputs.shape[1])
         return self.classify(features.masked_fill(~short.unsqueeze(-1), -torch.inf).amax(dim=1))
+
+
+class CentredTargets(WithoutAttention):
+    """Targets less their mean over the batch."""
+
+    def decoded(self, memory: Tensor, start: Any, lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        embedded = self.embed_target(target_inputs)
+        return self.predict(self.decode(embedded - embedded.mean(dim=0), start)[0])
 
 
 class StateOfPadding(WithoutAttention):
@@ -424,9 +440,11 @@ WRONG: dict[str, Case] = {
     "layers taken for directions": seq2seq(LayersForDirections, "state_mixup"),
     "decoder from the last step of both": seq2seq(LastStepStart, "truncated_direction"),
     "decoder from mixed rows": seq2seq(MixedRows, "batch_leak"),
+    "targets centred over the batch": seq2seq(CentredTargets, "batch_leak"),
     "decoder that sees what it predicts": seq2seq(Seeing, "future_leak"),
     "tagger of the forward half": per_step(TaggerOfForward, "unread_direction"),
     "h carried as c": per_step(CopiedState, "state_mixup", causal=True),
+    "h carried as c at one step": per_step(OneStepState, "state_mixup", causal=True),
     "state of the neighbour": per_step(RotatedState, "state_mixup", causal=True),
     "state kept between calls": sequence(lambda: Remembering(nn.GRU), "state_mixup"),
     "bidirectional language model": per_step(Language, "future_leak", causal=True),
@@ -667,7 +685,6 @@ RIGHT: dict[str, Case] = {
     "LSTMCell in a loop": sequence(CellByCell),
     "time first": sequence(TimeFirst),
     "projection of zeros": sequence(ZeroProjection),
-    "logits and more": sequence(WithWeights),
     "one shape only": sequence(FixedShape),
     "float32 only": sequence(FloatOnly),
 }

@@ -1,4 +1,5 @@
-"""Hand-written models that take or give something else than `model(inputs, lengths) -> logits`."""
+"""Hand-written models that take or give something else than `model(inputs, lengths) -> logits`, and
+the functions that are audited; models with random numbers, and unrolled by hand."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from seqmodels.padding import reverse_by_length
 from tests.audit.bank import (
     CLASSES,
     Classifier,
@@ -21,26 +23,33 @@ from tests.audit.bank import (
     Translator,
     V,
     W,
-    inputs_for,
+    WithWeights,
     mask_of,
-    more_for,
     packed,
     padded,
 )
 
-Call = Callable[[nn.Module, list[int]], tuple[tuple[Any, ...], dict[str, Any]]]
+Function = Callable[..., Any]
 
 
 class Case(NamedTuple):
-    """A model, how it is audited, and what the audit must find."""
+    """A model, what makes the function to audit of it, how to audit it, and what is found."""
 
     make: Make
-    call: Call
+    function: Callable[[nn.Module], Function]
+    options: dict[str, Any]
     found: list[str]
 
 
-def case(make: Make, call: Call, *found: str) -> Case:
-    return Case(make, call, [*found])
+def case(
+    make: Make, function: Callable[[nn.Module], Function], *found: str, **options: Any
+) -> Case:
+    return Case(make, function, options, [*found])
+
+
+def usual(make: Make, *found: str, **options: Any) -> Case:
+    """Of a model that is called as it is."""
+    return case(make, lambda model: model, *found, **options)
 
 
 # ---------------------------------------------------------------- (a) one argument
@@ -86,12 +95,21 @@ class CopiedHidden(NextWord):
         return logits, (h, h)
 
 
-def of_one_length(kind: str = "sequence", **options: Any) -> Call:
-    def call(model: nn.Module, lengths: list[int]) -> Any:
-        inputs, _ = inputs_for(model, [lengths[0]] * len(lengths))
-        return (inputs, None, kind), {"padding": "none", **options}
+def without_lengths(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(inputs)
 
-    return call
+
+def with_hidden(model: nn.Module) -> Function:
+    return lambda inputs, lengths, state=None: model(inputs, state)
+
+
+def one_length(
+    make: Make,
+    *found: str,
+    function: Callable[[nn.Module], Function] = without_lengths,
+    **options: Any,
+) -> Case:
+    return case(make, function, *found, padding="none", **options)
 
 
 # ---------------------------------------------------------------- (b) padding in front
@@ -103,12 +121,17 @@ def in_front(inputs: Tensor, lengths: Tensor) -> Tensor:
     return torch.stack([row.roll(time - length, 0) for row, length in rows])
 
 
-def front(kind: str = "sequence", **options: Any) -> Call:
-    def call(model: nn.Module, lengths: list[int]) -> Any:
-        inputs, lengths_ = inputs_for(model, lengths)
-        return (in_front(inputs, lengths_), lengths_, kind), {"padding": "front", **options}
+def front(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(reverse_by_length(inputs, lengths).flip(1), lengths)
 
-    return call
+
+def front_of_ids(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(reverse_by_length(inputs, lengths).flip(1))
+
+
+def front_and_back(model: nn.Module) -> Function:
+    moved = front(model)
+    return lambda inputs, lengths: reverse_by_length(moved(inputs, lengths).flip(1), lengths)
 
 
 class FrontById(nn.Module):
@@ -248,79 +271,83 @@ class TimeFirstMixed(TimeFirstTranslator):
         return final.reshape(self.layers, final.shape[1], -1)
 
 
-def in_dict(model: nn.Module, lengths: list[int]) -> Any:
-    inputs, n = inputs_for(model, lengths)
-    batch = {"label": torch.zeros(len(n)).long(), "lengths": n, "x": inputs, "names": ["a"] * 4}
-    return (batch, n), {}
+def in_dict(model: nn.Module) -> Function:
+    label = torch.zeros(6).long()
+    return lambda inputs, lengths: model({"label": label, "lengths": lengths, "x": inputs})[
+        "logits"
+    ]
 
 
-def in_keywords(model: nn.Module, lengths: list[int]) -> Any:
-    inputs, n = inputs_for(model, lengths)
-    return ({"input_ids": inputs, "attention_mask": mask_of(n, inputs.shape[1]).long()}, n), {}
+def by_mask(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(inputs, mask_of(lengths, inputs.shape[1])).logits
 
 
-def in_tuple(model: nn.Module, lengths: list[int]) -> Any:
-    inputs, n = inputs_for(model, lengths)
-    return ((inputs, n), n), {}
+def in_keywords(model: nn.Module) -> Function:
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        mask = mask_of(lengths, inputs.shape[1]).long()
+        return model(input_ids=inputs, attention_mask=mask).logits
+
+    return function
 
 
-def by_mask(model: nn.Module, lengths: list[int]) -> Any:
-    return inputs_for(model, lengths), {}
+def in_tuple(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model((inputs, lengths))[2]
 
 
-def time_first(kind: str = "sequence", **options: Any) -> Call:
-    def call(model: nn.Module, lengths: list[int]) -> Any:
-        inputs, n = inputs_for(model, lengths)
-        more = {name: value.t() for name, value in more_for(kind).items()}
-        if options.get("padding") == "none":
-            n = torch.full_like(n, lengths[0])
-        return (inputs.transpose(0, 1), n, kind), more | options
-
-    return call
+def first_of(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(inputs, lengths)[0]
 
 
-def in_packed(kind: str = "sequence") -> Call:
-    def call(model: nn.Module, lengths: list[int]) -> Any:
-        inputs, n = inputs_for(model, lengths)
-        return (packed(inputs, n), None, kind), {}
-
-    return call
+def time_first(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(inputs.transpose(0, 1), lengths)
 
 
-def mean_of(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
-    return output.mean(dim=1)
+def all_time_first(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(inputs.t(), lengths).transpose(0, 1)
 
 
-def wrong_classifier() -> nn.Module:
-    return FrontColumn()
+def pairs_time_first(model: nn.Module) -> Function:
+    return lambda inputs, lengths, target_inputs: model(inputs.t(), target_inputs.t()).transpose(
+        0, 1
+    )
 
+
+def in_packed(model: nn.Module) -> Function:
+    return lambda inputs, lengths: model(packed(inputs, lengths))
+
+
+def in_packed_and_out(model: nn.Module) -> Function:
+    return lambda inputs, lengths: padded(model(packed(inputs, lengths)), inputs.shape[1])
+
+
+STEPS: dict[str, Any] = {"kind": "per_step"}
+CAUSAL: dict[str, Any] = {"kind": "per_step", "causal": True}
+PAIRS: dict[str, Any] = {"kind": "seq2seq"}
 
 CALLS: dict[str, Case] = {
-    "series": case(Series, of_one_length()),
-    "series of both states": case(
-        lambda: SeriesOfStates(lambda h_n: h_n.transpose(0, 1).flatten(1)), of_one_length()
+    "series": one_length(Series),
+    "series of both states": one_length(
+        lambda: SeriesOfStates(lambda h_n: h_n.transpose(0, 1).flatten(1))
     ),
-    "series, last step of both": case(
-        lambda: Series(2 * H, bidirectional=True), of_one_length(), "truncated_direction"
+    "series, last step of both": one_length(
+        lambda: Series(2 * H, bidirectional=True), "truncated_direction"
     ),
-    "series, states viewed": case(
-        lambda: SeriesOfStates(lambda h_n: h_n.reshape(h_n.shape[1], -1)),
-        of_one_length(),
-        "batch_leak",
+    "series, states viewed": one_length(
+        lambda: SeriesOfStates(lambda h_n: h_n.reshape(h_n.shape[1], -1)), "batch_leak"
     ),
-    "series, batch_first forgotten": case(
-        lambda: Series(batch_first=False), of_one_length(), "batch_leak", "unread_step"
+    "series, batch_first forgotten": one_length(
+        lambda: Series(batch_first=False), "batch_leak", "unread_step"
     ),
-    "next word": case(NextWord, of_one_length("per_step", causal=True)),
-    "next word, h carried as c": case(
-        CopiedHidden, of_one_length("per_step", causal=True), "state_mixup"
+    "next word": one_length(NextWord, function=with_hidden, **CAUSAL),
+    "next word, h carried as c": one_length(
+        CopiedHidden, "state_mixup", function=with_hidden, **CAUSAL
     ),
-    "padded in front": case(FrontById, front(), "padding_leak"),
-    "padded in front, masked": case(FrontMasked, front()),
-    "padded in front, last column": case(FrontColumn, front(), "padding_leak"),
-    "padded in front, packed": case(FrontPacked, front()),
-    "tagger padded in front": case(FrontPaddedTagger, front("per_step"), "padding_leak"),
-    "tagger padded in front, packed": case(FrontTagger, front("per_step")),
+    "padded in front": case(FrontById, front_of_ids, "padding_leak", padding=0),
+    "padded in front, masked": case(FrontMasked, front_of_ids, padding=0),
+    "padded in front, last column": case(FrontColumn, front, "padding_leak"),
+    "padded in front, packed": case(FrontPacked, front),
+    "tagger padded in front": case(FrontPaddedTagger, front_and_back, "padding_leak", **STEPS),
+    "tagger padded in front, packed": case(FrontTagger, front_and_back, **STEPS),
     "dict": case(lambda: OfDict(Classifier()), in_dict),
     "dict, last column": case(lambda: OfDict(FrontColumn()), in_dict, "padding_leak"),
     "mask": case(lambda: OfMask(Classifier()), by_mask),
@@ -329,29 +356,23 @@ CALLS: dict[str, Case] = {
     "keywords, last column": case(lambda: OfMask(FrontColumn()), in_keywords, "padding_leak"),
     "tuple": case(lambda: OfTuple(Classifier()), in_tuple),
     "tuple, last column": case(lambda: OfTuple(FrontColumn()), in_tuple, "padding_leak"),
-    "time first": case(lambda: OfTimeFirst(Classifier()), time_first()),
-    "time first, last step": case(lambda: OfTimeFirst(FrontColumn()), time_first(), "padding_leak"),
-    "tagger, time first": case(lambda: OfTimeFirst(Tagger()), time_first("per_step")),
-    "translator, time first": case(TimeFirstTranslator, time_first("seq2seq", padding="none")),
-    "translator, time first, mixed rows": case(
-        TimeFirstMixed, time_first("seq2seq", padding="none"), "batch_leak"
+    "logits and more": case(WithWeights, first_of),
+    "time first": case(lambda: OfTimeFirst(Classifier()), time_first),
+    "time first, last step": case(lambda: OfTimeFirst(FrontColumn()), time_first, "padding_leak"),
+    "tagger, time first": case(lambda: OfTimeFirst(Tagger()), all_time_first, **STEPS),
+    "translator, time first": one_length(TimeFirstTranslator, function=pairs_time_first, **PAIRS),
+    "translator, time first, mixed rows": one_length(
+        TimeFirstMixed, "batch_leak", function=pairs_time_first, **PAIRS
     ),
-    "packed": case(lambda: OfPacked(bidirectional=True), in_packed()),
+    "packed": case(lambda: OfPacked(bidirectional=True), in_packed),
     "packed, states viewed": case(
-        lambda: MixedOfPacked(bidirectional=True), in_packed(), "batch_leak"
+        lambda: MixedOfPacked(bidirectional=True), in_packed, "batch_leak"
     ),
-    "packed tagger": case(lambda: OfPacked(True, bidirectional=True), in_packed("per_step")),
+    "packed tagger": case(lambda: OfPacked(True, bidirectional=True), in_packed_and_out, **STEPS),
 }
 
 
 # ---------------------------------------------------------------- (d) random numbers
-
-
-def as_usual(kind: str = "sequence", **options: Any) -> Call:
-    def call(model: nn.Module, lengths: list[int]) -> Any:
-        return (*inputs_for(model, lengths), kind), {**more_for(kind), **options}
-
-    return call
 
 
 class RandomStart(Tagger):
@@ -364,6 +385,13 @@ class RandomStart(Tagger):
         self.hidden = self.first_state(len(inputs))
         output, self.hidden = self.rnn(packed(self.embed(inputs), lengths), self.hidden)
         return self.label(padded(output, inputs.shape[1]))
+
+
+class RandomStartNormalized(RandomStart):
+    """`functional.normalize`, whose name begins as that of `normal`."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return nn.functional.normalize(super().forward(inputs, lengths), dim=-1)
 
 
 class RandomStartInTraining(RandomStart):
@@ -433,6 +461,11 @@ class NormedSteps(Classifier):
         return self.norm(inputs.transpose(1, 2)).transpose(1, 2)
 
 
+class NormedStepsNormalized(NormedSteps):
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        return nn.functional.normalize(h_n[-1], dim=-1)
+
+
 class NormedValidSteps(NormedSteps):
     def normed(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         mask = mask_of(lengths, inputs.shape[1])
@@ -471,6 +504,15 @@ class NoisyInTraining(Classifier):
             inputs = inputs + 0.1 * torch.randn_like(inputs)
             inputs = inputs * inputs.new_empty(len(inputs), 1, F).bernoulli_(0.7) / 0.7
         return super().forward(inputs, lengths)
+
+
+class GumbelInTraining(Classifier):
+    """Chooses steps at random, in training, below a function of PyTorch's own."""
+
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        if not self.training:
+            return h_n[-1]
+        return nn.functional.gumbel_softmax(h_n[-1], dim=-1)
 
 
 # ---------------------------------------------------------------- (e) cells by hand
@@ -683,37 +725,36 @@ class TopStart(SlicedStart):
 
 RANDOM = "random_state"
 CALLS |= {
-    "random start": case(RandomStart, as_usual("per_step"), RANDOM),
-    "random start in training": case(RandomStartInTraining, as_usual("per_step")),
-    "random start of padding": case(
-        RandomStartOfPadding, as_usual("per_step"), RANDOM, "padding_leak"
+    "random start": usual(RandomStart, RANDOM, **STEPS),
+    "random start, normalized": usual(RandomStartNormalized, RANDOM, **STEPS),
+    "random start in training": usual(RandomStartInTraining, **STEPS),
+    "random start of padding": usual(RandomStartOfPadding, RANDOM, "padding_leak", **STEPS),
+    "dropout in evaluation": usual(Dropping, RANDOM),
+    "dropout in training": usual(DroppingInTraining),
+    "teacher forced": usual(TeacherForced, RANDOM, **PAIRS),
+    "teacher forced in training": usual(TeacherForcedInTraining, **PAIRS),
+    "packs in evaluation": usual(PacksInEvaluation, "padding_leak"),
+    "normed over padding": usual(NormedSteps, "padding_leak"),
+    "normed over padding, normalized": usual(NormedStepsNormalized, "padding_leak"),
+    "normed over zeros": usual(NormedZeros, "padding_leak"),
+    "normed over valid steps": usual(NormedValidSteps),
+    "normed state": usual(NormedState),
+    "mixed in training": usual(MixedInTraining, "batch_leak"),
+    "noisy in training": usual(NoisyInTraining),
+    "gumbel in training": usual(GumbelInTraining),
+    "sliced start": usual(SlicedStart, "state_mixup", **PAIRS),
+    "sliced start of LSTM": usual(lambda: SlicedStart(nn.LSTM), "state_mixup", **PAIRS),
+    "sliced start without attention": usual(
+        SlicedWithoutAttention, "state_mixup", "unread_direction", **PAIRS
     ),
-    "dropout in evaluation": case(Dropping, as_usual(), RANDOM),
-    "dropout in training": case(DroppingInTraining, as_usual()),
-    "teacher forced": case(TeacherForced, as_usual("seq2seq"), RANDOM),
-    "teacher forced in training": case(TeacherForcedInTraining, as_usual("seq2seq")),
-    "packs in evaluation": case(PacksInEvaluation, as_usual(), "padding_leak"),
-    "normed over padding": case(NormedSteps, as_usual(), "padding_leak"),
-    "normed over zeros": case(NormedZeros, as_usual(), "padding_leak"),
-    "normed over valid steps": case(NormedValidSteps, as_usual()),
-    "normed state": case(NormedState, as_usual()),
-    "mixed in training": case(MixedInTraining, as_usual(), "batch_leak"),
-    "noisy in training": case(NoisyInTraining, as_usual()),
-    "sliced start": case(SlicedStart, as_usual("seq2seq"), "state_mixup"),
-    "sliced start of LSTM": case(lambda: SlicedStart(nn.LSTM), as_usual("seq2seq"), "state_mixup"),
-    "sliced start without attention": case(
-        SlicedWithoutAttention, as_usual("seq2seq"), "state_mixup", "unread_direction"
-    ),
-    "sliced start of three": case(SlicedOfThree, as_usual("seq2seq"), "state_mixup"),
-    "sliced start by step": case(SlicedByStep, as_usual("seq2seq"), "state_mixup"),
-    "top start": case(TopStart, as_usual("seq2seq"), "state_mixup"),
-    "start of forward": case(ForwardStart, as_usual("seq2seq")),
-    "start of sums": case(SummedStart, as_usual("seq2seq")),
-    "logits at each step": case(StepLogits, of_one_length()),
+    "sliced start of three": usual(SlicedOfThree, "state_mixup", **PAIRS),
+    "sliced start by step": usual(SlicedByStep, "state_mixup", **PAIRS),
+    "top start": usual(TopStart, "state_mixup", **PAIRS),
+    "start of forward": usual(ForwardStart, **PAIRS),
+    "start of sums": usual(SummedStart, **PAIRS),
+    "logits at each step": one_length(StepLogits),
 } | {
-    f"{hand} by hand, {name}": case(
-        lambda h=h, read=read: HandBoth(h, read), of_one_length(), *found
-    )
+    f"{hand} by hand, {name}": one_length(lambda h=h, read=read: HandBoth(h, read), *found)
     for hand, h in HANDS.items()
     for name, (read, found) in READS.items()
 }

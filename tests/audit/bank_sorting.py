@@ -184,6 +184,19 @@ class RefusesUnsorted(Classifier):
         return super().forward(inputs, lengths)
 
 
+class StartOfEachPlace(Classifier):
+    """A learned start for each place in the batch; takes only rows sorted by length."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRU)
+        self.start = nn.Parameter(torch.randn(1, 8, H))
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        start = self.start[:, : len(lengths)]
+        _, h_n = self.rnn(pack_padded_sequence(inputs, lengths, batch_first=True), start)
+        return self.classify(h_n[-1])
+
+
 # ---------------------------------------------------------------- a label at every step
 
 
@@ -385,6 +398,7 @@ SORTED_WRONG: dict[str, Case] = {
     "unsorted twice": sequence(UnsortedTwice, BATCH),
     "gathered at sorted lengths": sequence(GatheredAtSorted, BATCH),
     "output unsorted, h_n not": sequence(lambda: OutputAndState(not_at_all), BATCH),
+    "start of each place": sequence(StartOfEachPlace, BATCH),
     "tagger never unsorted": per_step(lambda: SortedTagger(not_at_all), BATCH),
     "tagger cut to the first row": per_step(TaggerOfTheFirst, BATCH),
     "tagger of packed data": per_step(TaggerOfPackedData, BATCH),

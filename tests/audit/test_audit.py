@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
+from seqmodels.padding import reverse_by_length, valid_steps
 from tests.audit.bank import (
     RIGHT,
     WRONG,
@@ -28,6 +31,7 @@ from tests.audit.bank import (
     F,
     H,
     LastColumn,
+    Tagger,
     Translator,
     V,
     W,
@@ -35,8 +39,9 @@ from tests.audit.bank import (
     mask_of,
     more_for,
 )
-from tests.audit.bank_calls import CALLS
+from tests.audit.bank_calls import CALLS, FrontMasked, NextWord, OfPacked, OfTimeFirst, Series
 from tests.audit.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById, PaddingIndex
+from tests.conftest import ROOT
 from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
@@ -68,10 +73,42 @@ def test_mistakes_are_found_by_name_and_right_models_are_clean(name: str) -> Non
 @pytest.mark.parametrize("name", CALLS)
 def test_models_that_are_called_in_other_ways(name: str) -> None:
     torch.manual_seed(0)
-    make, call, expected = CALLS[name]
+    make, function, options, expected = CALLS[name]
     model = make()
-    arguments, options = call(model, LENGTHS)
-    assert audit(model, *arguments, **options).names == expected
+    of_one_length = options.get("padding") == "none"
+    inputs, lengths = inputs_for(model, LENGTHS[:1] * 4 if of_one_length else LENGTHS)
+    more = more_for(options.get("kind", "sequence")) | options
+    result = audit(function(model), inputs, None if of_one_length else lengths, **more)
+    assert result.names == expected
+    # by Python's random numbers, which nothing holds still
+    assert any("training mode" in told for told in result.untested) == ("teacher" in name)
+
+
+def test_the_functions_of_the_page() -> None:
+    torch.manual_seed(0)
+    right, translator = Classifier(), Translator()
+    models: list[tuple[Any, dict[str, Any]]] = [  # in the page's order
+        (Series(), {"padding": "none"}),
+        (lambda x, mask: right(x, mask.sum(dim=1)), {}),
+        (lambda x, padding: right(x, (~padding).sum(dim=1)), {}),
+        (OfPacked(bidirectional=True), {}),
+        (lambda batch: {"logits": right(batch["x"], batch["lengths"])}, {}),
+        (OfTimeFirst(right), {}),
+        (OfTimeFirst(Tagger()), {"kind": "per_step"}),
+        (FrontMasked(), {"padding": 0}),
+        (NextWord(), {"kind": "per_step", "causal": True}),
+        (lambda x, n, tgt: translator(x, n, tgt), {"kind": "seq2seq"}),
+    ]
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    functions = re.findall(r"\| `(lambda x, n.*)` \|$", page, re.MULTILINE)
+    for function, (model, options) in zip(functions, models, strict=True):
+        names = {"model": model, "pack_padded_sequence": nn.utils.rnn.pack_padded_sequence}
+        names |= {"valid_steps": valid_steps, "reverse_by_length": reverse_by_length}
+        module = model if isinstance(model, nn.Module) else right
+        module = translator if "tgt" in function else module
+        inputs, lengths = inputs_for(module, [20] * 4 if "none" in options.values() else LENGTHS)
+        options |= more_for(options.get("kind", "sequence"))
+        assert audit(eval(function, names), inputs, lengths, **options).findings == [], function
 
 
 @pytest.mark.parametrize("name", MASKED)
@@ -173,7 +210,7 @@ def test_our_own_are_clean(head: str, packing: str) -> None:
 
 def test_every_name_is_tested_here() -> None:
     cases = [*ALL_WRONG.values(), *CALLS.values()]
-    assert {name for *_, expected in cases for name in expected} == set(ADVICE)
+    assert {name for case in cases for name in case[-1]} == set(ADVICE)
     assert len(RIGHT) >= 15
 
 
@@ -270,6 +307,8 @@ def test_modules_of_a_function_are_found() -> None:
     inputs, lengths = inputs_for(classify, LENGTHS)
     found = audit(last_of_both, inputs, lengths)
     assert found.names == ["padding_leak", "truncated_direction"]  # it does not pack, either
+    called = audit(lambda rows, of_rows: last_of_both(rows, of_rows), inputs, lengths)
+    assert called.names == found.names
 
 
 def test_a_model_is_left_as_it_was() -> None:
@@ -344,11 +383,19 @@ def test_a_model_of_single_steps_is_clean() -> None:
     ("model", "options", "message"),
     [
         (lambda inputs: inputs, {}, "cannot be run: TypeError: .*takes 1 positional argument"),
+        (lambda inputs, mask: inputs[mask], {}, "; if your model takes or gives something else, "),
+        (
+            lambda inputs, lengths: (inputs, lengths),
+            {},
+            r"tuple instead of logits; if .*lambda inp",
+        ),
         (lambda inputs, lengths: lengths.double() / 0, {}, "logits are not finite"),
         (lambda inputs, lengths: "logits", {}, "returns str instead of logits"),
         (lambda inputs, lengths: inputs, {}, "one for each step: set kind=per_step"),
         (lambda inputs, lengths: inputs, {"kind": "step"}, "kind=step: choose one of"),
         (lambda inputs, lengths: inputs[:, 0], {"causal": True}, "needs kind='per_step'"),
+        (lambda inputs, lengths: inputs[:, 0], {"padding": "front"}, "padding=front: give what"),
+        (lambda inputs, lengths: inputs[:, 0], {"padding": "none"}, "padding=none: give what"),
     ],
 )
 def test_a_model_that_cannot_be_audited_says_why(
@@ -362,6 +409,12 @@ def test_a_model_that_cannot_be_audited_says_why(
     ("inputs", "lengths", "message"),
     [
         (torch.randn(3, 6), torch.tensor([6, 4, 1]), r"tokens \(B, T\) or words"),
+        (
+            {"x": torch.randn(3, 6, F)},
+            [6, 4, 1],
+            "must be a tensor, not a dict: if your model takes",
+        ),
+        (torch.randn(3, 6, F), None, "give lengths, or padding='none'"),
         (torch.randn(3, 6, F), torch.tensor([6, 4]), "lengths"),
         (torch.randn(3, 6, F), torch.tensor([6, 4.5, 1]), r"integers \(B,\), got \(3,\) torch.f"),
         (torch.randn(3, 6, F), torch.tensor(6), r"integers \(B,\), got \(\) torch.int64"),
@@ -437,9 +490,11 @@ def random_case(seed: int) -> tuple[str, list[str]]:
     elif not bool(inputs.any(dim=0).any()):
         inputs += 1
     if rng.random() < 0.25:  # a black box
-        box = [model]
+        box, carries = [model], "state" in signature(getattr(model, "forward", model)).parameters
         module.eval()
-        model = lambda *arguments: box[0](*arguments)  # noqa: E731
+        model = lambda inputs, lengths, **named: box[0](inputs, lengths, **named)  # noqa: E731
+        if carries:
+            model = lambda inputs, lengths, state: box[0](inputs, lengths, state)  # noqa: E731
     what = f"seed {seed}: {name}, weights * {scale}, inputs * {size}, {dtype}, {lengths}"
     result = audit(model, inputs, batch_lengths, kind, causal, seed=seed, **more_for(kind))
     return what, [str(finding) for finding in result.findings]

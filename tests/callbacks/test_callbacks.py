@@ -9,11 +9,12 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from seqmodels.callbacks.learning_rate_finder import steepest
 from seqmodels.callbacks.step_metrics import StepMetrics
+from seqmodels.callbacks.weight_averages import EMA
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -98,14 +99,10 @@ def test_between_two_logs_nothing_is_asked_of_the_device(
     assert len(counts) == 28
 
 
-@pytest.mark.parametrize("name", ["ema", "swa"])
-def test_the_average_of_the_weights_is_validated_saved_and_tested(
-    config: Config, name: str
-) -> None:
+def test_the_average_of_the_weights_is_validated_saved_and_tested(config: Config) -> None:
     # the first epoch counts as the best, so its weights are not those at the end
     first_is_best = ("callbacks.checkpoint.mode=max", "callbacks.checkpoint.monitor=train/loss")
-    options = {"ema": "callbacks.ema.decay=0.5", "swa": "callbacks.swa.start=0.25"}
-    settings = config(added(name), options[name], *first_is_best, *RECORD, *PLAIN)
+    settings = config(added("ema"), "callbacks.ema.decay=0.5", *first_is_best, *RECORD, *PLAIN)
     result = train(settings)
     folder = Path(settings.folder)
     weights = [seen for _, _, seen in Recorder.seen]
@@ -113,13 +110,10 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(
         saved = read_checkpoint(folder / "checkpoints" / f"{file}.ckpt")["state_dict"]
         for key, value in saved.items():
             after = torch.stack([each[key] for each in weights[:steps]]).double()
-            if name == "ema":
-                expected = after[0]
-                for count, each in enumerate(after[1:], start=1):
-                    decay = min(0.5, (1 + count) / (10 + count))
-                    expected = decay * expected + (1 - decay) * each
-            else:
-                expected = after[7:].mean(dim=0)
+            expected = after[0]
+            for count, each in enumerate(after[1:], start=1):
+                decay = min(0.5, (1 + count) / (10 + count))
+                expected = decay * expected + (1 - decay) * each
             torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-6)
     first = read_metrics(folder / "metrics.csv")[0]
     assert result["metrics"]["validation/loss"] == pytest.approx(first["validation/loss"])
@@ -127,28 +121,29 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(
     assert load_run(folder).evaluate("validation", accelerator="cpu") == pytest.approx(validated)
 
 
-def test_before_the_average_begins_the_weights_themselves_are_validated(config: Config) -> None:
-    losses = []
-    for number, words in enumerate(([], [added("swa"), "callbacks.swa.start=0.6"])):
-        settings = config(*words, f"folder={Path(config().folder).parent / str(number)}", *PLAIN)
-        train(settings)
-        rows = read_metrics(Path(settings.folder) / "metrics.csv")
-        losses.append([row["validation/loss"] for row in rows])
-    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
+def test_a_validation_after_the_training_is_of_the_weights_that_are_loaded() -> None:
+    seen = []
+
+    class Validated(BoringModel):
+        def validation_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+            seen.append(self.layer.weight.detach().clone())
+            return super().validation_step(batch, batch_idx)
+
+    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    options |= {"enable_progress_bar": False, "num_sanity_val_steps": 0, "limit_val_batches": 1}
+    trainer = pl.Trainer(accelerator="cpu", max_steps=3, callbacks=[EMA()], **options)
+    trainer.fit(model := Validated())
+    best = torch.ones_like(model.layer.weight)
+    model.layer.weight.data.copy_(best)
+    trainer.validate(model, verbose=False)
+    assert torch.equal(seen[-1], best) and torch.equal(model.layer.weight, best)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        (added("early_stopping", "ema"), "callbacks.early_stopping.patience=1"),
-        pytest.param(
-            (added("swa", "lr_monitor"), "callbacks.swa.start=0.5"), marks=pytest.mark.long
-        ),
-    ],
-)
 def test_a_resumed_run_has_them_and_is_the_uninterrupted_one(
-    script: Script, tmp_path: Path, words: tuple[str, ...]
+    script: Script, tmp_path: Path
 ) -> None:
+    words = (added("early_stopping", "ema", "lr_monitor"), "callbacks.early_stopping.patience=1")
     own = ("trainer=cpu", "trainer.max_epochs=4", "model.encoder.hidden_size=12", *words, *PLAIN)
     own = (*own, "trainer.log_every_n_steps=5", "model.optimizer.lr=0.03")
     done = resumes(script, tmp_path, *own)
@@ -169,26 +164,10 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
     train(resume, ["trainer.max_epochs=11", "callbacks.early_stopping.patience=3"])
     assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2, 3]
     wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
-    with pytest.raises(UserError, match="monitor=validation/f1: choose .* did you mean valid"):
+    with pytest.raises(
+        UserError, match="^callbacks.early_stopping: Early .* `validation/f1` which is not"
+    ):
         train(config(added("early_stopping"), *wrong))
-
-
-@pytest.mark.pictures
-def test_lr_finder_suggests_and_changes_nothing(
-    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, words in (("without", ()), ("with", (added("lr_finder"),))):
-        train(config(*words, "callbacks.progress=null", f"folder={tmp_path / name}", *PLAIN))
-    files = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("without", "with")]
-    assert files[0] == files[1]
-    assert "lr_finder suggests model.optimizer.lr=" in capsys.readouterr().out
-    assert (tmp_path / "with" / "figures" / "learning_rates.png").stat().st_size > 10_000
-
-
-def test_the_suggested_rate_is_where_the_loss_falls_fastest_by_its_logarithm() -> None:
-    rates = torch.logspace(-5, 0, 101).double().numpy()
-    losses = 2 - 1 / (1 + (rates / 0.01) ** -2)  # steepest at 0.01
-    assert steepest(rates, losses) == pytest.approx(0.01)
 
 
 def test_summary_learning_rate_and_profile_are_there_by_a_word(

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 from seqmodels.compare.comparison import Comparison, Section, compare
-from seqmodels.compare.page import write_comparison
 from seqmodels.compare.tables import as_markdown, comparison_table
 
 
@@ -65,10 +64,6 @@ class Runs:
         (path / "metrics.csv").write_text(
             "epoch,step,validation/loss\n" + "".join(f"{e},{e},{1 / (e + 1)}\n" for e in range(4))
         )
-        (path / "dataflow.svg").write_text(  # as a stranger may have left it
-            "<svg xmlns='http://www.w3.org/2000/svg' onload=\"document.title='poisoned'\">"
-            "<script>document.title='poisoned'</script></svg>"
-        )
         return path
 
     def add_seeds(self, head: str, accuracies: Iterable[float], **more: Any) -> None:
@@ -84,12 +79,9 @@ class Runs:
         [section] = self.compare(metric).sections
         return section
 
-    def texts(self, comparison: Comparison) -> tuple[str, str, str]:
-        """What a terminal, the Markdown and the page say."""
-        [page] = [
-            file for file in write_comparison(comparison, self.folder) if file.suffix == ".html"
-        ]
-        return printed(comparison), as_markdown(comparison), page.read_text()
+    def texts(self, comparison: Comparison) -> tuple[str, str]:
+        """What a terminal and the Markdown say."""
+        return printed(comparison), as_markdown(comparison)
 
 
 def printed(comparison: Comparison, width: int = 140) -> str:

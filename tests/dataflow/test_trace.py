@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 from seqmodels import tasks
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow import Dataflow, Trace, trace
-from seqmodels.dataflow.tracing import reach
+from seqmodels.dataflow import Dataflow, trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
@@ -278,12 +276,3 @@ def test_a_head_may_read_c_n_and_lower_layers() -> None:
     assert seen.c_n is not None
     assert (seen.h_n > 0)[0].tolist() == [[True], [False], [False]]
     assert (seen.c_n > 0)[0].tolist() == [[False], [False], [True]]
-
-
-def test_last_step_alone_equals_the_last_step_of_all() -> None:
-    task = make_task("every_step", bidirectional=False)
-    batch = make_batch(task)
-    every: Trace = trace(task, batch)
-    last = reach(task, batch, last_step=True)
-    assert torch.allclose(last, every.inputs[torch.arange(B), torch.tensor(LAST)], atol=1e-6)
-    assert math.isclose(float(last[0].sum()), 1, abs_tol=1e-5)

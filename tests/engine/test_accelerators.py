@@ -17,15 +17,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
-from seqmodels.dataflow.example import example_batch, fits
+from seqmodels.dataflow.explain import example_batch
 from seqmodels.engine import Task
 from seqmodels.heads import HEADS
 from seqmodels.padding import valid_steps
 from seqmodels.tasks import TASKS
+from tests.networks import fits
 
 META = torch.device("meta")
 REGULARISED: dict[str, Any] = {
-    "training": {"adversarial": 0.5},
     "dropout": 0.3,
     "locked_dropout": True,
     "embedding": {"noise": 0.2, "dropout": 0.2},

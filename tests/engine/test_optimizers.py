@@ -45,7 +45,6 @@ def plain(config: DictConfig, key: str) -> Any:
     [
         ("model.optimizer._target_=torch.optim.RMSprop", "model.optimizer.fused"),
         ("experiment=span_tagging data.train=x model=classifier", "model.output.kind"),
-        ("experiment=awd_lm optimizer=adam data.train=x", "model.optimizer.momentum"),
     ],
 )
 def test_an_argument_that_another_class_left_is_refused_with_the_key_that_leaves_it_out(

@@ -15,7 +15,8 @@ SEEN: list[Any] = []
 
 
 Input = Annotated[
-    dict[str, Any], ArgumentsOf("seqmodels.audit.find_model.random_batch", "seed", "padding")
+    dict[str, Any],
+    ArgumentsOf("seqmodels.audit.find_model.random_batch", "model", "seed", "padding"),
 ]
 
 

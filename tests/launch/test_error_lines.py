@@ -36,6 +36,8 @@ model = Right()
 broken = nn.Linear(5, 5)
 number = 3
 
+unknown = lambda inputs, lengths: inputs
+
 def build_nothing():
     raise RuntimeError("no such luck")
 """
@@ -178,7 +180,7 @@ audit
     target must be given: add target=<value>
 audit target=models
     target=models must be module:name
-audit target=models:Last
+audit target=models:unknown
     ...give one of input.features=<number> and input.voc
 audit target=a:b input.featurs=2
     ...did you mean input.features
@@ -214,7 +216,7 @@ evaluate run=nowhere
 generate run=nowhere
     nowhere is not a run folder
 predict run=nowhere
-    name what to predict for: input=<file>, or split=test for the run's own data
+    input must be given: add input=<value>
 """
 ROWS = [line.strip() for line in MISTAKES.splitlines() if line]
 

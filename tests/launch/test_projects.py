@@ -85,7 +85,7 @@ def windy(site: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("windy", "blank_page")
+@pytest.mark.usefixtures("windy")
 def test_its_names_work_everywhere(
     script: Script, refused: Refused, tmp_path: Path, monkeypatch
 ) -> None:

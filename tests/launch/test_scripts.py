@@ -238,8 +238,8 @@ def test_bundled_data_trains(script: Script, data: tuple[str, ...]) -> None:
     script("train.py", *words, "debug=limit", "trainer=cpu")
 
 
-def test_explain_writes_all_three_without_training(
-    script: Script, tmp_path: Path, blank_page: None
+def test_explain_shows_a_table_and_a_picture_without_training(
+    script: Script, tmp_path: Path
 ) -> None:
     done = script("explain.py", "model.head=bidirectional_concat", "model.encoder.num_layers=2")
     assert "h_n -> bidirectional_concat: LSTM, 2 layers, both directions" in done.stdout
@@ -247,12 +247,7 @@ def test_explain_writes_all_three_without_training(
     assert re.search(
         r"layer 2 →   \[LSTM\]→\[LSTM\]→\[LSTM\]→ \d\d % ─······→ h_n  \[c_n\]", done.stdout
     )
-    differences = re.findall(r"│ (\d\.\de[-+]\d\d) ", done.stdout)
-    assert len(differences) == 5 and all(float(number) < 1e-5 for number in differences)
-    assert {path.name for path in (tmp_path / "explain").iterdir()} == {
-        "dataflow.svg",
-        "dataflow.html",
-    }
+    assert [path.name for path in (tmp_path / "explain").iterdir()] == ["dataflow.svg"]
     assert not (tmp_path / "runs").exists()
     # the picture in README.md is this one; the measured shares may differ in the last digit
     ours, shown = (
@@ -265,7 +260,8 @@ def test_explain_writes_all_three_without_training(
 def test_explain_computes_with_one_thread(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     monkeypatch.setattr(
-        "seqmodels.dataflow.explain.page", lambda *_: str(threads.append(torch.get_num_threads()))
+        "seqmodels.dataflow.explain.to_text",
+        lambda *_: str(threads.append(torch.get_num_threads())),
     )
     torch.set_num_threads(2)
     try:
@@ -279,7 +275,7 @@ def test_explain_computes_with_one_thread(script: Script, monkeypatch: pytest.Mo
 def test_audit_exits_with_what_it_found(script: Script, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "models.py").write_text(MODELS)
-    found = script("audit.py", "target=mine.models:build_model", "input.features=12", status=1)
+    found = script("audit.py", "target=mine/models.py:build_model", status=1)
     assert found.stderr == ""
     assert "padding_leak" in found.stdout and "gather" in found.stdout
     for target in ("Right", "model"):
@@ -306,6 +302,5 @@ def test_the_audit_is_told_what_padding_holds(script: Script, tmp_path: Path) ->
     audit = ("audit.py", "target=masked_by_id:MaskedById", "input.vocabulary=30")
     found = script(*audit, status=1)
     assert "padding_leak" in found.stdout and "padding=<value>" in found.stdout
-    for padding in ("0", "none", "front"):
-        told = script(*audit, f"padding={padding}", status=int(padding == "front"))
-        assert ("nothing found" in told.stdout) == (padding != "front"), told.stderr
+    for padding in ("0", "none"):
+        assert "nothing found" in script(*audit, f"padding={padding}").stdout

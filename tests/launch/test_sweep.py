@@ -92,7 +92,7 @@ def test_a_job_that_fails_does_not_stop_the_others(script: Script, tmp_path: Pat
     assert log.count("run folder: ") == 1
     # and an answer at the end
     assert re.search(r"max_pool +2 +\d+\.\d\d", done.stdout) and "2 of 6 runs failed" in done.stdout
-    for kind in ("csv", "md", "png", "html"):
+    for kind in ("csv", "md", "png", "curves.png"):
         assert (sweep / f"comparison.{kind}").stat().st_size > 0
 
 

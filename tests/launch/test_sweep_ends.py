@@ -56,7 +56,7 @@ def test_a_signal_ends_the_sweep_and_its_command_in_its_folder_finishes_it(
     assert statuses(sweep) == {3: "completed", 4: "interrupted"}
     words, before = words_to_finish(done.stdout), content(jobs(sweep)[4])
     with locked(jobs(sweep)[4] / "lock"):  # by another machine
-        assert read_record(RunFolder(jobs(sweep)[4])).result["status"] == "running"
+        assert read_record(RunFolder(jobs(sweep)[4])).status == "running"
         shared = script("train.py", *words)
         assert "2 of 2: seed=4: another process trains it\n" in shared.stdout
         assert "1 of 2 runs running" in shared.stdout and "failed" not in shared.stdout

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit import audit
 from seqmodels.batch import PairBatch
-from seqmodels.dataflow.example import example_batch, example_task, fits
-from seqmodels.dataflow.explain import identities
-from seqmodels.dataflow.page import pytorch_code
+from seqmodels.dataflow.explain import example_batch
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
@@ -20,6 +18,7 @@ from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.tasks import TASKS
 from tests.conftest import Refused
+from tests.networks import example_task, fits
 from tests.shipped import ALL_HEADS
 
 F, H, B, T = 4, 6, 5, 9
@@ -226,16 +225,6 @@ def test_every_head_of_every_task_reads_cells_of_ones_own(task: type[Task]) -> N
     assert all("torch_gru head" in line and "reads c_n" in line for line in refused)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["one", "two"])
-@pytest.mark.parametrize("name", ["own_lstm", "torch_gru"])
-def test_what_holds_for_every_encoder_holds_for_cells_of_ones_own(
-    name: str, bidirectional: bool
-) -> None:
-    encoder = RecurrentEncoder(F, H, 2, cell=name, bidirectional=bidirectional)
-    found = identities(encoder)
-    assert len(found) == (4 if bidirectional else 5) and all(each.holds for each in found)
-
-
 def test_the_audit_looks_inside_a_cell_of_ones_own() -> None:
     class BackwardOnly(nn.Module):
         def __init__(self) -> None:
@@ -248,12 +237,6 @@ def test_the_audit_looks_inside_a_cell_of_ones_own() -> None:
 
     found = audit(BackwardOnly(), torch.randn(B, T, F), torch.tensor(LENGTHS["ragged"]))
     assert found.names == ["unread_direction"]
-
-
-def test_the_page_shows_a_cell_of_ones_own_as_code_that_runs() -> None:
-    model = example_task("own_lstm", 2, True, "bidirectional_concat")
-    [line, *_] = pytorch_code(model.head, model.encoder)[0].splitlines()
-    assert line == "rnn = SteppedRNN(Own, F, H, num_layers=2, bidirectional=True)"
 
 
 @pytest.mark.usefixtures("examples_importable")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from seqmodels.nn.cell import CELLS, Cell, SteppedRNN
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.nn.encoder import RecurrentEncoder
 from tests.conftest import Script
@@ -50,48 +47,6 @@ def test_locked_dropout_between_layers(cell: str) -> None:
     if plain is not None:  # in evaluation it is PyTorch's own
         plain.load_state_dict(encoder.rnn.state_dict())
         assert torch.equal(encoder.eval()(x).output, plain(x)[0])
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("lengths", [(T, T, T), (T, 4, 7)])
-def test_weight_dropout_drops_the_same_recurrent_weights_at_all_steps(
-    cell: str, lengths: tuple[int, ...]
-) -> None:
-    encoder = RecurrentEncoder(4, H, 2, cell=cell, bidirectional=True, weight_dropout=0.5)
-    x, counts = torch.randn(B, T, 4), torch.tensor(lengths)
-    torch.manual_seed(5)
-    states = encoder(x, counts)
-    states.output.sum().backward()
-
-    plain = RecurrentEncoder(4, H, 2, cell=cell, bidirectional=True, packing="packed")
-    plain.load_state_dict(encoder.state_dict())  # whose names are PyTorch's
-    expected = plain(x, counts)
-    torch.testing.assert_close(encoder.eval()(x, counts).output, expected.output)
-
-    torch.manual_seed(5)
-    for name, weight in plain.rnn.named_parameters():
-        if "weight_hh" in name:
-            dropped = F.dropout(weight.detach(), 0.5)
-            weight.data.copy_(dropped)
-            gradient = encoder.rnn.get_parameter(name).grad
-            assert gradient is not None and torch.equal(gradient == 0, dropped == 0)
-    expected = plain(x, counts)
-    torch.testing.assert_close(states.output, expected.output)
-    torch.testing.assert_close(states.h_n, expected.h_n)
-
-
-def test_a_cell_of_your_own_drops_its_weights_itself() -> None:
-    class Elman(Cell):
-        def __init__(self, input_size: int, hidden_size: int) -> None:
-            super().__init__()
-            self.h = nn.Linear(input_size + hidden_size, hidden_size)
-
-        def forward(self, x: Tensor, h: Tensor) -> Tensor:  # type: ignore[override]
-            return self.h(torch.cat([x, h], dim=1)).tanh()
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="weights of its"):
-        patch.setitem(CELLS, "elman", partial(SteppedRNN, Elman))
-        RecurrentEncoder(4, H, cell="elman", weight_dropout=0.5)
 
 
 def test_locked_dropout_of_whole_sequences_drops_features(script: Script) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import collate
-from seqmodels.nn.windows import random_crops, random_windows
+from seqmodels.nn.windows import random_windows
 from seqmodels.runs import load_run
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script
@@ -70,34 +69,6 @@ def test_training_takes_every_window_and_no_padding(kind: str) -> None:
             [start] = [n for n in starts if torch.equal(row[n : n + length], window)]
             seen[number].add(start)
     assert [len(starts) for starts in seen] == [max(length - 4, 1) for length in LENGTHS]
-
-
-@pytest.mark.parametrize("kind", SPECS)
-def test_training_crops_both_ends_of_each_sequence(kind: str) -> None:
-    batch = collate(rows(kind), targets=torch.tensor([0, 1, 2, 0, 1, 2]))
-    seen: list[set[tuple[int, int]]] = [set() for _ in LENGTHS]
-    for _ in range(1000):
-        cut = random_crops(batch, 0.4)
-        assert torch.equal(cut.targets, batch.targets)
-        for number, (row, length) in enumerate(zip(rows(kind), cut.lengths.tolist())):
-            part = cut.inputs[number, :length]
-            starts = range(len(row) - length + 1)
-            [start] = [n for n in starts if torch.equal(row[n : n + length], part)]
-            seen[number].add((start, length))
-    for parts, length in zip(seen, LENGTHS):
-        kept = range(math.floor(0.6 * length) + 1, length + 1)  # more than 60 % of the steps
-        assert parts == {(start, n) for n in kept for start in range(length - n + 1)}
-
-
-def test_crops_are_for_training_alone_and_stand_before_windows() -> None:
-    batch = collate(rows("features"), targets=torch.tensor([0, 1, 2, 0, 1, 2]))
-    spec = (SPECS["features"], {"hidden_size": 7}, "max_pool")
-    model = SequenceClassifier(*spec, crop=0.4)
-    shorter = model.train().cut(batch).lengths
-    assert bool((shorter <= batch.lengths).all()) and bool((shorter < batch.lengths).any())
-    assert model.eval().cut(batch) is batch
-    both = SequenceClassifier(*spec, crop=0.4, window=5).train()
-    assert int(both.cut(batch).lengths.max()) == 5
 
 
 def test_a_batch_of_short_sequences_is_left_alone() -> None:

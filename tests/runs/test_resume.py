@@ -239,21 +239,16 @@ def test_a_best_checkpoint_that_lacks_weights_is_one_line(cut: Path) -> None:
         _load_best(trainer, task)
 
 
-@pytest.mark.parametrize("where", ["step_metrics", "epoch"])
-def test_steps_of_a_checkpoint_that_do_not_fit_are_one_line(
-    script: Script, cut: Path, where: str
+@pytest.mark.parametrize("which", ["train", "logged"])
+def test_sums_of_a_checkpoint_that_do_not_fit_are_one_line(
+    script: Script, cut: Path, which: str
 ) -> None:
     path = cut / "checkpoints" / "last.ckpt"
     saved = read_checkpoint(path)
-    [steps] = (
-        saved["step_metrics"]
-        if where == "step_metrics"
-        else [each["epoch"] for each in saved["resume"]["processes"]]
-    )
-    steps |= {name: value[..., None, None] for name, value in steps.items()}
-    assert steps
+    [process] = saved["resume"]
+    process["sums"][which]["classes"] = torch.zeros(3, 2, dtype=torch.int64)
     CheckpointFiles().save_checkpoint(saved, path)
-    done = script("train.py", f"resume={cut}", "trainer.log_every_n_steps=100", status=2)
+    done = script("train.py", f"resume={cut}", "trainer.log_every_n_steps=1", status=2)
     line = done.stderr.splitlines()[-1]  # after a warning of the test's own callback
     assert line.startswith(f"error: {path} cannot be resumed (")
 

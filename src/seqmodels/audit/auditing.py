@@ -16,8 +16,7 @@ from seqmodels.audit.isolation import training
 from seqmodels.audit.probe import Probe
 from seqmodels.audit.probe_setup import set_up_probe
 from seqmodels.audit.random_inputs import Sampler, target_rows
-from seqmodels.audit.recurrences import steps_read
-from seqmodels.audit.signature import Signature
+from seqmodels.audit.recurrences import unrolled
 from seqmodels.errors import UserError, choices, one_line
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
@@ -45,28 +44,24 @@ def audit(
     *not* read only if random weights don't read it either.
 
     Args:
-        model: an `nn.Module` or a function `model(inputs, lengths) -> logits`. If it carries a
-            state, `model(inputs, lengths, state=None) -> (logits, state)`. A parameter may be named
-            for a mask (True at valid steps; in one named for padding, at padding), for lengths or a
-            state instead. Logits may stand among other values: called `logits`, or the first of
-            their shape.
+        model: an `nn.Module` or a function `model(inputs, lengths) -> logits`. If it has a
+            parameter `state`, `model(inputs, lengths, state=None) -> (logits, state)`. If yours
+            takes or gives anything else, audit a function that makes that of inputs and lengths:
+            `lambda inputs, lengths: model(...)`.
         inputs: tokens `(B, T)` int64 or features `(B, T, F)` such as the model gets in use, padded
-            at the end; `(T, B, ...)` where lengths say that there are B rows. If it takes anything
-            else, give that: a `PackedSequence`, a tuple or a mapping of arguments, or a batch as a
-            mapping, a tuple or an object. Then lengths and masks in it follow the rows.
+            at the end.
         lengths: `(B,)` integers: a tensor, a list, a tuple or an array. The model gets a tensor
-            `(B,)` int64 on the CPU. None with a `PackedSequence`, or with `padding="none"`.
+            `(B,)` int64 on the CPU. None with `padding="none"`.
         kind: `sequence` for logits `(B, ...)`, `per_step` for logits `(B, T, ...)`; `seq2seq` for
-            a `model(inputs, lengths, target_inputs) -> logits (B, S, V)` of the token after each
+            `model(inputs, lengths, target_inputs=...) -> logits (B, S, V)` of the token after each
             of `target_inputs`.
         causal: whether the logits of a step may depend only on that step and earlier ones; needs
             `kind="per_step"`.
         target_inputs: `(B, S)` int64, with `kind="seq2seq"`: what the decoder reads in training,
             such as the start token and the target without its last token.
-        padding: `"none"` for rows of one length; `"front"` for rows padded in front; or the value
-            that padding always holds, and valid steps never, where a model depends on it, as with
-            `mask = inputs != 0`. Then only the amount of padding changes, as it does in front for
-            a model without lengths. By default, padding may hold anything.
+        padding: `"none"` for rows of one length; or the value that padding always holds, and valid
+            steps never, where a model depends on it, as with `mask = inputs != 0`: then only the
+            amount of padding changes. By default, padding may hold anything.
         seed: of the random batches. The same seed gives the same findings.
 
     Raises:
@@ -78,12 +73,10 @@ def audit(
         raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
     if (kind == "seq2seq") != (target_inputs is not None):
         raise UserError("kind='seq2seq' and target_inputs need each other")
-    signature = Signature(model, inputs, lengths, kind, causal, padding, target_inputs)
-    sampler = Sampler(signature.rows, signature.lengths, seed, signature.value)
-    targets = signature.targets
-    if targets is not None:
-        targets = target_rows(targets, sampler.lengths, seed)
-    with set_up_probe(signature, sampler, seed, targets) as probe:
+    sampler, targets = Sampler(inputs, lengths, seed, padding), None
+    if target_inputs is not None:
+        targets = target_rows(target_inputs, sampler.lengths, seed)
+    with set_up_probe(model, kind, sampler, seed, targets) as probe:
         result = Audit(untested=probe.untested)
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
@@ -110,15 +103,9 @@ def audit(
         networks = states_read(probe)
         truncated = [text for network in networks for text in network.truncated()]
         unread = [text for network in networks for text in network.unread()]
-        for name, steps in steps_read(probe, networks).items():
-            if steps == {1}:
-                truncated.append(
-                    f"{name!r} is read at its first step, where it has seen only one step, alone"
-                )
-            elif not steps:
-                unread.append(f"{name!r}: no gradient of a logit reaches any of its steps")
-        result.found("truncated_direction", "; ".join(truncated))
-        result.found("unread_direction", "; ".join(unread))
+        by_hand = unrolled(probe, networks)
+        result.found("truncated_direction", "; ".join([*truncated, *by_hand[0]]))
+        result.found("unread_direction", "; ".join([*unread, *by_hand[1]]))
         result.found("stale_state", stale_state(probe))
         result.found("unread_step", unread_step(probe))
         if probe.tolerance > 0.1:
@@ -140,7 +127,7 @@ def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
     try:
         with training(probe.modules, BATCH_NORM):
             if leaks.random_state(probe):
-                told.append("leaks in training mode: its random numbers are not PyTorch's")
+                told.append("leaks in training mode: its random numbers cannot be held still")
                 checks.clear()
             found = ((name, check(probe)) for name, check in checks.items())
             name, evidence = next((pair for pair in found if pair[1]), ("padding_leak", ""))

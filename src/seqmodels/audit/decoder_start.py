@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit.probe import Probe
-from seqmodels.audit.structure import tensors_in
+from seqmodels.audit.probe import Probe, tensors_in
 from seqmodels.nn.cell import Recurrent
 from seqmodels.nn.state import state_of
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,10 +14,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 SMALL = 1_000_000  # weights of a model in which threads wait for each other
-MEANS = {"rand": 0.5, "bernoulli": 1.0}  # of random numbers; of others, 0
+OFF = {"training": False, "train": False, "dropout_p": 0.0}  # arguments, and how to draw nothing
+# what stands for all numbers that an operation draws, by its name without `_like` and `_`; not 0,
+# which would hide what is multiplied by it
+ALIKE: dict[str, Any] = dict.fromkeys(("rand", "randn"), 0.5)
+ALIKE |= dict.fromkeys(("bernoulli", "binomial", "cauchy", "exponential", "geometric"), 1.0)
+ALIKE |= dict.fromkeys(("log_normal", "poisson", "_sample_dirichlet", "_standard_gamma"), 1.0)
+ALIKE |= {  # from the operation's arguments
+    "multinomial": lambda given: given["self"].argmax(dim=-1, keepdim=True),
+    "normal": lambda given: given["mean"] + given["std"] / 2,
+    "randint": lambda given: given.get("low", 0),
+    "random": lambda given: given.get("from", 0),
+    "randperm": lambda given: torch.arange(given["n"]),
+    "uniform": lambda given: (given["from"] + given["to"]) / 2,
+}
 
 
 @contextmanager
@@ -74,28 +86,31 @@ def training(modules: Sequence[nn.Module], *frozen: type[nn.Module]) -> Iterator
             buffer.copy_(before)
 
 
-class WithoutNoise(TorchFunctionMode):
-    """Within: random numbers are all alike, and dropout keeps everything."""
+class WithoutNoise(TorchDispatchMode):
+    """Within: random numbers are all alike, and dropout keeps everything. Looks at the operations
+    that PyTorch tags as random, and not at names: `normalize` begins like `normal`."""
 
-    def __torch_function__(
+    def __torch_dispatch__(
         self, function: Any, types: Any, arguments: Any = (), options: Any = None
     ) -> Any:
-        name = getattr(function, "__name__", "")
-        if "dropout" in name:
-            return arguments[0]
-        result = function(*arguments, **(options or {}))
-        if name == "randperm":
-            return result.sort()[0]
-        drawn = re.match("(rand|normal|uniform|bernoulli|exponential)", name)
-        return result.fill_(MEANS.get(drawn[1], 0)) if drawn else result
+        options = options or {}
+        if torch.Tag.nondeterministic_seeded not in function.tags:
+            return function(*arguments, **options)
+        schema = function._schema
+        given = {each.name: each.default_value for each in schema.arguments}
+        given |= dict(zip(given, arguments, strict=False)) | options
+        given |= {name: value for name, value in OFF.items() if name in given}
+        result = function(**given)
+        name = schema.name.removeprefix("aten::").removesuffix("_").removesuffix("_like")
+        if name not in ALIKE:
+            return result
+        alike = ALIKE[name](given) if callable(ALIKE[name]) else ALIKE[name]
+        return result.copy_(torch.as_tensor(alike))
 
 
 def seed_random_numbers(seed: int) -> None:
-    """Does what `torch.manual_seed` does, at once where there is no accelerator.
-
-    `torch.manual_seed` formats the whole stack three times, once for each kind of device that may
-    still be started, which takes longer than a small model.
-    """
+    """As `torch.manual_seed`, which formats the whole stack for each kind of device that may still
+    be started: where there is no accelerator, that takes longer than a small model."""
     random.seed(seed)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(seed)
@@ -149,9 +164,10 @@ def in_float64(modules: Iterable[nn.Module]) -> Iterator[None]:
             setattr(part, name, tensor)
 
 
-def find_modules(model: Callable[..., Any]) -> list[nn.Module]:
-    """The model if it is a module, or the modules that a function refers to; none for a black box,
-    which hides them in a list, for example."""
+def find_modules(model: Callable[..., Any], called: bool = True) -> list[nn.Module]:
+    """The model if it is a module, or the modules that a function refers to, or another function
+    that it refers to, if `called`; none for a black box, which hides them in a list, for example.
+    """
     if isinstance(model, nn.Module):
         return [model]
     if isinstance(model, functools.partial):
@@ -163,4 +179,7 @@ def find_modules(model: Callable[..., Any]) -> list[nn.Module]:
         found = [*names.nonlocals.values(), *names.globals.values()]
     else:
         found = list(getattr(model, "__dict__", {}).values())
+    if called:
+        functions = (f for f in found if isinstance(f, functools.partial) or inspect.isroutine(f))
+        found += [module for function in functions for module in find_modules(function, False)]
     return list(dict.fromkeys(m for m in found if isinstance(m, nn.Module)))

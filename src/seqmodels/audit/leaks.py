@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.audit.probe import Probe
+from seqmodels.audit.probe import Probe, tensors_in
 from seqmodels.audit.random_inputs import valid_mask
-from seqmodels.audit.structure import tensors_in
 from seqmodels.errors import one_line
 
 MOST_EPS = 1e-3  # in coarser dtypes, two ways to the same logits differ by rounding alone
@@ -113,7 +112,7 @@ def padding_leak(probe: Probe, alone: bool = True) -> str:
     another row may."""
     sampler, lengths, time = probe.sampler, probe.lengths, max(probe.lengths)
     padding = ~valid_mask(lengths)
-    if probe.signature.padding == "none":
+    if sampler.unpadded:
         return ""
     if not bool(padding.any()):
         probe.untested.append("padding_leak: the model takes only rows without padding")
@@ -131,7 +130,6 @@ def padding_leak(probe: Probe, alone: bool = True) -> str:
         )
         moved = probe.moved(before, probe.rows(wider))
         return f"{time - 1} more steps of padding move {moved}" if moved else ""
-    side = "before" if probe.signature.padding == "front" else "after"
     for length in sorted(set(lengths))[:-1]:
         padded = sampler.batch([time, length])
         try:
@@ -141,7 +139,7 @@ def padding_leak(probe: Probe, alone: bool = True) -> str:
             probe.untested.append(f"padding_leak, by the amount of padding: {one_line(error)}")
             return ""
         if moved := probe.moved(before, after, rows=[1]):
-            return f"{time - length} steps of padding {side} a row of {length} move {moved}"
+            return f"{time - length} steps of padding after a row of {length} move {moved}"
     return ""
 
 

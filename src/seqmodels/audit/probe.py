@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 
 from seqmodels.audit.isolation import WithoutNoise, changed, seed_random_numbers
 from seqmodels.audit.random_inputs import Sampler
-from seqmodels.audit.signature import Batch, Signature
 
 MOST_ROWS = 2  # of a long batch
 
@@ -22,7 +22,8 @@ MOST_ROWS = 2  # of a long batch
 class Probe:
     """A model and how to run it. `set_up_probe` makes one and fills in all but the first fields."""
 
-    signature: Signature
+    model: Callable[..., Any]  # (inputs, lengths) -> logits; (..., state) -> (logits, state)
+    kind: str
     sampler: Sampler
     seed: int
     modules: Sequence[nn.Module]  # what the model computes with; empty for a black box
@@ -41,9 +42,11 @@ class Probe:
     quiet: bool = False  # whether random numbers are all alike in its calls
     targets: Tensor | None = None  # `(rows, S)`, what a decoder reads; more rows than a batch
 
-    @property
-    def kind(self) -> str:
-        return self.signature.kind
+    def __post_init__(self) -> None:
+        self.carries = False  # whether the model has a parameter `state`
+        with suppress(TypeError, ValueError):  # of a function that is not written in Python
+            forward = self.model.forward if isinstance(self.model, nn.Module) else self.model
+            self.carries = "state" in inspect.signature(forward).parameters
 
     @property
     def full(self) -> list[int]:
@@ -57,13 +60,17 @@ class Probe:
         state: Any = None,
         targets: Tensor | None = None,
     ) -> tuple[Any, Any]:
-        """Returns `(logits, state)`; the state is None if the model returns none."""
+        """`(logits, state)`; the state is None if the model takes or returns none."""
         seed_random_numbers(self.seed)
+        named = {"state": state} if self.carries else {}
         if self.targets is not None:
-            targets = (self.targets if targets is None else targets)[: len(inputs)].to(self.device)
+            targets = self.targets if targets is None else targets
+            named["target_inputs"] = targets[: len(inputs)].to(self.device)
         rows = inputs.to(self.device, inputs.dtype if self.sampler.tokens else self.dtype)
         with WithoutNoise() if self.quiet else nullcontext():
-            return self.signature.call(Batch(rows, [*lengths], state, targets))
+            result = self.model(rows, torch.tensor(lengths), **named)
+        pair = self.carries and isinstance(result, tuple) and len(result) == 2
+        return result if pair else (result, None)
 
     def rows(
         self,
@@ -146,3 +153,12 @@ class Probe:
         moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
         if moved > 0.25 * self.tolerance * largest:
             self.tolerance = 4 * moved / largest
+
+
+def tensors_in(state: Any) -> list[Tensor]:
+    """The tensors of a state, however they are nested in tuples, lists and dicts."""
+    if isinstance(state, Tensor):
+        return [state]
+    parts = state.values() if isinstance(state, dict) else state
+    nested = isinstance(state, dict | list | tuple)
+    return [tensor for part in parts for tensor in tensors_in(part)] if nested else []

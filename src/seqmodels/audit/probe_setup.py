@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqmodels.audit.isolation import changed, find_modules, in_float64, isolated
 from seqmodels.audit.probe import Probe
-from seqmodels.audit.random_inputs import Sampler
+from seqmodels.audit.random_inputs import OTHERWISE, Sampler
 from seqmodels.audit.recurrences import nodes_of
-from seqmodels.audit.signature import Signature
 from seqmodels.errors import UserError, one_line
 
-OTHERWISE = (
-    "if it takes no lengths, say padding='none' or padding=<value>; if it takes something else, "
-    "give inputs as a tuple or a mapping of that"
-)
 SHORT = 12  # steps of a short batch: little fades within them, and they cost little
 
 
 @contextmanager
 def set_up_probe(
-    signature: Signature, sampler: Sampler, seed: int, targets: Tensor | None = None
+    model: Callable[..., Any],
+    kind: str,
+    sampler: Sampler,
+    seed: int,
+    targets: Tensor | None = None,
 ) -> Iterator[Probe]:
     """Within: the model is in evaluation mode, in float64 if it runs in float64, and random where
     its own weights are constant. After: it is as it was.
@@ -33,7 +33,7 @@ def set_up_probe(
     Raises:
         UserError: if the model cannot be run.
     """
-    modules = find_modules(signature.model)
+    modules = find_modules(model)
     time = min(max(int(sampler.lengths.max()), SHORT // 2), SHORT)
     half = time // 2
     candidates = [  # longest first, because `pack_padded_sequence` may want that
@@ -41,10 +41,10 @@ def set_up_probe(
         [time, time, time - 1, time - 1],
         sampler.lengths.tolist(),
     ]
-    if signature.padding == "none":
+    if sampler.unpadded:
         candidates[:2] = [[time] * 6]
     with isolated(modules, seed), ExitStack() as stack:
-        probe = Probe(signature, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
+        probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
         probe.parameters = _find_parameters(probe)
         if probe.parameters:
             probe.device = probe.parameters[0].device
@@ -57,8 +57,7 @@ def set_up_probe(
                     probe.parameters = _find_parameters(probe)  # copies, if in float64
                     break
         else:
-            more = "" if targets is None else ", target_inputs"
-            raise UserError(f"model(inputs, lengths{more}) cannot be run: {problem}; {OTHERWISE}")
+            raise UserError(f"the model cannot be run: {problem}; {OTHERWISE}")
         if not probe.wrong_shape:
             one, other = (probe.rows(sampler.batch(probe.lengths)) for _ in range(2))
             if all(map(torch.equal, one, other)):
@@ -82,7 +81,7 @@ def _find_parameters(probe: Probe) -> list[Tensor]:
 def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
     """Why the model can't be audited with this dtype and rows of these lengths. If it can, notes in
     the probe what it returns."""
-    inputs, probe.signature.path = probe.sampler.batch(lengths), None
+    inputs = probe.sampler.batch(lengths)
     try:
         if probe.dtype != probe.sampler.dtype:
             attempt.enter_context(
@@ -94,8 +93,7 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
     except Exception as error:  # noqa: BLE001 (a model may refuse a shape, a device float64)
         return f"{type(error).__name__}: {one_line(error)}"
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        returned = type(logits).__name__
-        return f"it returns {returned} instead of logits, or of a tuple that begins with logits"
+        return f"it returns {type(logits).__name__} instead of logits"
     if not bool(logits.isfinite().all()):
         return f"logits are not finite for lengths {lengths}"
     shape, rows, steps = tuple(logits.shape), len(lengths), max(lengths)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, refusing
 from seqmodels.padding import valid_steps
 
+OTHERWISE = (
+    "if your model takes or gives something else, audit a function that makes that of inputs and "
+    "lengths: lambda inputs, lengths: model(...)"
+)
 TARGET_ROWS, TARGET_STEPS = 6, 13  # at least, of what a decoder reads
 
 
@@ -24,16 +28,23 @@ class Sampler:
 
     Raises:
         UserError: if they are not a padded batch, contain only token 0, or hold something else than
-            `padding` at padding.
+            `padding` at padding; without lengths, if `padding` is not "none".
     """
 
     def __init__(
         self,
-        inputs: Tensor,
-        lengths: Tensor | Iterable[SupportsIndex],
+        inputs: Any,
+        lengths: Tensor | Iterable[SupportsIndex] | None,
         seed: int,
-        padding: int | float | None = None,
+        padding: int | float | str | None = None,
     ) -> None:
+        if not isinstance(inputs, Tensor):
+            raise UserError(f"inputs must be a tensor, not a {type(inputs).__name__}: {OTHERWISE}")
+        self.unpadded = padding == "none"
+        if lengths is None and self.unpadded:
+            lengths = torch.full(inputs.shape[:1], inputs.shape[1:2].numel())
+        elif lengths is None:
+            raise UserError("give lengths, or padding='none' where all rows have one length")
         self.tokens = not inputs.is_floating_point()
         self.lengths = lengths = int_lengths(lengths)
         if inputs.dim() not in ((2, 3) if self.tokens else (3,)) or (
@@ -45,6 +56,11 @@ class Sampler:
                 "features (B, T, F), and lengths (B,) from 1 "
                 f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.tolist()[:10]}"
             )
+        if isinstance(padding, str):
+            if not self.unpadded or bool((lengths != inputs.shape[1]).any()):
+                why = "give what padding always holds, or none if all rows have one length"
+                raise UserError(f"padding={padding}: {why}")
+            padding = None
         self.generator = torch.Generator().manual_seed(seed)
         self.dtype = inputs.dtype
         mask = valid_steps(lengths, inputs.shape[1])
@@ -97,10 +113,8 @@ def _padding(values: Tensor, mask: Tensor, padding: int | float | None) -> Tenso
 
 def int_lengths(lengths: Tensor | Iterable[SupportsIndex]) -> Tensor:
     """A tensor, a list, a tuple or an array as lengths `(B,)` int64 on the CPU."""
-    try:
+    with refusing("lengths must be integers (B,)", TypeError, ValueError, RuntimeError):
         tensor = torch.as_tensor(lengths)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"lengths must be integers (B,): {one_line(error)}") from error
     if tensor.dim() != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise UserError(f"lengths must be integers (B,), got {tuple(tensor.shape)} {tensor.dtype}")
     return tensor.long().cpu()

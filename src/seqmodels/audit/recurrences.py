@@ -17,9 +17,9 @@ FEWEST = 3  # steps of a recurrence
 Node = Any  # of the graph of autograd
 
 
-def steps_read(probe: Probe, looked_into: list[StatesRead]) -> dict[str, set[int]]:
-    """By module, with the weights that are applied to what they gave before, as by `nn.LSTMCell` in
-    a loop: the steps, counted from 1, from which a gradient reaches the logits."""
+def unrolled(probe: Probe, looked_into: list[StatesRead]) -> tuple[list[str], list[str]]:
+    """Evidence for each module with weights that are applied to what they gave before, as by
+    `nn.LSTMCell` in a loop: that its first step alone is read, and that none is."""
     known = {id(weight) for network in looked_into for weight in network.rnn.parameters()}
     names = {
         id(weight): name.rpartition(".")[0] or name
@@ -27,14 +27,19 @@ def steps_read(probe: Probe, looked_into: list[StatesRead]) -> dict[str, set[int
         for name, weight in module.named_parameters()
     }
     weights = [w for w in probe.parameters if w.requires_grad and id(w) not in known]
-    read: dict[str, set[int]] = {}
+    read: dict[str, set[int]] = {}  # the steps, counted from 1, from which a gradient comes
     for draw in range(MOST_DRAWS):
         with probe.random_weights() if draw else ExitStack():
             for weight, steps in _steps_with_gradient(probe, weights).items():
                 read.setdefault(names.get(weight, ""), set()).update(steps)
         if all(max(steps, default=0) > 1 for steps in read.values()):
             break
-    return read
+    first = "is read at its first step, where it has seen only one step, alone"
+    none = "no gradient of a logit reaches any of its steps"
+    return (
+        [f"{name!r} {first}" for name, steps in read.items() if steps == {1}],
+        [f"{name!r}: {none}" for name, steps in read.items() if not steps],
+    )
 
 
 def _steps_with_gradient(probe: Probe, weights: list[Tensor]) -> dict[int, set[int]]:

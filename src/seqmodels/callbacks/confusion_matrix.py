@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from seqmodels.batch import UNSEEN_NAME
 from seqmodels.screen import figure_text
@@ -26,22 +29,27 @@ class ConfusionMatrix(Callback):
         classes = [*pl_module.classes, UNSEEN_NAME]
         if not counts[-1].any():  # training saw all of them
             counts, classes = counts[:-1, :-1], classes[:-1]
-        counts = counts.cpu().numpy()
-        side = min(max(4.0, 0.45 * len(classes) + 2), 20)
-        figure = Figure(figsize=(side + 1, side), layout="constrained")
-        axes = figure.subplots()
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-        names = [figure_text(name, most=40) for name in classes]
-        ticks = np.arange(len(names))
-        axes.set_xticks(ticks, names, rotation=90 if max(map(len, names)) > 3 else 0)
-        axes.set_yticks(ticks, names)
-        axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test split")
-        if len(names) <= 30:
-            for row, column in np.argwhere(counts > 0):
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
         figures = Path(trainer.default_root_dir) / "figures"
         figures.mkdir(exist_ok=True)
-        figure.savefig(figures / "confusion_matrix.png", dpi=120)
+        draw(counts, classes).savefig(figures / "confusion_matrix.png", dpi=120)
+
+
+def draw(counts: Int[Tensor, "classes classes"], classes: Sequence[str]) -> Figure:
+    """How often each true class (row) was taken for each class (column)."""
+    numbers = counts.cpu().numpy()
+    side = min(max(4.0, 0.45 * len(classes) + 2), 20)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    shares = numbers / np.maximum(numbers.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    names = [figure_text(name, most=40) for name in classes]
+    ticks = np.arange(len(names))
+    axes.set_xticks(ticks, names, rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(ticks, names)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test split")
+    if len(names) <= 30:
+        for row, column in np.argwhere(numbers > 0):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, numbers[row, column], ha="center", va="center", color=colour)
+    return figure

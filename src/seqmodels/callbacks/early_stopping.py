@@ -12,11 +12,9 @@ from torch import Tensor
 
 from seqmodels.arguments import Name, Natural, Passed
 from seqmodels.engine.metrics import more_is_better
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import refusing
 
 log = logging.getLogger(__name__)
-
-NOT_STOPPED = EarlyStoppingReason.NOT_STOPPED
 
 
 class EarlyStopping(LightningEarlyStopping):
@@ -34,10 +32,7 @@ class EarlyStopping(LightningEarlyStopping):
     """
 
     def __init__(
-        self,
-        monitor: Name,
-        patience: Natural,
-        **options: Annotated[Any, Passed("mode")],
+        self, monitor: Name, patience: Natural, **options: Annotated[Any, Passed("mode")]
     ) -> None:
         mode = "max" if more_is_better(monitor) else "min"
         super().__init__(monitor, patience=patience, mode=mode, **options)
@@ -46,20 +41,13 @@ class EarlyStopping(LightningEarlyStopping):
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-            trainer.should_stop = self.wait_count >= self.patience
-            if trainer.should_stop:
-                log.warning(
-                    f"{self.wait_count} validations brought no better {self.monitor}, so early "
-                    f"stopping trains nothing more (patience {self.patience})"
-                )
-        elif self.stopping_reason is not NOT_STOPPED:
+        reason, exhausted = self.stopping_reason, EarlyStoppingReason.PATIENCE_EXHAUSTED
+        if reason is exhausted and self.wait_count < self.patience:
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+        elif reason is not EarlyStoppingReason.NOT_STOPPED:
+            log.warning(f"early stopping trains nothing more: {self.stopping_reason_message}")
             trainer.should_stop = True
-        if not trainer.should_stop:
-            self.stopping_reason = NOT_STOPPED
 
     def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:
-        if self.monitor not in logs:
-            near = choices(self.monitor, logs)
-            raise UserError(f"callbacks.early_stopping.monitor={self.monitor}: {near}")
-        return True
+        with refusing("callbacks.early_stopping", RuntimeError):
+            return super()._validate_condition_metric(logs)

@@ -16,12 +16,12 @@ from seqmodels.compare.settings import (
     other_differences,
     setting_name,
     short_keys,
-    used_labels,
 )
 from seqmodels.compare.statistics import (
     FEWEST_SEEDS,
     LEVEL,
     Difference,
+    Scores,
     Summary,
     against_best,
     smallest_step,
@@ -41,7 +41,7 @@ class Setting:
     name: str  # such as `max_pool, lr=0.01`
     values: tuple[Any, ...]  # of `Comparison.keys`
     records: Sequence[Record]  # at least one
-    scores: dict[int, float]  # the metric by seed
+    scores: Scores  # the metric by seed and data
     summary: Summary
     beside: float  # the mean of `Comparison.beside`; nan without
     difference: Difference | None  # to the best setting on the same data; None for the best itself
@@ -96,7 +96,6 @@ class Comparison:
     higher_is_better: bool
     twin: str | None  # the same metric on the other split, test or validation, if any run has it
     grouping: Grouping
-    labels: Sequence[str]  # what people call runs, where any run has it: `task_name`, `tags`
     sections: Sequence[Section]  # one per data set
     failed: Sequence[Record]  # runs that did not complete
     left_out: Sequence[Record]  # completed runs that lack the metric, or where it is not finite
@@ -118,36 +117,13 @@ class Comparison:
 
     def ranking(self) -> str:
         """By which split the settings are ranked, and why, in a sentence."""
-        varied = self._varied()
+        varied = enumerated(short_keys(self.grouping.tuned))
         if self.metric.startswith("test/"):
-            if not varied or not self.twin:
-                return "Ranked by the test split."
-            return f"Ranked by the test split. To choose {varied}, use metric={self.twin}."
+            choose = f" To choose {varied}, use metric={self.twin}." if varied and self.twin else ""
+            return f"Ranked by the test split.{choose}"
         if not varied or not self.beside:
             return f"Ranked by {self.metric}."
         return f"Ranked by the validation split: choose {varied} by it, then report the test split."
-
-    def _varied(self) -> str:
-        """What a setting is chosen by: `lr (= max_lr) and batch_size`."""
-        keys = self.grouping.tuned
-        short = dict(zip(keys, short_keys(keys), strict=True))
-        equal = {key: ", ".join(short_keys(others)) for key, others in self.grouping.same.items()}
-        return enumerated([f"{short[k]} (= {equal[k]})" if k in equal else short[k] for k in keys])
-
-    def confounded(self) -> list[str]:
-        """What these runs can't tell: which of several keys that vary together matters."""
-        groups = [
-            enumerated(short_keys([*keys, *others])) for keys, others in self.grouping.tied.items()
-        ]
-        return [
-            f"{group} vary together, so these runs cannot tell which of them makes a difference"
-            for group in groups
-        ]
-
-    @property
-    def names(self) -> list[str]:
-        """The columns of a table that are text."""
-        return [*short_keys(self.keys), *self.labels]
 
 
 def compare(
@@ -180,19 +156,15 @@ def compare(
         check_same_data(scored)
     grouping, twin = group_runs(scored), _twin(metric, scored)
     sections = [
-        Section(
-            name,
-            groups[0][0].values(grouping.data_keys),
-            _settings(groups, grouping.keys, metric, twin, higher_is_better),
-        )
+        Section(name, groups[0][0].values(grouping.data_keys), settings)
         for name, groups in grouping.data
+        for settings in [_settings(groups, grouping.keys, metric, twin, higher_is_better)]
     ]
     return Comparison(
         metric,
         higher_is_better,
         twin,
         grouping,
-        used_labels(scored),
         sections,
         failed=[record for record in records if not record.completed],
         left_out=[record for record in completed if not math.isfinite(record.score(metric))],
@@ -209,8 +181,7 @@ def direction(records: Sequence[Record], metric: str) -> bool:
         UserError: if neither knows the metric, or if the runs disagree.
     """
     name = without_split(metric)
-    directions = [record.result.get("higher_is_better", {}) for record in records]
-    said = {by_name[name] for by_name in directions if name in by_name}
+    said = {r.higher_is_better[name] for r in records if name in r.higher_is_better}
     if find_metric(name) or not said:
         return more_is_better(metric)
     if len(said) == 2:
@@ -240,29 +211,22 @@ def _settings(
     differences = against_best(scores, higher_is_better=higher_is_better, step=step)
     settings = []
     for group, score, difference in zip(groups, scores, differences, strict=True):
-        values = group[0].values(keys)
-        beside = [s for s in _by_seed(group, twin or "").values() if math.isfinite(s)]
-        settings.append(
-            Setting(
-                setting_name(keys, values),
-                values,
-                group,
-                score,
-                summarize(score, step),
-                fmean(beside) if beside else math.nan,
-                difference,
-            )
-        )
+        values, summary = group[0].values(keys), summarize(score, step)
+        others = [s for s in _by_seed(group, twin or "").values() if math.isfinite(s)]
+        beside, name = fmean(others) if others else math.nan, setting_name(keys, values)
+        settings.append(Setting(name, values, group, score, summary, beside, difference))
     sign = -1 if higher_is_better else 1
     return sorted(settings, key=lambda s: (s.difference is not None, sign * s.summary.mean))
 
 
-def _by_seed(records: Iterable[Record], metric: str) -> dict[int, float]:
-    """The metric by seed; the mean, where a seed was run more than once."""
-    by_seed: dict[int, list[float]] = {}
+def _by_seed(records: Iterable[Record], metric: str) -> Scores:
+    """The metric by seed and fingerprint, because runs on other data make no pair; the mean, where
+    a seed was run more than once."""
+    by_seed: dict[tuple[int, str], list[float]] = {}
     for record in records:
-        by_seed.setdefault(record.seed, []).append(record.score(metric))
-    return {seed: fmean(values) for seed, values in sorted(by_seed.items())}
+        key = (record.seed, record.fingerprint)
+        by_seed.setdefault(key, []).append(record.score(metric))
+    return {key: fmean(values) for key, values in sorted(by_seed.items())}
 
 
 def _step(records: Sequence[Record], metric: str) -> float:
@@ -271,7 +235,7 @@ def _step(records: Sequence[Record], metric: str) -> float:
     That is one example for a share of examples, such as an accuracy. For any other metric, or where
     a run doesn't say how many examples there are, it is the smallest difference between two runs.
     """
-    sizes = [record.examples(metric.partition("/")[0]) for record in records]
+    sizes = [record.rows(metric.partition("/")[0]) for record in records]
     known = [size for size in sizes if size]
     if unit(metric) == "%" and len(known) == len(sizes):
         return 1 / min(known)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import glob
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import UnionType
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
@@ -18,39 +18,37 @@ from seqmodels.runs.folder import RunFolder, on_whole_splits
 from seqmodels.screen import visible_line
 
 LOSS = "validation/loss"
-SPEEDS = ("examples_per_second", "tokens_per_second")
-# keys that a completed run's result has besides the keys of every result
-COMPLETED: dict[str, type | UnionType] = {
-    "data": str,
-    "fingerprint": str,
-    "head": str,
-    "metric": str,
-    "parameters": int,
-    "seconds.fit": int | float,
-    **dict.fromkeys(SPEEDS, int | float | None),
-}
-LARGEST = 1e100  # of the numbers that a run writes; their squares can still be added
-# what the mappings in any result hold
-ENTRIES: dict[str, type | UnionType] = {"metrics": int | float, "higher_is_better": bool}
+# what a run that failed may not have come to know
+UNKNOWN = {"data": "", "fingerprint": "", "metric": "", "parameters": 0, "seconds": {}}
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(BaseModel):
     """What a run folder holds: `result.json`, its configuration and `environment.json`; the last
     two by dotted keys, such as `model.head`."""
 
-    folder: Path
-    result: Mapping[str, Any]
-    config: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    model_config = ConfigDict(strict=True, frozen=True)
 
-    @property
-    def seed(self) -> int:
-        return int(self.result["seed"])
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    status: str
+    error: str | None = None
+    seed: int
+    data: str
+    fingerprint: str
+    metric: str  # to compare it by
+    metrics: dict[str, float]
+    higher_is_better: dict[str, bool] = {}
+    parameters: int
+    examples: dict[str, int] = {}
+    seconds: dict[str, float]
+    resumed: list[Any] = []
+    examples_per_second: float | None = None
+    tokens_per_second: float | None = None
 
     @property
     def completed(self) -> bool:
-        return self.result["status"] == "completed"
+        return self.status == "completed"
 
     def values(self, keys: Iterable[str]) -> tuple[Any, ...]:
         """What the configuration holds at these keys; None where it lacks one."""
@@ -58,7 +56,7 @@ class Record:
 
     def score(self, metric: str) -> float:
         """The run's value of a metric; nan if it lacks it."""
-        return self.result["metrics"].get(metric, math.nan)
+        return self.metrics.get(metric, math.nan)
 
     @cached_property
     def validations(self) -> list[dict[str, float]]:
@@ -68,36 +66,26 @@ class Record:
         return [row for row in read_metrics(RunFolder(self.folder).metrics_file) if LOSS in row]
 
     @property
-    def speed(self) -> str | None:
-        """What `per_second` counts: `tokens per second`."""
-        known = (name for name in SPEEDS if self.result.get(name) is not None)
-        return next((name.replace("_", " ") for name in known), None)
+    def speed(self) -> tuple[str, float]:
+        """Examples or tokens, whichever the task counts, and how many of them in a second of
+        training; nan if that is unknown."""
+        if self.tokens_per_second is not None:
+            return "tokens", self.tokens_per_second
+        known = self.examples_per_second
+        return "examples", math.nan if known is None else known
 
     @property
-    def per_second(self) -> float:
-        """Examples or tokens per second of training, whichever the task counts."""
-        found = (self.result.get(name) for name in SPEEDS)
-        return float(next((value for value in found if value is not None), math.nan))
+    def training_seconds(self) -> float:
+        """nan for a resumed run, which knows only how long its last stretch took."""
+        return math.nan if self.resumed else self.seconds.get("fit", math.nan)
 
-    @property
-    def parameters(self) -> int:
-        return int(self.result["parameters"])
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training; nan for a resumed run, which knows only how long its last stretch
-        took."""
-        return math.nan if self.result.get("resumed") else float(self.result["seconds"]["fit"])
-
-    def examples(self, split: str) -> int | None:
+    def rows(self, split: str) -> int | None:
         """How many examples of a split its metrics are of, if that is known."""
-        size = _at(self.result, f"examples.{split}")
-        known = isinstance(size, int) and size > 0 and on_whole_splits(self.config)
-        return size if known else None
+        return self.examples.get(split) if on_whole_splits(self.config) else None
 
 
 def find_runs(places: Iterable[str]) -> list[Record]:
-    """Reads each run once, in the order of its job numbers.
+    """Reads each run once, in the order of the names of folders, whatever that of `places`.
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
@@ -109,18 +97,15 @@ def find_runs(places: Iterable[str]) -> list[Record]:
     def by_number(file: Path) -> list[tuple[int, str]]:  # job 2 of a sweep before job 10
         return [(int(n or 0), rest) for n, rest in re.findall(r"(\d*)(\D*)", str(file))]
 
-    files: dict[Path, None] = {}
+    files = set[Path]()
     for place in places:
         with unusable(f"{place} cannot be searched"):  # folders may be nested too deep for Python
-            found = [
-                file
-                for match in sorted(glob.glob(place))  # noqa: PTH207 (Path.glob wants relative ones)
-                for file in sorted(Path(match).rglob("result.json"), key=by_number)
-            ]
+            matches = map(Path, glob.glob(place))  # noqa: PTH207 (Path.glob wants relative ones)
+            found = [file for match in matches for file in match.rglob("result.json")]
         if not found:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
-        files |= dict.fromkeys(found)
-    return [read_record(RunFolder(file.parent)) for file in files]
+        files.update(found)
+    return [read_record(RunFolder(file.parent)) for file in sorted(files, key=by_number)]
 
 
 def read_record(folder: RunFolder) -> Record:
@@ -130,32 +115,21 @@ def read_record(folder: RunFolder) -> Record:
         UserError: naming the file that is absent, broken or of another version.
     """
     result = _shown(folder.read_result())
-    flat = flattened(result)
-    kinds = COMPLETED if result["status"] == "completed" else {}
-    wrong = [name for name, kind in kinds.items() if not isinstance(_at(result, name), kind)]
-    for name, kind in ENTRIES.items():
-        entries = result.get(name, {})
-        if isinstance(entries, dict):
-            wrong += [f"{name}.{n}" for n, v in entries.items() if not isinstance(v, kind)]
-        else:
-            wrong.append(name)
-    floats = {n: v for n, v in flat.items() if isinstance(v, float) and n[:7] != "config."}
-    wrong += [name for name, value in floats.items() if LARGEST < abs(value) < math.inf]
-    if wrong:
+    found = {"folder": folder.path, "config": flattened(result["config"])}
+    found["environment"] = flattened(_shown(folder.read_environment()))
+    if result["status"] != "completed":
+        result = {**UNKNOWN, **result}
+        if folder.is_training:
+            result |= {"status": "running", "error": None}
+    try:
+        return Record.model_validate({**result, **found})
+    except ValidationError as error:
+        wrong = error.errors()[0]
         raise UserError(
-            f"{folder.result_file} is not the result of a run of this version: {wrong[0]} is "
-            f"{flat.get(wrong[0])!r:.40}"
-        )
-    if result["status"] != "completed" and folder.is_training:
-        result |= {"status": "running", "error": None}
-    environment = flattened(_shown(folder.read_environment()))
-    return Record(folder.path, result, flattened(result["config"]), environment)
-
-
-def _at(value: Any, name: str) -> Any:
-    for key in name.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+            f"{folder.result_file} is not the result of a run of this version: "
+            f"{'.'.join(map(str, wrong['loc']))} is "
+            + ("missing" if wrong["type"] == "missing" else f"{wrong['input']!r:.40}")
+        ) from None
 
 
 def _shown(value: Any) -> Any:
@@ -167,11 +141,11 @@ def _shown(value: Any) -> Any:
 
 
 def default_metrics(
-    results: Iterable[Mapping[str, Any]], splits: Sequence[str] = ("test", "validation")
+    metrics: Iterable[str], splits: Sequence[str] = ("test", "validation")
 ) -> list[str]:
-    """The metrics to compare these runs by, those of their kinds of target and then the loss, of
-    the preferred split first: take the first that a run has."""
-    names = dict.fromkeys([*(result.get("metric", "loss") for result in results), "loss"])
+    """What to compare runs by, given the metric of each one's kind of target: that, and then the
+    loss, of the preferred split first. Take the first that a run has."""
+    names = dict.fromkeys([*metrics, "loss"])
     return [f"{split}/{name}" for split in splits for name in names]
 
 
@@ -182,11 +156,11 @@ def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[
     Raises:
         UserError: if no run has it, with the names to choose from.
     """
-    results = [record.result for record in records if record.completed]
-    names = {name for result in results for name in result["metrics"]}
+    completed = [record for record in records if record.completed]
+    names = {name for record in completed for name in record.metrics}
     if not names:
         raise UserError("none of these runs is completed: there is nothing to compare")
-    usual = default_metrics(results, splits)
+    usual = default_metrics((record.metric for record in completed), splits)
     metric = metric or next((name for name in usual if name in names), "null")
     if metric not in names:
         raise UserError(f"metric={metric}: {choices(metric, names)}")

@@ -11,10 +11,11 @@ from typing import Any
 from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
 
-LABELS = ("task_name", "tags")  # what people call runs
-BESIDE = ("baseline", "logger")  # what a run does besides training
 # these don't change what is trained
-NO_SETTING = (*LABELS, *BESIDE, "folder", "resume", "sweep.", "imports", "paths.")
+NO_SETTING = (
+    *("task_name", "tags", "baseline", "logger", "folder", "resume"),
+    *("sweep.", "imports", "paths."),
+)
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 
@@ -27,15 +28,13 @@ class Grouping:
 
     keys: Sequence[str]  # of the configuration, that tell the settings apart
     data_keys: Sequence[str]  # that tell only the data sets apart
-    same: Mapping[str, Sequence[str]]  # what has the same values as one of `keys`
-    tied: Mapping[tuple[str, ...], Sequence[str]]  # what varies only together with some of `keys`
+    also: Sequence[str]  # what varies only together with `keys`, and may be the cause as well
     data: Sequence[tuple[str, list[list[Record]]]]  # each data set's name, and its settings' runs
 
     @property
     def tuned(self) -> list[str]:
         """What varies beyond the head and the data, such as a learning rate that somebody tunes."""
-        keys = (*self.keys, *chain(*self.tied.values()))
-        return [key for key in keys if key != "model.head"]
+        return [key for key in (*self.keys, *self.also) if key != "model.head"]
 
 
 def varied_columns(records: Sequence[Record]) -> Columns:
@@ -78,33 +77,6 @@ def varied_keys(columns: Columns) -> list[str]:
     return kept
 
 
-def tied_keys(
-    records: Sequence[Record], columns: Columns, keys: Sequence[str], data_keys: Sequence[str] = ()
-) -> tuple[dict[str, list[str]], dict[tuple[str, ...], list[str]]]:
-    """The keys that vary only together with some of `varied_keys`, which name the settings.
-
-    Returns:
-        For each of `keys` the keys with the same values in all runs, such as an interpolation of
-        it; and for each group of `keys` the keys that vary together with it in another way, so that
-        a difference may be due to any of them. Left out are arguments that only some of several
-        classes have, which belong to their `_target_`, and what varies with the data only, because
-        each data set is compared by itself.
-    """
-    same: dict[str, list[str]] = {}
-    tied: dict[tuple[str, ...], list[str]] = {}
-    for key in (key for key in columns if key not in keys):
-        alone = [k for k in keys if _count(columns, [k, key]) == _count(columns, [k])]
-        equal = [k for k in alone if columns[k] == columns[key]]
-        classes = tuple(k.removesuffix("_target_") for k in alone if k.endswith("._target_"))
-        if any(k in data_keys for k in alone):
-            continue
-        if equal:
-            same.setdefault(equal[0], []).append(key)
-        elif not key.startswith(classes) or all(key in record.config for record in records):
-            tied.setdefault((*alone[:1],) or (*keys,), []).append(key)
-    return same, tied
-
-
 def _count(columns: Columns, keys: Sequence[str]) -> int:
     return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
 
@@ -128,18 +100,6 @@ def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:
     shown = zip(keys, short_keys(keys), map(shown_value, values), strict=True)
     names = [value if key == "model.head" else f"{short}={value}" for key, short, value in shown]
     return ", ".join(names) or "all runs"
-
-
-def used_labels(records: Sequence[Record]) -> list[str]:
-    """The labels that any run has."""
-    return [key for key in LABELS if any(record.config.get(key) for record in records)]
-
-
-def shown_labels(key: str, records: Sequence[Record]) -> str:
-    """The values of a label in the runs of a setting: `baseline, wide`."""
-    values = [record.config.get(key) or [] for record in records]
-    texts = [text for v in values for text in (v if isinstance(v, list) else [v])]
-    return ", ".join(dict.fromkeys(map(str, texts)))
 
 
 def shown_value(value: Any) -> str:
@@ -170,45 +130,40 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     for number, record in enumerate(records):
         settings.setdefault(tuple(columns[key][number] for key in keys), []).append(record)
     sections = _by_data([*settings.values()])
-    data_keys = [
-        key
-        for key in keys
-        if len(sections) > 1
-        and key.startswith("data.")
-        and all(len({_as_json(g[0].config.get(key)) for g in groups}) == 1 for groups in sections)
-    ]
-    setting_keys = [key for key in keys if key not in data_keys]
-    same, tied = tied_keys(records, columns, keys, data_keys)
+
+    def compared(key: str) -> bool:  # whether it varies within a data set
+        return any(len({_as_json(g[0].config.get(key)) for g in groups}) > 1 for groups in sections)
+
+    data_keys = [key for key in keys if key.startswith("data.") and not compared(key)]
     names = _data_names([groups[0][0] for groups in sections], data_keys)
-    return Grouping(setting_keys, data_keys, same, tied, [*zip(names, sections, strict=True)])
+    return Grouping(
+        [key for key in keys if key not in data_keys],
+        data_keys,
+        [key for key in columns if key not in keys and compared(key)],
+        [*zip(names, sections, strict=True)],
+    )
 
 
 def _by_data(settings: Sequence[list[Record]]) -> list[list[list[Record]]]:
-    """Puts settings together that saw the same data at every seed that they share."""
-    sections: list[tuple[str, dict[int, str], list[list[Record]]]] = []
-    for group in settings:
-        name = group[0].result["data"]
-        seen = {record.seed: record.result["fingerprint"] for record in group}
-        for other_name, others, members in sections:
-            shared = seen.keys() & others.keys()
-            same = all(seen[seed] == others[seed] for seed in shared)
-            if same and (shared or (name == other_name and {*seen.values()} & {*others.values()})):
-                members.append(group)
-                others |= seen
-                break
-        else:
-            sections.append((name, seen, [group]))
-    return [members for *_, members in sections]
+    """Puts settings together whose runs saw the same data, directly or by way of others."""
+    sections: list[tuple[set[str], list[int]]] = []  # fingerprints, and the numbers of settings
+    for number, group in enumerate(settings):
+        seen, members = {record.fingerprint for record in group}, [number]
+        for section in [each for each in sections if each[0] & seen]:
+            sections.remove(section)
+            seen, members = seen | section[0], sorted([*section[1], *members])
+        sections.append((seen, members))
+    return [[settings[n] for n in members] for members in sorted(m for _, m in sections)]
 
 
 def _data_names(firsts: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
     """The names of data sets, each with as much behind it as tells them apart."""
-    names = [record.result["data"] for record in firsts]
+    names = [record.data for record in firsts]
     varied = [
         "".join(f", {key.removeprefix('data.')}={record.config.get(key)}" for key in data_keys)
         for record in firsts
     ]
-    for more in (varied, [f", {record.result['fingerprint'][:8]}" for record in firsts]):
+    for more in (varied, [f", {record.fingerprint[:8]}" for record in firsts]):
         if len(set(names)) < len(names):
             names = [f"{name}{end}" for name, end in zip(names, more, strict=True)]
     return names
@@ -223,9 +178,9 @@ def check_same_data(records: Sequence[Record]) -> None:
     seen: dict[int, Record] = {}
     for record in records:
         other = seen.setdefault(record.seed, record)
-        if other.result["fingerprint"] != record.result["fingerprint"]:
+        if other.fingerprint != record.fingerprint:
             raise UserError(
                 f"{other.folder} and {record.folder} have the same seed, but saw different data "
-                f"or another split of it ({other.result['data']}, {record.result['data']}): "
+                f"or another split of it ({other.data}, {record.data}): "
                 "use different_data=true to compare within each data set"
             )

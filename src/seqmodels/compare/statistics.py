@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special, stats
@@ -15,8 +16,8 @@ POWER = 0.8  # how often `seeds_needed` seeds find a difference of the size that
 FEWEST_SEEDS = 3  # of a test or an interval: two seeds say next to nothing about a deviation
 MOST_SEEDS = 10_000  # a larger estimate is reported as None
 
-Scores = Mapping[int, float]
-"""The metric of one setting by seed."""
+Scores = Mapping[Any, float]
+"""The metric of one setting by seed, or by whatever makes two runs a pair."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from statistics import fmean
 from typing import Any
@@ -18,8 +19,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.compare.comparison import Comparison, Section, Setting
-from seqmodels.compare.settings import shown_labels, shown_value
+from seqmodels.compare.comparison import Comparison, Section, Setting, enumerated
+from seqmodels.compare.settings import short_keys, shown_value
 from seqmodels.engine.metrics import show, unit
 from seqmodels.screen import visible_line
 
@@ -42,34 +43,8 @@ def numbers(setting: Setting, comparison: Comparison) -> dict[str, Any]:
         "seeds_needed": (difference and difference.seeds_needed) or "",
         **({comparison.beside: setting.beside} if comparison.beside else {}),
         "parameters": records[0].parameters,
-        "per_second": fmean(record.per_second for record in records),
-        "seconds": fmean(record.seconds for record in records),
-    }
-
-
-def shown_columns(
-    metric: str, beside: str | None = None, speed: str = "per second"
-) -> dict[str, tuple[str, str, Callable[[Any], str]]]:
-    """The numbers that people read: the header of each, in words and short enough for a terminal,
-    and how to write it."""
-
-    def known(write: Callable[[Any], str]) -> Callable[[Any], str]:
-        return lambda value: "-" if math.isnan(value) else write(value)
-
-    score = known(lambda value: show(metric, value))
-    p_value = known(lambda p: "<0.001" if p < 0.001 else f"{p:.3f}")
-
-    return {
-        "runs": ("runs", "runs", str),
-        "mean": (metric_header(metric), metric_header(metric), score),
-        "deviation": ("standard deviation", "sd", score),
-        "interval": ("± 95 % interval", "± 95 %", score),
-        "difference_to_best": ("difference to best", "to best", score),
-        "p": ("p (corrected)", "p", p_value),
-        **({beside: (metric_header(beside), metric_header(beside), score)} if beside else {}),
-        "parameters": ("parameters", "parameters", known("{:,}".format)),
-        "per_second": (speed, "/s", known("{:,.0f}".format)),
-        "seconds": ("seconds of training", "s", known("{:.1f}".format)),
+        "per_second": fmean(record.speed[1] for record in records),
+        "seconds": fmean(record.training_seconds for record in records),
     }
 
 
@@ -78,23 +53,36 @@ def metric_header(metric: str) -> str:
     return f"{metric}, {unit(metric)}" if unit(metric) else metric
 
 
-def table(comparison: Comparison, section: Section, *, short: bool = False) -> list[list[str]]:
-    """The header and a row per setting, the best first; `short` for the header of a terminal."""
-    speeds = {record.speed for s in section.settings for record in s.records} - {None}
-    speed = (speeds.pop() if len(speeds) == 1 else None) or "per second"
-    columns = shown_columns(comparison.metric, comparison.beside, speed)
-    headers = [brief if short else words for words, brief, _ in columns.values()]
-    rows = [[*comparison.names, *headers]]
+def table(comparison: Comparison, section: Section) -> list[list[str]]:
+    """The header and a row per setting, the best first."""
+    counted = {record.speed[0] for s in section.settings for record in s.records}
+    score, beside = partial(show, comparison.metric), comparison.beside
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "runs": ("runs", str),
+        "mean": (metric_header(comparison.metric), score),
+        "deviation": ("sd", score),
+        "interval": ("± 95 %", score),
+        "difference_to_best": ("to best", score),
+        "p": ("p", lambda p: "<0.001" if p < 0.001 else f"{p:.3f}"),
+        **({beside: (metric_header(beside), score)} if beside else {}),
+        "parameters": ("parameters", "{:,}".format),
+        "per_second": (f"{counted.pop()}/s" if len(counted) == 1 else "/s", "{:,.0f}".format),
+        "seconds": ("time, s", "{:.1f}".format),
+    }
+    rows = [[*short_keys(comparison.keys), *(header for header, _ in columns.values())]]
     for setting in section.settings:
-        best = () if setting.difference else ("difference_to_best", "p")  # no difference to itself
         values = numbers(setting, comparison)
-        texts = ["" if n in best else text(values[n]) for n, (*_, text) in columns.items()]
-        rows.append([*map(shown_value, setting.values), *_labels(comparison, setting), *texts])
+        if not setting.difference:
+            values |= {"difference_to_best": "", "p": ""}  # no difference to itself
+        cells = [_cell(values[name], write) for name, (_, write) in columns.items()]
+        rows.append([*map(shown_value, setting.values), *cells])
     return rows
 
 
-def _labels(comparison: Comparison, setting: Setting) -> list[str]:
-    return [shown_labels(key, setting.records) for key in comparison.labels]
+def _cell(value: Any, write: Callable[[Any], str]) -> str:
+    if value == "":
+        return ""
+    return "-" if math.isnan(value) else write(value)
 
 
 def overview(comparison: Comparison) -> list[list[str]]:
@@ -121,24 +109,22 @@ def overview(comparison: Comparison) -> list[list[str]]:
 
 def cautions(comparison: Comparison) -> list[str]:
     """What to keep in mind when you read the tables."""
-    lines = [f"caution: {line}" for line in comparison.confounded()]
+    lines, keys = list[str](), [*comparison.keys, *comparison.grouping.also]
+    if also := short_keys(keys)[len(comparison.keys) :]:
+        lines.append(f"caution: these vary too: {enumerated(also)}")
     if comparison.others:
         lines.append(f"caution: the runs also differ in {', '.join(comparison.others)}")
     if left_out := [visible_line(str(record.folder)) for record in comparison.left_out]:
-        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-        lines.append(
-            f"left out, because {comparison.metric} is missing or not finite: "
-            f"{', '.join(left_out[:3])}{more}"
-        )
+        why = f"{comparison.metric} is missing or not finite"
+        lines.append(f"left out, because {why}: {enumerated(left_out)}")
     return lines
 
 
 def failures(comparison: Comparison) -> list[str]:
     """A line for each run that did not complete: its status, its folder and its error."""
     return [
-        f"{record.result['status']}: {visible_line(str(record.folder))}"
-        + (f" ({error})" if (error := record.result.get("error")) else "")
-        for record in comparison.failed
+        f"{run.status}: {visible_line(str(run.folder))}" + (f" ({run.error})" if run.error else "")
+        for run in comparison.failed
     ]
 
 
@@ -148,9 +134,9 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     wide = console.options.update(width=10_000)
     parts: list[Any] = [Text(comparison.ranking() + "\n")]
     for section in comparison.sections:
-        rows = table(comparison, section, short=True)
+        rows = table(comparison, section)
         shown, without_costs = (
-            rich_table(each, len(comparison.names), best_first=section.tested)
+            rich_table(each, len(comparison.keys), best_first=section.tested)
             for each in (rows, [row[:-COSTS] for row in rows])
         )
         if Measurement.get(console, wide, shown).minimum > console.width:
@@ -162,7 +148,7 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
     total = sum(len(setting.records) for setting in comparison.settings) + len(comparison.failed)
-    statuses = Counter(record.result["status"] for record in comparison.failed)
+    statuses = Counter(record.status for record in comparison.failed)
     parts += [Text(f"{n} of {total} runs {status}") for status, n in sorted(statuses.items())]
     return Group(*parts)
 
@@ -177,8 +163,8 @@ def rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = 
         shown.add_column(header, overflow="fold", min_width=min(longest, LONG_NAME))
     for column in rows[0][names:]:
         # break the header wherever it may be broken, because the numbers below it are short
-        header = re.sub(r"(?<=\w)[/_]|, |(?<!\d) ", lambda m: m[0].strip() + "\n", column)
-        header = header.replace("parameters", "param-\neters")
+        header = re.sub(r"(?<=\w)[/_](?!s$)|, |(?<!\d) ", lambda m: f"{m[0].strip(', ')}\n", column)
+        header = re.sub("(param|exam)(eters|ples)", r"\1-\n\2", header)
         shown.add_column(header, justify="right", no_wrap=True)
     for number, row in enumerate(rows[1:]):
         shown.add_row(*row, style="bold green" if best_first and number == 0 else None)
@@ -193,7 +179,7 @@ def as_markdown(comparison: Comparison) -> str:
     for section in comparison.sections:
         rows = table(comparison, section)
         title = f"**{_markdown(section.data)}**"
-        lines += [title, "", *_markdown_table(rows, names=len(comparison.names))]
+        lines += [title, "", *_markdown_table(rows, names=len(comparison.keys))]
         lines += ["", _markdown(section.verdict()), ""]
     lines += [f"- {_markdown(line)}" for line in (*cautions(comparison), *failures(comparison))]
     return "\n".join(lines).rstrip() + "\n"
@@ -218,8 +204,7 @@ def as_csv(comparison: Comparison) -> str:
         for setting in section.settings:
             values = numbers(setting, comparison)
             if not file.tell():
-                keys = (*comparison.grouping.data_keys, *comparison.keys, *comparison.labels)
+                keys = (*comparison.grouping.data_keys, *comparison.keys)
                 writer.writerow(["data", *keys, *values])
-            texts = (*section.values, *setting.values, *_labels(comparison, setting))
-            writer.writerow([section.data, *texts, *values.values()])
+            writer.writerow([section.data, *section.values, *setting.values, *values.values()])
     return file.getvalue()

@@ -26,6 +26,7 @@ class InputEncoder(ABC):
     vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
     note = ""  # what the user should know of what `fit` has read
     own_spec: Mapping[str, int] = MappingProxyType({})  # what else a task must know
+
     num_characters: int | None = None  # how many different ones words have, if these are given, too
 
     def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:

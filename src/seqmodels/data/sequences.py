@@ -130,8 +130,8 @@ class SequenceDataModule(DataModule):
         `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
         with pre-trained vectors, `vector_size`: their width, and `num_trained`: how many tokens
         training knows (ids below it; the others are words that only the vectors have); with
-        characters, `num_characters`: how many different ones; of series, `folded`: how many steps
-        are one; `preprocessor`: how to encode new inputs; and the spec of the targets.
+        characters, `num_characters`: how many different ones; `preprocessor`: how to encode new
+        inputs; and the spec of the targets.
         """
         if not self._fitted:
             raise RuntimeError("nothing is learned from the training split yet: call setup first")

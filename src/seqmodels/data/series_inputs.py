@@ -98,7 +98,6 @@ class Series(InputEncoder, name="features"):
         self.num_channels = len(self.mean)
         self.folded = int(fitted["folded"])
         self.num_inputs = self.num_channels * (1 + (self.scale == "both")) * self.folded
-        self.own_spec = {"folded": self.folded}
 
     def _folded(self, longest: int) -> int:
         return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)

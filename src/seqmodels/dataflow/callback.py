@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from matplotlib.figure import Figure
-from torch import Tensor
 
 from seqmodels.audit import ADVICE, audit
 from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
-from seqmodels.dataflow.tracing import MOST_TOKENS, few_tokens, reach, trace
+from seqmodels.dataflow.tracing import MOST_TOKENS, few_tokens, trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.screen import Screen
@@ -29,13 +25,12 @@ from seqmodels.screen import Screen
 log = logging.getLogger(__name__)
 
 DRAWN_STEPS = 5  # in dataflow.svg
-RELATIVE = "relative to uniform (1 = an average step)"
 
 
 class Dataflow(Callback):
     """Before the first step: traces a real batch, audits the model, prints the table of tensors and
-    draws `dataflow.svg`. After the last step: draws it again, and draws in
-    `figures/contributions.png` how much each input step contributes, before and after.
+    draws `dataflow.svg`. After the last step: draws it again, with what the model has learnt to
+    read.
 
     Args:
         refuse: whether an error found by the audit stops the training or is only a warning.
@@ -47,8 +42,7 @@ class Dataflow(Callback):
 
     def __init__(self, refuse: bool = True) -> None:
         self.refuse = refuse
-        self._batch: AnyBatch | None = None  # from the validation split
-        self._before: Tensor | None = None
+        self._batch: AnyBatch | None = None  # to draw, from the validation split
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task = cast(Task, pl_module)
@@ -61,8 +55,7 @@ class Dataflow(Callback):
             return
         Screen().print(tensor_table(task, seen, batch))
         held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task) or batch
-        self._batch = excerpt(held_out, rows=8, steps=32 if by_step else task.window)
-        self._before = reach(task, self._batch, last_step=True)
+        self._batch = few_steps(held_out)
         _draw(task, self._batch, trainer)
 
     def _audit(self, task: Task, batch: AnyBatch) -> None:
@@ -85,19 +78,8 @@ class Dataflow(Callback):
             log.warning(f"model.head={task.head.name}: {found}")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._batch is None or self._before is None:
-            return
-        task = cast(Task, pl_module)
-        figures = Path(trainer.default_root_dir) / "figures"
-        figures.mkdir(exist_ok=True)
-        contributions(
-            self._before.numpy(),
-            reach(task, self._batch, last_step=True).numpy(),
-            task.cut(self._batch).lengths.tolist(),
-            figures / "contributions.png",
-            backwards=task.contract.per == "step",
-        )
-        _draw(task, self._batch, trainer)
+        if self._batch is not None:
+            _draw(cast(Task, pl_module), self._batch, trainer)
 
 
 def excerpt(batch: AnyBatch, rows: int, steps: int | None = None) -> AnyBatch:
@@ -122,7 +104,7 @@ def _first_batch(loop: Any, task: Task) -> AnyBatch | None:
 
 
 def _draw(task: Task, batch: AnyBatch, trainer: pl.Trainer) -> None:
-    picture = to_svg(draw(task, trace(task, few_steps(batch)), row=1))
+    picture = to_svg(draw(task, trace(task, batch), row=1))
     (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
 
 
@@ -146,63 +128,3 @@ def _cut_sides(batch: AnyBatch, cut: Callable[[AnyBatch], SequenceBatch]) -> Any
     if isinstance(batch, PairBatch):
         return PairBatch.of(cut(batch), cut(batch.target))
     return cut(batch)
-
-
-def contributions(
-    before: np.ndarray,
-    after: np.ndarray,
-    lengths: Sequence[int],
-    picture: Path,
-    *,
-    backwards: bool,
-) -> None:
-    """Draws how much each input step contributes to the logits: in each row, after training; and
-    on average, before and after.
-
-    Args:
-        before, after: `(B, T)`: shares, which sum to 1 in each row.
-        backwards: count the steps back from the last one, as for a language model's last logits.
-    """
-    figure = Figure(figsize=(11, 4))
-    # at fixed places, because `layout="constrained"` draws everything twice to find them
-    rows_axes, bar_axes, mean_axes = (
-        figure.add_axes((left, 0.12, width, 0.815))
-        for left, width in ((0.09, 0.335), (0.44, 0.015), (0.66, 0.33))
-    )
-    order, sizes = np.argsort(lengths)[::-1], np.array(lengths)[:, None]
-    if backwards:
-        before, after = before.copy(), after.copy()
-        for shares, (row, length) in product((before, after), enumerate(lengths)):
-            shares[row, :length] = shares[row, :length][::-1].copy()
-    valid = np.arange(sizes.max()) < sizes
-    image = rows_axes.imshow(
-        # times the length, because a uniform share is 1 / length
-        np.where(valid, after[:, : sizes.max()] * sizes, np.nan)[order],
-        aspect="auto",
-        cmap="Greens",
-        norm="log" if backwards else "linear",
-        interpolation="nearest",
-    )
-    figure.colorbar(image, cax=bar_axes, label=RELATIVE)
-    rows_axes.set_yticks(range(len(lengths)), [f"{lengths[row]} steps" for row in order])
-    xlabel = "steps back from the prediction" if backwards else "step"
-    rows_axes.set(title="each sequence, after training", xlabel=xlabel)
-    grid = np.linspace(0, 1, 50)
-    for shares, name, style in ((before, "before", "--"), (after, "after", "-")):
-        if backwards:
-            mean_axes.semilogy(shares.mean(axis=0)[: min(lengths)], style, label=name, marker=".")
-            continue
-        curves = [
-            np.interp(grid, (np.arange(n) + 0.5) / n, row[:n] * n)
-            for row, n in zip(shares, lengths, strict=True)
-        ]
-        mean_axes.plot(100 * grid, np.mean(curves, axis=0), style, label=name)
-    if backwards:
-        mean_axes.set(title="mean", xlabel=xlabel, ylabel="share of the gradient")
-    else:
-        mean_axes.axhline(1, color="grey", linewidth=0.8, linestyle=":", label="uniform")
-        mean_axes.set(title="mean", xlabel="per cent of the way from the first step to the last")
-        mean_axes.set(ylabel=RELATIVE, ylim=(0, None))
-    mean_axes.legend(title="training")
-    mean_axes.grid(alpha=0.3)
-    figure.savefig(picture, dpi=120, pil_kwargs={"compress_level": 1})  # a tenth larger and sooner

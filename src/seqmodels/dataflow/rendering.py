@@ -1,17 +1,11 @@
-"""A picture of a network in characters and lines; as SVG, as text for a terminal, or as PNG for
-loggers that show no SVG."""
+"""A picture of a network in characters and lines; as SVG, or as text for a terminal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
-from typing import Any, Literal
-from xml.etree import ElementTree
+from typing import Literal
 
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from rich.color import blend_rgb
 from rich.color_triplet import ColorTriplet
 from rich.style import Style
@@ -21,7 +15,6 @@ Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
 Paint = tuple[str, str]  # a colour on light paper, and one on dark paper
 
 WIDE, HIGH, PAD, TOP = 8, 26, 10, 56  # pixels: of a character, of a line, around all, of the title
-PER_INCH, POINT = 96, 72 / 96  # pixels; one of them in points
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
 # for a small and a large share of the gradient
 GREENS = ColorTriplet(214, 242, 220), ColorTriplet(22, 120, 55)
@@ -258,44 +251,3 @@ def to_text(drawing: Drawing) -> Text:
             text = f"{around[0]}{inside}{around[1]}" if len(line) <= box.width - 2 else line
             put(box.x, box.y + number, text.center(box.width)[: box.width], style)
     return Text("\n").join(Text.assemble(*row) for row in cells).append("\n")
-
-
-def write_png(drawing: Path, folder: str) -> Path:
-    """Writes what `to_svg` has drawn to a PNG of the same name in a folder, at twice its size."""
-    root = ElementTree.parse(drawing).getroot()
-    width, height = float(root.attrib["width"]), float(root.attrib["height"])
-    figure = Figure(figsize=(width / PER_INCH, height / PER_INCH))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    for number, part in enumerate(root.iter()):  # each above what comes before it
-        kind, own = part.tag.rpartition("}")[2], part.attrib
-        line: dict[str, Any] = {
-            "zorder": number,
-            "linewidth": POINT * float(own.get("stroke-width", 1)),
-        }
-        if kind == "rect":
-            x, y, wide, high = (float(own[name]) for name in ("x", "y", "width", "height"))
-            line |= {"facecolor": own["fill"], "edgecolor": own["stroke"]}
-            line["linestyle"] = (0, (3, 3)) if "stroke-dasharray" in own else "-"
-            axes.add_patch(Rectangle((x, y), wide, high, **line))
-        elif kind == "path":
-            for points in own["d"].split("M")[1:]:
-                xs, ys = zip(
-                    *(map(float, point.split()) for point in points.split("L")), strict=True
-                )
-                axes.add_line(Line2D(xs, ys, color=own["stroke"], **line))
-        elif kind == "text":
-            axes.text(
-                float(own["x"]),
-                float(own["y"]),
-                part.text or "",
-                fontsize=POINT * float(own["font-size"]),
-                fontweight="bold" if "font-weight" in own else "normal",
-                color=own["fill"],
-                ha="center" if "text-anchor" in own else "left",
-                zorder=number,
-                parse_math=False,
-            )
-    picture = Path(folder) / f"{drawing.stem}.png"
-    figure.savefig(picture, dpi=2 * PER_INCH)
-    return picture

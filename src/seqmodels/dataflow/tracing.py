@@ -111,17 +111,16 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
 
 
 def reach(
-    task: Task, batch: AnyBatch, *, last_step: bool = False
+    task: Task, batch: AnyBatch
 ) -> Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]:
     """Measures which input steps reach the logits through the whole network, as shares.
 
-    For predictions at every step, the input steps are the last dimension, and `last_step` takes
-    only the prediction at each row's last step.
+    For predictions at every step, the input steps are the last dimension.
     """
     by_step = task.head.per == "step"
     with isolated([task]), ExitStack() as narrow:
-        rows, steps = task.cut(batch), batch.lengths - 1
-        if by_step and not last_step:
+        rows = task.cut(batch)
+        if by_step:
             # a copy of all rows for each step, because one backward pass is quicker than many
             time = rows.inputs.shape[1]
             steps = torch.arange(time).repeat_interleave(len(rows))
@@ -142,7 +141,7 @@ def reach(
             if bool(norms.any()):
                 break  # otherwise the projection has zero weights
     shares = _share(norms, norms.sum(dim=-1))
-    if by_step and not last_step:
+    if by_step:
         return shares.unflatten(0, (time, -1)).transpose(0, 1)
     return shares
 

@@ -13,14 +13,12 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
-from seqmodels.engine.training import worst_move
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import State
-from seqmodels.nn.warps import Warp
-from seqmodels.nn.windows import random_crops, random_windows, read_in_windows
+from seqmodels.nn.windows import random_windows, read_in_windows
 
 Made = TypeVar("Made")
 
@@ -50,9 +48,6 @@ class Network(nn.Module):
     encoder: RecurrentEncoder
     head: Head
     window: int | None = None  # to read longer sequences in windows of so many steps
-    crop: float = 0.0  # the share of steps, at most, that training cuts from the ends of sequences
-    warp: Warp | None = None  # what changes the speed of series in training
-    adversarial: float  # the norm of the moves of embeddings in training
     contract: Contract
     # what methods have made of a batch, in a test, which measures it and then describes it
     remembers: dict[Any, Any] | None = None
@@ -81,14 +76,12 @@ class Network(nn.Module):
         return self.read(self.embed(batch), batch.lengths, state)
 
     def cut(self, batch: AnyBatch) -> AnyBatch:
-        """The rows that the embedding reads of a batch: with `crop` or a `window`, in training a
-        random part of each sequence; with `warp`, at a random speed."""
-        if not self.training or (self.window is None and not self.crop and self.warp is None):
+        """The rows that the embedding reads of a batch: with a `window`, in training a random
+        one of each sequence."""
+        if not self.training or self.window is None:
             return batch
-        assert isinstance(batch, SequenceBatch)  # other tasks take neither
-        part = random_crops(batch, self.crop) if self.crop else batch
-        part = part if self.warp is None else self.warp(part)
-        return part if self.window is None else random_windows(part, self.window)
+        assert isinstance(batch, SequenceBatch)  # other tasks take no window
+        return random_windows(batch, self.window)
 
     def read(
         self,
@@ -134,17 +127,10 @@ class Network(nn.Module):
             if targets.is_floating_point():
                 return loss, decision
             return loss.where((targets != PADDING_TARGET).any(), 0.0), decision
-        batch, norm = self.cut(batch), self.adversarial
+        batch = self.cut(batch)
         assert batch.targets is not None
-        embedded = self.embed(batch)
-        if norm:
-            embedded.requires_grad_()  # features have no gradient by themselves
-        states = self.read(embedded, batch.lengths)
-        loss, decision = self.head.loss_and_decision(states, batch.targets)
-        if norm:
-            moved = self.read(embedded + worst_move(loss, embedded, norm), batch.lengths)
-            loss = (loss + self.head.loss(moved, batch.targets)) / 2
-        return loss, decision
+        states = self.read(self.embed(batch), batch.lengths)
+        return self.head.loss_and_decision(states, batch.targets)
 
     def losses(self, batch: AnyBatch) -> Float[Tensor, " batch"]:
         """The loss of each row, the mean over its targets; nan where that is of none."""

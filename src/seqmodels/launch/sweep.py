@@ -128,7 +128,7 @@ def _summary(folder: RunFolder, metric: str | None) -> str:
     result: Mapping[str, Any] = folder.read_result()
     if result["status"] != "completed":
         return f"{result['status']}, {result['error']}"
-    names = [metric, *default_metrics([result])]
+    names = [metric, *default_metrics([result["metric"]])]
     values = (f"{n} {result['metrics'][n]:.4f}" for n in names if n in result["metrics"])
     return f"{next(values, 'no metric')}, {result['seconds']['total']:.1f} s"
 
@@ -214,8 +214,8 @@ class SweepReport(Callback):
         if "n_trials" in config.hydra.sweeper:  # a search has said what it found
             return
         from seqmodels.compare.comparison import compare
-        from seqmodels.compare.page import write_comparison
         from seqmodels.compare.tables import comparison_table
+        from seqmodels.compare.writing import write_comparison
         from seqmodels.screen import Screen
 
         console, sweep = Screen(), config.sweep
@@ -230,7 +230,7 @@ class SweepReport(Callback):
         for path in write_comparison(comparison, self.folder):
             console.print(f"{path}", soft_wrap=True)
         sys.stdout.flush()
-        unfinished = [run for run in comparison.failed if run.result["status"] != "running"]
+        unfinished = [run for run in comparison.failed if run.status != "running"]
         if unfinished or len(results) < (self.jobs or 0):
             sys.exit(1)
 

@@ -78,9 +78,6 @@ class RecurrentEncoder(nn.Module):
             `benchmarks/`).
         locked_dropout: the dropout between layers drops the same features at all steps of a row
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
-        weight_dropout: the share of the weights from `h` to the next `h` that training drops, the
-            same ones for all rows and steps of a call (AWD-LSTM,
-            https://arxiv.org/abs/1708.02182). Training is `padded` then.
 
     Raises:
         ValueError: if arguments don't fit together.
@@ -99,7 +96,6 @@ class RecurrentEncoder(nn.Module):
         proj_size: Natural = 0,
         packing: Literal["auto", "packed", "padded"] = "auto",
         locked_dropout: bool = False,
-        weight_dropout: NonNegativeFraction = 0.0,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
@@ -111,11 +107,6 @@ class RecurrentEncoder(nn.Module):
             raise ValueError(
                 f"encoder.packing is 'padded', but cell={cell} runs on packed rows: set "
                 "encoder.packing=auto"
-            )
-        if is_own and weight_dropout:
-            raise ValueError(
-                f"encoder.weight_dropout is {weight_dropout}, but cell={cell} has weights of its "
-                "own: set encoder.weight_dropout=0, and drop them in the cell"
             )
         if proj_size and cell != "lstm":
             raise ValueError(f"encoder.proj_size is {proj_size}: only cell=lstm has projections")
@@ -142,7 +133,6 @@ class RecurrentEncoder(nn.Module):
         self.cell = cell
         self.packing = packing
         self.locked_dropout = locked_dropout
-        self.weight_dropout = weight_dropout
 
     @property
     def has_cell_state(self) -> bool:
@@ -189,15 +179,8 @@ class RecurrentEncoder(nn.Module):
         most_steps = time if inputs.device.type == "cpu" else min(time, MOST_STEPS)
         is_own = not isinstance(self.rnn, nn.RNNBase)
         locked = self.locked_dropout and self.rnn.dropout and not is_own
-        if self.training and (locked or self.weight_dropout):
-            output, final = run_padded(
-                self.rnn,
-                inputs,
-                lengths,
-                state,
-                locked_dropout=self.locked_dropout,
-                weight_dropout=self.weight_dropout,
-            )
+        if self.training and locked:
+            output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=True)
         elif bool((lengths == longest).all()) and longest <= most_steps:
             output, final = self.rnn(inputs[:, :longest], state)
             if longest < time:

@@ -148,7 +148,6 @@ def run_padded(
     state: State | None = None,
     *,
     locked_dropout: bool = False,
-    weight_dropout: float = 0.0,
 ) -> tuple[Tensor, State]:
     """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps.
 
@@ -158,7 +157,6 @@ def run_padded(
         lengths: `(B,)` int64 on the CPU.
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
-        weight_dropout: the share of the weights from `h` to the next `h` to drop in training.
 
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
@@ -187,10 +185,7 @@ def run_padded(
             else:
                 layer = F.dropout(layer, rnn.dropout, rnn.training)
         indices = range(number * directions, (number + 1) * directions)
-        weights: list[list[Tensor]] = [[*rnn.all_weights[index]] for index in indices]
-        if weight_dropout:
-            for own in weights:
-                own[1] = F.dropout(own[1], weight_dropout, rnn.training)
+        weights = rnn.all_weights[indices.start : indices.stop]
         if by_hand:
             h_0 = start[0][indices.start : indices.stop]
             layer, h_n = LayerByHand.apply(rnn.mode, rows, layer, h_0, *chain(*weights))

@@ -17,13 +17,11 @@ def random_windows(batch: SequenceBatch, size: int) -> SequenceBatch:
     """Cuts each sequence that is longer than `size` to a random window of that many steps."""
     if int(batch.lengths.max()) <= size:
         return batch
-    return _random_parts(batch, batch.lengths.clamp(max=size))
-
-
-def random_crops(batch: SequenceBatch, share: float) -> SequenceBatch:
-    """Cuts up to this share of its steps, drawn for each sequence, from its two ends."""
-    kept = batch.lengths * (1 - share * torch.rand(len(batch)))
-    return _random_parts(batch, kept.ceil().long())
+    kept = batch.lengths.clamp(max=size)
+    spare = batch.lengths - kept
+    starts = (torch.rand(len(batch)) * (spare + 1)).long().clamp(max=spare)
+    inputs = _gathered(batch.inputs, torch.arange(len(batch)), starts, size)
+    return replace(batch, inputs=inputs, lengths=kept)
 
 
 def read_in_windows(
@@ -60,16 +58,8 @@ def mean_over_windows(
     return sums / counts.to(device, non_blocking=True).unsqueeze(1)
 
 
-def _random_parts(batch: SequenceBatch, kept: Int[Tensor, " batch"]) -> SequenceBatch:
-    # so many steps of each sequence, from a random start
-    spare = batch.lengths - kept
-    starts = (torch.rand(len(batch)) * (spare + 1)).long().clamp(max=spare)
-    inputs = _gathered(batch.inputs, torch.arange(len(batch)), starts, int(kept.max()))
-    return replace(batch, inputs=inputs, lengths=kept)
-
-
 def _gathered(inputs: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
-    # (B, T, ...) -> (W, size, ...): what lies after the end of a part never matters
+    # (B, T, ...) -> (W, size, ...): what lies after the end of a window never matters
     steps = (starts.unsqueeze(1) + torch.arange(size)).clamp(max=inputs.shape[1] - 1)
     device = inputs.device
     index = (rows.unsqueeze(1).to(device, non_blocking=True), steps.to(device, non_blocking=True))

@@ -46,8 +46,8 @@ class RunFolder:
     """One run on disk.
 
     `config.yaml` (resolved), `overrides.yaml`, `environment.json`, `metrics.csv`, `result.json`,
-    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; `loggers.json` where
-    it is asked for. What is broken or absent is a `UserError` that names the file.
+    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`. What is broken or
+    absent is a `UserError` that names the file.
     """
 
     path: Path

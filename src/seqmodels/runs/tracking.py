@@ -1,16 +1,15 @@
-"""What the loggers get besides metrics: hyper-parameters, pictures, files, the end of the run."""
+"""What the loggers get besides metrics: hyper-parameters, figures, the end of the run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from seqmodels.dataflow.rendering import write_png
-from seqmodels.loggers import RunLogger, Status
+from seqmodels.loggers import RunLogger
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import RunFolder
 
@@ -31,17 +30,14 @@ def log_hyperparameters(trainer: pl.Trainer, result: Mapping[str, Any]) -> None:
 
 @contextmanager
 def open_loggers(trainer: pl.Trainer) -> Iterator[None]:
-    """Closes the loggers of a run at its end, with its status."""
-    status: Status = "interrupted"
+    """Closes the loggers of a run at its end: Lightning does after each of `fit` and `test`."""
+    status = "failed"
     try:
         yield
-        status = "completed"
-    except Exception:
-        status = "failed"
-        raise
+        status = "finished"
     finally:
-        for logger in _run_loggers(trainer):
-            logger.close(status)
+        for logger in trainer.loggers:
+            logger.finalize(status)
 
 
 @contextmanager
@@ -55,30 +51,17 @@ def without_loggers(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], folder: RunFolder) -> None:
-    """Logs the validation of the best checkpoint, as `best_validation/...`, and the run's pictures,
-    configuration, overrides and best checkpoint if the logger keeps files.
+    """Logs the validation of the best checkpoint, as `best_validation/...`, and the run's figures.
 
     Args:
         metrics: of the best checkpoint, `validation/...` among them.
     """
-    step = trainer.global_step
+    step, figures = trainer.global_step, sorted(folder.figures.glob("*.png"))
     best = {f"best_{n}": v for n, v in metrics.items() if n.startswith("validation/")}
     for logger in trainer.loggers:
-        logger.log_metrics(best, step=step)
-        logger.save()
-    if not (loggers := _run_loggers(trainer)):
-        return
-    kept = (folder.config_file, folder.overrides_file, folder.checkpoint_file("best"))
-    files = [file for file in kept if file.is_file()]
-    with TemporaryDirectory() as temporary:
-        pictures = sorted(folder.figures.glob("*.png"))
-        if folder.dataflow.is_file():
-            pictures.append(write_png(folder.dataflow, temporary))
-        for logger in loggers:
-            logger.log_pictures(pictures, step)
-            logger.log_files(files)
-
-
-def _run_loggers(trainer: pl.Trainer) -> list[RunLogger]:
-    """The first process's loggers that show and keep more than numbers."""
-    return [each for each in trainer.loggers if isinstance(each, RunLogger) and each.is_open]
+        if isinstance(logger, TensorBoardLogger):  # whose table of hyper-parameters needs a metric
+            logger.log_hyperparams(logger.hparams, best, step)
+        else:
+            logger.log_metrics(best, step=step)
+        if isinstance(logger, RunLogger):
+            logger.log_figures(figures, step)

@@ -23,9 +23,9 @@ from seqmodels.data import DataModule
 from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
-from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.errors import UserError, choices, refusing, unusable
+from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import device_name, keep_memory
 from seqmodels.plugins import import_modules, trusted_classes
@@ -144,8 +144,7 @@ def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Trai
     kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
-    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-    check_model(contract, sized, kind.check(sized))
+    find_head(config.model.head, per=contract.per, target=contract.target)  # before data is read
     pl.seed_everything(config.seed, workers=True, verbose=False)
     whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
     data: DataModule = instantiate(whole, key="data", allowed_targets=allowed)
@@ -352,7 +351,7 @@ def _validation_of_best(trainer: pl.Trainer) -> dict[str, float] | None:
     callback = trainer.checkpoint_callback
     if not isinstance(callback, BestCheckpoint) or trainer.overfit_batches:  # type: ignore[attr-defined]
         return None
-    return callback.validations.get(callback.best_model_path)
+    return callback.validation
 
 
 def _load_best(trainer: pl.Trainer, task: Task) -> int:

@@ -27,7 +27,6 @@ from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
 from seqmodels.tasks.language_model.corpus import TokenFile
-from seqmodels.tasks.language_model.window_learning_rate import WindowLearningRate
 from tests.conftest import Config
 from tests.engine.test_contract import DATA, Tagging
 from tests.runs.resumed import Stop, weights
@@ -394,25 +393,6 @@ def test_each_stage_carries_a_state_of_its_own() -> None:
     torch.testing.assert_close(continued, alone)
 
 
-def test_a_short_window_learns_with_a_smaller_rate() -> None:
-    # one step of SGD by hand, lr in proportion to the window's length
-    for stop in (T, 5):
-        task, ids = model().train(), tokens()
-        start = {name: p.detach().clone() for name, p in task.named_parameters()}
-        with torch.enable_grad():
-            task.head.loss(
-                task.encode(window(ids, 0, stop)), window(ids, 0, stop).targets
-            ).backward()
-        expected = {name: start[name] - (stop / T) * p.grad for name, p in task.named_parameters()}
-        task.zero_grad()
-        trainer = quiet_trainer(max_steps=1, callbacks=[WindowLearningRate()])
-        loader = torch.utils.data.DataLoader([window(ids, 0, stop)], collate_fn=lambda b: b[0])
-        trainer.fit(task, loader, loader)
-        for name, parameter in task.named_parameters():
-            torch.testing.assert_close(parameter, expected[name], rtol=1e-5, atol=1e-6)
-        assert trainer.optimizers[0].param_groups[0]["lr"] == 1.0
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_gradients_are_clipped_for_a_fused_optimizer_in_any_precision(precision: str) -> None:
     task = model(optimizer={**SGD, "fused": True}).train()
@@ -471,7 +451,6 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "figures/learning_curves.png",
-        "figures/contributions.png",
     }
     for picture in folder.glob("figures/*.png"):
         assert picture.stat().st_size > 10_000
@@ -490,7 +469,6 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
     rows = read_metrics(folder / "metrics.csv")
     rows = [row for row in rows if "validation/loss" in row]
     assert [row["epoch"] for row in rows] == [0, 1]
-    assert all(row["train/tokens_per_second"] > 0 for row in rows)
     samples = (folder / "samples.txt").read_text()
     assert "--- after epoch 0\n" in samples and "--- after epoch 1\n" in samples
 
@@ -500,7 +478,6 @@ def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(config: Config, 
     result = train(settings)
     [row] = read_metrics(Path(settings.folder) / "metrics.csv")
     assert row["validation/loss"] == pytest.approx(result["metrics"]["validation/loss"])
-    assert row["train/tokens_per_second"] > 0
 
 
 def test_a_sample_changes_nothing_in_the_training(config: Config, text: str) -> None:
@@ -543,7 +520,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     step = {"between epochs": 72, "in the middle of an epoch": 87}[where]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     common = [*QUICK, f"data.train={text}", "trainer.max_epochs=3", "baseline=false"]
-    common += ["model.dropout=0.2", "data.vary_window=true", "callbacks.sample=null"]
+    common += ["model.dropout=0.2", "callbacks.sample=null"]
     if where == "in the middle of an epoch":
         common += ["callbacks.last.minutes=0.0"]
     expected = train(config(*common, f"folder={whole}"))

@@ -68,8 +68,7 @@ def test_a_language_model_from_two_processes_to_its_text(
     assert "has no labels to predict" in refused("predict.py", f"run={language_run}", "input=-")
 
 
-def test_explain_a_language_model(script: Script, blank_page: None) -> None:
+def test_explain_a_language_model(script: Script) -> None:
     done = script("explain.py", "model=language_model", "folder=pictures")
     assert re.search(r"output .*head: every step, 100%", done.stdout)
-    assert "p(x1)" in done.stdout and "pictures/dataflow.html" in done.stdout
-    assert "steps one by one, each started from h_n and c_n" in done.stdout
+    assert "p(x1)" in done.stdout and "pictures/dataflow.svg" in done.stdout

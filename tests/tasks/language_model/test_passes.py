@@ -26,7 +26,6 @@ SMALL = (
     "data.batch_size=3",
     "data.evaluation_streams=2",
     "data.window=11",
-    "data.vary_window=false",
     "model.encoder.hidden_size=16",
     "callbacks.sample=null",
     "callbacks.dataflow=null",

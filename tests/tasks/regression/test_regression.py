@@ -212,14 +212,6 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
             "model.window is 5, but this model predicts at every step: set it to null",
         ),
         (
-            ["model=regressor", "model.head=every_step", "model.crop=0.3", *TECATOR],
-            "model.crop is 0.3, but this model predicts at every step: set it to 0",
-        ),
-        (
-            ["model=regressor", "model.head=every_step", "model.warp=0.3", *TECATOR],
-            "model.warp is 0.3, but this model predicts at every step: set it to 0",
-        ),
-        (
             [
                 "model=regressor",
                 "model.output.quantiles=[0.9,0.1]",

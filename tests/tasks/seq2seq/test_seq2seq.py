@@ -166,7 +166,6 @@ def test_a_shared_vocabulary_is_embedded_once(tied: bool) -> None:
         {"scheduled_sampling": 0.9},
         {"output": {"label_smoothing": 0.3}},
         {"dropout": 0.5, "locked_dropout": True},
-        {"training": {"adversarial": 1.0}},
         {"embedding": {"size": E, "noise": 0.7}},
     ],
     ids=lambda options: next(iter(options)),
@@ -468,4 +467,4 @@ def test_what_a_model_writes_is_bounded() -> None:
         searched(longest=10**9)
     for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
         with pytest.raises(UserError, match="at most"):
-            Seq2Seq.check(arguments)
+            Seq2Seq({"num_inputs": 9}, {"hidden_size": 3}, **arguments)

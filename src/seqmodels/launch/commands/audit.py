@@ -19,12 +19,13 @@ def main(
     target: Name,
     *,
     input: Annotated[
-        dict[str, Any], ArgumentsOf("seqmodels.audit.find_model.random_batch", "seed", "padding")
+        dict[str, Any],
+        ArgumentsOf("seqmodels.audit.find_model.random_batch", "model", "seed", "padding"),
     ]
     | None = None,
     kind: Literal["sequence", "per_step"] = "sequence",
     causal: bool = False,
-    padding: float | Literal["none", "front"] | None = None,
+    padding: float | Literal["none"] | None = None,
     seed: Seed = 0,
 ) -> None:
     """Check any model for mistakes with tensors.
@@ -32,14 +33,15 @@ def main(
     python scripts/audit.py target=my_package.module:build_model input.features=12
 
     Args:
-        target: module:name of a model, of a class, or of a function that builds one.
-        input.features: inputs are (B, T, F) floating point: the number of features, F.
-        input.vocabulary: inputs are (B, T) tokens: the number of tokens.
+        target: module:name or file.py:name of a model, of its class, or of a function that builds
+            one.
+        input.features: inputs are (B, T, F): the number of features, F (what the first layer takes)
+        input.vocabulary: inputs are (B, T) tokens: their number (what the first layer takes).
         input.batch: rows (4).
         input.time: steps (20).
         kind: sequence: logits are (B, ...); per_step: logits are (B, T, ...).
         causal: per_step: check that no logits depend on later steps.
-        padding: none: rows of one length; front: padded in front; or the value that it holds.
+        padding: none: rows of one length; or the value that padding always holds.
         seed: of the random inputs.
     """
     from seqmodels.audit import audit
@@ -47,7 +49,7 @@ def main(
     from seqmodels.screen import Screen
 
     model = find_model(target)
-    inputs, lengths = random_batch(**input or {}, seed=seed, padding=padding or 0)
+    inputs, lengths = random_batch(model, **input or {}, seed=seed, padding=padding)
     result = audit(model, inputs, lengths, kind, causal, padding=padding, seed=seed)
     Screen().print(_findings_table(result, target))
     sys.exit(1 if result.findings else 0)

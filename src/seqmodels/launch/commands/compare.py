@@ -30,8 +30,8 @@ def main(
     if not places:
         raise UserError("name the folders to compare: python scripts/compare.py runs/<sweep>")
     from seqmodels.compare.comparison import compare
-    from seqmodels.compare.page import write_comparison
     from seqmodels.compare.tables import comparison_table
+    from seqmodels.compare.writing import write_comparison
     from seqmodels.screen import Screen
 
     comparison = compare(places, metric, different_data=different_data)

@@ -1,6 +1,5 @@
 """Show which tensor feeds what, without training."""
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,5 +29,4 @@ def main(config: DictConfig) -> None:
     import_modules(config.imports)
     from seqmodels.dataflow.explain import explain
 
-    if not all(identity.holds for identity in explain(config)):
-        sys.exit(1)
+    explain(config)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
 
 from seqmodels.arguments import Count, Name
 from seqmodels.errors import UserError
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
-
-if TYPE_CHECKING:
-    from seqmodels.runs import Run
 
 
 @command
 def main(
     run: Name,
     *,
-    input: Name | None = None,
-    split: Name | None = None,
+    input: Name,
     beam: Count | None = None,
     best: Count | None = None,
     checkpoint: Checkpoint = "best",
@@ -31,14 +26,11 @@ def main(
     """Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags.
 
     python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
-    python scripts/predict.py run=runs/<folder> split=test  # into a file, beside what was true
 
     Args:
         run: the run folder.
         input: a file like the training file, or one input per line (.txt, .jsonl); -: standard
             input.
-        split: train, validation, test, ...: in place of input; writes what the run predicts of its
-            own data into its folder, as predictions.csv.
         beam: of a model that writes texts: beginnings to keep for each; null: as in training.
         best: of a model that writes texts: how many to print for each input, at most beam.
         batch_size: null: as in training.
@@ -47,31 +39,18 @@ def main(
         imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
-    if (input is None) == (split is None):
-        raise UserError(
-            "name what to predict for: input=<file>, or split=test for the run's own data"
-        )
-    writing = {"beam": beam, "best": best}  # options of models of texts
-    options = {name: value for name, value in writing.items() if value is not None}
-    finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
-    if input is not None:
-        _predict(finished, input, accelerator, options)
-    elif split is not None:
-        if options:
-            raise UserError(f"{', '.join(options)} is for input=<file>: leave it out")
-        _backtest(finished, split, accelerator)
-
-
-def _predict(run: Run, source: str, accelerator: str, options: dict[str, Any]) -> None:
     from rich.progress import track
 
     from seqmodels.screen import Screen, visible
 
-    inputs = run.data.read_inputs(source)
-    predictions = run.predict(inputs, source, accelerator, **options)
+    writing = {"beam": beam, "best": best}  # options of models of texts
+    options = {name: value for name, value in writing.items() if value is not None}
+    finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
+    inputs = finished.data.read_inputs(input)
+    predictions = finished.predict(inputs, input, accelerator, **options)
     screen = Screen(stderr=True)
     terminal = sys.stdout.isatty()  # which shows the predictions themselves
-    show = run.task.contract.kind.show if terminal else None
+    show = finished.task.contract.kind.show if terminal else None
     lines_of = show() if show else lambda prediction: ()
     hidden = terminal or not screen.is_terminal
     shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)
@@ -84,17 +63,8 @@ def _predict(run: Run, source: str, accelerator: str, options: dict[str, Any]) -
             line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # nan or infinity, which JSON does not have
             raise UserError(
-                f"{source}: the prediction for input {number} is not a number: "
+                f"{input}: the prediction for input {number} is not a number: "
                 "are its values very large?"
             ) from error
         sys.stdout.write(visible(line) + "\n")
         sys.stdout.flush()
-
-
-def _backtest(run: Run, split: str, accelerator: str) -> None:
-    from seqmodels.callbacks.predictions import Predictions
-    from seqmodels.screen import Screen
-
-    rows = Predictions(split)
-    run.evaluate(split, accelerator=accelerator, callbacks=[rows])
-    Screen().print(str(run.folder / rows.files[0]), soft_wrap=True)

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, Count, NonNegativeFraction
+from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
 from seqmodels.engine.class_scores import class_rows, class_scores, class_sums
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import ClassOptions, ClassOutput
-from seqmodels.nn.warps import Warp
 
 
 class SequenceClassifier(Task):
@@ -25,25 +24,15 @@ class SequenceClassifier(Task):
         output: arguments of `ClassOptions`.
         window: read longer sequences in windows of this many steps: in training one at random, with
             a random start each time; otherwise all of them, and the mean of what the head selects.
-        crop: in training, cut up to this share of its steps from the two ends of each sequence,
-            another part each time; for sequences whose class shows in any part of them.
-        warp: in training, read each series at a random speed, which changes smoothly and differs
-            from 1 by at most this share; see `Warp`.
 
     Raises:
-        UserError: for other than one weight for each class, or a `warp` of tokens.
+        UserError: for other than one weight for each class.
     """
 
     contract = Contract(per="sequence", target="class")
     measures: Sequence[str] = ("accuracy", "macro_f1")
     curves = ("loss", "accuracy")
     bar = "accuracy"
-    in_numpy = """def predict(inputs):
-    logits, _ = network(inputs)
-    weights, classes = np.exp(logits - logits.max()), DECISION["classes"]
-    probabilities = (weights / weights.sum()).tolist()
-    label = classes[weights.argmax()]
-    return {"label": label, "probabilities": dict(zip(classes, probabilities))}"""
 
     def __init__(
         self,
@@ -54,13 +43,10 @@ class SequenceClassifier(Task):
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions")]
         | None = None,
         window: Count | None = None,
-        crop: NonNegativeFraction = 0.0,
-        warp: NonNegativeFraction = 0.0,
         **options: Any,
     ) -> None:
-        own: dict[str, Any] = {"output": output, "window": window, "crop": crop, "warp": warp}
-        super().__init__(data, encoder, head, **own, **options)
-        self.window, self.crop, self.warp = window, crop, Warp(warp, data) if warp else None
+        super().__init__(data, encoder, head, output=output, window=window, **options)
+        self.window = window
 
     @property
     def classes(self) -> list[str]:
@@ -94,9 +80,6 @@ class SequenceClassifier(Task):
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return class_scores(sums["classes"])  # all that training never saw are one class
-
-    def decision(self) -> dict[str, Any]:
-        return {"classes": self.classes}
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of each class."""

@@ -20,7 +20,7 @@ def forecast_parts(
     deviation: OfRows,
     levels: list[float] | None,
     center: Float[Tensor, " values"],
-) -> Float[Tensor, "batch parts horizon values"]:
+) -> Float[Tensor, "parts batch horizon values"]:
     """What `forecast_scores` adds up of each forecast: the `SCALED_SCORES`, then `value_parts`.
 
     Args:
@@ -32,7 +32,12 @@ def forecast_parts(
     values = value_parts(made, targets, levels, center)
     known, _, off, *_ = values
     scaled = torch.stack([off / naive_error, (off / deviation).square(), off / deviation])
-    return torch.cat([scaled.where(known > 0, 0.0), values]).transpose(0, 1)
+    return torch.cat([scaled.where(known > 0, 0.0), values])
+
+
+def known_count(sums: Float[Tensor, "parts cells"]) -> int:
+    """How many targets are known."""
+    return int(sums[len(SCALED_SCORES)].sum())
 
 
 def forecast_scores(

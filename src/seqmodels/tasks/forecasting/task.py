@@ -33,6 +33,7 @@ from seqmodels.tasks.forecasting.forecast_scores import (
     SCALED_SCORES,
     forecast_parts,
     forecast_scores,
+    known_count,
 )
 from seqmodels.tasks.forecasting.intervals import Intervals
 from seqmodels.tasks.forecasting.linear_path import LinearPath, ShareOfLinear
@@ -77,28 +78,6 @@ class Forecaster(Task):
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
-    in_numpy = """def predict(given):  # steps `(T, C)`, or {"series": its name, "steps": ...}
-    given = given if isinstance(given, dict) else {"series": DECISION["series"][0], "steps": given}
-    names, horizon, levels = (DECISION[name] for name in ("values", "horizon", "levels"))
-    number = DECISION["series"].index(given["series"])
-    mean, deviation = (np.array(DECISION[name][number]) for name in ("mean", "deviation"))  # (C,)
-    inputs = ((given["steps"] - mean) / deviation).astype(np.float32)[-DECISION["window"] :]
-    if DECISION["identity"]:  # which series it is
-        one = np.eye(len(DECISION["series"]), dtype=np.float32)[number]
-        inputs = np.hstack([inputs, np.tile(one, (len(inputs), 1))])
-    logits, state = network(inputs)
-    if state:  # recursive: the next value at every step, from the one before
-        made, last = [], inputs[-1]
-        for _ in range(horizon):
-            last = logits[-1] + (last if DECISION["difference"] else 0)
-            made.append(last)
-            logits, state = network([last], *state)
-        made = np.array(made)[..., None]  # (H, K, 1)
-    else:
-        made = np.sort(logits.reshape(horizon, len(names), -1))  # (H, K, Q)
-    made = made * deviation[: len(names), None] + mean[: len(names), None]
-    of_name = dict(zip(names, np.moveaxis(made, 0, 2).tolist()))
-    return {name: dict(zip(levels, of)) if levels else of[0] for name, of in of_name.items()}"""
     mean: Tensor  # (S, K), of the targets of each series
     deviation: Tensor  # (S, K)
     naive_error: Tensor
@@ -204,12 +183,11 @@ class Forecaster(Task):
         naive_error, deviation = (self._of_rows(n, batch) for n in ("naive_error", "deviation"))
         parts = forecast_parts(made, targets, naive_error, deviation, levels, self.mean.mean(0))
         apart = self.split == "test"  # of all series together otherwise
-        sums = parts.new_zeros(
-            len(self.hparams["data"]["series"]) if apart else 1, *parts.shape[1:]
-        )
+        count = len(self.hparams["data"]["series"]) if apart else 1
         series = batch.series if apart else torch.zeros_like(batch.series)
-        sums.index_add_(0, series.to(parts.device, non_blocking=True), parts)
-        return Step(loss, weight, {"values": sums.transpose(0, 1)}, scored)
+        sums = parts.new_zeros(len(parts), count, *parts.shape[2:])  # (P, S, H, K)
+        sums.index_add_(1, series.to(parts.device, non_blocking=True), parts)
+        return Step(loss, weight, {"values": sums}, scored)
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         of_steps = sums["values"].sum(1)  # (P, H, K)
@@ -345,15 +323,6 @@ class Forecaster(Task):
         of_levels = made.squeeze(3) if self.output.quantiles is None else made.sort(dim=3).values
         return self.restore(of_levels, batch)
 
-    def decision(self) -> dict[str, Any]:
-        """`difference`: whether logits of steps are differences to the value before. `mean` and
-        `deviation` `(S, C)` are those of each series."""
-        names = ("values", "horizon", "window", "series", "mean", "deviation")
-        known = {name: self.hparams["data"][name] for name in names}
-        known["identity"] = self.hparams["data"].get("identity", False)
-        known["difference"] = self.recursive and self.hparams["base"] is not None
-        return {**known, "levels": self.output.level_names}
-
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
@@ -372,7 +341,7 @@ class Forecaster(Task):
                 whole = part.sum(1, keepdim=True)
                 scores = {k: float(v) for k, v in forecast_scores(whole, whole).items()}
                 name = {"column": column, "series": series, "step": step}
-                rows.append({**name, "count": int(whole[0]), **scores})
+                rows.append({**name, "count": known_count(whole), **scores})
         return rows
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:

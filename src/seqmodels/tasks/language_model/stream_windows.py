@@ -72,17 +72,11 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
 
     Args:
         steps: the length of a stream.
-        window: steps in a window; with `varied`, the average.
-        varied: vary the lengths as AWD-LSTM does (https://arxiv.org/abs/1708.02182): normally
-            distributed around `window` with a deviation of 5, and one time in twenty around half
-            of it. Each epoch has other lengths, which depend only on `(seed, epoch)`, but the same
-            number of windows.
-        seed: of the varied lengths.
+        window: steps in a window.
     """
 
-    def __init__(self, steps: int, window: int, *, varied: bool = False, seed: int = 0) -> None:
-        self.steps, self.window, self.varied, self.seed = steps, window, varied, seed
-        self.epoch = 0
+    def __init__(self, steps: int, window: int) -> None:
+        self.steps, self.window, self.epoch = steps, window, 0
         self.sampler = self  # Lightning calls `batch_sampler.sampler.set_epoch`
 
     def set_epoch(self, epoch: int) -> None:
@@ -92,11 +86,5 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
         return max(-(-(self.steps - 1) // self.window), 1)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        lengths = np.full(len(self), float(self.window))
-        if self.varied:
-            random = np.random.default_rng((self.seed, self.epoch))
-            lengths[random.random(len(self)) >= 0.95] /= 2
-            lengths = np.maximum(random.normal(lengths, 5), 5)
-            lengths *= self.steps / lengths.sum()
-        cuts = [0, *np.round(lengths.cumsum()[:-1]).astype(int).tolist(), self.steps]
+        cuts = [*range(0, len(self) * self.window, self.window), self.steps]
         return ([window] for window in pairwise(cuts))

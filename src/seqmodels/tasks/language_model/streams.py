@@ -49,15 +49,13 @@ class StreamDataModule(DataModule):
             its `level`. All of them keep whitespace but `space`, which keeps line ends.
         batch_size: streams to read in parallel in training, on each device.
         window: steps after which the gradient is cut (truncated backpropagation through time).
-        vary_window: vary the length of training windows around `window`, as AWD-LSTM does.
         evaluation_streams: streams to read in parallel in evaluation, over all devices together, so
             that the result does not depend on the number of devices.
-        seed: of the varied lengths of windows.
         split_seed: of the cut by files.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
 
     Raises:
-        UserError: for a window too short to vary.
+        UserError: for a wrong argument.
     """
 
     per: Per = "step"
@@ -72,23 +70,18 @@ class StreamDataModule(DataModule):
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         batch_size: Count = 32,
         window: Count = 64,
-        vary_window: bool = False,
         evaluation_streams: Count = 16,
-        seed: Seed = 0,
         split_seed: Seed = 0,
         validation_fraction: PositiveFraction = 0.05,
         test_fraction: PositiveFraction = 0.05,
     ) -> None:
         super().__init__()
-        if vary_window and window < 10:
-            raise UserError(f"data.window is {window}: it must be at least 10 to vary")
         self.options = TokenizerOptions(
             tokenizer, lowercase, min_count, vocabulary_size, keep_whitespace=True
         )
         self.tokenizer: Tokenizer | None = None  # until `setup` or `use_spec`
-        self.batch_size, self.window, self.vary_window = batch_size, window, vary_window
-        self.evaluation_streams = evaluation_streams
-        self.seed, self.split_seed = seed, split_seed
+        self.batch_size, self.window = batch_size, window
+        self.evaluation_streams, self.split_seed = evaluation_streams, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.texts: dict[str, Texts] = {}
         self.tokens: dict[str, TokenFile] = {}
@@ -224,8 +217,7 @@ class StreamDataModule(DataModule):
                 f"data.evaluation_streams is {streams}, fewer than the {world_size} processes"
             )
         dataset = StreamDataset(tokens, streams, drop_last=train, rank=rank, world_size=world_size)
-        varied = train and self.vary_window
-        sampler = WindowSampler(dataset.steps, self.window, varied=varied, seed=self.seed)
+        sampler = WindowSampler(dataset.steps, self.window)
         return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
 
     def train_dataloader(self) -> SequenceLoader:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, NonNegative, NonNegativeFraction, OfEncoder, Passed
+from seqmodels.arguments import ArgumentsOf, NonNegativeFraction, OfEncoder
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
 from seqmodels.data.tokenizer import Tokenizer
 from seqmodels.engine.contract import Contract, Step
@@ -46,9 +46,6 @@ class LanguageModel(Task):
             budget allows. It is chosen when the training starts, or once its speed is known, and
             saved with the weights.
         output: arguments of `ClassOptions`, without weights.
-        activation_penalty: in training, the loss grows by this times the mean square of `output`.
-        temporal_penalty: the same, for the change of `output` from step to step (both: Merity et
-            al. 2017, https://arxiv.org/abs/1708.01009).
 
     Raises:
         UserError: for a head that needs frequent tokens first, and a tokenizer with others first.
@@ -57,13 +54,6 @@ class LanguageModel(Task):
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
-    in_numpy = """def predict(inputs):  # the likeliest token again and again, but for 0 and 1
-    logits, state = network(inputs)
-    made = []
-    for _ in range(20):
-        made.append(int(logits[-1, 2:].argmax()) + 2)
-        logits, state = network(made[-1:], *state)
-    return {"continued": made}"""
     settle = staticmethod(settle_size)
     generate = write  # of a finished run
 
@@ -80,18 +70,14 @@ class LanguageModel(Task):
             dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions", "class_weights")
         ]
         | None = None,
-        activation_penalty: NonNegative = 0.0,
-        temporal_penalty: NonNegative = 0.0,
-        **options: Annotated[Any, Passed("training")],
+        **options: Any,
     ) -> None:
-        options |= {"activation_penalty": activation_penalty, "temporal_penalty": temporal_penalty}
         embedding = {"size": None, **(embedding or {})}
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
         options["dropout"] = dropout_for(1.0) if dropout == "auto" else dropout
         super().__init__(data, encoder, head, embedding=embedding, output=output, **options)
         self.hparams["dropout"] = dropout  # `auto` until it is decided
         self.carried: dict[str, State] = {}  # by split: where the next window starts
-        self.penalty: Tensor | float = 0.0  # of the window, in training
 
     def make_output(self, width: int, **options: Any) -> Output:
         name, data = self.hparams["head"], self.hparams["data"]
@@ -123,7 +109,6 @@ class LanguageModel(Task):
         if self.measures_more:
             known = batch.targets != PADDING_TARGET
             scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
-        self.penalty = self._penalty(states.output) if self.training else 0.0
         loss = self.head.loss(states, batch.targets)
         return Step(loss, int(batch.lengths.sum()), scored=scored)
 
@@ -140,12 +125,7 @@ class LanguageModel(Task):
 
     def training_step(self, batch: AnyBatch) -> Tensor:
         self._follow_passes()
-        return super().training_step(batch) + self.penalty  # which no metric counts
-
-    def _penalty(self, output: Tensor) -> Tensor | float:
-        size, change = self.hparams["activation_penalty"], self.hparams["temporal_penalty"]
-        penalty = size * output.square().mean() if size else 0.0
-        return penalty + change * output.diff(dim=1).square().mean() if change else penalty
+        return super().training_step(batch)
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, Count, NonNegativeFraction
+from seqmodels.arguments import ArgumentsOf, Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
@@ -23,9 +23,7 @@ from seqmodels.engine.value_scores import (
 )
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.nn.outputs import Output
 from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, ValueOutput
-from seqmodels.nn.warps import Warp
 
 
 class Regressor(Task):
@@ -39,23 +37,14 @@ class Regressor(Task):
         output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
         window: for one prediction for each sequence: read longer ones in windows of this many
             steps, as `SequenceClassifier` does.
-        crop, warp: for one prediction for each sequence: as `SequenceClassifier` has them.
 
     Raises:
-        UserError: for a `window`, `crop` or `warp` with a head that reads every step, or for a
-            `warp` of tokens.
+        UserError: for a `window` with a head that reads every step.
     """
 
     contract = Contract(per="sequence", target="value")
     curves = ("loss", "rmse")
     bar = "rmse"
-    in_numpy = """def predict(inputs):
-    names, levels = DECISION["values"], DECISION["levels"]
-    logits, _ = network(inputs)  # (K * Q,), or (T, K * Q) at every step
-    made = np.sort(logits.reshape(*logits.shape[:-1], len(names), -1))  # (..., K, Q)
-    mean, deviation = (np.array(DECISION[name])[:, None] for name in ("mean", "deviation"))
-    of_name = dict(zip(names, np.moveaxis(made * deviation + mean, (-2, -1), (0, 1)).tolist()))
-    return {name: dict(zip(levels, of)) if levels else of[0] for name, of in of_name.items()}"""
 
     def __init__(
         self,
@@ -66,25 +55,14 @@ class Regressor(Task):
         output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
         | None = None,
         window: Count | None = None,
-        crop: NonNegativeFraction = 0.0,
-        warp: NonNegativeFraction = 0.0,
         **options: Any,
     ) -> None:
-        own: dict[str, Any] = {"window": window, "crop": crop, "warp": warp}
-        self.check({"head": head, **own})
-        super().__init__(data, encoder, head, output=output, **own, **options)
-        self.window, self.crop, self.warp = window, crop, Warp(warp, data) if warp else None
-
-    @classmethod
-    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        for key, off in (("window", "null"), ("crop", "0"), ("warp", "0")):
-            value = model.get(key)
-            if value and cls.contract_for(model["head"]).per == "step":
-                raise UserError(
-                    f"model.{key} is {value}, but this model predicts at every step: set it to "
-                    f"{off}"
-                )
-        return super().check(model)
+        if window and self.contract_for(head).per == "step":
+            raise UserError(
+                f"model.window is {window}, but this model predicts at every step: set it to null"
+            )
+        super().__init__(data, encoder, head, output=output, window=window, **options)
+        self.window = window
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
@@ -121,11 +99,6 @@ class Regressor(Task):
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return value_scores(sums["values"])
-
-    def decision(self) -> dict[str, Any]:
-        data = self.hparams["data"]
-        scale = {name: data[name] for name in ("mean", "deviation")}
-        return {"values": self.names, **scale, "levels": self.output.level_names}
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every

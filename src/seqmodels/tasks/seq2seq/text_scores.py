@@ -191,4 +191,7 @@ class TextScores:
         """Each by its name, from the counts of all rows together."""
         parts = (counts[slice(*ends)].tolist() for ends in pairwise(self.ends))
         pairs = zip(self.names, parts, strict=True)
-        return {name: torch.tensor(SCORES[name].compute(part)) for name, part in pairs}
+        return {
+            name: torch.tensor(SCORES[name].compute(part), dtype=torch.float64)
+            for name, part in pairs
+        }

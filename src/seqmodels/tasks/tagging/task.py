@@ -61,18 +61,6 @@ class Tagger(Task):
     contract = Contract(per="step", target="tag")
     curves: tuple[str, ...] = ("loss", "accuracy")
     bar = "accuracy"
-    in_numpy = """def predict(inputs):
-    scores, _ = network(inputs)  # (T, C)
-    starts, transitions, ends = (np.array(DECISION[k]) for k in ("starts", "transitions", "ends"))
-    reached, came_from = scores[0] + starts, []
-    for step in scores[1:]:  # Viterbi: the best way to each tag, and the tag before it
-        ways = reached[:, None] + transitions
-        came_from.append(ways.argmax(axis=0))
-        reached = ways.max(axis=0) + step
-    tags = [(reached + ends).argmax()]
-    for before in came_from[::-1]:
-        tags.append(before[tags[-1]])
-    return {"tags": [DECISION["classes"][tag] for tag in tags[::-1]]}"""
 
     def __init__(
         self,
@@ -150,8 +138,8 @@ class Tagger(Task):
         return {**accuracy, **scores(sums["spans"].sum(1))} if self.scheme else accuracy
 
     def decision(self) -> dict[str, Any]:
-        """The tags, and what each scores as the first of a row, after another, and as the last."""
-        return {"classes": self.classes, **path_scores(self.head.output, len(self.classes))}
+        """What each tag scores as the first of a row, after another, and as the last."""
+        return path_scores(self.head.output, len(self.classes))
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of the spans of each type; without spans, of each

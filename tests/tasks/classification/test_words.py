@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.dataflow.words import left_out
 from seqmodels.tasks.classification import SequenceClassifier
+from seqmodels.tasks.classification.words import left_out
 from tests.conftest import Script
 
 WORDS = ("train.py", "data=text", "model.head=mean_pool", "trainer=cpu", "baseline=false")
@@ -48,6 +49,11 @@ def test_only_the_word_that_decides_is_shaded(
     assert len(found) == 6 and found.count({"fine": 1.0}) == 3
     assert found.count({}) == 3  # without it, no word decides
     assert page.count("predicted good (88.1 %), is good") == 3
+    table = csv.DictReader((tmp_path / "run" / "predictions.csv").read_text().splitlines())
+    right = {row["row"]: row["target"] == row["prediction"] for row in table}
+    for part in page.split("<h2>")[1:]:  # the first that are wrong, or right
+        shown = [right[row] for row in re.findall(r"row (\d+):", part)]
+        assert shown and set(shown) == {"are right" in part}
 
 
 def test_a_token_counts_what_leaving_it_out_changes() -> None:
@@ -74,11 +80,11 @@ def test_texts_and_labels_are_escaped_and_nothing_is_loaded(script: Script, tmp_
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     script(*WORDS, *FILM, "data.tokenizer=char", "data.lowercase=false")
     page = (tmp_path / "run" / "figures" / "words.html").read_text()
-    body = page[page.index("<body>") : page.index("<script>")]
-    assert {*re.findall(r"<(\w+)", body)} == {"body", "h1", "h2", "p", "span", "article"}
+    body = page[page.index("<body>") :]
+    assert {*re.findall(r"<(\w+)", body)} == {"body", "h1", "h2", "p", "small", "span", "article"}
     assert "\u202e" not in page and "default-src 'none'" in page
     shown = re.sub(r"<[^>]*>", "", body)
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &#34;x&#34; \\u202e &amp;" in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &quot;x&quot; \\u202e &amp;" in shown
 
 
 def test_series_have_no_words(script: Script, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The HTML page, opened in a real browser."""
+"""The interactive page of the site, opened in a real browser."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import runpy
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -13,22 +14,37 @@ from typing import Any, Literal
 import pytest
 import torch
 from playwright.sync_api import Browser, Page
+from torch import Tensor, nn
 
 from seqmodels.dataflow import trace
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.example import example_batch, example_task
-from seqmodels.dataflow.page import LENGTHS, choice_name, page
+from seqmodels.dataflow.explain import example_batch
 from seqmodels.dataflow.rendering import to_svg
-from seqmodels.heads import HEADS
-from seqmodels.nn.cell import CELLS
-from tests.shipped import ALL_HEADS, DECODER_HEADS, LANGUAGE_HEADS, fitting_directions
+from seqmodels.heads import HEADS, Head
+from seqmodels.nn.cell import CELLS, Cell
+from seqmodels.nn.encoder import RNNOutput
+from tests.conftest import ROOT
+from tests.networks import example_task
+from tests.shipped import (
+    ALL_HEADS,
+    DECODER_HEADS,
+    LANGUAGE_HEADS,
+    SELECTING_HEADS,
+    fitting_directions,
+    with_directions,
+)
 
-CHOSEN = {"cell": "lstm", "layers": 2, "directions": 2, "length": 4, "head": "bidirectional_concat"}
+EXPLAINED = runpy.run_path(str(ROOT / "docs" / "explained.py"))
+page, choice_name, pytorch_code, torch_shapes = (
+    EXPLAINED[name] for name in ("page", "choice_name", "pytorch_code", "torch_shapes")
+)
+LENGTH, LENGTHS = 4, (5, 4, 2)
+CHOICE = ("cell", "layers", "directions", "length", "head")
 
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return page(example_task("lstm", 2, True, CHOSEN["head"]))
+    return page()
 
 
 def unpacked(html: str) -> dict[str, Any]:
@@ -75,12 +91,12 @@ def file(html: str, tmp_path: Path) -> Path:
 
 
 def test_every_choice_has_its_measured_picture(html: str) -> None:
+    assert "h_n -&gt; bidirectional_concat: LSTM, 2 layers" in html  # before any script runs
     entries = unpacked(html)
-    names = list(CHOSEN)
     kinds = json.loads(re.findall(r"const tasks = (.*?);", html)[0])
     made_for = {head: type(example_task("lstm", 1, None, head)).__name__ for head in HEADS}
     for values in product(CELLS, (1, 2, 3), (1, 2), LENGTHS, ALL_HEADS):
-        choice = dict(zip(names, values, strict=True))
+        choice = dict(zip(CHOICE, values, strict=True))
         entry = entries[f"{kinds[made_for[values[-1]]][values[-1]]}-{choice_name(choice)}"]
         if (choice["directions"] == 2) not in fitting_directions(choice["head"]):
             assert re.search("needs a|must read in one direction", entry["refused"])
@@ -245,20 +261,81 @@ def test_what_is_written_in_a_box_can_be_read(
         assert abs(lightness(paper) - lightness(ink)) > 0.35, (paper, ink)
 
 
-def test_it_shows_the_numbers_of_the_model_that_it_is_made_for(
-    monkeypatch: pytest.MonkeyPatch,
+# ---------------------------------------------------------------- the code beside the picture
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize("layers", [1, 3])
+@with_directions(SELECTING_HEADS)
+def test_the_code_that_is_shown_selects_what_the_head_selects(
+    head: str, directions: int, layers: int, cell: str
 ) -> None:
-    few = {head: HEADS[head] for head in ("bidirectional_concat", "mean_pool")}  # to take less time
-    monkeypatch.setattr("seqmodels.dataflow.page.HEADS", few)
-    own = example_task("lstm", 4, True, "bidirectional_concat", hidden_size=12)
-    torch.nn.init.normal_(own.head.output.project.weight)  # as no example has them
-    html = page(own)
-    assert '"layers": [1, 2, 3, 4]' in html
-    entries = unpacked(html)
-    for length in LENGTHS:
-        picture = to_svg(draw(own, trace(own, example_batch(own, length)), row=1))
-        name = choice_name(CHOSEN | {"layers": 4, "length": length})
-        assert entries[f"0-{name}"]["picture"] == picture
-    other = example_task("gru", 1, False, "mean_pool", hidden_size=12)
-    picture = to_svg(draw(other, trace(other, example_batch(other, 4)), row=1))
-    assert entries["0-gru-1-1-4-mean_pool"]["picture"] == picture
+    task = example_task(cell, layers, directions == 2, head)
+    batch = example_batch(task, LENGTH)
+    task.eval()
+    names: dict[str, Any] = {
+        "torch": torch,
+        "nn": nn,
+        "pack_padded_sequence": nn.utils.rnn.pack_padded_sequence,
+        "pad_packed_sequence": nn.utils.rnn.pad_packed_sequence,
+        "inputs": task.embed(batch),
+        "lengths": batch.lengths,
+        "F": task.encoder.rnn.input_size,
+        "H": task.encoder.rnn.hidden_size,
+        **dict(task.head.named_children()),
+    }
+    setup, select = pytorch_code(task.head, task.encoder)
+    first, *rest = setup.splitlines()
+    exec(first, names)
+    assert isinstance(names["rnn"], type(task.encoder.rnn))
+    names["rnn"].load_state_dict(task.encoder.rnn.state_dict())
+    exec("\n".join([*rest, select]), names)
+    expected = task.head.select(task.encoder(task.embed(batch), batch.lengths))
+    assert torch.allclose(names["features"], expected, atol=1e-6)
+    sizes = {"B": 2, "T": 5, "H": names["H"]}
+    for name, shape in torch_shapes(task.encoder).items():
+        assert tuple(names[name].shape) == eval(shape, sizes)
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+@with_directions(DECODER_HEADS)
+def test_the_code_of_a_decoder_computes_its_features(head: str, directions: int, cell: str) -> None:
+    task = example_task(cell, 2, directions == 2, head).eval()
+    batch, decoder = example_batch(task, LENGTH), task.head.output
+    states = task.encoder(task.embed(batch), batch.lengths)
+    names: dict[str, Any] = {
+        "torch": torch,
+        "decoder": decoder.rnn.rnn,
+        "targets_so_far": decoder.embedding(batch.target.inputs),
+        "output": states.output,
+        "mask": states.mask,
+        "h_n": states.h_n.flatten(0, 1),
+        "c_n": None if states.c_n is None else states.c_n.flatten(0, 1),
+        "D": directions,
+    }
+    if head == "attention":
+        names |= {"to_key": decoder.attention.to_key, "combine": decoder.combine}
+    exec(pytorch_code(task.head, task.encoder)[1], names)
+    start = decoder.carried(task.head.features(states))
+    expected, _, _ = decoder.read(batch.target.inputs, start)
+    torch.testing.assert_close(names["features"], expected)
+
+
+def test_a_head_without_pytorch_code_shows_its_own() -> None:
+    class Forked(Head, name="forked"):
+        reads = ("h_n",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.h_n[-1, 0]
+
+    task = example_task("lstm", 1, False, "forked")
+    assert pytorch_code(task.head, task.encoder)[1].endswith("return states.h_n[-1, 0]")
+
+
+def test_a_cell_of_ones_own_is_shown_as_code_that_runs(modules_of_their_own: None) -> None:
+    class Own(Cell, nn.LSTMCell, name="own_lstm"):
+        pass
+
+    model = example_task("own_lstm", 2, True, "bidirectional_concat")
+    [line, *_] = pytorch_code(model.head, model.encoder)[0].splitlines()
+    assert line == "rnn = SteppedRNN(Own, F, H, num_layers=2, bidirectional=True)"

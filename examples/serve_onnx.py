@@ -1,0 +1,142 @@
+"""Serve an exported classifier or regressor with numpy and onnxruntime alone.
+
+    python examples/serve_onnx.py runs/<folder>/export < inputs.jsonl
+
+Each line is a text or a series in JSON: "a fine film", or [[0.5, 1.2], [null, 1.3]] for two steps
+of two channels, the second of which lacks a value. Prints what `predict.py` prints for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from itertools import count, groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+AT_ONCE = 64  # inputs in a batch
+# what `encode` takes into account: a model with another option would read wrong numbers
+TOKENS = "tokenizer lowercase min_count vocabulary_size keep_whitespace max_length"
+OPTIONS = {"tokens": TOKENS, "features": "fold missing scale"}
+
+
+class Model:
+    """An export. Raises ValueError for one that this script cannot serve, and says what of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.known = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        self.graph = onnxruntime.InferenceSession(folder / "model.onnx")
+        self.data, task = self.known["data"], self.known["task"]
+        encoder = self.data.get("preprocessor", {"kind": None, "options": {}})
+        kind, self.options = encoder["kind"], encoder["options"]
+        level, scale = self.options.get("tokenizer", "word"), self.options.get("scale", "none")
+        can = {
+            f"the task {task}": task in ("SequenceClassifier", "Regressor"),
+            "predictions of every step": len(self.graph.get_outputs()[0].shape) == 2,
+            f"inputs of the kind {kind}": kind in OPTIONS,
+            f"{level} tokens": level in ("word", "space", "char"),
+            f"scale={scale}": scale in ("split", "series", "both", "none"),
+            "tokens that keep whitespace": not self.options.get("keep_whitespace"),
+            **{name: name in OPTIONS.get(kind, name).split() for name in self.options},
+        }
+        if unknown := [what for what, known in can.items() if not known]:
+            raise ValueError(f"this script cannot serve {', '.join(unknown)}")
+        self.encode = self.tokens if kind == "tokens" else self.features
+        fitted = self.fitted = encoder["fitted"]
+        if kind == "tokens":  # the first two stand for padding and for unknown ones
+            self.ids = {token: n for n, token in enumerate(fitted["tokens"]) if n > 1}
+
+    def predict(self, raw: list[Any], first: int = 1) -> list[dict[str, Any]]:
+        """A prediction for each text, or series `(T, F)`; a ValueError counts them from `first`."""
+        rows = [self.encode(given, f"input {number}") for number, given in enumerate(raw, first)]
+        lengths = np.array([len(row) for row in rows])
+        inputs = np.zeros((len(rows), lengths.max(), *rows[0].shape[1:]), rows[0].dtype)
+        for padded, row in zip(inputs, rows, strict=True):
+            padded[: len(row)] = row
+        [logits] = self.graph.run(None, {"inputs": inputs, "lengths": lengths})
+        decide = self.values if "values" in self.data else self.classes
+        return [decide(each) for each in logits]
+
+    def tokens(self, text: str, where: str) -> np.ndarray:
+        """Token ids `(T,)`."""
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{where} is not a text, or an empty one")
+        if self.options["lowercase"]:
+            text = text.lower()
+        by = {"word": kind_of, "space": lambda letter: kind_of(letter) > 0}
+        words = list(text)
+        if kind := by.get(self.options["tokenizer"]):
+            words = ["".join(run) for between, run in groupby(text, kind) if between]
+        most = self.options["max_length"] or len(words)
+        return np.array([self.ids.get(word, 1) for word in words[:most]])  # 1: unknown
+
+    def features(self, series: list[list[float | None]], where: str) -> np.ndarray:
+        """Steps `(T, F)`, filled, scaled and folded."""
+        fitted, options = self.fitted, self.options
+        steps = np.array(series, float)  # None becomes nan
+        if steps.ndim != 2 or not len(steps) or steps.shape[1] != len(fitted["mean"]):
+            raise ValueError(f"{where} is not a series of {len(fitted['mean'])} channels")
+        gaps = np.isnan(steps)
+        if gaps.all(axis=0).any() or (gaps.any() and options["missing"] != "interpolate"):
+            raise ValueError(f"{where} lacks too much for data.missing={options['missing']}")
+        for channel, gap in zip(steps.T, gaps.T, strict=True):
+            channel[gap] = np.interp(np.flatnonzero(gap), np.flatnonzero(~gap), channel[~gap])
+        mean, deviation = steps.mean(axis=0), steps.std(axis=0)
+        deviation = np.where(deviation > 0, deviation, 1)
+        by_split = (steps - fitted["mean"]) / fitted["deviation"]
+        by_series = (steps - mean) / deviation
+        scaled = {"split": [by_split], "series": [by_series], "both": [by_split, by_series]}
+        made = np.concatenate(scaled.get(options["scale"], [steps]), axis=1)
+        if (size := fitted["folded"]) > 1:
+            made = np.concatenate([made, np.repeat(made[-1:], -len(made) % size, axis=0)])
+            made = made.reshape(len(made) // size, -1)
+        if not (np.abs(made) <= np.finfo(np.float32).max).all():
+            raise ValueError(f"{where} has a value too far from those of the training")
+        return made.astype(np.float32)
+
+    def classes(self, logits: np.ndarray) -> dict[str, Any]:
+        """The label, and the probability of each class, of logits `(C,)`."""
+        weights, names = np.exp(logits - logits.max()), self.data["classes"]
+        probabilities = dict(zip(names, (weights / weights.sum()).tolist(), strict=True))
+        return {"label": names[logits.argmax()], "probabilities": probabilities}
+
+    def values(self, logits: np.ndarray) -> dict[str, Any]:
+        """The values, or their quantiles, in their own units, of logits `(K,)` or `(K * Q,)`."""
+        names, levels = self.data["values"], (self.known["output"] or {}).get("quantiles")
+        mean, deviation = (np.array(self.data[name])[:, None] for name in ("mean", "deviation"))
+        made = np.sort(logits.reshape(len(names), -1)) * deviation + mean  # (K, Q)
+        if levels is None:
+            return dict(zip(names, made[:, 0].tolist(), strict=True))
+        keys, rows = [f"{level:g}" for level in levels], zip(names, made.tolist(), strict=True)
+        return {name: dict(zip(keys, row, strict=True)) for name, row in rows}
+
+
+def kind_of(letter: str) -> int:
+    """0: between words; 1: of a word; 2: of punctuation."""
+    if letter.isspace() and letter not in "\x1c\x1d\x1e\x1f":
+        return 0
+    category = unicodedata.category(letter)
+    of_word = category[0] in "LM" or category in ("Nd", "Nl", "Pc") or letter in "\u200c\u200d"
+    return 1 if of_word or letter.isupper() or letter.islower() else 2  # such as a letter in a ring
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("error: name an export: serve_onnx.py runs/<folder>/export < inputs.jsonl")
+    try:
+        model = Model(Path(sys.argv[1]))
+        for first in count(1, AT_ONCE):
+            if not (lines := [*islice(sys.stdin, AT_ONCE)]):
+                return
+            for prediction in model.predict([*map(json.loads, lines)], first):
+                print(json.dumps(prediction, ensure_ascii=False))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Show which words of some test texts count for the predicted class, and which against it."""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from seqmodels.files import write_text
+from seqmodels.screen import visible
+
+EACH, LONGEST, ROWS = 6, 100, 64  # right texts, and wrong ones; tokens of one; rows to read at once
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Which words count</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+  :root { color-scheme: light dark; font: 16px/1.7 ui-sans-serif, system-ui, sans-serif }
+  body { max-width: 50rem; margin: auto; padding: 1rem; overflow-wrap: anywhere }
+  article { border: 1px solid #8888; border-radius: 8px; padding: 0 1rem; margin: .75rem 0 }
+  article p:last-child { white-space: pre-wrap } span { border-radius: 3px }
+</style><body>
+<h1>Which words count for the predicted class?</h1>
+<p>Each token was left out once. It is blue if the log-odds of the predicted class are lower without
+it, so that it counts for this class, and orange if they are higher, so that it counts against it.
+The deeper its colour, the more it counts in its text; colours of two texts don't compare. Words
+that say the same can stand in for each other, and then none is deep. Texts of more than 100 tokens
+are left out.</p>
+"""
+
+
+class Words(Callback):
+    """Writes `figures/words.html` of a test of texts, if `predictions.csv` is written: the first
+    right and the first wrong ones, each word shaded by how much it counts for the predicted class,
+    as `left_out` measures it."""
+
+    def on_test_start(self, *_: Any) -> None:
+        self.told: dict[int, dict[str, Any]] = {}  # of each row, its target and prediction
+
+    def on_test_batch_end(self, _: Any, task: Any, outputs: Any, batch: Any, *__: Any) -> None:
+        if batch.rows is not None and "rows" in (outputs or {}):
+            self.told |= zip(batch.rows.tolist(), outputs["rows"], strict=True)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
+        data: Any = getattr(trainer.test_dataloaders, "dataset", None)
+        if not (trainer.is_global_zero and len(getattr(data, "raw", ()))):
+            return
+        short = [(n, self.told[n]) for n in sorted(self.told) if data.lengths[n] <= LONGEST]
+        page = ""
+        for title, right in (("wrong", False), ("right", True)):
+            told = ((n, e["target"]) for n, e in short if (e["target"] == e["prediction"]) == right)
+            texts = "".join(article(task, data, *each) for each in islice(told, EACH))
+            page += f"<h2>The first that are {title}</h2>\n{texts}" if texts else ""
+        if page:
+            (Path(trainer.default_root_dir) / "figures").mkdir(exist_ok=True)
+            write_text(Path(trainer.default_root_dir, "figures", "words.html"), PAGE + page)
+
+
+def article(task: Any, data: Any, row: int, target: str) -> str:
+    """A row as HTML; empty if its input is not a text."""
+    if not (pieces := data.encoder.pieces(data.raw[row])):
+        return ""
+    label, share, counts = left_out(task, data.sequences[row])
+    shades, text = iter((counts / counts.abs().max().clamp(min=1e-30)).tolist()), ""
+    for piece, is_token in pieces:
+        shade, shown = next(shades) if is_token else 0.0, escape(visible(piece))
+        colour = f"{'37, 99, 235' if shade > 0 else '217, 119, 6'}, {0.6 * abs(shade):.2f}"
+        span = f'<span style="background: rgba({colour})" title="{shade:+.2f}">{shown}</span>'
+        text += span if shade else shown
+    names = [escape(visible(name)) for name in (task.classes[label], target)]
+    what = f"row {row}: predicted {names[0]} ({100 * share:.1f} %), is {names[1]}"
+    return f"<article>\n<p><small>{what}</small></p>\n<p>{text}</p>\n</article>\n"
+
+
+@torch.inference_mode()
+def left_out(
+    task: Any, tokens: Int[Tensor, "time ..."]
+) -> tuple[int, float, Float[Tensor, " time"]]:
+    """The predicted class of a text, its probability, and for each token by how much the log-odds
+    of that class are lower without it: by what the network does, not by a slope. A token above 0
+    counts for the class, and one below 0 against it; one that stands alone counts 0."""
+    predict, count, tokens = task.as_function(), len(tokens), tokens.to(task.device)
+    logits = predict(tokens.unsqueeze(0), torch.tensor([count])).double()
+    label, share = int(logits.argmax()), float(logits.softmax(dim=1).max())
+    if count > 1:
+        kept = ~torch.eye(count, dtype=torch.bool, device=tokens.device)
+        rows = tokens[kept.nonzero()[:, 1].view(count, count - 1)].split(ROWS)
+        found = [predict(some, torch.full((len(some),), count - 1)).double() for some in rows]
+        logits = torch.cat([logits, *found])
+    others = torch.arange(logits.shape[1], device=logits.device) != label
+    log_odds = logits[:, label] - logits[:, others].logsumexp(dim=1)
+    return label, share, (log_odds[0] - log_odds[-count:]).float().cpu()

@@ -1,0 +1,112 @@
+"""Random numbers are held still, whatever draws them; and nothing else is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from seqmodels.audit.isolation import ALIKE, OFF, WithoutNoise
+
+X = torch.rand(6, 4, generator=torch.Generator().manual_seed(0)) + 0.1
+LSTM = nn.LSTM(4, 4, 2, dropout=0.5)
+DRAWS: dict[str, Callable[[], Tensor]] = {
+    "rand": lambda: torch.rand(4),
+    "rand_like": lambda: torch.rand_like(X),
+    "randn": lambda: torch.randn(4),
+    "randn_like": lambda: torch.randn_like(X),
+    "randint": lambda: torch.randint(3, 9, (4,)),
+    "randint_like": lambda: torch.randint_like(X, 3, 9),
+    "randperm": lambda: torch.randperm(9),
+    "random_": lambda: X.clone().random_(3, 9),
+    "normal": lambda: torch.normal(X, 2.0),
+    "normal of a spread": lambda: torch.normal(2.0, X),
+    "normal_": lambda: X.clone().normal_(1.0, 2.0),
+    "uniform_": lambda: X.clone().uniform_(1.0, 2.0),
+    "bernoulli": lambda: torch.bernoulli(X.clamp(max=1)),
+    "bernoulli_": lambda: X.clone().bernoulli_(0.5),
+    "exponential_": lambda: X.clone().exponential_(),
+    "cauchy_": lambda: X.clone().cauchy_(),
+    "geometric_": lambda: X.clone().geometric_(0.5),
+    "log_normal_": lambda: X.clone().log_normal_(),
+    "poisson": lambda: torch.poisson(X),
+    "binomial": lambda: torch.binomial(torch.full((4,), 9.0), torch.full((4,), 0.5)),
+    "multinomial": lambda: torch.multinomial(X, 2),
+    "dropout": lambda: functional.dropout(input=X, p=0.5),
+    "dropout2d": lambda: functional.dropout2d(X.view(1, 6, 2, 2)),
+    "alpha_dropout": lambda: functional.alpha_dropout(X, training=True),
+    "feature_alpha_dropout": lambda: functional.feature_alpha_dropout(X, training=True),
+    "native_dropout": lambda: torch.native_dropout(X, 0.5, True)[0],
+    "rrelu": lambda: functional.rrelu(-X, training=True),
+    "gumbel_softmax": lambda: functional.gumbel_softmax(X),
+    "attention": lambda: functional.scaled_dot_product_attention(
+        X[None], X[None], X[None], None, 0.5
+    ),
+    "fractional_max_pool2d": lambda: functional.fractional_max_pool2d(
+        torch.arange(400.0).view(1, 20, 20), 2, output_size=6
+    ),
+    "nn.LSTM": lambda: LSTM(X)[0],
+    "nn.init": lambda: nn.init.kaiming_uniform_(X.clone()),
+    "Gamma": lambda: torch.distributions.Gamma(X, X).sample(),
+    "Dirichlet": lambda: torch.distributions.Dirichlet(X).sample(),
+    "Categorical": lambda: torch.distributions.Categorical(X).sample((3,)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_two_draws_are_alike(name: str) -> None:
+    def drawn(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return DRAWS[name]()
+
+    assert not torch.equal(drawn(0), drawn(1))
+    with WithoutNoise():
+        assert torch.equal(drawn(0), drawn(1)) and drawn(0).isfinite().all()
+
+
+def test_each_row_has_the_same_numbers() -> None:
+    with WithoutNoise():
+        for drawn in (
+            torch.rand(3, 4),
+            torch.randn(3, 4),
+            X.clone().uniform_(),
+            functional.dropout(X) / X,
+        ):
+            torch.testing.assert_close(drawn, drawn[:1].expand_as(drawn))
+
+
+def test_what_only_sounds_like_random_numbers_stays() -> None:
+    calls = (
+        lambda: functional.normalize(X),
+        lambda: functional.layer_norm(X, (4,)),
+        lambda: torch.norm(X),
+        lambda: functional.dropout(X, training=False),
+        lambda: nn.init.ones_(X.clone()),
+    )
+    for call in calls:
+        expected = call()
+        with WithoutNoise():
+            assert torch.equal(call(), expected)
+
+
+def test_every_random_operation_of_this_pytorch_is_decided() -> None:
+    # they need an accelerator or its libraries, or are of a compiler
+    others = {"_cudnn_init_dropout_state", "_fill_mem_eff_dropout_mask", "_fused_dropout"}
+    others |= {"_fused_sdp_choice", "_flash_attention_forward_no_dropout_inplace"}
+    others |= {"_nested_tensor_softmax_with_shape", "normal_functional"}
+    for name in torch._C._dispatch_get_all_op_names():
+        space, _, rest = name.partition("::")
+        packet, _, overload = rest.partition(".")
+        if space != "aten":
+            continue
+        operation = getattr(getattr(torch.ops.aten, packet), overload or "default", None)
+        if operation is None or torch.Tag.nondeterministic_seeded not in operation.tags:
+            continue
+        if torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"):
+            continue  # made of others
+        arguments = {each.name for each in operation._schema.arguments}
+        known = packet.removesuffix("_").removesuffix("_like")
+        assert known in ALIKE.keys() | others or arguments & OFF.keys(), name
