@@ -65,4 +65,4 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
     target[:, 0] = data["start"]
     count = len(rows)
     written = SequenceBatch(target.expand(count, -1), torch.full((count,), TARGET_STEPS))
-    return PairBatch(source, written)
+    return PairBatch.of(source, written)

@@ -106,7 +106,7 @@ class SteppedRNN(nn.Module):
         zeros = inputs.new_zeros(len(self.names), batch, self.hidden_size)
         start = (zeros, zeros) if self.has_cell_state else (zeros,)
         states = zip(*(start if hx is None else parts_of(hx)), strict=True)
-        finals = []
+        finals = list[tuple[Tensor, ...]]()
         for layer in range(self.num_layers):
             if layer:
                 kept = inputs[:, :1] if self.locked_dropout else inputs

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -69,7 +67,7 @@ def pairs(references: bool = False) -> PairBatch:
     for row, length in enumerate(LENGTHS):
         inputs[row, length:] = 0
     written = [torch.randint(3, W, (n,), generator=generator) for n in WRITTEN]
-    return PairBatch(SequenceBatch(inputs, torch.tensor(LENGTHS)), teacher_forced(written))
+    return PairBatch.of(SequenceBatch(inputs, torch.tensor(LENGTHS)), teacher_forced(written))
 
 
 # ---------------------------------------------------------------- which tensors
@@ -322,28 +320,15 @@ def test_beam_and_best_of_a_prediction_are_a_choice_of_their_own(
     assert line == "error: best is 3, but a beam of 2 finds at most 2 sequences: set beam=3"
 
 
-def test_a_prediction_comes_as_soon_as_its_source_does(learned: Path) -> None:
-    came = Event()
-
-    def sources() -> Iterator[str]:
-        yield TEXTS[0]
-        assert came.wait(60)
-        yield from TEXTS[1:]
-
-    predictions = load_run(learned).predict(sources())
-    next(predictions)
-    came.set()
-    assert len([*predictions]) == len(TEXTS) - 1
-
-
-def test_a_symbol_that_training_never_saw_is_unknown_and_most_of_a_file_must_not_be(
-    script: Script, refused: Refused, learned: Path, caplog: pytest.LogCaptureFixture
+def test_a_symbol_that_training_never_saw_is_unknown_and_most_of_a_file_are_noted(
+    script: Script, learned: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     done = script("predict.py", f"run={learned}", "input=-", stdin="ab\naxb\n")
     assert len(done.stdout.splitlines()) == 2
-    assert "-: 1 of 5 tokens (20.00 %) are unknown to the model" in caplog.text + done.stderr
-    line = refused("predict.py", f"run={learned}", "input=-", stdin="ax\nxx\n")
-    assert "-: 3 of 4 tokens (75.00 %) are unknown to the model: is this the right" in line
+    assert "unknown" not in caplog.text + done.stderr
+    done = script("predict.py", f"run={learned}", "input=-", stdin="ax\nxx\n")
+    said = caplog.text + done.stderr
+    assert "-: 3 of 4 tokens (75.00 %) are unknown to the model: is this the right" in said
 
 
 def test_an_unknown_symbol_is_never_written(learned: Path) -> None:

@@ -6,11 +6,11 @@ import math
 from functools import cached_property
 from typing import Annotated, Any
 
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from seqmodels.arguments import ArgumentsOf
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
+from seqmodels.data.tokenizer import Tokenizer
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
@@ -106,7 +106,7 @@ class LanguageModel(Task):
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """That of the data."""
-        return Tokenizer.from_str(self.hparams["data"]["tokenizer"])
+        return Tokenizer.load(self.hparams["data"]["tokenizer"])
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         raise UserError("a language model has no labels to predict; use python scripts/generate.py")
