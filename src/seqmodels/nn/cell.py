@@ -118,8 +118,8 @@ class SteppedRNN(nn.Module):
                 outputs.append(_read(output, orders[direction]))
                 finals.append(final)
             inputs = torch.cat(outputs, dim=2)
-        final = state_of(*(torch.stack(part) for part in zip(*finals, strict=True)))
-        return inputs.masked_fill(~valid, 0.0), final
+        whole = state_of(*(torch.stack(part) for part in zip(*finals, strict=True)))
+        return inputs.masked_fill(~valid, 0.0), whole
 
 
 def _read(rows: Tensor, order: Tensor) -> Tensor:
