@@ -32,12 +32,13 @@ QUANTILE = re.compile(r"prediction\..+\.0\.(?!5$)\d+")  # but the median
 # columns of `scores.csv` that hold no score
 KINDS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
 WIDTH = 40  # characters of a cell
+LEVEL = 0.005  # how much of a number two models may differ by, and be level
 
 
 def metrics_table(
     metrics: Mapping[str, float],
     title: str,
-    baselines: Mapping[str, Mapping[str, float | None]] | None = None,
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Group:
     """A row per metric and a column per split, in the metric's unit; an unknown metric is a plain
     number. Beneath each metric are its baselines.
@@ -45,7 +46,7 @@ def metrics_table(
     Args:
         metrics: value by name, such as `test/accuracy`; shares such as an accuracy from 0 to 1.
         title: printed above the table.
-        baselines: metric -> name of the baseline -> value; None: it was left out.
+        baselines: metric -> name of the baseline -> value.
     """
     baselines = baselines or {}
     splits = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics))
@@ -87,33 +88,35 @@ def results_table(result: Mapping[str, Any]) -> Group:
 
 
 def verdict(result: Mapping[str, Any]) -> list[str]:
-    """A sentence if a baseline is better on the test split; none for a run on a part of its splits,
-    as with `debug`.
+    """A sentence if a baseline is better on the test split, in the metric that the task is compared
+    by; none for a run on a part of its splits, as with `debug`.
 
-    The difference of two accuracies is within chance if it is below 1.96 standard deviations, each
-    accuracy taken as a binomial share of the test split's examples.
+    Two numbers are level if they differ by half a percent or less. Two accuracies are within chance
+    if they differ by less than 1.96 standard deviations, each taken as a binomial share of the test
+    split's examples.
 
     Args:
         result: the content of `result.json`; a metric that `METRICS` lacks is skipped.
     """
-    if not on_whole_splits(flattened(result["config"])):
+    name = f"test/{result['metric']}"
+    rows, value = result["baselines"].get(name, {}), result["metrics"].get(name)
+    known = {baseline: other for baseline, other in rows.items() if math.isfinite(other)}
+    metric = find_metric(name)
+    whole = on_whole_splits(flattened(result["config"]))
+    if not (known and whole and metric) or value is None or metric.higher_is_better is None:
         return []
-    for name, rows in result["baselines"].items():
-        metric, value = find_metric(name), result["metrics"].get(name)
-        known = {n: v for n, v in rows.items() if v is not None and math.isfinite(v)}
-        if not (name.startswith("test/") and metric and known) or value is None:
-            continue
-        if metric.higher_is_better is None:
-            continue
-        best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
-        gain = known[best] - value if metric.higher_is_better else value - known[best]
-        if gain > 0 and show(name, known[best]) != show(name, value):  # not by rounding alone
-            size = result["examples"].get("test")
-            close = without_split(name) == "accuracy" and size and _chance(value, known[best], size)
-            chance = f", within chance on {size:,} examples (95 %)" if close else ""
-            numbers = f"{show_with_unit(name, known[best])}, not {show_with_unit(name, value)}"
-            return [f"The model lost to {best}: {name} {numbers}{chance}."]
-    return []
+    best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
+    other = known[best]
+    behind = value < other if metric.higher_is_better else value > other
+    if not behind or show(name, other) == show(name, value):  # by rounding alone
+        return []
+    size = result["examples"].get("test")
+    chance = result["metric"] == "accuracy" and size and _chance(value, other, size)
+    level = abs(value - other) <= LEVEL * max(abs(value), abs(other))
+    how = "is level with" if chance or level else "lost to"
+    numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
+    on = f", within chance on {size:,} examples (95 %)" if chance else ""
+    return [f"{result['head']} {how} {best}: {name} {numbers}{on}."]
 
 
 def _chance(one: float, other: float, size: int) -> bool:

@@ -268,7 +268,7 @@ def test_each_error_is_scaled_by_its_own_series() -> None:
         ({"norm": "first"}, "model.norm=first: input should"),
         ({"segment": 0}, "model.segment=0: input should"),
         ({"output": {"label_smoothing": 0.1}}, "model.output.label_smoothing is not an argument"),
-        ({"head": "tied_softmax"}, "ends in a softmax over a vocabulary"),
+        ({"head": "tied_softmax"}, "does not fit what this model predicts"),
         ({"output": {"error": "mes"}}, "model.output.error=mes"),
     ],
 )
