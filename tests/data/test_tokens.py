@@ -94,6 +94,8 @@ def test_a_text_may_spell_a_special_token() -> None:
     tokenizer = Tokenizer.learn(["[PAD] a a"], TokenizerOptions("space"))
     assert tokenizer.encode(["a [PAD] [UNK]"])[0].tolist() == [2, 3, 1]
     assert tokenizer.decode([2, 3, 1, 0]) == "a [PAD]"
+    never = Tokenizer.learn(["a"], TokenizerOptions("space"))
+    assert never.encode(["a [PAD]"])[0].tolist() == [2, 1]  # unknown, not padding
 
 
 # ---------------------------------------------------------------- encoders
@@ -205,12 +207,14 @@ def test_large_texts_are_learned_and_encoded_once(
     assert not (tmp_path / "cache" / "seqmodels").exists()
     monkeypatch.setattr("seqmodels.data.tokens.LARGE", 10)
     assert rows() == small
-    monkeypatch.setattr(Tokenizer, "learn", None)
-    monkeypatch.setattr(Tokenizer, "encode", None)
-    assert rows() == small
-    path.write_text(path.read_text() + "new x,1\n")
-    with pytest.raises(TypeError):  # other texts are learned anew
-        rows()
+    with monkeypatch.context() as patch:
+        patch.setattr(Tokenizer, "learn", None)
+        patch.setattr(Tokenizer, "encode", None)
+        assert rows() == small
+    path.write_text("text,label\n" + "".join(f"new{n % 7} x,{n % 2}\n" for n in range(40)))
+    data = Text(str(path), min_count=2)
+    data.setup()
+    assert "new1" in data.inputs.tokenizer.ids  # other texts are learned anew
 
 
 def test_blocks_of_texts_hold_all_of_them() -> None:

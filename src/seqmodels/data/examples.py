@@ -30,11 +30,6 @@ class Examples:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    @property
-    def columns(self) -> tuple[Sequence[Any], Sequence[Any]]:
-        """The inputs, and the targets."""
-        return self.inputs, self.targets
-
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at these indices."""
         return Examples(take(self.inputs, indices), take(self.targets, indices), self.source)

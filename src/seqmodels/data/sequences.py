@@ -151,8 +151,8 @@ class SequenceDataModule(DataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        columns = (each for s in SPLITS for each in self.examples[s].columns)
-        return digest(*columns)
+        splits = [self.examples[split] for split in SPLITS]
+        return digest(*(column for each in splits for column in (each.inputs, each.targets)))
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
