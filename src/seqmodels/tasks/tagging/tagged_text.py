@@ -134,8 +134,8 @@ def _list(row: Row, side: str, names: Sequence[str], classes: Names) -> list[str
     values = row.value(column, f"data.{side}_column")
     if not isinstance(values, list) or not values:
         raise UserError(f"{row.where}: {column} must be a list of {side}s; fill it")
-    texts, names = [row.filled(value, side) for value in values], classes.get(column)
-    return [class_name(text, names, row.where) for text in texts] if names else texts
+    texts, labels = [row.filled(value, side) for value in values], classes.get(column)
+    return [class_name(text, labels, row.where) for text in texts] if labels else texts
 
 
 def _texts_of(path: str, conllu: bool) -> Iterator[list[tuple[int, list[str]]]]:
