@@ -14,8 +14,8 @@ TOKENS: Mapping[str, Any] = {"inputs": "tokens", "num_inputs": 100}
 FEATURES: Mapping[str, Any] = {"inputs": "features", "num_inputs": 3}
 
 
-Baselines = dict[str, dict[str, float | None]]
-"""Metrics of simple baselines: `metric -> baseline -> value`, None for one that was left out."""
+Baselines = dict[str, dict[str, float]]
+"""Metrics of simple baselines: `metric -> baseline -> value`."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ from seqmodels.data import (
 )
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
-from seqmodels.tasks.classification import Needle, Surnames
 from seqmodels.tasks.tagging import Tags
 from tests.conftest import ROOT
 
@@ -164,7 +162,7 @@ def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
     wrong = {**TAGGED, "test": examples(["b", "ab"], [["C"], tags], "test.json")}
     message = (
         f"^test.json: example 2 has 2 steps once encoded and {count} tags; each step needs one "
-        "tag, so check data.tokenizer, data.max_length and data.downsample$"
+        "tag, so check data.tokenizer, data.max_length and data.fold$"
     )
     with pytest.raises(UserError, match=message):
         characters(wrong).setup()
@@ -331,7 +329,7 @@ def test_a_file_without_the_numbers_can_be_predicted_and_not_evaluated(tmp_path:
     data = Text(str(train), value_columns=["score"])
     data.setup()
     assert list(data.read_inputs(str(new))) == ["word 1"]
-    with pytest.raises(UserError, match=r"new\.csv: example 1 has no label"):
+    with pytest.raises(UserError, match=r"new\.csv: row 1 has no column 'score'"):
         data.file_loader(str(new))
 
 
@@ -394,7 +392,8 @@ def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> N
     assert values.spec["values"] == ["score"] and classes.spec["classes"][0] == "0.5"
     both = ("validation", "test")
     assert set(values.baselines()) == {f"{s}/{m}" for s in both for m in ("rmse", "mae", "r2")}
-    assert set(classes.baselines()) == {f"{split}/accuracy" for split in both}
+    scores = ("accuracy", "macro_f1")
+    assert set(classes.baselines()) == {f"{s}/{m}" for s in both for m in scores}
     assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
 
 
@@ -430,25 +429,25 @@ def test_a_batch_of_raw_inputs_has_no_targets() -> None:
 
 def test_inputs_of_a_file_are_read_without_their_labels(tmp_path: Path, reviews: Path) -> None:
     lines = tmp_path / "new.txt"
-    lines.write_text("needle1 filler2\nfiller3\n")
-    for data in (Needle(), Surnames(), Text(str(reviews))):
-        assert list(data.read_inputs(str(lines))) == ["needle1 filler2", "filler3"]
-        assert len(list(data.read_inputs(str(reviews)))) == 60
+    lines.write_text("a fine film\nand then\n")
+    data = Text(str(reviews))
+    assert list(data.read_inputs(str(lines))) == ["a fine film", "and then"]
+    assert len(list(data.read_inputs(str(reviews)))) == 60
     lines.write_text("one\n\n")
     with pytest.raises(UserError, match="new.txt: the text of row 2 is empty"):
-        list(Needle().read_inputs(str(lines)))
+        list(data.read_inputs(str(lines)))
 
 
-def test_labelled_files_evaluate_every_kind_of_texts(tmp_path: Path) -> None:
-    data = Needle(sizes=(20, 8, 8))
+def test_labelled_files_evaluate_texts(reviews: Path, tmp_path: Path) -> None:
+    data = Text(str(reviews))
     data.setup()
     path = tmp_path / "labelled.csv"
-    path.write_text("text,label\nneedle1 filler2,1\nneedle0,0\n")
+    path.write_text("text,label\na fine film,good\ndull,bad\n")
     [batch] = data.file_loader(str(path))
     assert sorted(batch.targets.tolist()) == [0, 1]
     lines = tmp_path / "new.txt"
-    lines.write_text("needle1\n")
-    with pytest.raises(UserError, match="new.txt: example 1 has no label"):
+    lines.write_text("a fine film\n")
+    with pytest.raises(UserError, match="new.txt is plain text, without a column 'label'"):
         data.file_loader(str(lines))
 
 
@@ -456,8 +455,7 @@ def test_labelled_files_evaluate_every_kind_of_texts(tmp_path: Path) -> None:
 
 
 def test_data_sets_are_siblings() -> None:
-    classes = (Needle, Surnames, Text, UEA)
-    assert not any(issubclass(first, second) for first, second in permutations(classes, 2))
+    assert not issubclass(Text, UEA) and not issubclass(UEA, Text)
 
 
 def has_the_defaults_of(name: str, module: type) -> None:

@@ -26,7 +26,6 @@ from tests.networks import fits
 
 META = torch.device("meta")
 REGULARISED: dict[str, Any] = {
-    "training": {"adversarial": 0.5},
     "dropout": 0.3,
     "locked_dropout": True,
     "embedding": {"noise": 0.2, "dropout": 0.2},
@@ -38,10 +37,14 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     (
         "Forecaster",
         "last_hidden",
-        {"instance_norm": "standard", "channel_independent": True, "segment": 2},
+        {"norm": "standard", "segment": 2},
     ),
     ("SequenceClassifier", "concat_pool", {"embedding": {"convolutions": [3, 2], "channels": 4}}),
-    ("Forecaster", "concat_pool", {"base": "linear", "output": {"quantiles": [0.1, 0.5, 0.9]}}),
+    (
+        "Forecaster",
+        "concat_pool",
+        {"channel_independent": False, "output": {"quantiles": [0.1, 0.5, 0.9]}},
+    ),
 ]
 
 
@@ -78,7 +81,7 @@ def batch_for(task: Task) -> AnyBatch:
     if isinstance(batch, PairBatch):
         target = batch.target
         with_targets = SequenceBatch(target.inputs, target.lengths, target.inputs)
-        return PairBatch(batch.source, with_targets, [("a",)] * len(batch))
+        return PairBatch.of(batch, with_targets, [("a",)] * len(batch))
     inputs, lengths, kind = batch.inputs, batch.lengths, task.contract.target
     padding = ~valid_steps(lengths, inputs.shape[1])
     rows, steps = inputs.shape[:2]
@@ -93,13 +96,7 @@ def batch_for(task: Task) -> AnyBatch:
     return SequenceBatch(inputs, lengths, classes if by_step else classes[:, 0])
 
 
-PAIRS = [
-    # PyTorch's adaptive softmax asks for the rows of each cluster of words
-    (task, head)
-    for task in TASKS
-    for head in HEADS
-    if fits(head, task) and head != "adaptive_softmax"
-]
+PAIRS = [(task, head) for task in TASKS for head in HEADS if fits(head, task)]
 
 
 @pytest.fixture(autouse=True)

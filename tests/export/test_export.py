@@ -100,8 +100,7 @@ NETWORKS: list[Callable[[], Task]] = [
     lambda: task(Forecaster, WINDOWS, "every_step", {"cell": "gru", "num_layers": 2}),
     lambda: task(
         *(Forecaster, WINDOWS, "mean_pool"),
-        **{"base": "linear", "instance_norm": "standard"},
-        **{"segment": 2, "channel_independent": True},
+        **{"norm": "standard", "segment": 2},
     ),
     *LANGUAGE,
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -15,15 +16,23 @@ from seqmodels.cache import cached_value
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.errors import UserError
 from seqmodels.machine import unchanged_process
-from seqmodels.screen import show_progress
+from seqmodels.screen import duration, show_progress
 from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 8  # the version of the baselines in the cache
+BASELINES = 9  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED = SPLITS[1:]
+
+
+class OutOfTime(Exception):  # noqa: N818 (no error)
+    """A simple baseline takes longer than it may: its name, and those that are done."""
+
+    def __init__(self, name: str = "", found: Baselines | None = None) -> None:
+        super().__init__(name)
+        self.name, self.found = name, found or {}
 
 
 class DataModule(pl.LightningDataModule):
@@ -35,20 +44,12 @@ class DataModule(pl.LightningDataModule):
     batch_size: int
     seed: int  # of the order of the training batches
     pool: int = 50  # batches to sort by length together
-    num_workers: int = 0
-    refuses_unknown: bool = False  # whether it is an error if most tokens to read are unknown
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
-    more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
+    baselines_end: float = math.inf  # of `time.perf_counter`
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         check_own_init(cls, "data")
-
-    @classmethod
-    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What to keep of the arguments that a run folder gives, which may be a stranger's: files
-        to read, but no places to write to, and no more of this machine than it has."""
-        return dict(arguments)
 
     def fits(self, per: Per, target: str) -> bool:
         """Whether a task with such targets can learn from this data."""
@@ -58,11 +59,6 @@ class DataModule(pl.LightningDataModule):
     def title(self) -> str:
         """The name of this data in tables."""
         return type(self).__name__.lower()
-
-    @property
-    def unknown_is_noise(self) -> bool:
-        """Whether training has no unknown tokens, so that a model learns nothing about them."""
-        return False
 
     @property
     def notes(self) -> Sequence[str]:
@@ -119,8 +115,6 @@ class DataModule(pl.LightningDataModule):
                 rank=rank,
                 world_size=world_size,
             ),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
             pin_memory=self.on_cuda,
         )
 
@@ -134,8 +128,7 @@ class DataModule(pl.LightningDataModule):
         return self.datasets["train"]
 
     def split_loader(self, split: str) -> SequenceLoader:
-        """Batches of `train`, `validation`, `test` or one of `more_splits` to evaluate on, each
-        example once."""
+        """Batches of a split to evaluate on, each example once."""
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
@@ -173,21 +166,29 @@ class DataModule(pl.LightningDataModule):
         """The number of examples in each split; none where targets depend on each other."""
         return {}
 
-    def baselines(self) -> Baselines:
+    def baselines(self, seconds: float = math.inf) -> Baselines:
         """Metrics of simple baselines, such as `test/accuracy`, on validation and test.
 
         They are computed once for each fingerprint and `baseline_recipe`, and cached on disk.
+
+        Args:
+            seconds: leave out a model that takes longer, with a line, and cache nothing.
         """
+        started = time.perf_counter()
+        self.baselines_end = started + seconds
 
         def compute() -> Baselines:
-            started = time.perf_counter()
             with show_progress("simple baselines"), unchanged_process():
                 found = self.compute_baselines()
             log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
             return found
 
         recipe = [BASELINES, self.fingerprint, self.target, *self.baseline_recipe]
-        return cached_value("baselines", recipe, compute)
+        try:
+            return cached_value("baselines", recipe, compute)
+        except OutOfTime as late:
+            log.warning(f"no baseline {late.name}: it takes longer than {duration(seconds)}")
+            return late.found
 
     @property
     def baseline_recipe(self) -> list[Any]:

@@ -152,11 +152,10 @@ def test_what_does_not_fit_is_one_line(options: dict[str, Any], message: str) ->
 
 
 @pytest.mark.parametrize("kind", ["classes", "crf"])
-def test_adversarial_training_and_dropout_work_with_every_output(kind: str) -> None:
+def test_dropout_works_with_every_output(kind: str) -> None:
     task = tagger(
         SPANS,
         output={"kind": kind, "label_smoothing": 0.1},
-        training={"adversarial": 0.5},
         dropout=0.2,
     ).train()
     task.training_step(batch_of(len(SPANS))).backward()
