@@ -20,8 +20,7 @@ BOUND = {ast.arg: "parameter", ast.keyword: "argument", ast.alias: "assigned"}
 
 
 class PythonSyntax(SequenceDataModule):
-    """The standard library, split by file. A sequence ends with a statement, after `block` tokens
-    or a few more."""
+    """The standard library, split by file, in pieces of at least `block` tokens."""
 
     def __init__(self, block: int = 96, characters: bool = False, **options):
         super().__init__(Words(min_count=2, characters=characters), Tags(), **options)

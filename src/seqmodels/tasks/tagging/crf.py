@@ -56,8 +56,7 @@ class CRF(Output):
         return self.project(features)
 
     def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        unlikely, known = self._unlikeliness(self(features), targets, mask)
-        return unlikely.sum() / known.sum().clamp(min=1)
+        return self.loss_and_decision(features, targets, mask)[0]
 
     def losses(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
         unlikely, known = self._unlikeliness(self(features), targets, mask)
@@ -83,8 +82,18 @@ class CRF(Output):
         return (every - right).to(torch.promote_types(logits.dtype, torch.float32)), count
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
+        return self._best(self(features), mask)
+
+    def loss_and_decision(
+        self, features: Features, targets: Tensor, mask: Mask = None
+    ) -> tuple[Tensor, Tensor]:
         logits = self(features)
-        return best_tags(logits.to(self.path.dtype), self.path, _lengths(logits, mask))
+        unlikely, known = self._unlikeliness(logits, targets, mask)
+        return unlikely.sum() / known.sum().clamp(min=1), self._best(logits.detach(), mask)
+
+    def _best(self, logits: Tensor, mask: Mask) -> Tensor:
+        path = self.path
+        return best_tags(logits.to(path.dtype), path, _lengths(logits, mask))
 
     @property
     def path(self) -> Path:
