@@ -105,7 +105,6 @@ def test_hidden_words_keep_their_characters() -> None:
     "options",
     [
         {},
-        {"training": {"adversarial": 0.5}},
         {"locked_dropout": True, "embedding": {"dropout": 0.5}},
     ],
 )

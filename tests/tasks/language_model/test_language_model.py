@@ -642,8 +642,8 @@ def test_a_run_prints_the_size_and_the_unknown_share_of_each_split(
     ("overrides", "message"),
     [
         (
-            ["model=language_model", "data=needle"],
-            "needle, start of 100 has a class for each sequence, and LanguageModel learns the next "
+            ["model=language_model"],
+            "JapaneseVowels has a class for each sequence, and LanguageModel learns the next "
             "token for each step: choose data and model that fit, such as model=language_model "
             "data=text_lm",
         ),

@@ -168,7 +168,6 @@ def test_a_shared_vocabulary_is_embedded_once(tied: bool) -> None:
         {"scheduled_sampling": 0.9},
         {"output": {"label_smoothing": 0.3}},
         {"dropout": 0.5, "locked_dropout": True},
-        {"training": {"adversarial": 1.0}},
         {"embedding": {"size": E, "noise": 0.7}},
     ],
     ids=lambda options: next(iter(options)),
@@ -470,7 +469,7 @@ def test_data_without_texts_to_write_does_not_fit(refused: Refused) -> None:
     assert (
         "has a class for each sequence, and Seq2Seq learns a text for each sequence: choose data "
         "and model that fit, such as model=seq2seq data=pairs"
-    ) in refused("train.py", "model=seq2seq", "data=needle")
+    ) in refused("train.py", "model=seq2seq")
 
 
 def test_what_a_model_writes_is_bounded() -> None:
@@ -483,4 +482,4 @@ def test_what_a_model_writes_is_bounded() -> None:
         searched(longest=10**9)
     for arguments in ({"longest": 10**6}, {"beam": 1, "best": 2}):
         with pytest.raises(UserError, match="at most"):
-            Seq2Seq.check(arguments)
+            Seq2Seq({"num_inputs": 9}, {"hidden_size": 3}, **arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Annotated, Any
 
 from jaxtyping import Int
@@ -16,16 +16,12 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
-from seqmodels.nn.embedding import EmbeddingOptions
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.outputs import Output
 from seqmodels.tasks.seq2seq.decoder import Decoder
 from seqmodels.tasks.seq2seq.decoding import build_decoder
 from seqmodels.tasks.seq2seq.search import MOST_TOKENS, Found
 from seqmodels.tasks.seq2seq.text_scores import SCORES_OF, TextScores, check_scores
 from seqmodels.tasks.seq2seq.text_targets import TextDecoder
-
-NO_DATA = {"num_targets": 2, "start": 0, "end": 0}  # to check a model before data is read
 
 
 class Seq2Seq(Task):
@@ -84,7 +80,11 @@ class Seq2Seq(Task):
         scores: list[Name] | None = None,
         **options: Any,
     ) -> None:
-        self.check({"beam": beam, "best": best, "longest": longest, "scores": scores})
+        if (longest or 1) > MOST_TOKENS:
+            raise UserError(f"model.longest is {longest}: at most {MOST_TOKENS}")
+        if best > beam:
+            raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
+        check_scores(scores or ())
         super().__init__(
             data,
             encoder,
@@ -120,16 +120,6 @@ class Seq2Seq(Task):
             shared=shared,
             attention=attention,
         )
-
-    @classmethod
-    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        beam, best = model.get("beam", 1), model.get("best", 1)
-        if (model.get("longest") or 1) > MOST_TOKENS:
-            raise UserError(f"model.longest is {model['longest']}: at most {MOST_TOKENS}")
-        if best > beam:
-            raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
-        check_scores(model.get("scores") or ())
-        return partial(build_decoder, model, EmbeddingOptions(), NO_DATA)
 
     def step(self, batch: PairBatch) -> Step:
         targets = batch.target.targets
