@@ -17,7 +17,7 @@ padding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -28,7 +28,11 @@ from seqmodels.nn.recurrence import LayerByHand, runs_by_hand
 from seqmodels.nn.rows import Rows
 from seqmodels.nn.state import State, parts_of, state_of
 
-CALLS = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh}
+CALLS: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+}
 # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, as long as the gate's other
 # inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
