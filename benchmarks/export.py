@@ -49,7 +49,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "Tagger": ({**TOKENS, **CLASSES}, ["every_step"]),
     "Regressor": ({**FEATURES, **VALUES}, ["mean_pool", "every_step"]),
     "Forecaster": (WINDOWS, ["last_hidden", "every_step"]),
-    "LanguageModel": (TOKENS, ["softmax", "tied_softmax", "adaptive_softmax"]),
+    "LanguageModel": (TOKENS, ["softmax", "tied_softmax"]),
 }
 SIZES = ((1, 1), (7, 1), (1, 5), (7, 5), (1, 19), (7, 19))
 

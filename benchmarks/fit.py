@@ -44,7 +44,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data import SequenceDataModule
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS
-from seqmodels.data.token_inputs import Tokens
+from seqmodels.data.tokens import Tokens
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import keep_memory
 from seqmodels.runs.metrics_file import MetricsFile

@@ -146,7 +146,6 @@ class Made(StreamDataModule):
             "inputs": "tokens",
             "num_inputs": self.num_words,
             "window": self.window,
-            "frequent_first": True,
         }
 
 

@@ -100,9 +100,8 @@ def pairs(device: torch.device) -> list[PairBatch]:
         lengths = torch.randint(5, LONGEST, (BATCH,), generator=random).tolist()
         return [torch.randint(3, size, (n,), generator=random) for n in lengths]
 
-    made = (
-        PairBatch(collate(texts(SOURCES)), teacher_forced(texts(TARGETS))) for _ in range(BATCHES)
-    )
+    sides = ((collate(texts(SOURCES)), teacher_forced(texts(TARGETS))) for _ in range(BATCHES))
+    made = (PairBatch.of(*each) for each in sides)
     return [pair.to(device) for pair in made]
 
 

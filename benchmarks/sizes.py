@@ -50,7 +50,6 @@ def tables(folder: Path, rows: int) -> Iterator[Case]:
     yield Case(f"{what}: data=text", ["data=text", *data])
     recipe = ["experiment=text_classification", *data]
     yield Case(f"{what}: experiment=text_classification", recipe)
-    yield Case(f"{what}: data.num_workers=2", ["data=text", "data.num_workers=2", *data])
     yield Case(f"{what}: trainer=ddp_sim", ["data=text", *data], trainer="ddp_sim")
     path.unlink()
 

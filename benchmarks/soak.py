@@ -70,7 +70,6 @@ def a_round(number: int, folder: Path) -> None:
     runs = {
         "classifier": [
             f"model.head={HEADS[number % len(HEADS)]}",
-            f"data.num_workers={int(number % 4 == 3)}",  # processes, pipes and threads
             "model.encoder.hidden_size=16",
         ],
         "language_model": [

@@ -20,8 +20,8 @@ import onnxruntime
 
 AT_ONCE = 64  # inputs in a batch
 # what `encode` takes into account: a model with another option would read wrong numbers
-TOKENS = "tokenizer lowercase min_count vocabulary_size keep_whitespace max_length keep"
-OPTIONS = {"tokens": TOKENS, "features": "downsample fold missing scale add_scale"}
+TOKENS = "tokenizer lowercase min_count vocabulary_size keep_whitespace max_length"
+OPTIONS = {"tokens": TOKENS, "features": "fold missing scale"}
 
 
 class Model:
@@ -47,9 +47,8 @@ class Model:
             raise ValueError(f"this script cannot serve {', '.join(unknown)}")
         self.encode = self.tokens if kind == "tokens" else self.features
         fitted = self.fitted = encoder["fitted"]
-        if kind == "tokens":  # with pre-trained vectors, the tokenizer is one of several facts
-            tokenizer = json.loads(fitted if isinstance(fitted, str) else fitted["tokenizer"])
-            self.ids = tokenizer["model"]["vocab"]
+        if kind == "tokens":  # the first two stand for padding and for unknown ones
+            self.ids = {token: n for n, token in enumerate(fitted["tokens"]) if n > 1}
 
     def predict(self, raw: list[Any], first: int = 1) -> list[dict[str, Any]]:
         """A prediction for each text, or series `(T, F)`; a ValueError counts them from `first`."""
@@ -67,17 +66,16 @@ class Model:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{where} is not a text, or an empty one")
         if self.options["lowercase"]:
-            text = "".join(map(str.lower, text))  # one by one, so without final sigmas
+            text = text.lower()
         by = {"word": kind_of, "space": lambda letter: kind_of(letter) > 0}
         words = list(text)
         if kind := by.get(self.options["tokenizer"]):
             words = ["".join(run) for between, run in groupby(text, kind) if between]
         most = self.options["max_length"] or len(words)
-        words = words[-most:] if self.options["keep"] == "end" else words[:most]
-        return np.array([max(self.ids.get(word, 1), 1) for word in words])  # 1: unknown
+        return np.array([self.ids.get(word, 1) for word in words[:most]])  # 1: unknown
 
     def features(self, series: list[list[float | None]], where: str) -> np.ndarray:
-        """Steps `(T, F)`, filled, averaged, scaled and folded."""
+        """Steps `(T, F)`, filled, scaled and folded."""
         fitted, options = self.fitted, self.options
         steps = np.array(series, float)  # None becomes nan
         if steps.ndim != 2 or not len(steps) or steps.shape[1] != len(fitted["mean"]):
@@ -87,9 +85,6 @@ class Model:
             raise ValueError(f"{where} lacks too much for data.missing={options['missing']}")
         for channel, gap in zip(steps.T, gaps.T, strict=True):
             channel[gap] = np.interp(np.flatnonzero(gap), np.flatnonzero(~gap), channel[~gap])
-        if (size := options["downsample"]) > 1:
-            parts = np.split(steps, range(size, len(steps), size))
-            steps = np.stack([part.mean(axis=0) for part in parts])
         mean, deviation = steps.mean(axis=0), steps.std(axis=0)
         deviation = np.where(deviation > 0, deviation, 1)
         by_split = (steps - fitted["mean"]) / fitted["deviation"]
@@ -99,10 +94,6 @@ class Model:
         if (size := fitted["folded"]) > 1:
             made = np.concatenate([made, np.repeat(made[-1:], -len(made) % size, axis=0)])
             made = made.reshape(len(made) // size, -1)
-        if options["add_scale"]:
-            own = np.concatenate([mean, np.log(deviation)]) - fitted["scale_mean"]
-            own = np.tile(own / fitted["scale_deviation"], (len(made), 1))
-            made = np.concatenate([made, own], axis=1)
         if not (np.abs(made) <= np.finfo(np.float32).max).all():
             raise ValueError(f"{where} has a value too far from those of the training")
         return made.astype(np.float32)

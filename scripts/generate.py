@@ -1,6 +1,6 @@
 """Continue a prompt with a language model.
 
-python scripts/generate.py run=runs/<folder> prompt="def " length=400
+python scripts/generate.py run=runs/<folder> prompt="def" length=400
 """
 
 from seqmodels.launch.commands.generate import main

@@ -26,7 +26,7 @@ CLASSIFIER_HEADS = (
     "mean_pool",
 )
 TAGGER_HEADS = ("every_step",)
-LANGUAGE_HEADS = tuple(n for n in ("adaptive_softmax", "softmax", "tied_softmax") if n in HEADS)
+LANGUAGE_HEADS = tuple(n for n in ("softmax", "tied_softmax") if n in HEADS)
 DECODER_HEADS = tuple(name for name in ("attention", "final_state") if name in HEADS)
 SELECTING_HEADS = tuple(sorted(CLASSIFIER_HEADS + TAGGER_HEADS + LANGUAGE_HEADS))  # one tensor
 ALL_HEADS = tuple(sorted(SELECTING_HEADS + DECODER_HEADS))

@@ -250,40 +250,52 @@ def test_pin_memory_pins_every_tensor(targets: Tensor | None) -> None:
 
 
 def pair() -> PairBatch:
-    source = SequenceBatch(torch.rand(B, T, F), lengths())
-    target = SequenceBatch(torch.arange(B * 2).view(B, 2), torch.tensor([2, 1, 2]))
-    return PairBatch(source, target)
+    source = SequenceBatch(torch.rand(B, T, F), lengths(), rows=torch.arange(B))
+    inputs = torch.arange(B * 2).view(B, 2)
+    targets = torch.tensor([[1, 0], [0, PADDING_TARGET], [2, 0]])
+    return PairBatch.of(source, SequenceBatch(inputs, torch.tensor([2, 1, 2]), targets))
 
 
-def test_a_pair_has_as_many_rows_as_each_side() -> None:
-    assert len(pair()) == B == len(pair().source) == len(pair().target)
+def test_a_pair_is_its_source_with_the_targets_of_its_target() -> None:
+    batch = pair()
+    assert len(batch) == B == len(batch.target) and batch.rows.tolist() == [0, 1, 2]
+    assert batch.targets is batch.target.targets and batch.mask.shape == (B, T)
+    assert not batch.continues
 
 
 def test_sides_of_different_numbers_of_rows_are_an_error() -> None:
     short = SequenceBatch(torch.zeros(2, 7, dtype=torch.int64), torch.tensor([7, 1]))
-    message = "source and target must have the same number of rows, got 3 and 2"
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        PairBatch(pair().source, short)
+    with pytest.raises(ValueError, match=r"^target must have 3 rows, as inputs, got 2$"):
+        PairBatch.of(pair(), short)
+    with pytest.raises(ValueError, match=r"^references must have 3 rows, as inputs, got 1$"):
+        PairBatch.of(pair(), pair().target, [("a",)])
 
 
 def test_a_pair_is_frozen() -> None:
     batch = pair()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        batch.source = batch.target  # type: ignore[misc]
+        batch.target = batch  # type: ignore[misc]
 
 
 def test_a_pair_moves_both_sides_and_keeps_their_lengths_on_the_cpu() -> None:
     moved = pair().to("meta")
-    for side, shape in ((moved.source, (B, T, F)), (moved.target, (B, 2))):
+    for side, shape in ((moved, (B, T, F)), (moved.target, (B, 2))):
         assert side.inputs.device.type == "meta" and side.inputs.shape == shape
+        assert side.targets is not None and side.targets.device.type == "meta"
         assert side.lengths.device.type == "cpu"
-    assert moved.target.lengths.tolist() == [2, 1, 2]
+    assert moved.target.lengths.tolist() == [2, 1, 2] and moved.targets is moved.target.targets
+
+
+def test_a_change_of_some_tensors_reaches_both_sides() -> None:
+    changed = pair().map(lambda tensor: tensor.double(), "inputs")
+    assert changed.inputs.dtype == changed.target.inputs.dtype == torch.float64
+    assert changed.targets is changed.target.targets and changed.targets.dtype == torch.int64
 
 
 @pytest.mark.cuda  # page-locked memory
 def test_pin_memory_pins_both_sides() -> None:
     pinned = pair().pin_memory()
-    assert pinned.source.inputs.is_pinned() and pinned.target.inputs.is_pinned()
+    assert pinned.inputs.is_pinned() and pinned.target.inputs.is_pinned()
 
 
 def test_it_shows_shapes_and_takes_a_list_of_lengths() -> None:

@@ -96,6 +96,7 @@ SIZES = {  # lines: what a person writes must stay this little
     "regression.py": 40,
     "waves.py": 30,
     "needle.py": 65,
+    "reversal.py": 40,
     "top_pool.py": 25,
     "lion.py": 23,
     "inverse_root.py": 8,

@@ -53,7 +53,7 @@ def test_a_task_is_deleted_with_its_folder(run: Run, tmp_path: Path) -> None:
     trained = run("python", "scripts/train.py", "model.head=max_pool", *QUICK, "folder=other")
     assert trained.returncode == 0, trained.stderr
     for words, message in (
-        (("model=seq2seq", "data=dates"), "seqmodels.tasks.seq2seq.Seq2Seq cannot be found"),
+        (("model=seq2seq", "data=pairs"), "seqmodels.tasks.seq2seq.Seq2Seq cannot be found"),
         (("model.head=attention",), "model.head=attention: choose one of"),
     ):
         refused = run("python", "scripts/train.py", *words, *QUICK, "folder=run")

@@ -73,10 +73,10 @@ class ArgumentsOf:
         self.target, self.given, self.also = target, given, also
 
 
-def OfEncoder(**also: Any) -> ArgumentsOf:  # noqa: N802 (an annotation)
+def OfEncoder() -> ArgumentsOf:  # noqa: N802 (an annotation)
     """The arguments of a task's encoder."""
-    either = {"bidirectional": Literal["if_possible"] | None, **also}
-    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", **either)
+    either = Literal["if_possible"] | None
+    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", bidirectional=either)
 
 
 class Passed:
@@ -302,7 +302,7 @@ def _names_class(value: Any) -> bool:
     )
 
 
-Init = TypeVar("Init", bound=Callable[..., None])
+Init = TypeVar("Init", bound=Callable[..., Any])
 
 
 def checked(key: str = "") -> Callable[[Init], Init]:
@@ -316,13 +316,13 @@ def checked(key: str = "") -> Callable[[Init], Init]:
         signature = inspect.signature(init)
 
         @functools.wraps(init)
-        def wrapper(*args: Any, **kwargs: Any) -> None:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             values = signature.bind(*args, **kwargs).arguments
             if takes := arguments(init):
                 names = argument_names(init)
                 plain = {k: v for k, v in values.items() if k in names and isinstance(v, PLAIN)}
                 validated(takes, plain, key, names - plain.keys())
-            init(*args, **kwargs)
+            return init(*args, **kwargs)
 
         return wrapper  # type: ignore[return-value]
 

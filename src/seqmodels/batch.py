@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqmodels.padding import Lengths, valid_steps
@@ -45,7 +44,13 @@ def _shape(value: Any) -> str:
     return f"{tuple(value.shape)} {value.dtype}{device}".replace("torch.", "")
 
 
-@dataclass(frozen=True, eq=False, repr=False, init=False)
+if TYPE_CHECKING:
+    LengthsTensor = Tensor
+else:
+    LengthsTensor = Lengths  # a list becomes a tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SequenceBatch(ShowsShapes):
     """Sequences padded at the end to one length, with their true lengths and targets.
 
@@ -73,36 +78,15 @@ class SequenceBatch(ShowsShapes):
             it.
     """
 
-    inputs: (
-        Int[Tensor, "batch time"]
-        | Int[Tensor, "batch time word_and_characters"]
-        | Float[Tensor, "batch time features"]
-    )
-    lengths: Int[Tensor, " batch"]
-    targets: (
-        Int[Tensor, " batch"]
-        | Int[Tensor, "batch time"]
-        | Float[Tensor, " batch"]
-        | Float[Tensor, "batch values"]
-        | Float[Tensor, "batch time values"]
-        | None
-    ) = None
+    inputs: Tensor
+    lengths: LengthsTensor
+    targets: Tensor | None = None
     continues: bool = False
-    series: Int[Tensor, " batch"] | None = None
-    rows: Int[Tensor, " batch"] | None = None
+    series: Tensor | None = None
+    rows: Tensor | None = None
 
-    def __init__(
-        self,
-        inputs: Tensor,
-        lengths: Lengths,
-        targets: Tensor | None = None,
-        continues: bool = False,
-        series: Tensor | None = None,
-        rows: Tensor | None = None,
-    ) -> None:
-        values = (inputs, torch.as_tensor(lengths), targets, continues, series, rows)
-        for field, value in zip(fields(self), values, strict=True):
-            object.__setattr__(self, field.name, value)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", torch.as_tensor(self.lengths))
         if not torch.compiler.is_exporting():  # where shapes are known, but no values
             self._check()
 
@@ -189,14 +173,11 @@ class SequenceBatch(ShowsShapes):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PairBatch(ShowsShapes):
-    """Source sequences and the target sequences to write for them, row by row.
-
-    Its `inputs`, `lengths` and `mask` are the source's and its `targets` are the target's, for code
-    that takes any batch.
+class PairBatch(SequenceBatch):
+    """Source sequences with the target sequences to write for them, row by row. To code that takes
+    any batch, it is its source, with the targets of its `target`. `PairBatch.of` makes one.
 
     Args:
-        source: what the encoder reads: B sequences, padded to the longest of them.
         target: what the decoder reads and is to predict: B sequences, padded to the longest of
             these. Its `inputs` `(B, S)` are `[start, y1, ..., yn]` and its `targets` `(B, S)` are
             `[y1, ..., yn, end]`, so its `lengths` are `n + 1`.
@@ -206,68 +187,34 @@ class PairBatch(ShowsShapes):
         ValueError: if they do not have the same number of rows.
     """
 
-    source: SequenceBatch
-    target: SequenceBatch
+    target: SequenceBatch = None  # type: ignore[assignment]  # after what a source may have
     references: list[tuple[str, ...]] | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.source) != len(self.target):
-            raise ValueError(
-                "source and target must have the same number of rows, "
-                f"got {len(self.source)} and {len(self.target)}"
-            )
-        if self.references is not None and len(self.references) != len(self.source):
-            raise ValueError(
-                f"references must be one tuple for each of {len(self.source)} rows, "
-                f"got {len(self.references)}"
-            )
+    @classmethod
+    def of(
+        cls,
+        source: SequenceBatch,
+        target: SequenceBatch,
+        references: list[tuple[str, ...]] | None = None,
+    ) -> PairBatch:
+        """A pair of batches."""
+        return cls(
+            source.inputs, source.lengths, rows=source.rows, target=target, references=references
+        )
 
-    def __len__(self) -> int:
-        return len(self.source)
+    def _check(self) -> None:
+        super()._check()
+        for name, each in (("target", self.target), ("references", self.references)):
+            if each is not None and len(each) != len(self):
+                raise ValueError(f"{name} must have {len(self)} rows, as inputs, got {len(each)}")
+        object.__setattr__(self, "targets", self.target.targets)
 
-    @property
-    def inputs(self) -> Tensor:
-        """The `inputs` of the source."""
-        return self.source.inputs
-
-    @property
-    def lengths(self) -> Tensor:
-        """The `lengths` of the source."""
-        return self.source.lengths
-
-    @property
-    def mask(self) -> Tensor:
-        """The `mask` of the source."""
-        return self.source.mask
-
-    @property
-    def targets(self) -> Tensor | None:
-        """Of the target: the token that follows each step, -100 at padding."""
-        return self.target.targets
-
-    @property
-    def rows(self) -> Tensor | None:
-        """The `rows` of the source."""
-        return self.source.rows
-
-    @property
-    def continues(self) -> bool:
-        """A pair never continues another one."""
-        return False
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
-        """The same pair on `device`; `lengths` and `references` stay on the CPU."""
-        source, target = self.source.to(device, non_blocking), self.target.to(device, non_blocking)
-        return PairBatch(source, target, self.references)
-
-    def pin_memory(self) -> PairBatch:
-        """The same pair in page-locked memory, so that copies to a GPU are asynchronous."""
-        return PairBatch(self.source.pin_memory(), self.target.pin_memory(), self.references)
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
-        """The same pair with `change`, such as of the precision, applied to both sides."""
-        return PairBatch(self.source.map(change), self.target.map(change), self.references)
+    def map(self, change: Callable[[Tensor], Tensor], *names: str) -> PairBatch:
+        batch, target = super().map(change, *names), self.target.map(change, *names)
+        object.__setattr__(batch, "target", target)
+        object.__setattr__(batch, "targets", target.targets)
+        return batch  # type: ignore[return-value]
 
 
-AnyBatch = SequenceBatch | PairBatch
-"""What a task gets."""
+AnyBatch = SequenceBatch
+"""What a task gets: a batch, or a pair of them."""

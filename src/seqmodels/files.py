@@ -7,17 +7,13 @@ import csv
 import io
 import json
 import secrets
-import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from seqmodels.errors import UserError, closest, shown
-
-BLOCK = 1 << 18  # bytes to read at a time
+from seqmodels.errors import UserError, closest, one_line, shown
 
 
 def existing_file(path: str) -> str:
@@ -26,138 +22,53 @@ def existing_file(path: str) -> str:
     Raises:
         UserError: naming the path, and the most similar name in its folder.
     """
-    try:
-        kind = Path(path).stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file{_similar(Path(path))}") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the path
-        raise UserError(f"{path!r} is not a path: {error}") from error
-    if stat.S_ISDIR(kind):
-        raise UserError(f"{path} is a folder: name a file in it")
-    if not stat.S_ISREG(kind):
-        raise UserError(f"{path} is a pipe or a device: save its content as a file first")
-    return path
+    where, advice = Path(path), ""
+    with suppress(OSError, ValueError):  # a NUL in the path
+        if where.is_file():
+            return path
+        if where.is_dir():
+            advice = ", but a folder: name a file in it"
+        names = [entry.name for entry in where.parent.iterdir() if entry.is_file()]
+        if not advice and (near := closest(where.name, names)):
+            advice = f"; did you mean {shown(near)}?"
+    raise UserError(f"{path}: no such file{advice}")
 
 
-def _similar(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f", and no folder {path.parent}"
-    names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    near = closest(path.name, names)
-    return f"; did you mean {shown(near)}?" if near else ""
-
-
-def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
+def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
     """The lines of a file, or of standard input if the path is `-`, as soon as they can be read.
 
-    A line ends at a line feed, which is left out, and nowhere else: a carriage return stays, unless
-    the file has no line feeds.
-
     Args:
-        encoding: of the file; None for a format that is always UTF-8.
+        encoding: of the file; a byte order mark at the beginning of UTF-8 is left out.
 
     Raises:
         UserError: naming the file, and the line that is not text in this encoding.
     """
-    unfinished = list[str]()
-    for text in read_text(path, encoding):
-        first, *others = text.split("\n")
-        unfinished.append(first)
-        if others:
-            yield "".join(unfinished)
-            yield from others[:-1]
-            unfinished = others[-1:]
-    if last := "".join(unfinished):
-        yield last
-
-
-def read_text(path: str, encoding: str | None = None) -> Iterator[str]:
-    """The text of a file, or of standard input if the path is `-`, a part at a time, as `decoded`
-    gives it."""
-    return decoded(_blocks(path), "standard input" if path == "-" else path, encoding)
-
-
-def decoded(
-    blocks: Iterable[bytes],
-    source: str,
-    encoding: str | None = None,
-    first_line: Callable[[], int] = lambda: 1,
-) -> Iterator[str]:
-    """The text of each block of bytes.
-
-    A byte order mark at the beginning of UTF-8 is left out. Carriage returns become line feeds if
-    there are no line feeds at the beginning, as in files of old Macs.
-
-    Args:
-        source: what to call the bytes in an error.
-        encoding: of the bytes; None for a format that is always UTF-8.
-        first_line: counts the line that the first block begins in, for an error.
-
-    Raises:
-        UserError: for an unknown encoding, or naming the line that is not text in it, or holds NUL.
-    """
-    decoder, ends, returns = text_decoder(encoding or "utf-8"), 0, None
-    for block in chain(blocks, [b""]):
-        try:
-            text = decoder.decode(block, final=not block)
-            text.encode()  # half of a surrogate pair, as UTF-7 can hold, is not text
-        except UnicodeError as error:
-            if isinstance(error, UnicodeDecodeError):
-                good = error.object[: error.start]
-                ends += good.decode(encoding or "utf-8", "ignore").count("\n")
-            raise UserError(
-                f"{source} cannot be read: line {first_line() + ends} is not {encoding or 'utf-8'} "
-                f"text ({getattr(error, 'reason', error)}); {_advice(encoding)}"
-            ) from error
-        if "\0" in text:
-            line = first_line() + ends + text[: text.index("\0")].count("\n")
-            raise UserError(
-                f"{source}: line {line} holds a NUL character, so the file is damaged or has "
-                f"another encoding; {_advice(encoding)}"
-            )
-        if returns is None and ("\n" in text or "\r" in text[:-1]):
-            returns = "\n" not in text
-        if returns:
-            text = text.replace("\r", "\n")
-        yield text
-        ends += text.count("\n")
-
-
-def _advice(encoding: str | None) -> str:
-    return "save it as utf-8" if encoding is None else "set data.encoding or correct the line"
-
-
-def text_decoder(encoding: str) -> codecs.IncrementalDecoder:
-    """Decodes text block by block, and leaves out a byte order mark at the beginning of UTF-8.
-
-    Raises:
-        UserError: if Python has no such text encoding.
-    """
+    number, source = 0, "standard input" if path == "-" else path
     try:
-        "".encode(encoding)  # which is an error for codecs that don't give text, such as hex
-        utf_8 = codecs.lookup(encoding) == codecs.lookup("utf-8")
-        return codecs.getincrementaldecoder("utf-8-sig" if utf_8 else encoding)()
-    except (LookupError, ValueError, TypeError):
-        raise UserError(f"data.encoding={encoding}: Python has no such encoding") from None
-
-
-def _blocks(path: str) -> Iterator[bytes]:
-    # as large as possible without waiting for a pipe or a person to write more
-    try:
+        utf_8 = codecs.lookup(encoding).name == "utf-8"
         with _opened(path) as file:
-            yield from iter(lambda: file.read1(BLOCK), b"")
+            lines = io.TextIOWrapper(file, "utf-8-sig" if utf_8 else encoding)
+            try:
+                for line in lines:
+                    number += 1
+                    yield line.removesuffix("\n")
+            finally:
+                lines.detach()  # others may read on from standard input
+    except UnicodeError as error:
+        if isinstance(error, UnicodeDecodeError):  # of the block after the lines so far
+            number += error.object[: error.start].count(b"\n")
+        raise UserError(
+            f"{source} cannot be read: line {number + 1} is not {encoding} text "
+            f"({getattr(error, 'reason', error)}); save it as utf-8, or set data.encoding"
+        ) from error
+    except LookupError as error:
+        raise UserError(f"data.encoding={encoding}: {one_line(error)}") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{source} cannot be read: {error.strerror}") from error
 
 
 def _opened(path: str) -> AbstractContextManager[Any]:
-    if path != "-":
-        return Path(existing_file(path)).open("rb")
-    if sys.stdin is None:
-        raise UserError("standard input is closed: name a file")
-    return nullcontext(sys.stdin.buffer)
+    return nullcontext(sys.stdin.buffer) if path == "-" else Path(existing_file(path)).open("rb")
 
 
 def write_json(path: Path, value: Any) -> None:

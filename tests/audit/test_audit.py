@@ -178,10 +178,7 @@ def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Ta
     if head in TAGGER_HEADS:
         return tasks.Tagger({"num_inputs": V, "classes": ["a", "b"]}, options, head, dropout=0.3)
     if HEADS[head].per == "step":
-        head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
-        return tasks.LanguageModel(
-            {"num_inputs": V}, options, head, head_options=head_options, dropout=0.3
-        )
+        return tasks.LanguageModel({"num_inputs": V}, options, head, dropout=0.3)
     data = {"inputs": "features", "num_inputs": F, "classes": ["a", "b", "c"]}
     return tasks.SequenceClassifier(data, options, head, dropout=0.3, embedding={"noise": 0.1})
 
@@ -462,7 +459,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
     else:
         name = rng.choice(ALL_HEADS)
         cell, layers = rng.choice(["lstm", "lstm", "gru", "rnn"]), rng.choice([1, 2, 3])
-        hidden = 32 if name == "adaptive_softmax" else rng.choice([1, 2, 5, 32])
+        hidden = rng.choice([1, 2, 5, 32])
         encoder = {
             "cell": cell,
             "num_layers": layers,

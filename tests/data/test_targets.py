@@ -162,7 +162,7 @@ def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
     wrong = {**TAGGED, "test": examples(["b", "ab"], [["C"], tags], "test.json")}
     message = (
         f"^test.json: example 2 has 2 steps once encoded and {count} tags; each step needs one "
-        "tag, so check data.tokenizer, data.max_length and data.downsample$"
+        "tag, so check data.tokenizer, data.max_length and data.fold$"
     )
     with pytest.raises(UserError, match=message):
         characters(wrong).setup()
@@ -329,7 +329,7 @@ def test_a_file_without_the_numbers_can_be_predicted_and_not_evaluated(tmp_path:
     data = Text(str(train), value_columns=["score"])
     data.setup()
     assert list(data.read_inputs(str(new))) == ["word 1"]
-    with pytest.raises(UserError, match=r"new\.csv: example 1 has no label"):
+    with pytest.raises(UserError, match=r"new\.csv: row 1 has no column 'score'"):
         data.file_loader(str(new))
 
 
@@ -447,7 +447,7 @@ def test_labelled_files_evaluate_texts(reviews: Path, tmp_path: Path) -> None:
     assert sorted(batch.targets.tolist()) == [0, 1]
     lines = tmp_path / "new.txt"
     lines.write_text("a fine film\n")
-    with pytest.raises(UserError, match="new.txt: example 1 has no label"):
+    with pytest.raises(UserError, match="new.txt is plain text, without a column 'label'"):
         data.file_loader(str(lines))
 
 

@@ -35,8 +35,7 @@ def make_task(head: str, **encoder: Any) -> Task:
     if head in TAGGER_HEADS:
         return Tagger({"num_inputs": V, "classes": CLASSES}, options, head, dropout=0.4)
     if HEADS[head].per == "step":
-        head_options = {"div_value": 1.5} if head == "adaptive_softmax" else None
-        return tasks.LanguageModel({"num_inputs": V}, options, head, head_options=head_options)
+        return tasks.LanguageModel({"num_inputs": V}, options, head)
     data = {"inputs": "features", "num_inputs": F, "classes": CLASSES}
     return SequenceClassifier(data, options, head, dropout=0.4, embedding={"noise": 0.5})
 
@@ -76,7 +75,6 @@ THEORY: dict[str, tuple[Tensor | None, bool]] = {
     "every_step": (valid(), False),
     "softmax": (valid(), False),
     "tied_softmax": (valid(), False),
-    "adaptive_softmax": (valid(), False),
 }
 
 

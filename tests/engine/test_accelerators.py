@@ -81,7 +81,7 @@ def batch_for(task: Task) -> AnyBatch:
     if isinstance(batch, PairBatch):
         target = batch.target
         with_targets = SequenceBatch(target.inputs, target.lengths, target.inputs)
-        return PairBatch(batch.source, with_targets, [("a",)] * len(batch))
+        return PairBatch.of(batch, with_targets, [("a",)] * len(batch))
     inputs, lengths, kind = batch.inputs, batch.lengths, task.contract.target
     padding = ~valid_steps(lengths, inputs.shape[1])
     rows, steps = inputs.shape[:2]
@@ -96,13 +96,7 @@ def batch_for(task: Task) -> AnyBatch:
     return SequenceBatch(inputs, lengths, classes if by_step else classes[:, 0])
 
 
-PAIRS = [
-    # PyTorch's adaptive softmax asks for the rows of each cluster of words
-    (task, head)
-    for task in TASKS
-    for head in HEADS
-    if fits(head, task) and head != "adaptive_softmax"
-]
+PAIRS = [(task, head) for task in TASKS for head in HEADS if fits(head, task)]
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from seqmodels.errors import UserError
 from seqmodels.nn.outputs import ClassOutput
 from seqmodels.nn.values import Quantiles, ValueOptions, ValueOutput
-from seqmodels.nn.vocabulary import AdaptiveVocabulary, TiedVocabulary, Vocabulary
+from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
 
 B, T, S, C, K = 5, 7, 6, 4, 3
 
@@ -190,12 +190,9 @@ def test_options_choose_values_or_quantiles() -> None:
         ValueOptions("mae", [0.5])
 
 
-@pytest.mark.parametrize("kind", [Vocabulary, TiedVocabulary, AdaptiveVocabulary])
+@pytest.mark.parametrize("kind", [Vocabulary, TiedVocabulary])
 def test_a_vocabulary_decodes_to_its_likeliest_token(kind: type) -> None:
-    options = {"embedding": nn.Embedding(30, 5)}
-    if kind is AdaptiveVocabulary:
-        options |= {"cutoffs": [10], "div_value": 2.0}  # type: ignore[dict-item]
-    output, x = kind(S, 30, **options), features(B, T)
+    output, x = kind(S, 30, embedding=nn.Embedding(30, 5)), features(B, T)
     assert output(x).shape == (B, T, 30)
     assert torch.equal(output.decode(x), output(x).argmax(-1))
 

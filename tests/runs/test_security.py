@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import pickle
 import shutil
 import sys
@@ -27,7 +26,7 @@ from seqmodels.compare.comparison import compare
 from seqmodels.compare.tables import comparison_table
 from seqmodels.compare.writing import write_comparison
 from seqmodels.data import UEA, TokenizerOptions
-from seqmodels.data.tokenizer import load_tokenizer, train_tokenizer
+from seqmodels.data.tokenizer import Tokenizer
 from seqmodels.dataflow.rendering import Box, Drawing, Label, to_svg
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
@@ -254,25 +253,12 @@ def test_nothing_advises_to_load_a_checkpoint_that_may_run_code(run: Path) -> No
     assert "weights_only" not in str(raised.value)
 
 
-def test_a_tokenizer_of_a_checkpoint_is_one_that_this_code_makes() -> None:
-    options = TokenizerOptions("word")
-    made = json.loads(train_tokenizer(["a b"], options).to_str())
-    assert load_tokenizer(json.dumps(made), options).get_vocab_size() == 4
-    slow = {
-        "type": "Split",
-        "pattern": {"Regex": "(a+)+$"},
-        "behavior": "Isolated",
-        "invert": False,
-    }
-    for changes in (
-        {"pre_tokenizer": {"type": "Split", **slow}},
-        {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "b" * 99}},
-        {"model": {**made["model"], "vocab": {"[PAD]": 0, "[UNK]": 1, "a": 10**6}}},
-        {"model": {"type": "Nothing"}},
-        {"truncation": {"max_length": 1}},
-    ):
-        with pytest.raises(UserError, match="the tokenizer of the checkpoint"):
-            load_tokenizer(json.dumps({**made, **changes}), options)
+def test_a_tokenizer_of_a_checkpoint_splits_by_patterns_of_this_code() -> None:
+    state = Tokenizer.learn(["a b"], TokenizerOptions("word")).state()
+    assert Tokenizer.load(state).tokens == ["[PAD]", "[UNK]", "a", "b"]
+    for options in ({"level": "(a+)+$"}, {"pattern": "(a+)+$"}):
+        with pytest.raises((KeyError, TypeError)):
+            Tokenizer.load({**state, "options": {**state["options"], **options}})
 
 
 # what is written
@@ -301,15 +287,7 @@ def test_a_checkpoint_does_not_say_which_files_to_remove(tmp_path: Path) -> None
     assert (tmp_path / "mine").is_dir()
 
 
-def test_a_run_folder_does_not_say_where_data_is_downloaded_to(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    changed(run, "data.folder", str(tmp_path))
-    changed(run, "data.num_workers", 10**6)
-    data = load_run(run).data
-    assert isinstance(data, UEA) and data.folder is None
-    assert data.num_workers <= (os.cpu_count() or 1)
-    assert "data.folder of the run folder is ignored" in caplog.text
+def test_a_data_set_of_the_archive_has_a_name_and_no_address() -> None:
     for name in ("../x", "a/b", "http://x", ""):
         with pytest.raises(UserError, match="it must be a name|should have at least 1 character"):
             UEA(name)
@@ -410,7 +388,3 @@ def test_scripts_show_the_names_of_a_strangers_classes_as_text(run: Path, script
     done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
     assert done.stdout.rstrip("\n").isprintable()
     assert classes[0] in json.loads(done.stdout)["probabilities"]
-    changed(run, "data.folder", f"/x{UNSEEN}\nINFO: y")
-    done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
-    assert all(line.isprintable() for line in done.stderr.split("\n"))
-    assert "ignored: /x\\u001b]0;owned" in done.stderr and "\nINFO" not in done.stderr

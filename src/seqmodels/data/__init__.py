@@ -8,9 +8,8 @@ from seqmodels.data.series import UEA
 from seqmodels.data.series_inputs import Series
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.text import Text
-from seqmodels.data.token_inputs import Tokens
 from seqmodels.data.tokenizer import TokenizerOptions
-from seqmodels.data.word_inputs import Words
+from seqmodels.data.tokens import Tokens, Words
 
 __all__ = [
     "SPLITS",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xxhash
 
-from seqmodels.data.columns import distinct, take
 from seqmodels.errors import UserError
 
 
@@ -29,6 +29,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def columns(self) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The inputs, and the targets."""
+        return self.inputs, self.targets
 
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at these indices."""
@@ -69,11 +74,11 @@ def cut_off(
         UserError: if the fraction leaves nothing on one side.
     """
     random = np.random.default_rng(seed)
-    groups = [np.arange(len(examples))]
-    if strata is not None:
-        groups = [*distinct(strata).values()]
+    groups: dict[str, list[int]] = {}
+    for number, name in enumerate(strata if strata is not None else [""] * len(examples)):
+        groups.setdefault(name, []).append(number)
     off = np.zeros(len(examples), bool)
-    for members in groups:
+    for _, members in sorted(groups.items()):
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         off[random.permutation(members)[:count]] = True
     if not off.any():
@@ -82,3 +87,24 @@ def cut_off(
             f"cannot cut a {split} split from {examples.source}: {few}; give data.{split}"
         )
     return examples.take(np.flatnonzero(~off)), examples.take(np.flatnonzero(off))
+
+
+def take(values: Sequence[Any], indices: np.ndarray) -> list[Any]:
+    """The values at these indices."""
+    return [values[index] for index in indices.tolist()]
+
+
+def contents(values: Iterable[Any]) -> Iterator[bytes]:
+    """What each raw input or target consists of."""
+    for value in values:
+        yield value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
+
+
+def digest(*columns: Iterable[Any]) -> str:
+    """A hash of raw inputs or targets: equal if and only if they are."""
+    found = xxhash.xxh3_64()
+    for values in columns:
+        for content in contents(values):
+            found.update(b"%d:%b" % (len(content), content))
+        found.update(b"\0")
+    return found.hexdigest()

@@ -4,7 +4,7 @@ checkpoint, so you can predict without the training data."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -42,13 +42,6 @@ class InputEncoder(ABC):
     @abstractmethod
     def fit(self, raw: Sequence[Any]) -> None:
         """Learns from the raw inputs of the training split."""
-
-    def choose(self, raw: Sequence[Any], targets: Callable[[], Any]) -> None:  # noqa: B027
-        """Chooses, once fitted, what its options leave to the training split.
-
-        Args:
-            targets: gives the encoded targets.
-        """
 
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> Sequence[Tensor]:

@@ -44,21 +44,12 @@ class DataModule(pl.LightningDataModule):
     batch_size: int
     seed: int  # of the order of the training batches
     pool: int = 50  # batches to sort by length together
-    num_workers: int = 0
-    refuses_unknown: bool = False  # whether it is an error if most tokens to read are unknown
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
     baselines_end: float = math.inf  # of `time.perf_counter`
-    more_splits: tuple[str, ...] = ()  # that a finished run can be evaluated on, too
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         check_own_init(cls, "data")
-
-    @classmethod
-    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What to keep of the arguments that a run folder gives, which may be a stranger's: files
-        to read, but no places to write to, and no more of this machine than it has."""
-        return dict(arguments)
 
     def fits(self, per: Per, target: str) -> bool:
         """Whether a task with such targets can learn from this data."""
@@ -68,11 +59,6 @@ class DataModule(pl.LightningDataModule):
     def title(self) -> str:
         """The name of this data in tables."""
         return type(self).__name__.lower()
-
-    @property
-    def unknown_is_noise(self) -> bool:
-        """Whether training has no unknown tokens, so that a model learns nothing about them."""
-        return False
 
     @property
     def notes(self) -> Sequence[str]:
@@ -129,8 +115,6 @@ class DataModule(pl.LightningDataModule):
                 rank=rank,
                 world_size=world_size,
             ),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
             pin_memory=self.on_cuda,
         )
 
@@ -144,8 +128,7 @@ class DataModule(pl.LightningDataModule):
         return self.datasets["train"]
 
     def split_loader(self, split: str) -> SequenceLoader:
-        """Batches of `train`, `validation`, `test` or one of `more_splits` to evaluate on, each
-        example once."""
+        """Batches of a split to evaluate on, each example once."""
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:

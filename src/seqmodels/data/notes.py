@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import xxhash
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.data.columns import Column
-from seqmodels.data.examples import Examples
+from seqmodels.data.examples import Examples, contents
 from seqmodels.errors import UserError, choices, shown
 
 
@@ -59,24 +57,12 @@ def unseen_targets(
     return f"{found}: they count as wrong, and the loss leaves them out"
 
 
-def unknown(count: int, total: int, source: str, what: str = "tokens", *, refuse: bool) -> str:
-    """How many tokens of texts are unknown to the model; empty if none is.
-
-    Args:
-        what: `tokens` of texts to read, or `symbols of targets`, which are to be written.
-        refuse: whether it is an error if most of them are.
-
-    Raises:
-        UserError: for that error.
-    """
-    if not count:
+def unknown(count: int, total: int, source: str) -> str:
+    """That most tokens of texts are unknown to the model; empty if they are not."""
+    if 2 * count <= total:
         return ""
-    found = f"{source}: {share(count, total, what)} are unknown to the model"
-    if refuse and count > total / 2:
-        raise UserError(f"{found}: is this the right file, or text in another language or script?")
-    if what == "tokens":
-        return f"{found}: training had none, so it has not learned what to make of them"
-    return f"{found}: it cannot write them, so they count as wrong"
+    found = f"{source}: {share(count, total, 'tokens')} are unknown to the model"
+    return f"{found}: is this the right file, or text in another language or script?"
 
 
 def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
@@ -94,29 +80,3 @@ def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
 
 def _digests(inputs: Sequence[Any]) -> np.ndarray:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, contents(inputs)), np.uint64, len(inputs))
-
-
-def contents(values: Sequence[Any]) -> Iterator[bytes]:
-    """What each raw input or target consists of: a text or label of UTF-8."""
-    if isinstance(values, Column) and not pa.types.is_nested(values.chunks.type):
-        for block in values.blocks():
-            yield from block.cast(pa.large_binary()).to_pylist()
-        return
-    for value in values:
-        yield value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
-
-
-def kept_quotes(splits: Iterable[Examples], quoting: bool | None) -> list[str]:
-    """How many texts of TSV files begin and end with a quote, where quotes enclose no fields."""
-    counts: dict[str, list[bool]] = {}
-    for examples in splits if quoting is None else ():
-        if examples.source.lower().endswith(".tsv"):
-            texts: Iterable[Any] = examples.inputs
-            quoted = (len(text) > 1 and text[0] == text[-1] == '"' for text in texts)
-            counts.setdefault(examples.source, []).extend(quoted)
-    return [
-        f"{share(sum(quoted), len(quoted), 'texts')} of {source} begin and end with a quote, which "
-        "is kept as it stands: set data.quoting=true if quotes enclose fields there"
-        for source, quoted in counts.items()
-        if any(quoted)
-    ]

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from textwrap import shorten
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor
 
 from seqmodels.arguments import Count, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
-from seqmodels.cache import cached_value
-from seqmodels.data.columns import identity
-from seqmodels.data.examples import Examples, cut_off
+from seqmodels.data.examples import Examples, cut_off, digest
 from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_inputs
-from seqmodels.data.notes import contents, repeated, unknown, unseen_targets
+from seqmodels.data.notes import repeated, unknown, unseen_targets
 from seqmodels.data.targets import Classes, TargetEncoder
-from seqmodels.data.token_inputs import Tokens
-from seqmodels.data.token_rows import TokenRows, split_long
-from seqmodels.data.tokenizer import TokenizerOptions
-from seqmodels.data.word_inputs import Words
+from seqmodels.data.token_rows import TokenRows
+from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -48,13 +40,10 @@ class SequenceDataModule(DataModule):
         split_seed: of the cut.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
         pool: how many batches to sort by length together; 1 gives plain random batches.
-        num_workers: processes that make batches; data in memory needs none.
 
     Raises:
         UserError: for a `batch_size` or `pool` below 1.
     """
-
-    most_steps: int | None = None  # longer sequences with a target at each step are split
 
     def __init__(
         self,
@@ -67,25 +56,18 @@ class SequenceDataModule(DataModule):
         validation_fraction: PositiveFraction = 0.2,
         test_fraction: PositiveFraction = 0.2,
         pool: Count = 50,
-        num_workers: Annotated[int, Field(ge=0, le=256)] = 0,  # more fill the memory
     ) -> None:
         super().__init__()
         self.inputs = inputs
         if targets is not None:
             self.targets = targets
-        self.batch_size, self.pool, self.num_workers = batch_size, pool, num_workers
+        self.batch_size, self.pool = batch_size, pool
         self.seed, self.split_seed = seed, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.examples: dict[str, Examples] = {}
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
         self._encoding: list[str] = []  # notes
-
-    @classmethod
-    def from_stranger(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        workers, most = arguments.get("num_workers"), os.cpu_count() or 1
-        kept = {"num_workers": min(workers, most)} if isinstance(workers, int) else {}
-        return {**super().from_stranger(arguments), **kept}
 
     @cached_property
     def targets(self) -> TargetEncoder:
@@ -133,7 +115,7 @@ class SequenceDataModule(DataModule):
 
     @cached_property
     def _repeated(self) -> list[str]:
-        return self._once("repeated", lambda: repeated(self.examples)) if self.examples else []
+        return repeated(self.examples)
 
     @property
     def vectors(self) -> Tensor | None:
@@ -147,9 +129,8 @@ class SequenceDataModule(DataModule):
         `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
         with pre-trained vectors, `vector_size`: their width, and `num_trained`: how many tokens
         training knows (ids below it; the others are words that only the vectors have); with
-        characters, `num_characters`: how many different ones; of series, `folded`: how many steps
-        are one, and `beside`: how many columns are the same at all steps of a series;
-        `preprocessor`: how to encode new inputs; and the spec of the targets.
+        characters, `num_characters`: how many different ones; `preprocessor`: how to encode new
+        inputs; and the spec of the targets.
         """
         if not self._fitted:
             raise RuntimeError("nothing is learned from the training split yet: call setup first")
@@ -170,12 +151,8 @@ class SequenceDataModule(DataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        return self._once("fingerprint", lambda: _fingerprint(self.examples[s] for s in SPLITS))
-
-    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """What follows from all rows: plain values, computed once for those on disk."""
-        kept = [identity(self.examples[split].inputs) for split in SPLITS]
-        return compute() if None in kept else cached_value(name, kept, compute)
+        columns = (each for s in SPLITS for each in self.examples[s].columns)
+        return digest(*columns)
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
@@ -197,7 +174,7 @@ class SequenceDataModule(DataModule):
         if not self._fitted:
             self.fit_encoders(self.examples["train"])
             self._fitted = True
-        self.datasets = {split: self._dataset(each) for split, each in self.examples.items()}
+        self.datasets = {split: self.encode(each) for split, each in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {names}")
@@ -206,8 +183,6 @@ class SequenceDataModule(DataModule):
         """Learns from the training split how to encode inputs and targets."""
         self.targets.fit(train.targets, train.source)
         self.inputs.fit(train.inputs)
-        encode = partial(self.targets.encode, train.targets, train.source)
-        self.inputs.choose(train.inputs, encode)
 
     @property
     def summary(self) -> Sequence[str]:
@@ -238,39 +213,28 @@ class SequenceDataModule(DataModule):
                     raise UserError(
                         f"{examples.source}: example {number} has {len(steps)} steps once encoded "
                         f"and {len(own)} {what}s; each step needs one {what}, so check "
-                        "data.tokenizer, data.max_length and data.downsample"
+                        "data.tokenizer, data.max_length and data.fold"
                     )
-            return SequenceDataset(
-                split_long(sequences, self.most_steps), split_long(targets, self.most_steps)
-            )
-        return SequenceDataset(sequences, targets)
+        dataset = SequenceDataset(sequences, targets)
+        dataset.raw, dataset.encoder = examples.inputs, self.inputs
+        return dataset
 
     def _note(self, note: str) -> None:
         if note and note not in self._encoding:
             self._encoding.append(note)
 
     def _note_unknown(self, sequences: Sequence[Tensor], source: str) -> None:
-        if isinstance(sequences, TokenRows) and self.unknown_is_noise:
-            sizes = sequences.count(UNKNOWN_ID), len(sequences.ids)
-            self._note(unknown(*sizes, source, refuse=self.refuses_unknown))
-
-    @property
-    def unknown_is_noise(self) -> bool:
-        return unknown_is_noise(self.inputs)
+        if isinstance(sequences, TokenRows):
+            self._note(unknown(sequences.count(UNKNOWN_ID), len(sequences.ids), source))
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        return collate(split_long(self.inputs.encode(raw, source, first), self.most_steps))
+        return collate(self.inputs.encode(raw, source, first))
 
     def described(
         self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:
-        following = iter(rows)
-        for each in raw:
-            count = 1 if self.most_steps is None else -(-len(each) // self.most_steps)
-            found = [*islice(following, count)]
-            if count > 1:  # of one sequence, which was split
-                found = [{key: [*chain(*(row[key] for row in found))] for key in found[0]}]
-            yield {**self.inputs.describe(each), **found[0]}
+        for each, row in zip(raw, rows, strict=True):
+            yield {**self.inputs.describe(each), **row}
 
     @property
     def split_sizes(self) -> dict[str, int]:
@@ -288,35 +252,12 @@ class SequenceDataModule(DataModule):
     def baseline_inputs(self) -> tuple[str, bool]:
         """What baselines see of a text: `characters` where the model does, else `words`; and
         whether in lowercase."""
-        options = self.inputs.options if isinstance(self.inputs, Tokens) else TokenizerOptions()
-        level = "characters" if options.level in ("char", "byte") else "words"
-        return level, options.lowercase
+        options = self.inputs.options if isinstance(self.inputs, Tokens) else None
+        level = "characters" if options and options.level in ("char", "byte") else "words"
+        return level, bool(options and options.lowercase)
 
     def file_loader(self, path: str) -> SequenceLoader:
         examples = self.examples_of(self.read_file(path), path)
         if not len(examples):
             raise UserError(f"{path} is empty")
-        return self.loader(self._dataset(examples))
-
-    def _dataset(self, examples: Examples) -> SequenceDataset:
-        dataset = self.encode(examples)
-        dataset.raw, dataset.encoder = split_long(examples.inputs, self.most_steps), self.inputs
-        return dataset
-
-
-def unknown_is_noise(inputs: InputEncoder) -> bool:
-    """Whether all tokens of the training are in the vocabulary, so that none was unknown."""
-    if not isinstance(inputs, Tokens | Words):
-        return False
-    return inputs.options.min_count == 1 and inputs.num_inputs < inputs.options.vocabulary_size
-
-
-def _fingerprint(splits: Iterable[Examples]) -> str:
-    digest = hashlib.sha256()
-    for examples in splits:
-        pairs = zip(contents(examples.inputs), contents(examples.targets), strict=True)
-        rows = (b"%d:%b%b\0" % (len(raw), raw, target) for raw, target in pairs)
-        while block := b"".join(islice(rows, 4096)):
-            digest.update(block)
-        digest.update(b"\1")
-    return digest.hexdigest()[:16]
+        return self.loader(self.encode(examples))

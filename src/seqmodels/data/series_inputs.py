@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,101 +11,52 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, checked
-from seqmodels.data.columns import take
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.random_convolutions import explained
 from seqmodels.errors import UserError
 
 MOST_STEPS = 160  # of a series that is folded automatically
-MOST_SERIES = 500  # to choose a scale with
 
 Fold = Count | Literal["auto"]
 Missing = Literal["error", "interpolate"]
-Scale = Literal["auto", "split", "series", "both", "none"]
-
-# `scale` and `add_scale` that scale=auto chooses from
-CHOICES = (("split", False), ("series", False), ("both", False), ("series", True))
+Scale = Literal["split", "series", "both", "none"]
 
 
 class Series(InputEncoder, name="features"):
     """Scales each channel, and may fold several steps into one.
 
     Args:
-        downsample: average this many steps into one.
         fold: put the channels of this many steps side by side into one step; the last step repeats
             the end of the series where it is too short. `auto`: as many as leave the longest series
             of training at most 160 steps.
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
         scale: `split` standardises by the mean and deviation in the training split; `series` by
             each series' own, which hides its level and amplitude; `both` puts the two side by side
-            as channels; `none` leaves the values. `auto` chooses `split`, `series`, `both`, or
-            `series` with `add_scale`, by which of them tells the targets of training best, as
-            `explained` measures it.
-        add_scale: append the mean and the logarithm of the deviation of each channel of a series to
-            all its steps, standardised by the training split.
+            as channels; `none` leaves the values.
 
     Raises:
-        UserError: for a wrong `downsample`, `fold`, `missing` or `scale`.
+        UserError: for a wrong `fold`, `missing` or `scale`.
     """
 
     kind = "features"
     mean: np.ndarray
     deviation: np.ndarray
-    scale_mean: np.ndarray  # of means and logarithms of deviations
-    scale_deviation: np.ndarray
 
     @checked("data")
     def __init__(
-        self,
-        *,
-        downsample: Count = 1,
-        fold: Fold = 1,
-        missing: Missing = "error",
-        scale: Scale = "split",
-        add_scale: bool = False,
+        self, *, fold: Fold = 1, missing: Missing = "error", scale: Scale = "split"
     ) -> None:
-        self.downsample, self.fold, self.missing = downsample, fold, missing
-        self.scale: str = scale
-        self.add_scale = add_scale
+        self.fold, self.missing, self.scale = fold, missing, scale
 
     def fit(self, raw: Sequence[np.ndarray]) -> None:
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
         series = [*self._clean(raw, "the training split")]
-        scales = np.stack([_level_and_scale(each) for each in series])
         steps = np.concatenate(series)
         self.load(
             {
                 "mean": steps.mean(axis=0),
                 "deviation": _positive(steps.std(axis=0)),
-                "scale_mean": scales.mean(axis=0),
-                "scale_deviation": _positive(scales.std(axis=0)),
                 "folded": self._folded(max(map(len, series))),
             }
-        )
-
-    def choose(self, raw: Sequence[np.ndarray], targets: Callable[[], Any]) -> None:
-        if self.scale != "auto":
-            return
-        encoded = targets()
-        if not isinstance(encoded, Tensor):
-            raise UserError(
-                "data.scale=auto needs one target for each series, and here each step has one: set "
-                "data.scale=split, series or both"
-            )
-        rows = np.random.default_rng(0).permutation(len(raw))[:MOST_SERIES]
-        some, wanted, shares = take(raw, rows), encoded[rows], {}
-        for choice in CHOICES:
-            options: dict[str, Any] = dict(zip(("scale", "add_scale"), choice, strict=True))
-            tried = Series(**options, downsample=self.downsample, missing=self.missing, fold="auto")
-            tried.fit(some)
-            shares[choice] = explained(tried.encode(some, "the training split"), wanted)
-        self.scale, self.add_scale = max(shares, key=shares.__getitem__)
-        self._count_inputs()
-        named = {scale + " and add_scale" * add: share for (scale, add), share in shares.items()}
-        self.note = (
-            f"data.scale=auto is scale={self.scale} add_scale={str(self.add_scale).lower()}: "
-            "random convolutions explain of the targets "
-            + ", ".join(f"{share:.2f} with {words}" for words, share in named.items())
         )
 
     def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
@@ -114,9 +65,6 @@ class Series(InputEncoder, name="features"):
             steps = self._scaled(series)
             if self.folded > 1:
                 steps = fold_steps(steps, self.folded)
-            if self.add_scale:
-                scale = (_level_and_scale(series) - self.scale_mean) / self.scale_deviation
-                steps = np.concatenate([steps, np.tile(scale, (len(steps), 1))], axis=1)
             if np.abs(steps).max() > np.finfo(np.float32).max:
                 raise UserError(
                     f"{source}: series {number} has a value too far from the training values "
@@ -126,8 +74,6 @@ class Series(InputEncoder, name="features"):
         return encoded
 
     def _scaled(self, series: np.ndarray) -> np.ndarray:
-        if self.scale == "auto":
-            raise RuntimeError("nothing is chosen yet: call choose first")
         scaled = []
         if self.scale in ("split", "both"):
             scaled.append((series - self.mean) / self.deviation)
@@ -139,30 +85,19 @@ class Series(InputEncoder, name="features"):
         return {"steps": len(raw)}
 
     def state(self) -> dict[str, Any]:
-        options = {
-            "downsample": self.downsample,
-            "fold": self.fold,
-            "missing": self.missing,
-            "scale": self.scale,
-            "add_scale": self.add_scale,
+        options = {"fold": self.fold, "missing": self.missing, "scale": self.scale}
+        fitted = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+        return {
+            "kind": self.kind,
+            "options": options,
+            "fitted": {**fitted, "folded": self.folded},
         }
-        names = ("mean", "deviation", "scale_mean", "scale_deviation")
-        fitted = {name: getattr(self, name).tolist() for name in names}
-        fitted["folded"] = self.folded
-        return {"kind": self.kind, "options": options, "fitted": fitted}
 
     def load(self, fitted: dict[str, Any]) -> None:
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
         self.num_channels = len(self.mean)
-        self.scale_mean = np.array(fitted["scale_mean"])
-        self.scale_deviation = np.array(fitted["scale_deviation"])
         self.folded = int(fitted["folded"])
-        self._count_inputs()
-
-    def _count_inputs(self) -> None:
-        copies = 2 if self.scale == "both" else 1
-        beside = 2 * self.num_channels * self.add_scale
-        self.num_inputs = self.num_channels * copies * self.folded + beside
+        self.num_inputs = self.num_channels * (1 + (self.scale == "both")) * self.folded
 
     def _folded(self, longest: int) -> int:
         return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)
@@ -186,16 +121,11 @@ class Series(InputEncoder, name="features"):
                     f"{where} has {missing} missing value{'s' if missing > 1 else ''}; "
                     "set data.missing=interpolate to fill them"
                 )
-            filled = interpolate(series, where) if missing else series
-            yield average_steps(filled, self.downsample) if self.downsample > 1 else filled
+            yield interpolate(series, where) if missing else series
 
 
 def _positive(deviation: np.ndarray) -> np.ndarray:
     return np.where(deviation > 0, deviation, 1)
-
-
-def _level_and_scale(series: np.ndarray) -> np.ndarray:
-    return np.concatenate([series.mean(axis=0), np.log(_positive(series.std(axis=0)))])
 
 
 def interpolate(
@@ -207,15 +137,6 @@ def interpolate(
         raise UserError(f"{where} has a channel without any value to interpolate from")
     channels = zip(series.T, known.T, strict=True)
     return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
-
-
-def average_steps(
-    series: Float[np.ndarray, "time channels"], count: int
-) -> Float[np.ndarray, "steps channels"]:
-    """Averages each `count` steps into one; the last one may be of fewer."""
-    starts = np.arange(0, len(series), count)
-    lengths = np.diff(np.append(starts, len(series)))[:, None]
-    return np.add.reduceat(series, starts, axis=0) / lengths
 
 
 def fold_steps(

@@ -1,32 +1,37 @@
-"""Where files come from: yours, one for each split; a data set of the HuggingFace hub, or a folder
-organised like one; Python's standard library, which every machine has."""
+"""Where files come from: yours, one for each split; rows in memory; a data set of the HuggingFace
+hub; Python's standard library, which every machine has."""
 
 from __future__ import annotations
 
-import glob
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args
+
+import pyarrow as pa
+import xxhash
+from pydantic import BeforeValidator
 
 from seqmodels.arguments import Name
+from seqmodels.cache import cached
 from seqmodels.data.examples import Examples
-from seqmodels.data.in_memory import InMemory, Table
-from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, one_line, unusable
+from seqmodels.installation import require
 
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 
-Names = Mapping[str, Sequence[str]]
-"""The names of the classes, for each column of class numbers."""
+# a file may be called 2020
+Table = Annotated[Any, BeforeValidator(lambda given: str(given) if type(given) is int else given)]
+"""The path of a file; or in Python also rows in memory, as `as_file` takes them."""
 
 
 class OwnFiles(SequenceDataModule):
     """Sequences from a file for each split, or from a data set of the HuggingFace hub.
 
     Args:
-        train, validation, test: a file each, or rows as `InMemory` takes them; splits without any
+        train, validation, test: a file each, or rows as `as_file` takes them; splits without any
             are cut from `train`.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
@@ -45,56 +50,91 @@ class OwnFiles(SequenceDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        given = {"train": train, "validation": validation, "test": test}
-        self.paths = {split: InMemory.of(it, f"data.{split}") for split, it in given.items()}
+        given: dict[Split, Any] = {"train": train, "validation": validation, "test": test}
+        self.paths = {s: as_file(it, f"data.{s}") for s, it in given.items() if it is not None}
         self.hub = hub
-
-    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
-        """The examples of one split; `names` are given for a hub data set."""
-        raise NotImplementedError(f"{type(self).__name__} must define read_files")
 
     @property
     def title(self) -> str:
-        return self.hub or Path(self.paths["train"] or super().title).name
+        return self.hub or Path(self.paths.get("train", super().title)).name
 
     def read(self) -> dict[Split, Examples]:
-        if (self.paths["train"] is None) == (self.hub is None):
+        if ("train" in self.paths) == (self.hub is not None):
             raise UserError("give either data.train=<file> or data.hub=<name>")
         if self.hub is not None:
-            files, names = find_hub(self.hub)
-            return {s: self.read_files(f, f"{self.hub} {s}", names) for s, f in files.items()}
-        given = {split: path for split in SPLITS if (path := self.paths[split]) is not None}
-        return {split: self.read_files([path], path, None) for split, path in given.items()}
+            named = {s: (path, f"{self.hub} {s}") for s, path in hub_files(self.hub).items()}
+        else:
+            named = {split: (path, path) for split, path in self.paths.items()}
+        return {
+            s: self.examples_of(self.read_file(path), name) for s, (path, name) in named.items()
+        }
 
 
-def find_hub(name: str, config: str | None = None) -> tuple[dict[Split, list[str]], Names]:
-    """The files of each split, downloaded if they are not there, and the names of classes.
+def as_file(given: Any, name: str) -> str:
+    """The path of rows in memory, as a Parquet file in the cache; a path stays as it is.
 
-    `datasets` only finds and downloads them. Its own readers are not used: they drop or shift
-    surplus fields, and turn the label 007 into 7.
+    Args:
+        given: a DataFrame of pandas or polars, a table of pyarrow, a dict of columns, or a list of
+            dicts, each a row.
 
     Raises:
-        UserError: with the library's message, or if there is no training split.
+        UserError: for other values, or a column with values of several types.
     """
+    import pyarrow.parquet as pq  # takes memory
+
+    if isinstance(given, str):
+        return given
+    try:
+        rows = isinstance(given, Sequence)
+        table = pa.Table.from_pylist([*given]) if rows else pa.table(given)
+    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{name}: give the path of a file, a DataFrame, a dict of columns, or a list of dicts, "
+            f"each a row ({one_line(error)})"
+        ) from error
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content = sink.getvalue()
+
+    def write(folder: Path) -> None:
+        (folder / "rows.parquet").write_bytes(content)
+
+    return str(cached("memory", xxhash.xxh3_128_hexdigest(content), write) / "rows.parquet")
+
+
+def is_table(given: Any) -> bool:
+    """Whether it has columns with names: a DataFrame, a table of pyarrow, or in dicts."""
+    if isinstance(given, Mapping):
+        columns = given.values()
+        return all(isinstance(v, Iterable) and not isinstance(v, str | bytes) for v in columns)
+    rows = isinstance(given, Sequence) and len(given) > 0 and isinstance(given[0], Mapping)
+    return rows or hasattr(given, "columns")
+
+
+def hub_files(name: str) -> dict[Split, str]:
+    """A Parquet file in the cache for each split of a data set of the HuggingFace hub.
+
+    Raises:
+        UserError: with the message of `datasets`, or if there is no training split.
+    """
+    require("datasets", f"data.hub={name}", "hub")
     import datasets  # slow to import
 
-    if Path(name).is_dir() and glob.has_magic(str(Path(name).absolute())):
-        raise UserError(f"data.hub={name}: rename the folder; its path must not hold [, ] * or ?")
-    try:
-        builder = datasets.load_dataset_builder(name, config)
-        given: Any = builder.config.data_files or {}
-        names = {str(split): list(map(str, files)) for split, files in given.items()}
-        manager = datasets.DownloadManager(dataset_name=name)
-        files = {split: manager.download(names[split]) for split in SPLITS if split in names}
-    except Exception as error:  # network, name, format: the library raises many kinds
-        raise UserError(f"data.hub={name}: {one_line(error)}") from error
-    if "train" not in files:
-        raise UserError(
-            f"data.hub={name} has no train split, only {', '.join(names) or 'nothing to read'}"
-        )
-    columns = (builder.info.features or {}).items()
-    kinds = {name: getattr(column, "feature", column) for name, column in columns}  # or of a list
-    return files, {name: kind.names for name, kind in kinds.items() if hasattr(kind, "names")}
+    with unusable(f"data.hub={name}"):
+        found = datasets.load_dataset(name)
+        if "train" not in found:
+            raise UserError(f"data.hub={name} has no train split, only {', '.join(found)}")
+        files: dict[Split, str] = {}
+        for split in get_args(Split):
+            if split in found:
+                rows = found[split]
+                recipe = [name, split, rows.cache_files]
+
+                def write(folder: Path, rows: Any = rows) -> None:
+                    rows.to_parquet(str(folder / "rows.parquet"))
+
+                files[split] = str(cached("hub", recipe, write) / "rows.parquet")
+    return files
 
 
 def library_files() -> list[Path]:

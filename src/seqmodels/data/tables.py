@@ -1,66 +1,252 @@
-"""Rows of tables: which columns they have, and what text or number a value of theirs is."""
+"""Tables: CSV and TSV, JSON, Parquet. All that they hold is read as text."""
 
 from __future__ import annotations
 
+import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
-from seqmodels.data.formats import json_rows, separated_rows
-from seqmodels.data.in_memory import PREFIX, InMemory
-from seqmodels.data.parquet import parquet_rows
-from seqmodels.errors import UserError, choices, shown
-from seqmodels.files import read_lines, read_text
+from seqmodels.errors import UserError, choices, one_line, shown
+from seqmodels.files import existing_file, read_lines
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
+BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+AS_TEXT = json.JSONDecoder(parse_int=str, parse_float=str)  # 1 and 1.0 are different labels
 
-BLOCKS = 16  # of text for Arrow to read at a time
-SURROGATE = re.compile("[\ud800-\udfff]")
 
-
-def cell(value: Any, source: str, what: str, number: int) -> str | None:
-    """The text of a value, or None for a missing one. So texts and labels are read everywhere:
-
-    - CSV and TSV: the field as it stands in the file.
-    - JSON: the content of a string; a number, `true` or `false` as it stands in the file. So `1`
-      and `1.0` are different labels, and `1` and `"1"` are the same. `null` is missing.
-    - Parquet: a string; an integer in digits; `true` or `false`; a float in the fewest digits that
-      give it again; for class labels of HuggingFace `datasets` the name of the class. Null, nan
-      and a class of -1 are missing.
+class Row(NamedTuple):
+    """A row of a file: the text of each value, a list of texts, or None where there is none.
 
     Args:
-        source, what, number: the file, `text` or `label`, and the row, for an error.
-
-    Raises:
-        UserError: for any other value, such as a list, or half of a character.
+        values: by column, of those that were wanted.
+        columns: the names of all columns.
     """
-    if isinstance(value, str):
-        if not value.isascii() and SURROGATE.search(value):
+
+    values: Mapping[str, Any]
+    path: str
+    number: int
+    columns: Iterable[str]
+
+    @property
+    def where(self) -> str:
+        """The file and the row, for an error."""
+        return f"{self.path}: row {self.number}"
+
+    def value(self, column: str, key: str) -> Any:
+        """The value of a column.
+
+        Args:
+            key: names the column, such as `data.text_column`.
+
+        Raises:
+            UserError: if there is no such column.
+        """
+        if column in self.values:
+            return self.values[column]
+        if is_plain(self.path):
             raise UserError(
-                f"{source}: the {what} of row {number} holds half of a surrogate pair, which is "
-                "not a character; remove it"
+                f"{self.path} is plain text, without a column {column!r}: use one of "
+                f"{', '.join(TABLES)}"
             )
-        return str(value)
-    if value is None or value != value:
-        return None
+        headless = ending(self.path) in SEPARATORS
+        raise UserError(
+            f"{self.where} has no column {column!r}: set {key}; {choices(column, self.columns)}"
+            + ("; if the file has no header, set data.columns" if headless else "")
+        )
+
+    def filled(self, value: Any, what: str) -> str:
+        """A text of this row.
+
+        Raises:
+            UserError: if it is missing or blank, or not a text.
+        """
+        if isinstance(value, str) and value.strip():
+            return value
+        empty = value is None or isinstance(value, str)
+        wrong = "empty; remove the row or fill it" if empty else "not a text; convert it"
+        raise UserError(f"{self.path}: the {what} of row {self.number} is {wrong}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """How to read tables; the ending of a file says which format it has.
+
+    - CSV and TSV: the text of a field. An empty one is an empty text.
+    - JSON: the content of a string; a number, `true` or `false` as it stands in the file. So `1`
+      and `1.0` are different labels, and `1` and `"1"` are the same. `null` is missing.
+    - Parquet: a string; a number in the fewest digits that give it again; `true` or `false`; the
+      name of a class where HuggingFace `datasets` has written its number. Null and nan are missing,
+      and a class of -1.
+
+    Args:
+        columns: the names of the columns, for CSV and TSV files without a header.
+        quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
+        encoding: of CSV, TSV and plain text files.
+    """
+
+    columns: list[str] | None = None
+    quoting: bool | None = None
+    encoding: str = "utf-8"
+
+    def rows(self, path: str, wanted: Sequence[str]) -> Iterator[Row]:
+        """The rows of a file.
+
+        Args:
+            path: a table, or plain text with a row on each line, each as soon as it can be read:
+                `.txt`, or `-` for standard input.
+            wanted: the columns to read. The first one is the column of plain text.
+
+        Raises:
+            UserError: if the file cannot be read, or a row is wrong.
+        """
+        found: Iterable[tuple[Mapping[str, Any], Iterable[str]]]
+        if is_plain(path):
+            found = (({wanted[0]: line}, wanted[:1]) for line in read_lines(path, self.encoding))
+        elif ending(path) in SEPARATORS:
+            found = self._separated(existing_file(path), wanted)
+        elif ending(path) == ".parquet":
+            found = _parquet(existing_file(path), wanted)
+        else:
+            check_ending(path)
+            found = ((values, values) for values in _json(path))
+        number = 0
+        try:
+            for number, (values, columns) in enumerate(found, start=1):
+                yield Row(values, path, number, columns)
+        except UserError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, LookupError, RecursionError) as error:
+            if "UTF8" in str(error) and ending(path) in SEPARATORS:  # whose row Arrow does not tell
+                for _ in read_lines(path, self.encoding):
+                    pass
+            raise UserError(
+                f"{path} cannot be read after row {number}: {one_line(error)}; correct it"
+            ) from error
+
+    def _separated(
+        self, path: str, wanted: Sequence[str]
+    ) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
+        separator = SEPARATORS[ending(path)]
+        quotes = separator == "," if self.quoting is None else self.quoting
+        how = pa.csv.ParseOptions(
+            delimiter=separator,
+            quote_char='"' if quotes else False,
+            newlines_in_values=quotes,
+            ignore_empty_lines=False,
+        )
+        read = pa.csv.ReadOptions(
+            column_names=self.columns, encoding=self.encoding, block_size=BLOCK, use_threads=False
+        )
+        with pa.csv.open_csv(path, read, how) as file:
+            names = file.schema.names
+        check_columns(names, path)
+        chosen = dict.fromkeys([name for name in wanted if name in names] or names, pa.string())
+        texts = pa.csv.ConvertOptions(include_columns=[*chosen], column_types=chosen)
+        with pa.csv.open_csv(path, read, how, texts) as file:
+            for batch in file:
+                yield from ((row, names) for row in batch.to_pylist())
+
+
+def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
+    import pyarrow.parquet as pq  # takes memory
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        check_columns(names, path)
+        classes = _class_names(file.schema_arrow.metadata or {})
+        chosen = [name for name in names if name in wanted]
+        for batch in file.iter_batches(4096, columns=chosen):
+            columns = [
+                _named(classes[name], column.to_pylist(), path)
+                if name in classes
+                else _texts(column)
+                for name, column in zip(chosen, batch.select(chosen).columns, strict=True)
+            ]
+            for values in zip(*columns, strict=True) if columns else [()] * len(batch):
+                yield dict(zip(chosen, values, strict=True)), names
+
+
+def _texts(column: pa.Array) -> list[Any]:
+    kind = column.type
+    if any(of(kind) for of in LISTS):
+        texts, lengths = iter(_texts(column.flatten())), pc.list_value_length(column).to_pylist()
+        return [None if length is None else [*islice(texts, length)] for length in lengths]
+    if pa.types.is_dictionary(kind):
+        return _texts(column.dictionary_decode())
+    if pa.types.is_temporal(kind):
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    return pc.cast(column, pa.string()).to_pylist()
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    # HuggingFace `datasets` describes the columns of a Parquet file in JSON inside it
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        kinds = {column: kind.get("feature", kind) for column, kind in features.items()}
+        return {c: kind["names"] for c, kind in kinds.items() if kind["_type"] == "ClassLabel"}
+    return {}
+
+
+def _named(names: Sequence[str], values: Sequence[Any], path: str) -> list[Any]:
+    if any(isinstance(value, list) for value in values):
+        return [None if value is None else _named(names, value, path) for value in values]
+    if wrong := [v for v in values if v is not None and not -1 <= v < len(names)]:
+        raise UserError(f"{path}: there is no class {wrong[0]} among {len(names)}; write it again")
+    return [None if value in (None, -1) else names[value] for value in values]
+
+
+def _json(path: str) -> Iterator[Mapping[str, Any]]:
+    """The objects of a JSON file: one per line, or all of them in one list."""
+    lines = read_lines(path)
+    for line in lines:
+        if line.lstrip().startswith("["):
+            yield from map(_object, AS_TEXT.decode("\n".join([line, *lines])))
+        elif line.strip():
+            yield _object(AS_TEXT.decode(line))
+
+
+def _object(row: Any) -> Mapping[str, Any]:
+    if not isinstance(row, dict):
+        example = '{"text": "...", "label": "..."}'
+        raise ValueError(f"{shown(str(row))} is not a JSON object, such as {example}")
+    return {key: as_text(value) for key, value in row.items()}
+
+
+def as_text(value: Any) -> Any:
+    """A value of `AS_TEXT`, where `true` is a text, too; in a list, too."""
+    if isinstance(value, str):
+        if not value.isascii():
+            value.encode()  # an error for half of a surrogate pair
+        return value
+    if isinstance(value, list):
+        return [*map(as_text, value)]
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    kind = "a list" if isinstance(value, list) else "an object"
-    raise UserError(f"{source}: the {what} of row {number} is {kind}; convert it to text")
+    return value
+
+
+def check_columns(names: Sequence[str], source: str) -> None:
+    """Raises a `UserError` for a name that two columns have."""
+    if len({*names}) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{source}: two columns are called '{shown(twice)}'; rename one of them")
 
 
 def as_number(value: Any, where: str, name: str) -> float:
-    """The number that a value is, or its text; nan for a missing one.
+    """The number that a text is; nan for a missing one.
 
     Args:
         where, name: the row and the column, for an error.
@@ -70,15 +256,11 @@ def as_number(value: Any, where: str, name: str) -> float:
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan
-    try:
+    with suppress(TypeError, ValueError):
         found = number_of(value) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        found = math.inf
-    if math.isinf(found):
-        raise UserError(
-            f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number"
-        )
-    return found
+        if not math.isinf(found):
+            return found
+    raise UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
 
 
 def number_of(text: str) -> float:
@@ -92,166 +274,8 @@ def number_of(text: str) -> float:
     return float(text)
 
 
-class Inexact(Exception):  # noqa: N818 (no error: `rows` reads on)
-    """Rows follow that `columns_of` cannot read."""
-
-
-class Row(NamedTuple):
-    """A row of a file: the value of each column, of which `cell` gives the text."""
-
-    values: Mapping[str, Any]
-    path: str
-    number: int
-
-    @property
-    def where(self) -> str:
-        """The file and the row, for an error."""
-        return f"{self.path}: row {self.number}"
-
-    def value(self, column: str, key: str, headless: str = "") -> Any:
-        """The value of a column.
-
-        Args:
-            key: names the column, such as `data.text_column`.
-            headless: for the error, what to set if a CSV or TSV file has no header.
-
-        Raises:
-            UserError: if there is no such column.
-        """
-        if column in self.values:
-            return self.values[column]
-        headed = headless and ending(self.path) in SEPARATORS
-        advice = f"; if the file has no header, set {headless}" if headed else ""
-        raise UserError(
-            f"{self.where} has no column {column!r}: set {key}; "
-            f"{choices(column, self.values)}{advice}"
-        )
-
-    def text(self, value: Any, what: str) -> str | None:
-        """The text of a value of this row, as `cell` gives it."""
-        return cell(value, self.path, what, self.number)
-
-    def filled(self, value: Any, what: str) -> str:
-        """The text of a value of this row.
-
-        Raises:
-            UserError: if it is missing or blank.
-        """
-        text = cell(value, self.path, what, self.number)
-        if text is None or not text.strip():
-            raise UserError(
-                f"{self.path}: the {what} of row {self.number} is empty; remove the row or fill it"
-            )
-        return text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tables:
-    """How to read tables; the ending of a file says which format it has.
-
-    Args:
-        columns: the names of the columns, for CSV and TSV files without a header.
-        quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
-        encoding: of CSV, TSV and plain text files.
-    """
-
-    columns: list[str] | None = None
-    quoting: bool | None = None
-    encoding: str = "utf-8"
-
-    def rows(
-        self, path: str, wanted: Sequence[str], *, lists: bool | None = False, times: bool = False
-    ) -> Iterator[Row]:
-        """The rows of a file, each as soon as it can be read.
-
-        Args:
-            path: a table, or plain text with a row on each line: `.txt`, or `-` for standard input.
-            wanted: the columns to read; others of a Parquet file are None. The first one is the
-                column of plain text.
-            lists, times: whether columns of a Parquet file may hold lists (None: either) or times.
-
-        Raises:
-            UserError: if the file cannot be read, or a row is wrong.
-        """
-        found: Iterable[Mapping[str, Any]]
-        if is_plain(path):
-            lines = read_lines(path, self.encoding)
-            found = ({wanted[0]: line.removesuffix("\r")} for line in lines)
-        elif separator := SEPARATORS.get(ending(path)):
-            found = separated_rows(
-                path, self.encoding, separator, quoting=self._quotes(path), columns=self.columns
-            )
-        elif ending(path) == ".parquet":
-            found = parquet_rows(path, wanted, lists=lists, times=times)
-        else:
-            check_ending(path)
-            found = json_rows(path)
-        for number, values in enumerate(found, start=1):
-            yield Row(values, path, number)
-
-    def columns_of(self, path: str, wanted: Sequence[str]) -> Iterator[list[pa.Array]]:
-        """Columns of a CSV or TSV file as texts, many rows at a time: much faster than `rows`.
-
-        Arrow also takes `"b"c` for a field, any carriage return for the end of a line, and a blank
-        line for a row of many columns. So it reads only what `_lines` finds to be right.
-
-        Raises:
-            Inexact: before the first row that needs `rows`, to read it or to say what is wrong.
-        """
-        separator = SEPARATORS.get(ending(path), "")
-        first = next(self.rows(path, wanted), None) if separator else None
-        if first is None or not first.values.keys() >= {*wanted}:
-            raise Inexact
-        names, quoting = [*first.values], self._quotes(path)
-        types = dict.fromkeys(wanted, pa.large_string())
-        how = pa.csv.ParseOptions(
-            delimiter=separator,
-            quote_char='"' if quoting else False,
-            newlines_in_values=quoting,
-            ignore_empty_lines=False,
-        )
-        convert = pa.csv.ConvertOptions(include_columns=[*types], column_types=types)
-        lines = _lines(separator, len(names), quoting=quoting)
-        texts, rest, start = read_text(path, self.encoding), "", self.columns is None
-        while (part := "".join(islice(texts, BLOCKS))) or rest:
-            text = rest + (part or "\n")
-            end = lines.match(text).end()  # type: ignore[union-attr]
-            if not end:
-                raise Inexact
-            # Arrow leaves a byte order mark out, even if it begins a field
-            content, rest = text[:end].encode("utf-8-sig"), text[end:]
-            read = pa.csv.ReadOptions(
-                column_names=names, block_size=len(content), use_threads=False
-            )
-            table = pa.csv.read_csv(pa.BufferReader(content), read, how, convert)
-            yield [table[name].combine_chunks()[int(start) :] for name in wanted]
-            start = False
-
-    def _quotes(self, path: str) -> bool:
-        return ending(path) == ".csv" if self.quoting is None else self.quoting
-
-
-def _lines(separator: str, count: int, *, quoting: bool) -> re.Pattern[str]:
-    """Matches lines of so many fields at the beginning of a text."""
-    field = rf"[^{separator}\r\n]*+"
-    if quoting:
-        field = rf'(?:"[^"]*+(?:""[^"]*+)*+"|(?!"){field})'
-    return re.compile(rf"(?:{field}(?:{separator}{field}){{{count - 1}}}\r?\n)*+")
-
-
 def ending(path: str) -> str:
-    """The ending of a file, such as `.csv`; rows in memory are read as those of `.parquet`.
-
-    Raises:
-        UserError: for rows that were in memory when a run was trained with them.
-    """
-    if isinstance(path, InMemory):
-        return ".parquet"
-    if path.startswith(PREFIX):
-        raise UserError(
-            f"this run was trained on {path}: give these rows again, as "
-            'train(config, data={"train": ...}) or run.evaluate(file=...)'
-        )
+    """The ending of a file, such as `.csv`."""
     return Path(path).suffix.lower()
 
 
@@ -260,7 +284,7 @@ def is_plain(path: str) -> bool:
     return path == "-" or ending(path) == ".txt"
 
 
-def check_ending(path: str, *, plain: bool = True) -> None:
-    """Raises a `UserError` if a file is not a table by its ending, nor `plain` text."""
-    if ending(path) not in TABLES and not (plain and ending(path) == ".txt"):
+def check_ending(path: str) -> None:
+    """Raises a `UserError` if a file is not a table by its ending."""
+    if ending(path) not in TABLES:
         raise UserError(f"{path}: unknown ending {ending(path)!r}: {choices(ending(path), TABLES)}")

@@ -8,13 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import UNSEEN_TARGET, Per
-from seqmodels.data.columns import Column, distinct
 from seqmodels.data.tables import as_number
 from seqmodels.errors import UserError, shown
 
@@ -90,22 +88,14 @@ class Classes(NamedTargets):
     target = "class"
 
     def strata(self, raw: Sequence[Any]) -> Sequence[str]:
-        return _labels(raw)
+        return [*map(str, raw)]  # a number is named as it is written: a label in float32 is 0.1
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        labels = distinct(_labels(raw))
-        self._learn(labels, f"{source}: every label", "a classifier needs at least two classes")
+        advice = "a classifier needs at least two classes"
+        self._learn(self.strata(raw), f"{source}: every label", advice)
 
     def encode(self, raw: Sequence[Any], source: str) -> Tensor:
-        classes = torch.empty(len(raw), dtype=torch.int64)
-        for label, members in distinct(_labels(raw)).items():
-            classes[torch.from_numpy(members)] = self.names.get(label, UNSEEN_TARGET)
-        return classes
-
-
-def _labels(raw: Sequence[Any]) -> Sequence[str]:
-    # numbers are named as they are written: a label in float32 is 0.1, too
-    return raw if isinstance(raw, Column) else [*map(str, raw)]
+        return torch.tensor([self.names.get(label, UNSEEN_TARGET) for label in self.strata(raw)])
 
 
 class Values(TargetEncoder):
@@ -176,11 +166,7 @@ class Values(TargetEncoder):
         ]
 
     def _table(self, rows: Any, where: str) -> np.ndarray:
-        shape = (len(rows), len(self.names))
-        if isinstance(rows, Column) and pa.types.is_fixed_size_list(rows.chunks.type):
-            blocks = [np.from_dlpack(block.flatten()) for block in rows.blocks()]
-            return np.concatenate(blocks).reshape(shape)
-        table = np.full(shape, np.nan)
+        table = np.full((len(rows), len(self.names)), np.nan)
         for number, row in enumerate(rows, start=1):
             values = [row] if np.ndim(row) == 0 else list(row)
             if len(values) != len(self.names):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
-from itertools import pairwise
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
-from seqmodels.data.columns import release
-from seqmodels.data.tokenizer import SPECIAL
-from seqmodels.errors import UserError, shown
+from seqmodels.cache import cached
+from seqmodels.data.tokenizer import Tokenizer, batches
+from seqmodels.screen import show_progress
 
+FORMAT = 1  # of the cached files
 HALF = 12  # of a word with more than twice so many characters, the first and the last are read
 
 
@@ -23,7 +24,7 @@ class TokenRows(Sequence[Tensor]):
     """Sequences of token ids, one after the other; each as a tensor `(T,)` int64.
 
     Args:
-        ids: of all sequences, unsigned integers.
+        ids: of all sequences, unsigned integers, in memory or on disk.
         ends: where each sequence begins, and where the last one ends.
         truncated: how many of them lack tokens of their text.
     """
@@ -62,24 +63,15 @@ class TokenRows(Sequence[Tensor]):
     @property
     def lengths(self) -> Tensor:
         """`(N,)` int64."""
-        found = torch.from_numpy(np.diff(self.ends))
-        release()
-        return found
-
-    def split_long(self, most: int) -> TokenRows:
-        """These sequences, each split where it has more than so many tokens."""
-        lengths = np.diff(self.ends).tolist()
-        firsts = zip(self.ends.tolist(), lengths, strict=False)
-        starts = [first + part.start for first, length in firsts for part in _parts(length, most)]
-        rows = copy(self)
-        rows.ends = np.append(starts, self.ends[-1])
-        return rows
+        return torch.from_numpy(np.diff(self.ends))
 
     def count(self, token: int) -> int:
         """How often the token occurs."""
-        found = int((self.ids == token).sum())
-        release()
-        return found
+        return sum(int((block == token).sum()) for block in self.blocks())
+
+    def blocks(self, size: int = 1 << 24) -> Iterable[np.ndarray]:
+        """The ids of all sequences, so many at a time: they may not fit in memory."""
+        return (self.ids[start : start + size] for start in range(0, len(self.ids), size))
 
 
 class SpelledRows(TokenRows):
@@ -88,14 +80,12 @@ class SpelledRows(TokenRows):
 
     Args:
         forms: the words, as `TokenRows` takes tokens: which row of `spelled` each is.
-        ends, truncated: see `TokenRows`.
+        ends: see `TokenRows`.
         spelled: of all different words, as the function `spelled` gives them.
     """
 
-    def __init__(
-        self, forms: np.ndarray, ends: np.ndarray, spelled: np.ndarray, truncated: int = 0
-    ) -> None:
-        super().__init__(forms, ends, truncated)
+    def __init__(self, forms: np.ndarray, ends: np.ndarray, spelled: np.ndarray) -> None:
+        super().__init__(forms, ends)
         self.spelled = spelled
 
     def _sequence(self, tokens: slice) -> np.ndarray:
@@ -104,9 +94,7 @@ class SpelledRows(TokenRows):
         return words[:, : 1 + longest]
 
     def count(self, token: int) -> int:
-        found = int((self.spelled[:, 0] == token)[self.ids].sum())
-        release()
-        return found
+        return int((self.spelled[:, 0] == token)[self.ids].sum())
 
 
 def spelled(ids: np.ndarray, words: Sequence[str], characters: Mapping[str, int]) -> np.ndarray:
@@ -120,31 +108,59 @@ def spelled(ids: np.ndarray, words: Sequence[str], characters: Mapping[str, int]
     return rows
 
 
-def numbered(names: Iterable[str]) -> dict[str, int]:
-    """Words or characters with their ids, which follow those of the special ones.
+def encode_rows(
+    texts: Iterable[str],
+    tokenizer: Tokenizer,
+    most: int | None = None,
+    *,
+    title: str,
+    total: int,
+    content: str | None = None,
+    start: Sequence[int] = (),
+) -> TokenRows:
+    """The token ids of each text.
+
+    Args:
+        most: truncate longer texts to so many tokens; None keeps all.
+        title, total: what to call them while they are encoded, and how many characters they have.
+        content: a hash of the texts, to keep their ids in the cache, and read them from there;
+            None: they stay in memory.
+        start: ids to write before those of the first text.
 
     Raises:
-        UserError: if one is there twice.
+        UserError: if the cache cannot be written.
     """
-    names = [*map(str, names)]
-    found = {name: number for number, name in enumerate(names, start=len(SPECIAL))}
-    if len(found) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"the checkpoint has the word '{shown(twice)}' twice")
-    return found
+    dtype = np.min_scalar_type(len(tokenizer) - 1)
+    found, counts, truncated = [np.array(start, dtype)], [np.array([len(start)])], 0
 
+    def encode(keep: Any) -> None:
+        nonlocal truncated
+        with show_progress(f"encoding {title}", total) as advance:
+            for batch in batches(texts):
+                ids, lengths = tokenizer.encode(batch)
+                if most is not None and (longer := int((lengths > most).sum())):
+                    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+                    ids, lengths = ids[np.arange(len(ids)) - starts < most], lengths.clip(max=most)
+                    truncated += longer
+                keep(ids)
+                counts.append(lengths)
+                advance(sum(map(len, batch)))
 
-def split_long(sequences: Sequence[Any], most: int | None) -> Sequence[Any]:
-    """Splits each sequence, such as a tensor `(T, ...)`, into as few consecutive ones as have at
-    most `most` steps; their lengths differ by one at most. None splits nothing."""
-    if most is None:
-        return sequences
-    if isinstance(sequences, TokenRows):
-        return sequences.split_long(most)
-    return [long[part] for long in sequences for part in _parts(len(long), most)]
+    def write(folder: Path) -> None:
+        with (folder / "ids.npy").open("wb") as file:
+            header = {"descr": dtype.str, "fortran_order": False}
+            write_array_header_1_0(file, {**header, "shape": (0,)})
+            file.write(found[0].data)
+            encode(lambda ids: file.write(ids.data))
+            ends = np.concatenate(counts).cumsum()
+            file.seek(0)  # the header has room for the number, which is known now
+            write_array_header_1_0(file, {**header, "shape": (int(ends[-1]),)})
+        np.save(folder / "ends.npy", ends)
+        np.save(folder / "truncated.npy", truncated)
 
-
-def _parts(length: int, most: int) -> list[slice]:
-    count = -(-length // most)
-    ends = [length // count * n + min(n, length % count) for n in range(count + 1)]
-    return [slice(*pair) for pair in pairwise(ends)]
+    if content is None:
+        encode(found.append)
+        return TokenRows(np.concatenate(found), np.concatenate(counts).cumsum(), truncated)
+    folder = cached("rows", [FORMAT, content, tokenizer.state(), most, *start], write)
+    ids, ends = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "ends"))
+    return TokenRows(ids, ends, int(np.load(folder / "truncated.npy")))

@@ -1,35 +1,45 @@
-"""Text to token ids with HuggingFace `tokenizers`: trained on the training split, saved as JSON."""
+"""Text to token ids: a pattern splits, and a list of tokens numbers them. Only pairs of bytes need
+the library `tokenizers`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, islice, repeat
+from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
+import regex
 from pydantic import Field
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seqmodels.arguments import Count
-from seqmodels.batch import PADDING_ID
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 
 Level = Literal["word", "space", "char", "byte", "bpe"]
 VocabularySize = Annotated[int, Field(ge=3)]  # padding, unknown, and one token
-LEVELS = ("word", "space", "char", "byte", "bpe")
+LEVELS = get_args(Level)
 SPECIAL = ("[PAD]", "[UNK]")  # padding and unknown tokens, with the ids 0 and 1
 START_ID = PADDING_ID  # a stream has no padding, and where a target has, its lengths say so
 END_ID = START_ID  # of a target: it is only ever predicted, and the start is only ever read
+BLOCK = 1 << 20  # characters of texts to encode at a time
 
-# a word or a run of punctuation with the space before it, or other whitespace
-KEEPING_WHITESPACE = r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"
-BLANKS = " \t\r\v\f"  # between the tokens of a line
-TOKENS_AND_LINE_ENDS = rf"\n|[^{BLANKS}\n]+"
+# by level, and whether white space is kept
+PATTERNS = {
+    ("word", False): r"\w+|[^\w\s]+",
+    # a word or a run of punctuation with the space before it, or other white space
+    ("word", True): r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+",
+    ("space", False): r"\S+",
+    ("space", True): r"\n|[^ \t\r\v\f\n]+",  # tokens and line ends
+    ("char", False): r"(?s).",
+    ("char", True): r"(?s).",
+}
 
 
 @dataclass(frozen=True)
 class TokenizerOptions:
-    """How to train a tokenizer.
+    """How to learn tokens.
 
     Args:
         level: `word` splits runs of letters and digits from runs of punctuation; `space` splits at
@@ -43,9 +53,6 @@ class TokenizerOptions:
             too, so that decoding gives the text again. Level `space` keeps line ends only: each is
             a token, and a space, tab or carriage return is none. `char`, `byte` and `bpe` always
             keep all of it.
-
-    Raises:
-        UserError: for an unknown level.
     """
 
     level: Level = "word"
@@ -54,100 +61,165 @@ class TokenizerOptions:
     vocabulary_size: VocabularySize = 30_000
     keep_whitespace: bool = False
 
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise UserError(f"data.tokenizer is {self.level!r}: {choices(self.level, LEVELS)}")
 
+class Tokenizer:
+    """Splits texts into tokens and numbers them. Id 0 is padding, id 1 the unknown token.
 
-def train_tokenizer(texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
-    """Trains a tokenizer on `texts`. Id 0 is padding, id 1 the unknown token."""
-    level = options.level
-    by_bytes = level in ("byte", "bpe")
-    by_lines = level == "space" and options.keep_whitespace
-    # any text without a blank may be a token then, so the names of the special ones have one
-    padding, unknown = (f" {name}" if by_lines else name for name in SPECIAL)
-    tokenizer = Tokenizer(models.BPE() if by_bytes else models.WordLevel(unk_token=unknown))
-    if options.lowercase:
-        tokenizer.normalizer = normalizers.Lowercase()
-    if by_bytes:
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
-            add_prefix_space=False, use_regex=level == "bpe"
-        )
-        tokenizer.decoder = decoders.ByteLevel()
-    elif by_lines:
-        tokens = Regex(TOKENS_AND_LINE_ENDS)
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(tokens, "removed", invert=True)
-        tokenizer.decoder = decoders.Sequence(
-            [
-                decoders.WordPiece(prefix=" ", cleanup=False),  # joins tokens with spaces
-                decoders.Fuse(),
-                decoders.Replace(Regex(" ?\n ?"), "\n"),
-            ]
-        )
-    elif level == "space":
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    elif level == "word" and not options.keep_whitespace:
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    else:
-        pattern = KEEPING_WHITESPACE if level == "word" else r"[\s\S]"
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
-        tokenizer.decoder = decoders.Fuse()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    how: dict[str, Any] = {
-        "vocab_size": 2 + len(alphabet) if level == "byte" else options.vocabulary_size,
-        "min_frequency": options.min_count,
-        "special_tokens": [padding, unknown],
-        "show_progress": False,
-    }
-    trainer: trainers.Trainer = trainers.WordLevelTrainer(**how)
-    if by_bytes:
-        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **how)
-    tokenizer.train_from_iterator([] if level == "byte" else texts, trainer)
-    tokenizer.encode_special_tokens = True  # reads `[PAD]` in a text as these characters
-    return tokenizer
-
-
-def most_frequent(counts: Mapping[str, int], least: int) -> list[str]:
-    """Those that occur so often at least, the most frequent first; without what a text spells like
-    a special token."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))
-    return [text for text, count in ordered if count >= least and text not in SPECIAL]
-
-
-def with_vocabulary(
-    tokenizer: Tokenizer, ids: Mapping[str, int], options: TokenizerOptions
-) -> Tokenizer:
-    """The same tokenizer, which was made with these options, for tokens with these ids."""
-    content = json.loads(tokenizer.to_str())
-    content["model"]["vocab"] = {**ids}
-    return load_tokenizer(json.dumps(content), options)
-
-
-def load_tokenizer(text: str, options: TokenizerOptions) -> Tokenizer:
-    """The tokenizer that was saved as this JSON, if `train_tokenizer` made it with these options.
-
-    A checkpoint may be a stranger's, and a pattern in a tokenizer can take forever to match.
-
-    Raises:
-        UserError: if it splits, cleans or joins texts in another way, or its ids have gaps.
+    Args:
+        options: how it splits.
+        tokens: by id; of level `byte` they are always the same.
+        merges: the pairs of tokens that `bpe` merges, the first ones first.
     """
-    try:
-        tokenizer = Tokenizer.from_str(text)
-        saved = json.loads(tokenizer.to_str())
-    except BaseException as error:  # the library's own errors derive from that
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        raise UserError(f"the tokenizer of the checkpoint is broken: {one_line(error)}") from error
-    made = json.loads(train_tokenizer([], options).to_str())
-    for whole in (saved, made):
-        whole["model"] = {k: v for k, v in whole["model"].items() if k not in ("vocab", "merges")}
-    different = [name for name in made if saved.get(name) != made[name]]
-    if different or sorted(tokenizer.get_vocab().values()) != list(
-        range(tokenizer.get_vocab_size())
-    ):
-        raise UserError(
-            f"the tokenizer of the checkpoint is not one that data.tokenizer={options.level} makes "
-            f"(its {', '.join(different) or 'ids'})"
+
+    def __init__(
+        self,
+        options: TokenizerOptions,
+        tokens: Sequence[str] = SPECIAL,
+        merges: Sequence[Sequence[str]] = (),
+    ) -> None:
+        self.options, self.merges = options, [[*pair] for pair in merges]
+        self.tokens = [*SPECIAL, *map(chr, range(256))] if options.level == "byte" else [*tokens]
+        # a text may spell a word like a special token: it is another token then
+        self.ids = {t: n for n, t in enumerate(self.tokens) if n >= len(SPECIAL)}
+        if options.level == "bpe":
+            self.pairs = _by_pairs(self.tokens, self.merges, options)
+        elif options.level != "byte":
+            self.pattern = regex.compile(PATTERNS[options.level, options.keep_whitespace])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], options: TokenizerOptions) -> Tokenizer:
+        """The tokens of these texts; of words and characters, the most frequent first."""
+        if options.level == "byte":
+            return cls(options)
+        if options.level == "bpe":
+            return cls(options, *_learned_pairs(texts, options))
+        split, counts = cls(options).split, Counter[str]()
+        for text in texts:
+            counts.update(split(text))
+        return cls(options, [*SPECIAL, *most_frequent(counts, options)])
+
+    def normal(self, text: str) -> str:
+        """The text as it is split: in lower case, if the options say so."""
+        return text.lower() if self.options.lowercase else text
+
+    def split(self, text: str) -> list[str]:
+        """The tokens of a text, known or not, of the levels `word`, `space` and `char`."""
+        return self.pattern.findall(self.normal(text))
+
+    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of all texts, one after the other, as the smallest unsigned integers that hold
+        them; and how many each text has."""
+        found: Sequence[Any]
+        ids: Iterable[int]
+        if self.options.level == "byte":
+            found = [self.normal(text).encode() for text in texts]
+            ids = np.frombuffer(b"".join(found), np.uint8).astype(np.int32) + len(SPECIAL)
+        elif self.options.level == "bpe":
+            found = [encoding.ids for encoding in self.pairs.encode_batch_fast(texts)]
+            ids = chain.from_iterable(found)
+        else:
+            found = [*map(self.split, texts)]
+            ids = map(self.ids.get, chain.from_iterable(found), repeat(UNKNOWN_ID))
+        counts = np.fromiter(map(len, found), np.int64, len(found))
+        dtype = np.min_scalar_type(len(self) - 1)
+        if isinstance(ids, np.ndarray):
+            return ids.astype(dtype), counts
+        return np.fromiter(ids, dtype, int(counts.sum())), counts
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token stands in the text; those of the bytes of one character overlap."""
+        if self.options.level == "bpe":
+            return list(self.pairs.encode(text).offsets)
+        if self.options.level in ("word", "space"):
+            return [match.span() for match in self.pattern.finditer(text)]
+        by_bytes = self.options.level == "byte"  # and in lower case, a character may be two
+        parts = (
+            self.normal(letter).encode() if by_bytes else self.normal(letter) for letter in text
         )
-    tokenizer.encode_special_tokens = True  # which is not in the JSON
-    return tokenizer
+        return [(n, n + 1) for n, part in enumerate(parts) for _ in part]
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """The text of these tokens."""
+        if self.options.level == "byte":
+            return "".join(tokens).encode("latin-1").decode(errors="replace")
+        if self.options.level == "bpe":
+            return self.pairs.decoder.decode([*tokens])
+        if self.options.level == "space":
+            return regex.sub(" ?\n ?", "\n", " ".join(tokens))
+        words = self.options.level == "word" and not self.options.keep_whitespace
+        return (" " if words else "").join(tokens)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of these ids, without padding and unknown tokens."""
+        return self.join([self.tokens[number] for number in ids if number >= len(SPECIAL)])
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs, as plain values."""
+        return {"options": asdict(self.options), **self.fitted()}
+
+    def fitted(self) -> dict[str, Any]:
+        """What it has learned, as plain values: `tokens` and `merges`."""
+        return {"tokens": self.tokens, "merges": self.merges}
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> Tokenizer:
+        """The tokenizer with this `state()`."""
+        return cls(TokenizerOptions(**state["options"]), state["tokens"], state["merges"])
+
+
+def most_frequent(counts: Mapping[str, int], options: TokenizerOptions) -> list[str]:
+    """Those that occur `min_count` times at least, the most frequent first, as many as there is
+    room for."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    found = (text for text, count in ordered if count >= options.min_count)
+    return [*islice(found, options.vocabulary_size - len(SPECIAL))]
+
+
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Some texts at a time: as many as have about `BLOCK` characters."""
+    batch, size = list[str](), 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BLOCK:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _by_pairs(
+    tokens: Sequence[str], merges: Sequence[Sequence[str]], options: TokenizerOptions
+) -> Any:
+    from tokenizers import Tokenizer as Library
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    ids = {token: number for number, token in enumerate(tokens)}
+    made = Library(models.BPE(ids, [(first, second) for first, second in merges]))
+    if options.lowercase:
+        made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return made
+
+
+def _learned_pairs(
+    texts: Iterable[str], options: TokenizerOptions
+) -> tuple[list[str], list[list[str]]]:
+    """The tokens, by id, and the merges."""
+    from tokenizers import pre_tokenizers, trainers
+
+    made = _by_pairs((), (), options)
+    trainer = trainers.BpeTrainer(
+        vocab_size=options.vocabulary_size,
+        min_frequency=options.min_count,
+        special_tokens=[*SPECIAL],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    model = json.loads(made.to_str())["model"]
+    return sorted(model["vocab"], key=model["vocab"].__getitem__), model["merges"]

@@ -64,7 +64,7 @@ class Dataflow(Callback):
             kind, more = "seq2seq", batch.target.inputs
         model, causal, inputs = task.as_function(), task.contract.causal, batch.inputs
         narrow: Any = ExitStack()
-        if isinstance(batch, SequenceBatch) and not inputs.is_floating_point():
+        if more is None and not inputs.is_floating_point():
             inputs, narrow = inputs % MOST_TOKENS, few_tokens(task.head.output, task.embedding)
         with narrow:
             result = audit(model, inputs, batch.lengths, kind, causal, target_inputs=more)
@@ -126,5 +126,5 @@ def few_steps(batch: AnyBatch) -> AnyBatch:
 
 def _cut_sides(batch: AnyBatch, cut: Callable[[AnyBatch], SequenceBatch]) -> AnyBatch:
     if isinstance(batch, PairBatch):
-        return PairBatch(cut(batch.source), cut(batch.target))
+        return PairBatch.of(cut(batch), cut(batch.target))
     return cut(batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
@@ -38,7 +38,6 @@ def explain(config: DictConfig) -> None:
     config = config.copy()
     config.model.head = str(config.model.head)  # which may be a number
     contract = kind.contract_for(config.model.head)
-    config.model = OmegaConf.merge(config.model, kind.settle(config.model)[0])
     spec = dict(contract.kind.example)
     task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
     traced = trace(task, example_batch(task, LENGTH))
@@ -66,4 +65,4 @@ def example_batch(task: Task, *lengths: int) -> AnyBatch:
     target[:, 0] = data["start"]
     count = len(rows)
     written = SequenceBatch(target.expand(count, -1), torch.full((count,), TARGET_STEPS))
-    return PairBatch(source, written)
+    return PairBatch.of(source, written)

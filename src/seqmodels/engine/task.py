@@ -146,12 +146,6 @@ class Task(Network, pl.LightningModule):
 
     # what a task defines
 
-    @staticmethod
-    def settle(model: Mapping[str, Any], trial: Any = None) -> tuple[dict[str, Any], str]:
-        """What to set in `config.model` before the network is built, in place of `auto`, and why.
-        `trial`: what builds the task with such values, the trainer and the data of a training."""
-        return {}, ""
-
     def inputs_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """What `data` says of inputs, changed as `cut` changes a batch."""
         return data

@@ -26,7 +26,6 @@ class Output(nn.Module):
 
     targets: ClassVar[tuple[str, ...]] = ()  # the kinds of target it can learn; empty: any
     links_steps: ClassVar[bool] = False  # whether the decision at a step depends on other steps
-    frequent_first: ClassVar[bool] = False  # needs token ids sorted from frequent to rare
 
     def forward(self, features: Features) -> Float[Tensor, "*steps logits"]:
         """Logits: `(B, C)` or `(B, T, C)`."""

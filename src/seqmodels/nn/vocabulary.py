@@ -1,4 +1,4 @@
-"""Softmax over a vocabulary at every step: plain, tied to the embedding, or adaptive."""
+"""Softmax over a vocabulary at every step: plain, or tied to the embedding."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ CACHED_LOGITS = 2**19  # that a CPU's cache holds, in float32
 ONE_MATRIX = 2_000  # tokens, from which `_InOneMatrix` is faster
 
 
-class VocabularyOutput(Output):
-    """Predicts a token at every step."""
-
-    targets = ("next_token",)
-
-
-class Vocabulary(VocabularyOutput):
+class Vocabulary(Output):
     """`softmax(W h_t + b)` over a vocabulary at every step; cross-entropy in nats per token.
 
     Args:
@@ -36,6 +30,8 @@ class Vocabulary(VocabularyOutput):
         embedding: the embedding of the input tokens, for a subclass that shares it.
         label_smoothing: of PyTorch's cross-entropy; acts in training only.
     """
+
+    targets = ("next_token",)
 
     def __init__(
         self,
@@ -87,66 +83,6 @@ class TiedVocabulary(Vocabulary):
         if width == embedding.embedding_dim:
             return nn.Identity(), project
         return nn.Linear(width, embedding.embedding_dim), project
-
-
-class AdaptiveVocabulary(VocabularyOutput):
-    """Puts rare tokens into clusters of fewer features, computed only if needed (Grave et al. 2017,
-    https://arxiv.org/abs/1609.04309), by `nn.AdaptiveLogSoftmaxWithLoss`.
-
-    Token ids must go from frequent to rare, as `word` and `char` tokenizers number them.
-
-    Args:
-        cutoffs: the first id of each cluster; None: a tenth and a third of the vocabulary.
-        div_value: each cluster has this many times fewer features than the previous one.
-
-    Raises:
-        UserError: if an option is out of range, or options don't fit together.
-    """
-
-    frequent_first = True
-
-    def __init__(
-        self,
-        width: int,
-        vocabulary_size: int,
-        *,
-        embedding: nn.Embedding | None = None,
-        label_smoothing: float = 0.0,
-        cutoffs: list[int] | None = None,
-        div_value: float = 4.0,
-    ) -> None:
-        super().__init__()
-        if label_smoothing:
-            raise UserError(
-                "an adaptive softmax cannot smooth labels: set model.output.label_smoothing=0"
-            )
-        cutoffs = cutoffs or [max(vocabulary_size // 10, 1), max(vocabulary_size // 3, 2)]
-        if width < div_value ** len(cutoffs):
-            raise UserError(
-                f"an adaptive softmax cannot cut {width} features into {len(cutoffs)} clusters, "
-                f"each with div_value={div_value:g} times fewer: give fewer "
-                "model.head_options.cutoffs, a lower div_value or a larger encoder.hidden_size"
-            )
-        try:
-            self.project = nn.AdaptiveLogSoftmaxWithLoss(width, vocabulary_size, cutoffs, div_value)
-        except ValueError as error:
-            raise UserError(
-                f"model.head_options.cutoffs is {cutoffs}, for a vocabulary of {vocabulary_size}: "
-                f"{error}"
-            ) from error
-
-    def forward(self, features: Features) -> Tensor:
-        return self.project.log_prob(features.flatten(0, 1)).unflatten(0, features.shape[:2])
-
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        features, targets = features.flatten(0, 1), targets.flatten()
-        valid = targets != PADDING_TARGET
-        if not bool(valid.all()):
-            features, targets = features[valid], targets[valid]
-        return self.project(features, targets).loss
-
-    def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self.project.predict(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
 
 def linear_cross_entropy(

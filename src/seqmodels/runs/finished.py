@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,8 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
-from seqmodels.data.in_memory import InMemory, is_table
-from seqmodels.data.loading import available
 from seqmodels.data.notes import unknown
+from seqmodels.data.sources import as_file, is_table
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import HEADS
@@ -75,7 +76,7 @@ class Run:
         """The task's metrics on a split of the run's data, or on a file like it.
 
         Args:
-            file: with targets, or such rows in memory, as `InMemory` takes them; for a language
+            file: with targets, or such rows in memory, as `as_file` takes them; for a language
                 model, plain text.
             callbacks: of the test, such as `Predictions`; what they write goes into the run folder.
 
@@ -85,9 +86,9 @@ class Run:
         with self._usable():
             find_device(accelerator)  # if it is missing, say so before the data is read
             if file is not None:
-                split, loader = "file", self.data.file_loader(InMemory.of(file, "file"))
-            elif split not in (splits := (*SPLITS, *self.data.more_splits)):
-                raise UserError(f"split={split}: {choices(split, splits)}")
+                split, loader = "file", self.data.file_loader(as_file(file, "file"))
+            elif split not in SPLITS:
+                raise UserError(f"split={split}: {choices(split, SPLITS)}")
             else:
                 self._set_up()
                 loader = self.data.split_loader(split)
@@ -205,14 +206,7 @@ class Run:
                 )
             return [{"made": each.cpu()} for each in made]
 
-        # of a text that was cut, the steps in a list
-        made = [row["made"] for row in self._described(inputs, source, accelerator, rows)]
-        if any(isinstance(each, list) and not each[0].dim() for each in made):
-            raise UserError(
-                f"{source}: an input is longer than data.max_length, and so read in pieces, which "
-                "have no one vector: choose tensor=output, or cut it"
-            )
-        return [torch.stack(each) if isinstance(each, list) else each for each in made]
+        return [row["made"] for row in self._described(inputs, source, accelerator, rows)]
 
     def _described(
         self,
@@ -225,18 +219,22 @@ class Run:
         task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
         with self._usable():
             inputs = self._raw(inputs, source)
-            for first, chunk in available(inputs, self.data.batch_size):
+            # a person gets the answer to each line at once
+            most = 1 if source == "-" and sys.stdin.isatty() else self.data.batch_size
+            given, first = iter(inputs), 1
+            while chunk := [*islice(given, most)]:
                 which = f"{source}: an input of {first} to {first + len(chunk) - 1}"
                 with refusing(f"{which} is none for this run", *WRONG_KIND):
                     batch = self.data.batch_of(chunk, source, first)
                 with torch.no_grad():
                     rows = describe(batch.to(task.device))
                 yield from self.data.described(chunk, rows)
-                if self.data.unknown_is_noise:
+                first += len(chunk)
+                if not batch.inputs.is_floating_point():
                     tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
                     unseen += int((tokens == UNKNOWN_ID).sum())
                     total += int(batch.lengths.sum())
-        if note := unknown(unseen, total, source, refuse=self.data.refuses_unknown):
+        if total and (note := unknown(unseen, total, source)):
             log.warning(note)
 
     def generate(
@@ -245,7 +243,7 @@ class Run:
         """Continues the prompt with `length` tokens, and gives their text as soon as it is made.
 
         Args:
-            options: `temperature`, `top_k`, `top_p` and `seed`, as `generate` of
+            options: `temperature`, `top_k`, `top_p` and `seed`, as `write` of
                 `seqmodels.tasks.language_model.generation` documents them.
 
         Raises:
@@ -286,7 +284,7 @@ class Run:
     def _raw(self, inputs: Any, source: str) -> Iterable[Any]:
         """The raw inputs of a table, or of a list that holds them."""
         if self.data.reads_tables and is_table(inputs):
-            return self.data.read_inputs(InMemory.of(inputs, source))
+            return self.data.read_inputs(as_file(inputs, source))
         one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
         if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
             kind = type(inputs).__name__
@@ -312,7 +310,7 @@ def load_run(
         run.predict(texts)  # a description of each input
         run.encode(texts)  # features `(N, S)`
         run.attention(texts)  # the weights of a head with attention
-        run.generate("def ")  # the text of a language model
+        run.generate("def")  # the text of a language model
         run.export()  # a graph, for programs without this package
 
     Args:

@@ -25,7 +25,7 @@ ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 PATIENCE = "callbacks.early_stopping.patience"
 # what a resume may change in the run's own configuration; the rest would make it another run
 GROUPS = ("trainer.", "callbacks.", "model.optimizer.", "model.scheduler.")
-FREE = ("data.num_workers", "tags")
+FREE = ("tags",)
 # what no folder gives: it may be a stranger's
 YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
 OF_RUN = ("seed", "data", "model", "baseline", "task_name", "tags")

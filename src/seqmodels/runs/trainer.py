@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from pydantic import Field
 
 from seqmodels.arguments import Count
-from seqmodels.batch import PairBatch, SequenceBatch
+from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.engine.budget import batches_per_epoch, limited
 from seqmodels.errors import UserError
@@ -85,7 +85,7 @@ def _replace(owner: object, name: str, function: Callable[[], Any]) -> None:
 
 
 def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
-    return batch.map(convert) if isinstance(batch, SequenceBatch | PairBatch) else convert(batch)
+    return batch.map(convert) if isinstance(batch, SequenceBatch) else convert(batch)
 
 
 class _EndWithValidation(Callback):

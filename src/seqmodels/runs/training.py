@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.cache import use_cache
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
-from seqmodels.data.in_memory import InMemory
+from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
 from seqmodels.engine.metrics import METRICS, without_split
@@ -66,8 +66,8 @@ def train(
         overrides: the words that `config` was composed with, for `overrides.yaml`. A resume takes
             what it changes from these: `train(compose(*words), words)`.
         callbacks: called before those of `config`.
-        data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `InMemory` says
-            which. The folder keeps their number and a hash: to resume, give them again. A key that
+        data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `as_file` says
+            which. They become files in the cache, which the run's folder names. A key that
             `compose` asks for takes any word, such as `data.file=memory`.
 
     Returns:
@@ -120,13 +120,13 @@ def prepare(
     quieten_lightning()
     keep_memory()
     use_cache(config.paths.cache)
-    in_memory = {key: InMemory.of(each, f"data.{key}") for key, each in (rows or {}).items()}
+    files = {f"data.{key}": as_file(each, f"data.{key}") for key, each in (rows or {}).items()}
     config = config.copy()
-    for key, table in in_memory.items():
-        OmegaConf.update(config, f"data.{key}", table.placeholder, force_add=True)
+    for key, path in files.items():
+        OmegaConf.update(config, key, path, force_add=True)
     import_modules(config.imports)  # first: the run to resume may name their classes
     if config.resume is None:
-        return _prepared(config, in_memory, None, started)
+        return _prepared(config, None, started)
     with unusable(f"resume={config.resume}: this run cannot be resumed"):
         if overrides is None:
             raise UserError(
@@ -134,12 +134,12 @@ def prepare(
                 "train(compose(*words), words)"
             )
         resume = find_resume(config, overrides)
-        return _prepared(resume.config, in_memory, resume, started)
+        for key, path in files.items():
+            OmegaConf.update(resume.config, key, path)
+        return _prepared(resume.config, resume, started)
 
 
-def _prepared(
-    config: DictConfig, in_memory: Mapping[str, InMemory], resume: Resume | None, started: float
-) -> Training:
+def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Training:
     folder, notes = RunFolder(Path(config.folder)), [*(resume.notes if resume else ())]
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
@@ -149,7 +149,7 @@ def _prepared(
     find_head(config.model.head, per=contract.per, target=contract.target)  # before data is read
     pl.seed_everything(config.seed, workers=True, verbose=False)
     whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
-    data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
+    data: DataModule = instantiate(whole, key="data", allowed_targets=allowed)
     _check_data(kind, contract, data)
     if saved:  # it encodes as before, even if its file has changed
         data.use_spec(saved["hyper_parameters"]["data"])
@@ -162,16 +162,8 @@ def _prepared(
         )
     trainer = _build_trainer(config, folder.path, allowed)
 
-    def build(values: Mapping[str, Any]) -> Task:
-        model: Any = OmegaConf.merge(config.model, values)
-        task: Task = instantiate(model, key="model", data=data.spec, allowed_targets=allowed)
-        task.allowed_targets, task.fingerprint = allowed, data.fingerprint
-        return task
-
-    values, why = kind.settle(config.model, (build, trainer, data))
-    config.model = OmegaConf.merge(config.model, values)
-    notes += [why] if why else []
-    task = build(values)
+    task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
+    task.allowed_targets, task.fingerprint = allowed, data.fingerprint
     task.build_optimizers(trainer, data)  # so that a mistake in them is found now
     plan_validation(trainer, data)
     if config.model.get("metrics"):

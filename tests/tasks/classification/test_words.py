@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from seqmodels.tasks.classification import SequenceClassifier
@@ -35,8 +34,7 @@ def test_only_the_word_that_decides_is_shaded(
 ) -> None:
     def decided_by_one_word(task: SequenceClassifier) -> Callable[[Tensor, Tensor], Tensor]:
         """`good` if `fine` is in a text, else `bad`."""
-        saved = task.hparams["data"]["preprocessor"]["fitted"]
-        fine = Tokenizer.from_str(saved).token_to_id("fine")
+        fine = task.hparams["data"]["preprocessor"]["fitted"]["tokens"].index("fine")
 
         def logits(inputs: Tensor, lengths: Tensor) -> Tensor:
             there = (inputs == fine) & (torch.arange(inputs.shape[1]) < lengths[:, None])

@@ -16,8 +16,8 @@ import torch
 from sklearn.linear_model import Ridge
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data.in_memory import InMemory
 from seqmodels.data.module import SPLITS
+from seqmodels.data.sources import as_file
 from seqmodels.errors import UserError
 from seqmodels.tasks.forecasting import Windows
 from seqmodels.tasks.forecasting.series import read_series
@@ -414,7 +414,7 @@ def test_arrays_are_read_as_the_end_of_a_table_is() -> None:
     frame = pd.DataFrame({"y": [float(n % 7) for n in range(60)], "x": [n / 9 for n in range(60)]})
     data = Windows(frame, "y", inputs=["x"], window=7, horizon=2)
     data.setup()
-    [expected] = data.read_inputs(InMemory.of(frame, "table"))
+    [expected] = data.read_inputs(as_file(frame, "table"))
     arrays = [frame.to_numpy(), frame.to_numpy() + 1]
     found = data.batch_of(arrays).inputs
     torch.testing.assert_close(found[:1], data.batch_of([expected]).inputs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +12,45 @@ import torch
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
-from seqmodels.tasks.language_model.generation import draw, generate, open_end
+from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
+from seqmodels.tasks.language_model.generation import draw, write
 from tests.conftest import Config
 from tests.tasks.language_model.test_language_model import QUICK, V, every_head, model, text, tokens
 
 __all__ = ["text"]  # a fixture
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXY"  # each stands for the token of its place
+
+
+class Letters(StreamDataModule):
+    """Data whose tokens are letters, from C on."""
+
+    def ids_of(self, text: str) -> list[int]:
+        return [LETTERS.index(letter) for letter in text]
+
+    def text_of(self, ids: Iterable[int]) -> str:
+        return "".join(LETTERS[each] for each in ids if each > 1)
+
+
+class Bytes(StreamDataModule):
+    """Data whose tokens are bytes."""
+
+    def ids_of(self, text: str) -> list[int]:
+        return [2 + each for each in text.encode()]
+
+    def text_of(self, ids: Iterable[int]) -> str:
+        return bytes(each - 2 for each in ids if each > 1).decode(errors="replace")
+
+
+def generate(task: Any, prompt: Sequence[int] = (), length: int = 20, **options: Any) -> list[int]:
+    """The tokens that continue these."""
+    data = Letters()
+    return data.ids_of("".join(write(task, data, data.text_of(prompt), length, **options)))
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., int]], None]:
+    """Puts a function in the place of `draw`."""
+    return lambda f: monkeypatch.setattr("seqmodels.tasks.language_model.generation.draw", f)
 
 
 def full_pass(task, ids: list[int]) -> torch.Tensor:
@@ -29,17 +65,17 @@ def full_pass(task, ids: list[int]) -> torch.Tensor:
 @every_head
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_step_by_step_equals_a_full_pass(
-    head: str, cell: str, monkeypatch: pytest.MonkeyPatch
+    head: str, cell: str, drawing: Callable[..., None]
 ) -> None:
     task, prompt = model(head, encoder={"cell": cell}), tokens(1, 6)[0].tolist()
     seen: list[torch.Tensor] = []
 
-    def watched(logits: torch.Tensor, *rest: object) -> int:
+    def watched(logits: torch.Tensor, *rest: Any) -> int:
         seen.append(logits.clone())
-        return draw(logits, *rest)  # type: ignore[arg-type]
+        return draw(logits, *rest)
 
-    monkeypatch.setattr("seqmodels.tasks.language_model.generation.draw", watched)
-    made = list(generate(task, prompt, 9, seed=3))
+    drawing(watched)
+    made = generate(task, prompt, 9, seed=3)
     assert len(made) == len(seen) == 9
     for number, logits in enumerate(seen):
         expected = full_pass(task, prompt + made[:number])
@@ -49,18 +85,18 @@ def test_step_by_step_equals_a_full_pass(
 def test_the_prompt_is_read_once_and_then_one_step_at_a_time() -> None:
     task, lengths = model(), []
     task.encoder.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
-    list(generate(task, [5, 6, 7], 4))
+    generate(task, [5, 6, 7], 4)
     assert lengths == [4, 1, 1, 1]  # the start and the prompt; then each token
     lengths.clear()
-    list(generate(task, [], 2))
+    generate(task, [], 2)
     assert lengths == [1, 1]
 
 
 def test_temperature_0_takes_the_likeliest() -> None:
     task = model()
-    made = list(generate(task, [4], 8, temperature=0.0, seed=0))
-    assert made == list(generate(task, [4], 8, temperature=0.0, seed=1))
-    assert made == list(generate(task, [4], 8, temperature=1.0, top_k=1, seed=2))
+    made = generate(task, [4], 8, temperature=0.0, seed=0)
+    assert made == generate(task, [4], 8, temperature=0.0, seed=1)
+    assert made == generate(task, [4], 8, temperature=1.0, top_k=1, seed=2)
     for number, token in enumerate(made):
         assert token == int(full_pass(task, [4, *made[:number]]).argmax())
 
@@ -102,8 +138,8 @@ def test_a_seed_gives_the_same_text_and_touches_nothing() -> None:
     task = model().train()
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    first = list(generate(task, [], 20, seed=1))
-    assert first == list(generate(task, [], 20, seed=1)) != list(generate(task, [], 20, seed=2))
+    first = generate(task, seed=1)
+    assert first == generate(task, seed=1) != generate(task, seed=2)
     assert torch.equal(torch.get_rng_state(), state)
     assert task.training and all(2 <= token < V for token in first)
 
@@ -119,8 +155,41 @@ def test_a_seed_gives_the_same_text_and_touches_nothing() -> None:
     ],
 )
 def test_wrong_options_are_found_before_the_first_token(options: dict, message: str) -> None:
+    data = Letters()
     with pytest.raises(UserError, match=message):
-        generate(model(), [], **options)
+        write(model(), data, "", **{"length": 1, **options})
+
+
+def test_the_training_goes_on_where_it_was_between_two_pieces() -> None:
+    data = Letters()
+    task = model().train()
+    pieces = write(task, data, "CD", 3)
+    for _ in range(2):
+        next(pieces)
+        assert task.training and not torch.is_inference_mode_enabled()
+    task.encoder.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        next(pieces)
+    assert task.training
+
+
+@pytest.mark.parametrize(
+    ("prompt", "made", "pieces"),
+    [
+        ("é", "é東a".encode(), ["é", "東", "a"]),
+        ("", "東".encode()[:2], []),  # the last character is not finished
+        ("a", b"\xe6a" + "é".encode(), ["\ufffda", "é"]),  # a byte that begins none
+        ("", b"\xff\xff\xff\xff\xff" + "é".encode(), ["\ufffd" * 5 + "é"]),
+    ],
+)
+def test_no_part_of_a_character_is_shown(
+    prompt: str, made: bytes, pieces: list[str], drawing: Callable[..., None]
+) -> None:
+    data = Bytes()
+    ids = iter([2 + each for each in made])
+    drawing(lambda *_: next(ids))
+    task = LanguageModel({"num_inputs": 258}, {"hidden_size": 2})
+    assert list(write(task, data, prompt, len(made))) == pieces
 
 
 def test_a_run_writes_whole_characters(config: Config, tmp_path: Path) -> None:
@@ -138,36 +207,7 @@ def test_a_run_writes_whole_characters(config: Config, tmp_path: Path) -> None:
     train(settings)
     run = load_run(settings.folder)
     pieces = list(run.generate("é東", 60, accelerator="cpu", temperature=0.0))
-    assert "東" in pieces and set("".join(pieces)) <= set("é東 ü\n\ufffd")
-    assert "\ufffd" not in "".join(pieces[:-1])  # only a last character that was cut off
+    assert "東" in pieces and set("".join(pieces)) <= set("é東 ü\n")
     assert all(len(piece) == 1 for piece in pieces)  # each as soon as its last byte is there
     with pytest.raises(UserError, match="temperature=-1.0"):
         run.generate(temperature=-1.0)
-
-
-def test_a_word_may_go_on_where_the_prompt_ends(config: Config, tmp_path: Path) -> None:
-    path = tmp_path / "text.txt"
-    path.write_text("def first(x):\ndef finally_(x):\nx  y\n" * 200)
-    settings = config(
-        *QUICK,
-        f"data.train={path}",
-        "data.tokenizer=word",
-        "model.head=softmax",
-        "trainer.max_epochs=15",
-        "model.optimizer.lr=0.02",
-        "callbacks.sample=null",
-    )
-    train(settings)
-    run = load_run(settings.folder)
-    vocabulary = run.data.vocabulary
-    ids, first = open_end(vocabulary, run.data.ids_of("def "))
-    assert [vocabulary.id_to_token(i) for i in ids] == ["def"]
-    assert {vocabulary.id_to_token(i) for i in first} == {" ", " first", " finally_", " y"}
-    for prompt in ("def ", "def first", "def"):
-        made = prompt + "".join(run.generate(prompt, 4, accelerator="cpu", temperature=0.0))
-        assert made.startswith(("def first(x", "def finally_(x")), made
-    # where no other token begins like the last one, the prompt stays as it is
-    assert open_end(vocabulary, run.data.ids_of("def first(")) == (
-        run.data.ids_of("def first("),
-        None,
-    )

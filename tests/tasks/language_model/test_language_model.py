@@ -40,7 +40,7 @@ SGD = {"_target_": "torch.optim.SGD", "lr": 1.0}
 def model(head: str = "softmax", **options: Any) -> LanguageModel:
     torch.manual_seed(0)
     encoder = {"hidden_size": H, "num_layers": 2, **options.pop("encoder", {})}
-    data = {"inputs": "tokens", "num_inputs": V, "window": T, "frequent_first": True}
+    data = {"inputs": "tokens", "num_inputs": V, "window": T}
     arguments = {"optimizer": SGD, "embedding": {"size": E}, **options}
     return LanguageModel(data=data, encoder=encoder, head=head, **arguments).eval()
 
@@ -91,11 +91,8 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
     for row in range(B):
         for step in range(T):
             h, target = output[row, step], ids[row, step + 1]
-            if head == "adaptive_softmax":
-                log_p = project.log_prob(h.unsqueeze(0))[0]
-            else:
-                h = task.head.output.resize(h) if head == "tied_softmax" else h
-                log_p = torch.log_softmax(project.weight @ h + project.bias, dim=0)
+            h = task.head.output.resize(h) if head == "tied_softmax" else h
+            log_p = torch.log_softmax(project.weight @ h + project.bias, dim=0)
             torch.testing.assert_close(logits[row, step].log_softmax(0), log_p)
             nats -= log_p[target] / (B * T)
     with torch.enable_grad():
@@ -122,16 +119,6 @@ def test_tied_softmax_shares_the_embedding() -> None:
     same_width = model("tied_softmax", embedding=None)
     assert isinstance(same_width.head.output.resize, nn.Identity)
     assert sum(p.numel() for p in same_width.head.parameters()) == V * H + V
-
-
-def test_adaptive_softmax_takes_its_cut_offs_from_the_vocabulary() -> None:
-    assert model("adaptive_softmax").head.output.project.cutoffs == [2, 7, V]
-    chosen = model("adaptive_softmax", head_options={"cutoffs": [4], "div_value": 2.0})
-    assert (
-        chosen.head.output.project.cutoffs == [4, V] and chosen.head.output.project.div_value == 2.0
-    )
-    with pytest.raises(UserError, match=r"head_options.cutoffs is \[40\], for a vocabulary of 23"):
-        model("adaptive_softmax", head_options={"cutoffs": [40]})
 
 
 @every_head
@@ -286,28 +273,6 @@ def test_in_bfloat16_the_loss_and_gradients_are_close(
         assert float((ours - exact).norm() / exact.norm()) < 0.02
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("fastest", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("least", [V, V + 1])
-def test_a_large_softmax_in_float32_says_that_bfloat16_is_faster(
-    precision: Any,
-    fastest: str,
-    least: int,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    module = "seqmodels.tasks.language_model.task"
-    monkeypatch.setattr(f"{module}.fastest_precision", lambda device: fastest)
-    monkeypatch.setattr(f"{module}.MANY_TOKENS", least)
-    task = model()
-    task.trainer = quiet_trainer(precision=precision)
-    with caplog.at_level("INFO", logger=module):
-        task.on_fit_start()
-    said = (precision, fastest, least) == ("32-true", "bf16-mixed", V)
-    assert len(caplog.messages) == said
-    assert all("precision=bf16-mixed would be about" in line for line in caplog.messages)
-
-
 # ---------------------------------------------------------------- dropout
 
 
@@ -339,11 +304,6 @@ def test_label_smoothing_acts_in_training_only(head: str) -> None:
         task.train(split == "train")
         expected = F.cross_entropy(logits, batch.targets.flatten(), label_smoothing=smoothing)
         torch.testing.assert_close(scored(task, batch, split), expected.detach())
-
-
-def test_adaptive_softmax_refuses_label_smoothing() -> None:
-    with pytest.raises(UserError, match="cannot smooth labels: set model.output.label_smoothing=0"):
-        model("adaptive_softmax", output={"label_smoothing": 0.2})
 
 
 # ---------------------------------------------------------------- the carried state
@@ -433,7 +393,10 @@ QUICK = (
 
 
 @pytest.mark.pictures
-def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> None:
+def test_a_run_leaves_everything_in_its_folder(
+    config: Config, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "seqmodels.tasks.language_model.sample")
     settings = config(*QUICK, f"data.train={text}")
     result = train(settings)
     folder = Path(settings.folder)
@@ -445,7 +408,6 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
         "predictions.csv",
         "dataflow.svg",
         "result.json",
-        "samples.txt",
         "train.log",
         "lock",
         "checkpoints/best.ckpt",
@@ -465,12 +427,14 @@ def test_a_run_leaves_everything_in_its_folder(config: Config, text: str) -> Non
     assert result["metrics"]["test/bits_per_byte"] == pytest.approx(loss / math.log(2), rel=1e-5)
     for split in ("validation", "test"):
         found = result["baselines"][f"{split}/bits_per_byte"]
-        assert set(found) == {"8-grams of bytes", "lzma", "bz2"}
+        assert set(found) == {"lzma"}
     rows = read_metrics(folder / "metrics.csv")
     rows = [row for row in rows if "validation/loss" in row]
     assert [row["epoch"] for row in rows] == [0, 1]
-    samples = (folder / "samples.txt").read_text()
-    assert "--- after epoch 0\n" in samples and "--- after epoch 1\n" in samples
+    log = (folder / "train.log").read_text()
+    samples = [line.partition(":\n") for line in caplog.messages if line.startswith("after")]
+    assert [when for when, _, _ in samples] == ["after epoch 0", "after epoch 1"]
+    assert all(len(text) == 20 and text.replace("\n", "\n    ") in log for _, _, text in samples)
 
 
 def test_a_run_that_ends_within_an_epoch_is_validated_and_saved(config: Config, text: str) -> None:
@@ -529,7 +493,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     with pytest.raises(RuntimeError, match="the power went out"):
         train(config(*common, f"folder={broken}", stop, allow))
     saved = torch.load(broken / "checkpoints" / "last.ckpt", weights_only=True)
-    [process] = saved["resume"]["processes"]
+    [process] = saved["resume"]
     assert len(process["carried"]) == 2  # (h, c)
     lost = shutil.copytree(broken, tmp_path / "lost")
     resumed = train(config(f"resume={broken}"), ())
@@ -611,11 +575,7 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
         (
             ["model.head=last_hidden"],
             "model.head=last_hidden reads one vector for each sequence, and this model needs one "
-            "for each step: choose one of adaptive_softmax, every_step, softmax, tied_softmax",
-        ),
-        (
-            ["model.head=adaptive_softmax", "data.tokenizer=byte"],
-            "needs token ids that go from frequent to rare",
+            "for each step: choose one of every_step, softmax, tied_softmax",
         ),
         (["callbacks.sample.temperature=-1.0"], "sample.temperature=-1.0: input should"),
     ],
@@ -668,11 +628,6 @@ def test_a_prompt_that_is_not_in_the_vocabulary_is_found_before_training(
         train(config(*QUICK, f"data.train={text}", "callbacks.sample.prompt='süß'"))
 
 
-def test_adaptive_softmax_needs_some_width() -> None:
-    with pytest.raises(UserError, match="cannot cut 3 features into 2 clusters, .* div_value=4"):
-        model("adaptive_softmax", encoder={"hidden_size": 3})
-
-
 def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     def carried(cell: str) -> State:
         task = model(encoder={"cell": cell})
@@ -682,22 +637,6 @@ def test_state_is_a_tensor_for_gru_and_a_pair_for_lstm() -> None:
     assert carried("gru").shape == (2, B, H)
     h, c = carried("lstm")
     assert h.shape == c.shape == (2, B, H)
-
-
-def test_a_sample_after_the_checkpoint_that_is_resumed_is_written_once(
-    config: Config, text: str
-) -> None:
-    quick = [*QUICK, f"data.train={text}", "baseline=false", "callbacks.dataflow=null"]
-    settings = config(*quick, "trainer.max_epochs=1")
-    train(settings)
-    samples = Path(settings.folder) / "samples.txt"
-    before = samples.read_text()
-    with samples.open("a") as file:  # what a run that was killed had written since
-        file.write("--- after epoch 1\nlost\n\n")
-    train(config(f"resume={settings.folder}"), ["trainer.max_epochs=2"])
-    after = samples.read_text()
-    assert after.startswith(before) and "lost" not in after
-    assert after.count("--- after epoch 1\n") == 1
 
 
 def test_a_language_model_takes_no_vectors() -> None:
@@ -714,5 +653,5 @@ def test_two_directions_are_refused_for_every_head(head: str) -> None:
 
 
 def test_a_head_with_a_vocabulary_is_of_no_other_task() -> None:
-    with pytest.raises(UserError, match="adaptive_softmax does not fit"):
-        Tagging(DATA, {"hidden_size": H}, "adaptive_softmax")
+    with pytest.raises(UserError, match="tied_softmax does not fit"):
+        Tagging(DATA, {"hidden_size": H}, "tied_softmax")

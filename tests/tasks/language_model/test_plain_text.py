@@ -32,15 +32,6 @@ def test_a_text_file_of_two_splits_is_noted_by_its_bytes(tmp_path: Path) -> None
     assert note.startswith("3,500 of 3,500 bytes (100.00 %) of the test split are in the train")
 
 
-def test_nul_in_plain_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "text.txt"
-    path.write_bytes("one\ntwo\n".encode("utf-16-le") * 400)
-    with pytest.raises(
-        UserError, match=r"text\.txt: line \d+ holds a NUL character.*data.encoding"
-    ):
-        PlainText(str(path), tokenizer="char").setup()
-
-
 def test_the_names_of_special_tokens_are_text_like_any_other(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("x [PAD] [UNK] y\n" * 40)
@@ -69,26 +60,19 @@ def test_a_batch_of_texts_for_a_language_model_begins_with_the_start(tmp_path: P
 
 def test_brackets_in_a_name_are_part_of_it_unless_wildcards_find_more(tmp_path: Path) -> None:
     for name in ("train1.txt", "train[1].txt", "train*.txt"):
-        (tmp_path / name).write_text("a text")
+        (tmp_path / name).write_text(name)
     for name in ("train[1].txt", "train*.txt"):
-        [piece] = PlainText(str(tmp_path / name)).read()["train"]
-        assert piece.path == tmp_path / name
+        [text] = PlainText(str(tmp_path / name)).read()["train"]
+        assert bytes(text).decode() == name
     assert len(PlainText(str(tmp_path / "train?*.txt")).read()["train"]) == 3
     (tmp_path / "train[1].txt").unlink()
     with pytest.raises(UserError, match="no such file; did you mean train1.txt"):
         PlainText(str(tmp_path / "train[1].txt")).read()
 
 
-@pytest.mark.parametrize("encoding", ["latin-99", "hex", "undefined"])
-def test_what_is_not_an_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "a.txt").write_text("a text")
-    with pytest.raises(UserError, match=f"data.encoding={encoding}: Python has no such encod"):
-        PlainText(str(tmp_path / "a.txt"), encoding=encoding).setup()
-
-
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     for path in ("/dev/zero", str(tmp_path)):
-        with pytest.raises(UserError, match="name a file in it|is a pipe or a device"):
+        with pytest.raises(UserError, match="name a file in it|no such file"):
             PlainText(train=path).setup()
 
 

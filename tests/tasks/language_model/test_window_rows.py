@@ -21,18 +21,12 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("head", ["softmax", "adaptive_softmax"])
-def test_text_and_perplexity_follow_from_the_rows(
-    script: Script, tmp_path: Path, head: str
-) -> None:
+def test_text_and_perplexity_follow_from_the_rows(script: Script, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for name, count in (("a", 200), ("b", 31)):
         lines = [" ".join(random.choice(["the", "cat", "sat,", '"on"'], 7)) for _ in range(count)]
         (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
-    of_head = (
-        (f"model.head={head}", "+model.head_options.div_value=2.0") if head != "softmax" else ()
-    )
-    own = ("data.tokenizer=char", "data.evaluation_streams=3", "folder=run", *of_head)
+    own = ("data.tokenizer=char", "data.evaluation_streams=3", "folder=run")
     script(*WORDS, *QUICK, *SMALL, *own)
     rows, metrics = (
         rows_of(tmp_path / "run" / "predictions.csv"),

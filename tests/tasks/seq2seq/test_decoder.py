@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 E, T, S, L = 5, 7, 4, 2
 START, END = 0, 2
-SCORES = ("dot", "general", "additive")
+SCORES = ("general", "additive")
 LENGTHS = torch.tensor([7, 3, 1])
 SIZES = [("lstm", 0), ("lstm", 3), ("gru", 0), ("rnn", 0)]
 
@@ -73,7 +73,7 @@ def test_a_bridge_refuses_what_does_not_fit() -> None:
 def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None:
     torch.manual_seed(0)
     states = network("gru", 0, 6, directions=2)(torch.randn(3, T, E), LENGTHS)
-    attention = Attention(12, 12, score, size=9 if score == "additive" else None)
+    attention = Attention(12, 12, score)
     query = torch.randn(3, S, 12)
     context, weights = attention(query, attention.memory(states.output, states.mask))
     for row, step in product(range(3), range(S)):
@@ -81,9 +81,7 @@ def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None
         scores = []
         for t in valid:
             m = states.output[row, t]
-            if score == "dot":
-                scores.append(q @ m)
-            elif score == "general":
+            if score == "general":
                 scores.append(q @ (attention.to_key.weight @ m))
             else:
                 hidden = attention.of_query.weight @ q + attention.to_key(m)
@@ -95,11 +93,9 @@ def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None
         torch.testing.assert_close(context[row, step], total)
 
 
-def test_attention_names_what_does_not_fit() -> None:
+def test_an_unknown_score_of_attention_is_an_error() -> None:
     with pytest.raises(UserError, match="score=cosine: input should be"):
         Attention(4, 4, "cosine")
-    with pytest.raises(UserError, match=r"h is 4 wide and the encoder's output 6: .*hidden_size=6"):
-        Attention(4, 6, "dot")
 
 
 W = 9  # target tokens
@@ -168,27 +164,12 @@ def test_the_loss_is_the_mean_cross_entropy_of_each_token_after_those_before_it(
     torch.testing.assert_close(decoder.loss(start, targets), torch.stack(by_hand).mean())
 
 
-def test_scheduled_sampling_reads_what_the_decoder_predicts() -> None:
-    torch.manual_seed(0)
-    encoder, decoder = made_decoder("gru", 0, None)
-    targets = torch.tensor([[3, 4, 5, END]] * 3)
-    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=False)
-    true = decoder.loss(start, targets)
-    decoder.sampling = 1.0  # all but the start
-    predicted = decoder(start, decoder.shifted(targets)).argmax(dim=-1)
-    inputs = torch.cat([torch.full((3, 1), START), predicted[:, :-1]], dim=1)
-    by_hand = nn.functional.cross_entropy(decoder(start, inputs).flatten(0, 1), targets.flatten())
-    torch.testing.assert_close(decoder.loss(start, targets), by_hand)
-    assert not torch.isclose(by_hand, true)
-    torch.testing.assert_close(decoder.eval().loss(start, targets), true)
-
-
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_search_never_writes_the_start_and_finds_what_reading_step_by_step_finds(
     beam: int,
 ) -> None:
     torch.manual_seed(3)
-    encoder, decoder = made_decoder("lstm", 0, "dot")
+    encoder, decoder = made_decoder("lstm", 0, "general")
     start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
     found = decoder.search(start, beam=beam, best=beam, longest=6, length_penalty=0.0)
     for row, rank in product(range(3), range(beam)):
@@ -251,8 +232,7 @@ def run(chain: Chain, **options: Any) -> Found:
         len(chain.table),
         start=START,
         end=END,
-        longest=LONGEST,
-        **options,
+        **{"longest": LONGEST, **options},
     )
 
 
@@ -323,14 +303,26 @@ def test_a_wider_beam_never_finds_a_worse_sequence_here_and_ranks_what_it_finds(
     assert bool((wide.scores.diff(dim=1) <= 0).all())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"beam": 0}, "beam is 0: it must be at least 1"),
-        ({"best": 0}, "best is 0: it must be at least 1"),
-        ({"beam": 2, "best": 3}, "a beam of 2 finds at most 2 sequences: set beam=3"),
-    ],
-)
-def test_wrong_options_are_one_line(options: dict[str, int], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        run(Chain(1), **options)
+def test_a_beam_that_is_wider_than_there_are_sequences_says_so_by_their_score() -> None:
+    found = run(Chain(2), beam=6, best=6, longest=1)
+    assert found.tokens[:, :4, 0].sort(dim=1).values.tolist() == [[0, 1, 2, 3]] * 2
+    assert found.scores.isfinite().sum(dim=1).tolist() == [TOKENS] * 2
+    assert not found.scores.isnan().any()
+
+
+def test_a_sequence_that_has_ended_stays_until_better_ones_push_it_out() -> None:
+    chain = Chain(1)
+    chain.table = torch.full((1, TOKENS, TOKENS, TOKENS), -torch.inf)
+    chain.table[0, :, START, END], chain.table[0, :, START, 1] = math.log(0.6), math.log(0.4)
+    chain.table[0, :, 1, 3] = chain.table[0, :, 3, END] = 0.0  # 1, 3, end: all of 0.4
+    found = run(chain, beam=2, best=2, length_penalty=0.0)
+    assert found.tokens[0].tolist() == [[END] * 4, [1, 3, END, END]]
+    assert found.lengths[0].tolist() == [0, 2]
+    torch.testing.assert_close(found.scores[0].exp(), torch.tensor([0.6, 0.4]))
+    [[longer, empty]] = run(chain, beam=2, best=2, length_penalty=1.0).lengths.tolist()
+    assert (longer, empty) == (2, 0)  # -0.92 / 3 is more than -0.51 / 1
+
+
+def test_more_sequences_than_a_beam_keeps_are_one_line() -> None:
+    with pytest.raises(UserError, match="a beam of 2 finds at most 2 sequences: set beam=3"):
+        run(Chain(1), beam=2, best=3)

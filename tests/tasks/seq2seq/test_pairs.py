@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import BLEU
 
 from seqmodels.batch import PairBatch
 from seqmodels.data import TokenizerOptions
@@ -97,7 +97,6 @@ def test_a_batch_offers_the_inputs_of_its_source_and_the_targets_of_its_target(
     tmp_path: Path,
 ) -> None:
     batch = next(iter(made(tmp_path).test_dataloader()))
-    assert batch.inputs is batch.source.inputs and batch.lengths is batch.source.lengths
     assert batch.targets is batch.target.targets and not batch.continues
     assert batch.mask.sum() == batch.lengths.sum()
     moved = batch.map(lambda tensor: tensor.clone()).to("cpu")
@@ -182,10 +181,9 @@ def test_all_formats_give_the_same_pairs(tmp_path: Path, format: str) -> None:
         (
             "a\tb\nc\td\n",
             "x.tsv: row 1 has no column 'source': set data.source_column; choose one of a, b; if "
-            "the file has no header, set data.columns=\\[source,target\\]",
+            "the file has no header, set data.columns",
         ),
         ("source\tgoal\na\tb\n", "x.tsv: row 1 has no column 'target': set data.target_column; "),
-        (f"source\ttarget\na\t{'b' * 100_001}\n", "x.tsv: row 1 has a text of 100,001 characters"),
     ],
 )
 def test_wrong_files_are_one_line_with_file_and_row(
@@ -213,7 +211,7 @@ def test_sources_to_predict_for_are_a_column_or_plain_lines(tmp_path: Path) -> N
     assert [*data.read_inputs(tsv(tmp_path / "new.tsv", [("we",)], header="source"))] == ["we"]
     batch = data.batch_of(["row", "lower"])
     assert batch.targets is None and batch.lengths.tolist() == [3, 5]
-    with pytest.raises(UserError, match="new.txt has texts without targets: use one of .csv"):
+    with pytest.raises(UserError, match="new.txt is plain text, without a column 'target'"):
         data.file_loader(str(lines))
 
 
@@ -248,15 +246,10 @@ def test_symbols_that_training_never_saw_are_noted_with_number_and_share(tmp_pat
     test = tsv(tmp_path / "test.tsv", [("lewi", "l oʊ ɒ"), ("lox", "l oʊ")])
     data = Pairs(train, train, test, target_tokenizer="space")
     data.setup()
-    assert data.notes[:2] == [
-        f"{test}: 2 of 7 tokens (28.57 %) are unknown to the model: training had none, so it "
-        "has not learned what to make of them",
-        f"{test}: 1 of 5 symbols of targets (20.00 %) are unknown to the model: it cannot write "
-        "them, so they count as wrong",
-    ]
+    assert not any("unknown" in note for note in data.notes)
     wrong = tsv(tmp_path / "wrong.tsv", [("λόγος", "l oʊ")])
-    with pytest.raises(UserError, match=r"wrong.tsv: 5 of 5 tokens \(100.00 %\) are unknown"):
-        data.file_loader(wrong)
+    data.file_loader(wrong)
+    assert any(f"{wrong}: 5 of 5 tokens (100.00 %) are unknown" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("options", [{"min_count": 2}, {"vocabulary_size": 5}])
@@ -272,19 +265,20 @@ def test_a_text_to_write_may_be_spelled_like_the_padding(tmp_path: Path) -> None
     data = Pairs(train, train, train, target_tokenizer="space")
     data.setup()
     written = data.datasets["train"].targets
-    assert written[len(written) - 1].tolist()[::2] == [1, 1]  # unknown, and not the end
+    assert written[len(written) - 1].tolist()[::2] == [11, 12]  # words, and not the end
     assert written.count(0) == 0
-    assert any("symbols of targets" in note and "cannot write" in note for note in data.notes)
 
 
-def test_unknown_symbols_are_counted_in_the_summary(tmp_path: Path) -> None:
+def test_the_summary_counts_pairs_and_sources_and_unknown_symbols_are_a_token(
+    tmp_path: Path,
+) -> None:
     path = tsv(tmp_path / "test.tsv", [("low", "l oʊ"), ("lox", "l ɒ k")])
     train = tsv(tmp_path / "train.tsv", WORDS)
     data = Pairs(train, path, path, target_tokenizer="space")
     data.setup()
     [line] = data.summary
-    assert "train 11 pairs of 9 sources (" in line
-    assert "test 2 (6 tokens in sources, 16.67 % unknown; 5 tokens in targets, 40.00 %" in line
+    sizes = [f"{split} 2 pairs of 2 sources" for split in ("validation", "test")]
+    assert line == f"train.tsv: train 11 pairs of 9 sources, {', '.join(sizes)}"
     [batch] = data.test_dataloader()
     assert batch.references == [("l oʊ",), ("l ɒ k",)]
     target_text = TextDecoder(data.spec["target_preprocessor"])
@@ -362,24 +356,26 @@ def test_a_training_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- baselines
 
 
-def test_baselines_copy_the_source_or_take_the_target_of_the_nearest_one(tmp_path: Path) -> None:
+def test_baselines_copy_the_source_or_take_the_most_frequent_target(tmp_path: Path) -> None:
     data = Pairs(
-        tsv(tmp_path / "train.tsv", [("aaab", "a b"), ("cccd", "c"), ("cccd", "d"), ("z", "aab")]),
+        tsv(
+            tmp_path / "train.tsv",
+            [("aaab", "a b"), ("cccd", "c"), ("cccd", "d"), ("z", "a b"), ("zz", "aab")],
+        ),
         tsv(tmp_path / "validation.tsv", [("aab", "aab")]),
         tsv(tmp_path / "test.tsv", [("ccd", "c d e"), ("ccd", "c"), ("xab", "a b c d")]),
         target_tokenizer="space",
     )
     data.setup()
     found = data.baselines()
-    copy, near = "copy of the source", "target of the nearest source"
-    often = "most frequent target"
-    assert found["validation/exact_match"] == {copy: 1.0, near: 0.0, often: 0.0}
-    assert found["test/exact_match"] == {copy: 0.0, near: 0.5, often: 0.0}
-    # copies: 1 of 1 from "c", and 4 of 4; nearest: 0 of 1, and 2 of 4; "a b": 2 of 1, and 2 of 4
-    assert found["test/symbol_error_rate"] == {copy: 1.0, near: 2 / 5, often: 4 / 5}
+    copy, often = "copy of the source", "most frequent target"
+    assert found["validation/exact_match"] == {copy: 1.0, often: 0.0}
+    assert found["test/exact_match"] == {copy: 0.0, often: 0.0}
+    # copies: 1 of 1 from "c", and 4 of 4; "a b": 2 of 1, and 2 of 4
+    assert found["test/symbol_error_rate"] == {copy: 1.0, often: 4 / 5}
 
 
-def test_baselines_of_prose_have_bleu_and_chrf_by_sacrebleu(tmp_path: Path) -> None:
+def test_baselines_of_prose_have_bleu_by_sacrebleu(tmp_path: Path) -> None:
     rows = [("the cat sat on a mat", "le chat est ici ."), ("a dog ran", "un chien court .")]
     test = [("the cat sat on a hat", "le chat est là ."), ("un chien court", "un chien court !")]
     data = Pairs(
@@ -396,16 +392,15 @@ def test_baselines_of_prose_have_bleu_and_chrf_by_sacrebleu(tmp_path: Path) -> N
         "most frequent target": ["un chien court ."] * 2,
     }
     for name, texts in made.items():
-        bleu, chrf = BLEU().corpus_score(texts, right), CHRF().corpus_score(texts, right)
-        assert 100 * found["test/bleu"][name] == pytest.approx(bleu.score, abs=1e-6)
-        assert 100 * found["test/chrf"][name] == pytest.approx(chrf.score, abs=1e-6)
+        bleu = BLEU().corpus_score(texts, right).score
+        assert 100 * found["test/bleu"][name] == pytest.approx(bleu, abs=1e-6)
 
 
 def test_pairs_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:
     rows = [(f"{n}a", [f"a{n}", "b"]) for n in range(9)]
     frame = pd.DataFrame(rows, columns=["source", "target"])
     frame.to_parquet(tmp_path / "rows.parquet")
-    found = [Pairs(given) for given in (rows, frame, str(tmp_path / "rows.parquet"))]
+    found = [Pairs(given) for given in (frame, str(tmp_path / "rows.parquet"))]
     for data in found:
         data.setup()
     assert len({data.fingerprint for data in found}) == 1

@@ -37,13 +37,7 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, tokens:
             if name == "b" and len(words) > 3:
                 lines += [f"{' '.join(words)}\t{' '.join(words[::-2])}"]
         (tmp_path / f"{name}.tsv").write_text("\n".join(lines) + "\n")
-    scores = "[exact_match,symbol_error_rate,bleu,chrf]"
-    own = (
-        f"data.target_tokenizer={tokens}",
-        f"model.scores={scores}",
-        "model.beam=2",
-        "folder=run",
-    )
+    own = (f"data.target_tokenizer={tokens}", "model.beam=2", "folder=run")
     script(*WORDS, *QUICK, *SMALL, *own, "model.optimizer.lr=0.03")
     rows, metrics = (
         rows_of(tmp_path / "run" / "predictions.csv"),
@@ -62,7 +56,7 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, tokens:
         "test/exact_match": np.mean([text in texts for text, texts in zip(made, right)]),
         "test/symbol_error_rate": sum(n for n, _ in nearest) / -sum(size for _, size in nearest),
         "test/bleu": sacrebleu.corpus_bleu(made, references).score / 100,
-        "test/chrf": sacrebleu.corpus_chrf(made, references).score / 100,
         "test/loss": mean_loss(rows, [row["tokens"] for row in rows]),
     }
+    del again["test/symbol_error_rate" if tokens == "word" else "test/bleu"]
     assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-6)

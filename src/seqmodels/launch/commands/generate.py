@@ -29,7 +29,7 @@ def main(
 ) -> None:
     """Continue a prompt with a language model.
 
-    python scripts/generate.py run=runs/<folder> prompt="def " length=400
+    python scripts/generate.py run=runs/<folder> prompt="def" length=400
 
     Args:
         run: the run folder of a language model.

@@ -86,11 +86,11 @@ def read_series(
     Raises:
         UserError: if the file cannot be read, or a row is wrong.
     """
-    check_ending(path, plain=False)
+    check_ending(path)
     found: dict[str, tuple[array[float], list[Any]]] = {}
     named = {**columns, **({time: "data.time"} if time else {})}
     named |= {series: "data.series"} if series else {}
-    for row in Tables().rows(path, [*named], times=True):
+    for row in Tables().rows(path, [*named]):
         for column, key in named.items() if row.number == 1 else ():
             row.value(column, key)
         name = row.filled(row.values.get(series), series) if series else ""

@@ -211,7 +211,7 @@ class Forecaster(Task):
         made, known = self._roll(batch), ~targets.isnan()
         return ERRORS[self.output.error](made, targets.where(known, made), reduction="none"), known
 
-    def losses(self, batch: SequenceBatch) -> Tensor:  # type: ignore[override]
+    def losses(self, batch: SequenceBatch) -> Tensor:
         targets = self._targets(batch)
         if self.recursive:
             errors, known = self._errors_of_roll(batch, targets)

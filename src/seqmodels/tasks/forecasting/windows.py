@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
-from seqmodels.data.in_memory import InMemory, Table
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
+from seqmodels.data.sources import Table, as_file
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
@@ -90,7 +90,7 @@ class Windows(DataModule):
 
     Args:
         file: a CSV, TSV, JSON Lines or Parquet file with a row for each step, or such rows in
-            memory, as `InMemory` takes them.
+            memory, as `as_file` takes them.
         target: the column to forecast, or several.
         inputs: further columns to read; the targets are always read.
         time: the column with the time of each row, to check that steps are equal, and to continue
@@ -147,7 +147,7 @@ class Windows(DataModule):
         self.keys = dict.fromkeys(self.targets, "data.target")
         self.keys |= dict.fromkeys(inputs, "data.inputs")
         self.time, self.by, self.fill = time, series, missing == "last"
-        self.file = InMemory.of(file, "data.file")
+        self.file = as_file(file, "data.file")
         self.horizon, self.window, self.stride = horizon, window, stride
         self.period, self.batch_size, self.seed = period, batch_size, seed
         self.fractions = validation_fraction, test_fraction

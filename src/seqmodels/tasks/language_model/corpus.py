@@ -1,35 +1,135 @@
-"""Text of any size as token ids on disk: encoded once, cached, and mapped into memory."""
+"""The text of each split, in memory; and its token ids, on disk."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+import codecs
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
-import tokenizers
-from tokenizers import Tokenizer
+import xxhash
 
 from seqmodels.batch import UNKNOWN_ID
-from seqmodels.cache import cache_folder, cached
-from seqmodels.data.file_pieces import Pieces, sample, size, texts
-from seqmodels.data.token_ids import token_ids
-from seqmodels.data.tokenizer import (
-    BLANKS,
-    START_ID,
-    TokenizerOptions,
-    load_tokenizer,
-    train_tokenizer,
-)
-from seqmodels.screen import show_progress
+from seqmodels.data.notes import share
+from seqmodels.data.token_rows import encode_rows
+from seqmodels.data.tokenizer import START_ID, Tokenizer
+from seqmodels.errors import UserError
+from seqmodels.files import existing_file
 
-log = logging.getLogger(__name__)
-
+BLOCK = 1 << 18  # bytes of text to encode at a time
 LEARNED = 32 << 20  # bytes of text at most to learn tokens from, which takes memory
-FORMAT = 5  # of the cached files
+BLANKS = b" \t\r\v\f"  # between the tokens of a line of level `space`
+
+Texts = Sequence[memoryview]
+"""The files of a split, or parts of one, as bytes of UTF-8: a gigabyte of text takes a gigabyte."""
+
+
+def read_text(path: str) -> memoryview:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        UserError: if there is no such file, or naming a line that is not UTF-8.
+    """
+    content = Path(existing_file(path)).read_bytes()
+    text, line = memoryview(content), 1
+    if content.startswith(codecs.BOM_UTF8):
+        text = text[len(codecs.BOM_UTF8) :]
+    try:
+        for block in blocks([text]):
+            line += block.count("\n")
+    except UnicodeDecodeError as error:
+        line += error.object[: error.start].count(b"\n")
+        raise UserError(
+            f"{path}: line {line} is not utf-8 text ({error.reason}); save it as utf-8"
+        ) from error
+    return text
+
+
+def size(texts: Texts) -> int:
+    """The number of bytes."""
+    return sum(map(len, texts))
+
+
+def blocks(texts: Texts) -> Iterator[str]:
+    """The text in blocks of about `BLOCK` bytes, which end with a line if possible, or else before
+    a space."""
+    for text in texts:
+        start = 0
+        for stop in range(BLOCK, len(text), BLOCK):
+            block = bytes(text[start:stop])
+            end = block.rfind(b"\n") + 1 or max(block.rfind(b" "), 0)
+            end = start + (end or len(block) - _inside(text, stop))
+            if end > start:
+                yield str(text[start:end], "utf-8")
+            start = end
+        if start < len(text):
+            yield str(text[start:], "utf-8")
+
+
+def _inside(text: memoryview, at: int) -> int:
+    """How many bytes of a character stand before this place; 0 between two characters."""
+    return next((n for n in range(4) if text[at - n] & 0xC0 != 0x80), 0)  # such as 10xxxxxx
+
+
+def cut_off(texts: Texts, fraction: float, seed: int) -> tuple[Texts, Texts]:
+    """Cuts about `fraction` of the text off: `(what remains, what was cut off)`: whole files at
+    random if there are several, and the end of a single one, after a line if one ends near.
+
+    Args:
+        seed: the same seed cuts the same files off.
+    """
+    if len(texts) == 1:
+        [text] = texts
+        if not text:
+            return texts, texts
+        at = int(len(text) * (1 - fraction))
+        line = bytes(text[at : at + BLOCK]).find(b"\n") + 1
+        at = at + line if line and at + line < len(text) else at - _inside(text, at)
+        return [text[:at]], [text[at:]]
+    left, off = fraction * size(texts), set[int]()
+    for index in np.random.default_rng(seed).permutation(len(texts)).tolist():
+        if len(texts[index]) <= left:
+            off.add(index)
+            left -= len(texts[index])
+    if not any(len(texts[index]) for index in off):  # take the smallest that has text
+        off = {min(range(len(texts)), key=lambda index: len(texts[index]) or np.inf)}
+    sides: tuple[list[memoryview], list[memoryview]] = ([], [])
+    for index, text in enumerate(texts):
+        sides[index in off].append(text)
+    return sides
+
+
+def fingerprint(splits: Mapping[str, Texts]) -> str:
+    """A hash of the text of each split and of where it is cut; names of files don't count."""
+    digest = xxhash.xxh3_64()
+    for name, texts in splits.items():
+        digest.update(f"{name}:{len(texts)}\0".encode())
+        for text in texts:
+            digest.update(f"{len(text)}\0".encode())
+            digest.update(text)
+    return digest.hexdigest()
+
+
+def same_texts(splits: Mapping[str, Texts]) -> list[str]:
+    """How many bytes of a split are in an earlier split, too, because a text is in both."""
+    found = []
+    hashes = {name: [xxhash.xxh3_128_digest(t) for t in texts] for name, texts in splits.items()}
+    for (first, known), (second, own) in combinations(hashes.items(), 2):
+        texts = splits[second]
+        both = size([t for t, each in zip(texts, own, strict=True) if len(t) and each in known])
+        if both:
+            found.append(
+                f"{share(both, size(texts), 'bytes')} of the {second} split are in the {first} "
+                "split, too: a file is in both"
+            )
+    return found
+
+
+def sample(texts: Texts) -> Iterator[str]:
+    """About `LEARNED` bytes of the text at most: all of it, or blocks that are evenly spread."""
+    return islice(blocks(texts), 0, None, -(-size(texts) // LEARNED) or 1)
 
 
 @dataclass(frozen=True)
@@ -54,94 +154,26 @@ class TokenFile:
         return len(self.ids) - 1
 
 
-def token_files(
-    splits: Mapping[str, Pieces],
-    content: str,
-    options: TokenizerOptions,
-    tokenizer: Tokenizer | None = None,
-    encoding: str = "utf-8",
-) -> tuple[Tokenizer, dict[str, TokenFile]]:
-    """The tokenizer, and the splits as files in the user's cache, encoded if they are not there.
-
-    Args:
-        content: the fingerprint of the splits.
-        options: how to train a tokenizer on the split `train`.
-        tokenizer: a trained tokenizer to use instead.
-        encoding: of the text files.
+def token_file(name: str, texts: Texts, tokenizer: Tokenizer) -> TokenFile:
+    """The text of a split as token ids in the user's cache, encoded if they are not there.
 
     Raises:
-        UserError: if a file is not text in this encoding, or has changed since it was
-            fingerprinted; or if the cache cannot be written.
+        UserError: if the cache cannot be written.
     """
-    recipe = [FORMAT, tokenizers.__version__, content, sorted(asdict(options).items()), encoding]
-    if tokenizer is not None:  # the recipe alone may give the same one
-        trained = None
-        with suppress(OSError):
-            file = cache_folder("tokens", recipe) / "tokenizer.json"
-            trained = file.read_text(encoding="utf-8")
-        if trained != tokenizer.to_str(pretty=True):
-            recipe = [*recipe, tokenizer.to_str()]
-    folder = cached(
-        "tokens", recipe, lambda folder: _write(folder, splits, options, tokenizer, encoding)
+    content, num_bytes, level = fingerprint({"": texts}), size(texts), tokenizer.options.level
+    rows = encode_rows(
+        blocks(texts), tokenizer, title=name, total=num_bytes, content=content, start=[START_ID]
     )
-    saved = (folder / "tokenizer.json").read_text(encoding="utf-8")
-    tokenizer = load_tokenizer(saved, options)
-    dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
-    facts = json.loads((folder / "corpus.json").read_text())
-    return tokenizer, {
-        name: TokenFile(np.memmap(folder / f"{name}.bin", dtype, mode="r"), **numbers)
-        for name, numbers in facts.items()
-    }
-
-
-def _write(
-    folder: Path,
-    splits: Mapping[str, Pieces],
-    options: TokenizerOptions,
-    tokenizer: Tokenizer | None,
-    encoding: str,
-) -> None:
-    facts: dict[str, dict[str, int]] = {}
-    level = options.level
-    if tokenizer is None:
-        learned = sample(splits["train"], LEARNED)
-        if (some := size(learned)) < (whole := size(splits["train"])):
-            log.info(f"data: {level} tokens are learned from {some:,} of {whole:,} bytes of train")
-        with show_progress(f"learning {level} tokens", some) as read:
-            tokenizer = train_tokenizer(_noted(texts(learned, encoding), read), options)
-    dtype = np.min_scalar_type(tokenizer.get_vocab_size() - 1)
-    between = BLANKS.encode() if level == "space" else b""  # belongs to no token
-    counts_unknown = level in ("word", "space", "char")  # `byte` and `bpe` have none
-    # bytes of each word or character
-    lengths = np.zeros(tokenizer.get_vocab_size(), np.int64)
-    for token, index in tokenizer.get_vocab().items():
-        lengths[index] = 0 if index <= UNKNOWN_ID else len(token.encode())
-    for name, pieces in splits.items():
-        num_bytes = unknown = known_bytes = 0
-        with (
-            show_progress(f"encoding {name}", size(pieces)) as done,
-            (folder / f"{name}.bin").open("wb") as file,
-        ):
-            file.write(np.array([START_ID], dtype).data)
-            for content, ids in token_ids(texts(pieces, encoding), tokenizer, level):
-                file.write(ids.astype(dtype, copy=False).data)
-                num_bytes += len(content)
-                if between:
-                    known_bytes += len(content) - len(content.translate(None, between))
-                if counts_unknown:
-                    counts = np.bincount(ids, minlength=len(lengths))
-                    known_bytes += int(counts @ lengths)
-                    unknown += int(counts[UNKNOWN_ID])
-                done(len(content))
-        spelled = num_bytes - known_bytes if unknown else 0
-        facts[name] = {"num_bytes": num_bytes, "unknown": unknown, "unknown_bytes": spelled}
-    log.info(f"encoded {sum(map(size, splits.values())):,} bytes")
-    # not by `Tokenizer.save`, which has errors of its own for a full disk
-    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    (folder / "corpus.json").write_text(json.dumps(facts))
-
-
-def _noted(blocks: Iterable[str], read: Callable[[int], None]) -> Iterator[str]:
-    for text in blocks:
-        yield text
-        read(len(text.encode()))
+    if level in ("byte", "bpe"):  # which have no unknown tokens
+        return TokenFile(rows.ids, num_bytes)
+    counts = np.zeros(len(tokenizer), np.int64)
+    for ids in rows.blocks():
+        counts += np.bincount(ids, minlength=len(counts))
+    known = sum(
+        int(counts[number]) * len(token.encode()) for token, number in tokenizer.ids.items()
+    )
+    if level == "space":
+        parts = map(str.encode, blocks(texts))
+        known += sum(len(part) - len(part.translate(None, BLANKS)) for part in parts)
+    unknown = int(counts[UNKNOWN_ID])
+    return TokenFile(rows.ids, num_bytes, unknown, num_bytes - known if unknown else 0)

@@ -52,14 +52,11 @@ class StreamDataset(Dataset[SequenceBatch]):
         """The steps `start..stop` of this process's streams, for a list of one `(start, stop)`."""
         [(start, stop)] = windows
         first = self.ends - self.lengths + start
-        index = first[:, None] + np.arange(stop - start + 1)
-        index = np.minimum(index, self.ends[:, None])
+        index = np.minimum(first[:, None] + np.arange(stop - start + 1), self.ends[:, None])
         ids = torch.from_numpy(self.tokens.ids[index].astype(np.int64))  # (B, T + 1)
         lengths = torch.from_numpy(np.minimum(self.lengths - start, stop - start))
-        inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-        if int(lengths.min()) < stop - start:
-            ended = torch.arange(stop - start) >= lengths.unsqueeze(1)
-            targets.masked_fill_(ended, PADDING_TARGET)
+        ended = torch.arange(stop - start) >= lengths.unsqueeze(1)
+        inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].masked_fill(ended, PADDING_TARGET)
         rows = torch.from_numpy(first)  # by the number of their first token
         return SequenceBatch(inputs, lengths, targets, continues=start > 0, rows=rows)
 

@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
-from seqmodels.arguments import Count, Name, PositiveFraction, Seed
+from seqmodels.arguments import Count, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
-from seqmodels.data.file_pieces import (
-    Piece,
-    Pieces,
-    cut_off,
-    fingerprint,
-    same_files,
-    size,
-    texts,
-    whole,
-)
+from seqmodels.cache import cached_value
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, check_inputs
-from seqmodels.data.tokenizer import (
-    START_ID,
-    Level,
-    TokenizerOptions,
-    VocabularySize,
-    load_tokenizer,
-)
+from seqmodels.data.token_rows import FORMAT
+from seqmodels.data.tokenizer import START_ID, Level, Tokenizer, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
-from seqmodels.files import text_decoder
+from seqmodels.screen import show_progress
 from seqmodels.target import Baselines
 from seqmodels.tasks.language_model.baselines import compression_baselines
-from seqmodels.tasks.language_model.corpus import TokenFile, token_files
+from seqmodels.tasks.language_model.corpus import (
+    Texts,
+    TokenFile,
+    blocks,
+    cut_off,
+    fingerprint,
+    read_text,
+    same_texts,
+    sample,
+    size,
+    token_file,
+)
 from seqmodels.tasks.language_model.stream_windows import StreamDataset, WindowSampler
 
 log = logging.getLogger(__name__)
@@ -45,25 +41,21 @@ log = logging.getLogger(__name__)
 class StreamDataModule(DataModule):
     """Text for a language model. New data is a subclass with `read`, and one YAML.
 
-    Splits that `read` does not return are cut from the training split: whole files if there are
-    several. From one file, the test split is its end, and the validation split is stretches of what
-    remains, so that training keeps most of the text next to the test split.
+    Splits that `read` does not return are cut from the training split: whole files at random if
+    there are several, or the end of a single one.
 
     Args:
         tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is
             its `level`. All of them keep whitespace but `space`, which keeps line ends.
-        encoding: of the files. Its line ends must be the byte 10.
         batch_size: streams to read in parallel in training, on each device.
         window: steps after which the gradient is cut (truncated backpropagation through time).
         evaluation_streams: streams to read in parallel in evaluation, over all devices together, so
             that the result does not depend on the number of devices.
         split_seed: of the cut by files.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
-        validation_stretches: the number of places in one file to cut a missing validation split
-            from, evenly spread; fewer if the file is short.
 
     Raises:
-        UserError: for an encoding with another line end.
+        UserError: for a wrong argument.
     """
 
     per: Per = "step"
@@ -76,29 +68,22 @@ class StreamDataModule(DataModule):
         lowercase: bool = TokenizerOptions.lowercase,
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
-        encoding: Name = "utf-8",
         batch_size: Count = 32,
         window: Count = 64,
         evaluation_streams: Count = 16,
         split_seed: Seed = 0,
         validation_fraction: PositiveFraction = 0.05,
         test_fraction: PositiveFraction = 0.05,
-        validation_stretches: Count = 10,
     ) -> None:
         super().__init__()
         self.options = TokenizerOptions(
             tokenizer, lowercase, min_count, vocabulary_size, keep_whitespace=True
         )
         self.tokenizer: Tokenizer | None = None  # until `setup` or `use_spec`
-        text_decoder(encoding)
-        if "\n".encode(encoding) != b"\n":  # where files are cut
-            raise UserError(f"data.encoding={encoding}: convert the files to utf-8 first")
-        self.encoding = encoding
         self.batch_size, self.window = batch_size, window
         self.evaluation_streams, self.split_seed = evaluation_streams, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
-        self.stretches = {"test": 1, "validation": validation_stretches}
-        self.texts: dict[str, Pieces] = {}
+        self.texts: dict[str, Texts] = {}
         self.tokens: dict[str, TokenFile] = {}
 
     @cached_property
@@ -110,40 +95,45 @@ class StreamDataModule(DataModule):
         """What a language model has to know, as plain values.
 
         `num_inputs`: vocabulary size; `window`: the steps in a window that the learning rate is
-        meant for; `frequent_first`: whether ids are sorted from frequent to rare; `tokenizer`: the
-        trained tokenizer, as JSON.
+        meant for; `frequent_first`: whether ids are sorted from frequent to rare; `tokenizer`: what
+        `Tokenizer.load` needs.
         """
         return {
             "inputs": "tokens",
-            "num_inputs": self.vocabulary.get_vocab_size(),
+            "num_inputs": len(self.vocabulary),
             "window": self.window,
             "frequent_first": self.options.level in ("word", "space", "char"),
-            "tokenizer": self.vocabulary.to_str(),
+            "tokenizer": self.vocabulary.state(),
         }
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
-        self.tokenizer = load_tokenizer(spec["tokenizer"], self.options)
-        check_inputs(self.tokenizer.get_vocab_size(), spec)
+        self.tokenizer = Tokenizer.load(spec["tokenizer"])
+        check_inputs(len(self.tokenizer), spec)
 
     def setup(self, stage: str | None = None) -> None:
         if self.tokens:
             return
-        found: dict[Any, Pieces] = dict(self.read())
-        cuts = list[str]()
+        found: dict[Any, Texts] = dict(self.read())
         for split, fraction in self.fractions.items():
             if split not in found:
-                before, stretches = found["train"], self.stretches[split]
-                found["train"], found[split] = cut_off(before, fraction, self.split_seed, stretches)
-                cuts.append(f"{split} ({_where_cut(before, found[split])})")
-        if cuts:
-            log.info(f"data: cut from train: {', '.join(cuts)}")
+                found["train"], found[split] = cut_off(found["train"], fraction, self.split_seed)
         self.texts = {split: found[split] for split in SPLITS}
-        for split, pieces in self.texts.items():
-            if not size(pieces):
+        for split, texts in self.texts.items():
+            if not size(texts):
                 raise UserError(f"the {split} split of {self.title} has no text")
-        self.tokens = self.encode(self.texts, self.fingerprint)
+        if self.tokenizer is None:
+            self.tokenizer = self._learn(self.texts["train"])
+        self.tokens = {s: token_file(s, self.texts[s], self.tokenizer) for s in SPLITS}
         for line in self.summary:
             log.info(f"data: {line}")
+
+    def _learn(self, texts: Texts) -> Tokenizer:
+        def learn() -> dict[str, Any]:
+            with show_progress(f"learning {self.options.level} tokens"):
+                return Tokenizer.learn(sample(texts), self.options).state()
+
+        recipe = [FORMAT, fingerprint({"train": texts}), asdict(self.options)]
+        return Tokenizer.load(cached_value("tokenizers", recipe, learn))
 
     @property
     def summary(self) -> Sequence[str]:
@@ -155,32 +145,21 @@ class StreamDataModule(DataModule):
             for split, tokens in self.tokens.items()
         ]
 
-    def encode(self, splits: Mapping[str, Pieces], content: str) -> dict[str, TokenFile]:
-        """Encodes splits with this fingerprint; trains the tokenizer on `train` if it is not yet.
-
-        Raises:
-            UserError: if a file is not text in this encoding.
-        """
-        self.tokenizer, tokens = token_files(
-            splits, content, self.options, self.tokenizer, self.encoding
-        )
-        return tokens
-
     def batch_of(self, raw: Sequence[str], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """The tokens of each text after the id that marks the start, as in training.
 
         At step `t`, the input is the token that the model has to follow with token `t`; at the last
         step, it is the text's last token. Unknown tokens are allowed.
         """
-        encodings = self.vocabulary.encode_batch_fast(list(raw))
-        return collate([torch.tensor([START_ID, *encoding.ids]) for encoding in encodings])
+        rows = (self.vocabulary.encode([text])[0].tolist() for text in raw)
+        return collate([torch.tensor([START_ID, *ids]) for ids in rows])
 
     def read_inputs(self, path: str) -> Iterator[str]:
         raise UserError(f"{self.title} has no labels to predict: use python scripts/generate.py")
 
     @property
     def notes(self) -> Sequence[str]:
-        return same_files(self.texts)
+        return same_texts(self.texts)
 
     def ids_of(self, text: str) -> list[int]:
         """The token ids of a prompt; a warning names what is not in the vocabulary.
@@ -188,20 +167,20 @@ class StreamDataModule(DataModule):
         Raises:
             UserError: if that is most of the tokens.
         """
-        encoding = self.vocabulary.encode(text)
-        tokens = zip(encoding.ids, encoding.offsets, strict=True)
-        unknown = {text[start:stop] for token, (start, stop) in tokens if token == UNKNOWN_ID}
+        ids: list[int] = self.vocabulary.encode([text])[0].tolist()
+        spans = zip(ids, self.vocabulary.spans(text), strict=True)
+        unknown = {text[start:stop] for token, (start, stop) in spans if token == UNKNOWN_ID}
         if unknown:
             verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
             found = f"prompt: {', '.join(map(repr, sorted(unknown)))} {verb} not in the vocabulary"
-            if encoding.ids.count(UNKNOWN_ID) > len(encoding.ids) / 2:
+            if ids.count(UNKNOWN_ID) > len(ids) / 2:
                 raise UserError(f"{found}; remove {them} from the prompt")
             log.warning(f"{found}: read as the unknown token")
-        return list(encoding.ids)
+        return ids
 
     def text_of(self, ids: Iterable[int]) -> str:
         """The text that token ids stand for."""
-        return self.vocabulary.decode(list(ids))
+        return self.vocabulary.decode(ids)
 
     @property
     def vocabulary(self) -> Tokenizer:
@@ -248,34 +227,24 @@ class StreamDataModule(DataModule):
     def split_loader(self, split: str) -> SequenceLoader:
         return self.stream_loader(self.tokens[split], f"the {split} split of {self.title}")
 
-    def piece(self, path: str) -> Piece:
+    def text(self, path: str) -> memoryview:
         """The text of a file that the user names.
 
         Raises:
-            UserError: if there is no such file.
+            UserError: if there is no such file, or it is not UTF-8.
         """
-        return whole(Path(path))
+        return read_text(path)
 
     def file_loader(self, path: str) -> SequenceLoader:
-        text = {"text": [self.piece(path)]}
-        if not size(text["text"]):
+        text = [self.text(path)]
+        if not size(text):
             raise UserError(f"{path} is empty")
-        return self.stream_loader(self.encode(text, fingerprint(text))["text"], path)
+        return self.stream_loader(token_file(path, text, self.vocabulary), path)
 
     def compute_baselines(self) -> Baselines:
-        normalizer = self.vocabulary.normalizer  # which makes letters small
-        normalize = normalizer.normalize_str if normalizer else str
-        splits: dict[str, Any] = {
-            s: map(normalize, texts(self.texts[s], self.encoding)) for s in SPLITS
-        }
-        return compression_baselines(splits)
+        lower = str.lower if self.options.lowercase else str
+        return compression_baselines({s: map(lower, blocks(self.texts[s])) for s in SPLITS})
 
     @property
     def baseline_recipe(self) -> list[Any]:
         return [self.options.lowercase]
-
-
-def _where_cut(pieces: Pieces, off: Pieces) -> str:
-    if len(pieces) > 1:
-        return f"{len(off)} of its {len(pieces)} files"
-    return "its end" if len(off) == 1 else f"{len(off)} stretches, evenly spread"

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seqmodels.arguments import Count, checked
+from seqmodels.arguments import checked
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State
 
-Score = Literal["dot", "general", "additive"]
+Score = Literal["general", "additive"]
 
 
 class Bridge(nn.Module):
@@ -105,46 +105,35 @@ class Attention(nn.Module):
     Args:
         query_size: `Q`, the width of a query.
         memory_size: `M`, the width of the memory: `D*H` for an encoder's `output`.
-        score: `dot`: `q . m`, for `Q` = `M`; `general`: `q . W m` (both: Luong et al. 2015,
-            https://arxiv.org/abs/1508.04025); `additive`: `v . tanh(W q + U m)` (Bahdanau et al.
-            2015, https://arxiv.org/abs/1409.0473).
-        size: the width of the hidden layer of `additive`; None: `Q`.
+        score: `general`: `q . W m` (Luong et al. 2015, https://arxiv.org/abs/1508.04025);
+            `additive`: `v . tanh(W q + U m)` (Bahdanau et al. 2015,
+            https://arxiv.org/abs/1409.0473).
 
     Raises:
-        UserError: for an unknown score, or sizes that `dot` cannot compare.
+        UserError: for an unknown score.
     """
 
     @checked("model.head_options")
-    def __init__(
-        self, query_size: int, memory_size: int, score: Score = "general", size: Count | None = None
-    ) -> None:
+    def __init__(self, query_size: int, memory_size: int, score: Score = "general") -> None:
         super().__init__()
-        if score == "dot" and query_size != memory_size:
-            raise UserError(
-                f"model.head_options.score=dot compares vectors of equal width, but the decoder's "
-                f"h is {query_size} wide and the encoder's output {memory_size}: use general, or "
-                f"set model.decoder.hidden_size={memory_size}"
-            )
         self.score, self.memory_size = score, memory_size
-        if score == "general":
-            self.to_key = nn.Linear(memory_size, query_size, bias=False)
-        elif score == "additive":
-            self.to_key = nn.Linear(memory_size, size or query_size)
-            self.of_query = nn.Linear(query_size, size or query_size, bias=False)
-            self.to_score = nn.Linear(size or query_size, 1, bias=False)
+        self.to_key = nn.Linear(memory_size, query_size, bias=score == "additive")
+        if score == "additive":
+            self.of_query = nn.Linear(query_size, query_size, bias=False)
+            self.to_score = nn.Linear(query_size, 1, bias=False)
 
     def memory(
         self, output: Float[Tensor, "batch time memory"], mask: Bool[Tensor, "batch time"]
     ) -> Memory:
         """What the encoder's `output` offers, with all that does not depend on a query computed."""
-        return Memory(output, output if self.score == "dot" else self.to_key(output), mask)
+        return Memory(output, self.to_key(output), mask)
 
     def forward(
         self, query: Float[Tensor, "batch steps query"], memory: Memory
     ) -> tuple[Float[Tensor, "batch steps memory"], Float[Tensor, "batch steps time"]]:
         """The weighted sum of the memory for each query, and its weights, which are 0 at padding
         and sum to 1: `(B, S, M)` and `(B, S, T)`."""
-        if self.score == "additive":  # (B, S, 1, A) + (B, 1, T, A) -> (B, S, T)
+        if self.score == "additive":  # (B, S, 1, Q) + (B, 1, T, Q) -> (B, S, T)
             hidden = self.of_query(query).unsqueeze(2) + memory.keys.unsqueeze(1)
             scores = self.to_score(hidden.tanh()).squeeze(-1)
         else:

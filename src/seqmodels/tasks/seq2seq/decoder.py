@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +15,7 @@ from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Mask, Output
 from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.tasks.seq2seq.bridge import Attention, Bridge, Memory
-from seqmodels.tasks.seq2seq.search import Found, check_size, search
+from seqmodels.tasks.seq2seq.search import Found, search
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +60,6 @@ class Decoder(Output):
         vocabulary: called with the width of the features; makes the output module of the tokens.
         attention: of the encoder's `output`; None: the state is all that the decoder gets.
         start, end: the tokens before and after every target.
-        sampling: in training, the share of tokens that are read as the decoder predicts them
-            instead of as the target has them (scheduled sampling, Bengio et al. 2015,
-            https://arxiv.org/abs/1506.03099; predicted in one pass from the true tokens, Duckworth
-            et al. 2019, https://arxiv.org/abs/1906.04331).
         dropout: on the features.
 
     Raises:
@@ -82,12 +78,11 @@ class Decoder(Output):
         attention: Attention | None = None,
         start: int,
         end: int,
-        sampling: float = 0.0,
         dropout: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.bridge, self.rnn, self.embedding = Bridge(encoder, rnn), rnn, embedding
-        self.attention, self.start, self.end, self.sampling = attention, start, end, sampling
+        self.attention, self.start, self.end = attention, start, end
         width = rnn.output_size
         if attention is not None:
             self.combine = nn.Linear(attention.memory_size + width, width)
@@ -132,15 +127,7 @@ class Decoder(Output):
     def loss(self, features: Any, targets: Tensor, mask: Mask = None) -> Tensor:
         """The mean loss in nats over the tokens of the targets `(B, S)`, which end with the end
         token; -100 after it."""
-        carried = self.carried(features)
-        inputs = self.shifted(targets)
-        read, _, _ = self.read(inputs, carried)
-        if self.training and self.sampling:
-            with torch.no_grad():
-                predicted = self.shifted(self.vocabulary.decode(read))
-                sampled = torch.rand(inputs.shape, device=inputs.device) < self.sampling
-                sampled[:, 0] = False
-            read, _, _ = self.read(predicted.where(sampled, inputs), carried)
+        read, _, _ = self.read(self.shifted(targets), self.carried(features))
         return self.vocabulary.loss(read, targets)
 
     def losses(self, features: Any, targets: Tensor, mask: Mask = None) -> Tensor:
@@ -184,14 +171,5 @@ class Decoder(Output):
             return log_p, carried
 
         rows, device = features.h_n.shape[2], features.h_n.device
-        check_size(rows * options.get("beam", 1), cast(Any, self.vocabulary).project.out_features)
-        return search(
-            step,
-            Carried.take,
-            self.carried(features),
-            rows,
-            start=self.start,
-            end=self.end,
-            device=device,
-            **options,
-        )
+        ends: dict[str, Any] = {"start": self.start, "end": self.end, "device": device}
+        return search(step, Carried.take, self.carried(features), rows, **ends, **options)

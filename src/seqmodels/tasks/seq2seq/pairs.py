@@ -8,14 +8,12 @@ from itertools import chain
 from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, Passed
-from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.examples import Examples
-from seqmodels.data.notes import kept_quotes, unknown
-from seqmodels.data.sequences import SequenceDataModule, unknown_is_noise
-from seqmodels.data.sources import Names, OwnFiles
-from seqmodels.data.tables import TABLES, Row, Tables, is_plain
-from seqmodels.data.token_inputs import MOST_TOKENS, Tokens
+from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.sources import OwnFiles
+from seqmodels.data.tables import Row, Tables
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
+from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq.pair_batches import PairDataset
 from seqmodels.tasks.seq2seq.text_targets import TextTargets
@@ -25,8 +23,7 @@ from seqmodels.tasks.seq2seq.text_targets import TextTargets
 class PairFiles(Tables):
     """How to read pairs of texts from files; the ending of a file says which format it has.
 
-    `seqmodels.data.tables.cell` says what text a value of each format is. In JSON Lines and Parquet
-    a target may also be a list of texts: several that are right.
+    In JSON Lines and Parquet a target may also be a list of texts: several that are right.
 
     Args:
         source_column: the column with the texts to read.
@@ -43,9 +40,7 @@ class PairFiles(Tables):
         Raises:
             UserError: naming the file, the row and what to do.
         """
-        if is_plain(path):
-            raise UserError(f"{path} has texts without targets: use one of {', '.join(TABLES)}")
-        for row in self._rows(path):
+        for row in self.rows(path, [self.source_column, self.target_column]):
             source, found = self._source(row), self._value(row, "target")
             several = (found if isinstance(found, list) else [found]) or [None]
             yield source, tuple(row.filled(each, "target") for each in several)
@@ -57,17 +52,13 @@ class PairFiles(Tables):
         Raises:
             UserError: naming the file, the row and what to do.
         """
-        yield from map(self._source, self._rows(path))
-
-    def _rows(self, path: str) -> Iterator[Row]:
-        return self.rows(path, [self.source_column, self.target_column], lists=None)
+        yield from map(self._source, self.rows(path, [self.source_column]))
 
     def _source(self, row: Row) -> str:
         return row.filled(self._value(row, "source"), "source")
 
     def _value(self, row: Row, side: str) -> Any:
-        names = f"data.columns=[{self.source_column},{self.target_column}]"
-        return row.value(getattr(self, f"{side}_column"), f"data.{side}_column", names)
+        return row.value(getattr(self, f"{side}_column"), f"data.{side}_column")
 
 
 class PairDataModule(SequenceDataModule):
@@ -77,7 +68,7 @@ class PairDataModule(SequenceDataModule):
     train, each of its targets is an example of its own. To evaluate, the loss is that of its first
     one, and a text is right if it is any of them.
 
-    A symbol that training never saw becomes the unknown token, and a note counts them.
+    A symbol that training never saw becomes the unknown token.
 
     Args:
         source_tokenizer, target_tokenizer: the tokenizer's `level` on each side. Use
@@ -96,7 +87,6 @@ class PairDataModule(SequenceDataModule):
     inputs: Tokens
     targets: TextTargets
     datasets: dict[str, PairDataset]  # type: ignore[assignment]
-    refuses_unknown = True  # which to write others for is hopeless
     reads_tables = True
     files = PairFiles()  # how to read those that are given later
 
@@ -124,7 +114,6 @@ class PairDataModule(SequenceDataModule):
                     f"data.source_tokenizer={target_tokenizer} and data.lowercase=false"
                 )
             source = target
-        self.max_length = max_length
         super().__init__(
             Tokens(source, max_length=max_length),
             TextTargets(target, shared=shared_vocabulary),
@@ -132,21 +121,10 @@ class PairDataModule(SequenceDataModule):
         )
 
     def examples_of(self, pairs: Iterable[tuple[str, Iterable[str]]], source: str) -> Examples:
-        """Examples of sources with some of their targets: each source once, with all of them.
-
-        Raises:
-            UserError: naming the row of a text that is too long.
-        """
+        """Examples of sources with some of their targets: each source once, with all of them."""
         found = dict[str, list[str]]()
-        for number, (text, targets) in enumerate(pairs, start=1):
-            several = found.setdefault(text, [])
-            several += targets
-            longest = max(map(len, several if self.max_length else [text, *several]))
-            if longest > MOST_TOKENS:
-                raise UserError(
-                    f"{source}: row {number} has a text of {longest:,} characters, more than "
-                    f"{MOST_TOKENS:,}: cut it in pieces"
-                )
+        for text, targets in pairs:
+            found.setdefault(text, []).extend(targets)
         return Examples([*found], [*map(tuple, found.values())], source)
 
     def fit_encoders(self, train: Examples) -> None:
@@ -154,15 +132,13 @@ class PairDataModule(SequenceDataModule):
             super().fit_encoders(train)
             return
         self.inputs.fit([*train.inputs, *chain.from_iterable(train.targets)])
-        self.targets.tokens.use(self.inputs.tokenizer.to_str(), self.inputs.options)
+        self.targets.tokens.use(self.inputs.tokenizer)
 
     def encode(self, examples: Examples) -> PairDataset:
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
         self._note_unknown(sequences, examples.source)
-        sizes = targets.count(UNKNOWN_ID), len(targets.ids)
-        refuse = unknown_is_noise(self.targets.tokens)  # the others may be rare ones of training
-        self._note(unknown(*sizes, examples.source, "symbols of targets", refuse=refuse))
+        self._note_unknown(targets, f"{examples.source}, targets")
         return PairDataset(
             sequences,
             targets,
@@ -182,19 +158,10 @@ class PairDataModule(SequenceDataModule):
 
     @property
     def summary(self) -> Sequence[str]:
-        sizes = []
-        for split, dataset in self.datasets.items():
-            size = f"{len(dataset):,}"
-            if len(dataset.targets) > len(dataset):
-                size = f"{len(dataset.targets):,} pairs of {size} sources"
-            counts = [
-                f"{len(rows.ids):,} tokens in {side}, "
-                f"{100 * rows.count(UNKNOWN_ID) / max(len(rows.ids), 1):.2f} % unknown"
-                for side, rows in (("sources", dataset.sequences), ("targets", dataset.targets))
-            ]
-            if dataset.sequences.truncated:
-                counts.append(f"{dataset.sequences.truncated:,} truncated")
-            sizes.append(f"{split} {size} ({'; '.join(counts)})")
+        sizes = (
+            f"{split} {len(data.targets):,} pairs of {len(data):,} sources"
+            for split, data in self.datasets.items()
+        )
         return [f"{self.title}: {', '.join(sizes)}"]
 
     def setup(self, stage: str | None = None) -> None:
@@ -234,10 +201,3 @@ class Pairs(OwnFiles, PairDataModule):
             quoting=quoting,
             encoding=encoding,
         )
-
-    @property
-    def notes(self) -> Sequence[str]:
-        return [*super().notes, *kept_quotes(self.examples.values(), self.files.quoting)]
-
-    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
-        return self.examples_of(chain.from_iterable(map(self.files.pairs, paths)), source)

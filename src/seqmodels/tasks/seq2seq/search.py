@@ -1,4 +1,4 @@
-"""Search for the likeliest sequences of tokens: greedy, or with a beam; many sources at once."""
+"""Search for the likeliest sequences of tokens: greedily, or with a beam; many sources at once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ Next = Callable[[Tensor, Any], tuple[Tensor, Any]]
 Take = Callable[[Any, Tensor], Any]
 """`(carried, rows (N',)) -> carried`: of these rows, in this order."""
 
-MOST_TOKENS = 10_000  # in a text, which a stranger's model may never end
-MOST_NUMBERS = 1 << 28  # at a time: log-probabilities of a step, or tokens of all beginnings
 EVERY = 8  # steps, after which finished sources are left out: to look waits for the device
 
 
@@ -55,133 +53,65 @@ def search(
 ) -> Found:
     """The likeliest sequences for each of `rows` sources.
 
-    A beam of 1 takes the likeliest token at every step. A wider one keeps so many beginnings of
-    each source, and stops when no beginning can become better than what has ended. A sequence
-    that is as long as allowed ends there, without an end token.
+    A beam keeps the sequences of each source with the best scores. Those that have ended stay among
+    them as they are, until others push them out. A beam of 1 takes the likeliest token at every
+    step. A sequence that is as long as allowed ends there, without an end token.
 
     Args:
         step, take: one step of the network, and a choice of rows of what it carries.
         carried: what the first step starts from, for all rows.
         start, end: tokens.
-        beam: beginnings to keep for each source.
+        beam: sequences to keep for each source.
         best: how many sequences to return for each; at most `beam`.
         longest: the largest number of tokens, without the end token.
         length_penalty: the power of the length that a log-probability is divided by (Wu et al.
             2016, https://arxiv.org/abs/1609.08144, without their constant); 0 prefers short ones.
 
     Raises:
-        UserError: for a beam, a number of sequences or a length below 1, or more than fit.
+        UserError: for more sequences than the beam keeps.
     """
-    for name, value in (("beam", beam), ("best", best), ("longest", longest)):
-        if value < 1:
-            raise UserError(f"{name} is {value}: it must be at least 1")
     if best > beam:
         raise UserError(
             f"best is {best}, but a beam of {beam} finds at most {beam} sequences: set beam={best}"
         )
-    check_size(rows * beam, longest)
-    task = _Task(step, take, start, end, longest, length_penalty)
-    token = torch.full((rows,), start, device=device)
-    return _greedy(task, carried, token) if beam == 1 else _beam(task, carried, token, beam, best)
-
-
-def check_size(beginnings: int, most: int) -> None:
-    """Raises a UserError where so many beginnings, of so many numbers each, fill the memory."""
-    if beginnings * most > MOST_NUMBERS:
-        raise UserError(
-            f"{beginnings:,} beginnings with {most:,} numbers each fill the memory: lower beam or "
-            "batch_size"
-        )
-
-
-@dataclass
-class _Task:
-    """What both ways of searching need to know; as `search` documents it."""
-
-    step: Next
-    take: Take
-    start: int
-    end: int
-    longest: int
-    length_penalty: float
-
-    def score(self, log_p: Tensor, count: Tensor | int) -> Tensor:
-        return log_p / torch.as_tensor(count).to(log_p) ** self.length_penalty
-
-
-def _greedy(task: _Task, carried: Any, token: Tensor) -> Found:
-    rows = len(token)
-    written = token.new_full((rows, task.longest), task.end)
-    lengths = torch.zeros_like(token)
-    total = torch.zeros(rows, device=token.device)
-    sources, running = torch.arange(rows, device=token.device), torch.ones_like(token).bool()
-    for number in range(task.longest):
-        log_p, carried = task.step(token, carried)
-        value, token = log_p.max(dim=-1)
-        token = token.where(running, task.end)
-        total[sources] += value.where(running, 0.0)
-        running = token != task.end
-        written[sources, number] = token
-        lengths[sources] += running.long()
-        if number % EVERY == EVERY - 1:
-            left = running.nonzero().squeeze(1)
-            if not len(left):
-                break
-            sources, token, running = sources[left], token[left], running[left]
-            carried = task.take(carried, left)
-    count = (lengths + 1).clamp(max=task.longest)  # with the end token
-    return Found(written[:, None], lengths[:, None], task.score(total, count)[:, None])
-
-
-def _beam(task: _Task, carried: Any, token: Tensor, beam: int, best: int) -> Found:
-    rows, device = len(token), token.device
-    sources = torch.arange(rows, device=device)
-    carried = task.take(carried, sources.repeat_interleave(beam))
-    found = Found(
-        token.new_full((rows, best, task.longest), task.end),
-        token.new_zeros(rows, best),
-        torch.full((rows, best), -torch.inf, device=device),
-    )
+    left = torch.arange(rows, device=device)  # the sources that are still written for
+    if beam > 1:
+        carried = take(carried, left.repeat_interleave(beam))
     # of the beginnings of each source only the first counts at the start: the others are the same
-    log_p = torch.full((rows, beam), -torch.inf, device=device)
-    log_p[:, 0] = 0.0
-    written = token.new_full((rows, beam, task.longest), task.end)
-    token = token.repeat_interleave(beam)
-    ends, scores, lengths = found.tokens, found.scores, found.lengths  # of the sources that run
-    for number in range(task.longest):
-        running = len(sources)
-        each, carried = task.step(token, carried)
-        size = each.shape[-1]
-        each = (log_p.unsqueeze(2) + each.view(running, beam, size)).flatten(1)  # (B, K*V)
-        # at most one continuation of each beginning ends, so half of these do not
-        values, indices = each.topk(min(2 * beam, each.shape[1]), dim=1)
-        parents, tokens = indices // size, indices % size
-        ended = tokens == task.end
-        whole = torch.take_along_dim(written, parents.unsqueeze(2), 1)
-        whole[:, :, number] = tokens
-
-        last = number == task.longest - 1
-        offered = task.score(values, number + 1)
-        offered = offered.where(torch.tensor(last, device=device) | ended, -torch.inf)
-        scores, kept = torch.cat([scores, offered], dim=1).topk(best, dim=1)
-        ends = torch.take_along_dim(torch.cat([ends, whole], dim=1), kept.unsqueeze(2), 1)
-        counts = number + 1 - ended.long()
-        lengths = torch.cat([lengths, counts], dim=1).gather(1, kept)
-        found.tokens[sources], found.scores[sources], found.lengths[sources] = ends, scores, lengths
-
-        log_p, chosen = values.masked_fill(ended, -torch.inf).topk(beam, dim=1)
-        written = torch.take_along_dim(whole, chosen.unsqueeze(2), 1)
-        token = tokens.gather(1, chosen).flatten()
-        first = torch.arange(running, device=device).unsqueeze(1) * beam
-        origins = (first + parents.gather(1, chosen)).flatten()
-        if number % EVERY == EVERY - 1:
-            # log-probabilities only fall, so this is the best that a beginning can become
-            left = (task.score(log_p[:, 0], task.longest) > scores[:, -1]).nonzero().squeeze(1)
-            if not len(left):
+    total = torch.full((rows, beam), -torch.inf, device=device)
+    total[:, 0] = 0.0
+    counts = torch.zeros_like(total)  # tokens, with the end
+    written = torch.full((rows, beam, longest), end, device=device)
+    token, ended = torch.full((rows, beam), start, device=device), torch.zeros_like(total).bool()
+    found = written.clone(), total.clone(), counts.clone()
+    for number in range(longest):
+        log_p, carried = step(token.flatten(), carried)
+        size = min(beam, log_p.shape[1])  # more continuations of one cannot all stay
+        log_p, token = log_p.unflatten(0, (-1, beam)).topk(size, dim=2)
+        log_p[ended], token[ended] = -torch.inf, end
+        log_p[..., 0][ended] = 0.0  # the one continuation of an ended sequence is itself
+        sums, count = total.unsqueeze(2) + log_p, counts + ~ended
+        scores = sums / count.unsqueeze(2) ** length_penalty
+        kept = scores.flatten(1).topk(beam, dim=1).indices
+        total, token = sums.flatten(1).gather(1, kept), token.flatten(1).gather(1, kept)
+        parents = kept // size
+        counts = count.gather(1, parents)
+        written = torch.take_along_dim(written, parents.unsqueeze(2), 1)
+        written[:, :, number] = token
+        ended = (token == end) | total.isneginf()
+        origins = parents + beam * torch.arange(len(left), device=device).unsqueeze(1)
+        looks = number % EVERY == EVERY - 1 or number == longest - 1
+        if looks:
+            for whole, part in zip(found, (written, total, counts), strict=True):
+                whole[left] = part
+            running = (~ended.all(dim=1)).nonzero().squeeze(1)
+            if not len(running):
                 break
-            sources, log_p, written = sources[left], log_p[left], written[left]
-            ends, scores, lengths = ends[left], scores[left], lengths[left]
-            token = token.view(running, beam)[left].flatten()
-            origins = origins.view(running, beam)[left].flatten()
-        carried = task.take(carried, origins)
-    return found
+            left, total, counts, written = (x[running] for x in (left, total, counts, written))
+            token, ended, origins = (x[running] for x in (token, ended, origins))
+        if looks or beam > 1:
+            carried = take(carried, origins.flatten())
+    written, total, counts = found
+    ranked = (total / counts**length_penalty).topk(best, dim=1)
+    tokens = torch.take_along_dim(written, ranked.indices.unsqueeze(2), 1)
+    return Found(tokens, (tokens != end).sum(dim=2), ranked.values)

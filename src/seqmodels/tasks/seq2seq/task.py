@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 from jaxtyping import Int
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegativeFraction
+from seqmodels.arguments import ArgumentsOf, Count, NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
+from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
+from seqmodels.tasks.seq2seq.bridge import Attention
 from seqmodels.tasks.seq2seq.decoder import Decoder
-from seqmodels.tasks.seq2seq.decoding import build_decoder
-from seqmodels.tasks.seq2seq.search import MOST_TOKENS, Found
-from seqmodels.tasks.seq2seq.text_scores import SCORES_OF, TextScores, check_scores
+from seqmodels.tasks.seq2seq.search import Found
+from seqmodels.tasks.seq2seq.text_scores import score_names, text_counts, text_scores
 from seqmodels.tasks.seq2seq.text_targets import TextDecoder
+
+MOST_TOKENS = 10_000  # to write for a source: a model may never end
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How texts are learned.
+
+    Args:
+        label_smoothing: of PyTorch's cross-entropy; acts in training only.
+        tied: whether the logits use the embedding of the target tokens.
+    """
+
+    label_smoothing: NonNegativeFraction = 0.0
+    tied: bool = False
 
 
 class Seq2Seq(Task):
@@ -34,18 +53,16 @@ class Seq2Seq(Task):
             cell, layers and dropout of the encoder, and as wide as its directions together, so
             that the final states are handed over as they are.
         output: arguments of `TextOptions`.
-        scheduled_sampling: in training, the share of target tokens that the decoder reads as it
-            predicts them itself.
-        beam: beginnings to keep for each source in the test and in predictions; 1: greedy, as the
+        beam: sequences to keep for each source in the test and in predictions; 1: greedy, as the
             validation is.
         best: how many texts to predict for each source, at most `beam`.
         length_penalty: the power of the length that a text's log-probability is divided by.
         longest: the largest number of tokens to write; None: twice as many as the longest target of
-            the training has; at most 10,000.
-        scores: of `text_scores.SCORES`; None: the usual ones for the target's tokens.
+            the training has.
 
     Raises:
-        UserError: for too many tokens to write, more texts than a beam keeps, or an unknown score.
+        UserError: for more texts than a beam keeps, or a decoder that cannot start from the
+            encoder's state.
     """
 
     contract = Contract(per="sequence", target="text")
@@ -68,37 +85,19 @@ class Seq2Seq(Task):
             ),
         ]
         | None = None,
-        output: Annotated[
-            dict[str, Any], ArgumentsOf("seqmodels.tasks.seq2seq.decoding.TextOptions")
-        ]
+        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.tasks.seq2seq.task.TextOptions")]
         | None = None,
-        scheduled_sampling: NonNegativeFraction = 0.0,
         beam: Count = 1,
         best: Count = 1,
         length_penalty: NonNegative = 1.0,
-        longest: Count | None = None,
-        scores: list[Name] | None = None,
+        longest: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None,
         **options: Any,
     ) -> None:
-        if (longest or 1) > MOST_TOKENS:
-            raise UserError(f"model.longest is {longest}: at most {MOST_TOKENS}")
         if best > beam:
             raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
-        check_scores(scores or ())
-        super().__init__(
-            data,
-            encoder,
-            head,
-            decoder=decoder,
-            output=output,
-            scheduled_sampling=scheduled_sampling,
-            beam=beam,
-            best=best,
-            length_penalty=length_penalty,
-            longest=longest,
-            scores=scores,
-            **options,
-        )
+        own: dict[str, Any] = {"decoder": decoder, "output": output, "beam": beam, "best": best}
+        own |= {"length_penalty": length_penalty, "longest": longest}
+        super().__init__(data, encoder, head, **own, **options)
 
     @property
     def decoder(self) -> Decoder:
@@ -106,20 +105,63 @@ class Seq2Seq(Task):
         return self.head.output  # type: ignore[return-value]
 
     def make_output(  # type: ignore[override]
-        self,
-        encoder: RecurrentEncoder,
-        attention: dict[str, Any] | None = None,
+        self, encoder: RecurrentEncoder, attention: dict[str, Any] | None = None
     ) -> Decoder:
-        data = self.hparams["data"]
-        shared = self.embedding if data.get("shared") else None
-        return build_decoder(
-            self.hparams,
-            self.embedding_options,
-            data,
+        """The decoder of this encoder.
+
+        Args:
+            attention: the `score` of an `Attention`; None: without.
+        """
+        data, options = self.hparams["data"], self.embedding_options
+        output = TextOptions(**(self.hparams["output"] or {}))
+        dropout = LockedDropout if self.hparams["locked_dropout"] else nn.Dropout
+        size = options.size or TOKEN_EMBEDDING_SIZE
+        embedding: Any = self.embedding
+        if not data.get("shared"):
+            drop = dropout(options.dropout or 0.0)
+            embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
+        rnn = self._recurrent(encoder, size)
+        attend = None
+        if attention is not None:
+            width = encoder.num_directions * encoder.output_size
+            attend = Attention(rnn.output_size, width, **attention)
+        return Decoder(
             encoder,
-            shared=shared,
-            attention=attention,
+            rnn,
+            embedding,
+            partial(
+                TiedVocabulary if output.tied else Vocabulary,
+                vocabulary_size=data["num_targets"],
+                embedding=embedding,
+                label_smoothing=output.label_smoothing,
+            ),
+            attention=attend,
+            start=data["start"],
+            end=data["end"],
+            dropout=dropout(self.hparams["dropout"]),
         )
+
+    def _recurrent(self, encoder: RecurrentEncoder, size: int) -> RecurrentEncoder:
+        own = {k: v for k, v in (self.hparams["decoder"] or {}).items() if v is not None}
+        directions, rnn = encoder.num_directions, encoder.rnn
+        usual: dict[str, Any] = {
+            "cell": encoder.cell,
+            "hidden_size": directions * rnn.hidden_size,
+            "num_layers": encoder.num_layers,
+            "proj_size": directions * rnn.proj_size,
+            "dropout": rnn.dropout,
+            "locked_dropout": self.hparams["locked_dropout"],
+        }
+        if "hidden_size" in own or own.get("cell", "lstm") != "lstm":
+            usual["proj_size"] = 0
+        if own.get("num_layers", encoder.num_layers) == 1:
+            usual["dropout"] = 0.0
+        try:
+            return RecurrentEncoder(size, **usual | own)
+        except TypeError as error:
+            raise UserError(f"model.decoder: {error}") from error
+        except ValueError as error:
+            raise UserError(f"model.{error}".replace("encoder.", "decoder.")) from error
 
     def step(self, batch: PairBatch) -> Step:
         targets = batch.target.targets
@@ -128,25 +170,25 @@ class Seq2Seq(Task):
         if self.split == "train":
             return Step(self.loss_and_decision(batch)[0], known)
         states = self.encode(batch)
-        many = {
-            name: self.hparams[name] if self.split == "test" else 1 for name in ("beam", "best")
-        }
-        found = self.write(states, **many)
-        texts = self.text_decoder.texts(found.tokens[:, 0])
-        counts = self.text_scores.counts(texts, batch.references or [])
-        scored = texts, [*map(list, batch.references or [])]
+        options = self.hparams if self.split == "test" else {"beam": 1, "best": 1}
+        found = self.write(states, beam=options["beam"], best=options["best"])
+        texts, references = self.text_decoder.texts(found.tokens[:, 0]), batch.references or []
+        counts = text_counts(texts, references, self.text_decoder.level).sum(dim=0)
+        scored = texts, [*map(list, references)]
         loss = self.head.loss(states, targets)
-        return Step(loss, known, {"texts": counts.sum(0).to(self.device)}, scored)
+        return Step(loss, known, {"texts": counts.to(self.device)}, scored)
 
     @once_a_batch
     def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
         """The likeliest texts for what the encoder has read, the best first."""
         usual = min(2 * self.hparams["data"]["longest"] + 1, MOST_TOKENS)
-        longest = self.hparams["longest"] or usual
-        penalty = self.hparams["length_penalty"]
-        selected = self.head.features(states)
-        options = {"longest": longest, "length_penalty": penalty}
-        return self.decoder.search(selected, beam=beam, best=best, **options)
+        return self.decoder.search(
+            self.head.features(states),
+            beam=beam,
+            best=best,
+            longest=self.hparams["longest"] or usual,
+            length_penalty=self.hparams["length_penalty"],
+        )
 
     def attention(self, batch: AnyBatch) -> list[Tensor]:
         """For each row, how much each step of the source is attended to, `(S, T)`, where each token
@@ -165,20 +207,14 @@ class Seq2Seq(Task):
         """Texts from tokens of the target."""
         return TextDecoder(self.hparams["data"]["target_preprocessor"])
 
-    @cached_property
-    def text_scores(self) -> TextScores:
-        """What is counted of each text."""
-        level = self.text_decoder.level
-        return TextScores(self.hparams["scores"] or SCORES_OF[level], level)
-
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
         known = "target_preprocessor" in self.hparams["data"]
-        return self.text_scores.names if known else ()
+        return score_names(self.text_decoder.level) if known else ()
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of validation and test: to write a text takes longer than to learn from it."""
-        return self.text_scores.scores(sums["texts"]) if "texts" in sums else {}
+        return text_scores(sums["texts"], self.text_decoder.level) if "texts" in sums else {}
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity."""
@@ -209,15 +245,13 @@ class Seq2Seq(Task):
 
     def outcomes(self, batch: PairBatch) -> list[dict[str, Any]]:
         """With all other texts that are right too, and the number of tokens that the loss is of."""
-        rows = []
-        counts = batch.target.lengths.tolist()
-        for right, made, count in zip(
-            batch.references or [], self.describe(batch), counts, strict=True
-        ):
-            others = {"other_targets": [*right[1:]]} if right[1:] else {}
-            row = {"target": right[0], **others, "prediction": made["target"]}
-            rows.append({**row, "score": made["score"], "tokens": count})
-        return rows
+        columns = batch.references or [], self.describe(batch), batch.target.lengths.tolist()
+        return [
+            {"target": right[0]}
+            | ({"other_targets": [*right[1:]]} if right[1:] else {})
+            | {"prediction": made["target"], "score": made["score"], "tokens": count}
+            for right, made, count in zip(*columns, strict=True)
+        ]
 
     def read_out(self, states: RNNOutput, batch: AnyBatch) -> Tensor:
         inputs = batch.target.inputs if isinstance(batch, PairBatch) else None

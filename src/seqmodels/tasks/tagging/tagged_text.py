@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from seqmodels.arguments import Count, Name, Passed
-from seqmodels.data.examples import Examples
-from seqmodels.data.parquet import class_name
-from seqmodels.data.sources import Names, OwnFiles
+from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Row, Tables, ending
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
-from seqmodels.data.word_inputs import Words
+from seqmodels.data.tokens import VocabularyOf, Words
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.files import read_lines
 from seqmodels.tasks.tagging.tags import Tags
@@ -22,7 +20,6 @@ LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with 
 DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
 USUAL = {"token": ("tokens",), "tag": ("tags", "ner_tags")}  # the names of their columns
 CONLLU = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
-NONE: Names = {}
 
 Tagged = tuple[list[str], list[str]]
 """The words of a text, and their tags."""
@@ -59,7 +56,7 @@ class TaggedText(OwnFiles):
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         vectors: Name | None = None,
-        vocabulary: Literal["train", "vectors"] = "train",
+        vocabulary: VocabularyOf = "train",
         characters: bool = False,
         **options: Annotated[Any, Passed("inputs", "targets")],
     ) -> None:
@@ -73,10 +70,6 @@ class TaggedText(OwnFiles):
         )
         super().__init__(*files, inputs=words, targets=Tags(), **options)
         self.columns, self.chosen = columns, {"token": token_column, "tag": tag_column}
-
-    def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
-        pairs = (pair for path in paths for pair in self._texts(path, names or NONE))
-        return Examples.of(pairs, source)
 
     def read_file(self, path: str) -> Iterator[Tagged]:
         return self._texts(path)
@@ -95,14 +88,14 @@ class TaggedText(OwnFiles):
                 )
             yield words
 
-    def _texts(self, path: str, classes: Names = NONE, *, tagged: bool = True) -> Iterator[Tagged]:
+    def _texts(self, path: str, *, tagged: bool = True) -> Iterator[Tagged]:
         if ending(path) not in LISTS:
             yield from self._of_columns(path, tagged)
             return
         names = {side: [name] if (name := self.chosen[side]) else USUAL[side] for side in USUAL}
-        for row in Tables().rows(path, [*names["token"], *names["tag"]], lists=True):
-            words = _list(row, "token", names["token"], classes)
-            yield words, _list(row, "tag", names["tag"], classes) if tagged else []
+        for row in Tables().rows(path, [*names["token"], *names["tag"]]):
+            words = _list(row, "token", names["token"])
+            yield words, _list(row, "tag", names["tag"]) if tagged else []
 
     def _of_columns(self, path: str, tagged: bool) -> Iterator[Tagged]:
         conllu = ending(path) == ".conllu"
@@ -129,13 +122,12 @@ class TaggedText(OwnFiles):
             yield words, [fields[tag] for _, fields in lines] if tagged else []
 
 
-def _list(row: Row, side: str, names: Sequence[str], classes: Names) -> list[str]:
+def _list(row: Row, side: str, names: Sequence[str]) -> list[str]:
     column = next((name for name in names if row.values.get(name) is not None), names[0])
     values = row.value(column, f"data.{side}_column")
     if not isinstance(values, list) or not values:
         raise UserError(f"{row.where}: {column} must be a list of {side}s; fill it")
-    texts, names = [row.filled(value, side) for value in values], classes.get(column)
-    return [class_name(text, names, row.where) for text in texts] if names else texts
+    return [row.filled(value, side) for value in values]
 
 
 def _texts_of(path: str, conllu: bool) -> Iterator[list[tuple[int, list[str]]]]:

@@ -1,0 +1,220 @@
+"""Texts and lists of words as token ids: the same from the library, from memory and from disk."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
+
+from seqmodels.data import Text, TokenizerOptions, Tokens, Words
+from seqmodels.data.inputs import load_inputs
+from seqmodels.data.loading import collate
+from seqmodels.data.token_rows import TokenRows, encode_rows
+from seqmodels.data.tokenizer import BLOCK, LEVELS, PATTERNS, Tokenizer
+from seqmodels.errors import UserError
+
+TEXTS = ["The cat sat.", "the dog, the DOG!", "a cat"]
+# letters of one, two and more bytes, marks, blanks, and what looks like them
+ANY = st.text(
+    "abAB1_ .,!\n\t\r\x0b\u00e9\u0130\u03a3\u0300\u0915\u094d\u2028\u00a0\u3000😀[]", max_size=30
+)
+
+
+def tokens_of(tokenizer: Tokenizer, text: str) -> list[str]:
+    return [tokenizer.tokens[number] for number in tokenizer.encode([text])[0]]
+
+
+def test_words_are_split_from_punctuation_and_rare_ones_are_unknown() -> None:
+    tokenizer = Tokenizer.learn(TEXTS, TokenizerOptions("word", lowercase=True))
+    found = tokens_of(tokenizer, "The cat, a bird!")
+    assert found == ["the", "cat", ",", "a", "[UNK]", "!"]
+    rare = Tokenizer.learn(TEXTS, TokenizerOptions("word", lowercase=True, min_count=2))
+    assert tokens_of(rare, "the dog sat") == ["the", "dog", "[UNK]"]
+    few = Tokenizer.learn(TEXTS, TokenizerOptions("word", vocabulary_size=4))
+    assert few.tokens == ["[PAD]", "[UNK]", "cat", "the"]  # the most frequent, then by letters
+
+
+def test_characters_and_bytes_are_all_kept() -> None:
+    tokenizer = Tokenizer.learn(["ab\n", "é c"], TokenizerOptions("char"))
+    assert tokens_of(tokenizer, "aé\nz b") == ["a", "é", "\n", "[UNK]", " ", "b"]
+    for level in ("byte", "bpe"):
+        known = Tokenizer.learn(TEXTS * 50, TokenizerOptions(level, vocabulary_size=300))
+        text = "naïve 😀\n\ttext"
+        [*ids] = known.encode([text])[0].tolist()
+        assert 1 not in ids and known.decode(ids) == text
+        assert level == "bpe" or len(ids) == len(text.encode()) == len(ids)
+        assert len(known) == {"byte": 258, "bpe": len(known.tokens)}[level]
+    assert len(known.encode(["the dog"])[0]) < 7
+
+
+LIBRARY = {
+    ("word", False): pre_tokenizers.Whitespace(),
+    ("space", False): pre_tokenizers.WhitespaceSplit(),
+    ("space", True): pre_tokenizers.Split(Regex(PATTERNS["space", True]), "removed", invert=True),
+    ("word", True): pre_tokenizers.Split(Regex(PATTERNS["word", True]), "isolated"),
+}
+
+
+@pytest.mark.parametrize("how", LIBRARY, ids=str)
+@given(text=ANY)
+def test_texts_are_split_as_the_library_splits_them(how: tuple, text: str) -> None:
+    tokenizer = Tokenizer(TokenizerOptions(how[0], keep_whitespace=how[1]))
+    expected = LIBRARY[how].pre_tokenize_str(text)
+    assert tokenizer.split(text) == [token for token, _ in expected]
+    assert tokenizer.spans(text) == [span for _, span in expected]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@given(texts=st.lists(ANY, min_size=1, max_size=5), lowercase=st.booleans())
+def test_what_keeps_white_space_decodes_to_the_text(
+    level: str, texts: list[str], lowercase: bool
+) -> None:
+    options = TokenizerOptions(level, lowercase, keep_whitespace=True, vocabulary_size=300)
+    tokenizer = Tokenizer.load(json.loads(json.dumps(Tokenizer.learn(texts, options).state())))
+    ids, counts = tokenizer.encode(texts)
+    for text, each in zip(texts, np.split(ids.tolist(), counts.cumsum()[:-1])):
+        made, spans = tokenizer.decode(each.tolist()), tokenizer.spans(text)
+        assert len(spans) == len(each) and 1 not in each
+        if level != "space":
+            one_by_one = "".join(map(str.lower, text))  # `bpe` has no final sigma
+            assert made == text or (lowercase and made in (text.lower(), one_by_one))
+        else:
+            lines = [" ".join(re.split("[ \t\r\v\f]+", line)) for line in text.split("\n")]
+            assert lowercase or made == "\n".join(line.strip(" ") for line in lines)
+
+
+def test_a_text_may_spell_a_special_token() -> None:
+    tokenizer = Tokenizer.learn(["[PAD] a a"], TokenizerOptions("space"))
+    assert tokenizer.encode(["a [PAD] [UNK]"])[0].tolist() == [2, 3, 1]
+    assert tokenizer.decode([2, 3, 1, 0]) == "a [PAD]"
+
+
+# ---------------------------------------------------------------- encoders
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_tokens_survive_saving(level: str) -> None:
+    encoder = Tokens(TokenizerOptions(level, lowercase=True, vocabulary_size=300), max_length=3)
+    encoder.fit(TEXTS)
+    loaded = load_inputs(json.loads(json.dumps(encoder.state())))
+    for old, new in zip(encoder.encode(TEXTS, "x"), loaded.encode(TEXTS, "x")):
+        assert torch.equal(old, new)
+    assert loaded.state() == encoder.state() and loaded.num_inputs == encoder.num_inputs
+
+
+def test_the_saved_form_of_inputs_stays_loadable() -> None:
+    # checkpoints hold exactly this
+    options = {
+        "tokenizer": "word",
+        "lowercase": True,
+        "min_count": 1,
+        "vocabulary_size": 30_000,
+        "keep_whitespace": False,
+        "max_length": 2,
+    }
+    fitted = {"tokens": ["[PAD]", "[UNK]", "the", "dog", "sat"], "merges": []}
+    tokens = load_inputs({"kind": "tokens", "options": options, "fitted": fitted})
+    assert tokens.kind == "tokens" and tokens.state()["options"] == options
+    [encoded] = tokens.encode(["The DOG sat"], "x")
+    assert encoded.tolist() == [2, 3]
+    with pytest.raises(UserError, match="inputs are 'token': choose .* did you mean tokens"):
+        load_inputs({"kind": "token", "options": {}, "fitted": ""})
+
+
+def test_long_texts_are_truncated_and_counted_and_empty_ones_refused() -> None:
+    encoder = Tokens(max_length=2)
+    encoder.fit(["a b c d"])
+    rows = encoder.encode(["a b c d", "a", "a b", "b c d"], "test.csv")
+    assert [encoder.tokenizer.decode(row.tolist()) for row in rows] == ["a b", "a", "a b", "b c"]
+    assert rows.truncated == 2 and rows.lengths.tolist() == [2, 1, 2, 2]
+    assert encoder.pieces(" a, b") == [("", False), ("a", True), ("", False), (",", True)]
+    for empty in ("", " \n\u3000"):
+        with pytest.raises(UserError, match="test.csv: text 8 is empty; remove it or give it some"):
+            encoder.encode(["a", empty], "test.csv", first=7)
+
+
+def test_words_and_their_characters_keep_their_case() -> None:
+    words = Words(lowercase=True, characters=True, min_count=2)
+    words.fit([["Ab", "ab", "ba"], ["Ab", "b!"]])
+    loaded = load_inputs(json.loads(json.dumps(words.state())))
+    assert loaded.state() == words.state() and words.num_inputs == 3
+    letters = {letter: number for number, letter in enumerate("bAa", start=2)}  # "!" is rare
+    [row, long] = loaded.encode([["AB", "b!"], ["a" * 30]], "x")
+    assert row.tolist() == [[2, letters["A"], 1], [1, letters["b"], 1]]  # "B" is unknown
+    assert long.tolist() == [[1, *[letters["a"]] * 24]]
+    assert collate([row, long]).inputs.shape == (2, 2, 25)
+    for wrong, message in (
+        (["a b"], "is one text, not a list"),
+        ([[]], "no words"),
+        ([["", "a"]], "em"),
+    ):
+        with pytest.raises(UserError, match=f"x: text 1 .*{message}"):
+            words.encode(wrong, "x")
+
+
+# ---------------------------------------------------------------- rows on disk
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_rows_in_the_cache_are_those_in_memory(
+    tmp_path: Path, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = np.random.default_rng(0)
+    texts = [
+        "".join(chance.choice([*"ab \n,é"], size=n)) + "a" for n in chance.integers(0, 90, 200)
+    ]
+    tokenizer = Tokenizer.learn(texts, TokenizerOptions(level, vocabulary_size=300))
+    monkeypatch.setattr("seqmodels.data.tokenizer.BLOCK", 100)
+    for most, start in ((None, []), (7, [0])):
+        how = {"title": "x", "total": 9, "start": start}
+        plain = encode_rows(texts, tokenizer, most, **how)
+        for _ in range(2):  # made, and read again
+            kept = encode_rows(texts, tokenizer, most, content="abc", **how)
+            assert isinstance(kept.ids, np.memmap) and kept.ids.dtype == plain.ids.dtype
+            assert np.array_equal(kept.ids, plain.ids) and np.array_equal(kept.ends, plain.ends)
+            assert kept.truncated == plain.truncated and (most is None) == (not kept.truncated)
+        assert (
+            kept.count(3) == int((plain.ids == 3).sum()) and list(kept.ids[: len(start)]) == start
+        )
+        rows = chance.permutation(200)[:9]
+        assert torch.equal(kept.padded(rows), collate([plain[int(row)] for row in rows]).inputs)
+    assert len([*(tmp_path / "cache" / "seqmodels" / "rows").iterdir()]) == 2
+    other = encode_rows(texts[:3], tokenizer, title="x", total=9, content="other")
+    assert len(other) == 3
+
+
+def test_large_texts_are_learned_and_encoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("text,label\n" + "".join(f"word{n % 7} x,{n % 2}\n" for n in range(40)))
+
+    def rows() -> tuple[str, list[list[int]]]:
+        data = Text(str(path), min_count=2)
+        data.setup()
+        return data.fingerprint, [row.tolist() for row in data.datasets["train"].sequences]
+
+    small = rows()
+    assert not (tmp_path / "cache" / "seqmodels").exists()
+    monkeypatch.setattr("seqmodels.data.tokens.LARGE", 10)
+    assert rows() == small
+    monkeypatch.setattr(Tokenizer, "learn", None)
+    monkeypatch.setattr(Tokenizer, "encode", None)
+    assert rows() == small
+    path.write_text(path.read_text() + "new x,1\n")
+    with pytest.raises(TypeError):  # other texts are learned anew
+        rows()
+
+
+def test_blocks_of_texts_hold_all_of_them() -> None:
+    texts = ["a" * (BLOCK // 2 + 1), "b", "c" * BLOCK, "d"]
+    tokenizer = Tokenizer(TokenizerOptions("byte"))
+    rows = encode_rows(texts, tokenizer, title="x", total=1)
+    assert isinstance(rows, TokenRows) and rows.lengths.tolist() == [*map(len, texts)]
