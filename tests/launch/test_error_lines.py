@@ -174,7 +174,7 @@ explain model._target_=torch.nn.LSTM model.head=max_pool
 explain model.head=last_hidden model.encoder.bidirectional=true
     ...needs a one-directional encoder, because h_n
 explain model.encoder.cell=gru model.encoder.proj_size=3
-    ...only cell=lstm
+    model.encoder: proj_size argument is only supported for LSTM...
 
 audit
     target must be given: add target=<value>

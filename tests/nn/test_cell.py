@@ -153,17 +153,10 @@ def test_dropout_between_layers_of_a_cell_of_ones_own(lengths: str, locked: bool
     assert encoder.eval()(torch.ones(B, T, width)).output.eq(1).all()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"proj_size": 2}, "proj_size is 2: only cell=lstm has projections"),
-        ({"cell": "torch_gur"}, "cell=torch_gur: choose one of .*gru, .*did you mean torch_gru[?]"),
-    ],
-)
-def test_what_a_cell_cannot_is_one_line(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as raised:
-        RecurrentEncoder(F, H, **{"cell": "torch_gru", **options})
-    assert "\n" not in str(raised.value)
+def test_an_unknown_cell_is_one_line() -> None:
+    message = "cell=torch_gur: choose one of .*gru, .*did you mean torch_gru[?]"
+    with pytest.raises(UserError, match=message):
+        RecurrentEncoder(F, H, cell="torch_gur")
 
 
 @pytest.mark.parametrize("lengths", [[T + 1, 3], [0, 3]])

@@ -106,7 +106,7 @@ class SteppedRNN(nn.Module):
         zeros = inputs.new_zeros(len(self.names), batch, self.hidden_size)
         start = (zeros, zeros) if self.has_cell_state else (zeros,)
         states = zip(*(start if hx is None else parts_of(hx)), strict=True)
-        finals = list[tuple[Tensor, ...]]()
+        finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             if layer:
                 kept = inputs[:, :1] if self.locked_dropout else inputs
@@ -118,8 +118,8 @@ class SteppedRNN(nn.Module):
                 outputs.append(_read(output, orders[direction]))
                 finals.append(final)
             inputs = torch.cat(outputs, dim=2)
-        whole = state_of(*(torch.stack(part) for part in zip(*finals, strict=True)))
-        return inputs.masked_fill(~valid, 0.0), whole
+        parts = (torch.stack(part) for part in zip(*finals, strict=True))
+        return inputs.masked_fill(~valid, 0.0), state_of(*parts)
 
 
 def _read(rows: Tensor, order: Tensor) -> Tensor:
@@ -132,10 +132,11 @@ def _run(
     """`h` after each step, `(B, T, H)`, and the state of each row after its own last one."""
     outputs = []
     for number, x in enumerate(steps.unbind(1)):
-        before, state = state, parts_of(cell(x, state_of(*state)))
+        made = parts_of(cell(x, state_of(*state)))
         if valid is not None:
-            parts = zip(state, before, strict=True)
-            state = tuple(torch.where(valid[:, number], *pair) for pair in parts)
+            parts = zip(made, state, strict=True)
+            made = tuple(torch.where(valid[:, number], *pair) for pair in parts)
+        state = made
         outputs.append(state[0])
     return torch.stack(outputs, dim=1), state
 

@@ -83,8 +83,7 @@ def build_characters(
     if count is None:
         raise UserError(
             f"model.embedding.characters={cell} reads the characters of words, and this data gives "
-            "none: set data.characters=true (data=text, tags), or "
-            "model.embedding.characters=null"
+            "none: set data.characters=true (data=text, tags), or model.embedding.characters=null"
         )
     if cell is None:
         raise UserError(

@@ -11,13 +11,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqmodels.arguments import (
-    ArgumentsOf,
-    Count,
-    Name,
-    NonNegative,
-    NonNegativeFraction,
-)
+from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
 

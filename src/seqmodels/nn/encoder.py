@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, checked
 from seqmodels.batch import ShowsShapes
-from seqmodels.errors import UserError, choices
+from seqmodels.errors import UserError, choices, refusing
 from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.recurrence import runs_by_hand
@@ -78,8 +78,8 @@ class RecurrentEncoder(nn.Module):
             runs step by step, whatever `packing` is.
         packing: how to run sequences of different lengths; the results agree to rounding.
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
-            faster of the two for this device, cell and number of steps (measured in
-            `benchmarks/`).
+            fastest for this device, cell and shape (measured in `benchmarks/`). A GRU or RNN
+            on a CPU needs `packed` for gradients of gradients and for `torch.func`.
         locked_dropout: the dropout between layers drops the same features at all steps of a row
             (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
 
@@ -106,29 +106,23 @@ class RecurrentEncoder(nn.Module):
             import_plugins()  # one of them may have it
         if cell not in CELLS:
             raise UserError(f"encoder.cell={cell}: {choices(cell, CELLS)}")
-        if proj_size and cell != "lstm":
-            raise ValueError(f"encoder.proj_size is {proj_size}: only cell=lstm has projections")
-        if not 0 <= proj_size < hidden_size:
-            raise ValueError(
-                f"encoder.proj_size is {proj_size}: it must be 0 (none) or less than "
-                f"hidden_size={hidden_size}"
-            )
         if dropout and num_layers == 1:
             raise ValueError(
                 f"encoder.dropout is {dropout}, but it acts between layers and there is only one: "
                 "set encoder.dropout=0 or encoder.num_layers=2"
             )
-        options: dict[str, Any] = {"proj_size": proj_size} if cell == "lstm" else {}
         is_own = cell not in ("lstm", "gru", "rnn")
+        options: dict[str, Any] = {"proj_size": proj_size} if proj_size else {}
         options |= {"locked_dropout": locked_dropout} if is_own else {"batch_first": True}
-        self.rnn = CELLS[cell](
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            **options,
-        )
+        with refusing("encoder", ValueError):
+            self.rnn = CELLS[cell](
+                input_size,
+                hidden_size,
+                num_layers,
+                dropout=dropout,
+                bidirectional=bidirectional,
+                **options,
+            )
         self.cell = cell
         self.packing = packing
         self.locked_dropout = locked_dropout

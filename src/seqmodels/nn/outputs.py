@@ -76,8 +76,7 @@ class ClassOutput(Output):
 
     Args:
         width: of the features.
-        weights: one number per class; None weighs all equally.
-        label_smoothing: of PyTorch's cross-entropy; acts in training only.
+        weights, label_smoothing: as `ClassOptions` says.
     """
 
     def __init__(

@@ -17,17 +17,22 @@ padding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.nn.recurrence import CALLS, LayerByHand, runs_by_hand
+from seqmodels.nn.recurrence import LayerByHand, runs_by_hand
 from seqmodels.nn.rows import Rows
 from seqmodels.nn.state import State, parts_of, state_of
 
+CALLS: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+}
 # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, as long as the gate's other
 # inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
@@ -69,13 +74,9 @@ def run_padded(
     finals: list[tuple[Tensor, ...]] = []
     for number in range(rnn.num_layers):
         if number > 0 and rnn.dropout:
-            if locked_dropout:
-                mask = F.dropout(
-                    layer.new_ones(len(lengths), layer.shape[1]), rnn.dropout, rnn.training
-                )
-                layer = layer * mask.index_select(0, rows.row)
-            else:
-                layer = F.dropout(layer, rnn.dropout, rnn.training)
+            kept = layer.new_ones(len(lengths), layer.shape[1]) if locked_dropout else layer
+            dropped = F.dropout(kept, rnn.dropout, rnn.training)
+            layer = layer * dropped.index_select(0, rows.row) if locked_dropout else dropped
         indices = range(number * directions, (number + 1) * directions)
         weights = rnn.all_weights[indices.start : indices.stop]
         if by_hand:

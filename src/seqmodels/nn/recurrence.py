@@ -7,20 +7,15 @@ all other products, those of the weights' gradients too, are one for all steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqmodels.nn.rows import Rows
 
-CALLS: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
-    "LSTM": torch.lstm,
-    "GRU": torch.gru,
-    "RNN_TANH": torch.rnn_tanh,
-}
 by_sigmoid = torch.ops.aten.sigmoid_backward.grad_input  # g * s * (1 - s)
 by_tanh = torch.ops.aten.tanh_backward.grad_input  # g * (1 - t * t)
 
@@ -70,18 +65,10 @@ class LayerByHand(torch.autograd.Function):
         return output, h.index_select(1, batch + rows.last)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, d_output: Tensor, d_h_n: Tensor) -> tuple[Tensor | None, ...]:
         rows, (*given, gates, hidden, h) = ctx.rows, ctx.saved_tensors
-        (directions, batch, size), is_gru = given[1].shape, ctx.mode == "GRU"
-        if torch.is_grad_enabled():  # for the gradient of a gradient: PyTorch's own loop
-            own = [x.view_as(x) for x in given]  # `h_0` may depend on the weights as well
-            data, h_0, *weights = own
-            results = CALLS[ctx.mode](
-                data, rows.counts, h_0, weights, True, 1, 0.0, True, directions == 2
-            )
-            wanted = [x for x in own if x.requires_grad]
-            found = iter(torch.autograd.grad(results, wanted, (d_output, d_h_n), create_graph=True))
-            return None, None, *(next(found) if x.requires_grad else None for x in own)
+        (_, batch, size), is_gru = given[1].shape, ctx.mode == "GRU"
         steps, _, *weights = given
         w_hh = torch.stack(weights[1::4])
         earlier = torch.cat([before for before, _ in _steps(rows, h)], dim=1)
