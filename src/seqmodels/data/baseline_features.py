@@ -99,8 +99,10 @@ def _summaries(data: SequenceDataModule, chosen: np.ndarray) -> dict[str, Any]:
 
     train = of(take(data.examples["train"].inputs, chosen))
     scaler = StandardScaler().fit(train)
-    made = {split: scaler.transform(of(data.examples[split].inputs)) for split in EVALUATED}
-    return {"train": scaler.transform(train), **made}
+    made = {"train": scaler.transform(train)}
+    for split in EVALUATED:
+        made[split] = scaler.transform(of(data.examples[split].inputs))
+    return made
 
 
 def in_time(data: DataModule, things: Iterable[T]) -> Iterator[T]:
