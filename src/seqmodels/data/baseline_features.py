@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from seqmodels.data.examples import take
+from seqmodels.data.columns import take
 from seqmodels.data.module import EVALUATED, DataModule, OutOfTime, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.target import Baselines
@@ -99,8 +99,10 @@ def _summaries(data: SequenceDataModule, chosen: np.ndarray) -> dict[str, Any]:
 
     train = of(take(data.examples["train"].inputs, chosen))
     scaler = StandardScaler().fit(train)
-    made: dict[str, Any] = {"train": scaler.transform(train)}
-    return made | {s: scaler.transform(of(data.examples[s].inputs)) for s in EVALUATED}
+    made = {"train": scaler.transform(train)}
+    for split in EVALUATED:
+        made[split] = scaler.transform(of(data.examples[split].inputs))
+    return made
 
 
 def in_time(data: DataModule, things: Iterable[T]) -> Iterator[T]:

@@ -39,6 +39,11 @@ def regressor(data: dict[str, Any] = DATA, head: str = "mean_pool", **options: A
     return Regressor(data, {"hidden_size": H}, head, **options).eval()
 
 
+def test_a_window_is_for_one_prediction_for_each_sequence() -> None:
+    with pytest.raises(UserError, match="^model.window is 5, but this model predicts at every st"):
+        regressor(head="every_step", window=5)
+
+
 def batch_of(*shape: int, seed: int = 0) -> SequenceBatch:
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randn(*shape, generator=generator)
@@ -206,10 +211,6 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
         (
             ["model=regressor", "model.head=softmax", *TECATOR],
             "model.head=softmax does not fit what this model predicts",
-        ),
-        (
-            ["model=regressor", "model.head=every_step", "model.window=5", *TECATOR],
-            "model.window is 5, but this model predicts at every step: set it to null",
         ),
         (
             [

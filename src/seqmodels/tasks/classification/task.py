@@ -86,20 +86,22 @@ class SequenceClassifier(Task):
         return class_rows(self.classes, sums["classes"])
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        states, names = self.encode(batch), [*self.classes, UNSEEN_NAME]
-        made = self.head.decode(states)
-        shares = self.head(states).float().softmax(dim=-1).gather(1, made.unsqueeze(1)).squeeze(1)
         assert batch.targets is not None
-        columns = (with_unseen_as(len(self.classes), batch.targets), made, shares)
+        names = [*self.classes, UNSEEN_NAME]
+        targets = with_unseen_as(len(self.classes), batch.targets).tolist()
         return [
-            {"target": names[target], "prediction": names[label], "probability": share}
-            for target, label, share in zip(*(each.tolist() for each in columns), strict=True)
+            {
+                "target": names[target],
+                "prediction": made["label"],
+                "probability": made["probabilities"][made["label"]],
+            }
+            for target, made in zip(targets, self.describe(batch), strict=True)
         ]
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""
         rows = []
-        for row in self(batch).softmax(dim=-1).tolist():
+        for row in self(batch).float().softmax(dim=-1).tolist():
             probabilities = dict(zip(self.classes, row, strict=True))
             label = max(probabilities, key=probabilities.__getitem__)
             rows.append({"label": label, "probabilities": probabilities})
