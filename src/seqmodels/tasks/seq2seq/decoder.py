@@ -172,5 +172,5 @@ class Decoder(Output):
             return log_p, carried
 
         rows, device = features.h_n.shape[2], features.h_n.device
-        ends = {"start": self.start, "end": self.end, "device": device}
+        ends: dict[str, Any] = {"start": self.start, "end": self.end, "device": device}
         return search(step, Carried.take, self.carried(features), rows, **ends, **options)
