@@ -46,7 +46,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS
 from seqmodels.machine import find_device, keep_memory
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.ragged import MOST_STEPS
+from seqmodels.nn.rows import MOST_STEPS
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.tasks import TASKS
 

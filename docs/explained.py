@@ -145,15 +145,20 @@ def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
     options += ["bidirectional=True"] if rnn.bidirectional else []
     options += [f"proj_size={rnn.proj_size}"] if rnn.proj_size else []
     final = "(h_n, c_n)" if encoder.has_cell_state else "h_n"
-    made = f"nn.{type(rnn).__name__}({', '.join(['F', 'H', *options])}, batch_first=True)"
     if isinstance(rnn, SteppedRNN):
-        made = f"SteppedRNN({', '.join([type(rnn.l0).__name__, 'F', 'H', *options])})"
-    lines = [
-        f"rnn = {made}",
-        "packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)",
-        f"output, {final} = rnn(packed)",
-        "output, _ = pad_packed_sequence(output, batch_first=True)",
-    ]
+        lines = [
+            f"rnn = SteppedRNN({', '.join([type(rnn.l0).__name__, 'F', 'H', *options])})",
+            f"output, {final} = rnn(inputs, lengths=lengths)",
+        ]
+    else:
+        made = f"nn.{type(rnn).__name__}({', '.join(['F', 'H', *options])}, batch_first=True)"
+        packed = "pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)"
+        lines = [
+            f"rnn = {made}",
+            f"packed = {packed}",
+            f"output, {final} = rnn(packed)",
+            "output, _ = pad_packed_sequence(output, batch_first=True)",
+        ]
     if re.search(r"\bmask\b", head.in_pytorch):
         lines.append("mask = torch.arange(output.shape[1]) < lengths[:, None]")
     if re.search(r"\bD\b", head.in_pytorch):

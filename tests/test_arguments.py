@@ -18,7 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.plain_values import flattened
 from seqmodels.runs.keys import check_classes
-from seqmodels.tasks.classification import Needle, SequenceClassifier
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import ROOT, Config, Refused
 from tests.shipped import lacks
 
@@ -58,10 +58,10 @@ def test_each_argument_takes_its_default(target: str) -> None:
 
 
 def test_options_that_are_passed_on_are_those_of_the_base() -> None:
-    names = argument_names(Needle)
+    names = argument_names(Text)
     assert "pool" in names and "inputs" not in names
     with pytest.raises(UserError, match="^data.pool=0: input should be greater than or equal to 1"):
-        validated(arguments(Needle), {"pool": 0}, "data")
+        validated(arguments(Text), {"pool": 0}, "data")
 
 
 OWN_TASK = """

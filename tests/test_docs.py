@@ -44,8 +44,7 @@ SWEEP = "python scripts/train.py -m model.head=last_hidden,mean_pool seed=0,1,2"
 WORDS = [line for line in TRAININGS if "folder=runs/my_words" in line]
 QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
-    *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "data=surnames", "logger="),
-    *("experiment=forecasting", "data=airport_weather"),
+    *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "logger="),
     *("experiment=study", "hparams_search=", "vectors=glove"),
 )
 FORECASTS = (
@@ -84,6 +83,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "notes/old/a.md": "a note, and another note.\n" * 300,
         "pairs.tsv": "source\ttarget\n" + "".join(f"film {n}\tf l {n}\n" for n in range(60)),
         "sources.txt": "film 1\nfilm 2\n",
+        "new.txt": "one film\nfilm\n",
         **dict.fromkeys(
             ("train.txt", "test.txt"),
             "one NUM B-NP\nfilm NOUN I-NP\n\nis VERB O\nfilm NOUN B-NP\n\n" * 30,

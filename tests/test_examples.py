@@ -81,7 +81,7 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(
     assert swept.stderr == ""  # what the audit warns of is in the job's own log
     [log] = tmp_path.glob("runs/*/*head-first_*/train.log")
     assert "unread_step" in log.read_text()
-    assert "unknown model.head=first" in refused("evaluate.py", "run=run")
+    assert "model.head=first: choose" in refused("evaluate.py", "run=run")
     script("evaluate.py", "run=run", "imports=my_heads")
     line = refused("train.py", "imports=[my_haeds]", "model.head=first", "folder=other", *quick)
     assert "error: imports=my_haeds: ModuleNotFoundError: No module named" in line
@@ -96,12 +96,14 @@ SIZES = {  # lines: what a person writes must stay this little
     "regression.py": 40,
     "waves.py": 30,
     "reversal.py": 40,
+    "needle.py": 65,
     "top_pool.py": 25,
     "lion.py": 23,
     "inverse_root.py": 8,
     "kappa.py": 22,
     "minimal_gru.py": 21,
     "configs/data/example_waves.yaml": 6,
+    "python_syntax.py": 70,
     "labels/__init__.py": 125,
     "serve_onnx.py": 155,
 }
@@ -188,6 +190,40 @@ def test_what_you_learn_with_is_one_word_and_resumes(
     (tmp_path / "new.jsonl").write_text(json.dumps([[0.5] * 12] * 7))
     predicted = script("predict.py", own[0], "run=r", "input=new.jsonl")
     assert '"label"' in predicted.stdout, predicted.stderr
+
+
+@pytest.mark.parametrize("position", ["start", "middle", "end"])
+def test_needles_are_where_they_should_be(position: str) -> None:
+    from examples.needle import Needle
+
+    data = Needle(position=position, length=40, needles=2, num_classes=3, sizes=(30, 9, 9))  # type: ignore[arg-type]
+    for split, part in data.read().items():
+        assert len(part) == {"train": 30, "validation": 9, "test": 9}[split]
+        for text, label in zip(part.inputs, part.targets):
+            words = text.split()
+            assert 30 <= len(words) <= 40
+            at = [n for n, word in enumerate(words) if word.startswith("needle")]
+            assert [words[n] for n in at] == [f"needle{label}"] * 2
+            start = {"start": 0, "middle": (len(words) - 2) // 2, "end": len(words) - 2}[position]
+            assert at == [start, start + 1]
+
+
+def test_needle_is_made_the_same_every_time_and_differs_between_splits() -> None:
+    from examples.needle import Needle
+
+    first, again = Needle(sizes=(20, 20, 20)).read(), Needle(sizes=(20, 20, 20)).read()
+    assert first["train"].inputs == again["train"].inputs != first["test"].inputs
+    assert Needle(sizes=(20, 20, 20), split_seed=1).read()["train"].inputs != first["train"].inputs
+
+
+@pytest.mark.usefixtures("examples_importable")
+def test_a_study_of_the_examples_trains(script: Script, refused: Refused, tmp_path: Path) -> None:
+    own = (*EXAMPLES, "experiment=study_needle", "data.length=12", "data.sizes=[40,8,8]")
+    script("train.py", *own, "trainer=cpu", "trainer.max_epochs=1", "folder=run")
+    result = result_of(tmp_path / "run")
+    assert result["data"] == "needle, start of 12" and result["baselines"] == {}
+    line = refused("train.py", *own, "data.length=4")
+    assert "data.length=4 leaves no room for filler: increase it" in line
 
 
 def test_lion_moves_by_the_sign_of_its_momentum() -> None:

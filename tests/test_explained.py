@@ -21,7 +21,7 @@ from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.explain import example_batch
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.heads import HEADS, Head
-from seqmodels.nn.cell import CELLS, Cell
+from seqmodels.nn.cell import CELLS, Cell, SteppedRNN
 from seqmodels.nn.encoder import RNNOutput
 from tests.conftest import ROOT
 from tests.networks import example_task
@@ -337,5 +337,10 @@ def test_a_cell_of_ones_own_is_shown_as_code_that_runs(modules_of_their_own: Non
         pass
 
     model = example_task("own_lstm", 2, True, "bidirectional_concat")
-    [line, *_] = pytorch_code(model.head, model.encoder)[0].splitlines()
-    assert line == "rnn = SteppedRNN(Own, F, H, num_layers=2, bidirectional=True)"
+    code = "\n".join(pytorch_code(model.head, model.encoder))
+    assert code.startswith("rnn = SteppedRNN(Own, F, H, num_layers=2, bidirectional=True)\n")
+    inputs, lengths = torch.randn(3, 5, 4), torch.tensor([5, 2, 1])
+    names = {"SteppedRNN": SteppedRNN, "Own": Own, "torch": torch, "F": 4, "H": 6}
+    names |= {"inputs": inputs, "lengths": lengths}
+    exec(code, names)
+    assert names["features"].shape == (3, 12)

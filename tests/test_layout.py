@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +25,18 @@ BELOW = {  # what each room stands on, besides the ground
 }
 
 
-def imports() -> Iterator[tuple[str, str]]:
-    """Each module of `src` with each that it imports, wherever in the file."""
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(at_the_top: bool = False) -> Iterator[tuple[str, str]]:
+    """Each module of `src` with each that it imports, wherever in the file.
+
+    Args:
+        at_the_top: not in functions, but also what only a checker of types imports.
+    """
     for file in sorted((SRC / "seqmodels").rglob("*.py")):
-        name = ".".join(file.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+        name = name_of(file)
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for_types = {
             inner
@@ -35,8 +44,8 @@ def imports() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
             for inner in ast.walk(node)
         }
-        for node in ast.walk(tree):
-            if node in for_types or "template" in file.parts:
+        for node in (*tree.body, *for_types) if at_the_top else {*ast.walk(tree)} - for_types:
+            if "template" in file.parts:
                 continue
             if isinstance(node, ast.Import):
                 yield from ((name, each.name) for each in node.names)
@@ -79,6 +88,17 @@ def test_no_room_imports_one_that_imports_it() -> None:
     for one, other in pairs():
         if one != other:
             graph.setdefault(one, set()).add(other)
+    assert [*TopologicalSorter(graph).static_order()]  # raises CycleError, which names them
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    """Nor only for its types: what needs each other's names is one module, or three."""
+    modules = {name_of(file) for file in (SRC / "seqmodels").rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for one, other in imports(at_the_top=True):
+        found = other if other in modules else other.rpartition(".")[0]
+        if found in modules and found != one:
+            graph.setdefault(one, set()).add(found)
     assert [*TopologicalSorter(graph).static_order()]  # raises CycleError, which names them
 
 

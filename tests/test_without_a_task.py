@@ -54,7 +54,7 @@ def test_a_task_is_deleted_with_its_folder(run: Run, tmp_path: Path) -> None:
     assert trained.returncode == 0, trained.stderr
     for words, message in (
         (("model=seq2seq", "data=pairs"), "seqmodels.tasks.seq2seq.Seq2Seq cannot be found"),
-        (("model.head=attention",), "unknown model.head=attention: choose one of"),
+        (("model.head=attention",), "model.head=attention: choose one of"),
     ):
         refused = run("python", "scripts/train.py", *words, *QUICK, "folder=run")
         assert refused.returncode == 2 and message in refused.stderr

@@ -98,4 +98,4 @@ def unchanged_process() -> Iterator[None]:
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
         os.environ.update(environment)
-        torch.set_num_threads(threads)  # numba's OpenMP layer sets PyTorch's, too
+        torch.set_num_threads(threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ TOKENS: Mapping[str, Any] = {"inputs": "tokens", "num_inputs": 100}
 FEATURES: Mapping[str, Any] = {"inputs": "features", "num_inputs": 3}
 
 
-Baselines = dict[str, dict[str, float | None]]
-"""Metrics of simple baselines: `metric -> baseline -> value`, None for one that was left out."""
+Baselines = dict[str, dict[str, float]]
+"""Metrics of simple baselines: `metric -> baseline -> value`."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,6 @@ class Target:
         step: a prediction at one step, in a picture; `{next}` is the step after it.
         decoder: whether a decoder writes it. Then a head has to start one, and the head's output
             module has it as `rnn`; sequences are read whole.
-        show: makes what turns predictions into lines for a terminal, in colours; without one, and
-            for a prediction of which it makes none, the terminal shows JSON.
         baselines: computes those of a data module with such targets.
     """
 
@@ -50,7 +48,6 @@ class Target:
     example: Mapping[str, Any]
     step: str = "y{step}"
     decoder: bool = False
-    show: Callable[[], Callable[[Mapping[str, Any]], Iterable[Any]]] | None = None
     baselines: Callable[[Any], Baselines] | None = None
 
 

@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ from seqmodels.data import (
 )
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
-from seqmodels.tasks.classification import Needle, Surnames
 from seqmodels.tasks.tagging import Tags
 from tests.conftest import ROOT
 
@@ -144,28 +142,17 @@ def test_a_tag_that_training_never_saw_is_noted_with_its_place() -> None:
         characters(wrong).setup()
 
 
-def test_of_tags_of_spans_all_of_a_known_type_are_known() -> None:
+def test_of_spans_that_training_never_saw_beginnings_are_told_from_insides() -> None:
     tags = Tags()
-    tags.fit([["B-x", "O"], ["B-y", "I-y"]], "x")
-    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "I-y", "O"], "scheme": "BIO"}
-    assert tags.encode([["B-x", "I-x"]], "new")[0].tolist() == [0, 2]
-    # of a new type, the spans are still told apart
+    tags.fit([["B-x", "O"], ["B-y", "I-x"]], "x")
+    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "O"]}
     new = [["O", "I-z", "I-z", "B-z", "I-x", "z"]]
-    assert tags.encode(new, "new")[0].tolist() == [4, -3, -2, -3, 2, -1]
+    assert tags.encode(new, "new")[0].tolist() == [3, -3, -2, -3, 2, -1]
     restored = Tags()
     restored.load(tags.spec)
     assert restored.spec == tags.spec
     with pytest.raises(UserError, match="x: every tag is 'B-x'; tagging needs at least two tags"):
         Tags().fit([["B-x"]], "x")
-
-
-def test_the_scheme_of_tags_is_told_by_their_order() -> None:
-    for rows, scheme in (([["I-x", "B-x"]], "IOB1"), ([["B-x", "E-x"], ["S-x"]], "BIOES")):
-        tags = Tags()
-        tags.fit(rows, "x")
-        assert tags.spec["scheme"] == scheme
-    tags.fit([["NN", "VB"]], "x")
-    assert tags.spec == {"classes": ["NN", "VB"]}
 
 
 @pytest.mark.parametrize(("tags", "count"), [(["V"], 1), (["V", "C", "S"], 3)])
@@ -405,7 +392,8 @@ def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> N
     assert values.spec["values"] == ["score"] and classes.spec["classes"][0] == "0.5"
     both = ("validation", "test")
     assert set(values.baselines()) == {f"{s}/{m}" for s in both for m in ("rmse", "mae", "r2")}
-    assert set(classes.baselines()) == {f"{split}/accuracy" for split in both}
+    scores = ("accuracy", "macro_f1")
+    assert set(classes.baselines()) == {f"{s}/{m}" for s in both for m in scores}
     assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
 
 
@@ -441,24 +429,24 @@ def test_a_batch_of_raw_inputs_has_no_targets() -> None:
 
 def test_inputs_of_a_file_are_read_without_their_labels(tmp_path: Path, reviews: Path) -> None:
     lines = tmp_path / "new.txt"
-    lines.write_text("needle1 filler2\nfiller3\n")
-    for data in (Needle(), Surnames(), Text(str(reviews))):
-        assert list(data.read_inputs(str(lines))) == ["needle1 filler2", "filler3"]
-        assert len(list(data.read_inputs(str(reviews)))) == 60
+    lines.write_text("a fine film\nand then\n")
+    data = Text(str(reviews))
+    assert list(data.read_inputs(str(lines))) == ["a fine film", "and then"]
+    assert len(list(data.read_inputs(str(reviews)))) == 60
     lines.write_text("one\n\n")
     with pytest.raises(UserError, match="new.txt: the text of row 2 is empty"):
-        list(Needle().read_inputs(str(lines)))
+        list(data.read_inputs(str(lines)))
 
 
-def test_labelled_files_evaluate_every_kind_of_texts(tmp_path: Path) -> None:
-    data = Needle(sizes=(20, 8, 8))
+def test_labelled_files_evaluate_texts(reviews: Path, tmp_path: Path) -> None:
+    data = Text(str(reviews))
     data.setup()
     path = tmp_path / "labelled.csv"
-    path.write_text("text,label\nneedle1 filler2,1\nneedle0,0\n")
+    path.write_text("text,label\na fine film,good\ndull,bad\n")
     [batch] = data.file_loader(str(path))
     assert sorted(batch.targets.tolist()) == [0, 1]
     lines = tmp_path / "new.txt"
-    lines.write_text("needle1\n")
+    lines.write_text("a fine film\n")
     with pytest.raises(UserError, match="new.txt: example 1 has no label"):
         data.file_loader(str(lines))
 
@@ -467,8 +455,7 @@ def test_labelled_files_evaluate_every_kind_of_texts(tmp_path: Path) -> None:
 
 
 def test_data_sets_are_siblings() -> None:
-    classes = (Needle, Surnames, Text, UEA)
-    assert not any(issubclass(first, second) for first, second in permutations(classes, 2))
+    assert not issubclass(Text, UEA) and not issubclass(UEA, Text)
 
 
 def has_the_defaults_of(name: str, module: type) -> None:

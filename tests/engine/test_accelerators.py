@@ -26,7 +26,6 @@ from tests.networks import fits
 
 META = torch.device("meta")
 REGULARISED: dict[str, Any] = {
-    "training": {"adversarial": 0.5},
     "dropout": 0.3,
     "locked_dropout": True,
     "embedding": {"noise": 0.2, "dropout": 0.2},
@@ -38,10 +37,14 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     (
         "Forecaster",
         "last_hidden",
-        {"instance_norm": "standard", "channel_independent": True, "segment": 2},
+        {"norm": "standard", "segment": 2},
     ),
     ("SequenceClassifier", "concat_pool", {"embedding": {"convolutions": [3, 2], "channels": 4}}),
-    ("Forecaster", "concat_pool", {"base": "linear", "output": {"quantiles": [0.1, 0.5, 0.9]}}),
+    (
+        "Forecaster",
+        "concat_pool",
+        {"channel_independent": False, "output": {"quantiles": [0.1, 0.5, 0.9]}},
+    ),
 ]
 
 

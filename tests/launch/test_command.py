@@ -75,7 +75,7 @@ def test_the_wheel_brings_configurations_and_types(wheel: Path) -> None:
 def test_the_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(MINE)
-    words = ["--config-dir", "mine", "experiment=mine", "data=needle", "debug=fast"]
+    words = ["--config-dir", "mine", "experiment=mine", "debug=fast"]
     words += ["trainer=ddp_sim", "baseline=false"]
     done = subprocess.run(
         [sys.executable, "-m", "seqmodels", "train", *words],

@@ -56,13 +56,13 @@ FILES = {
 # a command, and below it how its error begins; `...` stands for anything
 MISTAKES = """
 train model.head=last_hiden
-    unknown model.head=last_hiden...did you mean last_hidden?
+    model.head=last_hiden...did you mean last_hidden?
 train sed=1
     sed is not a key of the configuration: did you mean seed
 train model.optimizer.momentun=0.1
     model.optimizer.momentun is not a key of the configuration: ...
-train data=needle data.sise=2
-    data.sise is not a key of the configuration: did you mean data.sizes? (+data.sise adds one)
+train data.pol=2
+    data.pol is not a key of the configuration: did you mean data.pool? (+data.pol adds one)
 train -m lr=0.1,1
     lr is not a key of the configuration: did you mean model.optimizer.lr?
 train ~trainer.epochs
@@ -148,8 +148,8 @@ train model=language_model data=text_lm trainer=cpu data.train=good.csv model.he
 
 train -m trainer=ddp seed=0,1
     ...starts this command again
-train -m data=needle,nedle seed=0,1
-    data=nedle: choose ...; did you mean needle?
+train -m data=text,txet seed=0,1
+    data=txet: choose ...; did you mean text?
 train -m seed=0,1 model.hed=x
     model.hed is not a key
 train -m seed=0 tags=[a],[b]

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from seqmodels.runs.folder import RunFolder, as_override
 from tests.conftest import Script, result_of
 
-TINY = ("data=needle", "data.sizes=[8,4,4]", "data.length=12", "model.encoder.hidden_size=4")
+TINY = ("data=uea", "data.name=UnitTest", "model.encoder.hidden_size=4")
 LOCAL = """\
 # @package _global_
 defaults:

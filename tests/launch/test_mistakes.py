@@ -40,8 +40,8 @@ KEYS = (
     "MODEL.HEAD", "seed[0]", "model._recursive_", "model._partial_", "trainer._args_", "--cfg",
     "trainer.logger", "model.data", "model.optimizer.params", "hydra.job.name", "debug", "--info",
 )  # fmt: skip
-NEEDLE = (
-    "data=needle", "data.sizes=[8,4,4]", "data.length=12", "model.encoder.hidden_size=4",
+TINY = (
+    "data=uea", "data.name=UnitTest", "model.encoder.hidden_size=4",
     "trainer=cpu", "baseline=false", "trainer.fast_dev_run=1",
 )  # fmt: skip
 FINDINGS = ("audit", "compare")  # exit with status 1 if they find something
@@ -56,7 +56,7 @@ PLAIN = {
 
 def keys_of(name: str) -> list[str]:
     if name in ("train", "explain"):
-        config = OmegaConf.to_container(compose(*NEEDLE), resolve=False)
+        config = OmegaConf.to_container(compose(*TINY), resolve=False)
         return [key for key in flattened(config) if name == "train" or key.startswith("model.")]
     command = importlib.import_module(f"seqmodels.launch.commands.{name}")
     takes = arguments(inspect.unwrap(command.main))
@@ -95,7 +95,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name: str, count: int, tmp_pat
     (tmp_path / "models.py").write_text(MODELS)
     chance, keys, faults = random.Random(count), keys_of(name), []
     for _ in range(count):
-        base = NEEDLE if name == "train" else PLAIN.get(name, ())
+        base = TINY if name == "train" else PLAIN.get(name, ())
         words = [*base, *(word(chance, keys) for _ in range(chance.choice((1, 1, 2))))]
         if fault := fault_of(name, words, tmp_path):
             faults.append(f"{name} {words[len(base) :]}\n    {fault}")

@@ -35,7 +35,7 @@ def test_a_training_leaves_nothing_of_hydra(
 
 
 def test_it_is_what_the_command_line_composes(tmp_path: Path) -> None:
-    words = ("model=tagger", "data=python_syntax", "optimizer=sgd", f"folder={tmp_path}", *QUICK)
+    words = ("model=tagger", "data=tags", "optimizer=sgd", f"folder={tmp_path}", *QUICK)
     config = compose(*words)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):  # of the notebook's own
         assert config == hydra_compose("train", [*words]) == compose(*words)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.engine.fitting import check_model
 from seqmodels.heads import HEADS
+from seqmodels.instantiate import instantiate
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, Script, result_of
 from tests.shipped import CLASSIFIER_HEADS
 
@@ -24,11 +23,11 @@ SMALL = ("model.encoder.hidden_size=8",)
 def test_any_head_goes_with_any_recipe_in_two_directions_if_it_can(
     head: str, recipe: str, config: Config
 ) -> None:
-    name = ["data.name=x"] if recipe.startswith("series") else []
-    settings = config(f"experiment={recipe}", f"model.head={head}", *name)
-    check_model(SequenceClassifier.contract, settings.model)
-    data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b"]}
-    task = SequenceClassifier(data, {"hidden_size": 3, "bidirectional": "if_possible"}, head)
+    series = recipe.startswith("series")
+    settings = config(f"experiment={recipe}", f"model.head={head}", *["data.name=x"] * series)
+    kind = "features" if series else "tokens"
+    data = {"inputs": kind, "num_inputs": 9, "classes": ["a", "b"]}
+    task = instantiate(settings.model, key="model", data=data)
     assert task.encoder.bidirectional is (HEADS[head].requires_bidirectional is not False)
 
 

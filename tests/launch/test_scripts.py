@@ -62,7 +62,7 @@ def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
     assert not re.search(r"(output|c_n) .*head", done.stdout)
     accuracy = result_of(run)["metrics"]["test/accuracy"]
     assert "accuracy" in done.stdout and f"{100 * accuracy:.2f} %" in done.stdout
-    assert "majority class" in done.stdout and "nearest neighbour" in done.stdout
+    assert "majority class" in done.stdout and "logistic regression" in done.stdout
     assert str(run) in done.stdout
     for shown in shell_lines(read(ROOT / "README.md")):  # what README shows, but for numbers
         if shown.line.endswith("train.py model.head=last_hidden"):
@@ -230,12 +230,6 @@ def test_debug_overfit_learns_its_batches_by_heart(script: Script, tmp_path: Pat
     script("train.py", *OVERFIT, "trainer=cpu", "baseline=false")
     last = read_metrics(the_only_run(tmp_path) / "metrics.csv")[-1]
     assert last["train/loss"] < 0.01
-
-
-@pytest.mark.parametrize("data", [("surnames", "baseline=false"), ("needle",)], ids=str)
-def test_bundled_data_trains(script: Script, data: tuple[str, ...]) -> None:
-    words = (f"data={data[0]}", *data[1:], "model.head=max_pool")
-    script("train.py", *words, "debug=limit", "trainer=cpu")
 
 
 def test_explain_shows_a_table_and_a_picture_without_training(

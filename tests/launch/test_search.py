@@ -38,7 +38,7 @@ SPACE = (
 )
 SEARCH = ("-m", "hparams_search=optuna", *SPACE, "model.dropout=0.1")
 QUICK = ("trainer.max_epochs=2", "trainer=cpu", "baseline=false", "callbacks.dataflow=null")
-DATA = ("data=needle", "data.length=12", "data.sizes=[64,16,16]")
+DATA = ("data=uea", "data.name=GunPoint")
 SETTINGS = {"n_trials": 30, "at_once": 1, "sampler": "tpe", "pruner": "median", "warmup": 2}
 METRIC = "validation/loss"
 
@@ -277,7 +277,7 @@ def test_a_search_finds_a_winner_and_prints_its_comparison_with_the_default(
     own = ("experiment=char_classification", "data=text", "data.train=my.csv", "logger=none")
     rows = "".join(f"a {word} film,{word}\n" for word in ("fine", "dull") * 60)
     (tmp_path / "my.csv").write_text(f"text,label\n{rows}")
-    quick = (*own, *QUICK[1:], "debug=limit", "~model.training.adversarial", "data.batch_size=8")
+    quick = (*own, *QUICK[1:], "debug=limit", "~model.embedding.noise", "data.batch_size=8")
     words = (*SEARCH, *quick, f"hydra.sweep.dir='{sweep}'", "hydra.sweeper.n_trials=3")
     done = script("train.py", *words)
     assert done.stderr == ""
@@ -296,7 +296,7 @@ def test_a_search_finds_a_winner_and_prints_its_comparison_with_the_default(
     contest = shlex.split(line.removeprefix("seqmodels train "))
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         given = [f"hydra.searchpath=['file://{sweep}']", "experiment=winner", "folder=x"]
-        assert contest[3:6] == ["logger=none", "debug=limit", "~model.training.adversarial"]
+        assert contest[3:6] == ["logger=none", "debug=limit", "~model.embedding.noise"]
         deleted = contest[4:6]
         config = compose("train", [*given, *deleted, *WITHOUT_LOCAL])
     own_values = flattened(RunFolder(sweep / f"{best.number}_trial").read_config())

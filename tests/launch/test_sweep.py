@@ -33,9 +33,8 @@ QUICK = (
     "trainer.max_epochs=2",
     "trainer=cpu",
     "baseline=false",
-    "data=needle",  # which need not be parsed
-    "data.length=12",
-    "data.sizes=[64,16,16]",
+    "data=uea",
+    "data.name=GunPoint",
     "callbacks.dataflow=null",
 )
 

@@ -21,7 +21,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
 from tests.conftest import Script, command, result_of
-from tests.runs.resumed import NEEDLE, OWN, content, same_run, stopped_by
+from tests.runs.resumed import OWN, content, same_run, stopped_by
 
 SWEEP = ("-m", *OWN, "seed=3,4", "callbacks.dataflow=null")
 
@@ -184,7 +184,7 @@ def sweep_of_two_processes(sweep: Path, epochs: int = 200) -> subprocess.Popen[s
     """A sweep whose jobs train at the same time, and have saved a checkpoint each."""
     launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"trainer.max_epochs={epochs}")
     running = subprocess.Popen(
-        command("train.py", *SWEEP, *NEEDLE, *launcher, f"hydra.sweep.dir={sweep}"),
+        command("train.py", *SWEEP, *launcher, f"hydra.sweep.dir={sweep}"),
         cwd=sweep.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -57,13 +57,11 @@ def task(
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("way", ["cpu", "device"])
-def test_each_word_has_the_final_states_of_both_directions(cell: str, way: str) -> None:
+def test_each_word_has_the_final_states_of_both_directions(cell: str) -> None:
     batch, _ = batch_of_words()
     read = reader(cell)
     characters = batch.inputs[..., 1:]
-    run = read._on_cpu if way == "cpu" else read._on_device
-    found = run(characters.flatten(0, 1)).unflatten(0, (B, T))
+    found = read(characters)
     assert found.shape == (B, T, 2 * H) and read.width == 2 * H
     for row, length in enumerate(batch.lengths.tolist()):
         assert not found[row, length:].any()
@@ -73,17 +71,6 @@ def test_each_word_has_the_final_states_of_both_directions(cell: str, way: str) 
             _, final = read.encoder.rnn(read.embedding(word))
             h_n = final[0] if isinstance(final, tuple) else final  # (D, 1, H)
             torch.testing.assert_close(found[row, step], torch.cat([h_n[0, 0], h_n[1, 0]]))
-
-
-def test_both_ways_to_read_have_the_same_gradients() -> None:
-    batch, _ = batch_of_words()
-    words, gradients = batch.inputs[..., 1:].flatten(0, 1), []
-    weights = torch.randn(len(words), 2 * H)
-    for way in ("_on_cpu", "_on_device"):
-        read = reader()
-        (getattr(read, way)(words) * weights).sum().backward()
-        gradients.append([parameter.grad for parameter in read.parameters()])
-    torch.testing.assert_close(*gradients)
 
 
 def test_the_encoder_reads_the_word_and_its_characters_side_by_side() -> None:
@@ -118,7 +105,6 @@ def test_hidden_words_keep_their_characters() -> None:
     "options",
     [
         {},
-        {"training": {"adversarial": 0.5}},
         {"locked_dropout": True, "embedding": {"dropout": 0.5}},
     ],
 )

@@ -24,8 +24,6 @@ OWN = (
     "baseline=false",
 )
 
-NEEDLE = ("data=needle", "data.length=12", "data.sizes=[224,32,32]")  # which need not be parsed
-
 
 class Signal(Callback):
     """Sends a signal to this process: in a step, in the validation after it, or (-1) before all."""

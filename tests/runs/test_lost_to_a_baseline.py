@@ -14,6 +14,8 @@ def run(
 ) -> dict[str, Any]:
     return {
         "config": {"trainer": trainer},
+        "head": "max_pool",
+        "metric": metric,
         "metrics": {f"test/{metric}": test},
         "baselines": {f"test/{metric}": baselines},
         "examples": {"test": 200},
@@ -25,23 +27,42 @@ def run(
     [
         (
             run(0.6, {"left out": float("nan"), "a": 0.7, "b": 0.8}),
-            "The model lost to b: test/accuracy 80.00 %, not 60.00 %.",
+            "max_pool lost to b: test/accuracy 60.00 % and 80.00 %.",
         ),
         (
             run(0.78, {"b": 0.8}),
-            "The model lost to b: test/accuracy 80.00 %, not 78.00 %, within chance on 200 "
+            "max_pool is level with b: test/accuracy 78.00 % and 80.00 %, within chance on 200 "
             "examples (95 %).",
         ),
         (
             run(2.1, {"mean": 2.5, "linear": 1.75}, "rmse"),
-            "The model lost to linear: test/rmse 1.7500, not 2.1000.",
+            "max_pool lost to linear: test/rmse 2.1000 and 1.7500.",
+        ),
+        (
+            run(2.8275, {"linear": 2.8240}, "rmse"),
+            "max_pool is level with linear: test/rmse 2.8275 and 2.8240.",
+        ),
+        (
+            run(0.6, {"linear": 0.62}, "macro_f1"),
+            "max_pool lost to linear: test/macro_f1 60.00 % and 62.00 %.",
         ),
     ],
 )
-def test_it_says_which_baseline_is_better_and_whether_by_more_than_chance(
+def test_it_says_which_baseline_is_better_and_whether_they_are_level(
     result: dict[str, Any], said: str
 ) -> None:
     assert verdict(result) == [said]
+
+
+def test_it_compares_in_the_metric_of_the_task() -> None:
+    result = run(0.8, {"b": 0.7})
+    result["metrics"]["test/macro_f1"] = 0.6
+    result["baselines"] = {"test/macro_f1": {"b": 0.9}, **result["baselines"]}
+    assert verdict(result) == []
+    result["metric"] = "macro_f1"
+    assert verdict(result) == ["max_pool lost to b: test/macro_f1 60.00 % and 90.00 %."]
+    result["metric"] = "exact_match"  # of which there is no baseline
+    assert verdict(result) == []
 
 
 @pytest.mark.parametrize(

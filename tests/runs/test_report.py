@@ -34,11 +34,37 @@ def test_the_ten_rows_with_the_largest_losses(tmp_path: Path) -> None:
     assert all([*row] == ["row", "target", "prediction", "loss"] for row in found)
 
 
-def test_of_forecasts_the_median_is_shown(tmp_path: Path) -> None:
+def test_of_forecasts_the_mean_of_the_median_is_shown(tmp_path: Path) -> None:
     quantiles = {"prediction.a.0.1": [0, 0], "prediction.a.0.5": [1, 2], "prediction.a.0.9": [9, 9]}
     row = {"row": 0, "series": "x", "target.a": [1.0, None], **quantiles, "loss": 1}
-    [shown] = worst_rows(written(tmp_path, row))
-    assert [*shown] == ["row", "series", "target.a", "prediction.a.0.5", "loss"]
+    [found] = worst_rows(written(tmp_path, row))
+    means = {"mean target.a": 1.0, "mean prediction.a.0.5": 1.5}
+    assert found == {"row": "0", "series": "x", **means, "loss": 1.0}
+
+
+def test_windows_that_forecast_the_same_steps_count_once(tmp_path: Path) -> None:
+    losses = {"x": [5, 9, 8, 7, 6, 4], "y": [3, 2, 1, 0, 0, 10]}
+    rows = [
+        {
+            "series": series,
+            "step": 70 + n,
+            "target": [n, 1, 2],
+            "prediction": [0, 0, 0],
+            "loss": loss,
+        }
+        for series, of in losses.items()
+        for n, loss in enumerate(of)
+    ]
+    found = [(row["series"], row["loss"]) for row in worst_rows(written(tmp_path, *rows))]
+    assert found == [("y", 10), ("x", 9), ("x", 6), ("y", 3)]
+    lists = [{**row, "step": "one"} for row in rows]  # of a task of your own
+    assert len(worst_rows(written(tmp_path, *lists))) == 10
+
+
+def test_a_list_of_tags_and_an_input_are_shown_as_they_are(tmp_path: Path) -> None:
+    row = {"input": "[1, 2]", "target": ["B", "O"], "prediction": ["O", "O"], "loss": 1.0}
+    [found] = worst_rows(written(tmp_path, row))
+    assert found == {**row, "target": '["B", "O"]', "prediction": '["O", "O"]'}
 
 
 def test_a_text_among_the_scores_of_parts_is_shown_as_text(

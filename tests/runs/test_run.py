@@ -26,7 +26,8 @@ import seqmodels
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.compare.comparison import compare
-from seqmodels.data import UEA, Text
+from seqmodels.data import UEA, DataModule, Text
+from seqmodels.data.baseline_features import baseline_features
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, find_device
@@ -538,26 +539,34 @@ def test_a_kill_while_metrics_are_written_loses_no_row(
     assert read_metrics(path)[1:] == [{"epoch": 0, "step": 3, "a": 3.0, "b": 4.0}]
 
 
-def test_baselines_of_series_are_the_majority_and_the_nearest_neighbour() -> None:
+def test_baselines_of_series_are_the_majority_and_a_linear_model() -> None:
     data = UEA("JapaneseVowels")
     data.setup()
     found = data.baselines()["test/accuracy"]
     labels = list(data.examples["test"].targets)
     # classes of the training part are equally frequent, so the majority is the first met
-    assert found["majority class"] in {labels.count(c) / len(labels) for c in data.classes}
+    shares = [labels.count(c) / len(labels) for c in data.classes]
+    assert found["majority class"] in [pytest.approx(share) for share in shares]
+    _, features, _ = baseline_features(data)
 
     def summary(part):  # by hand
         return np.array([np.r_[x.mean(0), x.std(0)] for x in part.inputs])
 
-    train_part, test_part = data.examples["train"], data.examples["test"]
-    reference = summary(train_part)
-    mean, deviation = reference.mean(0), reference.std(0)
-    right = 0
-    for x, label in zip(summary(test_part), test_part.targets):
-        distances = (((reference - mean) / deviation - (x - mean) / deviation) ** 2).sum(1)
-        right += train_part.targets[int(distances.argmin())] == label
-    expected = right / len(test_part)
-    assert found["nearest neighbour on channel means and deviations"] == pytest.approx(expected)
+    reference = summary(data.examples["train"])
+    expected = (summary(data.examples["test"]) - reference.mean(0)) / reference.std(0)
+    np.testing.assert_allclose(features["test"], expected, rtol=1e-4, atol=1e-4)
+    assert found["logistic regression on channel means and deviations"] > 0.95
+
+
+def test_baselines_may_take_a_tenth_of_the_training_or_some_seconds(
+    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(DataModule, "baselines", lambda _, seconds: given.append(seconds) or {})
+    for least in (30.0, 1e-9):
+        monkeypatch.setattr("seqmodels.runs.training.BASELINES", least)
+        result = train(config("trainer.max_steps=2", f"folder={tmp_path / str(least)}"))
+    assert given == [30.0, pytest.approx(result["seconds"]["fit"] / 10)]
 
 
 def test_baselines_see_characters_where_the_model_does(tmp_path: Path) -> None:
@@ -569,7 +578,7 @@ def test_baselines_see_characters_where_the_model_does(tmp_path: Path) -> None:
     for level in ("char", "word"):
         data = Text(str(file), tokenizer=level, min_count=1)
         data.setup()
-        found[level] = data.baselines()["test/accuracy"]["tf-idf + logistic regression"]
+        found[level] = data.baselines()["test/accuracy"]["logistic regression on tf-idf"]
     assert found["char"] == 1.0 != found["word"]
 
 
@@ -577,7 +586,7 @@ def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.Mo
     data = Text(str(reviews))
     data.setup()
     first = data.baselines()
-    assert first["test/accuracy"]["tf-idf + logistic regression"] == 1.0
+    assert first["test/accuracy"]["logistic regression on tf-idf"] == 1.0
     monkeypatch.setattr(Text, "compute_baselines", lambda _: {})
     assert data.baselines() == first
     for other in (Text(str(reviews), split_seed=1), Text(str(reviews), lowercase=True)):

@@ -37,7 +37,6 @@ from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.trust import is_trusted_callback
 from seqmodels.screen import LogLines, Screen, visible
-from seqmodels.tasks.forecasting import Forecaster
 from tests.conftest import ROOT, Script, result_of
 
 pytestmark = pytest.mark.pictures  # which show what a run folder says
@@ -253,12 +252,6 @@ def test_nothing_advises_to_load_a_checkpoint_that_may_run_code(run: Path) -> No
     with pytest.raises(UserError, match="it holds more than tensors and plain values") as raised:
         load_run(saved(run, {**content, "x": Payload()}))
     assert "weights_only" not in str(raised.value)
-
-
-def test_what_a_model_forecasts_is_bounded() -> None:
-    model = {"data": {"horizon": 10**9, "values": ["y"]}, "encoder": {}, "head": "last_hidden"}
-    with pytest.raises(UserError, match="data.horizon is 1000000000: at most"):
-        Forecaster(**model)
 
 
 def test_a_tokenizer_of_a_checkpoint_is_one_that_this_code_makes() -> None:

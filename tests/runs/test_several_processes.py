@@ -15,9 +15,9 @@ import pytest
 
 from seqmodels.runs.folder import RunFolder
 from tests.conftest import Script, command, result_of
-from tests.runs.resumed import NEEDLE, OWN, same_weights
+from tests.runs.resumed import OWN, same_weights
 
-TWO = (*OWN, *NEEDLE, "trainer=ddp_sim", "trainer.max_epochs=40")
+TWO = (*OWN, "trainer=ddp_sim", "trainer.max_epochs=40")
 
 
 @dataclass

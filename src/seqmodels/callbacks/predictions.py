@@ -20,7 +20,7 @@ class Predictions(Callback):
     """Writes `predictions.csv` of the test split into the run folder: a line for each row in the
     order of the data, with its input, target, prediction and loss. Lists are written as JSON, and
     numbers with nine digits, so that a float32 is read as it was. And `scores.csv`, where a task
-    has parts to score: each class, or each column, series and step ahead.
+    has parts to score: each class or column.
 
     Args:
         split: that is tested; of another than `test`, the files are named after it.

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from importlib.util import find_spec
 from itertools import chain, islice
 from textwrap import shorten
 from typing import Annotated, Any
@@ -283,9 +282,7 @@ class SequenceDataModule(DataModule):
     def baseline_recipe(self) -> list[Any]:
         if self.per == "step":  # the encoding says what a step is
             return [self.inputs.state()["options"]]
-        if self.inputs.kind == "tokens":
-            return list(self.baseline_inputs)
-        return [find_spec("numba") is not None]
+        return list(self.baseline_inputs) if self.inputs.kind == "tokens" else []
 
     @property
     def baseline_inputs(self) -> tuple[str, bool]:

@@ -13,7 +13,6 @@ from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
-from seqmodels.engine.fitting import check_model
 from seqmodels.engine.task import task_class
 from seqmodels.files import write_text
 from seqmodels.instantiate import check, instantiate
@@ -40,7 +39,6 @@ def explain(config: DictConfig) -> None:
     config.model.head = str(config.model.head)  # which may be a number
     contract = kind.contract_for(config.model.head)
     config.model = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-    check_model(contract, config.model, kind.check(config.model))
     spec = dict(contract.kind.example)
     task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
     traced = trace(task, example_batch(task, LENGTH))

@@ -1,40 +1,14 @@
-"""Checks that encoder, head and task fit together, before data is loaded."""
+"""Makes encoder, head and task fit together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import torch
 
 from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError
-from seqmodels.heads import Head, build_head, find_head
+from seqmodels.heads import Head
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.outputs import Output
-
-
-def no_output(width: Any, **options: Any) -> Output:
-    """In place of an output that depends on the data; `width` is as a head gives it."""
-    return Output()
-
-
-def check_model(
-    contract: Contract, model: Mapping[str, Any], make_output: Callable[..., Output] = no_output
-) -> None:
-    """Builds head and encoder from `config.model`, without weights or data.
-
-    Args:
-        make_output: as `Task.check` gives it.
-
-    Raises:
-        UserError: if an argument is out of range, or arguments don't fit together.
-    """
-    head = find_head(model["head"], per=contract.per, target=contract.target)
-    check_embedding(contract, model.get("embedding") or {})
-    with torch.device("meta"):  # which takes neither memory nor random numbers
-        encoder = build_encoder(1, model["encoder"], head, contract)
-        build_head(model["head"], encoder, make_output, options=model.get("head_options"))
 
 
 def build_encoder(

@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
-from seqmodels.engine.training import worst_move
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
@@ -49,7 +48,6 @@ class Network(nn.Module):
     encoder: RecurrentEncoder
     head: Head
     window: int | None = None  # to read longer sequences in windows of so many steps
-    adversarial: float  # the norm of the moves of embeddings in training
     contract: Contract
     # what methods have made of a batch, in a test, which measures it and then describes it
     remembers: dict[Any, Any] | None = None
@@ -129,17 +127,10 @@ class Network(nn.Module):
             if targets.is_floating_point():
                 return loss, decision
             return loss.where((targets != PADDING_TARGET).any(), 0.0), decision
-        batch, norm = self.cut(batch), self.adversarial
+        batch = self.cut(batch)
         assert batch.targets is not None
-        embedded = self.embed(batch)
-        if norm:
-            embedded.requires_grad_()  # features have no gradient by themselves
-        states = self.read(embedded, batch.lengths)
-        loss, decision = self.head.loss_and_decision(states, batch.targets)
-        if norm:
-            moved = self.read(embedded + worst_move(loss, embedded, norm), batch.lengths)
-            loss = (loss + self.head.loss(moved, batch.targets)) / 2
-        return loss, decision
+        states = self.read(self.embed(batch), batch.lengths)
+        return self.head.loss_and_decision(states, batch.targets)
 
     def losses(self, batch: AnyBatch) -> Float[Tensor, " batch"]:
         """The loss of each row, the mean over its targets; nan where that is of none."""

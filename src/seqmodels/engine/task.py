@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -25,13 +25,12 @@ from seqmodels.arguments import (
 from seqmodels.batch import AnyBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, Sums, share_of_targets
-from seqmodels.engine.fitting import build_encoder, check_embedding, no_output
+from seqmodels.engine.fitting import build_encoder, check_embedding
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
 from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
-from seqmodels.engine.training import TrainingOptions
 from seqmodels.errors import UserError, not_a_task
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
@@ -65,7 +64,6 @@ class Task(Network, pl.LightningModule):
         dropout: on the features that the head selects.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
-        training: arguments of `TrainingOptions`.
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
         scheduler: a dict with a `_target_`, as `build_optimizer` takes it. None keeps the rate.
         metrics: more metrics of validation and test, by name: `{"auroc": {"_target_":
@@ -97,10 +95,6 @@ class Task(Network, pl.LightningModule):
         | None = None,
         dropout: NonNegativeFraction = 0.0,
         locked_dropout: bool = False,
-        training: Annotated[
-            dict[str, Any], ArgumentsOf("seqmodels.engine.training.TrainingOptions")
-        ]
-        | None = None,
         optimizer: dict[str, Any] | None = None,
         scheduler: dict[str, Any] | None = None,
         metrics: dict[str, dict[str, Any]] | None = None,
@@ -112,7 +106,6 @@ class Task(Network, pl.LightningModule):
             raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters({**values, **own}, logger=False)
         self.contract = self.contract_for(head)
-        self.adversarial = TrainingOptions(**(training or {})).adversarial
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         # of an epoch of each split, and of the training when its metrics were last logged by step
@@ -152,19 +145,6 @@ class Task(Network, pl.LightningModule):
         )
 
     # what a task defines
-
-    @classmethod
-    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        """Checks the arguments of a task before data is read, and returns what to call instead of
-        `make_output` to check that head, encoder and output fit together.
-
-        Args:
-            model: `config.model`.
-
-        Raises:
-            UserError: if an argument is out of range, or arguments don't fit together.
-        """
-        return no_output
 
     @staticmethod
     def settle(model: Mapping[str, Any], trial: Any = None) -> tuple[dict[str, Any], str]:

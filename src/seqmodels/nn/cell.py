@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence
 
-from seqmodels.errors import UserError, one_line
-from seqmodels.nn.state import State, parts_of
+from seqmodels.nn.state import State, parts_of, state_of
 
 CELLS: dict[str, Callable[..., Any]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -41,21 +39,24 @@ class Cell(nn.Module):
         cls.has_cell_state |= issubclass(cls, nn.LSTMCell)
         if name is None:  # a common base of several cells
             return
-        if name in CELLS:
+        known: Any = CELLS.get(name)
+        if known is not None and not made_again(cls, getattr(known, "args", [known])[0]):
             raise ValueError(f"two cells are called {name!r}")
         CELLS[name] = partial(SteppedRNN, cls)
 
 
+def made_again(one: type, other: type) -> bool:
+    """Whether the same lines made both classes, as when a notebook's cell runs twice."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
 class SteppedRNN(nn.Module):
     """Runs a `Cell` as `nn.LSTM` and `nn.GRU` run theirs: layers, directions, dropout between
-    layers, padded or packed rows. A packed row takes only its own steps, in both directions.
+    layers, rows of different lengths.
 
     Args:
         cell: called for each layer and direction with `input_size` and `hidden_size`.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
-
-    Raises:
-        UserError: if the cell cannot take a step, or its step does not return a state.
     """
 
     batch_first, proj_size = True, 0
@@ -79,102 +80,64 @@ class SteppedRNN(nn.Module):
         self.names = [f"l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
         widths = [input_size] * len(suffixes) + [hidden_size * len(suffixes)] * len(self.names)
         for name, width in zip(self.names, widths, strict=False):
-            self.add_module(name, _checked(cell, width, hidden_size))
+            self.add_module(name, cell(width, hidden_size))
 
     def forward(
-        self, inputs: Tensor | PackedSequence, hx: State | None = None
-    ) -> tuple[Any, State]:
-        """`output` and the final states in the layouts of `nn.LSTM(batch_first=True)`."""
-        order = original = None  # of the rows, where they are packed
-        if isinstance(inputs, PackedSequence):
-            data, batch_sizes, order, original = inputs
-            counts = batch_sizes.tolist()  # they lie on the CPU
-        else:
-            data, counts = inputs.transpose(0, 1).flatten(0, 1), [len(inputs)] * inputs.shape[1]
-        zeros = data.new_zeros(len(self.names), counts[0], self.hidden_size)
-        state = ((zeros, zeros) if self.has_cell_state else zeros) if hx is None else hx
-        start = tuple(_reordered(part, order) for part in parts_of(state))
-        data, parts = self._layers(data, counts, start)
-        h_n, *c_n = (_reordered(part, original) for part in parts)
-        final = (h_n, c_n[0]) if c_n else h_n
-        if isinstance(inputs, PackedSequence):
-            return inputs._replace(data=data), final
-        return data.unflatten(0, (len(counts), -1)).transpose(0, 1), final
+        self, inputs: Tensor, hx: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """`output`, zero at padding, and the final states, as `nn.LSTM(batch_first=True)` gives
+        them for packed rows.
 
-    def _layers(
-        self, data: Tensor, counts: list[int], start: tuple[Tensor, ...]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """`data` `(N, F)` holds the steps of all rows, time first; `counts`, how many rows each
-        step has, the longest rows first."""
-        directions, finals = 2 if self.bidirectional else 1, []
+        Args:
+            lengths: `(B,)` on the CPU, each in `1..T`; None means that no row is padded.
+        """
+        (batch, time), device = inputs.shape[:2], inputs.device
+        lengths = torch.full((batch,), time) if lengths is None else lengths
+        if bool(((lengths < 1) | (lengths > time)).any()):
+            raise ValueError(f"lengths must lie in 1..{time}: {lengths.tolist()}")
+        step = torch.arange(time, device=device)
+        last = lengths.to(device, non_blocking=True).unsqueeze(1) - 1
+        valid = (step <= last).unsqueeze(2)  # (B, T, 1)
+        ragged = valid if bool((lengths < time).any()) else None
+        # what a direction reads: after a row's end, its last step again, so that neither padding
+        # nor zeros, which a cell may divide by, can spoil a gradient
+        places, first = torch.minimum(step, last), torch.arange(batch, device=device) * time
+        orders = [(first.unsqueeze(1) + x).flatten() for x in (places, last - places)]
+        zeros = inputs.new_zeros(len(self.names), batch, self.hidden_size)
+        start = (zeros, zeros) if self.has_cell_state else (zeros,)
+        states = zip(*(start if hx is None else parts_of(hx)), strict=True)
+        finals = []
         for layer in range(self.num_layers):
-            data = self._dropped(data, counts) if layer else data
-            steps, outputs = data.split(counts), []
-            for number in range(layer * directions, (layer + 1) * directions):
-                name = self.names[number]
-                first = [part[number] for part in start]
-                backward = name.endswith("_reverse")
-                output, final = _run(self.get_submodule(name), steps, first, backward)
-                outputs.append(output)
+            if layer:
+                kept = inputs[:, :1] if self.locked_dropout else inputs
+                inputs = inputs * F.dropout(torch.ones_like(kept), self.dropout, self.training)
+            outputs = []
+            for direction in range(len(self.names) // self.num_layers):
+                cell = self.get_submodule(self.names[len(finals)])
+                output, final = _run(cell, _read(inputs, orders[direction]), next(states), ragged)
+                outputs.append(_read(output, orders[direction]))
                 finals.append(final)
-            data = torch.cat(outputs, dim=-1)
-        return data, [torch.stack(part) for part in zip(*finals, strict=True)]
+            inputs = torch.cat(outputs, dim=2)
+        final = state_of(*(torch.stack(part) for part in zip(*finals, strict=True)))
+        return inputs.masked_fill(~valid, 0.0), final
 
-    def _dropped(self, data: Tensor, counts: list[int]) -> Tensor:
-        if not (self.locked_dropout and self.training):
-            return F.dropout(data, self.dropout, self.training)
-        mask = F.dropout(torch.ones_like(data[: counts[0]]), self.dropout, self.training)
-        return data * torch.cat([mask[:count] for count in counts])
+
+def _read(rows: Tensor, order: Tensor) -> Tensor:
+    return rows.flatten(0, 1).index_select(0, order).view_as(rows)
 
 
 def _run(
-    cell: nn.Module, steps: Sequence[Tensor], start: list[Tensor], backward: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """One layer, one direction: `h` after each step, `(N, H)`, and final `[h, c]` or `[h]`.
-
-    Forward, the rows that have ended leave the batch; backward, they join it at their last step.
-    """
-    ordered = steps[::-1] if backward else steps
-    state, outputs, ended = [part[: len(ordered[0])] for part in start], [], []
-    for x in ordered:
-        rows, before = len(x), len(state[0])
-        if rows < before:
-            ended.append([part[rows:] for part in state])
-            state = [part[:rows] for part in state]
-        elif rows > before:
-            joining = zip(state, start, strict=True)
-            state = [torch.cat([part, first[before:rows]]) for part, first in joining]
-        state = [*parts_of(cell(x, tuple(state) if len(state) == 2 else state[0]))]
+    cell: nn.Module, steps: Tensor, state: tuple[Tensor, ...], valid: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`h` after each step, `(B, T, H)`, and the state of each row after its own last one."""
+    outputs = []
+    for number, x in enumerate(steps.unbind(1)):
+        before, state = state, parts_of(cell(x, state_of(*state)))
+        if valid is not None:
+            parts = zip(state, before, strict=True)
+            state = tuple(torch.where(valid[:, number], *pair) for pair in parts)
         outputs.append(state[0])
-    ended.append(state)
-    final = [torch.cat(parts) for parts in zip(*ended[::-1], strict=True)]
-    return torch.cat(outputs[::-1] if backward else outputs), final
-
-
-def _reordered(state: Tensor, order: Tensor | None) -> Tensor:
-    return state if order is None else state.index_select(1, order)
-
-
-def _checked(make: type[Cell], input_size: int, hidden_size: int) -> Cell:
-    """The cell, after one step of two rows, so that a mistake in it is one line before training."""
-    kind, count = make.__name__, 2 if make.has_cell_state else 1
-    try:
-        cell = make(input_size, hidden_size).eval()  # no random numbers
-        x, h = torch.zeros(2, input_size), torch.zeros(2, hidden_size)
-        with torch.no_grad():
-            made = cell(x, (h, h) if count == 2 else h)
-    except Exception as error:  # your own code may raise anything
-        raise UserError(
-            f"cell {kind} cannot take a step: {type(error).__name__}: {one_line(error)}"
-        ) from error
-    parts = made if isinstance(made, tuple) else (made,)
-    if [getattr(part, "shape", None) for part in parts] != [h.shape] * count:
-        wanted = "(h, c), each" if count == 2 else "h"
-        raise UserError(
-            f"the step of cell {kind} must return {wanted} (B, H), and has_cell_state=True where "
-            "it is a pair (h, c)"
-        )
-    return cell.train()
+    return torch.stack(outputs, dim=1), state
 
 
 Recurrent = nn.RNNBase | SteppedRNN

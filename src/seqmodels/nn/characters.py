@@ -59,36 +59,11 @@ class CharacterEncoder(nn.Module):
         self, characters: Int[Tensor, "batch time most"]
     ) -> Float[Tensor, "batch time width"]:
         words = characters.flatten(0, 1)  # (B, T, K) -> (B * T, K)
-        read = self._on_cpu if words.device.type == "cpu" else self._on_device
-        return self.dropout(read(words).unflatten(0, characters.shape[:2]))
-
-    def _on_cpu(self, words: Tensor) -> Tensor:
-        # each different word once
-        different, places = torch.unique(words, dim=0, return_inverse=True)
-        lengths = (different != PADDING_ID).sum(dim=1)
-        there = lengths > 0
-        lengths = lengths[there]
-        h_n = self.encoder(self.embedding(different[there]), lengths).h_n[-1]  # (D, N, H)
-        final = h_n.new_zeros(len(different), self.width)
-        final[there] = torch.cat([*h_n], dim=-1)
-        return final[places]
-
-    def _on_device(self, words: Tensor) -> Tensor:
-        # without the lengths on the CPU, which would wait for the device: forward, a state is final
-        # at the last character of a word that begins at step 0; backward, at the first character of
-        # one that ends at the last step
-        count, most = words.shape
-        lengths = (words != PADDING_ID).sum(dim=1, keepdim=True)  # (N, 1)
-        last, steps = (lengths - 1).clamp(min=0), torch.arange(most, device=words.device)
-        at_end = words.gather(1, (steps - (most - lengths)).clamp(min=0))
-        output, _ = self.encoder.rnn(self.embedding(torch.cat([words, at_end])))  # (2 * N, K, D*H)
-        forward, backward = output.unflatten(-1, (2, -1)).unbind(dim=2)
-        rows = torch.arange(count, device=words.device)
-        final = [
-            forward[rows, last.squeeze(1)],
-            backward[count + rows, (most - 1) - last.squeeze(1)],
-        ]
-        return torch.cat(final, dim=-1) * (lengths > 0)
+        different, places = torch.unique(words, dim=0, return_inverse=True)  # reads each word once
+        lengths = (different != PADDING_ID).sum(dim=1).cpu()
+        h_n = self.encoder(self.embedding(different), lengths.clamp(min=1)).h_n[-1]  # (D, N, H)
+        final = torch.cat([*h_n], dim=-1) * (lengths > 0).to(h_n.device).unsqueeze(1)
+        return self.dropout(final[places].unflatten(0, characters.shape[:2]))
 
 
 def build_characters(
@@ -108,7 +83,7 @@ def build_characters(
     if count is None:
         raise UserError(
             f"model.embedding.characters={cell} reads the characters of words, and this data gives "
-            "none: set data.characters=true (data=text, tags, python_syntax), or "
+            "none: set data.characters=true (data=text, tags), or "
             "model.embedding.characters=null"
         )
     if cell is None:

@@ -17,7 +17,9 @@ from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, check
 from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices
 from seqmodels.nn.cell import CELLS
-from seqmodels.nn.ragged import MOST_STEPS, run_padded
+from seqmodels.nn.ragged import run_padded
+from seqmodels.nn.recurrence import runs_by_hand
+from seqmodels.nn.rows import MOST_STEPS
 from seqmodels.nn.state import State
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
@@ -25,6 +27,8 @@ from seqmodels.plugins import import_plugins
 # Measured on a CPU of two cores: with fewer, a call by blocks costs more than it saves.
 FEWEST_STEPS = 16
 FEWEST_STEPS_TO_TRAIN = 6
+# The same: `B * H` up to which a GRU on rows of one length trains faster by hand, by 1.05 to 1.5
+LARGEST_BY_HAND = 4096
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,7 +75,7 @@ class RecurrentEncoder(nn.Module):
     Args:
         input_size, hidden_size, num_layers, bidirectional, dropout, proj_size: as in PyTorch.
         cell: `lstm`, `gru`, `rnn` (tanh), or the name of a `Cell` of your own, which `SteppedRNN`
-            runs step by step on packed rows.
+            runs step by step, whatever `packing` is.
         packing: how to run sequences of different lengths; the results agree to rounding.
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
             faster of the two for this device, cell and number of steps (measured in
@@ -102,12 +106,6 @@ class RecurrentEncoder(nn.Module):
             import_plugins()  # one of them may have it
         if cell not in CELLS:
             raise UserError(f"encoder.cell={cell}: {choices(cell, CELLS)}")
-        is_own = cell not in ("lstm", "gru", "rnn")
-        if is_own and packing == "padded":
-            raise ValueError(
-                f"encoder.packing is 'padded', but cell={cell} runs on packed rows: set "
-                "encoder.packing=auto"
-            )
         if proj_size and cell != "lstm":
             raise ValueError(f"encoder.proj_size is {proj_size}: only cell=lstm has projections")
         if not 0 <= proj_size < hidden_size:
@@ -121,6 +119,7 @@ class RecurrentEncoder(nn.Module):
                 "set encoder.dropout=0 or encoder.num_layers=2"
             )
         options: dict[str, Any] = {"proj_size": proj_size} if cell == "lstm" else {}
+        is_own = cell not in ("lstm", "gru", "rnn")
         options |= {"locked_dropout": locked_dropout} if is_own else {"batch_first": True}
         self.rnn = CELLS[cell](
             input_size,
@@ -176,21 +175,19 @@ class RecurrentEncoder(nn.Module):
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
         longest = int(lengths.max()) if batch else time
-        most_steps = time if inputs.device.type == "cpu" else min(time, MOST_STEPS)
-        is_own = not isinstance(self.rnn, nn.RNNBase)
-        locked = self.locked_dropout and self.rnn.dropout and not is_own
-        if self.training and locked:
-            output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=True)
-        elif bool((lengths == longest).all()) and longest <= most_steps:
+        locked = self.training and self.locked_dropout and self.rnn.dropout > 0
+        if not isinstance(self.rnn, nn.RNNBase):
+            output, final = self.rnn(inputs[:, :longest], state, lengths)
+        elif not locked and self._runs_whole(inputs, lengths, longest):
             output, final = self.rnn(inputs[:, :longest], state)
-            if longest < time:
-                output = F.pad(output, (0, 0, 0, time - longest))
-        elif is_own or self._packs(inputs, longest):
+        elif not locked and self._packs(inputs, longest):
             packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
             output, final = self.rnn(packed, state)
             output, _ = pad_packed_sequence(output, batch_first=True, total_length=time)
         else:
-            output, final = run_padded(self.rnn, inputs, lengths, state)
+            output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=locked)
+        if output.shape[1] < time:
+            output = F.pad(output, (0, 0, 0, time - longest))
         h_n, c_n = (final, None) if isinstance(final, Tensor) else final
         layout = (self.num_layers, self.num_directions)  # (L*D, B, H) -> (L, D, B, H)
         return RNNOutput(
@@ -198,6 +195,20 @@ class RecurrentEncoder(nn.Module):
             h_n=h_n.unflatten(0, layout),
             c_n=None if c_n is None else c_n.unflatten(0, layout),
             lengths=lengths,
+        )
+
+    def _runs_whole(self, inputs: Tensor, lengths: Tensor, longest: int) -> bool:
+        """Whether the rows are of one length, and PyTorch's own call is the fastest for them."""
+        time, on_cpu = inputs.shape[1], inputs.device.type == "cpu"
+        if bool((lengths < longest).any()) or longest > (time if on_cpu else min(time, MOST_STEPS)):
+            return False
+        return not (
+            self.cell == "gru"
+            and self.packing != "packed"
+            and torch.is_grad_enabled()
+            and longest >= FEWEST_STEPS
+            and len(inputs) * self.rnn.hidden_size <= LARGEST_BY_HAND
+            and runs_by_hand(self.rnn, inputs)
         )
 
     def _packs(self, inputs: Tensor, longest: int) -> bool:

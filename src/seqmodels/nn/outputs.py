@@ -25,8 +25,6 @@ class Output(nn.Module):
     """
 
     targets: ClassVar[tuple[str, ...]] = ()  # the kinds of target it can learn; empty: any
-    # why a head that ends in it fits no task with another target
-    misfit: ClassVar[str] = "ends in an output of its own, which this model does not predict"
     links_steps: ClassVar[bool] = False  # whether the decision at a step depends on other steps
     frequent_first: ClassVar[bool] = False  # needs token ids sorted from frequent to rare
 

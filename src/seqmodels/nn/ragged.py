@@ -18,127 +18,19 @@ padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.nn.recurrence import CALLS, LayerByHand, runs_by_hand
+from seqmodels.nn.rows import Rows
 from seqmodels.nn.state import State, parts_of, state_of
-from seqmodels.padding import valid_steps
 
-# Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
-# and with more than 8 blocks each call gets too small to be faster.
-STEPS_PER_BLOCK = 128
-MOST_BLOCKS = 8
-# cuDNN fails on more steps (https://github.com/pytorch/pytorch/issues/133751)
-MOST_STEPS = 65_535
 # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, as long as the gate's other
 # inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
-
-
-class _Permute(torch.autograd.Function):
-    """Reorders rows by an index that is its own inverse; the gradient is reordered alike."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        return rows.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        return _Permute.apply(gradient, index), None
-
-
-def time_blocks(lengths: Tensor) -> list[tuple[int, int, int]]:
-    """Cuts a batch in time where rows end: `(start, stop, rows that have not ended)`.
-
-    Args:
-        lengths: `(B,)`, longest first.
-    """
-    rows, longest = len(lengths), int(lengths[0])
-    padded_steps = rows * longest - int(lengths.sum())
-    count = min(max(int((padded_steps / STEPS_PER_BLOCK) ** 0.5), 1), MOST_BLOCKS)
-    stops = sorted({int(lengths[rows * block // count]) for block in range(count)})
-    starts = [0, *stops[:-1]]
-    return [(a, b, int((lengths > a).sum())) for a, b in zip(starts, stops, strict=True)]
-
-
-def long_calls(longest: int, rows: int) -> list[tuple[int, int, int]]:
-    """As `time_blocks`, but cuts a batch only where a call would have too many steps."""
-    starts = range(0, longest, MOST_STEPS)
-    return [(start, min(start + MOST_STEPS, longest), rows) for start in starts]
-
-
-class Rows:
-    """Where the steps of a batch lie, `(N, ...)`: time first, the longest row first, in each block
-    of time only the rows that have not ended. If all rows stay to the end, they are not sorted.
-
-    Args:
-        time: how many steps the padded rows have.
-        exact: leave no padding in the blocks.
-    """
-
-    def __init__(self, lengths: Tensor, time: int, device: torch.device, *, exact: bool) -> None:
-        batch = lengths.shape[0]
-        ordered, order = lengths.sort(descending=True, stable=True)
-        self.shape, self.exact = (batch, time), exact
-        self.longest = int(ordered[0])
-        if exact:
-            self.blocks = [(0, self.longest, batch)]
-        elif device.type == "cpu":
-            self.blocks = time_blocks(ordered)
-        else:
-            self.blocks = long_calls(self.longest, batch)
-        self.sorted = exact or self.blocks[-1][2] < batch
-        if exact:
-            counts = valid_steps(ordered, self.longest).sum(0)
-        else:
-            counts = torch.cat([torch.full((b - a,), n) for a, b, n in self.blocks])
-        if self.sorted:
-            step = torch.arange(self.longest).repeat_interleave(counts)
-        else:
-            ordered, order = lengths, torch.arange(batch)
-            step = torch.arange(self.longest).unsqueeze(1).expand(-1, batch).flatten()
-        starts = counts.cumsum(0) - counts  # of steps
-        row = torch.arange(step.shape[0]) - starts.index_select(0, step)
-        length = ordered.index_select(0, row)
-        mirrored = torch.where(step < length, length - 1 - step, step)
-        on_device = partial(torch.Tensor.to, device=device, non_blocking=True)
-        self.order, self.original = on_device(order), on_device(order.argsort())
-        self.row, self.padding = on_device(row), on_device((step >= length).unsqueeze(1))
-        self.places = on_device(order.index_select(0, row) * time + step)  # in `(B * T, ...)`
-        self.reversal = on_device(starts.index_select(0, mirrored) + row)
-        self.last = on_device(starts.index_select(0, ordered - 1) + torch.arange(batch))
-        self.counts = counts
-
-    def take(self, inputs: Tensor) -> Tensor:
-        """`(B, T, F) -> (N, F)`, zero at padding."""
-        if self.sorted:
-            steps = inputs.flatten(0, 1).index_select(0, self.places)
-        else:
-            steps = inputs[:, : self.longest].transpose(0, 1).flatten(0, 1)
-        return steps if self.exact else steps.masked_fill(self.padding, 0.0)
-
-    def put(self, steps: Tensor) -> Tensor:
-        """`(N, F) -> (B, T, F)`, zero at padding."""
-        batch, time = self.shape
-        if not self.exact:
-            steps = steps.masked_fill(self.padding, 0.0)
-        if self.sorted:
-            padded = steps.new_zeros(batch * time, steps.shape[1]).index_add(0, self.places, steps)
-            return padded.unflatten(0, self.shape)
-        steps = steps.unflatten(0, (self.longest, batch))
-        return F.pad(steps, (0, 0, 0, 0, 0, time - self.longest)).transpose(0, 1)
-
-    def turned(self, steps: Tensor, direction: int) -> Tensor:
-        """As a direction reads them, or back: each row reversed within its own length."""
-        return _Permute.apply(steps, self.reversal) if direction else steps
 
 
 def run_padded(

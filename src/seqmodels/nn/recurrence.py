@@ -8,15 +8,13 @@ all other products, those of the weights' gradients too, are one for all steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from seqmodels.nn.ragged import Rows
+from seqmodels.nn.rows import Rows
 
 CALLS: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": torch.lstm,
@@ -36,8 +34,6 @@ def runs_by_hand(rnn: nn.RNNBase, inputs: Tensor) -> bool:
         and inputs.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
     )
 
 

@@ -26,7 +26,6 @@ class VocabularyOutput(Output):
     """Predicts a token at every step."""
 
     targets = ("next_token",)
-    misfit = "ends in a softmax over a vocabulary, which this model does not predict"
 
 
 class Vocabulary(VocabularyOutput):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
@@ -28,14 +30,15 @@ MOST_ROWS = 10
 BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
 QUANTILE = re.compile(r"prediction\..+\.0\.(?!5$)\d+")  # but the median
 # columns of `scores.csv` that hold no score
-KINDS = {**dict.fromkeys(("class", "type", "column", "series", "step"), str), "count": int}
+KINDS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
 WIDTH = 40  # characters of a cell
+LEVEL = 0.005  # how much of a number two models may differ by, and be level
 
 
 def metrics_table(
     metrics: Mapping[str, float],
     title: str,
-    baselines: Mapping[str, Mapping[str, float | None]] | None = None,
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Group:
     """A row per metric and a column per split, in the metric's unit; an unknown metric is a plain
     number. Beneath each metric are its baselines.
@@ -43,7 +46,7 @@ def metrics_table(
     Args:
         metrics: value by name, such as `test/accuracy`; shares such as an accuracy from 0 to 1.
         title: printed above the table.
-        baselines: metric -> name of the baseline -> value; None: it was left out.
+        baselines: metric -> name of the baseline -> value.
     """
     baselines = baselines or {}
     splits = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics))
@@ -85,33 +88,35 @@ def results_table(result: Mapping[str, Any]) -> Group:
 
 
 def verdict(result: Mapping[str, Any]) -> list[str]:
-    """A sentence if a baseline is better on the test split; none for a run on a part of its splits,
-    as with `debug`.
+    """A sentence if a baseline is better on the test split, in the metric that the task is compared
+    by; none for a run on a part of its splits, as with `debug`.
 
-    The difference of two accuracies is within chance if it is below 1.96 standard deviations, each
-    accuracy taken as a binomial share of the test split's examples.
+    Two numbers are level if they differ by half a percent or less. Two accuracies are within chance
+    if they differ by less than 1.96 standard deviations, each taken as a binomial share of the test
+    split's examples.
 
     Args:
         result: the content of `result.json`; a metric that `METRICS` lacks is skipped.
     """
-    if not on_whole_splits(flattened(result["config"])):
+    name = f"test/{result['metric']}"
+    rows, value = result["baselines"].get(name, {}), result["metrics"].get(name)
+    known = {baseline: other for baseline, other in rows.items() if math.isfinite(other)}
+    metric = find_metric(name)
+    whole = on_whole_splits(flattened(result["config"]))
+    if not (known and whole and metric) or value is None or metric.higher_is_better is None:
         return []
-    for name, rows in result["baselines"].items():
-        metric, value = find_metric(name), result["metrics"].get(name)
-        known = {n: v for n, v in rows.items() if v is not None and math.isfinite(v)}
-        if not (name.startswith("test/") and metric and known) or value is None:
-            continue
-        if metric.higher_is_better is None:
-            continue
-        best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
-        gain = known[best] - value if metric.higher_is_better else value - known[best]
-        if gain > 0 and show(name, known[best]) != show(name, value):  # not by rounding alone
-            size = result["examples"].get("test")
-            close = without_split(name) == "accuracy" and size and _chance(value, known[best], size)
-            chance = f", within chance on {size:,} examples (95 %)" if close else ""
-            numbers = f"{show_with_unit(name, known[best])}, not {show_with_unit(name, value)}"
-            return [f"The model lost to {best}: {name} {numbers}{chance}."]
-    return []
+    best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
+    other = known[best]
+    behind = value < other if metric.higher_is_better else value > other
+    if not behind or show(name, other) == show(name, value):  # by rounding alone
+        return []
+    size = result["examples"].get("test")
+    chance = result["metric"] == "accuracy" and size and _chance(value, other, size)
+    level = abs(value - other) <= LEVEL * max(abs(value), abs(other))
+    how = "is level with" if chance or level else "lost to"
+    numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
+    on = f", within chance on {size:,} examples (95 %)" if chance else ""
+    return [f"{result['head']} {how} {best}: {name} {numbers}{on}."]
 
 
 def _chance(one: float, other: float, size: int) -> bool:
@@ -161,14 +166,48 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
 
 def worst_rows(file: Path) -> list[dict[str, Any]]:
     """The ten rows with the largest losses, of those with a target and a prediction to compare; of
-    quantiles, the median."""
+    quantiles, the median. Of windows that forecast the same steps, the worst one; and of their
+    steps the mean, as the loss is.
+    """
+    worst: list[dict[str, str]] = []
     with file.open(newline="", encoding="utf-8") as table:
-        found = (row for row in csv.DictReader(table) if row.get("loss") and _is_predicted(row))
-        worst = nlargest(MOST_ROWS, found, key=lambda row: float(row["loss"]))
+        for row in csv.DictReader(table):
+            if not (row.get("loss") and _is_predicted(row)):
+                continue
+            same = [other for other in worst if _overlap(row, other)]
+            if all(_loss(row) > _loss(other) for other in same):
+                others = [other for other in worst if other not in same]
+                worst = nlargest(MOST_ROWS, [*others, row], key=_loss)
     return [
-        {**{k: v for k, v in row.items() if _is_shown(k)}, "loss": float(row["loss"])}
+        {**dict(_shown(k, v) for k, v in row.items() if _is_shown(k)), "loss": _loss(row)}
         for row in worst
     ]
+
+
+def _loss(row: Mapping[str, str]) -> float:
+    return float(row["loss"])
+
+
+def _overlap(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    if not one.get("step", "").isdigit() or one.get("series") != other.get("series"):
+        return False
+    steps = next((_numbers(v) for k, v in one.items() if k.startswith("target")), [])
+    return abs(int(one["step"]) - int(other["step"])) < len(steps)
+
+
+def _shown(column: str, text: str) -> tuple[str, Any]:
+    known = [] if column in BESIDE else [n for n in _numbers(text) if n is not None]
+    return (f"mean {column}", sum(known) / len(known)) if known else (column, text)
+
+
+def _numbers(text: str) -> list[Any]:
+    """Of a list of numbers, as of the steps of a forecast; none of another text."""
+    if not text.startswith("["):
+        return []
+    with suppress(ValueError):
+        values = json.loads(text)
+        return values if all(isinstance(v, int | float | None) for v in values) else []
+    return []
 
 
 def _is_predicted(row: Mapping[str, str]) -> bool:

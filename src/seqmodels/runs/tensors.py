@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqmodels.engine import Task
-from seqmodels.engine.fitting import no_output
 from seqmodels.errors import UserError, choices
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.outputs import Output
 
 
 class FinalCell(Head):
@@ -49,4 +49,4 @@ def head_for(task: Task, tensor: str | None) -> Head:
         )
     if tensor not in fits:
         raise UserError(f"tensor={tensor}: {choices(tensor, fits)}")
-    return fits[tensor](encoder, no_output).eval()
+    return fits[tensor](encoder, lambda width, **options: Output()).eval()

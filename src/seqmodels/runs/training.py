@@ -23,9 +23,9 @@ from seqmodels.data import DataModule
 from seqmodels.data.in_memory import InMemory
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract, describe_target
-from seqmodels.engine.fitting import check_model
 from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.errors import UserError, choices, refusing, unusable
+from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import device_name, keep_memory
 from seqmodels.plugins import import_modules, trusted_classes
@@ -48,6 +48,8 @@ from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
 from seqmodels.screen import Screen, logging_to
 
 log = logging.getLogger(__name__)
+
+BASELINES = 30.0  # seconds that simple models may take, or a tenth of the training's
 
 
 def train(
@@ -144,8 +146,7 @@ def _prepared(
     kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
-    sized: Any = OmegaConf.merge(config.model, kind.settle(config.model)[0])
-    check_model(contract, sized, kind.check(sized))
+    find_head(config.model.head, per=contract.per, target=contract.target)  # before data is read
     pl.seed_everything(config.seed, workers=True, verbose=False)
     whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
     data: DataModule = instantiate({**whole, **in_memory}, key="data", allowed_targets=allowed)
@@ -251,7 +252,7 @@ def _fit(
     begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and first:  # after the training, whose first step would wait
-        result["baselines"] = data.baselines()
+        result["baselines"] = data.baselines(max(BASELINES, seconds["fit"] / 10))
     speed = f"{task.contract.kind.unit}_per_second"
     result[speed] = task.seen * trainer.world_size / seconds["fit"]
 

@@ -1,22 +1,24 @@
-"""Baselines: what they compute, and what they are trained on."""
+"""Baselines: what they compute, what they are trained on, and how long they may take."""
 
 from __future__ import annotations
 
-import io
+import logging
 import os
-from importlib.util import find_spec
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.sparse
 import torch
-from rich.console import Console
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
 
 from seqmodels.data import UEA, Text
 from seqmodels.data.baseline_features import n_grams
-from seqmodels.runs.report import metrics_table, verdict
-from seqmodels.tasks.classification.linear import TF_IDF_C, classifiers
+from seqmodels.tasks.classification import baselines
+
+LINEAR = "logistic regression on tf-idf"
 
 
 def some_texts(path: Path, rows: int = 60) -> Path:
@@ -28,24 +30,6 @@ def some_texts(path: Path, rows: int = 60) -> Path:
     return path
 
 
-def test_two_classes_are_held_back_like_any_others() -> None:
-    """The weights of a softmax over two classes, whose squares add up."""
-    counts, labels = scipy.sparse.csr_array(np.eye(4)), np.array([0, 0, 1, 1])
-    model = classifiers(2)["tf-idf"][1].fit(counts, labels)
-    probabilities = model.predict_proba(counts)
-    [weights] = model[-1].coef_ / 2  # of class 1; those of class 0 are their opposite
-    errors = TF_IDF_C[1] * (np.eye(2)[labels] - probabilities)[:, 1]
-    np.testing.assert_allclose(weights, errors, atol=1e-3)  # the gradient is 0
-
-
-def test_ratios_are_those_of_naive_bayes() -> None:
-    counts = scipy.sparse.csr_array([[2, 0], [1, 0], [0, 1]])  # two texts of class 0, one of 1
-    model = classifiers(2)["naive-Bayes features"][-1].fit(counts, [0, 0, 1]).estimators_[0]
-    p, q = np.array([1, 2]) / 3, np.array([3, 1]) / 4  # a text counts once
-    made = model[:-1].transform(counts).toarray()
-    np.testing.assert_allclose(made, (counts.toarray() > 0) * np.log(p / q))
-
-
 def test_n_grams_see_what_the_model_sees() -> None:
     words = n_grams("words", lowercase=False)
     assert set(words.build_analyzer()("Fine !")) == {"Fine", "!", "Fine !"}
@@ -54,42 +38,120 @@ def test_n_grams_see_what_the_model_sees() -> None:
 
 
 def test_a_subsample_is_in_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqmodels.data.baseline_features.TEXTS", 20)
     data = Text(str(some_texts(tmp_path / "a.csv")), validation_fraction=0.2, test_fraction=0.2)
     data.setup()
-    found = data.baselines()["test/accuracy"]
-    assert "tf-idf + logistic regression on 20 of 38 examples" in found
-    assert "naive-Bayes features + logistic regression on 20 of 38 examples" in found
-    monkeypatch.setattr("seqmodels.data.baseline_features.TEXTS", 1)  # of one class
+    for limit, most, count in (
+        ("EXAMPLES", 20, 20),
+        ("CHARACTERS", {"words": 600}, 29),  # of 20 or 21 characters
+    ):
+        with monkeypatch.context() as few:
+            few.setattr(f"seqmodels.data.baseline_features.{limit}", most)
+            found = data.compute_baselines()["test/accuracy"]
+            assert list(found) == ["majority class", f"{LINEAR} ({count} of 38 examples)"]
+    monkeypatch.setattr("seqmodels.data.baseline_features.EXAMPLES", 1)  # of one class
     assert list(data.compute_baselines()["test/accuracy"]) == ["majority class"]
 
 
-class Fixed:
-    def __init__(self, *predictions: np.ndarray) -> None:
-        self.predictions = iter(predictions)
+def test_a_baseline_has_a_row_for_each_metric(tmp_path: Path) -> None:
+    """Classes of unequal size, and some that training never saw, which nobody gets right."""
+    rows = [f"the film {n} is {'fine' if n % 5 else 'dull'},{n % 5 > 0}" for n in range(60)]
+    for name, more in (("train", []), ("test", ["a film,odd", "a fine film,odder"])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows, *more]) + "\n")
+    train, test = (str(tmp_path / f"{name}.csv") for name in ("train", "test"))
+    data = Text(train, validation=train, test=test)
+    data.setup()
+    found = data.compute_baselines()
+    names = {f"{split}/{of}" for split in ("validation", "test") for of in ("accuracy", "macro_f1")}
+    assert found.keys() == names
+    right = data.datasets["test"].targets.clamp(min=-1).tolist()
+    frequent = [data.classes.index("True")] * len(right)
+    linear = [data.classes.index(row.partition(",")[2]) for row in rows] + frequent[-2:]
+    for name, made in (("majority class", frequent), (LINEAR, linear)):
+        accuracy, macro_f1 = accuracy_score(right, made), f1_score(right, made, average="macro")
+        assert found["test/accuracy"][name] == pytest.approx(accuracy)
+        assert found["test/macro_f1"][name] == pytest.approx(macro_f1)
 
-    def fit(self, features: object, labels: object) -> Fixed:
+
+class Fixed:
+    """Is right on the validation split where its strength is 10, and on the test split else."""
+
+    n_iter_ = np.array([1])
+
+    def __init__(self, right: dict[int, np.ndarray]) -> None:
+        self.right, self.strength = right, 0.0
+
+    def __call__(self, **_: object) -> Fixed:
         return self
 
-    def predict(self, features: object) -> np.ndarray:
-        return next(self.predictions)
+    def set_params(self, C: float) -> None:  # noqa: N803 (scikit-learn's)
+        self.strength = C
+
+    def fit(self, features: object, labels: object) -> None:
+        pass
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        split = "validation" if len(features) == len(self.right["validation"]) else "test"
+        right = self.right[split]
+        return right if (self.strength == 10) == (split == "validation") else 1 - right
 
 
-def test_choices_are_made_on_the_validation_split(
+def test_the_strength_is_chosen_on_the_validation_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = Text(str(some_texts(tmp_path / "a.csv")))
+    data = Text(str(some_texts(tmp_path / "a.csv")), test_fraction=0.3)
     data.setup()
     right = {split: data.datasets[split].targets.numpy() for split in ("validation", "test")}
-    good = Fixed(right["validation"], 1 - right["test"])
-    bad = Fixed(1 - right["validation"], right["test"])
-    models = {"tf-idf": [bad, good]}
-    monkeypatch.setattr("seqmodels.tasks.classification.linear.classifiers", lambda _: models)
-    name = "tf-idf + logistic regression"
+    features = {split: np.zeros((len(data.datasets[split]), 1)) for split in ("train", *right)}
+    assert len(features["validation"]) != len(features["test"])
+    made = (np.arange(len(features["train"])), features, "nothing")
+    monkeypatch.setattr(baselines, "baseline_features", lambda *_: made)
+    monkeypatch.setattr("sklearn.linear_model.LogisticRegression", Fixed(right))
     found = data.compute_baselines()
+    name = "logistic regression on nothing"
     assert found["validation/accuracy"][name] == 1.0 and found["test/accuracy"][name] == 0.0
 
 
+def test_steps_of_a_fit_lead_to_where_one_fit_does() -> None:
+    data = UEA("JapaneseVowels")
+    data.setup()
+    labels = {split: data.datasets[split].targets.numpy() for split in ("train", "test")}
+    _, features, _ = baselines.baseline_features(data)
+    made = [*baselines._predictions(data, features, labels["train"])]
+    for strength, predictions in zip(baselines.STRENGTHS, made, strict=True):
+        model = LogisticRegression(C=strength, max_iter=10_000, tol=1e-6)
+        alone = model.fit(features["train"], labels["train"]).predict(features["test"])
+        assert (alone == predictions["test"]).mean() > 0.99
+    found = data.compute_baselines()["test/accuracy"]
+    assert found["logistic regression on channel means and deviations"] > 0.95
+
+
+def test_a_model_that_takes_too_long_is_left_out_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While it reads, or while it is trained; the next run, which has more time, has it."""
+
+    class Slow(LogisticRegression):
+        def fit(self, features: object, labels: object) -> None:
+            time.sleep(0.2)
+            self.n_iter_ = np.array([baselines.AT_ONCE])  # it would go on
+
+    data = Text(str(some_texts(tmp_path / "a.csv", rows=62)))
+    data.setup()
+    with monkeypatch.context() as slow:
+        slow.setattr("sklearn.linear_model.LogisticRegression", Slow)
+        for seconds in (0.0, 3.0):
+            caplog.clear()
+            started = time.perf_counter()
+            found = data.baselines(seconds)
+            assert time.perf_counter() - started < seconds + 2
+            assert {tuple(rows) for rows in found.values()} == {("majority class",)}
+            assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
+                f"no baseline logistic regression: it takes longer than {seconds:.0f} s"
+            ]
+    assert LINEAR in data.baselines()["test/accuracy"]
+
+
+@pytest.mark.filterwarnings(f"error::{ConvergenceWarning.__module__}.ConvergenceWarning")
 def test_baselines_leave_the_process_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,56 +175,3 @@ def test_baselines_leave_the_process_as_it_was(
     data.setup()
     before = state()
     assert data.baselines() == {} and state() == before
-
-
-def test_the_nearest_series_is_the_nearest_over_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = UEA("JapaneseVowels")
-    data.setup()
-    labels = {split: data.datasets[split].targets.numpy() for split in ("train", "test")}
-    series = {s: [np.array(x, float) for x in data.examples[s].inputs] for s in labels}
-    longest = max(map(len, series["train"]))
-    padded = {
-        split: np.stack(
-            [np.pad(x[:longest], ((0, longest - len(x[:longest])), (0, 0))) for x in all_]
-        )
-        for split, all_ in series.items()
-    }
-    nearest = [((padded["train"] - x) ** 2).sum(axis=(1, 2)).argmin() for x in padded["test"]]
-    right = (labels["train"][nearest] == labels["test"]).mean()
-    monkeypatch.setattr("seqmodels.tasks.classification.baselines.find_spec", lambda _: None)
-    found = data.compute_baselines()["test/accuracy"]
-    assert found["nearest neighbour on the series"] == pytest.approx(right) and right > 0.9
-
-
-def test_without_numba_the_table_says_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqmodels.tasks.classification.baselines.find_spec", lambda _: None)
-    data = UEA("JapaneseVowels")
-    data.setup()
-    found = data.compute_baselines()
-    metrics = {"validation/accuracy": 0.5, "test/accuracy": 0.5}
-    table = metrics_table(metrics, "title", found)
-    shown = io.StringIO()
-    Console(file=shown, width=100).print(table)
-    assert "MiniRocket (left out: pip install numba)" in shown.getvalue()
-    [lost] = verdict(
-        {"baselines": found, "metrics": metrics, "config": {}, "examples": data.split_sizes}
-    )
-    assert "lost to nearest neighbour on channel means" in lost
-    # numba would not help
-    monkeypatch.setattr("seqmodels.tasks.classification.baselines.SHORTEST", 1000)
-    assert not any("MiniRocket" in name for name in data.compute_baselines()["test/accuracy"])
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("numba") is None, reason="MiniRocket needs numba")
-@pytest.mark.filterwarnings("ignore")
-def test_minirocket_of_series_of_unequal_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = UEA("JapaneseVowels")
-    data.setup()
-    threads = torch.get_num_threads()
-    found = data.baselines()["test/accuracy"]  # from no cache, which has the name of no test
-    assert torch.get_num_threads() == threads
-    assert found["MiniRocket + ridge classifier"] > 0.95
-    assert found["nearest neighbour by dynamic time warping"] > 0.94
-    monkeypatch.setattr("seqmodels.tasks.classification.baselines.SHORTEST", 1000)
-    assert "MiniRocket + ridge classifier" not in data.compute_baselines()["test/accuracy"]

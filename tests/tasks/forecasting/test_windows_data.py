@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -14,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.in_memory import InMemory
 from seqmodels.data.module import SPLITS
 from seqmodels.errors import UserError
-from seqmodels.tasks.forecasting import Forecaster, Windows
-from seqmodels.tasks.forecasting.times import UNITS, clock, find_period, moment
+from seqmodels.tasks.forecasting import Windows
+from seqmodels.tasks.forecasting.series import read_series
 
 W, H = 7, 3  # window and horizon
 Write = Callable[..., str]
@@ -166,7 +166,7 @@ def test_all_formats_give_the_same_windows(write: Write, tmp_path: Path) -> None
     files.append(str(tmp_path / "table.parquet"))
     prints = {windows(file, time="t").fingerprint for file in files}
     assert len(prints) == 1
-    assert all(each.clock for each in windows(files[-1], time="t").read_inputs(files[-1]))
+    assert all(each.after(1) for each in windows(files[-1], time="t").read_inputs(files[-1]))
 
 
 def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: Write) -> None:
@@ -192,74 +192,81 @@ def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: W
 
 
 @pytest.mark.parametrize(
-    ("times", "after"),
+    ("times", "after", "period"),
     [
-        (["1", "2", "3"], [4, 5]),
-        (["0.5", "1.0", "1.5"], [2, 2.5]),
-        (["1949-11", "1949-12", "1950-01"], ["1950-02", "1950-03"]),
-        (["2023-11-30", "2023-12-31", "2024-01-31"], ["2024-02-29", "2024-03-31"]),
-        (["2023-01-15", "2023-04-15", "2023-07-15"], ["2023-10-15", "2024-01-15"]),
-        (["2024-02-27", "2024-02-28"], ["2024-02-29", "2024-03-01"]),
-        (["2010/01/01 22:00", "2010/01/01 23:00"], ["2010/01/02 00:00", "2010/01/02 01:00"]),
-        (["2013-12-30T23:30:00Z", "2013-12-30T23:45:00Z"], ["2013-12-31T00:00:00Z"]),
-        (["2024-01-01 00:00:00+02:00", "2024-01-01 06:00:00+02:00"], ["2024-01-01 12:00:00+02:00"]),
-        (
-            ["2024-03-30T00:00+01:00", "2024-03-31T00:00+01:00", "2024-04-01T00:00+02:00"],
-            ["2024-04-02T00:00+02:00"],
-        ),
-        (
-            ["2024-02-01 00:00+01:00", "2024-03-01 00:00+01:00", "2024-04-01 00:00+02:00"],
-            ["2024-05-01 00:00+02:00"],
-        ),
-        (["2024-03-31T01:00:00+01:00", "2024-03-31T03:00:00+02:00"], ["2024-03-31T04:00:00+02:00"]),
+        (["1949-11", "1949-12", "1950-01"], ["1950-02-01 00:00:00", "1950-03-01 00:00:00"], 12),
+        (["2023-11-30", "2023-12-31", "2024-01-31"], ["2024-02-29 00:00:00"], 12),
+        (["2023-01-01", "2023-04-01", "2023-07-01"], ["2023-10-01 00:00:00"], 4),
+        (["1990", "1991", "1992"], ["1993-01-01 00:00:00"], 1),
+        (["2024-02-21", "2024-02-28"], ["2024-03-06 00:00:00"], 52),
+        (["2024-02-27", "2024-02-28"], ["2024-02-29 00:00:00", "2024-03-01 00:00:00"], 7),
+        # of business days, a week has five
+        ([f"2024-02-{day:02d}" for day in (1, 2, *range(5, 10))], ["2024-02-12 00:00:00"], 5),
+        (["2010/01/01 22:00", "2010/01/01 23:00"], ["2010-01-02 00:00:00"], 24),
+        (["2013-12-30T23:30:00Z", "2013-12-30T23:45:00Z"], ["2013-12-31 00:00:00+00:00"], 96),
+        (["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"], ["2024-03-31 02:00:00+00:00"], 24),
     ],
 )
-def test_times_are_continued_as_the_file_writes_them(times: list[str], after: list[str]) -> None:
-    found, places = clock([moment(t, "row") for t in times], times[-1], times.__getitem__)
-    assert found.after(len(after)) == after
-    assert places.tolist() == [*range(len(times))]
+def test_times_go_on_in_the_same_steps_of_which_a_day_or_a_year_is_a_period(
+    write: Write, times: list[str], after: list[str], period: int
+) -> None:
+    file = write("t,y", *(f"{time},{n}" for n, time in enumerate(times)))
+    [series] = read_series(file, {"y": "data.target"}, "t")
+    assert series.after(len(after)) == after
+    assert series.values.flatten().tolist() == [*range(len(times))]
+    assert series.usual_period == period
+
+
+def test_a_period_is_given_where_no_column_has_times(write: Write) -> None:
+    file = write("y", *(str(n % 9) for n in range(80)))
+    assert windows(file).period == 1
+    assert windows(file, period=9).period == 9
+    assert windows(file, period=9).spec["naive_error"] == windows(file).spec["deviation"]
 
 
 MISTAKES = [
     ({}, ["t,z", "1,2"], "has no column 'y': set data.target; choose one of t, z"),
     ({"inputs": ["tepm"]}, ["y,temp", "1,2"], "no column 'tepm': set data.inputs; .*mean temp"),
-    ({"time": "at"}, ["y,t", "1,2"], "no column 'at': set data.time; choose one of t, y"),
+    ({"time": "at"}, ["y,t", "1,1949"], "no column 'at': set data.time; choose one of t, y"),
     ({}, ["y", "1", "two"], r"row 2 has 'two' as 'y', which is not a finite number"),
     ({}, ["y", "1", "٣"], r"row 2 has '٣' as 'y', which is not a finite number"),
-    ({"time": "t"}, ["t,y", "1,1", "٢,2"], r"row 2 has '٢' as its time"),
-    ({"time": "t"}, ["t,y", "1,1", "1_0,2"], r"row 2 has '1_0' as its time"),
     ({}, ["y", "1", "inf"], r"row 2 has 'inf' as 'y', which is not a finite number"),
     ({}, ["t,y", "1,1", "2,", "3,3"], "row 2 has no 'y': fill it, or set data.missing=last"),
     ({}, ["t,y", "1,1", "2,nan"], "row 2 has no 'y': fill it, or set data.missing=last"),
-    ({"series": "s"}, ["s,y", "a,1", ",2"], "row 2 has no 's'; fill it"),
-    ({"time": "t"}, ["t,y", "2,1", "1,2"], "row 2, at 1.0, is earlier than the row before: sort"),
-    ({"time": "t"}, ["t,y", "1,1", "1,2"], "row 2, at 1.0, is there twice: remove one.* in UTC"),
+    ({"series": "s"}, ["s,y", "a,1", ",2"], "the s of row 2 is empty; remove the row or fill it"),
+    ({"time": "t"}, ["t,y", "1949,1", "1950,2", ",2"], "row 3 has '' as its time; write times as"),
     ({"time": "t"}, ["t,y", "noon,1"], "row 1 has 'noon' as its time; write times as 2013-01-31"),
-    ({"time": "t"}, ["t,y", "1,1", "2024-01-01,2"], "row 2, at .*, is a date, and the one before"),
     (
         {"time": "t"},
-        ["t,y", "0,1", "1,2", "2,3", "3.5,4"],
-        "row 4, at 3.5, is 1.5 after the row before, others are 1: make the steps equal",
+        ["t,y", "1950,1", "1949,2"],
+        "1949-01-01 00:00:00 is not after the row before: sort the rows by time, and have each "
+        "once; .* data.series; if clocks change, write times in UTC",
+    ),
+    ({"time": "t"}, ["t,y", "1949,1", "1949,2"], "1949-01-01 00:00:00 is not after the row before"),
+    (
+        {"time": "t", "missing": "last"},
+        ["t,y", *(f"2024-01-0{day},1" for day in (1, 2, 3, 4)), "2024-01-05 12:00,4"],
+        "2024-01-05 12:00:00 is no multiple of the usual step, 1 days 00:00:00, after 2024-01-01 "
+        "00:00:00: make the steps equal",
     ),
     (
         {"time": "t", "series": "s"},
         ["s,t,y", *(f"a,{t},1" for t in hours(9, skip=[6]))],
-        "row 7 of a, at 2011-03-27 03:00:00, comes after a gap: 1 row of equal steps is missing "
-        "before it; add them, or set data.missing=last .* clocks went forward",
+        "series a: 2011-03-27 02:00:00 has no 'y': fill it, or set data.missing=last",
     ),
     (
         {"time": "t", "missing": "last"},
-        ["t,y", "1,1", "2,2", "3,3", "1000,4"],
-        "row 4, at 1000.0, comes after a gap: 996 rows .* before it; add them: more than half",
+        ["t,y", *(f"{t},1" for t in hours(3)), "2021-01-01,4"],
+        "more than half of all rows are missing, in steps of 0 days 01:00:00",
     ),
     ({"missing": "last"}, ["t,y", "1,", "2,"], "every 'y' is missing"),
     (
         {"validation_fraction": 0.05},
         ["y", *map(str, range(40))],
-        "the validation split has 2 of 40 steps, and a horizon has 3: lower data.horizon, or",
+        "40 steps are too few: .* other splits need a horizon, and have 2 and 8: lower",
     ),
-    ({"horizon": 90}, ["y", *map(str, range(80))], "train split has 48 of 80 steps, .* has 97: lo"),
-    ({"period": 70}, ["y", *map(str, range(100))], "data.period is 70, and the train split has 60"),
+    ({"horizon": 90}, ["y", *map(str, range(80))], "a horizon, 7 . 90 steps, and has 48; the ot"),
+    ({"period": 70}, ["y", *map(str, range(100))], "split of 60 steps, of which data.period is 70"),
     ({}, ["y"], "has no rows"),
 ]
 
@@ -273,7 +280,7 @@ def test_a_mistake_in_a_file_is_one_line_that_names_it(
     with pytest.raises(UserError, match=message) as caught:
         windows(write(*lines), **options)
     assert "\n" not in str(caught.value)
-    assert "table.csv" in str(caught.value) or "data.period" in message
+    assert "table.csv" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -308,152 +315,7 @@ def test_a_file_to_forecast_from_must_be_like_the_training_file(
         next(data.read_inputs(write("1", name="a.txt")))
 
 
-def test_series_of_different_steps_in_one_file_are_noted(write: Write) -> None:
-    rows = [f"{name},{time},1" for name in "ab" for time in hours(60)]
-    days = [f"c,2011-{n // 28 + 1:02}-{n % 28 + 1:02},1" for n in range(28)]
-    file = write("s,t,y", *rows, *days)
-    assert windows(file, time="t", series="s", window=2).notes == [
-        "1 of 3 series (33.33 %) have another step than 1:00:00, such as 1 day: window, horizon "
-        "and period count steps"
-    ]
-    assert windows(write("s,t,y", *rows), time="t", series="s", window=2).notes == []
-
-
-def test_hours_weekdays_and_months_are_read_from_the_times(write: Write) -> None:
-    times = hours(400)
-    file = write("t,y", *(f"{t},{n % 5}" for n, t in enumerate(times)))
-    data = windows(file, time="t", calendar=["hour", "weekday", "month"])
-    assert data.columns == ["y", *(f"{u} {w}" for u in UNITS for w in ("sine", "cosine"))]
-    at = pd.DatetimeIndex(times)
-    turns = [at.hour / 24, at.dayofweek / 7, (at.month - 1 + (at.day - 1) / 31) / 12]
-    angles = 2 * np.pi * np.stack([*turns], axis=1)
-    expected = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(400, 6)
-    np.testing.assert_allclose(data.series[0].values[:, 1:], expected, atol=1e-9)
-    [newest] = data.read_inputs(file)
-    np.testing.assert_allclose(newest.values[:, 1:], expected[-W:], atol=1e-9)
-    assert data.file_loader(file).dataset.values.shape == (400, 7)
-    with pytest.raises(
-        UserError, match=r"data.calendar=\['hour'\] is read from times: set data.time"
-    ):
-        windows(file, calendar=["hour"])
-    numbers = write("t,y", *(f"{n},{n % 5}" for n in range(60)), name="numbers.csv")
-    with pytest.raises(UserError, match="needs dates, and 't' has numbers: leave it out"):
-        windows(numbers, time="t", calendar=["hour"])
-
-
-def test_which_series_it_is_can_be_read(two_series: str) -> None:
-    plain = windows(two_series, series="id")
-    data = windows(two_series, series="id", identity=True)
-    assert data.spec["num_inputs"] == plain.spec["num_inputs"] + 2 == 3
-    for split in SPLITS:
-        dataset = data.datasets[split]
-        batch = dataset.__getitems__(range(len(dataset)))
-        assert batch.series is not None and {*batch.series.tolist()} == {0, 1}
-        which = torch.nn.functional.one_hot(batch.series, 2).unsqueeze(1).expand(-1, W, -1)
-        assert torch.equal(batch.inputs[..., 1:], which.float())
-        same = plain.datasets[split].__getitems__(range(len(dataset)))
-        assert torch.equal(batch.inputs[..., :1], same.inputs)
-        torch.testing.assert_close(batch.targets, same.targets, equal_nan=True)
-    newest = [*data.read_inputs(two_series)]
-    again = Windows(two_series, "y", series="id", identity=True, window=W, horizon=H)
-    again.use_spec(json.loads(json.dumps(data.spec)))
-    for each in (data, again):
-        assert each.batch_of(newest).inputs[:, 0, 1:].tolist() == [[1, 0], [0, 1]]
-    with pytest.raises(UserError, match="data.identity is of several series: set data.series"):
-        windows(two_series, identity=True)
-
-
-def promoted(known: int, ahead: int = 0, missing: str = "") -> list[str]:
-    """Rows of two series whose `p` is known so many steps further than `y` and `x`."""
-    return [
-        f"{time},{name},{'' if n >= known else y + n},{'' if n >= known else -n},{p}"
-        for name, y in (("a", 1000), ("b", 5000))
-        for n, time in enumerate(hours(known + ahead))
-        for p in [missing if n == known - 2 and missing else y + 10_000 + n]
-    ]
-
-
-COLUMNS = "t,id,y,x,p"
-FUTURE = {"inputs": ["x"], "future_inputs": ["p"], "time": "t", "series": "id"}
-
-
-@pytest.mark.parametrize("ahead", [0, 1, H, H + 2])
-def test_what_is_known_in_advance_is_read_of_the_steps_to_forecast(
-    write: Write, ahead: int
-) -> None:
-    file = write(COLUMNS, *promoted(60, ahead))
-    data = windows(file, **FUTURE)
-    plain = windows(write(COLUMNS, *promoted(60), name="plain.csv"), inputs=["x"], series="id")
-    assert data.columns == ["y", "x", "p in 3 steps"] and data.notes == []
-    for split in SPLITS:
-        dataset = data.datasets[split]
-        batch = dataset.__getitems__([*range(len(dataset))])
-        same = plain.datasets[split].__getitems__([*range(len(dataset))])
-        assert len(dataset) == len(plain.datasets[split])  # no window more or less
-        torch.testing.assert_close(batch.inputs[..., :2], same.inputs)
-        torch.testing.assert_close(batch.targets, same.targets)
-        inputs, targets = restored(data, batch)
-        np.testing.assert_allclose(inputs[..., 2], inputs[..., 0] + 10_000 + H, rtol=1e-5)
-        np.testing.assert_allclose(inputs[:, -H:, 2], targets[..., 0] + 10_000, rtol=1e-5)
-    name = data.datasets["test"].row_name(len(data.datasets["test"]) - 1)
-    assert name == {"series": "b", "time": hours(60)[60 - H]}
-    if ahead < H:
-        with pytest.raises(UserError, match=f"p of a: {ahead} steps beyond the last .* give 3"):
-            next(data.read_inputs(file))
-        return
-    newest = [*data.read_inputs(file)]
-    rows = [*data.described(newest, [{"y": [0.0] * H}] * 2)]
-    assert [row["time"] for row in rows] == [hours(60 + H)[60:]] * 2
-    batch = data.batch_of(newest)
-    mean, deviation = (torch.tensor(data.spec[key]) for key in ("mean", "deviation"))
-    read = batch.inputs * deviation.unsqueeze(1) + mean.unsqueeze(1)
-    expected = (
-        10_000 + torch.arange(60 - W + H, 60 + H).view(1, -1) + torch.tensor([[1000], [5000]])
-    )
-    torch.testing.assert_close(read[..., 2], expected.float(), rtol=1e-5, atol=0.1)
-    torch.testing.assert_close(read[:, -1, 0], torch.tensor([1059.0, 5059.0]))
-
-
-def test_only_what_is_known_in_advance_may_stand_alone_at_the_end(write: Write) -> None:
-    lines = promoted(60, H)
-    with pytest.raises(UserError, match="row 61 of a has no 'y': fill it, or set data.missing"):
-        windows(write(COLUMNS, *lines), inputs=["x", "p"], time="t", series="id")
-    holes = write(COLUMNS, *promoted(60, H, missing="NA"), name="holes.csv")
-    with pytest.raises(UserError, match="row 59 of a has no 'p': fill it, or set data.missing"):
-        windows(holes, **FUTURE)
-    data = windows(holes, **FUTURE, missing="last")
-    assert data.notes == ["2 of 360 values are missing and repeat the last known one"]
-    assert data.series[0].values[58 - H : 60 - H, 2].tolist() == [11_057, 11_059]
-    with pytest.raises(UserError, match="column 'x' is named twice"):
-        windows(holes, **{**FUTURE, "future_inputs": ["x"]})
-    with pytest.raises(UserError, match="no column 'q': set data.future_inputs"):
-        windows(holes, **{**FUTURE, "future_inputs": ["q"]})
-
-
-# ---------------------------------------------------------------- period and baselines
-
-
-@pytest.mark.parametrize("period", [7, 12, 24, 168])
-def test_the_period_of_noisy_waves_is_found_whatever_their_trend(period: int) -> None:
-    random, steps = np.random.default_rng(0), np.arange(12 * period + 300)
-    wave = np.sin(2 * np.pi * steps / period) + random.normal(0, 0.5, len(steps))
-    assert find_period([wave]) == period
-    assert find_period([wave + 0.02 * steps, 3 * wave]) == period
-
-
-def test_the_longer_of_two_periods_is_found() -> None:
-    steps = np.arange(2000)
-    day, week = np.sin(2 * np.pi * steps / 24), (steps // 24 % 7 >= 5).astype(float)
-    assert find_period([day + 2 * week]) == 168
-
-
-def test_what_does_not_repeat_has_no_period() -> None:
-    random = np.random.default_rng(0)
-    walks = [np.cumsum(random.normal(size=400)) for _ in range(20)]
-    assert sum(find_period([walk]) > 1 for walk in walks) <= 1
-    assert find_period([random.normal(size=1000)]) == 1
-    assert find_period([np.arange(300.0)]) == find_period([np.ones(50)]) == 1
-    assert find_period([np.arange(3.0)]) == 1
+# ---------------------------------------------------------------- baselines
 
 
 def test_baselines_equal_those_by_hand(write: Write) -> None:
@@ -461,42 +323,70 @@ def test_baselines_equal_those_by_hand(write: Write) -> None:
     y = np.sin(2 * np.pi * steps / P) + random.normal(0, 0.3, 300) + steps / 100
     x = random.normal(size=300)
     file = write("y,x", *(f"{a},{b}" for a, b in zip(y.tolist(), x.tolist())))
-    data = windows(file, inputs=["x"], window=5)
+    data = windows(file, inputs=["x"], window=5, period=P)  # longer than the window
     found = data.compute_baselines()
-    assert data.period == P  # longer than the window
 
-    places = {"validation": (180, 240), "test": (240, 300)}
+    places = {"train": (0, 180), "validation": (180, 240), "test": (240, 300)}
 
     def cut(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start, stop = places[split]
         origins = np.arange(max(start, 5), stop - H + 1)
-        read = np.stack([np.column_stack([y, x])[o - 5 : o] for o in origins])
-        return origins, read, np.stack([y[o : o + H] for o in origins])
+        return origins, *(
+            np.stack([y[o - before : o + after] for o in origins])
+            for before, after in ((5, 0), (0, H))
+        )
 
-    scale = np.abs(y[P:180] - y[: 180 - P]).mean()
+    def linear(strength: float, split: str) -> np.ndarray:
+        _, read, ahead = cut("train")
+        last = read[:, -1:]
+        # windows are standardised: regularised as much, a deviation is a unit
+        strength = strength * len(read) * y[:180].var()
+        model = Ridge(strength).fit(read - last, ahead - last)
+        _, read, _ = cut(split)
+        return model.predict(read - read[:, -1:]) + read[:, -1:]
 
-    options = {"base": "linear", "instance_norm": "last", "channel_independent": True}
-    begun = Forecaster(data.spec, {"hidden_size": 3}, **options).eval()  # type: ignore[arg-type]
-    begun.initialize(data)
+    def of_validation(strength: float) -> float:
+        return float(np.square(linear(strength, "validation") - cut("validation")[2]).sum())
 
-    def linear(split: str) -> np.ndarray:
-        windows = data.datasets[split]
-        return begun.forecast(windows.__getitems__([*range(len(windows))]))[..., 0].detach().numpy()
-
+    best, scale = min(np.logspace(-4, 1, 6), key=of_validation), np.abs(y[P:180] - y[: 180 - P])
     for split in ("validation", "test"):
         origins, read, ahead = cut(split)
         errors = {
-            "naive": read[:, -1:, 0] - ahead,
+            "naive": read[:, -1:] - ahead,
             f"seasonal naive, period {P}": np.stack([y[o - P : o - P + H] for o in origins])
             - ahead,
-            "linear": linear(split) - ahead,
+            "linear": linear(best, split) - ahead,
         }
+        assert found[f"{split}/rmse"].keys() == errors.keys()
         for name, error in errors.items():
             assert found[f"{split}/rmse"][name] == pytest.approx(np.sqrt((error**2).mean()), 1e-4)
             assert found[f"{split}/mae"][name] == pytest.approx(np.abs(error).mean(), 1e-4)
-            standard = np.square(error / y[:180].std()).mean()
-            assert found[f"{split}/standardised_mse"][name] == pytest.approx(standard, 1e-4)
-            assert found[f"{split}/mase"][name] == pytest.approx(np.abs(error).mean() / scale, 1e-4)
+            standard = error / y[:180].std()
+            mse, mae = np.square(standard).mean(), np.abs(standard).mean()
+            assert found[f"{split}/standardised_mse"][name] == pytest.approx(mse, 1e-4)
+            assert found[f"{split}/standardised_mae"][name] == pytest.approx(mae, 1e-4)
+            mase = np.abs(error).mean() / scale.mean()
+            assert found[f"{split}/mase"][name] == pytest.approx(mase, 1e-4)
+
+
+def test_of_several_series_and_columns_each_baseline_is_scaled_by_its_own(write: Write) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(2, 2, 60)).cumsum(2) * np.array([[[1.0], [50.0]], [[9.0], [2.0]]])
+    rows = [f"{'pq'[s]},{y},{x}" for s in range(2) for y, x in values[s].T.tolist()]
+    data = windows(write("id,y,x", *rows), target=["y", "x"], series="id", period=2)
+    errors = [
+        np.abs(of[o : o + H] - of[o - 1]) / np.abs(of[2:36] - of[:34]).mean()
+        for of in values.reshape(4, 60)
+        for o in range(48, 60 - H + 1)
+    ]
+    expected = pytest.approx(np.mean(errors), rel=1e-5)
+    assert data.compute_baselines()["test/mase"]["naive"] == expected
+
+
+def test_without_a_whole_horizon_to_learn_from_there_is_no_linear_baseline(write: Write) -> None:
+    lines = [f"{n},{'' if n < 60 and n % H == 0 else n % 5}" for n in range(100)]
+    data = windows(write("t,y", *lines), missing="last")
+    assert {*data.compute_baselines()["test/mase"]} == {"naive"}
 
 
 def test_the_same_table_has_other_baselines_with_other_targets(write: Write) -> None:
@@ -504,19 +394,6 @@ def test_the_same_table_has_other_baselines_with_other_targets(write: Write) -> 
     file = write("y,x", *(f"{a},{b}" for a, b in zip(y, x)))
     one, both = (windows(file, **how) for how in ({"inputs": ["x"]}, {"target": ["y", "x"]}))
     assert one.fingerprint == both.fingerprint and one.baselines() != both.baselines()
-
-
-def test_airports_have_three_series_with_gaps() -> None:
-    from seqmodels.tasks.forecasting import AirportWeather
-
-    data = AirportWeather(inputs=["dewp"], window=48)
-    data.setup()
-    assert data.scales is not None and list(data.scales.names) == ["EWR", "JFK", "LGA"]
-    assert {len(each) for each in data.series} == {8730}  # hours
-    assert data.period == 24
-    with Path(data.file).open() as file:
-        hours_there = sum(row["origin"] == "JFK" for row in csv.DictReader(file))
-    assert int(data.series[1].known[:, 0].sum()) == hours_there
 
 
 def test_series_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:

@@ -642,8 +642,8 @@ def test_a_run_prints_the_size_and_the_unknown_share_of_each_split(
     ("overrides", "message"),
     [
         (
-            ["model=language_model", "data=needle"],
-            "needle, start of 100 has a class for each sequence, and LanguageModel learns the next "
+            ["model=language_model"],
+            "JapaneseVowels has a class for each sequence, and LanguageModel learns the next "
             "token for each step: choose data and model that fit, such as model=language_model "
             "data=text_lm",
         ),
@@ -714,5 +714,5 @@ def test_two_directions_are_refused_for_every_head(head: str) -> None:
 
 
 def test_a_head_with_a_vocabulary_is_of_no_other_task() -> None:
-    with pytest.raises(UserError, match="adaptive_softmax ends in a softmax over a vocabulary"):
+    with pytest.raises(UserError, match="adaptive_softmax does not fit"):
         Tagging(DATA, {"hidden_size": H}, "adaptive_softmax")

@@ -205,7 +205,7 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
         ),
         (
             ["model=regressor", "model.head=softmax", *TECATOR],
-            "model.head=softmax ends in a softmax over a vocabulary, which this model does not",
+            "model.head=softmax does not fit what this model predicts",
         ),
         (
             ["model=regressor", "model.head=every_step", "model.window=5", *TECATOR],

@@ -1,4 +1,4 @@
-"""Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags."""
+"""Predict for new inputs: one JSON line per input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(
     imports: Names = (),
     allowed_targets: Names = (),
 ) -> None:
-    """Predict for new inputs: one JSON line per input, or, on a terminal, words in colours of tags.
+    """Predict for new inputs: one JSON line per input.
 
     python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
 
@@ -49,16 +49,9 @@ def main(
     inputs = finished.data.read_inputs(input)
     predictions = finished.predict(inputs, input, accelerator, **options)
     screen = Screen(stderr=True)
-    terminal = sys.stdout.isatty()  # which shows the predictions themselves
-    show = finished.task.contract.kind.show if terminal else None
-    lines_of = show() if show else lambda prediction: ()
-    hidden = terminal or not screen.is_terminal
+    hidden = sys.stdout.isatty() or not screen.is_terminal  # a terminal shows the predictions
     shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)
     for number, prediction in enumerate(shown, start=1):
-        if lines := [*lines_of(prediction)]:
-            for text in lines:
-                Screen().print(text)
-            continue
         try:
             line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)
         except ValueError as error:  # nan or infinity, which JSON does not have

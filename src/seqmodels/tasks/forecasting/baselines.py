@@ -3,115 +3,107 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from seqmodels.data.module import EVALUATED
 from seqmodels.target import Baselines
-from seqmodels.tasks.forecasting.linear_path import LinearPath
-from seqmodels.tasks.forecasting.window_dataset import WindowDataset, WindowScales
-from seqmodels.tasks.forecasting.window_rows import window_scale
 
 log = logging.getLogger(__name__)
 
 BLOCK = 1_024  # windows at a time
+ROWS = 20_000  # at most, to fit a regression to
+STRENGTHS = np.logspace(-4, 1, 6)  # of its regularisation, times its rows
 
-Forecast = Callable[[WindowDataset, np.ndarray], np.ndarray]
+Forecast = Callable[[Any, np.ndarray], np.ndarray]
 """The forecasts `(B, H, K)` for the windows with these numbers `(B,)`, standardised."""
 
 
-class Errors(NamedTuple):
-    """Sums over all values that are known."""
-
-    squares: float
-    absolute: float
-    scaled: float  # divided by what repeating the last period would be off in training
-    of_standard: float  # in deviations of training, squared
-    absolute_standard: float
-    known: int
-
-
-def forecast_baselines(
-    datasets: dict[str, WindowDataset], scales: WindowScales, data: Mapping[str, Any]
-) -> Baselines:
+def forecast_baselines(datasets: Mapping[str, Any], data: Mapping[str, Any]) -> Baselines:
     """The errors of simple forecasts on the validation and the test split.
 
     - `naive` repeats the last value, `seasonal naive` the last period, also where that begins
       before the window.
-    - `linear` is the regression that a forecaster begins with (`LinearPath`), of windows less their
-      last values (NLinear, Zeng et al. 2023, https://arxiv.org/abs/2205.13504).
+    - `linear` is a ridge regression on windows less their last values (NLinear, Zeng et al. 2023,
+      https://arxiv.org/abs/2205.13504), one column at a time, with the same weights. The validation
+      split chooses how strongly it is regularised.
 
     Args:
+        datasets: a `WindowDataset` for each split.
         data: what `Windows.spec` says of them.
     """
     period = data["period"]
-    forecasts: dict[str, Forecast] = {"naive": lambda data, rows: _seasonal(data, rows, 1)}
+    forecasts: dict[str, Forecast] = {"naive": lambda windows, rows: _repeated(windows, rows, 1)}
     if period > 1:
         name = f"seasonal naive, period {period}"
-        forecasts[name] = lambda data, rows: _seasonal(data, rows, period)
-    forecasts |= _linear(datasets, data)
+        forecasts[name] = lambda windows, rows: _repeated(windows, rows, period)
+    forecasts |= _linear(datasets)
     found: Baselines = {}
     for split in EVALUATED:
         for name, forecast in forecasts.items():
-            errors = _errors(datasets[split], scales, forecast)
-            for metric, value in (
-                ("rmse", np.sqrt(errors.squares / errors.known)),
-                ("mae", errors.absolute / errors.known),
-                ("mase", errors.scaled / errors.known),
-                ("standardised_mse", errors.of_standard / errors.known),
-                ("standardised_mae", errors.absolute_standard / errors.known),
-            ):
-                found.setdefault(f"{split}/{metric}", {})[name] = float(value)
+            for metric, value in _errors(datasets[split], data, forecast).items():
+                found.setdefault(f"{split}/{metric}", {})[name] = value
     return found
 
 
-def _seasonal(data: WindowDataset, rows: np.ndarray, period: int) -> np.ndarray:
-    back = np.arange(len(data.ahead)) % period - period + len(data.read)
-    return data.values[data.starts[rows, None] + back, : data.targets.shape[1]]
+def _repeated(windows: Any, rows: np.ndarray, period: int) -> np.ndarray:
+    back = np.arange(len(windows.ahead)) % period - period + len(windows.read)
+    return windows.values[windows.starts[rows, None] + back, : windows.targets.shape[1]]
 
 
-def _linear(datasets: dict[str, WindowDataset], data: Mapping[str, Any]) -> dict[str, Forecast]:
+def _linear(datasets: Mapping[str, Any]) -> dict[str, Forecast]:
     """By its name; none where nothing is known to fit it to."""
-    path, train = LinearPath(data), datasets["train"]
+    from sklearn.linear_model import Ridge  # slow to import
 
-    def forecast(windows: WindowDataset, rows: np.ndarray) -> np.ndarray:
-        batch = windows.__getitems__(rows.tolist())
-        center, spread = window_scale(batch.inputs[..., : path.count], batch.lengths, "last")
-        return (path.forecast(batch, center, spread) + center).numpy()
+    def pairs(windows: Any) -> tuple[np.ndarray, np.ndarray]:
+        count = windows.targets.shape[1]
+        rows = np.arange(0, len(windows), -(-len(windows) * count // ROWS))
+        read, last = _read(windows, rows)
+        ahead = (_targets(windows, rows) - last).transpose(0, 2, 1).reshape(len(read), -1)
+        there = ~np.isnan(ahead).any(axis=1)
+        return read[there], ahead[there]
 
-    if path.fit(train, datasets["validation"]) is None:
+    train, validation = pairs(datasets["train"]), pairs(datasets["validation"])
+    if not len(train[0]):
         log.info("no linear baseline: every window of training has a missing value to forecast")
         return {}
-    read, all_of_them = len(path.rows_of(train)), len(train)
-    on = f" on {read:,} of {all_of_them:,} windows" if read < all_of_them else ""
-    return {f"linear{on}": forecast}
+    models = [Ridge(strength * len(train[0])).fit(*train) for strength in STRENGTHS]
+    inputs, wanted = validation if len(validation[0]) else train
+    best = min(models, key=lambda model: np.square(model.predict(inputs) - wanted).sum())
+
+    def forecast(windows: Any, rows: np.ndarray) -> np.ndarray:
+        read, last = _read(windows, rows)
+        made = best.predict(read).reshape(len(rows), last.shape[2], -1)
+        return made.transpose(0, 2, 1) + last
+
+    return {"linear": forecast}
 
 
-def _targets(data: WindowDataset, rows: np.ndarray) -> np.ndarray:
-    return data.targets[data.starts[rows, None] + data.ahead].astype(np.float64)
+def _read(windows: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Windows less their last values `(B * K, W)`, and these `(B, 1, K)`."""
+    count = windows.targets.shape[1]
+    values = windows.values[windows.starts[rows, None] + windows.read, :count]
+    last = values[:, -1:]
+    return (values - last).transpose(0, 2, 1).reshape(len(rows) * count, -1), last
 
 
-def _errors(data: WindowDataset, scales: WindowScales, forecast: Forecast) -> Errors:
-    sums = np.zeros(6)
-    for rows in _blocks(np.arange(len(data))):
-        series = data.series[rows]
-        off = forecast(data, rows) - _targets(data, rows)
-        standardised = off
-        off = off * scales.deviation[series, None, : off.shape[-1]]
-        scaled = np.abs(off) / scales.naive_error[series, None]
-        sums += [
-            np.nansum(off**2),
-            np.nansum(np.abs(off)),
-            np.nansum(scaled),
-            np.nansum(standardised**2),
-            np.nansum(np.abs(standardised)),
-            (~np.isnan(off)).sum(),
-        ]
-    *of_errors, known = sums.tolist()
-    return Errors._make([*of_errors, int(known)])
+def _targets(windows: Any, rows: np.ndarray) -> np.ndarray:
+    return windows.targets[windows.starts[rows, None] + windows.ahead].astype(np.float64)
 
 
-def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (rows[first : first + BLOCK] for first in range(0, len(rows), BLOCK))
+def _errors(windows: Any, data: Mapping[str, Any], forecast: Forecast) -> dict[str, float]:
+    """The metrics of a forecaster, over all values that are known."""
+    blocks = np.array_split(np.arange(len(windows)), -(-len(windows) // BLOCK))
+    sums, count = np.zeros(6), windows.targets.shape[1]
+    deviation, naive = (np.array(data[name])[:, :count] for name in ("deviation", "naive_error"))
+    for rows in blocks:
+        off = forecast(windows, rows) - _targets(windows, rows)
+        of, known = windows.series[rows, None], ~np.isnan(off)
+        own = off * deviation[of]
+        parts = (own**2, np.abs(own), np.abs(own) / naive[of], off**2, np.abs(off), known)
+        sums += [np.nansum(part) for part in parts]
+    squares, *means = (sums[:-1] / sums[-1]).tolist()
+    names = ("mae", "mase", "standardised_mse", "standardised_mae")
+    return {"rmse": squares**0.5, **dict(zip(names, means, strict=True))}

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
-from jaxtyping import Float
 from lightning.pytorch.callbacks import Callback
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from seqmodels.arguments import Count
+from seqmodels.engine.value_scores import decision
 from seqmodels.errors import UserError
 from seqmodels.screen import figure_text
 from seqmodels.tasks.forecasting import Forecaster
 
-HISTORY = 3  # times the horizon to show of what was read
+COUNT, HISTORY = 6, 3  # origins; times the horizon to show of what was read
 
 
 class ForecastPlot(Callback):
     """Draws `figures/forecasts.png` of the test split into the run folder: origins that are evenly
-    spread, with the values that were read, the forecast, its interval, what came, and the seasonal
-    naive forecast.
-
-    Args:
-        count: how many origins.
-    """
-
-    def __init__(self, count: Count = 6) -> None:
-        self.count = count
+    spread, with the values of the first column that were read, its forecast with the interval, and
+    what came."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if cast(Forecaster, pl_module).contract.target != "forecast":
@@ -43,61 +31,37 @@ class ForecastPlot(Callback):
         if not trainer.is_global_zero:
             return
         windows: Any = trainer.test_dataloaders.dataset  # type: ignore[union-attr]
-        rows = np.linspace(0, len(windows) - 1, min(self.count, len(windows))).round().astype(int)
-        task = cast(Forecaster, pl_module)
-        batch = windows.__getitems__(rows.tolist()).to(task.device)
-        ahead = batch.targets.unflatten(1, (task.horizon, task.count))
-        read = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
-        before, after = (task.restore(values, batch).cpu() for values in (read, ahead))
-        made, spec = task.forecast(batch).cpu(), task.hparams["data"]
-        panels = [
-            (
-                f"{spec['series'][series]} {name}".strip(),
-                before[row, :, value],
-                after[row, :, value],
-                made[row, :, value],
-            )
-            for row, series in enumerate(batch.series.tolist())
-            for value, name in enumerate(spec["values"])
-        ]
+        rows = np.linspace(0, len(windows) - 1, min(COUNT, len(windows))).round().astype(int)
         figures = Path(trainer.default_root_dir) / "figures"
         figures.mkdir(exist_ok=True)
-        across = min(2, len(rows)) if task.count == 1 else task.count
-        draw_forecasts(panels, across, spec["period"], figures / "forecasts.png")
-
-
-Panel = tuple[str, Float[Tensor, "_"], Float[Tensor, "_"], Float[Tensor, "_ ..."]]
-
-
-def draw_forecasts(panels: Sequence[Panel], across: int, period: int, picture: Path) -> None:
-    """Draws a panel for each title, the values before its origin, those after it, nan where one is
-    missing, and the forecasts or their quantiles (last dimension)."""
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(5.5 * across, 2.6 * down + 0.5), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False).flatten()
-    for axes, panel in zip(grid, panels, strict=False):
-        _draw(axes, *panel, period)
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    figure.savefig(picture, dpi=120)
-
-
-def _draw(axes: Axes, title: str, read: Tensor, came: Tensor, made: Tensor, period: int) -> None:
-    steps = torch.arange(1, len(came) + 1)
-    axes.plot(torch.arange(1 - len(read), 1), read, color="0.35", label="read")
-    axes.plot(steps, came, color="black", linestyle="--", label="what came")
-    if period <= len(read):
-        naive = read[(steps - 1) % period - period]
-        axes.plot(steps, naive, color="tab:orange", alpha=0.7, label="seasonal naive")
-    if made.dim() == 2:
-        axes.fill_between(
-            steps, made[:, 0], made[:, -1], color="tab:blue", alpha=0.2, label="interval"
+        batch = windows.__getitems__(rows.tolist()).to(pl_module.device)
+        draw_forecasts(cast(Forecaster, pl_module), batch).savefig(
+            figures / "forecasts.png", dpi=120
         )
-        made = made[:, made.shape[1] // 2]
-    axes.plot(steps, made, color="tab:blue", label="forecast")
-    axes.axvline(0.5, color="0.8", linewidth=1)
-    axes.set_title(figure_text(title, most=50), fontsize="medium")
-    axes.set_xlabel("steps from the origin")
-    axes.grid(alpha=0.3)
+
+
+def draw_forecasts(task: Forecaster, batch: Any) -> Figure:
+    """A panel for each row of a batch, with its first column."""
+    data, down = task.hparams["data"], -(-len(batch) // 2)
+    ahead = batch.targets.unflatten(1, (task.horizon, task.count))
+    before = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
+    read, came = (task.restore(values, batch)[..., 0].cpu() for values in (before, ahead))
+    made = task.forecast(batch)[:, :, 0].detach().cpu()  # (B, H), or (B, H, Q)
+    middle = decision(made, task.levels)
+    figure = Figure(figsize=(11, 2.6 * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, 2, squeeze=False).flatten()
+    steps = np.arange(1, task.horizon + 1)
+    for row, axes in enumerate(grid[: len(batch)]):
+        axes.plot(np.arange(1 - read.shape[1], 1), read[row], color="0.35", label="read")
+        axes.plot(steps, came[row], color="black", linestyle="--", label="what came")
+        if task.levels:
+            axes.fill_between(steps, made[row, :, 0], made[row, :, -1], color="tab:blue", alpha=0.2)
+        axes.plot(steps, middle[row], color="tab:blue", label="forecast")
+        name = f"{data['series'][int(batch.series[row])]} {data['values'][0]}".strip()
+        axes.set_title(figure_text(name, most=50), fontsize="medium")
+        axes.set_xlabel("steps from the origin")
+        axes.grid(alpha=0.3)
+    for axes in grid[len(batch) :]:
+        axes.remove()
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure

@@ -4,38 +4,81 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch.utils.data import Dataset
 
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.in_memory import InMemory, Table
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
-from seqmodels.data.notes import share
-from seqmodels.errors import UserError, shown
+from seqmodels.errors import UserError, choices, shown
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
-from seqmodels.tasks.forecasting.series_table import SeriesTable, TimedSeries
-from seqmodels.tasks.forecasting.times import calendar_waves, find_period
-from seqmodels.tasks.forecasting.window_dataset import (
-    SplitBounds,
-    WindowDataset,
-    WindowScales,
-    split_in_time,
-    windows,
-)
+from seqmodels.tasks.forecasting.series import TimedSeries, read_series
 
 log = logging.getLogger(__name__)
 
-MOST_SERIES = 20  # to find the period in
+SCALES = ("series", "mean", "deviation", "naive_error")
+ROUNDING = 1e-9  # of a deviation: an error below it is none
+
+
+class WindowDataset(Dataset[SequenceBatch]):
+    """Windows of series, taken when a batch is made: the values are in memory once.
+
+    Args:
+        values: `(N, C)` float32, all series one after the other, standardised.
+        targets: `(N, K)` of them, nan where there is none.
+        starts: `(M,)`, where each window begins.
+        series: `(M,)`, the number of the series of each window.
+        window, horizon: the steps that are read, and those after them to forecast.
+        sources: by the number of a series, it, and where it begins in `values`.
+    """
+
+    def __init__(
+        self,
+        values: Float[np.ndarray, "steps columns"],
+        targets: Float[np.ndarray, "steps targets"],
+        starts: Int[np.ndarray, " windows"],
+        series: Int[np.ndarray, " windows"],
+        window: int,
+        horizon: int,
+        sources: Mapping[int, tuple[TimedSeries, int]],
+    ) -> None:
+        self.values, self.targets, self.starts, self.series = values, targets, starts, series
+        self.sources = sources
+        self.read, self.ahead = np.arange(window), np.arange(window, window + horizon)
+        self.lengths = torch.full((len(starts),), window)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitems__(self, indices: Sequence[int]) -> SequenceBatch:
+        """Inputs `(B, W, C)`, and targets `(B, H * K)`, the K values of a step side by side."""
+        rows = np.asarray(indices)
+        starts = self.starts[rows, None]
+        return SequenceBatch(
+            torch.from_numpy(self.values[starts + self.read]),
+            torch.full((len(rows),), len(self.read)),
+            torch.from_numpy(self.targets[starts + self.ahead]).flatten(1),
+            series=torch.from_numpy(self.series[rows]),
+            rows=torch.from_numpy(rows),
+        )
+
+    def row_name(self, row: int) -> dict[str, Any]:
+        """The series of a window, and the step of its first forecast, from 0, with its time."""
+        series, offset = self.sources[int(self.series[row])]
+        step = int(self.starts[row]) + len(self.read) - offset
+        name = {"series": series.name} if series.name else {}
+        time = {} if series.times is None else {"time": str(series.times[step])}
+        return {**name, "step": step, **time}
 
 
 class Windows(DataModule):
@@ -50,21 +93,13 @@ class Windows(DataModule):
             memory, as `InMemory` takes them.
         target: the column to forecast, or several.
         inputs: further columns to read; the targets are always read.
-        future_inputs: columns that are known in advance, such as a planned price: with each step,
-            their values `horizon` steps later are read, so the last ones that a window reads are
-            those of the steps to forecast. To forecast from a file, give that many more rows, with
-            the cells of all other columns empty.
         time: the column with the time of each row, to check that steps are equal, and to continue
             it; None: they are.
         series: the column that says which of several series a row is of.
-        calendar: what to read of the time beside the columns, as sine and cosine: `hour`,
-            `weekday`, `month`. A window's own say what those of the horizon are.
-        identity: also read which series it is, in a column of 0 and 1 for each: forecasts of
-            series that are not alike then share less.
         horizon: how many steps to forecast.
         window: how many steps to read.
         stride: how many steps apart windows begin.
-        period: after how many steps the series repeat; None: find it in the training split.
+        period: after how many steps the series repeat; None: `TimedSeries.usual_period`.
         missing: `error` refuses missing rows and values; `last` repeats the last known value, which
             is read and never scored.
         batch_size: windows in a batch, on each device.
@@ -85,11 +120,8 @@ class Windows(DataModule):
         target: Name | list[Name],
         *,
         inputs: Sequence[Name] = (),
-        future_inputs: Sequence[Name] = (),
         time: Name | None = None,
         series: Name | None = None,
-        calendar: Sequence[Literal["hour", "weekday", "month"]] = (),
-        identity: bool = False,
         horizon: Count = 24,
         window: Count = 168,
         stride: Count = 1,
@@ -108,29 +140,18 @@ class Windows(DataModule):
             )
         self.targets = [target] if isinstance(target, str) else list(target)
         self.columns = [*self.targets, *inputs]
-        named = [*self.columns, *future_inputs, *filter(None, (time, series))]
+        named = [*self.columns, *filter(None, (time, series))]
         for name in named:
             if named.count(name) > 1:
                 raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
-        if calendar and time is None:
-            raise UserError(
-                f"data.calendar={[*calendar]} is read from times: set data.time to their column"
-            )
-        if identity and series is None:
-            raise UserError("data.identity is of several series: set data.series to their column")
-        self.calendar, self.identity = calendar, identity
-        self.future_inputs = [*future_inputs]
-        self.columns += [f"{name} in {horizon} steps" for name in future_inputs]
-        self.columns += [f"{unit} {wave}" for unit in calendar for wave in ("sine", "cosine")]
-        keys = dict.fromkeys(self.targets, "data.target")
-        keys |= dict.fromkeys(inputs, "data.inputs")
-        keys |= dict.fromkeys(future_inputs, "data.future_inputs")
-        self.table = SeriesTable(keys, time, series, missing == "last", len(future_inputs), horizon)
+        self.keys = dict.fromkeys(self.targets, "data.target")
+        self.keys |= dict.fromkeys(inputs, "data.inputs")
+        self.time, self.by, self.fill = time, series, missing == "last"
         self.file = InMemory.of(file, "data.file")
         self.horizon, self.window, self.stride = horizon, window, stride
         self.period, self.batch_size, self.seed = period, batch_size, seed
-        self.fractions = {"test": test_fraction, "validation": validation_fraction}
-        self.scales: WindowScales | None = None  # until `setup` or `use_spec`
+        self.fractions = validation_fraction, test_fraction
+        self.scales: dict[str, Any] = {}  # until `setup` or `use_spec`
         self.series: list[TimedSeries] = []
         self.datasets: dict[str, WindowDataset] = {}
 
@@ -145,16 +166,8 @@ class Windows(DataModule):
     def notes(self) -> Sequence[str]:
         unknown = sum(int((~each.known).sum()) for each in self.series)
         values = sum(each.known.size for each in self.series)
-        repeated = f"{unknown:,} of {values:,} values are missing and repeat the last known one"
-        steps = Counter(each.clock.every for each in self.series if each.clock)
-        (usual, count), *others = steps.most_common() or [("", 0)]
-        mixed = (
-            f"{share(len(self.series) - count, len(self.series), 'series')} have another step than "
-            f"{usual}, such as {others[0][0]}: window, horizon and period count steps"
-            if others
-            else ""
-        )
-        return [note for note in (repeated if unknown else "", mixed) if note]
+        note = f"{unknown:,} of {values:,} values are missing and repeat the last known one"
+        return [note] if unknown else []
 
     @property
     def summary(self) -> Sequence[str]:
@@ -169,25 +182,27 @@ class Windows(DataModule):
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
-        `columns`: all that are read; `values`: the targets, the first of them; `future_inputs`;
-        `horizon`, `window` and `period`; `series` and their scales (`WindowScales`).
+        `columns`: all that are read; `values`: the targets, the first of them; `horizon`, `window`
+        and `period`; `series`, their names; `mean` and `deviation` `(S, C)`, of each column in the
+        training split; `naive_error` `(S, K)`, the mean absolute error there of repeating the last
+        period, by which the mean absolute scaled error divides (Hyndman and Koehler 2006,
+        https://doi.org/10.1016/j.ijforecast.2006.03.001).
         """
         return {
             "inputs": "features",
-            "num_inputs": len(self.columns) + self.identity * len(self._known_scales.names),
+            "num_inputs": len(self.columns),
             "columns": self.columns,
             "values": self.targets,
-            "future_inputs": self.future_inputs,
             "horizon": self.horizon,
             "window": self.window,
             "period": self.period,
-            **self._known_scales.spec,
+            **self.scales,
         }
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         if list(spec["columns"]) != self.columns:
             raise UserError(f"the checkpoint reads the columns {', '.join(spec['columns'])}")
-        self.scales, self.period = WindowScales.load(spec), spec["period"]
+        self.scales, self.period = {name: spec[name] for name in SCALES}, spec["period"]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -203,66 +218,17 @@ class Windows(DataModule):
         if self.datasets:
             return
         self.series = self._read(self.file)
-        sizes = (self.window, self.horizon)
-        bounds = [split_in_time(each, self.fractions, *sizes, self.file) for each in self.series]
-        if self.scales is None:
-            train = [each.part(*p["train"]) for each, p in zip(self.series, bounds, strict=True)]
-            if self.period is None:
-                self.period = find_period([each.values[:, 0] for each in train[:MOST_SERIES]])
-            scales = WindowScales.of(train, len(self.targets), self.period, self.file)
-            self.scales = replace(scales, identity=self.identity)
-        self.datasets = self._datasets(bounds, self.series, self.file)
+        bounds = [self._cut(each) for each in self.series]
+        if not self.scales:
+            self.period = self.period or self.series[0].usual_period
+            train = [each.part(*of["train"]) for each, of in zip(self.series, bounds, strict=True)]
+            self.scales = self._scales(train)
+        self.datasets = self._windows(self.series, bounds, self.file)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {', '.join(self.targets)}")
 
-    def _datasets(
-        self, bounds: Sequence[SplitBounds], series: Sequence[TimedSeries], source: str
-    ) -> dict[str, WindowDataset]:
-        sizes = {"window": self.window, "horizon": self.horizon, "stride": self.stride}
-        return windows(series, bounds, self._known_scales, len(self.targets), source, **sizes)
-
-    @property
-    def _known_scales(self) -> WindowScales:
-        if self.scales is None:
-            raise RuntimeError("nothing is learned from the training split yet: call setup first")
-        return self.scales
-
-    def file_loader(self, path: str) -> SequenceLoader:
-        series = self._long_enough(path, self.window + self.horizon)
-        bounds = [{"file": (0, len(each))} for each in series]
-        return self.loader(self._datasets(bounds, series, path)["file"])
-
-    def read_inputs(self, path: str) -> Iterator[TimedSeries]:
-        for each in self._long_enough(path, self.window):
-            if self.future_inputs and each.ahead < self.horizon:
-                raise UserError(
-                    f"{path}: {', '.join(self.future_inputs)}{each.of}: {each.ahead:,} steps "
-                    f"beyond the last one to forecast from, where {self.horizon:,} are forecast: "
-                    f"give {self.horizon:,} more rows, with all other cells empty"
-                )
-            yield each.part(len(each) - self.window, len(each))
-
-    def _read(self, path: str) -> list[TimedSeries]:
-        found = self.table.read(path)
-        return [self._with_calendar(each, path) for each in found] if self.calendar else found
-
-    def _with_calendar(self, series: TimedSeries, path: str) -> TimedSeries:
-        clock = series.clock
-        if clock is None or clock.unit == "numbers":
-            raise UserError(
-                f"{path}: data.calendar={[*self.calendar]} needs dates, and {self.table.time!r} "
-                "has numbers: leave it out"
-            )
-        waves = calendar_waves(clock, len(series), self.calendar)
-        known = np.ones(waves.shape, bool)
-        return replace(
-            series,
-            values=np.hstack([series.values, waves]),
-            known=np.hstack([series.known, known]),
-        )
-
-    def _long_enough(self, path: str, least: int) -> list[TimedSeries]:
-        found = self._read(path)
+    def _read(self, path: str, least: int = 1) -> list[TimedSeries]:
+        found = read_series(path, self.keys, self.time, self.by, fill=self.fill)
         for each in found:
             if len(each) < least:
                 raise UserError(
@@ -270,14 +236,95 @@ class Windows(DataModule):
                 )
         return found
 
+    def _cut(self, series: TimedSeries) -> dict[str, tuple[int, int]]:
+        """Where the splits of a series begin and end."""
+        steps, (validation, test) = len(series), self.fractions
+        end = steps - round(test * steps)
+        cut = end - round(validation * steps)
+        if cut < self.window + self.horizon or min(end - cut, steps - end) < self.horizon:
+            raise UserError(
+                f"{self.file}: {steps:,} steps{series.of} are too few: training needs a window and "
+                f"a horizon, {self.window:,} + {self.horizon:,} steps, and has {cut:,}; the other "
+                f"splits need a horizon, and have {end - cut:,} and {steps - end:,}: lower "
+                "data.window or data.horizon, or give more rows"
+            )
+        return {"train": (0, cut), "validation": (cut, end), "test": (end, steps)}
+
+    def _scales(self, train: Sequence[TimedSeries]) -> dict[str, Any]:
+        period, count = self.period or 1, len(self.targets)
+        scales: dict[str, list[Any]] = {name: [] for name in SCALES}
+        for each in train:
+            values = np.where(each.known, each.values, np.nan)
+            steps = np.abs(values[period:] - values[:-period])[:, :count]
+            if any(np.isnan(found).all(axis=0).any() for found in (values, steps)):
+                raise UserError(
+                    f"{self.file}: too few values are known in the train split{each.of} of "
+                    f"{len(each):,} steps, of which data.period is {period:,}: lower it, or give "
+                    "more rows"
+                )
+            deviation, error = np.nanstd(values, axis=0), np.nanmean(steps, axis=0)
+            deviation = np.where(deviation > 0, deviation, 1.0)
+            some = error > ROUNDING * deviation[:count]  # else each period is as the last one
+            scales["series"].append(each.name)
+            scales["mean"].append(np.nanmean(values, axis=0).tolist())
+            scales["deviation"].append(deviation.tolist())
+            scales["naive_error"].append(np.where(some, error, deviation[:count]).tolist())
+        return scales
+
+    def _standardised(self, series: TimedSeries, source: str) -> tuple[int, np.ndarray]:
+        """The number of a series, and its values as the network reads them."""
+        names = self.scales["series"]
+        if series.name not in names:
+            known = choices(series.name, names)
+            raise UserError(f"{source}: series {shown(series.name)!r} was not in training: {known}")
+        number = names.index(series.name)
+        mean, deviation = (np.array(self.scales[name][number]) for name in ("mean", "deviation"))
+        return number, ((series.values - mean) / deviation).astype(np.float32)
+
+    def _windows(
+        self,
+        series: Sequence[TimedSeries],
+        bounds: Sequence[Mapping[str, tuple[int, int]]],
+        of: str,
+    ) -> dict[str, WindowDataset]:
+        """The windows whose horizon lies within these bounds of their series, by the split's name.
+        They may begin before, so that the first steps of a split are forecast, too."""
+        numbers, values = zip(*(self._standardised(each, of) for each in series), strict=True)
+        read, count = np.concatenate(values), len(self.targets)
+        known = np.concatenate([each.known[:, :count] for each in series])
+        ahead = np.where(known, read[:, :count], np.float32(np.nan))
+        before = np.cumsum([0, *map(len, series)])[:-1].tolist()
+        sources = dict(zip(numbers, zip(series, before, strict=True), strict=True))
+        datasets = {}
+        for split in bounds[0]:
+            starts = []
+            for offset, (first, end) in zip(before, (own[split] for own in bounds), strict=True):
+                last = end - self.window - self.horizon
+                own = np.arange(max(first - self.window, 0), last + 1, self.stride)
+                starts.append(offset + own)
+            which = np.repeat(numbers, [*map(len, starts)])
+            sizes = (self.window, self.horizon)
+            datasets[split] = WindowDataset(
+                read, ahead, np.concatenate(starts), which, *sizes, sources
+            )
+        return datasets
+
+    def file_loader(self, path: str) -> SequenceLoader:
+        series = self._read(path, self.window + self.horizon)
+        bounds = [{"file": (0, len(each))} for each in series]
+        return self.loader(self._windows(series, bounds, path)["file"])
+
+    def read_inputs(self, path: str) -> Iterator[TimedSeries]:
+        for each in self._read(path, self.window):
+            yield each.part(len(each) - self.window, len(each))
+
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """As `DataModule` says; of arrays `(T, columns)`, too, if training had only one series."""
-        scales = self._known_scales
         series = [self._series(each, f"{source}: series {n}") for n, each in enumerate(raw, first)]
-        numbers = torch.tensor([scales.number(each, source) for each in series])
-        values = [scales.standardised(each, source) for each in series]
-        lengths = torch.tensor([*map(len, values)])
-        return SequenceBatch(torch.from_numpy(np.stack(values)), lengths, series=numbers)
+        numbers, values = zip(*(self._standardised(each, source) for each in series), strict=True)
+        lengths = torch.full((len(series),), self.window)
+        inputs = torch.from_numpy(np.stack(values))
+        return SequenceBatch(inputs, lengths, series=torch.tensor(numbers))
 
     def _series(self, raw: Any, where: str) -> TimedSeries:
         if isinstance(raw, TimedSeries):
@@ -295,13 +342,12 @@ class Windows(DataModule):
     ) -> Iterator[dict[str, Any]]:
         """Beside each forecast its series, and the times of it, where the file has them."""
         for each, row in zip(raw, rows, strict=True):
-            name = {"series": each.name} if self.table.series else {}
-            clock = getattr(each, "clock", None)  # of an array there is none
-            time = {"time": clock.after(self.horizon)} if clock else {}
-            yield {**name, **time, **row}
+            name = {"series": each.name} if self.by else {}
+            timed = getattr(each, "times", None) is not None  # of an array there are none
+            yield {**name, **({"time": each.after(self.horizon)} if timed else {}), **row}
 
     def compute_baselines(self) -> Baselines:
-        return forecast_baselines(self.datasets, self._known_scales, self.spec)
+        return forecast_baselines(self.datasets, self.spec)
 
     @property
     def baseline_recipe(self) -> list[Any]:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, NonNegativeFraction, OfEncoder, Passed
+from seqmodels.arguments import ArgumentsOf, NonNegativeFraction, OfEncoder
 from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
@@ -70,7 +70,7 @@ class LanguageModel(Task):
             dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions", "class_weights")
         ]
         | None = None,
-        **options: Annotated[Any, Passed("training")],
+        **options: Any,
     ) -> None:
         embedding = {"size": None, **(embedding or {})}
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
@@ -23,7 +23,6 @@ from seqmodels.engine.value_scores import (
 )
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.nn.outputs import Output
 from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, ValueOutput
 
 
@@ -58,18 +57,12 @@ class Regressor(Task):
         window: Count | None = None,
         **options: Any,
     ) -> None:
-        self.check({"head": head, "window": window})
-        super().__init__(data, encoder, head, output=output, window=window, **options)
-        self.window = window
-
-    @classmethod
-    def check(cls, model: Mapping[str, Any]) -> Callable[..., Output]:
-        window = model.get("window")
-        if window and cls.contract_for(model["head"]).per == "step":
+        if window and self.contract_for(head).per == "step":
             raise UserError(
                 f"model.window is {window}, but this model predicts at every step: set it to null"
             )
-        return super().check(model)
+        super().__init__(data, encoder, head, output=output, window=window, **options)
+        self.window = window
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:

@@ -67,7 +67,6 @@ class Decoder(Output):
     """
 
     targets = ("text",)
-    misfit = "starts a decoder, which this model does not have"
 
     def __init__(
         self,

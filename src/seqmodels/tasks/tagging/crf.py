@@ -1,191 +1,137 @@
-"""Tags that depend on each other: a linear-chain CRF, and decoding by the scheme of the tags."""
+"""A linear-chain conditional random field: it scores whole taggings, not tags one by one.
+
+The score of tags `y` of a row is the sum of `scores[t, y[t]]` over its steps, of
+`path[y[t - 1], y[t]]`, and of what the first and the last tag score as such: `path[-1, y[0]]` and
+`path[y[-1], -1]`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from seqmodels.batch import PADDING_TARGET
-from seqmodels.nn.outputs import ClassOutput, Features, Mask, Output
-from seqmodels.tasks.tagging.chain import best_tags, log_partition
+from seqmodels.engine.contract import exact
+from seqmodels.nn.outputs import Features, Mask, Output
 
-Allowed = Sequence[Sequence[bool]]  # as `tags.allowed` gives it
-PATH = ("starts", "transitions", "ends")  # what the tags of a row score besides the logits
 FORBIDDEN = -1e4  # finite: where no tags follow the scheme, those with the fewest breaks are best
+
+Scores = Float[Tensor, "batch time tags"]
+Path = Float[Tensor, "tags_and_end tags_and_end"]
+Lengths = Int[Tensor, " batch"]
 
 
 class CRF(Output):
-    """A linear-chain conditional random field (Lafferty et al. 2001; over an LSTM: Huang et al.
-    2015, https://arxiv.org/abs/1508.01991): scores whole taggings, not tags one by one.
+    """A CRF (Lafferty et al. 2001; over an LSTM: Huang et al. 2015,
+    https://arxiv.org/abs/1508.01991).
 
     The loss is the negative log-likelihood of a row's tags, as a mean over known tags, not rows, so
     that it compares with a cross-entropy. A step without a tag (-100) may have any of them.
 
     Args:
         width: of the features.
-        allowed: decode only what the scheme of the tags allows. The loss doesn't know of it, so it
+        allowed: what `tags.allowed` gives: decode only that. The loss doesn't know of it, so it
             stays finite for data that breaks the scheme.
-        label_smoothing: the loss is its expectation if each tag of a row were replaced, with this
-            probability, by one drawn from all. With transitions of 0 that is what
-            `torch.nn.functional.cross_entropy` does. Acts in training only, and not on rows with
-            unknown tags.
     """
 
     targets = ("tag",)
     links_steps = True
+    penalties: Tensor  # of what is not allowed
 
     def __init__(
-        self,
-        width: int,
-        num_tags: int,
-        *,
-        allowed: Allowed | None = None,
-        label_smoothing: float = 0.0,
+        self, width: int, num_tags: int, allowed: Sequence[Sequence[bool]] | None = None
     ) -> None:
         super().__init__()
-        self.project = nn.Linear(width, num_tags)
-        self.starts = nn.Parameter(torch.zeros(num_tags))
-        self.transitions = nn.Parameter(torch.zeros(num_tags, num_tags))  # from a row, to a column
-        self.ends = nn.Parameter(torch.zeros(num_tags))
-        self.decoder = Decoder(num_tags, allowed)
-        self.label_smoothing = label_smoothing
+        self.project, size = nn.Linear(width, num_tags), num_tags + 1
+        self.transitions = nn.Parameter(torch.zeros(size, size))
+        penalties = torch.zeros(size, size)
+        if allowed is not None:
+            penalties[~torch.tensor(allowed)] = FORBIDDEN
+        self.register_buffer("penalties", penalties, persistent=False)  # follows from the tags
 
     def forward(self, features: Features) -> Tensor:
         return self.project(features)
 
     def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        return self._loss(self(features), targets, mask)
+        unlikely, known = self._unlikeliness(self(features), targets, mask)
+        return unlikely.sum() / known.sum().clamp(min=1)
 
     def losses(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        return self._loss(self(features), targets, mask, by_row=True)
+        unlikely, known = self._unlikeliness(self(features), targets, mask)
+        return unlikely / known.clamp(min=1)
 
-    def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self.decoder(self(features), mask, self)
-
-    def loss_and_decision(
-        self, features: Features, targets: Tensor, mask: Mask = None
-    ) -> tuple[Tensor, Tensor]:
-        logits = self(features)
-        with torch.no_grad():
-            decision = self.decoder(logits, mask, self)
-        return self._loss(logits, targets, mask), decision
-
-    def _loss(self, logits: Tensor, targets: Tensor, mask: Mask, *, by_row: bool = False) -> Tensor:
-        # sums over many steps lose digits in float32, which is all that MPS has
-        dtype = torch.float32 if logits.device.type == "mps" else torch.float64
-        scores, starts, transitions, ends = (
-            x.to(dtype) for x in (logits, self.starts, self.transitions, self.ends)
-        )
-        valid = _valid(logits, mask)
-        lengths = valid.sum(dim=1)
-        scores = _with_ends(scores, lengths, starts, ends)
-        known = (targets != PADDING_TARGET) & valid
-        likelihood = self._score(scores, transitions, targets.clamp(min=0), valid)
-        complete = known.sum(dim=1) == lengths
-        # asking an accelerator whether all are known would wait for it
-        if targets.device.type == "cpu" and bool(complete.all()):
-            likelihood = likelihood - log_partition(scores, transitions, lengths)
+    def _unlikeliness(self, logits: Tensor, targets: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        """The negative log-likelihood of each row, and its number of known tags."""
+        # in float64, because long rows lose digits, and `exp(-700)` is still a number
+        scores, path, lengths = exact(logits), exact(self.transitions), _lengths(logits, mask)
+        known, tags = targets >= 0, targets.clamp(min=0)
+        count = known.sum(dim=1)
+        # asking an accelerator whether all tags are known would wait for it
+        if targets.device.type == "cpu" and torch.equal(count, lengths):
+            every = log_partition(scores, path, lengths)
+            steps = scores.gather(2, tags.unsqueeze(2)).squeeze(2)
+            steps = steps + path[F.pad(tags[:, :-1], (1, 0), value=-1), tags]
+            last = tags.gather(1, lengths.unsqueeze(1) - 1).squeeze(1)
+            right = (steps * known).sum(dim=1) + path[last, -1]
         else:
-            tags = torch.arange(scores.shape[-1], device=scores.device)
-            other = known.unsqueeze(-1) & (tags != targets.unsqueeze(-1))
-            both = torch.cat([scores.masked_fill(other, -torch.inf), scores])
-            possible, every = log_partition(both, transitions, lengths.repeat(2)).chunk(2)
-            likelihood = torch.where(complete, likelihood, possible) - every
-        total, count = (likelihood, known.sum(1)) if by_row else (likelihood.sum(), known.sum())
-        mean = -total / count.clamp(min=1)
-        return mean.to(torch.promote_types(logits.dtype, torch.float32))
-
-    def _score(self, scores: Tensor, transitions: Tensor, tags: Tensor, valid: Tensor) -> Tensor:
-        """The score of these tags; of a smoothed label, its expectation. `(B,)`."""
-        if self.training and (share := self.label_smoothing):
-            kept = 1 - share
-            scores = kept * scores + share * scores.mean(dim=-1, keepdim=True)
-            from_any, to_any = transitions.mean(dim=0), transitions.mean(dim=1, keepdim=True)
-            transitions = kept**2 * transitions + kept * share * (from_any + to_any)
-            transitions = transitions + share**2 * from_any.mean()
-        steps = scores.gather(2, tags.unsqueeze(-1)).squeeze(-1) * valid
-        pairs = transitions[tags[:, :-1], tags[:, 1:]] * valid[:, 1:]
-        return steps.sum(dim=1) + pairs.sum(dim=1)
-
-
-class ConstrainedClasses(ClassOutput):
-    """`ClassOutput` that decodes the likeliest tags of a row that the scheme of the tags allows.
-
-    Args:
-        width, num_classes, options: as `ClassOutput` takes them.
-        allowed: what the scheme allows.
-    """
-
-    targets = ("tag",)
-    links_steps = True
-
-    def __init__(self, width: int, num_classes: int, allowed: Allowed, **options: Any) -> None:
-        super().__init__(width, num_classes, **options)
-        self.decoder = Decoder(num_classes, allowed)
+            other = known.unsqueeze(2).expand_as(scores).scatter(2, tags.unsqueeze(2), False)
+            both = torch.cat([scores, scores.masked_fill(other, -torch.inf)])
+            every, right = log_partition(both, path, lengths.repeat(2)).chunk(2)
+        return (every - right).to(torch.promote_types(logits.dtype, torch.float32)), count
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self.decoder(self(features), mask, self)
+        logits = self(features)
+        return best_tags(logits.to(self.path.dtype), self.path, _lengths(logits, mask))
 
-    def loss_and_decision(
-        self, features: Features, targets: Tensor, mask: Mask = None
-    ) -> tuple[Tensor, Tensor]:
-        loss, _ = super().loss_and_decision(features, targets, mask)
-        with torch.no_grad():
-            return loss, self.decode(features, mask)
+    @property
+    def path(self) -> Path:
+        """What decides, besides the logits."""
+        return self.transitions.detach() + self.penalties
 
 
-class Decoder(nn.Module):
-    """The best tags of a row, of those that a scheme allows.
+def log_partition(scores: Scores, path: Path, lengths: Lengths) -> Float[Tensor, " batch"]:
+    """The logarithm of the sum of `exp(score)` over all ways to tag each row.
 
-    Args:
-        allowed: None allows all.
+    It multiplies probabilities by a matrix at each step and scales them, which is faster than to
+    add C * C logarithms. `scores` are -inf for a tag that a step does not have, if it may have
+    another.
     """
-
-    penalties: Tensor  # (C + 1, C + 1), of what `allowed` says
-
-    def __init__(self, num_tags: int, allowed: Allowed | None = None) -> None:
-        super().__init__()
-        penalties = torch.zeros(num_tags + 1, num_tags + 1)
-        if allowed is not None:
-            penalties[~torch.tensor(allowed)] = FORBIDDEN
-        self.register_buffer("penalties", penalties, persistent=False)  # follows from the tags
-
-    def path(self, output: nn.Module) -> list[Tensor]:
-        """The `starts`, `transitions` and `ends` of an output, which may have none, with the
-        penalties."""
-        parts = (self.penalties[-1, :-1], self.penalties[:-1, :-1], self.penalties[:-1, -1])
-        return [part + getattr(output, name, 0.0) for name, part in zip(PATH, parts, strict=True)]
-
-    def forward(
-        self, logits: Float[Tensor, "batch time tags"], mask: Mask, output: nn.Module
-    ) -> Int[Tensor, "batch time"]:
-        """`(B, T, C) -> (B, T)`, 0 at padding."""
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        lengths = _valid(logits, mask).sum(dim=1)
-        starts, transitions, ends = self.path(output)
-        return best_tags(_with_ends(logits, lengths, starts, ends), transitions, lengths)
+    top, into = scores.detach().amax(dim=2, keepdim=True), path.exp()
+    # not `[:, step]`: the gradient of each would be as large as all
+    first, *others = (scores - top).exp().unbind(dim=1)
+    shares, scales = [first * into[-1, :-1]], [torch.ones_like(top[:, 0])]
+    for own in others:
+        after = (shares[-1] @ into[:-1, :-1]) * own
+        scales.append(after.detach().amax(dim=1, keepdim=True))
+        shares.append(after / scales[-1])
+    row, steps = (torch.arange(n, device=scores.device) for n in scores.shape[:2])
+    logs = (torch.stack(scales, dim=1).log() + top).squeeze(2) * (steps < lengths[:, None])
+    ended = torch.stack(shares, dim=1)[row, lengths - 1] @ into[:-1, -1]
+    return logs.sum(dim=1) + ended.log()
 
 
-def path_scores(output: Output, num_tags: int) -> dict[str, Any]:
-    """`starts`, `transitions` and `ends` that an output decides by, as lists; 0 where it has none.
+def best_tags(scores: Scores, path: Path, lengths: Lengths) -> Int[Tensor, "batch time"]:
+    """The tags with the largest score (Viterbi 1967, "Error bounds for convolutional codes"); 0 at
+    padding. `scores` and `path` are finite."""
+    into, ends = path[:-1, :-1].T.contiguous(), path[:-1, -1]  # the rows: into one tag, from each
+    first, *others = scores.unbind(dim=1)
+    reached = [first + path[-1, :-1]]
+    for own in others:
+        best = (reached[-1].unsqueeze(1) + into).amax(dim=2)  # (B, C, C) -> (B, C)
+        best -= best.amax(dim=1, keepdim=True)  # so that long rows don't lose digits
+        reached.append(best + own)
+    steps = torch.arange(scores.shape[1], device=scores.device)
+    last = (steps == lengths[:, None] - 1).unsqueeze(2)
+    chosen = [(reached.pop() + ends).argmax(dim=1)]
+    for step in range(len(reached) - 1, -1, -1):
+        following = ends.where(last[:, step], into[chosen[-1]])
+        chosen.append((reached[step] + following).argmax(dim=1))
+    return torch.stack(chosen[::-1], dim=1).masked_fill(steps >= lengths[:, None], 0)
 
-    They are float32 numbers, but JSON and numpy keep them exactly.
-    """
-    decoder: Any = getattr(output, "decoder", None) or Decoder(num_tags)
-    scores = decoder.path(output)
-    return {name: score.tolist() for name, score in zip(PATH, scores, strict=True)}
 
-
-def _valid(logits: Tensor, mask: Mask) -> Bool[Tensor, "batch time"]:
-    return logits.new_ones(logits.shape[:2], dtype=torch.bool) if mask is None else mask
-
-
-def _with_ends(scores: Tensor, lengths: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """Adds what a tag scores as the first of a row, and as the last."""
-    steps = torch.arange(scores.shape[1], device=scores.device).unsqueeze(-1)
-    last = steps == lengths[:, None, None] - 1
-    return scores + torch.where(steps == 0, starts, 0) + torch.where(last, ends, 0)
+def _lengths(logits: Tensor, mask: Mask) -> Lengths:
+    whole = logits.new_full(logits.shape[:1], logits.shape[1], dtype=torch.int64)
+    return whole if mask is None else mask.sum(dim=1)

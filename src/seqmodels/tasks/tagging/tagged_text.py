@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from seqmodels.arguments import Count, Name, Passed
 from seqmodels.data.examples import Examples
+from seqmodels.data.parquet import class_name
 from seqmodels.data.sources import Names, OwnFiles
+from seqmodels.data.tables import Row, Tables, ending
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.word_inputs import Words
-from seqmodels.tasks.tagging.tag_files import TagFiles
+from seqmodels.errors import UserError, choices, shown
+from seqmodels.files import read_lines
 from seqmodels.tasks.tagging.tags import Tags
+
+LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with lists
+DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
+USUAL = {"token": ("tokens",), "tag": ("tags", "ner_tags")}  # the names of their columns
+CONLLU = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
+NONE: Names = {}
+
+Tagged = tuple[list[str], list[str]]
+"""The words of a text, and their tags."""
 
 
 class TaggedText(OwnFiles):
     """Texts whose words have a tag each. Splits without a file are cut from `train`.
 
+    `.json`, `.jsonl`, `.ndjson` and `.parquet` files have a text in each row: in one column the
+    list of its words, in another one the list of its tags. `.conllu` files are CoNLL-U
+    (https://universaldependencies.org/format.html), whose comments, multiword tokens (`2-3`) and
+    empty nodes (`5.1`) are skipped. Every other file is a column file: each line has a word and its
+    tag, perhaps in more columns, with tabs between, or else spaces; a blank line ends a text. Lines
+    that begin with `-DOCSTART-` are skipped.
+
     Args:
-        train, validation, test: a column file each, or by its ending JSON Lines or Parquet; see
-            `TagFiles`.
-        token_column, tag_column, columns, separator, comment, encoding: of the files, as in
-            `TagFiles`.
+        train, validation, test: a file each.
+        columns: the names of the columns in column files; CoNLL-U has its own.
+        token_column: the column with the words; None: the first one in column files, `form` in
+            CoNLL-U, else `tokens`.
+        tag_column: the column with the tags; None: the last one in column files, `upos` in CoNLL-U,
+            else `tags` or `ner_tags`.
         lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: see `Words`.
-        max_length: cut longer texts into pieces of at most this many words, about equally long. So
-            each word is scored once, and a prediction is of the whole text. None cuts none.
         options: `hub`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
     def __init__(
         self,
         *files: Any,
-        token_column: Name | None = TagFiles.token_column,
-        tag_column: Name | None = TagFiles.tag_column,
-        columns: list[Name] | None = TagFiles.columns,
-        separator: Name | None = TagFiles.separator,
-        comment: Name | None = TagFiles.comment,
-        encoding: Name = TagFiles.encoding,
+        columns: list[Name] | None = None,
+        token_column: Name | None = None,
+        tag_column: Name | None = None,
         lowercase: bool = TokenizerOptions.lowercase,
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         vectors: Name | None = None,
         vocabulary: Literal["train", "vectors"] = "train",
         characters: bool = False,
-        max_length: Count | None = None,
         **options: Annotated[Any, Passed("inputs", "targets")],
     ) -> None:
         words = Words(
@@ -55,25 +72,84 @@ class TaggedText(OwnFiles):
             characters=characters,
         )
         super().__init__(*files, inputs=words, targets=Tags(), **options)
-        self.most_steps = max_length
-        self.files = TagFiles(token_column, tag_column, columns, separator, comment, encoding)
-        self.width = None if columns is None else len(columns)  # of column files
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        return {**super().spec, "columns": self.width}
-
-    def use_spec(self, spec: Mapping[str, Any]) -> None:
-        super().use_spec(spec)
-        self.width = spec["columns"]
-
-    def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
-        return self.files.tagged(path)
-
-    def read_inputs(self, path: str) -> Iterator[list[str]]:
-        return self.files.words(path, self.width, self.classes)
+        self.columns, self.chosen = columns, {"token": token_column, "tag": tag_column}
 
     def read_files(self, paths: Sequence[str], source: str, names: Names | None) -> Examples:
-        self.width = self.width or self.files.width(paths[0])
-        pairs = (pair for path in paths for pair in self.files.tagged(path, names or {}))
+        pairs = (pair for path in paths for pair in self._texts(path, names or NONE))
         return Examples.of(pairs, source)
+
+    def read_file(self, path: str) -> Iterator[Tagged]:
+        return self._texts(path)
+
+    def read_inputs(self, path: str) -> Iterator[list[str]]:
+        """The words of each text. In a `.txt` file and on standard input, a line is a text; other
+        files are read as in training, with tags or without."""
+        if path != "-" and ending(path) != ".txt":
+            yield from (words for words, _ in self._texts(path, tagged=False))
+            return
+        for number, line in enumerate(read_lines(path), start=1):
+            if not (words := re.findall(r"[^ \t\r]+", line)):
+                raise UserError(
+                    f"{path}: line {number} has no words, but each line is a text here: remove it, "
+                    "or rename a file with a word per line, for example to .conll"
+                )
+            yield words
+
+    def _texts(self, path: str, classes: Names = NONE, *, tagged: bool = True) -> Iterator[Tagged]:
+        if ending(path) not in LISTS:
+            yield from self._of_columns(path, tagged)
+            return
+        names = {side: [name] if (name := self.chosen[side]) else USUAL[side] for side in USUAL}
+        for row in Tables().rows(path, [*names["token"], *names["tag"]], lists=True):
+            words = _list(row, "token", names["token"], classes)
+            yield words, _list(row, "tag", names["tag"], classes) if tagged else []
+
+    def _of_columns(self, path: str, tagged: bool) -> Iterator[Tagged]:
+        conllu = ending(path) == ".conllu"
+        names, usual = (CONLLU, ("form", "upos")) if conllu else (self.columns or [], (None, None))
+        places, width = [0, -1], len(names)
+        for place, side in enumerate(USUAL):
+            if name := self.chosen[side] or usual[place]:
+                if name not in names:
+                    known = choices(name, names) if names else "set that, too"
+                    raise UserError(f"data.{side}_column={name} is not in data.columns: {known}")
+                places[place] = names.index(name)
+        word, tag = places
+        for lines in _texts_of(path, conllu):
+            for number, fields in lines:
+                count, width = len(fields), width or len(fields)
+                fits = count == width > 1 and all((fields[word], fields[tag]))
+                if not fits if tagged else 1 < count <= word:
+                    raise UserError(
+                        f"{path}: line {number} is {shown(str(fields))}: each line needs a word "
+                        f"and its tag, and all lines as many columns, {max(width, 2)}; correct it, "
+                        "or set data.columns"
+                    )
+            words = [fields[word if len(fields) > 1 else 0] for _, fields in lines]
+            yield words, [fields[tag] for _, fields in lines] if tagged else []
+
+
+def _list(row: Row, side: str, names: Sequence[str], classes: Names) -> list[str]:
+    column = next((name for name in names if row.values.get(name) is not None), names[0])
+    values = row.value(column, f"data.{side}_column")
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{row.where}: {column} must be a list of {side}s; fill it")
+    texts, names = [row.filled(value, side) for value in values], classes.get(column)
+    return [class_name(text, names, row.where) for text in texts] if names else texts
+
+
+def _texts_of(path: str, conllu: bool) -> Iterator[list[tuple[int, list[str]]]]:
+    """The lines of each text: their numbers and fields."""
+    lines = ((number, _fields(line)) for number, line in enumerate(read_lines(path), start=1))
+    if conllu:  # without comments, and words that are several or none: `2-3`, `5.1`
+        lines = ((number, f) for number, f in lines if not any(f) or f[0].isdecimal())
+    for there, group in groupby(lines, lambda line: any(line[1]) and line[1][0] != DOCUMENT):
+        if there:
+            yield [*group]
+
+
+def _fields(line: str) -> list[str]:
+    # not at other spaces, such as no-break ones, which belong to words
+    if "\t" in line:
+        return [field.strip(" \r") for field in line.split("\t")]
+    return re.findall(r"[^ \r]+", line)

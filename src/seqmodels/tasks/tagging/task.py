@@ -20,11 +20,11 @@ from seqmodels.engine.class_scores import (
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
-from seqmodels.errors import UserError, listed
+from seqmodels.errors import UserError
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
-from seqmodels.tasks.tagging.crf import CRF, ConstrainedClasses, path_scores
+from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
-from seqmodels.tasks.tagging.tags import Scheme, allowed, find_scheme
+from seqmodels.tasks.tagging.tags import allowed, mark_spans
 
 UNKNOWN = {  # what a step has in place of a tag of the training
     PADDING_TARGET: None,
@@ -36,11 +36,11 @@ UNKNOWN = {  # what a step has in place of a tag of the training
 
 @dataclass(frozen=True)
 class TagOptions(ClassOptions):
-    """How tags are learned and decided, besides what `ClassOptions` says.
+    """How tags are learned and decided, besides what `ClassOptions` says, which is of `classes`.
 
     Args:
         kind: `classes` tags each step by itself, `crf` all steps of a sequence together.
-        constrained: decode only what the scheme of the tags allows, such as no `I-NP` after `O`.
+        constrained: a `crf` decodes only what the scheme of the tags allows: no `I-NP` after `O`.
     """
 
     kind: Literal["classes", "crf"] = "classes"
@@ -55,7 +55,7 @@ class Tagger(Task):
         output: arguments of `TagOptions`.
 
     Raises:
-        UserError: for `constrained` without a scheme of spans, or a CRF with weights.
+        UserError: for `constrained` without a CRF or spans, or a CRF with weights.
     """
 
     contract = Contract(per="step", target="tag")
@@ -73,47 +73,38 @@ class Tagger(Task):
         **options: Any,
     ) -> None:
         super().__init__(data, encoder, head, output=output, **options)
-        self.spans = None
-        if self.scheme:
+        self.spans = SpanCounter(self.classes) if mark_spans(self.classes) else None
+        if self.spans:
             self.curves = (*self.curves, "f1")
-            self.spans = SpanCounter(self.classes)
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
-        return ("accuracy", "precision", "recall", "f1") if self.scheme else ("accuracy",)
+        of_spans = ("precision", "recall", "f1") if mark_spans(self.classes) else ()
+        return ("accuracy", *of_spans)
 
     @property
     def classes(self) -> list[str]:
         """The tags, in the order of the logits."""
         return self.hparams["data"]["classes"]
 
-    @property
-    def scheme(self) -> Scheme | None:
-        """How the tags mark spans; None if they don't."""
-        data = self.hparams["data"]
-        return data["scheme"] if "scheme" in data else find_scheme(self.classes)
-
     def make_output(self, width: int, **options: Any) -> Output:
         tags, chosen = self.classes, TagOptions(**(self.hparams["output"] or {}))
-        options = {"label_smoothing": chosen.label_smoothing, **options}
-        if chosen.constrained:
-            if self.scheme is None:
-                raise UserError(
-                    "model.output.constrained=true needs tags of a scheme, such as B-NP, I-NP and "
-                    f"O, and these have none: {listed(tags)}"
-                )
-            options["allowed"] = allowed(tags, self.scheme)
-        weights = chosen.class_weights
+        weights, crf = chosen.class_weights, chosen.kind == "crf"
         check_weights(weights, tags, "tags")
-        if chosen.kind == "classes":
-            output = ConstrainedClasses if chosen.constrained else ClassOutput
-            return output(width, len(tags), weights=weights, **options)
-        if weights is not None:
+        if chosen.constrained and not (crf and mark_spans(tags)):
+            raise UserError(
+                "model.output.constrained=true needs model.output.kind=crf, and tags of spans, "
+                "such as B-NP, I-NP and O: leave it out"
+            )
+        if crf and weights is not None:
             raise UserError(
                 "a CRF scores all tags of a sequence together, so they can't have weights of their "
                 "own: set model.output.class_weights=null, or model.output.kind=classes"
             )
-        return CRF(width, len(tags), **options)
+        if crf:
+            return CRF(width, len(tags), allowed(tags) if chosen.constrained else None, **options)
+        options = {"label_smoothing": chosen.label_smoothing, **options}
+        return ClassOutput(width, len(tags), weights=weights, **options)
 
     def step(self, batch: SequenceBatch) -> Step:
         targets = batch.targets
@@ -135,11 +126,15 @@ class Tagger(Task):
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The share of right steps; of tags that mark spans, also how well these are found."""
         accuracy = {"accuracy": class_scores(sums["classes"])["accuracy"]}
-        return {**accuracy, **scores(sums["spans"].sum(1))} if self.scheme else accuracy
+        return {**accuracy, **scores(sums["spans"].sum(1))} if self.spans else accuracy
 
     def decision(self) -> dict[str, Any]:
-        """What each tag scores as the first of a row, after another, and as the last."""
-        return path_scores(self.head.output, len(self.classes))
+        """Of a CRF, what each tag scores as the first of a row, after another, and as the last."""
+        if not isinstance(output := self.head.output, CRF):
+            return {}
+        path = output.path
+        parts = {"starts": path[-1, :-1], "transitions": path[:-1, :-1], "ends": path[:-1, -1]}
+        return {name: part.tolist() for name, part in parts.items()}
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of the spans of each type; without spans, of each
@@ -149,22 +144,18 @@ class Tagger(Task):
         return score_rows(sums["spans"], self.spans.types, "type")
 
     def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        states = self.encode(batch)
-        made = self.head.decode(states)
+        states, named = self.encode(batch), {**UNKNOWN, **dict(enumerate(self.classes))}
         assert batch.targets is not None
-        columns = {"target": batch.targets, "prediction": made}
+        tags = {"target": batch.targets, "prediction": self.head.decode(states)}
+        columns: dict[str, list[Any]] = {
+            name: [[named[tag] for tag in row] for row in rows.tolist()]
+            for name, rows in tags.items()
+        }
         if not self.head.output.links_steps:  # else a step has no probability of its own
             shares = self.head(states).float().softmax(dim=-1)
-            columns["probability"] = shares.gather(2, made.unsqueeze(2)).squeeze(2)
-        names = {**UNKNOWN, **dict(enumerate(self.classes))}
-        lists = {name: values.tolist() for name, values in columns.items()}
-        return [
-            {
-                name: [names[v] if name != "probability" else v for v in rows[row][:length]]
-                for name, rows in lists.items()
-            }
-            for row, length in enumerate(batch.lengths.tolist())
-        ]
+            columns["probability"] = shares.amax(dim=-1).tolist()
+        lengths = enumerate(batch.lengths.tolist())
+        return [{k: rows[row][:length] for k, rows in columns.items()} for row, length in lengths]
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"tags": [...]}` for each row, a tag per step."""
