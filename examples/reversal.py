@@ -1,6 +1,6 @@
 """Random letters to be written backwards, such as `gtab` and `batg`: how much does a state hold?
 
-python scripts/train.py -m --config-dir examples/configs experiment=study_bridge
+python scripts/train.py --config-dir examples/configs experiment=seq2seq data=reversal
 """
 
 from collections.abc import Mapping

@@ -441,7 +441,7 @@ def test_a_wrong_setting_is_one_line(
 @pytest.mark.parametrize("head", ["attention", "final_state"])
 def test_a_classifier_has_no_decoder(refused: Refused, head: str) -> None:
     line = refused("train.py", f"model.head={head}")
-    assert f"model.head={head} starts a decoder, which this model does not have" in line
+    assert f"model.head={head} does not fit what this model predicts" in line
 
 
 def test_data_without_texts_to_write_does_not_fit(refused: Refused) -> None:

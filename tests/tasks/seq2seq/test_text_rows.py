@@ -12,7 +12,7 @@ from tests.conftest import Script, result_of
 from tests.predictions import mean_loss, rows_of
 
 WORDS = ("train.py", "model=seq2seq", "data=pairs", "data.train=a.tsv", "data.test=b.tsv")
-QUICK = ("trainer=cpu", "trainer.max_epochs=3", "baseline=false", "callbacks.dataflow=null")
+QUICK = ("trainer=cpu", "trainer.max_epochs=10", "baseline=false", "callbacks.dataflow=null")
 SMALL = ("data.batch_size=8", "model.encoder.hidden_size=12", "model.embedding.size=8")
 
 
