@@ -214,7 +214,3 @@ class PairBatch(SequenceBatch):
         object.__setattr__(batch, "target", target)
         object.__setattr__(batch, "targets", target.targets)
         return batch  # type: ignore[return-value]
-
-
-AnyBatch = SequenceBatch
-"""What a task gets: a batch, or a pair of them."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
+from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.dataflow.explain import example_batch
 from seqmodels.engine import Task
 from seqmodels.heads import HEADS
@@ -74,7 +74,7 @@ def made(task: type[Task], head: str, between: float = 0.2, **options: Any) -> T
     return task(data, encoder, head, **options)
 
 
-def batch_for(task: Task) -> AnyBatch:
+def batch_for(task: Task) -> SequenceBatch:
     """Rows of different lengths where the task has them, with targets."""
     same = task.contract.stateful or "horizon" in task.hparams["data"]
     batch = example_batch(task, *(() if same else (3, 2)))
@@ -112,7 +112,7 @@ def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", autocast)
 
 
-def every_step(task: Task, batch: AnyBatch) -> None:
+def every_step(task: Task, batch: SequenceBatch) -> None:
     with NoBlockingCopies():
         there = batch.to(META, non_blocking=True)
         task.train()

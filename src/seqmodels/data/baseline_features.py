@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from seqmodels.data.columns import take
+from seqmodels.data.examples import take
 from seqmodels.data.module import EVALUATED, DataModule, OutOfTime, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.target import Baselines

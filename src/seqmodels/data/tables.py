@@ -256,22 +256,11 @@ def as_number(value: Any, where: str, name: str) -> float:
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan
-    with suppress(TypeError, ValueError):
-        found = number_of(value) if isinstance(value, str) else float(value)
-        if not math.isinf(found):
+    plain = not isinstance(value, str) or (value.isascii() and "_" not in value)
+    with suppress(TypeError, ValueError):  # Python reads `1_000` and the digits of every script
+        if plain and not math.isinf(found := float(value)):
             return found
     raise UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
-
-
-def number_of(text: str) -> float:
-    """The number that a text stands for. Python also reads `1_000` and the digits of every script.
-
-    Raises:
-        ValueError: if it is not a number in plain digits.
-    """
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r} is not a number")
-    return float(text)
 
 
 def ending(path: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.audit import ADVICE, audit
-from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
+from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
@@ -42,7 +42,7 @@ class Dataflow(Callback):
 
     def __init__(self, refuse: bool = True) -> None:
         self.refuse = refuse
-        self._batch: AnyBatch | None = None  # to draw, from the validation split
+        self._batch: SequenceBatch | None = None  # to draw, from the validation split
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task = cast(Task, pl_module)
@@ -58,7 +58,7 @@ class Dataflow(Callback):
         self._batch = few_steps(held_out)
         _draw(task, self._batch, trainer)
 
-    def _audit(self, task: Task, batch: AnyBatch) -> None:
+    def _audit(self, task: Task, batch: SequenceBatch) -> None:
         kind, more = "per_step" if task.contract.per == "step" else "sequence", None
         if isinstance(batch, PairBatch):
             kind, more = "seq2seq", batch.target.inputs
@@ -82,17 +82,17 @@ class Dataflow(Callback):
             _draw(cast(Task, pl_module), self._batch, trainer)
 
 
-def excerpt(batch: AnyBatch, rows: int, steps: int | None = None) -> AnyBatch:
+def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> SequenceBatch:
     """Cuts a batch to its first rows and steps; of a pair, both sides."""
 
-    def cut(side: AnyBatch) -> SequenceBatch:
+    def cut(side: SequenceBatch) -> SequenceBatch:
         lengths = side.lengths[:rows].clamp(max=steps or side.inputs.shape[1])
         return SequenceBatch(side.inputs[:rows, : int(lengths.max())], lengths)
 
     return _cut_sides(batch, cut)
 
 
-def _first_batch(loop: Any, task: Task) -> AnyBatch | None:
+def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
     # from a new loader, because the one of the training may be in the middle of an epoch; before
     # the training starts, Lightning has no public name for the loaders that `fit` was given
     source = loop._data_source
@@ -103,18 +103,18 @@ def _first_batch(loop: Any, task: Task) -> AnyBatch | None:
     return task.trainer.precision_plugin.convert_input(batch).to(task.device)
 
 
-def _draw(task: Task, batch: AnyBatch, trainer: pl.Trainer) -> None:
+def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
     picture = to_svg(draw(task, trace(task, batch), row=1))
     (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
 
 
-def few_steps(batch: AnyBatch) -> AnyBatch:
+def few_steps(batch: SequenceBatch) -> SequenceBatch:
     """Two rows, cut to as many steps as fit in a picture, the second with a step of padding; of a
     pair, both sides."""
     first = int(batch.lengths.argmax())
     second = next((row for row in range(len(batch)) if row != first), first)
 
-    def cut(side: AnyBatch) -> SequenceBatch:
+    def cut(side: SequenceBatch) -> SequenceBatch:
         time = min(int(side.lengths[first]), DRAWN_STEPS)
         length = max(min(int(side.lengths[second]), time - 1), 1)
         inputs = side.inputs[[first, second], :time].clone()
@@ -124,7 +124,9 @@ def few_steps(batch: AnyBatch) -> AnyBatch:
     return _cut_sides(batch, cut)
 
 
-def _cut_sides(batch: AnyBatch, cut: Callable[[AnyBatch], SequenceBatch]) -> AnyBatch:
+def _cut_sides(
+    batch: SequenceBatch, cut: Callable[[SequenceBatch], SequenceBatch]
+) -> SequenceBatch:
     if isinstance(batch, PairBatch):
         return PairBatch.of(cut(batch), cut(batch.target))
     return cut(batch)

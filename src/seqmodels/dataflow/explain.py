@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from seqmodels.batch import AnyBatch, PairBatch, SequenceBatch
+from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
@@ -49,7 +49,7 @@ def explain(config: DictConfig) -> None:
     console.print(f"{folder / 'dataflow.svg'}", soft_wrap=True)
 
 
-def example_batch(task: Task, *lengths: int) -> AnyBatch:
+def example_batch(task: Task, *lengths: int) -> SequenceBatch:
     """A row of `TIME` steps, and one row of each length, which begin with the same inputs; for a
     decoder, with a target of `TARGET_STEPS` steps each."""
     generator = torch.Generator().manual_seed(0)

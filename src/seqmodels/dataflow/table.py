@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from seqmodels.batch import AnyBatch
+from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow.diagram import title
 from seqmodels.dataflow.tracing import Trace
 from seqmodels.engine import Task
 
 
-def tensor_table(task: Task, trace: Trace, batch: AnyBatch | None = None) -> Group:
+def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -> Group:
     """Lists every tensor from the inputs to the logits: its shape, what it holds, and which part of
     it the head reads, with its share of the gradient. Pass `batch` to show its shapes if you traced
     only a part of it.

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.audit.isolation import changed, isolated
-from seqmodels.batch import AnyBatch, SequenceBatch
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
@@ -62,7 +62,7 @@ class Trace:
         return tuple(name for name, cells in self.cells.items() if bool(cells.any()))
 
 
-def trace(task: Task, batch: AnyBatch) -> Trace:
+def trace(task: Task, batch: SequenceBatch) -> Trace:
     """Cuts the graph at `output`, `h_n` and `c_n`, and measures by gradients which of them the head
     reads; then measures which inputs reach the logits through the whole network.
 
@@ -111,7 +111,7 @@ def trace(task: Task, batch: AnyBatch) -> Trace:
 
 
 def reach(
-    task: Task, batch: AnyBatch
+    task: Task, batch: SequenceBatch
 ) -> Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]:
     """Measures which input steps reach the logits through the whole network, as shares.
 

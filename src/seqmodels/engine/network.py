@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import unpad_sequence
 
-from seqmodels.batch import PADDING_TARGET, AnyBatch, SequenceBatch, with_unseen_as
+from seqmodels.batch import PADDING_TARGET, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
 from seqmodels.heads import Head
 from seqmodels.nn.characters import CharacterEncoder
@@ -62,7 +62,7 @@ class Network(nn.Module):
         """
         return cls.contract
 
-    def embed(self, batch: AnyBatch) -> Float[Tensor, "batch time embedding"]:
+    def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:
         """What convolutions or the encoder read, `(B, T, E)`; noisy in training."""
         if self.characters is None:
             return self.embedding(batch.inputs)
@@ -70,17 +70,16 @@ class Network(nn.Module):
         return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
 
     @once_a_batch
-    def encode(self, batch: AnyBatch, state: State | None = None) -> RNNOutput:
+    def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
         batch = self.cut(batch)
         return self.read(self.embed(batch), batch.lengths, state)
 
-    def cut(self, batch: AnyBatch) -> AnyBatch:
+    def cut(self, batch: SequenceBatch) -> SequenceBatch:
         """The rows that the embedding reads of a batch: with a `window`, in training a random
         one of each sequence."""
         if not self.training or self.window is None:
             return batch
-        assert isinstance(batch, SequenceBatch)  # other tasks take no window
         return random_windows(batch, self.window)
 
     def read(
@@ -110,7 +109,7 @@ class Network(nn.Module):
         return embedded if self.convolutions is None else self.convolutions(embedded, lengths)
 
     def loss_and_decision(
-        self, batch: AnyBatch, states: RNNOutput | None = None
+        self, batch: SequenceBatch, states: RNNOutput | None = None
     ) -> tuple[Float[Tensor, ""], Tensor]:
         """The loss of a batch with targets, and the detached decision.
 
@@ -132,11 +131,11 @@ class Network(nn.Module):
         states = self.read(self.embed(batch), batch.lengths)
         return self.head.loss_and_decision(states, batch.targets)
 
-    def losses(self, batch: AnyBatch) -> Float[Tensor, " batch"]:
+    def losses(self, batch: SequenceBatch) -> Float[Tensor, " batch"]:
         """The loss of each row, the mean over its targets; nan where that is of none."""
         return self.head.losses(self.encode(batch), self.known_targets(batch))
 
-    def known_targets(self, batch: AnyBatch) -> Tensor:
+    def known_targets(self, batch: SequenceBatch) -> Tensor:
         """The targets of the rows that are read, but of classes that training never saw."""
         targets = self.cut(batch).targets
         assert targets is not None
@@ -144,16 +143,16 @@ class Network(nn.Module):
         return targets if floating else with_unseen_as(PADDING_TARGET, targets)
 
     def forward(
-        self, batch: AnyBatch, state: State | None = None
+        self, batch: SequenceBatch, state: State | None = None
     ) -> Float[Tensor, "*steps logits"]:
         """Logits: `(B, C)` for each sequence, or `(B, T, C)` for each step."""
         return self.read_out(self.encode(batch, state), batch)
 
-    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Float[Tensor, "*steps logits"]:
+    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Float[Tensor, "*steps logits"]:
         """Logits from what the recurrent network returned for this batch."""
         return self.head(states)
 
-    def attention(self, batch: AnyBatch) -> list[Tensor]:
+    def attention(self, batch: SequenceBatch) -> list[Tensor]:
         """How much a head that weighs steps weighs those of each row, `(T,)`."""
         states = self.encode(batch)
         weights = cast(Any, self.head).weights(states)

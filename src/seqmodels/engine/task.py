@@ -22,7 +22,7 @@ from seqmodels.arguments import (
     check_own_init,
     checked,
 )
-from seqmodels.batch import AnyBatch
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Step, Sums, share_of_targets
 from seqmodels.engine.fitting import build_encoder, check_embedding
@@ -205,17 +205,17 @@ class Task(Network, pl.LightningModule):
 
     # steps and epochs
 
-    def training_step(self, batch: AnyBatch) -> Tensor:
+    def training_step(self, batch: SequenceBatch) -> Tensor:
         step = self._step(batch, "train")
         by_sequence = self.contract.kind.unit == "examples"
         self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
         share = share_of_targets(step.weight, self.device)
         return step.loss if isinstance(share, float) else step.loss * share
 
-    def validation_step(self, batch: AnyBatch) -> None:
+    def validation_step(self, batch: SequenceBatch) -> None:
         self._step(batch, "validation")
 
-    def test_step(self, batch: AnyBatch) -> dict[str, Any]:
+    def test_step(self, batch: SequenceBatch) -> dict[str, Any]:
         if not self.tells_rows:
             self._step(batch, "test")
             return {}
@@ -226,10 +226,10 @@ class Task(Network, pl.LightningModule):
         finally:
             self.remembers = None
 
-    def predict_step(self, batch: AnyBatch) -> list[dict[str, Any]]:
+    def predict_step(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.describe(batch)
 
-    def _step(self, batch: AnyBatch, split: str) -> Step:
+    def _step(self, batch: SequenceBatch, split: str) -> Step:
         if batch.targets is None:
             raise ValueError("this batch has no targets to learn from: use predict_step")
         self.split = split
@@ -244,7 +244,7 @@ class Task(Network, pl.LightningModule):
         """Whether `model.metrics` measure the batch that `step` gets."""
         return self.split != "train" and bool(self.hparams["metrics"])
 
-    def try_metrics(self, batch: AnyBatch) -> None:
+    def try_metrics(self, batch: SequenceBatch) -> None:
         """Measures a batch of the validation by `model.metrics`, so that one that does not fit is
         an error before the training."""
         self.split = "validation"

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqmodels.arguments import ArgumentsOf, Count
-from seqmodels.batch import AnyBatch, SequenceBatch
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
@@ -128,9 +128,8 @@ class Forecaster(Task):
 
     # a direct forecast: from the window as it is to rows of segments, and back
 
-    def cut(self, batch: AnyBatch) -> SequenceBatch:
+    def cut(self, batch: SequenceBatch) -> SequenceBatch:
         """`B` rows, or `B * K`, one for each column, side by side; in segments."""
-        assert isinstance(batch, SequenceBatch)
         if self.recursive:
             return batch
         inputs, lengths, targets = batch.inputs, batch.lengths, None
@@ -158,13 +157,12 @@ class Forecaster(Task):
         variance = masked_mean((values - mean).square(), lengths).unsqueeze(1)
         return mean, variance.sqrt().clamp(min=LEAST_DEVIATION)
 
-    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Tensor:
+    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
         """The standardised forecasts `(B, H * K)`, or `(B, H * K * Q)`; at every step what the head
         gives."""
         logits = self.head(states)
         if self.recursive:
             return logits
-        assert isinstance(batch, SequenceBatch)
         made = logits.unflatten(1, (-1, len(self.levels or [0])))
         return self._of_windows(made, batch).flatten(1)
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqmodels.arguments import ArgumentsOf, Count, NonNegative, NonNegativeFraction
-from seqmodels.batch import PADDING_TARGET, AnyBatch, PairBatch, SequenceBatch
+from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
@@ -190,7 +190,7 @@ class Seq2Seq(Task):
             length_penalty=self.hparams["length_penalty"],
         )
 
-    def attention(self, batch: AnyBatch) -> list[Tensor]:
+    def attention(self, batch: SequenceBatch) -> list[Tensor]:
         """For each row, how much each step of the source is attended to, `(S, T)`, where each token
         of the likeliest text is written, and its end."""
         states = self.encode(batch)
@@ -221,7 +221,7 @@ class Seq2Seq(Task):
         return {"perplexity": loss.exp()}
 
     def describe(
-        self, batch: AnyBatch, beam: int | None = None, best: int | None = None
+        self, batch: SequenceBatch, beam: int | None = None, best: int | None = None
     ) -> list[dict[str, Any]]:
         """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
         also `others`, a list of the same, the best first.
@@ -253,7 +253,7 @@ class Seq2Seq(Task):
             for right, made, count in zip(*columns, strict=True)
         ]
 
-    def read_out(self, states: RNNOutput, batch: AnyBatch) -> Tensor:
+    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
         inputs = batch.target.inputs if isinstance(batch, PairBatch) else None
         return self.decoder(self.head.features(states), inputs)
 
