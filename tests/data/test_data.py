@@ -240,33 +240,6 @@ def test_bad_options_are_named(reviews: Path, options: dict[str, object], messag
 # ---------------------------------------------------------------- made and bundled data
 
 
-@pytest.mark.parametrize("position", ["start", "middle", "end"])
-def test_needles_are_where_they_should_be(position: str) -> None:
-    data = Needle(position=position, length=40, needles=2, num_classes=3, sizes=(30, 9, 9))  # type: ignore[arg-type]
-    for split, part in data.read().items():
-        assert len(part) == {"train": 30, "validation": 9, "test": 9}[split]
-        for text, label in zip(part.inputs, part.targets):
-            words = text.split()
-            assert 30 <= len(words) <= 40
-            at = [n for n, word in enumerate(words) if word.startswith("needle")]
-            assert [words[n] for n in at] == [f"needle{label}"] * 2
-            start = {"start": 0, "middle": (len(words) - 2) // 2, "end": len(words) - 2}[position]
-            assert at == [start, start + 1]
-
-
-def test_needle_is_made_the_same_every_time_and_differs_between_splits() -> None:
-    first, again = Needle(sizes=(20, 20, 20)).read(), Needle(sizes=(20, 20, 20)).read()
-    assert first["train"].inputs == again["train"].inputs != first["test"].inputs
-    assert Needle(sizes=(20, 20, 20), split_seed=1).read()["train"].inputs != first["train"].inputs
-
-
-def test_surnames_belong_to_one_group_each() -> None:
-    examples = Surnames(tokenizer="char").read()["train"]
-    assert len(examples) > 5000 and len(set(examples.inputs)) == len(examples)
-    assert {"Celtic", "Germanic", "Romance", "Slavic"} < set(examples.targets)
-    assert dict(zip(examples.inputs, examples.targets))["Abatantuono"] == "Romance"
-
-
 def test_new_data_is_one_small_class() -> None:
     class Parity(SequenceDataModule):
         def read(self):

@@ -156,7 +156,7 @@ def test_imports_are_trust_enough(script: Script, refused: Refused, tmp_path: Pa
     )
     words = (
         *("model.optimizer._target_=my_learning.Mine", *BARE.split(), *BARE_SCHEDULE),
-        *("model.scheduler._target_=my_learning.Decay"),
+        "model.scheduler._target_=my_learning.Decay",
         "model._target_=my_learning.Classifier",
     )
     assert "add imports=[my_learning]" in refused("train.py", *QUICK, *words, "folder=run")

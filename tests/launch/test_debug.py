@@ -26,6 +26,8 @@ FILES = {
     "seqmodels.data.Text": ("text,label\n", "a fine film,good\na dull one,bad\n"),
     "seqmodels.tasks.tagging.TaggedText": ("", "Ann B-PER\nLee I-PER\nruns O\n\n"),
     "seqmodels.tasks.language_model.PlainText": ("", "the words of a line\n"),
+    "seqmodels.tasks.seq2seq.Pairs": ("source,target\n", "abc,cba\nxy,yx\nabx,xba\n"),
+    "seqmodels.tasks.forecasting.Windows": ("load\n", "1.0\n2.0\n3.5\n2.5\n0.5\n"),
 }
 SERIES = "@problemName x\n@timeStamps false\n@univariate true\n@{kind}\n@data\n"
 KINDS = {"Classes": "classLabel true 1 2", "Numbers": "targetLabel true"}
@@ -76,6 +78,9 @@ def test_every_debug_runs_with_every_experiment(
         composed.data.sizes = [64, 32, 32]
     if "sample" in composed.callbacks:
         composed.callbacks.sample.length = 3
+    if OmegaConf.is_missing(composed.data, "file"):
+        composed.data.file = str(kept / f"{composed.data._target_}.csv")
+        composed.data.target = "load"
     if OmegaConf.is_missing(composed.data, "name"):
         regresses = composed.model._target_.endswith("Regressor")
         composed.data.name = "Numbers" if regresses else "Classes"

@@ -91,7 +91,7 @@ train seed=true
 train model.head=
     ...model.head
 train model.optimizer=adam
-    ...node `model.optimizer` is not a container
+    model.optimizer=adam: input should be a valid dictionary
 train trainer.gradient_clip_val=-1
     trainer.gradient_clip_val=-1: input should be greater than or equal to 0
 train trainer.val_check_interval=00:01:00:00

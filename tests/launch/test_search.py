@@ -62,6 +62,7 @@ class Trainings:
         plain = OmegaConf.to_container(config, resolve=True)
         OmegaConf.save(config, folder.config_file, resolve=True)
         result = {"status": "completed", "seed": 0, "config": plain, "seconds": {"total": 1.0}}
+        result["metric"] = "loss"
         folder.write_result({**result, "metrics": {METRIC: loss(flattened(plain))}})
 
 

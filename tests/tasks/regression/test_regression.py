@@ -226,7 +226,7 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
 def test_what_does_not_fit_is_refused_in_one_line(
     config: Config, overrides: list[str], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=f"^{message}"):
+    with pytest.raises(UserError, match=message):
         train(config(*overrides))
     assert not (tmp_path / "run").exists()
 
@@ -256,15 +256,15 @@ def test_a_file_of_yours_may_miss_targets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["1"] * 7 + ["inf", "2"], "Mine train: row 8 has 'inf' as 'value', which is not a finite"),
-        (["nan"] * 9, "Mine train: every 'value' is missing; there is nothing to learn"),
+        (["1"] * 7 + ["inf", "2"], "_TRAIN.ts: row 8 has 'inf' as 'value', which is not a finite"),
+        (["nan"] * 9, "_TRAIN.ts: every 'value' is missing; there is nothing to learn"),
     ],
 )
 def test_wrong_targets_of_a_file_are_named_by_their_row(
     targets: list[str], message: str, tmp_path: Path
 ) -> None:
     ts_files(tmp_path, *targets)
-    with pytest.raises(UserError, match=f"^{message}"):
+    with pytest.raises(UserError, match=message):
         UEA("Mine", folder=str(tmp_path)).setup()
 
 

@@ -424,8 +424,7 @@ def test_two_processes_train_and_score_as_one(
         (["model.window=5"], "model.window is not a key of the configuration"),
         (
             ["model.head=last_hidden"],
-            "model.head=last_hidden starts no decoder, which this model needs: choose one of "
-            "attention, final_state",
+            "model.head=last_hidden does not fit what this model predicts: choose one of attention",
         ),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -448,7 +447,7 @@ def test_data_without_texts_to_write_does_not_fit(refused: Refused) -> None:
     assert (
         "has a class for each sequence, and Seq2Seq learns a text for each sequence: choose data "
         "and model that fit, such as model=seq2seq data=pairs"
-    ) in refused("train.py", "model=seq2seq", "data=needle")
+    ) in refused("train.py", "model=seq2seq", "data=japanese_vowels")
 
 
 def test_a_model_that_never_ends_writes_a_bounded_text() -> None:
