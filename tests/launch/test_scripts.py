@@ -11,10 +11,7 @@ import runpy
 import subprocess
 import sys
 import warnings
-from contextlib import suppress
 from pathlib import Path
-from threading import Thread
-from typing import IO
 
 import pytest
 import torch
@@ -35,30 +32,25 @@ def the_only_run(folder: Path) -> Path:
 
 def leave_early(run: Path, inputs: list[str], folder: Path) -> str:
     """The first prediction, of a process whose output is then closed, as `head` does."""
-    arguments = (f"run={run}", "input=-", "accelerator=cpu")
-    with subprocess.Popen(
-        command("predict.py", *arguments),
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as predicting:
-        assert predicting.stdin and predicting.stdout and predicting.stderr
-        writing = Thread(target=write, args=(predicting.stdin, inputs))
-        writing.start()
+    file = folder / "inputs.jsonl"
+    file.write_text("".join(f"{line}\n" for line in inputs))
+    with (
+        file.open() as stdin,
+        subprocess.Popen(
+            command("predict.py", f"run={run}", "input=-", "accelerator=cpu"),
+            cwd=folder,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as predicting,
+    ):
+        assert predicting.stdout and predicting.stderr
         first = predicting.stdout.readline()
         predicting.stdout.close()
         assert predicting.stderr.read() == ""
         assert predicting.wait() == 1
-        writing.join()
     return first
-
-
-def write(file: IO[str], lines: list[str]) -> None:
-    with suppress(BrokenPipeError):
-        file.writelines(f"{line}\n" for line in lines)
-        file.close()
 
 
 def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
