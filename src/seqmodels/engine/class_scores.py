@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, with_unseen_as
+from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME
 
 MOST_CONFUSED = 200  # classes, of a confusion matrix that anybody can read
 
@@ -26,10 +26,10 @@ def class_sums(
         confused: with `confusion`, `(C + 1, C + 1)`: how often each true class (row) was taken for
             each class (column); not of more than 200 classes.
     """
-    made, there = made.flatten(), with_unseen_as(size, targets).flatten()
-    none = size + 1  # where to count what does not
-    known = there != PADDING_TARGET
-    there, made = there.where(known, none), made.where(known, none)
+    made, targets, none = made.flatten(), targets.flatten(), size + 1  # where to count what doesn't
+    known = targets != PADDING_TARGET
+    there = targets.where(targets >= 0, size).where(known, none)
+    made = made.where(known, none)
     kinds = torch.stack([there.where(made == there, none), made, there])
     counts = kinds.new_zeros(3, size + 2)
     sums = {"classes": counts.scatter_add_(1, kinds, torch.ones_like(kinds))[:, :-1]}

@@ -359,7 +359,8 @@ class Task(Network, pl.LightningModule):
             replan(self.trainer, self.configure_optimizers(), self.changed)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.restored = True  # the optimizer's state too, which its first step has used
+        if not self.restored:  # the optimizer's state too, which its first step has used
+            self.restored = True
 
 
 def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:
