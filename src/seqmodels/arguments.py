@@ -34,12 +34,7 @@ Seed = Annotated[int, Number, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
 NonNegativeFraction = Annotated[float, Number, Field(ge=0, lt=1)]
 PositiveFraction = Annotated[float, Number, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Number, Field(ge=0)]
-Positive = Annotated[float, Number, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
-Sizes = Annotated[  # of the training, validation and test split
-    Sequence[Annotated[int, Number, Field(ge=1, le=10_000_000)]],
-    Field(min_length=3, max_length=3),
-]
 
 # what Lightning and PyTorch take in silence, or divide by: by the beginning of the module's name,
 # then by argument

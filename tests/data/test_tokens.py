@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from seqmodels.data import Text, TokenizerOptions, Tokens, Words
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
 from seqmodels.data.token_rows import TokenRows, encode_rows
-from seqmodels.data.tokenizer import BLOCK, LEVELS, PATTERNS, Tokenizer
+from seqmodels.data.tokenizer import BLOCK, PATTERNS, Level, Tokenizer
 from seqmodels.errors import UserError
 
 TEXTS = ["The cat sat.", "the dog, the DOG!", "a cat"]
@@ -71,7 +72,7 @@ def test_texts_are_split_as_the_library_splits_them(how: tuple, text: str) -> No
     assert tokenizer.spans(text) == [span for _, span in expected]
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", get_args(Level))
 @given(texts=st.lists(ANY, min_size=1, max_size=5), lowercase=st.booleans())
 def test_what_keeps_white_space_decodes_to_the_text(
     level: str, texts: list[str], lowercase: bool
@@ -101,7 +102,7 @@ def test_a_text_may_spell_a_special_token() -> None:
 # ---------------------------------------------------------------- encoders
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", get_args(Level))
 def test_tokens_survive_saving(level: str) -> None:
     encoder = Tokens(TokenizerOptions(level, lowercase=True, vocabulary_size=300), max_length=3)
     encoder.fit(TEXTS)
@@ -164,7 +165,7 @@ def test_words_and_their_characters_keep_their_case() -> None:
 # ---------------------------------------------------------------- rows on disk
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", get_args(Level))
 def test_rows_in_the_cache_are_those_in_memory(
     tmp_path: Path, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

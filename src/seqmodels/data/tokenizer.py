@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, repeat
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import regex
@@ -19,7 +19,6 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 
 Level = Literal["word", "space", "char", "byte", "bpe"]
 VocabularySize = Annotated[int, Field(ge=3)]  # padding, unknown, and one token
-LEVELS = get_args(Level)
 SPECIAL = ("[PAD]", "[UNK]")  # padding and unknown tokens, with the ids 0 and 1
 START_ID = PADDING_ID  # a stream has no padding, and where a target has, its lengths say so
 END_ID = START_ID  # of a target: it is only ever predicted, and the start is only ever read

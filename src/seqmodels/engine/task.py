@@ -267,7 +267,7 @@ class Task(Network, pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train", self.trainer.train_dataloader)
-        self.log("learning_rate", self.trainer.optimizers[0].param_groups[-1]["lr"])  # the head's
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("validation", self.trainer.val_dataloaders)

@@ -40,7 +40,7 @@ SGD = {"_target_": "torch.optim.SGD", "lr": 1.0}
 def model(head: str = "softmax", **options: Any) -> LanguageModel:
     torch.manual_seed(0)
     encoder = {"hidden_size": H, "num_layers": 2, **options.pop("encoder", {})}
-    data = {"inputs": "tokens", "num_inputs": V, "window": T}
+    data = {"inputs": "tokens", "num_inputs": V}
     arguments = {"optimizer": SGD, "embedding": {"size": E}, **options}
     return LanguageModel(data=data, encoder=encoder, head=head, **arguments).eval()
 
@@ -541,7 +541,7 @@ class Chain(StreamDataModule):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"inputs": "tokens", "num_inputs": self.STATES + 2, "window": self.window}
+        return {"inputs": "tokens", "num_inputs": self.STATES + 2}
 
 
 @pytest.mark.slow

@@ -84,7 +84,6 @@ def test_ids_go_from_frequent_to_rare(tmp_path: Path) -> None:
     data = data_of(tmp_path, TREEBANK + "was was was was was \n")
     counts = torch.bincount(torch.from_numpy(data.tokens["train"].ids[1:].astype(int)))[2:]
     assert counts.tolist() == sorted(counts.tolist(), reverse=True)
-    assert data.spec["frequent_first"]
 
 
 def test_names_of_special_tokens_are_words_like_any_other(tmp_path: Path) -> None:

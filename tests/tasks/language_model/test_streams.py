@@ -82,7 +82,7 @@ def test_what_is_unknown_has_to_be_spelled_out() -> None:
     tokens = TokenFile(np.zeros(11, np.uint8), num_bytes=40, unknown=2, unknown_bytes=10)
     dataset = StreamDataset(tokens, 2, drop_last=False)
     assert dataset.tokens_per_byte == 0.25 and dataset.spelling_bits_per_byte == 2.0
-    task = LanguageModel({"inputs": "tokens", "num_inputs": 5, "window": 3}, {"hidden_size": 2})
+    task = LanguageModel({"inputs": "tokens", "num_inputs": 5}, {"hidden_size": 2})
     metrics = task.metrics_of_loss(torch.tensor(2.0), dataset)
     assert float(metrics["bits_per_byte"]) == pytest.approx(2 / math.log(2) / 4 + 2)
 

@@ -16,8 +16,6 @@ from seqmodels.data.tokenizer import START_ID
 from seqmodels.engine import Task
 from seqmodels.tasks.language_model.streams import StreamDataModule
 
-MOST_PARTS = 4  # bytes of a character
-
 
 @checked()
 def write(

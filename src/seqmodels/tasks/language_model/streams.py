@@ -14,7 +14,7 @@ from seqmodels.arguments import Count, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.loading import SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_inputs
+from seqmodels.data.module import EVALUATED, SPLITS, DataModule, check_inputs
 from seqmodels.data.token_rows import FORMAT
 from seqmodels.data.tokenizer import START_ID, Level, Tokenizer, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
@@ -94,15 +94,11 @@ class StreamDataModule(DataModule):
     def spec(self) -> dict[str, Any]:
         """What a language model has to know, as plain values.
 
-        `num_inputs`: vocabulary size; `window`: the steps in a window that the learning rate is
-        meant for; `frequent_first`: whether ids are sorted from frequent to rare; `tokenizer`: what
-        `Tokenizer.load` needs.
+        `num_inputs`: vocabulary size; `tokenizer`: what `Tokenizer.load` needs.
         """
         return {
             "inputs": "tokens",
             "num_inputs": len(self.vocabulary),
-            "window": self.window,
-            "frequent_first": self.options.level in ("word", "space", "char"),
             "tokenizer": self.vocabulary.state(),
         }
 
@@ -243,7 +239,7 @@ class StreamDataModule(DataModule):
 
     def compute_baselines(self) -> Baselines:
         lower = str.lower if self.options.lowercase else str
-        return compression_baselines({s: map(lower, blocks(self.texts[s])) for s in SPLITS})
+        return compression_baselines({s: map(lower, blocks(self.texts[s])) for s in EVALUATED})
 
     @property
     def baseline_recipe(self) -> list[Any]:
