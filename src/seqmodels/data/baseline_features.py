@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from seqmodels.data.examples import take
 from seqmodels.data.module import EVALUATED, DataModule, OutOfTime, Split
@@ -118,13 +117,13 @@ def in_time(data: DataModule, things: Iterable[T]) -> Iterator[T]:
 
 
 def baseline_rows(
-    models: Mapping[str, Mapping[Split, Any]], score: Callable[[Split, Any], Mapping[str, Tensor]]
+    models: Mapping[str, Mapping[Split, Any]], score: Callable[[Split, Any], Mapping[str, Any]]
 ) -> Baselines:
     """The scores of some models on each split to evaluate, a row for each metric.
 
     Args:
-        models: by name, what each predicts of a split.
-        score: gives the scores of such predictions, by the name of the metric.
+        models: by name, what each predicts of a split, or how.
+        score: gives the scores of that, by the name of the metric.
     """
     found: Baselines = {}
     for name, predictions in models.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seqmodels.data.baseline_features import baseline_rows
 from seqmodels.data.module import EVALUATED
 from seqmodels.target import Baselines
 
@@ -37,12 +38,8 @@ def forecast_baselines(datasets: Mapping[str, Any], data: Mapping[str, Any]) -> 
         name = f"seasonal naive, period {period}"
         forecasts[name] = lambda windows, rows: _repeated(windows, rows, period)
     forecasts |= _linear(datasets)
-    found: Baselines = {}
-    for split in EVALUATED:
-        for name, forecast in forecasts.items():
-            for metric, value in _errors(datasets[split], data, forecast).items():
-                found.setdefault(f"{split}/{metric}", {})[name] = value
-    return found
+    models = {name: dict.fromkeys(EVALUATED, forecast) for name, forecast in forecasts.items()}
+    return baseline_rows(models, lambda split, made: _errors(datasets[split], data, made))
 
 
 def _repeated(windows: Any, rows: np.ndarray, period: int) -> np.ndarray:
