@@ -34,16 +34,19 @@ def existing_file(path: str) -> str:
     raise UserError(f"{path}: no such file{advice}")
 
 
-def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
+def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     """The lines of a file, or of standard input if the path is `-`, as soon as they can be read.
 
     Args:
-        encoding: of the file; a byte order mark at the beginning of UTF-8 is left out.
+        encoding: what `data.encoding` says; None: UTF-8, for files of which it says nothing. A byte
+            order mark at the beginning of UTF-8 is left out.
 
     Raises:
         UserError: naming the file, and the line that is not text in this encoding.
     """
     number, source = 0, "standard input" if path == "-" else path
+    advice = "save it as utf-8" + (", or set data.encoding" if encoding else "")
+    encoding = encoding or "utf-8"
     try:
         utf_8 = codecs.lookup(encoding).name == "utf-8"
         with _opened(path) as file:
@@ -59,7 +62,7 @@ def read_lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
             number += error.object[: error.start].count(b"\n")
         raise UserError(
             f"{source} cannot be read: line {number + 1} is not {encoding} text "
-            f"({getattr(error, 'reason', error)}); save it as utf-8, or set data.encoding"
+            f"({getattr(error, 'reason', error)}); {advice}"
         ) from error
     except LookupError as error:
         raise UserError(f"data.encoding={encoding}: {one_line(error)}") from error

@@ -383,6 +383,14 @@ def test_the_line_that_is_no_text_is_named_however_far_it_is(tmp_path: Path) -> 
         assert read_back(csv, encoding="latin-1")[number - 1] == ("café", "a")
 
 
+def test_an_encoding_is_advised_only_where_there_is_one_to_set(tmp_path: Path) -> None:
+    for name, advised in (("a.txt", True), ("a.jsonl", False)):  # JSON is always UTF-8
+        path = file(tmp_path, name, b'{"text": "caf\xe9"}')
+        with pytest.raises(UserError, match="save it as utf-8") as caught:
+            [*Text().read_inputs(path)]
+        assert ("data.encoding" in str(caught.value)) == advised
+
+
 def test_a_field_of_megabytes_is_read(tmp_path: Path) -> None:
     pairs = [("é" * 3_000_000, "a"), ("x,\n\n" * 1_000_000 + ".", "b")]
     assert read_back(file(tmp_path, "a.csv", csv_bytes(pairs, "\n", "utf-8", 0))) == pairs

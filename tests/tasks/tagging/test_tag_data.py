@@ -58,6 +58,13 @@ def test_column_files_have_a_word_and_its_tag_per_line(tmp_path: Path, end: str,
     assert read(str(path)) == TEXTS
 
 
+def test_a_file_of_another_encoding_is_refused_without_a_key_that_tags_lack(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_bytes("the O\ncafé O\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"line 2 is not utf-8 text \(.*\); save it as utf-8$"):
+        read(str(path))
+
+
 def test_columns_have_names_and_any_order(tmp_path: Path) -> None:
     path = written(tmp_path / "a.conll", "1\tB\tthe\n2\tI\tcat\n\n1\tB\t#\n2\tO\tsat\n")
     names = {"columns": ["id", "tag", "form"], "token_column": "form", "tag_column": "tag"}
