@@ -128,8 +128,7 @@ class DataModule(pl.LightningDataModule):
         return self.datasets["train"]
 
     def split_loader(self, split: str) -> SequenceLoader:
-        """Batches of `train`, `validation`, `test` or one of `more_splits` to evaluate on, each
-        example once."""
+        """Batches of a split to evaluate on, each example once."""
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:

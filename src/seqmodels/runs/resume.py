@@ -25,7 +25,6 @@ ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 PATIENCE = "callbacks.early_stopping.patience"
 # what a resume may change in the run's own configuration; the rest would make it another run
 GROUPS = ("trainer.", "callbacks.", "model.optimizer.", "model.scheduler.")
-FREE = ("tags",)
 # what no folder gives: it may be a stranger's
 YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
 OF_RUN = ("seed", "data", "model", "baseline", "task_name", "tags")
@@ -115,13 +114,12 @@ def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[
             continue
         group, _, name = key.rpartition(".")
         inner = key.startswith(GROUPS) and isinstance(_value(saved, group), Mapping)
-        free = key in FREE or (inner and name not in ("_target_", "dirpath"))
+        free = key == "tags" or (inner and name not in ("_target_", "dirpath"))
         if override.is_delete() or not free:
             word = str(override.input_line).removeprefix("++")
             raise UserError(
                 f"resume={resume}: leave out {word}, or start a new run: a resume changes no more "
-                "than values of the run's trainer, callbacks, model.optimizer and model.scheduler, "
-                f"{' and '.join(FREE)}"
+                "than tags and values of trainer, callbacks, model.optimizer and model.scheduler"
             )
         given[key] = value
     return given
