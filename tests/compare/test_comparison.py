@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import subprocess
 from collections.abc import Sequence
 from itertools import permutations, product
 from pathlib import Path
@@ -28,6 +29,7 @@ from seqmodels.compare.writing import write_comparison
 from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
+from seqmodels.runs.environment import environment
 from seqmodels.runs.report import metrics_table
 from tests.compare.conftest import Runs, printed
 from tests.conftest import Refused, Script, result_of
@@ -594,6 +596,24 @@ def test_what_else_differs_is_said(runs: Runs) -> None:
     comparison = runs.compare()
     assert list(comparison.others) == ["threads (1, 2)"]
     assert "- caution: the runs also differ in threads (1, 2)\n" in as_markdown(comparison)
+
+
+def test_runs_of_other_commits_are_told(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init"], check=True)
+    commits = []
+    for seed in range(2):
+        subprocess.run([*git, "commit", "--allow-empty", "-m", str(seed)], check=True)
+        found = environment("cpu")  # as a run records it
+        commits.append(found["git"]["project"]["commit"][:8])
+        (runs.add("max_pool", seed) / "environment.json").write_text(json.dumps(found))
+    [line] = runs.compare().others
+    assert line == f"commits of your project ({', '.join(sorted(commits))})"
 
 
 def test_the_same_data_in_other_batches_are_the_same(runs: Runs) -> None:

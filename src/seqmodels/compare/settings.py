@@ -109,17 +109,18 @@ def shown_value(value: Any) -> str:
 
 def other_differences(records: Sequence[Record]) -> list[str]:
     """What differs between the runs besides their configuration, such as `threads (1, 2)`."""
-    found = []
+    found = dict[str, str]()  # of what is the same twice, as in a clone of this package, the first
     for name, key, width in (
-        ("commits", "git.commit", 8),
+        ("commits of your project", "git.project.commit", 8),
+        ("commits of seqmodels", "git.seqmodels.commit", 8),
         ("threads", "threads", 40),
         ("devices", "device", 40),
         ("versions of torch", "packages.torch", 40),
     ):
         values = {str(r.environment[key])[:width] for r in records if r.environment.get(key)}
         if len(values) > 1:
-            found.append(f"{name} ({', '.join(sorted(values))})")
-    return found
+            found.setdefault(f"({', '.join(sorted(values))})", name)
+    return [f"{name} {values}" for values, name in found.items()]
 
 
 def group_runs(records: Sequence[Record]) -> Grouping:
