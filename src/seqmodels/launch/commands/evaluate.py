@@ -30,7 +30,7 @@ def main(
 
     Args:
         run: the run folder.
-        split: train, validation, test; some data has more.
+        split: train, validation or test.
         file: evaluate this file instead: labelled like the training file; plain text for a
             language model.
         predictions: write predictions.csv and scores.csv into the run folder; of another split,
