@@ -58,6 +58,8 @@ class Model:
         for padded, row in zip(inputs, rows, strict=True):
             padded[: len(row)] = row
         [logits] = self.graph.run(None, {"inputs": inputs, "lengths": lengths})
+        if np.isnan(logits).any():
+            raise ValueError(f"one of the inputs is longer than window={self.known['window']}")
         decide = self.values if "values" in self.data else self.classes
         return [decide(each) for each in logits]
 

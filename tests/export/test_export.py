@@ -191,7 +191,6 @@ PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
     [
         (lambda: task(*CLASSIFIER, "last_hidden", {"proj_size": 3}), "encoder.proj_size is 3"),
         (lambda: task(*CLASSIFIER, "last_hidden", {"cell": "averaging"}), "cell=averaging"),
-        (lambda: task(*CLASSIFIER, "last_hidden", window=4), "model.window is 4"),
         *[(lambda: task(tasks.Seq2Seq, PAIRS, "attention"), "a decoder")] * bool(DECODER_HEADS),
         (lambda: task(*CLASSIFIER, "untraceable"), "SequenceClassifier cannot be traced"),
     ],
@@ -200,9 +199,32 @@ def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
     made: Callable[[], Task], reason: str, own_code: None, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=reason) as refused:
-        export(made(), tmp_path)
+        export(made(), tmp_path / "export")
     assert "\n" not in str(refused.value) and "by seqmodels.load_run" in str(refused.value)
-    assert not [*tmp_path.iterdir()]
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_graph_answers_no_row_that_is_longer_than_the_window(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = task(*CLASSIFIER, "last_hidden", window=4)
+    export(model, tmp_path)
+    [said] = [each.getMessage() for each in caplog.records if each.name == "seqmodels.export"]
+    assert "model.window=4" in said and "train with model.window=null" in said
+    inputs, lengths = torch.randint(0, 9, (3, 6)), torch.tensor([6, 4, 1])
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    [logits] = session.run(None, {"inputs": inputs.numpy(), "lengths": lengths.numpy()})
+    [known] = ours(model, inputs, lengths)
+    assert np.isnan(logits[0]).all()
+    np.testing.assert_allclose(logits[1:], known[1:], atol=1e-5)
+
+
+def test_the_sizes_of_a_graph_have_names(tmp_path: Path) -> None:
+    export(LANGUAGE[0](), tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    sizes = {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())}
+    assert sizes["inputs"] == ["batch", "time"] and sizes["lengths"] == ["batch"]
+    assert sizes["logits"][:2] == ["batch", "time"] and sizes["h_0"][1] == "batch"
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
-from seqmodels.export.graph import write_graph
+from seqmodels.export.graph import make_graph
 from seqmodels.files import write_json
 from seqmodels.installation import require
+
+log = logging.getLogger(__name__)
 
 
 def export(task: Task, folder: Path) -> None:
@@ -21,11 +24,18 @@ def export(task: Task, folder: Path) -> None:
             that cannot be exported, with the reason.
     """
     require("onnxscript", "an export", "export")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
     reads, decision = list(task.head.reads), task.decision()
     facts = {"task": type(task).__name__, "reads": reads, "decision": decision, **task.hparams}
-    write_graph(task, folder / "model.onnx", facts)
+    made = make_graph(task, facts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made.save(folder / "model.onnx")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
     write_json(folder / "model.json", facts)
+    if task.window is not None:
+        log.warning(
+            "the graph reads up to model.window=%d steps, and answers nan for longer rows: for "
+            "those, train with model.window=null",
+            task.window,
+        )

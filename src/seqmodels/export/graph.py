@@ -7,7 +7,6 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +42,7 @@ class Graph(nn.Module):
     def __init__(self, task: Task) -> None:
         super().__init__()
         copied: Any = copy.deepcopy(task).float().eval()
+        self.window, copied.window = task.window, None
         copied.encoder = OnnxEncoder(copied.encoder)
         if copied.characters is not None:
             copied.characters = _Characters(copied.characters)
@@ -51,7 +51,10 @@ class Graph(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         function = self.task.as_function()
         if not state:
-            return (function(inputs, lengths),)
+            logits = function(inputs, lengths)
+            if self.window is not None:  # which a graph cannot cut: no silent difference
+                logits = logits.masked_fill((lengths > self.window).unsqueeze(1), torch.nan)
+            return (logits,)
         logits, after = function(inputs, lengths, state if len(state) == 2 else state[0])
         return (logits, *parts_of(after))
 
@@ -73,9 +76,9 @@ def example(task: Task) -> tuple[Tensor, ...]:
     return inputs, lengths, *(part.clone() for part in parts)
 
 
-def write_graph(task: Task, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes a task as ONNX, for rows of any length: inputs `inputs`, `lengths` (and `h_0`, `c_0`),
-    outputs `logits` (and `h_n`, `c_n`).
+def make_graph(task: Task, metadata: Mapping[str, Any]) -> torch.onnx.ONNXProgram:
+    """A task as ONNX, for rows of any length: inputs `inputs`, `lengths` (and `h_0`, `c_0`),
+    outputs `logits` (and `h_n`, `c_n`). Logits of a row longer than the task's `window` are nan.
 
     Args:
         metadata: plain values by name, for the file's own; each as JSON.
@@ -104,18 +107,25 @@ def write_graph(task: Task, path: Path, metadata: Mapping[str, Any]) -> None:
     assert made is not None
     for name, value in metadata.items():
         made.model.metadata_props[name] = json.dumps(value, ensure_ascii=False)
-    made.save(path)
+    _name_sizes(made.model.graph)
+    return made
+
+
+def _name_sizes(graph: Any) -> None:
+    """Gives the free sizes of inputs and outputs a name, where the exporter has one such as s71."""
+    names = dict(
+        zip(map(str, graph.inputs[0].shape), ("batch", "time", "characters"), strict=False)
+    )
+    for value in (*graph.inputs, *graph.outputs):
+        for axis, size in enumerate(value.shape):
+            if str(size) in names and not isinstance(size, int):
+                value.shape[axis] = names[str(size)]
 
 
 def _traced(task: Task) -> torch.export.ExportedProgram:
     """What `as_function` of a task does with a batch."""
     if task.contract.kind.decoder:
         raise UserError(f"a graph cannot hold a decoder, which writes until it is done: {INSTEAD}")
-    if task.window is not None:
-        raise UserError(
-            f"a graph cannot cut sequences into windows, and model.window is {task.window}: "
-            f"{INSTEAD}"
-        )
     arguments, batch = example(task), torch.export.Dim("batch")
     any_size = torch.export.Dim.DYNAMIC  # also where a task reads windows of one size
     of_inputs = {0: batch, 1: any_size}
