@@ -252,8 +252,8 @@ READ = [
         2,
         [
             r"output +\(B, T, D\*H\) +\(2, 5, 64\)",
-            r"h_n .*decoder: layer 1, both directions; +layer 2",
-            r"c_n +\(L, D, B, H\) +\(2, 2, 2, 32\) .*decoder: layer 1, both directions",
+            r"h_n .*decoder: layers 1 and 2, both",
+            r"c_n +\(L, D, B, H\) +\(2, 2, 2, 32\) .*decoder: layers 1 and 2, both",
             r"logits +\(B, S, V\) +\(2, 4, 100\) +of the next token",
         ],
     ),

@@ -74,11 +74,13 @@ def where_read(trace: Trace, name: str) -> str:
     """Names the cells that have a share: `every step, both directions`, `layer 2, forward`."""
     if name == "output":
         return f"{_steps(trace)}, {_directions(trace.output.any(dim=(0, 1)))}".removesuffix(", ")
-    read = trace.cells[name].any(dim=0)  # (L, D)
+    layers: dict[str, list[str]] = {}  # by the directions that are read of them
+    for number, row in enumerate(trace.cells[name].any(dim=0), 1):  # (L, D)
+        if row.any():
+            layers.setdefault(_directions(row), []).append(str(number))
     return "; ".join(
-        f"layer {layer + 1}" + (f", {direction}" if (direction := _directions(row)) else "")
-        for layer, row in enumerate(read)
-        if row.any()
+        f"layer{'s' * (len(numbers) > 1)} {' and '.join(numbers)}, {direction}".removesuffix(", ")
+        for direction, numbers in layers.items()
     )
 
 
