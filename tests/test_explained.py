@@ -203,14 +203,25 @@ EDGES = """selector => [...document.querySelectorAll(selector)]
   .map(each => each.getBoundingClientRect()).map(box => [box.left, box.right])"""
 
 
+WIDTH_OF_ITS_WORDS = """select => {
+  const copy = select.cloneNode(true);
+  copy.style.width = "max-content";
+  select.form.append(copy);
+  const { width } = copy.getBoundingClientRect();
+  copy.remove();
+  return width;
+}"""
+
+
 @pytest.mark.parametrize("anchor", WIDEST)
-@pytest.mark.parametrize("width", [360, 390, 1200])
+@pytest.mark.parametrize("width", [360, 390, 640, 1200])  # 640: in a page of the site
 def test_it_fits(browser: Browser, file: Path, width: int, anchor: str) -> None:
     opened = Opened(browser, file, width, anchor)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     for select in opened.page.locator("select").all():
         box = select.bounding_box()
         assert box is not None and box["width"] >= 90 and box["height"] >= 32
+        assert box["width"] >= select.evaluate(WIDTH_OF_ITS_WORDS)  # none is cut off
     edges = opened.page.evaluate(EDGES, "figure svg text, pre span, td")
     assert len(edges) > 20
     assert all(left >= 0 and right <= width for left, right in edges)
