@@ -1,6 +1,6 @@
 """Write the interactive page of the site: change the network, and see which tensor feeds what.
 
-    python docs/explained.py docs/explained/dataflow.html
+    python docs/explained.py build/pages/explained/dataflow.html
 
 Every picture in it was traced here, from a real model; the page only chooses among them.
 """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,32 @@ def words_missing(shown: str, printed: str) -> set[str]:
     return set(words(shown)) - set(words(printed))
 
 
-def links(page: str) -> Sequence[str]:
-    """The files that a page links, embeds or includes, without their anchors."""
-    found = re.findall(r"\]\(([^)]*)\)|src=\"([^\"]*)\"|--8<-- \"([^\"]*)\"", page)
-    paths = (next(filter(None, groups), "").split("#")[0] for groups in found)
-    return [path for path in paths if path and "://" not in path]
+def links(page: str) -> list[tuple[str, str]]:
+    """The files that a page links or embeds, each with the anchor in it; without what only the
+    site shows."""
+    text = re.sub(r"`[^`\n]+`", "", re.sub(r"<!--.*?-->", "", prose(page), flags=re.DOTALL))
+    found = re.findall(r"\]\(([^)\s]+)\)|(?:href|src)=\"([^\"]*)\"", text)
+    targets = [one or other for one, other in found]
+    return [
+        (path, anchor) for path, _, anchor in (t.partition("#") for t in targets if "://" not in t)
+    ]
+
+
+def anchors(page: str) -> set[str]:
+    """Those that GitHub gives to the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def prose(page: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^(`{3,}).*?^\1$", "", page, flags=re.DOTALL | re.MULTILINE)
 
 
 def read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    """Of a notebook, its Markdown."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")

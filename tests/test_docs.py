@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
+import runpy
 import shutil
+import sys
 import tomllib
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,18 +23,30 @@ from tests.audit.bank_calls import CALLS
 from tests.audit.bank_sorting import SORTED_WRONG
 from tests.conftest import ROOT, Config, run_script
 from tests.in_process import run_in_process
-from tests.pages import Command, links, python_blocks, read, run, shell_lines, words_missing
+from tests.pages import (
+    Command,
+    anchors,
+    links,
+    prose,
+    python_blocks,
+    read,
+    run,
+    shell_lines,
+    words_missing,
+)
 from tests.shipped import lacks
 
 DOCS = ROOT / "docs"
-NOTEBOOK = DOCS / "which_tensor.ipynb"
-GENERATED = ("index.md", "notebook.md", "explained")  # by .ci/docs
-PAGES = {
-    str(path.relative_to(DOCS)): read(path)
-    for path in sorted(DOCS.rglob("*.md"))
-    if path.name not in GENERATED
-}
+NOTEBOOK = DOCS / "notebook.ipynb"
+PAGES = {str(path.relative_to(DOCS)): read(path) for path in sorted(DOCS.rglob("*.md"))}
 README = read(ROOT / "README.md")
+LINKING = sorted(  # what GitHub shows as pages
+    str(path.relative_to(ROOT))
+    for folder in ("docs", "examples", "benchmarks", ".github")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".md", ".ipynb")
+) + [path.name for path in ROOT.glob("*.md")]
+SITE = runpy.run_path(str(DOCS / "pages.py"))
 COMMANDS: dict[str, Command] = {}  # by line, with what any page shows of its output
 for page in (README, *PAGES.values()):
     for command in shell_lines(page):
@@ -174,14 +189,80 @@ def test_any_other_line_names_what_is_there(line: str) -> None:
         assert script and (ROOT / script[1]).is_file(), line
 
 
+def dead_links(file: Path) -> list[str]:
+    """What a page links that is not there, but a file of a task whose folder is deleted."""
+    dead = []
+    for path, anchor in links(read(file)):
+        target = file.parent / path if path else file
+        known = not anchor or (target.is_file() and anchor in anchors(read(target)))
+        if not (target.exists() and known) and not lacks(path.replace("/", ".")):
+            dead.append(f"{path}#{anchor}")
+    return dead
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_a_page_is_whole_on_github(page: str) -> None:
+    assert dead_links(ROOT / page) == []
+    text = re.sub(r"<!--.*?-->", "", prose(read(ROOT / page)), flags=re.DOTALL)
+    # inclusions, documentation of code, attributes of blocks, frames
+    assert not re.search(r"--8<--|^:::|^!!!|<iframe", text, re.MULTILINE)
+    assert not re.search(r"--8<--|^``` \{", read(ROOT / page), re.MULTILINE)
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# Here, and `there`\n```\n# code\n```\n")
+    page = tmp_path / "page.md"
+    page.write_text("[a](other.md) [b](other.md#here-and-there) `[c](d)` <https://e.org>\n")
+    assert dead_links(page) == []
+    page.write_text("# Title\n[a](no.md) ![b](other.md#code) [c](#titles) [d](#title)\n")
+    assert dead_links(page) == ["no.md#", "other.md#code", "#titles"]
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_links_is_there(page: str) -> None:
-    # .ci/docs checks the links and anchors between pages; this also images, frames and inclusions
-    for path in links(PAGES[page]):
-        places = [(DOCS / page).parent / path, ROOT / path]
-        places.append((DOCS / page).with_suffix("") / path)  # of a frame: from the page's address
-        generated = any(name in path for name in GENERATED)
-        assert generated or any(place.exists() for place in places), path
+def test_what_a_page_shows_of_a_file_is_in_it(page: str) -> None:
+    """A block after a line that ends with the link to a file."""
+    block = r"\]\(([^)]+\.(?:py|yaml))\)[^\n]*:\n\n```(?:python|yaml)\n(.*?)^```$"
+    for path, code in re.findall(block, PAGES[page], re.DOTALL | re.MULTILINE):
+        assert code in read((DOCS / page).parent / path), path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("api/")])
+def test_the_names_of_the_api_are_in_the_files_that_it_links(page: str) -> None:
+    entries = re.findall(r"^- \[`(.*)`\]\((.*)\)$", PAGES[page], re.MULTILINE)
+    assert entries and len(entries) == len(links(PAGES[page]))
+    for name, path in entries:
+        if lacks(name):
+            continue
+        module = getattr(pkgutil.resolve_name(name), "__module__", name)
+        assert sys.modules[module].__file__ == str(((DOCS / page).parent / path).resolve())
+
+
+def test_every_page_of_the_site_is_whole_too(tmp_path: Path) -> None:
+    SITE["make"](ROOT, tmp_path)
+    (tmp_path / "explained").mkdir()
+    (tmp_path / "explained" / "dataflow.html").touch()  # docs/explained.py makes it
+    made = sorted(tmp_path.rglob("*.md"))
+    assert tmp_path / "index.md" in made and tmp_path / "examples" / "waves.py.md" in made
+    assert [*filter(None, map(dead_links, made))] == []
+    assert read(tmp_path / "examples" / "waves.py.md").startswith(
+        "# examples/waves.py\n\n````python\n"
+    )
+    assert "\n::: seqmodels.batch.SequenceBatch\n" in read(tmp_path / "api" / "networks.md")
+    assert '\n<iframe class="explained"' in read(tmp_path / "which_tensor.md")
+
+
+def test_a_dead_link_of_the_built_site_is_found(tmp_path: Path) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "style.css").touch()
+    (tmp_path / "index.html").write_text('<link href="style.css"><a href="page/#there">')
+    page = tmp_path / "page" / "index.html"
+    page.write_text('<p id="there"><a href="..">a</a><a href="#there"><a href="https://e.org">')
+    assert [*SITE["dead"](tmp_path)] == []
+    page.write_text('<a href="../no/"><img src="no.svg"><a href="#no"><p>--8&lt;-- "a.py"')
+    assert [*SITE["dead"](tmp_path)] == [
+        "index.html: page/#there",
+        *(f"page/index.html: {dead}" for dead in ("--8<--", "../no/", "no.svg", "#no")),
+    ]
 
 
 def test_every_page_is_in_the_menu() -> None:
