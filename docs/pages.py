@@ -27,7 +27,7 @@ FENCED = re.compile(r"^(`{3,}).*?^\1$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
 API = re.compile(r"^- \[`(seqmodels\.[\w.]+)`\]\(\S+\)$", re.MULTILINE)
 ONLY_THERE = re.compile(r"^<!-- on the site:\n(.*?)^-->$", re.DOTALL | re.MULTILINE)
-LEFT_OVER = re.compile(r"--8<--|::: seqmodels\S*|<!-- on the site")
+LEFT_OVER = re.compile(r"--8<--|::: seqmodels\S*|on the site:\n")
 
 
 def make(root: Path, made: Path) -> None:
@@ -97,7 +97,7 @@ def outside_code(page: str, change: Callable[[str], str]) -> str:
 
 
 class _Page(HTMLParser):
-    """What a page of HTML links, its anchors, and its text."""
+    """What a page of HTML links, its anchors, and its text with comments."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -112,6 +112,9 @@ class _Page(HTMLParser):
         self.anchors |= {values[name] for name in ("id", "name") if name in values}
 
     def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_comment(self, data: str) -> None:
         self.text += data
 
 
