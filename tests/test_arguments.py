@@ -65,12 +65,20 @@ def test_options_that_are_passed_on_are_those_of_the_base() -> None:
 
 
 OWN_TASK = """
+from dataclasses import dataclass
 from typing import Any, Literal
+from seqmodels.nn.outputs import ClassOptions
 from seqmodels.tasks.classification import SequenceClassifier
 
 Strength = Literal["weak", "strong"]
 
+@dataclass(frozen=True)
+class OwnOptions(ClassOptions):
+    shape: Strength = "weak"
+
 class Own(SequenceClassifier):
+    Options = OwnOptions
+
     def __init__(self, *args, strength: Strength = "weak", depth: int | None = None, **options):
         super().__init__(*args, **options)
 """
@@ -103,6 +111,10 @@ MODEL = {"encoder": {"hidden_size": 3}, "head": "max_pool", "_recursive_": False
             "model.strenth is not an argument of Own: did you mean model.s",
         ),
         ("data", {}, "model.data is not an argument of Own"),
+        ("output", {"shape": "wek"}, "model.output.shape=wek: input should be 'weak' or 'strong'"),
+        # of the class that it builds on, whose file has other names
+        ("output", {"label_smoothing": 2}, "model.output.label_smoothing=2: input should be less"),
+        ("output", {"shap": "weak"}, "model.output.shap is not an argument of Own: did you mean"),
         ("optimizer", {"_target_": "torch.optim.SGD", "lr": "x"}, "model.optimizer.lr=x: input"),
         ("optimizer", {"_target_": "torch.optim.SGD", "mometum": 1}, "model.optimizer.mometum is"),
     ],

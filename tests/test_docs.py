@@ -110,7 +110,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text(content)
     (folder / "examples").symlink_to(ROOT / "examples")
     own_text = ("data=text", "data.train=my.csv", "hydra.sweep.dir=runs/sweep")
-    no_pictures = ("callbacks.dataflow=null", "callbacks.confusion_matrix=null")
+    no_pictures = ("callbacks.dataflow=null", "callbacks.pictures=null")
     streams = ("data.batch_size=4", "data.window=16", "data.evaluation_streams=2")
     for words, shown in (
         (

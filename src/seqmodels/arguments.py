@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from dataclasses import is_dataclass
 from pkgutil import resolve_name
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -59,7 +61,8 @@ class ArgumentsOf:
     """A mapping whose keys are the arguments of this class.
 
     Args:
-        target: the full name of the class.
+        target: the full name of the class; or the name of an attribute of the class that takes the
+            mapping, such as `Options`.
         given: arguments that the code passes by itself.
         also: by argument, what else it may be, which the code replaces.
     """
@@ -81,14 +84,15 @@ class Passed:
         self.names = names
 
 
+PLAIN_DICTS = (dict[str, Any], dict[str, Any] | None)
 CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 Arguments = type[BaseModel]
 
 
 @functools.cache
-def arguments(target: Any, method: str = "__init__") -> Arguments | None:
+def arguments(target: Any, method: str = "__init__", of: Any = None) -> Arguments | None:
     """A model of the arguments of a class, without `self`, or of a function; None if nothing says
-    them.
+    them. If a function is the method of a class, `of` is that.
 
     A class that takes `**options` passes them on to its base, whose arguments are its own then;
     `**own` are those of its subclasses; one that takes `**kwargs`, or another name, takes any.
@@ -110,14 +114,14 @@ def arguments(target: Any, method: str = "__init__") -> Arguments | None:
                 if known is None:  # a class may give it to its base, which needs it
                     needed = each.default is each.empty and not depth
                     fields[each.name] = (hint, ... if needed else None)
-                elif known[0] in (Any, dict[str, Any]):  # the base may say more about it
+                elif known[0] in (Any, *PLAIN_DICTS):  # the base may say more about it
                     fields[each.name] = (hint, known[1])
         more = rest is not None and rest.name != "own"
         if rest is None or rest.name != "options":
             break
         marks = getattr(_hint(rest, function, owner), "__metadata__", ())
         passed.update(name for mark in marks if isinstance(mark, Passed) for name in mark.names)
-    kinds = {name: (_kind(hint), default) for name, (hint, default) in fields.items()}
+    kinds = {name: (_kind(hint, of or target), default) for name, (hint, default) in fields.items()}
     return _model(target.__qualname__.removesuffix(".__init__"), kinds, more)
 
 
@@ -134,7 +138,9 @@ def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> An
             return rows[parameter.name]
     if parameter.annotation is parameter.empty:
         return Any
-    names = getattr(inspect.unwrap(function), "__globals__", {})
+    names = dict(getattr(inspect.unwrap(function), "__globals__", {}))
+    for base in owner.__mro__[1:] if is_dataclass(owner) else ():  # which has fields of its own
+        names = {**vars(sys.modules[base.__module__]), **names}
     holder = SimpleNamespace(__annotations__={"it": parameter.annotation})
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["it"]
@@ -151,17 +157,18 @@ def _can_check(hint: Any) -> bool:
     return True
 
 
-def _kind(hint: Any) -> Any:
+def _kind(hint: Any, of: Any) -> Any:
     """What pydantic is to check: any value, if it doesn't know the annotation."""
     if get_origin(hint) in (Union, UnionType):
-        return Union[tuple(map(_kind, get_args(hint)))]  # noqa: UP007
+        return Union[tuple(_kind(each, of) for each in get_args(hint))]  # noqa: UP007
     marks = (m for m in getattr(hint, "__metadata__", ()) if isinstance(m, ArgumentsOf))
     for mark in marks:
-        takes = arguments(resolve_name(mark.target))
+        named = resolve_name(mark.target) if "." in mark.target else getattr(of, mark.target)
+        takes = arguments(named)
         assert takes is not None
         kinds = fields_of(takes)
         kinds |= {name: (kinds[name][0] | other, None) for name, other in mark.also.items()}
-        return _model(mark.target, {n: kind for n, kind in kinds.items() if n not in mark.given})
+        return _model(takes.__name__, {n: kind for n, kind in kinds.items() if n not in mark.given})
     try:
         return hint if _can_check(hint) else Any
     except TypeError:  # it has no hash
@@ -313,8 +320,9 @@ def checked(key: str = "") -> Callable[[Init], Init]:
         @functools.wraps(init)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             values = signature.bind(*args, **kwargs).arguments
-            if takes := arguments(init):
-                names = argument_names(init)
+            of: Any = type(args[0]) if args else None
+            if takes := arguments(init, of=of):
+                names = fields_of(takes).keys()
                 plain = {k: v for k, v in values.items() if k in names and isinstance(v, PLAIN)}
                 validated(takes, plain, key, names - plain.keys())
             return init(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.demos.boring_classes import BoringModel
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -19,12 +21,13 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, Script
 from tests.runs.resumed import resumes
 
 PLAIN = (
     "callbacks.dataflow=null",
-    "callbacks.confusion_matrix=null",
+    "callbacks.pictures=null",
     "baseline=false",
     "trainer.limit_test_batches=2",
 )
@@ -49,6 +52,27 @@ RECORD = (
     f"+callbacks.record={{_target_:{Recorder.__module__}.Recorder}}",
     f"allowed_targets=[{Recorder.__module__}.Recorder]",
 )
+
+
+class Drawn(SequenceClassifier):
+    """Shows how many rows it was tested on, and a picture of theirs."""
+
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        shown = self.some_of(dataset, 3).rows.tolist()
+        return {"rows.html": f"{shown} of {int(sums['weight'])}", "rows.png": Figure()}
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_what_a_task_draws_of_its_test_is_in_its_folder(config: Config, pictures: bool) -> None:
+    own, off = f"{Drawn.__module__}.Drawn", () if pictures else ("callbacks.pictures=null",)
+    words = (f"model._target_={own}", f"allowed_targets=[{own}]", "callbacks.dataflow=null")
+    settings = config(*words, "baseline=false", "trainer.max_epochs=1", *off)
+    train(settings)
+    figures = Path(settings.folder, "figures")
+    drawn = {"rows.html", "rows.png"} if pictures else set[str]()
+    assert {file.name for file in figures.iterdir()} == {"learning_curves.png", *drawn}
+    if pictures:
+        assert (figures / "rows.html").read_text() == "[0, 184, 369] of 370"
 
 
 def added(*names: str) -> str:

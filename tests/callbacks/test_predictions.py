@@ -13,7 +13,7 @@ from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import ROOT, Config, Script, result_of
 from tests.predictions import mean_loss, rows_of
 
-QUICK = ("baseline=false", "callbacks.dataflow=null", "callbacks.confusion_matrix=null")
+QUICK = ("baseline=false", "callbacks.dataflow=null", "callbacks.pictures=null")
 
 
 @pytest.mark.usefixtures("examples_importable")

@@ -373,7 +373,7 @@ def setting(config: Config, tmp_path: Path) -> Config:
     (tmp_path / "my.vec").write_bytes(as_text(words))
     options = ("data=text", f"data.train={tmp_path / 'my.csv'}", "baseline=false")
     options += (f"data.vectors={tmp_path / 'my.vec'}", "data.vocabulary=vectors")
-    options += ("callbacks.confusion_matrix=null", "callbacks.dataflow=null")
+    options += ("callbacks.pictures=null", "callbacks.dataflow=null")
     return lambda *more: config(*options, *more)
 
 

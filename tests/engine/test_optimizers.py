@@ -21,7 +21,7 @@ from tests.runs.resumed import resumes
 QUICK = (
     *("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "model.encoder.hidden_size=4"),
     *("trainer.max_epochs=2", "trainer.limit_train_batches=5", "trainer.limit_val_batches=2"),
-    *("trainer.limit_test_batches=1", "callbacks.confusion_matrix=null"),
+    *("trainer.limit_test_batches=1", "callbacks.pictures=null"),
 )
 OPTIMIZERS = ("adam", "nadam", "sgd", "rmsprop")
 PLATEAU_WORDS = (

@@ -31,7 +31,7 @@ from seqmodels.tasks.tagging import Tagger
 Config = Callable[..., DictConfig]
 AUROC = "{auroc:{_target_:torchmetrics.AUROC,task:multiclass,num_classes:9}}"
 CLASSES = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
-QUICK = ("baseline=false", "callbacks.dataflow=null", "callbacks.confusion_matrix=null")
+QUICK = ("baseline=false", "callbacks.dataflow=null", "callbacks.pictures=null")
 
 
 @pytest.fixture(autouse=True)

@@ -21,13 +21,13 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
-from seqmodels.callbacks.confusion_matrix import draw
 from seqmodels.compare.comparison import compare
 from seqmodels.compare.tables import comparison_table
 from seqmodels.compare.writing import write_comparison
 from seqmodels.data import UEA, TokenizerOptions
 from seqmodels.data.tokenizer import Tokenizer
 from seqmodels.dataflow.rendering import Box, Drawing, Label, to_svg
+from seqmodels.engine.class_scores import class_pictures
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
@@ -346,7 +346,8 @@ def test_names_in_a_picture_are_text() -> None:
 
 def test_names_in_a_figure_are_no_formulas(tmp_path: Path) -> None:
     names = [MATH, "$x$", f"{UNSEEN}y" * 500]
-    draw(torch.eye(3).int(), names).savefig(tmp_path / "picture.png")
+    [figure] = class_pictures({"confusion": torch.eye(4).int()}, names).values()
+    figure.savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size < 10**6
 
 

@@ -30,27 +30,25 @@ class Predictions(Callback):
         self.files = file_of("predictions.csv", split), file_of("scores.csv", split)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        pl_module.tells_rows, self.rows = True, dict[int, dict[str, Any]]()
+        pl_module.told = {}
 
     def on_test_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
         if not outputs or "rows" not in outputs:  # of a task with a test step of its own
             return
-        numbers, count = batch.rows, trainer.world_size
+        numbers, count, told = batch.rows, trainer.world_size, pl_module.told
         if numbers is None:  # in the order of their batches, which processes share
-            first = trainer.global_rank + count * len(self.rows)
+            first = trainer.global_rank + count * len(told)
             numbers = range(first, first + count * len(batch), count)
         dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
         name: Any = getattr(dataset, "row_name", lambda row: {})
-        outcomes = zip(map(int, numbers), outputs["rows"], outputs["losses"], strict=True)
-        for row, outcome, loss in outcomes:
-            self.rows[row] = {"row": row, **flattened({**name(row), **outcome}), "loss": loss}
+        for row, outcome in zip(map(int, numbers), outputs["rows"], strict=True):
+            told[row] = {"row": row, **flattened({**name(row), **outcome})}
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        pl_module.tells_rows = False
         rows: dict[int, Mapping[str, Any]] = {}
-        for some in from_every_process(self.rows):
+        for some in from_every_process(pl_module.told):
             rows |= some
         parts = pl_module.score_parts(pl_module.sums["test"].of_all(pl_module.device))
         if trainer.is_global_zero:
@@ -59,8 +57,8 @@ class Predictions(Callback):
             ):
                 _write(Path(trainer.default_root_dir) / name, table)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        pl_module.tells_rows = False
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        pl_module.told = None
 
 
 def file_of(name: str, split: str) -> str:

@@ -182,7 +182,10 @@ def step_plateaus(trainer: pl.Trainer, measured: Mapping[str, Tensor]) -> None:
 
 
 def clip_gradients(
-    task: pl.LightningModule, optimizer: Optimizer, value: float | None, algorithm: str | None
+    task: pl.LightningModule,
+    optimizer: Optimizer,
+    gradient_clip_val: float | None = None,
+    gradient_clip_algorithm: str | None = None,
 ) -> None:
     """Clips for fused optimisers in bfloat16 too.
 
@@ -191,12 +194,12 @@ def clip_gradients(
     """
     precision = task.trainer.precision_plugin
     if not (isinstance(precision, MixedPrecision) and optimizer.defaults.get("fused")):
-        task.clip_gradients(optimizer, value, algorithm)
+        task.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         return
     if precision.scaler is not None:
         raise UserError(
             "trainer.precision=16-mixed cannot clip the gradients of a fused optimizer: "
             "set model.optimizer.fused=false, or trainer.precision=bf16-mixed"
         )
-    kind = GradClipAlgorithmType(algorithm or "norm")
-    Precision.clip_gradients(precision, optimizer, value or 0.0, kind)
+    kind = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+    Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -44,7 +45,7 @@ from seqmodels.nn.embedding import (
 )
 from seqmodels.nn.outputs import Output
 
-SPLITS, LOGGED = ("train", "validation", "test"), "logged"
+LOGGED = "logged"
 
 
 class Task(Network, pl.LightningModule):
@@ -61,6 +62,7 @@ class Task(Network, pl.LightningModule):
         head: a name from `seqmodels.heads.HEADS`.
         head_options: arguments of that head's `build`.
         embedding: arguments of `EmbeddingOptions`.
+        output: arguments of the task's `Options`.
         dropout: on the features that the head selects.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
@@ -75,10 +77,12 @@ class Task(Network, pl.LightningModule):
         UserError: if an argument is out of range, or arguments don't fit together.
     """
 
+    Options: ClassVar[type[Any]] = object  # what `output` is, built: how its output learns
     measures: Sequence[str] = ()  # the names of what `scores` gives, of validation and test
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
-    tells_rows: bool = False  # whether a test step gives the outcome and the loss of each row
+    # of a test, by its number what `predictions.csv` will have of each row; None: nothing
+    told: dict[int, dict[str, Any]] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -93,6 +97,7 @@ class Task(Network, pl.LightningModule):
         head_options: dict[str, Any] | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
         | None = None,
+        output: Annotated[dict[str, Any], ArgumentsOf("Options")] | None = None,
         dropout: NonNegativeFraction = 0.0,
         locked_dropout: bool = False,
         optimizer: dict[str, Any] | None = None,
@@ -105,11 +110,11 @@ class Task(Network, pl.LightningModule):
         for name in own.keys() - argument_names(type(self)):
             raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters({**values, **own}, logger=False)
-        self.contract = self.contract_for(head)
+        self.contract, self.output = self.contract_for(head), self.Options(**(output or {}))
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         # of an epoch of each split, and of the training when its metrics were last logged by step
-        self.sums = {name: Sums() for name in (*SPLITS, LOGGED)}
+        self.sums: dict[str, Sums] = defaultdict(Sums)
         self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
         self.fingerprint: str | None = None  # of the data, saved with the weights
         self.changed: Collection[str] = ()  # keys of optimiser, scheduler and end since a resume
@@ -178,17 +183,21 @@ class Task(Network, pl.LightningModule):
         """The scores of parts of a test, such as each class: rows of `scores.csv`."""
         return []
 
+    def targets_of(self, batch: Any) -> list[Any]:
+        """The target of each row, in plain values, as `describe` gives the prediction."""
+        return batch.targets.tolist()
+
     def outcomes(self, batch: Any) -> list[dict[str, Any]]:
-        """The target and the prediction of each row of a test, in plain values: columns of
-        `predictions.csv`. A dict in it is a column for each of its keys."""
+        """The target and the prediction of each row of a test: columns of `predictions.csv`. A dict
+        in it is a column for each of its keys."""
         describes = type(self).describe is not Task.describe
         predictions = self.describe(batch) if describes else [None] * len(batch)
-        rows = zip(batch.targets.tolist(), predictions, strict=True)
+        rows = zip(self.targets_of(batch), predictions, strict=True)
         return [{"target": target, "prediction": prediction} for target, prediction in rows]
 
-    def decision(self) -> dict[str, Any]:
-        """The weights that a decision needs and the graph of an export lacks, which ends with the
-        logits: plain values by name, that JSON can hold."""
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What to show of a test of this dataset, in `figures/` of the run folder: figures of
+        Matplotlib, and HTML, by the name of their file."""
         return {}
 
     def initialize(self, data: pl.LightningDataModule) -> None:
@@ -216,15 +225,21 @@ class Task(Network, pl.LightningModule):
         self._step(batch, "validation")
 
     def test_step(self, batch: SequenceBatch) -> dict[str, Any]:
-        if not self.tells_rows:
-            self._step(batch, "test")
-            return {}
         self.remembers = {}
         try:
             self._step(batch, "test")
-            return {"rows": self.outcomes(batch), "losses": self.losses(batch).tolist()}
+            if self.told is None:
+                return {}
+            rows = zip(self.outcomes(batch), self.losses(batch).tolist(), strict=True)
+            return {"rows": [{**outcome, "loss": loss} for outcome, loss in rows]}
         finally:
             self.remembers = None
+
+    def some_of(self, dataset: Any, count: int) -> Any:
+        """A batch of rows that are evenly spread over a dataset: so many, if it has as many."""
+        size, exactly = len(dataset), torch.float64
+        rows = torch.linspace(0, size - 1, min(count, size), dtype=exactly).round().int()
+        return dataset.__getitems__(rows.tolist()).to(self.device)
 
     def predict_step(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.describe(batch)
@@ -324,13 +339,8 @@ class Task(Network, pl.LightningModule):
             self.allowed_targets,
         )
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+    def configure_gradient_clipping(self, optimizer: Optimizer, *how: Any, **named: Any) -> None:
+        clip_gradients(self, optimizer, *how, **named)
 
     # checkpoints and resume
 

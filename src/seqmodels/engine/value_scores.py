@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,13 +40,13 @@ def named_values(
     return {name: dict(zip(levels, of, strict=True)) if levels else of for name, of in columns}
 
 
-def value_parts(
+def value_sums(
     predicted: Predicted,
     targets: Targets,
     levels: list[float] | None = None,
     center: Tensor | float = 0.0,
-) -> Float[Tensor, "parts *rows values"]:
-    """What `value_scores` adds up of each value, 0 where there is no target.
+) -> Float[Tensor, "parts values"]:
+    """What `value_scores` are made of, for each of K values, over all rows with a target.
 
     Args:
         predicted: `(..., K)`, or `(..., K, Q)` with levels.
@@ -62,22 +62,10 @@ def value_parts(
         costs = pinball(targets.unsqueeze(-1) - predicted, targets.new_tensor(levels))
         inside = (predicted[..., 0] <= targets) & (targets <= predicted[..., -1])
         parts += [costs.mean(-1), inside.to(off)]
-    return torch.stack(parts).where(~targets.isnan(), 0.0)
+    return torch.stack(parts).where(~targets.isnan(), 0.0).flatten(1, -2).sum(1)
 
 
-def value_sums(
-    predicted: Predicted,
-    targets: Targets,
-    levels: list[float] | None = None,
-    center: Tensor | float = 0.0,
-) -> Float[Tensor, "parts values"]:
-    """The `value_parts` of all rows together, for each of K values."""
-    return value_parts(predicted, targets, levels, center).flatten(1, -2).sum(1)
-
-
-def value_scores(
-    sums: Float[Tensor, "parts values"], each: Float[Tensor, "parts cells"] | None = None
-) -> dict[str, Tensor]:
+def value_scores(sums: Float[Tensor, "parts values"]) -> dict[str, Tensor]:
     """The scores of all known values, by name.
 
     - `rmse`, `mae`: the root of the mean squared error, and the mean absolute error.
@@ -88,14 +76,10 @@ def value_scores(
       lowest for the true quantiles; and `coverage`: the share of values from the lowest to the
       highest quantile, both included. Compare it with what these quantiles promise, such as 0.8
       from 0.1 to 0.9.
-
-    Args:
-        sums: as `value_sums` gives them.
-        each: the sums of all whose variance counts by itself in `r2`; None: of each value.
     """
     known, squares, absolute, _, _, *of_quantiles = sums.sum(1)
     scores = {"rmse": (squares / known).sqrt(), "mae": absolute / known}
-    count, squares, _, total, of_squares, *_ = sums if each is None else each
+    count, squares, _, total, of_squares, *_ = sums
     spread = of_squares - total.square() / count.clamp(min=1)
     spread = spread.where(spread > 1e-12 * of_squares, 0.0)  # of a constant, but for rounding
     r2 = torch.where(spread > 0, 1 - squares / spread, (squares == 0).to(spread))
@@ -104,7 +88,15 @@ def value_scores(
     return scores
 
 
-def value_row(sums: Float[Tensor, "parts cells"]) -> dict[str, Any]:
-    """How many values are known of a part of a test, and their scores, as plain numbers."""
-    scores = {name: float(score) for name, score in value_scores(sums).items()}
-    return {"count": int(sums[0].sum()), **scores}
+def column_rows(
+    names: Sequence[str],
+    sums: Float[Tensor, "parts columns"],
+    scores: Callable[[Tensor], Mapping[str, Tensor]],
+) -> list[dict[str, Any]]:
+    """How many values are known of each of several columns, and their scores; none of a single
+    column."""
+    rows = [
+        {"column": name, "count": int(of[0]), **{k: float(v) for k, v in scores(of).items()}}
+        for name, of in zip(names, sums.cpu().split(1, dim=1), strict=True)
+    ]
+    return rows if len(rows) > 1 else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
@@ -24,7 +25,8 @@ def export(task: Task, folder: Path) -> None:
             that cannot be exported, with the reason.
     """
     require("onnxscript", "an export", "export")
-    reads, decision = list(task.head.reads), task.decision()
+    reads, output = list(task.head.reads), task.head.output
+    decision: Any = getattr(output, "decision", dict)()
     facts = {"task": type(task).__name__, "reads": reads, "decision": decision, **task.hparams}
     made = make_graph(task, facts)
     try:

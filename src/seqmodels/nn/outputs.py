@@ -58,16 +58,26 @@ class Output(nn.Module):
 
 
 @dataclass(frozen=True)
-class ClassOptions:
-    """How classes are learned.
+class SmoothingOptions:
+    """How one of several is learned.
 
     Args:
         label_smoothing: of PyTorch's cross-entropy; acts in training only.
+    """
+
+    label_smoothing: NonNegativeFraction = 0.0
+
+
+@dataclass(frozen=True)
+class ClassOptions(SmoothingOptions):
+    """How classes are learned.
+
+    Args:
+        label_smoothing: as `SmoothingOptions` says.
         class_weights: one number per class, in the order of `data["classes"]`; None weighs all
             equally.
     """
 
-    label_smoothing: NonNegativeFraction = 0.0
     class_weights: list[NonNegative] | None = None
 
 

@@ -138,6 +138,7 @@ def test_only_tags_of_spans_have_span_scores() -> None:
             {"output": {"kind": "crff"}},
             "kind=crff: input should be 'classes' or 'crf'",
         ),
+        ({"output": {"label_smoothing": 2}}, "label_smoothing=2: input should be less than 1"),
         ({"output": {"kind": "crf", "constrained": True}}, "constrained=true .* tags of spans"),
         ({"tags": SPANS, "output": {"constrained": True}}, "constrained=true needs .*kind=crf"),
         (

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, Count
+from seqmodels.arguments import Count
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_scores import class_rows, class_scores, class_sums
+from seqmodels.engine.class_scores import class_pictures, class_rows, class_scores, class_sums
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import ClassOptions, ClassOutput
+from seqmodels.tasks.classification.words import words_page
 
 
 class SequenceClassifier(Task):
     """Which of the classes in `data["classes"]` a sequence belongs to.
 
     Args:
-        data, encoder, head, options: as `Task` documents them.
-        output: arguments of `ClassOptions`.
+        data, encoder, head, options: as `Task` documents them; `output` is of `ClassOptions`.
         window: read longer sequences in windows of this many steps: in training one at random, with
             a random start each time; otherwise all of them, and the mean of what the head selects.
 
@@ -29,7 +29,7 @@ class SequenceClassifier(Task):
         UserError: for other than one weight for each class.
     """
 
-    contract = Contract(per="sequence", target="class")
+    contract, Options = Contract(per="sequence", target="class"), ClassOptions
     measures: Sequence[str] = ("accuracy", "macro_f1")
     curves = ("loss", "accuracy")
     bar = "accuracy"
@@ -40,12 +40,10 @@ class SequenceClassifier(Task):
         encoder: dict[str, Any],
         head: str = "last_hidden",
         *,
-        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions")]
-        | None = None,
         window: Count | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(data, encoder, head, output=output, window=window, **options)
+        super().__init__(data, encoder, head, window=window, **options)
         self.window = window
 
     @property
@@ -54,13 +52,12 @@ class SequenceClassifier(Task):
         return self.hparams["data"]["classes"]
 
     def make_output(self, width: int, **options: Any) -> ClassOutput:
-        output = ClassOptions(**(self.hparams["output"] or {}))
-        check_weights(output.class_weights, self.classes, "classes")
+        check_weights(self.output.class_weights, self.classes, "classes")
         return ClassOutput(
             width,
             len(self.classes),
-            weights=output.class_weights,
-            label_smoothing=output.label_smoothing,
+            weights=self.output.class_weights,
+            label_smoothing=self.output.label_smoothing,
             **options,
         )
 
@@ -85,18 +82,22 @@ class SequenceClassifier(Task):
         """Precision, recall, f1 and number of each class."""
         return class_rows(self.classes, sums["classes"])
 
-    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The confusion matrix, and of texts which words count."""
+        return {**class_pictures(sums, self.classes), **words_page(self, dataset)}
+
+    def targets_of(self, batch: SequenceBatch) -> list[str]:
         assert batch.targets is not None
         names = [*self.classes, UNSEEN_NAME]
-        targets = with_unseen_as(len(self.classes), batch.targets).tolist()
-        return [
-            {
-                "target": names[target],
-                "prediction": made["label"],
-                "probability": made["probabilities"][made["label"]],
-            }
-            for target, made in zip(targets, self.describe(batch), strict=True)
-        ]
+        return [names[n] for n in with_unseen_as(len(self.classes), batch.targets).tolist()]
+
+    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """With the probability of the predicted class."""
+        rows = []
+        for row in super().outcomes(batch):
+            label, shares = row["prediction"]["label"], row["prediction"]["probabilities"]
+            rows.append({**row, "prediction": label, "probability": shares[label]})
+        return rows
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from html import escape
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from jaxtyping import Float, Int
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from seqmodels.files import write_text
 from seqmodels.screen import visible
 
 EACH, LONGEST, ROWS = 6, 100, 64  # right texts, and wrong ones; tokens of one; rows to read at once
@@ -35,31 +31,24 @@ are left out.</p>
 """
 
 
-class Words(Callback):
-    """Writes `figures/words.html` of a test of texts, if `predictions.csv` is written: the first
-    right and the first wrong ones, each word shaded by how much it counts for the predicted class,
-    as `left_out` measures it."""
+def words_page(task: Any, data: Any) -> dict[str, str]:
+    """`words.html` of a test of texts: the first right and the first wrong ones, each word shaded
+    by how much it counts for the predicted class, as `left_out` measures it.
 
-    def on_test_start(self, *_: Any) -> None:
-        self.told: dict[int, dict[str, Any]] = {}  # of each row, its target and prediction
-
-    def on_test_batch_end(self, _: Any, task: Any, outputs: Any, batch: Any, *__: Any) -> None:
-        if batch.rows is not None and "rows" in (outputs or {}):
-            self.told |= zip(batch.rows.tolist(), outputs["rows"], strict=True)
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
-        data: Any = getattr(trainer.test_dataloaders, "dataset", None)
-        if not (trainer.is_global_zero and len(getattr(data, "raw", ()))):
-            return
-        short = [(n, self.told[n]) for n in sorted(self.told) if data.lengths[n] <= LONGEST]
-        page = ""
-        for title, right in (("wrong", False), ("right", True)):
-            told = ((n, e["target"]) for n, e in short if (e["target"] == e["prediction"]) == right)
-            texts = "".join(article(task, data, *each) for each in islice(told, EACH))
-            page += f"<h2>The first that are {title}</h2>\n{texts}" if texts else ""
-        if page:
-            (Path(trainer.default_root_dir) / "figures").mkdir(exist_ok=True)
-            write_text(Path(trainer.default_root_dir, "figures", "words.html"), PAGE + page)
+    Args:
+        task: what it has told of its rows says which are right.
+        data: the dataset that was tested.
+    """
+    if not len(getattr(data, "raw", ())):
+        return {}
+    told = sorted((task.told or {}).items())
+    short = [(n, row["target"], row["prediction"]) for n, row in told if data.lengths[n] <= LONGEST]
+    page = ""
+    for title, right in (("wrong", False), ("right", True)):
+        chosen = ((n, target) for n, target, made in short if (target == made) == right)
+        texts = "".join(article(task, data, *each) for each in islice(chosen, EACH))
+        page += f"<h2>The first that are {title}</h2>\n{texts}" if texts else ""
+    return {"words.html": PAGE + page} if page else {}
 
 
 def article(task: Any, data: Any, row: int, target: str) -> str:

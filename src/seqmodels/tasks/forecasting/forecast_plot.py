@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 
 from seqmodels.engine.value_scores import decision
-from seqmodels.errors import UserError
 from seqmodels.screen import figure_text
-from seqmodels.tasks.forecasting import Forecaster
 
 COUNT, HISTORY = 6, 3  # origins; times the horizon to show of what was read
 
 
-class ForecastPlot(Callback):
-    """Draws `figures/forecasts.png` of the test split into the run folder: origins that are evenly
-    spread, with the values of the first column that were read, its forecast with the interval, and
-    what came."""
+def draw_forecasts(task: Any, batch: Any) -> Figure:
+    """A panel for each row of a batch: the values of its first column that were read, its forecast
+    with the interval, and what came.
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if cast(Forecaster, pl_module).contract.target != "forecast":
-            raise UserError("only a forecaster has forecasts: set callbacks.forecasts=null")
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        windows: Any = trainer.test_dataloaders.dataset  # type: ignore[union-attr]
-        rows = np.linspace(0, len(windows) - 1, min(COUNT, len(windows))).round().astype(int)
-        figures = Path(trainer.default_root_dir) / "figures"
-        figures.mkdir(exist_ok=True)
-        batch = windows.__getitems__(rows.tolist()).to(pl_module.device)
-        draw_forecasts(cast(Forecaster, pl_module), batch).savefig(
-            figures / "forecasts.png", dpi=120
-        )
-
-
-def draw_forecasts(task: Forecaster, batch: Any) -> Figure:
-    """A panel for each row of a batch, with its first column."""
+    Args:
+        task: a `Forecaster`.
+    """
     data, down = task.hparams["data"], -(-len(batch) // 2)
     ahead = batch.targets.unflatten(1, (task.horizon, task.count))
     before = batch.inputs[:, -HISTORY * task.horizon :, : task.count]

@@ -5,30 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, Count
+from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine.contract import Contract, Step
+from seqmodels.engine.contract import Contract, Step, exact
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import (
     QUANTILE_SCORES,
     VALUE_SCORES,
+    column_rows,
+    decision,
     known_values,
     named_values,
-    value_parts,
     value_scores,
+    value_sums,
 )
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
 from seqmodels.padding import last_step, masked_mean
+from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
 
 LEAST_DEVIATION = 0.1  # of a window, in deviations of its series: a constant one isn't blown up
 SCALED_SCORES = ("mase", "standardised_mse", "standardised_mae")
@@ -45,8 +48,8 @@ class Forecaster(Task):
     and forecasts by reading its own predictions, from the carried state; so do validation and test.
 
     Args:
-        data, encoder, head, options: as `Task` documents them.
-        output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
+        data, encoder, head, options: as `Task` documents them; `output` is of `ValueOptions`: the
+            error to learn by, or quantiles to predict.
         norm: what a direct forecast does to each window before it is read, undone in the forecast:
             `last` subtracts its last value (NLinear, Zeng et al. 2023,
             https://arxiv.org/abs/2205.13504), `standard` its mean, and divides by its deviation
@@ -61,7 +64,7 @@ class Forecaster(Task):
         UserError: for a head that cannot forecast so.
     """
 
-    contract = Contract(per="sequence", target="forecast")
+    contract, Options = Contract(per="sequence", target="forecast"), ValueOptions
     curves = ("loss", "mase")
     bar = "mase"
     mean: Tensor  # (S, K), of the targets of each series
@@ -74,8 +77,6 @@ class Forecaster(Task):
         encoder: dict[str, Any],
         head: str = "last_hidden",
         *,
-        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
-        | None = None,
         norm: Literal["last", "standard"] | None = "last",
         channel_independent: bool = True,
         segment: Count = 24,
@@ -84,7 +85,7 @@ class Forecaster(Task):
         self.recursive = self.contract_for(head).per == "step"
         self.horizon, self.count = data["horizon"], len(data["values"])
         own: dict[str, Any] = {"norm": norm, "channel_independent": channel_independent}
-        super().__init__(data, encoder, head, output=output, segment=segment, **own, **options)
+        super().__init__(data, encoder, head, segment=segment, **own, **options)
         inputs = data["num_inputs"] > self.count
         if self.recursive and (inputs or self.levels):
             raise UserError(
@@ -101,10 +102,6 @@ class Forecaster(Task):
         if find_head(head).per == "sequence":
             return cls.contract
         return replace(cls.contract, per="step", causal=True, stateful=True)
-
-    @property
-    def output(self) -> ValueOptions:
-        return ValueOptions(**(self.hparams["output"] or {}))
 
     @property
     def levels(self) -> list[float] | None:
@@ -236,26 +233,21 @@ class Forecaster(Task):
     def count_errors(
         self, made: Forecast, targets: Values, batch: SequenceBatch
     ) -> dict[str, Tensor]:
-        """What `scores` are made of, for each column: the `SCALED_SCORES`, then `value_parts`, of
+        """What `scores` are made of, for each column: `value_sums`, then the `SCALED_SCORES`, of
         forecasts and targets in their own units, nan where there is none."""
-        parts = value_parts(made, targets, self.levels, self.mean.mean(0))  # (P, B, H, K)
         naive_error, deviation = (self._of_rows(n, batch) for n in ("naive_error", "deviation"))
-        off = parts[VALUE_SCORES.index("mae") + 1]
+        off = exact(decision(made, self.levels) - targets).abs()
         scaled = torch.stack([off / naive_error, (off / deviation).square(), off / deviation])
-        return {"values": torch.cat([scaled, parts]).sum((1, 2))}
+        scaled = scaled.where(~targets.isnan(), 0.0).sum((1, 2))
+        sums = value_sums(made, targets, self.levels, self.mean.mean(0))
+        return {"values": torch.cat([sums, scaled])}
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        scaled, parts = sums["values"].tensor_split([len(SCALED_SCORES)])
-        means = scaled.sum(1) / parts[0].sum()
-        return {**value_scores(parts), **dict(zip(SCALED_SCORES, means, strict=True))}
+        return forecast_scores(sums["values"])
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Of each column, if there are several."""
-        rows = []
-        for name, of in zip(self._names, sums["values"].cpu().split(1, dim=1), strict=True):
-            scores = {score: float(value) for score, value in self.scores({"values": of}).items()}
-            rows.append({"column": name, "count": int(of[len(SCALED_SCORES)]), **scores})
-        return rows if len(rows) > 1 else []
+        return column_rows(self._names, sums["values"], forecast_scores)
 
     # predictions
 
@@ -272,10 +264,12 @@ class Forecaster(Task):
         `{column: {"0.1": [value, ...], ...}}`."""
         return self._plain(self.forecast(batch), self.output.level_names)
 
-    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        targets = self._plain(self.restore(self._targets(batch), batch))
-        rows = zip(targets, self.describe(batch), strict=True)
-        return [{"target": target, "prediction": made} for target, made in rows]
+    def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        return self._plain(self.restore(self._targets(batch), batch))
+
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The first column of some forecasts beside what came."""
+        return {"forecasts.png": draw_forecasts(self, self.some_of(dataset, COUNT))}
 
     def _plain(self, values: Tensor, levels: Sequence[str] = ()) -> list[dict[str, Any]]:
         # (B, H, K), or with levels (B, H, K, Q)
@@ -299,6 +293,13 @@ class Forecaster(Task):
         """Standardised values of the targets `(B, T, K)`, or `(B, T, K, Q)`, in their own units."""
         deviation = self._of_rows("deviation", batch, made.dim())
         return made * deviation + self._of_rows("mean", batch, made.dim())
+
+
+def forecast_scores(sums: Float[Tensor, "parts columns"]) -> dict[str, Tensor]:
+    """The scores of all known values, by name, from what `Forecaster.count_errors` counts."""
+    own, scaled = sums.tensor_split([-len(SCALED_SCORES)])
+    means = scaled.sum(1) / own[0].sum()
+    return {**value_scores(own), **dict(zip(SCALED_SCORES, means, strict=True))}
 
 
 def segments(

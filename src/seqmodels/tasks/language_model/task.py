@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf
 from seqmodels.batch import PADDING_TARGET, SequenceBatch
 from seqmodels.data.tokenizer import Tokenizer
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.nn.outputs import ClassOptions, Output
+from seqmodels.nn.outputs import Output, SmoothingOptions
 from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.language_model.generation import write
@@ -30,12 +29,12 @@ class LanguageModel(Task):
     validation and test each carry a state of their own.
 
     Args:
-        data, encoder, head, options: as `Task` documents them.
+        data, encoder, head, options: as `Task` documents them; `output` is of `SmoothingOptions`.
         embedding: its `size` None: as wide as `output`.
-        output: arguments of `ClassOptions`, without weights.
     """
 
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
+    Options = SmoothingOptions
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
     generate = write  # of a finished run
@@ -46,17 +45,12 @@ class LanguageModel(Task):
         encoder: dict[str, Any],
         head: str = "softmax",
         *,
-        embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
-        | None = None,
-        output: Annotated[
-            dict[str, Any], ArgumentsOf("seqmodels.nn.outputs.ClassOptions", "class_weights")
-        ]
-        | None = None,
+        embedding: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         embedding = {"size": None, **(embedding or {})}
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
-        super().__init__(data, encoder, head, embedding=embedding, output=output, **options)
+        super().__init__(data, encoder, head, embedding=embedding, **options)
         self.carried: dict[str, State] = {}  # by split: where the next window starts
 
     def make_output(self, width: int, **options: Any) -> Output:
@@ -65,7 +59,7 @@ class LanguageModel(Task):
             width,
             self.hparams["data"]["num_inputs"],
             embedding=self.embedding,
-            label_smoothing=ClassOptions(**(self.hparams["output"] or {})).label_smoothing,
+            label_smoothing=self.output.label_smoothing,
             **options,
         )
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf, Count
+from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import (
     QUANTILE_SCORES,
     VALUE_SCORES,
+    column_rows,
     known_values,
     named_values,
-    value_row,
     value_scores,
     value_sums,
 )
@@ -33,8 +33,8 @@ class Regressor(Task):
     units. A missing value, nan, counts neither in the loss nor in the scores.
 
     Args:
-        data, encoder, head, options: as `Task` documents them.
-        output: arguments of `ValueOptions`: the error to learn by, or quantiles to predict.
+        data, encoder, head, options: as `Task` documents them; `output` is of `ValueOptions`: the
+            error to learn by, or quantiles to predict.
         window: for one prediction for each sequence: read longer ones in windows of this many
             steps, as `SequenceClassifier` does.
 
@@ -42,7 +42,7 @@ class Regressor(Task):
         UserError: for a `window` with a head that reads every step.
     """
 
-    contract = Contract(per="sequence", target="value")
+    contract, Options = Contract(per="sequence", target="value"), ValueOptions
     curves = ("loss", "rmse")
     bar = "rmse"
 
@@ -52,8 +52,6 @@ class Regressor(Task):
         encoder: dict[str, Any],
         head: str = "last_hidden",
         *,
-        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.values.ValueOptions")]
-        | None = None,
         window: Count | None = None,
         **options: Any,
     ) -> None:
@@ -61,7 +59,7 @@ class Regressor(Task):
             raise UserError(
                 f"model.window is {window}, but this model predicts at every step: set it to null"
             )
-        super().__init__(data, encoder, head, output=output, window=window, **options)
+        super().__init__(data, encoder, head, window=window, **options)
         self.window = window
 
     @classmethod
@@ -72,10 +70,6 @@ class Regressor(Task):
     def names(self) -> list[str]:
         """Of the values, in the order of the predictions."""
         return self.hparams["data"]["values"]
-
-    @property
-    def output(self) -> ValueOptions:
-        return ValueOptions(**(self.hparams["output"] or {}))
 
     def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
         data = self.hparams["data"]
@@ -109,25 +103,18 @@ class Regressor(Task):
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Of each column, if there are several."""
-        if len(self.names) == 1:
-            return []
-        columns = zip(self.names, sums["values"].cpu().split(1, dim=1), strict=True)
-        return [{"column": name, **value_row(of)} for name, of in columns]
+        return column_rows(self.names, sums["values"], value_scores)
 
-    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        rows = zip(self._plain(self._targets(batch), batch), self.describe(batch), strict=True)
-        return [{"target": target, "prediction": prediction} for target, prediction in rows]
+    def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        return self._plain(self._targets(batch), batch)
 
     def _plain(
         self, values: Tensor, batch: SequenceBatch, levels: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
         # (B, [T], K), or with levels (B, [T], K, Q)
-        plain, rows = values.cpu(), []
-        for row, length in zip(plain, batch.lengths.tolist(), strict=True):
-            row = row[:length].movedim(1, 0) if self.contract.per == "step" else row  # (K, [T], ..)
-            made = row.movedim(-1, 1) if levels else row  # (K, Q, [T])
-            rows.append(named_values(made.tolist(), self.names, levels))
-        return rows
+        steps, rows = self.contract.per == "step", zip(values.cpu(), batch.lengths, strict=True)
+        made = (row[:length].movedim(0, -1) if steps else row for row, length in rows)
+        return [named_values(row.tolist(), self.names, levels) for row in made]  # (K, [Q], [T])
 
     def _targets(self, batch: SequenceBatch) -> Tensor:
         # in their own units, (B, [T], K)

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqmodels.arguments import ArgumentsOf, Count, NonNegative, NonNegativeFraction
+from seqmodels.arguments import ArgumentsOf, Count, NonNegative
 from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
@@ -20,7 +20,9 @@ from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.outputs import SmoothingOptions
 from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
+from seqmodels.tasks.seq2seq.attention_plot import COUNT, attended, draw_attention
 from seqmodels.tasks.seq2seq.bridge import Attention
 from seqmodels.tasks.seq2seq.decoder import Decoder
 from seqmodels.tasks.seq2seq.search import Found
@@ -31,15 +33,14 @@ MOST_TOKENS = 10_000  # to write for a source: a model may never end
 
 
 @dataclass(frozen=True)
-class TextOptions:
+class TextOptions(SmoothingOptions):
     """How texts are learned.
 
     Args:
-        label_smoothing: of PyTorch's cross-entropy; acts in training only.
+        label_smoothing: as `SmoothingOptions` says.
         tied: whether the logits use the embedding of the target tokens.
     """
 
-    label_smoothing: NonNegativeFraction = 0.0
     tied: bool = False
 
 
@@ -48,11 +49,10 @@ class Seq2Seq(Task):
 
     Args:
         data, encoder, head, options: as `Task` documents them; the head says which tensors of the
-            encoder the decoder gets.
+            encoder the decoder gets, and `output` is of `TextOptions`.
         decoder: arguments of the decoder's `RecurrentEncoder`, which reads in one direction; None:
             cell, layers and dropout of the encoder, and as wide as its directions together, so
             that the final states are handed over as they are.
-        output: arguments of `TextOptions`.
         beam: sequences to keep for each source in the test and in predictions; 1: greedy, as the
             validation is.
         best: how many texts to predict for each source, at most `beam`.
@@ -65,7 +65,7 @@ class Seq2Seq(Task):
             encoder's state.
     """
 
-    contract = Contract(per="sequence", target="text")
+    contract, Options = Contract(per="sequence", target="text"), TextOptions
     curves = ("loss", "exact_match")
     bar = "exact_match"
 
@@ -85,8 +85,6 @@ class Seq2Seq(Task):
             ),
         ]
         | None = None,
-        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.tasks.seq2seq.task.TextOptions")]
-        | None = None,
         beam: Count = 1,
         best: Count = 1,
         length_penalty: NonNegative = 1.0,
@@ -95,7 +93,7 @@ class Seq2Seq(Task):
     ) -> None:
         if best > beam:
             raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
-        own: dict[str, Any] = {"decoder": decoder, "output": output, "beam": beam, "best": best}
+        own: dict[str, Any] = {"decoder": decoder, "beam": beam, "best": best}
         own |= {"length_penalty": length_penalty, "longest": longest}
         super().__init__(data, encoder, head, **own, **options)
 
@@ -113,7 +111,6 @@ class Seq2Seq(Task):
             attention: the `score` of an `Attention`; None: without.
         """
         data, options = self.hparams["data"], self.embedding_options
-        output = TextOptions(**(self.hparams["output"] or {}))
         dropout = LockedDropout if self.hparams["locked_dropout"] else nn.Dropout
         size = options.size or TOKEN_EMBEDDING_SIZE
         embedding: Any = self.embedding
@@ -130,10 +127,10 @@ class Seq2Seq(Task):
             rnn,
             embedding,
             partial(
-                TiedVocabulary if output.tied else Vocabulary,
+                TiedVocabulary if self.output.tied else Vocabulary,
                 vocabulary_size=data["num_targets"],
                 embedding=embedding,
-                label_smoothing=output.label_smoothing,
+                label_smoothing=self.output.label_smoothing,
             ),
             attention=attend,
             start=data["start"],
@@ -252,6 +249,12 @@ class Seq2Seq(Task):
             | {"prediction": made["target"], "score": made["score"], "tokens": count}
             for right, made, count in zip(*columns, strict=True)
         ]
+
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Which tokens of some sources the decoder attends to, if it attends."""
+        if self.decoder.attention is None:
+            return {}
+        return {"attention.png": draw_attention(attended(self, self.some_of(dataset, COUNT)))}
 
     def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
         inputs = batch.target.inputs if isinstance(batch, PairBatch) else None

@@ -8,6 +8,7 @@ The score of tags `y` of a row is the sum of `scores[t, y[t]]` over its steps, o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -99,6 +100,13 @@ class CRF(Output):
     def path(self) -> Path:
         """What decides, besides the logits."""
         return self.transitions.detach() + self.penalties
+
+    def decision(self) -> dict[str, Any]:
+        """What decides besides the logits, for an export: what each tag scores as the first of a
+        row, after another, and as the last."""
+        path = self.path
+        parts = {"starts": path[-1, :-1], "transitions": path[:-1, :-1], "ends": path[:-1, -1]}
+        return {name: part.tolist() for name, part in parts.items()}
 
 
 def log_partition(scores: Scores, path: Path, lengths: Lengths) -> Float[Tensor, " batch"]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
-from seqmodels.arguments import ArgumentsOf
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
 from seqmodels.engine.class_scores import (
+    class_pictures,
     class_rows,
     class_scores,
     class_sums,
@@ -51,14 +51,13 @@ class Tagger(Task):
     """Which of the tags in `data["classes"]` each step has. The loss is a mean over steps.
 
     Args:
-        data, encoder, head, options: as `Task` documents them.
-        output: arguments of `TagOptions`.
+        data, encoder, head, options: as `Task` documents them; `output` is of `TagOptions`.
 
     Raises:
         UserError: for `constrained` without a CRF or spans, or a CRF with weights.
     """
 
-    contract = Contract(per="step", target="tag")
+    contract, Options = Contract(per="step", target="tag"), TagOptions
     curves: tuple[str, ...] = ("loss", "accuracy")
     bar = "accuracy"
 
@@ -67,12 +66,9 @@ class Tagger(Task):
         data: dict[str, Any],
         encoder: dict[str, Any],
         head: str = "every_step",
-        *,
-        output: Annotated[dict[str, Any], ArgumentsOf("seqmodels.tasks.tagging.task.TagOptions")]
-        | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(data, encoder, head, output=output, **options)
+        super().__init__(data, encoder, head, **options)
         self.spans = SpanCounter(self.classes) if mark_spans(self.classes) else None
         if self.spans:
             self.curves = (*self.curves, "f1")
@@ -88,7 +84,7 @@ class Tagger(Task):
         return self.hparams["data"]["classes"]
 
     def make_output(self, width: int, **options: Any) -> Output:
-        tags, chosen = self.classes, TagOptions(**(self.hparams["output"] or {}))
+        tags, chosen = self.classes, self.output
         weights, crf = chosen.class_weights, chosen.kind == "crf"
         check_weights(weights, tags, "tags")
         if chosen.constrained and not (crf and mark_spans(tags)):
@@ -128,14 +124,6 @@ class Tagger(Task):
         accuracy = {"accuracy": class_scores(sums["classes"])["accuracy"]}
         return {**accuracy, **scores(sums["spans"].sum(1))} if self.spans else accuracy
 
-    def decision(self) -> dict[str, Any]:
-        """Of a CRF, what each tag scores as the first of a row, after another, and as the last."""
-        if not isinstance(output := self.head.output, CRF):
-            return {}
-        path = output.path
-        parts = {"starts": path[-1, :-1], "transitions": path[:-1, :-1], "ends": path[:-1, -1]}
-        return {name: part.tolist() for name, part in parts.items()}
-
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of the spans of each type; without spans, of each
         tag."""
@@ -143,19 +131,24 @@ class Tagger(Task):
             return class_rows(self.classes, sums["classes"])
         return score_rows(sums["spans"], self.spans.types, "type")
 
-    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        states, named = self.encode(batch), {**UNKNOWN, **dict(enumerate(self.classes))}
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The confusion matrix."""
+        return class_pictures(sums, self.classes)
+
+    def targets_of(self, batch: SequenceBatch) -> list[list[str | None]]:
         assert batch.targets is not None
-        tags = {"target": batch.targets, "prediction": self.head.decode(states)}
-        columns: dict[str, list[Any]] = {
-            name: [[named[tag] for tag in row] for row in rows.tolist()]
-            for name, rows in tags.items()
-        }
-        if not self.head.output.links_steps:  # else a step has no probability of its own
-            shares = self.head(states).float().softmax(dim=-1)
-            columns["probability"] = shares.amax(dim=-1).tolist()
-        lengths = enumerate(batch.lengths.tolist())
-        return [{k: rows[row][:length] for k, rows in columns.items()} for row, length in lengths]
+        named = {**UNKNOWN, **dict(enumerate(self.classes))}
+        rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
+        return [[named[tag] for tag in row[:length]] for row, length in rows]
+
+    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """With the probability of each tag, where it has one of its own."""
+        rows = [{**row, "prediction": row["prediction"]["tags"]} for row in super().outcomes(batch)]
+        if not self.head.output.links_steps:
+            shares = self.head(self.encode(batch)).float().softmax(dim=-1).amax(dim=-1).tolist()
+            for row, of_steps in zip(rows, shares, strict=True):
+                row["probability"] = of_steps[: len(row["target"])]
+        return rows
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         """`{"tags": [...]}` for each row, a tag per step."""
