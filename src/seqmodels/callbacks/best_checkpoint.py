@@ -62,8 +62,7 @@ class BestCheckpoint(ModelCheckpoint):
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
         found = trainer.callback_metrics.items()
-        measured = {name: float(value) for name, value in found if name.startswith("validation/")}
-        self.validation = measured or None
+        self.validation = {k: float(v) for k, v in found if k.startswith("validation/")} or None
 
     # no path: the folder may lie elsewhere now, and a checkpoint doesn't say which file to replace
 

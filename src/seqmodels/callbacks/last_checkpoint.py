@@ -66,27 +66,22 @@ class LastCheckpoint(Checkpoint):
         self._between_steps = None
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if validation_follows(trainer, batch_idx):
-            return  # resumed from between the two, Lightning would skip the validation
-        if accumulates(trainer):
-            return  # checkpoints hold no gradients
-        signum, due = self._agree(due=self._is_due())
+        # before a validation, which Lightning would skip when it resumes; checkpoints hold no
+        # gradients
+        if validation_follows(trainer, batch_idx) or accumulates(trainer):
+            return
+        passed = time.monotonic() - self._saved_at
+        signum, due = self._agree(self.minutes is not None and passed >= 60 * self.minutes)
         if signum or due:
             self._save(trainer)
         self._end(signum)
         self._between_steps = torch.get_rng_state()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking or accumulates(trainer):
-            return
-        if not ends_epoch(trainer):
+        trained = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if trained and not accumulates(trainer) and not ends_epoch(trainer):
             self._save(trainer)
             self._end(self._agree()[0])
 
@@ -123,10 +118,7 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path)
         self.step, self._saved_at = trainer.global_step, time.monotonic()
 
-    def _is_due(self) -> bool:
-        return self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes
-
-    def _agree(self, *, due: bool = False) -> tuple[int, bool]:
+    def _agree(self, due: bool = False) -> tuple[int, bool]:
         """The signal that any process has received, or 0; whether a checkpoint is due in any."""
         if self._processes is None:
             return self._received, due
@@ -155,9 +147,8 @@ def accumulates(trainer: pl.Trainer) -> bool:
 def ends_epoch(trainer: pl.Trainer) -> bool:
     """Whether validation takes place at the end of each epoch only, or not at all: then Lightning
     saves the best checkpoint after the epoch instead of after the validation."""
-    if not sum(trainer.num_val_batches):
-        return True
-    return trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1.0
+    by_epoch = trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1.0
+    return by_epoch or not sum(trainer.num_val_batches)
 
 
 def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -1,10 +1,9 @@
-"""Write what a test predicted for each row, and the scores of its parts."""
+"""What a test leaves in the run folder: each row, the scores of its parts, pictures."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.engine.resume import from_every_process
-from seqmodels.files import write_table
+from seqmodels.files import write_table, write_text
 from seqmodels.plain_values import flattened
 
 
@@ -47,29 +46,38 @@ class Predictions(Callback):
             told[row] = {"row": row, **flattened({**name(row), **outcome})}
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        rows: dict[int, Mapping[str, Any]] = {}
-        for some in from_every_process(pl_module.told):
-            rows |= some
+        rows = {n: row for told in from_every_process(pl_module.told) for n, row in told.items()}
         parts = pl_module.score_parts(pl_module.sums["test"].of_all(pl_module.device))
-        if trainer.is_global_zero:
-            for name, table in zip(
-                self.files, ([rows[row] for row in sorted(rows)], parts), strict=True
-            ):
-                _write(Path(trainer.default_root_dir) / name, table)
+        for file, table in zip(self.files, ([rows[n] for n in sorted(rows)], parts), strict=True):
+            columns = dict.fromkeys(name for row in table for name in row)
+            if columns and trainer.is_global_zero:
+                cells = ({k: _cell(_plain(v)) for k, v in row.items()} for row in table)
+                write_table(Path(trainer.default_root_dir, file), columns, cells)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = None
 
 
+class Pictures(Callback):
+    """Saves what the task's `pictures` draws of the test split in `figures/` of the run folder."""
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        sums = pl_module.sums["test"].of_all(pl_module.device)  # every process takes part
+        if not trainer.is_global_zero:
+            return
+        dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
+        folder = Path(trainer.default_root_dir, "figures")
+        for name, picture in pl_module.pictures(dataset, sums).items():
+            folder.mkdir(exist_ok=True)
+            if isinstance(picture, str):
+                write_text(folder / name, picture)
+            else:
+                picture.savefig(folder / name, dpi=120)
+
+
 def file_of(name: str, split: str) -> str:
     """`scores.csv` of the test split, `scores_validation.csv` of another."""
-    stem, _, suffix = name.rpartition(".")
-    return name if split == "test" else f"{stem}_{split}.{suffix}"
-
-
-def _write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    if columns := dict.fromkeys(name for row in rows for name in row):
-        write_table(file, columns, ({k: _cell(_plain(v)) for k, v in row.items()} for row in rows))
+    return name if split == "test" else name.replace(".", f"_{split}.")
 
 
 def _cell(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,10 +19,8 @@ SECONDS = 20.0  # from one line to the next, without a terminal
 
 
 class LiveProgressBar(RichProgressBar):
-    """Lightning's Rich bar, plus the loss, updated a few times per second. Epochs count from 0, as
-    everywhere in Lightning.
-
-    Lightning's own bar reads every metric at every step, and each read waits for the device.
+    """Lightning's Rich bar, plus the loss, updated a few times per second: Lightning's own reads
+    every metric at every step, and each read waits for the device.
 
     Without a terminal, such as in a log file, it prints a line every 20 seconds
     instead: `epoch 3, step 1,200 of 20,000, 410 steps/s, about 12 min left`; `at most 12 min left`
@@ -33,9 +32,8 @@ class LiveProgressBar(RichProgressBar):
 
     def __init__(self, seconds: NonNegative = 0.2) -> None:
         super().__init__(refresh_rate=10)
-        self.seconds, self._updated_at = seconds, 0.0
-        self._loss: dict[str, float] = {}
-        self._in_lines, self._said_at = False, 0.0
+        self.seconds, self._in_lines = seconds, False
+        self._loss, self._updated_at = dict[str, float](), 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -53,8 +51,7 @@ class LiveProgressBar(RichProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *given: Any
     ) -> None:
-        if self._is_due():
-            self._say(self._steps(trainer))
+        self._say(lambda: self._steps(trainer))
         waits = time.monotonic() - self._updated_at < self.seconds and not trainer.is_last_batch
         if self.is_disabled or waits:
             return
@@ -66,13 +63,13 @@ class LiveProgressBar(RichProgressBar):
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
         super().on_validation_batch_end(trainer, *others)
-        if self._is_due():
-            self._say(f"validation, batch {others[3] + 1:,} of {sum(trainer.num_val_batches):,}")
+        count = sum(trainer.num_val_batches)
+        self._say(lambda: f"validation, batch {others[3] + 1:,} of {count:,}")
 
     def on_test_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
         super().on_test_batch_end(trainer, *others)
-        if self._is_due():
-            self._say(f"test, batch {others[3] + 1:,} of {sum(trainer.num_test_batches):,}")
+        count = sum(trainer.num_test_batches)
+        self._say(lambda: f"test, batch {others[3] + 1:,} of {count:,}")
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = {**self._loss, **trainer.progress_bar_metrics}
@@ -88,12 +85,10 @@ class LiveProgressBar(RichProgressBar):
         # without a limit of epochs, Lightning shows `Epoch 0/-2`
         return super()._get_train_description(current_epoch).replace("/-2", "  ")
 
-    def _is_due(self) -> bool:
-        return self._in_lines and time.monotonic() - self._said_at >= SECONDS
-
-    def _say(self, line: str) -> None:
-        self._said_at = time.monotonic()
-        Screen().print(line, soft_wrap=True)
+    def _say(self, line: Callable[[], str]) -> None:
+        if self._in_lines and time.monotonic() - self._said_at >= SECONDS:
+            self._said_at = time.monotonic()
+            Screen().print(line(), soft_wrap=True)
 
     def _steps(self, trainer: pl.Trainer) -> str:
         done, left = trainer.global_step, seconds_left(trainer)

@@ -44,8 +44,8 @@ class Pruning(Callback):
     def _stop(self, trainer: pl.Trainer) -> None:
         trainer.should_stop = True
         reported = self.trial.study.trials[self.trial.number].intermediate_values
-        last = max(reported)
-        self._reason = f"{self.metric} {reported[last]:.4g} after validation {last}"
+        number, value = max(reported.items())
+        self._reason = f"{self.metric} {value:.4g} after validation {number}"
 
 
 def _number(trainer: pl.Trainer) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from seqmodels.engine import Task
 from seqmodels.engine.contract import Sums
 from seqmodels.engine.task import LOGGED
 from seqmodels.loggers import RunLogger
@@ -28,16 +27,14 @@ class StepMetrics(Callback):
             if isinstance(logger, RunLogger):
                 logger.starts(trainer)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         every, step = trainer.log_every_n_steps, trainer.global_step  # type: ignore[attr-defined]
         if not every or step % every or step == self._logged_at:  # the last: gradients accumulate
             return
-        task, self._logged_at = cast(Task, pl_module), step
-        recent = task.sums["train"].since(task.sums[LOGGED])
-        task.sums[LOGGED] = Sums(task.sums["train"].totals)
-        measured = task.measured(recent, trainer.train_dataloader)
+        sums, self._logged_at = pl_module.sums, step
+        recent = sums["train"].since(sums[LOGGED])
+        sums[LOGGED] = Sums(sums["train"].totals)
+        measured = pl_module.measured(recent, trainer.train_dataloader)
         values = torch.stack([value.float() for value in measured.values()]).tolist()
         names = (f"train/{name}_step" for name in measured)
         metrics = {"epoch": trainer.current_epoch, **dict(zip(names, values, strict=True))}
