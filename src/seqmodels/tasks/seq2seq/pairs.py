@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any
 
@@ -17,48 +16,6 @@ from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq.pair_batches import PairDataset
 from seqmodels.tasks.seq2seq.text_targets import TextTargets
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairFiles(Tables):
-    """How to read pairs of texts from files; the ending of a file says which format it has.
-
-    In JSON Lines and Parquet a target may also be a list of texts: several that are right.
-
-    Args:
-        source_column: the column with the texts to read.
-        target_column: the column with the texts to write.
-        columns, quoting, encoding: how to read tables; see `Tables`.
-    """
-
-    source_column: str = "source"
-    target_column: str = "target"
-
-    def pairs(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Each source of a file with its targets, as soon as it can be read.
-
-        Raises:
-            UserError: naming the file, the row and what to do.
-        """
-        for row in self.rows(path, [self.source_column, self.target_column]):
-            source, found = self._source(row), self._value(row, "target")
-            several = (found if isinstance(found, list) else [found]) or [None]
-            yield source, tuple(row.filled(each, "target") for each in several)
-
-    def sources(self, path: str) -> Iterator[str]:
-        """Each source of a file, or of plain text with one on each line: `.txt`, or `-` for
-        standard input.
-
-        Raises:
-            UserError: naming the file, the row and what to do.
-        """
-        yield from map(self._source, self.rows(path, [self.source_column]))
-
-    def _source(self, row: Row) -> str:
-        return row.filled(self._value(row, "source"), "source")
-
-    def _value(self, row: Row, side: str) -> Any:
-        return row.value(getattr(self, f"{side}_column"), f"data.{side}_column")
 
 
 class PairDataModule(SequenceDataModule):
@@ -88,7 +45,7 @@ class PairDataModule(SequenceDataModule):
     targets: TextTargets
     datasets: dict[str, PairDataset]  # type: ignore[assignment]
     reads_tables = True
-    files = PairFiles()  # how to read those that are given later
+    tables, source_column, target_column = Tables(), "source", "target"  # of files
 
     def __init__(
         self,
@@ -147,10 +104,23 @@ class PairDataModule(SequenceDataModule):
         )
 
     def read_file(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        return self.files.pairs(path)
+        """Each source of a file with its targets, as soon as it can be read. In JSON Lines and
+        Parquet a target may also be a list of texts: several that are right.
+
+        Raises:
+            UserError: naming the file, the row and what to do.
+        """
+        for row in self.tables.rows(path, [self.source_column, self.target_column]):
+            source, found = self._source(row), row.value(self.target_column, "data.target_column")
+            several = (found if isinstance(found, list) else [found]) or [None]
+            yield source, tuple(row.filled(each, "target") for each in several)
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        return self.files.sources(path)
+        """Each source of such a file, or of plain text with one on each line."""
+        return map(self._source, self.tables.rows(path, [self.source_column]))
+
+    def _source(self, row: Row) -> str:
+        return row.filled(row.value(self.source_column, "data.source_column"), "source")
 
     @property
     def baseline_recipe(self) -> list[Any]:
@@ -179,25 +149,21 @@ class Pairs(OwnFiles, PairDataModule):
     Args:
         train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending. Several
             rows with the same source give it several targets.
-        source_column, target_column, columns, quoting, encoding: of the files; see `PairFiles`.
+        source_column, target_column: the columns with the texts to read, and with those to write.
+        columns, quoting, encoding: how to read tables; see `Tables`.
         options: `hub`, and `source_tokenizer` and the other arguments of `PairDataModule`.
     """
 
     def __init__(
         self,
         *files: Any,
-        source_column: Name = PairFiles.source_column,
-        target_column: Name = PairFiles.target_column,
-        columns: list[Name] | None = PairFiles.columns,
-        quoting: bool | None = PairFiles.quoting,
-        encoding: Name = PairFiles.encoding,
+        source_column: Name = PairDataModule.source_column,
+        target_column: Name = PairDataModule.target_column,
+        columns: list[Name] | None = Tables.columns,
+        quoting: bool | None = Tables.quoting,
+        encoding: Name = Tables.encoding,
         **options: Any,
     ) -> None:
         super().__init__(*files, **options)
-        self.files = PairFiles(
-            source_column=source_column,
-            target_column=target_column,
-            columns=columns,
-            quoting=quoting,
-            encoding=encoding,
-        )
+        self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
+        self.source_column, self.target_column = source_column, target_column
