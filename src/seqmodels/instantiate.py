@@ -29,7 +29,7 @@ ALLOWED = (
 )
 KEYWORDS = ("_target_", "_recursive_")  # of Hydra's, those that are read
 # by the task, with these
-BUILT_LATER = {"optimizer": ("params",), "scheduler": ("optimizer", "progress")}
+BUILT_LATER = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 TOTAL_STEPS = "total_steps"  # stands for the length of the training, which the task knows
 
 # what the calls of `instantiate` allow that this one is within: what they build may build it, too

@@ -127,14 +127,10 @@ def test_a_rate_follows_the_progress_of_the_training(
 def test_one_cycle_and_cosine_are_those_of_pytorch() -> None:
     """But for its convention that the last of N steps is at N - 1, where ours is at N."""
     theirs = expected("OneCycleLR", 200, max_lr=0.1, total_steps=200)
-    off = [abs(0.1 * one_cycle().at(n / 200) - rate) for n, rate in enumerate(theirs)]
+    off = [abs(0.1 * OneCycle().at(n / 200) - rate) for n, rate in enumerate(theirs)]
     assert max(off) < 0.015 * 0.1
     theirs = expected("CosineAnnealingLR", 200, T_max=200)
     assert [0.1 * half_cosine(n / 200) for n in range(200)] == pytest.approx(theirs)
-
-
-def one_cycle() -> OneCycle:
-    return OneCycle(torch.optim.AdamW([Parameter(torch.zeros(1))]), lambda: 0.0)
 
 
 @pytest.fixture
@@ -163,12 +159,12 @@ def test_a_rate_follows_the_time_where_that_ends_the_training(
 ) -> None:
     """24 steps, of which the other limits know nothing."""
     found = rates(tmp_path, ONE_CYCLE, max_time=timedelta(seconds=72), **ends)
-    assert found == pytest.approx([0.1 * one_cycle().at(step / 24) for step in range(24)])
+    assert found == pytest.approx([0.1 * OneCycle().at(step / 24) for step in range(24)])
 
 
 def test_whichever_limit_is_nearer_counts(tmp_path: Path, clock: None) -> None:
     found = rates(tmp_path, ONE_CYCLE, max_epochs=1, max_time=timedelta(seconds=3000))
-    assert found == pytest.approx([0.1 * one_cycle().at(step / 10) for step in range(10)])
+    assert found == pytest.approx([0.1 * OneCycle().at(step / 10) for step in range(10)])
     assert Budget(200, 50.0).progress(30, 5.0) == 0.15
     assert Budget(200, 50.0).progress(10, 25.0) == 0.5
     assert Budget(200, 50.0).progress(10, 99.0) == 1

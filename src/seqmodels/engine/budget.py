@@ -18,10 +18,6 @@ class Budget:
     steps: int | None = None
     seconds: float | None = None
 
-    @property
-    def is_endless(self) -> bool:
-        return self.steps is None and self.seconds is None
-
     def progress(self, steps: int, seconds: float) -> float:
         """How much of the training is done after so many steps and seconds, from 0 to 1: by the one
         that is further. 0 if nothing ends it."""

@@ -64,21 +64,13 @@ def scores(counts: Shaped[Tensor, "3 ..."]) -> dict[str, Tensor]:
 def score_rows(
     counts: Shaped[Tensor, "3 kinds"], names: Sequence[str], kind: str
 ) -> list[dict[str, Any]]:
-    """A row for each kind, with its name and how many are there; the most frequent first. What
-    training never saw, the last one, is left out where there is none."""
-    columns = {name: values.tolist() for name, values in scores(counts.cpu().double()).items()}
-    there = counts[2].tolist()
-    rows = [
-        {kind: name, **{k: round(v[place], 9) for k, v in columns.items()}, "count": there[place]}
-        for place, name in enumerate(names)
-        if there[place] or name != names[-1]
-    ]
-    return sorted(rows, key=lambda row: -row["count"])
-
-
-def class_rows(classes: Sequence[str], counts: Int[Tensor, "3 classes"]) -> list[dict[str, Any]]:
-    """The scores of each class, and of all that training never saw as one more."""
-    return score_rows(counts, [*classes, UNSEEN_NAME], "class")
+    """A row for each kind, with its name, its scores and how many are there; the most frequent
+    first. What training never saw, the last one, is left out where there is none."""
+    found = {**scores(counts.cpu().double()), "count": counts[2]}
+    columns = {name: values.tolist() for name, values in found.items()}
+    rows = [{kind: n, **{k: v[at] for k, v in columns.items()}} for at, n in enumerate(names)]
+    shown = [row for row in rows if row["count"] or row is not rows[-1]]
+    return sorted(shown, key=lambda row: -row["count"])
 
 
 def class_pictures(sums: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, Figure]:

@@ -37,11 +37,6 @@ class Contract:
         return find_target(self.target)
 
 
-def describe_target(per: Per, target: str) -> str:
-    """`a class for each sequence`."""
-    return f"{find_target(target).what} for each {per}"
-
-
 @dataclass(frozen=True, eq=False)
 class Step:
     """What a task makes of one batch.
@@ -79,7 +74,7 @@ class Sums:
 
     def since(self, earlier: Sums) -> Sums:
         """These sums without `earlier` ones."""
-        names = {**self.totals, **earlier.totals}
+        names = {**self.totals, **earlier.totals}  # in one order, in which processes add them up
         return Sums({k: self.totals.get(k, 0) - earlier.totals.get(k, 0) for k in names})
 
     def on(self, device: torch.device | str) -> Sums:
@@ -101,14 +96,14 @@ def exact(values: Tensor) -> Tensor:
     return values.float() if values.device.type == "mps" else values.double()
 
 
-def share_of_targets(weight: int | Tensor, device: torch.device) -> float | Tensor:
-    """The targets of this process in a step, relative to the mean over all processes.
+def share_of_loss(step: Step, device: torch.device) -> Float[Tensor, ""]:
+    """The loss of a step, times the targets of this process relative to the mean over all.
 
-    Gradients of processes are averaged. With the losses times this, that is the gradient of the
-    mean over the targets of all, as of one process, however many each of them has.
+    Gradients of processes are averaged. With the losses so, that is the gradient of the mean over
+    the targets of all, as of one process, however many each of them has.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
-        return 1.0
-    total = torch.as_tensor(weight, device=device).to(torch.float32, copy=True)
+        return step.loss
+    total = torch.as_tensor(step.weight, device=device).to(torch.float32, copy=True)
     distributed.all_reduce(total)
-    return weight * distributed.get_world_size() / total
+    return step.loss * (step.weight * distributed.get_world_size() / total)

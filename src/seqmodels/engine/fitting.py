@@ -8,6 +8,8 @@ from typing import Any
 from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
+from seqmodels.nn.convolutions import Convolutions
+from seqmodels.nn.embedding import EmbeddingOptions
 from seqmodels.nn.encoder import RecurrentEncoder
 
 
@@ -40,23 +42,26 @@ def build_encoder(
         raise UserError(f"model.{error}") from error
 
 
-def check_embedding(contract: Contract, embedding: Mapping[str, Any]) -> None:
-    """Raises UserError for convolutions of a task that predicts what they see."""
-    if contract.causal and embedding.get("convolutions") is not None:
+def build_convolutions(
+    width: int, options: EmbeddingOptions, contract: Contract
+) -> Convolutions | None:
+    """The convolutions between embedding and encoder, if there are some. Raises UserError for a
+    task that predicts what they see."""
+    if options.convolutions is None:
+        return None
+    if contract.causal:
         raise UserError(
             "this model predicts what comes next, which convolutions have already seen: set "
             "model.embedding.convolutions=null"
         )
+    return Convolutions(width, options.channels, options.convolutions)
 
 
-def check_weights(weights: Sequence[float] | None, classes: Sequence[str], words: str) -> None:
-    """Raises UserError for `model.output.class_weights` of another number than there are classes.
-
-    Args:
-        words: what the classes are called, such as `tags`.
-    """
+def check_weights(weights: Sequence[float] | None, classes: Sequence[str]) -> None:
+    """Raises UserError for `model.output.class_weights` of another number than there are classes,
+    or tags."""
     if weights is not None and len(weights) != len(classes):
         raise UserError(
             f"model.output.class_weights has {len(weights)} numbers, but there are {len(classes)} "
-            f"{words}: {', '.join(classes)}"
+            f"classes: {', '.join(classes)}"
         )

@@ -23,15 +23,12 @@ class Metric:
     unit: str = ""
 
 
+ERRORS = ("loss", "perplexity", "mse", "rmse", "mae", "pinball")
 METRICS: dict[str, Metric] = {
-    **dict.fromkeys(
-        ("accuracy", "precision", "recall", "f1"), Metric(higher_is_better=True, unit="%")
-    ),
+    **dict.fromkeys(("accuracy", "precision", "recall", "f1"), Metric(True, "%")),
     **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
-    **dict.fromkeys(
-        ("loss", "perplexity", "mse", "rmse", "mae", "pinball"), Metric(higher_is_better=False)
-    ),
-    "coverage": Metric(higher_is_better=None, unit="%"),
+    **dict.fromkeys(ERRORS, Metric(higher_is_better=False)),
+    "coverage": Metric(None, "%"),
 }
 """By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
 
@@ -42,7 +39,7 @@ def without_split(name: str) -> str:
 
 
 def find_metric(name: str) -> Metric | None:
-    """What `METRICS` has of a metric, with or without its split."""
+    """What `METRICS` has of a metric, with or without its split; None if it lacks it."""
     short = without_split(name)
     if short not in METRICS:
         import_plugins()  # one of them may have it
@@ -50,19 +47,15 @@ def find_metric(name: str) -> Metric | None:
 
 
 def metric_named(name: str) -> Metric:
-    """Looks a metric up in `METRICS`.
-
-    Args:
-        name: with or without its split: `test/accuracy` or `accuracy`.
+    """The same.
 
     Raises:
-        UserError: if the table lacks it. Nothing is guessed: a wrong guess keeps the worst
-            checkpoint as the best one.
+        UserError: if it lacks it. Nothing is guessed: a wrong guess keeps the worst checkpoint as
+            the best one.
     """
-    short = without_split(name)
-    if metric := find_metric(short):
+    if metric := find_metric(name):
         return metric
-    near = closest(short, METRICS)
+    near = closest(short := without_split(name), METRICS)
     raise UserError(
         f"unknown metric {name}: "
         + (f"did you mean {near}? if not, " if near else "to use it, ")

@@ -54,12 +54,8 @@ class Network(nn.Module):
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
-        """The contract of this task with the head of this name. Override it in a task for which
-        that depends on whether the head reads a vector for each sequence or for each step.
-
-        Raises:
-            UserError: for an unknown head.
-        """
+        """The contract of this task with the head of this name: override it where that depends on
+        the head. Raises UserError for an unknown one."""
         return cls.contract
 
     def embed(self, batch: SequenceBatch) -> Float[Tensor, "batch time embedding"]:

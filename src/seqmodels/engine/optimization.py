@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,34 +17,22 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from seqmodels.arguments import Name, NonNegative, PositiveFraction
-from seqmodels.engine.budget import Budget
+from seqmodels.engine.budget import Budget, find_budget, seconds_used
 from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import UserError, choices
 from seqmodels.instantiate import TOTAL_STEPS, allowed_class, instantiate
 
 
-class Shape(LambdaLR):
-    """A learning rate that is a function of how much of the training is done, whether steps or time
-    end it. It has no state: a longer training, or another rate, follows of itself.
-
-    Args:
-        progress: how much is done now, from 0 to 1; the task gives it.
-    """
-
-    def __init__(self, optimizer: Optimizer, progress: Callable[[], float]) -> None:
-        super().__init__(optimizer, lambda _: self.at(progress()))
+class Shape:
+    """A learning rate as a function of how much of the training is done, whether steps or time end
+    it."""
 
     def at(self, done: float) -> float:
-        """The share of the optimiser's own rate, from 0 to 1."""
+        """The share of the optimiser's own rate, from 0 to 1; `done` goes from 0 to 1, too."""
         raise NotImplementedError
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """There is nothing to load."""
-
-
+@dataclass(frozen=True)
 class OneCycle(Shape):
     """Up along half a cosine, and down along another to almost 0 at the end (Smith and Topin 2018,
     https://arxiv.org/abs/1708.07120). As PyTorch's `OneCycleLR`, but for the momentum, which stays.
@@ -53,16 +42,9 @@ class OneCycle(Shape):
         start, end: of the highest rate, what it begins and ends with.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        progress: Callable[[], float],
-        rise: PositiveFraction = 0.3,
-        start: NonNegative = 0.04,
-        end: NonNegative = 4e-6,
-    ) -> None:
-        self.rise, self.start, self.end = rise, start, end
-        super().__init__(optimizer, progress)
+    rise: PositiveFraction = 0.3
+    start: NonNegative = 0.04
+    end: NonNegative = 4e-6
 
     def at(self, done: float) -> float:
         if done < self.rise:
@@ -77,6 +59,7 @@ class Cosine(Shape):
         return half_cosine(done)
 
 
+@dataclass(frozen=True)
 class LinearWarmup(Shape):
     """Up in a line, and down in a line to 0 at the end.
 
@@ -84,17 +67,24 @@ class LinearWarmup(Shape):
         warmup: the share of the training in which it rises.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        progress: Callable[[], float],
-        warmup: PositiveFraction = 0.1,
-    ) -> None:
-        self.warmup = warmup
-        super().__init__(optimizer, progress)
+    warmup: PositiveFraction = 0.1
 
     def at(self, done: float) -> float:
         return min(done / self.warmup, (1 - done) / (1 - self.warmup))
+
+
+class Shaped(LambdaLR):
+    """Has a rate follow a `Shape`. It has no state: a longer training, or another rate, follows of
+    itself."""
+
+    def __init__(self, optimizer: Optimizer, shape: Shape, done: Callable[[], float]) -> None:
+        super().__init__(optimizer, lambda _: shape.at(done()))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """There is nothing to load."""
 
 
 def half_cosine(share: float) -> float:
@@ -122,16 +112,16 @@ def build_optimizer(
     parameters: Iterable[Parameter],
     optimizer: Mapping[str, Any] | None,
     scheduler: Mapping[str, Any] | None,
-    budget: Budget,
-    progress: Callable[[], float],
+    trainer: pl.Trainer,
+    data: pl.LightningDataModule | None,
     allowed_targets: Iterable[str] = (),
 ) -> Any:
-    """What `LightningModule.configure_optimizers` returns; the scheduler goes by step.
+    """What `LightningModule.configure_optimizers` returns for a training of this data; the
+    scheduler goes by step.
 
     Args:
         optimizer, scheduler: plain dicts with a `_target_`. The scheduler is a `Shape`, or any of
-            PyTorch's, for which a value "total_steps" stands for the steps of the budget.
-        progress: for a `Shape`.
+            PyTorch's, for which a value "total_steps" stands for the steps of the training.
 
     Raises:
         UserError: if a class refuses its arguments, or if the scheduler needs the end of a training
@@ -141,10 +131,11 @@ def build_optimizer(
         raise UserError("model.optimizer is null: choose one, such as optimizer=adamw")
     allowed: dict[str, Any] = {"allowed_targets": allowed_targets}
     built = instantiate(optimizer, [*parameters], key="model.optimizer", **allowed)
+    budget = find_budget(trainer, data)
     if scheduler is None:
         return built
     is_shape = issubclass(allowed_class(scheduler, allowed_targets), Shape)
-    if is_shape and budget.is_endless:
+    if is_shape and budget == Budget():
         raise UserError(
             "model.scheduler needs the end of the training: set trainer.max_epochs, "
             "trainer.max_steps or trainer.max_time, or scheduler=none"
@@ -155,8 +146,13 @@ def build_optimizer(
             "trainer.max_steps, or choose one that follows time, too, such as scheduler=one_cycle"
         )
     plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
-    given: dict[str, Any] = {"progress": progress} if is_shape else {}
-    made = instantiate(plan, built, key="model.scheduler", **given, **allowed)
+    first = () if is_shape else (built,)
+    made = instantiate(plan, *first, key="model.scheduler", **allowed)
+
+    def done() -> float:
+        return budget.progress(trainer.global_step, seconds_used(trainer))
+
+    made = Shaped(built, made, done) if is_shape else made
     entry: dict[str, Any] = {"scheduler": made, "interval": "step"}
     if isinstance(made, ReduceLROnPlateau):
         monitor = getattr(made, "monitor", "validation/loss")

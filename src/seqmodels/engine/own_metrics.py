@@ -13,7 +13,8 @@ from seqmodels.errors import UserError, refusing
 from seqmodels.instantiate import allowed_class, instantiate
 
 # of torchmetrics: what measures classes, numbers and texts, and loads nothing
-MODULES = ("classification", "regression", "text.bleu", "text.chrf", "text.eed", "text.ter")
+KINDS = ("classification", "regression", "text.bleu", "text.chrf", "text.eed", "text.ter")
+MODULES = tuple(f"torchmetrics.{kind}." for kind in KINDS)
 
 
 def build_metrics(
@@ -38,7 +39,7 @@ def build_metrics(
             raise UserError(f"{key}: write its name with letters, digits and _ only")
         check_metric_class(entry, key, allowed_targets)
         arguments = {name: value for name, value in entry.items() if name != "higher_is_better"}
-        metric = instantiate(arguments, key=key, allowed_targets=allowed_targets)
+        metric = made[name] = instantiate(arguments, key=key, allowed_targets=allowed_targets)
         better = entry.get("higher_is_better", metric.higher_is_better)
         known = find_metric(name) or Metric(better)
         if known.higher_is_better is None:
@@ -49,7 +50,6 @@ def build_metrics(
         if better not in (None, known.higher_is_better):
             raise UserError(f"{key}: {name} has another direction elsewhere: choose another name")
         METRICS[name] = known
-        made[name] = metric
     return made
 
 
@@ -57,8 +57,7 @@ def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()
     """Raises UserError for an entry of `model.metrics` that names no class to measure with."""
     found = allowed_class(entry, allowed_targets, key)
     module = f"{getattr(found, '__module__', '')}."
-    theirs = tuple(f"torchmetrics.{each}." for each in MODULES)
-    known = module.startswith(theirs) or not module.startswith("torchmetrics.")
+    known = module.startswith(MODULES) or not module.startswith("torchmetrics.")
     if not (isinstance(found, type) and issubclass(found, torchmetrics.Metric) and known):
         raise UserError(
             f"{key}._target_={entry['_target_']} is not a metric of classes, numbers or texts: "
@@ -68,11 +67,7 @@ def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()
 
 
 def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
-    """Adds a batch.
-
-    Raises:
-        UserError: naming the metric that does not fit what the task predicts.
-    """
+    """Adds a batch. Raises UserError naming the metric that does not fit what the task predicts."""
     if scored is None:
         raise UserError("model.metrics: this model predicts nothing that they measure")
     for name, metric in cast(Any, metrics).items():
@@ -81,11 +76,8 @@ def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
 
 
 def compute(metrics: nn.ModuleDict) -> dict[str, Tensor]:
-    """What was measured of all batches, of all processes; starts anew.
-
-    Raises:
-        UserError: naming the metric that gives anything but one number.
-    """
+    """What was measured of all batches, of all processes; starts anew. Raises UserError naming the
+    metric that gives anything but one number."""
     measured = {}
     for name, metric in cast(Any, metrics).items():
         with refusing(f"model.metrics.{name}", Exception):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from seqmodels.engine.optimization import Shape
+from seqmodels.engine.optimization import Shaped
 from seqmodels.errors import UserError
 
 T = TypeVar("T")
@@ -34,12 +34,15 @@ def restored_state(
 
     Raises:
         UserError: if this training has another number of processes.
+        ValueError: as `check_fused` says.
     """
     if len(saved) != trainer.world_size:
         raise UserError(
             f"the checkpoint is of a training with {len(saved)} processes and this one has "
             f"{trainer.world_size}: keep trainer.devices as it was"
         )
+    for optimizer in trainer.optimizers:
+        check_fused(optimizer)
     process = saved[trainer.global_rank]
     torch.set_rng_state(process["cpu"])
     if device.type == "cuda" and "cuda" in process:
@@ -76,7 +79,7 @@ def replan(trainer: pl.Trainer, new: Any, changed: Collection[str]) -> None:
     elif scheduler is not None:
         with warnings.catch_warnings():  # that no step of the new optimiser came before
             warnings.simplefilter("ignore")
-            for _ in range(0 if isinstance(scheduler, Shape) else trainer.global_step):
+            for _ in range(0 if isinstance(scheduler, Shaped) else trainer.global_step):
                 scheduler.step()
         trainer.lr_scheduler_configs[0].scheduler.load_state_dict(scheduler.state_dict())
     old.param_groups[0].update({k: v for k, v in group.items() if k not in kept})

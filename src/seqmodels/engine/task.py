@@ -24,19 +24,17 @@ from seqmodels.arguments import (
     checked,
 )
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine.budget import find_budget, seconds_used
-from seqmodels.engine.contract import Step, Sums, share_of_targets
-from seqmodels.engine.fitting import build_encoder, check_embedding
+from seqmodels.engine.contract import Step, Sums, share_of_loss
+from seqmodels.engine.fitting import build_convolutions, build_encoder
 from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
 from seqmodels.engine.own_metrics import build_metrics, compute, update
-from seqmodels.engine.resume import check_fused, replan, restored_state, saved_state
+from seqmodels.engine.resume import replan, restored_state, saved_state
 from seqmodels.errors import UserError, not_a_task
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
-from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.embedding import (
     EmbeddingOptions,
     LockedDropout,
@@ -110,7 +108,8 @@ class Task(Network, pl.LightningModule):
         for name in own.keys() - argument_names(type(self)):
             raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters({**values, **own}, logger=False)
-        self.contract, self.output = self.contract_for(head), self.Options(**(output or {}))
+        self.contract = self.contract_for(head)
+        self.output = self.Options(**(output or {}))
         self.seen = 0  # examples or tokens in training, by this process
         self.split = "train"  # of the batch that `step` gets
         # of an epoch of each split, and of the training when its metrics were last logged by step
@@ -119,7 +118,6 @@ class Task(Network, pl.LightningModule):
         self.fingerprint: str | None = None  # of the data, saved with the weights
         self.changed: Collection[str] = ()  # keys of optimiser, scheduler and end since a resume
         self._resumed: list[dict[str, Any]] | None = None
-        self.restored = False  # whether the training has begun, with all that a checkpoint holds
 
         make_dropout = LockedDropout if locked_dropout else nn.Dropout
         options = EmbeddingOptions(**(embedding or {}))
@@ -128,26 +126,19 @@ class Task(Network, pl.LightningModule):
         self.embedding, width = build_embedding(self.inputs_of(data), options, make_dropout(share))
         self.characters = build_characters(data, options, make_dropout(share))
         width += self.characters.width if self.characters else 0
-        check_embedding(self.contract, embedding or {})
-        self.convolutions = None
-        if options.convolutions is not None:
-            self.convolutions = Convolutions(width, options.channels, options.convolutions)
-            width = options.channels
-        self.encoder = build_encoder(
-            width,
-            {"locked_dropout": locked_dropout, **encoder},
-            find_head(head, per=self.contract.per, target=self.contract.target),
-            self.contract,
-        )
+        self.convolutions = build_convolutions(width, options, self.contract)
+        width = options.channels if self.convolutions else width
+        fitting = find_head(head, per=self.contract.per, target=self.contract.target)
+        rnn = {"locked_dropout": locked_dropout, **encoder}
+        self.encoder = build_encoder(width, rnn, fitting, self.contract)
         self.head: Head = build_head(
             head, self.encoder, self.make_output, make_dropout(dropout), head_options
         )
         for name in self.measures:
             metric_named(name)  # an unknown one is an error now, not after the training
         taken = {*self.measures, "loss", *self.metrics_of_loss(torch.zeros(()), None)}
-        self.own_metrics = nn.ModuleDict(
-            {split: build_metrics(metrics, taken=taken) for split in ("validation", "test")}
-        )
+        own_metrics = {s: build_metrics(metrics, taken=taken) for s in ("validation", "test")}
+        self.own_metrics: Any = nn.ModuleDict(own_metrics)
 
     # what a task defines
 
@@ -200,6 +191,12 @@ class Task(Network, pl.LightningModule):
         Matplotlib, and HTML, by the name of their file."""
         return {}
 
+    def some_of(self, dataset: Any, count: int) -> Any:
+        """A batch of so many rows, if there are as many, that are evenly spread over a dataset."""
+        last, most = len(dataset) - 1, min(count, len(dataset))
+        rows = torch.linspace(0, last, most, dtype=torch.float64).round().int()
+        return dataset.__getitems__(rows.tolist()).to(self.device)
+
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data. Here,
         to the pre-trained vectors of its vocabulary, if it has some.
@@ -218,8 +215,7 @@ class Task(Network, pl.LightningModule):
         step = self._step(batch, "train")
         by_sequence = self.contract.kind.unit == "examples"
         self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
-        share = share_of_targets(step.weight, self.device)
-        return step.loss if isinstance(share, float) else step.loss * share
+        return share_of_loss(step, self.device)
 
     def validation_step(self, batch: SequenceBatch) -> None:
         self._step(batch, "validation")
@@ -235,12 +231,6 @@ class Task(Network, pl.LightningModule):
         finally:
             self.remembers = None
 
-    def some_of(self, dataset: Any, count: int) -> Any:
-        """A batch of rows that are evenly spread over a dataset: so many, if it has as many."""
-        size, exactly = len(dataset), torch.float64
-        rows = torch.linspace(0, size - 1, min(count, size), dtype=exactly).round().int()
-        return dataset.__getitems__(rows.tolist()).to(self.device)
-
     def predict_step(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.describe(batch)
 
@@ -250,25 +240,27 @@ class Task(Network, pl.LightningModule):
         self.split = split
         step = self.step(batch)
         if self.measures_more:
-            update(self.own_metrics[split], step.scored)  # type: ignore[arg-type]
+            update(self.own_metrics[split], step.scored)
         self.sums[split].add(step)
         return step
 
     @property
     def measures_more(self) -> bool:
         """Whether `model.metrics` measure the batch that `step` gets."""
-        return self.split != "train" and bool(self.hparams["metrics"])
+        if self.split == "train" or not self.hparams["metrics"]:
+            return False
+        return not getattr(self._trainer, "sanity_checking", False)
 
     def try_metrics(self, batch: SequenceBatch) -> None:
         """Measures a batch of the validation by `model.metrics`, so that one that does not fit is
         an error before the training."""
-        self.split = "validation"
         self.eval()
         with torch.no_grad(), warnings.catch_warnings():  # that one batch is little
             warnings.simplefilter("ignore")
-            update(self.own_metrics[self.split], self.step(batch).scored)  # type: ignore[arg-type]
-            compute(self.own_metrics[self.split])  # type: ignore[arg-type]
+            self._step(batch, "validation")
+            compute(self.own_metrics["validation"])
         self.train()
+        self.sums.clear()
 
     def on_train_epoch_start(self) -> None:  # not for an epoch that is resumed in the middle
         self.sums[LOGGED] = self.sums[LOGGED].since(self.sums["train"])
@@ -298,12 +290,10 @@ class Task(Network, pl.LightningModule):
         return {**self.scores(totals), "loss": loss, **of_loss}
 
     def _log_epoch(self, split: str, loader: Any) -> None:
-        own: Any = nn.ModuleDict() if split == "train" else self.own_metrics[split]
         if self.trainer.sanity_checking or not self.sums[split].totals:
-            for metric in own.values():  # they count batches as these come
-                metric.reset()
             return
-        measured = {**self.measured(self.sums[split], loader), **compute(own)}
+        measured = self.measured(self.sums[split], loader)
+        measured |= compute(self.own_metrics[split]) if split != "train" else {}
         loss = measured["loss"]
         if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
             raise UserError(
@@ -324,20 +314,9 @@ class Task(Network, pl.LightningModule):
     def build_optimizers(
         self, trainer: pl.Trainer, data: pl.LightningDataModule | None
     ) -> OptimizerLRScheduler:
-        """Optimiser and scheduler for such a training.
-
-        Raises:
-            UserError: if a class refuses its arguments.
-        """
-        budget = find_budget(trainer, data)
-        return build_optimizer(
-            self.parameters(),
-            self.hparams["optimizer"],
-            self.hparams["scheduler"],
-            budget,
-            lambda: budget.progress(trainer.global_step, seconds_used(trainer)),
-            self.allowed_targets,
-        )
+        """Optimiser and scheduler for such a training; raises what `build_optimizer` does."""
+        entries = self.hparams["optimizer"], self.hparams["scheduler"]
+        return build_optimizer(self.parameters(), *entries, trainer, data, self.allowed_targets)
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *how: Any, **named: Any) -> None:
         clip_gradients(self, optimizer, *how, **named)
@@ -357,20 +336,14 @@ class Task(Network, pl.LightningModule):
         checkpoint["fingerprint"] = self.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._resumed = checkpoint.get("resume")
+        self._resumed = checkpoint.get("resume", [])
 
     def on_train_start(self) -> None:
-        for optimizer in self.trainer.optimizers:
-            check_fused(optimizer)
         if self._resumed is not None:
             self.restore_process_state(restored_state(self._resumed, self.device, self.trainer))
             self._resumed = None
         if self.changed:
             replan(self.trainer, self.configure_optimizers(), self.changed)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        if not self.restored:  # the optimizer's state too, which its first step has used
-            self.restored = True
 
 
 def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
-from seqmodels.engine import Task
 from seqmodels.errors import UserError, one_line
 from seqmodels.interruption import Interrupted, handling_signals, interrupt
 from seqmodels.runs.folder import RunFolder
@@ -17,12 +16,13 @@ from seqmodels.screen import Screen
 
 
 @contextmanager
-def restoring(checkpoint: Path | None, task: Task) -> Iterator[None]:
-    """Says in one line that a checkpoint does not fit, if something fails before it is restored."""
+def restoring(checkpoint: Path | None, step: int, trainer: pl.Trainer) -> Iterator[None]:
+    """Says in one line that a checkpoint does not fit, if something fails before the second step of
+    the optimizer after its own: the first one and its metrics use the last of its state."""
     try:
         yield
     except Exception as error:
-        if checkpoint is None or task.restored or isinstance(error, UserError):
+        if checkpoint is None or trainer.global_step > step + 1 or isinstance(error, UserError):
             raise
         raise UserError(
             f"{checkpoint} cannot be resumed ({type(error).__name__}: {one_line(error)})"

@@ -22,7 +22,7 @@ from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
 from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
-from seqmodels.engine.contract import Contract, describe_target
+from seqmodels.engine.contract import Contract
 from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import find_head
@@ -46,6 +46,7 @@ from seqmodels.runs.tracking import (
 )
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
 from seqmodels.screen import Screen, logging_to
+from seqmodels.target import find_target
 
 log = logging.getLogger(__name__)
 
@@ -238,8 +239,9 @@ def _fit(
         f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
     )
     clock = time.perf_counter()
-    checkpoint = training.resume.checkpoint if training.resume else None
-    with restoring(checkpoint, task):
+    resume = training.resume
+    checkpoint, step = (resume.checkpoint, resume.step) if resume else (None, 0)
+    with restoring(checkpoint, step, trainer):
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
@@ -299,10 +301,11 @@ def _beginning(training: Training, device: str) -> dict[str, Any]:
 
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
     if not data.fits(contract.per, contract.target):
+        has = f"{find_target(data.target).what} for each {data.per}"
+        learns = f"{contract.kind.what} for each {contract.per}"
         raise UserError(
-            f"{data.title} has {describe_target(data.per, data.target)}, and "
-            f"{task.__name__} learns {describe_target(contract.per, contract.target)}: choose data "
-            f"and model that fit, such as {contract.kind.choose}"
+            f"{data.title} has {has}, and {task.__name__} learns {learns}: choose data and model "
+            f"that fit, such as {contract.kind.choose}"
         )
 
 

@@ -12,17 +12,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from seqmodels.data import DataModule
 from seqmodels.engine import Task
+from seqmodels.engine.optimization import Shape
 from seqmodels.engine.own_metrics import check_metric_class
 from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
 from seqmodels.runs.folder import RunFolder
 
 # what a run folder may name, and no more; all other values are plain
-KINDS: dict[str, type] = {
+KINDS: dict[str, Any] = {
     "model": Task,
     "data": DataModule,
     "model.optimizer": Optimizer,
-    "model.scheduler": LRScheduler,
+    "model.scheduler": LRScheduler | Shape,
 }
 METRIC = re.compile(r"model\.metrics\.\w+")
 # callbacks that a run folder may name, and no others
@@ -88,7 +89,8 @@ def _check(value: Any, where: str, allowed: tuple[str, ...]) -> None:
             _check(inner, f"{where}.{number}", allowed)
 
 
-def _check_class(entry: Mapping[str, Any], where: str, kind: type, allowed: Iterable[str]) -> None:
+def _check_class(entry: Mapping[str, Any], where: str, kind: Any, allowed: Iterable[str]) -> None:
     found = allowed_class(entry, allowed)
     if not isinstance(found, type) or not issubclass(found, kind):
-        raise UserError(f"{where}._target_={entry['_target_']} is not a {kind.__name__}")
+        name = getattr(kind, "__name__", kind)
+        raise UserError(f"{where}._target_={entry['_target_']} is not a {name}")

@@ -87,7 +87,7 @@ def test_class_weights_are_one_for_each_tag() -> None:
     )
     torch.testing.assert_close(task.step(batch).loss, expected)
     with pytest.raises(
-        UserError, match="class_weights has 1 numbers, but there are 3 tags: NN, VB"
+        UserError, match="class_weights has 1 numbers, but there are 3 classes: NN, VB"
     ):
         tagger(output={"class_weights": [1.0]})
 

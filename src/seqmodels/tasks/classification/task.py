@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_scores import class_pictures, class_rows, class_scores, class_sums
+from seqmodels.engine.class_scores import class_pictures, class_scores, class_sums, score_rows
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.fitting import check_weights
 from seqmodels.engine.task import Task
@@ -29,7 +29,8 @@ class SequenceClassifier(Task):
         UserError: for other than one weight for each class.
     """
 
-    contract, Options = Contract(per="sequence", target="class"), ClassOptions
+    contract = Contract(per="sequence", target="class")
+    Options = ClassOptions
     measures: Sequence[str] = ("accuracy", "macro_f1")
     curves = ("loss", "accuracy")
     bar = "accuracy"
@@ -52,7 +53,7 @@ class SequenceClassifier(Task):
         return self.hparams["data"]["classes"]
 
     def make_output(self, width: int, **options: Any) -> ClassOutput:
-        check_weights(self.output.class_weights, self.classes, "classes")
+        check_weights(self.output.class_weights, self.classes)
         return ClassOutput(
             width,
             len(self.classes),
@@ -80,7 +81,7 @@ class SequenceClassifier(Task):
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of each class."""
-        return class_rows(self.classes, sums["classes"])
+        return score_rows(sums["classes"], [*self.classes, UNSEEN_NAME], "class")
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The confusion matrix, and of texts which words count."""

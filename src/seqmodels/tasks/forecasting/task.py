@@ -64,7 +64,8 @@ class Forecaster(Task):
         UserError: for a head that cannot forecast so.
     """
 
-    contract, Options = Contract(per="sequence", target="forecast"), ValueOptions
+    contract = Contract(per="sequence", target="forecast")
+    Options = ValueOptions
     curves = ("loss", "mase")
     bar = "mase"
     mean: Tensor  # (S, K), of the targets of each series
@@ -86,6 +87,7 @@ class Forecaster(Task):
         self.horizon, self.count = data["horizon"], len(data["values"])
         own: dict[str, Any] = {"norm": norm, "channel_independent": channel_independent}
         super().__init__(data, encoder, head, segment=segment, **own, **options)
+        self.levels: list[float] | None = self.output.quantiles
         inputs = data["num_inputs"] > self.count
         if self.recursive and (inputs or self.levels):
             raise UserError(
@@ -102,11 +104,6 @@ class Forecaster(Task):
         if find_head(head).per == "sequence":
             return cls.contract
         return replace(cls.contract, per="step", causal=True, stateful=True)
-
-    @property
-    def levels(self) -> list[float] | None:
-        """Of the quantiles, if some are predicted."""
-        return self.output.quantiles
 
     @property
     def together(self) -> int:
@@ -228,7 +225,7 @@ class Forecaster(Task):
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
-        return (*(VALUE_SCORES if self.levels is None else QUANTILE_SCORES), *SCALED_SCORES)
+        return (*(QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES), *SCALED_SCORES)
 
     def count_errors(
         self, made: Forecast, targets: Values, batch: SequenceBatch

@@ -105,14 +105,6 @@ class LanguageModel(Task):
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         raise UserError("a language model has no labels to predict; use python scripts/generate.py")
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        self.carried.pop("validation", None)
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        self.carried.pop("test", None)
-
     # the state between windows belongs to the checkpoint
 
     def process_state(self) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class Regressor(Task):
         UserError: for a `window` with a head that reads every step.
     """
 
-    contract, Options = Contract(per="sequence", target="value"), ValueOptions
+    contract = Contract(per="sequence", target="value")
+    Options = ValueOptions
     curves = ("loss", "rmse")
     bar = "rmse"
 

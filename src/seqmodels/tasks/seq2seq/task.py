@@ -65,7 +65,8 @@ class Seq2Seq(Task):
             encoder's state.
     """
 
-    contract, Options = Contract(per="sequence", target="text"), TextOptions
+    contract = Contract(per="sequence", target="text")
+    Options = TextOptions
     curves = ("loss", "exact_match")
     bar = "exact_match"
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
 from seqmodels.engine.class_scores import (
     class_pictures,
-    class_rows,
     class_scores,
     class_sums,
     score_rows,
@@ -57,7 +56,8 @@ class Tagger(Task):
         UserError: for `constrained` without a CRF or spans, or a CRF with weights.
     """
 
-    contract, Options = Contract(per="step", target="tag"), TagOptions
+    contract = Contract(per="step", target="tag")
+    Options = TagOptions
     curves: tuple[str, ...] = ("loss", "accuracy")
     bar = "accuracy"
 
@@ -86,7 +86,7 @@ class Tagger(Task):
     def make_output(self, width: int, **options: Any) -> Output:
         tags, chosen = self.classes, self.output
         weights, crf = chosen.class_weights, chosen.kind == "crf"
-        check_weights(weights, tags, "tags")
+        check_weights(weights, tags)
         if chosen.constrained and not (crf and mark_spans(tags)):
             raise UserError(
                 "model.output.constrained=true needs model.output.kind=crf, and tags of spans, "
@@ -128,7 +128,7 @@ class Tagger(Task):
         """Precision, recall, f1 and number of the spans of each type; without spans, of each
         tag."""
         if self.spans is None:
-            return class_rows(self.classes, sums["classes"])
+            return score_rows(sums["classes"], [*self.classes, UNSEEN_NAME], "class")
         return score_rows(sums["spans"], self.spans.types, "type")
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
