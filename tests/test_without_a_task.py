@@ -1,4 +1,5 @@
-"""`rm -r` of a task's folder leaves a project that works, and whose tests pass; in a copy."""
+"""`rm -r` of a task's folder and its YAML leaves a project that works, and whose tests pass; in a
+copy."""
 
 from __future__ import annotations
 
@@ -16,6 +17,14 @@ from tests.conftest import ROOT
 from tests.pages import read
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=1", "model.encoder.hidden_size=4", "baseline=false")
+# of each task but classification, which most tests train, its name and a head of its own
+TASKS = {
+    "forecasting": ("forecaster", None),
+    "language_model": ("language_model", "softmax"),
+    "regression": ("regressor", None),
+    "seq2seq": ("seq2seq", "attention"),
+    "tagging": ("tagger", None),
+}
 TESTS = ("tests/test_layout.py", "tests/heads", "tests/engine/test_contract.py")
 # what docs/your_own.md says, of sequence to sequence
 [REMOVE] = re.findall(r"^rm -r .*$", read(ROOT / "docs" / "your_own.md"), re.MULTILINE)
@@ -48,23 +57,24 @@ def remove(task: str, run: Run) -> None:
 
 
 @pytest.mark.long  # in every run: tests/test_layout.py
-def test_a_task_is_deleted_with_its_folder(run: Run, tmp_path: Path) -> None:
-    remove("seq2seq", run)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_is_deleted_with_its_folder(task: str, run: Run, tmp_path: Path) -> None:
+    remove(task, run)
     trained = run("python", "scripts/train.py", "model.head=max_pool", *QUICK, "folder=other")
     assert trained.returncode == 0, trained.stderr
-    for words, message in (
-        (("model=seq2seq", "data=pairs"), "seqmodels.tasks.seq2seq.Seq2Seq cannot be found"),
-        (("model.head=attention",), "model.head=attention: choose one of"),
-    ):
-        refused = run("python", "scripts/train.py", *words, *QUICK, "folder=run")
-        assert refused.returncode == 2 and message in refused.stderr
+    name, head = TASKS[task]
+    for word in (f"model={name}", *([f"model.head={head}"] if head else [])):
+        refused = run("python", "scripts/train.py", word, *QUICK, "folder=run")
+        assert refused.returncode == 2 and f"{word}: choose one of" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
+    offered = run("python", "scripts/train.py", "--help").stdout
+    assert "classifier" in offered and not re.search(rf"\b({task}|{name})\b", offered)
     tested = run("python", "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *TESTS)
     assert tested.returncode == 0, tested.stdout
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("task", ["seq2seq", "language_model"])
+@pytest.mark.parametrize("task", TASKS)
 def test_all_other_tests_pass(task: str, run: Run) -> None:
     remove(task, run)
     here = f"--ignore={Path(__file__).relative_to(ROOT)}"

@@ -42,7 +42,7 @@ from tests.audit.bank import (
 from tests.audit.bank_calls import CALLS, FrontMasked, NextWord, OfPacked, OfTimeFirst, Series
 from tests.audit.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById, PaddingIndex
 from tests.conftest import ROOT
-from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, fitting_directions
+from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, exported, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -176,7 +176,8 @@ def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Ta
         data = {"num_inputs": V, "num_targets": W, "start": 0, "end": 0}
         return tasks.Seq2Seq(data, options, head, dropout=0.3)
     if head in TAGGER_HEADS:
-        return tasks.Tagger({"num_inputs": V, "classes": ["a", "b"]}, options, head, dropout=0.3)
+        tags = {"num_inputs": V, "classes": ["a", "b"]}
+        return exported("Tagger")(tags, options, head, dropout=0.3)
     if HEADS[head].per == "step":
         return tasks.LanguageModel({"num_inputs": V}, options, head, dropout=0.3)
     data = {"inputs": "features", "num_inputs": F, "classes": ["a", "b", "c"]}

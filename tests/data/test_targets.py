@@ -33,8 +33,8 @@ from seqmodels.data import (
 )
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
-from seqmodels.tasks.tagging import Tags
 from tests.conftest import ROOT
+from tests.shipped import exported
 
 CONFIGS = ROOT / "configs"
 
@@ -114,7 +114,7 @@ TAGGED = {
 
 
 def characters(splits: Mapping[Any, Examples] = TAGGED, **options: Any) -> Made:
-    return Made(splits, Tokens(TokenizerOptions("char")), Tags(), **options)
+    return Made(splits, Tokens(TokenizerOptions("char")), exported("Tags")(), **options)
 
 
 def test_tags_are_padded_with_minus_100_beside_their_tokens() -> None:
@@ -143,16 +143,16 @@ def test_a_tag_that_training_never_saw_is_noted_with_its_place() -> None:
 
 
 def test_of_spans_that_training_never_saw_beginnings_are_told_from_insides() -> None:
-    tags = Tags()
+    tags = exported("Tags")()
     tags.fit([["B-x", "O"], ["B-y", "I-x"]], "x")
     assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "O"]}
     new = [["O", "I-z", "I-z", "B-z", "I-x", "z"]]
     assert tags.encode(new, "new")[0].tolist() == [3, -3, -2, -3, 2, -1]
-    restored = Tags()
+    restored = exported("Tags")()
     restored.load(tags.spec)
     assert restored.spec == tags.spec
     with pytest.raises(UserError, match="x: every tag is 'B-x'; tagging needs at least two tags"):
-        Tags().fit([["B-x"]], "x")
+        exported("Tags")().fit([["B-x"]], "x")
 
 
 @pytest.mark.parametrize(("tags", "count"), [(["V"], 1), (["V", "C", "S"], 3)])
@@ -170,9 +170,9 @@ def test_more_or_fewer_tags_than_steps_are_an_error_that_names_the_example(
 
 def test_a_tagger_needs_two_tags() -> None:
     with pytest.raises(UserError, match="x: every tag is 'A'; tagging needs at least two tags"):
-        Tags().fit([["A", "A"], ["A"]], "x")
+        exported("Tags")().fit([["A", "A"], ["A"]], "x")
     with pytest.raises(UserError, match="x: every tag is missing"):
-        Tags().fit([[]], "x")
+        exported("Tags")().fit([[]], "x")
 
 
 def test_baselines_of_tags_are_the_most_frequent_ones() -> None:
@@ -194,7 +194,7 @@ def test_series_can_be_tagged_too() -> None:
         split: examples([random.normal(size=(n, 2)) for n in (3, 5)], [["0", "1", "1"], ["1"] * 5])
         for split in ("train", "validation", "test")
     }
-    data = Made(splits, Series(), Tags(), batch_size=2)
+    data = Made(splits, Series(), exported("Tags")(), batch_size=2)
     data.setup()
     [batch] = data.split_loader("test")
     assert batch.inputs.shape == (2, 5, 2)
@@ -401,13 +401,16 @@ def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("made", "targets"), [(characters, Tags()), (regression, Values(["level", "drift"]))]
+    ("made", "targets"),
+    [(characters, lambda: exported("Tags")()), (regression, lambda: Values(["level", "drift"]))],
 )
-def test_a_spec_restores_inputs_and_targets(made: Any, targets: TargetEncoder) -> None:
+def test_a_spec_restores_inputs_and_targets(
+    made: Callable[[], Made], targets: Callable[[], TargetEncoder]
+) -> None:
     data = made()
     data.setup()
     spec = json.loads(json.dumps(data.spec))  # plain values
-    again = Made(data.splits, Tokens(), targets, batch_size=data.batch_size)
+    again = Made(data.splits, Tokens(), targets(), batch_size=data.batch_size)
     again.use_spec(spec)
     assert again.spec == data.spec
     again.setup()

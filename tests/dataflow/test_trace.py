@@ -18,8 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.tagging import Tagger
-from tests.shipped import SELECTING_HEADS, TAGGER_HEADS, fitting_directions
+from tests.shipped import SELECTING_HEADS, TAGGER_HEADS, exported, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -33,7 +32,8 @@ def make_task(head: str, **encoder: Any) -> Task:
     torch.manual_seed(0)
     options = {"hidden_size": H, "bidirectional": None, **encoder}
     if head in TAGGER_HEADS:
-        return Tagger({"num_inputs": V, "classes": CLASSES}, options, head, dropout=0.4)
+        tags = {"num_inputs": V, "classes": CLASSES}
+        return exported("Tagger")(tags, options, head, dropout=0.4)
     if HEADS[head].per == "step":
         return tasks.LanguageModel({"num_inputs": V}, options, head)
     data = {"inputs": "features", "num_inputs": F, "classes": CLASSES}

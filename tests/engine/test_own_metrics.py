@@ -26,7 +26,7 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trust import trusted_config
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.tagging import Tagger
+from tests.shipped import exported
 
 Config = Callable[..., DictConfig]
 AUROC = "{auroc:{_target_:torchmetrics.AUROC,task:multiclass,num_classes:9}}"
@@ -180,7 +180,7 @@ def test_probabilities_are_of_known_targets_and_padding_is_left_out() -> None:
     metrics = {"errors": {"_target_": "torchmetrics.classification.MulticlassAccuracy",
                           "num_classes": 3, "average": "micro"}}  # fmt: skip
     inputs, lengths = torch.randint(11, (2, 5)), torch.tensor([5, 3])
-    tagger = Tagger(CLASSES, {"hidden_size": 4}, metrics=metrics).eval()
+    tagger = exported("Tagger")(CLASSES, {"hidden_size": 4}, metrics=metrics).eval()
     classifier = SequenceClassifier(CLASSES, {"hidden_size": 4}, metrics=metrics).eval()
     tags = torch.tensor([[0, 1, 2, -1, 0], [1, 1, 2, -100, -100]])
     for task, targets in ((tagger, tags), (classifier, torch.tensor([2, -1]))):

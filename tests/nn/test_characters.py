@@ -19,7 +19,7 @@ from seqmodels.errors import UserError
 from seqmodels.nn.characters import CharacterEncoder, CharacterOptions, build_characters
 from seqmodels.nn.embedding import EmbeddingOptions
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.tagging import Tagger
+from tests.shipped import exported
 
 B, T, H, E = 3, 5, 4, 6
 TEXTS = [
@@ -44,7 +44,7 @@ def reader(cell: str = "lstm") -> CharacterEncoder:
 
 
 def task(
-    kind: type[Task] = Tagger,
+    kind: type[Task] | None = None,
     head: str = "every_step",
     embedding: dict[str, Any] | None = None,
     **options: Any,
@@ -53,6 +53,7 @@ def task(
     _, data = batch_of_words()
     characters = {"characters": "lstm", "character_options": {"hidden_size": H}}
     embedding = {"size": E, **characters, **(embedding or {})}
+    kind = kind or exported("Tagger")
     return kind(data, {"hidden_size": 8}, head, embedding=embedding, **options)
 
 
@@ -162,5 +163,5 @@ def test_data_and_model_agree_on_characters() -> None:
         build_characters({"num_characters": 9}, without, nn.Identity())
     assert build_characters({}, without, nn.Identity()) is None
     _, data = batch_of_words(characters=False)
-    made = Tagger(data, {"hidden_size": 8})
+    made = exported("Tagger")(data, {"hidden_size": 8})
     assert made.characters is None and not any("characters" in name for name in made.state_dict())

@@ -15,8 +15,7 @@ from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.nn.convolutions import Convolutions
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.tagging import Tagger
-from tests.shipped import CLASSIFIER_HEADS
+from tests.shipped import CLASSIFIER_HEADS, exported
 
 LENGTHS = [11, 3, 1, 7, 2]
 CLASSES = ["a", "b", "c"]
@@ -126,14 +125,13 @@ def test_the_table_shows_what_the_encoder_reads() -> None:
 
 def test_a_tagger_sees_the_neighbours_of_a_step() -> None:
     data = {"inputs": "features", "num_inputs": 4, "classes": CLASSES}
-    made = Tagger(data, {"hidden_size": 5, "bidirectional": False}, embedding=EMBEDDING)
+    encoder = {"hidden_size": 5, "bidirectional": False}
+    made = exported("Tagger")(data, encoder, embedding=EMBEDDING)
     reaches = trace(made, collate(rows("features")[:1])).inputs[0] > 0  # steps, input steps
     assert torch.equal(reaches, torch.ones(11, 11).tril(3 + 2) > 0)
 
 
 def test_a_model_that_predicts_what_comes_next_takes_none() -> None:
-    from seqmodels.tasks.language_model import LanguageModel
-
     data = {"inputs": "tokens", "num_inputs": 40, "vocabulary": []}
     with pytest.raises(UserError, match=r"have already seen: set model.embedding.convolutions=nul"):
-        LanguageModel(data, {"hidden_size": 5}, embedding=EMBEDDING)
+        exported("LanguageModel")(data, {"hidden_size": 5}, embedding=EMBEDDING)
