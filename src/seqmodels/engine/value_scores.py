@@ -45,6 +45,7 @@ def value_sums(
     targets: Targets,
     levels: list[float] | None = None,
     center: Tensor | float = 0.0,
+    more: Callable[[Tensor], Sequence[Tensor]] = lambda errors: (),
 ) -> Float[Tensor, "parts values"]:
     """What `value_scores` are made of, for each of K values, over all rows with a target.
 
@@ -54,14 +55,17 @@ def value_sums(
         levels: of the quantiles in `predicted`, ascending.
         center: about the mean of the targets, for each of K: the variance of numbers that are far
             from 0 would lose its digits.
+        more: makes further parts, `(..., K)` each, of the absolute errors; they are the last ones.
     """
     predicted, targets = exact(predicted.detach()), exact(targets)
     off, apart = decision(predicted, levels) - targets, targets - center
-    parts = [torch.ones_like(off), off.square(), off.abs(), apart, apart.square()]
+    errors = off.abs()
+    parts = [torch.ones_like(off), off.square(), errors, apart, apart.square()]
     if levels is not None:
         costs = pinball(targets.unsqueeze(-1) - predicted, targets.new_tensor(levels))
         inside = (predicted[..., 0] <= targets) & (targets <= predicted[..., -1])
         parts += [costs.mean(-1), inside.to(off)]
+    parts += more(errors)
     return torch.stack(parts).where(~targets.isnan(), 0.0).flatten(1, -2).sum(1)
 
 

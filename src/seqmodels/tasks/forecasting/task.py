@@ -13,14 +13,13 @@ from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine.contract import Contract, Step, exact
+from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import (
     QUANTILE_SCORES,
     VALUE_SCORES,
     column_rows,
-    decision,
     known_values,
     named_values,
     value_scores,
@@ -178,10 +177,10 @@ class Forecaster(Task):
         if self.recursive:
             learn = self._learn_steps if self.training else self._roll_and_compare
         loss, made = learn(batch, targets)
-        weight = (~targets.isnan()).sum()
         made, targets = self.restore(made, batch), self.restore(targets, batch)
         scored = known_values(made, targets, self.levels) if self.measures_more else None
-        return Step(loss, weight, self.count_errors(made, targets, batch), scored)
+        sums = self.count_errors(made, targets, batch)
+        return Step(loss, sums["values"][0].sum(), sums, scored)
 
     def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
         loss, made = self.loss_and_decision(batch)
@@ -233,11 +232,12 @@ class Forecaster(Task):
         """What `scores` are made of, for each column: `value_sums`, then the `SCALED_SCORES`, of
         forecasts and targets in their own units, nan where there is none."""
         naive_error, deviation = (self._of_rows(n, batch) for n in ("naive_error", "deviation"))
-        off = exact(decision(made, self.levels) - targets).abs()
-        scaled = torch.stack([off / naive_error, (off / deviation).square(), off / deviation])
-        scaled = scaled.where(~targets.isnan(), 0.0).sum((1, 2))
-        sums = value_sums(made, targets, self.levels, self.mean.mean(0))
-        return {"values": torch.cat([sums, scaled])}
+
+        def scaled(errors: Tensor) -> list[Tensor]:
+            standardised = errors / deviation
+            return [errors / naive_error, standardised.square(), standardised]
+
+        return {"values": value_sums(made, targets, self.levels, self.mean.mean(0), scaled)}
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return forecast_scores(sums["values"])
