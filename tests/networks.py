@@ -30,9 +30,8 @@ def example_task(
         UserError: if head, encoder and task do not fit together.
     """
     if task is None:
-        per = find_head(head).per
-        made_for = sorted(TASKS, key=lambda t: (t.contract.per != per, t.contract.causal))
-        task = next(task for task in made_for if fits(head, task))
+        per, fitting = find_head(head).per, (task for task in TASKS if fits(head, task))
+        task = min(fitting, key=lambda t: (t.contract_for(head).causal, t.contract.per != per))
     encoder = {"cell": cell, "num_layers": layers, "bidirectional": bidirectional}
     with torch.random.fork_rng([]):
         seed_random_numbers(0)

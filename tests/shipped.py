@@ -13,8 +13,15 @@ from seqmodels import tasks
 from seqmodels.heads import HEADS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-DELETED = {"classification", "forecasting", "language_model", "regression", "seq2seq", "tagging"}
-DELETED -= {folder.__name__.rpartition(".")[2] for folder in tasks.FOLDERS}
+MODELS = {  # by the folder of their task
+    "classification": "classifier",
+    "forecasting": "forecaster",
+    "language_model": "language_model",
+    "regression": "regressor",
+    "seq2seq": "seq2seq",
+    "tagging": "tagger",
+}
+DELETED = MODELS.keys() - {folder.__name__.rpartition(".")[2] for folder in tasks.FOLDERS}
 
 CLASSIFIER_HEADS = (
     "attention_pool",
@@ -54,10 +61,11 @@ def with_directions(heads: tuple[str, ...]) -> pytest.MarkDecorator:
 
 
 def lacks(text: str) -> bool:
-    """Whether code, a command or a configuration names a task whose folder is deleted, or a
-    configuration that does, or that is deleted, too."""
+    """Whether code, a command or a configuration names a task whose folder is deleted, its run in
+    `runs/`, or a configuration that does, or that is deleted, too."""
     text = re.sub("#.*", "", text) if DELETED else ""
-    if DELETED & {*re.findall(r"seqmodels\.tasks\.(\w+)", text)}:
+    runs = {*re.findall(r"runs/(\w+)", text)} & {MODELS[folder] for folder in DELETED}
+    if runs or DELETED & {*re.findall(r"seqmodels\.tasks\.(\w+)", text)}:
         return True
     named = re.findall(r"\b(experiment|model|data)(?:=|: )(\w+)", text)
     files = (CONFIGS / group / f"{name}.yaml" for group, name in named)

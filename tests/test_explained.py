@@ -16,6 +16,7 @@ import torch
 from playwright.sync_api import Browser, Page
 from torch import Tensor, nn
 
+from seqmodels import tasks
 from seqmodels.dataflow import trace
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.explain import example_batch
@@ -139,14 +140,16 @@ def test_a_task_has_the_heads_that_fit_it(browser: Browser, file: Path) -> None:
     visible = "[...document.querySelector('select[name=head]').options].filter(o => !o.hidden)"
     heads = opened.page.evaluate(f"{visible}.map(o => o.value)")
     assert "mean_pool" in heads and not {"every_step", "softmax"} & {*heads}
-    opened.choose(task="Tagger")
-    assert opened.page.evaluate(f"{visible}.map(o => o.value)") == ["every_step"]
-    assert opened.text("figure title") == (
-        "output -> every_step, every step: LSTM, 2 layers, both directions"
-    )
-    assert opened.page.locator("figure svg").get_by_text("y0", exact=True).count() == 1
     names = opened.page.evaluate("[...document.querySelector('select').options].map(o => o.text)")
-    assert {"sequence classifier", "tagger"} <= {*names}
+    assert "sequence classifier" in names
+    if hasattr(tasks, "Tagger"):
+        assert "tagger" in names
+        opened.choose(task="Tagger")
+        assert opened.page.evaluate(f"{visible}.map(o => o.value)") == ["every_step"]
+        assert opened.text("figure title") == (
+            "output -> every_step, every step: LSTM, 2 layers, both directions"
+        )
+        assert opened.page.locator("figure svg").get_by_text("y0", exact=True).count() == 1
     if LANGUAGE_HEADS:
         assert "language model" in names
         opened.choose(task="LanguageModel")

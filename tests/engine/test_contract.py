@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels import tasks
 from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import trace
@@ -20,10 +19,9 @@ from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import ClassOutput
-from seqmodels.nn.values import ValueOutput
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.networks import example_task
-from tests.shipped import LANGUAGE_HEADS
+from tests.shipped import exported
 
 DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
 
@@ -31,7 +29,7 @@ DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
 class Tagging(Task):
     """Looks ahead: may read in both directions, and must not be called a leak for it."""
 
-    contract = Contract(per="step", target="tag")
+    contract = Contract(per="step", target="class")
 
     def make_output(self, width: int, **options: Any) -> ClassOutput:
         return ClassOutput(width, len(self.hparams["data"]["classes"]), **options)
@@ -43,14 +41,7 @@ class Tagging(Task):
 
 
 class Causal(Tagging):
-    contract = Contract(per="step", target="tag", causal=True)
-
-
-class Regression(Tagging):
-    contract = Contract(per="sequence", target="value")
-
-    def make_output(self, width: int, **options: Any) -> ValueOutput:
-        return ValueOutput(width, 1)
+    contract = Contract(per="step", target="class", causal=True)
 
 
 @pytest.fixture
@@ -97,14 +88,15 @@ def test_heads_that_do_not_fit_are_refused(step_head: str) -> None:
 @pytest.mark.parametrize(
     ("task", "head", "size", "holds"),
     [
-        (Tagging, "all_of_output", "(B, T, C)", "of the tags"),
-        (Regression, "mean_pool", "(B, K)", "the values"),
-        (SequenceClassifier, "mean_pool", "(B, C)", "of the classes"),
-        *((tasks.LanguageModel, h, "(B, T, V)", "of the next token") for h in LANGUAGE_HEADS[1:2]),
+        (Tagging, "all_of_output", "(B, T, C)", "of the classes"),
+        ("Tagger", "every_step", "(B, T, C)", "of the tags"),
+        ("Regressor", "mean_pool", "(B, K)", "the values"),
+        ("SequenceClassifier", "mean_pool", "(B, C)", "of the classes"),
+        ("LanguageModel", "tied_softmax", "(B, T, V)", "of the next token"),
     ],
 )
 def test_table_and_picture_take_their_words_from_the_contract(
-    task: type[Task],
+    task: type[Task] | str,
     head: str,
     size: str,
     holds: str,
@@ -115,6 +107,7 @@ def test_table_and_picture_take_their_words_from_the_contract(
 
     from seqmodels.dataflow.table import tensor_table
 
+    task = exported(task) if isinstance(task, str) else task
     made = example_task("lstm", 1, False, head, task)
     assert type(made) is task
     seen = trace(made, example_batch(made, 4))
@@ -125,7 +118,8 @@ def test_table_and_picture_take_their_words_from_the_contract(
     carried = task.contract.stateful
     assert any(label.text == "→ next window" for label in drawing.labels) == carried
     predicted = [box.text for box in drawing.boxes if box.kind == "logits"]
-    by_step = {"Tagging": ["y0", "y1"], "LanguageModel": ["p(x1)", "p(x2)"]}
+    by_step = {name: ["y0", "y1"] for name in ("Tagging", "Tagger")}
+    by_step |= {"LanguageModel": ["p(x1)", "p(x2)"]}
     assert predicted[:2] == by_step.get(task.__name__, ["logits"])
 
 

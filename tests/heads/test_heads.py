@@ -186,7 +186,7 @@ def test_attention_size_is_the_width_of_the_hidden_layer() -> None:
             lambda: find_head("max_pool", per="step"),
             "model.head=max_pool reads one vector for each sequence, .* one for each step: ",
         ),
-        (lambda: find_head("softmax", target="tag"), "model.head=softmax does not fit what .*: "),
+        (lambda: find_head("softmax", target="class"), "model.head=softmax does not fit what .*: "),
         (lambda: made("attention_pool", options={"w": 3}), "options.w is .* of attention_size"),
         (lambda: made("mean_pool", options={"w": 3}), "options.w is .* takes none"),
     ],

@@ -35,7 +35,7 @@ def test_a_training_leaves_nothing_of_hydra(
 
 
 def test_it_is_what_the_command_line_composes(tmp_path: Path) -> None:
-    words = ("model=tagger", "data=tags", "optimizer=sgd", f"folder={tmp_path}", *QUICK)
+    words = ("data=text", "optimizer=sgd", f"folder={tmp_path}", *QUICK)
     config = compose(*words)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):  # of the notebook's own
         assert config == hydra_compose("train", [*words]) == compose(*words)
@@ -71,7 +71,7 @@ def test_a_hydra_program_of_your_own_reads_its_own_files(tmp_path: Path) -> None
     ("word", "message"),
     [
         ("model.hed=x", "model.hed is not a key of the configuration: did you mean model.head?"),
-        ("model=tager", "model=tager: choose one of .*; did you mean tagger"),
+        ("model=clasifier", "model=clasifier: choose one of .*; did you mean classifier"),
         ("seed=[", r"cannot read seed=\[: "),
     ],
 )
