@@ -20,7 +20,7 @@ import onnxruntime
 
 AT_ONCE = 64  # inputs in a batch
 # what `encode` takes into account: a model with another option would read wrong numbers
-TOKENS = "tokenizer lowercase min_count vocabulary_size keep_whitespace max_length"
+TOKENS = "level lowercase min_count vocabulary_size keep_whitespace max_length"
 OPTIONS = {"tokens": TOKENS, "features": "fold missing scale"}
 
 
@@ -32,8 +32,9 @@ class Model:
         self.graph = onnxruntime.InferenceSession(folder / "model.onnx")
         self.data, task = self.known["data"], self.known["task"]
         encoder = self.data.get("preprocessor", {"kind": None, "options": {}})
-        kind, self.options = encoder["kind"], encoder["options"]
-        level, scale = self.options.get("tokenizer", "word"), self.options.get("scale", "none")
+        kind, options = encoder["kind"], {**encoder["options"]}
+        self.options = {**options.pop("tokenizer", {}), **options}
+        level, scale = self.options.get("level", "word"), self.options.get("scale", "none")
         can = {
             f"the task {task}": task in ("SequenceClassifier", "Regressor"),
             "predictions of every step": len(self.graph.get_outputs()[0].shape) == 2,
@@ -71,7 +72,7 @@ class Model:
             text = text.lower()
         by = {"word": kind_of, "space": lambda letter: kind_of(letter) > 0}
         words = list(text)
-        if kind := by.get(self.options["tokenizer"]):
+        if kind := by.get(self.options["level"]):
             words = ["".join(run) for between, run in groupby(text, kind) if between]
         most = self.options["max_length"] or len(words)
         return np.array([self.ids.get(word, 1) for word in words[:most]])  # 1: unknown

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,7 @@ def model(graph: Path, tmp_path: Path, examples_importable: None) -> Callable[..
 
 
 SMALL = TokenizerOptions(lowercase=True)
+filling = partial(Series, missing="interpolate")
 SERIES = [*made_up(4, 4), np.array([[3.0, 0.5]]), np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])]
 
 
@@ -146,19 +148,15 @@ SERIES = [*made_up(4, 4), np.array([[3.0, 0.5]]), np.array([[1.0, 5.0], [2.0, 5.
         (Tokens(TokenizerOptions("space", min_count=2), max_length=2), [*TEXTS, "[PAD] film"]),
         (Tokens(TokenizerOptions("char", min_count=2)), TEXTS),
         (Tokens(TokenizerOptions("char", lowercase=True), max_length=7), ["İaΣ ΑΣ", "İİ"]),
-        *((Series(scale=scale), SERIES) for scale in ("split", "series", "both", "none")),
-        (Series(fold=3), SERIES),
-        (Series(fold=2, scale="series"), SERIES),
+        *((filling(scale=scale), SERIES) for scale in ("split", "series", "both", "none")),
+        (filling(fold=3), SERIES),
+        (filling(fold=2, scale="series"), SERIES),
     ],
 )
 def test_it_encodes_as_the_data_does(
     encoder: InputEncoder, raw: list[Any], model: Callable[..., Any]
 ) -> None:
-    if isinstance(encoder, Series):
-        encoder.missing = "interpolate"
-        given = [with_gaps(steps) for steps in raw]
-    else:
-        given = raw
+    given = [with_gaps(steps) for steps in raw] if isinstance(encoder, Series) else raw
     encoder.fit(raw)
     ours = model(encoder.state())
     for row, wanted in zip(given, encoder.encode(raw, "raw"), strict=True):

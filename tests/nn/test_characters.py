@@ -33,9 +33,7 @@ def batch_of_words(characters: bool = True) -> tuple[SequenceBatch, dict[str, An
     words = Words(characters=characters)
     words.fit(TEXTS)
     data = {"inputs": "tokens", "num_inputs": words.num_inputs, "classes": ["x", "y"]}
-    if characters:
-        data["num_characters"] = words.num_characters
-    return collate(words.encode(TEXTS, "made")), data
+    return collate(words.encode(TEXTS, "made")), data | words.own_spec
 
 
 def reader(cell: str = "lstm") -> CharacterEncoder:

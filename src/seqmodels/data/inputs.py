@@ -22,26 +22,22 @@ class InputEncoder(ABC):
     has: `class Tokens(InputEncoder, name="tokens")`."""
 
     kind: ClassVar[Literal["tokens", "features"]]
-    num_inputs: int  # the vocabulary size or the number of features; known once `fit` or `load`
+    saved_as: ClassVar[str]
+    given: Mapping[str, Any] = MappingProxyType({})  # the arguments to save, as plain values
+    fitted: Mapping[str, Any]  # what it has learned, as plain values; known once `fit` or `load`
+    num_inputs: int  # the vocabulary size or the number of features; known then, too
     vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
     note = ""  # what the user should know of what `fit` has read
     own_spec: Mapping[str, int] = MappingProxyType({})  # what else a task must know
 
-    num_characters: int | None = None  # how many different ones words have, if these are given, too
-
     def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
         if name is not None:
-            ENCODERS[name] = cls
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> InputEncoder:
-        """The encoder with the `options` of a saved state, not yet fitted."""
-        return cls(**options)
+            ENCODERS[name], cls.saved_as = cls, name
 
     @abstractmethod
     def fit(self, raw: Sequence[Any]) -> None:
-        """Learns from the raw inputs of the training split."""
+        """Learns from the raw inputs of the training split: what it gives to `load`."""
 
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> Sequence[Tensor]:
@@ -64,12 +60,13 @@ class InputEncoder(ABC):
         return self.describe(raw) or {"input": raw}
 
     @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """What `load_inputs` needs, as plain values: `kind`, `options` and what was `fitted`."""
+    def load(self, fitted: Mapping[str, Any]) -> None:
+        """Takes what `fit` has learned, as `fitted` of a saved state holds it."""
+        self.fitted = fitted
 
-    @abstractmethod
-    def load(self, fitted: Any) -> None:
-        """Restores what `fit` learned from the `fitted` of a saved state."""
+    def state(self) -> dict[str, Any]:
+        """What `load_inputs` needs, as plain values."""
+        return {"kind": self.saved_as, "options": {**self.given}, "fitted": {**self.fitted}}
 
 
 def load_inputs(state: dict[str, Any]) -> InputEncoder:
@@ -81,6 +78,6 @@ def load_inputs(state: dict[str, Any]) -> InputEncoder:
     kind = state["kind"]
     if kind not in ENCODERS:
         raise UserError(f"inputs are {kind!r}: {choices(kind, ENCODERS)}")
-    encoder = ENCODERS[kind].from_options(dict(state["options"]))
+    encoder = ENCODERS[kind](**state["options"])
     encoder.load(state["fitted"])
     return encoder

@@ -138,7 +138,6 @@ class SequenceDataModule(DataModule):
             "inputs": self.inputs.kind,
             "num_inputs": self.inputs.num_inputs,
             **self.inputs.own_spec,
-            **({"num_characters": count} if (count := self.inputs.num_characters) else {}),
             **self.targets.spec,
             "preprocessor": self.inputs.state(),
         }
@@ -245,7 +244,7 @@ class SequenceDataModule(DataModule):
     @property
     def baseline_recipe(self) -> list[Any]:
         if self.per == "step":  # the encoding says what a step is
-            return [self.inputs.state()["options"]]
+            return [self.inputs.given]
         return list(self.baseline_inputs) if self.inputs.kind == "tokens" else []
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -46,6 +46,7 @@ class Series(InputEncoder, name="features"):
         self, *, fold: Fold = 1, missing: Missing = "error", scale: Scale = "split"
     ) -> None:
         self.fold, self.missing, self.scale = fold, missing, scale
+        self.given = {"fold": fold, "missing": missing, "scale": scale}
 
     def fit(self, raw: Sequence[np.ndarray]) -> None:
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
@@ -53,8 +54,8 @@ class Series(InputEncoder, name="features"):
         steps = np.concatenate(series)
         self.load(
             {
-                "mean": steps.mean(axis=0),
-                "deviation": _positive(steps.std(axis=0)),
+                "mean": steps.mean(axis=0).tolist(),
+                "deviation": _positive(steps.std(axis=0)).tolist(),
                 "folded": self._folded(max(map(len, series))),
             }
         )
@@ -84,16 +85,8 @@ class Series(InputEncoder, name="features"):
     def name(self, raw: np.ndarray) -> dict[str, Any]:
         return {"steps": len(raw)}
 
-    def state(self) -> dict[str, Any]:
-        options = {"fold": self.fold, "missing": self.missing, "scale": self.scale}
-        fitted = {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
-        return {
-            "kind": self.kind,
-            "options": options,
-            "fitted": {**fitted, "folded": self.folded},
-        }
-
-    def load(self, fitted: dict[str, Any]) -> None:
+    def load(self, fitted: Mapping[str, Any]) -> None:
+        super().load(fitted)
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
         self.num_channels = len(self.mean)
         self.folded = int(fitted["folded"])

@@ -29,7 +29,7 @@ class Tokens(InputEncoder, name="tokens"):
     """Tokenises texts, and truncates those longer than `max_length`.
 
     Args:
-        tokenizer: how to learn the tokens; None takes the default options.
+        tokenizer: how to learn the tokens, or its arguments; None takes the default options.
         max_length: the largest number of tokens a text may keep; None keeps all.
         vectors: pre-trained vectors of words: a file as `vector_rows` reads it, or `glove`. Only
             `fit` reads it: what is saved needs no file.
@@ -47,13 +47,16 @@ class Tokens(InputEncoder, name="tokens"):
     @checked("data")
     def __init__(
         self,
-        tokenizer: TokenizerOptions | None = None,
+        tokenizer: TokenizerOptions | dict[str, Any] | None = None,
         *,
         max_length: Count | None = None,
         vectors: Name | None = None,
         vocabulary: VocabularyOf = "train",
     ) -> None:
-        self.options = tokenizer or TokenizerOptions()
+        if not isinstance(tokenizer, TokenizerOptions):
+            tokenizer = TokenizerOptions(**(tokenizer or {}))
+        self.options = tokenizer
+        self.given = {"tokenizer": asdict(self.options), "max_length": max_length}
         self.max_length, self.vectors_from, self.vocabulary = max_length, vectors, vocabulary
         if vocabulary == "vectors" and vectors is None:
             raise UserError(
@@ -65,16 +68,6 @@ class Tokens(InputEncoder, name="tokens"):
                 f"data.vectors={vectors} has vectors of words, and data.tokenizer="
                 f"{self.options.level} makes other tokens: set data.tokenizer=word, or =space"
             )
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Tokens:
-        most = options.pop("max_length")
-        return cls(TokenizerOptions(options.pop("tokenizer"), **options), max_length=most)
-
-    def use(self, tokenizer: Tokenizer) -> None:
-        """Takes a tokenizer that has learned elsewhere."""
-        self.options = tokenizer.options
-        self.load(tokenizer.fitted())
 
     def fit(self, raw: Sequence[Any]) -> None:
         fitted = self._learn(raw)
@@ -115,13 +108,8 @@ class Tokens(InputEncoder, name="tokens"):
         line = " ".join(raw[: 2 * MOST_SHOWN].split())
         return {"input": line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 1]}…"}
 
-    def state(self) -> dict[str, Any]:
-        how = asdict(self.options)
-        options = {"tokenizer": how.pop("level"), **how, "max_length": self.max_length}
-        fitted = {**self.tokenizer.fitted(), **self.own_spec}
-        return {"kind": self.kind, "options": options, "fitted": fitted}
-
     def load(self, fitted: Mapping[str, Any]) -> None:
+        super().load(fitted)
         self.tokenizer = Tokenizer(self.options, fitted["tokens"], fitted["merges"])
         self.num_inputs = len(self.tokenizer)
         names = ("vector_size", "num_trained")
@@ -137,11 +125,10 @@ class Words(Tokens, name="words"):
     """Encodes lists of words: each word is one step, even one that holds punctuation or spaces.
 
     Args:
-        lowercase: whether to lowercase words first; characters always keep their case.
-        min_count: rarer words and characters become the unknown one.
-        vocabulary_size: the largest number of words, with the two for padding and unknown ones.
         vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
-        characters: whether to give the characters of each word, too; see `spelled`.
+        characters: whether to give the characters of each word, too, in their case; see `spelled`.
+        options: `lowercase`, `min_count` and `vocabulary_size` of `TokenizerOptions`, for words and
+            characters.
 
     Raises:
         UserError: for a vocabulary of vectors without vectors.
@@ -150,20 +137,14 @@ class Words(Tokens, name="words"):
     def __init__(
         self,
         *,
-        lowercase: bool = False,
-        min_count: int = 1,
-        vocabulary_size: int = TokenizerOptions.vocabulary_size,
         vectors: str | None = None,
         vocabulary: VocabularyOf = "train",
         characters: bool = False,
+        **options: Any,
     ) -> None:
-        how = TokenizerOptions("space", lowercase, min_count, vocabulary_size)
+        how = TokenizerOptions("space", **options)
         super().__init__(how, vectors=vectors, vocabulary=vocabulary)
-        self.spells = characters
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Words:
-        return cls(**options)
+        self.given, self.spells = {**options, "characters": characters}, characters
 
     def _learn(self, raw: Sequence[Sequence[str]]) -> dict[str, Any]:
         normal = Tokenizer(self.options).normal
@@ -179,16 +160,12 @@ class Words(Tokens, name="words"):
 
     def encode(self, raw: Sequence[Sequence[str]], source: str, first: int = 1) -> TokenRows:
         for number, words in enumerate(raw, start=first):
-            if isinstance(words, str):
+            if isinstance(words, str) or not len(words) or not all(map(str.strip, words)):
                 raise UserError(
-                    f"{source}: text {number} is one text, not a list of its words: split it"
+                    f"{source}: text {number} must be a list of its words, none of them empty"
                 )
-            if not len(words):
-                raise UserError(f"{source}: text {number} has no words; remove it")
-            if not all(word.strip() for word in words):
-                raise UserError(f"{source}: text {number} has an empty word; remove it")
-        forms = {word: 0 for words in raw for word in words}
-        forms = {word: number for number, word in enumerate(forms)}
+        different = dict.fromkeys(word for words in raw for word in words)
+        forms = {word: number for number, word in enumerate(different)}
         normal, known = self.tokenizer.normal, self.tokenizer.ids
         ids = np.array([known.get(normal(word), UNKNOWN_ID) for word in forms], np.int32)
         numbers = np.array([forms[word] for words in raw for word in words])
@@ -200,28 +177,11 @@ class Words(Tokens, name="words"):
     def describe(self, raw: Sequence[str]) -> dict[str, Any]:
         return {"tokens": list(raw)}
 
-    def pieces(self, raw: Any) -> list[tuple[str, bool]]:
-        return []
-
-    def name(self, raw: Any) -> dict[str, Any]:
-        return self.describe(raw)
-
-    def state(self) -> dict[str, Any]:
-        options = {
-            n: getattr(self.options, n) for n in ("lowercase", "min_count", "vocabulary_size")
-        }
-        fitted = {**self.tokenizer.fitted(), **self.own_spec}
-        if self.spells:
-            fitted["characters"] = [*self.characters]
-        return {
-            "kind": "words",
-            "options": {**options, "characters": self.spells},
-            "fitted": fitted,
-        }
+    pieces, name = InputEncoder.pieces, InputEncoder.name  # a list of words is no text
 
     def load(self, fitted: Mapping[str, Any]) -> None:
         super().load(fitted)
         if self.spells:
             names = fitted["characters"]
             self.characters = {name: number for number, name in enumerate(names, len(SPECIAL))}
-            self.num_characters = len(SPECIAL) + len(self.characters)
+            self.own_spec = {**self.own_spec, "num_characters": len(SPECIAL) + len(names)}

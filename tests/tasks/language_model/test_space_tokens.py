@@ -199,8 +199,9 @@ def test_tokens_may_have_the_tokenizer_of_a_language_model(tmp_path: Path, level
     lm = PlainText(str(path), tokenizer=level, lowercase=True, evaluation_streams=1)
     lm.setup()
     spec = json.loads(json.dumps(lm.spec))
-    tokens = Tokens(max_length=50)
-    tokens.use(Tokenizer.load(spec["tokenizer"]))
+    learned = Tokenizer.load(spec["tokenizer"])
+    tokens = Tokens(learned.options, max_length=50)
+    tokens.load(learned.fitted())
     assert tokens.num_inputs == spec["num_inputs"]
     texts = ["The cat ran", "A dog  sat.\nThe cat"]
     for text, ids in zip(texts, tokens.encode(texts, "x"), strict=True):

@@ -278,7 +278,7 @@ def test_the_encoder_of_a_checkpoint_needs_plain_values_only() -> None:
         state = json.loads(json.dumps(words.state()))
         again = load_inputs(state)
         assert again.state() == words.state()
-        assert again.num_characters == words.num_characters
+        assert again.own_spec == words.own_spec
         for one, other in zip(again.encode(raw, "x"), words.encode(raw, "x")):
             assert torch.equal(one, other)
 
@@ -286,9 +286,9 @@ def test_the_encoder_of_a_checkpoint_needs_plain_values_only() -> None:
 def test_empty_texts_and_words_are_errors_with_their_number() -> None:
     words = Words()
     words.fit([["a"]])
-    with pytest.raises(UserError, match="^new: text 12 has no words"):
+    with pytest.raises(UserError, match="^new: text 12 must be a list of its words, none of them"):
         words.encode([["a"], []], "new", first=11)
-    with pytest.raises(UserError, match="^new: text 11 has an empty word"):
+    with pytest.raises(UserError, match="^new: text 11 must be"):
         words.encode([["a", " "]], "new", first=11)
 
 
@@ -327,7 +327,7 @@ def test_of_a_very_long_word_both_ends_are_read() -> None:
     [row] = words.encode([["a" * 12 + "b" * 500 + "c" * 12]], "made")
     a, c = (words.characters[letter] for letter in "ac")
     assert row.tolist() == [[2, *[a] * 12, *[c] * 12]]
-    assert words.num_characters == 5  # b is known, too
+    assert words.own_spec == {"num_characters": 5}  # b is known, too
 
 
 # ---------------------------------------------------------------- the data module
@@ -346,7 +346,7 @@ def test_what_a_checkpoint_knows_encodes_and_reads_the_same(tmp_path: Path) -> N
     data = TaggedText(train, characters=True, batch_size=5)
     data.setup()
     spec = json.loads(json.dumps(data.spec))
-    assert spec["num_characters"] == data.inputs.num_characters
+    assert spec["num_characters"] == data.inputs.own_spec["num_characters"]
     again = TaggedText(train, characters=True, batch_size=5)
     again.use_spec(spec)
     assert again.spec == data.spec

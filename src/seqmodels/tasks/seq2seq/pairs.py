@@ -89,7 +89,7 @@ class PairDataModule(SequenceDataModule):
             super().fit_encoders(train)
             return
         self.inputs.fit([*train.inputs, *chain.from_iterable(train.targets)])
-        self.targets.tokens.use(self.inputs.tokenizer)
+        self.targets.tokens.load(self.inputs.fitted)
 
     def encode(self, examples: Examples) -> PairDataset:
         sequences = self.inputs.encode(examples.inputs, examples.source)
