@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
@@ -16,7 +16,7 @@ from seqmodels.cache import cached
 from seqmodels.data.tokenizer import Tokenizer, batches
 from seqmodels.screen import show_progress
 
-FORMAT = 1  # of the cached files
+FORMAT = 2  # of the cached files
 HALF = 12  # of a word with more than twice so many characters, the first and the last are read
 
 
@@ -35,13 +35,7 @@ class TokenRows(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+    def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]  # no slices
         row = range(len(self))[index]
         tokens = slice(self.ends[row], self.ends[row + 1])
         return torch.from_numpy(self._sequence(tokens).astype(np.int64))
@@ -131,10 +125,10 @@ def encode_rows(
         UserError: if the cache cannot be written.
     """
     dtype = np.min_scalar_type(len(tokenizer) - 1)
-    found, counts, truncated = [np.array(start, dtype)], [np.array([len(start)])], 0
 
-    def encode(keep: Any) -> None:
-        nonlocal truncated
+    def encode(file: BufferedIOBase) -> dict[str, Any]:
+        file.write(np.array(start, dtype).tobytes())
+        counts, truncated = [np.array([len(start)])], 0
         with show_progress(f"encoding {title}", total) as advance:
             for batch in batches(texts):
                 ids, lengths = tokenizer.encode(batch)
@@ -142,25 +136,21 @@ def encode_rows(
                     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
                     ids, lengths = ids[np.arange(len(ids)) - starts < most], lengths.clip(max=most)
                     truncated += longer
-                keep(ids)
+                file.write(ids.data)
                 counts.append(lengths)
                 advance(sum(map(len, batch)))
+        return {"ends": np.concatenate(counts).cumsum(), "truncated": truncated}
 
     def write(folder: Path) -> None:
-        with (folder / "ids.npy").open("wb") as file:
-            header = {"descr": dtype.str, "fortran_order": False}
-            write_array_header_1_0(file, {**header, "shape": (0,)})
-            file.write(found[0].data)
-            encode(lambda ids: file.write(ids.data))
-            ends = np.concatenate(counts).cumsum()
-            file.seek(0)  # the header has room for the number, which is known now
-            write_array_header_1_0(file, {**header, "shape": (int(ends[-1]),)})
-        np.save(folder / "ends.npy", ends)
-        np.save(folder / "truncated.npy", truncated)
+        with (folder / "ids").open("wb") as file:
+            np.savez(folder / "rows.npz", **encode(file))
 
     if content is None:
-        encode(found.append)
-        return TokenRows(np.concatenate(found), np.concatenate(counts).cumsum(), truncated)
+        memory = BytesIO()
+        rows = encode(memory)
+        return TokenRows(np.frombuffer(memory.getbuffer(), dtype), **rows)
     folder = cached("rows", [FORMAT, content, tokenizer.state(), most, *start], write)
-    ids, ends = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("ids", "ends"))
-    return TokenRows(ids, ends, int(np.load(folder / "truncated.npy")))
+    with np.load(folder / "rows.npz") as rows:
+        return TokenRows(
+            np.memmap(folder / "ids", dtype, "r"), rows["ends"], int(rows["truncated"])
+        )
