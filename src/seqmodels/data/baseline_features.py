@@ -26,19 +26,6 @@ CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}  # at most, of all t
 COEFFICIENTS = 500_000  # at most: L-BFGS remembers some twenty numbers for each
 
 
-def training_examples(data: SequenceDataModule) -> tuple[np.ndarray, str]:
-    """The training examples that a baseline reads, and ` (50 of 90 examples)` where that is not
-    all of them."""
-    inputs = data.examples["train"].inputs
-    order = np.random.default_rng(0).permutation(len(inputs))[:EXAMPLES]
-    if data.inputs.kind == "tokens":
-        read = np.cumsum(np.array([*map(len, inputs)])[order])
-        order = order[: max(1, int((read <= CHARACTERS[data.baseline_inputs[0]]).sum()))]
-    if len(order) == len(inputs):
-        return np.arange(len(inputs)), ""
-    return np.sort(order), f" ({len(order):,} of {len(inputs):,} examples)"
-
-
 def baseline_features(
     data: SequenceDataModule, columns: int = 1
 ) -> tuple[np.ndarray, dict[str, Any], str]:
@@ -51,27 +38,25 @@ def baseline_features(
     Raises:
         OutOfTime: if reading takes longer than baselines may.
     """
-    chosen, on = training_examples(data)
+    inputs, what = data.examples["train"].inputs, "channel means and deviations"
+    chosen = np.random.default_rng(0).permutation(len(inputs))[:EXAMPLES]
     if data.inputs.kind == "tokens":
-        return chosen, tf_idf_features(data, chosen, columns), f"tf-idf{on}"
-    return chosen, _summaries(data, chosen), f"channel means and deviations{on}"
-
-
-def tf_idf_features(
-    data: SequenceDataModule, chosen: np.ndarray, columns: int = 1
-) -> dict[str, Any]:
-    """The tf-idf of n-grams: of words; for a model of characters or bytes, of characters within a
-    word. They are lowercased if the model's inputs are."""
-    grams = n_grams(*data.baseline_inputs, columns)
-    train = take(data.examples["train"].inputs, chosen)
-    features = {"train": grams.fit_transform(in_time(data, train))}
+        read = np.cumsum(np.array([*map(len, inputs)])[chosen])
+        chosen = chosen[: max(1, int((read <= CHARACTERS[data.baseline_inputs[0]]).sum()))]
+        features, what = n_grams(*data.baseline_inputs, columns), "tf-idf"
+    else:
+        features = channel_summaries()
+    if len(chosen) < len(inputs):
+        what += f" ({len(chosen):,} of {len(inputs):,} examples)"
+    chosen.sort()
+    made = {"train": features.fit_transform(in_time(data, take(inputs, chosen)))}
     for split in EVALUATED:
-        features[split] = grams.transform(in_time(data, data.examples[split].inputs))
-    return features
+        made[split] = features.transform(in_time(data, data.examples[split].inputs))
+    return chosen, made, what
 
 
 def n_grams(inputs: str, lowercase: bool, columns: int = 1) -> TfidfVectorizer:
-    """Weighs one or two words, or up to four characters within a word.
+    """The tf-idf of one or two words, or of up to four characters within a word.
 
     Args:
         inputs: `words` are runs of letters and digits, and runs of punctuation; or `characters`.
@@ -87,21 +72,16 @@ def n_grams(inputs: str, lowercase: bool, columns: int = 1) -> TfidfVectorizer:
     return TfidfVectorizer(lowercase=lowercase, max_features=most, sublinear_tf=True, **how)
 
 
-def _summaries(data: SequenceDataModule, chosen: np.ndarray) -> dict[str, Any]:
-    # of each channel, standardised
-    from sklearn.preprocessing import StandardScaler
+def channel_summaries() -> Any:
+    """The mean and deviation of each channel of a series, standardised."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     def of(series: Iterable[np.ndarray]) -> np.ndarray:
-        steps = in_time(data, series)
-        rows = [np.concatenate([np.nanmean(x, 0), np.nanstd(x, 0)]) for x in steps]
+        rows = [np.concatenate([np.nanmean(x, 0), np.nanstd(x, 0)]) for x in series]
         return np.nan_to_num(np.stack(rows))
 
-    train = of(take(data.examples["train"].inputs, chosen))
-    scaler = StandardScaler().fit(train)
-    made = {"train": scaler.transform(train)}
-    for split in EVALUATED:
-        made[split] = scaler.transform(of(data.examples[split].inputs))
-    return made
+    return make_pipeline(FunctionTransformer(of), StandardScaler())
 
 
 def in_time(data: DataModule, things: Iterable[T]) -> Iterator[T]:
