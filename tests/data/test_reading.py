@@ -233,7 +233,7 @@ GOOD = b"text,label\na b,x\nc d,y\n"
         ("a.jsonl", b"[" * 100_000, "cannot be read after row 0"),
         ("a.json", b'[{"text": "a", "label": 1} {"text": "b"}]', "Expecting ',' delimiter"),
         ("a.parquet", b"PAR1 no more", "a.parquet cannot be read after row 0: "),
-        ("a.txt", b"a b\n", "a.txt is plain text, without a column 'label': use one of .csv, "),
+        ("a.txt", b"a b\n", "a.txt: row 1 has no column 'label': set data.label_column; "),
         ("a.xlsx", b"x", "unknown ending '.xlsx': choose one of .csv, "),
     ],
 )

@@ -450,7 +450,9 @@ def test_labelled_files_evaluate_texts(reviews: Path, tmp_path: Path) -> None:
     assert sorted(batch.targets.tolist()) == [0, 1]
     lines = tmp_path / "new.txt"
     lines.write_text("a fine film\n")
-    with pytest.raises(UserError, match="new.txt is plain text, without a column 'label'"):
+    with pytest.raises(
+        UserError, match="new.txt: row 1 has no column 'label': set data.label_column"
+    ):
         data.file_loader(str(lines))
 
 

@@ -54,11 +54,6 @@ class Row(NamedTuple):
         """
         if column in self.values:
             return self.values[column]
-        if is_plain(self.path):
-            raise UserError(
-                f"{self.path} is plain text, without a column {column!r}: use one of "
-                f"{', '.join(TABLES)}"
-            )
         headless = ending(self.path) in SEPARATORS
         raise UserError(
             f"{self.where} has no column {column!r}: set {key}; {choices(column, self.columns)}"
@@ -111,15 +106,17 @@ class Tables:
             UserError: if the file cannot be read, or a row is wrong.
         """
         found: Iterable[tuple[Mapping[str, Any], Iterable[str]]]
-        if is_plain(path):
+        kind = ending(path)
+        if path == "-" or kind == ".txt":
             found = (({wanted[0]: line}, wanted[:1]) for line in read_lines(path, self.encoding))
-        elif ending(path) in SEPARATORS:
+        elif kind in SEPARATORS:
             found = self._separated(existing_file(path), wanted)
-        elif ending(path) == ".parquet":
+        elif kind == ".parquet":
             found = _parquet(existing_file(path), wanted)
-        else:
-            check_ending(path)
+        elif kind in TABLES:
             found = ((values, values) for values in _json(path))
+        else:
+            raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
         number = 0
         try:
             for number, (values, columns) in enumerate(found, start=1):
@@ -127,7 +124,7 @@ class Tables:
         except UserError:
             raise
         except (pa.ArrowException, OSError, ValueError, LookupError, RecursionError) as error:
-            if "UTF8" in str(error) and ending(path) in SEPARATORS:  # whose row Arrow does not tell
+            if "UTF8" in str(error) and kind in SEPARATORS:  # whose row Arrow does not tell
                 for _ in read_lines(path, self.encoding):
                     pass
             raise UserError(
@@ -150,7 +147,7 @@ class Tables:
         )
         with pa.csv.open_csv(path, read, how) as file:
             names = file.schema.names
-        check_columns(names, path)
+        _check_columns(names, path)
         chosen = dict.fromkeys([name for name in wanted if name in names] or names, pa.string())
         texts = pa.csv.ConvertOptions(include_columns=[*chosen], column_types=chosen)
         with pa.csv.open_csv(path, read, how, texts) as file:
@@ -163,12 +160,12 @@ def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, An
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
-        check_columns(names, path)
+        _check_columns(names, path)
         classes = _class_names(file.schema_arrow.metadata or {})
         chosen = [name for name in names if name in wanted]
         for batch in file.iter_batches(4096, columns=chosen):
             columns = [
-                _named(classes[name], column.to_pylist(), path)
+                [_named(classes[name], value) for value in column.to_pylist()]
                 if name in classes
                 else _texts(column)
                 for name, column in zip(chosen, batch.select(chosen).columns, strict=True)
@@ -191,21 +188,19 @@ def _texts(column: pa.Array) -> list[Any]:
     return pc.cast(column, pa.string()).to_pylist()
 
 
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[int, str]]:
     # HuggingFace `datasets` describes the columns of a Parquet file in JSON inside it
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         kinds = {column: kind.get("feature", kind) for column, kind in features.items()}
-        return {c: kind["names"] for c, kind in kinds.items() if kind["_type"] == "ClassLabel"}
+        named = {c: kind["names"] for c, kind in kinds.items() if kind["_type"] == "ClassLabel"}
+        return {column: dict(enumerate(names)) for column, names in named.items()}
     return {}
 
 
-def _named(names: Sequence[str], values: Sequence[Any], path: str) -> list[Any]:
-    if any(isinstance(value, list) for value in values):
-        return [None if value is None else _named(names, value, path) for value in values]
-    if wrong := [v for v in values if v is not None and not -1 <= v < len(names)]:
-        raise UserError(f"{path}: there is no class {wrong[0]} among {len(names)}; write it again")
-    return [None if value in (None, -1) else names[value] for value in values]
+def _named(names: Mapping[int, str], value: Any) -> Any:
+    # None for -1, which `datasets` writes where there is no class
+    return [_named(names, v) for v in value] if isinstance(value, list) else names.get(value)
 
 
 def _json(path: str) -> Iterator[Mapping[str, Any]]:
@@ -238,7 +233,7 @@ def as_text(value: Any) -> Any:
     return value
 
 
-def check_columns(names: Sequence[str], source: str) -> None:
+def _check_columns(names: Sequence[str], source: str) -> None:
     """Raises a `UserError` for a name that two columns have."""
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -254,11 +249,11 @@ def as_number(value: Any, where: str, name: str) -> float:
     Raises:
         UserError: if it is not a finite number.
     """
-    if value is None or (isinstance(value, str) and not value.strip()):
+    text = str(value)
+    if value is None or not text.strip():
         return math.nan
-    plain = not isinstance(value, str) or (value.isascii() and "_" not in value)
     with suppress(TypeError, ValueError):  # Python reads `1_000` and the digits of every script
-        if plain and not math.isinf(found := float(value)):
+        if text.isascii() and "_" not in text and not math.isinf(found := float(value)):
             return found
     raise UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
 
@@ -266,14 +261,3 @@ def as_number(value: Any, where: str, name: str) -> float:
 def ending(path: str) -> str:
     """The ending of a file, such as `.csv`."""
     return Path(path).suffix.lower()
-
-
-def is_plain(path: str) -> bool:
-    """Whether a file is plain text: `.txt`, or `-` for standard input."""
-    return path == "-" or ending(path) == ".txt"
-
-
-def check_ending(path: str) -> None:
-    """Raises a `UserError` if a file is not a table by its ending."""
-    if ending(path) not in TABLES:
-        raise UserError(f"{path}: unknown ending {ending(path)!r}: {choices(ending(path), TABLES)}")

@@ -315,7 +315,7 @@ def test_a_file_to_forecast_from_must_be_like_the_training_file(
         data.file_loader(new)
     with pytest.raises(UserError, match="series 'c' was not in training: choose one of a, b"):
         data.batch_of([*data.read_inputs(new)], new)
-    with pytest.raises(UserError, match="unknown ending '.txt'"):
+    with pytest.raises(UserError, match="a.txt: row 1 has no column 'id': set data.series"):
         next(data.read_inputs(write("1", name="a.txt")))
 
 

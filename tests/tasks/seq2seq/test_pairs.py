@@ -211,7 +211,9 @@ def test_sources_to_predict_for_are_a_column_or_plain_lines(tmp_path: Path) -> N
     assert [*data.read_inputs(tsv(tmp_path / "new.tsv", [("we",)], header="source"))] == ["we"]
     batch = data.batch_of(["row", "lower"])
     assert batch.targets is None and batch.lengths.tolist() == [3, 5]
-    with pytest.raises(UserError, match="new.txt is plain text, without a column 'target'"):
+    with pytest.raises(
+        UserError, match="new.txt: row 1 has no column 'target': set data.target_column"
+    ):
         data.file_loader(str(lines))
 
 

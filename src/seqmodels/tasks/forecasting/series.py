@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seqmodels.data.tables import Row, Tables, as_number, check_ending
+from seqmodels.data.tables import Row, Tables, as_number
 from seqmodels.errors import UserError, shown
 
 MISSING = ("NA", "N/A", "null")  # how others write what is not there
@@ -86,7 +86,6 @@ def read_series(
     Raises:
         UserError: if the file cannot be read, or a row is wrong.
     """
-    check_ending(path)
     found: dict[str, tuple[array[float], list[Any]]] = {}
     named = {**columns, **({time: "data.time"} if time else {})}
     named |= {series: "data.series"} if series else {}
