@@ -23,7 +23,7 @@ def test_japanese_vowels_has_the_published_shape() -> None:
     lengths = torch.cat([part.lengths for part in parts.values()])
     assert (int(lengths.min()), int(lengths.max())) == (7, 29)
     assert data.spec["num_inputs"] == 12
-    assert data.classes == [str(n) for n in range(1, 10)]
+    assert data.spec["classes"] == [str(n) for n in range(1, 10)]
     counts = torch.bincount(parts["validation"].targets)
     assert (counts == 6).all()  # stratified
 
@@ -43,7 +43,7 @@ def test_plaid_lies_inside_sktime_with_its_published_shape() -> None:
     data = UEA("PLAID", fold=10)
     data.setup()
     raw = [len(x) for part in data.examples.values() for x in part.inputs]
-    assert (len(raw), min(raw), max(raw), len(data.classes)) == (1074, 100, 1344, 11)
+    assert (len(raw), min(raw), max(raw), len(data.spec["classes"])) == (1074, 100, 1344, 11)
     series = data.examples["train"].inputs[0]
     assert len(data.datasets["train"].sequences[0]) == -(-len(series) // 10)
 
@@ -173,7 +173,7 @@ def test_series_files_are_read_one_by_one(tmp_path: Path) -> None:
     assert first.shape == (2, 2) and np.isnan(first[1, 1]) and no_label is None
     assert second.tolist() == [[5, 6]] and label == "3"
     path.write_text('[[1, 2]]\n{"values": 1}\n')
-    with pytest.raises(UserError, match="line 2: not a series in JSON, such as"):
+    with pytest.raises(UserError, match="line 2 is no series, such as"):
         list(data.read_file(str(path)))
 
 
@@ -183,9 +183,10 @@ def test_series_files_are_read_one_by_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[[1, 2], [3]]", "line 1: not a series in JSON, .*the steps are not equally long"),
-        ("[]", "line 1: not a series in JSON, .*there are no steps"),
-        ('[[1, "x"]]', "line 1: not a series in JSON, .*could not convert string to float"),
+        ("[[1, 2], [3]]", "line 1 is no series, .*inhomogeneous shape"),
+        ("[]", r"line 1 is no series, .*: it has shape \(0,\)"),
+        ("[1, 2]", r"line 1 is no series, .*: it has shape \(2,\)"),
+        ('[[1, "x"]]', "line 1 is no series, .*could not convert string to float"),
         ("[[1, 2]", "line 1 is not JSON: "),
     ],
 )
@@ -216,7 +217,7 @@ def test_a_ts_file_keeps_the_case_of_its_labels(tmp_path: Path) -> None:
 def test_a_run_is_evaluated_with_the_labels_that_the_archive_writes(tmp_path: Path) -> None:
     data = UEA("BasicMotions")
     data.setup()
-    assert data.classes == ["Badminton", "Running", "Standing", "Walking"]
+    assert data.spec["classes"] == ["Badminton", "Running", "Standing", "Walking"]
     series = data.examples["test"].inputs[0].tolist()
     (tmp_path / "new.jsonl").write_text(json.dumps({"series": series, "label": "Standing"}))
     [batch] = data.file_loader(str(tmp_path / "new.jsonl"))

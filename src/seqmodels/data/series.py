@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,32 +60,23 @@ class UEA(SequenceDataModule):
 
     @cached_property
     def targets(self) -> TargetEncoder:
-        if self.folder is None:
-            self.read()  # which downloads it
-        path = self._own("train") if self.folder else _file_of(self.dataset_name, "train")
-        return Values() if _has_numbers(path) else Classes()
-
-    def _own(self, split: str) -> Path:
-        name = self.dataset_name
-        return Path(self.folder or "", name, f"{name}_{split.upper()}.ts")
+        return Values() if _has_numbers(self._path("train")) else Classes()
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         self.targets = Values() if "values" in spec else Classes()  # without the files
         super().use_spec(spec)
 
+    def _path(self, split: str) -> str:
+        name = self.dataset_name
+        if self.folder is None:
+            return _in_archive(name, split)
+        return str(Path(self.folder, name, f"{name}_{split.upper()}.ts"))
+
     def read(self) -> Mapping[Split, Examples]:
-        if self.folder is not None:
-            paths = {split: str(self._own(split)) for split in IN_ARCHIVE}
-            return {split: Examples.of(_rows_of_ts(path), path) for split, path in paths.items()}
-        try:
+        if self.folder is None:
             return {split: _archived(self.dataset_name, split) for split in IN_ARCHIVE}
-        except Exception as error:  # sktime raises errors of many kinds
-            raise UserError(
-                f"data.name={self.dataset_name}: the data set is neither bundled with sktime "
-                f"nor available from the archive ({type(error).__name__}: {one_line(error)}); "
-                "check its spelling and the network, or choose JapaneseVowels, PLAID, "
-                "BasicMotions, ..."
-            ) from error
+        paths = {split: self._path(split) for split in IN_ARCHIVE}
+        return {split: Examples.of(_rows_of_ts(path), path) for split, path in paths.items()}
 
     def read_file(self, path: str) -> Iterator[tuple[Any, str | None]]:
         """The series `(T, F)` and label of each line of a `.ts` file or of JSON Lines.
@@ -109,31 +100,34 @@ class UEA(SequenceDataModule):
 
 @lru_cache(maxsize=len(IN_ARCHIVE))  # parsing takes longer than small trainings
 def _archived(name: str, split: str) -> Examples:
-    if (path := _file_of(name, split)) is None:
-        from sktime.datasets import load_UCR_UEA_dataset
-
-        load_UCR_UEA_dataset(name, split=split)
-        path = _file_of(name, split)
-    rows = [*_rows_of_ts(str(path))]
+    rows = [*_rows_of_ts(_in_archive(name, split))]
     for array, _ in rows:
         array.flags.writeable = False  # all runs of this process share them
     return Examples.of(rows, f"{name} {split}")
 
 
-def _file_of(name: str, split: str) -> Path | None:
-    """Where sktime finds a split of a data set; None before it is downloaded."""
-    spec = find_spec("sktime")
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        for folder in ("data", "local_data"):
-            path = Path(root, "datasets", folder, name, f"{name}_{split.upper()}.ts")
-            if path.is_file():
-                return path
-    return None
+def _in_archive(name: str, split: str) -> str:
+    """The file that sktime has of a split, or downloads."""
+    root = Path(str(distribution("sktime").locate_file("sktime")), "datasets")
+    file = Path(name, f"{name}_{split.upper()}.ts")
+    paths = [root / "data" / file, root / "local_data" / file]  # bundled, downloaded
+    try:
+        if not any(path.is_file() for path in paths):
+            from sktime.datasets import load_UCR_UEA_dataset
+
+            load_UCR_UEA_dataset(name, split=split)
+        return str(next(path for path in paths if path.is_file()))
+    except Exception as error:  # sktime raises errors of many kinds
+        raise UserError(
+            f"data.name={name}: the data set is neither bundled with sktime nor available from the "
+            f"archive ({type(error).__name__}: {one_line(error)}); check its spelling and the "
+            "network, or choose JapaneseVowels, PLAID, BasicMotions, ..."
+        ) from error
 
 
-def _has_numbers(path: Path | None) -> bool:
+def _has_numbers(path: str) -> bool:
     """Whether the header of a `.ts` file says so."""
-    lines = (line.strip().lower() for line in read_lines(str(path)))
+    lines = (line.strip().lower() for line in read_lines(path))
     header = takewhile(lambda line: line != "@data", lines)
     return any(line.split() == ["@targetlabel", "true"] for line in header)
 
@@ -171,13 +165,9 @@ def _rows_of_ts(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
 
 def _series(steps: Any, where: str) -> np.ndarray:
     # steps of JSON, where a number is the text that stands in the file, and a missing one None
-    try:
-        values = [[float("nan") if v is None else float(v) for v in step] for step in steps]
-        if len({len(step) for step in values}) != 1:
-            raise ValueError("the steps are not equally long" if values else "there are no steps")
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{where}: not a series in JSON, such as [[0.1, 0.2], [0.3, 0.4]] for two steps of two "
-            f"channels ({one_line(error)})"
-        ) from error
-    return np.array(values)
+    what = "is no series, such as [[0.1, 0.2], [0.3, 0.4]] for two steps of two channels"
+    with refusing(f"{where} {what}", TypeError, ValueError):
+        series = np.array(steps, float)
+        if series.ndim != 2:
+            raise ValueError(f"it has shape {series.shape}")
+    return series
