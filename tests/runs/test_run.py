@@ -545,7 +545,7 @@ def test_baselines_of_series_are_the_majority_and_a_linear_model() -> None:
     found = data.baselines()["test/accuracy"]
     labels = list(data.examples["test"].targets)
     # classes of the training part are equally frequent, so the majority is the first met
-    shares = [labels.count(c) / len(labels) for c in data.classes]
+    shares = [labels.count(c) / len(labels) for c in data.spec["classes"]]
     assert found["majority class"] in [pytest.approx(share) for share in shares]
     _, features, _ = baseline_features(data)
 

@@ -14,7 +14,6 @@ from seqmodels.arguments import check_own_init
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
-from seqmodels.errors import UserError
 from seqmodels.machine import unchanged_process
 from seqmodels.screen import duration, show_progress
 from seqmodels.target import Baselines, find_target
@@ -216,12 +215,3 @@ class DataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> SequenceLoader:
         return self.split_loader("test")
-
-
-def check_inputs(count: int, spec: Mapping[str, Any]) -> None:
-    """Raises a `UserError` if the encoding gives other inputs than the weights were made for."""
-    if count != spec["num_inputs"]:
-        raise UserError(
-            f"the checkpoint encodes {count} different inputs, and its weights are for "
-            f"{spec['num_inputs']}"
-        )

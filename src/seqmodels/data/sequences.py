@@ -15,7 +15,7 @@ from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.data.examples import Examples, cut_off, digest
 from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import SequenceDataset, SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, check_inputs
+from seqmodels.data.module import SPLITS, DataModule
 from seqmodels.data.notes import repeated, unknown, unseen_targets
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.token_rows import TokenRows
@@ -104,18 +104,9 @@ class SequenceDataModule(DataModule):
         return (raw for raw, _ in self.read_file(path))
 
     @property
-    def classes(self) -> list[str]:
-        """Names of the classes or tags, in the order of the logits."""
-        return list(self.targets.spec["classes"])
-
-    @property
     def notes(self) -> Sequence[str]:
         of_fit = filter(None, (self.inputs.note, self.targets.note))
-        return [*of_fit, *self._encoding, *self._repeated]
-
-    @cached_property
-    def _repeated(self) -> list[str]:
-        return repeated(self.examples)
+        return [*of_fit, *self._encoding, *repeated(self.examples)]
 
     @property
     def vectors(self) -> Tensor | None:
@@ -144,7 +135,6 @@ class SequenceDataModule(DataModule):
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         self.inputs = load_inputs(spec["preprocessor"])
-        check_inputs(self.inputs.num_inputs, spec)
         self.targets.load(spec)
         self._fitted = True
 

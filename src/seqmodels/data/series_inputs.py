@@ -51,12 +51,12 @@ class Series(InputEncoder, name="features"):
     def fit(self, raw: Sequence[np.ndarray]) -> None:
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
         series = [*self._clean(raw, "the training split")]
-        steps = np.concatenate(series)
+        steps, longest = np.concatenate(series), max(map(len, series))
         self.load(
             {
                 "mean": steps.mean(axis=0).tolist(),
                 "deviation": _positive(steps.std(axis=0)).tolist(),
-                "folded": self._folded(max(map(len, series))),
+                "folded": -(-longest // MOST_STEPS) if self.fold == "auto" else self.fold,
             }
         )
 
@@ -91,9 +91,6 @@ class Series(InputEncoder, name="features"):
         self.num_channels = len(self.mean)
         self.folded = int(fitted["folded"])
         self.num_inputs = self.num_channels * (1 + (self.scale == "both")) * self.folded
-
-    def _folded(self, longest: int) -> int:
-        return -(-longest // MOST_STEPS) if self.fold == "auto" else int(self.fold)
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):

@@ -64,8 +64,8 @@ def test_a_baseline_has_a_row_for_each_metric(tmp_path: Path) -> None:
     names = {f"{split}/{of}" for split in ("validation", "test") for of in ("accuracy", "macro_f1")}
     assert found.keys() == names
     right = data.datasets["test"].targets.clamp(min=-1).tolist()
-    frequent = [data.classes.index("True")] * len(right)
-    linear = [data.classes.index(row.partition(",")[2]) for row in rows] + frequent[-2:]
+    frequent = [data.spec["classes"].index("True")] * len(right)
+    linear = [data.spec["classes"].index(row.partition(",")[2]) for row in rows] + frequent[-2:]
     for name, made in (("majority class", frequent), (LINEAR, linear)):
         accuracy, macro_f1 = accuracy_score(right, made), f1_score(right, made, average="macro")
         assert found["test/accuracy"][name] == pytest.approx(accuracy)

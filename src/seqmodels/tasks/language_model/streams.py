@@ -14,7 +14,7 @@ from seqmodels.arguments import Count, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.loading import SequenceLoader, collate
-from seqmodels.data.module import EVALUATED, SPLITS, DataModule, check_inputs
+from seqmodels.data.module import EVALUATED, SPLITS, DataModule
 from seqmodels.data.token_rows import FORMAT
 from seqmodels.data.tokenizer import START_ID, Level, Tokenizer, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
@@ -104,7 +104,6 @@ class StreamDataModule(DataModule):
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         self.tokenizer = Tokenizer.load(spec["tokenizer"])
-        check_inputs(len(self.tokenizer), spec)
 
     def setup(self, stage: str | None = None) -> None:
         if self.tokens:
