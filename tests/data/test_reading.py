@@ -187,6 +187,7 @@ def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
         assert read_back(table) == [("a b", "7"), ("c", "8")]
     path = as_file(rows, "data.train")
     assert as_file(rows, "data.train") == path == as_file(path, "data.train")
+    assert as_file(Path(path), "data.train") == path
     assert Path(path).is_relative_to(tmp_path / "cache")
     for wrong in (7, [("a", "b")], {"text": ["a"], "label": ["x", "y"]}, {"text": [1, "a"]}, None):
         with pytest.raises(UserError, match="data.train: give the path of a file, a DataFrame, a "):

@@ -4,9 +4,9 @@ hub; Python's standard library, which every machine has."""
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import pyarrow as pa
 import xxhash
@@ -15,7 +15,7 @@ from pydantic import BeforeValidator
 from seqmodels.arguments import Name
 from seqmodels.cache import cached
 from seqmodels.data.examples import Examples
-from seqmodels.data.module import Split
+from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.errors import UserError, one_line, unusable
 from seqmodels.installation import require
@@ -61,29 +61,27 @@ class OwnFiles(SequenceDataModule):
     def read(self) -> dict[Split, Examples]:
         if ("train" in self.paths) == (self.hub is not None):
             raise UserError("give either data.train=<file> or data.hub=<name>")
-        if self.hub is not None:
-            named = {s: (path, f"{self.hub} {s}") for s, path in hub_files(self.hub).items()}
-        else:
-            named = {split: (path, path) for split, path in self.paths.items()}
+        paths = hub_files(self.hub) if self.hub else self.paths
         return {
-            s: self.examples_of(self.read_file(path), name) for s, (path, name) in named.items()
+            s: self.examples_of(self.read_file(path), f"{self.hub} {s}" if self.hub else path)
+            for s, path in paths.items()
         }
 
 
 def as_file(given: Any, name: str) -> str:
-    """The path of rows in memory, as a Parquet file in the cache; a path stays as it is.
+    """The path of a file: of a Parquet file in the cache for rows in memory.
 
     Args:
-        given: a DataFrame of pandas or polars, a table of pyarrow, a dict of columns, or a list of
-            dicts, each a row.
+        given: a path, which stays as it is; a DataFrame of pandas or polars, a table of pyarrow, a
+            dict of columns, or a list of dicts, each a row.
 
     Raises:
         UserError: for other values, or a column with values of several types.
     """
     import pyarrow.parquet as pq  # takes memory
 
-    if isinstance(given, str):
-        return given
+    if isinstance(given, str | Path):
+        return str(given)
     try:
         rows = isinstance(given, Sequence)
         table = pa.Table.from_pylist([*given]) if rows else pa.table(given)
@@ -95,18 +93,14 @@ def as_file(given: Any, name: str) -> str:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content = sink.getvalue()
-
-    def write(folder: Path) -> None:
-        (folder / "rows.parquet").write_bytes(content)
-
-    return str(cached("memory", xxhash.xxh3_128_hexdigest(content), write) / "rows.parquet")
+    recipe = xxhash.xxh3_128_hexdigest(content)
+    return _in_cache("memory", recipe, lambda path: Path(path).write_bytes(content))
 
 
 def is_table(given: Any) -> bool:
     """Whether it has columns with names: a DataFrame, a table of pyarrow, or in dicts."""
-    if isinstance(given, Mapping):
-        columns = given.values()
-        return all(isinstance(v, Iterable) and not isinstance(v, str | bytes) for v in columns)
+    if isinstance(given, Mapping):  # which may be one row
+        return not any(isinstance(value, str) for value in given.values())
     rows = isinstance(given, Sequence) and len(given) > 0 and isinstance(given[0], Mapping)
     return rows or hasattr(given, "columns")
 
@@ -124,17 +118,17 @@ def hub_files(name: str) -> dict[Split, str]:
         found = datasets.load_dataset(name)
         if "train" not in found:
             raise UserError(f"data.hub={name} has no train split, only {', '.join(found)}")
-        files: dict[Split, str] = {}
-        for split in get_args(Split):
-            if split in found:
-                rows = found[split]
-                recipe = [name, split, rows.cache_files]
+        return {
+            s: _in_cache("hub", [name, s, found[s].cache_files], found[s].to_parquet)
+            for s in SPLITS
+            if s in found
+        }
 
-                def write(folder: Path, rows: Any = rows) -> None:
-                    rows.to_parquet(str(folder / "rows.parquet"))
 
-                files[split] = str(cached("hub", recipe, write) / "rows.parquet")
-    return files
+def _in_cache(kind: str, recipe: Any, write: Callable[[str], Any]) -> str:
+    # the path of a Parquet file that `write` writes if it is not there
+    folder = cached(kind, recipe, lambda made: write(f"{made}/rows.parquet"))
+    return f"{folder}/rows.parquet"
 
 
 def library_files() -> list[Path]:
