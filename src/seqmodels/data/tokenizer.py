@@ -112,21 +112,18 @@ class Tokenizer:
         """The ids of all texts, one after the other, as the smallest unsigned integers that hold
         them; and how many each text has."""
         found: Sequence[Any]
-        ids: Iterable[int]
+        dtype = np.min_scalar_type(len(self) - 1)
         if self.options.level == "byte":
             found = [self.normal(text).encode() for text in texts]
-            ids = np.frombuffer(b"".join(found), np.uint8).astype(np.int32) + len(SPECIAL)
+            ids = np.frombuffer(b"".join(found), np.uint8).astype(dtype) + len(SPECIAL)
         elif self.options.level == "bpe":
             found = [encoding.ids for encoding in self.pairs.encode_batch_fast(texts)]
-            ids = chain.from_iterable(found)
+            ids = np.fromiter(chain.from_iterable(found), dtype)
         else:
             found = [*map(self.split, texts)]
-            ids = map(self.ids.get, chain.from_iterable(found), repeat(UNKNOWN_ID))
-        counts = np.fromiter(map(len, found), np.int64, len(found))
-        dtype = np.min_scalar_type(len(self) - 1)
-        if isinstance(ids, np.ndarray):
-            return ids.astype(dtype), counts
-        return np.fromiter(ids, dtype, int(counts.sum())), counts
+            known = map(self.ids.get, chain.from_iterable(found), repeat(UNKNOWN_ID))
+            ids = np.fromiter(known, dtype)
+        return ids, np.fromiter(map(len, found), np.int64, len(found))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token stands in the text; those of the bytes of one character overlap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -42,21 +43,17 @@ def vector_rows(source: str) -> Iterator[tuple[str, Any]]:
         width = 0
         for number, line in enumerate(lines, start=1):
             line = line.rstrip()
-            fields = line.split(b" ") if number == 1 else []
-            if len(fields) == 2 and all(map(bytes.isdigit, fields)):
-                width = int(fields[1])  # after the number of words
+            if number == 1 and re.fullmatch(rb"\d+ \d+", line):
+                width = int(line.split()[1])  # after the number of words
                 continue
-            width = width or len(fields) - 1
-            word, _, numbers = line.partition(b" ")
-            if line.count(b" ") != width:
-                word, *fields = line.rsplit(b" ", width)  # a word may hold spaces
-                numbers = b" ".join(fields)
-            if not width or numbers.count(b" ") != width - 1:
+            width = width or line.count(b" ")
+            word, *numbers = line.rsplit(b" ", width)  # a word may hold spaces
+            if not width or len(numbers) < width:
                 raise UserError(
                     f"{source}: line {number} is not a word and {width or 'its'} numbers: correct "
                     "it, or unpack the file"
                 )
-            yield word.decode(errors="replace"), numbers.split()
+            yield word.decode(errors="replace"), numbers
 
 
 def find_vectors(
