@@ -12,7 +12,7 @@ import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from seqmodels.arguments import NonNegativeFraction, argument_names, arguments, validated
+from seqmodels.arguments import NonNegativeFraction, arguments, validated
 from seqmodels.data import Text
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
@@ -46,19 +46,17 @@ OPTIMIZERS = [f"torch.optim.{name}" for name in torch.optim.__all__ if name[0].i
 def test_each_argument_takes_its_default(target: str) -> None:
     cls = get_object(target)
     takes = arguments(cls)
-    assert takes is not None
     parameters = inspect.signature(cls).parameters.values()
     named = {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-    fields = {field.alias: field for field in takes.model_fields.values()}
-    assert named.keys() <= fields.keys()
+    assert named.keys() <= takes.kinds.keys()
     needed = {name for name, p in named.items() if p.default is p.empty}
-    assert needed <= {name for name, field in fields.items() if field.is_required()}
+    assert needed <= {name for name, (_, is_needed) in takes.kinds.items() if is_needed}
     usual = {n: p.default for n, p in named.items() if isinstance(p.default, int | float | str)}
     assert validated(takes, usual, given=needed) == usual
 
 
 def test_options_that_are_passed_on_are_those_of_the_base() -> None:
-    names = argument_names(Text)
+    names = arguments(Text).kinds
     assert "pool" in names and "inputs" not in names
     with pytest.raises(UserError, match="^data.pool=0: input should be greater than or equal to 1"):
         validated(arguments(Text), {"pool": 0}, "data")
@@ -213,6 +211,6 @@ def test_every_shipped_file_gives_arguments_that_its_classes_take(
     word: str, config: Config
 ) -> None:
     composed = config(word, "++data.train=x", "++data.file=x", "++data.target=x", "++data.name=x")
-    names = argument_names(get_object(composed.data._target_))
+    names = arguments(get_object(composed.data._target_)).kinds
     composed.data = {k: v for k, v in composed.data.items() if k in names or k == "_target_"}
     check_classes(composed, ())

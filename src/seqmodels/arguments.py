@@ -11,16 +11,17 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pkgutil import resolve_name
 from types import SimpleNamespace, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NotRequired, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict  # which pydantic asks for until Python 3.12
 
-from seqmodels.errors import UserError, listed, missing_value, near_keys, shown
+from seqmodels.errors import UserError, missing_value, shown, unknown_key
 
 
 def _number(value: Any) -> Any:
@@ -86,50 +87,53 @@ class Passed:
 
 PLAIN_DICTS = (dict[str, Any], dict[str, Any] | None)
 CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, coerce_numbers_to_str=True)
-Arguments = type[BaseModel]
+Arguments = Any
+"""A `TypedDict` of arguments, whose `kinds` are by name, in their order, its type and whether it is
+needed; `more`: whether it takes other names, too."""
 
 
 @functools.cache
-def arguments(target: Any, method: str = "__init__", of: Any = None) -> Arguments | None:
-    """A model of the arguments of a class, without `self`, or of a function; None if nothing says
-    them. If a function is the method of a class, `of` is that.
+def arguments(target: Any, method: str = "__init__", of: Any = None) -> Arguments:
+    """The arguments of a class, without `self`, or of a function; any, if nothing says them. If a
+    function is the method of a class, `of` is that.
 
     A class that takes `**options` passes them on to its base, whose arguments are its own then;
     `**own` are those of its subclasses; one that takes `**kwargs`, or another name, takes any.
     """
-    is_class, fields, passed, more = inspect.isclass(target), dict[str, Any](), set[str](), False
+    is_class, kinds, passed, more = inspect.isclass(target), dict[str, Any](), set[str](), False
+    title = target.__qualname__.removesuffix(".__init__")
     owners = target.__mro__[:-1] if is_class else ()
     functions = [(owner, vars(owner)[method]) for owner in owners if method in vars(owner)]
     for depth, (owner, function) in enumerate(functions or [(None, target)]):
         try:
             parameters = [*inspect.signature(function).parameters.values()]
         except (TypeError, ValueError):  # of a class that is not written in Python
-            return None
+            return _arguments(title, {}, more=True)
         rest = None
         for each in parameters[owner is not None :]:
             if each.kind is each.VAR_KEYWORD:
                 rest = each
             elif each.kind is not each.VAR_POSITIONAL and each.name not in passed:
-                known, hint = fields.get(each.name), _hint(each, function, owner)
+                known, hint = kinds.get(each.name), _hint(each, function, owner)
                 if known is None:  # a class may give it to its base, which needs it
-                    needed = each.default is each.empty and not depth
-                    fields[each.name] = (hint, ... if needed else None)
+                    kinds[each.name] = (hint, each.default is each.empty and not depth)
                 elif known[0] in (Any, *PLAIN_DICTS):  # the base may say more about it
-                    fields[each.name] = (hint, known[1])
+                    kinds[each.name] = (hint, known[1])
         more = rest is not None and rest.name != "own"
         if rest is None or rest.name != "options":
             break
         marks = getattr(_hint(rest, function, owner), "__metadata__", ())
         passed.update(name for mark in marks if isinstance(mark, Passed) for name in mark.names)
-    kinds = {name: (_kind(hint, of or target), default) for name, (hint, default) in fields.items()}
-    return _model(target.__qualname__.removesuffix(".__init__"), kinds, more)
+    found = {n: (_kind(hint, of or target), needed) for n, (hint, needed) in kinds.items()}
+    return _arguments(title, found, more)
 
 
-def _model(title: str, kinds: Mapping[str, tuple[Any, Any]], more: bool = False) -> Arguments:
-    # not by their own names, of which BaseModel has some, too
-    fields: Any = {f"a_{n}": (kind, Field(given, alias=n)) for n, (kind, given) in kinds.items()}
-    config = ConfigDict(**CONFIG, extra="allow" if more else "forbid")
-    return create_model(title.rpartition(".")[2], __config__=config, **fields)
+def _arguments(title: str, kinds: Mapping[str, tuple[Any, bool]], more: bool = False) -> Arguments:
+    fields = {n: kind if needed else NotRequired[kind] for n, (kind, needed) in kinds.items()}
+    made = cast(Any, TypedDict)(title.rpartition(".")[2], fields)
+    made.__pydantic_config__ = ConfigDict(**CONFIG, extra="allow" if more else "forbid")
+    made.kinds, made.more = kinds, more
+    return made
 
 
 def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
@@ -148,35 +152,27 @@ def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> An
         return Any
 
 
-@functools.cache
-def _can_check(hint: Any) -> bool:
-    try:
-        create_model("One", __config__=CONFIG, value=(hint, ...))
-    except Exception:  # noqa: BLE001 (pydantic raises many kinds)
-        return False
-    return True
-
-
 def _kind(hint: Any, of: Any) -> Any:
     """What pydantic is to check: any value, if it doesn't know the annotation."""
     if get_origin(hint) in (Union, UnionType):
         return Union[tuple(_kind(each, of) for each in get_args(hint))]  # noqa: UP007
-    marks = (m for m in getattr(hint, "__metadata__", ()) if isinstance(m, ArgumentsOf))
-    for mark in marks:
-        named = resolve_name(mark.target) if "." in mark.target else getattr(of, mark.target)
-        takes = arguments(named)
-        assert takes is not None
-        kinds = fields_of(takes)
-        kinds |= {name: (kinds[name][0] | other, None) for name, other in mark.also.items()}
-        return _model(takes.__name__, {n: kind for n, kind in kinds.items() if n not in mark.given})
+    for mark in getattr(hint, "__metadata__", ()):
+        if isinstance(mark, ArgumentsOf):
+            named = resolve_name(mark.target) if "." in mark.target else getattr(of, mark.target)
+            kinds = dict(arguments(named).kinds)
+            kinds |= {name: (kinds[name][0] | other, False) for name, other in mark.also.items()}
+            return _arguments(
+                mark.target, {n: kind for n, kind in kinds.items() if n not in mark.given}
+            )
     try:
-        return hint if _can_check(hint) else Any
-    except TypeError:  # it has no hash
+        TypeAdapter(_arguments("", {"it": (hint, True)}))
+    except Exception:  # noqa: BLE001 (pydantic raises many kinds)
         return Any
+    return hint
 
 
 def validated(
-    takes: Arguments | None, values: Mapping[str, Any], key: str = "", given: Iterable[str] = ()
+    takes: Arguments, values: Mapping[str, Any], key: str = "", given: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The values as the arguments take them, such as a number as a text.
 
@@ -188,48 +184,25 @@ def validated(
     Raises:
         UserError: for the first that is unknown, missing or wrong.
     """
-    if takes is None:
-        return dict(values)
     built = {k: v for k, v in values.items() if _names_class(v)}  # each checked by its own class
-    takes = _without(takes, frozenset(given))
     plain = {name: value for name, value in values.items() if name not in built}
     try:
-        made = _without(takes, frozenset(built)).model_validate(plain)
+        made = _reader(takes, frozenset([*given, *built])).validate_python(plain)
     except ValidationError as error:
-        raise UserError(_in_words(error.errors(), values, key, takes)) from None
-    return {**_plain(made), **built}
+        names = [name for name in known(takes) if name not in {*given}]
+        raise UserError(_in_words(error.errors(), values, key, takes.__name__, names)) from None
+    return {**made, **built}
 
 
 @functools.cache
-def _without(takes: Arguments, names: frozenset[str]) -> Arguments:
-    if not names:
-        return takes
-    kinds = {n: kind for n, kind in fields_of(takes).items() if n not in names}
-    return _model(takes.__name__, kinds, takes.model_config["extra"] == "allow")
+def _reader(takes: Arguments, absent: frozenset[str]) -> Any:
+    kinds = {name: kind for name, kind in takes.kinds.items() if name not in absent}
+    return TypeAdapter(_arguments(takes.__name__, kinds, takes.more))
 
 
-def fields_of(takes: Arguments | None) -> dict[str, tuple[Any, Any]]:
-    """By argument, in their order, its type and its default; `...` if it has none."""
-    fields = takes.model_fields.values() if takes else ()
-    return {
-        f.alias or "": (f.rebuild_annotation(), ... if f.is_required() else None) for f in fields
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return type(value)(map(_plain, value))
-    if not isinstance(value, BaseModel):
-        return value
-    fields = type(value).model_fields
-    own = {
-        fields[name].alias: _plain(getattr(value, name))
-        for name in value.model_fields_set & fields.keys()
-    }
-    return {**own, **(value.model_extra or {})}
-
-
-def _in_words(errors: Sequence[Any], values: Mapping[str, Any], key: str, takes: Arguments) -> str:
+def _in_words(
+    errors: Sequence[Any], values: Mapping[str, Any], key: str, title: str, names: Sequence[str]
+) -> str:
     """`model.window=0: input should be greater than or equal to 1`"""
     places = [(error, _place(error, values)) for error in errors]
     deepest = dict[Any, tuple[str, ...]]()  # the alternative that fits but for a value in it
@@ -242,8 +215,13 @@ def _in_words(errors: Sequence[Any], values: Mapping[str, Any], key: str, takes:
     if kind == "missing":
         return missing_value(where)
     if kind == "extra_forbidden":
-        left = [_dotted(key, *place) for error, place in places if error["type"] == kind]
-        return _unknown_argument(where, left, takes, key)
+        names = [_dotted(key, name) for name in names]
+        if not key:
+            return unknown_key(where, names)
+        left = (_dotted(key, *place) for error, place in places if error["type"] == kind)
+        without = " ".join(f"~{name}" for name in left)
+        text = unknown_key(where, names, f"an argument of {title}").removesuffix("?")
+        return f"{text}, or leave it out with {without}"
     text = json.dumps(here[0]["input"], default=str).strip('"')
     says = [e["msg"] for e in here if e["type"] not in ("is_instance_of", "none_required")]
     lower = dict.fromkeys(each[:1].lower() + each[1:] for each in says or [here[0]["msg"]])
@@ -267,33 +245,13 @@ def _dotted(*names: str) -> str:
     return ".".join(filter(None, names))
 
 
-def _unknown_argument(where: str, left: Sequence[str], takes: Arguments, key: str) -> str:
-    """`model.optimizer.momentum is not an argument of Adam: ...`"""
-    names = [_dotted(key, name) for name in known(takes)]
-    inside = [name for name in names if name.rpartition(".")[0] == where.rpartition(".")[0]]
-    if near := near_keys(where, names):
-        end = f"did you mean {' or '.join(near)}"
-    else:
-        takes_these = listed(name.rpartition(".")[2] for name in inside)
-        end = f"choose one of {takes_these}" if inside else "it takes none"
-    if not key:
-        return f"{where} is not a key of the configuration: {end}"
-    without = " ".join(f"~{name}" for name in left)
-    return f"{where} is not an argument of {takes.__name__}: {end}, or leave it out with {without}"
-
-
 def known(takes: Arguments, prefix: str = "") -> Iterator[str]:
     """The dotted names of all arguments, those of mappings of arguments too."""
-    for each in takes.model_fields.values():
-        yield f"{prefix}{each.alias}"
-        for kind in (each.annotation, *get_args(each.annotation)):
-            if inspect.isclass(kind) and issubclass(kind, BaseModel):
-                yield from known(kind, f"{prefix}{each.alias}.")
-
-
-def argument_names(target: Any) -> KeysView[str]:
-    """The names of the arguments of a class, in their order; none if nothing says them."""
-    return fields_of(arguments(target)).keys()
+    for name, (kind, _) in takes.kinds.items():
+        yield f"{prefix}{name}"
+        for inner in (kind, *get_args(kind)):
+            if hasattr(inner, "kinds"):
+                yield from known(inner, f"{prefix}{name}.")
 
 
 def _names_class(value: Any) -> bool:
@@ -321,10 +279,10 @@ def checked(key: str = "") -> Callable[[Init], Init]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             values = signature.bind(*args, **kwargs).arguments
             of: Any = type(args[0]) if args else None
-            if takes := arguments(init, of=of):
-                names = fields_of(takes).keys()
-                plain = {k: v for k, v in values.items() if k in names and isinstance(v, PLAIN)}
-                validated(takes, plain, key, names - plain.keys())
+            takes = arguments(init, of=of)
+            names = takes.kinds.keys()
+            plain = {k: v for k, v in values.items() if k in names and isinstance(v, PLAIN)}
+            validated(takes, plain, key, names - plain.keys())
             return init(*args, **kwargs)
 
         return wrapper  # type: ignore[return-value]

@@ -69,15 +69,15 @@ def unusable(what: str) -> Iterator[None]:
         raise UserError(f"{what} ({type(error).__name__}: {one_line(error)})") from error
 
 
-def unknown_key(key: str, names: Iterable[str]) -> str:
+def unknown_key(key: str, names: Iterable[str], of: str = "a key of the configuration") -> str:
     """`sed is not a key of the configuration: did you mean seed?`; `names` are dotted, too."""
     names = [*names]
     group = f"{key.rpartition('.')[0]}."
     prefix = group if any(name.startswith(group) for name in names) else ""
-    beside = {prefix + n.removeprefix(prefix).partition(".")[0] for n in names if prefix in n}
+    beside = {n.removeprefix(prefix).partition(".")[0] for n in names if n.startswith(prefix)}
     near = near_keys(key, names)
-    end = f"did you mean {' or '.join(near)}?" if near else f"choose one of {listed(beside)}"
-    return f"{shown(key)} is not a key of the configuration: {end}"
+    end = f"choose one of {listed(beside)}" if beside else "it takes none"
+    return f"{shown(key)} is not {of}: " + (f"did you mean {' or '.join(near)}?" if near else end)
 
 
 def not_a_task(target: object) -> UserError:

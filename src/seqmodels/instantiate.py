@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.arguments import arguments, fields_of, validated
+from seqmodels.arguments import arguments, validated
 from seqmodels.errors import UserError, missing_value, one_line, refusing
 from seqmodels.plugins import import_plugins, project_packages
 
@@ -107,7 +107,7 @@ def _checked(node: Any, key: str, given: tuple[str, ...] = (), by_position: int 
     if "_target_" not in node:
         return inner
     takes = arguments(allowed_class(node, key=key))
-    given = (*given, *[*fields_of(takes)][:by_position])
+    given = (*given, *[*takes.kinds][:by_position])
     keywords = {name: inner.pop(name) for name in KEYWORDS if name in inner}
     planned = {n: v for n, v in inner.items() if v == TOTAL_STEPS and key.endswith("scheduler")}
     values = {**inner, **dict.fromkeys(planned, 1)}  # which is a length, too

@@ -19,7 +19,7 @@ from seqmodels.arguments import (
     Name,
     NonNegativeFraction,
     OfEncoder,
-    argument_names,
+    arguments,
     check_own_init,
     checked,
 )
@@ -105,7 +105,8 @@ class Task(Network, pl.LightningModule):
     ) -> None:
         values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
         super().__init__()
-        for name in own.keys() - argument_names(type(self)):
+        takes = arguments(type(self))  # type: ignore[arg-type]  # a class of modules has a hash
+        for name in own.keys() - takes.kinds.keys():
             raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters({**values, **own}, logger=False)
         self.contract = self.contract_for(head)

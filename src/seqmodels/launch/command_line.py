@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from seqmodels.arguments import CONFIG, Name, arguments, fields_of, validated
+from seqmodels.arguments import CONFIG, Name, arguments, validated
 from seqmodels.errors import UserError, shown, unknown_key
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import change
@@ -61,16 +61,16 @@ def divided(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[s
     otherwise a list such as `[a,b]`, or a list of one, or what pydantic reads in the text.
     """
     parameters = inspect.signature(function).parameters.values()
-    fields = fields_of(arguments(function))
+    kinds = arguments(function).kinds
     given, places = dict[str, Any](), list[str]()
     for word in words:
         key, equals, text = word.partition("=")
         name = key.partition(".")[0]
         if equals and re.fullmatch(r"\w+(\.\w+)*", key):
-            if name not in fields:
-                raise UserError(unknown_key(key, fields))
+            if name not in kinds:
+                raise UserError(unknown_key(key, kinds))
             inner = None if text == "null" else text
-            change(given, {key: _value(text, fields[name][0]) if name == key else inner})
+            change(given, {key: _value(text, kinds[name][0]) if name == key else inner})
         elif word.startswith("-") or not any(p.kind is p.VAR_POSITIONAL for p in parameters):
             raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
         else:
