@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import tests.type_checks  # noqa: F401 (before seqmodels, whose functions it is for)
-from seqmodels.launch.hydra_setup import prepare_hydra
+from seqmodels.launch.composed import prepare_hydra
 from tests.in_process import EXAMPLES, WITHOUT_LOCAL, own_modules, run_in_process
 
 if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes

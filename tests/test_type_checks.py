@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from seqmodels.launch.hydra_setup import key_of
+from seqmodels.launch.composed import key_of
 from seqmodels.nn.encoder import RecurrentEncoder
 
 

@@ -9,10 +9,11 @@ from pkgutil import resolve_name
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seqmodels.arguments import arguments, validated
 from seqmodels.errors import UserError, missing_value, one_line, refusing
+from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_plugins, project_packages
 
 ALLOWED = (
@@ -84,9 +85,7 @@ def check(
         given: the arguments that the code will pass by name.
         by_position: how many it will pass by position.
     """
-    plain: Any = config
-    if isinstance(config, DictConfig):
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain: Any = resolved(config) if isinstance(config, DictConfig) else config
     if "_target_" not in plain:
         raise UserError(missing_value(f"{key}._target_".lstrip(".")))
     token = _outer.set((*allowed_targets, *_outer.get()))

@@ -6,8 +6,9 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import lightning.pytorch as pl
@@ -72,6 +73,18 @@ def keep_memory() -> None:
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 64 << 20)
+
+
+@cache  # at the start of this process: later, the load is its own
+def waiting_threads() -> Sequence[str]:
+    """A line if other processes leave no second core free. PyTorch's threads then wait for each
+    other at each operation: a small model trains forty times as slowly as with one thread."""
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    load = min(os.getloadavg()[:2]) if hasattr(os, "getloadavg") else 0.0  # of 1 and 5 minutes
+    if threads == 1 or load < cores - 1.5:
+        return ()
+    busy = f"other programs may use {load:.1f} of {cores} cores: if they go on, start this one with"
+    return (f"{busy} OMP_NUM_THREADS=1, because its {threads} threads wait for each other",)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from seqmodels.errors import refusing
+from seqmodels.errors import UserError, missing_value, one_line, refusing
 
 
 def read_yaml(path: Path) -> Any:
@@ -39,6 +39,21 @@ def read_json(path: Path) -> Any:
     """
     with refusing(f"{path} is not JSON", ValueError, RecursionError, OSError):
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def resolved(config: DictConfig) -> Any:
+    """A configuration as plain values.
+
+    Raises:
+        UserError: if a value is missing, or one cannot be resolved.
+    """
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(missing_value(str(error.full_key))) from error
+    except OmegaConfBaseException as error:
+        cause = error.__cause__  # of a function of ours that `${...}` calls
+        raise UserError(one_line(cause if isinstance(cause, UserError) else error)) from error
 
 
 def change(config: dict[str, Any], changes: Mapping[str, Any]) -> None:

@@ -689,7 +689,7 @@ def test_mistakes_are_one_line(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "is not the result of a run: status, seed, config, metrics missing"),
+        ("[]", "is not the result of a run"),
         ("{", "is not JSON"),
     ],
 )
@@ -702,9 +702,9 @@ def test_a_broken_result_is_named(runs: Runs, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"status": None}, "of a run: status missing or of another type"),
-        ({"seed": "one"}, "of a run: seed missing or of another type"),
-        ({"config": []}, "of a run: config missing or of another type"),
+        ({"status": None}, "of a run$"),
+        ({"seed": "one"}, "of a run$"),
+        ({"config": []}, "of a run$"),
         ({"fingerprint": None}, "of this version: fingerprint is None"),
         ({"parameters": "many"}, "of this version: parameters is 'many'"),
         ({"seconds": {"fit": "long"}}, "of this version: seconds.fit is 'long'"),

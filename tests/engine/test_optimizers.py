@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqmodels.errors import UserError
-from seqmodels.runs.keys import check_classes
+from seqmodels.runs.keys import check_config
 from seqmodels.runs.metrics_file import read_metrics
 from tests.conftest import Config, Refused, Script
 from tests.runs.resumed import resumes
@@ -56,8 +56,8 @@ def test_an_argument_that_another_class_left_is_refused_with_the_key_that_leaves
     with pytest.raises(
         UserError, match=rf"^{key} is not an argument of .*or leave it out with ~{key}"
     ):
-        check_classes(config(*words.split()), ())
-    check_classes(config(*words.split(), f"~{key}"), ())
+        check_config(config(*words.split()))
+    check_config(config(*words.split(), f"~{key}"))
 
 
 def test_a_file_of_ones_own_is_checked_as_the_command_line_is(

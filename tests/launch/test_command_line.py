@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pytest
 
 from seqmodels.arguments import ArgumentsOf, Name, NonNegative
-from seqmodels.launch.command_line import command
+from seqmodels.launch.command_line import Names, command
 
 SEEN: list[Any] = []
 
@@ -29,7 +28,7 @@ def main(
     file: Name | None = None,
     rate: NonNegative = 0.1,
     exact: bool = False,
-    imports: Sequence[Name] = (),
+    imports: Names = (),
     kind: Literal["fast", "slow"] = "fast",
 ) -> None:
     """Do something with a run.
@@ -114,7 +113,6 @@ def test_help_is_the_docstring_and_the_usual_values(
         (["run=x", "more"], "cannot read more: write key=value; --help shows the keys"),
         (["run=x", "+rate=1"], "cannot read +rate=1: write key=value"),
         (["run=x", "--cfg", "job"], "cannot read --cfg: write key=value"),
-        (["run=x", "imports=[a"], "imports=[a: "),
         (["run="], "run=: "),
         (["run=x", "rate=fast"], "rate=fast: input should be a valid number"),
         (["run=x", "rate=nan"], "rate=nan: input should be a finite number"),

@@ -66,7 +66,7 @@ train data.pol=2
 train -m lr=0.1,1
     lr is not a key of the configuration: did you mean model.optimizer.lr?
 train ~trainer.epochs
-    trainer.epochs is not a key ...: did you mean trainer.max_epochs?
+    Could not delete from config. 'trainer.epochs' does not exist
 train +trainer.epochs=3
     trainer.epochs is not an argument of Trainer: did you mean trainer.m...~trainer.epochs
 train +lr=0.1
@@ -78,7 +78,7 @@ train data=japanese_vowel
 train callbacks=[default,emma]
     callbacks=emma: choose ...; did you mean ema?
 train data=null
-    data=null: ...
+    cannot read data=null: ...
 train model.head=max_pool,mean_pool
     Ambiguous value for argument 'model.head=max_pool,mean_pool' ... add --multirun
 train seed=[1
@@ -118,10 +118,6 @@ train trainer.max_epochs=-1
     ...set trainer.max_epochs, trainer.max_steps or tr
 train trainer.max_time=00:00:00:00
     trainer.max_time is 0: give some time to
-train trainer.limit_val_batches=0
-    ...by which the best checkpoint is chosen
-train trainer.check_val_every_n_epoch=99
-    ...leave no validation, by which the best
 train trainer.val_check_interval=15
     ...more than the 14 batches of an epoch
 train trainer=gpu
@@ -130,7 +126,9 @@ train resume=broken.ckpt
     ...broken.ckpt is not a run folder: it has no config.yaml
 
 train data=uea
-    ...data.name must be given: add data.name=<value>
+    data.name must be given: add data.name=<value>
+train model=forecaster data=windows
+    data.file must be given: add data.file=<value>
 train data=text data.train=2020
     2020: ...
 train data=text data.train=wrong.csv
@@ -153,7 +151,7 @@ train -m data=text,txet seed=0,1
 train -m seed=0,1 model.hed=x
     model.hed is not a key
 train -m seed=0 tags=[a],[b]
-    tags=[a],[b]: a sweep varies what changes its results
+    tags=[a],[b]: each job of a sweep has the folder of its settings
 train -m seed=0,1 sweep.metric=x
     sweep.metric=x: write test/ or validation/ before its name
 train -m seed=0,1 sweep.metric=test/acuracy
@@ -161,9 +159,9 @@ train -m seed=0,1 sweep.metric=test/acuracy
 train -m seed=0,1 sweep.metric=test/coverage
     ...neither more nor less test/coverage is better
 train -m seed=0,1 folder=mine
-    folder=mine is for one run: set hydra.sweep.dir instead
+    folder=mine: each job of a sweep has the folder of its settings, in hydra.sweep.dir
 train -m seed=0,1 resume=mine
-    resume=mine is for one run: set hydra.sweep.dir instead
+    resume=mine: each job of a sweep has the folder of its settings, in hydra.sweep.dir
 train seed=x,6 --config-dir mine -m trainer=cpu
     seed=x: input should be a valid integer
 

@@ -81,6 +81,13 @@ def test_a_mistake_is_told(word: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_missing_value_is_told_as_on_the_command_line(tmp_path: Path) -> None:
+    config = compose("model=forecaster", "data=windows", f"folder={tmp_path / 'run'}", *QUICK)
+    with pytest.raises(UserError, match="^data.file must be given: add data.file=<value>$"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_wrong_value_is_told_before_anything_is_read(tmp_path: Path) -> None:
     config = compose("model.dropout=2", f"folder={tmp_path / 'run'}", *QUICK)
     with pytest.raises(UserError, match="^model.dropout=2: input should be less than 1"):

@@ -62,7 +62,7 @@ def test_train_evaluate_predict(script: Script, tmp_path: Path) -> None:
     accuracy = result_of(run)["metrics"]["test/accuracy"]
     assert "accuracy" in done.stdout and f"{100 * accuracy:.2f} %" in done.stdout
     assert "majority class" in done.stdout and "logistic regression" in done.stdout
-    assert str(run) in done.stdout
+    assert f"run folder: {run.relative_to(tmp_path)}\n" in done.stdout
     for shown in shell_lines(read(ROOT / "README.md")):  # what README shows, but for numbers
         if shown.line.endswith("train.py model.head=last_hidden"):
             assert words_missing(shown.output, done.stdout) == set()

@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from optuna.samplers import RandomSampler
 
 from seqmodels.callbacks.pruning import Pruning
 from seqmodels.errors import UserError
 from seqmodels.interruption import Pruned
-from seqmodels.launch.search import MOST_FAILURES, Settings, _distribution, _sampler, open_study
+from seqmodels.launch.search import _distribution, open_study, sampler
 from seqmodels.plain_values import flattened
 from seqmodels.runs import train
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
-from tests.conftest import ROOT, Refused, Script, command, result_of
-from tests.in_process import WITHOUT_LOCAL
+from tests.conftest import Refused, Script, command, result_of
 
 LR = "model.optimizer.lr=tag(log,interval(1e-4,1e-1))"
 SPACE = (
@@ -39,7 +38,6 @@ SPACE = (
 SEARCH = ("-m", "hparams_search=optuna", *SPACE, "model.dropout=0.1")
 QUICK = ("trainer.max_epochs=2", "trainer=cpu", "baseline=false", "callbacks.dataflow=null")
 DATA = ("data=uea", "data.name=GunPoint")
-SETTINGS = {"n_trials": 30, "at_once": 1, "sampler": "tpe", "pruner": "median", "warmup": 2}
 METRIC = "validation/loss"
 
 
@@ -80,7 +78,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainings]:
 
 def trials(sweep: Path) -> list[tuple[Any, ...]]:
     """What a study holds of each trial, but for its times."""
-    study = open_study(sweep, Settings(**SETTINGS, seed=0), METRIC)
+    study = open_study(sweep, 2, METRIC)
     return [
         (t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in study.trials
     ]
@@ -113,37 +111,33 @@ def test_a_search_that_is_cut_or_fails_is_finished_by_its_command(
     assert "journal.log is not the journal of a search" in refused("train.py", *cut)
 
 
-def test_trials_that_all_fail_end_a_search(
+def test_a_search_whose_trials_all_fail_has_no_winner(
     refused: Refused, trainings: Callable[..., Trainings]
 ) -> None:
-    failing = trainings(**{f"{n}_trial": UserError("no file") for n in range(20)})
-    assert refused("train.py", *SEARCH).endswith(
-        f"the first {MOST_FAILURES} trials failed: no file"
-    )
-    assert len(failing.begun) == MOST_FAILURES
+    trainings(**{f"{n}_trial": UserError("no file") for n in range(3)})
+    assert "has no winner" in refused("train.py", *SEARCH, "hydra.sweeper.n_trials=3")
 
 
 def test_a_search_learns(tmp_path: Path) -> None:
     space = {key: _distribution(word) for key, word in zip(("lr", "size", "head"), parse(*SPACE))}
     space = {f"model.{'optimizer.' * (key == 'lr')}{key}": values for key, values in space.items()}
     means = {}
-    for sampler in ("tpe", "random"):
-        settings = Settings(**SETTINGS | {"sampler": sampler}, seed=3)
-        (tmp_path / sampler).mkdir()
-        study = open_study(tmp_path / sampler, settings, METRIC)
+    for name in ("ours", "random"):
+        (tmp_path / name).mkdir()
+        study = open_study(tmp_path / name, None, METRIC)
         for number in range(30):
-            study.sampler = _sampler(settings, number)
+            study.sampler = sampler(3, number) if name == "ours" else RandomSampler(number)
             trial = study.ask(space)
             study.tell(trial, loss(trial.params))
-        means[sampler] = sum(trial.value or 0 for trial in study.trials[-12:]) / 12
-    assert means["tpe"] < 0.6 * means["random"]
+        means[name] = sum(trial.value or 0 for trial in study.trials[-12:]) / 12
+    assert means["ours"] < 0.6 * means["random"]
 
 
-@pytest.mark.parametrize(("pruner", "stops"), [("median", 2), ("none", None)])
+@pytest.mark.parametrize(("warmup", "stops"), [(2, 2), (5, 5), (None, None)])
 def test_a_trial_that_is_worse_than_others_is_pruned(
-    tmp_path: Path, pruner: str, stops: int | None
+    tmp_path: Path, warmup: int | None, stops: int | None
 ) -> None:
-    study = open_study(tmp_path, Settings(**SETTINGS | {"pruner": pruner}, seed=0), METRIC)
+    study = open_study(tmp_path, warmup, METRIC)
     stopped = []
     for number in range(8):
         trial = study.ask()
@@ -191,7 +185,7 @@ def test_hydras_words_are_a_space(word: str, expected: str) -> None:
         (("model.dropot=interval(0,0.5)",), "model.dropot .*did you mean model.dropout"),
         (("model.head=mean_pool,max_pol",), "model.head=max_pol: .*did you mean max_pool"),
         (("seed=0,1",), "a search needs a space, without the seed"),
-        (("hydra.sweeper.sampler=tep",), "hydra.sweeper.sampler=tep: .*'tpe' or 'random'"),
+        (("hydra.sweeper.warmup=-1",), "hydra.sweeper.warmup=-1: .*equal to 0"),
         (("hydra.sweeper.n_trials=0",), "hydra.sweeper.n_trials=0: .*equal to 1"),
         (("hydra.sweeper.at_once=0",), "hydra.sweeper.at_once=0: .*equal to 1"),
         (
@@ -282,7 +276,7 @@ def test_a_search_finds_a_winner_and_prints_its_comparison_with_the_default(
     words = (*SEARCH, *quick, f"hydra.sweep.dir='{sweep}'", "hydra.sweeper.n_trials=3")
     done = script("train.py", *words)
     assert done.stderr == ""
-    study = open_study(sweep, Settings(**SETTINGS, seed=0), METRIC)
+    study = open_study(sweep, 5, METRIC)
     best = study.best_trial
     for trial in study.trials:  # the values of the study are those of the runs
         saved = flattened(RunFolder(sweep / f"{trial.number}_trial").read_config())
@@ -292,24 +286,30 @@ def test_a_search_finds_a_winner_and_prints_its_comparison_with_the_default(
     assert f"Trial {best.number} is the best by validation/loss: {best.value:.4f}" in done.stdout
     for name in ("trials.csv", "optimization_history.png", "param_importances.png"):
         assert (sweep / name).stat().st_size > 0
-    # the winner's file is the winner
-    *_, line = done.stdout.splitlines()
-    contest = shlex.split(line.removeprefix("seqmodels train "))
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        given = [f"hydra.searchpath=['file://{sweep}']", "experiment=winner", "folder=x"]
-        assert contest[3:6] == ["logger=none", "debug=limit", "~model.embedding.noise"]
-        deleted = contest[4:6]
-        config = compose("train", [*given, *deleted, *WITHOUT_LOCAL])
-    own_values = flattened(RunFolder(sweep / f"{best.number}_trial").read_config())
-    found = flattened(OmegaConf.to_container(config, resolve=True))
-    other = {key for key in {**own_values, **found} if own_values.get(key) != found.get(key)}
-    assert {key.partition(".")[0] for key in other} <= {"folder", "sweep", "callbacks", "paths"}
-    # and what was printed runs
-    assert contest[-2:] == ["seed=1,2,3,4,5", "sweep.metric=test/loss"]
-    fewer = [word.replace("1,2,3,4,5", "1,2") for word in contest]
-    compared = script("train.py", *fewer)
-    assert "4 of 4: experiment=default seed=2: test/loss" in compared.stdout
+    # what was printed trains the default and the winner, and compares them
+    *_, default, winner = (
+        shlex.split(line.removeprefix("seqmodels train ").replace("seed=1,2,3,4,5", "seed=1,2"))
+        for line in done.stdout.splitlines()
+    )
+    assert {*winner} - {*default} == {f"{key}={value}" for key, value in best.params.items()}
+    script("train.py", *default)
+    compared = script("train.py", *winner)
+    assert "2 of 2: seed=2: test/loss" in compared.stdout
     assert "Ranked by the test split." in compared.stdout and compared.stderr == ""
+    contest = tmp_path / "a search_contest"
+    runs = [RunFolder(file.parent) for file in contest.glob("*/result.json")]
+    assert len(runs) == 4
+    own = flattened(RunFolder(sweep / f"{best.number}_trial").read_config())
+    [found] = [
+        found
+        for run in runs
+        if (found := flattened(run.read_config()))["seed"] == 1
+        and found["model.optimizer.lr"] == own["model.optimizer.lr"]
+    ]
+    other = {key for key in {**own, **found} if own.get(key) != found.get(key)}
+    assert {key.partition(".")[0] for key in other if "dirpath" not in key} <= {
+        *("folder", "seed", "data", "sweep")  # data.seed is the seed
+    }
 
 
 @pytest.mark.slow

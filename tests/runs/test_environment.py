@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from seqmodels.runs import environment as module
 from seqmodels.runs.environment import environment
+from tests.conftest import ROOT
+
+
+def test_each_version_that_is_recorded_is_of_a_package_that_everyone_has() -> None:
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {*module.PACKAGES} <= {Requirement(each).name for each in needed}
 
 
 def git(folder: Path, *words: str) -> str:

@@ -105,3 +105,16 @@ def test_curves_show_title_and_tested_epoch(
     assert drawn[0].get_suptitle() == r"a \$data\$ set, max_pool"
     [line] = [line for line in axes.lines if line.get_label() == "tested: epoch 0"]
     assert line.get_xdata() == [9, 9]
+
+
+def test_only_a_long_column_gives_way_in_a_narrow_terminal(tmp_path: Path) -> None:
+    text = "a line that is longer than what a terminal of 80 columns has room for"
+    row = {"row": 187, "input": text, "target": "negative", "prediction": "positive", "loss": 3.5}
+    written(tmp_path, row)
+    console = Screen(width=80)
+    with console.capture() as capture:
+        for table in tables_of_test(tmp_path):
+            console.print(table)
+    *_, line, _ = capture.get().splitlines()
+    assert "187" in line and "negative" in line and "positive" in line and "3.5000" in line
+    assert "a line that is" in line and "…" in line and len(line) <= 80

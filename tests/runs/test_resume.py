@@ -23,7 +23,7 @@ from seqmodels.runs import fit, load_run, prepare, train
 from seqmodels.runs.checkpoint import CheckpointFiles, check_whole, read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
-from seqmodels.runs.resume import checkpoint_to_resume, resumed_config
+from seqmodels.runs.resume import checkpoint_to_resume, find_resume
 from seqmodels.runs.training import _load_best
 from tests.conftest import Config, Refused, Script, result_of, run_script
 from tests.runs.resumed import OWN, content, resumes, same_run, stopped_by
@@ -193,11 +193,11 @@ def test_words_change_the_run_and_not_the_defaults(
     (tmp_path / "run").mkdir()
     OmegaConf.save(config(*beginning), tmp_path / "run" / "config.yaml", resolve=True)
     given = [f"model.optimizer.{word}" for word in words]
-    resumed, changes = resumed_config(config(f"resume={tmp_path / 'run'}"), given)
-    assert {key: now for key, (_, now) in changes.items()} == {
-        f"model.{key}": value for key, value in expected.items()
-    }
-    assert all(OmegaConf.select(resumed, key) == now for key, (_, now) in changes.items())
+    resume = find_resume(config(f"resume={tmp_path / 'run'}"), given)
+    assert resume.changes == {f"model.{key}": value for key, value in expected.items()}
+    assert all(OmegaConf.select(resume.config, k) == now for k, now in resume.changes.items())
+    for (key, now), note in zip(resume.changes.items(), resume.notes, strict=False):
+        assert note.startswith(f"{key}: ") and note.endswith(f" -> {now}")
 
 
 def test_a_key_that_only_the_run_has_is_changed_by_a_word(script: Script, tmp_path: Path) -> None:

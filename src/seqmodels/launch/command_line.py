@@ -8,13 +8,13 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator
 
-from seqmodels.arguments import CONFIG, Name, arguments, validated
+from seqmodels.arguments import Name, arguments, validated
 from seqmodels.errors import UserError, shown, unknown_key
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import change
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 Script = Callable[[], None]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Checkpoint = Literal["best", "last"]
-Names = Sequence[Name]
+# a name, or `[a,b]`
+Names = Annotated[Sequence[Name], BeforeValidator(lambda text: re.findall(r"[^][,\s]+", text))]
 
 
 def command(function: Callable[..., None]) -> Script:
@@ -57,8 +58,8 @@ def command(function: Callable[..., None]) -> Script:
 def divided(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[str]]:
     """The values by key, and the words without one.
 
-    A value is the text as you wrote it if the argument takes text, so spaces and brackets stay;
-    otherwise a list such as `[a,b]`, or a list of one, or what pydantic reads in the text.
+    A value is the text as you wrote it, with spaces and brackets, of which pydantic reads what the
+    argument takes; but `null` is None where the argument may be.
     """
     parameters = inspect.signature(function).parameters.values()
     kinds = arguments(function).kinds
@@ -69,26 +70,13 @@ def divided(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[s
         if equals and re.fullmatch(r"\w+(\.\w+)*", key):
             if name not in kinds:
                 raise UserError(unknown_key(key, kinds))
-            inner = None if text == "null" else text
-            change(given, {key: _value(text, kinds[name][0]) if name == key else inner})
+            may_be_none = key != name or NoneType in get_args(kinds[name][0])
+            change(given, {key: None if text == "null" and may_be_none else text})
         elif word.startswith("-") or not any(p.kind is p.VAR_POSITIONAL for p in parameters):
             raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
         else:
             places.append(word)
     return given, places
-
-
-def _value(text: str, kind: Any) -> Any:
-    fits, readings = TypeAdapter(kind, config=CONFIG), list[Any]([text])
-    if text == "null":
-        readings.insert(0, None)
-    with suppress(yaml.YAMLError):
-        readings.append(yaml.safe_load(text) if text.startswith("[") else [text])
-    for value in readings:
-        with suppress(ValidationError):
-            fits.validate_python(value)
-            return value
-    return text
 
 
 def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **options: Any) -> Run:

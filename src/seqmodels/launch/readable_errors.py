@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import sys
 from contextlib import ContextDecorator
+from traceback import print_exception
 
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.errors import UserError, missing_value, one_line
+from seqmodels.errors import UserError, one_line
 from seqmodels.screen import visible_line
 
 NO_MEMORY = re.compile("can't allocate memory|out of memory|Storage size calculation overflowed")
@@ -24,52 +24,40 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
 
     Launchers pickle a function decorated with this and call it in other processes. There the error
     passes through unchanged, so that the launcher can bring it back to this process.
+
+    Args:
+        exits: print the traceback of the others, too, and exit with status 1.
     """
 
-    def __init__(self) -> None:
-        self._process = os.getpid()
+    def __init__(self, *, exits: bool = False) -> None:
+        self._process, self._exits = os.getpid(), exits
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        if error is None or full or os.getpid() != self._process:
+        if error is None or os.getpid() != self._process:
             return
-        if _is_interruption(error):
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it at exit
+        if os.environ.get("HYDRA_FULL_ERROR") != "1":
+            if isinstance(error, KeyboardInterrupt):
+                print("interrupted", file=sys.stderr)
+                sys.exit(130)
+            if isinstance(error, BrokenPipeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it at exit
+                sys.exit(1)
+            if line := error_line(error):
+                print(visible_line(f"error: {line}"), file=sys.stderr)
+                sys.exit(2)
+        if self._exits and isinstance(error, Exception):
+            print_exception(error)
             sys.exit(1)
-        if line := error_line(error):
-            print(visible_line(f"error: {line}"), file=sys.stderr)
-            sys.exit(2)
-
-
-def _is_interruption(error: BaseException | None) -> bool:
-    """Whether this is a Ctrl-C, or an error that it caused: OmegaConf, interrupted in the middle of
-    a change, fails where it undoes the change."""
-    if isinstance(error, Exception):
-        return _is_interruption(error.__context__)
-    return isinstance(error, KeyboardInterrupt)
 
 
 def error_line(error: BaseException) -> str | None:
     """What is wrong, where, and what to do; None for a fault of the program."""
     if isinstance(error, OSError):
         what = error.strerror or one_line(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            what = f"{what}: free some space, or write to another disk"
         return what if error.filename is None else f"{error.filename}: {what}"
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))
-    ):
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         return f"there is not enough memory for this: {one_line(error)}"
-    if isinstance(error, NotImplementedError) and " must define " in str(error):
-        return one_line(error)  # of a class of your own that lacks a method
-    if isinstance(error, MissingMandatoryValue):
-        return missing_value(str(error.full_key))
-    if resolving := re.search(r"^UserError raised while resolving interpolation: (.*)", str(error)):
-        return resolving[1]
     return one_line(error) if isinstance(error, UserError | OmegaConfBaseException) else None

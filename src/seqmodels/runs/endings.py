@@ -43,21 +43,12 @@ def interruptions(
     try:
         with handling_signals(interrupt):
             yield
-    except Interrupted as interruption:
-        console.print(
-            f"\ninterrupted by {interruption.name}; {how_to_resume(folder, trainer, words)}",
-            soft_wrap=True,
-        )
-        raise SystemExit(128 + interruption.signum) from interruption
-    except Exception:
-        if folder.checkpoint_file("last").is_file():
-            line = f"\nfailed; {how_to_resume(folder, trainer, words)}"
-            console.print(line, soft_wrap=True)
+    except (Interrupted, Exception) as end:
+        said = f"interrupted by {end.name}" if isinstance(end, Interrupted) else "failed"
+        if isinstance(end, Interrupted) or folder.checkpoint_file("last").is_file():
+            last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint) and c.step]  # type: ignore[attr-defined]
+            saved = f"saved after step {last[0]}; " if last else ""
+            console.print(f"\n{said}; {saved}{folder.how_to_resume(words)}", soft_wrap=True)
+        if isinstance(end, Interrupted):
+            raise SystemExit(128 + end.signum) from end
         raise
-
-
-def how_to_resume(folder: RunFolder, trainer: pl.Trainer, words: Sequence[str]) -> str:
-    """`saved after step 34; resume with seqmodels train resume=<folder>`"""
-    last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint)]  # type: ignore[attr-defined]
-    saved = f"saved after step {last[0]}; " if last and last[0] is not None else ""
-    return f"{saved}{folder.how_to_resume(words)}"

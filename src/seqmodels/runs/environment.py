@@ -12,7 +12,7 @@ import torch
 
 from seqmodels.installation import version
 
-PACKAGES = ("lightning", "torchmetrics", "hydra-core", "sktime", "datasets", "tokenizers")
+PACKAGES = ("lightning", "torchmetrics", "hydra-core", "sktime", "pyarrow", "tokenizers")
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -25,18 +25,17 @@ from seqmodels.data.notes import unknown
 from seqmodels.data.sources import as_file, is_table
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, refusing, unusable
-from seqmodels.heads import HEADS
+from seqmodels.heads import HEADS, Head
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
+from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.outputs import Output
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.tensors import head_for
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.runs.trust import trusted_config
 
 log = logging.getLogger(__name__)
-
-WRONG_KIND = (TypeError, AttributeError, ValueError)  # that encoding raises
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,7 +89,9 @@ class Run:
             elif split not in SPLITS:
                 raise UserError(f"split={split}: {choices(split, SPLITS)}")
             else:
-                self._set_up()
+                self.data.setup()
+                if self.result.get("fingerprint") not in (None, self.data.fingerprint):
+                    log.warning("the model was trained on other data (fingerprint differs)")
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
                 log.warning(note)
@@ -224,7 +225,8 @@ class Run:
             given, first = iter(inputs), 1
             while chunk := [*islice(given, most)]:
                 which = f"{source}: an input of {first} to {first + len(chunk) - 1}"
-                with refusing(f"{which} is none for this run", *WRONG_KIND):
+                wrong_kind = TypeError, AttributeError, ValueError
+                with refusing(f"{which} is none for this run", *wrong_kind):
                     batch = self.data.batch_of(chunk, source, first)
                 with torch.no_grad():
                     rows = describe(batch.to(task.device))
@@ -276,11 +278,6 @@ class Run:
         with self._usable():
             yield from pieces
 
-    def _set_up(self) -> None:
-        self.data.setup()
-        if self.result.get("fingerprint") not in (None, self.data.fingerprint):
-            log.warning("this is not the data the model was trained on (fingerprint differs)")
-
     def _raw(self, inputs: Any, source: str) -> Iterable[Any]:
         """The raw inputs of a table, or of a list that holds them."""
         if self.data.reads_tables and is_table(inputs):
@@ -293,6 +290,47 @@ class Run:
 
     def _usable(self) -> AbstractContextManager[None]:
         return unusable(f"{self.folder} cannot be used")
+
+
+class FinalCell(Head):
+    """`c_n` of the last layer, its directions side by side."""
+
+    name = "c_n"
+    reads = ("c_n",)
+
+    def select(self, states: RNNOutput) -> Tensor:
+        assert states.c_n is not None
+        return states.c_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
+
+
+def head_for(task: Task, tensor: str | None) -> Head:
+    """The head that selects this tensor: the task's own for None, or one without weights.
+
+    Raises:
+        UserError: with the names there are.
+    """
+    encoder, own = task.encoder, task.head
+    if tensor in (None, own.name) and not task.contract.kind.decoder:
+        return own
+    h_n = "bidirectional_concat" if encoder.bidirectional else "last_hidden"
+    known = {**HEADS, "output": HEADS["every_step"], "h_n": HEADS[h_n]}
+    known["c_n"] = FinalCell
+    fits = {
+        name: head
+        for name, head in known.items()
+        if head.build is Head.build
+        and head.output_class is None
+        and head.requires_bidirectional in (None, encoder.bidirectional)
+        and ("c_n" not in head.reads or encoder.has_cell_state)
+    }
+    if tensor is None:
+        raise UserError(
+            f"head {own.name!r} gives a decoder several tensors: set tensor to one of "
+            f"{', '.join(fits)}"
+        )
+    if tensor not in fits:
+        raise UserError(f"tensor={tensor}: {choices(tensor, fits)}")
+    return fits[tensor](encoder, lambda width, **options: Output()).eval()
 
 
 def load_run(

@@ -18,8 +18,6 @@ from seqmodels.interruption import Pruned
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
 
-SETTLED = "model.encoder.hidden_size"  # a number in the folder where the command says `auto`
-
 
 def as_override(key: str, path: Path) -> str:
     """`resume=runs/mine`, or `resume="my runs/a,b"` where Hydra needs quotes."""
@@ -137,16 +135,11 @@ class RunFolder:
             UserError: if there is none, or it is not the result of a run.
         """
         result = read_json(self.result_file)
-        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict, "resumed": list}
-        content = {"resumed": [], **(result if isinstance(result, dict) else {})}
-        if wrong := [
-            name for name, kind in kinds.items() if not isinstance(content.get(name), kind)
-        ]:
-            raise UserError(
-                f"{self.result_file} is not the result of a run: "
-                f"{', '.join(wrong)} missing or of another type"
-            )
-        return result
+        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict}
+        known = result if isinstance(result, dict) else {}
+        if not all(isinstance(known.get(name), kind) for name, kind in kinds.items()):
+            raise UserError(f"{self.result_file} is not the result of a run")
+        return known
 
     def result_if_any(self) -> dict[str, Any]:
         """The same; empty where no run has written one, or it is just being replaced."""

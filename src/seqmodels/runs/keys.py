@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
@@ -17,6 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.instantiate import check
 from seqmodels.machine import find_device
+from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 
 Object = dict[str, Any]
@@ -54,9 +54,8 @@ class Keys:
 
 
 def check_keys(config: DictConfig) -> None:
-    """Raises UserError for an unknown key, or a value of another type."""
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    validated(arguments(Keys), plain)
+    """Raises UserError for an unknown key, a value of another type, or one that is missing."""
+    validated(arguments(Keys), resolved(config))
 
 
 def check_config(config: DictConfig) -> type[Task]:
@@ -74,12 +73,6 @@ def check_config(config: DictConfig) -> type[Task]:
     find_device(config.trainer.accelerator)
     kind = task_class(config.model, allowed)
     find_head(str(config.model.head))
-    check_classes(config, allowed)
-    return kind
-
-
-def check_classes(config: DictConfig, allowed: Sequence[str]) -> None:
-    """Raises UserError for what could not be built later: a logger writes when it is built."""
     check(config.model, ["data"], "model", allowed_targets=allowed)
     build_metrics(config.model.get("metrics"), allowed)
     if config.sweep.metric is not None:
@@ -92,5 +85,6 @@ def check_classes(config: DictConfig, allowed: Sequence[str]) -> None:
     check(config.data, key="data", allowed_targets=allowed)
     for group in ("callbacks", "logger"):
         for name, entry in (config[group] or {}).items():
-            if entry is not None:
+            if entry is not None:  # a logger writes when it is built
                 check(entry, key=f"{group}.{name}", allowed_targets=allowed)
+    return kind

@@ -3,7 +3,6 @@ process, however that ends. The file stays."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -12,13 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from seqmodels.errors import UserError
 
 log = logging.getLogger(__name__)
-
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -28,25 +23,24 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         UserError: if another process holds it, or the folder cannot be written to.
     """
-    # `is_locked` of another process holds it for a moment. A soft lock would outlive a killed run.
-    lock = FileLock(path, timeout=0.2, poll_interval=0.02, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-    except Timeout as error:
-        holder = path.read_text() or "another process"  # which is just writing its name
-        raise UserError(
-            f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
-        ) from error
+        file = path.open("a")
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise UserError(f"{path} cannot be written: {error.strerror}") from error
-        log.warning(f"{path.parent}: no locks on this file system, so start no second run here")
-    try:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = path.read_text() or "another process"  # which is just writing its name
+            raise UserError(
+                f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
+            ) from error
+        except OSError as error:
+            log.warning(f"{path}: {error.strerror}: start no second run in this folder")
+        file.truncate(0)
+        print(f"process {os.getpid()} on {socket.gethostname()}", end="", file=file, flush=True)
         yield
-    finally:
-        lock.release()
 
 
 def is_locked(path: Path) -> bool:

@@ -31,6 +31,7 @@ BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that
 QUANTILE = re.compile(r"prediction\..+\.0\.(?!5$)\d+")  # but the median
 # columns of `scores.csv` that hold no score
 KINDS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
+SHORT = 24  # characters of a column that is shown whole, however narrow the terminal is
 WIDTH = 40  # characters of a cell
 LEVEL = 0.005  # how much of a number two models may differ by, and be level
 
@@ -111,17 +112,15 @@ def verdict(result: Mapping[str, Any]) -> list[str]:
     if not behind or show(name, other) == show(name, value):  # by rounding alone
         return []
     size = result["examples"].get("test")
-    chance = result["metric"] == "accuracy" and size and _chance(value, other, size)
+    chance = False
+    if result["metric"] == "accuracy" and size:
+        deviation = math.sqrt((value * (1 - value) + other * (1 - other)) / size)
+        chance = abs(value - other) < 1.96 * deviation
     level = abs(value - other) <= LEVEL * max(abs(value), abs(other))
     how = "is level with" if chance or level else "lost to"
     numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
     on = f", within chance on {size:,} examples (95 %)" if chance else ""
     return [f"{result['head']} {how} {best}: {name} {numbers}{on}."]
-
-
-def _chance(one: float, other: float, size: int) -> bool:
-    deviation = math.sqrt((one * (1 - one) + other * (1 - other)) / size)
-    return abs(one - other) < 1.96 * deviation
 
 
 def tables_of_test(folder: Path, split: str = "test") -> Iterator[RenderableType]:
@@ -151,16 +150,15 @@ def _number(text: str) -> float | str:
 
 
 def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
-    table, options = Table(), {"no_wrap": True, "overflow": "ellipsis", "max_width": WIDTH}
+    table = Table()
     for name, value in rows[0].items():
-        side = "right" if isinstance(value, int | float) else "left"
-        table.add_column(name, justify=side, **options)  # type: ignore[arg-type]
+        side: Any = "right" if isinstance(value, int | float) else "left"
+        short = all(len(str(row.get(name, ""))) <= SHORT for row in rows)
+        table.add_column(name, justify=side, max_width=WIDTH, no_wrap=short)  # others may shrink
     for row in rows:
-        cells = (row.get(name, "") for name in rows[0])
-        shown = zip(rows[0], cells, strict=True)
-        table.add_row(
-            *(_cell(k, v) if isinstance(v, float) else visible_line(str(v)) for k, v in shown)
-        )
+        cells = ((name, row.get(name, "")) for name in rows[0])
+        shown = (_cell(k, v) if isinstance(v, float) else visible_line(str(v)) for k, v in cells)
+        table.add_row(*(Text(cell, overflow="ellipsis", no_wrap=True) for cell in shown))
     return Group(Text(title, style="bold"), table)
 
 

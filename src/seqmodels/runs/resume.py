@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError
-from seqmodels.plain_values import change, flattened
+from seqmodels.plain_values import change, flattened, resolved
 from seqmodels.plugins import trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
@@ -27,7 +26,6 @@ PATIENCE = "callbacks.early_stopping.patience"
 GROUPS = ("trainer.", "callbacks.", "model.optimizer.", "model.scheduler.")
 # what no folder gives: it may be a stranger's
 YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
-OF_RUN = ("seed", "data", "model", "baseline", "task_name", "tags")
 PLANNED = (*ENDS, "model.optimizer.", "model.scheduler.")  # what optimiser and scheduler depend on
 
 
@@ -57,7 +55,8 @@ class Resume:
 
 
 def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
-    """What `config.resume` is resumed with and from.
+    """What `config.resume` is resumed with and from. Loggers, `imports` and `allowed_targets` are
+    `config`'s.
 
     Args:
         config: as it was composed.
@@ -67,42 +66,29 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
         UserError: if a change would make it another run, if it is finished, or if all of its
             checkpoints are broken.
     """
-    whole, changes = resumed_config(config, words)
     folder = RunFolder(Path(config.resume))
+    own = {**trusted_config(folder, trusted_classes(config)), "folder": str(folder.path)}
+    given = _given(words, own, config.resume)
+    before = {key: _value(own, key) for key in given}
+    # resolved below, with what comes from the folder
+    composed: Any = OmegaConf.to_container(config, resolve=False)
+    for name in (own.get("logger") or {}).keys() - (composed["logger"] or {}).keys():
+        log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
+    whole = {**own, **{key: composed[key] for key in YOURS if key in composed}}
+    whole["trainer"] = {**own["trainer"], "_target_": composed["trainer"]["_target_"]}
+    whole["callbacks"] = _callbacks(own["callbacks"], composed["callbacks"], folder.path)
+    change(whole, given)
+    config = OmegaConf.create(whole)
+    plain = resolved(config)
+    changes = {key: now for key in given if (now := _value(plain, key)) != before[key]}
     checkpoint, saved = checkpoint_to_resume(folder) or (None, {})
-    check_end(folder, whole, saved)
-    notes = [f"{key}: {before} -> {now}" for key, (before, now) in changes.items()]
-    step = saved.get("global_step", 0)
-    unseen = {*changes, *folder.changes_since(step)}  # by the checkpoint
+    check_end(folder, config, saved)
+    notes = [f"{key}: {before[key]} -> {now}" for key, now in changes.items()]
+    unseen = {*changes, *folder.changes_since(saved.get("global_step", 0))}  # by the checkpoint
     replanned = [key for key in unseen if checkpoint is not None and key.startswith(PLANNED)]
     if checkpoint is None:
         notes.append("the run has no checkpoint yet: it starts again from the beginning")
-    now = {key: value for key, (_, value) in changes.items()}
-    return Resume(whole, checkpoint, saved, now, replanned, notes)
-
-
-def resumed_config(
-    config: DictConfig, words: Sequence[str]
-) -> tuple[DictConfig, dict[str, tuple[Any, Any]]]:
-    """The configuration to resume `config.resume` with, and what it changes: `{key: (value in the
-    folder, value now)}`. Loggers, `imports` and `allowed_targets` are `config`'s."""
-    folder = RunFolder(Path(config.resume))
-    saved = {**trusted_config(folder, trusted_classes(config)), "folder": str(folder.path)}
-    given = _given(words, saved, config.resume)
-    result: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    # resolved later, with what comes from the folder
-    result["logger"] = OmegaConf.to_container(config, resolve=False)["logger"]  # type: ignore[index, call-overload]
-    for name in (saved.get("logger") or {}).keys() - (result["logger"] or {}).keys():
-        log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
-    result |= {key: deepcopy(saved[key]) for key in OF_RUN if key in saved}
-    result["trainer"] |= {**saved["trainer"], "_target_": result["trainer"]["_target_"]}
-    result["callbacks"] = _callbacks(saved["callbacks"], result["callbacks"], folder.path)
-    result["folder"] = str(folder.path)
-    change(result, given)
-    whole = OmegaConf.create(result)
-    now = OmegaConf.to_container(whole, resolve=True)
-    found = {key: (_value(saved, key), _value(now, key)) for key in given}
-    return whole, {key: values for key, values in found.items() if values[0] != values[1]}
+    return Resume(config, checkpoint, saved, changes, replanned, notes)
 
 
 def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[str, Any]:
@@ -138,13 +124,11 @@ def _callbacks(
     chosen: dict[str, Any] = {}
     for name, entry in saved.items():
         if entry is None or is_trusted_callback(name, entry):
-            chosen[name] = deepcopy(entry)
+            chosen[name] = entry
         elif "_target_" in (composed.get(name) or {}):
-            chosen[name] = deepcopy(composed[name])
+            chosen[name] = composed[name]
         else:
             log.warning(f"callbacks.{name} is not taken from the run folder: give it again")
-    for name in ("checkpoint", "last"):
-        chosen.setdefault(name, deepcopy(composed.get(name)))
     for entry in chosen.values():
         if entry and "dirpath" in entry:
             entry["dirpath"] = str(folder / "checkpoints")

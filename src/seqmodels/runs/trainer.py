@@ -6,11 +6,10 @@ import logging
 import warnings
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from pydantic import Field
 
 from seqmodels.arguments import Count
@@ -22,11 +21,6 @@ from seqmodels.runs.checkpoint import CheckpointFiles
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
-
-STEP_HOOKS = (
-    *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
-    *("on_before_optimizer_step", "on_train_batch_end"),
-)
 
 ValidationInterval = Count | Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None
 
@@ -59,7 +53,7 @@ class Trainer(pl.Trainer):
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
-            callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation(), _NoEmptyHooks()],
+            callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation()],
             plugins=[*(plugins or []), CheckpointFiles()],
             val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
@@ -101,16 +95,6 @@ class _EndWithValidation(Callback):
             trainer.should_stop = True
 
 
-class _NoEmptyHooks(Callback):
-    """Lightning skips a hook that is None, where it would start and stop its profiler."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for part, hook in product([*trainer.callbacks, pl_module], STEP_HOOKS):  # type: ignore[attr-defined]
-            base = Callback if isinstance(part, Callback) else pl.LightningModule
-            if hook not in vars(part) and getattr(type(part), hook) == getattr(base, hook):
-                setattr(part, hook, None)
-
-
 def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
     """Plans validations, after which checkpoints are saved and the best is chosen.
 
@@ -129,15 +113,6 @@ def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
                 "an epoch: set trainer.check_val_every_n_epoch=null to count batches across "
                 "epochs"
             )
-    callback = trainer.checkpoint_callback
-    monitor = callback.monitor if isinstance(callback, ModelCheckpoint) else None
-    never = every is not None and 0 < (trainer.max_epochs or 0) < every
-    if str(monitor).startswith("validation/") and (never or trainer.limit_val_batches == 0):
-        raise UserError(
-            f"trainer.limit_val_batches={trainer.limit_val_batches} and check_val_every_n_epoch="
-            f"{every} leave no validation, by which the best checkpoint is chosen: set "
-            "callbacks.checkpoint=null to test the last weights"
-        )
 
 
 def quieten_lightning() -> None:

@@ -27,7 +27,7 @@ from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
-from seqmodels.machine import device_name, keep_memory
+from seqmodels.machine import device_name, find_device, keep_memory, waiting_threads
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import interruptions, restoring
@@ -145,12 +145,13 @@ def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Trai
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
     kind, allowed = check_config(config), trusted_classes(config)
+    if find_device(config.trainer.accelerator).type == "cpu":
+        notes += waiting_threads()
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
     find_head(config.model.head, per=contract.per, target=contract.target)  # before data is read
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    whole: Any = OmegaConf.to_container(config.data, resolve=True, throw_on_missing=True)
-    data: DataModule = instantiate(whole, key="data", allowed_targets=allowed)
+    data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
     _check_data(kind, contract, data)
     if saved:  # it encodes as before, even if its file has changed
         data.use_spec(saved["hyper_parameters"]["data"])
@@ -162,7 +163,6 @@ def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Trai
             "(fingerprint differs); restore its files, or start a new run"
         )
     trainer = _build_trainer(config, folder.path, allowed)
-
     task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
     task.allowed_targets, task.fingerprint = allowed, data.fingerprint
     task.build_optimizers(trainer, data)  # so that a mistake in them is found now
@@ -255,9 +255,9 @@ def _fit(
     validation = _validation_of_best(trainer)
     if validation is None:
         with without_loggers(trainer):  # it would be the last point of the curve
-            validation = _evaluated(trainer.validate(task, datamodule=data, verbose=False))
-    result["metrics"] |= validation
-    result["metrics"] |= _evaluated(trainer.test(task, datamodule=data, verbose=False))
+            validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
+    # of a split that is limited to no batches, there is no evaluation
+    result["metrics"] |= validation | dict(*trainer.test(task, datamodule=data, verbose=False))
     short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
     result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
@@ -269,11 +269,6 @@ def _fit(
         log_result(trainer, result["metrics"], folder)
         result["verdict"] = verdict(result)
     seconds["total"] = time.perf_counter() - training.started
-
-
-def _evaluated(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The metrics of an evaluation; none if its split is limited to no batches."""
-    return {name: value for metrics in results for name, value in metrics.items()}
 
 
 def _beginning(training: Training, device: str) -> dict[str, Any]:
@@ -355,12 +350,10 @@ def _load_best(trainer: pl.Trainer, task: Task) -> int:
     """Gives the task the weights of the best checkpoint, in every process; returns their last step,
     counted from 0."""
     callback = trainer.checkpoint_callback
-    if not isinstance(callback, ModelCheckpoint) or trainer.fast_dev_run:  # type: ignore[attr-defined]
-        return trainer.global_step - 1  # nothing was saved: test what was trained last
-    path = Path(callback.best_model_path)
-    if not path.is_file():  # Lightning's atomic save swallows a PermissionError
-        raise UserError(f"no checkpoint was saved in {callback.dirpath}: is the folder writable?")
-    saved = read_checkpoint(path)
+    path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
+    if not path:  # none was saved, as without a validation: test what was trained last
+        return trainer.global_step - 1
+    saved = read_checkpoint(Path(path))
     with unusable(f"{path} does not fit this model"):  # a stranger's may lack weights
         task.load_state_dict(saved["state_dict"])
     return int(saved["global_step"]) - 1

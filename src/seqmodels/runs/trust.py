@@ -49,8 +49,6 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
     for name in ("model", "data", "trainer", "callbacks"):
         if not isinstance(config.setdefault(name, {}), dict):
             raise UserError(f"{folder.config_file}: {name} is not a mapping")
-        if name in KINDS and "_target_" not in config[name]:
-            raise UserError(f"{folder.config_file} names no class for {name}")
     for name in KINDS.keys() & config.keys():
         _check(config[name], name, allowed)
     _check(_arguments(config["trainer"]), "trainer", allowed)  # its class is the command line's

@@ -52,7 +52,7 @@ def test_a_language_model_from_two_processes_to_its_text(
     common = (f"run={language_run}", "accelerator=cpu", "length=30", "seed=3")
     made = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
     assert made.stdout.startswith("def f3(x): ") and len(made.stdout) == 11 + 30 + 1
-    assert re.fullmatch(r"30 tokens, [\d,]+ tokens/s\n", made.stderr)
+    assert made.stderr == ""
     again = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
     assert again.stdout == made.stdout
     greedy = [

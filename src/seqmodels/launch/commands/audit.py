@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from seqmodels.arguments import ArgumentsOf, Name, Seed
 from seqmodels.launch.command_line import command
-
-if TYPE_CHECKING:
-    from rich.console import Group
-
-    from seqmodels.audit import Audit
 
 
 @command
@@ -51,28 +46,11 @@ def main(
     model = find_model(target)
     inputs, lengths = random_batch(model, **input or {}, seed=seed, padding=padding)
     result = audit(model, inputs, lengths, kind, causal, padding=padding, seed=seed)
-    Screen().print(_findings_table(result, target))
+    screen = Screen()
+    for finding in result.findings:
+        screen.print(f"{finding.severity}: {finding}")
+    if not result.findings:
+        screen.print(f"{target}: nothing found")
+    for reason in result.untested:
+        screen.print(f"not tested: {reason}")
     sys.exit(1 if result.findings else 0)
-
-
-def _findings_table(result: Audit, title: str) -> Group:
-    """Each finding with its evidence and advice, and what could not be tested."""
-    from rich.console import Group, RenderableType
-    from rich.table import Table
-    from rich.text import Text
-
-    parts: list[RenderableType] = [Text(title, style="bold")]
-    if result.findings:
-        table = Table(show_lines=True)
-        table.add_column("finding", no_wrap=True)
-        table.add_column("evidence")
-        table.add_column("what to do")
-        for finding in result.findings:
-            style = "red" if finding.severity == "error" else "yellow"
-            name = Text(f"{finding.name}\n{finding.severity}", style=style)
-            table.add_row(name, finding.evidence, finding.advice)
-        parts.append(table)
-    else:
-        parts.append(Text("nothing found", style="green"))
-    parts += [Text(f"not tested: {reason}", style="dim") for reason in result.untested]
-    return Group(*parts)

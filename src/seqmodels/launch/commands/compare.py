@@ -9,8 +9,7 @@ from seqmodels.errors import UserError
 from seqmodels.launch.command_line import command
 
 
-@command
-def main(
+def compare_runs(
     *places: str,
     metric: Name | None = None,
     different_data: bool = False,
@@ -41,3 +40,6 @@ def main(
     only_folder = first if len(places) == 1 and first.is_dir() else None
     for path in write_comparison(comparison, Path(output or only_folder or "comparison")):
         console.print(f"{path}", soft_wrap=True)
+
+
+main = command(compare_runs)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-
 from seqmodels.arguments import Count, Name
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
-
-log = logging.getLogger(__name__)
 
 
 @command
@@ -48,10 +43,6 @@ def main(
     finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
     name = "file" if file else split
     writer = Predictions(name)
-    if predictions and not os.access(finished.folder, os.W_OK):
-        names = " and ".join(writer.files)
-        log.warning(f"{finished.folder} cannot be written to: {names} are left out")
-        predictions = False
     metrics = finished.evaluate(split, file, accelerator, callbacks=[writer] if predictions else [])
     Screen().print(metrics_table(metrics, f"{run} on {file or split}"))
     for table in tables_of_test(finished.folder, name) if predictions else ():

@@ -1,12 +1,14 @@
 """Show which tensor feeds what, without training."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seqmodels.arguments import Name, arguments, validated
 from seqmodels.launch.composed import composed
+from seqmodels.plain_values import resolved
 
 
 @dataclass
@@ -20,10 +22,9 @@ class Keys:
     callbacks: Any = None  # of some models
 
 
-@composed("explain")
+@partial(composed, "explain")
 def main(config: DictConfig) -> None:
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    validated(arguments(Keys), plain)
+    validated(arguments(Keys), resolved(config))
     from seqmodels.plugins import import_modules
 
     import_modules(config.imports)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Annotated
 
 from pydantic import Field
@@ -49,12 +48,9 @@ def main(
     finished = named_run(run, checkpoint, imports, allowed_targets)
     draws = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     pieces = finished.generate(prompt, length, accelerator, **draws)
-    started = time.perf_counter()
     shown = visible if sys.stdout.isatty() else str  # a file gets every character as it is
     sys.stdout.write(shown(prompt))
     for piece in pieces:
         sys.stdout.write(shown(piece))
         sys.stdout.flush()
-    speed = length / (time.perf_counter() - started)
     print()
-    print(f"{length} tokens, {speed:,.0f} tokens/s", file=sys.stderr)

@@ -11,9 +11,8 @@ from pathlib import Path
 from seqmodels.errors import UserError
 from seqmodels.installation import DISTRIBUTION
 from seqmodels.launch.command_line import command
-from seqmodels.launch.composed import PACKAGE
 
-TEMPLATE = PACKAGE / "template"
+TEMPLATE = Path(__file__).resolve().parents[2] / "template"
 
 
 @command
@@ -29,14 +28,13 @@ def main(*places: str) -> None:
     name, folder = places[0], Path(places[-1])
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty: name a new folder")
-    if not re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name):
+    taken = (*keyword.kwlist, *keyword.softkwlist, "scripts", "tests")
+    is_name = re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name)
+    if not is_name or name in taken or importlib.util.find_spec(name):
         raise UserError(
-            f"{name} cannot be the name of a package: take lower-case letters, digits and "
-            "underscores, beginning with a letter"
+            f"{name}: take another name, of lower-case letters, digits and underscores, which is "
+            "no word of Python and no module that you have installed"
         )
-    words = (*keyword.kwlist, *keyword.softkwlist, "scripts", "tests")
-    if name in words or importlib.util.find_spec(name):
-        raise UserError(f"{name} is a word of Python or a module already: take another name")
     from copier import run_copy  # takes a moment
 
     data = {"name": name, "dependency": DISTRIBUTION, "source": {"name": name}}

@@ -6,7 +6,7 @@ import json
 import sys
 
 from seqmodels.arguments import Count, Name
-from seqmodels.errors import UserError
+from seqmodels.errors import refusing
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
 
 
@@ -52,12 +52,7 @@ def main(
     hidden = sys.stdout.isatty() or not screen.is_terminal  # a terminal shows the predictions
     shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)
     for number, prediction in enumerate(shown, start=1):
-        try:
-            line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)
-        except ValueError as error:  # nan or infinity, which JSON does not have
-            raise UserError(
-                f"{input}: the prediction for input {number} is not a number: "
-                "are its values very large?"
-            ) from error
+        with refusing(f"{input}: the prediction for input {number}", ValueError):
+            line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)  # no nan in JSON
         sys.stdout.write(visible(line) + "\n")
         sys.stdout.flush()

@@ -3,29 +3,31 @@
 python scripts/train.py model.head=last_hidden
 """
 
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from seqmodels.launch.composed import composed
-from seqmodels.launch.hydra_setup import as_typed
+from seqmodels.launch.composed import as_typed, composed
 
 
-@composed("train")
+@partial(composed, "train")
 def main(config: DictConfig) -> None:
     settings: Any = HydraConfig.get()
-    overrides = as_typed(settings.overrides.task)
-    if settings.mode == RunMode.MULTIRUN:
+    overrides, in_sweep = as_typed(settings.overrides.task), settings.mode == RunMode.MULTIRUN
+    # Hydra's folder, of a job of a sweep, or where you give `hydra.run.dir`
+    own = in_sweep or settings.run.dir != settings.runtime.cwd
+    config.folder = settings.runtime.output_dir if own else config.folder
+    if in_sweep:
         from seqmodels.launch.sweep import run_job
 
         run_job(config, overrides)
         return
-    folder = config.folder = config.folder
     with read_write(settings):
         # which Lightning gives to the processes that it starts
-        settings.run.dir = config.resume or folder
+        settings.run.dir = config.resume or config.folder
     from seqmodels.runs import train
 
     train(config, overrides)
