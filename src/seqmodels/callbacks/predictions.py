@@ -31,12 +31,10 @@ class Predictions(Callback):
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = {}
 
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
-    ) -> None:
+    def on_test_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, *_: Any) -> None:
         if not outputs or "rows" not in outputs:  # of a task with a test step of its own
             return
-        numbers, count, told = batch.rows, trainer.world_size, pl_module.told
+        numbers, count, told = batch.rows, trainer.world_size, task.told
         if numbers is None:  # in the order of their batches, which processes share
             first = trainer.global_rank + count * len(told)
             numbers = range(first, first + count * len(batch), count)
