@@ -27,7 +27,9 @@ TASKS = {
 }
 TESTS = ("tests/test_layout.py", "tests/heads", "tests/engine/test_contract.py")
 # what docs/your_own.md says, of sequence to sequence
-[REMOVE] = re.findall(r"^rm -r .*$", read(ROOT / "docs" / "your_own.md"), re.MULTILINE)
+[(FIND, REMOVE)] = re.findall(
+    r"^(grep -rl .*)\n(rm -r .*)$", read(ROOT / "docs" / "your_own.md"), re.MULTILINE
+)
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -52,8 +54,12 @@ def run(tmp_path: Path) -> Run:
 
 
 def remove(task: str, run: Run) -> None:
-    done = run("bash", "-ec", REMOVE.replace("seq2seq", task))
-    assert done.returncode == 0, done.stderr
+    files = run("bash", "-ec", FIND.replace("seq2seq", task)).stdout.split()
+    folders = f"src/seqmodels/tasks/{task}", f"tests/tasks/{task}"
+    if task == "seq2seq":  # the page names them all
+        named = run("bash", "-ec", f"echo {REMOVE.removeprefix('rm -r ')}").stdout.split()
+        assert sorted(named) == sorted([*folders, *files])
+    assert run("rm", "-r", *folders, *files).returncode == 0
 
 
 @pytest.mark.long  # in every run: tests/test_layout.py
