@@ -68,5 +68,6 @@ def lacks(text: str) -> bool:
     if runs or DELETED & {*re.findall(r"seqmodels\.tasks\.(\w+)", text)}:
         return True
     named = re.findall(r"\b(experiment|model|data)(?:=|: )(\w+)", text)
+    named += re.findall(r"\bconfigs[/.](experiment|model|data)[/.](\w+)", text)
     files = (CONFIGS / group / f"{name}.yaml" for group, name in named)
     return any(not file.is_file() or lacks(file.read_text(encoding="utf-8")) for file in files)
