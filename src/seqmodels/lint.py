@@ -10,9 +10,9 @@ import ast
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqmodels.errors import UserError
 
@@ -94,8 +94,7 @@ class Mistake:
         return f"{self.path}:{self.line}: {self.code} {self.text}"
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """An `nn.LSTM`, `nn.GRU` or `nn.RNN`; None: the file doesn't say."""
 
     cell: str | None
@@ -105,8 +104,8 @@ class Network:
 
     def or_else(self, other: Network) -> Network:
         """What holds of either: a condition chooses between them."""
-        pairs = zip(astuple(self), astuple(other), strict=True)
-        return Network(*(one if one == two else None for one, two in pairs))
+        same: list[Any] = [a if a == b else None for a, b in zip(self, other, strict=True)]
+        return Network(*same)
 
 
 @dataclass(frozen=True)
@@ -207,12 +206,13 @@ class _File:
         """The network or module that an expression makes."""
         if not isinstance(node, ast.Call):
             return None
-        name = _name(node.func)
+        name, whole = _name(node.func), ast.unparse(node.func)
         if name in COLUMNWISE:
             return Value("module")
         if name == "Sequential" and node.args and all(self.module(each) for each in node.args):
             return Value("module")
-        if name.removesuffix("Cell") not in CELLS or not self._of_torch(node.func):
+        of_torch = whole in self.of_torch or whole.startswith(("nn.", "torch.nn."))
+        if name.removesuffix("Cell") not in CELLS or not of_torch:
             return None
         given = {word.arg: self.constant(word.value) for word in node.keywords}
         unknown = None in given  # **options
@@ -225,12 +225,6 @@ class _File:
         )
         self.networks.append(network)
         return Value("network", network) if name in CELLS else None
-
-    def _of_torch(self, node: ast.AST) -> bool:
-        """`nn.LSTM`, `torch.nn.LSTM`, or an imported `LSTM`."""
-        if isinstance(node, ast.Name):
-            return node.id in self.of_torch
-        return ast.unparse(node).startswith(("nn.", "torch.nn."))
 
     def constant(self, node: ast.AST) -> Any:
         """The value of a constant, or of a name that the file gives one; else None."""
@@ -287,11 +281,10 @@ class _Function:
             for part, value in ast.iter_fields(node):
                 if isinstance(value, ast.expr) and part not in ("target", "annotation"):
                     self._look(value)
-            if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    self._assign(target, node.value)
-            elif isinstance(node, ast.AnnAssign) and node.value is not None:
-                self._assign(node.target, node.value)
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    self._bind(target, self._value(node.value) or self.file.module(node.value))
+                    self.given[ast.unparse(target)] = node.value
             elif isinstance(node, ast.For | ast.While):
                 self._carried(node)
             elif isinstance(node, ast.If):
@@ -318,10 +311,6 @@ class _Function:
                 if value == other.get(name)
             }
 
-    def _assign(self, target: ast.expr, node: ast.expr) -> None:
-        self._bind(target, self._value(node) or self.file.module(node))
-        self.given[ast.unparse(target)] = node
-
     def _bind(self, target: ast.expr, value: Value | None) -> None:
         if isinstance(target, ast.Tuple | ast.List):
             for number, each in enumerate(target.elts):
@@ -337,7 +326,7 @@ class _Function:
         if value is None or value.network is None:
             return None
         if value.kind == "by_layer":
-            return replace(value, kind="h_n", network=replace(value.network, layers=1))
+            return replace(value, kind="h_n", network=value.network._replace(layers=1))
         final = {"LSTM": ["final"], None: []}.get(value.network.cell, ["h_n"])
         kinds = {"returned": ["output", *final], "final": ["h_n", "c_n"], "unpacked": ["output"]}
         kind = kinds.get(value.kind, [])[number : number + 1]
