@@ -441,6 +441,7 @@ def test_a_busy_machine_is_told_of_with_the_cure(
         monkeypatch.setattr("os.getloadavg", lambda: loads)
     else:
         monkeypatch.delattr("os.getloadavg")
+    monkeypatch.setattr("seqmodels.machine._running_now", lambda: 9)
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
     waiting_threads.cache_clear()
@@ -448,6 +449,12 @@ def test_a_busy_machine_is_told_of_with_the_cure(
         found = waiting_threads()
         assert len(found) == (said is not None)
         assert all(each.startswith(str(said)) and "OMP_NUM_THREADS=1" in each for each in found)
+        if said:  # by what has ended since
+            monkeypatch.setattr("seqmodels.machine._running_now", lambda: 0)
+            waiting_threads.cache_clear()
+            assert waiting_threads() == ()
+            monkeypatch.setattr("seqmodels.machine._running_now", lambda: 9)
+            waiting_threads.cache_clear()
         if cores == 8 and said:  # a run shows it before it trains
             train(config("baseline=false", "trainer.max_epochs=1"))
             assert found[0] in capsys.readouterr().out.splitlines()[0]
