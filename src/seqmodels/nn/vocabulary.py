@@ -106,7 +106,8 @@ def linear_cross_entropy(
         return total / (targets != PADDING_TARGET).sum()
     device = features.device.type
     many = features.shape[0] * weight.shape[0] > MOST_LOGITS
-    many = many and hasattr(torch.nn, "LinearCrossEntropyOptions")
+    # PyTorch's chunked loss has no smoothing: it warns, and makes the whole matrix
+    many = many and not label_smoothing and hasattr(torch.nn, "LinearCrossEntropyOptions")
     in_one = device == "cpu" and len(weight) >= ONE_MATRIX
     if (many or in_one) and torch.is_autocast_enabled(device):  # which covers neither
         half = torch.get_autocast_dtype(device)
@@ -122,7 +123,6 @@ def linear_cross_entropy(
             weight,
             targets,
             linear_bias=bias,
-            label_smoothing=label_smoothing,
             options=options,
         ).float()
     if in_one:

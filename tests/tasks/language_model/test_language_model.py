@@ -15,13 +15,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
 from seqmodels.nn.embedding import LockedDropout
 from seqmodels.nn.state import State
-from seqmodels.nn.vocabulary import ROWS, linear_cross_entropy
 from seqmodels.runs import load_run, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.trainer import quieten_lightning
@@ -135,142 +133,6 @@ def test_targets_at_padding_are_left_out(head: str) -> None:
         nats += length * float(task.head.loss(task.encode(alone), alone.targets).detach())
     loss = task.head.loss(task.encode(ragged), targets)
     assert float(loss.detach()) == pytest.approx(nats / (2 * T + 4), abs=1e-5)
-
-
-# ---------------------------------------------------------------- the loss
-
-
-def losses(rows: int, vocabulary: int, width: int, bias: bool) -> tuple[list, list]:
-    """Loss and gradients of ours and of the plain formula, in float64."""
-    torch.manual_seed(3)
-    found = []
-    values = [torch.randn(rows, width), torch.randn(vocabulary, width) / 3, torch.randn(vocabulary)]
-    targets = torch.randint(vocabulary, (rows,))
-    targets[::7] = -100
-    for plain in (False, True):
-        x, w, b = (v.double() if plain else v.clone() for v in values)
-        leaves = [x.requires_grad_(), w.requires_grad_(), *([b.requires_grad_()] if bias else [])]
-        if plain:
-            logits = x @ w.T + (b if bias else 0)
-            log_p = torch.log_softmax(logits, dim=1)
-            valid = targets >= 0
-            loss = -log_p[valid].gather(1, targets[valid, None]).mean()
-        else:
-            loss = linear_cross_entropy(x, w, b if bias else None, targets)
-        loss.backward()
-        found.append([loss.detach().double(), *(leaf.grad.double() for leaf in leaves)])
-        with torch.no_grad():
-            again = linear_cross_entropy(x.float(), w.float(), b.float() if bias else None, targets)
-        assert float(again) == pytest.approx(float(loss.detach()), abs=1e-5)
-    return found[0], found[1]
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("chunked", [True, False])
-def test_loss_and_gradients_equal_the_plain_loss(
-    bias: bool, chunked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if chunked:
-        monkeypatch.setattr("seqmodels.nn.vocabulary.MOST_LOGITS", 0)
-        monkeypatch.setattr("seqmodels.nn.vocabulary.ROWS", 13)
-    ours, plain = losses(101, 57, 8, bias)
-    for a, b in zip(ours, plain):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize("rows", [13, 101])
-@pytest.mark.parametrize("known", [True, False])
-def test_one_matrix_gives_the_loss_and_gradients_of_pytorch(
-    smoothing: float, rows: int, known: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("seqmodels.nn.vocabulary.CACHED_LOGITS", 57 * rows + 5)
-    monkeypatch.setattr("seqmodels.nn.vocabulary.ONE_MATRIX", 0)
-    torch.manual_seed(4)
-    values = [torch.randn(101, 8), torch.randn(57, 8), torch.randn(57)]
-    values[0][::5] *= 40  # losses of hundreds of nats, whose probabilities are 0 in float32
-    targets = torch.randint(57, (101,)) if known else torch.full((101,), -100)
-    targets[::7] = -100
-    found = []
-    for plain in (False, True):
-        leaves = [v.clone().requires_grad_() for v in values]
-        if plain:
-            logits = F.linear(*leaves)
-            loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        else:
-            loss = linear_cross_entropy(*leaves, targets, smoothing)
-        (3 * loss).backward()
-        found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
-    assert bool(found[0][0].isnan()) != known
-    for ours, theirs in zip(*found):
-        torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=2e-6, equal_nan=True)
-
-
-class Storages(TorchDispatchMode):
-    """Keeps all memory of tensors with so many elements."""
-
-    def __init__(self, elements: int) -> None:
-        super().__init__()
-        self.elements, self.found = elements, {}
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.numel() == self.elements:
-            self.found[result.untyped_storage().data_ptr()] = result.untyped_storage()
-        return result
-
-
-def test_loss_and_gradients_take_the_memory_of_one_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqmodels.nn.vocabulary.CACHED_LOGITS", 57 * 13)
-    monkeypatch.setattr("seqmodels.nn.vocabulary.ONE_MATRIX", 0)
-    leaves = [v.requires_grad_() for v in (torch.randn(101, 8), torch.randn(57, 8))]
-    with Storages(101 * 57) as storages:
-        linear_cross_entropy(*leaves, None, torch.randint(57, (101,))).backward()
-    assert len(storages.found) == 1
-
-
-def test_many_logits_are_never_all_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not hasattr(torch.nn, "LinearCrossEntropyOptions"):
-        pytest.skip(f"torch {torch.__version__} has no chunked loss")
-    monkeypatch.setattr("seqmodels.nn.vocabulary.MOST_LOGITS", 2**22)
-    rows, vocabulary = 3000, 2**22 // 3000 + 1000
-    largest = 0
-    linear = F.linear
-
-    def watched(*args: Any) -> Tensor:
-        nonlocal largest
-        result = linear(*args)
-        largest = max(largest, result.numel())
-        return result
-
-    monkeypatch.setattr(F, "linear", watched)
-    ours, plain = losses(rows, vocabulary, 8, bias=True)
-    for a, b in zip(ours, plain):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
-    assert largest <= ROWS * vocabulary  # in evaluation; in training PyTorch does it inside
-
-
-@pytest.mark.parametrize("chunked", [True, False])
-def test_in_bfloat16_the_loss_and_gradients_are_close(
-    chunked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if chunked:
-        monkeypatch.setattr("seqmodels.nn.vocabulary.MOST_LOGITS", 0)
-    torch.manual_seed(0)
-    x, w, b = torch.randn(64, 32), torch.randn(5000, 32) / 6, torch.zeros(5000)
-    targets = torch.randint(5000, (64,))
-    found = []
-    for enabled in (True, False):
-        leaves = [v.clone().requires_grad_() for v in (x, w, b)]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-            loss = linear_cross_entropy(*leaves, targets)
-        assert loss.dtype == torch.float32
-        loss.backward()
-        found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
-    for ours, exact in zip(*found):
-        assert float((ours - exact).norm() / exact.norm()) < 0.02
 
 
 # ---------------------------------------------------------------- dropout

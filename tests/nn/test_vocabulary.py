@@ -1,0 +1,125 @@
+"""The loss over a vocabulary: however it is computed, it is that of PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from seqmodels.nn import vocabulary
+from seqmodels.nn.vocabulary import linear_cross_entropy
+
+N, V, H = 101, 57, 8  # steps, tokens, width
+# what makes the function choose each way, with a last part that is shorter than the others
+WAYS: dict[str, dict[str, int]] = {
+    "plain": {},
+    "chunked": {"MOST_LOGITS": 0, "ROWS": 13},
+    "one matrix": {"ONE_MATRIX": 0, "CACHED_LOGITS": 39 * V + 5},
+    "one matrix in one part": {"ONE_MATRIX": 0},
+}
+every_way = pytest.mark.parametrize("way", WAYS)
+
+
+@pytest.fixture
+def constants(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "chunked" and not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+        pytest.skip(f"torch {torch.__version__} has no chunked loss")
+    for name, value in WAYS[way].items():
+        monkeypatch.setattr(vocabulary, name, value)
+
+
+def made(size: int = V) -> tuple[list[Tensor], Tensor]:
+    """Features, weight and bias, and targets of which some are left out."""
+    torch.manual_seed(4)
+    values = [torch.randn(N, H), torch.randn(size, H), torch.randn(size)]
+    targets = torch.randint(size, (N,))
+    targets[::7] = -100
+    return values, targets
+
+
+def same_as_pytorch(values: list[Tensor], bias: bool, targets: Tensor, smoothing: float) -> None:
+    """Asserts it of the loss, with and without a gradient, and of the gradients."""
+    found = []
+    for ours in (True, False):
+        leaves = [value.clone().requires_grad_() for value in values[: 2 + bias]]
+        x, w, b = (*leaves, None)[:3]
+        for enabled in (False, True):
+            with torch.set_grad_enabled(enabled):
+                if ours:
+                    loss = linear_cross_entropy(x, w, b, targets, smoothing)
+                else:
+                    logits = F.linear(x, w, b)
+                    loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+            found.append(loss.detach())
+        (3 * loss).backward()
+        found += [leaf.grad for leaf in leaves]
+    half = len(found) // 2
+    for ours, theirs in zip(found[:half], found[half:]):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6, equal_nan=True)
+
+
+@every_way
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.usefixtures("constants")
+def test_loss_and_gradients_are_those_of_pytorch(smoothing: float, bias: bool) -> None:
+    values, targets = made()
+    values[0][::5] *= 40  # losses of hundreds of nats, whose probabilities are 0 in float32
+    same_as_pytorch(values, bias, targets, smoothing)
+
+
+@pytest.mark.parametrize("way", ["plain", "one matrix"])
+@pytest.mark.usefixtures("constants")
+def test_without_a_target_there_is_no_loss(way: str) -> None:
+    values, targets = made()
+    same_as_pytorch(values, True, targets.fill_(-100), 0.0)
+
+
+@every_way
+@pytest.mark.usefixtures("constants")
+def test_in_bfloat16_loss_and_gradients_are_close() -> None:
+    values, targets = made(size=2100)
+    found = []
+    for enabled in (True, False):
+        leaves = [value.clone().requires_grad_() for value in values]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = linear_cross_entropy(*leaves, targets)
+        assert loss.dtype == torch.float32
+        loss.backward()
+        found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    for ours, exact in zip(*found):
+        assert float((ours - exact).norm() / exact.norm()) < 0.02
+
+
+class Storages(TorchDispatchMode):
+    """Keeps all memory of tensors with more than so many elements."""
+
+    def __init__(self, elements: int) -> None:
+        super().__init__()
+        self.elements, self.found = elements, {}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.numel() > self.elements:
+            self.found[result.untyped_storage().data_ptr()] = result.untyped_storage()
+        return result
+
+
+@pytest.mark.parametrize(("way", "matrices"), [("chunked", 0), ("one matrix", 1)])
+@pytest.mark.usefixtures("constants")
+def test_the_logits_take_no_more_memory_than_the_way_says(way: str, matrices: int) -> None:
+    values, targets = made()
+    leaves = [value.requires_grad_() for value in values]
+    with Storages(N * V - 1) as storages:
+        linear_cross_entropy(*leaves, targets).backward()
+    assert len(storages.found) == matrices
+    if way == "chunked":
+        with Storages(N * V - 1) as storages, torch.no_grad():
+            linear_cross_entropy(*leaves, targets)
+        assert not storages.found
