@@ -1,71 +1,136 @@
-"""A language model by the scripts: trained by two processes, scored, sampled, explained."""
+"""A language model by the scripts: trained, scored, sampled, resumed, explained."""
 
 from __future__ import annotations
 
+import lzma
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.conftest import Refused, Script, result_of
-from tests.launch.test_scripts import QUICK, the_only_run
+from seqmodels.runs.metrics_file import read_metrics
+from tests.conftest import Refused, Script, result_of, run_script
+from tests.predictions import mean_loss, rows_of
+from tests.runs.resumed import resumes
+
+QUICK = (
+    "data=text_lm",
+    "data.train=train.txt",
+    "data.test=test.txt",
+    "data.batch_size=4",
+    "data.evaluation_streams=3",
+    "model.encoder.hidden_size=16",
+    "trainer=cpu",
+    "trainer.precision=32-true",
+)
+EPOCHS = ("trainer.max_epochs=2", "trainer.max_time=null")
 
 
-@pytest.fixture
-def language_run(process: Script, tmp_path: Path) -> Path:
-    """The run of a small language model, trained by two processes."""
-    lines = [f"def f{n % 7}(x):\n    return x + {n % 5}\n\n" for n in range(300)]
-    (tmp_path / "code.py").write_text("".join(lines))
-    done = process(
-        "train.py",
-        "experiment=language_model",
-        "data=text_lm",
-        "data.train=code.py",
-        "data.tokenizer=char",
-        "data.batch_size=4",
-        "data.window=25",
-        "data.evaluation_streams=3",
-        "callbacks.sample.length=40",
-        *QUICK,
-        "trainer=ddp_sim",
-    )
-    assert "output -> tied_softmax, every step" in done.stdout
-    assert re.search(r"output .*\(4, 25, 16\) .*head: every step, 100%", done.stdout)
-    assert re.search(r" lzma +│ +\d\.\d{4} │ +\d\.\d{4}", done.stdout)
-    return the_only_run(tmp_path)
+def write_texts(folder: Path) -> None:
+    """Small texts of characters of one byte, with something to learn in them."""
+    random = np.random.default_rng(0)
+    words = ["the", "cat", "sat,", '"on"', "a", "mat"]
+    for name, count in (("train", 200), ("test", 31)):
+        lines = [" ".join(random.choice(words, 7)) + "\n" for _ in range(count)]
+        (folder / f"{name}.txt").write_text("".join(lines))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The run of a small language model of characters, and what its training printed."""
+    place = tmp_path_factory.mktemp("trained")
+    write_texts(place)
+    files = (f"data.train={place / 'train.txt'}", f"data.test={place / 'test.txt'}")
+    own = ("data.tokenizer=char", "data.window=25", "callbacks.sample.length=20", "folder=run")
+    words = ("experiment=language_model", *QUICK, *EPOCHS, *files, *own)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        done = run_script(place, "train.py", *words)
+    return place / "run", done.stdout
+
+
+def test_a_run_says_what_it_reads_and_how_it_learns(trained: tuple[Path, str]) -> None:
+    run, printed = trained
+    for split, line in zip(("train", "validation", "test"), printed.splitlines()):
+        assert re.fullmatch(rf"{split} [\d,]+ tokens of [\d,]+ bytes, 0\.00 % unknown", line)
+    assert re.search(r"output .*\(4, 25, 16\) .*head: every step, 100%", printed)
+    result = result_of(run)
+    assert (result["task"], result["data"]) == ("LanguageModel", "train.txt")
+    assert (result["head"], result["reads"]) == ("tied_softmax", ["output"])
+    assert result["tokens_per_second"] > 0
+    rows = [row for row in read_metrics(run / "metrics.csv") if "validation/loss" in row]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    log = (run / "train.log").read_text()
+    samples = re.findall(r"after epoch (\d):\n((?:    .*\n)+)", log)
+    assert [number for number, _ in samples] == ["0", "1"]
+    assert all(len(re.sub("^    ", "", text, flags=re.M)) == 21 for _, text in samples)
+
+
+def test_text_and_scores_follow_from_the_rows(trained: tuple[Path, str]) -> None:
+    run, _ = trained
+    rows, result = rows_of(run / "predictions.csv"), result_of(run)
+    text, metrics = (run.parent / "test.txt").read_text(), result["metrics"]
+    assert "".join(row["target"] for row in rows) == text  # windows of streams, in its order
+    counts = [row["tokens"] for row in rows]
+    assert [row["row"] for row in rows] == np.cumsum([0, *counts])[:-1].tolist()
+    assert sum(counts) == len(text)
+    loss = mean_loss(rows, counts)
+    assert metrics["test/loss"] == pytest.approx(loss, abs=1e-6)
+    assert metrics["test/perplexity"] == pytest.approx(math.exp(loss), rel=1e-6)
+    # one character is one byte here
+    assert metrics["test/bits_per_byte"] == pytest.approx(loss / math.log(2), rel=1e-5)
+    bits = 8 * len(lzma.compress(text.encode(), preset=9)) / len(text)
+    assert result["baselines"]["test/bits_per_byte"] == {"lzma": pytest.approx(bits)}
+
+
+def test_a_finished_run_is_evaluated_and_writes(
+    script: Script, refused: Refused, trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    run, _ = trained
+    common, metrics = (f"run={run}", "accelerator=cpu"), result_of(run)["metrics"]
+
+    def shown(*words: str) -> dict[str, float]:
+        found = re.findall(
+            r" ([\w/]+) +│ +([\d.]+) ", script("evaluate.py", *common, *words).stdout
+        )
+        return {name: float(value) for name, value in found}
+
+    for split in ("validation", "test"):
+        found = shown(f"split={split}")
+        assert set(found) == {"loss", "perplexity", "bits_per_byte"}
+        for name, value in found.items():
+            assert value == pytest.approx(metrics[f"{split}/{name}"], abs=1e-4)
+    (tmp_path / "other.txt").write_text("the cat sat, on a mat\n" * 40)
+    assert set(shown("file=other.txt")) == {"loss", "perplexity", "bits_per_byte"}
+
+    generate = ("generate.py", *common, "prompt=the cat", "length=30")
+    made = script(*generate, "seed=3", "top_k=40", "top_p=0.95")
+    assert made.stdout.startswith("the cat") and len(made.stdout) == 7 + 30 + 1
+    assert re.fullmatch(r"30 tokens, [\d,]+ tokens/s\n", made.stderr)
+    greedy = [script(*generate, "temperature=0", f"seed={seed}").stdout for seed in (1, 2)]
+    assert greedy[0] == greedy[1]
+    assert "'@', 'é' are not in the vocabulary" in refused("generate.py", *common, "prompt=é@")
+    assert "temperature=-1" in refused("generate.py", *common, "temperature=-1")
+    assert "generate.py" in refused("predict.py", f"run={run}", "input=-")
 
 
 @pytest.mark.slow
-def test_a_language_model_from_two_processes_to_its_text(
-    script: Script, refused: Refused, language_run: Path
-) -> None:
-    result = result_of(language_run)
-    assert result["status"] == "completed" and result["device"] == "2 x cpu"
-    # each process scored streams of its own; together, what one process scores
-    for split in ("validation", "test"):
-        alone = script("evaluate.py", f"run={language_run}", f"split={split}", "accelerator=cpu")
-        for name in ("loss", "perplexity", "bits_per_byte"):
-            shown = re.search(rf" {name} +│ +([\d.]+)", alone.stdout)
-            assert shown, alone.stdout
-            assert float(shown[1]) == pytest.approx(result["metrics"][f"{split}/{name}"], abs=1e-4)
+def test_a_resumed_run_is_the_uninterrupted_one(script: Script, tmp_path: Path) -> None:
+    write_texts(tmp_path)  # the signal comes in the middle of the second epoch of 10 steps
+    own = ("experiment=word_lm", *QUICK, *EPOCHS, "baseline=false", "callbacks.sample.length=3")
+    resumes(script, tmp_path, *own, step=14)
 
-    common = (f"run={language_run}", "accelerator=cpu", "length=30", "seed=3")
-    made = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
-    assert made.stdout.startswith("def f3(x): ") and len(made.stdout) == 11 + 30 + 1
-    assert made.stderr == ""
-    again = script("generate.py", *common, "prompt=def f3(x): ", "top_k=40", "top_p=0.95")
-    assert again.stdout == made.stdout
-    greedy = [
-        script("generate.py", *common[:3], f"seed={seed}", "temperature=0").stdout
-        for seed in (1, 2)
-    ]
-    assert greedy[0] == greedy[1] and len(greedy[0]) == 31
-    for arguments, message in (
-        (["prompt=é@"], "prompt: '@', 'é' are not in the vocabulary; remove them from the prompt"),
-        (["temperature=-1"], "temperature=-1: input should"),
-    ):
-        assert message in refused("generate.py", *common, *arguments)
-    assert "has no labels to predict" in refused("predict.py", f"run={language_run}", "input=-")
+
+def test_a_prompt_with_unknown_characters_is_found_before_the_training(
+    refused: Refused, tmp_path: Path
+) -> None:
+    write_texts(tmp_path)
+    prompt = ("data.tokenizer=char", "callbacks.sample.prompt='süß'", "folder=run")
+    line = refused("train.py", "experiment=language_model", *QUICK, *EPOCHS, *prompt)
+    assert "prompt: 'ß', 'ü' are not in the vocabulary" in line
+    assert not [*(tmp_path / "run").rglob("*.ckpt")]
 
 
 def test_explain_a_language_model(script: Script) -> None:
