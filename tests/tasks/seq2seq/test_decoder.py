@@ -55,17 +55,16 @@ def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
                 by_hand = resize[layer].weight @ by_hand + resize[layer].bias
             torch.testing.assert_close(part[layer, row], by_hand)
     assert bool([*bridge.parameters()]) == (factor != 1)
-    decoder.rnn(
-        torch.randn(3, 1, E), bridge(states.h_n, states.c_n)
-    )  # PyTorch's own network takes it
+    # PyTorch's own network takes it
+    decoder.rnn(torch.randn(3, 1, E), bridge(states.h_n, states.c_n))
 
 
 def test_a_bridge_refuses_what_does_not_fit() -> None:
-    with pytest.raises(UserError, match=r"because gru has no c_n: set model.decoder.cell=gru"):
+    with pytest.raises(UserError, match="gru has no c_n: .*cell=gru"):
         Bridge(network("gru", 0, 6), network("lstm", 0, 6))
-    with pytest.raises(UserError, match=r"gru has no place for c_n: set model.decoder.cell=lstm"):
+    with pytest.raises(UserError, match="no place for c_n: .*cell=lstm"):
         Bridge(network("lstm", 0, 6), network("gru", 0, 6))
-    with pytest.raises(UserError, match=r"have 1 and 2: set model.decoder.num_layers=2"):
+    with pytest.raises(UserError, match="set model.decoder.num_layers=2"):
         Bridge(network("gru", 0, 6), RecurrentEncoder(E, 6, 1, cell="gru"))
 
 
@@ -91,11 +90,6 @@ def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None
         assert bool((weights[row, step, len(valid) :] == 0).all())
         total = sum(by_hand[t] * states.output[row, t] for t in valid)
         torch.testing.assert_close(context[row, step], total)
-
-
-def test_an_unknown_score_of_attention_is_an_error() -> None:
-    with pytest.raises(UserError, match="score=cosine: input should be"):
-        Attention(4, 4, "cosine")
 
 
 W = 9  # target tokens
@@ -151,42 +145,9 @@ def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
     torch.testing.assert_close(again, whole[order])
 
 
-def test_the_loss_is_the_mean_cross_entropy_of_each_token_after_those_before_it() -> None:
-    torch.manual_seed(0)
-    encoder, decoder = made_decoder("lstm", 0, "general")
-    targets = torch.tensor([[3, 4, END, -100], [5, END, -100, -100], [6, 2, 7, END]])
-    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
-    inputs = torch.tensor([[START, 3, 4, 0], [START, 5, 0, 0], [START, 6, 2, 7]])
-    log_p = decoder(start, inputs).log_softmax(dim=-1)
-    by_hand = [
-        -log_p[b, s, t] for b, row in enumerate(targets) for s, t in enumerate(row) if t >= 0
-    ]
-    torch.testing.assert_close(decoder.loss(start, targets), torch.stack(by_hand).mean())
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_a_search_never_writes_the_start_and_finds_what_reading_step_by_step_finds(
-    beam: int,
-) -> None:
-    torch.manual_seed(3)
-    encoder, decoder = made_decoder("lstm", 0, "general")
-    start = start_of(encoder(torch.randn(3, T, E), LENGTHS), attends=True)
-    found = decoder.search(start, beam=beam, best=beam, longest=6, length_penalty=0.0)
-    for row, rank in product(range(3), range(beam)):
-        length = int(found.lengths[row, rank])
-        tokens = found.tokens[row, rank, : min(length + 1, 6)]
-        assert not {START, 1} & {*tokens[:length].tolist()}
-        inputs = torch.cat([torch.tensor([START]), tokens[:-1]]).expand(3, -1)
-        log_p = decoder(start, inputs).log_softmax(dim=-1)[row]
-        total = log_p.gather(1, tokens.unsqueeze(1)).sum()
-        torch.testing.assert_close(found.scores[row, rank], total)
-    if beam == 1:
-        assert torch.equal(decoder.search(start, longest=100).tokens[:, 0], decoder.decode(start))
-
-
 # ---------------------------------------------------------------- search
 
-TOKENS, LONGEST = 4, 4
+TOKENS, LONGEST, BEFORE = 4, 4, 1
 
 
 class Chain(nn.Module):
@@ -200,7 +161,7 @@ class Chain(nn.Module):
 
     def start(self) -> tuple[Tensor, Tensor]:
         rows = torch.arange(len(self.table))
-        return rows, torch.zeros_like(rows)
+        return rows, torch.full_like(rows, BEFORE)
 
     def step(self, token: Tensor, carried: tuple[Tensor, Tensor]) -> tuple[Tensor, Any]:
         rows, before = carried
@@ -216,12 +177,28 @@ class Chain(nn.Module):
         for length in range(LONGEST + 1):
             for tokens in product(others, repeat=length):
                 ended = [*tokens, END][:LONGEST]
-                log_p, before, token = 0.0, 0, START
+                log_p, before, token = 0.0, BEFORE, START
                 for following in ended:
                     log_p += float(self.table[row, before, token, following])
                     before, token = token, following
                 found.append((log_p / len(ended) ** penalty, [*tokens]))
         return sorted(found, reverse=True)
+
+    def beam_by_hand(
+        self, row: int, beam: int, penalty: float, longest: int
+    ) -> list[tuple[float, list[int]]]:
+        """The sequences that a beam keeps, with their scores; the best first."""
+        kept: list[tuple[float, float, list[int]]] = [(0.0, 0.0, [])]
+        for _ in range(longest):
+            found = [each for each in kept if END in each[2]]
+            for _, total, tokens in kept:
+                before, token = [BEFORE, START, *tokens][-2:]
+                for following in range(TOKENS if END not in tokens else 0):
+                    log_p = total + float(self.table[row, before, token, following])
+                    made = [*tokens, following]
+                    found.append((log_p / len(made) ** penalty, log_p, made))
+            kept = sorted(found, reverse=True)[:beam]
+        return [(score, tokens) for score, _, tokens in kept]
 
 
 def run(chain: Chain, **options: Any) -> Found:
@@ -258,21 +235,21 @@ def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(
         assert len(made) == 10
 
 
-def test_greedy_takes_the_likeliest_token_at_every_step() -> None:
-    chain = Chain(5)
-    found = run(chain)
-    for row in range(5):
-        before, token, tokens, log_p = 0, START, [], 0.0
-        for _ in range(LONGEST):
-            value, following = chain.table[row, before, token].max(dim=-1)
-            log_p += float(value)
-            before, token = token, int(following)
-            tokens.append(token)
-            if token == END:
-                break
-        written = [t for t in tokens if t != END]
-        assert found.tokens[row, 0, : int(found.lengths[row, 0])].tolist() == written
-        assert math.isclose(float(found.scores[row, 0]), log_p / len(tokens), abs_tol=1e-5)
+@pytest.mark.parametrize("beam", [1, 2, 4, 30])
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+@pytest.mark.parametrize("longest", [1, LONGEST])
+def test_a_beam_keeps_what_a_loop_by_hand_keeps(beam: int, penalty: float, longest: int) -> None:
+    chain = Chain(12, seed=2)
+    found = run(chain, beam=beam, best=beam, length_penalty=penalty, longest=longest)
+    for row in range(12):
+        kept = chain.beam_by_hand(row, beam, penalty, longest)
+        scores = torch.full((beam,), -torch.inf)  # where there are no more sequences
+        scores[: len(kept)] = torch.tensor([score for score, _ in kept])
+        torch.testing.assert_close(found.scores[row], scores, rtol=0, atol=1e-5)
+        for rank, (_, tokens) in enumerate(kept):
+            padded = tokens + [END] * (longest - len(tokens))
+            assert found.tokens[row, rank].tolist() == padded
+            assert found.lengths[row, rank] == len([t for t in tokens if t != END])
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -281,9 +258,8 @@ def test_a_source_is_decoded_the_same_alone_and_in_any_batch(
 ) -> None:
     chain = Chain(40, seed=5)
     whole = run(chain, beam=beam, best=beam)
-    monkeypatch.setattr(
-        "seqmodels.tasks.seq2seq.search.EVERY", 1
-    )  # leaves finished ones out at every step
+    # leaves finished ones out at every step
+    monkeypatch.setattr("seqmodels.tasks.seq2seq.search.EVERY", 1)
     again = run(chain, beam=beam, best=beam)
     for name in ("tokens", "lengths", "scores"):
         assert torch.equal(getattr(whole, name), getattr(again, name))
@@ -293,34 +269,6 @@ def test_a_source_is_decoded_the_same_alone_and_in_any_batch(
         own = run(alone, beam=beam, best=beam)
         assert torch.equal(own.tokens[0], whole.tokens[row])
         torch.testing.assert_close(own.scores[0], whole.scores[row])
-
-
-def test_a_wider_beam_never_finds_a_worse_sequence_here_and_ranks_what_it_finds() -> None:
-    chain = Chain(30, seed=2)
-    greedy, wide = run(chain, length_penalty=0.0), run(chain, beam=4, best=4, length_penalty=0.0)
-    assert bool((wide.scores[:, 0] >= greedy.scores[:, 0] - 1e-6).all())
-    assert bool((wide.scores[:, 0] > greedy.scores[:, 0] + 1e-3).any())
-    assert bool((wide.scores.diff(dim=1) <= 0).all())
-
-
-def test_a_beam_that_is_wider_than_there_are_sequences_says_so_by_their_score() -> None:
-    found = run(Chain(2), beam=6, best=6, longest=1)
-    assert found.tokens[:, :4, 0].sort(dim=1).values.tolist() == [[0, 1, 2, 3]] * 2
-    assert found.scores.isfinite().sum(dim=1).tolist() == [TOKENS] * 2
-    assert not found.scores.isnan().any()
-
-
-def test_a_sequence_that_has_ended_stays_until_better_ones_push_it_out() -> None:
-    chain = Chain(1)
-    chain.table = torch.full((1, TOKENS, TOKENS, TOKENS), -torch.inf)
-    chain.table[0, :, START, END], chain.table[0, :, START, 1] = math.log(0.6), math.log(0.4)
-    chain.table[0, :, 1, 3] = chain.table[0, :, 3, END] = 0.0  # 1, 3, end: all of 0.4
-    found = run(chain, beam=2, best=2, length_penalty=0.0)
-    assert found.tokens[0].tolist() == [[END] * 4, [1, 3, END, END]]
-    assert found.lengths[0].tolist() == [0, 2]
-    torch.testing.assert_close(found.scores[0].exp(), torch.tensor([0.6, 0.4]))
-    [[longer, empty]] = run(chain, beam=2, best=2, length_penalty=1.0).lengths.tolist()
-    assert (longer, empty) == (2, 0)  # -0.92 / 3 is more than -0.51 / 1
 
 
 def test_more_sequences_than_a_beam_keeps_are_one_line() -> None:

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from sacrebleu.metrics import BLEU
@@ -93,16 +90,6 @@ def test_evaluation_has_each_source_once_with_all_its_references(tmp_path: Path)
     assert data.split_sizes == {"train": 9, "validation": 4, "test": 5}
 
 
-def test_a_batch_offers_the_inputs_of_its_source_and_the_targets_of_its_target(
-    tmp_path: Path,
-) -> None:
-    batch = next(iter(made(tmp_path).test_dataloader()))
-    assert batch.targets is batch.target.targets and not batch.continues
-    assert batch.mask.sum() == batch.lengths.sum()
-    moved = batch.map(lambda tensor: tensor.clone()).to("cpu")
-    assert moved.references == batch.references
-
-
 def test_splits_cut_from_training_never_share_a_source(tmp_path: Path) -> None:
     pairs = [(f"s{n % 40}", f"t{n}") for n in range(100)]
     data = Pairs(tsv(tmp_path / "train.tsv", pairs), validation_fraction=0.25, test_fraction=0.25)
@@ -120,12 +107,8 @@ def test_sources_that_given_splits_share_with_training_are_counted(tmp_path: Pat
     tsv(tmp_path / "test.tsv", [("low", "l oʊ"), ("ew", "j uu")])
     data = Pairs(*data.paths.values())
     data.setup()
-    assert data.notes == [
-        "4 of 4 rows (100.00 %) of the validation split are in the train split, too; are they the "
-        "same file?",
-        "1 of 2 rows (50.00 %) of the test split are in the train split, too",
-        "1 of 2 rows (50.00 %) of the test split are in the validation split, too",
-    ]
+    counts = [note.partition(" rows")[0] for note in data.notes]
+    assert counts == ["4 of 4", "1 of 2", "1 of 2"]  # the test with training and with validation
 
 
 def test_several_processes_evaluate_each_source_once(
@@ -143,64 +126,37 @@ def test_several_processes_evaluate_each_source_once(
 # ---------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "jsonl with lists", "parquet", "no header"])
-def test_all_formats_give_the_same_pairs(tmp_path: Path, format: str) -> None:
-    path = tmp_path / "pairs.tsv"
-    columns = None
-    lists = {s: [t for source, t in WORDS if source == s] for s, _ in WORDS}
-    if format == "csv":
-        path = path.with_suffix(".csv")
-        lines = ["source,target", *(f'"{s}","{t}"' for s, t in WORDS)]
-        path.write_text("\n".join(lines), encoding="utf-8")
-    elif format == "jsonl":
-        path = path.with_suffix(".jsonl")
-        path.write_text("\n".join(json.dumps({"source": s, "target": t}) for s, t in WORDS))
-    elif format == "jsonl with lists":
-        path = path.with_suffix(".jsonl")
-        lines = [
-            json.dumps({"source": s, "target": ts if len(ts) > 1 else ts[0]})
-            for s, ts in lists.items()
-        ]
-        path.write_text("\n".join(lines))
-    elif format == "parquet":
-        path = path.with_suffix(".parquet")
-        pq.write_table(pa.table({"source": [*lists], "target": [*lists.values()]}), path)
-    else:
-        columns = ["source", "target"]
-        tsv(path, WORDS, header=None)
-    data = Pairs(columns=columns)
-    examples = data.examples_of(data.read_file(str(path)), str(path))
-    assert dict(zip(examples.inputs, examples.targets)) == {s: tuple(t) for s, t in lists.items()}
+def test_pairs_are_read_from_lists_and_from_files_without_a_header(tmp_path: Path) -> None:
+    lists = {s: tuple(t for source, t in WORDS if source == s) for s, _ in WORDS}
+    lines = [
+        json.dumps({"source": s, "target": ts if len(ts) > 1 else ts[0]}) for s, ts in lists.items()
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    tsv(tmp_path / "pairs.tsv", WORDS, header=None)
+    for name, columns in (("pairs.jsonl", None), ("pairs.tsv", ["source", "target"])):
+        data = Pairs(columns=columns)
+        examples = data.examples_of(data.read_file(str(tmp_path / name)), name)
+        assert dict(zip(examples.inputs, examples.targets)) == lists
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("name", "content", "message"),
     [
-        ("source\ttarget\na\tb\n \tb\n", "x.tsv: the source of row 2 is empty; remove the row"),
-        ("source\ttarget\na\t\n", "x.tsv: the target of row 1 is empty; remove the row or fill it"),
-        (
-            "a\tb\nc\td\n",
-            "x.tsv: row 1 has no column 'source': set data.source_column; choose one of a, b; if "
-            "the file has no header, set data.columns",
-        ),
-        ("source\tgoal\na\tb\n", "x.tsv: row 1 has no column 'target': set data.target_column; "),
+        ("x.tsv", "source\ttarget\na\tb\n \tb\n", "the source of row 2 is empty"),
+        ("x.tsv", "source\ttarget\na\t\n", "the target of row 1 is empty"),
+        ("x.tsv", "a\tb\nc\td\n", "row 1 has no column 'source': set data.source_column"),
+        ("x.tsv", "source\tgoal\na\tb\n", "row 1 has no column 'target': set data.target_column"),
+        ("x.jsonl", '{"source": "a", "target": []}', "the target of row 1 is empty"),
+        ("x.jsonl", '{"source": "a", "target": ["a", null]}', "the target of row 1 is empty"),
+        ("x.jsonl", '{"source": "a", "target": null}', "the target of row 1 is empty"),
     ],
 )
 def test_wrong_files_are_one_line_with_file_and_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, message: str
+    tmp_path: Path, name: str, content: str, message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("x.tsv").write_text(content)
-    with pytest.raises(UserError, match=f"^{message}[^\n]*$"):
-        Pairs("x.tsv").setup()
-
-
-@pytest.mark.parametrize("targets", [[], [""], ["a", None], None])
-def test_an_empty_list_of_targets_is_an_error(tmp_path: Path, targets: Any) -> None:
-    path = tmp_path / "x.jsonl"
-    path.write_text(json.dumps({"source": "a", "target": targets}))
-    with pytest.raises(UserError, match="x.jsonl: the target of row 1 is empty"):
-        Pairs(str(path)).setup()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name}: {message}"):
+        Pairs(str(tmp_path / name)).setup()
 
 
 def test_sources_to_predict_for_are_a_column_or_plain_lines(tmp_path: Path) -> None:
@@ -226,40 +182,7 @@ def test_another_file_is_evaluated_by_source(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_of_the_hub_is_read(tmp_path: Path) -> None:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    (folder / "train.jsonl").write_text(
-        "\n".join(json.dumps({"source": s, "target": t}) for s, t in WORDS * 2)
-    )
-    (folder / "test.jsonl").write_text(json.dumps({"source": "row", "target": "ɹ oʊ"}))
-    data = Pairs(hub=str(folder), target_tokenizer="space", validation_fraction=0.3)
-    data.setup()
-    assert data.split_sizes == {"train": 6, "validation": 3, "test": 1}
-    [batch] = data.test_dataloader()
-    assert batch.references == [("ɹ oʊ",)]
-
-
 # ---------------------------------------------------------------- symbols
-
-
-def test_symbols_that_training_never_saw_are_noted_with_number_and_share(tmp_path: Path) -> None:
-    train = tsv(tmp_path / "train.tsv", WORDS)
-    test = tsv(tmp_path / "test.tsv", [("lewi", "l oʊ ɒ"), ("lox", "l oʊ")])
-    data = Pairs(train, train, test, target_tokenizer="space")
-    data.setup()
-    assert not any("unknown" in note for note in data.notes)
-    wrong = tsv(tmp_path / "wrong.tsv", [("λόγος", "l oʊ")])
-    data.file_loader(wrong)
-    assert any(f"{wrong}: 5 of 5 tokens (100.00 %) are unknown" in note for note in data.notes)
-
-
-@pytest.mark.parametrize("options", [{"min_count": 2}, {"vocabulary_size": 5}])
-def test_a_model_that_has_learned_unknown_symbols_reads_them(
-    tmp_path: Path, options: dict[str, int]
-) -> None:
-    batch = made(tmp_path, **options).batch_of(["loxe"])
-    assert batch.inputs[0, 2] == 1
 
 
 def test_a_text_to_write_may_be_spelled_like_the_padding(tmp_path: Path) -> None:
@@ -271,11 +194,11 @@ def test_a_text_to_write_may_be_spelled_like_the_padding(tmp_path: Path) -> None
     assert written.count(0) == 0
 
 
-def test_the_summary_counts_pairs_and_sources_and_unknown_symbols_are_a_token(
+def test_the_summary_counts_pairs_and_symbols_that_training_lacks_are_a_token_and_noted(
     tmp_path: Path,
 ) -> None:
-    path = tsv(tmp_path / "test.tsv", [("low", "l oʊ"), ("lox", "l ɒ k")])
     train = tsv(tmp_path / "train.tsv", WORDS)
+    path = tsv(tmp_path / "test.tsv", [("low", "l oʊ"), ("lox", "l ɒ k")])
     data = Pairs(train, path, path, target_tokenizer="space")
     data.setup()
     [line] = data.summary
@@ -285,6 +208,8 @@ def test_the_summary_counts_pairs_and_sources_and_unknown_symbols_are_a_token(
     assert batch.references == [("l oʊ",), ("l ɒ k",)]
     target_text = TextDecoder(data.spec["target_preprocessor"])
     assert target_text.texts(batch.targets.clamp(min=0)) == ["l oʊ", "l [UNK] [UNK]"]
+    data.file_loader(tsv(tmp_path / "wrong.tsv", [("λόγος", "l oʊ")]))
+    assert any("wrong.tsv: 5 of 5 tokens" in note for note in data.notes)
 
 
 @pytest.mark.parametrize(
@@ -344,17 +269,6 @@ def test_a_spec_restores_both_sides(tmp_path: Path) -> None:
         again.use_spec({**spec, "num_targets": 99})
 
 
-def test_a_training_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    data = made(tmp_path)
-    loader = data.train_dataloader()
-    given = iter(loader)
-    next(given)
-    state = loader.state_dict()
-    again = data.train_dataloader()
-    again.load_state_dict(state)
-    assert [len(batch) for batch in again] == [len(batch) for batch in given]
-
-
 # ---------------------------------------------------------------- baselines
 
 
@@ -378,31 +292,14 @@ def test_baselines_copy_the_source_or_take_the_most_frequent_target(tmp_path: Pa
 
 
 def test_baselines_of_prose_have_bleu_by_sacrebleu(tmp_path: Path) -> None:
-    rows = [("the cat sat on a mat", "le chat est ici ."), ("a dog ran", "un chien court .")]
+    train = [("it is", "un chien court ."), ("so it is", "un chien court ."), ("a", "le chat")]
     test = [("the cat sat on a hat", "le chat est là ."), ("un chien court", "un chien court !")]
-    data = Pairs(
-        tsv(tmp_path / "train.tsv", [*rows, ("so it is", "un chien court .")]),
-        tsv(tmp_path / "validation.tsv", test),
-        tsv(tmp_path / "test.tsv", test),
-        source_tokenizer="word",
-        target_tokenizer="word",
-    )
+    files = [tsv(tmp_path / f"{name}.tsv", rows) for name, rows in zip("abc", (train, test, test))]
+    data = Pairs(*files, source_tokenizer="word", target_tokenizer="word")
     data.setup()
-    found, right = data.baselines(), [[target for _, target in test]]
-    made = {
-        "copy of the source": [source for source, _ in test],
-        "most frequent target": ["un chien court ."] * 2,
-    }
-    for name, texts in made.items():
-        bleu = BLEU().corpus_score(texts, right).score
-        assert 100 * found["test/bleu"][name] == pytest.approx(bleu, abs=1e-6)
-
-
-def test_pairs_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:
-    rows = [(f"{n}a", [f"a{n}", "b"]) for n in range(9)]
-    frame = pd.DataFrame(rows, columns=["source", "target"])
-    frame.to_parquet(tmp_path / "rows.parquet")
-    found = [Pairs(given) for given in (frame, str(tmp_path / "rows.parquet"))]
-    for data in found:
-        data.setup()
-    assert len({data.fingerprint for data in found}) == 1
+    found, right = data.baselines()["test/bleu"], [[target for _, target in test]]
+    for name, texts in (
+        ("copy of the source", [source for source, _ in test]),
+        ("most frequent target", ["un chien court ."] * 2),
+    ):
+        assert 100 * found[name] == pytest.approx(BLEU().corpus_score(texts, right).score, abs=1e-6)
