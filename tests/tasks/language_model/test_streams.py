@@ -89,21 +89,21 @@ def test_what_is_unknown_has_to_be_spelled_out() -> None:
 def test_processes_share_the_streams_of_a_split(
     split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a.txt").write_bytes(bytes(range(200)).decode("latin-1").encode())
+    (tmp_path / "a.txt").write_text("".join(map(chr, range(200, 403))))  # each another token
     files = [str(tmp_path / "a.txt")] * 3
     data = PlainText(*files, tokenizer="char", batch_size=2, evaluation_streams=4, window=5)
     data.setup()
-    monkeypatch.setattr(PlainText, "process", (0, 1))
-    alone = [*getattr(data, f"{split}_dataloader")()]
-    seen = []
+    expected = data.tokens[split].ids[1:].tolist()
+    seen, count = [], set()
     for rank in range(2):
         monkeypatch.setattr(PlainText, "process", (rank, 2))
         batches = [*getattr(data, f"{split}_dataloader")()]
         assert {len(batch) for batch in batches} == {2}
-        seen.append([t for batch in batches for t in batch.targets.flatten().tolist()])
-    assert not {*seen[0]} & {*seen[1]} and len(seen[0]) == len(seen[1]) == 100
-    assert sorted(seen[0] + seen[1]) == data.tokens[split].ids[1:].tolist()
-    assert {len(batch) for batch in alone} == {2 if split == "train" else 4}
+        seen += [t for batch in batches for t in batch.targets.flatten().tolist() if t >= 0]
+        count.add(len(batches))
+    # training leaves out what fills no step of all streams
+    assert sorted(seen) == (expected[:200] if split == "train" else expected)
+    assert len(count) == 1
     monkeypatch.setattr(PlainText, "process", (0, 5))
     if split == "test":
         with pytest.raises(UserError, match="data.evaluation_streams is 4"):

@@ -329,7 +329,7 @@ def test_it_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
     resumes(script, tmp_path, *OWN, "model.dropout=0.2", step=28)
 
 
-@pytest.mark.long  # that of a tagger is the short form
+@pytest.mark.long  # that of a classifier is the short form
 @pytest.mark.usefixtures("train_file")
 def test_two_processes_train_and_score_as_one(
     script: Script, process: Script, tmp_path: Path

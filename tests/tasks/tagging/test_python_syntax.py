@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Refused, Script, result_of
+from tests.conftest import ROOT, Script, result_of
 
 EXAMPLES = ("--config-dir", str(ROOT / "examples" / "configs"))
 MODULE = "import os\n\n@property\ndef f(a, b):\n    return os.path.join(a, b)\n\nx = f(1, 'é')\n"
@@ -70,9 +70,3 @@ def test_it_trains_and_predicts(
     done = script("predict.py", "run=run", "input=m0.py", "imports=examples.python_syntax")
     [row] = map(json.loads, done.stdout.splitlines())
     assert row["tokens"] == [text for text, _ in chain(*tagged(MODULE, tmp_path))]
-
-
-@pytest.mark.parametrize("recipe", ["tagging", "span_tagging"])
-def test_a_recipe_says_which_data_to_give(refused: Refused, recipe: str) -> None:
-    line = refused("train.py", f"experiment={recipe}")
-    assert line == "error: give either data.train=<file> or data.hub=<name>"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -120,68 +119,51 @@ def test_conllu_has_words_only_and_its_columns_by_name(tmp_path: Path) -> None:
         read(broken)
 
 
-def test_lists_in_json_and_parquet(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def test_lists_in_json(tmp_path: Path) -> None:
     rows = [{"tokens": ["New York", "2"], "tags": ["B", "O"]}, {"tokens": ["x"], "tags": ["O"]}]
     want = [(row["tokens"], row["tags"]) for row in rows]
     lines = "".join(json.dumps(row) + "\n" for row in rows).replace('"2"', "2")
     assert read(written(tmp_path / "a.jsonl", lines)) == want
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert read(str(tmp_path / "a.parquet")) == want
-    renamed = lines.replace("tags", "pos").replace("tokens", "words")
-    path = written(tmp_path / "b.json", renamed)
-    assert read(path, token_column="words", tag_column="pos") == want
+    renamed = written(tmp_path / "b.json", lines.replace("tags", "pos").replace("tokens", "words"))
+    assert read(renamed, token_column="words", tag_column="pos") == want
 
 
 def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
     import datasets
 
-    folder = tmp_path / "on_the_hub"
-    features = datasets.Features(
-        {
-            "tokens": datasets.Sequence(datasets.Value("string")),
-            "ner_tags": datasets.Sequence(datasets.ClassLabel(names=["O", "B-PER"])),
-        }
-    )
+    words, tags = datasets.Value("string"), datasets.ClassLabel(names=["O", "B-PER"])
+    kinds = {"tokens": datasets.Sequence(words), "ner_tags": datasets.Sequence(tags)}
+    (tmp_path / "hub").mkdir()
     for split, tags in (("train", [[1, 0], [0]]), ("test", [[1, 1]])):
         rows = {"tokens": [["x"] * len(t) for t in tags], "ner_tags": tags}
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{split}.parquet"
-        datasets.Dataset.from_dict(rows, features).to_parquet(path)
-    found = TaggedText(hub=str(folder)).read()
+        made = datasets.Dataset.from_dict(rows, datasets.Features(kinds))
+        made.to_parquet(tmp_path / "hub" / f"{split}.parquet")
+    found = TaggedText(hub=str(tmp_path / "hub")).read()
     assert found["train"].targets == [["B-PER", "O"], ["O"]]
     assert found["test"].targets == [["B-PER", "B-PER"]]
-    assert read(str(folder / "test.parquet")) == [(["x", "x"], ["B-PER", "B-PER"])]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
-        ("a.txt", "\na\nb\n", {}, r"a.txt: line 2 is \['a'\]: each line needs a word and its tag"),
-        ("a.txt", "a A\n\nb c B\n", {}, r"line 3 is \['b', 'c', 'B'\]: .* as many columns, 2; "),
-        ("a.txt", "a A\n", {"columns": ["x", "y", "z"]}, r"line 1 is .*: .* columns, 3; "),
-        ("a.txt", "a\tA\n\tB\n", {}, r"a.txt: line 2 is \['', 'B'\]: each line needs a word and"),
-        ("a.txt", "a\tA\nb\t\n", {}, r"a.txt: line 2 is \['b', ''\]: each line needs a word and"),
-        ("a.txt", "a A\n", {"tag_column": "ner"}, "tag_column=ner is not in data.columns: set"),
-        ("a.txt", "", {"columns": ["a", "b"], "tag_column": "B"}, "tag_column=B is not in .* b"),
-        ("a.json", '{"tags": []}', {}, "row 1 has no column 'tokens': set data.token_column"),
+        ("a.txt", "\na\nb\n", {}, r"a.txt: line 2 is \['a'\]"),
+        ("a.txt", "a A\n\nb c B\n", {}, "line 3 is .* as many columns, 2"),
+        ("a.txt", "a A\n", {"columns": ["x", "y", "z"]}, "line 1 is .* columns, 3"),
+        ("a.txt", "a\tA\n\tB\n", {}, r"line 2 is \['', 'B'\]"),
+        ("a.txt", "a\tA\nb\t\n", {}, r"line 2 is \['b', ''\]"),
+        ("a.txt", "a A\n", {"tag_column": "ner"}, "tag_column=ner is not in data.columns"),
         ("a.json", '{"tokens": ["a"]}', {}, "row 1 has no column 'tags': set data.tag_column"),
-        ("a.json", '{"tokens": [], "tags": []}', {}, "a.json: row 1: tokens must be a list of"),
-        ("a.json", '{"tokens": "a", "tags": []}', {}, "a.json: row 1: tokens must be a list of"),
+        ("a.json", '{"tokens": [], "tags": []}', {}, "row 1: tokens must be a list"),
+        ("a.json", '{"tokens": "a", "tags": []}', {}, "row 1: tokens must be a list"),
         ("a.json", '{"tokens": ["a", ""], "tags": []}', {}, "the token of row 1 is empty"),
         ("a.json", '{"tokens": ["a"], "tags": [null]}', {}, "the tag of row 1 is empty"),
-        ("a.json", '{"tokens": ["a"], "tags": [[]]}', {}, "the tag of row 1 is"),
     ],
-)  # fmt: skip
-def test_a_mistake_is_one_line_with_its_place(
+)
+def test_a_mistake_is_named_with_its_place(
     tmp_path: Path, name: str, content: str, options: dict[str, Any], message: str
 ) -> None:
-    path = written(tmp_path / name, content)
-    with pytest.raises(UserError, match=message) as caught:
-        read(path, **options)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=message):
+        read(written(tmp_path / name, content), **options)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n-DOCSTART- x\n"])
@@ -193,16 +175,6 @@ def test_a_file_without_a_word_is_one_line(tmp_path: Path, content: str) -> None
     data.setup()
     with pytest.raises(UserError, match=r"a\.txt is empty"):
         data.file_loader(path)
-
-
-def test_a_parquet_column_without_lists_is_named(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"tokens": ["a"], "tags": [["A"]]}), path)
-    with pytest.raises(UserError, match="row 1: tokens must be a list of tokens"):
-        read(str(path))
 
 
 # ---------------------------------------------------------------- inputs to predict for
@@ -260,38 +232,6 @@ def test_each_word_is_one_step_whatever_it_holds() -> None:
     assert words.encode([["new york", "z"]], "made")[0].tolist() == [int(first[0]), 1]
 
 
-def test_rare_words_are_unknown_and_the_vocabulary_keeps_the_frequent() -> None:
-    raw = [["a", "a", "a", "b", "b", "c"]]
-    words = Words(min_count=2)
-    words.fit(raw)
-    assert words.encode(raw, "made")[0].tolist() == [2, 2, 2, 3, 3, 1]
-    words = Words(vocabulary_size=3)
-    words.fit(raw)
-    assert words.num_inputs == 3 and words.encode([["a", "b"]], "made")[0].tolist() == [2, 1]
-
-
-def test_the_encoder_of_a_checkpoint_needs_plain_values_only() -> None:
-    raw = [["a", "Bc"], ["a", "d d"]]
-    for characters in (False, True):
-        words = Words(lowercase=True, characters=characters)
-        words.fit(raw)
-        state = json.loads(json.dumps(words.state()))
-        again = load_inputs(state)
-        assert again.state() == words.state()
-        assert again.own_spec == words.own_spec
-        for one, other in zip(again.encode(raw, "x"), words.encode(raw, "x")):
-            assert torch.equal(one, other)
-
-
-def test_empty_texts_and_words_are_errors_with_their_number() -> None:
-    words = Words()
-    words.fit([["a"]])
-    with pytest.raises(UserError, match="^new: text 12 must be a list of its words, none of them"):
-        words.encode([["a"], []], "new", first=11)
-    with pytest.raises(UserError, match="^new: text 11 must be"):
-        words.encode([["a", " "]], "new", first=11)
-
-
 def test_pre_trained_vectors_go_by_word(tmp_path: Path) -> None:
     path = written(tmp_path / "a.vec", "a 1 2\nb 3 4\nnew 5 6\n")
     words = Words(vectors=path, vocabulary="vectors", min_count=1)
@@ -303,31 +243,17 @@ def test_pre_trained_vectors_go_by_word(tmp_path: Path) -> None:
     assert load_inputs(words.state()).own_spec == words.own_spec
 
 
-# ---------------------------------------------------------------- characters
-
-
-def test_characters_keep_their_case_and_stand_after_the_word() -> None:
-    raw = [["ab", "Ab", "b"], ["abba"]]
-    words = Words(lowercase=True, characters=True)
-    words.fit(raw)
-    first, second = words.encode(raw, "made")
-    assert first.shape == (3, 3) and second.shape == (1, 5)
-    assert first[0, 0] == first[1, 0] and first[0, 1] != first[1, 1]
-    assert first[2].tolist()[1:] == [int(first[0, 2]), 0]
-    unknown = words.encode([["a?"]], "made")[0]
-    assert unknown.tolist() == [[1, int(first[0, 1]), 1]]
-    batch = collate([first, second])
-    assert batch.inputs.shape == (2, 3, 5) and batch.inputs[1, 1:].eq(0).all()
-    assert torch.equal(batch.inputs[0, :, :3], first)
-
-
-def test_of_a_very_long_word_both_ends_are_read() -> None:
+def test_characters_stand_after_the_word_and_of_a_very_long_one_both_ends() -> None:
+    raw = [["ab", "b"], ["a" * 12 + "b" * 500 + "c" * 12]]
     words = Words(characters=True)
-    words.fit([["a" * 12 + "b" * 500 + "c" * 12]])
-    [row] = words.encode([["a" * 12 + "b" * 500 + "c" * 12]], "made")
-    a, c = (words.characters[letter] for letter in "ac")
-    assert row.tolist() == [[2, *[a] * 12, *[c] * 12]]
-    assert words.own_spec == {"num_characters": 5}  # b is known, too
+    words.fit(raw)
+    short, long = words.encode(raw, "made")
+    a, b, c = (words.characters[letter] for letter in "abc")
+    assert short[:, 1:].tolist() == [[a, b], [b, 0]]
+    assert long[0, 1:].tolist() == [a] * 12 + [c] * 12
+    batch = collate([short, long])
+    assert batch.inputs.shape == (2, 2, 25) and batch.inputs[1, 1:].eq(0).all()
+    assert torch.equal(batch.inputs[0, :, :3], short)
 
 
 # ---------------------------------------------------------------- the data module
@@ -346,7 +272,7 @@ def test_what_a_checkpoint_knows_encodes_and_reads_the_same(tmp_path: Path) -> N
     data = TaggedText(train, characters=True, batch_size=5)
     data.setup()
     spec = json.loads(json.dumps(data.spec))
-    assert spec["num_characters"] == data.inputs.own_spec["num_characters"]
+    assert spec["num_characters"] == data.inputs.num_characters
     again = TaggedText(train, characters=True, batch_size=5)
     again.use_spec(spec)
     assert again.spec == data.spec
@@ -365,11 +291,6 @@ def test_baselines_of_tags_follow_the_vocabulary(tmp_path: Path) -> None:
         data.setup()
         found.append(data.baselines()["test/accuracy"]["most frequent tag of each token"])
     assert found[:2] == [1.0] * 2 and found[2] < 0.7
-
-
-def test_a_text_without_a_file_is_an_error() -> None:
-    with pytest.raises(UserError, match="give either data.train=<file> or data.hub=<name>"):
-        TaggedText().read()
 
 
 # ---------------------------------------------------------------- a run
@@ -396,13 +317,3 @@ def test_a_run_with_all_options_predicts_whole_texts(script: Script, tmp_path: P
     assert rows[0]["tags"] == ["A", "B"] * 8 + ["B"] and rows[1]["tags"] == ["A"]
     scored = script("evaluate.py", "run=run", f"file={train}")
     assert "accuracy" in scored.stdout
-
-
-def test_tags_are_read_from_memory_as_from_a_file(tmp_path: Path) -> None:
-    rows = [([*"ab"][: 1 + n % 2], [*"XY"][: 1 + n % 2]) for n in range(9)]
-    frame = pd.DataFrame(rows, columns=["tokens", "ner_tags"])
-    frame.to_parquet(tmp_path / "rows.parquet")
-    found = [TaggedText(given) for given in (frame, str(tmp_path / "rows.parquet"))]
-    for data in found:
-        data.setup()
-    assert len({data.fingerprint for data in found}) == 1
