@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from omegaconf import DictConfig
 
 import tests.type_checks  # noqa: F401 (before seqmodels, whose functions it is for)
@@ -33,6 +34,10 @@ if TYPE_CHECKING:  # slow to import, also where tests are only handed out to oth
     from playwright.sync_api import Browser
 
 prepare_hydra()
+
+# the same examples in every run, however busy the machine is
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
 

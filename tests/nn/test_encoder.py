@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import jaxtyping
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -21,86 +20,22 @@ from seqmodels.nn.encoder import (
     FEWEST_STEPS_TO_TRAIN,
     LARGEST_BY_HAND,
     RecurrentEncoder,
-    RNNOutput,
 )
 from seqmodels.nn.state import parts_of, state_of
 from seqmodels.padding import valid_steps
+from tests.nn.cases import MIXES, Case, F, H, P, cases, made, parts, same
 from tests.reference import run_reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
-F, H, P = 4, 6, 3
 B, T, LENGTHS = 5, 9, [3, 7, 1, 7, 2]
 CELLS = [("lstm", 0), ("lstm", P), ("gru", 0), ("rnn", 0)]
-MIXES = ([7] * 5, [5], [1, 1, 1], [1, 8, 1, 1, 3], [1 + 37 * row % 43 for row in range(67)])
-any_rows = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 cells = pytest.mark.parametrize(("cell", "proj_size"), CELLS)
-
-
-def made(cell: str = "lstm", layers: int = 1, **options: Any) -> Any:
-    return RecurrentEncoder(F, H, layers, cell=cell, **options)
-
-
-def parts(states: RNNOutput) -> list[Tensor]:
-    return [states.output, *parts_of(states.state)]
-
-
-def same(found: Any, wanted: Any, tolerance: float = 1e-10) -> None:
-    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
-
-
-@dataclass
-class Case:
-    """An encoder, and rows for it whose padding holds what must not be read."""
-
-    cell: tuple[str, int]
-    layers: int
-    two: bool
-    lengths: list[int]
-    more: int  # steps of padding in every row
-    junk: float
-    carried: bool
-    seed: int
-
-    def make(self) -> None:
-        """Outside of the strategy: the checks of types draw random numbers."""
-        torch.manual_seed(self.seed)
-        cell, proj_size = self.cell
-        options = {"bidirectional": self.two, "proj_size": proj_size}
-        self.encoder = made(cell, self.layers, **options).double()
-        self.inputs = torch.randn(len(self.lengths), max(self.lengths) + self.more, F).double()
-        self.inputs[~valid_steps(self.lengths, self.inputs.shape[1])] = self.junk
-        final = parts_of(self.encoder(self.inputs, self.lengths).state)
-        self.start = [torch.randn_like(part) for part in final] if self.carried else []
-
-    def run(self, packing: str) -> tuple[RNNOutput, list[Tensor]]:
-        """The states, and the gradients of inputs, initial state and weights."""
-        self.encoder.packing = packing
-        given = [tensor.clone().requires_grad_() for tensor in (self.inputs, *self.start)]
-        state = state_of(*given[1:]) if self.start else None
-        states = self.encoder(given[0], torch.tensor(self.lengths), state)
-        torch.manual_seed(3)  # each element of each tensor has a weight of its own
-        total = sum((part * torch.randn(part.shape).double()).sum() for part in parts(states))
-        return states, [*torch.autograd.grad(total, [*given, *self.encoder.parameters()])]
-
-
-cases = st.builds(
-    Case,
-    cell=st.sampled_from(CELLS),
-    layers=st.integers(1, 3),
-    two=st.booleans(),
-    lengths=st.lists(st.integers(1, 8), min_size=1, max_size=7) | st.sampled_from(MIXES),
-    more=st.integers(0, 2),
-    junk=st.sampled_from([0.0, 1e30, math.nan, math.inf]),
-    carried=st.booleans(),
-    seed=st.integers(0, 1000),
-)
 ways = st.sampled_from(["packed", "padded", "auto"])
 blocks = st.sampled_from([1, 3, rows.STEPS_PER_BLOCK])  # 1: as many blocks as rows
 
 
-@any_rows
-@given(case=cases, packing=ways, steps_per_block=blocks)
+@given(case=cases(*CELLS), packing=ways, steps_per_block=blocks)
 def test_a_row_gives_what_the_equations_make_of_it_alone(
     case: Case, packing: str, steps_per_block: int
 ) -> None:
@@ -118,8 +53,7 @@ def test_a_row_gives_what_the_equations_make_of_it_alone(
     assert states.h_n.shape[:2] == (case.layers, 1 + case.two)
 
 
-@any_rows
-@given(case=cases, steps_per_block=blocks, on_cpu=st.booleans())
+@given(case=cases(*CELLS), steps_per_block=blocks, on_cpu=st.booleans())
 def test_gradients_are_those_of_packed_rows_and_none_reaches_the_padding(
     case: Case, steps_per_block: int, on_cpu: bool
 ) -> None:
