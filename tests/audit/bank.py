@@ -309,6 +309,22 @@ class OneStepState(CarriedLanguage):
         return logits, (h, h if inputs.shape[1] == 1 else c)
 
 
+class CopiedFinal(Classifier):
+    """One number of features for a whole row, and a state for the next window: `h` for `c`."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> Any:
+        _, (h, c) = self.rnn(packed(inputs, lengths), state)
+        return self.classify(h[-1]), self.handed_on(h, c)
+
+    def handed_on(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        return h, h
+
+
+class CarriedFinal(CopiedFinal):
+    def handed_on(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        return h, c
+
+
 class Remembering(Classifier):
     """Keeps its state between calls."""
 
@@ -333,6 +349,36 @@ class ShiftedMask(Classifier):
         features = self.convolve(inputs.transpose(1, 2)).transpose(1, 2)
         short = mask_of((lengths - 1).clamp(min=1), inputs.shape[1])
         return self.classify(features.masked_fill(~short.unsqueeze(-1), -torch.inf).amax(dim=1))
+
+
+class Cut(Classifier):
+    """Long rows lose what comes after some steps."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return super().forward(inputs[:, :16], lengths.clamp(max=16))
+
+
+class CentredConvolution(nn.Module):
+    """A convolution of three steps, the next one among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.convolve = nn.Embedding(V, F), nn.Conv1d(F, V, kernel_size=3, padding=1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        embedded = self.embed(inputs) * mask_of(lengths, inputs.shape[1]).unsqueeze(-1)
+        return self.convolve(embedded.transpose(1, 2)).transpose(1, 2)
+
+
+class LastRowOfBoth(nn.Module):
+    """Time first, as by default: `output[-1]` of two directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.classify = nn.LSTM(F, H, bidirectional=True), nn.Linear(2 * H, CLASSES)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        return self.classify(self.rnn(inputs.transpose(0, 1))[0][-1])
 
 
 class CentredTargets(WithoutAttention):
@@ -362,10 +408,14 @@ class ContextOverPadding(Translator):
 
 
 class HiddenForBoth(Translator):
-    """`h` where `c` belongs."""
+    """`h` where `c` belongs, or `c` where `h` does."""
+
+    def __init__(self, part: int = 0) -> None:
+        super().__init__()
+        self.part = part
 
     def start(self, final: Any, memory: Tensor, lengths: Tensor) -> Any:
-        return self.bridge(final[0]), self.bridge(final[0])
+        return self.bridge(final[self.part]), self.bridge(final[self.part])
 
 
 class LayersForDirections(WithoutAttention):
@@ -392,6 +442,13 @@ class MixedRows(WithoutAttention):
         return final.reshape(self.layers, final.shape[1], -1)
 
 
+class OneAhead(Translator):
+    """Targets that are not shifted: each step reads the token that it is to predict."""
+
+    def decoded(self, memory: Tensor, start: Any, lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        return super().decoded(memory, start, lengths, target_inputs.roll(-1, 1))
+
+
 class Seeing(Translator):
     """A decoder of two directions, which sees the token it is to predict."""
 
@@ -410,6 +467,12 @@ WRONG: dict[str, Case] = {
     "last step of two directions": sequence(
         reading(lambda output, h_n, lengths: last_of(output, lengths), 2 * H, **TWO),
         "truncated_direction",
+    ),
+    "last step of two directions, time first": sequence(
+        LastRowOfBoth, "padding_leak", "truncated_direction"
+    ),
+    "first step": sequence(
+        reading(lambda output, *_: output[:, 0]), "truncated_direction", "unread_step"
     ),
     "first and last step": sequence(reading(first_and_last, 4 * H, **TWO), "truncated_direction"),
     "h_n[-1] of two directions": sequence(lambda: Classifier(**TWO), "unread_direction"),
@@ -437,18 +500,23 @@ WRONG: dict[str, Case] = {
     "decoder attends to padding": seq2seq(AttentionToPadding, "padding_leak"),
     "context divided by the padded length": seq2seq(ContextOverPadding, "padding_leak"),
     "decoder from h for both": seq2seq(HiddenForBoth, "state_mixup"),
+    "decoder from c for both": seq2seq(lambda: HiddenForBoth(1), "state_mixup"),
     "layers taken for directions": seq2seq(LayersForDirections, "state_mixup"),
     "decoder from the last step of both": seq2seq(LastStepStart, "truncated_direction"),
     "decoder from mixed rows": seq2seq(MixedRows, "batch_leak"),
     "targets centred over the batch": seq2seq(CentredTargets, "batch_leak"),
     "decoder that sees what it predicts": seq2seq(Seeing, "future_leak"),
+    "decoder that is one token ahead": seq2seq(OneAhead, "future_leak"),
     "tagger of the forward half": per_step(TaggerOfForward, "unread_direction"),
     "h carried as c": per_step(CopiedState, "state_mixup", causal=True),
     "h carried as c at one step": per_step(OneStepState, "state_mixup", causal=True),
     "state of the neighbour": per_step(RotatedState, "state_mixup", causal=True),
+    "h carried as c by a classifier": sequence(CopiedFinal, "state_mixup"),
     "state kept between calls": sequence(lambda: Remembering(nn.GRU), "state_mixup"),
     "bidirectional language model": per_step(Language, "future_leak", causal=True),
+    "convolution that sees the next step": per_step(CentredConvolution, "future_leak", causal=True),
     "mask one step short": sequence(ShiftedMask, "unread_step"),
+    "row cut short": sequence(Cut, "unread_step"),
     "lowest layer": sequence(  # the upper layer is computed in vain
         reading(lambda output, h_n, lengths: h_n[0], num_layers=2), "unread_direction"
     ),
@@ -606,6 +674,30 @@ class TimeFirst(nn.Module):
         return self.classify(output.sum(dim=0) / lengths.unsqueeze(1))
 
 
+class HalfDead(Classifier):
+    """The forward state goes through units that are dead for any usual input."""
+
+    def __init__(self) -> None:
+        super().__init__(bidirectional=True)
+        self.units = nn.Linear(H, H)
+        nn.init.constant_(self.units.bias, -100.0)
+
+    def select(self, output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        return self.units(h_n[0]).relu() + h_n[1]
+
+
+class LayerForC(Translator):
+    """A `c` to start from that a layer makes of `h`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = nn.Linear(2 * H, 2 * H)
+
+    def start(self, final: Any, memory: Tensor, lengths: Tensor) -> Any:
+        h = self.bridge(final[0])
+        return h, self.made(h)
+
+
 class ZeroProjection(Classifier):
     """Starts from zero logits, as some recipes do."""
 
@@ -613,13 +705,6 @@ class ZeroProjection(Classifier):
         super().__init__()
         nn.init.zeros_(self.classify.weight)
         nn.init.zeros_(self.classify.bias)
-
-
-class WithWeights(Attention):
-    """Returns more than logits."""
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Any:
-        return super().forward(inputs, lengths), lengths
 
 
 class FixedShape(nn.Module):
@@ -674,6 +759,7 @@ RIGHT: dict[str, Case] = {
     "encoder-decoder of the state": seq2seq(WithoutAttention),
     "encoder-decoder of GRUs": seq2seq(lambda: Translator(nn.GRU)),
     "encoder-decoder with a linear bridge": seq2seq(OfState),
+    "encoder-decoder with a layer for c": seq2seq(LayerForC),
     "forecast of the next step with its state": per_step(
         lambda: CarriedForecast(width=F), causal=True
     ),
@@ -685,6 +771,8 @@ RIGHT: dict[str, Case] = {
     "LSTMCell in a loop": sequence(CellByCell),
     "time first": sequence(TimeFirst),
     "projection of zeros": sequence(ZeroProjection),
+    "half of its units dead": sequence(HalfDead),
+    "classifier with its state": sequence(CarriedFinal),
     "one shape only": sequence(FixedShape),
     "float32 only": sequence(FloatOnly),
 }

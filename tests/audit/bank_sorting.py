@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
@@ -20,7 +19,6 @@ from tests.audit.bank import (
     Tagger,
     Translator,
     V,
-    last_of,
     packed,
     padded,
     per_step,
@@ -42,11 +40,6 @@ def not_at_all(rows: Tensor, order: Tensor) -> Tensor:
 def by_order(rows: Tensor, order: Tensor) -> Tensor:
     """The order where its inverse belongs."""
     return rows[order]
-
-
-def in_places(rows: Tensor, order: Tensor) -> Tensor:
-    """Written to the places that the rows came from."""
-    return torch.zeros_like(rows).index_copy(0, order, rows)
 
 
 def gathered(rows: Tensor, order: Tensor) -> Tensor:
@@ -72,51 +65,6 @@ class SortedClassifier(Classifier):
         return self.classify(self.unsort(h_n[-1], order))
 
 
-class OrderOfNumpy(Classifier):
-    """Sorted by NumPy, with an inverse that counts ties in another order."""
-
-    def inverse(self, lengths: Tensor, order: Any) -> Any:
-        return np.argsort(np.argsort(lengths.numpy())[::-1], kind="stable")
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        order = np.argsort(-lengths.numpy(), kind="stable")
-        packed = pack_padded_sequence(inputs[order], lengths[order], batch_first=True)
-        return self.classify(self.rnn(packed)[1][0][-1][self.inverse(lengths, order)])
-
-
-class InverseOfNumpy(OrderOfNumpy):
-    def inverse(self, lengths: Tensor, order: Any) -> Any:
-        return np.argsort(order)
-
-
-class OrderOfPython(Classifier):
-    """Python's `sorted`, and a list of places."""
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        order = sorted(range(len(inputs)), key=lambda row: -int(lengths[row]))
-        packed = pack_padded_sequence(inputs[order], lengths[order], batch_first=True)
-        h = self.rnn(packed)[1][0][-1]
-        return self.classify(torch.stack([h[order.index(row)] for row in range(len(inputs))]))
-
-
-class Flipped(Classifier):
-    """An ascending order, flipped; its inverse is taken before it is flipped."""
-
-    def inverse(self, ascending: Tensor) -> Tensor:
-        return ascending.argsort()
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        ascending = lengths.argsort(stable=True)
-        order = ascending.flip(0)
-        packed = pack_padded_sequence(inputs[order], lengths[order], batch_first=True)
-        return self.classify(self.rnn(packed)[1][0][-1][self.inverse(ascending)])
-
-
-class FlippedAndBack(Flipped):
-    def inverse(self, ascending: Tensor) -> Tensor:
-        return ascending.flip(0).argsort()
-
-
 class LengthsSorted(Classifier):
     """The lengths are sorted, and the rows are not."""
 
@@ -138,24 +86,6 @@ class UnsortedTwice(Classifier):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         given = packed(inputs, lengths)
         return self.classify(self.rnn(given)[1][0][-1][given.unsorted_indices])
-
-
-class GatheredAtSorted(Classifier):
-    """`output` is put back, and gathered at lengths that are still sorted."""
-
-    def gathered_at(self, lengths: Tensor, sorted_lengths: Tensor) -> Tensor:
-        return sorted_lengths
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        sorted_lengths, order = lengths.sort(descending=True)
-        packed = pack_padded_sequence(inputs[order], sorted_lengths, batch_first=True)
-        output = padded(self.rnn(packed)[0])[order.argsort()]
-        return self.classify(last_of(output, self.gathered_at(lengths, sorted_lengths)))
-
-
-class GatheredAtOwn(GatheredAtSorted):
-    def gathered_at(self, lengths: Tensor, sorted_lengths: Tensor) -> Tensor:
-        return lengths
 
 
 class OutputAndState(Classifier):
@@ -321,14 +251,6 @@ class MaskedById(nn.Module):
         return (output * mask).sum(dim=1) / mask.sum(dim=1)
 
 
-class PackedById(MaskedById):
-    """Lengths by counting the tokens that are not 0."""
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        counted = (inputs != 0).sum(dim=1)
-        return self.classify(self.rnn(packed(self.embed(inputs), counted))[1][-1])
-
-
 class MaskedByIdTagger(SortedTagger):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         return super().forward(inputs, (inputs != 0).sum(dim=1))
@@ -390,13 +312,10 @@ SORTED_WRONG: dict[str, Case] = {
     "sorted, never unsorted": sequence(lambda: SortedClassifier(not_at_all), BATCH),
     "unsorted by the order": sequence(lambda: SortedClassifier(by_order), BATCH),
     "gathered by the order": sequence(lambda: SortedClassifier(gathered), BATCH),
-    "inverse of another order of ties": sequence(OrderOfNumpy, BATCH),
     "shortest first, by the order": sequence(lambda: SortedClassifier(by_order, False), BATCH),
-    "inverse before the flip": sequence(Flipped, BATCH),
     "only lengths sorted": sequence(LengthsSorted, BATCH),
     "only rows sorted": sequence(RowsSorted, BATCH),
     "unsorted twice": sequence(UnsortedTwice, BATCH),
-    "gathered at sorted lengths": sequence(GatheredAtSorted, BATCH),
     "output unsorted, h_n not": sequence(lambda: OutputAndState(not_at_all), BATCH),
     "start of each place": sequence(StartOfEachPlace, BATCH),
     "tagger never unsorted": per_step(lambda: SortedTagger(not_at_all), BATCH),
@@ -408,21 +327,14 @@ SORTED_WRONG: dict[str, Case] = {
     "state left sorted": per_step(lambda: SortedWindows(False, ""), STATE, causal=True),
     "h unsorted, c not": per_step(lambda: SortedWindows(gives="h"), STATE, causal=True),
     "targets not sorted": seq2seq(lambda: SortedTranslator("logits"), BATCH),
-    "sources sorted": seq2seq(SortedTranslator, BATCH),
     "memory sorted": seq2seq(lambda: SortedTranslator("h", "c"), BATCH),
-    "states sorted": seq2seq(lambda: SortedTranslator("memory", "mask"), BATCH),
     "c_n sorted": seq2seq(lambda: SortedTranslator("memory", "h", "mask"), BATCH),
     "mask sorted": seq2seq(lambda: SortedTranslator("memory", "h", "c"), BATCH),
 }
 
 SORTED_RIGHT: dict[str, Case] = {
     "sorted and unsorted": sequence(SortedClassifier),
-    "sorted and written back": sequence(lambda: SortedClassifier(in_places)),
-    "sorted by NumPy": sequence(InverseOfNumpy),
-    "sorted by Python": sequence(OrderOfPython),
     "shortest first and unsorted": sequence(lambda: SortedClassifier(descending=False)),
-    "flipped and unsorted": sequence(FlippedAndBack),
-    "gathered at own lengths": sequence(GatheredAtOwn),
     "output and h_n unsorted": sequence(OutputAndState),
     "refuses what is not sorted": sequence(RefusesUnsorted),
     "tagger that sorts": per_step(SortedTagger),
@@ -440,7 +352,6 @@ SORTED_RIGHT: dict[str, Case] = {
 # with `padding=0`
 MASKED: dict[str, Case] = {
     "masked by id": sequence(MaskedById),
-    "packed by id": sequence(PackedById),
     "tagger packed by id": per_step(MaskedByIdTagger),
     "masked by features": sequence(MaskedByFeatures),
     "mean of zeros": sequence(MaskOfNoUse, PADDING),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import random
 from collections.abc import Callable
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from seqmodels.audit.isolation import ALIKE, OFF, WithoutNoise
+from seqmodels.audit.isolation import ALIKE, OFF, WithoutNoise, isolated, training
 
 X = torch.rand(6, 4, generator=torch.Generator().manual_seed(0)) + 0.1
 LSTM = nn.LSTM(4, 4, 2, dropout=0.5)
@@ -111,3 +115,28 @@ def test_every_random_operation_of_this_pytorch_is_decided() -> None:
         arguments = {each.name for each in operation._schema.arguments}
         known = packet.removesuffix("_").removesuffix("_like")
         assert known in ALIKE.keys() | others or arguments & OFF.keys(), name
+
+
+def test_random_numbers_modes_and_statistics_are_as_before() -> None:
+    def drawn() -> tuple[float, ...]:
+        return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    expected = drawn()
+    random.setstate(before[0]), np.random.set_state(before[1]), torch.set_rng_state(before[2])
+    unchecked = contextmanager(inspect.unwrap(isolated))  # the checks of types draw numbers, too
+    with unchecked([]):
+        assert drawn() != expected
+    assert drawn() == expected
+    network = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(), nn.LSTM(4, 4)).train()
+    network[1].eval()
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    with isolated([network]):
+        with training([network]):
+            assert [part.training for part in network] == [True, True, False]
+            network(X)
+        assert not any(part.training for part in network)
+        with training([network], nn.BatchNorm1d):
+            assert [part.training for part in network] == [False, True, False]
+    assert [part.training for part in network] == [True, False, True]
+    assert all(map(torch.equal, buffers, network.buffers()))
