@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from seqmodels.compare.comparison import Comparison, Section, compare
-from seqmodels.compare.tables import as_markdown, comparison_table
+from seqmodels.compare.comparison import Comparison, compare
+from seqmodels.compare.tables import comparison_table
 
 
 class Runs:
@@ -73,15 +73,6 @@ class Runs:
 
     def compare(self, metric: str | None = None, **options: Any) -> Comparison:
         return compare([str(self.folder)], metric, **options)
-
-    def section(self, metric: str | None = None) -> Section:
-        """The comparison of runs on one data set."""
-        [section] = self.compare(metric).sections
-        return section
-
-    def texts(self, comparison: Comparison) -> tuple[str, str]:
-        """What a terminal and the Markdown say."""
-        return printed(comparison), as_markdown(comparison)
 
 
 def printed(comparison: Comparison, width: int = 140) -> str:
