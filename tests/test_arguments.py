@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import get_object
-from omegaconf import OmegaConf
 
 from seqmodels.arguments import NonNegativeFraction, arguments, validated
 from seqmodels.data import Text
@@ -20,29 +19,14 @@ from seqmodels.plain_values import flattened
 from seqmodels.runs.keys import check_config
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import ROOT, Config, Refused
-from tests.shipped import lacks
 
-
-def targets(node: Any) -> set[str]:
-    """The classes that a configuration names."""
-    if not isinstance(node, dict):
-        return set()
-    own = {node["_target_"]} if isinstance(node.get("_target_"), str) else set()
-    return own.union(*map(targets, node.values()))
-
-
-CONFIGURED = sorted(
-    target
-    for file in (ROOT / "configs").rglob("*.yaml")
-    if "hydra" not in file.parts and "wandb" not in file.name and "mlflow" not in file.name
-    for target in targets(OmegaConf.to_container(OmegaConf.load(file), resolve=False))
-    if not target.startswith(("seqmodels.launch.", "lightning.pytorch.loggers."))
-    and not lacks(target)
-)
 OPTIMIZERS = [f"torch.optim.{name}" for name in torch.optim.__all__ if name[0].isupper()]
+TASK = "seqmodels.tasks.classification.SequenceClassifier"
 
 
-@pytest.mark.parametrize("target", ["lightning.pytorch.Trainer", *CONFIGURED, *OPTIMIZERS])
+@pytest.mark.parametrize(
+    "target", ["lightning.pytorch.Trainer", "seqmodels.data.Text", TASK, *OPTIMIZERS]
+)
 def test_each_argument_takes_its_default(target: str) -> None:
     cls = get_object(target)
     takes = arguments(cls)
@@ -60,6 +44,8 @@ def test_options_that_are_passed_on_are_those_of_the_base() -> None:
     assert "pool" in names and "inputs" not in names
     with pytest.raises(UserError, match="^data.pool=0: input should be greater than or equal to 1"):
         validated(arguments(Text), {"pool": 0}, "data")
+    given = {"train": 2020, "tokenizer": "word"}  # a number is text where text is meant
+    assert validated(arguments(Text), given, "data") == {**given, "train": "2020"}
 
 
 OWN_TASK = """
@@ -84,7 +70,14 @@ class Own(SequenceClassifier):
 
 @pytest.fixture
 def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Any]:
-    (tmp_path / "own_task.py").write_text(OWN_TASK)
+    (tmp_path / "own_task.py").write_text(
+        "from typing import Literal\n"
+        "from seqmodels.tasks.classification import SequenceClassifier\n"
+        "Strength = Literal['weak', 'strong']\n"
+        "class Own(SequenceClassifier):\n"
+        "    def __init__(self, *args, strength: Strength = 'weak', **options):\n"
+        "        super().__init__(*args, **options)\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     own: type[Any] = importlib.import_module("own_task").Own
@@ -93,66 +86,52 @@ def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Any]:
 
 SPEC = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
 MODEL = {"encoder": {"hidden_size": 3}, "head": "max_pool", "_recursive_": False}
+SGD = "torch.optim.SGD"
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("strength", "strng", "model.strength=strng: input should be 'weak' or 'strong'"),
-        ("depth", 1.5, "model.depth=1.5: input should be a valid integer"),
-        ("dropout", 1.0, "model.dropout=1.0: input should be less than 1"),
-        ("encoder", {"hidden_size": 0}, "model.encoder.hidden_size=0: input should be greater"),
         ("encoder", {"hiden_size": 3}, "model.encoder.hidden_size must be given"),
-        (
-            "strenth",
-            "weak",
-            "model.strenth is not an argument of Own: did you mean model.s",
-        ),
+        ("strenth", "weak", "model.strenth is not an argument of Own: did you mean model.s"),
         ("data", {}, "model.data is not an argument of Own"),
         ("output", {"shape": "wek"}, "model.output.shape=wek: input should be 'weak' or 'strong'"),
         # of the class that it builds on, whose file has other names
         ("output", {"label_smoothing": 2}, "model.output.label_smoothing=2: input should be less"),
         ("output", {"shap": "weak"}, "model.output.shap is not an argument of Own: did you mean"),
-        ("optimizer", {"_target_": "torch.optim.SGD", "lr": "x"}, "model.optimizer.lr=x: input"),
-        ("optimizer", {"_target_": "torch.optim.SGD", "mometum": 1}, "model.optimizer.mometum is"),
+        ("optimizer", {"_target_": SGD, "lr": "x"}, "model.optimizer.lr=x: input"),
+        ("optimizer", {"_target_": SGD, "mometum": 1}, "model.optimizer.mometum is"),
     ],
 )
 def test_a_class_of_your_own_is_checked_where_it_is_built(
     own_task: type[Any], key: str, value: Any, message: str
 ) -> None:
     config = {"_target_": "own_task.Own", **MODEL, key: value}
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=f"^{message}"):
         instantiate(config, key="model", data=SPEC, allowed_targets=["own_task."])
-    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("dropout", 1.0),
-        ("embedding", {"size": 0}),
-        ("encoder", {"hidden_size": 3, "packing": "pakced"}),
-        ("encoder", {"hidden_size": 3, "cell": "lsmt"}),
         ("encoder", {"hidden_size": True}),
-        ("output", {"class_weights": "balancd"}),
+        ("encoder", {"hidden_size": 3, "cell": "lsmt"}),
         ("head_options", {"size": 3}),
     ],
 )
 def test_every_road_says_the_same(
     own_task: type[Any], refused: Refused, name: str, value: Any
 ) -> None:
-    options = {**MODEL, name: value}
-    said = []
+    options, said = {**MODEL, name: value}, []
     for cls in (SequenceClassifier, own_task):  # a notebook
         with pytest.raises(UserError) as caught:
             cls(SPEC, **{key: v for key, v in options.items() if key != "_recursive_"})
         said.append(str(caught.value))
-    for named in (
-        "seqmodels.tasks.classification.SequenceClassifier",
-        "own_task.Own",
-    ):  # a run folder
-        config = {"_target_": named, **options}
+    for named in (TASK, "own_task.Own"):  # a run folder
         with pytest.raises(UserError) as caught:
+            config = {"_target_": named, **options}
             instantiate(config, key="model", data=SPEC, allowed_targets=["own_task."])
         said.append(str(caught.value))
     leaves = flattened({name: value}).items()
@@ -171,12 +150,6 @@ def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
         validated(takes, {"x": value})
 
 
-def test_a_number_is_text_where_text_is_meant(config: Config) -> None:
-    takes = arguments(Text)
-    given = {"train": 2020, "tokenizer": "word"}
-    assert validated(takes, given, "data") == {**given, "train": "2020"}
-
-
 @pytest.mark.parametrize(
     "word",
     [
@@ -184,10 +157,8 @@ def test_a_number_is_text_where_text_is_meant(config: Config) -> None:
         "trainer.accumulate_grad_batches=-1",
         "trainer.log_every_n_steps=-1",
         "trainer.val_check_interval=00:00:10:00",  # `LastCheckpoint` counts batches
-        "trainer.val_check_interval=0",
         "trainer.check_val_every_n_epoch=0",
         "model.scheduler.rise=0",
-        "model.scheduler.start=-1",
     ],
 )
 def test_what_would_be_wrong_in_silence_is_refused(word: str, config: Config) -> None:
@@ -202,7 +173,7 @@ FILES = [
     f"{group}={file.stem}"
     for group in GROUPS
     for file in sorted((ROOT / "configs" / group).glob("*.yaml"))
-    if (group, file.stem) != ("model", "task") and not lacks(file.stem)
+    if (group, file.stem) != ("model", "task")
 ]
 
 

@@ -1,4 +1,9 @@
+"""An object is built only of what is allowed, whatever name leads to it."""
+
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,27 +14,23 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 
 
-def test_allowed_classes_are_made() -> None:
+def test_allowed_classes_are_made_with_their_arguments() -> None:
     config = OmegaConf.create({"_target_": "torch.nn.Linear", "in_features": 3})
     layer = instantiate(config, out_features=2)
     assert isinstance(layer, nn.Linear) and layer.weight.shape == (2, 3)
-
-
-def test_arguments_reach_the_target() -> None:
     nested = {"_target_": "torch.nn.ModuleDict", "modules": {"a": {"_target_": "torch.nn.ReLU"}}}
     assert isinstance(instantiate(nested)["a"], nn.ReLU)
-    optimizer = instantiate(
-        {"_target_": "torch.optim.SGD", "lr": 0.5}, nn.Linear(1, 1).parameters()
-    )
+    optimizer = instantiate({"_target_": "torch.optim.SGD", "lr": 0.5}, layer.parameters())
     assert optimizer.defaults["lr"] == 0.5
+    # arguments do not pass through the configuration language
+    held = instantiate({"_target_": "torch.nn.ParameterDict"}, {"${seed}": torch.ones(1)})
+    assert [*held] == ["${seed}"]
 
 
 @pytest.mark.parametrize(
     "target",
     [
         "os.system",
-        "builtins.eval",
-        "torch.load",
         "torch.hub.load",
         "torch.nn.modules.module.torch.load",  # an alias through an allowed module
         "torch.optim.lr_scheduler.partial",
@@ -37,58 +38,45 @@ def test_arguments_reach_the_target() -> None:
         "seqmodels.instantiate.instantiate",  # functions are not allowed, ours neither
         "seqmodels.tasks.classification.SequenceClassifier.load_from_checkpoint",  # nor are methods
         "torch.nn.functional.linear",
-        "lightning.pytorch.LightningModule.load_from_checkpoint",
-        "hydra.utils.get_method",
-        "functools.partial",
+        "stranger.Model",  # whose module is not even imported
     ],
 )
-@pytest.mark.parametrize("depth", ["outer", "nested", "partial", "in a list"])
-def test_everything_else_is_refused(target: str, depth: str) -> None:
+@pytest.mark.parametrize("depth", ["outer", "nested", "in a list"])
+def test_everything_else_is_refused(
+    target: str, depth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger.py").write_text("raise SystemExit('this code ran')")
+    monkeypatch.syspath_prepend(tmp_path)
     config = {
-        "outer": {"_target_": target},
+        "outer": {"_target_": target, "_partial_": True},
         "nested": {"_target_": "torch.nn.Sequential", "layer": {"_target_": target}},
-        "partial": {"_target_": target, "_partial_": True},
         "in a list": {"_target_": "torch.nn.Sequential", "layers": [[{"_target_": target}]]},
     }[depth]
     with pytest.raises(UserError, match=r"_target_=.* is not allowed.*allowed_targets="):
         instantiate(config)
 
 
-def test_a_refused_module_is_not_even_imported(tmp_path, monkeypatch) -> None:
-    (tmp_path / "stranger.py").write_text("raise SystemExit('this code ran')")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="stranger.Model is not allowed"):
-        instantiate({"_target_": "stranger.Model"})
-
-
 def test_more_targets_can_be_allowed_by_name_or_prefix() -> None:
     config = {"_target_": "datetime.timedelta", "days": 2}
-    assert instantiate(config, allowed_targets=["datetime.timedelta"]).days == 2
-    assert instantiate(config, allowed_targets=["datetime."]).days == 2
-    with pytest.raises(UserError, match="not allowed"):
-        instantiate(config, allowed_targets=["datetime.time"])
+    for allowed in ("datetime.timedelta", "datetime."):
+        assert instantiate(config, allowed_targets=[allowed]).days == 2
+    for other in ("datetime.time", "datetime"):
+        with pytest.raises(UserError, match="not allowed"):
+            instantiate(config, allowed_targets=[other])
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"_target_": "torch.optim.Adamm"}, "_target_=torch.optim.Adamm cannot be found"),
-        ({"_target_": 3}, "_target_ must be given: add _target_=<value>"),
-        (
-            {"_target_": "torch.nn.Linear", "sizes": 3},
-            "^torch.nn.Linear.in_features must be given",
-        ),
+        ({"_target_": 3}, "_target_ must be given"),
+        ({"_target_": "torch.nn.Linear", "sizes": 3}, "^torch.nn.Linear.in_features must be given"),
         (
             {"_target_": "lightning.pytorch.Trainer", "accelerator": "gpuu", "logger": False},
             "lightning.pytorch.Trainer: .*gpuu",
         ),
     ],
 )
-def test_mistakes_are_named(config: dict, message: str) -> None:
+def test_mistakes_are_named(config: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         instantiate(config)
-
-
-def test_arguments_do_not_pass_through_the_configuration_language() -> None:
-    held = instantiate({"_target_": "torch.nn.ParameterDict"}, {"${seed}": torch.ones(1)})
-    assert list(held) == ["${seed}"]

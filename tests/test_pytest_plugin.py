@@ -55,16 +55,8 @@ class Gathered(Last):
         output, h_n = self.rnn(inputs)
         return self.classify(output[torch.arange(len(lengths)), lengths - 1])
 
-class Words(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed, self.rnn = nn.Embedding(30, 8), nn.GRU(8, 8, batch_first=True)
-
-    def forward(self, tokens):
-        return self.rnn(self.embed(tokens))[0][:, -1]
-
-words = Words()
-of_one_length = lambda tokens, lengths: words(tokens)
+last = Last()
+of_one_length = lambda inputs, lengths: last(inputs, lengths)
 
 def build():
     return Gathered()
@@ -85,21 +77,15 @@ def test_last(assert_clean):
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     for name, text in (("my_models", MODELS), ("test_models", TESTS), ("alone", TORCH_ALONE)):
         (tmp_path / f"{name}.py").write_text(text)
-
     (tmp_path / "empty").mkdir()
 
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         # of the pytest that runs this: where CI is set, pytest's summary repeats each message whole
         others = ("GITHUB_ACTIONS", "PYTEST_ADDOPTS", "CI", "BUILD_NUMBER")
         own = {key: value for key, value in os.environ.items() if key not in others}
-        return subprocess.run(
-            [sys.executable, "alone.py", *words],
-            cwd=tmp_path,
-            env=own | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        own |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}
+        command = [sys.executable, "alone.py", *words]
+        return subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True)
 
     return run
 
