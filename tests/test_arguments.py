@@ -70,14 +70,7 @@ class Own(SequenceClassifier):
 
 @pytest.fixture
 def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Any]:
-    (tmp_path / "own_task.py").write_text(
-        "from typing import Literal\n"
-        "from seqmodels.tasks.classification import SequenceClassifier\n"
-        "Strength = Literal['weak', 'strong']\n"
-        "class Own(SequenceClassifier):\n"
-        "    def __init__(self, *args, strength: Strength = 'weak', **options):\n"
-        "        super().__init__(*args, **options)\n"
-    )
+    (tmp_path / "own_task.py").write_text(OWN_TASK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     own: type[Any] = importlib.import_module("own_task").Own
