@@ -62,7 +62,8 @@ class Text(OwnFiles):
         columns = self.value_columns or [self.label_column]
         key = "data.value_columns" if self.value_columns else "data.label_column"
         for row in self.tables.rows(path, [self.text_column, *columns]):
-            text, values = self._text(row), [row.value(column, key) for column in columns]
+            # an empty field of CSV is a missing value, as null is elsewhere
+            text, values = self._text(row), [row.value(column, key) or None for column in columns]
             yield text, values if self.value_columns else row.filled(values[0], "label")
 
     def read_inputs(self, path: str) -> Iterator[str]:
