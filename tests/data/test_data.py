@@ -1,36 +1,56 @@
+"""Splits and batches; what every kind of data promises stands in tests/tasks/test_data_contract."""
+
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
+from math import ceil
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seqmodels.data import UEA, Examples, SequenceDataModule, Text, Tokens
 from seqmodels.data.examples import cut_off
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader
 from seqmodels.errors import UserError
 
+anything = settings(deadline=None, derandomize=True)
+
 # ---------------------------------------------------------------- splits
 
 
-def test_cut_is_stratified_seeded_and_complete() -> None:
-    examples = Examples(list(range(100)), ["a"] * 80 + ["b"] * 20, "made up")
-    rest, off = cut_off(examples, 0.25, 3, "validation", examples.targets)
-    assert sorted([*rest.inputs, *off.inputs]) == list(range(100))
-    assert off.targets.count("a") == 20 and off.targets.count("b") == 5
-    assert cut_off(examples, 0.25, 3, "validation", examples.targets)[1].inputs == off.inputs
-    assert cut_off(examples, 0.25, 4, "validation", examples.targets)[1].inputs != off.inputs
-    assert all(examples.targets[i] == label for i, label in zip(off.inputs, off.targets))
+@anything
+@given(
+    labels=st.lists(st.sampled_from("aaab"), min_size=2, max_size=40),
+    fraction=st.floats(0.01, 0.99),
+    stratified=st.booleans(),
+)
+def test_a_cut_takes_its_share_of_each_class_and_loses_nothing(
+    labels: list[str], fraction: float, stratified: bool
+) -> None:
+    targets = [f"{label}{n}" for n, label in enumerate(labels)]
+    examples, strata = Examples([*range(len(labels))], targets, "x"), labels if stratified else None
+    groups = Counter(strata or "x" * len(labels))
+    if max(groups.values()) == 1:
+        with pytest.raises(UserError, match="test split from x: .*; give data.test"):
+            cut_off(examples, fraction, 3, "test", strata)
+        return
+    rest, off = cut_off(examples, fraction, 3, "test", strata)
+    assert sorted([*rest.inputs, *off.inputs]) == examples.inputs
+    assert [targets[n] for n in (*rest.inputs, *off.inputs)] == [*rest.targets, *off.targets]
+    taken = Counter(labels[n] if stratified else "x" for n in off.inputs)
+    for name, count in groups.items():  # one at least stays, and one is taken if there are two
+        assert taken[name] == min(max(round(fraction * count), 1), count - 1)
+    assert cut_off(examples, fraction, 3, "test", strata)[1] == off
 
 
-def test_a_cut_without_strata_is_random_seeded_and_complete() -> None:
-    examples = Examples(list(range(100)), [[n, n] for n in range(100)], "made up")
-    rest, off = cut_off(examples, 0.3, 3, "test")
-    assert sorted([*rest.inputs, *off.inputs]) == list(range(100)) and len(off) == 30
-    assert off.inputs != list(range(70, 100))
-    assert all(target == [i, i] for i, target in zip(off.inputs, off.targets))
-    assert cut_off(examples, 0.3, 3, "test")[1].inputs == off.inputs
-    assert cut_off(examples, 0.3, 4, "test")[1].inputs != off.inputs
+def test_a_cut_is_random_and_another_one_for_another_seed() -> None:
+    examples = Examples([*range(100)], [*range(100)], "x")
+    cuts = [cut_off(examples, 0.3, seed, "test")[1].inputs for seed in (3, 4)]
+    assert cuts[0] != cuts[1] and [*range(70, 100)] not in cuts
 
 
 def test_splits_of_labelled_data_never_change() -> None:
@@ -40,17 +60,12 @@ def test_splits_of_labelled_data_never_change() -> None:
     assert data.fingerprint == "dd421031f0cdd58c"
 
 
-def test_cut_never_empties_a_class() -> None:
-    examples = Examples(list(range(12)), ["common"] * 10 + ["pair"] * 2, "made up")
-    rest, off = cut_off(examples, 0.9, 0, "test", examples.targets)
-    assert set(rest.targets) == {"common", "pair"} == set(off.targets)
-
-
-def test_cut_refuses_what_it_cannot_do() -> None:
-    with pytest.raises(UserError, match="no class has two examples; give data.test"):
-        cut_off(Examples([1, 2], ["a", "b"], "x"), 0.5, 0, "test", ["a", "b"])
-    with pytest.raises(UserError, match="test split from x: there are fewer than two examples; gi"):
-        cut_off(Examples([1], ["a"], "x"), 0.5, 0, "test")
+def test_missing_splits_are_cut_from_training_the_same_for_every_seed(reviews: Path) -> None:
+    one, two, other = (Text(str(reviews), **of) for of in ({}, {"seed": 1}, {"split_seed": 1}))
+    for data in (one, two, other):
+        data.setup()
+    assert one.split_sizes == {"train": 38, "validation": 10, "test": 12}
+    assert one.fingerprint == two.fingerprint != other.fingerprint
 
 
 # ---------------------------------------------------------------- batches
@@ -58,15 +73,36 @@ def test_cut_refuses_what_it_cannot_do() -> None:
 LENGTHS = torch.randint(1, 60, (203,), generator=torch.Generator().manual_seed(0))
 
 
-def sampler(**options: object) -> LengthBatchSampler:
-    arguments = {"lengths": LENGTHS, "batch_size": 8, "shuffle": True, "seed": 1, "pool": 10}
-    return LengthBatchSampler(**{**arguments, **options})  # type: ignore[arg-type]
+def sampler(lengths: torch.Tensor = LENGTHS, **options: object) -> LengthBatchSampler:
+    arguments = {"batch_size": 8, "shuffle": True, "seed": 1, "pool": 10}
+    return LengthBatchSampler(lengths, **{**arguments, **options})  # type: ignore[arg-type]
 
 
-def test_training_batches_hold_every_sample_once() -> None:
-    batches = list(sampler())
-    assert sorted(index for batch in batches for index in batch) == list(range(203))
-    assert len(batches) == len(sampler()) == 26
+@anything
+@given(
+    rows=st.integers(1, 203),
+    batch_size=st.integers(1, 64),
+    processes=st.integers(1, 7),
+    pool=st.integers(1, 30),
+)
+def test_processes_train_alike_and_evaluate_each_row_once(
+    rows: int, batch_size: int, processes: int, pool: int
+) -> None:
+    how = {"batch_size": batch_size, "pool": pool, "world_size": processes}
+    shares = [sampler(LENGTHS[:rows], **how, rank=rank) for rank in range(processes)]
+    batches = [[*share] for share in shares]
+    steps = ceil(ceil(rows / batch_size) / processes)
+    assert {*map(len, batches), *map(len, shares)} == {steps}
+    trained = [*chain(*chain(*batches))]
+    assert {*trained} == {*range(rows)} and (processes > 1 or len(trained) == rows)
+    assert max(map(len, chain(*batches))) <= batch_size
+    if rows < processes:
+        with pytest.raises(UserError, match=f"{rows} examples are too few .*trainer.devices"):
+            sampler(LENGTHS[:rows], **how, shuffle=False)
+        return
+    shares = [sampler(LENGTHS[:rows], **how, rank=n, shuffle=False) for n in range(processes)]
+    assert [len([*share]) for share in shares] == [*map(len, shares)] and all(map(len, shares))
+    assert sorted(chain(*chain(*shares))) == [*range(rows)]
 
 
 def test_training_order_is_a_function_of_seed_and_epoch() -> None:
@@ -83,67 +119,21 @@ def test_samples_of_similar_length_share_batches() -> None:
 
     assert fill(list(sampler(pool=1))) < 0.65
     assert fill(list(sampler(pool=26))) > 0.9
+    assert fill(list(sampler(shuffle=False))) > 0.9
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 7])
-def test_processes_share_training_batches_evenly(world_size: int) -> None:
-    shares = [list(sampler(rank=rank, world_size=world_size)) for rank in range(world_size)]
-    assert len({len(share) for share in shares}) == 1
-    assert len(shares[0]) == len(sampler(rank=0, world_size=world_size))
-    assert {index for share in shares for batch in share for index in batch} == set(range(203))
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 5])
-def test_processes_share_evaluation_samples_exactly_once(world_size: int) -> None:
-    parts = [sampler(shuffle=False, rank=r, world_size=world_size) for r in range(world_size)]
-    indices = [index for part in parts for batch in part for index in batch]
-    assert sorted(indices) == list(range(203))
-    assert all(len(list(part)) == len(part) for part in parts)
-
-
-def test_every_process_has_something_to_evaluate() -> None:
-    for samples, world_size in ((10, 8), (7, 7), (54, 4)):
-        few = {"lengths": LENGTHS[:samples], "shuffle": False, "world_size": world_size}
-        parts = [list(sampler(batch_size=64, rank=r, **few)) for r in range(world_size)]
-        assert all(parts)
-        assert sorted(i for part in parts for batch in part for i in batch) == list(range(samples))
-    with pytest.raises(UserError, match="2 examples are too few to evaluate with 3 processes"):
-        sampler(lengths=LENGTHS[:2], shuffle=False, world_size=3)
-
-
-def loader() -> SequenceLoader:
+def test_batches_are_padded_with_their_own_targets_without_global_random_numbers() -> None:
     sequences = [torch.full((int(n),), i) for i, n in enumerate(LENGTHS)]
-    return SequenceLoader(SequenceDataset(sequences, torch.arange(203)), sampler())
-
-
-def test_batches_are_padded_with_their_own_targets() -> None:
-    for batch in loader():
-        assert batch.targets is not None
+    before = torch.get_rng_state()
+    for batch in SequenceLoader(SequenceDataset(sequences, torch.arange(203)), sampler()):
         for row, length, target in zip(batch.inputs, batch.lengths, batch.targets):
             assert length == LENGTHS[target]
             assert (row[:length] == target).all() and (row[length:] == 0).all()
-
-
-def test_loader_goes_on_in_the_middle_of_an_epoch() -> None:
-    whole, broken_off, resumed = (loader() for _ in range(3))
-    for each in (whole, broken_off):
-        each.batch_sampler.set_epoch(4)
-    expected = [batch.targets.tolist() for batch in whole]
-    iterator = iter(broken_off)
-    seen = [next(iterator).targets.tolist() for _ in range(10)]
-    resumed.load_state_dict(broken_off.state_dict())
-    seen += [batch.targets.tolist() for batch in resumed]
-    assert seen == expected
-    assert len([*resumed]) == 26  # the pass after that is a whole one
-
-
-def test_loader_leaves_the_global_random_state_alone() -> None:
-    before = torch.get_rng_state()
-    list(loader())
+        assert batch.rows.equal(batch.targets)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# ---------------------------------------------------------------- text
+# ---------------------------------------------------------------- data of your own
 
 
 def test_a_run_says_what_its_encoding_does_not_keep(tmp_path: Path) -> None:
@@ -157,87 +147,6 @@ def test_a_run_says_what_its_encoding_does_not_keep(tmp_path: Path) -> None:
     assert line == (
         f"train.csv: train 2 (4 tokens, 0.00 % unknown), validation {part}, test {part}"
     )
-
-
-def test_missing_splits_are_cut_from_training_the_same_for_every_seed(reviews: Path) -> None:
-    one, two = (Text(str(reviews), seed=seed) for seed in (0, 1))
-    one.setup()
-    two.setup()
-    assert {split: len(part) for split, part in one.datasets.items()} == {
-        "train": 38,
-        "validation": 10,
-        "test": 12,
-    }
-    assert one.fingerprint == two.fingerprint
-    other = Text(str(reviews), split_seed=1)
-    other.setup()
-    assert other.fingerprint != one.fingerprint
-
-
-def test_tokens_are_learned_from_the_training_split_alone(tmp_path: Path) -> None:
-    for name, word in (("train", "seen"), ("test", "unseen")):
-        rows = "".join(f"{word} {n},{'ab'[n % 2]}\n" for n in range(10))
-        (tmp_path / f"{name}.csv").write_text("text,label\n" + rows)
-    data = Text(str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv"))
-    data.setup()
-    ids = data.inputs.tokenizer.ids
-    assert "seen" in ids and "unseen" not in ids
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("txt,label\na,b\n", r"no column 'text': set data.text_column.* did you mean txt"),
-        ("text,lable\na,b\n", r"no column 'label': set data.label_column.* did you mean lable"),
-        ("text,label\na,x\n ,y\n", r"the text of row 2 is empty; remove the row or fill it"),
-        ("text,label\na,x\n,y\n", r"the text of row 2 is empty"),
-        ("text,label\na,x\nb,\n", r"the label of row 2 is empty"),
-        ("text,label\n", r"no class has two examples|there are fewer than two"),
-        ("text,label\na,x\nb,x\nc,x\nd,x\n", r"every label is 'x'; a classifier needs at least"),
-    ],
-)
-def test_bad_files_are_named_with_the_place(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "train.csv"
-    path.write_text(content)
-    with pytest.raises(UserError, match=message):
-        Text(str(path)).setup()
-
-
-def test_a_label_never_seen_in_training_is_named(tmp_path: Path, reviews: Path) -> None:
-    test = tmp_path / "test.csv"
-    test.write_text("text,label\na film,goood\n")
-    with pytest.raises(
-        UserError,
-        match=r"test.csv: 1 of 1 labels .*such as 'goood' of example 1: .* did you mean good",
-    ):
-        Text(str(reviews), test=str(test)).setup()
-
-
-def test_absent_and_unknown_files(tmp_path: Path, reviews: Path) -> None:
-    with pytest.raises(UserError, match=r"review\.csv: no such file; did you mean reviews\.csv"):
-        Text(str(reviews.with_name("review.csv"))).setup()
-    with pytest.raises(UserError, match=r"nowhere/train\.csv: no such file"):
-        Text(str(tmp_path / "nowhere" / "train.csv")).setup()
-    with pytest.raises(UserError, match=r"unknown ending '\.xlsx'"):
-        Text(str(tmp_path / "train.xlsx")).setup()
-    with pytest.raises(UserError, match="give either data.train=<file> or data.hub=<name>"):
-        Text().setup()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"tokenizer": "wrod"}, "data.tokenizer=wrod: input should"),
-        ({"max_length": 0}, "data.max_length=0: input should"),
-        ({"batch_size": 0}, "data.batch_size=0: input should"),
-    ],
-)
-def test_bad_options_are_named(reviews: Path, options: dict[str, object], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        Text(str(reviews), **options).setup()  # type: ignore[arg-type]
-
-
-# ---------------------------------------------------------------- made and bundled data
 
 
 def test_new_data_is_one_small_class() -> None:

@@ -10,17 +10,18 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
 from seqmodels.data import Text, TokenizerOptions, Tokens, Words
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
-from seqmodels.data.token_rows import TokenRows, encode_rows
-from seqmodels.data.tokenizer import BLOCK, PATTERNS, Level, Tokenizer
+from seqmodels.data.token_rows import encode_rows
+from seqmodels.data.tokenizer import PATTERNS, Level, Tokenizer
 from seqmodels.errors import UserError
 
+anything = settings(deadline=None, derandomize=True)
 TEXTS = ["The cat sat.", "the dog, the DOG!", "a cat"]
 # letters of one, two and more bytes, marks, blanks, and what looks like them
 ANY = st.text(
@@ -64,6 +65,7 @@ LIBRARY = {
 
 
 @pytest.mark.parametrize("how", LIBRARY, ids=str)
+@anything
 @given(text=ANY)
 def test_texts_are_split_as_the_library_splits_them(how: tuple, text: str) -> None:
     tokenizer = Tokenizer(TokenizerOptions(how[0], keep_whitespace=how[1]))
@@ -73,6 +75,7 @@ def test_texts_are_split_as_the_library_splits_them(how: tuple, text: str) -> No
 
 
 @pytest.mark.parametrize("level", get_args(Level))
+@anything
 @given(texts=st.lists(ANY, min_size=1, max_size=5), lowercase=st.booleans())
 def test_what_keeps_white_space_decodes_to_the_text(
     level: str, texts: list[str], lowercase: bool
@@ -106,29 +109,13 @@ def test_a_text_may_spell_a_special_token() -> None:
 def test_tokens_survive_saving(level: str) -> None:
     encoder = Tokens(TokenizerOptions(level, lowercase=True, vocabulary_size=300), max_length=3)
     encoder.fit(TEXTS)
-    loaded = load_inputs(json.loads(json.dumps(encoder.state())))
+    state = json.loads(json.dumps(encoder.state()))
+    loaded = load_inputs(state)
     for old, new in zip(encoder.encode(TEXTS, "x"), loaded.encode(TEXTS, "x")):
         assert torch.equal(old, new)
     assert loaded.state() == encoder.state() and loaded.num_inputs == encoder.num_inputs
-
-
-def test_the_saved_form_of_inputs_stays_loadable() -> None:
-    # checkpoints hold exactly this
-    tokenizer = {
-        "level": "word",
-        "lowercase": True,
-        "min_count": 1,
-        "vocabulary_size": 30_000,
-        "keep_whitespace": False,
-    }
-    options = {"tokenizer": tokenizer, "max_length": 2}
-    fitted = {"tokens": ["[PAD]", "[UNK]", "the", "dog", "sat"], "merges": []}
-    tokens = load_inputs({"kind": "tokens", "options": options, "fitted": fitted})
-    assert tokens.kind == "tokens" and tokens.state()["options"] == options
-    [encoded] = tokens.encode(["The DOG sat"], "x")
-    assert encoded.tolist() == [2, 3]
     with pytest.raises(UserError, match="inputs are 'token': choose .* did you mean tokens"):
-        load_inputs({"kind": "token", "options": {}, "fitted": ""})
+        load_inputs({**state, "kind": "token"})
 
 
 def test_long_texts_are_truncated_and_counted_and_empty_ones_refused() -> None:
@@ -139,7 +126,7 @@ def test_long_texts_are_truncated_and_counted_and_empty_ones_refused() -> None:
     assert rows.truncated == 2 and rows.lengths.tolist() == [2, 1, 2, 2]
     assert encoder.pieces(" a, b") == [("", False), ("a", True), ("", False), (",", True)]
     for empty in ("", " \n\u3000"):
-        with pytest.raises(UserError, match="test.csv: text 8 is empty; remove it or give it some"):
+        with pytest.raises(UserError, match="^test.csv: text 8 is empty"):
             encoder.encode(["a", empty], "test.csv", first=7)
 
 
@@ -149,13 +136,14 @@ def test_words_and_their_characters_keep_their_case() -> None:
     loaded = load_inputs(json.loads(json.dumps(words.state())))
     assert loaded.state() == words.state() and words.num_inputs == 3
     letters = {letter: number for number, letter in enumerate("bAa", start=2)}  # "!" is rare
-    [row, long] = loaded.encode([["AB", "b!"], ["a" * 30]], "x")
+    very_long = "a" * 12 + "A" * 500 + "b" * 12  # of which both ends are read
+    [row, long] = loaded.encode([["AB", "b!"], [very_long]], "x")
     assert row.tolist() == [[2, letters["A"], 1], [1, letters["b"], 1]]  # "B" is unknown
-    assert long.tolist() == [[1, *[letters["a"]] * 24]]
+    assert long.tolist() == [[1, *[letters["a"]] * 12, *[letters["b"]] * 12]]
     assert collate([row, long]).inputs.shape == (2, 2, 25)
     for wrong in ("a b", [], ["", "a"]):
-        with pytest.raises(UserError, match="x: text 1 must be a list of its words, none of them"):
-            words.encode([wrong], "x")
+        with pytest.raises(UserError, match="^x: text 8 "):
+            words.encode([["a"], wrong], "x", first=7)
 
 
 # ---------------------------------------------------------------- rows on disk
@@ -174,14 +162,16 @@ def test_rows_in_the_cache_are_those_in_memory(
     for most, start in ((None, []), (7, [0])):
         how = {"title": "x", "total": 9, "start": start}
         plain = encode_rows(texts, tokenizer, most, **how)
+        if most is None:  # block by block as at once
+            at_once, counts = tokenizer.encode(texts)
+            assert np.array_equal(plain.ids, at_once) and np.array_equal(plain.lengths, counts)
         for _ in range(2):  # made, and read again
             kept = encode_rows(texts, tokenizer, most, content="abc", **how)
             assert isinstance(kept.ids, np.memmap) and kept.ids.dtype == plain.ids.dtype
             assert np.array_equal(kept.ids, plain.ids) and np.array_equal(kept.ends, plain.ends)
             assert kept.truncated == plain.truncated and (most is None) == (not kept.truncated)
-        assert (
-            kept.count(3) == int((plain.ids == 3).sum()) and list(kept.ids[: len(start)]) == start
-        )
+        assert kept.count(3) == int((plain.ids == 3).sum())
+        assert list(kept.ids[: len(start)]) == start
         rows = chance.permutation(200)[:9]
         assert torch.equal(kept.padded(rows), collate([plain[int(row)] for row in rows]).inputs)
     assert len([*(tmp_path / "cache" / "seqmodels" / "rows").iterdir()]) == 2
@@ -212,10 +202,3 @@ def test_large_texts_are_learned_and_encoded_once(
     data = Text(str(path), min_count=2)
     data.setup()
     assert "new1" in data.inputs.tokenizer.ids  # other texts are learned anew
-
-
-def test_blocks_of_texts_hold_all_of_them() -> None:
-    texts = ["a" * (BLOCK // 2 + 1), "b", "c" * BLOCK, "d"]
-    tokenizer = Tokenizer(TokenizerOptions("byte"))
-    rows = encode_rows(texts, tokenizer, title="x", total=1)
-    assert isinstance(rows, TokenRows) and rows.lengths.tolist() == [*map(len, texts)]
