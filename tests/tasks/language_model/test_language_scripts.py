@@ -110,7 +110,7 @@ def test_a_finished_run_is_evaluated_and_writes(
     generate = ("generate.py", *common, "prompt=the cat", "length=30")
     made = script(*generate, "seed=3", "top_k=40", "top_p=0.95")
     assert made.stdout.startswith("the cat") and len(made.stdout) == 7 + 30 + 1
-    assert re.fullmatch(r"30 tokens, [\d,]+ tokens/s\n", made.stderr)
+    assert made.stderr == ""
     greedy = [script(*generate, "temperature=0", f"seed={seed}").stdout for seed in (1, 2)]
     assert greedy[0] == greedy[1]
     assert "'@', 'é' are not in the vocabulary" in refused("generate.py", *common, "prompt=é@")

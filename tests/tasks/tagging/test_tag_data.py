@@ -272,7 +272,7 @@ def test_what_a_checkpoint_knows_encodes_and_reads_the_same(tmp_path: Path) -> N
     data = TaggedText(train, characters=True, batch_size=5)
     data.setup()
     spec = json.loads(json.dumps(data.spec))
-    assert spec["num_characters"] == data.inputs.num_characters
+    assert spec["num_characters"] == data.inputs.own_spec["num_characters"]
     again = TaggedText(train, characters=True, batch_size=5)
     again.use_spec(spec)
     assert again.spec == data.spec

@@ -113,7 +113,7 @@ def test_only_tags_of_spans_have_span_scores() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output": {"class_weights": [1.0]}}, "class_weights has 1 numbers, but there are 3 tags"),
+        ({"output": {"class_weights": [1.0]}}, "class_weights has 1 numbers, but there are 3"),
         ({"output": {"kind": "crf", "constrained": True}}, "constrained=true .* tags of spans"),
         ({"tags": SPANS, "output": {"constrained": True}}, "constrained=true needs .*kind=crf"),
         ({"output": {"kind": "crf", "class_weights": [1.0, 1.0, 2.0]}}, "class_weights=null"),
