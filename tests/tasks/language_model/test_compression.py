@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from seqmodels.tasks.language_model import baselines
+from seqmodels.data import SPLITS
+from seqmodels.tasks.language_model import PlainText, baselines
 from seqmodels.tasks.language_model.baselines import compression_baselines
 
 TEXT = "the cät sat on the mat\n" * 20
@@ -30,3 +32,11 @@ def test_lzma_compresses_the_bytes_of_each_split_or_of_a_long_one_the_beginning(
         "validation/bits_per_byte": {"lzma on the first 0.003 MB": bits(long)},
         "test/bits_per_byte": {"lzma": bits(short)},
     }
+
+
+def test_the_compressor_reads_the_text_that_the_model_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT.title())
+    data = PlainText(*[str(path)] * 3, tokenizer="char", lowercase=True, evaluation_streams=1)
+    data.setup()
+    assert data.compute_baselines() == compression_baselines({split: [TEXT] for split in SPLITS})
