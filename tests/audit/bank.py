@@ -162,6 +162,13 @@ class LastColumn(Classifier):
         return output[:, -1]
 
 
+def zeroed(model: Classifier) -> Classifier:
+    """Starts from zero logits, as some recipes do."""
+    for weights in model.classify.parameters():
+        nn.init.zeros_(weights)
+    return model
+
+
 def first_and_last(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
     """Both halves of the first and of the last step."""
     return torch.cat([output[:, 0], last_of(output, lengths)], dim=1)
@@ -464,6 +471,7 @@ TWO = {"bidirectional": True}
 
 WRONG: dict[str, Case] = {
     "last column": sequence(LastColumn, "padding_leak"),
+    "last column, projection of zeros": sequence(lambda: zeroed(LastColumn()), "padding_leak"),
     "last step of two directions": sequence(
         reading(lambda output, h_n, lengths: last_of(output, lengths), 2 * H, **TWO),
         "truncated_direction",
@@ -698,15 +706,6 @@ class LayerForC(Translator):
         return h, self.made(h)
 
 
-class ZeroProjection(Classifier):
-    """Starts from zero logits, as some recipes do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        nn.init.zeros_(self.classify.weight)
-        nn.init.zeros_(self.classify.bias)
-
-
 class FixedShape(nn.Module):
     """Takes 4 rows of 20 steps and no others."""
 
@@ -770,7 +769,7 @@ RIGHT: dict[str, Case] = {
     "transformer": sequence(Transformer),
     "LSTMCell in a loop": sequence(CellByCell),
     "time first": sequence(TimeFirst),
-    "projection of zeros": sequence(ZeroProjection),
+    "projection of zeros": sequence(lambda: zeroed(Classifier())),
     "half of its units dead": sequence(HalfDead),
     "classifier with its state": sequence(CarriedFinal),
     "one shape only": sequence(FixedShape),

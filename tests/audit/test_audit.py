@@ -227,10 +227,6 @@ def test_faint_and_saturated_units(name: str, scale: float) -> None:
     assert audit_of(model).names == expected
 
 
-def test_a_long_row_whose_gradients_fade_to_nothing() -> None:
-    assert_clean(Classifier(nn.GRU), torch.randn(2, 3000, F), [3000, 40])
-
-
 def test_modules_of_a_function_are_found_and_a_black_box_gets_the_outer_findings() -> None:
     rnn, classify = nn.GRU(F, H, batch_first=True, bidirectional=True), nn.Linear(2 * H, 3)
 

@@ -199,7 +199,6 @@ def test_a_wrong_choice_is_named(wrong: Callable[[], Any], message: str) -> None
 # ---------------------------------------------------------------- heads of one's own
 
 
-@pytest.mark.usefixtures("modules_of_their_own")
 def test_new_head_is_a_name_what_it_reads_and_select() -> None:
     class LastCell(Head, name="last_cell"):
         reads = ("c_n",)
@@ -220,7 +219,6 @@ def test_new_head_is_a_name_what_it_reads_and_select() -> None:
         made("last_cell", cell="gru")
 
 
-@pytest.mark.usefixtures("modules_of_their_own")
 def test_two_heads_of_one_name_and_a_head_without_select_are_errors() -> None:
     first = HEADS["max_pool"]
     with pytest.raises(ValueError, match="two heads are called 'max_pool': seqmodels.heads.pool"):
@@ -237,7 +235,6 @@ def test_two_heads_of_one_name_and_a_head_without_select_are_errors() -> None:
         made("empty")
 
 
-@pytest.mark.usefixtures("modules_of_their_own")
 def test_the_same_lines_may_define_a_head_again() -> None:
     """As in a notebook, whose cell is run twice: the second counts."""
 
