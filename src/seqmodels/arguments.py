@@ -39,22 +39,18 @@ PositiveFraction = Annotated[float, Number, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Number, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1)]
 
-# what Lightning and PyTorch take in silence, or divide by: by the beginning of the module's name,
-# then by argument
-SILENT: dict[str, dict[str, Any]] = {
-    "lightning.pytorch.": {
-        "gradient_clip_val": NonNegative | None,
-        "accumulate_grad_batches": Count,
-        "check_val_every_n_epoch": Count | None,
-        "log_every_n_steps": Natural | None,
-        "patience": Natural,
-        "min_delta": NonNegative,
-    },
-    "torch.optim.": {
-        "lr": NonNegative,
-        "step_size": Count,
-        "T_max": Count,
-    },
+# arguments of Lightning and PyTorch that take more in silence, or divide by it
+OTHERS = ("lightning.pytorch.", "torch.optim.")
+SILENT: dict[str, Any] = {
+    "gradient_clip_val": NonNegative | None,
+    "accumulate_grad_batches": Count,
+    "check_val_every_n_epoch": Count | None,
+    "log_every_n_steps": Natural | None,
+    "patience": Natural,
+    "min_delta": NonNegative,
+    "lr": NonNegative,
+    "step_size": Count,
+    "T_max": Count,
 }
 
 
@@ -137,9 +133,8 @@ def _arguments(title: str, kinds: Mapping[str, tuple[Any, bool]], more: bool = F
 
 
 def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
-    for module, rows in SILENT.items():
-        if owner and owner.__module__.startswith(module) and parameter.name in rows:
-            return rows[parameter.name]
+    if owner and owner.__module__.startswith(OTHERS) and parameter.name in SILENT:
+        return SILENT[parameter.name]
     if parameter.annotation is parameter.empty:
         return Any
     names = dict(getattr(inspect.unwrap(function), "__globals__", {}))

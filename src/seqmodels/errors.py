@@ -80,14 +80,6 @@ def unknown_key(key: str, names: Iterable[str], of: str = "a key of the configur
     return f"{shown(key)} is not {of}: " + (f"did you mean {' or '.join(near)}?" if near else end)
 
 
-def not_a_task(target: object) -> UserError:
-    """What `model._target_` may be, for another class."""
-    return UserError(
-        f"model._target_={shown(str(target))} is not a task: choose a subclass of "
-        "seqmodels.engine.Task, such as seqmodels.tasks.SequenceClassifier"
-    )
-
-
 def missing_value(key: str) -> str:
     """`run must be given: add run=<value>`"""
     return f"{key} must be given: add {key}=<value>"
@@ -108,8 +100,6 @@ def near_keys(key: str, names: Iterable[str]) -> list[str]:
         by_last.setdefault(name.rpartition(".")[2], []).append(name)
     own = [n for n, alike in by_last.items() if group and f"{group}.{n}" in alike]
     near = get_close_matches(last, own, n=1) or get_close_matches(last, by_last, n=1)
-    found = sorted(
-        by_last[near[0]] if near else [],
-        key=lambda name: (name.rpartition(".")[0] != group, len(name)),
-    )
-    return found[: 1 if group else 3]
+    alike = by_last[near[0]] if near else []
+    alike.sort(key=lambda name: (name.rpartition(".")[0] != group, len(name)))
+    return alike[: 1 if group else 3]

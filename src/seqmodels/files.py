@@ -75,35 +75,24 @@ def _opened(path: str) -> AbstractContextManager[Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON. A crash leaves the old file or the new one, never half of one."""
+    """Writes a value as JSON, as `written_whole` does."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole, or not at all.
-
-    Raises:
-        UserError: if the disk is full, or the folder is not there or cannot be written to.
-    """
+    """Writes a text file, as `written_whole` does."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole, or not at all. A link at `path` is replaced, not followed.
-
-    Raises:
-        UserError: if the disk is full, or the folder is not there or cannot be written to.
-    """
+    """Writes a file, as `written_whole` does."""
     with written_whole(path) as file:
         file.write(content)
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a CSV file whole, or not at all, row by row; a cell is empty where a row lacks it.
-
-    Raises:
-        UserError: if the disk is full, or the folder is not there or cannot be written to.
-    """
+    """Writes a CSV file row by row, as `written_whole` does; a cell is empty where a row lacks
+    it."""
     with written_whole(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.DictWriter(text, [*columns], lineterminator="\n")
@@ -115,7 +104,7 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Within: a file to write to, which takes the place of the one at `path` at the end; after an
-    error, nothing does. A link at `path` is replaced, not followed.
+    error or a crash, nothing does. A link at `path` is replaced, not followed.
 
     Raises:
         UserError: if the disk is full, or the folder is not there or cannot be written to.

@@ -31,7 +31,7 @@ from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
 from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import replan, restored_state, saved_state
-from seqmodels.errors import UserError, not_a_task
+from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
@@ -355,5 +355,8 @@ def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type
     """
     found = allowed_class(model, allowed_targets)
     if not (isinstance(found, type) and issubclass(found, Task)):
-        raise not_a_task(model["_target_"])
+        raise UserError(
+            f"model._target_={model['_target_']} is not a task: choose a subclass of "
+            "seqmodels.engine.Task, such as seqmodels.tasks.SequenceClassifier"
+        )
     return found
