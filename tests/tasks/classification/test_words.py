@@ -85,10 +85,3 @@ def test_texts_and_labels_are_escaped_and_nothing_is_loaded(script: Script, tmp_
     assert "\u202e" not in page and "default-src 'none'" in page
     shown = re.sub(r"<[^>]*>", "", body)
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &quot;x&quot; \\u202e &amp;" in shown
-
-
-def test_series_have_no_words(script: Script, tmp_path: Path) -> None:
-    script(
-        "train.py", "model.head=max_pool", "trainer.max_epochs=1", "baseline=false", "folder=run"
-    )
-    assert not (tmp_path / "run" / "figures" / "words.html").exists()
