@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,16 @@ from seqmodels.tasks.regression import Regressor
 from tests.conftest import Config, Script, result_of
 from tests.measured import measured_of
 from tests.runs.resumed import OWN, resumes
-from tests.shipped import CLASSIFIER_HEADS
 
 B, T, F, H = 5, 7, 3, 4
 SCALE = {"mean": [10.0, -200.0], "deviation": [2.0, 50.0]}
 DATA = {"inputs": "features", "num_inputs": F, "values": ["level", "drift"], **SCALE}
-ONE = {"inputs": "features", "num_inputs": F, "values": ["a"], "mean": [1.0], "deviation": [3.0]}
 LENGTHS = torch.tensor([7, 3, 5, 1, 6])
-TECATOR = ["data=uea", "data.name=Tecator"]
 
 
-def regressor(data: dict[str, Any] = DATA, head: str = "mean_pool", **options: Any) -> Regressor:
+def regressor(head: str = "mean_pool", **options: Any) -> Regressor:
     torch.manual_seed(0)
-    return Regressor(data, {"hidden_size": H}, head, **options).eval()
-
-
-def test_a_window_is_for_one_prediction_for_each_sequence() -> None:
-    with pytest.raises(UserError, match="^model.window is 5, but this model predicts at every st"):
-        regressor(head="every_step", window=5)
+    return Regressor(DATA, {"hidden_size": H}, head, **options).eval()
 
 
 def batch_of(*shape: int, seed: int = 0) -> SequenceBatch:
@@ -53,23 +44,21 @@ def batch_of(*shape: int, seed: int = 0) -> SequenceBatch:
     return SequenceBatch(torch.randn(B, T, F, generator=generator), LENGTHS, targets)
 
 
-def own_units(standardised: Tensor, data: dict[str, Any] = DATA) -> Tensor:
-    return standardised * torch.tensor(data["deviation"]) + torch.tensor(data["mean"])
+def own_units(standardised: Tensor) -> Tensor:
+    return standardised * torch.tensor(SCALE["deviation"]) + torch.tensor(SCALE["mean"])
 
 
-@pytest.mark.parametrize("head", CLASSIFIER_HEADS)
-def test_every_head_of_a_sequence_predicts_its_values(head: str) -> None:
-    task, batch = regressor(head=head), batch_of(B, 2)
-    assert task.contract.per == "sequence" and task(batch).shape == (B, 2)
-    made = torch.tensor([[*row.values()] for row in task.describe(batch)])
-    torch.testing.assert_close(made, own_units(task(batch)).detach())
-    assert int(task.step(batch).weight) == 2 * B - 1  # those that are known
+def test_a_window_is_for_one_prediction_for_each_sequence() -> None:
+    with pytest.raises(
+        UserError, match="^model.window is 5, but this model predicts at every step"
+    ):
+        regressor("every_step", window=5)
 
 
 def test_scores_are_in_the_units_of_the_values_and_leave_out_missing_ones() -> None:
     task, batches = regressor(), [batch_of(B, 2, seed=seed) for seed in range(3)]
     found = measured_of(task, *batches)
-    targets = own_units(torch.cat([batch.targets for batch in batches]))  # type: ignore[misc]
+    targets = own_units(torch.cat([batch.targets for batch in batches]))
     predicted = own_units(torch.cat([task(batch) for batch in batches]).detach())
     known = ~targets.isnan()
     expected = root_mean_squared_error(targets[known], predicted[known])
@@ -78,15 +67,10 @@ def test_scores_are_in_the_units_of_the_values_and_leave_out_missing_ones() -> N
     assert found["r2"] == pytest.approx(np.mean(each), rel=1e-5)
     off = (predicted - targets)[known] / torch.tensor(SCALE["deviation"]).expand(15, 2)[known]
     assert found["loss"] == pytest.approx(float(off.square().mean()), rel=1e-5)
-
-
-def test_a_prediction_names_its_values() -> None:
-    task, batch = regressor(), batch_of(B, 2)
-    expected = own_units(task(batch))
-    rows = json.loads(json.dumps(task.describe(batch)))
-    for row, values in zip(rows, expected, strict=True):
-        assert list(row) == ["level", "drift"]
-        assert [*row.values()] == pytest.approx(values.tolist())
+    assert int(task.step(batches[0]).weight) == 2 * B - 1  # those that are known
+    rows = json.loads(json.dumps([row for batch in batches for row in task.describe(batch)]))
+    for row, values in zip(rows, predicted, strict=True):
+        assert row == {name: pytest.approx(v.item()) for name, v in zip(DATA["values"], values)}
 
 
 def test_a_prediction_of_quantiles_names_them_too_and_they_never_cross() -> None:
@@ -106,24 +90,24 @@ def test_a_prediction_of_quantiles_names_them_too_and_they_never_cross() -> None
 
 @pytest.mark.parametrize("output", [{"error": "huber"}, {"quantiles": [0.1, 0.5]}])
 def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -> None:
-    task, batch = regressor(head="every_step", output=output), batch_of(B, T, 2)
+    task = regressor("every_step", output=output)
     assert (task.contract.per, task.contract.causal) == ("step", False)
     assert Regressor.contract.per == "sequence"  # of other heads
     assert task.encoder.bidirectional
-    assert int(task.step(batch).weight) == 2 * int(LENGTHS.sum()) - T
-    batches = [batch, batch_of(B, T, 2, seed=1)]
+    batches = [batch_of(B, T, 2, seed=seed) for seed in range(2)]
+    assert int(task.step(batches[0]).weight) == 2 * int(LENGTHS.sum()) - T
     medians = torch.cat([task.head.decode(task.encode(each)) for each in batches]).detach()
     targets = own_units(torch.cat([each.targets for each in batches]))
     known = ~targets.isnan()
     expected = root_mean_squared_error(targets[known], medians[known])
     assert measured_of(task, *batches)["rmse"] == pytest.approx(expected, rel=1e-5)
-    rows = task.describe(batch)
+    rows = task.describe(batches[0])
     made = rows[2]["drift"] if "error" in output else rows[2]["drift"]["0.5"]
     assert made == pytest.approx(medians[2, :5, 1].tolist())  # of 5 steps
 
 
 def test_padding_changes_nothing_of_the_values_of_steps() -> None:
-    task, batch = regressor(ONE, "every_step"), batch_of(B, T, 1)
+    task, batch = regressor("every_step"), batch_of(B, T, 2)
     alone = []
     for row, length in enumerate(LENGTHS.tolist()):
         targets = batch.targets[row : row + 1, :length]  # type: ignore[index]
@@ -151,7 +135,7 @@ class StepWaves(SequenceDataModule):
         return {"train": Examples([np.sin(x)[:, None] for x in steps], targets, "waves")}
 
 
-def test_values_of_steps_are_trained_tested_and_predicted(config: Config, tmp_path: Path) -> None:
+def test_values_of_steps_are_trained_tested_and_predicted(config: Config) -> None:
     settings = config(
         "model=regressor",
         "model.head=every_step",
@@ -162,21 +146,7 @@ def test_values_of_steps_are_trained_tested_and_predicted(config: Config, tmp_pa
     settings.data = {"_target_": f"{__name__}.StepWaves", "batch_size": 4}
     result = train(settings)
     assert result["baselines"]["test/rmse"].keys() == {"training mean"}
-    assert math.isfinite(result["metrics"]["test/rmse"])
     assert 0 < result["metrics"]["test/rmse"] < 0.9
-
-
-def test_values_of_steps_that_are_fewer_than_the_steps_are_an_error() -> None:
-    class Short(StepWaves):
-        def read(self) -> dict[Any, Examples]:
-            found = super().read()
-            found["train"].targets[4].pop()  # type: ignore[attr-defined]
-            return {**found, "validation": found["train"], "test": found["train"]}
-
-    with pytest.raises(
-        UserError, match=r"waves: example 5 has (\d) steps once encoded and \d targ"
-    ):
-        Short().setup()
 
 
 # ---------------------------------------------------------------- data
@@ -199,27 +169,15 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
     [
         (
             ["model=regressor", "data=japanese_vowels"],
-            "JapaneseVowels has a class for each sequence, and Regressor learns numbers for each "
-            "sequence: choose data and model that fit, such as model=regressor data=text "
-            r"data.value_columns=\[score\]",
+            "a class for each sequence, and Regressor learns numbers for each sequence",
         ),
         (
             ["data=uea", "data.name=Covid3Month"],
-            "Covid3Month has numbers for each sequence, and SequenceClassifier learns a class for "
-            "each sequence: choose data and model that fit, such as model=classifier data=text",
+            "numbers for each sequence, and SequenceClassifier learns a class for each sequence",
         ),
         (
-            ["model=regressor", "model.head=softmax", *TECATOR],
-            "model.head=softmax does not fit what this model predicts",
-        ),
-        (
-            [
-                "model=regressor",
-                "model.output.quantiles=[0.9,0.1]",
-                "data=uea",
-                "data.name=Tecator",
-            ],
-            r"model.output.quantiles is \[0.9, 0.1\]: give numbers between 0 and 1 in ascending",
+            ["model=regressor", "model.head=softmax", "data=uea", "data.name=Tecator"],
+            "^model.head=softmax does not fit",
         ),
     ],
 )
@@ -256,8 +214,8 @@ def test_a_file_of_yours_may_miss_targets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["1"] * 7 + ["inf", "2"], "_TRAIN.ts: row 8 has 'inf' as 'value', which is not a finite"),
-        (["nan"] * 9, "_TRAIN.ts: every 'value' is missing; there is nothing to learn"),
+        (["1"] * 7 + ["inf", "2"], "_TRAIN.ts: row 8 has 'inf' as 'value'"),
+        (["nan"] * 9, "_TRAIN.ts: every 'value' is missing"),
     ],
 )
 def test_wrong_targets_of_a_file_are_named_by_their_row(
@@ -270,32 +228,6 @@ def test_wrong_targets_of_a_file_are_named_by_their_row(
 
 # ---------------------------------------------------------------- a run
 
-
-@pytest.mark.parametrize("output", ["error=mae", "quantiles=[0.1,0.5,0.9]"])
-def test_a_finished_run_evaluates_and_predicts_numbers(
-    output: str, config: Config, tmp_path: Path
-) -> None:
-    overrides = ["model=regressor", *TECATOR, "model.head=max_pool"]
-    result = train(config(*overrides, f"model.output.{output}", "trainer.max_epochs=1"))
-    assert result["metrics"].keys() >= {"test/rmse", "test/mae", "test/r2", "validation/loss"}
-    assert "coverage" not in result["higher_is_better"]
-    run = load_run(tmp_path / "run")
-    again = run.evaluate()
-    assert again == pytest.approx({k: v for k, v in result["metrics"].items() if "test/" in k})
-    series = run.data.read()["test"].inputs[:3]
-    predicted = list(run.predict(series))
-    if output.startswith("quantiles"):
-        assert list(predicted[0]["value"]) == ["0.1", "0.5", "0.9"]
-        assert {"test/pinball", "test/coverage"} <= again.keys()
-    else:
-        assert all(-200 < row["value"] < 200 for row in predicted)
-    loaded = Regressor.load_from_checkpoint(
-        run.folder / "checkpoints" / "best.ckpt", weights_only=True
-    )
-    batch = run.data.batch_of(series)
-    torch.testing.assert_close(loaded.eval()(batch), run.task(batch))
-
-
 # what each process has and needs, of values of which some are missing
 MISSING = ("model=regressor", "data=uea", "data.name=Mine", "data.batch_size=4")
 QUANTILES = "model.output.quantiles=[0.1,0.5,0.9]"
@@ -307,10 +239,23 @@ def values_with_holes(folder: Path) -> None:
     ts_files(folder, *values)
 
 
-def test_a_resumed_regression_is_the_uninterrupted_one(script: Script, tmp_path: Path) -> None:
+def test_a_resumed_regression_is_the_uninterrupted_one_and_predicts(
+    script: Script, tmp_path: Path
+) -> None:
     values_with_holes(tmp_path)
     own = (*OWN, *MISSING, QUANTILES, f"data.folder={tmp_path}")
     resumes(script, tmp_path, *own, step=12)  # in the second epoch of 8 steps
+    run = load_run(tmp_path / "cut")
+    assert "coverage" not in run.result["higher_is_better"]
+    found = {k: v for k, v in run.result["metrics"].items() if k.startswith("test/")}
+    assert run.evaluate(accelerator="cpu") == pytest.approx(found)
+    assert found.keys() >= {"test/rmse", "test/mae", "test/r2", "test/pinball", "test/coverage"}
+    series = run.data.read()["test"].inputs[:3]
+    rows, expected = [*run.predict(series)], run.task.describe(run.data.batch_of(series))
+    for row, wanted in zip(rows, expected, strict=True):
+        assert row["value"] == pytest.approx(wanted["value"])
+    done = script("predict.py", f"run={tmp_path / 'cut'}", "input=-", stdin="[[0,1],[1,2]]\n")
+    assert list(json.loads(done.stdout)["value"]) == ["0.1", "0.5", "0.9"]
 
 
 @pytest.mark.long  # that of a tagger is the short form
@@ -327,19 +272,3 @@ def test_two_processes_score_numbers_as_one_does(
     assert alone.keys() >= {"test/loss", "test/rmse", "test/pinball", "test/coverage"}
     for name, value in alone.items():
         assert value == pytest.approx(result["metrics"][name], rel=1e-5)
-
-
-def test_numbers_are_trained_evaluated_and_predicted_by_the_scripts(
-    script: Script, tmp_path: Path
-) -> None:
-    path = tmp_path / "scores.csv"
-    rows = [f"a {w} film {n % 4},{score + n % 4}" for n in range(60) for w, score in
-            [(("fine", 7.0), ("dull", 2.0))[n % 2]]]  # fmt: skip
-    path.write_text("text,score\n" + "\n".join(rows) + "\n")
-    own = (*OWN, "model=regressor", "data=text", f"data.train={path}")
-    script("train.py", *own, "data.value_columns=[score]", f"hydra.run.dir={tmp_path / 'r'}")
-    done = script("evaluate.py", f"run={tmp_path / 'r'}", f"file={path}", "accelerator=cpu")
-    assert "rmse" in done.stdout
-    done = script("predict.py", f"run={tmp_path / 'r'}", "input=-", stdin="a fine film 1\n")
-    [line] = done.stdout.splitlines()
-    assert list(json.loads(line)) == ["score"]
