@@ -91,7 +91,7 @@ def waiting_threads() -> Sequence[str]:
     return (f"{busy} OMP_NUM_THREADS=1, because its {threads} threads wait for each other",)
 
 
-def _running_now() -> float:
+def _running_now() -> int | float:
     """How many other threads compute at this moment; only Linux says it."""
     try:
         return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1
