@@ -18,6 +18,7 @@ import pytest
 from nbclient import NotebookClient
 
 from seqmodels.audit import ADVICE
+from seqmodels.audit.findings import STREAM_ADVICE
 from tests.audit.bank import WRONG
 from tests.audit.bank_calls import CALLS
 from tests.audit.bank_sorting import SORTED_WRONG
@@ -303,6 +304,8 @@ def test_the_page_names_mistakes_by_what_the_audit_finds() -> None:
     found |= {name: case.found for name, case in CALLS.items()}
     assert findings == [found[name] for name in MISTAKES]
     assert {finding for finding, _ in rows} == set(ADVICE)
+    of_streams = PAGES["audit.md"].split("| finding |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", of_streams, re.MULTILINE) == [*STREAM_ADVICE]
 
 
 @pytest.mark.slow

@@ -2,5 +2,14 @@
 
 from seqmodels.audit.auditing import assert_clean, audit
 from seqmodels.audit.findings import ADVICE, Audit, Finding
+from seqmodels.audit.streams import assert_stream_clean, audit_stream
 
-__all__ = ["ADVICE", "Audit", "Finding", "assert_clean", "audit"]
+__all__ = [
+    "ADVICE",
+    "Audit",
+    "Finding",
+    "assert_clean",
+    "assert_stream_clean",
+    "audit",
+    "audit_stream",
+]

@@ -47,6 +47,22 @@ ADVICE = {
 }
 """What to do about each finding, by its name."""
 
+STREAM_ADVICE = {
+    "lost_state": (
+        "keep h and c of all layers, and the steps that a convolution still needs, between calls; "
+        "take one direction, and no statistics over a chunk"
+    ),
+    "kept_state": (
+        "let reset() make all that a new stream has: h, c, kept steps, counters, and running sums, "
+        "for any number of rows"
+    ),
+    "shared_state": (
+        "keep the state in the stream itself, a row for each row, not in its class, in the model "
+        "or in the caller's tensors; detach it where gradients are on"
+    ),
+}
+"""The same, of a stream."""
+
 OPTIONS = {
     "padding_leak": (
         "; if you mask by the one value that padding always holds, audit with padding=<value>"
@@ -59,7 +75,8 @@ WARNINGS = ("unread_step",)  # you may intend it; the others are wrong logits or
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake: a key of `ADVICE`, and what was changed and what happened, in numbers."""
+    """One mistake: a key of `ADVICE` or `STREAM_ADVICE`; what was changed and what happened, in
+    numbers."""
 
     name: str
     evidence: str
@@ -70,7 +87,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        return ADVICE[self.name] + OPTIONS.get(self.name, "")
+        return {**ADVICE, **STREAM_ADVICE}[self.name] + OPTIONS.get(self.name, "")
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence}; {self.advice}"
@@ -85,7 +102,7 @@ class Audit:
 
     @property
     def names(self) -> list[str]:
-        """Of the findings: keys of `ADVICE`."""
+        """Of the findings."""
         return [finding.name for finding in self.findings]
 
     def found(self, name: str, evidence: str) -> Audit:

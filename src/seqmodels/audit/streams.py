@@ -1,0 +1,366 @@
+"""Audit a stream: a model that keeps its state from one call to the next."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from itertools import cycle, islice, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.audit.findings import Audit
+from seqmodels.audit.isolation import (
+    WithoutNoise,
+    changed,
+    find_modules,
+    isolated,
+    seed_random_numbers,
+    training,
+)
+from seqmodels.audit.random_inputs import Sampler
+from seqmodels.audit.recurrences import nodes_of
+from seqmodels.errors import UserError, one_line
+
+MOST_STEPS = 24  # of a row: what a state has seen fades
+UNEVEN = (1, 3, 2, 5)  # steps of chunks, again and again
+CALLS = 6  # in which a graph may grow
+
+Logits = list[Tensor]  # after each chunk, on the CPU in float64
+
+
+def audit_stream(
+    stream: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    reset: Callable[[], Any] | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Looks for states that a stream loses, keeps or shares.
+
+    Runs a copy of the stream, or the stream itself if it can't be copied, in evaluation mode on
+    random rows made of the values in `inputs`: at once and in chunks, again after a reset, with
+    other rows beside a row, and with a second stream between two chunks. Leaves weights, modes and
+    the random number generators as they were, and a stream that can't be copied as after a reset.
+
+    Args:
+        stream: `stream(chunk) -> logits`, as it is before its first chunk. A chunk is features
+            `(B, t, F)` or tokens `(B, t)`; the logits are those of each step, `(B, t, C)`, or
+            those after the chunk, `(B, C)`.
+        inputs: features `(B, T, F)` or tokens `(B, T)` int64 such as the stream gets in use, of at
+            least 2 steps.
+        reset: begins new rows. None: `stream.reset`.
+        seed: of the random rows. The same seed gives the same findings.
+
+    Raises:
+        UserError: if the stream has no reset, or cannot be run on such inputs.
+    """
+    reset = getattr(stream, "reset", None) if reset is None else reset
+    if not callable(reset):
+        raise UserError("the stream has no reset(): give reset=, a function that begins new rows")
+    if not isinstance(inputs, Tensor) or inputs.dim() < 2 or inputs.shape[1] < 2:
+        raise UserError("inputs must be a tensor, (B, T) or (B, T, F), of at least 2 steps")
+    modules = find_modules(stream)
+    with isolated(modules, seed):
+        return _StreamAudit(_Stream(stream, reset), modules, inputs, seed).run()
+
+
+def assert_stream_clean(stream: Callable[[Tensor], Tensor], inputs: Tensor, **options: Any) -> None:
+    """For your tests: takes what `audit_stream` takes, and raises an AssertionError that lists the
+    findings, if any."""
+    __tracebackhide__ = True
+    findings = audit_stream(stream, inputs, **options).findings
+    assert not findings, "\n".join(str(finding) for finding in findings)
+
+
+class _Stream:
+    """A stream with its reset; notes what it does to tensors that are its caller's."""
+
+    def __init__(self, stream: Callable[[Tensor], Tensor], begin: Callable[[], Any]) -> None:
+        self.stream, self.begin = stream, begin
+        self.quiet, self.overwritten, self.eps = False, "", 0.0
+
+    def copied(self, shared: Sequence[nn.Module] = ()) -> _Stream | None:
+        """Another one with the same state; None if there is no way to copy it."""
+        with suppress(Exception):  # its classes may refuse in any way
+            memo = {id(module): module for module in shared}
+            stream, begin = copy.deepcopy((self.stream, self.begin), memo)
+            # a function is copied as itself, with the state that it refers to
+            if stream is not self.stream and not inspect.isfunction(begin):
+                return _Stream(stream, begin)
+        return None
+
+    def reset(self, seed: int = 0) -> None:
+        seed_random_numbers(seed)
+        with WithoutNoise() if self.quiet else nullcontext():
+            self.begin()
+
+    def __call__(self, chunk: Tensor) -> Tensor:
+        with WithoutNoise() if self.quiet else nullcontext():
+            logits = self.stream(chunk)
+        if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.dim() < 2:
+            raise UserError(
+                f"the stream returns {type(logits).__name__} instead of logits (B, t, C) or "
+                "(B, C): audit a function that returns them alone"
+            )
+        self.eps = torch.finfo(logits.dtype).eps
+        return logits
+
+    def run(self, rows: Tensor, chunks: Sequence[int]) -> Logits:
+        """The logits after each chunk of these steps."""
+        given, made, logits = rows.split([*chunks], dim=1), list[Tensor](), Logits()
+        passed = [chunk.clone() for chunk in given]
+        with torch.no_grad():
+            for chunk in passed:
+                made.append(self(chunk))
+                logits.append(made[-1].to("cpu", torch.float64, copy=True))
+        if not all(map(torch.equal, passed, given)):
+            self.overwritten = "a call changes the values of a chunk that it was given"
+        if not all(torch.equal(a.cpu().double(), b) for a, b in zip(made, logits, strict=True)):
+            self.overwritten = "a call changes the values of the logits that an earlier one gave"
+        return logits
+
+
+class _StreamAudit:
+    """The checks; each returns its evidence, or an empty string."""
+
+    def __init__(self, given: _Stream, modules: list[nn.Module], inputs: Tensor, seed: int) -> None:
+        self.given, self.modules, self.audit = given, modules, Audit()
+        self.sampler = Sampler(inputs, None, seed, padding="none")
+        self.like, self.steps = inputs[:, :MOST_STEPS], min(inputs.shape[1], MOST_STEPS)
+        self.unit = 1  # the fewest steps that a chunk may have
+        self.stream = given
+        self.tolerance = 0.0  # how far logits may move by rounding
+
+    @property
+    def uneven(self) -> list[int]:
+        return self.chunks_of(self.steps)
+
+    def chunks_of(self, steps: int) -> list[int]:
+        """So many steps in chunks of uneven sizes."""
+        sizes, left = list[int](), steps // self.unit
+        for size in cycle(UNEVEN):
+            sizes.append(self.unit * min(size, left))
+            left -= size
+            if left <= 0:
+                return sizes
+        raise AssertionError
+
+    @property
+    def half(self) -> int:
+        return self.steps // self.unit // 2 * self.unit
+
+    def first_run(self) -> tuple[Tensor, Logits]:
+        """Rows, and what a new stream gives for them; notes the sizes of its chunks."""
+        refused, steps = "", self.steps
+        for self.unit in range(1, steps // 2 + 1):
+            self.steps = steps - steps % self.unit
+            self.stream, rows = self.given.copied() or self.given, self.rows()
+            try:
+                new = self.stream.run(rows, self.uneven)  # without a reset
+            except UserError:
+                raise
+            except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
+                refused = refused or one_line(error)
+                self.stream.reset()
+                continue
+            if self.unit > 1:
+                self.audit.untested.append(f"chunks of 1 step: {refused}")
+            return rows, new
+        shape = tuple(self.like.shape)
+        raise UserError(f"the stream cannot be run on {shape}: {refused}")
+
+    def run(self) -> Audit:
+        rows, new = self.first_run()
+        stream = self.stream
+        if not all(bool(logits.isfinite().all()) for logits in new):
+            raise UserError("the logits of the stream are not finite")
+        self.audit.found("random_state", self.random_state(rows))
+        if stream.quiet:
+            new = self.after_reset(rows, self.uneven)
+        if not self.measure(rows, new):
+            self.audit.untested.append("all: its logits are the same, whatever the inputs")
+            return self.audit
+        self.audit.found("kept_state", self.kept_state(rows, new))
+        if "kept_state" not in self.audit.names:
+            self.measure_rounding(rows)
+            self.audit.found("lost_state", self.lost_state(rows))
+            shared = self.mixed_rows(rows) or self.second_stream(rows) or self.kept_graph(rows)
+            self.audit.found("shared_state", shared or stream.overwritten)
+        stream.reset()
+        return self.audit
+
+    def rows(self, count: int | None = None) -> Tensor:
+        """Random rows, as many as were given if `count` is None."""
+        return self.sampler.content(count or len(self.like), self.steps).to(self.like)
+
+    def after_reset(self, rows: Tensor, chunks: Sequence[int], seed: int = 0) -> Logits:
+        self.stream.reset(seed)
+        return self.stream.run(rows, chunks)
+
+    def moved(self, before: Logits, after: Logits, keep: slice = slice(None)) -> str:
+        """How far the logits of the rows `keep` moved, in words; empty if by rounding alone."""
+        before, after = ([logits[keep] for logits in each] for each in (before, after))
+        if [a.shape for a in before] != [a.shape for a in after]:
+            return "the shape of the logits"
+        far = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True)]
+        if all(each <= self.tolerance for each in far):  # false for nan
+            return ""
+        largest = max(float(logits.abs().max()) for logits in before)
+        return f"logits by up to {max(far):.2g} (they are up to {largest:.2g} in size)"
+
+    def random_state(self, rows: Tensor) -> str:
+        """Two resets with other random numbers differ, and with the same ones don't."""
+        self.after_reset(rows, self.uneven)  # what a reset may keep is then the same in all
+        one, same, other = (self.after_reset(rows, self.uneven, seed) for seed in (0, 0, 1))
+        if self.moved(one, same) or not (moved := self.moved(one, other)):
+            return ""
+        self.stream.quiet = True
+        return f"the same rows after a reset, with other random numbers, move {moved}"
+
+    def measure(self, rows: Tensor, new: Logits) -> bool:
+        """Whether the logits move with the inputs; notes how far they may move by rounding."""
+        other = self.after_reset(self.rows(), self.uneven)
+        spread = max(float((a - b).abs().max()) for a, b in zip(new, other, strict=True))
+        largest = max(float(logits.abs().max()) for logits in new)
+        self.tolerance = max(1e-4 * spread, 16 * self.stream.eps * largest)
+        return spread > self.tolerance
+
+    def measure_rounding(self, rows: Tensor) -> None:
+        """Raises the tolerance if the network amplifies rounding, as large weights do."""
+
+        def blurred(data: Tensor) -> Tensor:
+            noise = torch.randn(data.shape, generator=self.sampler.generator)
+            return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
+
+        before = self.after_reset(rows, self.uneven)
+        weights = (p for m in find_modules(self.stream.stream) for p in m.parameters())
+        with changed(weights, blurred):
+            after = self.after_reset(rows, self.uneven)
+        by_rounding = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
+        self.tolerance = max(self.tolerance, 4 * by_rounding)
+
+    def kept_state(self, rows: Tensor, new: Logits) -> str:
+        """After a reset, something is left of what came before."""
+        stream, few = self.stream, rows[:1] if len(rows) > 1 else torch.cat([rows, self.rows()])
+        stream.reset()
+        stream.run(self.rows(), self.uneven)
+        if moved := self.moved(new, self.after_reset(rows, self.uneven)):
+            return f"after other rows and a reset, the rows of a new stream move {moved}"
+        what = f"{len(few)} row{'s' * (len(few) > 1)} instead of {len(rows)}"
+        with suppress(Exception):  # without a reset between them: a state for each batch size
+            stream.run(few, self.uneven)
+        try:
+            first = self.after_reset(few, self.uneven)
+        except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
+            if (fresh := self.given.copied()) is None:
+                self.audit.untested.append(f"kept_state, of {what}: {one_line(error)}")
+                return ""
+            try:
+                fresh.run(few, self.uneven)
+            except Exception:  # noqa: BLE001
+                self.audit.untested.append(f"kept_state, of {what}: {one_line(error)}")
+                stream.reset()
+                return ""
+            return f"after a reset it refuses {what}, which a new one takes: {one_line(error)}"
+        with suppress(Exception):
+            stream.run(self.rows(), self.uneven)
+        if moved := self.moved(first, self.after_reset(few, self.uneven)):
+            return f"after {len(rows)} rows and a reset, {what} move {moved}"
+        if moved := self.moved(new, self.after_reset(rows, self.uneven)):
+            return f"after {what} and a reset, {len(rows)} rows move {moved}"
+        return ""
+
+    def lost_state(self, rows: Tensor) -> str:
+        """Chunks give other logits than all steps at once, or nothing of earlier steps is left."""
+        whole = self.attempt(rows, [self.steps])
+        for chunks in ([self.unit] * (self.steps // self.unit), self.uneven):
+            how = "of 1 step" if max(chunks) == 1 else f"of {min(chunks)} to {max(chunks)} steps"
+            cut = self.attempt(rows, chunks)
+            if whole is None or cut is None:
+                continue
+            if whole[0].dim() > 2:  # logits of each step
+                before, after = whole, [torch.cat(cut, dim=1)]
+            else:
+                ends = torch.tensor(chunks).cumsum(0).tolist()
+                before = [self.after_reset(rows[:, :end], [end])[0] for end in ends]
+                after = cut
+            if moved := self.moved(before, after):
+                return f"chunks {how} instead of all {self.steps} steps at once move {moved}"
+        other, half = self.rows(), self.half
+        mixed = torch.cat([other[:, :half], rows[:, half:]], dim=1)
+        chunks = [*self.chunks_of(half), *(later := self.chunks_of(self.steps - half))]
+        one, two = (self.after_reset(each, chunks)[-len(later) :] for each in (rows, mixed))
+        if all(map(torch.equal, one, two)):
+            return f"other content in the first {half} steps changes nothing in the chunks after it"
+        return ""
+
+    def attempt(self, rows: Tensor, chunks: Sequence[int]) -> Logits | None:
+        try:
+            return self.after_reset(rows, chunks)
+        except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
+            steps = f"{chunks[-1]} step{'s' * (chunks[-1] > 1)}"
+            self.audit.untested.append(f"lost_state, in chunks of {steps}: {one_line(error)}")
+            return None
+
+    def mixed_rows(self, rows: Tensor) -> str:
+        """The other rows of a batch change a row."""
+        if len(rows) == 1:
+            rows = torch.cat([rows, self.rows()])
+        try:
+            before = self.after_reset(rows, self.uneven)
+        except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
+            self.audit.untested.append(f"shared_state, of two rows: {one_line(error)}")
+            return ""
+        for keep in {0, len(rows) - 1}:
+            others = self.rows(len(rows))
+            others[keep] = rows[keep]
+            after = self.after_reset(others, self.uneven)
+            if moved := self.moved(before, after, slice(keep, keep + 1)):
+                return f"new content in the other rows moves, of row {keep}, {moved}"
+        return ""
+
+    def second_stream(self, rows: Tensor) -> str:
+        """What a second stream reads changes the first one."""
+        stream = self.given.stream
+        shared = [] if isinstance(stream, nn.Module | functools.partial) else self.modules
+        shared = [] if inspect.isroutine(stream) else shared
+        for modules in [[], shared] if shared else [[]]:
+            one, two = self.given.copied(modules), self.given.copied(modules)
+            if one is None or two is None:
+                self.audit.untested.append("shared_state, of a second stream: it can't be copied")
+                return ""
+            one.quiet = two.quiet = self.stream.quiet
+            chunks = self.chunks_of(half := self.half), self.chunks_of(self.steps - half)
+            one.reset()
+            before = one.run(rows, [*chunks[0], *chunks[1]])
+            one.reset()
+            after = one.run(rows[:, :half], chunks[0])
+            for _ in range(2):
+                two.reset()
+                two.run(self.rows(), self.uneven)
+            after += one.run(rows[:, half:], chunks[1])
+            if moved := self.moved(before, after):
+                what = "of the same weights" if modules else "of the same class"
+                return f"a second stream {what}, run between two chunks, moves {moved}"
+        return ""
+
+    def kept_graph(self, rows: Tensor) -> str:
+        """In training, the graph of the logits grows with each call."""
+        self.stream.reset()
+        modules = find_modules(self.stream.stream)
+        try:
+            with training(modules):
+                chunks = islice(cycle(rows.split(self.unit, dim=1)), CALLS)
+                sizes = [len(nodes_of(self.stream(chunk))) for chunk in chunks]
+        except Exception as error:  # noqa: BLE001 (training mode may ask for targets)
+            self.audit.untested.append(f"shared_state, of graphs in training: {one_line(error)}")
+            return ""
+        if all(a < b for a, b in pairwise(sizes[1:])):
+            grown = f"from {sizes[1]} operations to {sizes[-1]} over {CALLS - 1} calls"
+            return f"the state keeps its graph: with gradients on, that of the logits grows {grown}"
+        return ""

@@ -1,0 +1,93 @@
+"""`audit_stream`: every wrong stream of the bank is found, no right one is accused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from seqmodels.audit import Audit, assert_stream_clean, audit_stream
+from seqmodels.audit.findings import STREAM_ADVICE
+from seqmodels.errors import UserError
+from tests.audit import stream_bank as bank
+
+WRONG = [(name, make) for name, makes in bank.WRONG.items() for make in makes]
+
+
+def audited(make: Callable[[], Any], seed: int = 0) -> Audit:
+    torch.manual_seed(seed)
+    made, reset = made if isinstance(made := make(), tuple) else (made, None)
+    inputs = torch.randn(3, 16, bank.F)
+    if make is bank.Tokens:
+        inputs = torch.randint(0, 11, (3, 16))
+    return audit_stream(made, inputs, reset=reset, seed=seed)
+
+
+def test_the_bank_has_wrong_streams_for_each_finding() -> None:
+    assert bank.WRONG.keys() == STREAM_ADVICE.keys()
+
+
+@pytest.mark.parametrize("make", bank.RIGHT)
+def test_a_right_stream_is_not_accused(make: Callable[[], Any]) -> None:
+    for seed in range(3):
+        assert audited(make, seed).findings == []
+
+
+@pytest.mark.parametrize(("name", "make"), WRONG)
+def test_a_wrong_stream_is_found(name: str, make: Callable[[], Any]) -> None:
+    for seed in range(3):
+        found = audited(make, seed)
+        assert name in found.names
+        # where rows mix at the end of each chunk, both are true
+        assert {*found.names} <= {name, "lost_state"}
+
+
+def test_it_says_what_it_cannot_test() -> None:
+    [line] = audited(bank.closure).untested
+    assert line == "shared_state, of a second stream: it can't be copied"
+    [line] = audited(bank.Buffers).untested
+    assert line.startswith("kept_state, of 1 row instead of 3: ")
+
+
+def test_a_stream_is_left_as_it_was() -> None:
+    stream, rows = bank.Base().train(), torch.randn(3, 16, bank.F)
+    stream(rows)
+    state, weights = stream.state, [*map(torch.clone, stream.parameters())]
+    random = torch.get_rng_state()
+    audit_stream(stream, rows)
+    assert stream.state is state and stream.training
+    assert all(map(torch.equal, weights, stream.parameters()))
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_random_start_states_are_found() -> None:
+    class RandomStart(bank.Base):
+        def forward(self, chunk: torch.Tensor) -> torch.Tensor:
+            if self.state is None:
+                self.state = tuple(torch.randn(2, 1, len(chunk), bank.H))
+            return super().forward(chunk)
+
+    assert audited(RandomStart).names == ["random_state"]
+
+
+def test_assert_stream_clean() -> None:
+    assert_stream_clean(bank.Base(), torch.randn(3, 16, bank.F))
+    with pytest.raises(AssertionError, match="^lost_state: .*; keep h and c"):
+        assert_stream_clean(bank.ZerosForever(), torch.randn(3, 16, bank.F))
+
+
+@pytest.mark.parametrize(
+    ("stream", "inputs", "key"),
+    [
+        (lambda x: x, torch.randn(2, 4, 3), "reset="),
+        (bank.Base(), torch.randn(2, 1, bank.F), "at least 2 steps"),
+        (bank.Base(), torch.randn(2, 4, bank.F + 1), "cannot be run on .2, 4, 6."),
+        (bank.Base().rnn, torch.randn(2, 4, bank.F), "reset="),
+    ],
+)
+def test_what_cannot_be_audited_is_one_line(stream: Any, inputs: torch.Tensor, key: str) -> None:
+    with pytest.raises(UserError, match=key) as refused:
+        audit_stream(stream, inputs)
+    assert "\n" not in str(refused.value)
