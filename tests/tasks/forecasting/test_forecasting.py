@@ -16,6 +16,7 @@ from sktime.performance_metrics.forecasting import mean_absolute_scaled_error
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Sums
 from seqmodels.errors import UserError
+from seqmodels.nn.values import ERRORS
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster
 from seqmodels.tasks.forecasting.forecast_plot import draw_forecasts
@@ -223,6 +224,10 @@ def test_mase_is_that_of_another_library() -> None:
     assert measured_of(task, *batches)["mase"] == pytest.approx(expected, rel=1e-5)
 
 
+def counted(name: str, function: Any, calls: list[str]) -> Any:
+    return lambda *args, **named: calls.append(name) or function(*args, **named)
+
+
 def part(batch: SequenceBatch, rows: slice) -> SequenceBatch:
     assert batch.targets is not None and batch.series is not None
     return SequenceBatch(
@@ -258,11 +263,20 @@ def test_each_error_is_scaled_by_its_own_series_whatever_the_batches() -> None:
     ],
     ids=["columns", "together", "quantiles", "recursive"],
 )
-def test_the_loss_of_each_row_is_that_of_a_batch_of_it(options: dict[str, Any]) -> None:
+def test_the_loss_of_each_row_is_that_of_a_batch_of_it_and_is_found_at_once(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = forecaster(**options)
     batch = batch_of(K if "spec" in options else C)
     alone = [task.step(part(batch, slice(n, n + 1))).loss for n in range(B)]
-    torch.testing.assert_close(task.losses(batch), torch.stack(alone))
+    calls, output = list[str](), type(task.head.output)
+    monkeypatch.setitem(ERRORS, "mse", counted("error", ERRORS["mse"], calls))
+    for name in ("loss", "loss_and_decision"):
+        monkeypatch.setattr(output, name, counted(name, getattr(output, name), calls))
+    task.told = {}
+    rows = task.test_step(batch)["rows"]
+    torch.testing.assert_close(torch.tensor([row["loss"] for row in rows]), torch.stack(alone))
+    assert len(calls) <= 3  # of the whole batch, not one for each row and column
 
 
 # ---------------------------------------------------------------- whole runs
