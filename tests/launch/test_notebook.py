@@ -82,8 +82,8 @@ def test_a_mistake_is_told(word: str, message: str) -> None:
 
 
 def test_a_missing_value_is_told_as_on_the_command_line(tmp_path: Path) -> None:
-    config = compose("model=forecaster", "data=windows", f"folder={tmp_path / 'run'}", *QUICK)
-    with pytest.raises(UserError, match="^data.file must be given: add data.file=<value>$"):
+    config = compose("data.name=???", f"folder={tmp_path / 'run'}", *QUICK)
+    with pytest.raises(UserError, match="^data.name must be given: add data.name=<value>$"):
         train(config)
     assert not (tmp_path / "run").exists()
 
