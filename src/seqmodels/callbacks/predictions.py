@@ -41,7 +41,7 @@ class Predictions(Callback):
         dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
         name: Any = getattr(dataset, "row_name", lambda row: {})
         for row, outcome in zip(map(int, numbers), outputs["rows"], strict=True):
-            told[row] = {"row": row, **flattened({**name(row), **outcome})}
+            told[row] = {"row": 1 + row, **flattened({**name(row), **outcome})}
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         rows = {n: row for told in from_every_process(pl_module.told) for n, row in told.items()}

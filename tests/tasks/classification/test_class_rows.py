@@ -33,7 +33,7 @@ def test_the_table_follows_from_the_rows(tested: list[dict[str, str]], tmp_path:
         rows_of(tmp_path / "run" / "predictions.csv"),
         result_of(tmp_path / "run")["metrics"],
     )
-    assert [row["row"] for row in rows] == [*range(len(tested))]
+    assert [row["row"] for row in rows] == [*range(1, 1 + len(tested))]
     assert [row["input"] for row in rows] == [" ".join(each["text"].split()) for each in tested]
     unseen = {"odd", "odder"}
     labels = ["(never seen in training)" if e["label"] in unseen else e["label"] for e in tested]

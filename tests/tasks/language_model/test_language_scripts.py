@@ -76,7 +76,7 @@ def test_text_and_scores_follow_from_the_rows(trained: tuple[Path, str]) -> None
     text, metrics = (run.parent / "test.txt").read_text(), result["metrics"]
     assert "".join(row["target"] for row in rows) == text  # windows of streams, in its order
     counts = [row["tokens"] for row in rows]
-    assert [row["row"] for row in rows] == np.cumsum([0, *counts])[:-1].tolist()
+    assert [row["row"] for row in rows] == np.cumsum([1, *counts])[:-1].tolist()
     assert sum(counts) == len(text)
     loss = mean_loss(rows, counts)
     assert metrics["test/loss"] == pytest.approx(loss, abs=1e-6)

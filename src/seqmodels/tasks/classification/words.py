@@ -63,7 +63,7 @@ def article(task: Any, data: Any, row: int, target: str) -> str:
         span = f'<span style="background: rgba({colour})" title="{shade:+.2f}">{shown}</span>'
         text += span if shade else shown
     names = [escape(visible(name)) for name in (task.classes[label], target)]
-    what = f"row {row}: predicted {names[0]} ({100 * share:.1f} %), is {names[1]}"
+    what = f"row {1 + row}: predicted {names[0]} ({100 * share:.1f} %), is {names[1]}"
     return f"<article>\n<p><small>{what}</small></p>\n<p>{text}</p>\n</article>\n"
 
 
