@@ -38,7 +38,7 @@ def words() -> Words:
 
 def tagger(noise: float = 0.0, **options: Any) -> Any:
     torch.manual_seed(0)
-    data = {"num_inputs": words().num_inputs, "num_characters": words().num_characters}
+    data = {"num_inputs": words().num_inputs, **words().own_spec}
     embedding = {"size": E, "characters": "lstm", "character_options": {"hidden_size": H}}
     return exported("Tagger")(
         data | {"classes": ["x", "y"]},
