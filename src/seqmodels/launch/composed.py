@@ -1,4 +1,4 @@
-"""What Hydra composes from `configs/`: for a command, or for `train` in a notebook."""
+"""What Hydra composes from `configs/`: for a command, for the jobs of a sweep, or in a notebook."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import secrets
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from hydra._internal import hydra as internal
 from hydra._internal import utils
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -186,3 +188,33 @@ def mistake(error: Exception, words: Sequence[str]) -> UserError:
     if isinstance(error, HydraException) and override is None:
         return UserError(line)
     return UserError(f"cannot read {shown(override or ' '.join(words))}: {line}")
+
+
+def parsed(config: DictConfig) -> list[Override]:
+    """The words of a sweep, after those of its configuration files; the last of a key counts."""
+    hydra = config.hydra
+    files = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
+    return [*{word.get_key_element(): word for word in words}.values()]
+
+
+def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
+    """Check each value of a sweep in one of its jobs, before the first one trains.
+
+    Raises:
+        UserError: for the first mistake.
+    """
+    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
+
+    checked, loader = set[str](), GlobalHydra.instance().config_loader()
+    for job in jobs:
+        if not checked.issuperset(job):
+            try:
+                one = loader.load_sweep_config(config, [*job])
+            except HydraException as error:
+                raise mistake(error, job) from error
+            OmegaConf.set_struct(one, False)
+            del one["hydra"]
+            check_config(one)
+            checked.update(job)

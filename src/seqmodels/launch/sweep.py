@@ -10,18 +10,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -31,10 +28,10 @@ from seqmodels.interruption import SIGNALS, Interrupted, Pruned
 from seqmodels.launch.commands.compare import compare_runs
 from seqmodels.launch.composed import (
     NO_SETTING,
-    as_typed,
+    check_jobs,
     ignore_launcher_warning,
     key_of,
-    mistake,
+    parsed,
 )
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import flattened
@@ -194,15 +191,6 @@ class SweepReport(Callback):
             sys.exit(1)
 
 
-def parsed(config: DictConfig) -> list[Override]:
-    """The words of a sweep, after those of its configuration files; the last of a key counts."""
-    hydra = config.hydra
-    files = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
-    return [*{word.get_key_element(): word for word in words}.values()]
-
-
 def _check(config: DictConfig, words: Sequence[Override]) -> None:
     """Check what only a sweep can have wrong."""
     for word in words:
@@ -222,24 +210,3 @@ def _check(config: DictConfig, words: Sequence[Override]) -> None:
     name = config.hydra.runtime.choices["hydra/launcher"]
     launcher = config.hydra.launcher._target_.rpartition(".")[0]
     require(launcher, f"hydra/launcher={name}", name.partition("_")[0])
-
-
-def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
-    """Check each value of a sweep in one of its jobs, before the first one trains.
-
-    Raises:
-        UserError: for the first mistake.
-    """
-    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
-
-    checked, loader = set[str](), GlobalHydra.instance().config_loader()
-    for job in jobs:
-        if not checked.issuperset(job):
-            try:
-                one = loader.load_sweep_config(config, [*job])
-            except HydraException as error:
-                raise mistake(error, job) from error
-            OmegaConf.set_struct(one, False)
-            del one["hydra"]
-            check_config(one)
-            checked.update(job)
