@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 import seqmodels
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
+from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.compare.comparison import compare
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.data.baseline_features import baseline_features
@@ -471,6 +472,22 @@ def test_devices_by_name() -> None:
 # ---------------------------------------------------------------- what a person sees beside it
 
 
+def test_the_metrics_of_an_epoch_are_written_before_the_checkpoint_of_its_end(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, save = list[list[dict[str, float]]](), LastCheckpoint._save
+
+    def saved(self: LastCheckpoint, trainer: Any) -> None:
+        save(self, trainer)
+        written.append(read_metrics(self.path.parents[1] / "metrics.csv"))
+
+    monkeypatch.setattr(LastCheckpoint, "_save", saved)
+    train(config("baseline=false", "trainer.max_epochs=2"))
+    assert [len(rows) for rows in written] == [1, 2]
+    # a run that is killed now has them: they are not logged again
+    assert all({"train/loss", "validation/loss"} <= rows[-1].keys() for rows in written)
+
+
 def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path) -> None:
     first = MetricsFile(str(tmp_path))
     for epoch in range(4):
@@ -478,7 +495,7 @@ def test_metrics_file_goes_on_and_replaces_what_is_trained_again(tmp_path: Path)
         first.log_metrics({"epoch": epoch, "b": 20.0 + epoch}, step=epoch * 5)
     first.save()
     second = MetricsFile(str(tmp_path))
-    second.starts(Mock(pl.Trainer, global_step=11, current_epoch=2))
+    second.starts(Mock(pl.Trainer, training=False, global_step=11, current_epoch=2))
     second.log_metrics({"a": 99.0}, step=10)  # of a callback that does not know the epoch
     second.log_metrics({"epoch": 3, "c": 1.0}, step=15)
     second.save()
@@ -499,7 +516,7 @@ def test_a_metrics_file_is_its_rows_in_order_whenever_it_is_saved(tmp_path: Path
             if random.random() < 0.05:  # a resume
                 file.save()
                 file, step = MetricsFile(str(path.parent)), random.randint(0, step + 2)
-                file.starts(Mock(pl.Trainer, global_step=step, current_epoch=0))
+                file.starts(Mock(pl.Trainer, training=False, global_step=step, current_epoch=0))
                 rows = {at: row for at, row in rows.items() if at < step}
             step += random.choice((0, 0, 1, 2))
             at = step if random.random() < 0.9 else max(0, step - random.randint(0, 4))
@@ -519,11 +536,11 @@ def test_a_resume_changes_no_digit_and_no_column_of_the_metrics_it_keeps(tmp_pat
     )
     path.write_text(kept + "1,9,7,\n")
     file = MetricsFile(str(tmp_path))
-    file.starts(Mock(pl.Trainer, global_step=5, current_epoch=0))
+    file.starts(Mock(pl.Trainer, training=False, global_step=5, current_epoch=0))
     file.finalize("failed")  # before anything was logged, as where a resume is refused
     assert path.read_text() == kept + "1,9,7,\n"
     file = MetricsFile(str(tmp_path))
-    file.starts(Mock(pl.Trainer, global_step=5, current_epoch=0))
+    file.starts(Mock(pl.Trainer, training=False, global_step=5, current_epoch=0))
     file.log_metrics({"a": 0.25}, step=5)
     file.save()
     assert path.read_text() == kept + "0,5,0.25,\n"

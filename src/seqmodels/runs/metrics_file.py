@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.errors import refusing
@@ -72,16 +73,25 @@ class MetricsFile(RunLogger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         if self._finished:  # tests after the training are in result.json
             return
-        step = int(step or 0)
+        self._add(metrics, int(step or 0))
+        if time.monotonic() - self._saved_at > SECONDS:
+            self.save()
+
+    def _add(self, metrics: Mapping[str, Any], step: int) -> None:
         epoch = self._trainer.current_epoch if self._trainer else 0  # not every callback gives it
         row = self._rows.setdefault(step, {"epoch": str(epoch), "step": str(step)})
         row |= {name: str(value) for name, value in metrics.items()}
         self._changed = True
-        if time.monotonic() - self._saved_at > SECONDS:
-            self.save()
 
     @rank_zero_only
     def save(self) -> None:
+        trainer, ended = self._trainer, dict[str, Any]()
+        if trainer and trainer.training and trainer._logger_connector._first_loop_iter is None:
+            # Lightning logs an epoch's metrics after the checkpoint of its end: a run that is
+            # killed between them would lack these
+            ended = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
+        if ended:
+            self._add(ended, trainer.global_step - 1)  # type: ignore[union-attr]
         if self._changed:  # a resume that is refused leaves the file as it was
             rows = [self._rows[step] for step in sorted(self._rows)]
             write_table(self.path, dict.fromkeys(name for row in rows for name in row), rows)
