@@ -270,6 +270,14 @@ def test_a_fused_optimizer_writes_to_no_state_of_another_shape(
     assert f"{name} of an optimizer is [1] and not [" in line
 
 
+def test_another_number_of_processes_is_refused(refused: Refused, cut: Path) -> None:
+    last = cut / "checkpoints" / "last.ckpt"
+    saved = read_checkpoint(last)
+    torch.save({**saved, "resume": saved["resume"] * 2}, last)  # as two processes save it
+    line = refused("train.py", f"resume={cut}")
+    assert "a training with 2 processes and this one has 1: keep trainer.devices" in line
+
+
 def test_a_training_can_not_be_shorter_than_it_is(script: Script, cut: Path) -> None:
     before = content(cut)
     for change, reached in (("trainer.max_epochs=1", 2), ("trainer.max_steps=20", 34)):
