@@ -70,7 +70,7 @@ def check_config(config: DictConfig) -> type[Task]:
     check_keys(config)
     import_modules(config.imports)
     allowed = trusted_classes(config)
-    find_device(config.trainer.accelerator)
+    find_device(str(config.trainer.accelerator))
     kind = task_class(config.model, allowed)
     find_head(str(config.model.head))
     check(config.model, ["data"], "model", allowed_targets=allowed)

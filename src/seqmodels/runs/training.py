@@ -145,7 +145,7 @@ def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Trai
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
     kind, allowed = check_config(config), trusted_classes(config)
-    if find_device(config.trainer.accelerator).type == "cpu":
+    if find_device(str(config.trainer.accelerator)).type == "cpu":
         notes += waiting_threads()
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
