@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,6 +24,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs import fit, load_run, prepare, train
 from seqmodels.runs.checkpoint import CheckpointFiles, check_whole, read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.lock import is_locked, locked
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.resume import checkpoint_to_resume, find_resume
 from seqmodels.runs.training import _load_best
@@ -448,6 +451,19 @@ def test_a_run_folder_names_a_task_its_data_and_an_optimiser_and_no_more(
 
 
 # ---------------------------------------------------------------- one process a folder
+
+
+def test_a_process_that_only_asks_who_trains_keeps_nobody_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as asked:  # as `is_locked` does, for a moment
+        fcntl.flock(asked, fcntl.LOCK_SH)
+        answered = threading.Timer(0.02, fcntl.flock, (asked, fcntl.LOCK_UN))
+        answered.start()
+        with locked(path):
+            assert is_locked(path)
+        answered.join()
+    assert not is_locked(path)
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> None:

@@ -3,6 +3,7 @@ process, however that ends. The file stays."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -11,9 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from seqmodels.errors import UserError
 
 log = logging.getLogger(__name__)
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -23,24 +28,25 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         UserError: if another process holds it, or the folder cannot be written to.
     """
+    # `is_locked` of another process holds it for a moment. A soft lock would outlive a killed run.
+    lock = FileLock(path, timeout=0.2, poll_interval=0.02, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        lock.acquire()
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    except Timeout as error:
+        holder = path.read_text() or "another process"  # which is just writing its name
+        raise UserError(
+            f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
+        ) from error
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = path.read_text() or "another process"  # which is just writing its name
-            raise UserError(
-                f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
-            ) from error
-        except OSError as error:
-            log.warning(f"{path}: {error.strerror}: start no second run in this folder")
-        file.truncate(0)
-        print(f"process {os.getpid()} on {socket.gethostname()}", end="", file=file, flush=True)
+        if error.errno not in NO_LOCKS:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from error
+        log.warning(f"{path.parent}: no locks on this file system, so start no second run here")
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def is_locked(path: Path) -> bool:
