@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.errors import refusing
-from seqmodels.files import write_table
+from seqmodels.files import write_text
 from seqmodels.loggers import RunLogger
 
 SECONDS = 10.0  # between two writings, where only steps are logged
@@ -26,21 +27,22 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         UserError: if they are not the metrics of a run.
     """
     with refusing(f"{path} is not the metrics of a run", ValueError):
-        return [{name: float(text) for name, text in row.items()} for row in _read(path)]
+        return [{name: float(text) for name, text in row.items()} for row in _read(path)[1]]
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    """The rows as they are written."""
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The names of the columns, and the rows as they are written."""
     if not path.is_file():
-        return []
+        return [], []
     with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{k: text for k, text in row.items() if text} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            rows = [{name: text for name, text in row.items() if text} for row in reader]
         for number, row in enumerate(rows, 1):
             if not {"epoch", "step"} <= row.keys() or None in row:
                 raise ValueError(f"row {number} has no epoch and step, or more than its header")
             int(row["step"])
-    return rows
+    return [*(reader.fieldnames or ())], rows
 
 
 class MetricsFile(RunLogger):
@@ -56,7 +58,9 @@ class MetricsFile(RunLogger):
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.path = Path(folder, "metrics.csv")
-        self._rows = {int(row["step"]): row for row in _read(self.path)}
+        self._names, rows = _read(self.path)
+        self._rows = {int(row["step"]): row for row in rows}
+        self._lines: dict[int, str] = {}  # of the rows: Lightning saves after each that it logs
         self._trainer: pl.Trainer | None = None
         self._saved_at = 0.0
         self._changed = self._finished = False
@@ -64,6 +68,8 @@ class MetricsFile(RunLogger):
     def starts(self, trainer: pl.Trainer) -> None:
         self._trainer = trainer
         self._rows = {step: row for step, row in self._rows.items() if step < trainer.global_step}
+        used = {name for row in self._rows.values() for name in row}
+        self._names, self._lines = [name for name in self._names if name in used], {}
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -78,24 +84,35 @@ class MetricsFile(RunLogger):
             self.save()
 
     def _add(self, metrics: Mapping[str, Any], step: int) -> None:
+        if not metrics:
+            return
         epoch = self._trainer.current_epoch if self._trainer else 0  # not every callback gives it
         row = self._rows.setdefault(step, {"epoch": str(epoch), "step": str(step)})
         row |= {name: str(value) for name, value in metrics.items()}
+        self._lines.pop(step, None)
+        if new := [name for name in row if name not in self._names]:
+            self._names += new
+            self._lines = {}
         self._changed = True
 
     @rank_zero_only
     def save(self) -> None:
-        trainer, ended = self._trainer, dict[str, Any]()
+        trainer = self._trainer
         if trainer and trainer.training and trainer._logger_connector._first_loop_iter is None:
             # Lightning logs an epoch's metrics after the checkpoint of its end: a run that is
             # killed between them would lack these
             ended = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
-        if ended:
-            self._add(ended, trainer.global_step - 1)  # type: ignore[union-attr]
-        if self._changed:  # a resume that is refused leaves the file as it was
-            rows = [self._rows[step] for step in sorted(self._rows)]
-            write_table(self.path, dict.fromkeys(name for row in rows for name in row), rows)
-            self._changed, self._saved_at = False, time.monotonic()
+            self._add(ended, trainer.global_step - 1)
+        if not self._changed:  # a resume that is refused leaves the file as it was
+            return
+        for step, row in self._rows.items():
+            if step not in self._lines:
+                self._lines[step] = ",".join([row.get(name, "") for name in self._names])
+        header = io.StringIO()
+        csv.writer(header, lineterminator="").writerow(self._names)
+        lines = [header.getvalue(), *(self._lines[step] for step in sorted(self._rows))]
+        write_text(self.path, "\n".join(lines) + "\n")
+        self._changed, self._saved_at = False, time.monotonic()
 
     def finalize(self, status: str = "success") -> None:
         self.save()
