@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,15 +98,11 @@ class Probe:
         what: str = "logits",
     ) -> str:
         """How far the rows moved, in words; empty if no farther than by rounding."""
-        chosen = range(len(before)) if rows is None else rows
-        if len(before) != len(after) or any(before[r].shape != after[r].shape for r in chosen):
+        largest, chosen = largest_of(before), range(len(before)) if rows is None else rows
+        if len(before) != len(after):
             return f"the shape of the {what}"
-        largest = max(float(row.abs().max()) for row in before)
-        # `torch.stack`, because `max` of Python loses a nan
-        farthest = float(torch.stack([(before[r] - after[r]).abs().max() for r in chosen]).max())
-        if farthest <= self.tolerance * largest:
-            return ""
-        return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
+        pairs = [(before[row], after[row]) for row in chosen]
+        return difference(pairs, self.tolerance * largest, largest, what)
 
     def long_lengths(self) -> list[int]:
         """The lengths you give, cut so that no gradient underflows to 0."""
@@ -142,15 +138,10 @@ class Probe:
         """
         inputs = self.sampler.batch(self.lengths)
         before = self.rows(inputs)
-        largest = max(float(row.abs().max()) for row in before)
-
-        def blurred(data: Tensor) -> Tensor:
-            noise = torch.randn(data.shape, generator=self.sampler.generator)
-            return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
-
+        largest, blurred = largest_of(before), blur(self.sampler.generator)
         with changed(self.parameters, blurred):
             after = self.rows(inputs if self.sampler.tokens else blurred(inputs.to(self.dtype)))
-        moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
+        moved = largest_of(a - b for a, b in zip(before, after, strict=True))
         if moved > 0.25 * self.tolerance * largest:
             self.tolerance = 4 * moved / largest
 
@@ -162,3 +153,32 @@ def tensors_in(state: Any) -> list[Tensor]:
     parts = state.values() if isinstance(state, dict) else state
     nested = isinstance(state, dict | list | tuple)
     return [tensor for part in parts for tensor in tensors_in(part)] if nested else []
+
+
+def largest_of(tensors: Iterable[Tensor]) -> float:
+    """The largest size of a number in any of them."""
+    return max(float(tensor.abs().max()) for tensor in tensors)
+
+
+def difference(
+    pairs: Sequence[tuple[Tensor, Tensor]], most: float, largest: float, what: str = "logits"
+) -> str:
+    """How far the second of each pair is from the first, in words; empty if no farther than `most`.
+    `largest` is the size to compare it with, in the same sentence."""
+    if any(one.shape != other.shape for one, other in pairs):
+        return f"the shape of the {what}"
+    # `torch.stack`, because `max` of Python loses a nan
+    farthest = float(torch.stack([(one - other).abs().max() for one, other in pairs]).max())
+    if farthest <= most:
+        return ""
+    return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
+
+
+def blur(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """A change of numbers by some rounding units."""
+
+    def blurred(data: Tensor) -> Tensor:
+        noise = torch.randn(data.shape, generator=generator)
+        return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
+
+    return blurred

@@ -22,6 +22,7 @@ from seqmodels.audit.isolation import (
     seed_random_numbers,
     training,
 )
+from seqmodels.audit.probe import blur, difference, largest_of
 from seqmodels.audit.random_inputs import Sampler
 from seqmodels.audit.recurrences import nodes_of
 from seqmodels.errors import UserError, one_line
@@ -136,29 +137,20 @@ class _StreamAudit:
         self.stream = given
         self.tolerance = 0.0  # how far logits may move by rounding
 
-    @property
-    def uneven(self) -> list[int]:
-        return self.chunks_of(self.steps)
-
     def chunks_of(self, steps: int) -> list[int]:
         """So many steps in chunks of uneven sizes."""
-        sizes, left = list[int](), steps // self.unit
-        for size in cycle(UNEVEN):
-            sizes.append(self.unit * min(size, left))
-            left -= size
-            if left <= 0:
-                return sizes
-        raise AssertionError
-
-    @property
-    def half(self) -> int:
-        return self.steps // self.unit // 2 * self.unit
+        chunks, sizes = list[int](), cycle(UNEVEN)
+        while left := steps - sum(chunks):
+            chunks.append(min(self.unit * next(sizes), left))
+        return chunks
 
     def first_run(self) -> tuple[Tensor, Logits]:
         """Rows, and what a new stream gives for them; notes the sizes of its chunks."""
         refused, steps = "", self.steps
         for self.unit in range(1, steps // 2 + 1):
             self.steps = steps - steps % self.unit
+            self.half = self.steps // self.unit // 2 * self.unit
+            self.uneven = self.chunks_of(self.steps)
             self.stream, rows = self.given.copied() or self.given, self.rows()
             try:
                 new = self.stream.run(rows, self.uneven)  # without a reset
@@ -205,13 +197,7 @@ class _StreamAudit:
     def moved(self, before: Logits, after: Logits, keep: slice = slice(None)) -> str:
         """How far the logits of the rows `keep` moved, in words; empty if by rounding alone."""
         before, after = ([logits[keep] for logits in each] for each in (before, after))
-        if [a.shape for a in before] != [a.shape for a in after]:
-            return "the shape of the logits"
-        far = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True)]
-        if all(each <= self.tolerance for each in far):  # false for nan
-            return ""
-        largest = max(float(logits.abs().max()) for logits in before)
-        return f"logits by up to {max(far):.2g} (they are up to {largest:.2g} in size)"
+        return difference([*zip(before, after, strict=True)], self.tolerance, largest_of(before))
 
     def random_state(self, rows: Tensor) -> str:
         """Two resets with other random numbers differ, and with the same ones don't."""
@@ -225,23 +211,17 @@ class _StreamAudit:
     def measure(self, rows: Tensor, new: Logits) -> bool:
         """Whether the logits move with the inputs; notes how far they may move by rounding."""
         other = self.after_reset(self.rows(), self.uneven)
-        spread = max(float((a - b).abs().max()) for a, b in zip(new, other, strict=True))
-        largest = max(float(logits.abs().max()) for logits in new)
-        self.tolerance = max(1e-4 * spread, 16 * self.stream.eps * largest)
+        spread = largest_of(a - b for a, b in zip(new, other, strict=True))
+        self.tolerance = max(1e-4 * spread, 16 * self.stream.eps * largest_of(new))
         return spread > self.tolerance
 
     def measure_rounding(self, rows: Tensor) -> None:
         """Raises the tolerance if the network amplifies rounding, as large weights do."""
-
-        def blurred(data: Tensor) -> Tensor:
-            noise = torch.randn(data.shape, generator=self.sampler.generator)
-            return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
-
         before = self.after_reset(rows, self.uneven)
         weights = (p for m in find_modules(self.stream.stream) for p in m.parameters())
-        with changed(weights, blurred):
+        with changed(weights, blur(self.sampler.generator)):
             after = self.after_reset(rows, self.uneven)
-        by_rounding = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
+        by_rounding = largest_of(a - b for a, b in zip(before, after, strict=True))
         self.tolerance = max(self.tolerance, 4 * by_rounding)
 
     def kept_state(self, rows: Tensor, new: Logits) -> str:
@@ -257,16 +237,15 @@ class _StreamAudit:
         try:
             first = self.after_reset(few, self.uneven)
         except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
-            if (fresh := self.given.copied()) is None:
-                self.audit.untested.append(f"kept_state, of {what}: {one_line(error)}")
-                return ""
-            try:
-                fresh.run(few, self.uneven)
-            except Exception:  # noqa: BLE001
-                self.audit.untested.append(f"kept_state, of {what}: {one_line(error)}")
-                stream.reset()
-                return ""
-            return f"after a reset it refuses {what}, which a new one takes: {one_line(error)}"
+            with suppress(Exception):  # perhaps a new one refuses them, too
+                if fresh := self.given.copied():
+                    fresh.run(few, self.uneven)
+                    return (
+                        f"after a reset it refuses {what}, which a new one takes: {one_line(error)}"
+                    )
+            self.audit.untested.append(f"kept_state, of {what}: {one_line(error)}")
+            stream.reset()
+            return ""
         with suppress(Exception):
             stream.run(self.rows(), self.uneven)
         if moved := self.moved(first, self.after_reset(few, self.uneven)):
