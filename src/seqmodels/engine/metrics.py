@@ -23,12 +23,13 @@ class Metric:
     unit: str = ""
 
 
+SHARES = ("accuracy", "precision", "recall", "f1")
 ERRORS = ("loss", "perplexity", "mse", "rmse", "mae", "pinball")
 METRICS: dict[str, Metric] = {
-    **dict.fromkeys(("accuracy", "precision", "recall", "f1"), Metric(True, "%")),
+    **dict.fromkeys(SHARES, Metric(higher_is_better=True, unit="%")),
     **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
     **dict.fromkeys(ERRORS, Metric(higher_is_better=False)),
-    "coverage": Metric(None, "%"),
+    "coverage": Metric(higher_is_better=None, unit="%"),
 }
 """By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
 
@@ -47,7 +48,7 @@ def find_metric(name: str) -> Metric | None:
 
 
 def metric_named(name: str) -> Metric:
-    """The same.
+    """What `METRICS` has of a metric, with or without its split.
 
     Raises:
         UserError: if it lacks it. Nothing is guessed: a wrong guess keeps the worst checkpoint as

@@ -119,7 +119,7 @@ def pruning(metric: str, number: int) -> Pruning:
 
 
 def sampler(seed: int, number: int) -> TPESampler:
-    """Of the trial with this number, so that a search that was cut finds the same."""
+    """The sampler of the trial with this number, so that a search that was cut finds the same."""
     state = np.random.SeedSequence([seed, number]).generate_state(1)
     return TPESampler(seed=int(state[0]), multivariate=True, constant_liar=True)
 

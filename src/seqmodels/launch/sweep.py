@@ -46,8 +46,8 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     """Train one job of a sweep, resume it, or skip it if it is completed; say in one line how it
     ended.
 
-    What a training prints goes to its `train.log`. An error ends this job only, and is recorded in
-    its `result.json`; a signal ends the sweep.
+    What a training prints goes to its `train.log`. Its errors end this job only, and are recorded
+    in its `result.json`. A signal ends the sweep, and so does a folder with another configuration.
     """
     settings = HydraConfig.get()
     os.chdir(settings.runtime.cwd)  # a cluster's workers start in a folder of their own
