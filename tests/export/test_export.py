@@ -18,7 +18,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.export import export
-from seqmodels.export.graph import example
+from seqmodels.export.graph import carried_parts, example
 from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RNNOutput
@@ -54,7 +54,8 @@ def task(
 def ragged(made: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
     """Inputs of different lengths, at least one of them full, padded with what must not count."""
     torch.manual_seed(batch * time)
-    shape, *parts = (each.shape for each in (example(made)[0], *example(made)[2:]))
+    carried = carried_parts(made).values() if made.contract.stateful else ()
+    shape, *parts = (each.shape for each in (example(made)[0], *carried))
     characters = [] if made.characters is None else [2 + time]  # the word is one of them
     inputs = torch.randint(0, 9, (batch, time, *characters))
     if example(made)[0].is_floating_point():

@@ -47,6 +47,10 @@ class InputEncoder(ABC):
             UserError: naming the source and, counted from `first`, an input that is wrong.
         """
 
+    def reads_whole_rows(self) -> str:
+        """Why a raw input can't be encoded some steps at a time; empty if it can."""
+        return ""
+
     def describe(self, raw: Any) -> dict[str, Any]:
         """What of a raw input belongs beside its prediction, in plain values that JSON can hold."""
         return {}

@@ -154,6 +154,18 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
+    def reads_whole_rows(self) -> str:
+        """Why a row can't be encoded some steps at a time, and what can; empty if it can."""
+        return ""
+
+    def read_steps(self, path: str) -> Iterator[Any]:
+        """The raw steps of one long row, some at a time, each as soon as it can be read."""
+        return self.read_inputs(path)
+
+    def batch_of_steps(self, raw: Sequence[Any], begins: bool) -> SequenceBatch:
+        """As `batch_of`, of the next steps of rows; `begins` says whether they are the first."""
+        return self.batch_of(raw)
+
     def described(
         self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:

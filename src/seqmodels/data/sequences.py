@@ -216,6 +216,9 @@ class SequenceDataModule(DataModule):
         if isinstance(sequences, TokenRows):
             self._note(unknown(sequences.count(UNKNOWN_ID), len(sequences.ids), source))
 
+    def reads_whole_rows(self) -> str:
+        return self.inputs.reads_whole_rows()
+
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         return collate(self.inputs.encode(raw, source, first))
 

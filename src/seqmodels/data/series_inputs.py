@@ -74,6 +74,13 @@ class Series(InputEncoder, name="features"):
             encoded.append(torch.from_numpy(steps.astype(np.float32)))
         return encoded
 
+    def reads_whole_rows(self) -> str:
+        by_steps = {"fold": (1,), "missing": ("error",), "scale": ("split", "none")}
+        for name, fits in by_steps.items():
+            if (value := self.given[name]) not in fits:
+                return f"data.{name}={value} needs all of a series: train with {name}={fits[0]}"
+        return ""
+
     def _scaled(self, series: np.ndarray) -> np.ndarray:
         scaled = []
         if self.scale in ("split", "both"):

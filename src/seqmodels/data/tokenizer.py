@@ -152,6 +152,11 @@ class Tokenizer:
         """The text of these ids, without padding and unknown tokens."""
         return self.join([self.tokens[number] for number in ids if number >= len(SPECIAL)])
 
+    def name(self, number: int) -> str:
+        """The text of one id; of a part of a character, the token itself."""
+        text = self.join([self.tokens[number]])
+        return self.tokens[number] if "\ufffd" in text else text
+
     def state(self) -> dict[str, Any]:
         """What `load` needs, as plain values."""
         return {"options": asdict(self.options), **self.fitted()}

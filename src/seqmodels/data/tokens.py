@@ -96,6 +96,10 @@ class Tokens(InputEncoder, name="tokens"):
             raw, self.tokenizer, self.max_length, title=source, total=total, content=_kept(raw)
         )
 
+    def reads_whole_rows(self) -> str:
+        most = self.max_length
+        return f"data.max_length={most} truncates texts: train with null" if most else ""
+
     def pieces(self, raw: str) -> list[tuple[str, bool]]:
         spans = self.tokenizer.spans(raw)[: self.max_length]
         found, end = list[tuple[str, bool]](), spans[0][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -13,11 +14,12 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import PADDING_TARGET, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
-from seqmodels.heads import Head
+from seqmodels.heads import HEADS, Head
+from seqmodels.heads.pooling import pooled
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.state import State
+from seqmodels.nn.encoder import Pooled, RecurrentEncoder, RNNOutput
+from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.nn.windows import random_windows, read_in_windows
 
 Made = TypeVar("Made")
@@ -171,21 +173,61 @@ class Network(nn.Module):
         return predict_and_carry if self.contract.stateful else predict
 
     def roll_forward(
-        self,
-        inputs: Tensor,
-        lengths: Int[Tensor, " batch"],
-        choose: Callable[[Tensor, Tensor], Tensor],
+        self, batch: SequenceBatch, choose: Callable[[Tensor, Tensor], Tensor]
     ) -> Iterator[Tensor]:
-        """Reads the inputs once, then its own choices, without end, where the task carries a state;
+        """Reads a batch once, then its own choices, without end, where the task carries a state;
         yields each choice `(B, 1, ...)`.
 
         Args:
-            inputs: `(B, T, ...)`, all of the same length.
+            batch: rows of one length.
             choose: `(logits, inputs)` to the next input, `(B, 1, ...)`, from their last step.
         """
-        predict, state = self.as_function(), None
+        states, inputs = self.encode(batch), batch.inputs
         while True:
-            logits, state = predict(inputs, lengths, state)
-            inputs = choose(logits, inputs)
-            lengths = torch.ones_like(lengths)
+            inputs = choose(self.head(states), inputs)
             yield inputs
+            following = SequenceBatch(inputs, torch.ones_like(batch.lengths))
+            states = self.read(self.embed(following), following.lengths, states.state)
+
+    # streams: rows that are read some steps at a time
+
+    def reads_whole_rows(self) -> str:
+        """Why this network can't read a row some steps at a time, and what can; empty if it can."""
+        head, encoder = self.head, self.encoder
+        if self.contract.kind.decoder:
+            return "its decoder starts where a row ends"
+        if encoder.bidirectional:
+            return (
+                "its backward direction starts at a row's end: train with "
+                "model.encoder.bidirectional=false and, for one prediction a row, "
+                "model.head=last_hidden"
+            )
+        if self.convolutions is not None:
+            return "its convolutions read later steps, too: train with model.convolutions=null"
+        if self.window is not None:
+            return "it reads windows, each from a zero state: train with model.window=null"
+        if head.output.links_steps:
+            return "it decides on all steps of a row together: train with model.output.kind=classes"
+        if head.streams is None and "output" in head.reads:
+            fits = (
+                name for name, other in HEADS.items() if other.per == head.per and other.streams
+            )
+            return f"head {head.name!r} needs all steps at once; {', '.join(fits)} stream"
+        return ""
+
+    def carry(
+        self, batch: SequenceBatch, carried: tuple[Tensor, ...] = ()
+    ) -> tuple[RNNOutput, tuple[Tensor, ...]]:
+        """Reads the next steps of rows: what the head reads then, and what to carry to the next
+        call, the parts of the state and, for a head that pools, those of `Pooled`.
+
+        Args:
+            carried: what the last call gave; empty, or all zero, for new rows.
+        """
+        pools = self.head.streams == "pooled"
+        count = len(carried) - pools * len(Pooled._fields)
+        states = self.encode(batch, state_of(*carried[:count]) if carried else None)
+        if not pools:
+            return states, parts_of(states.state)
+        states = replace(states, before=Pooled(*carried[count:]) if carried else None)
+        return states, (*parts_of(states.state), *pooled(states))

@@ -41,6 +41,7 @@ from seqmodels.nn.embedding import (
     VectorEmbedding,
     build_embedding,
 )
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 
 LOGGED = "logged"
@@ -170,6 +171,14 @@ class Task(Network, pl.LightningModule):
     def describe(self, batch: Any) -> list[dict[str, Any]]:
         """The prediction for each row, in plain values that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
+
+    def describe_from(self, states: RNNOutput, batch: SequenceBatch) -> list[dict[str, Any]]:
+        """What `describe` gives of a batch of which `encode` gave these states."""
+        self.remembers = {("encode", batch): states}
+        try:
+            return self.describe(batch)
+        finally:
+            self.remembers = None
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """The scores of parts of a test, such as each class: rows of `scores.csv`."""

@@ -15,10 +15,13 @@ from seqmodels.installation import require
 log = logging.getLogger(__name__)
 
 
-def export(task: Task, folder: Path) -> None:
+def export(task: Task, folder: Path, *, stream: bool = False) -> None:
     """Writes a task into a folder, which is made if it is not there: `model.onnx`, and
     `model.json`, which holds what else a server needs: the arguments of the task, with the names of
     classes or values, their scale, and the options of the encoder and what it was fitted to.
+
+    Args:
+        stream: carry the state from call to call, as `make_graph` says.
 
     Raises:
         UserError: without the extra `export`, for a folder that cannot be written to, or for a task
@@ -28,7 +31,7 @@ def export(task: Task, folder: Path) -> None:
     reads, output = list(task.head.reads), task.head.output
     decision: Any = getattr(output, "decision", dict)()
     facts = {"task": type(task).__name__, "reads": reads, "decision": decision, **task.hparams}
-    made = make_graph(task, facts)
+    made = make_graph(task, facts, stream=stream)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         made.save(folder / "model.onnx")

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, one_line
 from seqmodels.export.encoder import INSTEAD, OPSET, OnnxEncoder
 from seqmodels.nn.characters import CharacterEncoder
-from seqmodels.nn.state import parts_of
+from seqmodels.nn.encoder import Pooled
 
 BATCH, TIME = 3, 5  # of the example to trace: the graph takes any
 
@@ -37,7 +38,7 @@ class _Characters(nn.Module):
 
 
 class Graph(nn.Module):
-    """What is traced: `inputs`, `lengths` and, of a stateful task, the parts of a state."""
+    """What is traced: `inputs`, `lengths` and, of a graph that carries a state, its parts."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -49,45 +50,58 @@ class Graph(nn.Module):
         self.task: Task = copied
 
     def forward(self, inputs: Tensor, lengths: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        function = self.task.as_function()
+        batch = SequenceBatch(inputs, lengths)
         if not state:
-            logits = function(inputs, lengths)
+            logits = self.task(batch)
             if self.window is not None:  # which a graph cannot cut: no silent difference
                 logits = logits.masked_fill((lengths > self.window).unsqueeze(1), torch.nan)
             return (logits,)
-        logits, after = function(inputs, lengths, state if len(state) == 2 else state[0])
-        return (logits, *parts_of(after))
+        states, after = self.task.carry(batch, state)
+        return (self.task.read_out(states, batch), *after)
 
 
-def example(task: Task) -> tuple[Tensor, ...]:
+def example(task: Task) -> tuple[Tensor, Tensor]:
     """Inputs to trace a task with: tokens `(B, T)`, words with characters `(B, T, 1 + K)` or
-    features `(B, T, F)`; lengths; and, if it is stateful, the parts of a state."""
-    data, encoder = task.hparams["data"], task.encoder
+    features `(B, T, F)`; and lengths."""
+    data = task.hparams["data"]
     inputs = torch.ones(BATCH, TIME, dtype=torch.int64)
     if data.get("inputs") == "features":
         inputs = torch.ones(BATCH, TIME, data["num_inputs"])
     elif task.characters is not None:
         inputs = torch.ones(BATCH, TIME, 4, dtype=torch.int64)
-    lengths = torch.arange(TIME, TIME - BATCH, -1)
-    if not task.contract.stateful:
-        return inputs, lengths
-    # not one tensor twice, which the exporter takes for one input
-    parts = torch.zeros(1 + encoder.has_cell_state, encoder.num_layers, BATCH, encoder.output_size)
-    return inputs, lengths, *(part.clone() for part in parts)
+    return inputs, torch.arange(TIME, TIME - BATCH, -1)
 
 
-def make_graph(task: Task, metadata: Mapping[str, Any]) -> torch.onnx.ONNXProgram:
-    """A task as ONNX, for rows of any length: inputs `inputs`, `lengths` (and `h_0`, `c_0`),
-    outputs `logits` (and `h_n`, `c_n`). Logits of a row longer than the task's `window` are nan.
+def carried_parts(task: Task) -> dict[str, Tensor]:
+    """What `carry` of a task takes for new rows, by name: all zero."""
+    encoder = task.encoder
+    state = (encoder.num_layers, BATCH, encoder.output_size)
+    parts = {name: torch.zeros(state) for name in "hc"[: 1 + encoder.has_cell_state]}
+    if task.head.streams == "pooled":
+        total = torch.zeros(BATCH, encoder.output_size, dtype=torch.float64)
+        parts |= Pooled(total, total.float(), torch.zeros(BATCH, dtype=torch.int64))._asdict()
+    return parts
+
+
+def make_graph(
+    task: Task, metadata: Mapping[str, Any], *, stream: bool = False
+) -> torch.onnx.ONNXProgram:
+    """A task as ONNX, for rows of any length: inputs `inputs`, `lengths`, output `logits`. Logits
+    of a row longer than the task's `window` are nan.
 
     Args:
         metadata: plain values by name, for the file's own; each as JSON.
+        stream: with the state, as a stateful task has it anyway: inputs `h_0`, `c_0`, all zero for
+            new rows, and outputs `h_n`, `c_n` for the next call; of a head that pools, in the same
+            way what it needs of earlier steps, `total`, `maximum` and `steps`.
 
     Raises:
         UserError: for a task that cannot be exported, with the reason.
     """
-    program = _traced(task)
-    names = ["h", "c"][: len(program.example_inputs[0]) - 2]
+    if stream and (why := task.reads_whole_rows()):
+        raise UserError(f"this model reads whole rows, and can't stream: {why}")
+    names = carried_parts(task) if stream or task.contract.stateful else {}
+    program = _traced(task, (*names.values(),))
     logger = logging.getLogger("torch.onnx")  # notes packages that it does not need
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -122,18 +136,18 @@ def _name_sizes(graph: Any) -> None:
                 value.shape[axis] = names[str(size)]
 
 
-def _traced(task: Task) -> torch.export.ExportedProgram:
-    """What `as_function` of a task does with a batch."""
+def _traced(task: Task, carried: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """What a task does with a batch."""
     if task.contract.kind.decoder:
         raise UserError(f"a graph cannot hold a decoder, which writes until it is done: {INSTEAD}")
-    arguments, batch = example(task), torch.export.Dim("batch")
+    arguments, batch = (*example(task), *carried), torch.export.Dim("batch")
     any_size = torch.export.Dim.DYNAMIC  # also where a task reads windows of one size
     of_inputs = {0: batch, 1: any_size}
     if task.characters is not None:
         of_inputs[2] = any_size
     shapes: tuple[Any, ...] = (of_inputs, {0: batch})
-    if state := arguments[2:]:
-        shapes = (*shapes, tuple({1: batch} for _ in state))
+    if carried:  # (L, B, H) of a state, (B, ...) of a pool
+        shapes = (*shapes, tuple({int(part.dim() == 3): batch} for part in carried))
     graph = Graph(task)
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():

@@ -13,6 +13,7 @@ class EveryStep(Head, name="every_step"):
 
     reads = ("output",)
     per = "step"
+    streams = "alone"
     in_pytorch = "features = output"
 
     def select(self, states: RNNOutput) -> Tensor:

@@ -37,6 +37,7 @@ class LastOutput(Head, name="last_output"):
     """`output` at each row's own last step: equals `last_hidden`, the long way round."""
 
     reads = ("output",)
+    streams = "alone"
     in_pytorch = "features = output[torch.arange(len(lengths)), lengths - 1]"
     requires_bidirectional = False
     because = ", because at the last step the backward direction has seen one step only"

@@ -6,25 +6,48 @@ import torch
 from torch import Tensor
 
 from seqmodels.heads.base import Head
-from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.encoder import Pooled, RNNOutput
 from seqmodels.padding import masked_max
 
 
+def total_and_steps(states: RNNOutput) -> tuple[Tensor, Tensor]:
+    """The sum over the steps of each row, `(B, D*H)`, and their number, `(B,)`; `output` is zero at
+    padding, so only the number needs care."""
+    total = states.output.sum(dim=1)
+    steps = states.lengths.to(total.device, non_blocking=True)
+    if states.before is None:
+        return total, steps
+    return states.before.total + total, states.before.steps + steps
+
+
 def mean_over_steps(states: RNNOutput) -> Tensor:
-    """`(B, T, D*H) -> (B, D*H)`; `output` is zero at padding, so only the divisor needs care."""
-    lengths = states.lengths.to(states.output.device, non_blocking=True)
-    return states.output.sum(dim=1) / lengths.unsqueeze(1)
+    """`(B, T, D*H) -> (B, D*H)`."""
+    total, steps = total_and_steps(states)
+    return (total / steps.unsqueeze(1)).to(states.output)
 
 
 def max_over_steps(states: RNNOutput) -> Tensor:
     """`(B, T, D*H) -> (B, D*H)`."""
-    return masked_max(states.output, states.lengths)
+    maximum = masked_max(states.output, states.lengths)
+    if (before := states.before) is None:
+        return maximum
+    nothing = (before.steps == 0).unsqueeze(1)
+    return maximum.maximum(before.maximum.masked_fill(nothing, -torch.inf))
+
+
+def pooled(states: RNNOutput) -> Pooled:
+    """What pools of the next steps need of all steps so far. The sum is in float64, in which that
+    of a long stream keeps its digits; on MPS, which has none, in float32."""
+    total, steps = total_and_steps(states)
+    total = total.float() if total.device.type == "mps" else total.double()
+    return Pooled(total, max_over_steps(states), steps)
 
 
 class MeanPool(Head, name="mean_pool"):
     """The mean of `output` over the valid steps."""
 
     reads = ("output",)
+    streams = "pooled"
     in_pytorch = "features = output.sum(dim=1) / lengths[:, None]"
 
     def select(self, states: RNNOutput) -> Tensor:
@@ -35,6 +58,7 @@ class MaxPool(Head, name="max_pool"):
     """The maximum of each feature of `output` over the valid steps."""
 
     reads = ("output",)
+    streams = "pooled"
     in_pytorch = "features = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)"
 
     def select(self, states: RNNOutput) -> Tensor:
@@ -45,6 +69,7 @@ class ConcatPool(Head, name="concat_pool"):
     """Final state(s), maximum and mean side by side (ULMFiT, https://arxiv.org/abs/1801.06146)."""
 
     reads = ("output", "h_n")
+    streams = "pooled"
     in_pytorch = """largest = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)
 mean = output.sum(dim=1) / lengths[:, None]
 features = torch.cat([*h_n[-D:], largest, mean], dim=1)"""

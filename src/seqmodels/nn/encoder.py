@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,6 +31,20 @@ FEWEST_STEPS_TO_TRAIN = 6
 LARGEST_BY_HAND = 4096
 
 
+class Pooled(NamedTuple):
+    """What pools of `output` need of the steps of a row that were read before: all zero for none.
+
+    Args:
+        total: the sum over these steps, `(B, D*H)`.
+        maximum: that of each feature, `(B, D*H)`.
+        steps: how many there were, `(B,)` int64.
+    """
+
+    total: Tensor
+    maximum: Tensor
+    steps: Tensor
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RNNOutput(ShowsShapes):
     """What a recurrent network returns, with separate axes for layers and directions.
@@ -44,6 +58,8 @@ class RNNOutput(ShowsShapes):
         lengths: `(B,)` int64 on the CPU.
         windows: if the rows are windows of longer sequences, side by side: how many there are of
             each sequence, int64 on the CPU.
+        before: if the rows are the next steps of longer sequences, what a pool needs of the steps
+            before; None: these steps are all.
     """
 
     output: Float[Tensor, "batch time output_size"]
@@ -51,6 +67,7 @@ class RNNOutput(ShowsShapes):
     c_n: Float[Tensor, "layers directions batch cell"] | None
     lengths: Int[Tensor, " batch"]
     windows: Int[Tensor, " sequences"] | None = None
+    before: Pooled | None = None
 
     @property
     def mask(self) -> Bool[Tensor, "batch time"]:

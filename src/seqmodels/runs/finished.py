@@ -32,6 +32,7 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.streaming import Stream
 from seqmodels.runs.trainer import quieten_lightning
 from seqmodels.runs.trust import trusted_config
 
@@ -239,6 +240,15 @@ class Run:
         if total and (note := unknown(unseen, total, source)):
             log.warning(note)
 
+    def stream(self, batch_size: int = 1, accelerator: str = "auto") -> Stream:
+        """Reads rows some steps at a time, as `Stream` documents it.
+
+        Raises:
+            UserError: for a run that reads whole rows, such as one of two directions; says why, and
+                what streams.
+        """
+        return Stream(self.task.to(find_device(accelerator)), self.data, batch_size)
+
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any
     ) -> Iterator[str]:
@@ -261,17 +271,18 @@ class Run:
             pieces = task.generate(self.data, prompt, length, **options)
         return self._guarded(pieces)
 
-    def export(self, folder: str | Path | None = None) -> Path:
+    def export(self, folder: str | Path | None = None, *, stream: bool = False) -> Path:
         """Writes the task for programs without this package, as `seqmodels.export.export` does;
         returns the folder.
 
         Args:
             folder: None: `export` in the run folder.
+            stream: a graph that carries its state from call to call.
         """
         from seqmodels.export import export  # here, because it is seldom needed
 
         place = Path(folder) if folder is not None else self.folder / "export"
-        export(self.task.cpu(), place)
+        export(self.task.cpu(), place, stream=stream)
         return place
 
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
@@ -348,6 +359,7 @@ def load_run(
         run.predict(texts)  # a description of each input
         run.encode(texts)  # features `(N, S)`
         run.attention(texts)  # the weights of a head with attention
+        run.stream()  # predictions while the steps of a row arrive
         run.generate("def")  # the text of a language model
         run.export()  # a graph, for programs without this package
 

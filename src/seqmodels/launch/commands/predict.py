@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from seqmodels.arguments import Count, Name
-from seqmodels.errors import refusing
+from seqmodels.errors import UserError, refusing
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
 
 
@@ -17,6 +19,7 @@ def main(
     input: Name,
     beam: Count | None = None,
     best: Count | None = None,
+    stream: bool = False,
     checkpoint: Checkpoint = "best",
     batch_size: Count | None = None,
     accelerator: Accelerator = "auto",
@@ -33,6 +36,7 @@ def main(
             input.
         beam: of a model that writes texts: beginnings to keep for each; null: as in training.
         best: of a model that writes texts: how many to print for each input, at most beam.
+        stream: take the inputs for the next steps of one long row, and predict after each.
         batch_size: null: as in training.
         accelerator: auto, cpu, gpu or mps.
         checkpoint: best or last.
@@ -46,8 +50,16 @@ def main(
     writing = {"beam": beam, "best": best}  # options of models of texts
     options = {name: value for name, value in writing.items() if value is not None}
     finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
-    inputs = finished.data.read_inputs(input)
-    predictions = finished.predict(inputs, input, accelerator, **options)
+    predictions: Iterable[dict[str, Any]]
+    if stream:
+        if options or batch_size:
+            raise UserError("stream=true reads one row: leave out beam, best and batch_size")
+        read = finished.stream(accelerator=accelerator)
+        steps = finished.data.read_steps(input)
+        predictions = (read([each])[0] for each in steps)
+    else:
+        steps = finished.data.read_inputs(input)
+        predictions = finished.predict(steps, input, accelerator, **options)
     screen = Screen(stderr=True)
     hidden = sys.stdout.isatty() or not screen.is_terminal  # a terminal shows the predictions
     shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)

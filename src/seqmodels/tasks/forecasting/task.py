@@ -119,6 +119,11 @@ class Forecaster(Task):
         columns = self.together + data["num_inputs"] - self.count
         return {**data, "num_inputs": columns * self.hparams["segment"]}
 
+    def reads_whole_rows(self) -> str:
+        if self.recursive:
+            return super().reads_whole_rows()
+        return "a direct forecast reads its window at once: train with model.head=every_step"
+
     # a direct forecast: from the window as it is to rows of segments, and back
 
     def cut(self, batch: SequenceBatch) -> SequenceBatch:
@@ -217,7 +222,7 @@ class Forecaster(Task):
         def choose(logits: Tensor, inputs: Tensor) -> Tensor:
             return (logits[:, -1:] + inputs[:, -1:]).to(inputs)
 
-        steps = self.roll_forward(batch.inputs, batch.lengths, choose)
+        steps = self.roll_forward(batch, choose)
         return torch.cat([*islice(steps, self.horizon)], dim=1)
 
     # scores

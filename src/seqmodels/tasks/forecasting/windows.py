@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -19,7 +20,8 @@ from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.sources import Table, as_file
-from seqmodels.errors import UserError, choices, shown
+from seqmodels.errors import UserError, choices, refusing, shown
+from seqmodels.files import read_lines
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.series import TimedSeries, read_series
@@ -316,18 +318,33 @@ class Windows(DataModule):
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """As `DataModule` says; of arrays `(T, columns)`, too, if training had only one series."""
         series = [self._series(each, f"{source}: series {n}") for n, each in enumerate(raw, first)]
+        return self._batch_of(series, source)
+
+    def batch_of_steps(self, raw: Sequence[Any], begins: bool) -> SequenceBatch:
+        """Of arrays `(t, columns)`, if training had only one series."""
+        steps = (self._series(each, f"row {n}", len(each)) for n, each in enumerate(raw, 1))
+        return self._batch_of([*steps], "inputs")
+
+    def read_steps(self, path: str) -> Iterator[np.ndarray]:
+        """One step of each line: its values, or the only one, as JSON."""
+        for number, line in enumerate(read_lines(path), 1):
+            with refusing(f"{path}: line {number} is not the values of a step", ValueError):
+                yield np.array(json.loads(line), np.float64).reshape(1, -1)
+
+    def _batch_of(self, series: Sequence[TimedSeries], source: str) -> SequenceBatch:
         numbers, values = zip(*(self._standardised(each, source) for each in series), strict=True)
-        lengths = torch.full((len(series),), self.window)
         inputs = torch.from_numpy(np.stack(values))
+        lengths = torch.full((len(series),), inputs.shape[1])
         return SequenceBatch(inputs, lengths, series=torch.tensor(numbers))
 
-    def _series(self, raw: Any, where: str) -> TimedSeries:
+    def _series(self, raw: Any, where: str, steps: int | None = None) -> TimedSeries:
         if isinstance(raw, TimedSeries):
             return raw
-        values = np.asarray(raw, np.float64)[-self.window :]
-        if values.shape != (self.window, len(self.columns)) or not np.isfinite(values).all():
+        steps = steps or self.window
+        values = np.asarray(raw, np.float64)[-steps:]
+        if values.shape != (steps, len(self.columns)) or not np.isfinite(values).all():
             raise UserError(
-                f"{where} has shape {np.shape(raw)}: give {self.window:,} known steps of "
+                f"{where} has shape {np.shape(raw)}: give {steps:,} known steps of "
                 f"{', '.join(self.columns)}"
             )
         return TimedSeries("", values, np.isfinite(values))

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqmodels.arguments import Count, Natural, NonNegative, checked
-from seqmodels.batch import UNKNOWN_ID
+from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data.tokenizer import START_ID
 from seqmodels.engine import Task
 from seqmodels.tasks.language_model.streams import StreamDataModule
@@ -58,8 +58,8 @@ def write(
     def pieces() -> Iterator[str]:
         # `shown` ends before `waiting`: whether a space comes between them depends on both
         shown, waiting, was_training = ids, list[int](), task.training
-        inputs, lengths = torch.tensor([ids], device=task.device), torch.tensor([len(ids)])
-        tokens = task.roll_forward(inputs, lengths, choose)
+        batch = SequenceBatch(torch.tensor([ids], device=task.device), torch.tensor([len(ids)]))
+        tokens = task.roll_forward(batch, choose)
         try:
             for _ in range(length):
                 task.eval()

@@ -18,6 +18,7 @@ from seqmodels.data.module import EVALUATED, SPLITS, DataModule
 from seqmodels.data.token_rows import FORMAT
 from seqmodels.data.tokenizer import START_ID, Level, Tokenizer, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
+from seqmodels.files import read_lines
 from seqmodels.screen import show_progress
 from seqmodels.target import Baselines
 from seqmodels.tasks.language_model.baselines import compression_baselines
@@ -146,11 +147,16 @@ class StreamDataModule(DataModule):
         At step `t`, the input is the token that the model has to follow with token `t`; at the last
         step, it is the text's last token. Unknown tokens are allowed.
         """
+        return self.batch_of_steps(raw, begins=True)
+
+    def batch_of_steps(self, raw: Sequence[str], begins: bool) -> SequenceBatch:
+        start = [START_ID] * begins
         rows = (self.vocabulary.encode([text])[0].tolist() for text in raw)
-        return collate([torch.tensor([START_ID, *ids]) for ids in rows])
+        return collate([torch.tensor([*start, *ids]) for ids in rows])
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        raise UserError(f"{self.title} has no labels to predict: use python scripts/generate.py")
+        """The lines of a file."""
+        return read_lines(path)
 
     @property
     def notes(self) -> Sequence[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from seqmodels.batch import PADDING_TARGET, SequenceBatch
-from seqmodels.data.tokenizer import Tokenizer
+from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, SequenceBatch
+from seqmodels.data.tokenizer import SPECIAL, START_ID, Tokenizer
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
@@ -17,8 +17,11 @@ from seqmodels.heads import find_head
 from seqmodels.nn.outputs import Output, SmoothingOptions
 from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.padding import last_step
 from seqmodels.tasks.language_model.generation import write
 from seqmodels.tasks.language_model.stream_windows import StreamDataset
+
+LIKELIEST = 10  # tokens that a prediction names
 
 
 class LanguageModel(Task):
@@ -103,7 +106,14 @@ class LanguageModel(Task):
         return Tokenizer.load(self.hparams["data"]["tokenizer"])
 
     def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        raise UserError("a language model has no labels to predict; use python scripts/generate.py")
+        """`{"next": {token: probability}}` for each row: the likeliest tokens after its last step,
+        the likeliest first."""
+        shares = last_step(self(batch), batch.lengths).float().softmax(dim=-1)
+        shares[:, [START_ID, UNKNOWN_ID]] = 0.0  # they stand for no text
+        largest = shares.topk(min(LIKELIEST, shares.shape[1] - len(SPECIAL)))
+        rows = zip(largest.indices.tolist(), largest.values.tolist(), strict=True)
+        name = self.tokenizer.name
+        return [{"next": {name(n): p for n, p in zip(*row, strict=True)}} for row in rows]
 
     # the state between windows belongs to the checkpoint
 

@@ -1,0 +1,60 @@
+"""A finished run that reads rows some steps at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmodels.data import DataModule
+from seqmodels.engine import Task
+from seqmodels.errors import UserError, refusing
+
+
+class Stream:
+    """Reads rows some steps at a time, and carries the state from call to call.
+
+        stream = load_run("runs/mine").stream()
+        stream([first_steps])  # what `predict` gives for these steps
+        stream([next_steps])  # what it gives for both
+        stream.reset()  # new rows
+
+    Args:
+        task, data: of a finished run.
+        batch_size: how many rows it reads side by side.
+
+    Raises:
+        UserError: for a model, or an encoding of its data, that needs whole rows.
+    """
+
+    def __init__(self, task: Task, data: DataModule, batch_size: int = 1) -> None:
+        if why := task.reads_whole_rows() or data.reads_whole_rows():
+            raise UserError(f"this model reads whole rows, and can't stream: {why}")
+        self.task, self.data, self.batch_size = task.eval(), data, batch_size
+        self.carried: tuple[Tensor, ...] = ()
+
+    def reset(self) -> None:
+        """Begins new rows."""
+        self.carried = ()
+
+    def __call__(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """Reads the next steps of each row, and gives what `Run.predict` gives for all its steps so
+        far; where there is a decision for each step, those of the steps just read.
+
+        Args:
+            rows: `batch_size` raw inputs, as `Run.predict` takes them. Each is encoded by itself,
+                so cut texts between words; a forecaster takes arrays `(t, columns)`.
+
+        Raises:
+            UserError: for another number of rows, or one that can't be encoded.
+        """
+        if len(rows) != self.batch_size:
+            raise UserError(f"{len(rows)} rows for a stream of {self.batch_size}: set batch_size")
+        with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
+            batch = self.data.batch_of_steps(rows, not self.carried).to(self.task.device)
+        with torch.no_grad():
+            states, self.carried = self.task.carry(batch, self.carried)
+            described = self.task.describe_from(states, batch)
+        return [*self.data.described(rows, described)]

@@ -1,0 +1,265 @@
+"""A row that arrives some steps at a time: what is predicted of it, in Python, by the command and
+by a graph, is what is predicted of the same steps at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from seqmodels.audit import assert_stream_clean
+from seqmodels.batch import SequenceBatch
+from seqmodels.data import UEA, DataModule, Text
+from seqmodels.errors import UserError
+from seqmodels.export import export
+from seqmodels.runs import Run
+from tests.conftest import Script
+from tests.shipped import exported
+
+WORDS = [f"w{n % 5}" for n in range(23)]
+STEPS = np.random.default_rng(0).normal(size=(24, 12))
+TABLE = pd.DataFrame({"y": np.arange(300) % 12, "z": np.arange(300) % 7 / 7.0})
+SPELLS = {"embedding": {"characters": "lstm"}}
+CHUNKS = ([1], [3], [1, 4, 2, 7])
+ZEROS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+
+
+class Case(NamedTuple):
+    """A model that streams.
+
+    Args:
+        task: the name of its class.
+        data: makes its data of the folder of the test.
+        head, options: of the task.
+        whole: a row; `join` makes a raw input of a part of it.
+    """
+
+    task: str
+    data: Callable[[Path], DataModule]
+    head: str
+    whole: Sequence[Any]
+    join: Callable[[Any], Any] = " ".join
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+def texts(folder: Path, **options: Any) -> DataModule:
+    rows = [{"text": " ".join(WORDS[n % 7 : n % 7 + 6]), "label": "ab"[n % 2]} for n in range(40)]
+    options["value_columns"] = options.get("value_columns")
+    return Text(pd.DataFrame([{**row, "value": len(row["text"])} for row in rows]), **options)
+
+
+def numbers(folder: Path) -> DataModule:
+    return texts(folder, value_columns=["value"])
+
+
+def vowels(folder: Path, **options: Any) -> DataModule:
+    return UEA("JapaneseVowels", **options)
+
+
+def tagged(folder: Path) -> DataModule:
+    rows = [
+        {"tokens": WORDS[n % 9 :], "tags": [w.upper() for w in WORDS[n % 9 :]]} for n in range(40)
+    ]
+    return exported("TaggedText")(pd.DataFrame(rows), characters=True)
+
+
+def windows(folder: Path) -> DataModule:
+    return exported("Windows")(TABLE, ["y", "z"], window=len(STEPS), horizon=5)
+
+
+def corpus(folder: Path) -> DataModule:
+    (folder / "text.txt").write_text("\n".join([" ".join(WORDS)] * 200))
+    return exported("PlainText")(str(folder / "text.txt"), tokenizer="word")
+
+
+CASES = {
+    **{
+        f"classifier {head}": Case("SequenceClassifier", vowels, head, STEPS, np.asarray)
+        for head in ("last_hidden", "last_output", "mean_pool", "max_pool", "concat_pool")
+    },
+    "texts": Case("SequenceClassifier", texts, "mean_pool", WORDS),
+    "regressor": Case("Regressor", numbers, "concat_pool", WORDS),
+    "tagger": Case("Tagger", tagged, "every_step", WORDS, list, SPELLS),
+    "forecaster": Case("Forecaster", windows, "every_step", STEPS[:, :2], np.asarray),
+    "language model": Case(
+        "LanguageModel", corpus, "softmax", [f" {word}" for word in WORDS], "".join
+    ),
+}
+ENCODERS = {"gru": {"cell": "gru", "num_layers": 2}, "lstm": {"num_layers": 2, "hidden_size": 5}}
+
+
+def untrained(case: Case, folder: Path, encoder: dict[str, Any] | None = None) -> Run:
+    """A run that has trained for no step, with weights so large that each step matters."""
+    torch.manual_seed(0)
+    kind, data = exported(case.task), case.data(folder)
+    data.setup()
+    sizes = {"hidden_size": 6, "bidirectional": False} | (encoder or {})
+    task = kind(data.spec, sizes, case.head, **case.options).eval()
+    for weights in task.parameters():
+        weights.data *= 3
+    return Run(folder, {"data": {}}, {"task": case.task}, task, data)
+
+
+def chunks(whole: Any, sizes: Sequence[int]) -> Iterator[Any]:
+    start = 0
+    for size in cycle(sizes):
+        if start >= len(whole):
+            return
+        yield whole[start : start + size]
+        start += size
+
+
+def leaves(value: Any) -> list[Any]:
+    parts = value.items() if isinstance(value, dict) else value
+    many = isinstance(value, dict | list | tuple)
+    return [leaf for part in parts for leaf in leaves(part)] if many else [value]
+
+
+def close(found: Any, wanted: Any) -> None:
+    for one, other in zip(leaves(found), leaves(wanted), strict=True):
+        assert one == (
+            pytest.approx(other, rel=1e-6, abs=1e-6) if isinstance(other, float) else other
+        )
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("name", CASES)
+def test_steps_as_they_arrive_give_what_they_give_at_once(
+    name: str, encoder: str, tmp_path: Path
+) -> None:
+    case = CASES[name]
+    run = untrained(case, tmp_path, ENCODERS[encoder])
+    stream = run.stream(accelerator="cpu")
+    for sizes in CHUNKS:
+        read, tags = 0, list[str]()
+        for chunk in chunks(case.whole, sizes):
+            [found] = stream([case.join(chunk)])
+            read += len(chunk)
+            if name == "forecaster" and read < len(case.whole):
+                continue  # `predict` takes whole windows
+            [wanted] = run.predict([case.join(case.whole[:read])], accelerator="cpu")
+            if name == "tagger":
+                tags += found["tags"]
+                wanted, found = wanted["tags"], tags
+            close(found, wanted)
+        stream.reset()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_graph_in_chunks_gives_what_the_run_gives_at_once(name: str, tmp_path: Path) -> None:
+    run = untrained(CASES[name], tmp_path)
+    export(run.task, tmp_path / "graph", stream=True)
+    session = onnxruntime.InferenceSession(tmp_path / "graph" / "model.onnx")
+    of_inputs, of_lengths, *carried = session.get_inputs()
+    rows = example_rows(run)
+    with torch.no_grad():
+        wanted = run.task(SequenceBatch(rows, torch.full((len(rows),), rows.shape[1])))
+    for sizes in CHUNKS:
+        state = {
+            each.name: np.zeros(
+                [len(rows) if s == "batch" else s for s in each.shape], ZEROS[each.type]
+            )
+            for each in carried
+        }
+        logits = []
+        for chunk in chunks(rows.transpose(0, 1), sizes):
+            lengths = np.full(len(rows), len(chunk))
+            given = {of_inputs.name: chunk.transpose(0, 1).numpy(), of_lengths.name: lengths}
+            made, *after = session.run(None, {**given, **state})
+            state = dict(zip(state, after, strict=True))
+            logits.append(made)
+        found = np.concatenate(logits, axis=1) if wanted.dim() == 3 else logits[-1]
+        np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
+
+
+def example_rows(run: Run, count: int = 3) -> Tensor:
+    spec, task = run.task.hparams["data"], run.task
+    if spec["inputs"] == "features":
+        return torch.randn(count, 17, spec["num_inputs"])
+    characters = [] if task.characters is None else [4]
+    return torch.randint(2, 7, (count, 17, *characters))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_audit_finds_nothing_in_a_stream(name: str, tmp_path: Path) -> None:
+    run, carried = untrained(CASES[name], tmp_path), [()]
+
+    @torch.no_grad()
+    def read(chunk: Tensor) -> Tensor:
+        batch = SequenceBatch(chunk, torch.full((len(chunk),), chunk.shape[1]))
+        states, carried[0] = run.task.carry(batch, carried[0])
+        return run.task.read_out(states, batch)
+
+    def reset() -> None:
+        carried[0] = ()
+
+    assert_stream_clean(read, example_rows(run), reset=reset)
+
+
+REFUSED = {
+    "bidirectional=false": ("SequenceClassifier", texts, "mean_pool", {}, {"bidirectional": True}),
+    "mean_pool": ("SequenceClassifier", texts, "attention_pool", {}, {}),
+    "model.window=null": ("SequenceClassifier", texts, "mean_pool", {"window": 9}, {}),
+    "model.convolutions": (
+        *("SequenceClassifier", texts, "mean_pool"),
+        *({"embedding": {"convolutions": [3], "channels": 4}}, {}),
+    ),
+    "output.kind=classes": (
+        "Tagger",
+        tagged,
+        "every_step",
+        {**SPELLS, "output": {"kind": "crf"}},
+        {},
+    ),
+    "head=every_step": ("Forecaster", windows, "last_hidden", {}, {}),
+    "max_length=4": (
+        *("SequenceClassifier", lambda folder: texts(folder, max_length=4)),
+        *("mean_pool", {}, {}),
+    ),
+    "scale=split": (
+        *("SequenceClassifier", lambda folder: vowels(folder, scale="series")),
+        *("mean_pool", {}, {}),
+    ),
+}
+
+
+@pytest.mark.parametrize("cure", REFUSED)
+def test_what_needs_whole_rows_is_refused_with_what_streams(cure: str, tmp_path: Path) -> None:
+    task, data, head, options, encoder = REFUSED[cure]
+    run = untrained(Case(task, data, head, (), options=options), tmp_path, encoder)
+    with pytest.raises(UserError, match=cure):
+        run.stream()
+
+
+def test_the_command_prints_a_prediction_for_each_line(
+    script: Script, reviews: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    quick = ("model.encoder.bidirectional=false", "model.encoder.hidden_size=4", "baseline=false")
+    script(
+        "train.py",
+        "data=text",
+        f"data.train={reviews}",
+        *quick,
+        "trainer.max_steps=2",
+        f"folder={run}",
+    )
+    lines = tmp_path / "lines.txt"
+    lines.write_text("a fine\nfilm and\nthen")
+    printed = script(
+        "predict.py", f"run={run}", f"input={lines}", "stream=true"
+    ).stdout.splitlines()
+    lines.write_text("a fine film and then")
+    [whole] = script("predict.py", f"run={run}", f"input={lines}").stdout.splitlines()
+    close(json.loads(printed[-1]), json.loads(whole))
+    assert len(printed) == 3 and printed[0] != printed[1]
