@@ -5,8 +5,9 @@
 
 Every head that a task takes, with each cell, one layer and two, one direction and both where the
 head allows it. The largest difference of logits and states is over fresh batches of different
-lengths: B 1 and 7, T 1, as traced (5) and 19. The speed is of one batch of T 50, B 1 and 64, with
-PyTorch and onnxruntime taking turns; the ratio is PyTorch's time by onnxruntime's.
+lengths: B 1 and 7, T 1, as traced (5) and 19. The speed is of one batch of T 50, B 1 and 64, and of
+one step of a stream, with PyTorch and onnxruntime taking turns; the ratio is PyTorch's time by
+onnxruntime's.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ import torch
 from report import Noise, default_output, heading, machine_lines, parsed, row, write
 
 from seqmodels import tasks
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.export import export
-from seqmodels.export.graph import example
+from seqmodels.export.graph import carried_parts, example
 from seqmodels.heads import HEADS
 from seqmodels.nn.state import parts_of
 
@@ -77,13 +79,31 @@ def networks(hidden: int) -> Iterator[tuple[str, Callable[[], Task]]]:
 
 
 def batch_of(task: Task, batch: int, steps: int) -> list[torch.Tensor]:
-    inputs, _, *state = example(task)
+    inputs, state = example(task)[0], carried_parts(task) if task.contract.stateful else {}
     made = torch.randint(0, 99, (batch, steps))
     if inputs.is_floating_point():
         made = torch.randn(batch, steps, inputs.shape[2])
     lengths = torch.randint(1, steps + 1, (batch,))
     lengths[-1] = steps
-    return [made, lengths, *(torch.randn(part.shape[0], batch, part.shape[2]) for part in state)]
+    return [
+        made,
+        lengths,
+        *(torch.randn(part.shape[0], batch, part.shape[2]) for part in state.values()),
+    ]
+
+
+def step_of(task: Task) -> list[torch.Tensor]:
+    """One step of one row, and what to carry of those before: none."""
+    state = [part[:, :1] if part.dim() == 3 else part[:1] for part in carried_parts(task).values()]
+    return [*batch_of(task, 1, 1)[:2], *state]
+
+
+def carried_in_pytorch(task: Task, given: list[torch.Tensor]) -> torch.Tensor:
+    inputs, lengths, *state = given
+    with torch.inference_mode():
+        batch = SequenceBatch(inputs, lengths)
+        states, _ = task.carry(batch, (*state,))
+        return task.read_out(states, batch)
 
 
 def in_pytorch(task: Task, given: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -101,6 +121,25 @@ def in_onnx(session: onnxruntime.InferenceSession, given: list[torch.Tensor]) ->
     return session.run(None, dict(zip(names, [each.numpy() for each in given], strict=True)))
 
 
+def taking_turns(
+    run: Callable[..., Any],
+    task: Task,
+    session: onnxruntime.InferenceSession,
+    given: list[torch.Tensor],
+    repeats: int,
+) -> list[str]:
+    """The median milliseconds of onnxruntime, and those of `run` by them."""
+    rounds = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        run(task, given)
+        between = time.perf_counter()
+        in_onnx(session, given)
+        rounds.append((between - started, time.perf_counter() - between))
+    ours, theirs = (median(taken) for taken in zip(*rounds[1:], strict=True))
+    return [f"{1000 * theirs:.3f}", f"{ours / theirs:.2f}"]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", default=21, type=int, help="pairs of samples in each row")
@@ -111,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     columns = ["network", "largest difference", "kB", "B 1 (ms)", "ratio", "B 64 (ms)", "ratio"]
+    columns += ["a step (ms)", "ratio"]
     rows = []
     with Noise() as noise, tempfile.TemporaryDirectory() as place:
         for name, build in networks(arguments.hidden):
@@ -130,15 +170,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             assert worst < 1e-5, f"{name}: {worst}"
             cells = [name, f"{worst:.1e}", f"{path.stat().st_size / 1000:.0f}"]
             for batch in (1, 64):
-                given, rounds = batch_of(task, batch, 50), []
-                for _ in range(arguments.repeats + 1):
-                    started = time.perf_counter()
-                    in_pytorch(task, given)
-                    between = time.perf_counter()
-                    in_onnx(session, given)
-                    rounds.append((between - started, time.perf_counter() - between))
-                ours, theirs = (median(taken) for taken in zip(*rounds[1:], strict=True))
-                cells += [f"{1000 * theirs:.2f}", f"{ours / theirs:.2f}"]
+                cells += taking_turns(
+                    in_pytorch, task, session, batch_of(task, batch, 50), arguments.repeats
+                )
+            if not task.reads_whole_rows():
+                export(task, path.parent, stream=True)
+                session = onnxruntime.InferenceSession(path, options)
+                repeats = 20 * arguments.repeats
+                cells += taking_turns(carried_in_pytorch, task, session, step_of(task), repeats)
+            cells += ["-"] * (len(columns) - len(cells))
             rows.append(cells)
             print(row(cells), flush=True)
     lines = [*heading(columns), *map(row, rows)]

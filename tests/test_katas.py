@@ -13,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from seqmodels.audit import ADVICE
+from seqmodels.audit.findings import STREAM_ADVICE
 from tests.conftest import ROOT
 from tests.pages import read, shell_lines, words_missing
 
@@ -29,6 +30,9 @@ FINDINGS = {
     8: "batch_leak",
     9: "future_leak",
     10: "stale_state",
+    11: "lost_state",
+    12: "kept_state",
+    13: "shared_state",
 }
 
 
@@ -39,7 +43,7 @@ def test_a_kata_has_its_finding_and_its_solution_has_none(
     file = KATAS / f"kata{number:02}.py"
     assert 15 <= len(file.read_text().splitlines()) <= 30
     assert CHECK["check"](number) == [FINDINGS[number]]
-    assert CHECK["SEE"].keys() == ADVICE.keys()
+    assert CHECK["SEE"].keys() == (ADVICE | STREAM_ADVICE).keys()
     assert CHECK["SEE"][FINDINGS[number]] in capsys.readouterr().out
     solution = runpy.run_path(str(KATAS / "solutions" / file.name))
     assert CHECK["check"](number, solution["Model"]) == []
@@ -60,7 +64,7 @@ def test_the_command_checks_the_file_that_you_edit(tmp_path: Path) -> None:
     shutil.copy(KATAS / "solutions" / "kata01.py", tmp_path / "katas")
     done = run("1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "kata 1: repaired\n", "")
-    assert (done := run("11")).returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert (done := run("14")).returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow

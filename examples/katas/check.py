@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from seqmodels.audit import audit
+from seqmodels.audit import Audit, audit, audit_stream
 from seqmodels.errors import UserError
 from seqmodels.launch.command_line import command
 
-NUMBERS = range(1, 11)
+NUMBERS = range(1, 14)
 READ_FEATURES = (1, 2, 6, 10)  # the others read tokens
+STREAMS = (11, 12, 13)  # which read features, too
 OPTIONS: dict[int, dict[str, Any]] = {
     5: {"kind": "per_step", "causal": True},
     7: {"kind": "seq2seq", "target_inputs": torch.arange(1, 25).reshape(4, 6)},
@@ -32,6 +33,9 @@ SEE = {
     "truncated_direction": "change one step in the middle: the backward half should move, too",
     "unread_direction": "look at each weight's .grad after logits.sum().backward()",
     "stale_state": "change the newest step of a row: all of its forecasts should move",
+    "lost_state": "read 20 steps at once; then, after a reset, one by one",
+    "kept_state": "read rows, call reset(), and read them again: the logits should be the same",
+    "shared_state": "make two streams, and let the second read between two chunks of the first",
     "unread_step": "change one valid step after the other: each should move the logits",
 }
 """How to see a finding in plain PyTorch."""
@@ -44,7 +48,11 @@ def check(number: int, model: Callable[[], Any] | None = None) -> list[str]:
     torch.manual_seed(0)
     features, tokens = torch.randn(4, 20, 12), torch.randint(1, 30, (4, 20))
     inputs = features if number in READ_FEATURES else tokens
-    found = audit(model(), inputs, [20, 15, 9, 3], **OPTIONS.get(number, {}))
+    found: Audit
+    if number in STREAMS:
+        found = audit_stream(model(), features)
+    else:
+        found = audit(model(), inputs, [20, 15, 9, 3], **OPTIONS.get(number, {}))
     print(f"kata {number}: {', '.join(found.names) or 'repaired'}")
     for finding in found.findings:
         print(f"  {finding.evidence}\n  See it: {SEE[finding.name]}.")

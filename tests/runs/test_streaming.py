@@ -4,6 +4,7 @@ by a graph, is what is predicted of the same steps at once."""
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -11,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -23,7 +23,7 @@ from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
 from seqmodels.export import export
 from seqmodels.runs import Run
-from tests.conftest import Script
+from tests.conftest import ROOT, Script
 from tests.shipped import exported
 
 WORDS = [f"w{n % 5}" for n in range(23)]
@@ -31,7 +31,7 @@ STEPS = np.random.default_rng(0).normal(size=(24, 12))
 TABLE = pd.DataFrame({"y": np.arange(300) % 12, "z": np.arange(300) % 7 / 7.0})
 SPELLS = {"embedding": {"characters": "lstm"}}
 CHUNKS = ([1], [3], [1, 4, 2, 7])
-ZEROS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+IN_NUMPY = runpy.run_path(str(ROOT / "examples" / "stream_onnx.py"))
 
 
 class Case(NamedTuple):
@@ -159,25 +159,14 @@ def test_steps_as_they_arrive_give_what_they_give_at_once(
 def test_a_graph_in_chunks_gives_what_the_run_gives_at_once(name: str, tmp_path: Path) -> None:
     run = untrained(CASES[name], tmp_path)
     export(run.task, tmp_path / "graph", stream=True)
-    session = onnxruntime.InferenceSession(tmp_path / "graph" / "model.onnx")
-    of_inputs, of_lengths, *carried = session.get_inputs()
     rows = example_rows(run)
+    stream = IN_NUMPY["Stream"](str(tmp_path / "graph" / "model.onnx"), len(rows))
     with torch.no_grad():
         wanted = run.task(SequenceBatch(rows, torch.full((len(rows),), rows.shape[1])))
     for sizes in CHUNKS:
-        state = {
-            each.name: np.zeros(
-                [len(rows) if s == "batch" else s for s in each.shape], ZEROS[each.type]
-            )
-            for each in carried
-        }
-        logits = []
-        for chunk in chunks(rows.transpose(0, 1), sizes):
-            lengths = np.full(len(rows), len(chunk))
-            given = {of_inputs.name: chunk.transpose(0, 1).numpy(), of_lengths.name: lengths}
-            made, *after = session.run(None, {**given, **state})
-            state = dict(zip(state, after, strict=True))
-            logits.append(made)
+        stream.reset()
+        steps = [chunk.transpose(0, 1).numpy() for chunk in chunks(rows.transpose(0, 1), sizes)]
+        logits = [stream(chunk) for chunk in steps]
         found = np.concatenate(logits, axis=1) if wanted.dim() == 3 else logits[-1]
         np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
 
