@@ -16,10 +16,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from seqmodels.arguments import Name, NonNegative, PositiveFraction
-from seqmodels.engine.budget import Budget, find_budget, seconds_used
-from seqmodels.engine.metrics import more_is_better
-from seqmodels.errors import UserError, choices
+from seqmodels.arguments import NonNegative, PositiveFraction
+from seqmodels.engine.budget import find_budget, seconds_used
+from seqmodels.errors import UserError
 from seqmodels.instantiate import TOTAL_STEPS, allowed_class, instantiate
 
 
@@ -92,22 +91,6 @@ def half_cosine(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-class Plateau(ReduceLROnPlateau):
-    """Lowers the learning rate when a metric of the validation no longer gets better.
-
-    Args:
-        monitor: the metric, such as `validation/accuracy`.
-        options: as `torch.optim.lr_scheduler.ReduceLROnPlateau` documents them; `mode` is what is
-            better by the metric.
-    """
-
-    def __init__(
-        self, optimizer: Optimizer, monitor: Name = "validation/loss", **options: Any
-    ) -> None:
-        super().__init__(optimizer, "max" if more_is_better(monitor) else "min", **options)
-        self.monitor = monitor
-
-
 def build_optimizer(
     parameters: Iterable[Parameter],
     optimizer: Mapping[str, Any] | None,
@@ -135,15 +118,11 @@ def build_optimizer(
     if scheduler is None:
         return built
     is_shape = issubclass(allowed_class(scheduler, allowed_targets), Shape)
-    if is_shape and budget == Budget():
+    timed = is_shape and budget.seconds is not None
+    if (is_shape or TOTAL_STEPS in scheduler.values()) and budget.steps is None and not timed:
         raise UserError(
-            "model.scheduler needs the end of the training: set trainer.max_epochs, "
-            "trainer.max_steps or trainer.max_time, or scheduler=none"
-        )
-    if TOTAL_STEPS in scheduler.values() and budget.steps is None:
-        raise UserError(
-            "model.scheduler counts the steps of the training: set trainer.max_epochs or "
-            "trainer.max_steps, or choose one that follows time, too, such as scheduler=one_cycle"
+            "model.scheduler needs the end of the training: set trainer.max_epochs or "
+            "trainer.max_steps, or, if it is one of ours, trainer.max_time; or scheduler=none"
         )
     plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
     first = () if is_shape else (built,)
@@ -154,27 +133,17 @@ def build_optimizer(
 
     made = Shaped(built, made, done) if is_shape else made
     entry: dict[str, Any] = {"scheduler": made, "interval": "step"}
-    if isinstance(made, ReduceLROnPlateau):
-        monitor = getattr(made, "monitor", "validation/loss")
-        # the task has it step after each validation, which Lightning cannot
-        entry = {"scheduler": made, "monitor": monitor, "frequency": sys.maxsize}
+    if isinstance(made, ReduceLROnPlateau):  # which the task has step after each validation
+        entry |= {"monitor": "validation/loss", "interval": "epoch", "frequency": sys.maxsize}
     return {"optimizer": built, "lr_scheduler": entry}
 
 
-def step_plateaus(trainer: pl.Trainer, measured: Mapping[str, Tensor]) -> None:
-    """Has a scheduler that reads a metric of the validation read those of one, by short names.
-
-    Raises:
-        UserError: if the validation has no such metric.
-    """
+def step_plateaus(trainer: pl.Trainer, loss: Tensor) -> None:
+    """Has a `ReduceLROnPlateau` read the loss of a validation. Lightning can't after each one,
+    where they are counted across epochs."""
     for config in trainer.lr_scheduler_configs:
         if config.reduce_on_plateau:
-            name = str(config.monitor).removeprefix("validation/")
-            if name not in measured:
-                wanted = choices(name, measured)
-                raise UserError(f"model.scheduler.monitor={config.monitor}: {wanted}")
-            scheduler: Any = config.scheduler
-            scheduler.step(float(measured[name]))
+            config.scheduler.step(float(loss))  # type: ignore[arg-type]
 
 
 def clip_gradients(

@@ -314,7 +314,7 @@ class Task(Network, pl.LightningModule):
             on_bar = split == "validation" and name == self.bar
             self.log(f"{split}/{name}", value.float(), prog_bar=on_bar)
         if split == "validation" and self.trainer.state.fn == "fit":
-            step_plateaus(self.trainer, measured)
+            step_plateaus(self.trainer, loss)
 
     # optimisation
 
