@@ -124,15 +124,21 @@ def _build(node: Any) -> Any:
 
 
 def allowed_class(
-    config: Mapping[str, Any] | DictConfig, allowed_targets: Iterable[str] = (), key: str = ""
+    config: Mapping[str, Any] | DictConfig,
+    allowed_targets: Iterable[str] = (),
+    key: str = "",
+    kind: Any = None,
 ) -> Any:
     """The class that `config._target_` names, if it is allowed.
 
     The check uses the module that defines the class, so an alias doesn't get through. Functions,
     and methods of allowed classes, are refused.
 
+    Args:
+        kind: of which it has to be a subclass; None: any.
+
     Raises:
-        UserError: if it is not allowed, or there is no such class.
+        UserError: if it is not allowed, or there is no such class, or it is of another kind.
     """
     import_plugins()
     where, target = f"{key}._target_".lstrip("."), config.get("_target_")
@@ -157,6 +163,9 @@ def allowed_class(
     ours = inspect.isclass(found) and identity.startswith(ALLOWED)
     if not ours and not _listed(identity, extra) and not _listed(target, extra):
         raise refusal
+    if kind is not None and not (inspect.isclass(found) and issubclass(found, kind)):
+        name = getattr(kind, "__name__", kind)
+        raise UserError(f"{where}={target} is not a {name}: choose a subclass of it")
     return found
 
 

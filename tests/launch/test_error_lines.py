@@ -111,7 +111,7 @@ train +model.head_options.size=3
 train model.head=every_step
     model.head=every_step reads one vector for each step
 train model._target_=torch.nn.LSTM model.head=max_pool
-    ...torch.nn.LSTM is not a task: ...
+    ...torch.nn.LSTM is not a Task: ...
 train imports=null
     imports=null: ...
 train trainer.max_epochs=-1
@@ -168,7 +168,7 @@ train seed=x,6 --config-dir mine -m trainer=cpu
 explain model.head=last_hiden
     ...did you mean last_hidden?
 explain model._target_=torch.nn.LSTM model.head=max_pool
-    ...torch.nn.LSTM is not a task: ...
+    ...torch.nn.LSTM is not a Task: ...
 explain model.head=last_hidden model.encoder.bidirectional=true
     ...needs a one-directional encoder, because h_n
 explain model.encoder.cell=gru model.encoder.proj_size=3

@@ -13,9 +13,8 @@ from seqmodels.dataflow.rendering import to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
-from seqmodels.engine.task import task_class
 from seqmodels.files import write_text
-from seqmodels.instantiate import check, instantiate
+from seqmodels.instantiate import allowed_class, check, instantiate
 from seqmodels.machine import one_thread
 from seqmodels.plugins import trusted_classes
 from seqmodels.screen import Screen
@@ -33,7 +32,7 @@ def explain(config: DictConfig) -> None:
     """
     torch.manual_seed(0)
     allowed = trusted_classes(config)
-    kind = task_class(config.model, allowed)
+    kind = allowed_class(config.model, allowed, "model", Task)
     check(config.model, ["data"], "model", allowed_targets=allowed)
     config = config.copy()
     config.model.head = str(config.model.head)  # which may be a number

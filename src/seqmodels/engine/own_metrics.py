@@ -55,10 +55,9 @@ def build_metrics(
 
 def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()) -> None:
     """Raises UserError for an entry of `model.metrics` that names no class to measure with."""
-    found = allowed_class(entry, allowed_targets, key)
-    module = f"{getattr(found, '__module__', '')}."
-    known = module.startswith(MODULES) or not module.startswith("torchmetrics.")
-    if not (isinstance(found, type) and issubclass(found, torchmetrics.Metric) and known):
+    found = allowed_class(entry, allowed_targets, key, torchmetrics.Metric)
+    module = f"{found.__module__}."
+    if module.startswith("torchmetrics.") and not module.startswith(MODULES):
         raise UserError(
             f"{key}._target_={entry['_target_']} is not a metric of classes, numbers or texts: "
             "choose one of torchmetrics.classification or torchmetrics.regression, or a "

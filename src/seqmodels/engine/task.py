@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -33,7 +33,6 @@ from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import replan, restored_state, saved_state
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
-from seqmodels.instantiate import allowed_class
 from seqmodels.nn.characters import build_characters
 from seqmodels.nn.embedding import (
     EmbeddingOptions,
@@ -354,18 +353,3 @@ class Task(Network, pl.LightningModule):
             self._resumed = None
         if self.changed:
             replan(self.trainer, self.configure_optimizers(), self.changed)
-
-
-def task_class(model: Mapping[str, Any], allowed_targets: Iterable[str]) -> type[Task]:
-    """The task that `config.model` names.
-
-    Raises:
-        UserError: if the name is not allowed, or does not name a task.
-    """
-    found = allowed_class(model, allowed_targets)
-    if not (isinstance(found, type) and issubclass(found, Task)):
-        raise UserError(
-            f"model._target_={model['_target_']} is not a task: choose a subclass of "
-            "seqmodels.engine.Task, such as seqmodels.tasks.SequenceClassifier"
-        )
-    return found

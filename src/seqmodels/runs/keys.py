@@ -11,10 +11,9 @@ from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
 from seqmodels.engine.metrics import more_is_better
 from seqmodels.engine.own_metrics import build_metrics
-from seqmodels.engine.task import task_class
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.instantiate import check
+from seqmodels.instantiate import allowed_class, check
 from seqmodels.machine import find_device
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
@@ -71,7 +70,7 @@ def check_config(config: DictConfig) -> type[Task]:
     import_modules(config.imports)
     allowed = trusted_classes(config)
     find_device(str(config.trainer.accelerator))
-    kind = task_class(config.model, allowed)
+    kind: type[Task] = allowed_class(config.model, allowed, "model", Task)
     find_head(str(config.model.head))
     check(config.model, ["data"], "model", allowed_targets=allowed)
     build_metrics(config.model.get("metrics"), allowed)

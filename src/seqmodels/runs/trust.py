@@ -63,7 +63,7 @@ def is_trusted_callback(name: str, entry: Any) -> bool:
     """
     if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(OURS):
         return False
-    _check_class(entry, f"callbacks.{name}", Callback, ())
+    allowed_class(entry, key=f"callbacks.{name}", kind=Callback)
     _check(_arguments(entry), f"callbacks.{name}", ())
     return True
 
@@ -76,7 +76,7 @@ def _check(value: Any, where: str, allowed: tuple[str, ...]) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if key == "_target_" and where in KINDS:
-                _check_class(value, where, KINDS[where], allowed)
+                allowed_class(value, allowed, where, KINDS[where])
             elif key == "_target_" and METRIC.fullmatch(where):
                 check_metric_class(value, where, allowed)
             elif str(key).startswith("_") and (key, where) != ("_recursive_", "model"):
@@ -85,10 +85,3 @@ def _check(value: Any, where: str, allowed: tuple[str, ...]) -> None:
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             _check(inner, f"{where}.{number}", allowed)
-
-
-def _check_class(entry: Mapping[str, Any], where: str, kind: Any, allowed: Iterable[str]) -> None:
-    found = allowed_class(entry, allowed)
-    if not isinstance(found, type) or not issubclass(found, kind):
-        name = getattr(kind, "__name__", kind)
-        raise UserError(f"{where}._target_={entry['_target_']} is not a {name}")
