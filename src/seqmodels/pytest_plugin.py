@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
     items += [Audit.from_parent(session, name=f"audit {words}") for words in wanted]
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if "GITHUB_ACTIONS" in os.environ:  # which shows these lines beside the code
-        for report in terminalreporter.getreports("failed"):
-            for line in (text for name, text in report.user_properties if name == "github"):
-                terminalreporter.write_line(line)
-
-
 class Audit(pytest.Item):
     """One `--audit`, as a test."""
 
@@ -53,7 +45,7 @@ class Audit(pytest.Item):
                 given[group][name] = json.loads(value)
         model = find_model(target)
         batch = random_batch(model, **given["input"], padding=given[""].get("padding"))
-        check(self, model, *batch, **given[""])
+        check(model, *batch, **given[""])
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         told = isinstance(excinfo.value, AssertionError | UserError)
@@ -64,29 +56,25 @@ class Audit(pytest.Item):
 
 
 @pytest.fixture
-def assert_clean(request: pytest.FixtureRequest) -> Callable[..., None]:
+def assert_clean() -> Callable[..., None]:
     """Takes what `seqmodels.audit.assert_clean` takes, and says which line to mend."""
-    return partial(check, request.node)
+    return check
 
 
-def check(item: pytest.Item, model: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+def check(model: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     """Raises an AssertionError that lists what an audit finds, and where the model is written."""
     __tracebackhide__ = True
     from seqmodels.audit import audit
 
     findings = audit(model, *arguments, **options).findings
-    path, line = _place(model) if findings else ("", 0)
-    for finding in findings:
-        place = f"{finding.severity} file={path},line={line},title={finding.name}"
-        text = f"::{place}::{finding.evidence}; {finding.advice}".replace("%", "%25")
-        item.user_properties.append(("github", text))
-    texts = [f"{path}:{line}: {f.name}: {f.evidence}\n  cure: {f.advice}" for f in findings]
-    if texts:
+    if findings:
+        place = _place(model)
+        texts = (f"{place}: {f.name}: {f.evidence}\n  cure: {f.advice}" for f in findings)
         raise AssertionError("\n".join(texts))
 
 
-def _place(model: Any) -> tuple[str, int]:
-    """The file and line to mend: of a mistake in the class that its source shows, or where
+def _place(model: Any) -> str:
+    """`file:line` to mend: of a mistake in the class that its source shows, or where
     `forward` or the function begins."""
     from seqmodels.lint import lint
 
@@ -96,5 +84,5 @@ def _place(model: Any) -> tuple[str, int]:
         path, (lines, first) = Path(inspect.getfile(source)), inspect.getsourcelines(source)
         seen = [each.line for each in lint(path) if 0 <= each.line - first < len(lines)]
     except (TypeError, OSError, UserError):
-        return "", 0
-    return os.path.relpath(path), (seen or [first])[0]
+        return "source unknown"
+    return f"{os.path.relpath(path)}:{(seen or [first])[0]}"
