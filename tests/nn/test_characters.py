@@ -12,7 +12,6 @@ from seqmodels.audit import assert_clean, audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import Words
 from seqmodels.data.loading import collate
-from seqmodels.errors import UserError
 from seqmodels.nn.characters import CharacterEncoder, CharacterOptions, build_characters
 from seqmodels.nn.embedding import EmbeddingOptions
 from tests.shipped import exported
@@ -100,10 +99,7 @@ def test_the_audit_draws_whole_words_and_sees_where_padding_is_read(batch: Seque
     assert audit(leaky, batch.inputs, batch.lengths, "per_step").names == ["padding_leak"]
 
 
-def test_data_and_model_agree_on_characters() -> None:
-    without, read = EmbeddingOptions(), EmbeddingOptions(characters="lstm")
-    with pytest.raises(UserError, match="^model.embedding.characters=lstm .* data.characters=true"):
-        build_characters({}, read, nn.Identity())
-    with pytest.raises(UserError, match="model.embedding.characters=lstm, or data.characters=fal"):
-        build_characters({"num_characters": 9}, without, nn.Identity())
-    assert build_characters({}, without, nn.Identity()) is None
+def test_characters_are_read_where_the_data_gives_them() -> None:
+    assert build_characters({}, EmbeddingOptions(), nn.Identity()) is None
+    made = build_characters({"num_characters": 9}, EmbeddingOptions(), nn.Identity())
+    assert made is not None and made.embedding.num_embeddings == 9

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from seqmodels.arguments import Count
 from seqmodels.batch import PADDING_ID
-from seqmodels.errors import UserError
 from seqmodels.nn.embedding import EmbeddingOptions, SmallEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder
 
@@ -69,27 +68,12 @@ class CharacterEncoder(nn.Module):
 def build_characters(
     data: Mapping[str, Any], options: EmbeddingOptions, dropout: nn.Module
 ) -> CharacterEncoder | None:
-    """What reads the characters of words, if there are some.
+    """What reads the characters of words; None for data that gives none.
 
     Args:
         data: `num_characters` says how many different ones there are.
-
-    Raises:
-        UserError: if only the data or only the model has characters.
     """
-    cell, count = options.characters, data.get("num_characters")
-    if cell is None and count is None:
+    if (count := data.get("num_characters")) is None:
         return None
-    if count is None:
-        raise UserError(
-            f"model.embedding.characters={cell} reads the characters of words, and this data gives "
-            "none: set data.characters=true (data=text, tags), or model.embedding.characters=null"
-        )
-    if cell is None:
-        raise UserError(
-            "this data gives the characters of words, and the model does not read them: set "
-            "model.embedding.characters=lstm, or data.characters=false"
-        )
-    return CharacterEncoder(
-        count, cell, CharacterOptions(**(options.character_options or {})), dropout
-    )
+    sizes = CharacterOptions(**(options.character_options or {}))
+    return CharacterEncoder(count, options.characters, sizes, dropout)

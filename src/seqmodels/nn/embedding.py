@@ -79,8 +79,8 @@ class EmbeddingOptions:
         noise: in training: tokens: the share of the vocabulary that reads as unknown, others in
             each batch; features: the deviation of Gaussian noise that is added.
         freeze: keep pre-trained vectors as they are; the trained part beside them learns.
-        characters: the cell, such as lstm, of a network that reads the characters of each word,
-            whose final states stand beside the embedding; None: words only.
+        characters: the cell of a network that reads the characters of each word, if the data gives
+            them; its final states stand beside the embedding.
         character_options: arguments of `CharacterOptions`.
         convolutions: the sizes, in steps, of convolutions between inputs and recurrent network,
             such as [7, 5]; see `Convolutions`. None: there are none.
@@ -91,7 +91,7 @@ class EmbeddingOptions:
     dropout: NonNegativeFraction | None = None
     noise: NonNegative = 0.0
     freeze: bool = False
-    characters: Name | None = None
+    characters: Name = "lstm"
     character_options: (
         Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")] | None
     ) = None

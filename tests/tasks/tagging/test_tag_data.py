@@ -303,9 +303,7 @@ def test_a_run_with_all_options_predicts_whole_texts(script: Script, tmp_path: P
     given = ("model=tagger", "data=tags", f"data.train={train}")
     given = (*given, f"data.vectors={vectors}", "data.vocabulary=vectors", "data.characters=true")
     quick = ("trainer=cpu", "model.encoder.hidden_size=16", "trainer.max_epochs=8", "folder=run")
-    done = script(
-        "train.py", *given, "model.embedding.characters=lstm", "model.optimizer.lr=0.01", *quick
-    )
+    done = script("train.py", *given, "model.optimizer.lr=0.01", *quick)
     assert "words, characters" in done.stdout and "truncated_direction" not in done.stderr
     metrics = result_of(tmp_path / "run")["metrics"]
     assert metrics["test/accuracy"] > 0.95
