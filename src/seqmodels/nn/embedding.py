@@ -155,17 +155,6 @@ class FeatureNoise(nn.Module):
         return features
 
 
-class FeatureProjection(nn.Linear):
-    """Noise, a linear layer and dropout: `(B, T, F) -> (B, T, E)`."""
-
-    def __init__(self, num_features: int, width: int, noise: float, dropout: nn.Module) -> None:
-        super().__init__(num_features, width)
-        self.noise, self.dropout = FeatureNoise(noise), dropout
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.dropout(super().forward(self.noise(input)))
-
-
 def build_embedding(
     data: Mapping[str, Any], options: EmbeddingOptions, dropout: nn.Module
 ) -> tuple[nn.Module, int]:
@@ -187,7 +176,7 @@ def build_embedding(
     if not by_token:
         if size is None:
             return FeatureNoise(noise), count
-        return FeatureProjection(count, size, noise, dropout), size
+        return nn.Sequential(FeatureNoise(noise), nn.Linear(count, size), dropout), size
     if vector_size := data.get("vector_size"):
         width = vector_size if size is None else size
         if width < vector_size:

@@ -43,9 +43,9 @@ class Output(nn.Module):
         return torch.stack([self.loss(*row) for row in rows])
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        """The decision: `(B,)` or `(B, T)` int64 of classes, `(B, K)` or `(B, T, K)` of
-        values."""
-        raise NotImplementedError(f"{type(self).__name__} must define decode")
+        """The decision: `(B,)` or `(B, T)` int64 of classes, those with the highest logits; or of
+        an output of values, `(B, K)` or `(B, T, K)`."""
+        return self(features).argmax(dim=-1)
 
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
@@ -112,9 +112,6 @@ class ClassOutput(Output):
 
     def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
         return self.loss_and_decision(features, targets, mask)[0]
-
-    def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self(features).argmax(dim=-1)
 
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None

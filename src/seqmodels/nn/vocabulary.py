@@ -63,9 +63,6 @@ class Vocabulary(Output):
             self.label_smoothing if self.training else 0.0,
         )
 
-    def decode(self, features: Features, mask: Mask = None) -> Tensor:
-        return self(features).argmax(dim=-1)
-
 
 class TiedVocabulary(Vocabulary):
     """`softmax(E h_t + b)` with the embedding's own weight `E` (Press and Wolf 2017,
