@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import cycle, islice, pairwise
 from typing import Any
 
@@ -81,9 +81,11 @@ def assert_stream_clean(stream: Callable[[Tensor], Tensor], inputs: Tensor, **op
 class _Stream:
     """A stream with its reset; notes what it does to tensors that are its caller's."""
 
-    def __init__(self, stream: Callable[[Tensor], Tensor], begin: Callable[[], Any]) -> None:
-        self.stream, self.begin = stream, begin
-        self.quiet, self.overwritten, self.eps = False, "", 0.0
+    def __init__(
+        self, stream: Callable[[Tensor], Tensor], begin: Callable[[], Any], *, quiet: bool = False
+    ) -> None:
+        self.stream, self.begin, self.quiet = stream, begin, quiet
+        self.overwritten, self.eps = "", 0.0
 
     def copied(self, shared: Sequence[nn.Module] = ()) -> _Stream | None:
         """Another one with the same state; None if there is no way to copy it."""
@@ -92,7 +94,7 @@ class _Stream:
             stream, begin = copy.deepcopy((self.stream, self.begin), memo)
             # a function is copied as itself, with the state that it refers to
             if stream is not self.stream and not inspect.isfunction(begin):
-                return _Stream(stream, begin)
+                return _Stream(stream, begin, quiet=self.quiet)
         return None
 
     def reset(self, seed: int = 0) -> None:
@@ -125,6 +127,11 @@ class _Stream:
             self.overwritten = "a call changes the values of the logits that an earlier one gave"
         return logits
 
+    def anew(self, rows: Tensor, chunks: Sequence[int], seed: int = 0) -> Logits:
+        """The same, after a reset."""
+        self.reset(seed)
+        return self.run(rows, chunks)
+
 
 class _StreamAudit:
     """The checks; each returns its evidence, or an empty string."""
@@ -133,9 +140,11 @@ class _StreamAudit:
         self.given, self.modules, self.audit = given, modules, Audit()
         self.sampler = Sampler(inputs, None, seed, padding="none")
         self.like, self.steps = inputs[:, :MOST_STEPS], min(inputs.shape[1], MOST_STEPS)
-        self.unit = 1  # the fewest steps that a chunk may have
-        self.stream = given
         self.tolerance = 0.0  # how far logits may move by rounding
+
+    def rows(self, count: int | None = None) -> Tensor:
+        """Random rows, as many as were given if `count` is None."""
+        return self.sampler.content(count or len(self.like), self.steps).to(self.like)
 
     def chunks_of(self, steps: int) -> list[int]:
         """So many steps in chunks of uneven sizes."""
@@ -144,10 +153,18 @@ class _StreamAudit:
             chunks.append(min(self.unit * next(sizes), left))
         return chunks
 
+    @contextmanager
+    def trying(self, what: str) -> Iterator[None]:
+        """Within: where the stream refuses rows, in any way, it can't be tested on them."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            self.audit.untested.append(f"{what}: {one_line(error)}")
+
     def first_run(self) -> tuple[Tensor, Logits]:
         """Rows, and what a new stream gives for them; notes the sizes of its chunks."""
         refused, steps = "", self.steps
-        for self.unit in range(1, steps // 2 + 1):
+        for self.unit in range(1, steps // 2 + 1):  # the fewest steps that a chunk may have
             self.steps = steps - steps % self.unit
             self.half = self.steps // self.unit // 2 * self.unit
             self.uneven = self.chunks_of(self.steps)
@@ -163,8 +180,7 @@ class _StreamAudit:
             if self.unit > 1:
                 self.audit.untested.append(f"chunks of 1 step: {refused}")
             return rows, new
-        shape = tuple(self.like.shape)
-        raise UserError(f"the stream cannot be run on {shape}: {refused}")
+        raise UserError(f"the stream cannot be run on {tuple(self.like.shape)}: {refused}")
 
     def run(self) -> Audit:
         rows, new = self.first_run()
@@ -173,7 +189,7 @@ class _StreamAudit:
             raise UserError("the logits of the stream are not finite")
         self.audit.found("random_state", self.random_state(rows))
         if stream.quiet:
-            new = self.after_reset(rows, self.uneven)
+            new = stream.anew(rows, self.uneven)
         if not self.measure(rows, new):
             self.audit.untested.append("all: its logits are the same, whatever the inputs")
             return self.audit
@@ -186,14 +202,6 @@ class _StreamAudit:
         stream.reset()
         return self.audit
 
-    def rows(self, count: int | None = None) -> Tensor:
-        """Random rows, as many as were given if `count` is None."""
-        return self.sampler.content(count or len(self.like), self.steps).to(self.like)
-
-    def after_reset(self, rows: Tensor, chunks: Sequence[int], seed: int = 0) -> Logits:
-        self.stream.reset(seed)
-        return self.stream.run(rows, chunks)
-
     def moved(self, before: Logits, after: Logits, keep: slice = slice(None)) -> str:
         """How far the logits of the rows `keep` moved, in words; empty if by rounding alone."""
         before, after = ([logits[keep] for logits in each] for each in (before, after))
@@ -201,127 +209,110 @@ class _StreamAudit:
 
     def random_state(self, rows: Tensor) -> str:
         """Two resets with other random numbers differ, and with the same ones don't."""
-        self.after_reset(rows, self.uneven)  # what a reset may keep is then the same in all
-        one, same, other = (self.after_reset(rows, self.uneven, seed) for seed in (0, 0, 1))
+        self.stream.anew(rows, self.uneven)  # what a reset may keep is then the same in all
+        one, same, other = (self.stream.anew(rows, self.uneven, seed) for seed in (0, 0, 1))
         if self.moved(one, same) or not (moved := self.moved(one, other)):
             return ""
-        self.stream.quiet = True
+        self.stream.quiet = self.given.quiet = True
         return f"the same rows after a reset, with other random numbers, move {moved}"
 
     def measure(self, rows: Tensor, new: Logits) -> bool:
         """Whether the logits move with the inputs; notes how far they may move by rounding."""
-        other = self.after_reset(self.rows(), self.uneven)
+        other = self.stream.anew(self.rows(), self.uneven)
         spread = largest_of(a - b for a, b in zip(new, other, strict=True))
         self.tolerance = max(1e-4 * spread, 16 * self.stream.eps * largest_of(new))
         return spread > self.tolerance
 
     def measure_rounding(self, rows: Tensor) -> None:
         """Raises the tolerance if the network amplifies rounding, as large weights do."""
-        before = self.after_reset(rows, self.uneven)
+        before = self.stream.anew(rows, self.uneven)
         weights = (p for m in find_modules(self.stream.stream) for p in m.parameters())
         with changed(weights, blur(self.sampler.generator)):
-            after = self.after_reset(rows, self.uneven)
+            after = self.stream.anew(rows, self.uneven)
         by_rounding = largest_of(a - b for a, b in zip(before, after, strict=True))
         self.tolerance = max(self.tolerance, 4 * by_rounding)
 
     def kept_state(self, rows: Tensor, new: Logits) -> str:
         """After a reset, something is left of what came before."""
         stream, few = self.stream, rows[:1] if len(rows) > 1 else torch.cat([rows, self.rows()])
-        stream.reset()
-        stream.run(self.rows(), self.uneven)
-        if moved := self.moved(new, self.after_reset(rows, self.uneven)):
+        stream.anew(self.rows(), self.uneven)
+        if moved := self.moved(new, stream.anew(rows, self.uneven)):
             return f"after other rows and a reset, the rows of a new stream move {moved}"
         what = f"{len(few)} row{'s' * (len(few) > 1)} instead of {len(rows)}"
         with suppress(Exception):  # without a reset between them: a state for each batch size
             stream.run(few, self.uneven)
         try:
-            first = self.after_reset(few, self.uneven)
-        except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
-            with suppress(Exception):  # perhaps a new one refuses them, too
+            first = stream.anew(few, self.uneven)
+        except Exception as error:
+            with self.trying(f"kept_state, of {what}"):  # perhaps a new one refuses them, too
                 if fresh := self.given.copied():
                     fresh.run(few, self.uneven)
-                    return (
-                        f"after a reset it refuses {what}, which a new one takes: {one_line(error)}"
-                    )
-            self.audit.untested.append(f"kept_state, of {what}: {one_line(error)}")
+                    said = one_line(error)
+                    return f"after a reset it refuses {what}, which a new one takes: {said}"
+                raise
             stream.reset()
             return ""
         with suppress(Exception):
             stream.run(self.rows(), self.uneven)
-        if moved := self.moved(first, self.after_reset(few, self.uneven)):
+        if moved := self.moved(first, stream.anew(few, self.uneven)):
             return f"after {len(rows)} rows and a reset, {what} move {moved}"
-        if moved := self.moved(new, self.after_reset(rows, self.uneven)):
+        if moved := self.moved(new, stream.anew(rows, self.uneven)):
             return f"after {what} and a reset, {len(rows)} rows move {moved}"
         return ""
 
     def lost_state(self, rows: Tensor) -> str:
         """Chunks give other logits than all steps at once, or nothing of earlier steps is left."""
-        whole = self.attempt(rows, [self.steps])
-        for chunks in ([self.unit] * (self.steps // self.unit), self.uneven):
+        stream, steps, whole = self.stream, self.steps, Logits()
+        with self.trying(f"lost_state, of {steps} steps at once"):
+            whole = stream.anew(rows, [steps])
+        for chunks in ([self.unit] * (steps // self.unit), self.uneven) if whole else ():
             how = "of 1 step" if max(chunks) == 1 else f"of {min(chunks)} to {max(chunks)} steps"
-            cut = self.attempt(rows, chunks)
-            if whole is None or cut is None:
-                continue
-            if whole[0].dim() > 2:  # logits of each step
-                before, after = whole, [torch.cat(cut, dim=1)]
-            else:
-                ends = torch.tensor(chunks).cumsum(0).tolist()
-                before = [self.after_reset(rows[:, :end], [end])[0] for end in ends]
-                after = cut
-            if moved := self.moved(before, after):
-                return f"chunks {how} instead of all {self.steps} steps at once move {moved}"
+            with self.trying(f"lost_state, in chunks {how}"):
+                before, after = whole, stream.anew(rows, chunks)
+                if whole[0].dim() > 2:  # logits of each step
+                    after = [torch.cat(after, dim=1)]
+                else:
+                    ends = torch.tensor(chunks).cumsum(0).tolist()
+                    before = [stream.anew(rows[:, :end], [end])[0] for end in ends]
+                if moved := self.moved(before, after):
+                    return f"chunks {how} instead of all {steps} steps at once move {moved}"
         other, half = self.rows(), self.half
         mixed = torch.cat([other[:, :half], rows[:, half:]], dim=1)
-        chunks = [*self.chunks_of(half), *(later := self.chunks_of(self.steps - half))]
-        one, two = (self.after_reset(each, chunks)[-len(later) :] for each in (rows, mixed))
+        chunks = [*self.chunks_of(half), *(later := self.chunks_of(steps - half))]
+        one, two = (stream.anew(each, chunks)[-len(later) :] for each in (rows, mixed))
         if all(map(torch.equal, one, two)):
             return f"other content in the first {half} steps changes nothing in the chunks after it"
         return ""
-
-    def attempt(self, rows: Tensor, chunks: Sequence[int]) -> Logits | None:
-        try:
-            return self.after_reset(rows, chunks)
-        except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
-            steps = f"{chunks[-1]} step{'s' * (chunks[-1] > 1)}"
-            self.audit.untested.append(f"lost_state, in chunks of {steps}: {one_line(error)}")
-            return None
 
     def mixed_rows(self, rows: Tensor) -> str:
         """The other rows of a batch change a row."""
         if len(rows) == 1:
             rows = torch.cat([rows, self.rows()])
-        try:
-            before = self.after_reset(rows, self.uneven)
-        except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
-            self.audit.untested.append(f"shared_state, of two rows: {one_line(error)}")
-            return ""
-        for keep in {0, len(rows) - 1}:
-            others = self.rows(len(rows))
-            others[keep] = rows[keep]
-            after = self.after_reset(others, self.uneven)
-            if moved := self.moved(before, after, slice(keep, keep + 1)):
-                return f"new content in the other rows moves, of row {keep}, {moved}"
+        with self.trying("shared_state, of two rows"):
+            before = self.stream.anew(rows, self.uneven)
+            for keep in {0, len(rows) - 1}:
+                others = self.rows(len(rows))
+                others[keep] = rows[keep]
+                after = self.stream.anew(others, self.uneven)
+                if moved := self.moved(before, after, slice(keep, keep + 1)):
+                    return f"new content in the other rows moves, of row {keep}, {moved}"
         return ""
 
     def second_stream(self, rows: Tensor) -> str:
-        """What a second stream reads changes the first one."""
-        stream = self.given.stream
-        shared = [] if isinstance(stream, nn.Module | functools.partial) else self.modules
-        shared = [] if inspect.isroutine(stream) else shared
-        for modules in [[], shared] if shared else [[]]:
+        """What a second stream reads changes the first one: one with its own weights, and, where
+        the stream is an object around its modules, one with the same."""
+        stream, half = self.given.stream, self.half
+        whole = isinstance(stream, nn.Module | functools.partial) or inspect.isroutine(stream)
+        chunks = self.chunks_of(half), self.chunks_of(self.steps - half)
+        for modules in [[]] if whole or not self.modules else [[], self.modules]:
             one, two = self.given.copied(modules), self.given.copied(modules)
             if one is None or two is None:
                 self.audit.untested.append("shared_state, of a second stream: it can't be copied")
                 return ""
-            one.quiet = two.quiet = self.stream.quiet
-            chunks = self.chunks_of(half := self.half), self.chunks_of(self.steps - half)
-            one.reset()
-            before = one.run(rows, [*chunks[0], *chunks[1]])
-            one.reset()
-            after = one.run(rows[:, :half], chunks[0])
+            before = one.anew(rows, [*chunks[0], *chunks[1]])
+            after = one.anew(rows[:, :half], chunks[0])
             for _ in range(2):
-                two.reset()
-                two.run(self.rows(), self.uneven)
+                two.anew(self.rows(), self.uneven)
             after += one.run(rows[:, half:], chunks[1])
             if moved := self.moved(before, after):
                 what = "of the same weights" if modules else "of the same class"
@@ -332,14 +323,10 @@ class _StreamAudit:
         """In training, the graph of the logits grows with each call."""
         self.stream.reset()
         modules = find_modules(self.stream.stream)
-        try:
-            with training(modules):
-                chunks = islice(cycle(rows.split(self.unit, dim=1)), CALLS)
-                sizes = [len(nodes_of(self.stream(chunk))) for chunk in chunks]
-        except Exception as error:  # noqa: BLE001 (training mode may ask for targets)
-            self.audit.untested.append(f"shared_state, of graphs in training: {one_line(error)}")
-            return ""
-        if all(a < b for a, b in pairwise(sizes[1:])):
-            grown = f"from {sizes[1]} operations to {sizes[-1]} over {CALLS - 1} calls"
-            return f"the state keeps its graph: with gradients on, that of the logits grows {grown}"
+        with self.trying("shared_state, of graphs in training"), training(modules):
+            chunks = islice(cycle(rows.split(self.unit, dim=1)), CALLS)
+            sizes = [len(nodes_of(self.stream(chunk))) for chunk in chunks]
+            if all(a < b for a, b in pairwise(sizes[1:])):
+                grown = f"grows from {sizes[1]} operations to {sizes[-1]} over {CALLS - 1} calls"
+                return f"the state keeps its graph: with gradients on, that of the logits {grown}"
         return ""
