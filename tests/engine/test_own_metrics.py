@@ -79,7 +79,7 @@ def test_the_batches_of_a_sanity_check_are_not_counted(config: Config, tmp_path:
 WRONG = {
     "{auroc:{_target_:torchmetrics.AUROK}}": r"auroc\._target_=torchmetrics\.AUROK cannot be found",
     "{auroc:{_target_:torch.nn.ReLU}}": r"auroc\._target_=torch\.nn\.ReLU is not a Metr",
-    "{b:{_target_:torchmetrics.text.Perplexity}}": r"b\._target_=.*Perplexity is not a Metr",
+    "{b:{_target_:torchmetrics.text.Perplexity}}": r"b\._target_=.*Perplexity is not a metr",
     "{auroc:{task:multiclass}}": r"model\.metrics\.auroc\._target_ must be given",
     "{a:{_target_:torchmetrics.AUROC,task:multiclass,classes:9}}": "AUROC: .*num_classes",
     "{accuracy:{_target_:torchmetrics.Accuracy,task:multiclass,num_classes:9}}": (
@@ -159,7 +159,7 @@ def test_a_metric_of_ones_own_is_built_only_where_its_module_is_trusted() -> Non
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"_target_": "torchmetrics.text.Perplexity"}, "Perplexity is not a Metric of classes"),
+        ({"_target_": "torchmetrics.text.Perplexity"}, "Perplexity is not a metric of classes"),
         (
             {"_target_": "torchmetrics.AUROC", "task": {"_target_": "torch.nn.Linear"}},
             "not allowed",
