@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from seqmodels.compare.comparison import Comparison
 from seqmodels.compare.figures import compared_curves, compared_runs
 from seqmodels.compare.tables import as_csv, as_markdown
-from seqmodels.files import write_bytes
+from seqmodels.files import written_whole
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -34,7 +34,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         ("curves.png", _png(compared_curves(comparison))),
     ):
         paths.append(folder / f"{name}.{kind}")
-        write_bytes(paths[-1], content)
+        with written_whole(paths[-1]) as file:
+            file.write(content)
     return paths
 
 
