@@ -77,7 +77,6 @@ def test_missing_values_are_named_or_interpolated() -> None:
         (np.zeros(3), r"series 7 has shape \(3,\)"),
         (np.full((4, 3), np.nan), "series 7 has a channel without any value"),
         (np.full((4, 3), np.inf), "series 7 has an infinite value"),
-        (np.full((4, 3), 1e300), "series 7 has a value too far from the training values"),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(series: np.ndarray, message: str) -> None:
