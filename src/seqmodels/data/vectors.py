@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqmodels.batch import PADDING_ID
 from seqmodels.data.tokenizer import SPECIAL, Tokenizer
-from seqmodels.errors import UserError, refusing, unusable
+from seqmodels.errors import UserError, unusable
 from seqmodels.files import existing_file
 from seqmodels.installation import require
 
@@ -76,7 +76,7 @@ def find_vectors(
         ones every time; padding gets zeros.
 
     Raises:
-        UserError: if the file is absent, broken, or has none of the words.
+        UserError: if the file is absent, broken, or has none of the words or an infinite number.
     """
     tokens, found = [*tokenizer.tokens], dict[str, tuple[int, np.ndarray]]()
     wanted = dict[str, list[tuple[str, int]]]()  # by spelling; how far it is from the token's
@@ -90,7 +90,7 @@ def find_vectors(
     for token in words:
         want(token)
     known = {*words}
-    with unusable(f"{source} holds no vectors of words"):
+    with unusable(f"{source} holds no vectors of words"), np.errstate(over="ignore"):
         for word, numbers in vector_rows(source):
             if add_words and len(tokens) < tokenizer.options.vocabulary_size:
                 token = tokenizer.normal(word)
@@ -100,7 +100,7 @@ def find_vectors(
                     want(token)
             for token, rank in wanted.get(word, ()):
                 if token not in found or rank < found[token][0]:
-                    found[token] = rank, _finite(numbers, f"{source}: the vector of {word!r}")
+                    found[token] = rank, np.array(numbers, np.float32)
     count = sum(word in found for word in words)
     if not count:
         raise UserError(
@@ -108,6 +108,8 @@ def find_vectors(
             "are they of another language?"
         )
     read = torch.from_numpy(np.stack([row for _, row in found.values()]))
+    if not read.isfinite().all():
+        raise UserError(f"data.vectors={source} holds a number that is not finite: correct it")
     matrix = torch.randn(len(tokens), read.shape[1], generator=torch.Generator().manual_seed(0))
     matrix.mul_(read.std(dim=0, correction=0)).add_(read.mean(dim=0))
     ids = {token: number for number, token in enumerate(tokens)}
@@ -118,12 +120,3 @@ def find_vectors(
         note += f", and took {len(tokens) - len(tokenizer):,} more from the file"
     log.info(note)
     return tokens, matrix, note
-
-
-def _finite(numbers: Any, what: str) -> np.ndarray:
-    # as float32
-    with refusing(what, ValueError), np.errstate(over="ignore"):
-        row = np.array(numbers, dtype=np.float64).astype(np.float32)
-        if not np.isfinite(row).all():
-            raise ValueError("it holds a number that is not finite; correct it")
-    return row
