@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -39,21 +39,17 @@ def unseen_targets(
     if flat.is_floating_point() or not (count := int(unseen.sum())):
         return ""
     index = int(unseen.nonzero()[0])
-    raw: Any
+    raw, where = examples.targets, f"{index + 1}"
     if not isinstance(targets, Tensor):
-        ends = np.cumsum([*map(len, targets)])
-        row = int(np.searchsorted(ends, index, side="right"))
-        step = index - int(ends[row]) + len(targets[row])
-        raw, where = examples.targets[row][step], f"{row + 1} at step {step + 1}"
-    else:
-        raw, where = examples.targets[index], f"{index + 1}"
-    raw = str(raw)
+        places = ((row, step) for row, own in enumerate(targets) for step in range(len(own)))
+        row, index = next(islice(places, index, None))
+        raw, where = raw[row], f"{row + 1} at step {index + 1}"
     found = (
         f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training, "
-        f"such as '{shown(raw)}' of example {where}"
+        f"such as '{shown(str(raw[index]))}' of example {where}"
     )
     if count > len(flat) / 2:
-        raise UserError(f"{found}: {choices(raw, names)}")
+        raise UserError(f"{found}: {choices(str(raw[index]), names)}")
     return f"{found}: they count as wrong, and the loss leaves them out"
 
 
