@@ -92,9 +92,8 @@ def verdict(result: Mapping[str, Any]) -> list[str]:
     """A sentence if a baseline is better on the test split, in the metric that the task is compared
     by; none for a run on a part of its splits, as with `debug`.
 
-    Two numbers are level if they differ by half a percent or less. Two accuracies are within chance
-    if they differ by less than 1.96 standard deviations, each taken as a binomial share of the test
-    split's examples.
+    Two numbers are level if they differ by half a percent or less; two accuracies also by less than
+    1.96 standard deviations, each taken as a binomial share of the test split's examples.
 
     Args:
         result: the content of `result.json`; a metric that `METRICS` lacks is skipped.
@@ -111,16 +110,12 @@ def verdict(result: Mapping[str, Any]) -> list[str]:
     behind = value < other if metric.higher_is_better else value > other
     if not behind or show(name, other) == show(name, value):  # by rounding alone
         return []
-    size = result["examples"].get("test")
-    chance = False
+    size, near = result["examples"].get("test"), LEVEL * max(abs(value), abs(other))
     if result["metric"] == "accuracy" and size:
-        deviation = math.sqrt((value * (1 - value) + other * (1 - other)) / size)
-        chance = abs(value - other) < 1.96 * deviation
-    level = abs(value - other) <= LEVEL * max(abs(value), abs(other))
-    how = "is level with" if chance or level else "lost to"
+        near = max(near, 1.96 * math.sqrt((value * (1 - value) + other * (1 - other)) / size))
+    how = "lost to" if abs(value - other) > near else "is level with"
     numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
-    on = f", within chance on {size:,} examples (95 %)" if chance else ""
-    return [f"{result['head']} {how} {best}: {name} {numbers}{on}."]
+    return [f"{result['head']} {how} {best}: {name} {numbers}."]
 
 
 def tables_of_test(folder: Path, split: str = "test") -> Iterator[RenderableType]:
