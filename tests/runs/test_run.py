@@ -24,7 +24,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.compare.comparison import compare
-from seqmodels.data import UEA, DataModule, Text
+from seqmodels.data import UEA, Text
 from seqmodels.data.baseline_features import baseline_features
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
@@ -594,17 +594,6 @@ def test_baselines_of_series_are_the_majority_and_a_linear_model() -> None:
     expected = (summary(data.examples["test"]) - reference.mean(0)) / reference.std(0)
     np.testing.assert_allclose(features["test"], expected, rtol=1e-4, atol=1e-4)
     assert found["logistic regression on channel means and deviations"] > 0.95
-
-
-def test_baselines_may_take_a_tenth_of_the_training_or_some_seconds(
-    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    given: list[float] = []
-    monkeypatch.setattr(DataModule, "baselines", lambda _, seconds: given.append(seconds) or {})
-    for least in (30.0, 1e-9):
-        monkeypatch.setattr("seqmodels.runs.training.BASELINES", least)
-        result = train(config("trainer.max_steps=2", f"folder={tmp_path / str(least)}"))
-    assert given == [30.0, pytest.approx(result["seconds"]["fit"] / 10)]
 
 
 def test_baselines_see_characters_where_the_model_does(tmp_path: Path) -> None:

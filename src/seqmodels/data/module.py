@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -15,23 +14,15 @@ from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.machine import unchanged_process
-from seqmodels.screen import duration, show_progress
+from seqmodels.screen import show_progress
 from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 9  # the version of the baselines in the cache
+BASELINES = 10  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED = SPLITS[1:]
-
-
-class OutOfTime(Exception):  # noqa: N818 (no error)
-    """A simple baseline takes longer than it may: its name, and those that are done."""
-
-    def __init__(self, name: str = "", found: Baselines | None = None) -> None:
-        super().__init__(name)
-        self.name, self.found = name, found or {}
 
 
 class DataModule(pl.LightningDataModule):
@@ -44,7 +35,6 @@ class DataModule(pl.LightningDataModule):
     seed: int  # of the order of the training batches
     pool: int = 50  # batches to sort by length together
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
-    baselines_end: float = math.inf  # of `time.perf_counter`
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -177,29 +167,21 @@ class DataModule(pl.LightningDataModule):
         """The number of examples in each split; none where targets depend on each other."""
         return {}
 
-    def baselines(self, seconds: float = math.inf) -> Baselines:
+    def baselines(self) -> Baselines:
         """Metrics of simple baselines, such as `test/accuracy`, on validation and test.
 
         They are computed once for each fingerprint and `baseline_recipe`, and cached on disk.
-
-        Args:
-            seconds: leave out a model that takes longer, with a line, and cache nothing.
         """
-        started = time.perf_counter()
-        self.baselines_end = started + seconds
 
         def compute() -> Baselines:
+            started = time.perf_counter()
             with show_progress("simple baselines"), unchanged_process():
                 found = self.compute_baselines()
             log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
             return found
 
         recipe = [BASELINES, self.fingerprint, self.target, *self.baseline_recipe]
-        try:
-            return cached_value("baselines", recipe, compute)
-        except OutOfTime as late:
-            log.warning(f"no baseline {late.name}: it takes longer than {duration(seconds)}")
-            return late.found
+        return cached_value("baselines", recipe, compute)
 
     @property
     def baseline_recipe(self) -> list[Any]:

@@ -50,8 +50,6 @@ from seqmodels.target import find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 30.0  # seconds that simple models may take, or a tenth of the training's
-
 
 def train(
     config: DictConfig,
@@ -246,7 +244,7 @@ def _fit(
     begin()  # a training that was at its end already has no first batch
     seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and first:  # after the training, whose first step would wait
-        result["baselines"] = data.baselines(max(BASELINES, seconds["fit"] / 10))
+        result["baselines"] = data.baselines()
     speed = f"{task.contract.kind.unit}_per_second"
     result[speed] = task.seen * trainer.world_size / seconds["fit"]
 

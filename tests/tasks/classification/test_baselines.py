@@ -1,10 +1,8 @@
-"""Baselines: what they compute, what they are trained on, and how long they may take."""
+"""Baselines: what they compute, and what they are trained on."""
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +41,7 @@ def test_a_subsample_is_in_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     data, features = some_texts(tmp_path), "seqmodels.data.baseline_features"
     for limit, most, count in (
         ("EXAMPLES", 20, 20),
+        ("PREDICTIONS", 50, 25),  # of two classes
         ("CHARACTERS", {"words": 600}, 29),  # of 20 or 21 characters
     ):
         with monkeypatch.context() as few:
@@ -78,7 +77,7 @@ def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
     data.setup()
     labels = {split: part.targets.numpy() for split, part in data.datasets.items()}
     _, features, _ = baselines.baseline_features(data)
-    made = [*baselines._predictions(data, features, labels["train"])]
+    made = [*baselines._predictions(features, labels["train"])]
     right = [
         {split: (of[split] == labels[split]).mean() for split in ("validation", "test")}
         for of in made
@@ -93,30 +92,6 @@ def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
     for split, share in best.items():
         name = "logistic regression on channel means and deviations"
         assert found[f"{split}/accuracy"][name] == pytest.approx(share)
-
-
-def test_a_model_that_takes_too_long_is_left_out_with_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """While it reads, or while it is trained; the next run, which has more time, has it."""
-
-    class Slow(LogisticRegression):
-        def fit(self, features: object, labels: object) -> None:
-            time.sleep(0.2)
-            self.n_iter_ = np.array([baselines.AT_ONCE])  # it would go on
-
-    data = some_texts(tmp_path, rows=62)
-    with monkeypatch.context() as slow:
-        slow.setattr("sklearn.linear_model.LogisticRegression", Slow)
-        for seconds in (0.0, 1.0):
-            caplog.clear()
-            started = time.perf_counter()
-            found = data.baselines(seconds)
-            assert time.perf_counter() - started < seconds + 2
-            assert {tuple(rows) for rows in found.values()} == {("majority class",)}
-            [line] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-            assert line.startswith("no baseline logistic regression")
-    assert LINEAR in data.baselines()["test/accuracy"]
 
 
 @pytest.mark.filterwarnings(f"error::{ConvergenceWarning.__module__}.ConvergenceWarning")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.data.baseline_features import baseline_features, baseline_rows, in_time
-from seqmodels.data.module import EVALUATED, SPLITS, OutOfTime, Split
+from seqmodels.data.baseline_features import baseline_features, baseline_rows
+from seqmodels.data.module import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.targets import Values
 from seqmodels.engine.value_scores import value_scores, value_sums
@@ -27,10 +27,7 @@ def value_baselines(data: SequenceDataModule) -> Baselines:
 
     models = {"training mean": {split: mean.expand_as(values[split]) for split in EVALUATED}}
     if data.per == "sequence":
-        try:
-            name, made = _ridge(data, values["train"].numpy())
-        except OutOfTime as late:
-            raise OutOfTime("ridge regression", baseline_rows(models, score)) from late
+        name, made = _ridge(data, values["train"].numpy())
         models[name] = made
     return baseline_rows(models, score)
 
@@ -40,7 +37,7 @@ def _ridge(data: SequenceDataModule, values: np.ndarray) -> tuple[str, dict[Spli
 
     rows, features, by = baseline_features(data)
     made: dict[Split, list[np.ndarray]] = {split: [] for split in EVALUATED}
-    for column in in_time(data, values[rows].T):  # each has missing values of its own
+    for column in values[rows].T:  # each has missing values of its own
         known = ~np.isnan(column)
         model = Ridge(1.0).fit(features["train"][known], column[known])
         for split in EVALUATED:
