@@ -19,11 +19,6 @@ def version() -> str:
         return "unknown"
 
 
-def how_to_install(extra: str) -> str:
-    """How to install the packages of an extra."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
-
-
 def require(module: str, what: str, extra: str) -> None:
     """Imports a module that only `what` needs, such as `hydra/launcher=ray`.
 
@@ -35,5 +30,5 @@ def require(module: str, what: str, extra: str) -> None:
     except ImportError as error:
         raise UserError(
             f"{what} needs a package that is not installed ({one_line(error)}): "
-            + how_to_install(extra)
+            f"pip install '{DISTRIBUTION}[{extra}]'"
         ) from error
