@@ -29,7 +29,6 @@ from tests.shipped import exported
 WORDS = [f"w{n % 5}" for n in range(23)]
 STEPS = np.random.default_rng(0).normal(size=(24, 12))
 TABLE = pd.DataFrame({"y": np.arange(300) % 12, "z": np.arange(300) % 7 / 7.0})
-SPELLS = {"embedding": {"characters": "lstm"}}
 CHUNKS = ([1], [3], [1, 4, 2, 7])
 IN_NUMPY = runpy.run_path(str(ROOT / "examples" / "stream_onnx.py"))
 
@@ -89,7 +88,7 @@ CASES = {
     },
     "texts": Case("SequenceClassifier", texts, "mean_pool", WORDS),
     "regressor": Case("Regressor", numbers, "concat_pool", WORDS),
-    "tagger": Case("Tagger", tagged, "every_step", WORDS, list, SPELLS),
+    "tagger": Case("Tagger", tagged, "every_step", WORDS, list),
     "forecaster": Case("Forecaster", windows, "every_step", STEPS[:, :2], np.asarray),
     "language model": Case(
         "LanguageModel", corpus, "softmax", [f" {word}" for word in WORDS], "".join
@@ -207,7 +206,7 @@ REFUSED = {
         "Tagger",
         tagged,
         "every_step",
-        {**SPELLS, "output": {"kind": "crf"}},
+        {"output": {"kind": "crf"}},
         {},
     ),
     "head=every_step": ("Forecaster", windows, "last_hidden", {}, {}),

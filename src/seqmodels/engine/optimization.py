@@ -122,7 +122,8 @@ def build_optimizer(
     if (is_shape or TOTAL_STEPS in scheduler.values()) and budget.steps is None and not timed:
         raise UserError(
             "model.scheduler needs the end of the training: set trainer.max_epochs or "
-            "trainer.max_steps, or, if it is one of ours, trainer.max_time; or scheduler=none"
+            "trainer.max_steps (for one_cycle, cosine and linear_warmup, trainer.max_time does, "
+            "too), or scheduler=none"
         )
     plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
     first = () if is_shape else (built,)
