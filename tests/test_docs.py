@@ -300,8 +300,7 @@ def test_the_page_names_mistakes_by_what_the_audit_finds() -> None:
     table = PAGES["audit.md"].partition("| finding |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", table, re.MULTILINE)
     findings = [[finding] for finding, items in rows for _ in items.split("; ")]
-    found = {name: case[3] for name, case in (WRONG | SORTED_WRONG).items()}
-    found |= {name: case.found for name, case in CALLS.items()}
+    found = {name: case.found for name, case in (WRONG | SORTED_WRONG | CALLS).items()}
     assert findings == [found[name] for name in MISTAKES]
     assert {finding for finding, _ in rows} == set(ADVICE)
     of_streams = PAGES["audit.md"].split("| finding |")[2].partition("\n\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,23 +11,31 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from tests.audit.bank import (
-    CLASSES,
+    C,
+    Carried,
     Case,
     Classifier,
     F,
     H,
-    Language,
     Tagger,
     Translator,
     V,
+    classifier,
     packed,
     padded,
     per_step,
     seq2seq,
     sequence,
+    tagger,
 )
 
 Unsort = Callable[[Tensor, Tensor], Tensor]
+
+
+def in_order(inputs: Tensor, lengths: Tensor, descending: bool = True) -> tuple[Any, Tensor]:
+    """The rows packed by length, and their order."""
+    lengths, order = lengths.sort(descending=descending, stable=True)
+    return pack_padded_sequence(inputs[order], lengths, True, descending), order
 
 
 def by_inverse(rows: Tensor, order: Tensor) -> Tensor:
@@ -47,37 +56,41 @@ def gathered(rows: Tensor, order: Tensor) -> Tensor:
     return rows.gather(0, order.unsqueeze(1).expand_as(rows))
 
 
-# ---------------------------------------------------------------- classifiers
+# ---------------------------------------------------------------- sorted by length
 
 
 class SortedClassifier(Classifier):
-    """Sorts, packs, and puts `h_n[-1]` back; `enforce_sorted=False` takes the shortest first."""
+    """Sorts, packs, and puts `h_n[-1]` back by `unsort`, beside a mean of `output` if `wide`."""
 
-    def __init__(self, unsort: Unsort = by_inverse, descending: bool = True) -> None:
-        super().__init__()
-        self.unsort, self.descending = unsort, descending
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        sorted_lengths, order = lengths.sort(descending=self.descending)
-        _, (h_n, _) = self.rnn(
-            pack_padded_sequence(inputs[order], sorted_lengths, True, self.descending)
-        )
-        return self.classify(self.unsort(h_n[-1], order))
-
-
-class LengthsSorted(Classifier):
-    """The lengths are sorted, and the rows are not."""
+    def __init__(self, unsort: Unsort, descending: bool = True, wide: bool = False) -> None:
+        super().__init__(width=2 * H if wide else H)
+        self.unsort, self.descending, self.wide = unsort, descending, wide
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return super().forward(inputs, lengths.sort(descending=True)[0])
+        given, order = in_order(inputs, lengths, self.descending)
+        output, (h_n, _) = self.rnn(given)
+        read = self.unsort(h_n[-1], order)
+        if self.wide:
+            mean = by_inverse(padded(output), order).sum(dim=1) / lengths.unsqueeze(1)
+            read = torch.cat([mean, read], dim=1)
+        return self.classify(read)
 
 
-class RowsSorted(Classifier):
+def rows_sorted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """The rows are sorted, and the lengths are not."""
+    return inputs[lengths.argsort(descending=True)], lengths
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        order = lengths.argsort(descending=True)
-        return super().forward(inputs[order], lengths)[order.argsort()]
+
+def lengths_sorted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The lengths are sorted, and the rows are not."""
+    return inputs, lengths.sort(descending=True)[0]
+
+
+def refused_unless_sorted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Takes only sorted rows, although it packs by `enforce_sorted=False`."""
+    if not torch.equal(lengths, lengths.sort(descending=True)[0]):
+        raise ValueError("sort the rows by length")
+    return inputs, lengths
 
 
 class UnsortedTwice(Classifier):
@@ -88,37 +101,11 @@ class UnsortedTwice(Classifier):
         return self.classify(self.rnn(given)[1][0][-1][given.unsorted_indices])
 
 
-class OutputAndState(Classifier):
-    """The mean of `output` is put back, and `h_n` beside it by `unsort`."""
-
-    width = 2 * H
-
-    def __init__(self, unsort: Unsort = by_inverse) -> None:
-        super().__init__()
-        self.unsort = unsort
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        sorted_lengths, order = lengths.sort(descending=True)
-        packed = pack_padded_sequence(inputs[order], sorted_lengths, batch_first=True)
-        output, (h_n, _) = self.rnn(packed)
-        mean = padded(output)[order.argsort()].sum(dim=1) / lengths.unsqueeze(1)
-        return self.classify(torch.cat([mean, self.unsort(h_n[-1], order)], dim=1))
-
-
-class RefusesUnsorted(Classifier):
-    """Says by itself that it takes only sorted rows, and packs by `enforce_sorted=False`."""
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        if not torch.equal(lengths, lengths.sort(descending=True)[0]):
-            raise ValueError("sort the rows by length")
-        return super().forward(inputs, lengths)
-
-
 class StartOfEachPlace(Classifier):
     """A learned start for each place in the batch; takes only rows sorted by length."""
 
     def __init__(self) -> None:
-        super().__init__(nn.GRU)
+        super().__init__(cell=nn.GRU)
         self.start = nn.Parameter(torch.randn(1, 8, H))
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -127,18 +114,14 @@ class StartOfEachPlace(Classifier):
         return self.classify(h_n[-1])
 
 
-# ---------------------------------------------------------------- a label at every step
-
-
 class SortedTagger(Tagger):
     def __init__(self, unsort: Unsort = by_inverse) -> None:
         super().__init__()
         self.unsort = unsort
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        sorted_lengths, order = lengths.sort(descending=True)
-        packed = pack_padded_sequence(self.embed(inputs)[order], sorted_lengths, batch_first=True)
-        return self.label(self.unsort(padded(self.rnn(packed)[0], inputs.shape[1]), order))
+        given, order = in_order(self.embed(inputs), lengths)
+        return self.label(self.unsort(padded(self.rnn(given)[0], inputs.shape[1]), order))
 
 
 class TaggerOfTheFirst(SortedTagger):
@@ -149,24 +132,21 @@ class TaggerOfTheFirst(SortedTagger):
 
 
 class TaggerOfPackedData(Tagger):
-    """Embeds `packed.data`, and packs it again without the order of the rows."""
+    """Embeds `packed.data`, and packs it again with or without the order of the rows."""
 
-    def packed(self, packed: PackedSequence) -> PackedSequence:
-        return PackedSequence(self.embed(packed.data), packed.batch_sizes)
+    def __init__(self, in_order: bool) -> None:
+        super().__init__()
+        self.in_order = in_order
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return self.label(padded(self.rnn(self.packed(packed(inputs, lengths)))[0]))
+        given = packed(inputs, lengths)
+        embedded = given._replace(data=self.embed(given.data))
+        if not self.in_order:
+            embedded = PackedSequence(embedded.data, embedded.batch_sizes)
+        return self.label(padded(self.rnn(embedded)[0]))
 
 
-class TaggerOfPacked(TaggerOfPackedData):
-    def packed(self, packed: PackedSequence) -> PackedSequence:
-        return packed._replace(data=self.embed(packed.data))
-
-
-# ---------------------------------------------------------------- a state from window to window
-
-
-class SortedWindows(Language):
+class SortedWindows(Carried):
     """A language model that sorts each window, and its state with it.
 
     Args:
@@ -175,35 +155,31 @@ class SortedWindows(Language):
     """
 
     def __init__(self, takes: bool = True, gives: str = "hc") -> None:
-        super().__init__(bidirectional=False)
+        super().__init__()
         self.takes, self.gives = takes, gives
 
     def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        sorted_lengths, order = lengths.sort(descending=True, stable=True)
-        inverse = order.argsort()
-        packed = pack_padded_sequence(self.embed(inputs)[order], sorted_lengths, batch_first=True)
+        given, order = in_order(self.embed(inputs), lengths)
         if state is not None and self.takes:
             state = tuple(part[:, order] for part in state)
-        output, state = self.rnn(packed, state)
+        output, state = self.rnn(given, state)
+        back = order.argsort()
         parts = zip("hc", state, strict=True)
-        given = (part[:, inverse] if name in self.gives else part for name, part in parts)
-        return self.label(padded(output, inputs.shape[1])[inverse]), tuple(given)
+        state = tuple(part[:, back] if name in self.gives else part for name, part in parts)
+        return self.predict(padded(output, inputs.shape[1])[back]), state
 
 
-class SortedWindowsOnly(SortedWindows):
+class SortedWindowsOnly(Carried):
     """Takes only windows that are sorted."""
 
     def forward(self, inputs: Tensor, lengths: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        packed = pack_padded_sequence(self.embed(inputs), lengths, batch_first=True)
-        output, state = self.rnn(packed, state)
-        return self.label(padded(output, inputs.shape[1])), state
-
-
-# ---------------------------------------------------------------- encoder-decoders
+        given = pack_padded_sequence(self.embed(inputs), lengths, batch_first=True)
+        output, state = self.rnn(given, state)
+        return self.predict(padded(output, inputs.shape[1])), state
 
 
 class SortedTranslator(Translator):
-    """Sorts the sources, decodes, and puts back what `back` names, of:
+    """Sorts the sources, and perhaps the targets, decodes, and puts back what `back` names, of:
 
     the `memory`, `h`, `c`, the lengths by which attention is masked (`mask`), or the `logits`.
     """
@@ -213,150 +189,128 @@ class SortedTranslator(Translator):
         self.back, self.sorts_targets = back, sorts_targets
 
     def forward(self, source: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
-        sorted_lengths, order = lengths.sort(descending=True)
-        inverse = order.argsort()
-        embedded = self.embed_source(source)[order]
-        output, (h, c) = self.encode(pack_padded_sequence(embedded, sorted_lengths, True))
-        memory = padded(output, source.shape[1])
-        logits = self.decoded(
-            memory[inverse] if "memory" in self.back else memory,
-            (
-                self.bridge(h[:, inverse] if "h" in self.back else h),
-                self.bridge(c[:, inverse] if "c" in self.back else c),
-            ),
-            lengths if "mask" in self.back else sorted_lengths,
-            target_inputs[order] if self.sorts_targets else target_inputs,
-        )
-        return logits[inverse] if "logits" in self.back else logits
+        given, order = in_order(self.embed_source(source), lengths)
+        output, (h, c) = self.encode(given)
+        made = {"memory": padded(output, source.shape[1]), "mask": lengths[order]}
+        made |= {name: self.bridge(part, 2).transpose(0, 1) for name, part in (("h", h), ("c", c))}
+        back = order.argsort()
+        made |= {name: made[name][back] for name in made.keys() & {*self.back}}
+        state = made["h"].transpose(0, 1).contiguous(), made["c"].transpose(0, 1).contiguous()
+        targets = target_inputs[order] if self.sorts_targets else target_inputs
+        logits = self.decoded(made["memory"], state, made["mask"], targets)
+        return logits[back] if "logits" in self.back else logits
 
 
 # ---------------------------------------------------------------- masks by what padding holds
 
 
 class MaskedById(nn.Module):
-    """`mask = tokens != 0`: right as long as padding holds 0."""
+    """`mask = tokens != 0`: right as long as padding holds 0.
 
-    def __init__(self, **options: int) -> None:
+    Args:
+        pool: what is read, by `(output, mask)`, with `mask` as `(B, T, 1)`.
+    """
+
+    def __init__(
+        self,
+        pool: Callable[[Tensor, Tensor], Tensor] = lambda output, mask: (
+            (output * mask).sum(dim=1) / mask.sum(dim=1)
+        ),
+        padding_idx: int | None = None,
+    ) -> None:
         super().__init__()
-        self.embed = nn.Embedding(V, F, **options)
-        self.rnn = nn.GRU(F, H, batch_first=True)
-        self.classify = nn.Linear(H, CLASSES)
+        self.embed = nn.Embedding(V, F, padding_idx)
+        self.rnn, self.classify = nn.GRU(F, H, batch_first=True), nn.Linear(H, C)
+        self.pool = pool
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         output, _ = self.rnn(self.embed(inputs))
-        return self.classify(self.pooled(output, inputs != 0))
-
-    def pooled(self, output: Tensor, mask: Tensor) -> Tensor:
-        mask = mask.unsqueeze(-1)
-        return (output * mask).sum(dim=1) / mask.sum(dim=1)
+        return self.classify(self.pool(output, (inputs != 0).unsqueeze(-1)))
 
 
-class MaskedByIdTagger(SortedTagger):
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return super().forward(inputs, (inputs != 0).sum(dim=1))
-
-
-class MaskedByFeatures(Classifier):
-    """A step is padding if all its features are 0."""
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return super().forward(inputs, (inputs != 0).any(dim=2).sum(dim=1))
-
-
-class MaskOfNoUse(MaskedById):
-    """Divides by the padded length."""
-
-    def pooled(self, output: Tensor, mask: Tensor) -> Tensor:
-        return (output * mask.unsqueeze(-1)).mean(dim=1)
-
-
-class MaximumOfZeros(MaskedById):
-    """The zeros at padding win over negative values."""
-
-    def pooled(self, output: Tensor, mask: Tensor) -> Tensor:
-        return (output * mask.unsqueeze(-1)).amax(dim=1)
-
-
-class PaddingIndex(MaskedById):
+def padding_index() -> MaskedById:
     """`padding_idx` gives a vector of zeros, and the network runs on over it."""
-
-    def __init__(self) -> None:
-        super().__init__(padding_idx=0)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return self.classify(self.rnn(self.embed(inputs))[1][-1])
+    return MaskedById(lambda output, mask: output[:, -1], padding_idx=0)
 
 
-class PaddingIndexTagger(Tagger):
-    """The same for a tagger: its backward direction starts in the padding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(V, F, padding_idx=0)
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return self.label(self.rnn(self.embed(inputs))[0])
-
-
-class ScoresOfZero(MaskedById):
+def scores_of_zero(output: Tensor, mask: Tensor) -> Tensor:
     """Attention whose scores at padding are 0, and not minus infinity."""
+    scores = output.sum(dim=2, keepdim=True) * mask
+    return (scores.softmax(dim=1) * output).sum(dim=1)
 
-    def pooled(self, output: Tensor, mask: Tensor) -> Tensor:
-        scores = output.sum(dim=2) * mask
-        return (scores.softmax(dim=1).unsqueeze(-1) * output).sum(dim=1)
 
+def length_by_id(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    return inputs, (inputs != 0).sum(dim=1)
+
+
+def length_by_features(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """A step is padding if all its features are 0."""
+    return inputs, (inputs != 0).any(dim=2).sum(dim=1)
+
+
+# ---------------------------------------------------------------- cases
 
 BATCH, STATE, PADDING = "batch_leak", "state_mixup", "padding_leak"
 
+
+def sorts(*found: str, unsort: Unsort = by_inverse, **how: Any) -> Case:
+    return sequence(partial(SortedClassifier, unsort, **how), *found)
+
+
+def windows(*found: str, **how: Any) -> Case:
+    return per_step(partial(SortedWindows, **how), *found, causal=True)
+
+
+def translates(*found: str, back: str, **how: Any) -> Case:
+    return seq2seq(partial(SortedTranslator, *back.split(), **how), *found)
+
+
 SORTED_WRONG: dict[str, Case] = {
-    "sorted, never unsorted": sequence(lambda: SortedClassifier(not_at_all), BATCH),
-    "unsorted by the order": sequence(lambda: SortedClassifier(by_order), BATCH),
-    "gathered by the order": sequence(lambda: SortedClassifier(gathered), BATCH),
-    "shortest first, by the order": sequence(lambda: SortedClassifier(by_order, False), BATCH),
-    "only lengths sorted": sequence(LengthsSorted, BATCH),
-    "only rows sorted": sequence(RowsSorted, BATCH),
+    "sorted, never unsorted": sorts(BATCH, unsort=not_at_all),
+    "unsorted by the order": sorts(BATCH, unsort=by_order),
+    "gathered by the order": sorts(BATCH, unsort=gathered),
+    "shortest first, by the order": sorts(BATCH, unsort=by_order, descending=False),
+    "only lengths sorted": classifier(BATCH, before=lengths_sorted),
+    "only rows sorted": classifier(BATCH, before=rows_sorted),
     "unsorted twice": sequence(UnsortedTwice, BATCH),
-    "output unsorted, h_n not": sequence(lambda: OutputAndState(not_at_all), BATCH),
+    "output unsorted, h_n not": sorts(BATCH, unsort=not_at_all, wide=True),
     "start of each place": sequence(StartOfEachPlace, BATCH),
     "tagger never unsorted": per_step(lambda: SortedTagger(not_at_all), BATCH),
     "tagger cut to the first row": per_step(TaggerOfTheFirst, BATCH),
-    "tagger of packed data": per_step(TaggerOfPackedData, BATCH),
-    "state not sorted": per_step(lambda: SortedWindows(takes=False), STATE, causal=True),
-    "state not unsorted": per_step(lambda: SortedWindows(gives=""), STATE, causal=True),
+    "tagger of packed data": per_step(lambda: TaggerOfPackedData(in_order=False), BATCH),
+    "state not sorted": windows(STATE, takes=False),
+    "state not unsorted": windows(STATE, gives=""),
     # although the next window has other lengths
-    "state left sorted": per_step(lambda: SortedWindows(False, ""), STATE, causal=True),
-    "h unsorted, c not": per_step(lambda: SortedWindows(gives="h"), STATE, causal=True),
-    "targets not sorted": seq2seq(lambda: SortedTranslator("logits"), BATCH),
-    "memory sorted": seq2seq(lambda: SortedTranslator("h", "c"), BATCH),
-    "c_n sorted": seq2seq(lambda: SortedTranslator("memory", "h", "mask"), BATCH),
-    "mask sorted": seq2seq(lambda: SortedTranslator("memory", "h", "c"), BATCH),
+    "state left sorted": windows(STATE, takes=False, gives=""),
+    "h unsorted, c not": windows(STATE, gives="h"),
+    "targets not sorted": translates(BATCH, back="logits"),
+    "memory sorted": translates(BATCH, back="h c"),
+    "c_n sorted": translates(BATCH, back="memory h mask"),
+    "mask sorted": translates(BATCH, back="memory h c"),
 }
 
 SORTED_RIGHT: dict[str, Case] = {
-    "sorted and unsorted": sequence(SortedClassifier),
-    "shortest first and unsorted": sequence(lambda: SortedClassifier(descending=False)),
-    "output and h_n unsorted": sequence(OutputAndState),
-    "refuses what is not sorted": sequence(RefusesUnsorted),
+    "sorted and unsorted": sorts(),
+    "shortest first and unsorted": sorts(descending=False),
+    "output and h_n unsorted": sorts(wide=True),
+    "refuses what is not sorted": classifier(before=refused_unless_sorted),
     "tagger that sorts": per_step(SortedTagger),
-    "tagger of packed data in order": per_step(TaggerOfPacked),
-    "language model that sorts its windows": per_step(SortedWindows, causal=True),
+    "tagger of packed data in order": per_step(lambda: TaggerOfPackedData(in_order=True)),
+    "language model that sorts its windows": windows(),
     "language model of sorted windows": per_step(SortedWindowsOnly, causal=True),
-    "encoder-decoder that sorts its sources": seq2seq(
-        lambda: SortedTranslator("memory", "h", "c", "mask")
-    ),
-    "encoder-decoder that sorts its pairs": seq2seq(
-        lambda: SortedTranslator("logits", sorts_targets=True)
-    ),
+    "encoder-decoder that sorts its sources": translates(back="memory h c mask"),
+    "encoder-decoder that sorts its pairs": translates(back="logits", sorts_targets=True),
 }
 
 # with `padding=0`
 MASKED: dict[str, Case] = {
     "masked by id": sequence(MaskedById),
-    "tagger packed by id": per_step(MaskedByIdTagger),
-    "masked by features": sequence(MaskedByFeatures),
-    "mean of zeros": sequence(MaskOfNoUse, PADDING),
-    "maximum of zeros": sequence(MaximumOfZeros, PADDING),
-    "padding_idx without packing": sequence(PaddingIndex, PADDING),
-    "tagger with padding_idx": per_step(PaddingIndexTagger, PADDING),
-    "scores of zero at padding": sequence(ScoresOfZero, PADDING),
+    "tagger packed by id": tagger(before=length_by_id),
+    "masked by features": classifier(before=length_by_features),
+    "mean of zeros": sequence(lambda: MaskedById(lambda o, mask: (o * mask).mean(1)), PADDING),
+    # the zeros at padding win over negative values
+    "maximum of zeros": sequence(lambda: MaskedById(lambda o, mask: (o * mask).amax(1)), PADDING),
+    "padding_idx without packing": sequence(padding_index, PADDING),
+    "tagger with padding_idx": tagger(PADDING, packs=False, padding_idx=0),
+    "scores of zero at padding": sequence(lambda: MaskedById(scores_of_zero), PADDING),
 }

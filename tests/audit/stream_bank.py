@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,29 +14,60 @@ F, H, C = 5, 8, 3
 
 
 class Base(nn.Module):
-    """A right stream of logits at each step: the others change one thing."""
+    """A right stream of logits at each step: a case changes one thing.
 
-    def __init__(self, layers: int = 1, features: int = F) -> None:
+    Args:
+        first: is applied to a chunk.
+        last: is applied to the logits.
+        keep: the state for the next chunk, by `(h, c)`.
+        begin: the state after a reset, by that before it.
+    """
+
+    def __init__(
+        self,
+        layers: int = 1,
+        features: int = F,
+        *,
+        first: Callable[[Tensor], Tensor] = lambda chunk: chunk,
+        last: Callable[[Tensor], Tensor] = lambda logits: logits,
+        keep: Callable[[Tensor, Tensor], Any] = lambda h, c: (h, c),
+        begin: Callable[[Any], Any] = lambda state: None,
+        **options: Any,
+    ) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(features, H, layers, batch_first=True)
-        self.out = nn.Linear(H, C)
+        self.rnn = nn.LSTM(features, H, layers, batch_first=True, **options)
+        self.out = nn.Linear(2 * H if self.rnn.bidirectional else H, C)
+        self.first, self.last, self.keep, self.begin = first, last, keep, begin
         self.state: Any = None
 
     def reset(self) -> None:
-        self.state = None
+        self.state = self.begin(self.state)
 
     def forward(self, chunk: Tensor) -> Tensor:
-        output, state = self.rnn(chunk, self.state)
-        self.state = tuple(part.detach() for part in state)
-        return self.out(output)
+        output, (h, c) = self.rnn(self.first(chunk), self.state)
+        self.state = self.keep(h.detach(), c.detach())
+        return self.last(self.out(output))
+
+
+def convolved(convolve: nn.Module, steps: Tensor) -> Tensor:
+    return convolve(steps.transpose(1, 2)).transpose(1, 2)
+
+
+def last_step(logits: Tensor) -> Tensor:
+    """Logits `(B, C)` of the last step."""
+    return logits[:, -1]
+
+
+def as_zeros(state: Any) -> Any:
+    return state and tuple(map(torch.zeros_like, state))
 
 
 # ---------------------------------------------------------------- right
 
 
 class LearntStart(Base):
-    def __init__(self) -> None:
-        super().__init__(2)
+    def __init__(self, **how: Any) -> None:
+        super().__init__(2, **how)
         self.start = nn.ParameterList([nn.Parameter(torch.randn(2, 1, H)) for _ in "hc"])
 
     def forward(self, chunk: Tensor) -> Tensor:
@@ -45,23 +77,47 @@ class LearntStart(Base):
 
 
 class KeptContext(Base):
-    """A causal convolution that keeps the steps it still needs."""
+    """A causal convolution that keeps the steps it still needs.
 
-    def __init__(self) -> None:
+    Args:
+        between: whether it keeps them from one chunk to the next.
+        after: whether it keeps them after a reset, too.
+    """
+
+    def __init__(self, between: bool = True, after: bool = False) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(F, F, 3)
-        self.before: Any = None
+        self.context: Any = None
+        self.between, self.after = between, after
 
     def reset(self) -> None:
         super().reset()
-        self.before = None
+        self.context = self.context if self.after else None
 
     def forward(self, chunk: Tensor) -> Tensor:
-        if self.before is None:
-            self.before = chunk.new_zeros(len(chunk), 2, F)
-        steps = torch.cat([self.before, chunk], dim=1)
-        self.before = steps[:, -2:].detach()
-        return super().forward(self.convolution(steps.transpose(1, 2)).transpose(1, 2))
+        if self.context is None or not self.between:
+            self.context = chunk.new_zeros(len(chunk), 2, F)
+        steps = torch.cat([self.context, chunk], dim=1)
+        self.context = steps[:, -2:].detach()
+        return super().forward(convolved(self.convolution, steps))
+
+
+class Convolution(nn.Module):
+    """It sees a step ahead, within the chunk alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(F, F, 3, padding=1)
+
+    def forward(self, chunk: Tensor) -> Tensor:
+        return convolved(self.convolution, chunk)
+
+
+class Norm(nn.BatchNorm1d):
+    """Outside of training, by its own statistics."""
+
+    def forward(self, chunk: Tensor) -> Tensor:
+        return convolved(super().forward, chunk)
 
 
 class ByHand(nn.Module):
@@ -101,60 +157,43 @@ class OfADataclass(Base):
         return self.out(output)
 
 
-class Tokens(Base):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(11, F)
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(self.embedding(chunk))
-
-
-class AfterTheChunk(Base):
-    """Logits `(B, C)` of the last step."""
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(chunk)[:, -1]
-
-
 class RunningMean(Base):
-    """Logits `(B, C)` of the mean over all steps up to now."""
+    """Logits `(B, C)` of the mean over all steps up to now.
 
-    def __init__(self) -> None:
+    Args:
+        counts_on: whether a reset leaves the number of steps.
+        detached: whether the graph of earlier steps is cut off.
+    """
+
+    def __init__(self, counts_on: bool = False, detached: bool = True) -> None:
         super().__init__()
+        self.counts_on, self.detached, self.count = counts_on, detached, 0
         self.total: Any = 0.0
-        self.count = 0
 
     def reset(self) -> None:
         super().reset()
-        self.total, self.count = 0.0, 0
+        self.total, self.count = 0.0, self.count if self.counts_on else 0
 
     def forward(self, chunk: Tensor) -> Tensor:
         output, state = self.rnn(chunk, self.state)
         self.state = tuple(part.detach() for part in state)
-        self.total = self.total + output.sum(dim=1).detach()
+        total = output.sum(dim=1)
+        self.total = self.total + (total.detach() if self.detached else total)
         self.count += chunk.shape[1]
         return self.out(self.total / self.count)
 
 
-class WithoutGradients(Base):
-    @torch.no_grad()
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, self.state = self.rnn(chunk, self.state)
-        return self.out(output)
-
-
 class Buffers(Base):
-    """Of a fixed number of rows, its state in buffers."""
+    """Of a fixed number of rows, its state in buffers, of which a reset clears `cleared`."""
 
-    def __init__(self) -> None:
+    def __init__(self, cleared: slice = slice(None)) -> None:
         super().__init__()
+        self.cleared = cleared
         self.register_buffer("h", torch.zeros(1, 3, H))
         self.register_buffer("c", torch.zeros(1, 3, H))
 
     def reset(self) -> None:
-        self.h.zero_()
-        self.c.zero_()
+        self.h[:, self.cleared] = self.c[:, self.cleared] = 0
 
     def forward(self, chunk: Tensor) -> Tensor:
         output, (h, c) = self.rnn(chunk, (self.h, self.c))
@@ -178,39 +217,10 @@ class Plain:
         return self.model.out(output)
 
 
-class Dropout(Base):
-    """Dropout is off outside of training."""
-
-    def __init__(self) -> None:
-        super().__init__(2)
-        self.rnn.dropout = 0.5
-
-
-class BatchNorm(Base):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(F)
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(self.norm(chunk.transpose(1, 2)).transpose(1, 2))
-
-
-class Frames(Base):
-    """Reads frames of 4 steps, and gives logits for each frame."""
-
-    def __init__(self) -> None:
-        super().__init__(features=4 * F)
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(chunk.unflatten(1, (-1, 4)).flatten(2))
-
-
 class Late(Base):
     """Gives the logits of a step two steps later."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.waiting: Any = None
+    waiting: Any = None
 
     def reset(self) -> None:
         super().reset()
@@ -222,6 +232,16 @@ class Late(Base):
         logits = torch.cat([self.waiting, super().forward(chunk)], dim=1)
         self.waiting = logits[:, -2:].detach()
         return logits[:, :-2]
+
+
+class KeepsGraph(Base):
+    def forward(self, chunk: Tensor) -> Tensor:
+        output, self.state = self.rnn(chunk, self.state)
+        return self.out(output)
+
+
+class WithoutGradients(KeepsGraph):
+    forward = torch.no_grad()(KeepsGraph.forward)
 
 
 def closure() -> tuple[Callable[[Tensor], Tensor], Callable[[], None]]:
@@ -239,11 +259,6 @@ def closure() -> tuple[Callable[[Tensor], Tensor], Callable[[], None]]:
 # ---------------------------------------------------------------- lost
 
 
-class ZerosForever(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        return self.out(self.rnn(chunk)[0])
-
-
 class ZerosAtEachStep(Base):
     """Equal in all chunks, as it carries nothing at all."""
 
@@ -251,67 +266,7 @@ class ZerosAtEachStep(Base):
         return torch.stack([self.out(self.rnn(x[:, None])[0][:, 0]) for x in chunk.unbind(1)], 1)
 
 
-class LosesC(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, (h, c) = self.rnn(chunk, self.state)
-        self.state = h.detach(), torch.zeros_like(c)
-        return self.out(output)
-
-
-class HForC(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, (h, _) = self.rnn(chunk, self.state)
-        self.state = h.detach(), h.detach()
-        return self.out(output)
-
-
-class LastLayerOnly(Base):
-    def __init__(self) -> None:
-        super().__init__(2)
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, state = self.rnn(chunk, self.state)
-        self.state = tuple(part[-1:].detach().repeat(2, 1, 1) for part in state)
-        return self.out(output)
-
-
-class Context(KeptContext):
-    """The context of each chunk is zeros."""
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        self.before = None
-        return super().forward(chunk)
-
-
-class Centred(Base):
-    """A convolution that sees a step ahead, within the chunk alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(F, F, 3, padding=1)
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(self.convolution(chunk.transpose(1, 2)).transpose(1, 2))
-
-
-class Normalised(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(chunk - chunk.mean(dim=1, keepdim=True))
-
-
-class BothDirections(Base):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn = nn.LSTM(F, H, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(2 * H, C)
-
-
-class MeanOfTheChunk(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(chunk).mean(dim=1)
-
-
-class FirstStepOfChunk(AfterTheChunk):
+class FirstStepOfChunk(Base):
     """Updates the state from the first step of a chunk."""
 
     def forward(self, chunk: Tensor) -> Tensor:
@@ -329,56 +284,16 @@ class LosesShortOnes(Base):
         return super().forward(chunk)
 
 
-class Positions(Base):
+def only_last_layer(h: Tensor, c: Tensor) -> Any:
+    return tuple(part[-1:].repeat(2, 1, 1) for part in (h, c))
+
+
+def positions(chunk: Tensor) -> Tensor:
     """Counts the steps of each chunk from 0."""
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(chunk + torch.arange(chunk.shape[1]).view(1, -1, 1) / 10)
-
-
-class Rounded(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, state = self.rnn(chunk, self.state)
-        self.state = tuple((part * 16).round().div(16).detach() for part in state)
-        return self.out(output)
+    return chunk + torch.arange(chunk.shape[1]).view(1, -1, 1) / 10
 
 
 # ---------------------------------------------------------------- kept
-
-
-class NoReset(Base):
-    def reset(self) -> None:
-        pass
-
-
-class KeepsC(Base):
-    def reset(self) -> None:
-        if self.state is not None:
-            self.state = torch.zeros_like(self.state[0]), self.state[1]
-
-
-class KeepsContext(KeptContext):
-    def reset(self) -> None:
-        self.state = None
-
-
-class KeepsCount(RunningMean):
-    def reset(self) -> None:
-        self.state, self.total = None, 0.0
-
-
-class FirstRowOnly(Buffers):
-    def reset(self) -> None:
-        self.h[:, 0] = 0
-        self.c[:, 0] = 0
-
-
-class ZerosForLearnt(LearntStart):
-    """A reset gives zeros, where a new stream has a learnt state."""
-
-    def reset(self) -> None:
-        if self.state is not None:
-            self.state = tuple(torch.zeros_like(part) for part in self.state)
 
 
 class EachBatchSize(Base):
@@ -397,14 +312,6 @@ class EachBatchSize(Base):
         output, state = self.rnn(chunk, self.states.get(self.rows))
         self.states[self.rows] = tuple(part.detach() for part in state)
         return self.out(output)
-
-
-class OtherRowsRefused(Base):
-    """A reset keeps the number of rows."""
-
-    def reset(self) -> None:
-        if self.state is not None:
-            self.state = tuple(torch.zeros_like(part) for part in self.state)
 
 
 # ---------------------------------------------------------------- shared
@@ -430,25 +337,6 @@ class InTheModel(Plain):
         return self.model(chunk)
 
 
-class MeanOverRows(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        logits = super().forward(chunk)
-        self.state = tuple(part.mean(dim=1, keepdim=True).expand_as(part) for part in self.state)
-        return logits
-
-
-class Rolled(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        logits = super().forward(chunk)
-        self.state = tuple(part.roll(1, dims=1) for part in self.state)
-        return logits
-
-
-class NormOverRows(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        return super().forward(chunk - chunk.mean(dim=0, keepdim=True))
-
-
 class InPlace(Base):
     def forward(self, chunk: Tensor) -> Tensor:
         logits = super().forward(chunk)
@@ -472,49 +360,78 @@ class InPlaceLater(Base):
         return super().forward(chunk)
 
 
-class OneBuffer(AfterTheChunk):
+class OneBuffer(Base):
     """Gives the same tensor each time."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.logits: Any = None
+    logits: Any = None
 
     def forward(self, chunk: Tensor) -> Tensor:
-        logits = super().forward(chunk).detach()
+        logits = last_step(super().forward(chunk)).detach()
         if self.logits is None or self.logits.shape != logits.shape:
             self.logits = torch.empty_like(logits)
         return self.logits.copy_(logits)
 
 
-class KeepsGraph(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, self.state = self.rnn(chunk, self.state)
-        return self.out(output)
+# ---------------------------------------------------------------- cases
 
+ZerosForever = partial(Base, keep=lambda h, c: None)
 
-class KeepsGraphOfMean(RunningMean):
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, state = self.rnn(chunk, self.state)
-        self.state = tuple(part.detach() for part in state)
-        self.total = self.total + output.sum(dim=1)
-        self.count += chunk.shape[1]
-        return self.out(self.total / self.count)
-
-
-RIGHT: list[Callable[[], Any]] = [
-    *(Base, LearntStart, KeptContext, ByHand, OfADataclass, Tokens, AfterTheChunk, RunningMean),
-    *(WithoutGradients, Buffers, Plain, Dropout, BatchNorm, Frames, Late, closure),
-]
-LOST: list[Callable[[], Any]] = [
-    *(ZerosForever, ZerosAtEachStep, LosesC, HForC, LastLayerOnly, Context, Centred, Normalised),
-    *(BothDirections, MeanOfTheChunk, FirstStepOfChunk, LosesShortOnes, Positions, Rounded),
-]
-KEPT: list[Callable[[], Any]] = [
-    *(NoReset, KeepsC, KeepsContext, KeepsCount, FirstRowOnly, ZerosForLearnt, EachBatchSize),
-    OtherRowsRefused,
-]
-SHARED: list[Callable[[], Any]] = [
-    *(OfTheClass, InTheModel, MeanOverRows, Rolled, NormOverRows, InPlace, OneBuffer, KeepsGraph),
-    *(KeepsGraphOfMean, InPlaceLater),
-]
+RIGHT: dict[str, Callable[[], Any]] = {
+    "state": Base,
+    "learnt start": LearntStart,
+    "kept context": KeptContext,
+    "by hand": ByHand,
+    "of a dataclass": OfADataclass,
+    "tokens": lambda: Base(first=nn.Embedding(11, F)),
+    "after the chunk": lambda: Base(last=last_step),
+    "running mean": RunningMean,
+    "without gradients": WithoutGradients,
+    "buffers": Buffers,
+    "no module": Plain,
+    "dropout": lambda: Base(2, dropout=0.5),  # off outside of training
+    "batch norm": lambda: Base(first=Norm(F)),
+    # frames of 4 steps, and logits for each frame
+    "frames": lambda: Base(features=4 * F, first=lambda x: x.unflatten(1, (-1, 4)).flatten(2)),
+    "late": Late,
+    "closure": closure,
+}
+LOST: dict[str, Callable[[], Any]] = {
+    "zeros forever": ZerosForever,
+    "zeros at each step": ZerosAtEachStep,
+    "loses c": lambda: Base(keep=lambda h, c: (h, torch.zeros_like(c))),
+    "h for c": lambda: Base(keep=lambda h, c: (h, h)),
+    "last layer only": lambda: Base(2, keep=only_last_layer),
+    "context of zeros": lambda: KeptContext(between=False),
+    "centred convolution": lambda: Base(first=Convolution()),
+    "normalised": lambda: Base(first=lambda chunk: chunk - chunk.mean(dim=1, keepdim=True)),
+    "both directions": lambda: Base(bidirectional=True),
+    "mean of the chunk": lambda: Base(last=lambda logits: logits.mean(dim=1)),
+    "first step of a chunk": FirstStepOfChunk,
+    "loses short ones": LosesShortOnes,
+    "positions": lambda: Base(first=positions),
+    "rounded": lambda: Base(keep=lambda h, c: tuple((x * 16).round().div(16) for x in (h, c))),
+}
+KEPT: dict[str, Callable[[], Any]] = {
+    "no reset": lambda: Base(begin=lambda state: state),
+    "keeps c": lambda: Base(begin=lambda state: state and (torch.zeros_like(state[0]), state[1])),
+    "keeps context": lambda: KeptContext(after=True),
+    "keeps count": lambda: RunningMean(counts_on=True),
+    "first row only": lambda: Buffers(cleared=slice(1)),
+    # where a new stream has a learnt state
+    "zeros for learnt": lambda: LearntStart(begin=as_zeros),
+    "each batch size": EachBatchSize,
+    "other rows refused": lambda: Base(begin=as_zeros),  # a reset keeps the number of rows
+}
+SHARED: dict[str, Callable[[], Any]] = {
+    "of the class": OfTheClass,
+    "in the model": InTheModel,
+    "mean over rows": lambda: Base(keep=lambda *s: tuple(x.mean(1, True).expand_as(x) for x in s)),
+    "rolled": lambda: Base(keep=lambda h, c: (h.roll(1, dims=1), c.roll(1, dims=1))),
+    "norm over rows": lambda: Base(first=lambda chunk: chunk - chunk.mean(dim=0, keepdim=True)),
+    "in place": InPlace,
+    "in place, later": InPlaceLater,
+    "one buffer": OneBuffer,
+    "keeps its graph": KeepsGraph,
+    "keeps the graph of a mean": lambda: RunningMean(detached=False),
+}
 WRONG = {"lost_state": LOST, "kept_state": KEPT, "shared_state": SHARED}

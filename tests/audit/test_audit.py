@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import signature
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,41 +27,35 @@ from seqmodels.heads import HEADS
 from seqmodels.padding import reverse_by_length, valid_steps
 from tests.audit.bank import (
     RIGHT,
+    TARGETS,
     WRONG,
-    CarriedLanguage,
+    Carried,
     Classifier,
     F,
     H,
-    LastColumn,
     Tagger,
     Translator,
     V,
     W,
     inputs_for,
+    last_column,
     mask_of,
-    more_for,
 )
-from tests.audit.bank_calls import CALLS, Series
-from tests.audit.bank_sorting import (
-    MASKED,
-    SORTED_RIGHT,
-    SORTED_WRONG,
-    MaskedById,
-    MaskedByIdTagger,
-    PaddingIndex,
-)
+from tests.audit.bank_calls import CALLS
+from tests.audit.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById, padding_index
 from tests.conftest import ROOT
 from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, exported, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
 LENGTHS = [20, 17, 9, 3]
-ALL_WRONG, ALL_RIGHT = WRONG | SORTED_WRONG, RIGHT | SORTED_RIGHT
-ALL = ALL_WRONG | ALL_RIGHT
+ALL_RIGHT = RIGHT | SORTED_RIGHT
+ALL = WRONG | SORTED_WRONG | CALLS | ALL_RIGHT
 
 
 def audit_of(model: nn.Module, **options: Any) -> Audit:
-    return audit(model, *inputs_for(model, LENGTHS), **options)
+    inputs, lengths = inputs_for(model, LENGTHS)
+    return audit(model, inputs, None if options.get("padding") == "none" else lengths, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -68,64 +63,52 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-# ---------------------------------------------------------------- the bank
+# ---------------------------------------------------------------- the banks
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_mistakes_are_found_by_name_and_right_models_are_clean(name: str) -> None:
-    make, kind, causal, expected = ALL[name]
-    result = audit_of(make(), kind=kind, causal=causal, **more_for(kind))
-    assert result.names == expected
+    make, options, found = ALL[name]
+    result = audit_of(make(), **options)
+    assert result.names == found
     for finding in result.findings:
         assert finding.advice and finding.evidence and finding.name in str(finding)
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_random_numbers_training_mode_and_what_is_unrolled_by_hand(name: str) -> None:
-    make, options, expected = CALLS[name]
-    model, options = make(), options | more_for(options.get("kind", "sequence"))
-    inputs, lengths = inputs_for(model, LENGTHS)
-    if "padding" in options:  # none
-        result = audit(lambda x, n: model(x), inputs, **options)
-    else:
-        result = audit(model, inputs, lengths, **options)
-    assert result.names == expected
     # by Python's random numbers, which nothing holds still
     assert any("training mode" in told for told in result.untested) == ("teacher" in name)
 
 
 @pytest.mark.parametrize("name", MASKED)
 def test_a_mask_by_what_padding_holds(name: str) -> None:
-    make, kind, causal, expected = MASKED[name]
+    make, options, found = MASKED[name]
     model = make()
-    assert audit_of(model, kind=kind, causal=causal, padding=0).names == expected
-    assert audit_of(model, kind=kind, causal=causal).names == ["padding_leak"]
+    assert audit_of(model, padding=0, **options).names == found
+    assert audit_of(model, **options).names == ["padding_leak"]
 
 
 def test_every_name_is_tested_here() -> None:
-    cases = [*ALL_WRONG.values(), *CALLS.values()]
-    assert {name for case in cases for name in case[-1]} == set(ADVICE)
+    assert {name for case in ALL.values() for name in case.found} == set(ADVICE)
 
 
 def test_a_row_that_is_taken_for_another_is_found_by_any_random_numbers() -> None:
-    model = SORTED_WRONG["unsorted by the order"][0]()
+    model = SORTED_WRONG["unsorted by the order"].make()
     assert all(audit_of(model, seed=seed).names == ["batch_leak"] for seed in range(8))
 
 
 def test_the_functions_of_the_page() -> None:
-    right, tagger, by_id, language = Classifier(), Tagger(), MaskedById(), CarriedLanguage()
-    translator = Translator()
+    right, tagger, by_id, language = Classifier(), Tagger(), MaskedById(), Carried()
+    translator, rows = Translator(), torch.full((6,), 20)
+    steps, carried = {"kind": "per_step"}, {"kind": "per_step", "causal": True}
     models: list[tuple[Any, nn.Module, dict[str, Any]]] = [  # in the page's order
-        (Series(), right, {"padding": "none"}),
+        (lambda x: right(x, rows[: len(x)].clamp(max=x.shape[1])), right, {"padding": "none"}),
         (lambda x, mask: right(x, mask.sum(dim=1)), right, {}),
         (lambda x, padding: right(x, (~padding).sum(dim=1)), right, {}),
         (lambda rows: right(*nn.utils.rnn.pad_packed_sequence(rows, True)), right, {}),
         (lambda batch: {"logits": right(batch["x"], batch["lengths"])}, right, {}),
         (lambda x, n: right(x.transpose(0, 1), n), right, {}),
-        (lambda x, n: tagger(x.t(), n).transpose(0, 1), tagger, {"kind": "per_step"}),
+        (lambda x, n: tagger(x.t(), n).transpose(0, 1), tagger, steps),
         (lambda x: by_id(x.flip(1), None), by_id, {"padding": 0}),
-        (lambda x, hidden: language(x, None, hidden), tagger, {"kind": "per_step", "causal": True}),
-        (lambda x, n, tgt: translator(x, n, tgt), translator, {"kind": "seq2seq"}),
+        (lambda x, hidden: language(x, None, hidden), tagger, carried),
+        (lambda x, n, tgt: translator(x, n, tgt), translator, WITH_TARGETS),
     ]
     page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     functions = re.findall(r"\| `(lambda x, n.*)` \|$", page, re.MULTILINE)
@@ -133,39 +116,39 @@ def test_the_functions_of_the_page() -> None:
         names = {"model": model, "pack_padded_sequence": pack_padded_sequence}
         names |= {"valid_steps": valid_steps, "reverse_by_length": reverse_by_length}
         inputs, lengths = inputs_for(module, [20] * 4 if "none" in options.values() else LENGTHS)
-        options |= more_for(options.get("kind", "sequence"))
         assert audit(eval(function, names), inputs, lengths, **options).findings == [], function
 
 
 # ---------------------------------------------------------------- what it is given
 
+WITH_TARGETS: dict[str, Any] = {"kind": "seq2seq", "target_inputs": TARGETS}
+
 
 @pytest.mark.parametrize("padding", [7, torch.nan], ids=str)
 def test_padding_may_hold_any_value(padding: float) -> None:
-    class Counted(Classifier):
-        def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-            marked = torch.isclose(inputs, torch.tensor(padding).to(inputs), equal_nan=True)
-            return super().forward(inputs.masked_fill(marked, 0), (~marked).any(2).sum(1))
+    def counted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        marked = torch.isclose(inputs, torch.tensor(padding).to(inputs), equal_nan=True)
+        return inputs.masked_fill(marked, 0), (~marked).any(2).sum(1)
 
-    inputs, lengths = inputs_for(model := Counted(), LENGTHS)
+    inputs, lengths = inputs_for(model := Classifier(before=counted), LENGTHS)
     inputs[~mask_of(lengths, 20)] = padding
     assert audit(model, inputs, lengths, padding=padding).findings == []
 
 
-@pytest.mark.parametrize("padding", [1, 0.5, torch.nan], ids=str)
-def test_padding_that_the_inputs_contradict(padding: float) -> None:
-    inputs, lengths = inputs_for(model := MaskedByIdTagger(), LENGTHS)
-    with pytest.raises(UserError, match=f"^padding={padding}, but inputs hold something else"):
-        assert_clean(model, inputs, lengths, "per_step", padding=padding)
+def test_padding_that_the_inputs_contradict() -> None:
+    inputs, lengths = inputs_for(model := MASKED["tagger packed by id"].make(), LENGTHS)
+    for padding in (1, 0.5, torch.nan):
+        with pytest.raises(UserError, match=f"^padding={padding}, but inputs"):
+            assert_clean(model, inputs, lengths, "per_step", padding=padding)
     inputs[:, 2:6] = 0  # valid tokens that are padding: the audit leaves them out
     assert_clean(model, inputs, lengths, "per_step", padding=0)
     with pytest.raises(AssertionError, match="padding_leak: 11 steps of padding"):
-        assert_clean(PaddingIndex(), inputs, lengths, padding=0)
+        assert_clean(padding_index(), inputs, lengths, padding=0)
 
 
 @pytest.mark.parametrize("as_given", [list, tuple, np.array, torch.IntTensor], ids=str)
 def test_lengths_may_be_a_list(as_given: Callable[..., Any]) -> None:
-    inputs, lengths = inputs_for(model := LastColumn(), LENGTHS)
+    inputs, lengths = inputs_for(model := last_column(), LENGTHS)
     assert audit(model, inputs, as_given(LENGTHS)) == audit(model, inputs, lengths)
 
 
@@ -176,13 +159,13 @@ def test_inputs_are_like_those_that_are_given() -> None:
 
 
 def test_the_decoder_begins_with_the_token_that_is_given() -> None:
-    class Strict(Translator):
-        def forward(self, source: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
-            assert target_inputs[:, 0].eq(2).all()
-            return super().forward(source, lengths, target_inputs)
+    def strict(embed: nn.Module, tokens: Tensor) -> Tensor:
+        assert tokens[:, 0].eq(2).all()
+        return embed(tokens)
 
-    target = more_for("seq2seq")["target_inputs"].index_fill(1, torch.tensor([0]), 2)
-    assert audit_of(Strict(), kind="seq2seq", target_inputs=target).findings == []
+    target = TARGETS.index_fill(1, torch.tensor([0]), 2)
+    model = Translator(embedded=strict)
+    assert audit_of(model, kind="seq2seq", target_inputs=target).findings == []
 
 
 def test_a_source_as_long_as_a_target_is_not_taken_for_one() -> None:
@@ -190,51 +173,40 @@ def test_a_source_as_long_as_a_target_is_not_taken_for_one() -> None:
         def forward(self, source: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
             return super().forward(source[:, :12], lengths.clamp(max=12), target_inputs)
 
-    model, more = Cut(), more_for("seq2seq")
-    assert audit(model, *inputs_for(model, [13, 9]), "seq2seq", **more).names == ["unread_step"]
+    model = Cut()
+    assert audit(model, *inputs_for(model, [13, 9]), **WITH_TARGETS).names == ["unread_step"]
 
 
-@pytest.mark.parametrize("lengths", [[1], [5], [1, 1, 1], [2, 1], [60, 2], [20] * 3], ids=str)
-def test_any_shape(lengths: list[int]) -> None:
-    wrong = LastColumn()
-    assert audit(wrong, *inputs_for(wrong, lengths)).names == ["padding_leak"]
-    for inputs, count in (("tokens", V), ("features", F)):
-        data = {"inputs": inputs, "num_inputs": count, "classes": ["a", "b"]}
-        encoder = {"hidden_size": 4, "bidirectional": True}
-        task = tasks.SequenceClassifier(data, encoder, "max_pool")
-        assert_clean(task.as_function(), *inputs_for(task, lengths))
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_types_and_modes(dtype: torch.dtype, training: bool) -> None:
-    for make, expected in ((Classifier, []), (LastColumn, ["padding_leak"])):
-        model = make(num_layers=2, dropout=0.5).to(dtype).train(training)
-        inputs, lengths = inputs_for(model, LENGTHS)
-        assert audit(model, inputs.to(dtype), lengths).names == expected
-
-
-@pytest.mark.parametrize("scale", [1e-3, 100.0], ids=["faint", "saturated"])
 @pytest.mark.parametrize(
-    "name", ["masked maximum", "packed LSTM", "h_n of both directions", "mean of padded steps"]
+    ("lengths", "dtype", "scale"),
+    [
+        *((n, torch.float32, 1) for n in ([1], [5], [1, 1, 1], [2, 1], [60, 2], [20] * 3)),
+        *((LENGTHS, dtype, 1) for dtype in (torch.float64, torch.bfloat16)),
+        *((LENGTHS, torch.float32, scale) for scale in (1e-3, 100)),  # faint and saturated units
+    ],
+    ids=str,
 )
-def test_faint_and_saturated_units(name: str, scale: float) -> None:
-    make, *_, expected = ALL[name]
-    model = make()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter *= scale
-    assert audit_of(model).names == expected
+def test_any_shape_type_and_size_in_both_modes(
+    lengths: list[int], dtype: torch.dtype, scale: float
+) -> None:
+    names = ("packed LSTM", "masked maximum", "h_n of both directions", "last column")
+    for name, training in product(names, (False, True)):
+        model = ALL[name].make().to(dtype).train(training)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= scale
+        inputs, own_lengths = inputs_for(model, lengths)
+        assert audit(model, inputs.to(dtype), own_lengths).names == ALL[name].found
 
 
 def test_modules_of_a_function_are_found_and_a_black_box_gets_the_outer_findings() -> None:
     rnn, classify = nn.GRU(F, H, batch_first=True, bidirectional=True), nn.Linear(2 * H, 3)
 
-    def last_of_both(inputs: Tensor, lengths: Tensor) -> Tensor:
-        return classify(rnn(inputs)[0][torch.arange(len(lengths)), lengths - 1])
-
     def run(rnn: nn.Module, classify: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
         return classify(rnn(inputs)[0][torch.arange(len(lengths)), lengths - 1])
+
+    def last_of_both(inputs: Tensor, lengths: Tensor) -> Tensor:
+        return run(rnn, classify, inputs, lengths)
 
     box = [rnn, classify]  # into which nobody looks
     inputs, lengths = inputs_for(classify, LENGTHS)
@@ -246,22 +218,6 @@ def test_modules_of_a_function_are_found_and_a_black_box_gets_the_outer_findings
         (lambda inputs, lengths: run(*box, inputs, lengths), inner[:1]),
     ):
         assert audit(function, inputs, lengths).names == expected
-
-
-def test_a_model_of_single_steps_is_clean() -> None:
-    class OneStep(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cell, self.classify = nn.GRUCell(F, H), nn.Linear(H, 3)
-
-        def forward(
-            self, inputs: Tensor, lengths: Tensor, state: Tensor | None = None
-        ) -> tuple[Tensor, Tensor]:
-            [step] = inputs.unbind(dim=1)
-            state = self.cell(step, state)
-            return self.classify(state).unsqueeze(1), state
-
-    assert_clean(OneStep(), torch.randn(3, 1, F), torch.ones(3).long(), "per_step")
 
 
 def test_logits_that_are_not_finite_in_one_row_are_found() -> None:
@@ -281,7 +237,7 @@ def test_logits_that_are_not_finite_in_one_row_are_found() -> None:
     ],
 )
 def test_what_cannot_be_tested_is_told(name: str, told: str) -> None:
-    result = audit_of(RIGHT[name][0]())
+    result = audit_of(RIGHT[name].make())
     assert result.findings == [] and result.untested[-1].startswith(told)
 
 
@@ -324,8 +280,7 @@ def test_the_hooks_by_which_processes_share_gradients_stay() -> None:
 
 
 def test_a_seed_decides_everything() -> None:
-    model = LastColumn()
-    once, again, other = (str(audit_of(model, seed=s).findings) for s in (3, 3, 4))
+    once, again, other = (str(audit_of(LAST, seed=s).findings) for s in (3, 3, 4))
     assert once == again != other
 
 
@@ -339,57 +294,45 @@ def test_an_audit_needs_only_torch() -> None:
 
 # ---------------------------------------------------------------- mistakes
 
-LAST, INPUTS, THREE = LastColumn(), torch.randn(3, 6, F), [6, 4, 1]
+LAST, INPUTS, THREE = last_column(), torch.randn(3, 6, F), [6, 4, 1]
 OTHERWISE = "if your model takes or gives something else"
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "message"),
+    ("model", "options", "key"),
     [
-        (lambda inputs: inputs, {}, f"cannot be run: TypeError: .*; {OTHERWISE}"),
-        (lambda inputs, lengths: (inputs, lengths), {}, f"returns tuple .*; {OTHERWISE}"),
-        (lambda inputs, lengths: lengths.double() / 0, {}, "logits are not finite"),
-        (lambda inputs, lengths: inputs, {}, "one for each step: set kind=per_step"),
-        (LAST, {"kind": "step"}, "^kind=step: choose one of"),
-        (LAST, {"causal": True}, "^causal=True needs kind='per_step'"),
+        (lambda inputs: inputs, {}, f"TypeError: .*; {OTHERWISE}"),
+        (lambda inputs, lengths: (inputs, lengths), {}, f"tuple .*; {OTHERWISE}"),
+        (lambda inputs, lengths: lengths.double() / 0, {}, "not finite"),
+        (lambda inputs, lengths: inputs, {}, "kind=per_step"),
+        (LAST, {"kind": "step"}, "^kind=step: "),
+        (LAST, {"causal": True}, "^causal=True "),
         (LAST, {"kind": "seq2seq"}, "target_inputs"),
         (LAST, {"padding": "front"}, "^padding=front: "),
         (LAST, {"padding": "none"}, "^padding=none: "),  # rows of other lengths
+        (LAST, {"inputs": INPUTS[..., 0]}, r"tokens .*, or features "),
+        (LAST, {"inputs": {"x": INPUTS}}, f"^inputs .* dict: {OTHERWISE}"),
+        (LAST, {"inputs": torch.zeros(3, 6, dtype=torch.int64)}, "only token 0"),
+        (LAST, {"lengths": None}, "^give lengths, or padding='none'"),
+        (LAST, {"lengths": [6, 4]}, "lengths"),
+        (LAST, {"lengths": [7, 4, 1]}, "from 1 to T"),
+        (LAST, {"lengths": [6, 4, 0]}, "from 1 to T"),
+        (LAST, {"lengths": torch.tensor([6, 4.5, 1])}, "^lengths must be integers"),
+        (LAST, {"lengths": torch.tensor([True, True, False])}, "^lengths must be integers"),
+        (LAST, {"lengths": torch.tensor(6)}, "^lengths must be integers"),
+        (LAST, {"lengths": [6, 4, 10**30]}, "^lengths must be integers"),
     ],
 )
-def test_a_model_that_cannot_be_audited_says_why(
-    model: Any, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        audit(model, INPUTS, THREE, **options)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "lengths", "message"),
-    [
-        (INPUTS[..., 0], THREE, "tokens .*, or features "),
-        ({"x": INPUTS}, THREE, f"^inputs must be a tensor, not a dict: {OTHERWISE}"),
-        (INPUTS, None, "^give lengths, or padding='none'"),
-        (INPUTS, [6, 4], "lengths"),
-        (INPUTS, [7, 4, 1], "from 1 to T"),
-        (INPUTS, [6, 4, 0], "from 1 to T"),
-        (INPUTS, torch.tensor([6, 4.5, 1]), "^lengths must be integers"),
-        (INPUTS, torch.tensor([True, True, False]), "^lengths must be integers"),
-        (INPUTS, torch.tensor(6), "^lengths must be integers"),
-        (INPUTS, [6, 4, 10**30], "^lengths must be integers"),
-        (torch.zeros(3, 6, dtype=torch.int64), THREE, "contain only token 0"),
-    ],
-)
-def test_inputs_that_are_no_batch(inputs: Any, lengths: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        audit(LAST, inputs, lengths)
+def test_what_cannot_be_audited_says_why(model: Any, options: dict[str, Any], key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        audit(model, **{"inputs": INPUTS, "lengths": THREE, **options})
 
 
 def test_assert_clean_lists_what_is_wrong() -> None:
-    wrong, (inputs, lengths) = LastColumn(), inputs_for(LAST, LENGTHS)
+    inputs, lengths = inputs_for(LAST, LENGTHS)
     assert_clean(Classifier(), inputs, lengths)
     with pytest.raises(AssertionError, match="padding_leak: other content at padding moves logits"):
-        assert_clean(wrong, inputs, lengths)
+        assert_clean(LAST, inputs, lengths)
 
 
 # ---------------------------------------------------------------- no false alarm
@@ -409,17 +352,17 @@ def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Ta
     return tasks.SequenceClassifier(data, options, head, dropout=0.3, embedding={"noise": 0.1})
 
 
-def kind_of(task: Task) -> str:
+def options_of(task: Task) -> dict[str, Any]:
     if task.contract.target == "text":
-        return "seq2seq"
-    return "per_step" if task.contract.per == "step" else "sequence"
+        return WITH_TARGETS
+    kind = "per_step" if task.contract.per == "step" else "sequence"
+    return {"kind": kind, "causal": task.contract.causal}
 
 
 @pytest.mark.parametrize("head", ALL_HEADS)
 def test_our_own_are_clean(head: str) -> None:
     task = our_task(head, fitting_directions(head)[-1], num_layers=2, dropout=0.2).train()
-    kind, causal = kind_of(task), task.contract.causal
-    assert_clean(task.as_function(), *inputs_for(task, LENGTHS), kind, causal, **more_for(kind))
+    assert_clean(task.as_function(), *inputs_for(task, LENGTHS), **options_of(task))
 
 
 def random_case(seed: int) -> tuple[str, list[str]]:
@@ -430,7 +373,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
     lengths = [rng.randint(1, longest) for _ in range(rng.choice([1, 2, 5]))]
     if rng.random() < 1 / 3:
         name = rng.choice(sorted(set(ALL_RIGHT) - {"one shape only"}))
-        make, kind, causal, _ = ALL_RIGHT[name]
+        make, options, _ = ALL_RIGHT[name]
         module = make()
         model: Any = module
         lengths.sort(reverse=True)
@@ -448,8 +391,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
         }
         fitting = fitting_directions(name)
         task = our_task(name, fitting[-1] if len(fitting) == 1 else rng.random() < 0.5, **encoder)
-        module, model = task, task.as_function()
-        kind, causal = kind_of(task), task.contract.causal
+        module, model, options = task, task.as_function(), options_of(task)
         name += f" {encoder}"
     scale, size = rng.choice([0.01, 1, 1, 30]), rng.choice([1e-3, 1, 1, 1000])
     with torch.no_grad():
@@ -471,7 +413,7 @@ def random_case(seed: int) -> tuple[str, list[str]]:
         if carries:
             model = lambda inputs, lengths, state: box[0](inputs, lengths, state)  # noqa: E731
     what = f"seed {seed}: {name}, weights * {scale}, inputs * {size}, {dtype}, {lengths}"
-    result = audit(model, inputs, batch_lengths, kind, causal, seed=seed, **more_for(kind))
+    result = audit(model, inputs, batch_lengths, seed=seed, **options)
     return what, [str(finding) for finding in result.findings]
 
 

@@ -14,42 +14,21 @@ from seqmodels.audit.find_model import find_model, random_batch
 from seqmodels.errors import UserError
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def test_a_file_is_told_from_others_of_its_name_and_imports_what_is_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in ("model_of_mine", "package_of_mine", "package_of_mine.model_of_mine"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path
-
-
-def write(path: Path, text: str) -> str:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
-    return f"{path}:model"
-
-
-def test_files_of_one_name_are_told_apart(folder: Path) -> None:
-    for name in ("", "one", "two"):
-        write(folder / name / "model_of_mine.py", f"model = lambda inputs, lengths: {name!r}")
-    for name in ("two", "one", "two", ""):
-        place = Path(name, "model_of_mine.py")
-        assert find_model(f"{place}:model")(None, None) == name
-
-
-def test_a_file_of_a_package_imports_what_is_beside_it(folder: Path) -> None:
-    package = folder / "lib" / "package_of_mine"
+    package = tmp_path / "lib" / "package_of_mine"
     package.mkdir(parents=True)
-    write(package / "__init__.py", "")
-    write(package / "parts.py", "part = 7")
-    place = write(
-        package / "model_of_mine.py",
-        "from .parts import part\nmodel = lambda inputs, lengths: part",
-    )
-    assert find_model(place)(None, None) == 7
-
-
-def test_a_file_that_is_not_there(folder: Path) -> None:
+    (package / "__init__.py").touch()
+    (package / "parts.py").write_text("part = 7")
+    for folder in ("one", "two", package):
+        Path(folder).mkdir(exist_ok=True)
+        own = "from .parts import part" if folder == package else f"part = {folder!r}"
+        Path(folder, "model_of_mine.py").write_text(f"{own}\nmodel = lambda inputs, lengths: part")
+    for folder, found in (("two", "two"), ("one", "one"), (package, 7), ("two", "two")):
+        assert find_model(f"{folder}/model_of_mine.py:model")(None, None) == found
     with pytest.raises(UserError, match="target=nowhere.py:Model: ModuleNotFoundError"):
         find_model("nowhere.py:Model")
 

@@ -13,32 +13,27 @@ from seqmodels.audit.findings import STREAM_ADVICE
 from seqmodels.errors import UserError
 from tests.audit import stream_bank as bank
 
-WRONG = [(name, make) for name, makes in bank.WRONG.items() for make in makes]
+WRONG = [(name, case) for name, cases in bank.WRONG.items() for case in cases]
 
 
-def audited(make: Callable[[], Any], seed: int = 0) -> Audit:
+def audited(make: Callable[[], Any], seed: int = 0, tokens: bool = False) -> Audit:
     torch.manual_seed(seed)
     made, reset = made if isinstance(made := make(), tuple) else (made, None)
-    inputs = torch.randn(3, 16, bank.F)
-    if make is bank.Tokens:
-        inputs = torch.randint(0, 11, (3, 16))
+    inputs = torch.randint(0, 11, (3, 16)) if tokens else torch.randn(3, 16, bank.F)
     return audit_stream(made, inputs, reset=reset, seed=seed)
 
 
-def test_the_bank_has_wrong_streams_for_each_finding() -> None:
+@pytest.mark.parametrize("case", bank.RIGHT)
+def test_a_right_stream_is_not_accused(case: str) -> None:
+    for seed in range(3):
+        assert audited(bank.RIGHT[case], seed, tokens=case == "tokens").findings == []
+
+
+@pytest.mark.parametrize(("name", "case"), WRONG)
+def test_a_wrong_stream_is_found(name: str, case: str) -> None:
     assert bank.WRONG.keys() == STREAM_ADVICE.keys()
-
-
-@pytest.mark.parametrize("make", bank.RIGHT)
-def test_a_right_stream_is_not_accused(make: Callable[[], Any]) -> None:
     for seed in range(3):
-        assert audited(make, seed).findings == []
-
-
-@pytest.mark.parametrize(("name", "make"), WRONG)
-def test_a_wrong_stream_is_found(name: str, make: Callable[[], Any]) -> None:
-    for seed in range(3):
-        found = audited(make, seed)
+        found = audited(bank.WRONG[name][case], seed)
         assert name in found.names
         # where rows mix at the end of each chunk, both are true
         assert {*found.names} <= {name, "lost_state"}
