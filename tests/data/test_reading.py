@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -46,12 +45,7 @@ TEXTS = st.one_of(
     st.sampled_from([*ODD.split(" "), " x", "x" * 3000]),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=9),
 ).filter(str.strip)
-quickly = settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+quickly = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 endings = pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet"])
 
 
@@ -87,16 +81,14 @@ def test_any_text_comes_back(ending: str, tmp_path: Path, rows: Pairs, data: Any
     assert read_back(path, quoting=True) == rows
 
 
-GOOD = b"text,label\na b,x\nc d,y\n"
-
-
 @endings
 @quickly
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused_in_one_line(
     ending: str, tmp_path: Path, content: bytes
 ) -> None:
-    good = GOOD if ending in ("csv", "tsv") else b'{"text": "a", "label": "b"}\n'
+    table = ending in ("csv", "tsv")
+    good = b"text,label\na b,x\n" if table else b'{"text": "a", "label": "b"}\n'
     for each in (content, good + content):
         try:
             read_back(file(tmp_path, f"a.{ending}", each))
@@ -107,8 +99,10 @@ def test_any_bytes_are_read_or_refused_in_one_line(
 def test_quotes_enclose_fields_in_csv_and_none_in_tsv_and_a_header_may_be_given(
     tmp_path: Path,
 ) -> None:
-    fields = 'text,label\n"a, ""b""\nc",x\n"win",y\n'
-    assert read_back(file(tmp_path, "a.csv", fields)) == [('a, "b"\nc', "x"), ("win", "y")]
+    long = "é,\n\n" * 1_000_000 + "."  # a field of megabytes
+    fields = f'text,label\n"a, ""b""\nc",x\n"win",y\n"{long}",z\n'
+    found = [('a, "b"\nc', "x"), ("win", "y"), (long, "z")]
+    assert read_back(file(tmp_path, "a.csv", fields)) == found
     bare = file(tmp_path, "a.tsv", 'ham\tso "quoted\tx\nspam\t"win\tx\nham\tit""s\tx\n')
     found = read_back(bare, columns=["label", "text", "n"])
     assert found == [('so "quoted', "ham"), ('"win', "spam"), ('it""s', "ham")]
@@ -128,14 +122,13 @@ def test_numbers_of_json_stand_as_in_the_file(tmp_path: Path) -> None:
         (pa.array([True, False]), ["true", "false"]),
         (pa.array([0.1, 2.5], pa.float32()), ["0.1", "2.5"]),
         (pa.array([1, 2]).dictionary_encode(), ["1", "2"]),
-        (pa.array(["nan", "null"]), ["nan", "null"]),
         (pa.array([0, 86400], pa.timestamp("s")), ["1970-01-01 00:00:00", "1970-01-02 00:00:00"]),
         (pa.array([[1], [2]]), "the label of row 1 is not a text"),
         (pa.array([b"a", b"\xff"]), "cannot be read after row 0: .*UTF8"),
         (pa.array(["a", None]), "the label of row 2 is empty"),
         (pa.array([1.5, float("nan")]), "the label of row 2 is empty"),
     ],
-    ids=str,
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
 )
 def test_values_of_parquet_are_texts_or_refused(
     tmp_path: Path, column: pa.Array, expected: list[str] | str
@@ -152,26 +145,21 @@ def test_values_of_parquet_are_texts_or_refused(
 def test_lists_of_parquet_and_json_are_lists_of_texts(tmp_path: Path) -> None:
     rows = [{"a": ["x", None, "y"]}, {"a": []}, {"a": None}, {"a": ["z"]}]
     for kind in (pa.list_(pa.string()), pa.large_list(pa.string())):
-        column = pa.array([row["a"] for row in rows], kind)
-        pq.write_table(pa.table({"a": column}), tmp_path / "a.parquet")
-        lists = [row.values["a"] for row in Tables().rows(str(tmp_path / "a.parquet"), ["a"])]
-        assert lists == [row["a"] for row in rows]
+        column, path = pa.array([row["a"] for row in rows], kind), tmp_path / "a.parquet"
+        pq.write_table(pa.table({"a": column}), path)
+        assert [row.values for row in Tables().rows(str(path), ["a"])] == rows
     path = file(tmp_path, "a.jsonl", "\n".join(map(json.dumps, [*rows, {"a": [1, True]}])))
-    lists = [row.values["a"] for row in Tables().rows(path, ["a"])]
-    assert lists == [*[row["a"] for row in rows], ["1", "true"]]
+    found = [row.values for row in Tables().rows(path, ["a"])]
+    assert found == [*rows, {"a": ["1", "true"]}]
 
 
 def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
     rows = [{"text": "a b", "label": 7, "more": None}, {"text": "c", "label": 8, "more": 1}]
-    for table in (pd.DataFrame(rows), rows, pa.Table.from_pylist(rows)):
-        assert read_back(table) == [("a b", "7"), ("c", "8")]
     path = as_file(rows, "data.train")
     assert as_file(rows, "data.train") == path == as_file(path, "data.train")
     assert Path(path).is_relative_to(tmp_path / "cache")
     for wrong in (7, [("a", "b")], {"text": ["a"], "label": ["x", "y"]}, {"text": [1, "a"]}, None):
-        with pytest.raises(
-            UserError, match="^data.train: give the path of a file, a DataFrame, a "
-        ):
+        with pytest.raises(UserError, match="^data.train: give the path of a file"):
             as_file(wrong, "data.train")
 
 
@@ -179,40 +167,31 @@ def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content", "key"),
     [
         ("a.csv", b"", "Empty CSV file"),
         ("a.csv", b"text,label\na,x\nb\n", "Row #3: Expected 2 columns, got 1: b"),
-        ("a.tsv", b"text\tlabel\na\tb\tx\n", "Expected 2 columns, got 3"),
         ("a.csv", b"text,label\na,x\n\nb,y\n", "the text of row 2 is empty"),
         ("a.csv", b"text,label\na,x\nb, \n", "the label of row 2 is empty"),
         ("a.csv", b"text,label,text\na,x,b\n", "two columns are called 'text'"),
-        ("a.csv", b"text,label\na,x\n\xff,y\n", "line 3 is not utf-8 .*data.encoding"),
         ("a.csv", b"txt,label\na,x\n", "no column 'text': set data.text_column; .*mean txt"),
         ("a.csv", b"text,label\na,x\nb,x\nc,x\nd,x\n", "every label is 'x'"),
         ("a.jsonl", b'{"text": "a", "label": [1]}', "the label of row 1 is not a text"),
-        ("a.jsonl", b'{"text": "a", "label": null}', "the label of row 1 is empty"),
         ("a.jsonl", b'{"text": "\\ud800", "label": 1}', "after row 0: .*surrogates"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n"b"\n', "after row 1: b is not a JSON object"),
-        ("a.jsonl", b'{"text": "a", "label": 1}{"text": "b"}', "after row 0: Extra data"),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', "row 2 has no column 'label'"),
-        (
-            "a.jsonl",
-            b'{"text": "a", "label": 1}\n\xff',
-            r"line 2 is not utf-8 text \([^;]*\); save",
-        ),
+        ("a.jsonl", b'{"text": "a"}\n\xff', r"line 2 is not utf-8 text \([^;]*\); save"),
         ("a.jsonl", b"[" * 100_000, "after row 0"),
         ("a.json", b'[{"text": "a", "label": 1} {"text": "b"}]', "Expecting ',' delimiter"),
         ("a.parquet", b"PAR1 no more", "after row 0: "),
-        ("a.txt", b"a b\n", "column 'label'"),
         ("a.xlsx", b"x", "unknown ending '.xlsx': choose one of .csv, "),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(
-    tmp_path: Path, name: str, content: bytes, message: str
+    tmp_path: Path, name: str, content: bytes, key: str
 ) -> None:
     path = file(tmp_path, name, content)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=key) as caught:
         Text(path).setup()
     assert path in str(caught.value) and "\n" not in str(caught.value)
 
@@ -233,29 +212,26 @@ def test_evaluation_refuses_what_training_refuses(tmp_path: Path) -> None:
 
 
 def test_the_line_that_is_no_text_is_named_however_far_it_is(tmp_path: Path) -> None:
-    lines = [b"x" * 50] * 3000
     for number in (1, 700, 2999):
-        broken = [*lines[: number - 1], b"caf\xe9", *lines[number:]]
-        path = file(tmp_path, "a.txt", b"\n".join(broken))
+        lines = [b"x" * 50] * 3000
+        lines[number - 1] = b"caf\xe9"
+        path = file(tmp_path, "a.txt", b"\n".join(lines))
         with pytest.raises(UserError, match=f"line {number} is not utf-8 text .*data.encoding"):
             [*Text().read_inputs(path)]
-        csv = file(tmp_path, "a.csv", b"text,label\n" + b"\n".join(b"%b,a" % b for b in broken))
+        table = file(tmp_path, "a.csv", b"text,label\n" + b"\n".join(b"%b,a" % b for b in lines))
         with pytest.raises(UserError, match=f"line {number + 1} is not utf-8 text"):
-            read_back(csv)
-        assert read_back(csv, encoding="latin-1")[number - 1] == ("café", "a")
-        with pytest.raises(UserError, match="latin-99"):
-            read_back(csv, encoding="latin-99")
+            read_back(table)
+        assert read_back(table, encoding="latin-1")[number - 1] == ("café", "a")
 
 
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
-    file(tmp_path, "train.csv", GOOD)
+    file(tmp_path, "train.csv", "text,label\na,x\n")
     os.mkfifo(tmp_path / "pipe.csv")
     for name, message in (
         ("folder.csv", "folder.csv: no such file, but a folder"),
         ("pipe.csv", "pipe.csv: no such file"),
         ("trian.csv", "trian.csv: no such file; did you mean train.csv?"),
-        ("nowhere/a.csv", "nowhere/a.csv: no such file"),
         ("x" * 300 + ".csv", "no such file"),
         ("nul\0.csv", "no such file"),
     ):
@@ -263,6 +239,9 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
             read_back(str(tmp_path / name))
     with pytest.raises(UserError, match="data.train=<file> or data.hub=<name>"):
         Text().setup()
+    for name in ("train1", "train[1]", "train*"):  # no wildcards
+        file(tmp_path, f"{name}.csv", f"text,label\n{name},a\n")
+        assert read_back(str(tmp_path / f"{name}.csv")) == [(name, "a")]
 
 
 # ---------------------------------------------------------------- other sources
@@ -311,10 +290,8 @@ def test_lines_are_the_same_from_a_file_and_from_standard_input(
 
 
 def test_lines_of_standard_input_are_read_as_soon_as_they_are_there() -> None:
-    code = (
-        "from seqmodels.files import read_lines\n"
-        "for line in read_lines('-'): print(line.upper(), flush=True)"
-    )
+    code = "from seqmodels.files import read_lines\n"
+    code += "for line in read_lines('-'): print(line.upper(), flush=True)"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -323,16 +300,3 @@ def test_lines_of_standard_input_are_read_as_soon_as_they_are_there() -> None:
             process.stdin.write(f"{line}\n")
             process.stdin.flush()
             assert process.stdout.readline() == f"{line.upper()}\n"
-
-
-def test_a_field_of_megabytes_is_read(tmp_path: Path) -> None:
-    pairs = [("é" * 3_000_000, "a"), ("x,\n\n" * 1_000_000 + ".", "b")]
-    rows = "".join(f'"{text}",{label}\n' for text, label in pairs)
-    assert read_back(file(tmp_path, "a.csv", "text,label\n" + rows)) == pairs
-
-
-def test_brackets_and_wildcards_in_a_name_are_part_of_it(tmp_path: Path) -> None:
-    for name, text in (("train1", "wrong"), ("train[1]", "right"), ("train*", "star")):
-        file(tmp_path, f"{name}.csv", f"text,label\n{text},a\n")
-    assert read_back(str(tmp_path / "train[1].csv")) == [("right", "a")]
-    assert read_back(str(tmp_path / "train*.csv")) == [("star", "a")]

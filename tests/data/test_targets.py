@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from seqmodels import tasks
 from seqmodels.data import (
+    SPLITS,
     Classes,
     Examples,
     SequenceDataModule,
@@ -30,22 +30,19 @@ from seqmodels.data import (
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from tests.conftest import ROOT
-
-CONFIGS = ROOT / "configs"
+from tests.shipped import exported
 
 
 class Made(SequenceDataModule):
-    """Examples that a test gives, split by split."""
+    """Examples that a test gives, split by split; read and set up."""
 
-    def __init__(self, splits: Mapping[Any, Examples], *args: Any, **options: Any) -> None:
+    def __init__(self, splits: Mapping[Any, Any], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.splits = splits
+        self.setup()
 
     def read(self) -> Mapping[Any, Examples]:
-        return self.splits
-
-
-# ---------------------------------------------------------------- classes
+        return {split: Examples(*part, f"{split}.json") for split, part in self.splits.items()}
 
 
 def test_classes_are_numbers_in_numeric_order_then_names() -> None:
@@ -71,66 +68,55 @@ TAGGED = {
 }
 
 
-def tagged(test: Any = TAGGED["test"], inputs: Any = None, **options: Any) -> Made:
-    if not hasattr(tasks, "Tags"):
-        pytest.skip("its folder is deleted")
-    parts = {**TAGGED, "test": test}
-    splits = {split: Examples(*part, f"{split}.json") for split, part in parts.items()}
-    return Made(splits, inputs or Tokens(TokenizerOptions("char")), tasks.Tags(), **options)
+def tagged(test: Any = TAGGED["test"]) -> Made:
+    tags = exported("Tags")()
+    return Made({**TAGGED, "test": test}, Tokens(TokenizerOptions("char")), tags, batch_size=3)
 
 
 def test_tags_are_padded_with_minus_100_beside_their_tokens() -> None:
-    data = tagged(batch_size=3)
-    data.setup()
+    data = tagged()
     assert data.spec["classes"] == ["C", "S", "V"]
     assert (data.per, data.target, data.split_sizes) == ("step", "tag", {})
     [batch] = data.split_loader("train")
     assert batch.lengths.tolist() == [1, 3, 4]  # sorted by length
     assert batch.targets.tolist() == [[0, -100, -100, -100], [2, 2, 0, -100], [2, 0, 1, 2]]
     assert batch.inputs.shape == (3, 4)
-
-
-def test_a_tag_that_training_never_saw_is_noted_with_its_place() -> None:
-    data = tagged((["ab", "bab"], [["V", "C"], ["C", "Vv", "C"]]))
-    data.setup()
-    [note] = data.notes
-    assert note.startswith("test.json: 1 of 5 tags (20.00 %) were never seen in training")
-    assert "'Vv' of example 2 at step 2: they count as wrong" in note
-    assert [each.tolist() for each in data.datasets["test"].targets] == [[2, 0], [0, -1, 0]]
-
-
-@pytest.mark.parametrize(
-    ("test", "message"),
-    [
-        ((["bab"], [["C", "Vv", "x"]]), r"2 of 3 tags .*: choose one of C, S, V; did you mean V"),
-        ((["b", "ab"], [["C"], ["V"]]), "example 2 has 2 steps once encoded and 1 tags"),
-        ((["b", "ab"], [["C"], ["V", "C", "S"]]), "example 2 has 2 steps once encoded and 3 tags"),
-    ],
-)
-def test_tags_of_other_data_are_refused(test: Any, message: str) -> None:
-    with pytest.raises(UserError, match=f"^test.json: {message}"):
-        tagged(test).setup()
-
-
-def test_of_spans_that_training_never_saw_beginnings_are_told_from_insides() -> None:
-    tags = tagged().targets
-    tags.fit([["B-x", "O"], ["B-y", "I-x"]], "x")
-    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "O"]}
-    new = [["O", "I-z", "I-z", "B-z", "I-x", "z"]]
-    assert tags.encode(new, "new")[0].tolist() == [3, -3, -2, -3, 2, -1]
-    with pytest.raises(UserError, match="^x: every tag is 'B-x'"):
-        tags.fit([["B-x"]], "x")
-
-
-def test_baselines_of_tags_are_the_most_frequent_ones() -> None:
-    data = tagged()
-    data.setup()
     # test steps: a V, space S, b C; b V, c V. Most frequent tag of training: V (4 of 8). Of each
     # token: a V, b C, space S; c is unknown, so V. Correct: V.., V, V = 3 of 5; all but `b V` = 4
     assert data.baselines()["test/accuracy"] == {
         "most frequent tag": 3 / 5,
         "most frequent tag of each token": 4 / 5,
     }
+
+
+def test_a_tag_that_training_never_saw_is_noted_with_its_place() -> None:
+    data = tagged((["ab", "bab"], [["V", "C"], ["C", "Vv", "C"]]))
+    [note] = data.notes
+    assert note.startswith("test.json: 1 of 5 tags (20.00 %) were never seen in training")
+    assert "'Vv' of example 2 at step 2: " in note
+    assert [each.tolist() for each in data.datasets["test"].targets] == [[2, 0], [0, -1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("test", "key"),
+    [
+        ((["bab"], [["C", "Vv", "x"]]), r"2 of 3 tags .*: choose one of C, S, V; did you mean V"),
+        ((["b", "ab"], [["C"], ["V"]]), "example 2 has 2 steps once encoded and 1 tags"),
+    ],
+)
+def test_tags_of_other_data_are_refused(test: Any, key: str) -> None:
+    with pytest.raises(UserError, match=f"^test.json: {key}"):
+        tagged(test)
+
+
+def test_of_spans_that_training_never_saw_beginnings_are_told_from_insides() -> None:
+    tags = exported("Tags")()
+    tags.fit([["B-x", "O"], ["B-y", "I-x"]], "x")
+    assert tags.spec == {"classes": ["B-x", "B-y", "I-x", "O"]}
+    new = [["O", "I-z", "I-z", "B-z", "I-x", "z"]]
+    assert tags.encode(new, "new")[0].tolist() == [3, -3, -2, -3, 2, -1]
+    with pytest.raises(UserError, match="^x: every tag is 'B-x'"):
+        tags.fit([["B-x"]], "x")
 
 
 # ---------------------------------------------------------------- values
@@ -152,39 +138,31 @@ def test_values_are_standardised_by_the_training_split_and_restored() -> None:
     single = Values()
     single.fit(["1.5", 2.5, None], "x")
     assert single.encode([2, np.float32(1.5), "1e0"], "x").tolist() == [[0.0], [-1.0], [-2.0]]
+    with pytest.raises(UserError, match="^new.csv: every value is missing"):  # none to evaluate
+        single.encode([None, ""], "new.csv")
 
 
 @pytest.mark.parametrize(
-    ("rows", "per", "message"),
+    ("rows", "per", "key"),
     [
         ([[1, 2], [1, "tall"]], "sequence", "row 2 has 'tall' as 'b', which is not a finite"),
         ([[1, 2], ["inf", 1]], "sequence", "row 2 has 'inf' as 'a'"),
         ([[1, 2], [1, "1_0"]], "sequence", "row 2 has '1_0' as 'b'"),
-        ([[1, 2], [1]], "sequence", r"row 2 must have 2 values \(a, b\), but has 1"),
         ([[1, 2], "5"], "sequence", r"row 2 must have 2 values \(a, b\), but has 1"),
         ([[1, None], [2, ""]], "sequence", "every 'b' is missing"),
         ([[[1, 2]], [[1, 2], [3, "tall"]]], "step", "example 2, step 2 has 'tall' as 'b'"),
-        ([[1, 2]], "step", "example 1, step 1 must have 2 values"),
     ],
 )
-def test_wrong_values_are_named_with_file_row_and_value(rows: Any, per: Any, message: str) -> None:
-    with pytest.raises(UserError, match=f"^new.csv: {message}"):
+def test_wrong_values_are_named_with_file_row_and_value(rows: Any, per: Any, key: str) -> None:
+    with pytest.raises(UserError, match=f"^new.csv: {key}"):
         Values(["a", "b"], per=per).fit(rows, "new.csv")
-
-
-def test_an_evaluated_split_without_any_value_is_an_error() -> None:
-    values = Values()
-    values.fit([1, 2], "x")
-    with pytest.raises(UserError, match="^new.csv: every value is missing"):
-        values.encode([None, ""], "new.csv")
 
 
 def test_values_of_steps_are_standardised_together_and_padded_with_nan() -> None:
     series = [np.zeros((n, 2)) + np.arange(n)[:, None] for n in (2, 4)]
     targets = [[[0, "5"], [4, None]], np.array([[4.0, 7.0], [0.0, 7.0], [2.0, 5.0], [2.0, 7.0]])]
-    splits = dict.fromkeys(("train", "validation", "test"), Examples(series, targets, "x"))
+    splits = dict.fromkeys(SPLITS, (series, targets))
     data = Made(splits, Series(), Values(["a", "b"], per="step"), batch_size=2)
-    data.setup()
     assert (data.per, data.target, data.split_sizes) == ("step", "value", {})
     found = data.spec
     assert (found["mean"], found["deviation"][0]) == ([2.0, 6.2], pytest.approx(math.sqrt(8 / 3)))
@@ -195,44 +173,47 @@ def test_values_of_steps_are_standardised_together_and_padded_with_nan() -> None
     torch.testing.assert_close(own, torch.tensor(expected).float(), equal_nan=True)
     assert list(data.baselines()["test/mae"]) == ["training mean"]
     targets[0].append([1, 1])  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="^x: example 1 has 2 steps once encoded and 3 targets"):
-        Made(splits, Series(), Values(["a", "b"], per="step")).setup()
+    with pytest.raises(UserError, match="^train.json: example 1 has 2 steps .* and 3 targets"):
+        Made(splits, Series(), Values(["a", "b"], per="step"))
 
 
-def test_columns_with_numbers_are_values(tmp_path: Path) -> None:
-    path, rows = tmp_path / "train.csv", [f"word{n % 3} x,{-n},{n + 0.5}" for n in range(30)]
-    rows[7] = "word1 x,-7,"
-    path.write_text("\n".join(["text,down,up", *rows]))
-    data = Text(str(path), value_columns=["up", "down"])
-    data.setup()
-    assert (data.per, data.target, data.spec["values"]) == ("sequence", "value", ["up", "down"])
-    [batch] = data.file_loader(str(path))
-    own = data.targets.restore(batch.targets)[batch.rows.argsort()]  # type: ignore[attr-defined]
-    expected = [[math.nan if n == 7 else n + 0.5, -n] for n in range(30)]
-    np.testing.assert_allclose(own, expected, atol=1e-5)
-    rows[20] = "word1 x,inf,1"
-    path.write_text("\n".join(["text,down,up", *rows]))
-    with pytest.raises(UserError, match="row 21 has 'inf' as 'down'"):  # before a split is cut off
-        Text(str(path), value_columns=["up", "down"]).setup()
+def test_columns_of_numbers_are_values_or_classes(tmp_path: Path) -> None:
+    path, rows = tmp_path / "train.csv", [f"word{n % 3} x,{-n % 4},{n + 0.5}" for n in range(60)]
+    path.write_text("\n".join(["text,label,up", *rows[:7], "word1 x,1,", *rows[8:]]))
+    config = {"_target_": "seqmodels.data.Text", "train": str(path)}
+    score = {"_target_": "seqmodels.data.Values", "names": ["score"]}
+    columns = instantiate({**config, "value_columns": ["up", "label"]})
+    values, classes = instantiate({**config, "targets": score}), instantiate(config)
+    for data in (values, classes, columns):
+        data.setup()
+    assert values.spec["values"] == ["score"] and classes.spec["classes"] == [*"0123"]
+    assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
+    assert "logistic regression on tf-idf" in classes.baselines()["test/accuracy"]
+    assert (columns.per, columns.target, columns.spec["values"]) == (
+        *("sequence", "value", ["up", "label"]),
+    )
+    found = [batch.targets[batch.rows == 7] for batch in columns.file_loader(str(path))]
+    [own] = columns.targets.restore(torch.cat(found)).tolist()
+    assert math.isnan(own[0]) and own[1] == pytest.approx(1)
+    path.write_text("\n".join(["text,label,up", *rows[:20], "word1 x,inf,1", *rows]))
+    with pytest.raises(UserError, match="row 21 has 'inf' as 'label'"):  # before a split is cut off
+        Text(str(path), value_columns=["up", "label"]).setup()
     with pytest.raises(UserError, match="no column 'height': set data.value_columns"):
         Text(str(path), value_columns=["height"]).setup()
 
 
 def test_baselines_of_values_are_in_their_own_units() -> None:
     random, splits = np.random.default_rng(0), {}
-    for split, size in (("train", 40), ("validation", 7), ("test", 11)):
+    for split, size in zip(SPLITS, (40, 7, 11)):
         series = [random.normal(size=(3 + n % 4, 2)) for n in range(size)]
-        targets = [[100 + 10 * x[:, 0].mean(), None if n % 5 == 0 else x[:, 1].mean()]
-                   for n, x in enumerate(series)]  # fmt: skip
-        splits[split] = Examples(series, targets, "made")
+        drift = [None if n % 5 == 0 else x[:, 1].mean() for n, x in enumerate(series)]
+        splits[split] = series, [[100 + 10 * x[:, 0].mean(), d] for x, d in zip(series, drift)]
     data = Made(splits, Series(), Values(["level", "drift"]), batch_size=8)
-    data.setup()
     found = data.baselines()
 
     def table(split: str) -> tuple[np.ndarray, np.ndarray]:  # by hand
-        made = data.examples[split]
-        inputs = np.array([np.r_[x.mean(0), x.std(0)] for x in made.inputs])
-        return inputs, np.array(made.targets, dtype=float)
+        inputs = np.array([np.r_[x.mean(0), x.std(0)] for x in splits[split][0]])
+        return inputs, np.array(splits[split][1], dtype=float)
 
     (inputs, values), (test_inputs, test_values) = table("train"), table("test")
     errors = {"training mean": np.nanmean(values, 0) - test_values}
@@ -243,26 +224,13 @@ def test_baselines_of_values_are_in_their_own_units() -> None:
         model = Ridge().fit(((inputs - mean) / deviation)[known], values[known, k])
         predictions[:, k] = model.predict((test_inputs - mean) / deviation)
     errors["ridge regression on channel means and deviations"] = predictions - test_values
+    assert set(found["test/rmse"]) == set(errors)
     for name, error in errors.items():
         assert found["test/rmse"][name] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-5)
         assert found["test/mae"][name] == pytest.approx(np.nanmean(np.abs(error)), rel=1e-5)
         known = ~np.isnan(test_values)
         r2 = [r2_score(v[k], (v + e)[k]) for v, e, k in zip(test_values.T, error.T, known.T)]
         assert found["test/r2"][name] == pytest.approx(np.mean(r2), rel=1e-5)
-    assert set(found["test/rmse"]) == set(errors)
-
-
-def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> None:
-    path = tmp_path / "train.csv"
-    path.write_text("text,label\n" + "".join(f"word{n % 3} x,{n % 4}.5\n" for n in range(60)))
-    config = {"_target_": "seqmodels.data.Text", "train": str(path)}
-    score = {"_target_": "seqmodels.data.Values", "names": ["score"]}
-    values, classes = instantiate({**config, "targets": score}), instantiate(config)
-    for data in (values, classes):
-        data.setup()
-    assert values.spec["values"] == ["score"] and classes.spec["classes"][0] == "0.5"
-    assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
-    assert "logistic regression on tf-idf" in classes.baselines()["test/accuracy"]
 
 
 # ---------------------------------------------------------------- configuration
@@ -270,7 +238,7 @@ def test_a_label_column_of_numbers_can_be_values_or_classes(tmp_path: Path) -> N
 
 def has_the_defaults_of(name: str, module: type) -> None:
     """Asserts it of a file of `configs/data/shared`."""
-    shared = OmegaConf.load(CONFIGS / "data" / "shared" / f"{name}.yaml")
+    shared = OmegaConf.load(ROOT / "configs" / "data" / "shared" / f"{name}.yaml")
     assert isinstance(shared, Mapping)
     parameters = inspect.signature(module).parameters
     assert {key: parameters[key].default for key in shared if key != "seed"} == {
