@@ -134,7 +134,7 @@ def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:
     double = "2*" if encoder.bidirectional else ""
     states = encoder.num_layers * encoder.num_directions
     shapes = {"output": f"(B, T, {double}{size})", "h_n": f"({states}, B, {size})"}
-    return shapes | ({"c_n": f"({states}, B, H)"} if encoder.has_cell_state else {})
+    return shapes | ({"c_n": f"({states}, B, H)"} if "c_n" in encoder.state_sizes else {})
 
 
 def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
@@ -144,7 +144,7 @@ def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
     options = [f"num_layers={rnn.num_layers}"] if rnn.num_layers > 1 else []
     options += ["bidirectional=True"] if rnn.bidirectional else []
     options += [f"proj_size={rnn.proj_size}"] if rnn.proj_size else []
-    final = "(h_n, c_n)" if encoder.has_cell_state else "h_n"
+    final = "(h_n, c_n)" if "c_n" in encoder.state_sizes else "h_n"
     if isinstance(rnn, SteppedRNN):
         lines = [
             f"rnn = SteppedRNN({', '.join([type(rnn.l0).__name__, 'F', 'H', *options])})",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,6 +38,8 @@ class ShowsShapes:
 
 
 def _shape(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str({name: _shape(each) for name, each in value.items()})
     if not isinstance(value, Tensor):
         return repr(value)
     device = "" if value.device.type == "cpu" else f" on {value.device}"

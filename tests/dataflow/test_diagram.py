@@ -82,7 +82,7 @@ def test_each_direction_ends_where_it_should() -> None:
     backward, forward = rows_of(drawing)[:2]
     assert [bool(box.share) for box in forward] == [False, False, False, True]
     assert [bool(box.share) for box in backward] == [True, False, False, False]
-    ends = [pytest.approx(float(share)) for share in seen.h_n[1, -1]]
+    ends = [pytest.approx(float(share)) for share in seen.finals["h_n"][1, -1]]
     assert [forward[-1].share, backward[0].share] == ends
     left, right = (box for box in boxes_of(drawing, "state") if box.share)
     assert left.lines[0] == right.lines[0] == "h_n"
@@ -95,7 +95,7 @@ def test_a_decoder_starts_from_the_states_of_its_layer(
     head: str, directions: int, cell: str, layers: int
 ) -> None:
     drawing, seen = drawn(head, directions, layers, cell)
-    boxes, names = drawing.boxes, {"h_0": seen.h_n, "c_0": seen.c_n}
+    boxes, names = drawing.boxes, {"h_0": seen.finals["h_n"], "c_0": seen.finals.get("c_n")}
     lowest = max(box.y for box in boxes if box.text == "start")
     for layer in range(layers):
         y = lowest - 1 - layer

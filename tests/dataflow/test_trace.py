@@ -83,7 +83,9 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
     seen = trace(task, make_batch(task))
     assert {*seen.reads} == {*HEADS[name].reads}
     assert seen.output.shape == (B, T, directions)
-    assert seen.h_n.shape == (B, layers, directions) and (seen.c_n is None) == (cell != "lstm")
+    assert seen.finals["h_n"].shape == (B, layers, directions) and ("c_n" in seen.finals) == (
+        cell == "lstm"
+    )
 
     read = seen.output > 0  # (B, T, D)
     if name == "max_pool":
@@ -93,7 +95,7 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
         assert torch.equal(read, steps.unsqueeze(-1).expand_as(read))
         expected = torch.zeros(B, layers, directions, dtype=torch.bool)
         expected[:, -1] = states
-        assert torch.equal(seen.h_n > 0, expected)
+        assert torch.equal(seen.finals["h_n"] > 0, expected)
 
     # through the network: all valid steps; for a logit at a step of one direction, those up to it
     if task.contract.per == "step":
@@ -119,7 +121,7 @@ def test_shares_equal_the_jacobian() -> None:
     output = jacobians[0][row, :, row, :length].norm(dim=(0, 2))  # (C, T, H) -> (T)
     h_n = jacobians[1][row, :, -1, 0, row].norm()
     seen = trace(task, batch)
-    ours = torch.cat([seen.output[row, :length, 0], seen.h_n[row, -1]])
+    ours = torch.cat([seen.output[row, :length, 0], seen.finals["h_n"][row, -1]])
     theirs = torch.cat([output, h_n.view(1)])
     # ours is an estimate by a few random combinations of four logits
     assert torch.allclose(ours, theirs / theirs.sum(), rtol=0.35)
@@ -223,6 +225,5 @@ def test_a_head_may_read_c_n_and_lower_layers() -> None:
 
     task = own_task(cells, "h_n", "c_n")
     seen = trace(task, make_batch(task))
-    assert seen.c_n is not None
-    assert (seen.h_n > 0)[0].tolist() == [[True], [False], [False]]
-    assert (seen.c_n > 0)[0].tolist() == [[False], [False], [True]]
+    assert (seen.finals["h_n"] > 0)[0].tolist() == [[True], [False], [False]]
+    assert (seen.finals["c_n"] > 0)[0].tolist() == [[False], [False], [True]]

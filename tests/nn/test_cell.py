@@ -8,11 +8,16 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 from seqmodels.audit import assert_clean, audit
-from seqmodels.batch import PairBatch
+from seqmodels.batch import PairBatch, SequenceBatch
+from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.explain import example_batch
+from seqmodels.dataflow.rendering import to_text
 from seqmodels.dataflow.tracing import trace
+from seqmodels.errors import UserError
+from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.state import parts_of, state_of
 from tests.networks import example_task
 from tests.nn.cases import Case, F, H, cases, made, parts, same
 from tests.shipped import DECODER_HEADS, LANGUAGE_HEADS
@@ -24,7 +29,7 @@ OWN = (("own_lstm", 0), ("torch_lstm", 0), ("torch_gru", 0))
 class OwnLSTM(Cell):
     """By hand, with the weights of an `nn.LSTMCell`."""
 
-    has_cell_state = True
+    states = ("h", "c")
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -51,6 +56,12 @@ def own_cells(modules_of_their_own: None) -> None:
     class OfTorchToo(Cell, nn.GRUCell, name="torch_gru"):
         pass
 
+    class OwnFour(Four, name="four"):
+        pass
+
+    class OwnSummed(Summed, name="summed"):
+        pass
+
 
 @settings(max_examples=50)
 @given(case=cases(*OWN))
@@ -66,6 +77,117 @@ def test_a_cell_of_ones_own_gives_what_pytorchs_gives_for_packed_rows(case: Case
     same(parts(states), parts(wanted_states))
     for one, other in zip(gradients, wanted, strict=True):
         same(one, other, 1e-9)
+
+
+class Four(Cell):
+    """Four states, each with a width of its own; what the next layer reads is none of them."""
+
+    states = ("h", "c", "n", "m")
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.widths = {"c": 2 * hidden_size, "m": 3}
+        self.to_h = nn.Linear(input_size + 3 * hidden_size, hidden_size)
+        self.to_c = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+        self.to_m = nn.Linear(hidden_size + 3, 3)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        h, c, n, m = state
+        c = 0.5 * c + self.to_c(torch.cat([x, h], dim=1)).tanh()
+        h = self.to_h(torch.cat([x, c, n], dim=1)).tanh()
+        return h, c, (n + h.square()) / 2, self.to_m(torch.cat([h, m], dim=1)).tanh()
+
+    def output(self, state: tuple[Tensor, ...]) -> Tensor:
+        h, _, _, m = state
+        return torch.cat([m, 2 * h], dim=1)
+
+
+class Summed(Cell):
+    """All steps at once; the same step by step."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.of_x = nn.Linear(input_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return h + self.of_x(x)
+
+    def parallel(self, steps: Tensor, h: Tensor) -> Tensor:
+        return h.unsqueeze(1) + self.of_x(steps).cumsum(dim=1)
+
+
+@settings(max_examples=50)
+@given(case=cases(("four", 0), ("summed", 0)))
+def test_named_states_of_ragged_rows_are_those_of_a_loop(case: Case) -> None:
+    case.make()
+    states, _ = case.run("auto")
+    encoder, start = case.encoder, case.start
+    names = [f"{name}_n" for name in (Four.states if case.cell[0] == "four" else Cell.states)]
+    assert [*states.finals] == [*encoder.state_sizes] == names
+    for row, length in enumerate(case.lengths):
+        steps = case.inputs[row : row + 1, :length]
+        for layer in range(case.layers):
+            outputs = []
+            for direction in range(encoder.num_directions):
+                cell = encoder.rnn.get_submodule(f"l{layer}{'_reverse' * direction}")
+                place = layer * encoder.num_directions + direction
+                sizes = encoder.state_sizes.values()
+                state = [part[place, row : row + 1] for part in start] or [
+                    torch.zeros(1, size).double() for size in sizes
+                ]
+                made_at = {}
+                for step in reversed(range(length)) if direction else range(length):
+                    state = [*parts_of(cell(steps[:, step], state_of(*state)))]
+                    made_at[step] = cell.output(state_of(*state))
+                outputs.append(torch.stack([made_at[step] for step in range(length)], dim=1))
+                for name, part in zip(names, state, strict=True):
+                    same(states.finals[name][layer, direction, row], part[0])
+            steps = torch.cat(outputs, dim=2)
+        same(states.output[row, :length], steps[0])
+    assert not states.output[~states.mask].any()
+
+
+@pytest.mark.parametrize("head", ["last_hidden", "every_step", *LANGUAGE_HEADS[:1], *DECODER_HEADS])
+def test_every_state_is_carried_shown_and_handed_over(head: str) -> None:
+    task = example_task("four", 2, False, head, hidden_size=4)
+    batch = example_batch(task, 3, 4)
+    seen = trace(task, batch)
+    assert [*seen.finals] == [*task.encoder.state_sizes]
+    text = to_text(draw(task, seen, row=1)).plain
+    assert all(name in text for name in seen.finals)
+    if head in DECODER_HEADS:
+        assert set(seen.reads) - {"output"} == {*seen.finals}
+        return
+    task.eval()
+    time = batch.inputs.shape[1]
+    whole = task.encode(SequenceBatch(batch.inputs, torch.full((3,), time)))
+    carried: tuple[Tensor, ...] = ()
+    for chunk in batch.inputs.split([3, time - 3], dim=1):
+        states, carried = task.carry(SequenceBatch(chunk, [chunk.shape[1]] * 3), carried)
+    assert len(carried) == len(Four.states)
+    for name, final in whole.finals.items():
+        same(states.finals[name], final, 1e-6)
+
+
+def test_a_head_may_read_any_state_by_name() -> None:
+    class Reader(Head, name="reads_m"):
+        reads = ("m_n",)
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.finals["m_n"][-1, 0]
+
+    task = example_task("four", 2, False, "reads_m")
+    seen = trace(task, example_batch(task, 3, 4))
+    assert seen.reads == ("m_n",) and bool((seen.finals["m_n"] > 0)[:, -1].all())
+    with pytest.raises(UserError, match="reads m_n, which a gru does not have"):
+        example_task("gru", 2, False, "reads_m")
+
+
+def test_states_are_named_in_order() -> None:
+    with pytest.raises(ValueError, match="h comes first, then c"):
+
+        class Wrong(Cell, name="wrong"):
+            states = ("c", "h")
 
 
 def test_a_cell_may_divide_by_its_input_which_is_no_zero_then() -> None:

@@ -10,7 +10,6 @@ from seqmodels.dataflow.tracing import Trace
 from seqmodels.engine import Task
 
 CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
-STATES = 2 * (STATE + 1)  # of h_n and c_n at the end of a direction
 
 
 def title(task: Task) -> str:
@@ -47,15 +46,17 @@ class _Diagram:
         self.encoder, self.contract = task.encoder, task.contract
         self.length = int(trace.lengths[row])
         self.directions, self.cell = self.encoder.num_directions, self.encoder.cell.upper()[:CELL]
-        self.left = left or (STATES if self.directions == 2 else LABEL)
+        self.states = len(trace.finals) * (STATE + 1)  # at the end of a direction
+        self.states = max(self.states, 2 * (STATE + 1))
+        self.left = left or (self.states if self.directions == 2 else LABEL)
         self.columns = self.cells(trace.output.shape[1])
         self.right = self.columns[-1] + CELL + 1  # where the forward direction's states begin
         self.inputs_y = above + 4 + self.encoder.num_layers * (self.directions + 1)
         # the backward direction is named beside the arrow that comes from the forward direction's
         # `h_n`, or behind the arrow from its `c_n`
-        reads_c_n = trace.c_n is not None and bool(trace.c_n.any())
-        self.names_x = self.right + (STATES if reads_c_n else STATE // 2 + 1)
-        ends = [self.right + STATES, len(task.head.name) + 2]
+        wide = any(bool(trace.finals[name].any()) for name in [*trace.finals][1:])
+        self.names_x = self.right + (self.states if wide else STATE // 2 + 1)
+        ends = [self.right + self.states, len(task.head.name) + 2]
         if self.contract.stateful:
             ends.append(self.right + len("→ next window"))
         if self.directions == 2:
@@ -162,7 +163,8 @@ class _WithDecoder(_Diagram):
         self.attends = bool(trace.output.any())
         self.target_y = (3 if self.attends else 2) + self.layers
         # with two directions, the arrows of the backward direction's states would cross the labels
-        left = LABEL + STATES if task.encoder.bidirectional else STATES
+        states = max(2, len(trace.finals)) * (STATE + 1)
+        left = LABEL + states if task.encoder.bidirectional else states
         super().__init__(task, trace, row, self.target_y + 2, left)
         self.target_x = self.cells(trace.shapes["logits"][1])
         self.end = self.target_x[-1] + CELL
@@ -189,13 +191,10 @@ class _WithDecoder(_Diagram):
             self.draw_attention()
 
     def draw_start(self) -> None:
-        shares = {"h_0": self.trace.h_n[self.row].sum(dim=1)}  # of each layer
-        if self.trace.c_n is not None:
-            shares["c_0"] = self.trace.c_n[self.row].sum(dim=1)
-        for number, (name, by_layer) in enumerate(shares.items(), start=1):
-            x = self.left - (STATE + 1) * number
-            for layer, share in enumerate(by_layer.tolist()):
-                self.drawing.box(x, self.target_y - 1 - layer, STATE, name, "state", share)
+        for number, (name, final) in enumerate(self.trace.finals.items(), start=1):
+            x, start = self.left - (STATE + 1) * number, name.removesuffix("n") + "0"
+            for layer, share in enumerate(final[self.row].sum(dim=1).tolist()):
+                self.drawing.box(x, self.target_y - 1 - layer, STATE, start, "state", share)
             self.drawing.up(x, STATE, self.head_y, self.target_y, reads=True)
 
     def draw_attention(self) -> None:

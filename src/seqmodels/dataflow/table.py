@@ -21,6 +21,11 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     """
     encoder, contract = task.encoder, task.contract
     size = "P" if encoder.rnn.proj_size else "H"
+
+    def letter(state: str) -> str:
+        hidden = encoder.state_sizes[state] == encoder.rnn.hidden_size
+        return "H" if hidden else size if state == "h_n" else "W"
+
     wide = f"D*{size}" if encoder.bidirectional else size
     tokens, words = len(trace.shapes["inputs"]) == 2, task.characters is not None
     (rows, time), (read_rows, read_time) = trace.shapes["inputs"][:2], trace.shapes["embedded"][:2]
@@ -35,15 +40,13 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         "embedded": f"({b}, {t}, E)",
         "convolved": f"({b}, {t}, channels)",
         "output": f"({b}, {t}, {wide})",
-        "h_n": f"(L, D, {b}, {size})",
-        "c_n": f"(L, D, {b}, H)",
+        **{n: f"(L, D, {b}, {letter(n)})" for n in trace.finals},
         "selected": f"({b}, {t}, S)" if contract.per == "step" else f"({b}, S)",
         "logits": f"({target}, {contract.kind.size})",
     }
     holds = {
         "output": "last layer, every step",
-        "h_n": "every layer, after its last step",
-        "c_n": "every layer, after its last step",
+        **dict.fromkeys(trace.finals, "every layer, after its last step"),
         "inputs": "tokens" if tokens else "words, characters" if words else "features",
         "logits": contract.kind.logits,
     }
@@ -61,7 +64,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         read, goes = name in trace.reads, ""
         if read:
             goes = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
-        elif contract.stateful and name in ("h_n", "c_n"):
+        elif contract.stateful and name in trace.finals:
             goes = "next window"
         elif name == "inputs":
             goes = reached(trace)

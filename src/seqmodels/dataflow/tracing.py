@@ -21,7 +21,6 @@ from seqmodels.nn.vocabulary import Vocabulary
 
 DIRECTIONS_OF_GRADIENT = 4  # random combinations of the logits whose gradients are taken
 MOST_TOKENS = 512  # of a vocabulary: more have logits of the same features
-STATES = ("output", "h_n", "c_n")
 Select = Callable[[RNNOutput], Tensor]
 
 
@@ -36,15 +35,14 @@ class Trace:
     shapes: dict[str, tuple[int, ...]]  # of every tensor from the inputs to the logits, in order
     lengths: Int[Tensor, " batch"]
     output: Float[Tensor, "batch time directions"]  # 0 at padding, where `output` is constant
-    h_n: Float[Tensor, "batch layers directions"]
-    c_n: Float[Tensor, "batch layers directions"] | None  # None for GRU and RNN
+    finals: dict[str, Float[Tensor, "batch layers directions"]]  # h_n, c_n and others
     # through the whole network; for a prediction at every step with the input steps last
     inputs: Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]
 
     @property
     def cells(self) -> dict[str, Tensor]:
-        """The shares within `output`, `h_n` and, if there is one, `c_n`."""
-        return {name: cells for name in STATES if (cells := getattr(self, name)) is not None}
+        """The shares within `output`, and within each final state."""
+        return {"output": self.output, **self.finals}
 
     @property
     def row_shares(self) -> dict[str, Float[Tensor, " batch"]]:
@@ -78,9 +76,9 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
         embedded = task.embed(rows).detach().requires_grad_()
         convolved = task.convolve(embedded, rows.lengths)
         states = task.encoder(convolved, rows.lengths)
-        traced = {name: t for name in STATES if (t := getattr(states, name)) is not None}
+        traced = {"output": states.output, **states.finals}
         cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
-        leaves = replace(states, **cut)
+        leaves = with_tensors(states, cut)
         narrow.enter_context(few_tokens(task.head.output))
         selected, logits = head.select(leaves), task.read_out(leaves, batch)
         norms = _gradient_norms(logits, [*cut.values()])
@@ -106,8 +104,15 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
     shapes["logits"] = tuple(logits.shape)
     if isinstance(head.output, Vocabulary):
         shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
-    c_n = final[1] if len(final) > 1 else None
-    return Trace(shapes, rows.lengths, output, final[0], c_n, inputs=reach(task, batch))
+    finals = dict(zip(states.finals, final, strict=True))
+    return Trace(shapes, rows.lengths, output, finals, inputs=reach(task, batch))
+
+
+def with_tensors(states: RNNOutput, new: dict[str, Tensor]) -> RNNOutput:
+    """The same with new tensors of these names."""
+    own = {name: tensor for name, tensor in new.items() if name in ("output", "h_n", "c_n")}
+    others = {name: new.get(name, tensor) for name, tensor in (states.others or {}).items()}
+    return replace(states, **own, others=others or None)  # type: ignore[arg-type]
 
 
 def reach(
@@ -186,7 +191,7 @@ def _check_declaration(
         if _changes(read_from, leaves, name):
             measured.add(name)
     if measured != set(head.reads):
-        found = tuple(name for name in STATES if name in measured)
+        found = tuple(name for name in norms if name in measured)
         raise UserError(
             f"head {head.name!r} declares reads={head.reads}, but by their gradients its logits "
             f"depend on {' and '.join(found) or 'none of the tensors'}: "
@@ -197,9 +202,9 @@ def _check_declaration(
 def _changes(function: Select, states: RNNOutput, name: str) -> bool:
     """Whether random changes of that tensor, of several sizes, change the result."""
     generator = torch.Generator().manual_seed(0)
-    before, tensor = function(states), getattr(states, name)
+    before, tensor = function(states), {"output": states.output, **states.finals}[name]
     for size in (1.0, 10.0, 0.1, 100.0):
         noise = size * torch.randn(tensor.shape, generator=generator).to(tensor)
-        if not torch.equal(before, function(replace(states, **{name: tensor + noise}))):
+        if not torch.equal(before, function(with_tensors(states, {name: tensor + noise}))):
             return True
     return False

@@ -74,11 +74,12 @@ def example(task: Task) -> tuple[Tensor, Tensor]:
 
 def carried_parts(task: Task) -> dict[str, Tensor]:
     """What `carry` of a task takes for new rows, by name: all zero."""
-    encoder = task.encoder
-    state = (encoder.num_layers, BATCH, encoder.output_size)
-    parts = {name: torch.zeros(state) for name in "hc"[: 1 + encoder.has_cell_state]}
+    sizes, layers = task.encoder.state_sizes, task.encoder.num_layers
+    parts = {
+        name.removesuffix("_n"): torch.zeros(layers, BATCH, size) for name, size in sizes.items()
+    }
     if task.head.streams == "pooled":
-        total = torch.zeros(BATCH, encoder.output_size, dtype=torch.float64)
+        total = torch.zeros(BATCH, task.encoder.output_size, dtype=torch.float64)
         parts |= Pooled(total, total.float(), torch.zeros(BATCH, dtype=torch.int64))._asdict()
     return parts
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.nn.state import State, parts_of, state_of
+from seqmodels.padding import last_step
 
 CELLS: dict[str, Callable[..., Any]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -28,21 +30,36 @@ class Cell(nn.Module):
             def forward(self, x, h):
                 return self.h(torch.cat([x, h], dim=1)).tanh()
 
-    Set `has_cell_state = True` for a state that is a pair `(h, c)`, as in `nn.LSTMCell`. A subclass
-    of PyTorch's cells works as it is: `class Mine(Cell, nn.LSTMCell, name="mine")`.
+    A cell of several states names them, `h` first, then `c` if there is one, and takes and returns
+    a tuple: `states = ("h", "c")`, as in `nn.LSTMCell`. They are as wide as `h` unless `__init__`
+    sets `self.widths`, such as `{"c": 2 * hidden_size}`. A subclass of PyTorch's cells works as it
+    is: `class Mine(Cell, nn.LSTMCell, name="mine")`.
     """
 
-    has_cell_state: ClassVar[bool] = False
+    states: ClassVar[tuple[str, ...]] = ("h",)
+    widths: Mapping[str, int] = MappingProxyType({})
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.has_cell_state |= issubclass(cls, nn.LSTMCell)
+        if issubclass(cls, nn.LSTMCell) and "states" not in vars(cls):
+            cls.states = ("h", "c")
+        if cls.states[0] != "h" or "c" in cls.states[2:]:
+            raise ValueError(f"{cls.__name__}.states is {cls.states}: h comes first, then c")
         if name is None:  # a common base of several cells
             return
         known: Any = CELLS.get(name)
         if known is not None and not made_again(cls, getattr(known, "args", [known])[0]):
             raise ValueError(f"two cells are called {name!r}")
         CELLS[name] = partial(SteppedRNN, cls)
+
+    def output(self, state: State) -> Tensor:
+        """What the next layer, and `output`, get of a state: `h`, unless you override it."""
+        return parts_of(state)[0]
+
+    def parallel(self, steps: Tensor, state: State) -> State | None:
+        """Each state after each step, `(B, T, ...)`, of `steps` `(B, T, F)`, all at once: override
+        it for a cell whose gates don't read its state. None: step by step."""
+        return None
 
 
 def made_again(one: type, other: type) -> bool:
@@ -75,12 +92,17 @@ class SteppedRNN(nn.Module):
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.dropout = bidirectional, dropout
-        self.locked_dropout, self.has_cell_state = locked_dropout, cell.has_cell_state
+        self.locked_dropout, self.output_size = locked_dropout, hidden_size
         suffixes = ("", "_reverse") if bidirectional else ("",)
         self.names = [f"l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
-        widths = [input_size] * len(suffixes) + [hidden_size * len(suffixes)] * len(self.names)
-        for name, width in zip(self.names, widths, strict=False):
-            self.add_module(name, cell(width, hidden_size))
+        for number, name in enumerate(self.names):
+            above = number >= len(suffixes)  # the first layer
+            made = cell(len(suffixes) * self.output_size if above else input_size, hidden_size)
+            self.add_module(name, made)
+            self.state_sizes = {state: made.widths.get(state, hidden_size) for state in cell.states}
+            zeros = [torch.zeros(1, size) for size in self.state_sizes.values()]
+            with torch.no_grad():
+                self.output_size = made.output(state_of(*zeros)).shape[1]
 
     def forward(
         self, inputs: Tensor, hx: State | None = None, lengths: Tensor | None = None
@@ -103,9 +125,8 @@ class SteppedRNN(nn.Module):
         # nor zeros, which a cell may divide by, can spoil a gradient
         places, first = torch.minimum(step, last), torch.arange(batch, device=device) * time
         orders = [(first.unsqueeze(1) + x).flatten() for x in (places, last - places)]
-        zeros = inputs.new_zeros(len(self.names), batch, self.hidden_size)
-        start = (zeros, zeros) if self.has_cell_state else (zeros,)
-        states = zip(*(start if hx is None else parts_of(hx)), strict=True)
+        start = parts_of(hx) if hx is not None else self._zeros(inputs)
+        states = zip(*start, strict=True)
         finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             if layer:
@@ -114,12 +135,17 @@ class SteppedRNN(nn.Module):
             outputs = []
             for direction in range(len(self.names) // self.num_layers):
                 cell = self.get_submodule(self.names[len(finals)])
-                output, final = _run(cell, _read(inputs, orders[direction]), next(states), ragged)
+                steps, state = _read(inputs, orders[direction]), next(states)
+                output, final = _run(cell, steps, state, ragged, last)
                 outputs.append(_read(output, orders[direction]))
                 finals.append(final)
             inputs = torch.cat(outputs, dim=2)
         parts = (torch.stack(part) for part in zip(*finals, strict=True))
         return inputs.masked_fill(~valid, 0.0), state_of(*parts)
+
+    def _zeros(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        sizes, shape = self.state_sizes.values(), (len(self.names), len(inputs))
+        return tuple(inputs.new_zeros(*shape, size) for size in sizes)
 
 
 def _read(rows: Tensor, order: Tensor) -> Tensor:
@@ -127,9 +153,12 @@ def _read(rows: Tensor, order: Tensor) -> Tensor:
 
 
 def _run(
-    cell: nn.Module, steps: Tensor, state: tuple[Tensor, ...], valid: Tensor | None
+    cell: Any, steps: Tensor, state: tuple[Tensor, ...], valid: Tensor | None, last: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """`h` after each step, `(B, T, H)`, and the state of each row after its own last one."""
+    """The output of each step, `(B, T, H)`, and the state of each row after its own last one,
+    `last` `(B, 1)`."""
+    if (made := cell.parallel(steps, state_of(*state))) is not None:
+        return cell.output(made), tuple(last_step(p, last.squeeze(1) + 1) for p in parts_of(made))
     outputs = []
     for number, x in enumerate(steps.unbind(1)):
         made = parts_of(cell(x, state_of(*state)))
@@ -137,7 +166,7 @@ def _run(
             parts = zip(made, state, strict=True)
             made = tuple(torch.where(valid[:, number], *pair) for pair in parts)
         state = made
-        outputs.append(state[0])
+        outputs.append(cell.output(state_of(*state)))
     return torch.stack(outputs, dim=1), state
 
 

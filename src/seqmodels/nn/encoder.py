@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,11 +16,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, checked
 from seqmodels.batch import ShowsShapes
 from seqmodels.errors import UserError, choices, refusing
-from seqmodels.nn.cell import CELLS
+from seqmodels.nn.cell import CELLS, SteppedRNN
 from seqmodels.nn.ragged import run_padded
 from seqmodels.nn.recurrence import runs_by_hand
 from seqmodels.nn.rows import MOST_STEPS
-from seqmodels.nn.state import State
+from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
 
@@ -55,6 +55,7 @@ class RNNOutput(ShowsShapes):
         h_n: `(L, D, B, H)`: `h` of every layer and direction after its own last step, which for
             the backward direction is step 0.
         c_n: `(L, D, B, Hc)`: the LSTM's cell state after the same steps; None for GRU and RNN.
+        others: of a `Cell` with more states: each after the same steps, as `n_n` for a state `n`.
         lengths: `(B,)` int64 on the CPU.
         windows: if the rows are windows of longer sequences, side by side: how many there are of
             each sequence, int64 on the CPU.
@@ -68,6 +69,7 @@ class RNNOutput(ShowsShapes):
     lengths: Int[Tensor, " batch"]
     windows: Int[Tensor, " sequences"] | None = None
     before: Pooled | None = None
+    others: Mapping[str, Tensor] | None = None
 
     @property
     def mask(self) -> Bool[Tensor, "batch time"]:
@@ -75,13 +77,18 @@ class RNNOutput(ShowsShapes):
         return valid_steps(self.lengths, self.output.shape[1], self.output.device)
 
     @property
+    def finals(self) -> dict[str, Tensor]:
+        """Every final state by name: `h_n`, `c_n` if there is one, and `others`."""
+        c_n = {} if self.c_n is None else {"c_n": self.c_n}
+        return {"h_n": self.h_n, **c_n, **(self.others or {})}
+
+    @property
     def state(self) -> State:
         """The final states in PyTorch's own layout: `(L*D, B, H)`, a pair `(h_n, c_n)` for LSTM.
 
         Pass it to `nn.LSTM`, `nn.GRU`, `nn.RNN` or `RecurrentEncoder` as the initial state.
         """
-        h_n = self.h_n.flatten(0, 1)
-        return h_n if self.c_n is None else (h_n, self.c_n.flatten(0, 1))
+        return state_of(*(final.flatten(0, 1) for final in self.finals.values()))
 
 
 class RecurrentEncoder(nn.Module):
@@ -145,9 +152,12 @@ class RecurrentEncoder(nn.Module):
         self.locked_dropout = locked_dropout
 
     @property
-    def has_cell_state(self) -> bool:
-        """Whether the state is a pair `(h, c)`."""
-        return self.cell == "lstm" or getattr(self.rnn, "has_cell_state", False)
+    def state_sizes(self) -> dict[str, int]:
+        """The width of each final state, by its name in `RNNOutput.finals`."""
+        if isinstance(self.rnn, SteppedRNN):
+            return {f"{name}_n": size for name, size in self.rnn.state_sizes.items()}
+        c_n = {"c_n": self.rnn.hidden_size} if self.cell == "lstm" else {}
+        return {"h_n": self.output_size, **c_n}
 
     @property
     def bidirectional(self) -> bool:
@@ -164,7 +174,10 @@ class RecurrentEncoder(nn.Module):
 
     @property
     def output_size(self) -> int:
-        """`H`, the width of one direction of `output` and of `h_n`: `proj_size or hidden_size`."""
+        """`H`, the width of one direction of `output`; of PyTorch's own networks also of `h_n`:
+        `proj_size or hidden_size`."""
+        if isinstance(self.rnn, SteppedRNN):
+            return self.rnn.output_size
         return self.rnn.proj_size or self.rnn.hidden_size
 
     def forward(
@@ -199,14 +212,11 @@ class RecurrentEncoder(nn.Module):
             output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=locked)
         if output.shape[1] < time:
             output = F.pad(output, (0, 0, 0, time - longest))
-        h_n, c_n = (final, None) if isinstance(final, Tensor) else final
         layout = (self.num_layers, self.num_directions)  # (L*D, B, H) -> (L, D, B, H)
-        return RNNOutput(
-            output=output,
-            h_n=h_n.unflatten(0, layout),
-            c_n=None if c_n is None else c_n.unflatten(0, layout),
-            lengths=lengths,
-        )
+        parts = (part.unflatten(0, layout) for part in parts_of(final))
+        named = dict(zip(self.state_sizes, parts, strict=True))
+        h_n, c_n = named.pop("h_n"), named.pop("c_n", None)
+        return RNNOutput(output, h_n, c_n, lengths, others=named or None)
 
     def _runs_whole(self, inputs: Tensor, lengths: Tensor, longest: int) -> bool:
         """Whether the rows are of one length, and PyTorch's own call is the fastest for them."""

@@ -151,9 +151,9 @@ class Run:
 
         Args:
             inputs, source: as `predict` takes them.
-            tensor: `h_n` or `c_n` of the last layer, directions side by side, `(N, D*H)`; `output`,
-                a list of N `(T, D*H)`; or a head without weights, such as `mean_pool`. None: what
-                the run's own head selects.
+            tensor: `h_n`, `c_n` or another final state of the last layer, directions side by side,
+                `(N, D*H)`; `output`, a list of N `(T, D*H)`; or a head without weights, such as
+                `mean_pool`. None: what the run's own head selects.
 
         Raises:
             UserError: for an unknown tensor, one that this network lacks, or a wrong input.
@@ -303,15 +303,17 @@ class Run:
         return unusable(f"{self.folder} cannot be used")
 
 
-class FinalCell(Head):
-    """`c_n` of the last layer, its directions side by side."""
+def final_head(tensor: str) -> type[Head]:
+    """A head that selects this final state of the last layer, its directions side by side."""
 
-    name = "c_n"
-    reads = ("c_n",)
+    class Final(Head):
+        name = tensor
+        reads = (tensor,)
 
-    def select(self, states: RNNOutput) -> Tensor:
-        assert states.c_n is not None
-        return states.c_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.finals[tensor][-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
+
+    return Final
 
 
 def head_for(task: Task, tensor: str | None) -> Head:
@@ -323,16 +325,15 @@ def head_for(task: Task, tensor: str | None) -> Head:
     encoder, own = task.encoder, task.head
     if tensor in (None, own.name) and not task.contract.kind.decoder:
         return own
-    h_n = "bidirectional_concat" if encoder.bidirectional else "last_hidden"
-    known = {**HEADS, "output": HEADS["every_step"], "h_n": HEADS[h_n]}
-    known["c_n"] = FinalCell
+    known = {**HEADS, "output": HEADS["every_step"]}
+    known |= {state: final_head(state) for state in encoder.state_sizes}
     fits = {
         name: head
         for name, head in known.items()
         if head.build is Head.build
         and head.output_class is None
         and head.requires_bidirectional in (None, encoder.bidirectional)
-        and ("c_n" not in head.reads or encoder.has_cell_state)
+        and {*head.reads} <= {"output", *encoder.state_sizes}
     }
     if tensor is None:
         raise UserError(

@@ -45,10 +45,9 @@ def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
     decoder = network(cell, proj * width, 6 * width)
     states = encoder(torch.randn(3, T, E), LENGTHS)
     bridge = Bridge(encoder, decoder)
-    parts = parts_of(bridge(states.h_n, states.c_n))
-    finals = [states.h_n, states.c_n][: len(parts)]
-    resizers: list[Any] = [bridge.h, bridge.c]
-    for part, final, resize in zip(parts, finals, resizers, strict=False):
+    parts = parts_of(bridge(states.finals))
+    resizers: Any = bridge.resizers.values()
+    for part, final, resize in zip(parts, states.finals.values(), resizers, strict=True):
         for layer, row in product(range(L), range(3)):
             by_hand = torch.cat([final[layer, d, row] for d in range(directions)])
             if factor != 1:
@@ -56,13 +55,13 @@ def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
             torch.testing.assert_close(part[layer, row], by_hand)
     assert bool([*bridge.parameters()]) == (factor != 1)
     # PyTorch's own network takes it
-    decoder.rnn(torch.randn(3, 1, E), bridge(states.h_n, states.c_n))
+    decoder.rnn(torch.randn(3, 1, E), bridge(states.finals))
 
 
 def test_a_bridge_refuses_what_does_not_fit() -> None:
-    with pytest.raises(UserError, match="gru has no c_n: .*cell=gru"):
+    with pytest.raises(UserError, match="starts from h_n, c_n, .* gru cells has h_n: .*cell=gru"):
         Bridge(network("gru", 0, 6), network("lstm", 0, 6))
-    with pytest.raises(UserError, match="no place for c_n: .*cell=lstm"):
+    with pytest.raises(UserError, match="gru cells starts from h_n, .* has h_n, c_n: .*cell=lstm"):
         Bridge(network("lstm", 0, 6), network("gru", 0, 6))
     with pytest.raises(UserError, match="set model.decoder.num_layers=2"):
         Bridge(network("gru", 0, 6), RecurrentEncoder(E, 6, 1, cell="gru"))
@@ -97,7 +96,7 @@ W = 9  # target tokens
 
 def start_of(states: RNNOutput, *, attends: bool) -> Start:
     memory = (states.output, states.mask) if attends else ()
-    return Start(states.h_n, states.c_n, *memory)
+    return Start(states.finals, *memory)
 
 
 def made_decoder(cell: str, proj: int, score: str | None) -> tuple[RecurrentEncoder, Decoder]:

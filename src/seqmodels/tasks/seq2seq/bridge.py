@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,18 +13,17 @@ from torch import Tensor, nn
 from seqmodels.arguments import checked
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.state import State
+from seqmodels.nn.state import State, state_of
 
 Score = Literal["general", "additive"]
 
 
 class Bridge(nn.Module):
     """Starts each layer of a decoder from the same layer of an encoder: `h` from `h_n`, `c` from
-    `c_n`, forward and backward side by side.
+    `c_n`, and so on, forward and backward side by side.
 
     Where the two directions of the encoder are together as wide as the decoder, they are handed
-    over as they are. Otherwise they go through a linear layer, another for each layer, for `h` and
-    for `c`.
+    over as they are. Otherwise they go through a linear layer, another for each layer and state.
 
     Args:
         encoder: whose final states are read.
@@ -35,12 +35,12 @@ class Bridge(nn.Module):
 
     def __init__(self, encoder: RecurrentEncoder, decoder: RecurrentEncoder) -> None:
         super().__init__()
-        if encoder.has_cell_state != decoder.has_cell_state:
-            missing = "has no c_n" if decoder.has_cell_state else "has no place for c_n"
-            cell = encoder.cell if decoder.has_cell_state else decoder.cell
+        sizes, wanted = encoder.state_sizes, decoder.state_sizes
+        if [*sizes] != [*wanted]:
             raise UserError(
-                f"a decoder of {decoder.cell} cells cannot start from an encoder of {encoder.cell} "
-                f"cells, because {cell} {missing}: set model.decoder.cell={encoder.cell}"
+                f"a decoder of {decoder.cell} cells starts from {', '.join(wanted)}, and an "
+                f"encoder of {encoder.cell} cells has {', '.join(sizes)}: set "
+                f"model.decoder.cell={encoder.cell}"
             )
         if encoder.num_layers != decoder.num_layers:
             raise UserError(
@@ -49,23 +49,17 @@ class Bridge(nn.Module):
                 f"model.decoder.num_layers={encoder.num_layers}"
             )
         layers, directions = encoder.num_layers, encoder.num_directions
-        self.h = _resizers(layers, directions * encoder.output_size, decoder.output_size)
-        self.c = None
-        if encoder.has_cell_state:
-            width = directions * encoder.rnn.hidden_size
-            self.c = _resizers(layers, width, decoder.rnn.hidden_size)
+        self.resizers = nn.ModuleDict(
+            {name: _resizers(layers, directions * sizes[name], wanted[name]) for name in sizes}
+        )
 
-    def forward(
-        self,
-        h_n: Float[Tensor, "layers directions batch hidden"],
-        c_n: Float[Tensor, "layers directions batch cell"] | None = None,
-    ) -> State:
-        """`(L, B, H)`, or for LSTM a pair, as `nn.LSTM` takes it."""
-        h = _resized(h_n, self.h)
-        if self.c is None:
-            return h
-        assert c_n is not None
-        return h, _resized(c_n, self.c)
+    def forward(self, finals: Mapping[str, Tensor]) -> State:
+        """`(L, B, H)`, or for LSTM a pair, as `nn.LSTM` takes it.
+
+        Args:
+            finals: the encoder's, as `RNNOutput.finals` gives them.
+        """
+        return state_of(*(_resized(finals[name], each) for name, each in self.resizers.items()))
 
 
 def _resizers(layers: int, width: int, wanted: int) -> nn.ModuleList:
@@ -74,7 +68,7 @@ def _resizers(layers: int, width: int, wanted: int) -> nn.ModuleList:
 
 
 def _resized(
-    final: Float[Tensor, "layers directions batch width"], resizers: nn.ModuleList
+    final: Float[Tensor, "layers directions batch width"], resizers: Any
 ) -> Float[Tensor, "layers batch wanted"]:
     beside = final.transpose(1, 2).flatten(2)  # (L, D, B, H) -> (L, B, D*H)
     return torch.stack([resize(part) for resize, part in zip(resizers, beside, strict=True)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,11 @@ class Start:
     """What a decoder gets of an encoder: the tensors that a head selects.
 
     Args:
-        h_n, c_n: the encoder's final states, which the decoder starts from.
+        finals: the encoder's final states by name, which the decoder starts from.
         output, mask: the encoder's output and its valid steps, to attend to; None: it does not.
     """
 
-    h_n: Float[Tensor, "layers directions batch hidden"]
-    c_n: Float[Tensor, "layers directions batch cell"] | None
+    finals: Mapping[str, Tensor]
     output: Float[Tensor, "batch time output_size"] | None = None
     mask: Bool[Tensor, "batch time"] | None = None
 
@@ -95,7 +94,7 @@ class Decoder(Output):
         if self.attention is not None:
             assert start.output is not None and start.mask is not None
             memory = self.attention.memory(start.output, start.mask)
-        return Carried(self.bridge(start.h_n, start.c_n), memory)
+        return Carried(self.bridge(start.finals), memory)
 
     def read(
         self,
@@ -121,7 +120,8 @@ class Decoder(Output):
         """Logits `(B, S, V)` of the token after each of `inputs`, `(B, S)`, which begin with the
         start token; None: of the first token only, `(B, 1, V)`."""
         if inputs is None:
-            inputs = torch.full((features.h_n.shape[2], 1), self.start, device=features.h_n.device)
+            h_n = features.finals["h_n"]
+            inputs = torch.full((h_n.shape[2], 1), self.start, device=h_n.device)
         return self.vocabulary(self.read(inputs, self.carried(features))[0])
 
     def loss(self, features: Any, targets: Tensor, mask: Mask = None) -> Tensor:
@@ -170,6 +170,6 @@ class Decoder(Output):
             log_p[:, silent] = -torch.inf
             return log_p, carried
 
-        rows, device = features.h_n.shape[2], features.h_n.device
-        ends: dict[str, Any] = {"start": self.start, "end": self.end, "device": device}
-        return search(step, Carried.take, self.carried(features), rows, **ends, **options)
+        h_n = features.finals["h_n"]
+        ends: dict[str, Any] = {"start": self.start, "end": self.end, "device": h_n.device}
+        return search(step, Carried.take, self.carried(features), h_n.shape[2], **ends, **options)
