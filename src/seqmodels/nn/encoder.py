@@ -77,6 +77,13 @@ class RNNOutput(ShowsShapes):
         return valid_steps(self.lengths, self.output.shape[1], self.output.device)
 
     @property
+    def nested(self) -> Tensor:
+        """`output` as a jagged nested tensor, `(B, j, D*H)`, without padding."""
+        counts = self.lengths.to(self.output.device)
+        offsets = F.pad(counts.cumsum(0), (1, 0))
+        return torch.nested.nested_tensor_from_jagged(self.output[self.mask], offsets)
+
+    @property
     def finals(self) -> dict[str, Tensor]:
         """Every final state by name: `h_n`, `c_n` if there is one, and `others`."""
         c_n = {} if self.c_n is None else {"c_n": self.c_n}
@@ -189,11 +196,17 @@ class RecurrentEncoder(nn.Module):
         """Runs the network over each row's valid steps.
 
         Args:
-            inputs: `(B, T, F)`, padded at the end. The content of the padding has no effect.
+            inputs: `(B, T, F)`, padded at the end, whose padding has no effect; or a jagged nested
+                tensor (`torch.nested`), which has lengths of its own.
             lengths: `(B,)` int64 on the CPU, or a list, each in `1..T`; None means that no row is
                 padded.
             state: the initial state, in the layout of `RNNOutput.state`; None means zeros.
         """
+        if inputs.is_nested:
+            if lengths is not None:
+                raise ValueError("a nested tensor has lengths of its own: leave lengths out")
+            lengths = inputs.offsets().diff().cpu()
+            inputs = inputs.to_padded_tensor(0.0)
         batch, time = inputs.shape[:2]
         if lengths is None:
             lengths = torch.full((batch,), time)
