@@ -40,13 +40,25 @@ def test_each_argument_takes_its_default(target: str) -> None:
 
 
 def test_options_that_are_passed_on_are_those_of_the_base() -> None:
-    names = arguments(Text).kinds
-    assert "pool" in names and "inputs" not in names
+    takes = arguments(Text)
+    assert "pool" in takes.kinds and "inputs" not in takes.kinds
     with pytest.raises(UserError, match="^data.pool=0: input should be greater than or equal to 1"):
-        validated(arguments(Text), {"pool": 0}, "data")
+        validated(takes, {"pool": 0}, "data")
     given = {"train": 2020, "tokenizer": "word"}  # a number is text where text is meant
-    assert validated(arguments(Text), given, "data") == {**given, "train": "2020"}
+    assert validated(takes, given, "data") == {**given, "train": "2020"}
 
+
+@pytest.mark.parametrize("value", [True, "a", None, float("nan"), -0.1, 1, 2**70, [0.5], {}])
+def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
+    def f(x: NonNegativeFraction) -> None: ...
+
+    takes = arguments(f)
+    assert validated(takes, {"x": 0}) == {"x": 0} and validated(takes, {"x": 0.5}) == {"x": 0.5}
+    with pytest.raises(UserError, match="^x="):
+        validated(takes, {"x": value})
+
+
+# ---------------------------------------------------------------- a class of your own
 
 OWN_TASK = """
 from dataclasses import dataclass
@@ -66,6 +78,9 @@ class Own(SequenceClassifier):
     def __init__(self, *args, strength: Strength = "weak", depth: int | None = None, **options):
         super().__init__(*args, **options)
 """
+SPEC = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+MODEL = {"encoder": {"hidden_size": 3}, "head": "max_pool", "_recursive_": False}
+SGD = "torch.optim.SGD"
 
 
 @pytest.fixture
@@ -77,42 +92,32 @@ def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Any]:
     return own
 
 
-SPEC = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
-MODEL = {"encoder": {"hidden_size": 3}, "head": "max_pool", "_recursive_": False}
-SGD = "torch.optim.SGD"
-
-
+@pytest.mark.usefixtures("own_task")
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("strength", "strng", "model.strength=strng: input should be 'weak' or 'strong'"),
-        ("encoder", {"hiden_size": 3}, "model.encoder.hidden_size must be given"),
-        ("strenth", "weak", "model.strenth is not an argument of Own: did you mean model.s"),
-        ("data", {}, "model.data is not an argument of Own"),
-        ("output", {"shape": "wek"}, "model.output.shape=wek: input should be 'weak' or 'strong'"),
+        ("strength", "strng", "strength=strng: input should be 'weak' or 'strong'"),
+        ("encoder", {"hiden_size": 3}, "encoder.hidden_size must be given"),
+        ("strenth", "weak", "strenth is not an argument of Own: did you mean model.strength"),
+        ("data", {}, "data is not an argument of Own"),
+        ("output", {"shape": "wek"}, "output.shape=wek: input should be 'weak' or 'strong'"),
         # of the class that it builds on, whose file has other names
-        ("output", {"label_smoothing": 2}, "model.output.label_smoothing=2: input should be less"),
-        ("output", {"shap": "weak"}, "model.output.shap is not an argument of Own: did you mean"),
-        ("optimizer", {"_target_": SGD, "lr": "x"}, "model.optimizer.lr=x: input"),
-        ("optimizer", {"_target_": SGD, "mometum": 1}, "model.optimizer.mometum is"),
+        ("output", {"label_smoothing": 2}, "output.label_smoothing=2: input should be less"),
+        ("optimizer", {"_target_": SGD, "lr": "x"}, "optimizer.lr=x: input"),
+        ("optimizer", {"_target_": SGD, "mometum": 1}, "optimizer.mometum is"),
     ],
 )
 def test_a_class_of_your_own_is_checked_where_it_is_built(
-    own_task: type[Any], key: str, value: Any, message: str
+    key: str, value: Any, message: str
 ) -> None:
     config = {"_target_": "own_task.Own", **MODEL, key: value}
-    with pytest.raises(UserError, match=f"^{message}"):
+    with pytest.raises(UserError, match=f"^model.{message}"):
         instantiate(config, key="model", data=SPEC, allowed_targets=["own_task."])
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("dropout", 1.0),
-        ("encoder", {"hidden_size": True}),
-        ("encoder", {"hidden_size": 3, "cell": "lsmt"}),
-        ("head_options", {"size": 3}),
-    ],
+    [("dropout", 1.0), ("encoder", {"hidden_size": 3, "cell": "l"}), ("head_options", {"size": 3})],
 )
 def test_every_road_says_the_same(
     own_task: type[Any], refused: Refused, name: str, value: Any
@@ -127,20 +132,12 @@ def test_every_road_says_the_same(
             config = {"_target_": named, **options}
             instantiate(config, key="model", data=SPEC, allowed_targets=["own_task."])
         said.append(str(caught.value))
-    leaves = flattened({name: value}).items()
-    words = [f"++model.{key}={str(leaf).lower()}" for key, leaf in leaves]
+    words = [f"++model.{key}={leaf}" for key, leaf in flattened({name: value}).items()]
     said.append(refused("train.py", "model.head=max_pool", *words).removeprefix("error: "))
     assert {*said} == {said[0]} and len(said) == 5
 
 
-@pytest.mark.parametrize("value", [True, "a", None, float("nan"), -0.1, 1, 2**70, [0.5], {}])
-def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
-    def f(x: NonNegativeFraction) -> None: ...
-
-    takes = arguments(f)
-    assert validated(takes, {"x": 0}) == {"x": 0} and validated(takes, {"x": 0.5}) == {"x": 0.5}
-    with pytest.raises(UserError, match="^x="):
-        validated(takes, {"x": value})
+# ---------------------------------------------------------------- whole configurations
 
 
 @pytest.mark.parametrize(
@@ -155,10 +152,8 @@ def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
     ],
 )
 def test_what_would_be_wrong_in_silence_is_refused(word: str, config: Config) -> None:
-    key = word.rpartition(" ")[2].partition("=")[0].lstrip("+")
-    with pytest.raises(UserError, match=f"^{key}=") as caught:
-        check_config(config(*word.split()))
-    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=f"^{word.partition('=')[0]}=.*$"):
+        check_config(config(word))
 
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "experiment", "debug", "trainer")
